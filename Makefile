@@ -1,0 +1,46 @@
+# One word per action, the same on a laptop and in CI.
+# A fresh machine needs Python 3.11 or 3.12, make and git; everything else is installed into .venv.
+.DEFAULT_GOAL := help
+.PHONY: help run test check fix lock bench serve
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+help:            ## this list
+	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+run: $(READY)    ## train, export, evaluate and release the task of params.yaml
+	$(BIN)/sacpipe doctor --brief
+	$(BIN)/sacpipe run
+
+test: $(READY)   ## all tests
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+fix: $(READY)    ## format and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(READY)   ## resolve pyproject.toml into requirements.lock
+	$(BIN)/pip-compile --quiet --strip-extras --all-extras --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
+	sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock
+
+bench: $(READY)  ## what orchestration costs; writes benchmarks/*.json
+	$(BIN)/python benchmarks/orchestration.py
+
+serve: $(READY)  ## serve the champion over HTTP on loopback, with MLflow's own server
+	$(BIN)/sacpipe serve

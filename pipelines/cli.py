@@ -1,0 +1,69 @@
+"""`sacpipe`: the parser, and the one place where an error becomes a message and an exit code.
+
+Exit codes: 0 done, 1 the answer is no (a refused release, a broken lineage), 2 bad input,
+3 the outside world failed. Command modules import what is heavy only when they run, so that
+`sacpipe --help` stays quick.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from pipelines.commands import doctor, ledger, lineage, params, report, run, serve, simulate, tasks
+from sacpipe import __version__
+from sacpipe.core.errors import SacpipeError
+
+COMMANDS = {
+    "run": run,
+    "tasks": tasks,
+    "params": params,
+    "simulate": simulate,
+    "lineage": lineage,
+    "ledger": ledger,
+    "report": report,
+    "serve": serve,
+    "doctor": doctor,
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    parser = argparse.ArgumentParser(
+        prog="sacpipe",
+        description="From a simulated task to a policy on a robot, and the proof of where it came from.",
+        epilog="Exit codes: 0 done, 1 the answer is no, 2 bad input, 3 the outside world failed.",
+    )
+    parser.add_argument("--version", action="version", version=f"sacpipe {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.HELP,
+            epilog=f"example:\n{module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    namespace = build_parser().parse_args(arguments)
+    try:
+        return COMMANDS[namespace.command].run(namespace)
+    except SacpipeError as exc:
+        sys.stdout.flush()
+        sys.stderr.write(f"sacpipe: {exc}\n")
+        return exc.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("sacpipe: interrupted; everything finished so far is kept.\n")
+        return 3
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

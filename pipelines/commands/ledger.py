@@ -1,0 +1,23 @@
+"""`sacpipe ledger`: the MLflow records, made again from DVC's outputs."""
+
+import argparse
+import sys
+
+HELP = "rebuild the MLflow records of the present outputs"
+EXAMPLE = "  sacpipe ledger rebuild"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("action", choices=["rebuild"], help="record every stage of dvc.lock again where it is missing")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Rebuild and print one line a record."""
+    from pipelines.ledger import open_ledger, rebuild
+    from pipelines.workspace import Workspace
+
+    workspace = Workspace.find()
+    for line in rebuild(workspace, open_ledger(workspace)):
+        sys.stdout.write(f"{arguments.action}: {line}\n")
+    return 0

@@ -1,0 +1,36 @@
+"""`sacpipe lineage`: where a released policy came from, every edge checked."""
+
+import argparse
+import json
+import sys
+
+HELP = "follow a policy back: bundle, version, run, params, commit, pool; every edge checked"
+EXAMPLE = "  sacpipe lineage\n  sacpipe lineage InvertedDoublePendulum-v5@champion --json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument(
+        "model", nargs="?", help="NAME, NAME@ALIAS or NAME/VERSION; default: release.model_name@champion"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON list of edges")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print every edge; 1 where one does not hold."""
+    from pipelines.ledger import lineage, open_ledger
+    from pipelines.workspace import Workspace
+    from sacpipe.params import Params
+
+    workspace = Workspace.find()
+    wanted = arguments.model or Params.load(workspace.params).release.model_name
+    edges = lineage(workspace, open_ledger(workspace), wanted)
+    if arguments.json:
+        sys.stdout.write(json.dumps([edge.as_tree() for edge in edges], indent=2) + "\n")
+    else:
+        for edge in edges:
+            mark = "ok  " if edge.ok else "FAIL"
+            sys.stdout.write(f"{mark}  {edge.name:<28} {edge.found}\n")
+            if not edge.ok:
+                sys.stdout.write(f"      {'':<28} expected {edge.expected}\n")
+    return 0 if all(edge.ok for edge in edges) else 1

@@ -1,0 +1,39 @@
+"""`sacpipe params`: a complete params.yaml for one task."""
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "print a complete, commented params.yaml for a task"
+EXAMPLE = (
+    "  sacpipe params gymnasium/HalfCheetah-v5\n"
+    "  sacpipe params dm_control/cartpole-swingup --steps 20000 --output params.yaml"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("task", help="universe/id, see `sacpipe tasks`")
+    parser.add_argument("--steps", type=int, help="environment steps, instead of the task's usual budget")
+    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    parser.add_argument(
+        "--preset",
+        choices=["paper", "softlearning"],
+        default="paper",
+        help="the actor's loss: the minimum of the critics as in the paper, or their mean as in Softlearning's "
+        "last version; default: %(default)s",
+    )
+    parser.add_argument("--output", type=Path, help="write this file, atomically, instead of printing")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print or write the file."""
+    from pipelines.defaults import params_text
+    from sacpipe.core.files import write_text
+
+    text = params_text(arguments.task, steps=arguments.steps, seed=arguments.seed, preset=arguments.preset)
+    if arguments.output is None:
+        sys.stdout.write(text)
+    else:
+        write_text(arguments.output, text)
+    return 0

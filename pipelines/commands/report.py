@@ -1,0 +1,22 @@
+"""`sacpipe report`: the page about the present result, from DVC's outputs alone."""
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "write the report of the present outputs: one self-contained HTML file"
+EXAMPLE = "  dvc pull && sacpipe report --output report.html"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("--output", type=Path, help="default: .sacpipe/report.html")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the page and print where it is."""
+    from pipelines.steps import write_page
+    from pipelines.workspace import Workspace
+
+    sys.stdout.write(f"{write_page(Workspace.find(), arguments.output)}\n")
+    return 0

@@ -1,0 +1,29 @@
+"""`sacpipe run`: the whole pipeline around `dvc repro`."""
+
+import argparse
+import json
+import sys
+
+HELP = "train, export, evaluate, record, judge and release the task of params.yaml"
+EXAMPLE = "  sacpipe run\n  sacpipe run --engine local"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument(
+        "--engine",
+        choices=["prefect", "local"],
+        default="prefect",
+        help="who calls the steps: a Prefect flow, or plain Python; default: %(default)s",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the flow and print its summary; 1 where the gate refused."""
+    from pipelines.flow import run_pipeline
+    from pipelines.workspace import Workspace
+
+    summary = run_pipeline(Workspace.find(), engine=arguments.engine)
+    sys.stdout.write(json.dumps(summary.as_tree(), indent=2) + "\n" if arguments.json else summary.text())
+    return 0 if summary.verdict.accepted else 1

@@ -1,0 +1,52 @@
+"""`sacpipe simulate`: watch a policy run its task: a trained policy, a bundle or a registry alias."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HELP = "run a policy in its task: returns, and a video where a renderer is present"
+EXAMPLE = (
+    "  sacpipe simulate\n"
+    "  sacpipe simulate out/train/policy.safetensors --stochastic --episodes 5\n"
+    "  sacpipe simulate models:/InvertedDoublePendulum-v5@champion --video video/"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument(
+        "policy",
+        nargs="?",
+        help="a policy file, a bundle folder or models:/NAME@ALIAS; default: the workspace's own bundle",
+    )
+    parser.add_argument("--episodes", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of the first episode's start; default: %(default)s")
+    parser.add_argument("--stochastic", action="store_true", help="sample actions (policy files only)")
+    parser.add_argument("--video", type=Path, metavar="FOLDER", help="record the first episode into this folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the episodes and print a table."""
+    from pipelines.simulation import simulate
+
+    result = simulate(
+        arguments.policy,
+        episodes=arguments.episodes,
+        seed=arguments.seed,
+        stochastic=arguments.stochastic,
+        video=arguments.video,
+    )
+    if arguments.json:
+        sys.stdout.write(json.dumps(result.as_tree()) + "\n")
+        return 0
+    sys.stdout.write(f"{result.task}, {result.kind} policy, {result.digest[:12]}\n")
+    for episode in result.episodes:
+        end = "terminated" if episode.terminated else "truncated"
+        sys.stdout.write(f"  return {episode.episode_return:10.2f}   {episode.length:5d} steps   {end}\n")
+    mean = sum(episode.episode_return for episode in result.episodes) / len(result.episodes)
+    sys.stdout.write(f"  mean   {mean:10.2f}\n")
+    if result.video:
+        sys.stdout.write(f"{result.video}\n")
+    return 0

@@ -1,0 +1,34 @@
+"""`sacpipe tasks`: what can be trained here."""
+
+import argparse
+import json
+import sys
+
+HELP = "list every task that can be trained here"
+EXAMPLE = "  sacpipe tasks cheetah\n  sacpipe tasks --universe dm_control --json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("contains", nargs="?", default="", help="only names that contain this, in any case")
+    parser.add_argument("--universe", help="only this universe")
+    parser.add_argument("--json", action="store_true", help="print a JSON list of names")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one task a line."""
+    from sacpipe.core.errors import ConfigError
+    from sacpipe.envs import UNIVERSES
+
+    known = {universe.EXAMPLE["universe"]: universe for universe in UNIVERSES}
+    if arguments.universe is not None and arguments.universe not in known:
+        raise ConfigError(f"--universe: expected one of {', '.join(known)}, found '{arguments.universe}'.")
+    names = [
+        f"{name}/{task}"
+        for name, universe in known.items()
+        if arguments.universe in (None, name)
+        for task in universe.tasks()
+        if arguments.contains.lower() in f"{name}/{task}".lower()
+    ]
+    sys.stdout.write(json.dumps(names) + "\n" if arguments.json else "".join(f"{name}\n" for name in names))
+    return 0 if names else 1

@@ -1,0 +1,61 @@
+"""What a person sees while a run goes on: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class ProgressDisplay:
+    """Steps done, steps per second, last return, time left; on standard error."""
+
+    def __init__(self, title: str, total_steps: int, first_step: int) -> None:
+        self._console = Console(file=sys.stderr)
+        self._title, self._total, self._first = title, total_steps, first_step
+        self._start = time.perf_counter()
+        self._last_line = 0.0
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        """Show the bar where there is a terminal."""
+        if self._console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[speed]} steps/s  return {task.fields[latest]}"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=self._console)
+            self._bar.start()
+            self._bar.add_task(self._title, total=self._total, completed=self._first, speed="-", latest="-")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, env_steps: int, latest_return: float | None) -> None:
+        """Show the present step; see `sacpipe.training.loop.Progress`."""
+        now = time.perf_counter()
+        speed = (env_steps - self._first) / max(now - self._start, 1e-9)
+        latest = "-" if latest_return is None else f"{latest_return:.1f}"
+        if self._bar is not None:
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=env_steps, speed=f"{speed:.0f}", latest=latest)
+        elif now - self._last_line >= _SECONDS_BETWEEN_LINES or env_steps == self._total:
+            self._last_line = now
+            left = (self._total - env_steps) / max(speed, 1e-9)
+            sys.stderr.write(
+                f"{self._title}: step {env_steps:,} of {self._total:,}, {speed:.0f} steps/s, "
+                f"return {latest}, {left:.0f} s left\n"
+            )
+            sys.stderr.flush()

@@ -1,0 +1,81 @@
+"""Curves made short and honest: bootstrap intervals, and thinning that keeps the extremes in sight."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from sacpipe.core.seeding import generator
+
+MAX_POINTS = 600
+"""The most points of one curve that reach the page, however long the training was."""
+
+_RESAMPLES = 2000
+_Item = TypeVar("_Item")
+
+
+class Point(NamedTuple):
+    """A value over environment steps, with the range around it (equal to the value where there is none)."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+def mean_interval(values: Sequence[float], confidence: float) -> tuple[float, float]:
+    """Return the percentile-bootstrap interval of the mean; the same values give the same interval.
+
+    Args:
+        values: At least one.
+        confidence: Coverage, in (0, 1).
+
+    References:
+        Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.size < 2 or np.all(array == array[0]):
+        mean = float(array.mean())
+        return mean, mean
+    draws = generator(0, "report/bootstrap").integers(0, array.size, size=(_RESAMPLES, array.size))
+    tail = 50.0 * (1.0 - confidence)
+    low, high = np.percentile(array[draws].mean(axis=1), (tail, 100.0 - tail))
+    return float(low), float(high)
+
+
+def evaluation_points(returns: Iterable[tuple[int, float]], confidence: float) -> list[Point]:
+    """Return the mean and its interval at every evaluated step, in order of steps, thinned."""
+    by_step: dict[int, list[float]] = defaultdict(list)
+    for env_steps, episode_return in returns:
+        by_step[env_steps].append(episode_return)
+    points = []
+    for env_steps in thinned(sorted(by_step)):
+        values = by_step[env_steps]
+        low, high = mean_interval(values, confidence)
+        points.append(Point(env_steps, float(np.mean(values)), low, high))
+    return points
+
+
+def bucketed(rows: Sequence[tuple[float, float]], num_buckets: int = MAX_POINTS) -> list[Point]:
+    """Return a long curve as means of equal runs of rows, each with its lowest and highest row.
+
+    Args:
+        rows: (steps, value), in order.
+        num_buckets: The most points returned; no more rows than that come back as they are.
+    """
+    if len(rows) <= num_buckets:
+        return [Point(x, y, y, y) for x, y in rows]
+    array = np.asarray(rows, dtype=np.float64)
+    points = []
+    for bucket in np.array_split(array, num_buckets):
+        x, y = bucket.mean(axis=0)
+        points.append(Point(float(x), float(y), float(bucket[:, 1].min()), float(bucket[:, 1].max())))
+    return points
+
+
+def thinned(items: Sequence[_Item], limit: int = MAX_POINTS) -> list[_Item]:
+    """Return at most `limit` items, evenly spread, the first and the last among them."""
+    if len(items) <= limit:
+        return list(items)
+    return [items[round(index * (len(items) - 1) / (limit - 1))] for index in range(limit)]

@@ -1,0 +1,72 @@
+"""The page's few recurring elements: section, table, facts, digest, fold."""
+
+from collections.abc import Iterable, Sequence
+
+from pipelines.report.markup import Child, Markup, join, tag
+
+
+def section(anchor: str, title: str, lead: Child, *children: Child) -> Markup:
+    """Return a titled section with one leading sentence (or None)."""
+    heading = tag("h2", title, id=f"{anchor}-title")
+    sentence = None if lead is None else tag("p", lead, class_="lead")
+    return tag("section", heading, sentence, children, id=anchor, aria_labelledby=f"{anchor}-title")
+
+
+def table(
+    caption: str, columns: Sequence[str], rows: Iterable[Sequence[Child]], *, numeric_from: int = 1
+) -> Markup:
+    """Return a table that scrolls inside its own box.
+
+    Args:
+        caption: Read aloud by a screen reader, unseen on the page.
+        columns: Heads.
+        rows: Cells; the first of each is the row's head.
+        numeric_from: First column whose cells are numbers, aligned at the right.
+    """
+    heads = [
+        tag("th", name, scope="col", class_=_kind(index, numeric_from)) for index, name in enumerate(columns)
+    ]
+    body = [
+        tag(
+            "tr",
+            tag("th", row[0], scope="row", class_=_kind(0, numeric_from)),
+            [
+                tag("td", cell, class_=_kind(index, numeric_from))
+                for index, cell in enumerate(row[1:], start=1)
+            ],
+        )
+        for row in rows
+    ]
+    inner = tag("table", tag("caption", caption), tag("thead", tag("tr", heads)), tag("tbody", body))
+    return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption)
+
+
+def facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
+    """Return names and values side by side."""
+    return tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs], class_="facts")
+
+
+def digest(value: str) -> Markup:
+    """Return a digest cut by the style sheet alone: hovering shows it whole, one click selects it whole."""
+    return tag("code", value, class_="digest", title=value) if value else tag("span", "none", class_="muted")
+
+
+def prose(sentence: str) -> Markup:
+    """Return text in which what stands between two backticks is code."""
+    return join(tag("code", part) if index % 2 else part for index, part in enumerate(sentence.split("`")))
+
+
+def fold(summary: Child, *children: Child, is_open: bool = False) -> Markup:
+    """Return something the reader may unfold."""
+    return tag("details", tag("summary", summary), tag("div", children, class_="folded"), open=is_open)
+
+
+def key(entries: Iterable[tuple[str, str]]) -> Markup:
+    """Return a chart's key from (class of the swatch, text)."""
+    return tag(
+        "ul", [tag("li", tag("i", class_=f"swatch {kind}"), text) for kind, text in entries], class_="key"
+    )
+
+
+def _kind(index: int, numeric_from: int) -> str | None:
+    return "number" if index >= numeric_from else None

@@ -1,0 +1,131 @@
+"""The evaluation after training: three ways to run the policy on the same episodes, and one on film."""
+
+import base64
+from collections.abc import Mapping
+
+from pipelines.report import numbers, strips
+from pipelines.report.data import POLICIES, ReportData
+from pipelines.report.elements import fold, section, table
+from pipelines.report.markup import Child, Markup, tag
+from sacpipe.evaluation import Episode, EvaluationSummary
+
+_TABLE_EPISODES = 300
+
+
+def evaluation(data: ReportData) -> Markup:
+    """Return the section of returns: table, strip plot, every episode."""
+    returns = data.evaluation.returns
+    rows = [_row(policy, returns[policy]) for policy in POLICIES]
+    lead = (
+        "Deterministic takes the mean action, stochastic samples it; bundle is the exported ONNX file, run "
+        "by the robot's own runtime. It is the bundle that the release gate judges."
+    )
+    interval = numbers.interval_name(data.confidence)
+    columns = ("Policy", "Mean", interval, "Median", "IQM", "Std", "Min", "Max", "Length", "Episodes")
+    return section(
+        "evaluation",
+        "Evaluation",
+        lead,
+        table("Returns after training", columns, rows),
+        _pairs(data.evaluation.episodes),
+        tag("figure", strips.figure(_label(data), "return of an episode", _strips(data))),
+        fold(f"All {numbers.count(data.num_episodes)} episodes", _episodes(data)),
+    )
+
+
+def video(data: ReportData) -> Markup:
+    """Return the section of the filmed episode, or the reason why there is none."""
+    film = data.evaluation.video
+    if film is None:
+        return section("video", "Video", data.evaluation.why_no_video or "No episode was filmed.")
+    source = f"data:video/mp4;base64,{base64.b64encode(film).decode()}"
+    player = tag(
+        "video",
+        src=source,
+        controls=True,
+        loop=True,
+        muted=True,
+        playsinline=True,
+        preload="metadata",
+        aria_label=f"One evaluation episode of {data.task}",
+    )
+    return section("video", "Video", "One evaluation episode, filmed.", tag("figure", player, class_="film"))
+
+
+def _row(policy: str, returns: EvaluationSummary) -> list[Child]:
+    width = returns.return_ci_high - returns.return_ci_low
+
+    def shown(value: float) -> str:
+        return numbers.number(value, resolution=width or None)
+
+    return [
+        tag("span", policy, class_=f"policy {policy}"),
+        tag("b", shown(returns.return_mean)),
+        numbers.interval(returns.return_ci_low, returns.return_ci_high),
+        shown(returns.return_median),
+        shown(returns.return_iqm),
+        shown(returns.return_std),
+        shown(returns.return_min),
+        shown(returns.return_max),
+        numbers.number(returns.length_mean),
+        numbers.count(returns.episodes),
+    ]
+
+
+def _pairs(episodes: Mapping[str, tuple[Episode, ...]]) -> Markup | None:
+    """Say how far the bundle strays from the policy it was made of, where both ran the same seeds."""
+    trained = {one.seed: one.episode_return for one in episodes["deterministic"]}
+    bundled = {one.seed: one.episode_return for one in episodes["bundle"]}
+    if not trained or trained.keys() != bundled.keys():
+        return None
+    gap = max(abs(bundled[seed] - trained[seed]) for seed in trained)
+    seeds = f"the same {len(trained)} seeds" if len(trained) > 1 else "the same seed"
+    same = "the very same return" if gap == 0 else f"returns that differ by at most {numbers.number(gap)}"
+    return tag("p", f"On {seeds}, the bundle and the deterministic policy reach {same}.", class_="note")
+
+
+def _strips(data: ReportData) -> list[strips.Strip]:
+    found = []
+    for policy in POLICIES:
+        summary = data.evaluation.returns[policy]
+        values = [
+            (
+                one.episode_return,
+                f"{policy}, episode {index}, seed {one.seed}: {numbers.number(one.episode_return)}",
+            )
+            for index, one in enumerate(data.evaluation.episodes[policy])
+        ]
+        low, high = summary.return_ci_low, summary.return_ci_high
+        found.append(strips.Strip(policy, policy, values, summary.return_mean, low, high))
+    return found
+
+
+def _label(data: ReportData) -> str:
+    means = ", ".join(
+        f"{policy} {numbers.number(data.evaluation.returns[policy].return_mean)}" for policy in POLICIES
+    )
+    return f"Return of every evaluation episode by policy. Means: {means}."
+
+
+def _episodes(data: ReportData) -> list[Child]:
+    played = [
+        (policy, index, one)
+        for policy, ones in data.evaluation.episodes.items()
+        for index, one in enumerate(ones)
+    ]
+    rows: list[list[Child]] = [
+        [policy, index, one.seed, numbers.number(one.episode_return), numbers.count(one.length), _ending(one)]
+        for policy, index, one in played[:_TABLE_EPISODES]
+    ]
+    columns = ("Policy", "Episode", "Seed", "Return", "Length", "Ended by")
+    rest = len(played) - len(rows)
+    more = (
+        tag("p", f"{numbers.count(rest)} more are in out/evaluate/episodes.csv.", class_="note")
+        if rest
+        else None
+    )
+    return [table("Every evaluation episode", columns, rows), more]
+
+
+def _ending(one: Episode) -> str:
+    return "the task" if one.terminated else "time limit"

@@ -1,0 +1,146 @@
+"""Training as it went: the learning curve, the four signals worth watching, and the speed."""
+
+from statistics import median
+
+from pipelines.report import numbers
+from pipelines.report.charts import LARGE, SMALL, Chart, Series, figure
+from pipelines.report.curves import MAX_POINTS, Point, bucketed, evaluation_points, thinned
+from pipelines.report.data import ReportData
+from pipelines.report.elements import fold, key, section, table
+from pipelines.report.markup import Child, Markup, tag
+from sacpipe.training.metrics import METRICS
+
+_TABLE_ROWS = 60
+
+_SIGNALS = {
+    "temperature/value": "Temperature",
+    "actor/entropy_nats": "Entropy of the policy",
+    "critic/loss": "Critic loss",
+    "critic/q_mean": "Mean Q-value",
+}
+_MAY_LOG = frozenset({"temperature/value", "critic/loss"})
+"""Positive quantities that may fall or rise by orders of magnitude."""
+
+
+def learning(data: ReportData) -> Markup:
+    """Return the section of the learning curve."""
+    curve, confidence = data.training.curve, data.confidence
+    series = []
+    for policy in ("deterministic", "stochastic"):
+        returns = [(row.env_steps, row.episode_return) for row in curve if row.policy == policy]
+        if returns:
+            series.append(Series(policy, policy, evaluation_points(returns, confidence)))
+    episodes = data.training.signals.get("episode/return", ())
+    dots = thinned(episodes)
+    story = _story(series[0])
+    chart = Chart(
+        f"Mean evaluation return over environment steps. {story}", "return of an episode", series, dots
+    )
+    entries = [(f"line {one.kind}", f"{one.name} policy, mean") for one in series]
+    if any(point.low < point.high for one in series for point in one.points):
+        entries.append(("band", f"{numbers.interval_name(confidence)} of that mean (bootstrap)"))
+    if dots:
+        several = "" if len(dots) == len(episodes) else f", {len(dots)} of {numbers.count(len(episodes))}"
+        entries.append(("dot", f"training episode{several}"))
+    return section(
+        "learning",
+        "Learning curve",
+        story,
+        key(entries),
+        tag("figure", figure(chart, LARGE)),
+        fold("The evaluations as a table", _evaluations(series, numbers.interval_name(confidence))),
+    )
+
+
+def signals(data: ReportData) -> Markup:
+    """Return the section of small multiples."""
+    found = {name: data.training.signals[name] for name in _SIGNALS if name in data.training.signals}
+    is_averaged = any(len(rows) > MAX_POINTS for rows in found.values())
+    lead = "Numbers of the updates themselves, as the learner logged them."
+    if is_averaged:
+        lead += " A point is the mean of several logged rows; the shading spans them."
+    charts = [_signal(data, name, rows) for name, rows in found.items()]
+    return section(
+        "signals", "Entropy, temperature and critics", lead, tag("div", charts, class_="multiples")
+    )
+
+
+def throughput(data: ReportData) -> Markup:
+    """Return the section of the speed, or one sentence where it was not measured here."""
+    if data.throughput is None:
+        sentence = (
+            "Speed is wall-clock time and so belongs to no tracked output; "
+            "its log stays on the machine that trained, and is not here."
+        )
+        return section("throughput", "Throughput", sentence)
+    middle = median(speed for _, speed in data.throughput)
+    shown = f"{numbers.number(middle)} environment steps a second"
+    series = [Series("speed", "signal", bucketed(data.throughput))]
+    label = f"Throughput over environment steps; the median is {shown}."
+    chart = Chart(label, "environment steps a second", series, reference=middle, from_zero=True)
+    lead = [
+        "The median, dotted, is ",
+        tag("b", shown),
+        ". It is wall-clock time: another machine gives another curve.",
+    ]
+    sizes = (LARGE[0]._replace(height=264.0, right=16.0), SMALL[1])
+    return section("throughput", "Throughput", lead, tag("figure", figure(chart, sizes)))
+
+
+def _story(series: Series) -> str:
+    """Return the curve in one sentence."""
+    points = series.points
+    first, last, best = points[0], points[-1], max(points, key=lambda point: point.y)
+    if len(points) == 1:
+        return f"One {series.name} evaluation, {_moment(first)}: {_value(first)}."
+    ending = "that is its best" if best.y == last.y else f"its best was {_value(best)} {_moment(best)}"
+    start, end = f"{_value(first)} {_moment(first)}", f"{_value(last)} {_moment(last)}"
+    return f"The {series.name} return went from {start} to {end}; {ending}."
+
+
+def _moment(point: Point) -> str:
+    return f"after {numbers.count(point.x)} steps" if point.x else "before training"
+
+
+def _value(point: Point) -> str:
+    return numbers.number(point.y, resolution=(point.high - point.low) or None)
+
+
+def _evaluations(series: list[Series], interval: str) -> Markup:
+    steps = thinned(sorted({point.x for one in series for point in one.points}), _TABLE_ROWS)
+    found = [{point.x: point for point in one.points} for one in series]
+    rows: list[list[Child]] = []
+    for step in steps:
+        row: list[Child] = [numbers.count(step)]
+        for points in found:
+            point = points.get(step)
+            row += ["", ""] if point is None else [_value(point), numbers.interval(point.low, point.high)]
+        rows.append(row)
+    columns = ["Steps"]
+    for one in series:
+        columns += [f"{one.name.capitalize()}, mean", interval]
+    return table("Mean evaluation return by environment steps", columns, rows, numeric_from=0)
+
+
+def _signal(data: ReportData, name: str, rows: tuple[tuple[float, float], ...]) -> Markup:
+    title, unit, last = _SIGNALS[name], METRICS[name].unit, numbers.number(rows[-1][1])
+    target = _target_entropy(data) if name == "actor/entropy_nats" else None
+    chart = Chart(
+        label=f"{title} over environment steps; at the end {last} {unit}.",
+        unit=unit,
+        series=[Series("value", "signal", bucketed(rows))],
+        reference=target,
+        may_log=name in _MAY_LOG,
+    )
+    aim = None if target is None else tag("span", f"target {numbers.number(target)}", class_="target")
+    heading = [tag("span", title, class_="title"), tag("span", last, class_="last"), aim, tag("code", name)]
+    return tag("figure", tag("figcaption", heading), figure(chart, SMALL), class_="multiple")
+
+
+def _target_entropy(data: ReportData) -> float | None:
+    """Return the target in nats where the temperature is learned: per dimension times dimensions."""
+    rule = data.params["algorithm"].get("temperature")
+    per_dimension = rule.get("target_entropy_per_dimension") if isinstance(rule, dict) else None
+    if not isinstance(per_dimension, int | float):
+        return None
+    return float(per_dimension * data.bundle.contract.spec.action_dim)

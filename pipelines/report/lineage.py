@@ -1,0 +1,124 @@
+"""Where the policy came from: a picture, the digest of every link, and each stage as dvc.lock has it."""
+
+from pipelines.report import graph, numbers
+from pipelines.report.data import Artifact, ReportData, Stage
+from pipelines.report.elements import fold, prose, section, table
+from pipelines.report.markup import Child, Markup, tag
+
+_SHORT = 10
+_INPUT_POOL = "data/pool"
+
+_EDGES = (
+    ("params", "train"),
+    ("code", "train"),
+    ("train", "policy"),
+    ("train", "pool"),
+    ("policy", "export"),
+    ("pool", "export"),
+    ("export", "bundle"),
+    ("bundle", "evaluate"),
+    ("policy", "evaluate"),
+    ("evaluate", "verdict"),
+)
+
+
+def lineage(data: ReportData) -> Markup:
+    """Return the section of provenance."""
+    lead = prose(
+        "Every file has a digest: DVC's MD5 in dvc.lock, SHA-256 in the bundle. "
+        "`sacpipe lineage` checks each link; `sacpipe verify` runs the graph again and compares."
+    )
+    label = (
+        "Lineage: params.yaml and code go into train, which gives policy and replay pool; these go into "
+        "export, which gives the bundle; policy and bundle are evaluated; the verdict judges the bundle."
+    )
+    nodes, edges = _nodes(data), list(_EDGES)
+    if any(node.name == "input" for node in nodes):
+        edges.append(("input", "train"))
+    return section(
+        "lineage",
+        "Lineage",
+        lead,
+        tag("figure", graph.figure(label, nodes, edges)),
+        table("Digests", ("Link", "What it is", "Kind", "Digest"), _links(data), numeric_from=9),
+        [_stage(stage) for stage in data.stages.values()],
+    )
+
+
+def _nodes(data: ReportData) -> list[graph.Node]:
+    train = data.stages["train"]
+    code = [one for one in train.dependencies if one.path != _INPUT_POOL]
+    pool = data.output("train", "pool")
+    answer = data.answer
+    word = "open" if answer is None else "accepted" if answer.accepted else "refused"
+    found = [
+        graph.Node("params", "params.yaml", _short(data.params_digest), "file", 0, 0),
+        graph.Node("code", "code", f"{len(code)} dependencies", "file", 0, 2),
+        graph.Node("train", "train", f"{numbers.count(data.training.env_steps)} steps", "stage", 1, 1),
+        graph.Node("policy", "policy", _short(data.training.policy_sha256), "file", 2, 0),
+        graph.Node(
+            "pool", "replay pool", _short(pool.md5 if pool else data.pool.manifest_sha256), "file", 2, 2
+        ),
+        graph.Node("export", "export", "ONNX", "stage", 3, 1),
+        graph.Node("bundle", "bundle", _short(data.bundle.digest), "file", 4, 1),
+        graph.Node("evaluate", "evaluate", f"{data.num_episodes} episodes", "stage", 5, 1),
+        graph.Node("verdict", "verdict", "not judged" if word == "open" else word, word, 6, 1),
+    ]
+    given = next((one for one in train.dependencies if one.path == _INPUT_POOL), None)
+    if given is not None:
+        found.append(graph.Node("input", "earlier pool", _short(given.md5), "file", 0, 1))
+    return found
+
+
+def _links(data: ReportData) -> list[list[Child]]:
+    pool = data.output("train", "pool")
+    segments = f"{numbers.count(data.pool.segments)} sealed segment{'s' if data.pool.segments != 1 else ''}"
+    what = f"{numbers.count(data.pool.transitions)} transitions in {segments}, "
+    what += f"{numbers.size(data.pool.num_bytes)}, {data.pool.form} form"
+    rows: list[list[Child]] = [
+        [
+            "params.yaml",
+            "every value of the pipeline, as canonical JSON",
+            "SHA-256",
+            _hash(data.params_digest),
+        ],
+        ["out/train/policy.safetensors", "the trained policy", "SHA-256", _hash(data.training.policy_sha256)],
+        ["out/train/pool", tag("span", what, class_="prose"), "MD5", _hash(pool.md5 if pool else "")],
+        [
+            "out/train/pool/manifest.json",
+            "digests of its segments",
+            "SHA-256",
+            _hash(data.pool.manifest_sha256),
+        ],
+    ]
+    for name, digest in data.bundle_files.items():
+        what = "the bundle's own digest" if name == "manifest.json" else "what a robot gets"
+        rows.append([f"out/export/bundle/{name}", what, "SHA-256", _hash(digest)])
+    evaluated = data.stages["evaluate"].outputs
+    return rows + [[one.path, "evaluation of the bundle", "MD5", _hash(one.md5)] for one in evaluated]
+
+
+def _stage(stage: Stage) -> Markup:
+    rows = [_artifact("needs", one) for one in stage.dependencies] + [
+        _artifact("gives", one) for one in stage.outputs
+    ]
+    counts = f"{len(stage.dependencies)} dependencies, {len(stage.outputs)} outputs"
+    return fold(
+        ["Stage ", tag("b", stage.name), tag("span", f" {counts}", class_="muted")],
+        tag("pre", stage.command),
+        table(f"Files of the stage {stage.name}", ("Path", "", "Size", "MD5"), rows, numeric_from=9),
+    )
+
+
+def _artifact(role: str, one: Artifact) -> list[Child]:
+    size = "" if one.num_bytes is None else numbers.size(one.num_bytes)
+    files = "" if one.num_files is None else f" in {numbers.count(one.num_files)} files"
+    return [one.path, role, size + files, _hash(one.md5)]
+
+
+def _hash(value: str) -> Markup:
+    return tag("code", value, class_="hash") if value else tag("span", "not tracked by DVC", class_="muted")
+
+
+def _short(value: str) -> str:
+    return value[:_SHORT] or "no digest"

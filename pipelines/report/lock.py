@@ -1,0 +1,151 @@
+"""dvc.lock, params.yaml and the gate's answer, and whether they agree with the files that lie here."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.report import numbers
+from pipelines.report.data import Answer, Artifact, Reason, ReportInputs, Stage
+from pipelines.report.readers import finite, pick
+from pipelines.workspace import STAGES
+from sacpipe.core.config import read_yaml
+from sacpipe.core.errors import ConfigError, StorageError
+from sacpipe.core.files import canonical_json
+from sacpipe.stores.dvc_store import read_lock
+
+
+def read_params(path: Path) -> dict[str, Any]:
+    """Read params.yaml whole.
+
+    Raises:
+        ConfigError: it is missing, or lacks what every page shows.
+    """
+    params = read_yaml(path)
+    shown = (("task", "universe"), ("task", "id"), ("algorithm", "name"), ("evaluation", "confidence"))
+    for section, key in shown:
+        pick(pick(params, section, str(path), ConfigError), key, f"{path}: {section}", ConfigError)
+    finite(params["evaluation"]["confidence"], f"{path}: evaluation.confidence", ConfigError)
+    pick(params, "seed", str(path), ConfigError)
+    try:
+        canonical_json(params)
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(
+            f"{path} holds a value JSON cannot: {exc}. Write a number, a text or null there."
+        ) from exc
+    return params
+
+
+def read_stages(path: Path) -> dict[str, Stage]:
+    """Read the stages of dvc.lock.
+
+    Raises:
+        StoreError: the file is of another DVC.
+        StorageError: a stage never ran here, or its entry lacks a key.
+    """
+    stages = read_lock(path)
+    missing = [name for name in STAGES if name not in stages]
+    if missing:
+        raise StorageError(
+            f"{path}: the stage(s) {', '.join(missing)} never ran here. `sacpipe run` runs them."
+        )
+    return {name: _read_stage(name, stages[name], f"{path}: {name}") for name in STAGES}
+
+
+def read_verdict(tree: Mapping[str, Any] | None) -> Answer | None:
+    """Read the gate's answer from plain data, broken rules first.
+
+    Raises:
+        ConfigError: it lacks a key.
+    """
+    if tree is None:
+        return None
+    reasons = [
+        Reason(
+            rule=str(pick(one, "rule", "verdict", ConfigError)),
+            expected=_shown(pick(one, "expected", "verdict", ConfigError)),
+            found=_shown(pick(one, "found", "verdict", ConfigError)),
+            ok=bool(pick(one, "ok", "verdict", ConfigError)),
+        )
+        for one in pick(tree, "reasons", "verdict", ConfigError)
+    ]
+    accepted = bool(pick(tree, "accepted", "verdict", ConfigError))
+    return Answer(accepted, tuple(sorted(reasons, key=lambda reason: reason.ok)))
+
+
+def doubts(stages: Mapping[str, Stage], params: Mapping[str, Any], inputs: ReportInputs) -> tuple[str, ...]:
+    """Return a sentence for each place where the files here are not those dvc.lock names.
+
+    Single files are compared by digest; folders (the pool may be large) are left to `sacpipe verify`.
+    """
+    found = []
+    changed = sorted({key for stage in stages.values() for key in _changed_params(stage, params)})
+    if changed:
+        found.append(
+            f"params.yaml has changed since these outputs were made ({', '.join(changed)}). "
+            "The outputs on this page are older; `sacpipe run` brings them up to date."
+        )
+    folders = {
+        "train": inputs.train_folder,
+        "export": inputs.export_folder,
+        "evaluate": inputs.evaluate_folder,
+    }
+    for name, folder in folders.items():
+        for output in stages[name].outputs:
+            path = folder / Path(output.path).name
+            if path.is_file() and _md5(path) != output.md5:
+                found.append(
+                    f"{output.path} is not the file dvc.lock names. `dvc checkout` brings that one back."
+                )
+    return tuple(found)
+
+
+def flattened(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested mappings by dotted key path; an empty mapping is a leaf."""
+    if not isinstance(tree, Mapping) or not tree:
+        return {prefix: tree}
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= flattened(value, f"{prefix}.{key}" if prefix else str(key))
+    return leaves
+
+
+def _shown(value: Any) -> str:
+    """Return a value of a rule as text; a number gets few digits."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return numbers.number(finite(value, "verdict", ConfigError)) if is_number else str(value)
+
+
+def _changed_params(stage: Stage, params: Mapping[str, Any]) -> set[str]:
+    """Return the key paths whose value now differs from the one DVC recorded, on either side."""
+    now = flattened(params)
+    changed = set()
+    for section, recorded in stage.params.items():
+        before = flattened(recorded, section)
+        after = {key: value for key, value in now.items() if key == section or key.startswith(f"{section}.")}
+        for key in before.keys() | after.keys():
+            if key not in before or key not in after or before[key] != after[key]:
+                changed.add(key)
+    return changed
+
+
+def _read_stage(name: str, tree: Any, where: str) -> Stage:
+    recorded = tree.get("params", {}) if isinstance(tree, Mapping) else {}
+    return Stage(
+        name=name,
+        command=str(pick(tree, "cmd", where)),
+        dependencies=tuple(_read_artifact(one, where) for one in tree.get("deps", ())),
+        outputs=tuple(_read_artifact(one, where) for one in tree.get("outs", ())),
+        params=recorded.get("params.yaml", {}),
+    )
+
+
+def _read_artifact(tree: Any, where: str) -> Artifact:
+    return Artifact(
+        str(pick(tree, "path", where)), str(tree.get("md5", "")), tree.get("size"), tree.get("nfiles")
+    )
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,193 @@
+"""DVC's outputs read into the records of data.py. docs/report.md lists every file and key that is used."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from pipelines.report.data import (
+    POLICIES,
+    CurveRow,
+    Evaluation,
+    Pool,
+    ReportData,
+    ReportInputs,
+    Training,
+)
+from pipelines.report.lock import doubts, read_params, read_stages, read_verdict
+from pipelines.report.readers import csv_rows, finite, json_lines, pick, require_files
+from sacpipe.core.bundle import Bundle, open_bundle
+from sacpipe.core.errors import ConfigError, ContractError, StorageError
+from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_file
+from sacpipe.evaluation import Episode, EvaluationSummary, read_episodes_csv
+from sacpipe.replay.manifest import MANIFEST_NAME, read_manifest
+from sacpipe.video import EXCUSE_NAME, VIDEO_NAME
+
+SIGNALS = ("temperature/value", "actor/entropy_nats", "critic/loss", "critic/q_mean", "episode/return")
+"""Metrics taken from metrics.jsonl."""
+
+_TOTALS = ("env_steps", "gradient_steps", "episodes")
+_CURVE_COLUMNS = ("env_steps", "policy", "episode", "seed", "return", "length")
+
+
+def read_report(inputs: ReportInputs) -> ReportData:
+    """Read everything once.
+
+    Raises:
+        StorageError: an output is missing or odd; says which and how to get it.
+        ConfigError: params.yaml or the verdict is wrong.
+        PoolError: the pool's manifest is wrong.
+        BundleError: the bundle is not what its manifest says.
+    """
+    train, bundle_folder, evaluate = (
+        inputs.train_folder,
+        inputs.export_folder / "bundle",
+        inputs.evaluate_folder,
+    )
+    _require_outputs(inputs)
+    params = read_params(inputs.params)
+    stages = read_stages(inputs.dvc_lock)
+    training, bundle = read_training(train), open_bundle(bundle_folder)
+    return ReportData(
+        model_name=inputs.model_name,
+        params=params,
+        params_digest=sha256_bytes(canonical_json(params).encode()),
+        stages=stages,
+        training=training,
+        pool=read_pool(train / "pool"),
+        evaluation=read_evaluation(evaluate),
+        bundle=bundle,
+        bundle_files={path.name: sha256_file(path) for path in sorted(bundle_folder.iterdir())},
+        throughput=read_throughput(inputs.throughput),
+        answer=read_verdict(inputs.verdict),
+        doubts=doubts(stages, params, inputs) + _strangers(training, bundle),
+    )
+
+
+def read_training(folder: Path) -> Training:
+    """Read out/train.
+
+    Raises:
+        StorageError: a file is odd, or no evaluation was made.
+    """
+    path = folder / "metrics.json"
+    totals = read_json(path, StorageError)
+    counts = {key: round(finite(pick(totals, key, str(path)), f"{path}: {key}")) for key in _TOTALS}
+    curve = tuple(
+        CurveRow(round(finite(row["env_steps"], where)), row["policy"], finite(row["return"], where))
+        for where, row in csv_rows(folder / "curve.csv", _CURVE_COLUMNS)
+    )
+    if not curve:
+        raise StorageError(f"{folder / 'curve.csv'}: expected at least one evaluation episode, found none.")
+    return Training(
+        **counts,
+        curve=curve,
+        signals=_read_signals(folder / "metrics.jsonl"),
+        policy_sha256=sha256_file(folder / "policy.safetensors"),
+    )
+
+
+def read_pool(folder: Path) -> Pool:
+    """Read a pool's manifest; its segments are not opened.
+
+    Raises:
+        PoolError: the manifest is of another version, or its parts disagree.
+    """
+    manifest = read_manifest(folder)
+    return Pool(
+        transitions=manifest.transitions,
+        segments=len(manifest.segments),
+        num_bytes=sum(segment.size_bytes for segment in manifest.segments),
+        form=manifest.format,
+        manifest_sha256=sha256_file(folder / MANIFEST_NAME),
+    )
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read out/evaluate.
+
+    Raises:
+        StorageError: a file is odd, or one of the three policies was not evaluated.
+    """
+    path, video, excuse = (
+        folder / "metrics.json",
+        folder / "video" / VIDEO_NAME,
+        folder / "video" / EXCUSE_NAME,
+    )
+    tree = read_json(path, StorageError)
+    return Evaluation(
+        returns={policy: _read_summary(pick(tree, policy, str(path)), policy, path) for policy in POLICIES},
+        episodes=_read_episodes(folder / "episodes.csv"),
+        video=video.read_bytes() if video.is_file() else None,
+        why_no_video=excuse.read_text(encoding="utf-8").strip() if excuse.is_file() else "",
+    )
+
+
+def read_throughput(path: Path | None) -> tuple[tuple[float, float], ...] | None:
+    """Read (env_steps, steps_per_s), or None where the file is not here.
+
+    Raises:
+        StorageError: the file is odd.
+    """
+    if path is None or not path.is_file():
+        return None
+    rows = tuple(
+        (finite(pick(row, "env_steps", where), where), finite(pick(row, "steps_per_s", where), where))
+        for where, row in json_lines(path)
+    )
+    return rows or None
+
+
+def _read_signals(path: Path) -> dict[str, tuple[tuple[float, float], ...]]:
+    signals: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for where, row in json_lines(path):
+        for name in SIGNALS:
+            if name in row:
+                steps = finite(pick(row, "env_steps", where), f"{where}: env_steps")
+                signals[name].append((steps, finite(row[name], f"{where}: {name}")))
+    return {name: tuple(rows) for name, rows in signals.items()}
+
+
+def _read_summary(tree: Any, policy: str, path: Path) -> EvaluationSummary:
+    try:
+        summary = EvaluationSummary.parse(tree, where=policy, source=str(path))
+    except ConfigError as exc:
+        raise StorageError(f"{exc}. `sacpipe run` writes it again.") from exc
+    for name, value in summary.as_tree().items():
+        finite(value, f"{path}: {policy}.{name}")
+    return summary
+
+
+def _read_episodes(path: Path) -> dict[str, tuple[Episode, ...]]:
+    try:
+        episodes = read_episodes_csv(path)
+    except ContractError as exc:
+        raise StorageError(str(exc)) from exc
+    for policy in POLICIES:
+        for one in pick(episodes, policy, str(path)):
+            finite(one.episode_return, f"{path}: {policy}, seed {one.seed}")
+    return episodes
+
+
+def _strangers(training: Training, bundle: Bundle) -> tuple[str, ...]:
+    """Return a sentence where the bundle was made of another policy than the one that lies here."""
+    made_of = bundle.contract.provenance.digests.get("policy", training.policy_sha256)
+    if made_of == training.policy_sha256:
+        return ()
+    return (
+        f"The bundle was made of the policy {made_of[:10]}, but out/train/policy.safetensors is "
+        f"{training.policy_sha256[:10]}. `sacpipe run` exports the present one.",
+    )
+
+
+def _require_outputs(inputs: ReportInputs) -> None:
+    train, bundle, evaluate = inputs.train_folder, inputs.export_folder / "bundle", inputs.evaluate_folder
+    names = ("policy.safetensors", "curve.csv", "metrics.json", "metrics.jsonl", "pool/manifest.json")
+    require_files(
+        [
+            inputs.params,
+            inputs.dvc_lock,
+            *(train / name for name in names),
+            *(bundle / name for name in ("manifest.json", "contract.json", "golden.npz", "policy.onnx")),
+            *(evaluate / name for name in ("episodes.csv", "metrics.json")),
+        ]
+    )

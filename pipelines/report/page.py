@@ -1,0 +1,79 @@
+"""The page: sections in the order a reader asks for them, in one file that needs nothing else.
+
+No script, no request, no time, no host: the same outputs give the same bytes.
+"""
+
+from importlib import resources
+from pathlib import Path
+
+from pipelines.report.data import ReportData, ReportInputs
+from pipelines.report.elements import prose
+from pipelines.report.evaluation import evaluation, video
+from pipelines.report.export import export
+from pipelines.report.headline import header
+from pipelines.report.learning import learning, signals, throughput
+from pipelines.report.lineage import lineage
+from pipelines.report.markup import Markup, join, tag
+from pipelines.report.outputs import read_report
+from pipelines.report.settings import settings
+from sacpipe.core.files import write_text
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
+_CONTENTS = (
+    ("learning", "Learning"),
+    ("evaluation", "Evaluation"),
+    ("video", "Video"),
+    ("signals", "Signals"),
+    ("throughput", "Throughput"),
+    ("export", "Export"),
+    ("lineage", "Lineage"),
+    ("params", "Params"),
+)
+
+
+def write_report(inputs: ReportInputs, path: Path) -> Path:
+    """Write the report of one set of outputs, atomically, and return its path.
+
+    Raises:
+        StorageError: an output is missing or odd, or the page cannot be written.
+        ConfigError: params.yaml or the verdict is wrong.
+        PoolError: the pool's manifest is wrong.
+        BundleError: the bundle is not what its manifest says.
+    """
+    write_text(path, render(read_report(inputs)))
+    return path
+
+
+def render(data: ReportData) -> str:
+    """Return the page as HTML; a function of the data alone."""
+    style = resources.files("pipelines.report").joinpath("style.css").read_text(encoding="utf-8")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{data.task}: sacpipe report"),
+        tag("style", Markup(style)),
+    )
+    sections = [learning(data), evaluation(data), video(data), signals(data), throughput(data)]
+    sections += [export(data), lineage(data), settings(data)]
+    body = tag("body", header(data), _contents(), tag("main", sections), _footer())
+    return join([Markup("<!DOCTYPE html>\n"), tag("html", head, body, lang="en"), Markup("\n")])
+
+
+def _contents() -> Markup:
+    links = [tag("li", tag("a", name, href=f"#{anchor}")) for anchor, name in _CONTENTS]
+    return tag("nav", tag("ul", links), aria_label="Sections")
+
+
+def _footer() -> Markup:
+    origin = (
+        "Made by `sacpipe report` from params.yaml, dvc.lock and the files under out/ alone. "
+        "In a clone, `dvc pull` and then `sacpipe report` make it again."
+    )
+    absent = (
+        "It names no version, host or time on purpose: the same outputs give the same bytes. "
+        "Versions belong to the run in the ledger; `sacpipe doctor` prints those of this machine."
+    )
+    return tag("footer", tag("p", prose(origin)), tag("p", prose(absent)))

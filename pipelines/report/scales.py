@@ -1,0 +1,78 @@
+"""Axes: where a value falls on the paper, and which round values are worth a tick."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_ROUND_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+_LOG_RATIO = 100.0
+"""A positive quantity that spans two decades or more is drawn on a logarithmic axis where that is allowed."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A map from values in [low, high] to lengths in [start, end]."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: tuple[float, ...]
+    is_log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """Return the length of a value; one outside the range lands on the nearest end."""
+        if self.is_log:
+            share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
+
+
+def fit(values: Iterable[float], start: float, end: float, *, num_ticks: int, may_log: bool = False) -> Scale:
+    """Return a scale that shows all values with a little air, and round ticks inside it.
+
+    Args:
+        values: Finite numbers; none at all gives 0 to 1, one alone gets room around it.
+        start: Length of the lowest value.
+        end: Length of the highest value.
+        num_ticks: About how many ticks to aim for.
+        may_log: Whether the axis may be logarithmic, which it is over two decades or more.
+    """
+    finite = list(values)
+    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+    if may_log and low > 0 and high / low >= _LOG_RATIO:
+        return _fit_log(low, high, start, end)
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
+        room = 0.05 * max(abs(low), abs(high)) or 1.0
+        low, high = low - room, high + room
+    low, high = _aired(low, high)
+    step = _round_step((high - low) / max(num_ticks, 1))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return Scale(low, high, start, end, tuple(index * step for index in range(first, last + 1)))
+
+
+def span(high: float, start: float, end: float, *, num_ticks: int) -> Scale:
+    """Return a scale from exactly 0 to exactly `high`, with round ticks inside: an axis of steps."""
+    high = high if high > 0 else 1.0
+    step = max(_round_step(high / max(num_ticks, 1)), 1.0)
+    ticks = tuple(index * step for index in range(math.floor(high / step + 1e-9) + 1))
+    return Scale(0.0, high, start, end, ticks)
+
+
+def _aired(low: float, high: float) -> tuple[float, float]:
+    """Return a range 4% wider at both ends; one that comes near zero begins there, and never crosses it."""
+    air, near = 0.04 * (high - low), 0.15 * (high - low)
+    return (0.0 if 0 <= low < near else low - air), (0.0 if -near < high <= 0 else high + air)
+
+
+def _round_step(rough: float) -> float:
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(step * power for step in _ROUND_STEPS if step * power >= rough * (1 - 1e-9))
+
+
+def _fit_log(low: float, high: float, start: float, end: float) -> Scale:
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    stride = max(1, math.ceil((last - first) / 5))
+    ticks = tuple(10.0**power for power in range(first, last + 1, stride))
+    return Scale(10.0**first, max(10.0**last, ticks[-1]), start, end, ticks, is_log=True)

@@ -1,0 +1,39 @@
+"""The whole of params.yaml, a small table for each section."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.report.data import ReportData
+from pipelines.report.elements import section
+from pipelines.report.lock import flattened
+from pipelines.report.markup import Markup, join, tag, text
+
+
+def settings(data: ReportData) -> Markup:
+    """Return the section of params: nothing has a default, so this is every value there is."""
+    loose = {key: value for key, value in data.params.items() if not isinstance(value, Mapping)}
+    sections = {key: value for key, value in data.params.items() if isinstance(value, Mapping)}
+    cards = [_card("top level", loose)] if loose else []
+    cards += [_card(name, tree) for name, tree in sections.items()]
+    lead = "No value has a default anywhere else; this is all of params.yaml."
+    return section("params", "Params", lead, tag("div", cards, class_="cards"))
+
+
+def _card(name: str, tree: Mapping[str, Any]) -> Markup:
+    rows = [
+        tag("tr", tag("th", _breakable(key), scope="row"), tag("td", _shown(value)))
+        for key, value in flattened(tree).items()
+        if key
+    ]
+    return tag("table", tag("caption", name), tag("tbody", rows), class_="card")
+
+
+def _breakable(key: str) -> Markup:
+    """Return a key path that may wrap behind a dot or an underscore, and nowhere else."""
+    return join([Markup(text(part) + "<wbr/>") for part in re.findall(r"[^._]*[._]?", key) if part])
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

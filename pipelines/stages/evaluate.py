@@ -1,0 +1,95 @@
+"""Evaluate the policy, without noise and with it, and its bundle, on the same episodes; film one.
+
+The bundle is run by the robot's own runtime, so that what the gate judges is what a robot would do.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from pipelines.stages import StageContext, run_stage
+from sacpipe.core.config import Config
+from sacpipe.core.errors import InterruptedRunError
+from sacpipe.core.files import write_json
+from sacpipe.core.records import FloatArray
+from sacpipe.core.seeding import episode_seed, generator
+from sacpipe.envs import TaskConfig
+from sacpipe.evaluation import (
+    Episode,
+    EvaluationConfig,
+    EvaluationSummary,
+    evaluate,
+    from_task_units,
+    summarise,
+    write_episodes_csv,
+)
+from sacpipe.networks.policy_file import Policy, read_policy
+from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.video import record_episode
+
+Act = Callable[[FloatArray], FloatArray]
+
+
+class EvaluateParams(Config):
+    """The sections of params.yaml that the evaluate stage depends on."""
+
+    seed: int
+    task: TaskConfig
+    evaluation: EvaluationConfig
+
+
+class EvaluateMetrics(Config):
+    """out/evaluate/metrics.json."""
+
+    deterministic: EvaluationSummary
+    stochastic: EvaluationSummary
+    bundle: EvaluationSummary
+
+
+def evaluate_stage(context: StageContext) -> None:
+    """Write every episode, their summary, and a video or the reason why there is none."""
+    workspace = context.workspace
+    params = EvaluateParams.load_sections(workspace.params)
+    torch.set_num_threads(1)
+    policy = read_policy(workspace.policy)
+    bundle = OnnxPolicy(workspace.bundle)
+    seeds = [episode_seed(params.seed, "evaluate", index) for index in range(params.evaluation.episodes)]
+    deterministic: Act = lambda observation: policy.actor.act(observation, None)  # noqa: E731 - one of three
+    if params.evaluation.video is not None:
+        record_episode(deterministic, params.task, seeds[0], params.evaluation.video, workspace.video)
+    candidates = {
+        "deterministic": deterministic,
+        "stochastic": _with_noise(policy, params.seed),
+        "bundle": from_task_units(bundle.act, policy.header.spec),
+    }
+    played = {name: _play(context, act, params, seeds) for name, act in candidates.items()}
+    summaries = {name: _summarise(episodes, params) for name, episodes in played.items()}
+    write_episodes_csv(workspace.episodes, played)
+    write_json(workspace.evaluate_metrics, EvaluateMetrics(**summaries).as_tree())
+
+
+def _with_noise(policy: Policy, seed: int) -> Act:
+    noise, size = generator(seed, "evaluate/noise"), policy.header.spec.action_dim
+    return lambda observation: policy.actor.act(observation, noise.standard_normal(size, dtype=np.float32))
+
+
+def _play(context: StageContext, act: Act, params: EvaluateParams, seeds: list[int]) -> tuple[Episode, ...]:
+    environment = params.task.make()
+    episodes: list[Episode] = []
+    for seed in seeds:
+        if context.interruption.requested:
+            raise InterruptedRunError("evaluation was asked to stop; the same command starts it again.")
+        episodes += evaluate(act, environment, [seed])
+    environment.close()
+    return tuple(episodes)
+
+
+def _summarise(episodes: tuple[Episode, ...], params: EvaluateParams) -> EvaluationSummary:
+    returns = [episode.episode_return for episode in episodes]
+    lengths = [episode.length for episode in episodes]
+    return summarise(returns, lengths, params.evaluation, params.seed)
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", evaluate_stage)

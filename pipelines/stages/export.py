@@ -1,0 +1,63 @@
+"""Export the trained policy as a bundle, checked against the network it came from."""
+
+import torch
+
+from pipelines.stages import StageContext, run_stage
+from sacpipe.core.bundle import Provenance
+from sacpipe.core.config import Config
+from sacpipe.core.files import sha256_file, write_json
+from sacpipe.export.bundle import export_bundle
+from sacpipe.export.config import ExportConfig
+from sacpipe.networks.policy_file import read_policy
+from sacpipe.replay.pool import ReplayPool
+
+_RECORDED_OBSERVATIONS = 4096
+
+
+class ExportParams(Config):
+    """The sections of params.yaml that the export stage depends on."""
+
+    export: ExportConfig
+
+
+class ExportMetrics(Config):
+    """out/export/metrics.json."""
+
+    bundle_digest: str
+    parity_tolerance: float
+    """Largest difference allowed between torch and ONNX actions, as a share of the action range."""
+    parity_max_error: float
+    """The largest found on observations of the pool."""
+    parity_max_error_synthetic: float
+    """The largest found on random and boundary observations."""
+    parity_observations: int
+
+
+def export_stage(context: StageContext) -> None:
+    """Write the bundle and what the parity check found."""
+    workspace = context.workspace
+    params = ExportParams.load_sections(workspace.params)
+    policy = read_policy(workspace.policy)
+    pool = ReplayPool.open(workspace.pool)
+    digests = {"policy": sha256_file(workspace.policy), "pool": sha256_file(workspace.pool / "manifest.json")}
+    torch.set_num_threads(1)
+    report = export_bundle(
+        workspace.bundle,
+        policy.actor,
+        policy.header.spec,
+        params.export,
+        pool.observations(_RECORDED_OBSERVATIONS),
+        Provenance(algorithm=policy.header.algorithm, digests=digests),
+    )
+    metrics = ExportMetrics(
+        bundle_digest=report.bundle_digest,
+        parity_tolerance=report.parity.tolerance,
+        parity_max_error=report.parity.max_error,
+        parity_max_error_synthetic=report.parity.synthetic_max_error,
+        parity_observations=report.parity.num_observations,
+    )
+    write_json(workspace.export_metrics, metrics.as_tree())
+
+
+if __name__ == "__main__":
+    run_stage("export", export_stage)

@@ -1,0 +1,86 @@
+"""The losses of Soft Actor-Critic as pure functions. Every equation is of arXiv:1812.05905."""
+
+import torch
+
+
+def soft_td_target(
+    rewards: torch.Tensor,
+    terminations: torch.Tensor,
+    next_q_values: torch.Tensor,
+    next_log_probs: torch.Tensor,
+    *,
+    discount: float,
+    temperature: torch.Tensor | float,
+) -> torch.Tensor:
+    """Return the entropy-regularised one-step target of every transition.
+
+    A time limit is not a termination: a truncated transition keeps its bootstrap.
+
+    Args:
+        rewards: In task units. Shape (B,).
+        terminations: 1.0 where the task itself ended, else 0.0. Shape (B,).
+        next_q_values: Target critics at the next observation and action. Shape (num_critics, B).
+        next_log_probs: Log-density of the next action, in nats. Shape (B,).
+        discount: Per step, in [0, 1).
+        temperature: Weight of the entropy term, > 0.
+
+    Returns:
+        What the critics regress to, without gradient. Shape (B,).
+
+    References:
+        Eq. 3 and 5, with the minimum over critics of section 5.
+    """
+    next_values = next_q_values.amin(dim=0) - temperature * next_log_probs
+    return (rewards + discount * (1.0 - terminations) * next_values).detach()
+
+
+def critic_loss(q_values: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the sum over critics of half the mean squared error.
+
+    Args:
+        q_values: Shape (num_critics, B).
+        targets: Shape (B,).
+
+    References:
+        Eq. 5.
+    """
+    return 0.5 * (q_values - targets).square().mean(dim=1).sum()
+
+
+def actor_loss(
+    log_probs: torch.Tensor, q_values: torch.Tensor, *, temperature: torch.Tensor | float, actor_q: str
+) -> torch.Tensor:
+    """Return the mean of temperature * log pi - Q.
+
+    Args:
+        log_probs: Of reparameterised actions, in nats. Shape (B,).
+        q_values: Critics at those actions. Shape (num_critics, B).
+        temperature: Before this update's own temperature step.
+        actor_q: `min` over critics (the paper), or their `mean` (Softlearning since February 2021).
+
+    References:
+        Eq. 7 and 9.
+    """
+    values = q_values.amin(dim=0) if actor_q == "min" else q_values.mean(dim=0)
+    return (temperature * log_probs - values).mean()
+
+
+def temperature_loss(
+    log_temperature: torch.Tensor, log_probs: torch.Tensor, *, target_entropy: float, objective: str
+) -> torch.Tensor:
+    """Return the loss whose descent keeps the policy's entropy at the target.
+
+    Args:
+        log_temperature: The learned scalar.
+        log_probs: In nats, used without gradient. Shape (B,).
+        target_entropy: In nats.
+        objective: `log_temperature` multiplies the gap by log alpha, so the gradient does not
+            shrink with alpha (the authors' code before 2020, and most of today's);
+            `temperature` multiplies it by alpha, as eq. 18 is printed and Softlearning's last version does.
+
+    References:
+        Eq. 18; rail-berkeley/softlearning#149.
+    """
+    gap = (log_probs.detach() + target_entropy).mean()
+    factor = log_temperature if objective == "log_temperature" else log_temperature.exp()
+    return -factor * gap

@@ -1,0 +1,145 @@
+"""Configuration: frozen, closed, strict models, each beside the part it configures.
+
+A value lives in params.yaml or nowhere: models carry types, bounds, units and explanations, but no
+defaults. YAML is read by ruamel.yaml alone (YAML 1.2, as DVC reads it), and validated as JSON so
+that lists become tuples while strictness stays.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from sacpipe.core.errors import ConfigError
+from sacpipe.core.files import canonical_json, sha256_bytes
+
+
+class Config(BaseModel):
+    """A frozen, closed section of params.yaml, or a small record kept as JSON."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @classmethod
+    def parse(cls, mapping: Any, *, where: str = "", source: str = "params.yaml") -> Self:
+        """Validate a plain mapping.
+
+        Args:
+            mapping: What a YAML or JSON reader gave.
+            where: Key path of the mapping inside its file, for messages.
+            source: Name of that file, for messages.
+
+        Raises:
+            ConfigError: names every wrong key path, what was expected and what was found.
+        """
+        try:
+            text = json.dumps(mapping)
+        except (TypeError, ValueError) as exc:
+            raise ConfigError(f"{source}: {where or 'the file'} holds a value JSON cannot: {exc}.") from exc
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as exc:
+            raise ConfigError(_explain(exc, cls, where, source)) from exc
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a whole YAML file.
+
+        Raises:
+            ConfigError: the file is missing, is no YAML, or does not fit the model.
+        """
+        return cls.parse(read_yaml(path), source=str(path))
+
+    @classmethod
+    def load_sections(cls, path: Path) -> Self:
+        """Read only this model's own top-level sections of a YAML file; the others may hold anything.
+
+        Raises:
+            ConfigError: the file is missing, is no YAML, lacks a section, or does not fit the model.
+        """
+        tree = read_yaml(path)
+        return cls.parse({key: tree[key] for key in cls.model_fields if key in tree}, source=str(path))
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a validated copy (pydantic's own `model_copy` does not validate)."""
+        return self.parse(self.as_tree() | changes)
+
+    def as_tree(self) -> dict[str, Any]:
+        """Return the model as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical JSON."""
+        return sha256_bytes(canonical_json(self.as_tree()).encode())
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML 1.2 mapping.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML, or is not a mapping.
+    """
+    try:
+        tree = YAML(typ="safe").load(path)
+    except FileNotFoundError as exc:
+        raise ConfigError(f"{path} is missing. `sacpipe params TASK` prints a complete one.") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path} cannot be read: {exc}.") from exc
+    except YAMLError as exc:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(exc).split())}") from exc
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{path}: expected a mapping of sections, found {type(tree).__name__}.")
+    return dict(tree)
+
+
+def _explain(exc: ValidationError, model: type[BaseModel], where: str, source: str) -> str:
+    """Say in one line per fault: the key path, what was expected, what was found, what to do."""
+    lines = []
+    for error in exc.errors(include_url=False):
+        path = ".".join([*([where] if where else []), *(str(part) for part in error["loc"])]) or "the file"
+        kind, found = error["type"], error.get("input")
+        if kind == "extra_forbidden":
+            known = _known_keys(model, error["loc"][:-1])
+            lines.append(f"{path}: unknown key; expected one of {', '.join(known)}. Remove or rename it")
+        elif kind == "missing":
+            lines.append(f"{path}: missing. Add it; `sacpipe params TASK` prints a complete file")
+        else:
+            message = error["msg"].removeprefix("Value error, ")
+            lines.append(f"{path}: {message}, found {_short(found)}")
+    return f"{source}: " + f"\n{source}: ".join(lines)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value) if not isinstance(value, str) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _known_keys(model: Any, location: tuple[Any, ...]) -> list[str]:
+    """Return the keys allowed at a location, looking through discriminated unions and tuples."""
+    candidates: list[Any] = [model]
+    for part in location:
+        following: list[Any] = []
+        for candidate in candidates:
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                if part in candidate.model_fields:
+                    following.extend(_models_in(candidate.model_fields[part].annotation))
+                elif any(part in _literals(field.annotation) for field in candidate.model_fields.values()):
+                    following.append(candidate)  # the discriminator's own step in the path
+        candidates = following or candidates
+    return sorted({key for candidate in candidates for key in candidate.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _models_in(part)]
+
+
+def _literals(annotation: Any) -> tuple[Any, ...]:
+    arguments = getattr(annotation, "__args__", ())
+    return tuple(value for value in arguments if isinstance(value, str))

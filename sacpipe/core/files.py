@@ -1,0 +1,127 @@
+"""Atomic writes, digests and strict JSON: the only way this project puts a file on disk.
+
+A file is either the old one or the new one, never a part: bytes go to a temporary name beside the
+target, are synced, and are renamed over it; then the folder is synced.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sacpipe.core.errors import SacpipeError, StorageError
+
+_CHUNK_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write at `path` into a StorageError.
+
+    Raises:
+        StorageError: the disk is full, the folder is read-only, or permission is missing.
+    """
+    try:
+        yield
+    except OSError as exc:
+        reason = {
+            errno.ENOSPC: "the disk is full; free some space and run the command again",
+            errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
+            errno.EFBIG: "the file would pass the size limit of this process or disk; raise it and run again",
+            errno.EACCES: "permission is missing; make the folder writable for this user",
+            errno.EPERM: "permission is missing; make the folder writable for this user",
+            errno.EROFS: "the file system is read-only; choose another folder",
+            errno.ENOTDIR: "a file stands where a folder is needed; move it away",
+        }.get(exc.errno or 0)
+        if reason is None:
+            raise
+        raise StorageError(f"cannot write {path}: {reason}. What was there before is unchanged.") from exc
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file atomically and durably, making its folder where needed.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, so that a rename survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented, key-sorted JSON; numbers keep their full precision."""
+    write_text(path, json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, error: type[SacpipeError]) -> Any:
+    """Read strict JSON.
+
+    Raises:
+        error: the file is missing, is not JSON, or holds NaN or Infinity.
+    """
+
+    def refuse(token: str) -> None:
+        raise ValueError(f"{token} is not a number JSON knows")
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except FileNotFoundError as exc:
+        raise error(f"{path} is missing.") from exc
+    except (OSError, ValueError) as exc:
+        raise error(f"{path} cannot be read as JSON: {exc}.") from exc
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Return the lower-case hexadecimal SHA-256 of some bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the lower-case hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_tree(folder: Path) -> str:
+    """Return one SHA-256 for a folder: of the sorted lines `<file digest>  <relative path>`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    return sha256_bytes("".join(lines).encode())

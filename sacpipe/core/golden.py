@@ -1,0 +1,77 @@
+"""golden.npz: observations and the actions a policy gave for them, so that a robot can try the policy.
+
+Two float32 arrays in an uncompressed archive, as `numpy.savez` writes it. The reader allocates
+nothing that the contract does not announce, and unpickles nothing.
+"""
+
+import io
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from sacpipe.core.errors import BundleError
+from sacpipe.core.records import EnvSpec, FloatArray
+
+_FLOAT32 = np.dtype("<f4")
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """A sequence of observations, and the action that onnxruntime gave for each."""
+
+    observations: FloatArray
+    """Shape (num_steps, observation_dim)."""
+    actions: FloatArray
+    """In the task's own units. Shape (num_steps, action_dim)."""
+
+
+def pack_golden(golden: Golden) -> bytes:
+    """Return the bytes of golden.npz; its clock stands at 1980, so equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    observations, actions = (np.ascontiguousarray(array) for array in (golden.observations, golden.actions))
+    np.savez(buffer, observations=observations, actions=actions)
+    return buffer.getvalue()
+
+
+def read_golden(data: bytes, spec: EnvSpec, num_steps: int) -> Golden:
+    """Read golden.npz of a known number of steps.
+
+    Raises:
+        BundleError: the bytes are no such archive, or a shape, type or value differs from the contract.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = sorted(info.filename for info in archive.infolist())
+            if names != ["actions.npy", "observations.npy"]:
+                raise _refuse(f"expected actions.npy and observations.npy, found {', '.join(names)}")
+            observations = _read_array(archive, "observations", (num_steps, spec.observation_dim))
+            actions = _read_array(archive, "actions", (num_steps, spec.action_dim))
+    except (ValueError, EOFError, OSError, NotImplementedError, zipfile.BadZipFile) as exc:
+        raise _refuse(f"expected an archive of arrays, found {exc}") from exc
+    if ((actions < spec.action_low) | (actions > spec.action_high)).any():
+        raise _refuse("actions: expected each within its term's low and high, found one outside")
+    return Golden(observations, actions)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str, shape: tuple[int, int]) -> FloatArray:
+    """Read one array after its header was found to be exactly the expected one."""
+    entry = archive.getinfo(f"{name}.npy")
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise _refuse(f"{name}: expected an uncompressed entry, found a compressed one")
+    with archive.open(entry) as file:
+        if (version := np.lib.format.read_magic(file)) != (1, 0):
+            raise _refuse(f"{name}: expected version (1, 0) of the npy format, found {version}")
+        found_shape, is_fortran, found_type = np.lib.format.read_array_header_1_0(file)
+        if (found_shape, is_fortran, found_type) != (shape, False, _FLOAT32):
+            raise _refuse(f"{name}: expected float32 {shape}, found {found_type} {found_shape}")
+        array = np.frombuffer(file.read(), _FLOAT32)
+    if array.size != shape[0] * shape[1]:
+        raise _refuse(f"{name}: expected {shape[0] * shape[1]} numbers, found {array.size}")
+    if not np.isfinite(array).all():
+        raise _refuse(f"{name}: expected finite numbers, found NaN or infinity")
+    return array.reshape(shape)
+
+
+def _refuse(fault: str) -> BundleError:
+    return BundleError(f"golden.npz: {fault}. Fetch the bundle again, or export it again.")

@@ -1,0 +1,178 @@
+"""What policy.onnx holds, read from its bytes without any ONNX library.
+
+The robot reads this before a runtime parses a byte, and a workstation without a runtime can read it
+too. It is a closed table of the protobuf fields an exported policy may have (`onnx/onnx.proto`).
+Whatever is not in the table is refused: files beside the model, sub-graphs, functions, other
+operator domains, training information, metadata.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sacpipe.core.errors import BundleError
+
+_OPERATOR_NAMES = """
+    Abs Add BatchNormalization Cast Clip Concat Constant Cos Div Elu Erf Exp Expand Flatten Gather Gelu
+    Gemm HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Log MatMul Max Min Mish Mul Neg
+    PRelu Pow RMSNormalization ReduceMean ReduceSum Reciprocal Relu Reshape Selu Shape Sigmoid Sign Sin
+    Slice Softplus Softsign Split Sqrt Squeeze Sub Swish Tanh Transpose Unsqueeze Where
+"""
+ALLOWED_OPERATORS = frozenset(_OPERATOR_NAMES.split())
+"""Operators without state, randomness, loops or branches."""
+
+_INT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_FIELDS: dict[str, dict[int, int]] = {
+    "model": {1: _INT, 2: _BYTES, 7: _BYTES, 8: _BYTES},  # ir_version producer_name graph opset_import
+    "opset": {1: _BYTES, 2: _INT},  # domain version
+    "graph": {1: _BYTES, 2: _BYTES, 5: _BYTES, 11: _BYTES, 12: _BYTES},  # node name initializer input output
+    "node": {1: _BYTES, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: _BYTES},  # input output name op_type attribute
+    "attribute": {1: _BYTES, 2: _FIXED32, 3: _INT, 4: _BYTES, 5: _BYTES, 7: _FIXED32, 8: _INT, 20: _INT},
+    "tensor": {1: _INT, 2: _INT, 8: _BYTES, 9: _BYTES},  # dims data_type name raw_data
+}
+_REFUSED = {
+    ("model", 14): "metadata",
+    ("model", 20): "training information",
+    ("model", 25): "a function",
+    ("graph", 15): "a sparse tensor",
+    ("node", 7): "an operator domain",
+    ("attribute", 6): "a sub-graph",
+    ("attribute", 11): "a sub-graph",
+    ("tensor", 13): "data in another file",
+    ("tensor", 14): "data in another file",
+}
+_ITEM_TYPES: dict[int, np.dtype[Any]] = {
+    1: np.dtype("<f4"),
+    6: np.dtype("<i4"),
+    7: np.dtype("<i8"),
+    9: np.dtype("?"),
+}
+_TORN = "expected an ONNX model, found bytes that are none, or that stop too early"
+
+
+class GraphFacts(NamedTuple):
+    """What a contract says of its policy.onnx."""
+
+    ir_version: int
+    opset_version: int
+    operators: tuple[str, ...]
+    """Sorted, each once."""
+
+
+@dataclass(frozen=True)
+class _Message:
+    """The fields of one protobuf message, by number."""
+
+    kind: str
+    numbers: dict[int, list[int]]
+    blocks: dict[int, list[memoryview]]
+
+    def number(self, field: int, what: str) -> int:
+        values = self.numbers.get(field, [])
+        if len(values) != 1:
+            raise _refuse(f"expected one {what}, found {len(values)}")
+        return values[0]
+
+    def block(self, field: int, what: str) -> memoryview:
+        values = self.blocks.get(field, [])
+        if len(values) != 1:
+            raise _refuse(f"expected one {what}, found {len(values)}")
+        return values[0]
+
+    def text(self, field: int, what: str) -> str:
+        return bytes(self.block(field, what)).decode(errors="replace")
+
+
+def read_graph(policy_onnx: bytes) -> GraphFacts:
+    """Read a policy's facts and check that it holds nothing but a plain graph of finite numbers.
+
+    Raises:
+        BundleError: the bytes are no ONNX model, or hold what a policy may not hold.
+    """
+    model = _read("model", memoryview(policy_onnx))
+    opset = _read("opset", model.block(8, "operator set"))
+    if domain := opset.text(1, "operator domain"):
+        raise _refuse(f"expected the standard operator domain, found '{domain}'")
+    graph = _read("graph", model.block(7, "graph"))
+    operators = {_check_node(node) for node in graph.blocks.get(1, [])}
+    for tensor in graph.blocks.get(5, []):
+        _check_tensor(tensor)
+    return GraphFacts(
+        ir_version=model.number(1, "IR version"),
+        opset_version=opset.number(2, "operator set version"),
+        operators=tuple(sorted(operators)),
+    )
+
+
+def _check_node(data: memoryview) -> str:
+    node = _read("node", data)
+    operator = node.text(4, "operator name in a node")
+    if operator not in ALLOWED_OPERATORS:
+        allowed = ", ".join(sorted(ALLOWED_OPERATORS))
+        raise _refuse(f"operator '{operator}' is not allowed; expected one of {allowed}")
+    for attribute in node.blocks.get(5, []):
+        for tensor in _read("attribute", attribute).blocks.get(5, []):
+            _check_tensor(tensor)
+    return operator
+
+
+def _check_tensor(data: memoryview) -> None:
+    tensor = _read("tensor", data)
+    name = tensor.text(8, "name in a tensor")
+    code = tensor.number(2, f"data type in tensor '{name}'")
+    item_type = _ITEM_TYPES.get(code)
+    if item_type is None:
+        raise _refuse(f"tensor '{name}': expected float32, int32, int64 or bool, found ONNX data type {code}")
+    raw = tensor.block(9, f"block of raw data in tensor '{name}'")
+    expected = math.prod(tensor.numbers.get(1, [])) * item_type.itemsize
+    if len(raw) != expected:
+        raise _refuse(f"tensor '{name}': expected {expected} bytes, found {len(raw)}")
+    if item_type.kind == "f" and not np.isfinite(np.frombuffer(raw, item_type)).all():
+        raise _refuse(f"tensor '{name}': expected finite numbers, found NaN or infinity")
+
+
+def _read(kind: str, data: memoryview) -> _Message:
+    """Group the fields of one protobuf message by number, and refuse whatever the table does not name."""
+    message = _Message(kind, {}, {})
+    for number, wire, value in _fields(data):
+        if _FIELDS[kind].get(number) != wire:
+            what = _REFUSED.get((kind, number), f"field {number}")
+            raise _refuse(f"the {kind} holds {what}, which a policy may not hold")
+        if isinstance(value, int):
+            message.numbers.setdefault(number, []).append(value)
+        else:
+            message.blocks.setdefault(number, []).append(value)
+    return message
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
+    """Walk the fields of one protobuf message: number, wire type, value."""
+    position = 0
+    while position < len(data):
+        key, position = _varint(data, position)
+        number, wire = key >> 3, key & 7
+        value, position = _varint(data, position) if wire in {_INT, _BYTES} else (0, position)
+        if wire == _INT:
+            yield number, wire, value
+            continue
+        size = {_FIXED64: 8, _BYTES: value, _FIXED32: 4}.get(wire)
+        if size is None or position + size > len(data):
+            raise _refuse(_TORN)
+        yield number, wire, data[position : position + size]
+        position += size
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    value = 0
+    for index, byte in enumerate(data[position : position + 10]):
+        value |= (byte & 0x7F) << (7 * index)
+        if not byte & 0x80:
+            return value, position + index + 1
+    raise _refuse(_TORN)
+
+
+def _refuse(fault: str) -> BundleError:
+    return BundleError(f"policy.onnx: {fault}. Export the policy again with `sacpipe`.")

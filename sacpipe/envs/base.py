@@ -1,0 +1,272 @@
+"""What every universe promises, and the one class that keeps the promise for them all.
+
+A universe is one file: a `TaskSection` that reads `task:` in params.yaml and, inside `make()`, a
+`Simulator` handed to `TaskEnvironment`. `sacpipe.envs.checks.check_universe` tests the promise.
+"""
+
+import contextlib
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from sacpipe.core.errors import ConfigError, ContractError, RendererError, SacpipeError, UnknownTaskError
+from sacpipe.core.records import EnvSpec, FloatArray, Step
+
+Policy = Callable[[FloatArray], FloatArray]
+"""Maps an observation, shape (observation_dim,), to an action in [-1, 1], shape (action_dim,)."""
+
+Options = dict[str, bool | int | float | str]
+"""Keyword arguments of a task."""
+
+_FEW = 64
+"""Up to so many numbers, Python is faster than a call of NumPy."""
+
+
+class Environment(Protocol):
+    """One simulator instance. Never shared between training and evaluation."""
+
+    spec: EnvSpec
+
+    def reset(self, seed: int) -> FloatArray:
+        """Start the episode that this seed names, always the same one, and return its first observation.
+
+        Shape (observation_dim,). The episode does not depend on what this instance ran before.
+        """
+        ...
+
+    def step(self, action: FloatArray) -> Step:
+        """Apply an action in [-1, 1] (clipped, then rescaled to the task's units) for one control period.
+
+        At most one of the two flags is true: a task that ends at its time limit has terminated.
+
+        Raises:
+            ContractError: the action has the wrong shape or is not finite, the task gave a value that is
+                not finite, or no episode is running.
+        """
+        ...
+
+    def render(self) -> NDArray[np.uint8]:
+        """Return the present picture. Shape (height, width, 3).
+
+        Raises:
+            RendererError: this instance was made without a picture size, or no renderer works here.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the simulator. Closing twice does no harm."""
+        ...
+
+
+class TaskSection(Protocol):
+    """The `task` section of params.yaml, as one universe reads it."""
+
+    universe: Any
+    id: str
+    options: Options
+    EXAMPLE: ClassVar[dict[str, Any]]
+
+    def make(self, picture: tuple[int, int] | None = None) -> Environment:
+        """Build a simulator; `picture` is (height, width) in pixels where it shall render.
+
+        Raises:
+            UnknownTaskError: no such task; carries the nearest names.
+            ConfigError: the task has no bounded Box action space or no vector observation, refuses its
+                options, or needs a package that is not installed.
+            RendererError: a picture is asked for and no renderer works here.
+        """
+        ...
+
+    @classmethod
+    def tasks(cls) -> Sequence[str]:
+        """List the ids this universe can train here, sorted."""
+        ...
+
+
+class Simulator(Protocol):
+    """What a universe's file provides. Every array it returns is new and nobody else's."""
+
+    def start(self, seed: int) -> FloatArray:
+        """Begin the episode of this seed. Shape (observation_dim,)."""
+        ...
+
+    def advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
+        """Apply an action in task units; return observation, reward, terminated, truncated.
+
+        Raises:
+            ArithmeticError: the physics came to a state it cannot leave.
+        """
+        ...
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the present picture. Shape (height, width, 3)."""
+        ...
+
+    def close(self) -> None:
+        """Free the simulator."""
+        ...
+
+
+class TaskEnvironment:
+    """An `Environment` around a simulator: order, scaling, time limit and finite numbers, checked once."""
+
+    def __init__(self, spec: EnvSpec, simulator: Simulator) -> None:
+        self.spec = spec
+        self._simulator = simulator
+        self._limit = spec.max_episode_steps
+        self._shape = (spec.action_dim,)
+        self._ones = np.ones(self._shape, dtype=np.float32)
+        self._low, self._high = spec.action_low, spec.action_high
+        self._half_span = np.float32(0.5) * (self._high - self._low)
+        highest = (self._ones + self._ones) * self._half_span + self._low
+        self._may_overshoot = bool((highest > self._high).any())  # rounding may step past the upper bound
+        self._steps = 0
+        self._running = False
+        self._closed = False
+
+    def reset(self, seed: int) -> FloatArray:
+        """Start the episode that this seed names. Shape (observation_dim,).
+
+        Raises:
+            ContractError: the first observation is not finite, or the environment is closed.
+        """
+        if self._closed:
+            raise ContractError(f"task '{self.spec.task}': expected an open environment, found a closed one.")
+        observation = self._simulator.start(seed)
+        self._steps = 0
+        self._running = True
+        if not _is_finite(observation):
+            raise self._not_finite(observation, 0.0)
+        return observation
+
+    def step(self, action: FloatArray) -> Step:
+        """Apply an action in [-1, 1] for one control period.
+
+        Raises:
+            ContractError: see `Environment.step`.
+        """
+        if not self._running:
+            raise ContractError(
+                f"task '{self.spec.task}': expected reset() first, found step() outside an episode"
+                f" (after {self._steps} steps)."
+            )
+        scaled = self._to_task_units(action)
+        try:
+            observation, reward, terminated, truncated = self._simulator.advance(scaled)
+        except ArithmeticError as exc:
+            self._running = False
+            raise ContractError(f"{self._where(1)}: the simulation broke down: {exc}") from exc
+        self._steps += 1
+        if not (math.isfinite(reward) and _is_finite(observation)):
+            raise self._not_finite(observation, reward)
+        if terminated:
+            truncated = False
+        elif self._steps == self._limit:
+            truncated = True
+        if terminated or truncated:
+            self._running = False
+        return Step(observation, reward, terminated, truncated)
+
+    def render(self) -> NDArray[np.uint8]:
+        """Return the present picture. Shape (height, width, 3)."""
+        return self._simulator.picture()
+
+    def close(self) -> None:
+        """Free the simulator. Closing twice does no harm."""
+        if not self._closed:
+            self._running, self._closed = False, True
+            self._simulator.close()
+
+    def _to_task_units(self, action: FloatArray) -> FloatArray:
+        """Return what `EnvSpec.to_task_units` returns, bit for bit, a few times faster."""
+        action = np.asarray(action, dtype=np.float32)
+        if action.shape != self._shape:
+            raise ContractError(
+                f"{self._where(1)}: expected an action of shape {self._shape}, found {action.shape}."
+                " Does the policy belong to this task?"
+            )
+        values = action.tolist()  # plain numbers: half the time of NumPy's calls on so few
+        if not math.isfinite(sum(values)):
+            raise ContractError(
+                f"{self._where(1)}: expected a finite action in [-1, 1], found {_first_bad(action)}."
+                " The policy gave it; look at its parameters and its observation."
+            )
+        if max(values) > 1.0 or min(values) < -1.0:
+            action = np.clip(action, -self._ones, self._ones)
+        scaled = action + self._ones
+        scaled *= self._half_span
+        scaled += self._low
+        return np.minimum(scaled, self._high) if self._may_overshoot else scaled
+
+    def _not_finite(self, observation: FloatArray, reward: float) -> ContractError:
+        self._running = False
+        if not math.isfinite(reward):
+            return ContractError(f"{self._where()}: expected a finite reward, found {reward}.")
+        return ContractError(
+            f"{self._where()}: expected a finite observation, found {_first_bad(observation)}."
+            " The simulation diverged, or an option of the task is out of its range."
+        )
+
+    def _where(self, ahead: int = 0) -> str:
+        return f"task '{self.spec.task}', step {self._steps + ahead}"
+
+
+def _is_finite(values: FloatArray) -> bool:
+    if values.size <= _FEW:
+        return math.isfinite(sum(values.tolist()))  # a float64 sum of float32 numbers cannot overflow
+    return bool(np.isfinite(values).all())
+
+
+def _first_bad(values: FloatArray) -> str:
+    index = int(np.flatnonzero(~np.isfinite(values))[0])
+    return f"{values[index]} at entry {index}"
+
+
+def no_picture() -> RendererError:
+    """Return the error for a picture of an environment that was made without one."""
+    return RendererError("this environment was made without a picture size; make(picture=...) gives one.")
+
+
+def unknown_task(universe: str, task_id: str, ids: Sequence[str]) -> UnknownTaskError:
+    """Return the error for an id that a universe does not have, with its nearest ids."""
+    offer = nearest(task_id, ids) or list(ids[:3])
+    return UnknownTaskError(f"{universe}/{task_id}", [f"{universe}/{near}" for near in offer])
+
+
+def nearest(name: str, names: Sequence[str]) -> list[str]:
+    """Return up to three of the names that look most like a name, whatever their case."""
+    lowered = {candidate.lower(): candidate for candidate in names}
+    return [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
+
+
+def _words(exc: Exception) -> str:
+    if isinstance(exc, ValidationError):
+        faults = [f"{error['loc'][-1]}: {error['msg']}, found {error['input']!r}" for error in exc.errors()]
+        return "; ".join(faults)
+    return " ".join(str(exc).split()) or type(exc).__name__
+
+
+@contextlib.contextmanager
+def refusals(task: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Turn whatever a task raises while it is built and tried into a ConfigError with its own words.
+
+    Raises:
+        ConfigError: the task refuses its options, or cannot be made on this machine.
+    """
+    try:
+        yield
+    except SacpipeError:
+        raise
+    except Exception as exc:
+        words = _words(exc)
+        if options:
+            found = ", ".join(f"{key}={value!r}" for key, value in sorted(options.items()))
+            message = f"task.options: task '{task}' refuses {found}: {words}"
+        else:
+            message = f"task '{task}' cannot be made here: {words}"
+        raise ConfigError(message) from exc

@@ -1,0 +1,166 @@
+"""The contract of a universe, shipped: run `check_universe` on a task before training on it.
+
+Everything downstream leans on these facts: exact resume on seeds, the loss on the two flags, the
+replay pool on arrays that nobody writes to again.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from sacpipe.core.errors import ContractError
+from sacpipe.core.records import FloatArray, Step
+from sacpipe.envs.base import Environment, TaskSection
+
+_STEPS_WITHOUT_LIMIT = 1000
+"""Steps tried of a task that has no time limit."""
+_FEW_STEPS = 100
+"""Steps of the runs that do not need the end of an episode."""
+
+
+class _Plan(NamedTuple):
+    """How one run differs from a plain episode."""
+
+    steps: int | None = None
+    """Stop after so many; None runs to the end."""
+    spoil: bool = False
+    """Overwrite every observation once it has been read."""
+    stretch: float = 1.0
+    """Actions are drawn from [-stretch, stretch]."""
+    clip: bool = False
+    """Clip them to [-1, 1] before they are given."""
+
+
+_PLAIN = _Plan()
+_SHORT = _Plan(steps=_FEW_STEPS)
+
+
+class _Trace(NamedTuple):
+    """One whole episode as bytes, to be compared bit for bit, and how it ended."""
+
+    observations: bytes
+    rewards: bytes
+    length: int
+    terminated: bool
+    truncated: bool
+
+
+def check_universe(task: TaskSection, episodes: int = 2) -> None:
+    """Run whole episodes of a task under random actions and test every promise of `Environment`.
+
+    Args:
+        task: The section to build environments from; three are made and closed.
+        episodes: Seeds to try, at least 2.
+
+    Raises:
+        ContractError: names the task, the promise, and what was found instead.
+        ValueError: fewer than two episodes were asked for.
+    """
+    if episodes < 2:
+        raise ValueError(f"expected at least 2 episodes, found {episodes}: one shows no difference")
+    name = f"{task.universe}/{task.id}"
+    first, second, third = task.make(), task.make(), task.make()
+    _require(first.spec.task == name, name, f"spec.task is '{first.spec.task}', not '{name}'")
+    _check_order(first, name)
+    traces = [_run(first, seed, name) for seed in range(episodes)]
+    _require(len(set(traces)) == episodes, name, "two different seeds gave the same episode")
+    _run(second, 1, name, _SHORT)
+    again = _run(second, 0, name) == traces[0]
+    _require(again, name, "seed 0 gave another episode in an instance that had run seed 1 before")
+    alone = _run(third, 0, name, _SHORT) == _run(third, 0, name, _SHORT._replace(spoil=True))
+    _require(alone, name, "writing into a returned observation or a used action changed the episode")
+    wide = _SHORT._replace(stretch=3.0)
+    clipped = _run(third, 1, name, wide) == _run(third, 1, name, wide._replace(clip=True))
+    _require(clipped, name, "an action outside [-1, 1] differs from the clipped action")
+    _check_close((first, second, third), name)
+
+
+def _require(holds: bool, name: str, otherwise: str) -> None:
+    if not holds:
+        raise ContractError(f"task '{name}' breaks the contract of a universe: {otherwise}.")
+
+
+def _actions(seed: int, dim: int, plan: _Plan) -> Iterator[FloatArray]:
+    random = np.random.default_rng(seed)
+    while True:
+        action = random.uniform(-plan.stretch, plan.stretch, dim).astype(np.float32)
+        yield np.clip(action, np.float32(-1.0), np.float32(1.0)) if plan.clip else action
+
+
+def _run(env: Environment, seed: int, name: str, plan: _Plan = _PLAIN) -> _Trace:
+    """Run one episode, or some steps of it, and check each step."""
+    limit = env.spec.max_episode_steps
+    cut = plan.steps or limit or _STEPS_WITHOUT_LIMIT
+    kept = [env.reset(seed)]
+    _check_observation(kept[0], env, name)
+    copies, rewards = [kept[0].tobytes()], []
+    step = Step(kept[0], 0.0, False, False)
+    for action in itertools.islice(_actions(seed, env.spec.action_dim, plan), cut):
+        given = action.copy()
+        if plan.spoil:
+            kept[-1].fill(np.nan)
+        step = env.step(action)
+        _require(bool((action == given).all()), name, "step() changed the action it was given")
+        action.fill(np.nan)
+        kept.append(step.observation)
+        copies.append(step.observation.tobytes())
+        rewards.append(step.reward)
+        _check_step(step, len(rewards), env, name)
+        if step.terminated or step.truncated:
+            _require(_refuses(env), name, "step() after the end of an episode is accepted")
+            break
+    else:
+        _require(len(rewards) != limit, name, f"the time limit of {limit} steps passed without truncation")
+    intact = plan.spoil or [observation.tobytes() for observation in kept] == copies
+    _require(intact, name, "a returned observation was changed by a later step")
+    everything = np.array(rewards).tobytes()
+    return _Trace(b"".join(copies), everything, len(rewards), step.terminated, step.truncated)
+
+
+def _check_observation(observation: FloatArray, env: Environment, name: str) -> None:
+    expected = (env.spec.observation_dim,)
+    _require(isinstance(observation, np.ndarray), name, f"an observation is a {type(observation).__name__}")
+    _require(observation.dtype == np.float32, name, f"an observation is {observation.dtype}, not float32")
+    shape = observation.shape
+    _require(shape == expected, name, f"an observation has shape {shape}, not {expected}")
+    _require(bool(np.isfinite(observation).all()), name, "an observation is not finite")
+    _require(observation.flags.writeable, name, "an observation is read-only, so somebody else owns it")
+
+
+def _check_step(step: Step, number: int, env: Environment, name: str) -> None:
+    _check_observation(step.observation, env, name)
+    limit = env.spec.max_episode_steps
+    _require(type(step.reward) is float and np.isfinite(step.reward), name, f"a reward is {step.reward!r}")
+    flags = (step.terminated, step.truncated)
+    _require(all(type(flag) is bool for flag in flags), name, f"the flags are {flags}, not bool")
+    _require(not all(flags), name, "a step is both terminated and truncated")
+    early = step.truncated and number != limit
+    _require(not early, name, f"truncated at step {number}, and the time limit is {limit}")
+
+
+def _refuses(env: Environment) -> bool:
+    try:
+        env.step(np.zeros(env.spec.action_dim, dtype=np.float32))
+    except ContractError:
+        return True
+    return False
+
+
+def _check_order(env: Environment, name: str) -> None:
+    _require(_refuses(env), name, "step() before reset() is accepted")
+    env.reset(0)
+    for bad in (np.zeros(env.spec.action_dim + 1), np.full(env.spec.action_dim, np.nan)):
+        try:
+            env.step(bad.astype(np.float32))
+        except ContractError:
+            continue
+        _require(False, name, f"an action of shape {bad.shape} with first entry {bad[0]} is accepted")
+
+
+def _check_close(environments: tuple[Environment, ...], name: str) -> None:
+    for env in environments:
+        env.close()
+        env.close()
+        _require(_refuses(env), name, "step() after close() is accepted")

@@ -1,0 +1,193 @@
+"""The `dm_control` universe: every task of the DeepMind Control Suite with bounded actions.
+
+An id is `domain-task`, e.g. `cartpole-swingup`. A task has terminated only where its discount is zero;
+any other last step is a time limit. dm_control is imported inside `make()` and `tasks()`.
+
+References:
+    Tassa et al. 2018, arXiv:1801.00690, section 2 (episodes end by time limit; lqr apart).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import ConfigError
+from sacpipe.core.records import EnvSpec, FloatArray, ObservationTerm
+from sacpipe.envs import mujoco_terms
+from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_picture, refusals, unknown_task
+from sacpipe.envs.renderer import MujocoCamera, without_opengl
+
+_UNBOUNDED_DOMAINS = ("lqr",)
+_NO_BOUND = 1e9
+"""MuJoCo writes 1e10 where an actuator has no limit."""
+
+
+class DmControlTask(Config):
+    """`task` section of the dm_control universe."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {"universe": "dm_control", "id": "cartpole-swingup", "options": {}}
+
+    universe: Literal["dm_control"]
+    """Family of tasks."""
+    id: str
+    """`domain-task`, e.g. `cheetah-run`."""
+    options: Options
+    """Keyword arguments of the task, e.g. `time_limit` in seconds."""
+
+    def make(self, picture: tuple[int, int] | None = None) -> Environment:
+        """Build the task.
+
+        Raises:
+            UnknownTaskError: the suite has no such task.
+            ConfigError: see `TaskSection.make`.
+            RendererError: a picture is asked for and no renderer works here.
+        """
+        suite = _import_suite()
+        task = f"{self.universe}/{self.id}"
+        if self.id not in {f"{domain}-{name}" for domain, name in suite.ALL_TASKS}:
+            raise unknown_task(self.universe, self.id, self.tasks())
+        if "random" in self.options:
+            raise ConfigError("task.options: random is set by sacpipe, episode by episode. Remove it.")
+        domain, _, name = self.id.partition("-")
+        with refusals(task, self.options):
+            env = suite.load(domain, name, task_kwargs=dict(self.options))
+            simulator = DmControlSimulator(env, picture)
+            spec = _read_spec(task, env)
+            simulator.start(0)
+            simulator.advance(spec.to_task_units(np.zeros(spec.action_dim, dtype=np.float32)))
+        return TaskEnvironment(spec, simulator)
+
+    @classmethod
+    def tasks(cls) -> Sequence[str]:
+        """List the suite's tasks whose actions have bounds, sorted."""
+        try:
+            suite = _import_suite()
+        except ConfigError:
+            return ()
+        pairs = [(domain, name) for domain, name in suite.ALL_TASKS if domain not in _UNBOUNDED_DOMAINS]
+        return tuple(sorted(f"{domain}-{name}" for domain, name in pairs))
+
+
+class DmControlSimulator:
+    """One suite environment."""
+
+    def __init__(self, env: Any, picture: tuple[int, int] | None) -> None:
+        from dm_control.rl.control import PhysicsError
+
+        self._env = env
+        self._physics_error = PhysicsError
+        self._keys = tuple(env.observation_spec())
+        self._physics = env.physics
+        _forget_opengl(self._physics)
+        self._camera = None
+        if picture is not None:
+            self._camera = MujocoCamera(_model(env), picture, camera=0 if _model(env).ncam else -1)
+
+    def start(self, seed: int) -> FloatArray:
+        """Begin the episode of this seed. Shape (observation_dim,)."""
+        self._env.task.random.seed(seed)  # one stream an episode: what ran before leaves no trace
+        observation = self._vector(self._env.reset().observation)
+        if self._camera is not None:
+            self._camera.reload()
+        return observation
+
+    def advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
+        """Apply an action in task units.
+
+        Raises:
+            FloatingPointError: the physics diverged.
+        """
+        try:
+            step = self._env.step(action)
+        except self._physics_error as exc:
+            raise FloatingPointError(" ".join(str(exc).split())) from exc
+        terminated, truncated = ending(step)
+        return self._vector(step.observation), float(step.reward), terminated, truncated
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the present picture. Shape (height, width, 3).
+
+        Raises:
+            RendererError: no picture size was given.
+        """
+        if self._camera is None:
+            raise no_picture()
+        return self._camera.picture(self._physics.data.ptr)
+
+    def close(self) -> None:
+        """Free the simulator."""
+        if self._camera is not None:
+            self._camera.close()
+        self._env.close()
+
+    def _vector(self, parts: Any) -> FloatArray:
+        flat = [np.ravel(parts[key]) for key in self._keys]
+        return np.concatenate(flat, dtype=np.float32, casting="same_kind")
+
+
+def ending(step: Any) -> tuple[bool, bool]:
+    """Return (terminated, truncated) of a dm_env TimeStep: the discount tells the two apart."""
+    last = step.last()
+    terminated = last and step.discount == 0.0
+    return terminated, last and not terminated
+
+
+def _import_suite() -> Any:
+    """Import the suite without any OpenGL.
+
+    Raises:
+        ConfigError: dm_control is not installed.
+    """
+    try:
+        with without_opengl():
+            from dm_control import suite
+    except ImportError as exc:
+        raise ConfigError(f"universe 'dm_control' needs the package dm_control: {exc}. Install it.") from exc
+    mujoco_terms.route_warnings()
+    return suite
+
+
+def _forget_opengl(physics: Any) -> None:
+    """Let the task see no graphics: quadruped-escape would open a context at each reset, to redraw its hills.
+
+    Pictures are taken by our own camera, which reloads them.
+    """
+    kind = type(physics)
+    physics.__class__ = type(kind.__name__, (kind,), {"contexts": None})
+
+
+def _model(env: Any) -> Any:
+    return env.physics.model.ptr
+
+
+def _read_spec(task: str, env: Any) -> EnvSpec:
+    limit_steps = env._step_limit  # noqa: SLF001  dm_control keeps its time limit nowhere else
+    return EnvSpec(
+        task=task,
+        observation=tuple(
+            ObservationTerm(
+                name=key,
+                size=math.prod(array.shape),
+                unit="unknown",
+                source=f"observation '{key}' of {task}, shape {tuple(array.shape)}",
+            )
+            for key, array in env.observation_spec().items()
+        ),
+        action=mujoco_terms.action_terms(_model(env), *_bounds(task, env.action_spec())),
+        control_period_s=float(env.control_timestep()),
+        max_episode_steps=None if math.isinf(limit_steps) else math.ceil(limit_steps),
+    )
+
+
+def _bounds(task: str, array: Any) -> tuple[FloatArray, FloatArray]:
+    low, high = np.broadcast_to(array.minimum, array.shape), np.broadcast_to(array.maximum, array.shape)
+    if array.shape != (len(low),) or np.abs([low, high]).max() > _NO_BOUND:
+        raise ConfigError(
+            f"task '{task}': expected a bounded, continuous vector of actions, found {array}."
+            " Choose a task whose actions have limits."
+        )
+    return low, high

@@ -1,0 +1,216 @@
+"""The `gymnasium` universe: any registered id with bounded Box actions, MuJoCo v5 first.
+
+Gymnasium's own wrappers for order, checks and time limits are taken off: `TaskEnvironment` does that
+work once. Gymnasium and MuJoCo are imported inside `make()` and `tasks()`.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import ConfigError, RendererError
+from sacpipe.core.records import EnvSpec, FloatArray
+from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_picture, refusals, unknown_task
+from sacpipe.envs.gymnasium_spec import read_spec
+from sacpipe.envs.mujoco_terms import route_warnings
+from sacpipe.envs.renderer import MujocoCamera, without_opengl
+
+_RESERVED = ("render_mode", "disable_env_checker", "width", "height", "camera_id", "camera_name")
+_VIEWS: dict[str, dict[str, Any]] = {
+    "InvertedDoublePendulum-v5": {"lookat": np.array([0.0, 0.0, 0.5]), "distance": 3.0, "elevation": -15.0}
+}
+"""Where Gymnasium's own free camera looks past the robot."""
+
+
+class GymnasiumTask(Config):
+    """`task` section of the gymnasium universe."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "universe": "gymnasium",
+        "id": "InvertedDoublePendulum-v5",
+        "options": {},
+    }
+
+    universe: Literal["gymnasium"]
+    """Family of tasks."""
+    id: str
+    """A registered id with its version, e.g. `HalfCheetah-v5`; `package:Id-v0` imports the package first."""
+    options: Options
+    """Keyword arguments of the task, e.g. `ctrl_cost_weight`, and `max_episode_steps`."""
+
+    def make(self, picture: tuple[int, int] | None = None) -> Environment:
+        """Build the task and try one step, so that a bad option is found here.
+
+        Raises:
+            UnknownTaskError: the id is not registered.
+            ConfigError: see `TaskSection.make`.
+            RendererError: a picture is asked for and no renderer works here.
+        """
+        gym = _import_gymnasium()
+        task = f"{self.universe}/{self.id}"
+        if self.id not in gym.registry and ":" not in self.id:
+            raise unknown_task(self.universe, self.id, self.tasks())
+        taken = sorted(set(_RESERVED) & set(self.options))
+        if taken:
+            raise ConfigError(f"task.options: {', '.join(taken)} is set by sacpipe. Remove it.")
+        with refusals(task, self.options):
+            with without_opengl():
+                env = gym.make(
+                    self.id,
+                    disable_env_checker=True,
+                    render_mode=None if picture is None else "rgb_array",
+                    **self.options,
+                )
+            limit = None if env.spec is None else env.spec.max_episode_steps
+            env = _unwrap(env)
+            spec = read_spec(self.id, task, env, limit)
+            _try_step(env, spec)
+        camera = None if picture is None else _open_camera(self.id, env.unwrapped, picture)
+        return TaskEnvironment(spec, GymnasiumSimulator(env, picture, camera))
+
+    @classmethod
+    def tasks(cls) -> Sequence[str]:
+        """Build the newest version of every registered id, and list those that can be trained here."""
+        try:
+            gym = _import_gymnasium()
+        except ConfigError:
+            return ()
+        found = []
+        for task_id in _newest_versions(gym):
+            try:
+                with warnings.catch_warnings(action="ignore"):
+                    cls(universe="gymnasium", id=task_id, options={}).make().close()
+            except ConfigError:
+                continue
+            found.append(task_id)
+        return tuple(sorted(found))
+
+
+class GymnasiumSimulator:
+    """One Gymnasium environment without its wrappers."""
+
+    def __init__(self, env: Any, picture: tuple[int, int] | None, camera: MujocoCamera | None) -> None:
+        self._env = env
+        self._step = env.step
+        self._vector = _flattener(env.observation_space)
+        self._size = picture
+        self._camera = camera
+
+    def start(self, seed: int) -> FloatArray:
+        """Begin the episode of this seed. Shape (observation_dim,)."""
+        observation, _ = self._env.reset(seed=seed)
+        if self._camera is not None:
+            self._camera.reload()
+        return self._vector(observation)
+
+    def advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
+        """Apply an action in task units."""
+        observation, reward, terminated, truncated, _ = self._step(action)
+        return self._vector(observation), float(reward), bool(terminated), bool(truncated)
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the present picture. Shape (height, width, 3).
+
+        Raises:
+            RendererError: no picture size was given, or the task cannot draw itself here.
+        """
+        if self._size is None:
+            raise no_picture()
+        if self._camera is not None:
+            return self._camera.picture(self._env.unwrapped.data)
+        try:
+            frame = np.asarray(self._env.render())
+        except Exception as exc:
+            raise RendererError(f"the task cannot draw itself here: {' '.join(str(exc).split())}") from exc
+        if frame.ndim != 3 or frame.shape[2] != 3:
+            raise RendererError(f"the task draws no colour picture; found an array of shape {frame.shape}.")
+        return _resize(frame, *self._size)
+
+    def close(self) -> None:
+        """Free the simulator."""
+        if self._camera is not None:
+            self._camera.close()
+        self._env.close()
+
+
+def _import_gymnasium() -> Any:
+    """Import Gymnasium, and MuJoCo's warnings with it where that is installed.
+
+    Raises:
+        ConfigError: Gymnasium is not installed.
+    """
+    with without_opengl():
+        try:
+            import gymnasium as gym
+        except ImportError as exc:
+            raise ConfigError(
+                f"universe 'gymnasium' needs the package gymnasium: {exc}. Install it."
+            ) from exc
+        try:
+            route_warnings()
+        except ImportError:
+            return gym  # classic control needs no MuJoCo; a MuJoCo task will say that it is missing
+    return gym
+
+
+def _newest_versions(gym: Any) -> list[str]:
+    newest: dict[str, tuple[int, str]] = {}
+    for task_id, spec in gym.registry.items():
+        family, version = f"{spec.namespace}/{spec.name}", spec.version or 0
+        if family not in newest or version > newest[family][0]:
+            newest[family] = (version, task_id)
+    return [task_id for _, task_id in newest.values()]
+
+
+def _unwrap(env: Any) -> Any:
+    from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+
+    while isinstance(env, (OrderEnforcing, PassiveEnvChecker, TimeLimit)):
+        env = env.env
+    return env
+
+
+def _flattener(space: Any) -> Callable[[Any], FloatArray]:
+    """Return the function that copies an observation into a new float32 vector."""
+    from gymnasium.spaces import Dict
+
+    if isinstance(space, Dict):
+        keys = tuple(space.keys())
+        return lambda parts: np.concatenate([parts[key] for key in keys]).astype(np.float32)
+    return lambda vector: np.asarray(vector).astype(np.float32)  # always a copy
+
+
+def _try_step(env: Any, spec: EnvSpec) -> None:
+    """Reset and step once: some options are wrong only there.
+
+    Raises:
+        ValueError: the observation has another length than the task says.
+    """
+    vector = _flattener(env.observation_space)
+    first, _ = env.reset(seed=0)
+    second = env.step(spec.to_task_units(np.zeros(spec.action_dim, dtype=np.float32)))[0]
+    shapes = [vector(first).shape, vector(second).shape]
+    if shapes != [(spec.observation_dim,)] * 2:
+        raise ValueError(f"expected observations of length {spec.observation_dim}, found {shapes}")
+
+
+def _open_camera(task_id: str, simulation: Any, picture: tuple[int, int]) -> MujocoCamera | None:
+    """Look at a MuJoCo task through its own tracking camera, or as Gymnasium's settings say."""
+    view = getattr(simulation, "mujoco_renderer", None)
+    if view is None:
+        return None
+    model = simulation.model
+    track = next((index for index in range(model.ncam) if model.camera(index).name == "track"), -1)
+    free = _VIEWS.get(task_id, view.default_cam_config)
+    return MujocoCamera(model, picture, camera=track, free=free)
+
+
+def _resize(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Take the nearest pixel of each; a task that draws itself chooses its own size."""
+    rows = np.arange(height) * frame.shape[0] // height
+    columns = np.arange(width) * frame.shape[1] // width
+    return np.ascontiguousarray(frame[rows[:, None], columns], dtype=np.uint8)

@@ -1,0 +1,121 @@
+"""Names, units and sources out of a compiled MuJoCo model, for whoever wires the robot.
+
+Shared by the universes that simulate with MuJoCo. A model is only read, never imported here.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from sacpipe.core.records import ActionTerm, FloatArray, ObservationTerm
+
+_LOGGER = logging.getLogger(__name__)
+
+_FREE, _BALL, _SLIDE, _HINGE = 0, 1, 2, 3
+"""mjtJoint."""
+
+
+def route_warnings() -> None:
+    """Send MuJoCo's warnings to logging; without this it writes MUJOCO_LOG.TXT where the user stands."""
+    import mujoco
+
+    mujoco.set_mju_user_warning(_log)
+
+
+def _log(message: str) -> None:
+    _LOGGER.log(logging.DEBUG if "deprecated" in message else logging.WARNING, "MuJoCo: %s", message)
+
+
+def action_terms(model: Any, low: FloatArray, high: FloatArray) -> tuple[ActionTerm, ...]:
+    """Name each action after its actuator, or after the joint that this moves.
+
+    A motor with gear 1 is driven in newtons or newton metres; with another gear in a share of it (unit
+    `1`); what else there is has the unit `unknown`.
+    """
+    terms = []
+    for index in range(model.nu):
+        name, unit = _actuator(model, index)
+        terms.append(ActionTerm(name=name, unit=unit, low=float(low[index]), high=float(high[index])))
+    return tuple(terms)
+
+
+def _actuator(model: Any, index: int) -> tuple[str, str]:
+    actuator = model.actuator(index)
+    if actuator.trntype[0] != 0:  # mjTRN_JOINT
+        return actuator.name or f"actuator_{index}", "unknown"
+    joint = model.jnt(actuator.trnid[0])
+    is_motor = actuator.gaintype[0] == 0 and actuator.biastype[0] == 0 and actuator.gainprm[0] == 1.0
+    if is_motor and joint.type[0] in {_SLIDE, _HINGE}:
+        newtons = "N" if joint.type[0] == _SLIDE else "N m"
+        unit = newtons if actuator.gear[0] == 1.0 else "1"
+    else:
+        unit = "unknown"
+    return actuator.name or joint.name or f"actuator_{index}", unit
+
+
+def position_terms(model: Any, skipped: int) -> tuple[ObservationTerm, ...]:
+    """Name the entries of qpos from entry `skipped` on, joint by joint."""
+    parts = {
+        _FREE: (("position", 3, "m"), ("orientation", 4, "1")),
+        _BALL: (("orientation", 4, "1"),),
+        _SLIDE: (("position", 1, "m"),),
+        _HINGE: (("angle", 1, "rad"),),
+    }
+    return _joint_terms(model, "qpos", parts, skipped)
+
+
+def velocity_terms(model: Any) -> tuple[ObservationTerm, ...]:
+    """Name the entries of qvel, joint by joint."""
+    parts = {
+        _FREE: (("velocity", 3, "m/s"), ("angular_velocity", 3, "rad/s")),
+        _BALL: (("angular_velocity", 3, "rad/s"),),
+        _SLIDE: (("velocity", 1, "m/s"),),
+        _HINGE: (("angular_velocity", 1, "rad/s"),),
+    }
+    return _joint_terms(model, "qvel", parts, 0)
+
+
+def _joint_terms(
+    model: Any, vector: str, parts: dict[int, tuple[tuple[str, int, str], ...]], skipped: int
+) -> tuple[ObservationTerm, ...]:
+    terms, start = [], 0
+    for index in range(model.njnt):
+        joint = model.jnt(index)
+        for quantity, size, unit in parts[int(joint.type[0])]:
+            first, end = max(start, skipped), start + size
+            if end > first:
+                terms.append(
+                    ObservationTerm(
+                        name=f"{joint.name or f'joint_{index}'}_{quantity}",
+                        size=end - first,
+                        unit=unit,
+                        source=f"MuJoCo {vector}[{first}:{end}]",
+                    )
+                )
+            start = end
+    return tuple(terms)
+
+
+def observation_terms(model: Any, structure: dict[str, int]) -> tuple[ObservationTerm, ...]:
+    """Name the entries of an observation that Gymnasium describes by its `observation_structure`.
+
+    Args:
+        model: The compiled MjModel.
+        structure: Sizes of the blocks in order, e.g. {"skipped_qpos": 1, "qpos": 8, "qvel": 9}.
+    """
+    bodies = [model.body(index).name for index in range(1, model.nbody)]
+    terms: list[ObservationTerm] = []
+    for block, size in structure.items():
+        if block == "qpos":
+            terms.extend(position_terms(model, int(structure.get("skipped_qpos", 0))))
+        elif block == "qvel":
+            terms.extend(velocity_terms(model))
+        elif block != "skipped_qpos" and size > 0:
+            terms.append(_block_term(block, int(size), bodies))
+    return tuple(terms)
+
+
+def _block_term(block: str, size: int, bodies: Sequence[str]) -> ObservationTerm:
+    per_body = block in {"cinert", "cvel", "cfrc_ext"}
+    source = f"MuJoCo {block} of bodies {', '.join(bodies)}" if per_body else f"MuJoCo {block}[-{size}:]"
+    return ObservationTerm(name=block, size=size, unit="mixed", source=source)

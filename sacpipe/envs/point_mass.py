@@ -1,0 +1,139 @@
+"""The `point_mass` universe: a toy of our own in NumPy, solvable in seconds, that needs no simulator.
+
+A disc of 1 kg lies on a table with viscous drag; two forces push it to the origin. Reaching the goal
+is a termination, running out of time a truncation, so a test can tell the two apart.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sacpipe.core.config import Config
+from sacpipe.core.records import ActionTerm, EnvSpec, FloatArray, ObservationTerm
+from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_picture, refusals, unknown_task
+
+_IDS = ("point-mass-v0",)
+_PERIOD_S = 0.1
+_MASS_KG = 1.0
+_DRAG_N_S_PER_M = 1.0
+_STEP_COST = 0.1
+_START_RADIUS_M = (0.6, 1.0)
+_ARENA_M = 1.5
+"""Half the width of the picture."""
+
+
+class PointMassTask(Config):
+    """`task` section of the point_mass universe."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {"universe": "point_mass", "id": "point-mass-v0", "options": {}}
+
+    universe: Literal["point_mass"]
+    """Family of tasks."""
+    id: str
+    """`point-mass-v0`."""
+    options: Options
+    """`goal_radius_m` (0.15), `force_limit_n` (2.0), `max_episode_steps` (50)."""
+
+    def make(self, picture: tuple[int, int] | None = None) -> Environment:
+        """Build the toy.
+
+        Raises:
+            UnknownTaskError: no such task.
+            ConfigError: an option is unknown or out of its range.
+        """
+        if self.id not in _IDS:
+            raise unknown_task(self.universe, self.id, _IDS)
+        task = f"{self.universe}/{self.id}"
+        with refusals(task, self.options):
+            return make_point_mass(task, picture, **self.options)  # type: ignore[arg-type]
+
+    @classmethod
+    def tasks(cls) -> Sequence[str]:
+        """List the ids, sorted."""
+        return _IDS
+
+
+def make_point_mass(
+    task: str,
+    picture: tuple[int, int] | None,
+    *,
+    goal_radius_m: float = 0.15,
+    force_limit_n: float = 2.0,
+    max_episode_steps: int = 50,
+) -> TaskEnvironment:
+    """Build the toy; the keyword arguments are the options of the task.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+    if not 0.0 < goal_radius_m < _START_RADIUS_M[0]:
+        raise ValueError(f"goal_radius_m must lie in (0, {_START_RADIUS_M[0]}), found {goal_radius_m}")
+    if not 0.0 < force_limit_n <= 100.0:
+        raise ValueError(f"force_limit_n must lie in (0, 100], found {force_limit_n}")
+    spec = EnvSpec(
+        task=task,
+        observation=(
+            ObservationTerm(name="position", size=2, unit="m", source="x and y of the mass, from the goal"),
+            ObservationTerm(name="velocity", size=2, unit="m/s", source="x and y velocity of the mass"),
+        ),
+        action=tuple(
+            ActionTerm(name=f"force_{axis}", unit="N", low=-float(force_limit_n), high=float(force_limit_n))
+            for axis in "xy"
+        ),
+        control_period_s=_PERIOD_S,
+        max_episode_steps=max_episode_steps,
+    )
+    return TaskEnvironment(spec, PointMass(goal_radius_m, picture))
+
+
+class PointMass:
+    """The simulator: semi-implicit Euler steps of m v' = f - c v."""
+
+    def __init__(self, goal_radius_m: float, picture: tuple[int, int] | None) -> None:
+        self._goal_radius_m = goal_radius_m
+        self._picture = picture
+        self._x = self._y = self._vx = self._vy = 0.0
+
+    def start(self, seed: int) -> FloatArray:
+        """Put the mass at rest on a ring around the goal. Shape (4,)."""
+        random = np.random.default_rng(seed)
+        radius, angle = random.uniform(*_START_RADIUS_M), random.uniform(-math.pi, math.pi)
+        self._x, self._y = radius * math.cos(angle), radius * math.sin(angle)
+        self._vx = self._vy = 0.0
+        return self._observe()
+
+    def advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
+        """Push for one period; the reward is minus the distance in metres and a little for the time."""
+        force_x, force_y = action.tolist()
+        self._vx += (force_x - _DRAG_N_S_PER_M * self._vx) / _MASS_KG * _PERIOD_S
+        self._vy += (force_y - _DRAG_N_S_PER_M * self._vy) / _MASS_KG * _PERIOD_S
+        self._x += self._vx * _PERIOD_S
+        self._y += self._vy * _PERIOD_S
+        distance = math.hypot(self._x, self._y)
+        return self._observe(), -distance - _STEP_COST, distance < self._goal_radius_m, False
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Draw the goal and the mass as discs. Shape (height, width, 3).
+
+        Raises:
+            RendererError: no picture size was given.
+        """
+        if self._picture is None:
+            raise no_picture()
+        height, width = self._picture
+        metres = 2.0 * _ARENA_M / min(height, width)
+        y, x = np.ogrid[0:height, 0:width]
+        x, y = (x - (width - 1) / 2) * metres, ((height - 1) / 2 - y) * metres
+        frame = np.full((height, width, 3), 245, dtype=np.uint8)
+        frame[x**2 + y**2 < self._goal_radius_m**2] = (90, 170, 90)
+        frame[(x - self._x) ** 2 + (y - self._y) ** 2 < 0.08**2] = (40, 80, 160)
+        return frame
+
+    def close(self) -> None:
+        """Free nothing: there is nothing to free."""
+
+    def _observe(self) -> FloatArray:
+        return np.array((self._x, self._y, self._vx, self._vy), dtype=np.float32)

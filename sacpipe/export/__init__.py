@@ -1,0 +1,1 @@
+"""From a trained network to the bundle a robot gets."""

@@ -1,0 +1,1 @@
+"""Bricks of the learners: perceptrons, the squashed Gaussian actor, stacked critics, the normaliser."""

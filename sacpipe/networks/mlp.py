@@ -1,0 +1,59 @@
+"""A stack of multilayer perceptrons evaluated as one batched product.
+
+One network is a stack of one. Twin critics are a stack of two: a single `baddbmm` a layer instead of
+two products, and one set of tensors for the optimiser.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class StackedLinear(nn.Module):
+    """`num` linear maps side by side. (num, B, in_dim) -> (num, B, out_dim)."""
+
+    def __init__(self, num: int, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num, in_dim, out_dim))
+        self.bias = nn.Parameter(torch.zeros(num, 1, out_dim))
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw Glorot-uniform weights and zero biases, as Softlearning's Keras layers did.
+
+        References:
+            Glorot & Bengio 2010, eq. 16.
+        """
+        _, in_dim, out_dim = self.weight.shape
+        bound = (6.0 / (in_dim + out_dim)) ** 0.5
+        with torch.no_grad():
+            self.weight.uniform_(-bound, bound, generator=generator)
+            self.bias.zero_()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Map the same or separate inputs through every member. Shape (num, B, in_dim)."""
+        return torch.baddbmm(self.bias, inputs, self.weight)
+
+
+class StackedMLP(nn.Module):
+    """`num` perceptrons with ReLU between the layers and a linear end."""
+
+    def __init__(self, num: int, in_dim: int, hidden_dims: Sequence[int], out_dim: int) -> None:
+        super().__init__()
+        self.num = num
+        dims = [in_dim, *hidden_dims, out_dim]
+        self.layers = nn.ModuleList(
+            StackedLinear(num, before, after) for before, after in zip(dims[:-1], dims[1:], strict=True)
+        )
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw every layer's weights from one generator, in order."""
+        for layer in self.layers:
+            layer.reset(generator)  # type: ignore[operator]
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Give every member the same inputs. (B, in_dim) -> (num, B, out_dim)."""
+        hidden = inputs.unsqueeze(0).expand(self.num, -1, -1)
+        for layer in self.layers[:-1]:
+            hidden = torch.relu(layer(hidden))
+        return self.layers[-1](hidden)  # type: ignore[no-any-return]

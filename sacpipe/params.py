@@ -1,0 +1,14 @@
+"""params.yaml, whole: every section, and the rules between sections."""
+
+from sacpipe.evaluation import EvaluationConfig
+from sacpipe.export.config import ExportConfig
+from sacpipe.release import ReleaseConfig
+from sacpipe.training.config import TrainParams
+
+
+class Params(TrainParams):
+    """All of params.yaml, field for field. Stages read only their own sections of it."""
+
+    export: ExportConfig
+    evaluation: EvaluationConfig
+    release: ReleaseConfig

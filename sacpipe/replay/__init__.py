@@ -1,0 +1,1 @@
+"""Experience in memory (replay buffer) and on disk (replay pool). NumPy and safetensors only, no pickle."""

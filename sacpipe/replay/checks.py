@@ -1,0 +1,76 @@
+"""What must hold for the transitions of a pool, beyond their digests."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sacpipe.core.errors import PoolCorruptError
+from sacpipe.replay.segments import RESTORE
+from sacpipe.replay.transitions import FIELD_NAMES, FieldSpec, Transitions
+
+_Faults = NDArray[np.bool_]
+
+
+def check_shapes(transitions: Transitions, fields: tuple[FieldSpec, ...], rows: int, where: str) -> None:
+    """Compare every array with its field.
+
+    Raises:
+        PoolCorruptError: names the field, the shape and type expected and those found.
+    """
+    for field in fields:
+        array = getattr(transitions, field.name)
+        expected = f"{field.dtype}{(rows, *field.shape)}"
+        found = f"{array.dtype}{array.shape}"
+        if found != expected:
+            raise PoolCorruptError(f"{where}: expected {field.name} as {expected}, found {found}. {RESTORE}.")
+
+
+def check_values(transitions: Transitions, first_step: int, where: str) -> None:
+    """Look for what no recorded transition may hold.
+
+    Raises:
+        PoolCorruptError: a number is not finite, a flag is neither 0 nor 1, or an action leaves [-1, 1].
+    """
+    rules: list[tuple[str, str, Callable[[NDArray[Any]], _Faults]]] = [
+        *((name, "finite numbers", lambda array: ~np.isfinite(array)) for name in FIELD_NAMES),
+        ("terminations", "0 or 1", _is_no_flag),
+        ("truncations", "0 or 1", _is_no_flag),
+        ("actions", "values in [-1, 1]", lambda array: np.abs(array) > 1.0),
+    ]
+    for name, expected, faults_in in rules:
+        array = getattr(transitions, name)
+        faults = faults_in(array)
+        if faults.any():
+            place = np.argwhere(faults)[0]
+            found, step = array[tuple(place)], first_step + place[0]
+            raise PoolCorruptError(
+                f"{where}: expected {expected} in {name}, found {found} at step {step}. {RESTORE}."
+            )
+
+
+def check_order(transitions: Transitions, first_step: int, where: str) -> None:
+    """Follow the episodes from row to row.
+
+    Raises:
+        PoolCorruptError: episode ids fall, an episode goes on behind its end, or it jumps from one
+            observation to another.
+    """
+    ids = transitions.episode_ids
+    same = ids[1:] == ids[:-1]
+    ended = (transitions.terminations[:-1] > 0) | (transitions.truncations[:-1] > 0)
+    jumps = (transitions.next_observations[:-1] != transitions.observations[1:]).any(axis=1)
+    rules: list[tuple[str, str, _Faults]] = [
+        ("episode ids that never fall", "a lower one", ids[1:] < ids[:-1]),
+        ("a new episode id behind an end", "the same one", same & ended),
+        ("an episode to begin a step where the last one left it", "another observation", same & jumps),
+    ]
+    for expected, found, faults in rules:
+        if faults.any():
+            step = first_step + 1 + int(np.argmax(faults))
+            raise PoolCorruptError(f"{where}: expected {expected}, found {found} at step {step}. {RESTORE}.")
+
+
+def _is_no_flag(array: NDArray[Any]) -> _Faults:
+    return ~np.isin(array, (0, 1))

@@ -1,0 +1,119 @@
+"""manifest.json: what a pool holds, in order, with digests; nothing of when or where it was written."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import ConfigError, PoolCorruptError, PoolFormatError
+from sacpipe.core.files import read_json, write_json
+from sacpipe.core.records import EnvSpec
+from sacpipe.replay.config import PoolFormat
+from sacpipe.replay.segments import FORMAT_VERSION, RESTORE, segment_name
+from sacpipe.replay.transitions import FieldSpec, field_specs
+
+MANIFEST_NAME = "manifest.json"
+
+_SHA256 = r"^[0-9a-f]{64}$"
+
+
+class SegmentEntry(Config):
+    """One sealed segment, as the manifest names it."""
+
+    file: str = Field(pattern=r"^segment-\d{10,}\.safetensors$")
+    first_step: int = Field(ge=0)
+    """Transitions of the pool before this segment, evicted ones included."""
+    transitions: int = Field(ge=1)
+    size_bytes: int = Field(ge=1)
+    sha256: str = Field(pattern=_SHA256)
+
+
+class PoolPosition(Config):
+    """A durable point of a pool being written; `PoolWriter.resume` continues exactly there."""
+
+    segments: tuple[SegmentEntry, ...]
+    """Segments sealed so far."""
+    open_transitions: int = Field(ge=0)
+    """Transitions behind the last sealed segment."""
+    open_crc32: int = Field(ge=0, lt=2**32)
+    """Checksum of their records."""
+
+    @property
+    def sealed_transitions(self) -> int:
+        """Transitions in sealed segments, which is also the step the open one begins at."""
+        return sum(segment.transitions for segment in self.segments)
+
+    @property
+    def transitions(self) -> int:
+        """All transitions up to this point."""
+        return self.sealed_transitions + self.open_transitions
+
+
+class PoolManifest(Config):
+    """The whole of manifest.json."""
+
+    format_version: Literal[1]
+    format: PoolFormat
+    spec: EnvSpec
+    """The task the transitions come from."""
+    transition_fields: tuple[FieldSpec, ...]
+    """Name, type and shape of every field of one transition."""
+    segments: tuple[SegmentEntry, ...]
+    """Oldest first."""
+    transitions: int = Field(ge=0)
+    """Sum over the segments."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.transition_fields != field_specs(self.spec):
+            raise ValueError("transition_fields must be those of the spec")
+        for entry in self.segments:
+            if entry.file != segment_name(entry.first_step):
+                raise ValueError(f"{entry.file} must be named by its first_step {entry.first_step}")
+        for before, after in zip(self.segments[:-1], self.segments[1:], strict=True):
+            if after.first_step != before.first_step + before.transitions:
+                raise ValueError(f"{after.file} must begin where {before.file} ends")
+        if self.transitions != sum(entry.transitions for entry in self.segments):
+            raise ValueError("transitions must be the sum over the segments")
+        return self
+
+    @classmethod
+    def describe(cls, spec: EnvSpec, form: PoolFormat, segments: tuple[SegmentEntry, ...]) -> Self:
+        """Return the manifest of some segments."""
+        fields = [field.as_tree() for field in field_specs(spec)]
+        entries = [entry.as_tree() for entry in segments]
+        tree = {"format_version": FORMAT_VERSION, "format": form, "spec": spec.as_tree()}
+        total = sum(entry.transitions for entry in segments)
+        return cls.parse(tree | {"transition_fields": fields, "segments": entries, "transitions": total})
+
+    def write(self, folder: Path) -> None:
+        """Write manifest.json into the pool's folder, atomically.
+
+        Raises:
+            StorageError: the disk is full or the folder cannot be written.
+        """
+        write_json(folder / MANIFEST_NAME, self.as_tree())
+
+
+def read_manifest(folder: Path) -> PoolManifest:
+    """Read a pool's manifest; the segments are not looked at.
+
+    Raises:
+        PoolFormatError: the version, the fields or a key is not known here, or the parts disagree.
+        PoolCorruptError: the file is missing or is no JSON.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise PoolCorruptError(f"{path}: expected the manifest of a replay pool, found no file. {RESTORE}.")
+    tree = read_json(path, PoolCorruptError)
+    version = tree.get("format_version") if isinstance(tree, dict) else None
+    if version != FORMAT_VERSION:
+        raise PoolFormatError(
+            f"{path}: expected format_version {FORMAT_VERSION}, found {version!r}. "
+            "Read it with the sacpipe that wrote it, or a later one."
+        )
+    try:
+        return PoolManifest.parse(tree, source=str(path))
+    except ConfigError as exc:
+        raise PoolFormatError(f"{exc}. Another program changed this manifest. {RESTORE}.") from exc

@@ -1,0 +1,185 @@
+"""The replay pool: a folder of sealed segments and a manifest. docs/replay-pool.md has the format."""
+
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import PoolCorruptError, StorageError
+from sacpipe.core.files import sha256_file, storage_errors, sync_folder
+from sacpipe.core.records import EnvSpec, FloatArray
+from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.checks import check_order, check_shapes, check_values
+from sacpipe.replay.manifest import MANIFEST_NAME, PoolManifest, SegmentEntry, read_manifest
+from sacpipe.replay.segments import RESTORE, SEALED_MODE, read_segment
+from sacpipe.replay.transitions import Transitions
+
+
+class PoolReport(Config):
+    """What a full check of a pool counted."""
+
+    segments: int
+    transitions: int
+    episodes: int
+    """Distinct episode ids."""
+    terminations: int
+    truncations: int
+    size_bytes: int
+    """Of the segments."""
+
+
+class ReplayPool:
+    """A finished pool. Immutable: what changes a pool gives back another one."""
+
+    def __init__(self, folder: Path, manifest: PoolManifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Read the manifest and look whether each segment is there in its full size; read no segment.
+
+        Raises:
+            PoolFormatError: the version or the fields are not known here.
+            PoolCorruptError: the manifest or a segment is missing, or a segment is torn.
+        """
+        manifest = read_manifest(folder)
+        for entry in manifest.segments:
+            path = folder / entry.file
+            found = path.stat().st_size if path.is_file() else None
+            if found != entry.size_bytes:
+                what = "no file" if found is None else f"{found} bytes"
+                raise PoolCorruptError(f"{path}: expected {entry.size_bytes} bytes, found {what}. {RESTORE}.")
+        return cls(folder, manifest)
+
+    @property
+    def spec(self) -> EnvSpec:
+        """The task the transitions come from."""
+        return self.manifest.spec
+
+    @property
+    def segments(self) -> tuple[SegmentEntry, ...]:
+        """Segments, oldest first."""
+        return self.manifest.segments
+
+    @property
+    def transitions(self) -> int:
+        """Transitions in all segments."""
+        return self.manifest.transitions
+
+    def read(self, segment: SegmentEntry) -> Transitions:
+        """Read one segment in the full form. Its digest is not compared: `check` does that.
+
+        Raises:
+            PoolFormatError: the file has a version this program does not read.
+            PoolCorruptError: the file is missing, torn, or has other shapes than the manifest says.
+        """
+        path = self.folder / segment.file
+        transitions = read_segment(path)
+        check_shapes(transitions, self.manifest.transition_fields, segment.transitions, str(path))
+        return transitions
+
+    def fill(self, buffer: ReplayBuffer) -> None:
+        """Add the pool to a buffer as if step by step; segments the buffer would not keep are not read.
+
+        Raises:
+            PoolCorruptError: a segment cannot be read; the buffer holds nothing useful then.
+        """
+        buffer.load([(entry.transitions, partial(self.read, entry)) for entry in self.segments])
+
+    def observations(self, limit: int) -> FloatArray:
+        """Return at most `limit` recorded observations, evenly spread. Shape (rows, observation_dim)."""
+        count = min(limit, self.transitions)
+        rows = np.arange(count, dtype=np.int64) * self.transitions // max(count, 1)
+        chosen = [np.empty((0, self.spec.observation_dim), dtype=np.float32)]
+        first = 0
+        for entry in self.segments:
+            here = rows[(rows >= first) & (rows < first + entry.transitions)] - first
+            if here.size:
+                chosen.append(self.read(entry).observations[here])
+            first += entry.transitions
+        return np.concatenate(chosen)
+
+    def check(self) -> PoolReport:
+        """Read every byte: digests, shapes, finite values, flags, actions, order of steps and episodes.
+
+        Raises:
+            PoolFormatError: a segment has a version this program does not read.
+            PoolCorruptError: names the segment, what was expected and what was found.
+        """
+        counts = {"episodes": 0, "terminations": 0, "truncations": 0}
+        previous: Transitions | None = None
+        for entry in self.segments:
+            transitions = self._checked(entry, previous)
+            known = 0 if previous is None else int(previous.episode_ids[-1] == transitions.episode_ids[0])
+            counts["episodes"] += len(np.unique(transitions.episode_ids)) - known
+            counts["terminations"] += int(transitions.terminations.sum(dtype=np.int64))
+            counts["truncations"] += int(transitions.truncations.sum(dtype=np.int64))
+            previous = transitions[-1:]
+        size_bytes = sum(entry.size_bytes for entry in self.segments)
+        return PoolReport(
+            segments=len(self.segments), transitions=self.transitions, size_bytes=size_bytes, **counts
+        )
+
+    def evict(self, *, keep_transitions: int) -> "ReplayPool":
+        """Take the oldest segments out of the manifest while `keep_transitions` stay; delete no file.
+
+        Raises:
+            StorageError: the manifest cannot be written.
+        """
+        kept, left = self.segments, self.transitions
+        while kept and left - kept[0].transitions >= keep_transitions:
+            left -= kept[0].transitions
+            kept = kept[1:]
+        manifest = PoolManifest.describe(self.spec, self.manifest.format, kept)
+        manifest.write(self.folder)
+        return ReplayPool(self.folder, manifest)
+
+    def publish(self, destination: Path) -> None:
+        """Copy the manifest and the segments it names to a new folder, which appears whole or not at all.
+
+        Never links: a cache that links its files into a workspace would share them with the writer.
+
+        Raises:
+            StorageError: something stands at `destination`, the disk is full, or a folder cannot be written.
+        """
+        if destination.exists():
+            raise StorageError(f"cannot write {destination}: expected nothing there; remove what is.")
+        temporary = destination.with_name(f".{destination.name}.tmp")
+        with storage_errors(destination):
+            try:
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir(parents=True)
+                for entry in self.segments:
+                    _copy(self.folder / entry.file, temporary / entry.file)
+                    (temporary / entry.file).chmod(SEALED_MODE)
+                _copy(self.folder / MANIFEST_NAME, temporary / MANIFEST_NAME)
+                sync_folder(temporary)
+                temporary.rename(destination)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+            sync_folder(destination.parent)
+
+    def _checked(self, entry: SegmentEntry, previous: Transitions | None) -> Transitions:
+        path = self.folder / entry.file
+        found = sha256_file(path) if path.is_file() else "no file"
+        if found != entry.sha256:
+            raise PoolCorruptError(f"{path}: expected SHA-256 {entry.sha256}, found {found}. {RESTORE}.")
+        transitions = self.read(entry)
+        check_values(transitions, entry.first_step, str(path))
+        if previous is not None:
+            border = Transitions.joined([previous, transitions[:1]])
+            check_order(border, entry.first_step - 1, str(path))
+        check_order(transitions, entry.first_step, str(path))
+        return transitions
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,79 @@
+"""Brings a writer's folder back to a position that `flush` returned.
+
+Nothing is deleted before everything the position needs has been found whole. Killed at any moment, the
+same call gives the same result.
+"""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from sacpipe.core.errors import PoolCorruptError
+from sacpipe.core.files import sha256_file, storage_errors, sync_folder, write_bytes
+from sacpipe.replay.journal import journal_path
+from sacpipe.replay.manifest import MANIFEST_NAME, PoolPosition
+from sacpipe.replay.segments import read_segment, segment_name
+from sacpipe.replay.transitions import FIELD_NAMES
+
+_OWN_FILES = (MANIFEST_NAME, "journal-*.bin", "segment-*.safetensors", ".*.tmp")
+_GO_BACK = "Resume from an older checkpoint, or remove the folder to start this run again"
+
+
+def recover(folder: Path, position: PoolPosition, dtype: np.dtype[np.void]) -> bytes:
+    """Check all a position needs, discard what lies beyond, and return the records of the open segment.
+
+    Raises:
+        PoolCorruptError: bytes up to the position are missing or differ; nothing was discarded.
+        StorageError: the folder cannot be written.
+    """
+    for entry in position.segments:
+        path = folder / entry.file
+        found = sha256_file(path) if path.is_file() else "no file"
+        if found != entry.sha256:
+            raise PoolCorruptError(f"{path}: expected SHA-256 {entry.sha256}, found {found}. {_GO_BACK}.")
+    data = _open_records(folder, position, dtype)
+    _discard_beyond(folder, position, data)
+    return data
+
+
+def _open_records(folder: Path, position: PoolPosition, dtype: np.dtype[np.void]) -> bytes:
+    """Find the records behind the last sealed segment: in their journal, or in the segment made of it."""
+    size_bytes = position.open_transitions * dtype.itemsize
+    journal = journal_path(folder, position.sealed_transitions)
+    data = journal.read_bytes()[:size_bytes] if journal.is_file() else b""
+    if zlib.crc32(data) == position.open_crc32:
+        return data
+    sealed = folder / segment_name(position.sealed_transitions)
+    if sealed.is_file():
+        later = _records_of(sealed, dtype)[:size_bytes]
+        if zlib.crc32(later) == position.open_crc32:
+            return later
+    raise PoolCorruptError(
+        f"{journal}: expected {size_bytes} bytes with CRC-32 {position.open_crc32}, found {len(data)} bytes "
+        f"with {zlib.crc32(data)}, and no {sealed.name} that begins with the former. {_GO_BACK}."
+    )
+
+
+def _records_of(path: Path, dtype: np.dtype[np.void]) -> bytes:
+    transitions = read_segment(path)
+    records = np.empty(len(transitions), dtype=dtype)
+    for name in FIELD_NAMES:
+        records[name] = getattr(transitions, name)
+    return records.tobytes()
+
+
+def _discard_beyond(folder: Path, position: PoolPosition, data: bytes) -> None:
+    journal = journal_path(folder, position.sealed_transitions)
+    keep = {entry.file for entry in position.segments}
+    if data:
+        keep.add(journal.name)
+        if not journal.is_file() or journal.read_bytes() != data:
+            write_bytes(journal, data)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for pattern in _OWN_FILES:
+            for path in folder.glob(pattern):
+                if path.name not in keep:
+                    path.unlink()
+        sync_folder(folder)

@@ -1,0 +1,120 @@
+"""One sealed segment: a safetensors file that is never changed again. docs/replay-pool.md has the format.
+
+The same transitions give the same bytes: tensors are ordered by the library (widest type first, then
+name), and the header has one metadata key, because the order of several is not fixed.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from sacpipe.core.errors import PoolCorruptError, PoolFormatError
+from sacpipe.core.files import canonical_json
+from sacpipe.replay.config import PoolFormat
+from sacpipe.replay.transitions import FIELD_NAMES, Transitions
+
+FORMAT_VERSION = 1
+SEALED_MODE = 0o444
+RESTORE = "Bring the pool back with `dvc checkout` or `dvc pull`, or record it again"
+
+_METADATA_KEY = "sacpipe.replay"
+_ROWS = "next_observation_rows"
+
+
+def segment_name(first_step: int) -> str:
+    """Return the file name of the segment that begins at a step of the pool."""
+    return f"segment-{first_step:010d}.safetensors"
+
+
+def encode_segment(transitions: Transitions, *, first_step: int, form: PoolFormat) -> bytes:
+    """Return the bytes of a segment. `transitions` holds at least one row."""
+    tensors: dict[str, NDArray[Any]] = {
+        name: np.ascontiguousarray(getattr(transitions, name)) for name in FIELD_NAMES
+    }
+    if form == "compact":
+        rows = _kept_rows(transitions)
+        tensors |= {_ROWS: rows, "next_observations": transitions.next_observations[rows]}
+    header = {"first_step": first_step, "format": form, "format_version": FORMAT_VERSION}
+    return save(tensors, metadata={_METADATA_KEY: canonical_json(header)})
+
+
+def read_segment(path: Path) -> Transitions:
+    """Read a segment of either form; the compact one gives back the full one bit for bit.
+
+    Raises:
+        PoolFormatError: the version or the set of fields is not known here.
+        PoolCorruptError: the file is missing, torn, or contradicts itself.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    except FileNotFoundError as exc:
+        raise PoolCorruptError(f"{path}: expected a sealed segment, found no file. {RESTORE}.") from exc
+    except (SafetensorError, OSError) as exc:
+        raise PoolCorruptError(f"{path}: expected a whole segment, found: {exc}. {RESTORE}.") from exc
+    form = _form(path, metadata)
+    expected = {*FIELD_NAMES, _ROWS} if form == "compact" else {*FIELD_NAMES}
+    if set(tensors) != expected:
+        raise PoolFormatError(
+            f"{path}: expected the tensors {sorted(expected)}, found {sorted(tensors)}. "
+            "Read it with the sacpipe that wrote it."
+        )
+    if form == "compact":
+        tensors["next_observations"] = _expanded(path, tensors, tensors.pop(_ROWS))
+    return Transitions(**tensors)
+
+
+def _kept_rows(transitions: Transitions) -> NDArray[np.int64]:
+    """Return the rows whose next observation the following row does not repeat, bit for bit.
+
+    Where an episode ends, and in the last row, it is kept always.
+    """
+    keep = (transitions.terminations > 0) | (transitions.truncations > 0)
+    keep[-1] = True
+    after = np.ascontiguousarray(transitions.next_observations[:-1]).view(np.uint32)
+    following = np.ascontiguousarray(transitions.observations[1:]).view(np.uint32)
+    keep[:-1] |= (after != following).any(axis=1)
+    return np.flatnonzero(keep).astype(np.int64)
+
+
+def _expanded(path: Path, tensors: dict[str, Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    observations, kept = tensors["observations"], tensors["next_observations"]
+    last = len(observations) - 1
+    if not _rises_to(last, rows) or kept.shape != (len(rows), *observations.shape[1:]):
+        raise PoolCorruptError(
+            f"{path}: expected {_ROWS} to rise to the last row, {last}, with one next observation each; "
+            f"found rows of shape {rows.shape} and next observations of shape {kept.shape}. {RESTORE}."
+        )
+    expanded: NDArray[Any] = np.empty_like(observations)
+    expanded[:-1] = observations[1:]
+    expanded[rows] = kept
+    return expanded
+
+
+def _rises_to(last: int, rows: NDArray[np.int64]) -> bool:
+    if rows.dtype != np.int64 or rows.ndim != 1 or rows.size == 0:
+        return False
+    return bool(rows[0] >= 0 and rows[-1] == last and (np.diff(rows) > 0).all())
+
+
+def _form(path: Path, metadata: dict[str, str]) -> str:
+    try:
+        header = json.loads(metadata[_METADATA_KEY])
+        version, form = header["format_version"], header["format"]
+    except (KeyError, TypeError, ValueError) as exc:
+        raise PoolFormatError(
+            f"{path}: expected a replay segment, found a safetensors file without '{_METADATA_KEY}'. "
+            "Point at a pool that sacpipe wrote."
+        ) from exc
+    if version != FORMAT_VERSION or form not in ("full", "compact"):
+        raise PoolFormatError(
+            f"{path}: expected segment version {FORMAT_VERSION}, full or compact; found version {version!r}, "
+            f"{form!r}. Read it with the sacpipe that wrote it, or a later one."
+        )
+    return str(form)

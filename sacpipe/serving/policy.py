@@ -1,0 +1,144 @@
+"""A bundle as a function: one raw observation in, one action in the task's own units out.
+
+Used in process by a control loop and, before a release, by the gate, so that what is judged is what
+the robot runs. A bundle that differs from its contract in any way never becomes a policy.
+"""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from sacpipe.core.bundle import Bundle, open_bundle
+from sacpipe.core.errors import BundleError, ObservationError
+from sacpipe.core.records import EnvSpec, FloatArray
+
+
+class OnnxPolicy:
+    """A verified bundle, ready to act. May be shared by threads; they act one after the other."""
+
+    def __init__(self, bundle_folder: Path) -> None:
+        """Verify a bundle, open its policy from the verified bytes and replay its golden sequence.
+
+        Raises:
+            BundleError: the bundle is damaged, too new, or gives other actions here than where it
+                was exported.
+        """
+        bundle = open_bundle(bundle_folder)
+        self.contract = bundle.contract
+        """What the bundle promises."""
+        self.digest = bundle.digest
+        """SHA-256 of the bundle's manifest.json."""
+        spec = bundle.contract.spec
+        self._spec, self._shape = spec, (spec.observation_dim,)
+        self._low, self._high = spec.action_low, spec.action_high
+        self._lock = threading.Lock()
+        try:
+            self._open(bundle)
+            self.golden_error = self._replay(bundle)
+            """Largest difference found in the replay, as a share of the action's range."""
+        except BundleError as exc:
+            raise BundleError(f"bundle {bundle_folder}: {exc}") from exc
+
+    def act(self, observation: FloatArray) -> FloatArray:
+        """Return the action for one observation.
+
+        Args:
+            observation: Raw, finite, float32. Shape (observation_dim,).
+
+        Returns:
+            A new array in the task's own units, within its limits. Shape (action_dim,).
+
+        Raises:
+            ObservationError: another shape or type, or a value that is not finite. Nothing is clamped.
+            BundleError: the policy gave an action that is not finite or outside its limits.
+        """
+        if observation.dtype != np.float32 or observation.shape != self._shape:
+            raise ObservationError(
+                f"expected a float32 observation of shape {self._shape} for {self._spec.task}, "
+                f"found {observation.dtype} of shape {observation.shape}."
+            )
+        if not np.isfinite(observation).all():
+            raise ObservationError(_name_fault(observation, self._spec))
+        with self._lock:
+            self._observation[0] = observation
+            self._session.run_with_iobinding(self._binding)
+            action: FloatArray = self._action[0].copy()
+        if not ((action >= self._low) & (action <= self._high)).all():
+            raise BundleError(
+                f"the policy of {self._spec.task} gave {action.tolist()}; expected finite values from "
+                f"{self._low.tolist()} to {self._high.tolist()}. Stop using the bundle {self.digest}."
+            )
+        return action
+
+    def _open(self, bundle: Bundle) -> None:
+        try:
+            session = onnxruntime.InferenceSession(
+                bundle.policy_onnx, session_options(), providers=["CPUExecutionProvider"]
+            )
+        except Exception as exc:  # onnxruntime's errors have no class in common
+            raise BundleError(
+                f"policy.onnx: onnxruntime {onnxruntime.__version__} refuses it: {' '.join(str(exc).split())}. "
+                "Upgrade onnxruntime here, or export with a lower export.opset_version."
+            ) from exc
+        _check_tensors(session, bundle.contract.spec)
+        self._observation: FloatArray = np.zeros((1, self._spec.observation_dim), dtype=np.float32)
+        self._action: FloatArray = np.zeros((1, self._spec.action_dim), dtype=np.float32)
+        self._session, self._binding = session, session.io_binding()
+        bound = ("cpu", 0, np.float32)
+        self._binding.bind_input(
+            "observation", *bound, self._observation.shape, self._observation.ctypes.data
+        )
+        self._binding.bind_output("action", *bound, self._action.shape, self._action.ctypes.data)
+
+    def _replay(self, bundle: Bundle) -> float:
+        tolerance = bundle.contract.golden.tolerance
+        span = self._high.astype(np.float64) - self._low
+        expected, observations = bundle.golden.actions, bundle.golden.observations
+        found = np.stack([self.act(observation) for observation in observations])
+        errors = np.abs(found.astype(np.float64) - expected) / span
+        row, entry = np.unravel_index(np.argmax(errors), errors.shape)
+        if errors[row, entry] > tolerance:
+            raise BundleError(
+                f"golden.npz: step {row}, action '{self._spec.action[entry].name}': expected "
+                f"{expected[row, entry]!r} within {tolerance:.3g} of its range, found {found[row, entry]!r}. "
+                "This machine computes another policy than the one exported; do not use it."
+            )
+        return float(errors.max())
+
+
+def session_options() -> onnxruntime.SessionOptions:
+    """Return the settings of a control loop: one thread, the caller's own, and no spinning."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return options
+
+
+def _check_tensors(session: onnxruntime.InferenceSession, spec: EnvSpec) -> None:
+    """Check names, types and shapes; a batch of any size is a text where a number would stand."""
+    for kind, nodes, name, size in (
+        ("input", session.get_inputs(), "observation", spec.observation_dim),
+        ("output", session.get_outputs(), "action", spec.action_dim),
+    ):
+        found = [(node.name, node.type, node.shape) for node in nodes]
+        if found != [(name, "tensor(float)", ["batch", size])]:
+            raise BundleError(
+                f"policy.onnx: expected one {kind} '{name}', tensor(float) ['batch', {size}], found {found}. "
+                "Fetch the bundle again, or export it again."
+            )
+
+
+def _name_fault(observation: FloatArray, spec: EnvSpec) -> str:
+    """Name the observation's first entry that is not finite, as whoever wired the robot knows it."""
+    index = int(np.flatnonzero(~np.isfinite(observation))[0])
+    names = [f"{term.name}[{entry}] ({term.unit})" for term in spec.observation for entry in range(term.size)]
+    return (
+        f"observation entry {index}, {names[index]}, of {spec.task} is {observation[index]}; expected a "
+        "finite number. No action was computed; check that sensor."
+    )

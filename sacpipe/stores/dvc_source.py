@@ -1,0 +1,53 @@
+"""A replay pool under DVC, as MLflow names the source of a dataset.
+
+Floor 2. Registered by the entry point `mlflow.dataset_source`, so that MLflow can read back what this
+project wrote. The digest is DVC's own: 32 hexadecimal digits and `.dir`, the 36 characters MLflow allows.
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+from mlflow.data.dataset_source import DatasetSource  # noqa: TID251 - one of the two modules that may
+
+from sacpipe.core.errors import StoreError
+
+
+class DvcDatasetSource(DatasetSource):  # type: ignore[misc]
+    """A file or folder that DVC tracks, at one digest."""
+
+    def __init__(self, path: str, md5: str) -> None:
+        self.path = path
+        """Relative to the project's folder."""
+        self.md5 = md5
+
+    @staticmethod
+    def _get_source_type() -> str:
+        return "dvc"
+
+    def load(self) -> Path:
+        """Return the path, relative to the project's folder.
+
+        Raises:
+            StoreError: it is not there.
+        """
+        path = Path(self.path)
+        if not path.exists():
+            raise StoreError(f"{path} is not here. Go to the project's folder and run `dvc pull {path}`.")
+        return path
+
+    @staticmethod
+    def _can_resolve(raw_source: Any) -> bool:  # noqa: ARG004 - MLflow's own name
+        return False
+
+    @classmethod
+    def _resolve(cls, raw_source: Any) -> Self:
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` takes."""
+        return {"path": self.path, "md5": self.md5}
+
+    @classmethod
+    def from_dict(cls, source_dict: dict[Any, Any]) -> Self:
+        """Build one from what MLflow stored."""
+        return cls(path=source_dict["path"], md5=source_dict["md5"])

@@ -1,0 +1,289 @@
+"""The ledger: one MLflow run a stage key, with its parameters, metrics, pool and policy.
+
+Floor 2. Every call may be repeated: what is there already is found and left as it is. Nothing is
+kept here that DVC's outputs cannot give again. docs/ledger.md lists the tags.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sacpipe.core.bundle import bundle_digest
+from sacpipe.core.errors import StoreError
+from sacpipe.core.files import canonical_json, sha256_bytes
+from sacpipe.stores.mlflow_registry import MlflowRegistry
+from sacpipe.stores.mlflow_store import BUNDLE_TAG, MetricPoint, MlflowStore
+
+STAGE_KEY_TAG = "sacpipe.stage_key"
+STAGE_TAG = "sacpipe.stage"
+ROWS_TAG = "sacpipe.metric_rows"
+ROWS_DIGEST_TAG = "sacpipe.metric_rows_sha256"
+RECORD_TAG = "sacpipe.record_sha256"
+
+_RECORD_FILE = "stage.json"
+_STEP_FIELDS = ("env_steps", "gradient_steps")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run as the ledger holds it."""
+
+    run_id: str
+    stage_key: str
+    stage: str
+    status: str
+    start_ms: int
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    """Last value of each."""
+    datasets: dict[str, str]
+    """DVC's digest of each input, by its path."""
+    model_ids: tuple[str, ...]
+    """Models the run made."""
+
+
+class MlflowLedger:
+    """The runs of one experiment, and the registry beside them."""
+
+    def __init__(self, store: MlflowStore) -> None:
+        self._store = store
+        self.registry = MlflowRegistry(store)
+        """Versions and aliases."""
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where the ledger is."""
+        return self._store.tracking_uri
+
+    def ensure_run(
+        self, stage_key: str, stage: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str:
+        """Return the run of a stage key, making it where there is none.
+
+        Args:
+            stage_key: Its identity; two runs never share one.
+            stage: Name of the stage.
+            params: Values by dotted key; logged once, since MLflow allows no change.
+            tags: Set or replaced each time.
+
+        Raises:
+            StoreError: MLflow failed; StoreUnavailableError where it does not answer.
+        """
+        own = {STAGE_KEY_TAG: stage_key, STAGE_TAG: stage, **tags}
+        with self._store.border():
+            run = self._find(stage_key)
+            if run is None:
+                name = f"{stage}-{stage_key[:8]}"
+                run = self._store.client.create_run(self._store.experiment_id, tags=own, run_name=name)
+            self._store.batch(
+                run.info.run_id,
+                params=_differing(params, run.data.params),
+                tags=_differing(own, run.data.tags),
+            )
+        return str(run.info.run_id)
+
+    def find_run(self, stage_key: str) -> RunRecord | None:
+        """Return the run of a stage key, or None.
+
+        Raises:
+            StoreError: MLflow failed.
+        """
+        with self._store.border():
+            run = self._find(stage_key)
+        return None if run is None else _record(run)
+
+    def run(self, run_id: str) -> RunRecord:
+        """Return a run.
+
+        Raises:
+            StoreError: there is none, or MLflow failed.
+        """
+        with self._store.border():
+            return _record(self._store.client.get_run(run_id))
+
+    def discard_run(self, run_id: str) -> None:
+        """Take a run out of the ledger, e.g. because its metrics are not those of the outputs.
+
+        Raises:
+            StoreError: MLflow failed.
+        """
+        with self._store.border():
+            self._store.client.delete_run(run_id)
+
+    def log_rows(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Log the rows of a metrics.jsonl that the run does not have yet; return how many those were.
+
+        A row's time stamp is the run's start plus the row's number in milliseconds, so that a row sent
+        twice is one row, whoever sent it and wherever a sender was stopped.
+
+        Args:
+            run_id: The run.
+            rows: All rows from the first on, in order; `env_steps` of each is its step.
+
+        Raises:
+            StoreError: the run holds other rows (`rows_agree` tells), or MLflow failed.
+        """
+        run = self.run(run_id)
+        if not _agree(run, rows):
+            raise StoreError(
+                f"run {run_id}: expected the first {run.tags[ROWS_TAG]} rows of metrics it holds, found others. "
+                "`sacpipe ledger rebuild` starts it afresh."
+            )
+        done = _rows_held(run)
+        points = [
+            MetricPoint(name, float(value), run.start_ms + number, int(row["env_steps"]))
+            for number, row in enumerate(rows[done:], start=done)
+            for name, value in row.items()
+            if name not in _STEP_FIELDS and isinstance(value, (int, float))
+        ]
+        if len(rows) > done:
+            with self._store.border():
+                self._store.batch(run_id, metrics=points)
+                self._store.batch(run_id, tags={ROWS_TAG: str(len(rows)), ROWS_DIGEST_TAG: _digest(rows)})
+        return len(rows) - done
+
+    def rows_agree(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether the rows a run holds are the first of these.
+
+        Raises:
+            StoreError: MLflow failed.
+        """
+        return _agree(self.run(run_id), rows)
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Log a summary: each metric once, at step 0.
+
+        Raises:
+            StoreError: MLflow failed.
+        """
+        run = self.run(run_id)
+        points = [
+            MetricPoint(name, float(value), run.start_ms, 0)
+            for name, value in metrics.items()
+            if run.metrics.get(name) != float(value)
+        ]
+        with self._store.border():
+            self._store.batch(run_id, metrics=points)
+
+    def log_pool(self, run_id: str, path: str, md5: str, *, context: str) -> None:
+        """Log a replay pool as an input of the run, under DVC's own digest.
+
+        Args:
+            run_id: The run.
+            path: Where DVC tracks it, relative to the project's folder; names the dataset.
+            md5: DVC's digest of it.
+            context: What it was for, e.g. `training`.
+
+        Raises:
+            StoreError: MLflow failed.
+        """
+        self._store.log_dataset(run_id, path, md5, context)
+
+    def log_record(self, run_id: str, record: Mapping[str, Any]) -> None:
+        """Keep a stage's entry of dvc.lock with the run, so that its key can be computed again.
+
+        Raises:
+            StoreError: MLflow failed.
+        """
+        text = canonical_json(record)
+        digest = sha256_bytes(text.encode())
+        if self.run(run_id).tags.get(RECORD_TAG) == digest:
+            return
+        with self._store.border():
+            self._store.client.log_text(run_id, text, _RECORD_FILE)
+            self._store.batch(run_id, tags={RECORD_TAG: digest})
+
+    def record(self, run_id: str) -> dict[str, Any]:
+        """Return what `log_record` kept; it must have the digest the run names.
+
+        Raises:
+            StoreError: it is missing or was changed, or MLflow failed.
+        """
+        expected = self.run(run_id).tags.get(RECORD_TAG)
+        with self._store.border(), tempfile.TemporaryDirectory() as folder:
+            data = Path(self._store.client.download_artifacts(run_id, _RECORD_FILE, folder)).read_bytes()
+        if sha256_bytes(data) != expected:
+            raise StoreError(
+                f"{_RECORD_FILE} of run {run_id}: expected SHA-256 {expected}, found other bytes. "
+                "`sacpipe ledger rebuild` writes it again."
+            )
+        return dict(json.loads(data))
+
+    def log_model(self, run_id: str, bundle_folder: Path) -> str:
+        """Log a bundle as a model of the run that exported it; the same bundle is logged once.
+
+        Returns:
+            The model's id.
+
+        Raises:
+            BundleError: the bundle is damaged.
+            StoreError: what arrived differs from the bundle, or MLflow failed.
+        """
+        digest = bundle_digest(bundle_folder)
+        for model_id in self.run(run_id).model_ids:
+            with self._store.border():
+                tags = self._store.client.get_logged_model(model_id).tags
+            if tags.get(BUNDLE_TAG) == digest:
+                return model_id
+        return self._store.log_bundle(run_id, bundle_folder)
+
+    def finish_run(self, run_id: str, *, is_complete: bool = True) -> None:
+        """Close a run; a closed one stays as it is.
+
+        Raises:
+            StoreError: MLflow failed.
+        """
+        status = "FINISHED" if is_complete else "FAILED"
+        if self.run(run_id).status != status:
+            with self._store.border():
+                self._store.client.set_terminated(run_id, status, end_time=int(time.time() * 1000))
+
+    def _find(self, stage_key: str) -> Any:
+        runs = self._store.client.search_runs(
+            [self._store.experiment_id],
+            f"tags.`{STAGE_KEY_TAG}` = '{stage_key}'",
+            order_by=["attributes.start_time ASC"],
+            max_results=1,
+        )
+        return runs[0] if runs else None
+
+
+def _record(run: Any) -> RunRecord:
+    datasets = [item.dataset for item in run.inputs.dataset_inputs] if run.inputs else []
+    models = run.outputs.model_outputs if run.outputs else []
+    return RunRecord(
+        run_id=run.info.run_id,
+        stage_key=run.data.tags.get(STAGE_KEY_TAG, ""),
+        stage=run.data.tags.get(STAGE_TAG, ""),
+        status=run.info.status,
+        start_ms=run.info.start_time,
+        params=dict(run.data.params),
+        tags=dict(run.data.tags),
+        metrics=dict(run.data.metrics),
+        datasets={dataset.name: dataset.digest for dataset in datasets},
+        model_ids=tuple(model.model_id for model in models),
+    )
+
+
+def _differing(wanted: Mapping[str, Any], present: Mapping[str, str]) -> dict[str, str]:
+    """Return what is not there yet, as text: numbers and lists as JSON writes them."""
+    texts = {k: v if isinstance(v, str) else json.dumps(v, sort_keys=True) for k, v in wanted.items()}
+    return {name: text for name, text in texts.items() if present.get(name) != text}
+
+
+def _rows_held(run: RunRecord) -> int:
+    return int(run.tags.get(ROWS_TAG, "0"))
+
+
+def _agree(run: RunRecord, rows: Sequence[Mapping[str, Any]]) -> bool:
+    held = _rows_held(run)
+    return held <= len(rows) and (held == 0 or _digest(rows[:held]) == run.tags.get(ROWS_DIGEST_TAG))
+
+
+def _digest(rows: Sequence[Mapping[str, Any]]) -> str:
+    return sha256_bytes("".join(canonical_json(row) + "\n" for row in rows).encode())

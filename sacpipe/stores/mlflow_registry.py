@@ -1,0 +1,236 @@
+"""The registry: versions of a policy, each one bundle, and the aliases that name the ones in service.
+
+Floor 2. MLflow keeps no history of aliases and lets the last writer win; the history is
+.sacpipe/promotions.jsonl, and whoever moves an alias holds the workspace's lock.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sacpipe.core.bundle import Bundle, open_bundle
+from sacpipe.core.errors import StoreError
+from sacpipe.core.files import storage_errors
+from sacpipe.stores.mlflow_store import BUNDLE_TAG, POLICY_TAG, MlflowStore
+
+_PAGE = 200
+
+
+@dataclass(frozen=True)
+class VersionRecord:
+    """One version of a registered policy."""
+
+    name: str
+    version: int
+    run_id: str
+    """The run that exported it."""
+    model_id: str
+    tags: dict[str, str]
+    aliases: tuple[str, ...]
+    created_ms: int
+
+    @property
+    def bundle_digest(self) -> str:
+        """Digest of the bundle, as registered."""
+        return self.tags.get(BUNDLE_TAG, "")
+
+    @property
+    def policy_sha256(self) -> str:
+        """SHA-256 of policy.onnx, as registered."""
+        return self.tags.get(POLICY_TAG, "")
+
+
+class MlflowRegistry:
+    """The registered policies beside a ledger."""
+
+    def __init__(self, store: MlflowStore) -> None:
+        self._store = store
+
+    def register(
+        self, name: str, model_id: str, run_id: str, bundle_digest: str, tags: Mapping[str, str]
+    ) -> VersionRecord:
+        """Return the version of a bundle, making it where there is none.
+
+        Args:
+            name: Registered name.
+            model_id: What `log_model` gave.
+            run_id: The run that exported it.
+            bundle_digest: The version's identity.
+            tags: Set when it is made.
+
+        Raises:
+            StoreError: MLflow failed.
+        """
+        for found in self.versions(name):
+            if found.bundle_digest == bundle_digest:
+                return found
+        with self._store.border():
+            client = self._store.client
+            if self._registered(name) is None:
+                client.create_registered_model(name)
+            made = client.create_model_version(
+                name,
+                source=f"models:/{model_id}",
+                run_id=run_id,
+                tags={BUNDLE_TAG: bundle_digest, **tags},
+                model_id=model_id,
+            )
+        return self.version(name, int(made.version))
+
+    def versions(self, name: str) -> list[VersionRecord]:
+        """Return every version of a policy, oldest first; none where the name is unknown.
+
+        Raises:
+            StoreError: MLflow failed.
+        """
+        with self._store.border():
+            model = self._registered(name)
+            if model is None:
+                return []
+            found: list[Any] = []
+            token = None
+            while token or not found:
+                page = self._store.client.search_model_versions(
+                    f"name = '{name}'", max_results=_PAGE, page_token=token
+                )
+                found.extend(page)
+                token = page.token
+                if not page:
+                    break
+        aliases = _by_version(model.aliases)
+        return sorted((_version(item, aliases) for item in found), key=lambda record: record.version)
+
+    def version(self, name: str, which: int | str) -> VersionRecord:
+        """Return one version, by its number or by an alias.
+
+        Raises:
+            StoreError: there is none such, with the ones there are; or MLflow failed.
+        """
+        known = self.versions(name)
+        for record in known:
+            if str(record.version) == str(which) or which in record.aliases:
+                return record
+        offer = ", ".join("/".join([str(item.version), *item.aliases]) for item in known) or "none"
+        raise StoreError(f"policy '{name}' has no version or alias '{which}'; it has {offer}.")
+
+    def alias(self, name: str, alias: str) -> VersionRecord | None:
+        """Return the version an alias names, or None.
+
+        Raises:
+            StoreError: MLflow failed.
+        """
+        return next((record for record in self.versions(name) if alias in record.aliases), None)
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version, and read it back.
+
+        Raises:
+            StoreError: it names another version afterwards, or MLflow failed.
+        """
+        with self._store.border():
+            self._store.client.set_registered_model_alias(name, alias, str(version))
+        found = self.alias(name, alias)
+        if found is None or found.version != version:
+            raise StoreError(
+                f"alias '{alias}' of policy '{name}': expected version {version} after setting it, found "
+                f"{found and found.version}. Somebody else moves it; try again when they are done."
+            )
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Take an alias away; none afterwards.
+
+        Raises:
+            StoreError: MLflow failed.
+        """
+        with self._store.border():
+            self._store.client.delete_registered_model_alias(name, alias)
+
+    def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Set or replace tags of a version, e.g. the gate's verdict.
+
+        Raises:
+            StoreError: MLflow failed.
+        """
+        with self._store.border():
+            for key, value in tags.items():
+                self._store.client.set_model_version_tag(name, str(version), key, value)
+
+    def fetch_bundle(self, name: str, which: int | str, folder: Path) -> Bundle:
+        """Copy the bundle of a version or alias to a folder that does not exist yet, verified.
+
+        Raises:
+            StoreError: there is none such, or its digest is not the registered one.
+            BundleError: it is damaged.
+            StorageError: the folder cannot be written.
+        """
+        record = self.version(name, which)
+        with tempfile.TemporaryDirectory() as temporary:
+            fetched = self._store.download(f"models:/{record.model_id}", Path(temporary)) / "bundle"
+            bundle = open_bundle(fetched)
+            if bundle.digest != record.bundle_digest:
+                raise StoreError(
+                    f"version {record.version} of policy '{name}': expected bundle {record.bundle_digest}, found "
+                    f"{bundle.digest}. Its artifacts were changed; register the bundle again."
+                )
+            with storage_errors(folder):
+                shutil.copytree(fetched, folder)
+        return bundle
+
+    def smoke_load(self, name: str, alias: str, bundle: Bundle) -> float:
+        """Load an alias as any MLflow user would, and run it on the bundle's golden observations.
+
+        Args:
+            name: Registered name.
+            alias: Alias to load.
+            bundle: What it must behave like.
+
+        Returns:
+            The largest difference, as a share of the action's range.
+
+        Raises:
+            StoreError: it does not load, or differs by more than the contract's golden tolerance.
+        """
+        uri = f"models:/{name}@{alias}"
+        actions = self._store.predict(uri, bundle.golden.observations)
+        spec, tolerance = bundle.contract.spec, bundle.contract.golden.tolerance
+        if actions.shape != bundle.golden.actions.shape:
+            raise StoreError(
+                f"{uri}: expected actions of shape {bundle.golden.actions.shape}, found {actions.shape}. "
+                "It is another policy; check the alias."
+            )
+        shares = np.abs(actions - bundle.golden.actions) / (spec.action_high - spec.action_low)
+        error = float(shares.max())
+        if not error <= tolerance:
+            raise StoreError(
+                f"{uri}: expected golden actions within {tolerance}, found a difference of {error}."
+            )
+        return error
+
+    def _registered(self, name: str) -> Any:
+        """Return the registered model, or None; a search, for a look-up of an unknown name is an error."""
+        found = self._store.client.search_registered_models(f"name = '{name}'", max_results=1)
+        return found[0] if found else None
+
+
+def _by_version(aliases: Mapping[str, Any]) -> dict[int, list[str]]:
+    grouped: dict[int, list[str]] = {}
+    for alias, version in aliases.items():
+        grouped.setdefault(int(version), []).append(alias)
+    return grouped
+
+
+def _version(item: Any, aliases: Mapping[int, list[str]]) -> VersionRecord:
+    return VersionRecord(
+        name=item.name,
+        version=int(item.version),
+        run_id=item.run_id or "",
+        model_id=str(item.source).removeprefix("models:/"),
+        tags=dict(item.tags),
+        aliases=tuple(sorted(aliases.get(int(item.version), ()))),
+        created_ms=int(item.creation_timestamp),
+    )

@@ -1,0 +1,182 @@
+"""Run a command in a process group of its own, pass on what it says, and leave nothing of it behind.
+
+Floor 2. DVC ignores SIGINT while a stage runs and does not pass SIGTERM on, so the group is the unit
+that is stopped: SIGTERM to all, time to write a checkpoint, then SIGKILL. On a terminal the command's
+stderr is a terminal too, so that a progress bar draws itself; its bytes are copied through and kept.
+"""
+
+import codecs
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import selectors
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Source = Literal["stdout", "stderr"]
+OnLine = Callable[[Source, str], None]
+
+_CHUNK_BYTES = 1 << 16
+_POLL_S = 0.25
+_DEATH_S = 5.0
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LINE_ENDS = re.compile(r"[\r\n]+")
+
+
+@dataclass
+class _Stream:
+    """One output of the command, cut into lines."""
+
+    source: Source
+    descriptor: int
+    copy_to: int | None
+    on_line: OnLine
+    decoder: Any = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace"))
+    rest: str = ""
+
+    def feed(self) -> bool:
+        """Read what is there; return False once the stream has ended."""
+        try:
+            data = os.read(self.descriptor, _CHUNK_BYTES)
+        except OSError:  # a terminal whose other side is closed says EIO
+            data = b""
+        if self.copy_to is not None and data:
+            with contextlib.suppress(OSError):
+                os.write(self.copy_to, data)
+        *lines, self.rest = _LINE_ENDS.split(self.rest + self.decoder.decode(data, final=not data))
+        if not data:
+            lines, self.rest = [*lines, self.rest], ""
+        for line in lines:
+            if text := _ESCAPES.sub("", line).rstrip():
+                self.on_line(self.source, text)
+        return bool(data)
+
+
+def run_group(
+    command: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    on_line: OnLine,
+    timeout_s: float | None = None,
+    grace_s: float = 30.0,
+) -> int:
+    """Run a command to its end and return its exit status (negative: the signal that ended it).
+
+    Args:
+        command: Program and arguments; no shell.
+        folder: Where it runs.
+        environment: All its variables.
+        on_line: Called with each line, without colours, in this thread.
+        timeout_s: When to stop it, or None.
+        grace_s: How long the group may take to end after SIGTERM.
+
+    Raises:
+        TimeoutError: it took longer than `timeout_s`; the whole group is gone.
+        KeyboardInterrupt: Ctrl-C; the whole group is gone.
+        OSError: the program cannot be started.
+    """
+    child, streams = _start(command, folder, environment, on_line)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    ended = False
+    try:
+        ended = _pump(streams, deadline, child) and _wait(child, deadline)
+        if child.poll() is None:
+            raise TimeoutError(f"{command[0]} took longer than {timeout_s:g} s")
+        return child.returncode
+    finally:
+        try:
+            if not ended:
+                _stop(child, streams, grace_s)
+        finally:
+            for stream in streams:
+                os.close(stream.descriptor)
+
+
+def _start(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], on_line: OnLine
+) -> tuple[subprocess.Popen[bytes], list[_Stream]]:
+    out_read, out_write = os.pipe()
+    terminal = _terminal()
+    err_read, err_write = os.pipe() if terminal is None else pty.openpty()
+    if terminal is not None:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(err_write, termios.TIOCSWINSZ, fcntl.ioctl(terminal, termios.TIOCGWINSZ, b"\0" * 8))
+    streams = [_Stream("stdout", out_read, None, on_line), _Stream("stderr", err_read, terminal, on_line)]
+    try:
+        child = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=out_write,
+            stderr=err_write,
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(out_read)
+        os.close(err_read)
+        raise
+    finally:
+        os.close(out_write)
+        os.close(err_write)
+    return child, streams
+
+
+def _terminal() -> int | None:
+    """Return the descriptor of this process's stderr where it is a terminal."""
+    return 2 if os.isatty(2) else None
+
+
+def _pump(
+    streams: Sequence[_Stream], deadline: float | None, child: subprocess.Popen[bytes] | None = None
+) -> bool:
+    """Pass lines on; return whether every stream ended.
+
+    Every member of the group holds the streams open, so their end is the end of the whole group.
+    False means that the deadline passed, or that `child` ended and left a silent process behind.
+    """
+    with selectors.DefaultSelector() as selector:
+        for stream in streams:
+            selector.register(stream.descriptor, selectors.EVENT_READ, stream)
+        while selector.get_map():
+            ready = selector.select(_POLL_S)
+            for key, _ in ready:
+                if not key.data.feed():
+                    selector.unregister(key.fd)
+            if not ready and child is not None and child.poll() is not None:
+                return False
+            if deadline is not None and time.monotonic() > deadline:
+                return False
+    return True
+
+
+def _wait(child: subprocess.Popen[bytes], deadline: float | None) -> bool:
+    """Wait for a command that has closed its outputs; return whether it ended in time."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    return child.returncode is not None
+
+
+def _stop(child: subprocess.Popen[bytes], streams: Sequence[_Stream], grace_s: float) -> None:
+    """End the group; a second Ctrl-C cuts the grace short."""
+    try:
+        _signal(child, signal.SIGTERM)
+        _pump(streams, time.monotonic() + grace_s)
+    finally:
+        _signal(child, signal.SIGKILL)
+        _pump(streams, time.monotonic() + _DEATH_S)
+        child.wait()
+
+
+def _signal(child: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, number)

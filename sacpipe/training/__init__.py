@@ -1,0 +1,1 @@
+"""The training loop, what it measures, and how it continues after an interruption."""

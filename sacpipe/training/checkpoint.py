@@ -1,0 +1,123 @@
+"""Checkpoints: arrays and JSON, atomic, the last two kept. docs/checkpoint.md is the format's page.
+
+A checkpoint is a folder `step-<env steps>`: `arrays.safetensors` and `state.json`, which holds the
+SHA-256 of the arrays. It is written under a temporary name, synced and renamed; one that does not
+match its digest is passed over for the one before.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import CheckpointError, ConfigError
+from sacpipe.core.files import read_json, sha256_bytes, storage_errors, sync_folder, write_bytes, write_json
+from sacpipe.replay.manifest import PoolPosition
+
+_LOG = logging.getLogger(__name__)
+_KEPT = 2
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+class RunState(Config):
+    """Everything of a run that is not an array."""
+
+    format_version: Literal[1]
+    stage_key: str
+    env_steps: int
+    episode: int
+    """Number of the running episode; with the run's seed it names the episode's start."""
+    average_sums: dict[str, float]
+    average_count: int
+    latest_returns: dict[str, float]
+    """Mean return of the last evaluation, by policy mode."""
+    metrics_bytes: int
+    curve_bytes: int
+    pool: PoolPosition
+    arrays_sha256: str
+
+
+class Checkpoint(NamedTuple):
+    """What a run continues from."""
+
+    state: RunState
+    arrays: Arrays
+
+
+def write_checkpoint(folder: Path, state: RunState, arrays: Arrays) -> None:
+    """Write one checkpoint and remove all but the last two.
+
+    Raises:
+        StorageError: the disk is full or unwritable; earlier checkpoints stay.
+    """
+    target = folder / f"step-{state.env_steps:012d}"
+    temporary = folder / f".{target.name}.tmp"
+    with storage_errors(target):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        data = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+        write_bytes(temporary / "arrays.safetensors", data)
+        write_json(temporary / "state.json", state.replace(arrays_sha256=sha256_bytes(data)).as_tree())
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+        sync_folder(folder)
+    for old in _folders(folder)[:-_KEPT]:
+        shutil.rmtree(old)
+
+
+def newest_checkpoint(folder: Path, stage_key: str) -> Checkpoint | None:
+    """Return the newest whole checkpoint of this run, or None where there is none to continue from.
+
+    Raises:
+        CheckpointError: a checkpoint of another stage key or format stands here.
+    """
+    for path in reversed(_folders(folder)):
+        try:
+            return _read(path, stage_key)
+        except _TornError as exc:
+            _LOG.warning("checkpoint %s is torn (%s); using the one before it", path.name, exc)
+    return None
+
+
+class _TornError(Exception):
+    """The checkpoint's bytes are not whole."""
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
+def _read(path: Path, stage_key: str) -> Checkpoint:
+    try:
+        tree = read_json(path / "state.json", CheckpointError)
+        data = (path / "arrays.safetensors").read_bytes()
+    except (CheckpointError, OSError) as exc:
+        raise _TornError(exc) from exc
+    if tree.get("format_version") != 1:
+        raise CheckpointError(
+            f"checkpoint {path} has format {tree.get('format_version')}; this program reads 1. "
+            f"Move {path.parent} away to start over."
+        )
+    try:
+        state = RunState.parse(tree, source=str(path / "state.json"))
+    except ConfigError as exc:
+        raise CheckpointError(str(exc)) from exc
+    if state.stage_key != stage_key:
+        raise CheckpointError(
+            f"checkpoint {path} belongs to stage key {state.stage_key[:12]}, expected {stage_key[:12]}. "
+            "A run cannot continue with other params or code."
+        )
+    if sha256_bytes(data) != state.arrays_sha256:
+        raise _TornError("arrays.safetensors differs from its digest")
+    try:
+        return Checkpoint(state, load(data))
+    except SafetensorError as exc:
+        raise _TornError(exc) from exc
+

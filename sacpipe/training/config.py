@@ -1,0 +1,52 @@
+"""The `training` section, and all the sections a training run reads."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from sacpipe.algorithms import AlgorithmConfig
+from sacpipe.core.config import Config
+from sacpipe.envs import TaskConfig
+from sacpipe.replay.config import ReplayConfig
+
+
+class TrainingConfig(Config):
+    """How long, how often, with how many threads."""
+
+    total_steps: int = Field(ge=1)
+    """Environment steps of the whole run."""
+    random_steps: int = Field(ge=1)
+    """First steps taken uniformly at random, before the first update."""
+    batch_size: int = Field(ge=1)
+    """Transitions in an update."""
+    updates_per_step: int = Field(ge=1)
+    """Gradient steps after each environment step."""
+    evaluation_interval_steps: int = Field(ge=1)
+    """Steps between evaluations; one more is made before the first step and after the last."""
+    evaluation_episodes: int = Field(ge=1)
+    """Episodes of each evaluation, for the deterministic and for the stochastic policy."""
+    log_interval_steps: int = Field(ge=1)
+    """Steps averaged into one row of update metrics."""
+    checkpoint_interval_steps: int = Field(ge=1)
+    """Steps that an interruption can cost at most."""
+    num_threads: int = Field(ge=1)
+    """Threads of PyTorch's arithmetic; part of the result's identity, whatever the machine has."""
+
+    @model_validator(mode="after")
+    def _random_steps_fit(self) -> Self:
+        if self.random_steps >= self.total_steps:
+            raise ValueError(
+                f"random_steps must be below total_steps, or nothing is learned; found {self.random_steps} "
+                f"and {self.total_steps}"
+            )
+        return self
+
+
+class TrainParams(Config):
+    """The sections of params.yaml that the train stage depends on, and no others."""
+
+    seed: int = Field(ge=0, lt=2**31)
+    task: TaskConfig
+    algorithm: AlgorithmConfig
+    replay: ReplayConfig
+    training: TrainingConfig

@@ -1,0 +1,337 @@
+"""The page to read first: act, store, sample, update, evaluate, checkpoint.
+
+`train` is the loop; `Run` is everything it works on. A run that was interrupted continues from its
+last checkpoint with the same bytes as one that was not.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from sacpipe.algorithms.base import Learner
+from sacpipe.core.config import Config
+from sacpipe.core.errors import ContractError, InterruptedRunError
+from sacpipe.core.files import sha256_file, storage_errors, write_json
+from sacpipe.core.records import Batch, FloatArray, Step, Transition
+from sacpipe.core.seeding import episode_seed, generator, generator_state, restore_generator
+from sacpipe.evaluation import Episode, evaluate
+from sacpipe.networks.policy_file import write_policy
+from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.transitions import Transitions
+from sacpipe.replay.writer import PoolWriter
+from sacpipe.training.checkpoint import Checkpoint, RunState, newest_checkpoint, write_checkpoint
+from sacpipe.training.config import TrainParams
+from sacpipe.training.metrics import Averages, LineFile
+
+_CURVE_HEADER = "env_steps,policy,episode,seed,return,length"
+_MODES: tuple[Literal["deterministic", "stochastic"], ...] = ("deterministic", "stochastic")
+
+
+class Progress(Protocol):
+    """Who is told how far the run is."""
+
+    def update(self, env_steps: int, latest_return: float | None) -> None:
+        """Hear of the present step and of the last deterministic return."""
+        ...
+
+
+class TrainingReport(Config):
+    """out/train/metrics.json: where the run ended."""
+
+    env_steps: int
+    gradient_steps: int
+    episodes: int
+    """Training episodes that ended."""
+    return_mean_deterministic: float
+    return_mean_stochastic: float
+    policy_sha256: str
+    pool_sha256: str
+    """Of the pool's manifest, which holds the digest of every segment."""
+    determinism: Literal["exact"]
+    """The tier of reproducibility: `exact` is the same bytes on the CPU with the same thread count."""
+    num_threads: int
+
+
+def train(run: "Run", should_stop: Callable[[], bool], progress: Progress) -> None:
+    """Take a run from where it stands to its last step.
+
+    Raises:
+        InterruptedRunError: `should_stop` said so; a checkpoint was written first.
+        DivergenceError: a loss or an observation is not finite; the last checkpoint stays.
+    """
+    training = run.params.training
+    if run.env_steps == 0:
+        run.evaluate()
+    while run.env_steps < training.total_steps:
+        action = run.choose_action()
+        step = run.act(action)
+        run.store(action, step)
+        if run.env_steps > training.random_steps:
+            run.update()
+        if step.terminated or step.truncated:
+            run.end_episode()
+        if run.is_due(training.log_interval_steps):
+            run.log()
+            progress.update(run.env_steps, run.latest_return)
+        if run.is_due(training.evaluation_interval_steps):
+            run.evaluate()
+            progress.update(run.env_steps, run.latest_return)
+        if run.is_due(training.checkpoint_interval_steps):
+            run.checkpoint()
+        if should_stop():
+            run.checkpoint()
+            raise InterruptedRunError(
+                f"training was asked to stop at step {run.env_steps} of {training.total_steps}. A checkpoint "
+                "is kept; the same command continues from it."
+            )
+
+
+class Run:
+    """One training run: its learner, simulators, experience, random streams and files.
+
+    Args:
+        params: The sections of params.yaml that name the run.
+        folder: `work/<stage key>/`, where everything unfinished lives.
+        stage_key: The run's identity; a checkpoint of another one is refused.
+    """
+
+    def __init__(self, params: TrainParams, folder: Path, stage_key: str) -> None:
+        self.params, self.folder, self.stage_key = params, folder, stage_key
+        self.environment = params.task.make()
+        self._evaluation_environment = params.task.make()
+        self.spec = self.environment.spec
+        self.learner: Learner = params.algorithm.build(self.spec, params.seed)
+        self.buffer = ReplayBuffer(self.spec.observation_dim, self.spec.action_dim, params.replay.capacity)
+        self._explore = generator(params.seed, "explore")
+        self._sample = generator(params.seed, "replay/sample")
+        self._batch: Batch | None = None
+        self._averages = Averages()
+        self._returns: dict[str, float] = {}
+        if (folder / _FINISHED).exists():
+            shutil.rmtree(folder)  # asked for again from the start: `dvc repro --force`
+        checkpoint = newest_checkpoint(folder / "checkpoints", stage_key)
+        if checkpoint is None:
+            self._start()
+        else:
+            self._continue(checkpoint)
+        self._clock = _Clock(folder / "throughput.jsonl", self.env_steps)
+
+    def _start(self) -> None:
+        for leftover in ("pool", "checkpoints"):
+            shutil.rmtree(self.folder / leftover, ignore_errors=True)
+        self.env_steps = self.episode = 0
+        self._metrics = LineFile(self.folder / "metrics.jsonl", 0)
+        self._curve = LineFile(self.folder / "curve.csv", 0)
+        self._curve.write(_CURVE_HEADER)
+        self.writer = PoolWriter.create(self.folder / "pool", self.spec, self.params.replay)
+        self._begin_episode()
+
+    def _continue(self, checkpoint: Checkpoint) -> None:
+        state, arrays = checkpoint
+        self.env_steps, self.episode = state.env_steps, state.episode
+        self._metrics = LineFile(self.folder / "metrics.jsonl", state.metrics_bytes)
+        self._curve = LineFile(self.folder / "curve.csv", state.curve_bytes)
+        self.writer = PoolWriter.resume(self.folder / "pool", self.spec, self.params.replay, state.pool)
+        self.writer.fill(self.buffer)
+        learner = {name.removeprefix("learner/"): array for name, array in arrays.items() if "learner/" in name}
+        self.learner.load_state(learner)
+        restore_generator(self._explore, arrays["explore"].astype(np.uint64))
+        restore_generator(self._sample, arrays["sample"].astype(np.uint64))
+        self._averages = Averages(state.average_sums, state.average_count)
+        self._returns = dict(state.latest_returns)
+        self._replay_episode(self.writer.tail(self.episode))
+
+    def _replay_episode(self, recorded: Transitions) -> None:
+        """Bring the simulator back: the episode's own seed, then the actions that the pool holds of it."""
+        self._begin_episode()
+        for action, next_observation in zip(recorded.actions, recorded.next_observations, strict=True):
+            step = self.environment.step(action)
+            if not np.array_equal(step.observation, next_observation):
+                raise ContractError(
+                    f"{self.spec.task} does not repeat itself: step {self._episode_length} of episode {self.episode}, "
+                    f"replayed, gave another observation than the recorded one. Remove {self.folder} to start over."
+                )
+            self._move_on(step)
+
+    def _begin_episode(self) -> None:
+        self.observation = self.environment.reset(episode_seed(self.params.seed, "train", self.episode))
+        self._episode_return, self._episode_length = 0.0, 0
+
+    def _move_on(self, step: Step) -> None:
+        self.observation = step.observation
+        self._episode_return += step.reward
+        self._episode_length += 1
+
+    @property
+    def latest_return(self) -> float | None:
+        """Mean deterministic return of the last evaluation."""
+        return self._returns.get("deterministic")
+
+    def is_due(self, interval_steps: int) -> bool:
+        """Say whether something done every so many steps, and after the last one, is to be done now."""
+        return self.env_steps % interval_steps == 0 or self.env_steps == self.params.training.total_steps
+
+    def choose_action(self) -> FloatArray:
+        """Return a random action at first, then one of the stochastic policy. In [-1, 1]."""
+        shape = self.spec.action_dim
+        if self.env_steps < self.params.training.random_steps:
+            return self._explore.uniform(-1.0, 1.0, shape).astype(np.float32)
+        return self.learner.act(self.observation, self._explore.standard_normal(shape, dtype=np.float32))
+
+    def act(self, action: FloatArray) -> Step:
+        """Step the simulator."""
+        self.learner.observe(self.observation)
+        return self.environment.step(action)
+
+    def store(self, action: FloatArray, step: Step) -> None:
+        """Put the transition into the buffer and the pool, and move on to its next observation."""
+        transition = Transition(
+            self.observation, action, step.reward, step.observation, step.terminated, step.truncated, self.episode
+        )
+        self.buffer.add(transition)
+        self.writer.append(transition)
+        self._move_on(step)
+        self.env_steps += 1
+
+    def update(self) -> None:
+        """Sample and update, as often as the params say for one step."""
+        training = self.params.training
+        for _ in range(training.updates_per_step):
+            self._batch = self.buffer.sample(training.batch_size, self._sample, out=self._batch)
+            self._averages.add(self.learner.update(self._batch))
+
+    def end_episode(self) -> None:
+        """Note the episode that ended and begin the next."""
+        ended = {"episode/return": self._episode_return, "episode/length": self._episode_length}
+        self._metrics.write_row({"env_steps": self.env_steps} | ended)
+        self.episode += 1
+        self._begin_episode()
+
+    def log(self) -> None:
+        """Write the averages of the updates since the last row, and the clock's view of them."""
+        if self._averages.count:
+            counters = {"env_steps": self.env_steps, "gradient_steps": self.learner.gradient_steps}
+            self._metrics.write_row(counters | self._averages.take())
+        self._clock.log(self.env_steps)
+
+    def evaluate(self) -> None:
+        """Run the policy without and with noise on episodes that are the same at every evaluation."""
+        count = self.params.training.evaluation_episodes
+        seeds = [episode_seed(self.params.seed, "train/evaluation", index) for index in range(count)]
+        row: dict[str, int | float] = {"env_steps": self.env_steps}
+        for mode in _MODES:
+            episodes = evaluate(self._policy(mode), self._evaluation_environment, seeds)
+            self._write_curve(mode, episodes)
+            row |= _summary(mode, episodes)
+            self._returns[mode] = float(row[f"evaluation/{mode}/return_mean"])
+        self._metrics.write_row(row)
+
+    def _policy(self, mode: str) -> Callable[[FloatArray], FloatArray]:
+        if mode == "deterministic":
+            return lambda observation: self.learner.act(observation, None)
+        stream, size = generator(self.params.seed, f"train/evaluation/{self.env_steps}"), self.spec.action_dim
+        return lambda observation: self.learner.act(observation, stream.standard_normal(size, dtype=np.float32))
+
+    def _write_curve(self, mode: str, episodes: tuple[Episode, ...]) -> None:
+        for index, episode in enumerate(episodes):
+            numbers = f"{index},{episode.seed},{episode.episode_return!r},{episode.length}"
+            self._curve.write(f"{self.env_steps},{mode},{numbers}")
+
+    def checkpoint(self) -> None:
+        """Make everything so far durable; costs what is new since the last one, and the networks."""
+        state = RunState(
+            format_version=1,
+            stage_key=self.stage_key,
+            env_steps=self.env_steps,
+            episode=self.episode,
+            average_sums=self._averages.sums,
+            average_count=self._averages.count,
+            latest_returns=self._returns,
+            metrics_bytes=self._metrics.sync(),
+            curve_bytes=self._curve.sync(),
+            pool=self.writer.flush(),
+            arrays_sha256="",
+        )
+        arrays = {f"learner/{name}": array for name, array in self.learner.state().items()} | {
+            "explore": generator_state(self._explore),
+            "sample": generator_state(self._sample),
+        }
+        write_checkpoint(self.folder / "checkpoints", state, arrays)
+
+    def publish(self, destination: Path) -> TrainingReport:
+        """Write the run's outputs, and mark the run finished. The pool's files move, they are not copied.
+
+        Raises:
+            StorageError: the destination cannot be written; the run can be continued and published again.
+        """
+        with storage_errors(destination):
+            destination.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(destination / "pool", ignore_errors=True)
+            self.writer.finish()
+            self.writer.publish(destination / "pool")
+            for name in ("metrics.jsonl", "curve.csv"):
+                shutil.copyfile(self.folder / name, destination / name)
+        write_policy(destination / "policy.safetensors", self.learner.policy())
+        report = TrainingReport(
+            env_steps=self.env_steps,
+            gradient_steps=self.learner.gradient_steps,
+            episodes=self.episode,
+            return_mean_deterministic=self._returns["deterministic"],
+            return_mean_stochastic=self._returns["stochastic"],
+            policy_sha256=sha256_file(destination / "policy.safetensors"),
+            pool_sha256=sha256_file(destination / "pool" / "manifest.json"),
+            determinism="exact",
+            num_threads=self.params.training.num_threads,
+        )
+        write_json(destination / "metrics.json", report.as_tree())
+        write_json(self.folder / _FINISHED, {"format_version": 1, "env_steps": self.env_steps})
+        return report
+
+    def close(self) -> None:
+        """Free the simulators and the files."""
+        self.environment.close()
+        self._evaluation_environment.close()
+        self._metrics.close()
+        self._curve.close()
+        self._clock.close()
+
+
+_FINISHED = "finished.json"
+
+
+def _summary(mode: str, episodes: tuple[Episode, ...]) -> dict[str, float]:
+    returns = [episode.episode_return for episode in episodes]
+    values = {
+        "return_mean": sum(returns) / len(returns),
+        "return_min": min(returns),
+        "return_max": max(returns),
+        "length_mean": sum(episode.length for episode in episodes) / len(episodes),
+    }
+    return {f"evaluation/{mode}/{name}": value for name, value in values.items()}
+
+
+class _Clock:
+    """Writes wall-clock throughput to a file that is never an output."""
+
+    def __init__(self, path: Path, env_steps: int) -> None:
+        self._file = LineFile(path, path.stat().st_size if path.exists() else 0)
+        self._start = self._last = time.perf_counter()
+        self._steps = env_steps
+
+    def log(self, env_steps: int) -> None:
+        """Write the speed since the last call."""
+        now = time.perf_counter()
+        speed = (env_steps - self._steps) / max(now - self._last, 1e-9)
+        self._file.write(
+            json.dumps({"env_steps": env_steps, "elapsed_s": now - self._start, "steps_per_s": speed})
+        )
+        self._last, self._steps = now, env_steps
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,105 @@
+"""The names, units and meanings of every metric, and the lines they are written to.
+
+Values here are functions of params and code alone; wall-clock time goes to a file of its own, which
+is never a DVC output.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from sacpipe.core.errors import CheckpointError
+from sacpipe.core.files import storage_errors
+
+
+class Metric(NamedTuple):
+    """One metric's row in docs/metrics.md."""
+
+    unit: str
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {
+    "env_steps": Metric("steps", "Environment steps taken so far."),
+    "gradient_steps": Metric("updates", "Updates made so far."),
+    "episode/return": Metric("reward", "Undiscounted return of the training episode that just ended."),
+    "episode/length": Metric("steps", "Length of that episode."),
+    "critic/loss": Metric("reward²", "Sum over critics of half the mean squared TD error."),
+    "critic/q_mean": Metric("reward", "Mean value the critics give to the batch, over critics too."),
+    "critic/target_mean": Metric("reward", "Mean regression target of the critics."),
+    "critic/td_error_std": Metric("reward", "Standard deviation of value minus target over the batch."),
+    "actor/loss": Metric("reward", "Mean of temperature x log-density minus value."),
+    "actor/entropy_nats": Metric("nats", "Estimate of the policy's entropy: mean of minus log-density."),
+    "temperature/value": Metric("reward/nat", "Weight of the entropy term."),
+    "temperature/loss": Metric("nats", "Loss of the temperature; its sign says which way entropy misses the target."),
+    "evaluation/deterministic/return_mean": Metric("reward", "Mean return of the squashed mean action."),
+    "evaluation/deterministic/return_min": Metric("reward", "Lowest of those returns."),
+    "evaluation/deterministic/return_max": Metric("reward", "Highest of those returns."),
+    "evaluation/deterministic/length_mean": Metric("steps", "Mean length of those episodes."),
+    "evaluation/stochastic/return_mean": Metric("reward", "Mean return of sampled actions, same start states."),
+    "evaluation/stochastic/return_min": Metric("reward", "Lowest of those returns."),
+    "evaluation/stochastic/return_max": Metric("reward", "Highest of those returns."),
+    "evaluation/stochastic/length_mean": Metric("steps", "Mean length of those episodes."),
+}
+
+
+class LineFile:
+    """An append-only text file that can be cut back to any position it was synced at."""
+
+    def __init__(self, path: Path, position_bytes: int) -> None:
+        """Open for appending after the first `position_bytes`, dropping what stands behind them.
+
+        Raises:
+            CheckpointError: the file is shorter than that.
+            StorageError: it cannot be written.
+        """
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab")
+            found = self._file.seek(0, os.SEEK_END)
+            if found < position_bytes:
+                self._file.close()
+                raise CheckpointError(f"{path} has {found} bytes, its checkpoint counts {position_bytes}.")
+            self._file.truncate(position_bytes)
+        self.path = path
+
+    def write(self, line: str) -> None:
+        """Append one line; it reaches the system at once, so that others can follow it."""
+        with storage_errors(self.path):
+            self._file.write(line.encode() + b"\n")
+            self._file.flush()
+
+    def write_row(self, row: dict[str, int | float]) -> None:
+        """Append one JSON object, keys in the order given."""
+        self.write(json.dumps(row, allow_nan=False))
+
+    def sync(self) -> int:
+        """Make everything durable and return the position in bytes."""
+        with storage_errors(self.path):
+            os.fsync(self._file.fileno())
+            return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file; lines already written stay."""
+        self._file.close()
+
+
+class Averages:
+    """Means of update metrics over a logging interval."""
+
+    def __init__(self, sums: dict[str, float] | None = None, count: int = 0) -> None:
+        self.sums = dict(sums or {})
+        self.count = count
+
+    def add(self, metrics: dict[str, float]) -> None:
+        """Take in one update's metrics."""
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+
+    def take(self) -> dict[str, float]:
+        """Return the means by sorted name (a checkpoint keeps no order), and start over."""
+        means = {name: self.sums[name] / self.count for name in sorted(self.sums)}
+        self.sums, self.count = {}, 0
+        return means

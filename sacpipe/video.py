@@ -1,0 +1,155 @@
+"""Film one episode off screen as H.264 that every browser plays; the same frames give the same bytes.
+
+Frames go to the ffmpeg of the imageio-ffmpeg wheel through a pipe, one at a time.
+"""
+
+import contextlib
+import itertools
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import RendererError, StorageError
+from sacpipe.core.files import write_bytes, write_text
+from sacpipe.core.records import EnvSpec
+from sacpipe.envs.base import Environment, Policy, TaskSection
+
+VIDEO_NAME = "episode.mp4"
+EXCUSE_NAME = "WHY_NO_VIDEO.txt"
+
+
+class VideoConfig(Config):
+    """`evaluation.video` in params.yaml."""
+
+    height: int = Field(ge=16, le=2160, multiple_of=2)
+    """Pixels; even, as H.264 in browsers needs."""
+    width: int = Field(ge=16, le=3840, multiple_of=2)
+    """Pixels; even."""
+    frames_per_s: float = Field(gt=0.0, le=120.0)
+    """At most so many; a task with a faster clock shows every second step, or third, ..."""
+    max_s: float = Field(gt=0.0)
+    """Cut the film here, in seconds of the task's time."""
+
+
+def record_episode(policy: Policy, task: TaskSection, seed: int, config: VideoConfig, folder: Path) -> Path:
+    """Play one episode and write `episode.mp4` in real time, or `WHY_NO_VIDEO.txt` where nothing renders.
+
+    Args:
+        policy: Maps an observation to an action in [-1, 1].
+        task: What to build the environment from.
+        seed: What the environment is reset with.
+        config: Size, speed and length of the film.
+        folder: Made where missing; holds one of the two files afterwards.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        StorageError: ffmpeg failed, or the folder cannot be written.
+        ContractError: the policy or the task broke its promise.
+    """
+    try:
+        encoder = _find_encoder()
+        environment = task.make(picture=(config.height, config.width))
+        with contextlib.closing(environment):
+            stride, rate = film_speed(environment.spec, config.frames_per_s)
+            frames = _film(policy, environment, seed, stride)
+            number = max(1, int(rate * Fraction(config.max_s)))
+            film = _encode(encoder, itertools.islice(frames, number), config, rate)
+    except RendererError as exc:
+        (folder / VIDEO_NAME).unlink(missing_ok=True)
+        write_text(folder / EXCUSE_NAME, f"No video of task '{task.universe}/{task.id}': {exc}\n")
+        return folder / EXCUSE_NAME
+    (folder / EXCUSE_NAME).unlink(missing_ok=True)
+    write_bytes(folder / VIDEO_NAME, film)
+    return folder / VIDEO_NAME
+
+
+def film_speed(spec: EnvSpec, frames_per_s: float) -> tuple[int, Fraction]:
+    """Return every how many steps a frame is taken, and the frames a second that make it real time.
+
+    A task without a clock shows each step, `frames_per_s` of them a second.
+    """
+    if spec.control_period_s is None:
+        return 1, Fraction(frames_per_s).limit_denominator(1000)
+    steps_per_s = 1 / Fraction(spec.control_period_s).limit_denominator(1_000_000)
+    stride = max(1, round(steps_per_s / Fraction(frames_per_s)))
+    return stride, steps_per_s / stride
+
+
+def _film(policy: Policy, environment: Environment, seed: int, stride: int) -> Iterator[NDArray[np.uint8]]:
+    observation = environment.reset(seed)
+    yield environment.render()
+    for number in itertools.count(1):
+        observation, _, terminated, truncated = environment.step(policy(observation))
+        ended = terminated or truncated
+        if ended or number % stride == 0:
+            yield environment.render()
+        if ended:
+            return
+
+
+def _find_encoder() -> str:
+    """Return the path of ffmpeg.
+
+    Raises:
+        RendererError: this machine has none.
+    """
+    try:
+        import imageio_ffmpeg
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError) as exc:
+        raise RendererError(f"no video encoder is here; install the package imageio-ffmpeg ({exc}).") from exc
+
+
+def _encode(encoder: str, frames: Iterable[NDArray[np.uint8]], config: VideoConfig, rate: Fraction) -> bytes:
+    """Pipe frames through ffmpeg.
+
+    Raises:
+        StorageError: ffmpeg cannot be started or failed; carries its last line.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        target, messages = Path(temporary) / VIDEO_NAME, Path(temporary) / "messages"
+        command = _command(encoder, config, rate, target)
+        with messages.open("wb") as log:
+            try:
+                process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+            except OSError as exc:
+                raise StorageError(f"cannot start the video encoder {encoder}: {exc}.") from exc
+            code = _feed(process, frames)
+        if code != 0 or not target.exists():
+            lines = messages.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            said = lines[-1] if lines else "nothing"
+            raise StorageError(f"cannot write {VIDEO_NAME}: ffmpeg ended with code {code} and said: {said}")
+        return target.read_bytes()
+
+
+def _feed(process: "subprocess.Popen[bytes]", frames: Iterable[NDArray[np.uint8]]) -> int:
+    """Write every frame and return ffmpeg's exit code; an error in a frame stops ffmpeg and passes on."""
+    with contextlib.suppress(BrokenPipeError), process:  # ffmpeg ended early; its exit code says why
+        pipe = process.stdin
+        try:
+            for frame in frames:
+                pipe.write(frame.tobytes())  # type: ignore[union-attr]
+                pipe.flush()  # type: ignore[union-attr]  # so closing never trips over what is left
+        except BaseException:
+            process.kill()
+            raise
+    return process.wait()
+
+
+def _command(encoder: str, config: VideoConfig, rate: Fraction, target: Path) -> list[str]:
+    """Return the call; one thread and `bitexact` keep the same frames the same bytes."""
+    source = f"-f rawvideo -pix_fmt rgb24 -s {config.width}x{config.height} -framerate {rate} -i -"
+    codec = "-an -c:v libx264 -preset medium -crf 23 -pix_fmt yuv420p -threads 1"
+    exact = "-sws_flags +accurate_rnd+bitexact -flags:v +bitexact -fflags +bitexact -map_metadata -1"
+    options = f"-y -nostdin -loglevel error {source} {codec} {exact} -movflags +faststart -f mp4"
+    return [encoder, *options.split(), str(target)]

@@ -1,0 +1,297 @@
+"""A project folder after a run, in miniature: what every stage promises, and nothing of the machine."""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from ruamel.yaml import YAML
+
+from pipelines.report.curves import mean_interval
+from pipelines.report.data import ReportInputs
+from pipelines.report.page import write_report
+from sacpipe.core.bundle import Contract, write_bundle
+from sacpipe.core.files import sha256_file, write_bytes, write_json, write_text
+from sacpipe.core.golden import Golden
+from sacpipe.core.policy_graph import read_graph
+from sacpipe.core.records import EnvSpec
+from sacpipe.replay.manifest import PoolManifest, SegmentEntry
+from sacpipe.replay.segments import segment_name
+
+VERDICT = {
+    "accepted": True,
+    "reasons": [
+        {
+            "rule": "return floor",
+            "expected": "mean return of at least 4000",
+            "found": "5801.20 over 10",
+            "ok": True,
+        },
+        {"rule": "parity of torch and ONNX", "expected": "at most 0.0001", "found": "3.1e-07", "ok": True},
+    ],
+}
+
+
+def make_spec(task: str) -> EnvSpec:
+    """Return a small task: two observation terms, three actions."""
+    term = {"unit": "rad", "source": "qpos"}
+    return EnvSpec.parse(
+        {
+            "task": task,
+            "observation": [{"name": "pose", "size": 8, **term}, {"name": "tip <height>", "size": 1, **term}],
+            "action": [{"name": f"joint_{n}", "unit": "N·m", "low": -1.5, "high": 1.5} for n in range(3)],
+            "control_period_s": 0.05,
+            "max_episode_steps": 1000,
+        }
+    )
+
+
+def make_onnx(spec: EnvSpec) -> bytes:
+    """Return a linear policy as ONNX bytes."""
+    weights = numpy_helper.from_array(
+        np.zeros((spec.observation_dim, spec.action_dim), np.float32), "weights"
+    )
+    inputs = [helper.make_tensor_value_info("observation", TensorProto.FLOAT, [None, spec.observation_dim])]
+    outputs = [helper.make_tensor_value_info("action", TensorProto.FLOAT, [None, spec.action_dim])]
+    node = helper.make_node("MatMul", ["observation", "weights"], ["action"])
+    graph = helper.make_graph([node], "policy", inputs, outputs, [weights])
+    model = helper.make_model(graph, producer_name="sacpipe", opset_imports=[helper.make_opsetid("", 18)])
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+class Outputs:
+    """A project folder after a run, with the names and columns every stage promises."""
+
+    def __init__(self, root: Path, *, universe: str = "gymnasium", task: str = "HalfCheetah-v5") -> None:
+        self.root = root
+        self.spec = make_spec(f"{universe}/{task}")
+        self.params = {
+            "seed": 7,
+            "task": {"universe": universe, "id": task, "options": {}},
+            "algorithm": {
+                "name": "sac",
+                "hidden_dims": [256, 256],
+                "discount": 0.99,
+                "temperature": {"mode": "automatic", "initial": 1.0, "target_entropy_per_dimension": -1.0},
+            },
+            "replay": {"capacity": 1000000, "segment_transitions": 100000, "format": "compact"},
+            "evaluation": {"episodes": 5, "bootstrap_resamples": 1000, "confidence": 0.95, "video": None},
+            "release": {"model_name": "halfcheetah", "min_return_mean": 4000.0},
+        }
+
+    @property
+    def inputs(self) -> ReportInputs:
+        """Where everything lies."""
+        out = self.root / "out"
+        return ReportInputs(
+            params=self.root / "params.yaml",
+            dvc_lock=self.root / "dvc.lock",
+            train_folder=out / "train",
+            export_folder=out / "export",
+            evaluate_folder=out / "evaluate",
+            throughput=self.root / "work" / "key" / "throughput.jsonl",
+            verdict=VERDICT,
+            model_name="halfcheetah",
+        )
+
+    def write(
+        self, *, points: int = 12, episodes: int = 5, total_steps: int = 120_000, rows: int = 60
+    ) -> "Outputs":
+        """Write everything; `points` evaluations of `episodes` episodes, `rows` update rows."""
+        random = np.random.default_rng(3)
+        with (self.root / "params.yaml").open("w") as file:
+            YAML().dump(self.params, file)
+        self._write_train(random, points, episodes, total_steps, rows)
+        self._write_bundle()
+        self._write_evaluate(episodes)
+        self.write_lock()
+        return self
+
+    def _write_train(self, random, points, episodes, total_steps, rows):
+        train = self.root / "out" / "train"
+        steps = (
+            [round(total_steps * n / max(points - 1, 1)) for n in range(points)]
+            if points > 1
+            else [total_steps]
+        )
+        curve = [
+            [step, policy, n, n, self.learned(step / total_steps) * scale + random.normal(0, 300), 1000]
+            for step in steps
+            for policy, scale in (("deterministic", 1.0), ("stochastic", 0.87))
+            for n in range(episodes)
+        ]
+        self.write_table(
+            train / "curve.csv", ["env_steps", "policy", "episode", "seed", "return", "length"], curve
+        )
+        lines = []
+        for index in range(rows):
+            share = (index + 1) / rows
+            step = round(total_steps * share)
+            values = {
+                "critic/loss": 4 + 40 * share * math.exp(random.normal(0, 0.25)),
+                "critic/q_mean": 420 * share + random.normal(0, 6),
+                "actor/entropy_nats": -3 + 5.0 * math.exp(-9 * share) + random.normal(0, 0.15),
+                "temperature/value": 0.19 * share + math.exp(-30 * share) + abs(random.normal(0, 0.003)),
+            }
+            lines.append({"env_steps": step, "gradient_steps": step} | values)
+            back = self.learned(share) * 0.8 + random.normal(0, 500)
+            lines.append({"env_steps": step, "episode/return": back, "episode/length": 1000})
+        write_text(train / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        write_json(
+            train / "metrics.json",
+            {"env_steps": total_steps, "gradient_steps": total_steps - 5000, "episodes": 120},
+        )
+        write_bytes(train / "policy.safetensors", b"weights")
+        size = max(total_steps // 3, 1)
+        entry = {"transitions": size, "size_bytes": size * 96, "sha256": "c" * 64}
+        segments = tuple(
+            SegmentEntry.parse(entry | {"file": segment_name(size * n), "first_step": size * n})
+            for n in range(3)
+        )
+        PoolManifest.describe(self.spec, "compact", segments).write(train / "pool")
+
+    @staticmethod
+    def learned(share: float) -> float:
+        """Return a plausible return after a share of training."""
+        return -280 + 6100 * (1 - math.exp(-3.4 * share))
+
+    def _write_bundle(self):
+        policy_onnx = make_onnx(self.spec)
+        facts = read_graph(policy_onnx)
+        names = {"input_name": "observation", "output_name": "action"}
+        dtypes = {"input_dtype": "float32", "output_dtype": "float32"}
+        versions = {"ir_version": facts.ir_version, "opset_version": facts.opset_version}
+        parity = {"max_error": 3.1e-7, "synthetic_max_error": 2.2e-6, "num_observations": 640}
+        policy = sha256_file(self.root / "out" / "train" / "policy.safetensors")
+        contract = Contract.parse(
+            {
+                "format_version": 1,
+                "spec": self.spec.as_tree(),
+                "onnx": names | dtypes | versions | {"operators": list(facts.operators)},
+                "parity": parity | {"tolerance": 1e-4},
+                "golden": {"tolerance": 1e-4, "num_steps": 8},
+                "provenance": {"algorithm": "sac", "digests": {"policy": policy}},
+            }
+        )
+        shapes = [(8, self.spec.observation_dim), (8, self.spec.action_dim)]
+        golden = Golden(*(np.zeros(shape, np.float32) for shape in shapes))
+        write_bundle(self.root / "out" / "export" / "bundle", policy_onnx, contract, golden)
+        write_json(self.root / "out" / "export" / "metrics.json", parity)
+
+    def _write_evaluate(self, episodes):
+        evaluate = self.root / "out" / "evaluate"
+        rows, summary = [], {}
+        for policy, mean in (("deterministic", 5800.0), ("stochastic", 5200.0), ("bundle", 5800.0)):
+            noise = np.random.default_rng(11 if policy != "stochastic" else 12).normal(0, 180, episodes)
+            returns = (mean + noise).tolist()
+            rows += [[policy, n, 100 + n, value, 1000, "false", "true"] for n, value in enumerate(returns)]
+            summary[policy] = self.summarised(returns)
+        header = ["policy", "episode", "seed", "return", "length", "terminated", "truncated"]
+        self.write_table(evaluate / "episodes.csv", header, rows)
+        write_json(evaluate / "metrics.json", summary)
+        write_text(
+            evaluate / "video" / "WHY_NO_VIDEO.txt",
+            "No off-screen renderer works here: EGL and OSMesa failed.\n",
+        )
+
+    def write_lock(self):
+        """Write dvc.lock with the digests of what lies on disk now."""
+        params = {
+            "seed": self.params["seed"],
+            "task": self.params["task"],
+            "algorithm": self.params["algorithm"],
+        }
+        wiring = {
+            "train": (
+                ["sacpipe/core", "sacpipe/training"],
+                ["policy.safetensors", "curve.csv", "metrics.json", "pool"],
+            ),
+            "export": (["out/train/policy.safetensors", "out/train/pool"], ["bundle", "metrics.json"]),
+            "evaluate": (
+                ["out/train/policy.safetensors", "out/export/bundle"],
+                ["episodes.csv", "metrics.json"],
+            ),
+        }
+        stages = {}
+        for stage, (deps, outs) in wiring.items():
+            stages[stage] = {
+                "cmd": f"python -m pipelines.stages.{stage}",
+                "deps": [
+                    {"path": path, "hash": "md5", "md5": "d" * 32, "size": 12345, "nfiles": 4}
+                    for path in deps
+                ],
+                "params": {"params.yaml": params if stage == "train" else {"seed": params["seed"]}},
+                "outs": [self._locked(stage, name) for name in outs],
+            }
+        with (self.root / "dvc.lock").open("w") as file:
+            YAML().dump({"schema": "2.0", "stages": stages}, file)
+
+    def _locked(self, stage: str, name: str) -> dict[str, object]:
+        path = self.root / "out" / stage / name
+        entry = {"path": f"out/{stage}/{name}", "hash": "md5"}
+        if path.is_dir():
+            return entry | {"md5": "e" * 32 + ".dir", "size": 4096, "nfiles": len(list(path.iterdir()))}
+        data = path.read_bytes()
+        return entry | {"md5": hashlib.md5(data, usedforsecurity=False).hexdigest(), "size": len(data)}
+
+    def page(self, **changes) -> str:
+        """Write the report and return it."""
+        return write_report(replace(self.inputs, **changes), self.root / "report.html").read_text(
+            encoding="utf-8"
+        )
+
+    @staticmethod
+    def write_table(path: Path, header: list[str], rows: list[list[object]]) -> None:
+        """Write a CSV file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+
+    @staticmethod
+    def summarised(returns: list[float]) -> dict[str, float]:
+        """Return what the evaluate stage says of some returns."""
+        low, high = mean_interval(returns, 0.95)
+        return {
+            "episodes": len(returns),
+            "return_mean": float(np.mean(returns)),
+            "return_median": float(np.median(returns)),
+            "return_iqm": float(np.mean(returns)),
+            "return_std": float(np.std(returns)),
+            "return_min": min(returns),
+            "return_max": max(returns),
+            "return_ci_low": low,
+            "return_ci_high": high,
+            "length_mean": 1000.0,
+        }
+
+
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    """One realistic run that no test changes."""
+    return Outputs(tmp_path_factory.mktemp("run")).write()
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Outputs:
+    """A small run of the test's own, to be changed."""
+    return Outputs(tmp_path).write(points=3, episodes=3, rows=8)
+
+
+@pytest.fixture
+def make_outputs(tmp_path: Path) -> Callable[..., Outputs]:
+    """Make the folder of an unusual run; nothing is written yet."""
+
+    def make(**names: str) -> Outputs:
+        root = tmp_path / "unusual"
+        root.mkdir()
+        return Outputs(root, **names)
+
+    return make

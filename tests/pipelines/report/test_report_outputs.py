@@ -1,0 +1,121 @@
+"""What the report reads: missing and odd files are refused by name, disagreements are pointed out."""
+
+import html
+import re
+
+import pytest
+from ruamel.yaml import YAML
+
+from sacpipe.core.errors import BundleError, ConfigError, PoolError, SacpipeError, StorageError
+from sacpipe.core.files import sha256_bytes, write_bytes
+
+
+def written(outputs):
+    """Return the words of the page without its tags."""
+    return html.unescape(re.sub(r"<[^>]*>", "", outputs.page()))
+
+
+def test_a_missing_output_is_named_with_the_way_to_get_it(fresh):
+    (fresh.inputs.train_folder / "curve.csv").unlink()
+    (fresh.inputs.export_folder / "bundle" / "policy.onnx").unlink()
+    with pytest.raises(
+        StorageError, match=r"2 file.*curve\.csv.*policy\.onnx.*`dvc pull`.*`sacpipe run`"
+    ) as caught:
+        fresh.page()
+    assert caught.value.exit_code == 2
+    assert not (fresh.root / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "old", "new", "error", "message"),
+    [
+        (
+            "out/train/curve.csv",
+            "deterministic,0,0,",
+            "deterministic,0,0,nan#",
+            StorageError,
+            r"line 2.*finite number",
+        ),
+        ("out/train/curve.csv", "env_steps", "steps", StorageError, r"env_steps not found"),
+        (
+            "out/train/metrics.jsonl",
+            '"critic/loss": ',
+            '"critic/loss": NaN, "x": ',
+            StorageError,
+            r"line 1.*finite",
+        ),
+        ("out/train/metrics.jsonl", "{", "[", StorageError, r"JSON lines"),
+        (
+            "out/train/metrics.json",
+            "gradient_steps",
+            "updates",
+            StorageError,
+            r"expected the key 'gradient_steps'",
+        ),
+        ("out/train/pool/manifest.json", '"format_version": 1', '"format_version": 9', PoolError, r"found 9"),
+        ("out/export/bundle/contract.json", "0.05", "0.04", BundleError, r"contract\.json.*SHA-256"),
+        ("out/evaluate/metrics.json", '"bundle"', '"robot"', StorageError, r"expected the key 'bundle'"),
+        ("out/evaluate/metrics.json", '"return_iqm"', '"iqm"', StorageError, r"return_iqm: missing"),
+        ("out/evaluate/episodes.csv", "bundle,", "robot,", StorageError, r"expected the key 'bundle'"),
+        ("out/evaluate/episodes.csv", "true", "maybe", StorageError, r"true or false"),
+        ("params.yaml", "confidence: 0.95", "confidence: .nan", ConfigError, r"JSON cannot|finite number"),
+        ("params.yaml", "universe:", "world:", ConfigError, r"expected the key 'universe'"),
+        ("dvc.lock", "  evaluate:", "  assess:", StorageError, r"evaluate never ran"),
+        ("dvc.lock", "schema: '2.0'", "schema: '9.0'", SacpipeError, r"schema 2\.0"),
+    ],
+)
+def test_odd_outputs_are_refused_with_file_and_place(
+    fresh, place: str, old: str, new: str, error: type[SacpipeError], message: str
+):
+    path = fresh.root / place
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(
+        re.sub(rf"{re.escape(old)}[-.\d]*", new, text, count=1) if "#" in new else text.replace(old, new)
+    )
+    with pytest.raises(error, match=message) as caught:
+        fresh.page()
+    assert path.name in str(caught.value)
+
+
+def test_a_verdict_without_reasons_is_refused(fresh):
+    with pytest.raises(ConfigError, match="verdict: expected the key 'reasons'"):
+        fresh.page(verdict={"accepted": True})
+
+
+def test_present_params_that_are_not_those_of_the_outputs_are_pointed_out(fresh):
+    assert "Look here first" not in fresh.page()
+    fresh.params["algorithm"]["discount"] = 0.98
+    fresh.params["algorithm"]["tau"] = 0.01
+    fresh.params["release"]["min_return_mean"] = 1.0  # no stage reads it: not stale
+    with fresh.inputs.params.open("w") as file:
+        YAML().dump(fresh.params, file)
+    text = written(fresh)
+    assert (
+        "params.yaml has changed since these outputs were made (algorithm.discount, algorithm.tau)." in text
+    )
+
+
+def test_a_file_that_dvc_does_not_know_is_pointed_out(fresh):
+    path = fresh.inputs.train_folder / "curve.csv"
+    path.write_text(path.read_text().replace("stochastic", "deterministic"))
+    assert "out/train/curve.csv is not the file dvc.lock names." in written(fresh)
+
+
+def test_a_bundle_of_another_policy_is_pointed_out(fresh):
+    write_bytes(fresh.inputs.train_folder / "policy.safetensors", b"other weights")
+    fresh.write_lock()
+    text = written(fresh)
+    assert f"The bundle was made of the policy {sha256_bytes(b'weights')[:10]}" in text
+
+
+def test_earlier_experience_is_part_of_the_lineage(fresh):
+    lock = YAML(typ="safe").load(fresh.inputs.dvc_lock)
+    lock["stages"]["train"]["deps"].append(
+        {"path": "data/pool", "md5": "a" * 32 + ".dir", "size": 7, "nfiles": 2}
+    )
+    with fresh.inputs.dvc_lock.open("w") as file:
+        YAML().dump(lock, file)
+    page = fresh.page()
+    assert "earlier pool" in page
+    assert "a" * 32 + ".dir" in page

@@ -1,0 +1,220 @@
+"""The page: sound, self-contained, safe, the same bytes every time, with the numbers a reader came for."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from pipelines.report import numbers
+from sacpipe.core.files import sha256_bytes, sha256_file, write_bytes, write_json, write_text
+
+SECTIONS = (
+    "verdict",
+    "learning",
+    "evaluation",
+    "video",
+    "signals",
+    "throughput",
+    "export",
+    "lineage",
+    "params",
+)
+
+
+class Reader(HTMLParser):
+    """Collects tags and fails on one that is not closed in order."""
+
+    VOID = frozenset({"meta", "wbr", "br", "hr", "col"})
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]):
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str):
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        """All that is written on the page."""
+        return " ".join(" ".join(self.words).split())
+
+    def values(self, attribute: str) -> list[str]:
+        """Return every value of an attribute, in order."""
+        return [attrs[attribute] or "" for _, attrs in self.found if attribute in attrs]
+
+
+def svgs(page: str) -> list[ET.Element]:
+    """Return every drawing, parsed as strict XML."""
+    return [ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]  # noqa: S314
+
+
+def assert_sound(page: str) -> Reader:
+    """Check what must hold of every page, whatever the run."""
+    reader = Reader(page)
+    ids = reader.values("id")
+    assert len(ids) == len(set(ids))
+    assert [one for one in ids if one in SECTIONS] == list(SECTIONS)
+    assert not {"script", "link", "iframe", "object", "embed", "img", "base", "form"} & {
+        name for name, _ in reader.found
+    }
+    assert not [name for _, attrs in reader.found for name in attrs if name.startswith("on")]
+    assert all(source.startswith("data:video/mp4;base64,") for source in reader.values("src"))
+    assert {target.removeprefix("#") for target in reader.values("href")} <= set(ids)
+    assert not re.search(r"url\(|@import", page)
+    for drawing in svgs(page):
+        for element in drawing.iter():
+            for value in element.attrib.values():
+                assert not re.search(r"\b(nan|inf)\b", value, re.IGNORECASE)
+    assert not re.search(r"\b(nan|inf|None)\b", reader.text)
+    return reader
+
+
+def test_page_is_one_sound_file_that_asks_nobody_for_anything(outputs):
+    page = outputs.page()
+    reader = assert_sound(page)
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
+    assert policy in reader.values("content")
+    addresses = set(re.findall(r"\w+://[^\"'<> ]+", page))
+    assert addresses == {"http://www.w3.org/2000/svg"}  # the name of a language, which no browser fetches
+
+
+def test_every_drawing_is_well_formed_and_speaks(outputs):
+    drawings = svgs(outputs.page())
+    plots = [one for one in drawings if one.get("role") == "img" and one.get("viewBox") != "0 0 24 24"]
+    assert len(plots) == 2 * 7  # learning, strips, four signals, lineage, each at two sizes
+    assert all(len(one.get("aria-label") or "") > 20 for one in plots)
+
+
+def test_same_outputs_elsewhere_give_the_same_bytes_without_naming_the_folder(make_outputs, outputs):
+    elsewhere = make_outputs().write()
+    page = elsewhere.page()
+    assert page == outputs.page()
+    assert str(elsewhere.root) not in page
+
+
+def test_headline_says_what_matters(outputs):
+    summary = json.loads((outputs.inputs.evaluate_folder / "metrics.json").read_text())["bundle"]
+    text = Reader(outputs.page()).text
+    assert "Accepted 2 of 2 rules of the release gate hold." in text
+    around = numbers.interval(summary["return_ci_low"], summary["return_ci_high"])
+    mean = numbers.number(summary["return_mean"], resolution=100)
+    assert f"The bundle's own return {mean} 95% interval {around}" in text
+    assert "Algorithm sac · 120,000 environment steps · seed 7" in text
+
+
+def test_every_digest_of_the_chain_stands_there_in_full(outputs):
+    page = outputs.page()
+    bundle = outputs.inputs.export_folder / "bundle"
+    for path in [outputs.inputs.train_folder / "policy.safetensors", *bundle.iterdir()]:
+        assert sha256_file(path) in page
+    assert "e" * 32 + ".dir" in page
+    assert sha256_bytes(bundle.joinpath("manifest.json").read_bytes()) in page
+
+
+def test_contract_is_shown_in_the_robots_terms(outputs):
+    text = Reader(outputs.page()).text
+    assert "pose 0 to 7 rad qpos" in text
+    assert "tip <height> 8 rad qpos" in text
+    assert "joint_0 N·m \u22121.5 1.5" in text
+    assert "0.05 s, 20 Hz" in text
+    assert "3.1 \u00d7 10⁻⁷ of the action range; the bound is 0.0001" in text
+
+
+def test_params_are_shown_to_the_last_value(outputs):
+    text = Reader(outputs.page()).text.replace(" ", "")
+    for value in (
+        "temperature.target_entropy_per_dimension-1.0",
+        "hidden_dims[256,256]",
+        "options{}",
+        "videonull",
+    ):
+        assert value in text
+
+
+def test_a_hostile_name_is_shown_and_never_run(make_outputs):
+    name = "<script>alert(1)</script>\"'&\x07" + "x" * 300
+    outputs = make_outputs(task=name)
+    outputs.params["task"]["options"] = {"</style><b onmouseover=x>": "</pre><img src=//x>"}
+    outputs.params["algorithm"]["</svg>"] = "<svg onload=x>"
+    reason = {"rule": "<b>", "expected": "</li>", "found": "<i onclick=x>", "ok": False}
+    outputs.write(points=2, episodes=2, rows=3)
+    page = outputs.page(verdict={"accepted": False, "reasons": [reason]}, model_name="<h1>")
+    reader = assert_sound(page)
+    assert name.replace("\x07", "\ufffd") in reader.text
+    assert "expected </li> found <i onclick=x>" in reader.text
+
+
+def test_refusal_shows_broken_rules_first(outputs):
+    rules = [
+        {"rule": "parity", "expected": 0.0001, "found": 0.00000031, "ok": True},
+        {"rule": "return floor", "expected": 9300.0, "found": 5801.25, "ok": False},
+    ]
+    text = assert_sound(outputs.page(verdict={"accepted": False, "reasons": rules})).text
+    assert "Refused 1 of 2 rules of the release gate does not hold." in text
+    broken = text.index("return floor expected 9,300 found 5,801")
+    assert broken < text.index("parity expected 0.0001 found 3.1 \u00d7 10⁻⁷")
+
+
+def test_without_a_verdict_the_page_says_so(outputs):
+    assert "Not judged" in assert_sound(outputs.page(verdict=None)).text
+
+
+def test_film_is_embedded_byte_for_byte(fresh):
+    assert "No off-screen renderer works here: EGL and OSMesa failed." in Reader(fresh.page()).text
+    film = bytes(range(256)) * 40
+    write_bytes(fresh.inputs.evaluate_folder / "video" / "episode.mp4", film)
+    (source,) = assert_sound(fresh.page()).values("src")
+    assert base64.b64decode(source.removeprefix("data:video/mp4;base64,")) == film
+
+
+def test_throughput_is_drawn_where_its_log_is_and_explained_where_it_is_not(fresh):
+    assert "its log stays on the machine that trained" in Reader(fresh.page()).text
+    rows = [
+        {"env_steps": 1000 * n, "elapsed_s": 9.0 * n, "steps_per_s": speed}
+        for n, speed in ((1, 90), (2, 120), (3, 100))
+    ]
+    write_text(fresh.inputs.throughput, "".join(json.dumps(row) + "\n" for row in rows))
+    assert "The median, dotted, is 100 environment steps a second ." in assert_sound(fresh.page()).text
+
+
+@pytest.mark.parametrize("value", [0.0, 1000.0, -1e99, 1e-9, 123456789.0])
+def test_one_evaluation_with_one_constant_return_still_gives_a_page(make_outputs, value):
+    outputs = make_outputs().write(points=1, episodes=1, rows=1)
+    header = ["env_steps", "policy", "episode", "seed", "return", "length"]
+    outputs.write_table(
+        outputs.inputs.train_folder / "curve.csv", header, [[0, "deterministic", 0, 0, value, 1]]
+    )
+    write_text(outputs.inputs.train_folder / "metrics.jsonl", "")
+    summary = {policy: outputs.summarised([value]) for policy in ("deterministic", "stochastic", "bundle")}
+    write_json(outputs.inputs.evaluate_folder / "metrics.json", summary)
+    text, shown = assert_sound(outputs.page()).text, numbers.number(value).replace("\u2009", " ")
+    assert f"One deterministic evaluation, before training: {shown}." in text
+
+
+def test_a_very_long_training_gives_a_small_page(make_outputs):
+    outputs = make_outputs().write(points=1500, episodes=2, total_steps=10_000_000, rows=20_000)
+    page = outputs.page()
+    reader = assert_sound(page)
+    assert len(page) < 1_500_000
+    assert "training episode, 600 of 20,000" in reader.text
+    assert "10M" in reader.text

@@ -1,0 +1,106 @@
+"""A small task and a walk through it: episodes that terminate, are truncated, both, or are cut by the end."""
+
+import contextlib
+import os
+import resource
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm, Transition
+from sacpipe.replay.config import PoolFormat, ReplayConfig
+from sacpipe.replay.transitions import Transitions, record_dtype
+
+ENDS = ((True, False), (False, True), (True, True))
+
+
+@pytest.fixture(scope="session")
+def make_spec() -> Callable[..., EnvSpec]:
+    def make(observation_dim: int = 3, action_dim: int = 2) -> EnvSpec:
+        return EnvSpec(
+            task="toy/walk",
+            observation=(ObservationTerm(name="place", size=observation_dim, unit="m", source="toy"),),
+            action=tuple(
+                ActionTerm(name=f"motor_{i}", unit="N", low=-1.0, high=1.0) for i in range(action_dim)
+            ),
+            control_period_s=0.05,
+            max_episode_steps=7,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def spec(make_spec: Callable[..., EnvSpec]) -> EnvSpec:
+    return make_spec()
+
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., ReplayConfig]:
+    def make(segment_transitions: int = 4, form: PoolFormat = "full", capacity: int = 1000) -> ReplayConfig:
+        return ReplayConfig(capacity=capacity, segment_transitions=segment_transitions, format=form)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def walk(spec: EnvSpec) -> Callable[..., list[Transition]]:
+    def make(count: int, seed: int = 0) -> list[Transition]:
+        generator = np.random.Generator(np.random.PCG64(seed))
+        transitions: list[Transition] = []
+        episode, left, observation = 0, 3, generator.standard_normal(spec.observation_dim, dtype=np.float32)
+        for _ in range(count):
+            following = generator.standard_normal(spec.observation_dim, dtype=np.float32)
+            action = generator.uniform(-1, 1, spec.action_dim).astype(np.float32)
+            left -= 1
+            terminated, truncated = ENDS[episode % 3] if left == 0 else (False, False)
+            reward = float(generator.standard_normal(dtype=np.float32))
+            transitions.append(
+                Transition(observation, action, reward, following, terminated, truncated, episode)
+            )
+            observation = following
+            if left == 0:
+                episode, left = episode + 1, int(generator.integers(1, 8))
+                observation = generator.standard_normal(spec.observation_dim, dtype=np.float32)
+        return transitions
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stack(spec: EnvSpec) -> Callable[[list[Transition]], Transitions]:
+    def make(transitions: list[Transition]) -> Transitions:
+        return Transitions.of_records(np.array([tuple(t) for t in transitions], dtype=record_dtype(spec)))
+
+    return make
+
+
+@pytest.fixture
+def memory_folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder in memory where the machine has one: hundreds of syncs to a disk take half a minute."""
+    shared_memory = Path("/dev/shm")  # noqa: S108  (a private folder is made inside)
+    if not os.access(shared_memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=shared_memory) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
+    """Refuse writes past a size with EFBIG, as a full disk refuses them with ENOSPC."""
+
+    @contextlib.contextmanager
+    def limit(size_bytes: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit

@@ -1,0 +1,308 @@
+"""Opening, checking, filling from, evicting from and publishing a finished pool; and yesterday's files."""
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sacpipe.core.errors import PoolCorruptError, PoolFormatError, StorageError
+from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.records import EnvSpec, Transition
+from sacpipe.core.seeding import generator
+from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.config import ReplayConfig
+from sacpipe.replay.pool import PoolReport, ReplayPool
+from sacpipe.replay.transitions import FIELD_NAMES, Transitions
+from sacpipe.replay.writer import PoolWriter
+
+Walk = Callable[..., list[Transition]]
+Stack = Callable[[list[Transition]], Transitions]
+Write = Callable[..., Path]
+
+SECOND = "segment-0000000004.safetensors"
+
+
+@pytest.fixture
+def write(tmp_path: Path, spec: EnvSpec, make_config: Callable[..., ReplayConfig]) -> Write:
+    def make(transitions: list[Transition], form: str = "full", size: int = 4, name: str = "pool") -> Path:
+        writer = PoolWriter.create(tmp_path / name, spec, make_config(size, form))
+        for transition in transitions:
+            writer.append(transition)
+        writer.finish()
+        return tmp_path / name
+
+    return make
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / "manifest.json"
+    tree = json.loads(path.read_text())
+    change(tree)
+    path.write_text(json.dumps(tree))
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("form", ["full", "compact"])
+def test_pool_gives_back_every_transition(form: str, write: Write, walk: Walk, stack: Stack) -> None:
+    pool = ReplayPool.open(write(walk(30), form))
+    found = Transitions.joined(pool.read(segment) for segment in pool.segments)
+    expected = stack(walk(30))
+    for name in FIELD_NAMES:
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), strict=True)
+    assert pool.transitions == 30
+    assert pool.spec.task == "toy/walk"
+
+
+def test_check_counts_what_is_there(write: Write, walk: Walk) -> None:
+    transitions = walk(30)
+    pool = ReplayPool.open(write(transitions, "compact"))
+    assert pool.check() == PoolReport(
+        segments=8,  # of 4, the last one of 2
+        transitions=30,
+        episodes=len({t.episode_id for t in transitions}),
+        terminations=sum(t.terminated for t in transitions),
+        truncations=sum(t.truncated for t in transitions),
+        size_bytes=sum(path.stat().st_size for path in pool.folder.glob("segment-*")),
+    )
+
+
+def test_empty_pool_is_a_pool(write: Write) -> None:
+    pool = ReplayPool.open(write([]))
+    buffer = ReplayBuffer(3, 2, capacity=5)
+    pool.fill(buffer)
+    assert (pool.transitions, pool.check().episodes, len(buffer)) == (0, 0, 0)
+    assert pool.observations(5).shape == (0, 3)
+
+
+def test_manifest_tells_nothing_volatile(write: Write, walk: Walk) -> None:
+    folders = [write(walk(11), name=name) for name in ("here", "there")]
+    assert sha256_tree(folders[0]) == sha256_tree(folders[1])
+    manifest = json.loads((folders[0] / "manifest.json").read_text())
+    assert sorted(manifest) == [
+        "format", "format_version", "segments", "spec", "transition_fields", "transitions",
+    ]  # fmt: skip
+    segment = folders[0] / SECOND
+    assert manifest["segments"][1] == {
+        "file": SECOND,
+        "first_step": 4,
+        "transitions": 4,
+        "size_bytes": segment.stat().st_size,
+        "sha256": sha256_file(segment),
+    }
+
+
+def test_opening_reads_no_segment(write: Write, walk: Walk) -> None:
+    folder = write(walk(11))
+    flip(folder / SECOND, -1)
+    assert ReplayPool.open(folder).transitions == 11
+
+
+def test_check_names_the_changed_segment_and_both_digests(write: Write, walk: Walk) -> None:
+    folder = write(walk(11))
+    expected = sha256_file(folder / SECOND)
+    flip(folder / SECOND, -1)
+    found = sha256_file(folder / SECOND)
+    with pytest.raises(
+        PoolCorruptError, match=f"{SECOND}: expected SHA-256 {expected}, found {found}.*dvc pull"
+    ):
+        ReplayPool.open(folder).check()
+
+
+def test_check_survives_a_segment_that_went_away(write: Write, walk: Walk) -> None:
+    pool = ReplayPool.open(write(walk(11)))
+    (pool.folder / SECOND).unlink()
+    with pytest.raises(PoolCorruptError, match=f"{SECOND}: expected SHA-256 .*, found no file"):
+        pool.check()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda p: (p / "manifest.json").unlink(), "expected the manifest of a replay pool, found no file"),
+        (lambda p: (p / "manifest.json").write_text("{"), "cannot be read as JSON"),
+        (lambda p: (p / SECOND).unlink(), rf"{SECOND}: expected \d+ bytes, found no file"),
+        (lambda p: (p / SECOND).write_bytes(b"torn"), rf"{SECOND}: expected \d+ bytes, found 4 bytes"),
+    ],
+)
+def test_missing_and_torn_files_are_found_at_once(
+    write: Write, walk: Walk, damage: Callable[[Path], object], message: str
+) -> None:
+    folder = write(walk(11))
+    for path in folder.iterdir():
+        path.chmod(0o644)
+    damage(folder)
+    with pytest.raises(PoolCorruptError, match=message):
+        ReplayPool.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(format_version=2), "expected format_version 1, found 2.*later one"),
+        (lambda m: m.pop("format_version"), "expected format_version 1, found None"),
+        (lambda m: m.update(format="tiny"), "format: .*'full' or 'compact', found 'tiny'"),
+        (lambda m: m.update(colour="red"), "colour: unknown key"),
+        (lambda m: m.update(transitions=12), "transitions must be the sum over the segments"),
+        (lambda m: m["segments"].reverse(), "must begin where .* ends"),
+        (lambda m: m["segments"].pop(1), "must begin where .* ends"),
+        (lambda m: m["segments"][0].update(file="../segment-0000000000.safetensors"), "segments.0.file"),
+        (
+            lambda m: m["segments"][0].update(file="segment-0000000001.safetensors"),
+            "named by its first_step 0",
+        ),
+        (lambda m: m["spec"]["observation"][0].update(size=4), "transition_fields must be those of the spec"),
+        (lambda m: m["transition_fields"][0].update(dtype="float64"), "transition_fields.0.dtype"),
+    ],
+)
+def test_unknown_or_contradicting_manifest_is_refused(
+    write: Write, walk: Walk, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    folder = write(walk(11))
+    edit_manifest(folder, change)
+    with pytest.raises(PoolFormatError, match=f"manifest.json: .*{message}"):
+        ReplayPool.open(folder)
+
+
+def test_segment_of_another_shape_than_the_manifest_says_is_refused(write: Write, walk: Walk) -> None:
+    folder, other = write(walk(11)), write(walk(11), size=3, name="other")
+
+    def exchange(manifest: dict[str, Any]) -> None:
+        path = folder / "segment-0000000000.safetensors"
+        path.unlink()
+        path.write_bytes((other / path.name).read_bytes())
+        manifest["segments"][0] |= {"size_bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+    edit_manifest(folder, exchange)
+    with pytest.raises(
+        PoolCorruptError, match=r"expected observations as float32\(4, 3\), found float32\(3, 3\)"
+    ):
+        ReplayPool.open(folder).check()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reward": float("nan")}, "expected finite numbers in rewards, found nan at step 5"),
+        (
+            {"observation": np.array([0, np.inf, 0])},
+            "expected finite numbers in observations, found inf at step 5",
+        ),
+        ({"action": np.array([0, -1.5])}, r"expected values in \[-1, 1\] in actions, found -1.5 at step 5"),
+        ({"terminated": 0.5}, "expected 0 or 1 in terminations, found 0.5 at step 5"),
+        ({"truncated": 2}, "expected 0 or 1 in truncations, found 2.0 at step 5"),
+        ({"episode_id": 0}, "expected episode ids that never fall, found a lower one at step 5"),
+        (
+            {"observation": np.zeros(3)},
+            "expected an episode to begin a step where the last one left it.*step 5",
+        ),
+        ({"terminated": True, "episode_id": 1}, "expected a new episode id behind an end.*step 6"),
+    ],
+)
+@pytest.mark.parametrize("size", [2, 5, 6, 100])  # the fault lies inside a segment, and at both its borders
+def test_check_refuses_what_cannot_have_been_recorded(
+    write: Write, walk: Walk, size: int, change: dict[str, Any], message: str
+) -> None:
+    transitions = walk(9, seed=3)
+    assert [t.episode_id for t in transitions][3:8] == [1, 1, 1, 1, 1]
+    transitions[5] = transitions[5]._replace(**change)
+    with pytest.raises(PoolCorruptError, match=message):
+        ReplayPool.open(write(transitions, size=size)).check()
+
+
+@pytest.mark.parametrize("capacity", [3, 11, 12, 50])
+def test_filled_buffer_equals_one_that_saw_every_step(write: Write, walk: Walk, capacity: int) -> None:
+    filled, seen = (ReplayBuffer(3, 2, capacity) for _ in range(2))
+    ReplayPool.open(write(walk(23), "compact")).fill(filled)
+    for transition in walk(23):
+        seen.add(transition)
+    batches = [buffer.sample(100, generator(0, "test")) for buffer in (filled, seen)]
+    assert len(filled) == len(seen)
+    for name, array in vars(batches[0]).items():
+        np.testing.assert_array_equal(array, getattr(batches[1], name))
+
+
+def test_observations_are_spread_over_the_pool(write: Write, walk: Walk, stack: Stack) -> None:
+    pool, recorded = ReplayPool.open(write(walk(10))), stack(walk(10)).observations
+    np.testing.assert_array_equal(pool.observations(4), recorded[[0, 2, 5, 7]])
+    np.testing.assert_array_equal(pool.observations(99), recorded)
+
+
+def test_evicting_changes_the_manifest_and_no_file(write: Write, walk: Walk) -> None:
+    folder = write(walk(11))
+    before = {path: sha256_file(path) for path in folder.glob("segment-*")}
+    assert ReplayPool.open(folder).evict(keep_transitions=12).transitions == 11
+    pool = ReplayPool.open(folder).evict(keep_transitions=6)
+    assert [segment.first_step for segment in pool.segments] == [4, 8]  # 7 left: without the next, 3
+    assert {path: sha256_file(path) for path in folder.glob("segment-*")} == before
+    again = ReplayPool.open(folder)
+    assert again.manifest == pool.manifest
+    assert again.check().transitions == 7
+    assert again.evict(keep_transitions=0).transitions == 0
+
+
+def test_published_pool_holds_its_segments_and_nothing_else(write: Write, walk: Walk, tmp_path: Path) -> None:
+    folder = write(walk(11))
+    (folder / "journal-0000000011.bin").touch()
+    ReplayPool.open(folder).evict(keep_transitions=6)
+    ReplayPool.open(folder).publish(tmp_path / "out" / "pool")
+    names = sorted(path.name for path in (tmp_path / "out" / "pool").iterdir())
+    assert names == ["manifest.json", SECOND, "segment-0000000008.safetensors"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["pool"]
+    assert (tmp_path / "out" / "pool" / SECOND).stat().st_ino != (folder / SECOND).stat().st_ino
+    ReplayPool.open(tmp_path / "out" / "pool").check()
+
+
+def test_publishing_overwrites_nothing(write: Write, walk: Walk, tmp_path: Path) -> None:
+    pool = ReplayPool.open(write(walk(11)))
+    pool.publish(tmp_path / "out")
+    before = sha256_tree(tmp_path / "out")
+    with pytest.raises(StorageError, match="out: expected nothing there; remove what is"):
+        pool.publish(tmp_path / "out")
+    assert sha256_tree(tmp_path / "out") == before
+
+
+def test_publishing_on_a_full_disk_leaves_nothing(
+    write: Write,
+    walk: Walk,
+    tmp_path: Path,
+    file_size_limit: Callable[[int], AbstractContextManager[None]],
+) -> None:
+    pool = ReplayPool.open(write(walk(11)))
+    with file_size_limit(900), pytest.raises(StorageError, match="size limit"):
+        pool.publish(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["pool"]
+
+
+def test_unfinished_pool_is_not_published(
+    tmp_path: Path, spec: EnvSpec, make_config: Callable[..., ReplayConfig], walk: Walk
+) -> None:
+    writer = PoolWriter.create(tmp_path / "pool", spec, make_config())
+    writer.append(walk(1)[0])
+    writer.flush()
+    with pytest.raises(PoolCorruptError, match="expected the manifest"):
+        writer.publish(tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", ["full", "compact"])
+def test_pool_written_in_format_1_is_read_for_ever(form: str) -> None:
+    pool = ReplayPool.open(Path(__file__).parent / "pool_v1" / form)
+    report = pool.check()
+    assert (report.segments, report.transitions, report.episodes, report.truncations) == (2, 5, 2, 1)
+    found = Transitions.joined(pool.read(segment) for segment in pool.segments)
+    assert found.observations.tolist() == [[0, 0.5], [1, 1.5], [10, 10.5], [11, 11.5], [12, 12.5]]
+    assert found.next_observations.tolist() == [[1, 1.5], [2, 2.5], [11, 11.5], [12, 12.5], [13, 13.5]]
+    assert found.actions.tolist() == [[0.125], [0.25], [0.375], [0.5], [0.625]]
+    assert found.rewards.tolist() == [-1, -2, -3, -4, -5]
+    assert found.terminations.tolist() == [0, 0, 0, 0, 0]
+    assert found.truncations.tolist() == [0, 1, 0, 0, 0]
+    assert found.episode_ids.tolist() == [0, 0, 1, 1, 1]

@@ -1,0 +1,233 @@
+"""DVC as this project uses it, on real repositories of one small stage."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sacpipe.core.errors import ConfigError, InterruptedRunError, StageError, StoreError
+from sacpipe.stores.dvc_locks import release_dead_locks
+from sacpipe.stores.dvc_store import DvcStore, Outcome, read_lock
+
+GRAPH = """
+stages:
+  train:
+    cmd: python stage.py
+    deps: [stage.py]
+    params: [seed, mood]
+    outs: [out/policy, out/pool]
+    metrics: [{out/metrics.json: {cache: false}}]
+"""
+STAGE = """
+import os, pathlib, signal, sys, time
+text = pathlib.Path("params.yaml").read_text()
+mood = text.split("mood:")[1].split()[0]
+seed = text.split("seed:")[1].split()[0]
+out = pathlib.Path("out")
+(out / "pool").mkdir(parents=True)
+print("at work", flush=True)
+if mood == "refuse":
+    (out / "pool" / "half").write_text("junk")
+    sys.stderr.write("progress 1\\nsacpipe: params.yaml: mood: expected calm, found refuse\\nsecond line\\n")
+    sys.exit(2)
+if mood == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if mood == "slow":
+    def stop(*_):
+        pathlib.Path("checkpoint").write_text("done")
+        sys.exit(3)
+    signal.signal(signal.SIGTERM, stop)
+    print("ready", flush=True)
+    time.sleep(60)
+(out / "policy").write_text(f"policy {seed}")
+(out / "pool" / "segment").write_text(f"segment {seed}")
+(out / "metrics.json").write_text("{}")
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose stage ran once, with seed 1. Tests work on copies."""
+    root = tmp_path_factory.mktemp("trained")
+    (root / ".dvc").mkdir()
+    site = tmp_path_factory.mktemp("site")
+    config = f"[core]\n no_scm = true\n check_update = false\n analytics = false\n site_cache_dir = {site}\n"
+    (root / ".dvc" / "config").write_text(config)
+    (root / "dvc.yaml").write_text(GRAPH)
+    (root / "stage.py").write_text(STAGE)
+    (root / "params.yaml").write_text("seed: 1\nmood: calm\n")
+    lines: list[str] = []
+    assert DvcStore(root).reproduce("train", on_output=lines.append) is Outcome.RAN
+    assert "at work" in lines
+    return root
+
+
+@pytest.fixture
+def root(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained, tmp_path / "project")
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def stranger() -> Iterator[int]:
+    """The number of a living process that is no dvc."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+def set_params(root: Path, seed: int = 1, mood: str = "calm") -> None:
+    (root / "params.yaml").write_text(f"seed: {seed}\nmood: {mood}\n")
+
+
+def outputs(root: Path) -> dict[str, str]:
+    files = sorted(path for path in (root / "out").rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_text() for path in files}
+
+
+FIRST = {"out/metrics.json": "{}", "out/policy": "policy 1", "out/pool/segment": "segment 1"}
+
+
+def test_a_stage_runs_then_stays_and_comes_back_from_the_cache(root: Path) -> None:
+    store = DvcStore(root)
+    assert store.status() == ()
+    assert store.reproduce("train") is Outcome.UNCHANGED
+    set_params(root, seed=2)
+    assert store.status() == ("train",)
+    assert store.reproduce("train") is Outcome.RAN
+    set_params(root, seed=1)
+    assert store.reproduce("train") is Outcome.RESTORED
+    assert outputs(root) == FIRST
+    shutil.rmtree(root / "out")
+    assert store.reproduce("train") is Outcome.RESTORED
+    assert outputs(root) == FIRST
+
+
+def test_a_refusal_is_told_in_the_stages_own_words_and_loses_nothing(root: Path) -> None:
+    set_params(root, mood="refuse")
+    with pytest.raises(StageError) as caught:
+        DvcStore(root).reproduce("train")
+    assert str(caught.value) == "params.yaml: mood: expected calm, found refuse\nsecond line"
+    assert (caught.value.exit_code, caught.value.retryable) == (2, False)
+    assert outputs(root) == FIRST
+
+
+def test_a_first_run_that_fails_leaves_no_half_files(root: Path) -> None:
+    shutil.rmtree(root / "out")
+    (root / "dvc.lock").unlink()
+    set_params(root, mood="killed")
+    with pytest.raises(StageError, match="killed .SIGKILL.; the machine may be out of memory") as caught:
+        DvcStore(root).reproduce("train")
+    assert (caught.value.exit_code, caught.value.retryable) == (3, True)
+    assert outputs(root) == {}
+
+
+def test_a_stage_that_takes_too_long_writes_its_checkpoint_and_is_stopped(root: Path) -> None:
+    set_params(root, mood="slow")
+    with pytest.raises(StageError, match="stopped after 3 s") as caught:
+        DvcStore(root).reproduce("train", timeout_s=3.0)
+    assert caught.value.retryable
+    assert (root / "checkpoint").read_text() == "done"
+    assert outputs(root) == FIRST
+    locks = json.loads((root / ".dvc" / "tmp" / "rwlock").read_text())
+    assert not any(locks.values())  # none is left of the dvc that was killed
+
+
+def test_ctrl_c_writes_a_checkpoint_and_keeps_what_was_there(root: Path) -> None:
+    def interrupt(line: str) -> None:
+        if line == "ready":
+            raise KeyboardInterrupt
+
+    set_params(root, mood="slow")
+    with pytest.raises(InterruptedRunError, match="continues from its last checkpoint"):
+        DvcStore(root).reproduce("train", on_output=interrupt)
+    assert (root / "checkpoint").read_text() == "done"
+    assert outputs(root) == FIRST
+
+
+def test_a_missing_parameter_is_a_fault_of_params_yaml(root: Path) -> None:
+    (root / "params.yaml").write_text("mood: calm\n")
+    with pytest.raises(ConfigError, match="Parameters 'seed' are missing from 'params.yaml'"):
+        DvcStore(root).reproduce("train")
+    assert outputs(root) == FIRST
+
+
+def test_push_and_pull_bring_everything_back(root: Path, tmp_path: Path) -> None:
+    store = DvcStore(root)
+    with pytest.raises(StoreError, match="no remote specified.*dvc remote add -d"):
+        store.push()
+    config = root / ".dvc" / "config"
+    config.write_text(
+        f"{config.read_text()} remote = local\n['remote \"local\"']\n url = {tmp_path}/remote\n"
+    )
+    assert "pushed" in store.push()
+    shutil.rmtree(root / "out")
+    shutil.rmtree(root / ".dvc" / "cache")
+    with pytest.raises(StoreError, match="Checkout failed.*`dvc pull` fetches them"):
+        store.checkout("train")
+    store.pull()
+    assert outputs(root) == {name: text for name, text in FIRST.items() if "metrics" not in name}
+
+
+def test_another_dvc_in_the_folder_is_waited_for_and_then_named(root: Path) -> None:
+    holder = "import sys, zc.lockfile; lock = zc.lockfile.LockFile('.dvc/tmp/lock'); print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(StoreError, match="Another dvc is at work in this folder"):
+            DvcStore(root).reproduce("train")
+        process.kill()
+    assert outputs(root) == FIRST
+
+
+def test_a_folder_without_dvc_says_how_to_set_it_up(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text(GRAPH)
+    with pytest.raises(StoreError, match="run `dvc init`"):
+        DvcStore(tmp_path).reproduce("train")
+    with pytest.raises(ConfigError, match="no stage 'fly'"):
+        DvcStore(tmp_path).reproduce("fly")
+
+
+def test_a_lock_whose_owner_became_another_program_is_released(root: Path, stranger: int) -> None:
+    path = root / ".dvc" / "tmp" / "rwlock"
+    owner = {"pid": stranger, "cmd": "dvc repro train"}
+    path.write_text(json.dumps({"write": {str(root / "out" / "pool"): owner}, "read": {"a": [owner]}}))
+    release_dead_locks(root)
+    assert json.loads(path.read_text()) == {"write": {}, "read": {}}
+
+
+def test_a_lock_of_a_living_dvc_stays(root: Path) -> None:
+    path = root / ".dvc" / "tmp" / "rwlock"
+    script = "input()  # dvc"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) as process:
+        locks = {"write": {"a": {"pid": process.pid, "cmd": "dvc repro"}}, "read": {}}
+        path.write_text(json.dumps(locks))
+        release_dead_locks(root)
+        process.kill()
+    assert json.loads(path.read_text()) == locks
+
+
+def test_a_lock_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "dvc.lock"
+    assert read_lock(path) == {}
+    path.write_text("schema: '1.0'\n")
+    with pytest.raises(StoreError, match="expected schema 2.0"):
+        read_lock(path)
+    path.write_text("a: [1")
+    with pytest.raises(StoreError, match="cannot be read"):
+        read_lock(path)
+
+
+def test_the_python_of_a_stage_is_this_one(root: Path) -> None:
+    (root / "dvc.yaml").write_text("stages: {which: {cmd: python which.py, outs: [which.txt]}}")
+    (root / "which.py").write_text("import pathlib, sys; pathlib.Path('which.txt').write_text(sys.prefix)")
+    assert DvcStore(root, {"PATH": os.defpath}).reproduce("which") is Outcome.RAN
+    assert (root / "which.txt").read_text() == sys.prefix

@@ -1,0 +1,106 @@
+"""What an operator reads of DVC's and a stage's words. The frames are those DVC 3.67 puts around them."""
+
+import pytest
+
+from sacpipe.core.errors import ConfigError, SacpipeError, StageError, StoreError
+from sacpipe.stores.dvc_words import Said, stage_failure
+
+
+def failure(*stderr: str) -> SacpipeError:
+    said = Said()
+    for line in stderr:
+        said("stderr", line)
+    return stage_failure("train", said)
+
+
+def exited(status: int) -> str:
+    return f"ERROR: failed to reproduce 'train': failed to run: python -m a, exited with {status}"
+
+
+def test_only_the_last_message_of_the_stage_is_told() -> None:
+    error = failure("sacpipe: resuming", "10 %", "sacpipe: bad seed", "and more", exited(2))
+    assert isinstance(error, StageError)
+    assert str(error) == "bad seed\nand more"
+    assert (error.exit_code, error.retryable) == (2, False)
+
+
+@pytest.mark.parametrize(("status", "exit_code", "retryable"), [(1, 1, False), (2, 2, False), (3, 3, True)])
+def test_the_stages_exit_code_decides_whether_to_try_again(
+    status: int, exit_code: int, retryable: bool
+) -> None:
+    error = failure("sacpipe: no", exited(status))
+    assert (error.exit_code, error.retryable) == (exit_code, retryable)
+
+
+def test_a_bug_shows_its_last_words() -> None:
+    error = failure("Traceback (most recent call last):", "RuntimeError: a bug", exited(1))
+    expected = "stage 'train' failed with exit code 1. Its last words:\n"
+    assert str(error) == expected + "Traceback (most recent call last):\nRuntimeError: a bug"
+
+
+@pytest.mark.parametrize("status", [-9, 137])
+def test_a_kill_is_told_whether_or_not_a_shell_stood_between(status: int) -> None:
+    error = failure(exited(status))
+    assert str(error).startswith("stage 'train' was killed (SIGKILL); the machine may be out of memory")
+    assert error.retryable
+
+
+def test_another_signal_is_told_by_its_number() -> None:
+    assert str(failure(exited(-11))).startswith("stage 'train' was ended by signal 11")
+
+
+def test_dvcs_own_trouble_is_one_line_with_advice() -> None:
+    error = failure(
+        "WARNING: something else",
+        "ERROR: failed to reproduce 'train': '/p/out/pool' is busy, it is being blocked by:",
+        "  (PID 7): dvc repro b",
+        "Having any troubles? Hit us up",
+    )
+    assert isinstance(error, StoreError)
+    assert "blocked by: (PID 7): dvc repro b Another dvc is at work on the same files." in str(error)
+    assert "WARNING" not in str(error)
+    assert "troubles" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("complaint", "advice"),
+    [
+        (
+            "unexpected error - [Errno 2] No such file or directory: '/mnt/x'",
+            "`dvc remote list` names the remote",
+        ),
+        ("unexpected error - [Errno 13] Permission denied: '/mnt/x'", "cannot be written"),
+        ("/p is not a git repository", "dvc config core.no_scm true"),
+        ("failed to push - [Errno 28] No space left on device", "Free some space"),
+    ],
+)
+def test_every_trouble_of_the_outside_world_comes_with_advice(complaint: str, advice: str) -> None:
+    message = str(failure(f"ERROR: {complaint}"))
+    assert complaint in message
+    assert advice in message
+
+
+def test_a_params_file_that_cannot_be_read_is_the_operators_fault() -> None:
+    error = failure(
+        "ERROR: unable to read: 'params.yaml', YAML file structure is corrupted: while", "  in line 1"
+    )
+    assert isinstance(error, ConfigError)
+    assert str(error).startswith("unable to read: 'params.yaml', YAML file structure is corrupted")
+
+
+def test_a_stage_that_prints_dvcs_words_on_stderr_changes_no_outcome() -> None:
+    said = Said()
+    said("stderr", "Running stage 'train':")
+    assert not said.ran("train")
+    said("stdout", "Running stage 'train':")
+    assert said.ran("train")
+    assert not said.ran("export")
+
+
+def test_dvcs_words_survive_a_talkative_stage() -> None:
+    said = Said()
+    said("stdout", "Running stage 'train':")
+    for number in range(1000):
+        said("stdout", f"line {number}")
+    assert said.ran("train")
+    assert len(said.stdout) < 1000

@@ -1,0 +1,133 @@
+"""A command in a group of its own: what it says is passed on, and nothing of it outlives the call."""
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sacpipe.stores.process_group import run_group
+
+PATIENT = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path("checkpoint").write_text("done"), sys.exit(3)))
+print("ready", flush=True)
+time.sleep(60)
+"""
+STUBBORN = """
+import os, pathlib, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, 1); time.sleep(60)"])
+pathlib.Path("pids").write_text(f"{os.getpid()} {child.pid}")
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def python(folder: Path, script: str, **options: object) -> tuple[int, list[tuple[str, str]]]:
+    lines: list[tuple[str, str]] = []
+    status = run_group(
+        [sys.executable, "-c", script],
+        folder=folder,
+        environment=os.environ,
+        on_line=lambda source, line: lines.append((source, line)),
+        **options,
+    )
+    return status, lines
+
+
+def has_ended(number: int) -> bool:
+    """A process closes its files a moment before it is gone; wait for that moment, not longer."""
+    try:
+        descriptor = os.pidfd_open(number)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], 5.0)[0])
+    finally:
+        os.close(descriptor)
+
+
+def test_lines_of_both_outputs_and_the_exit_status_come_back(tmp_path: Path) -> None:
+    script = "import sys; print('one\\ntwo'); print('\\x1b[31mred\\x1b[0m', file=sys.stderr); sys.exit(7)"
+    status, lines = python(tmp_path, script)
+    assert status == 7
+    assert [line for source, line in lines if source == "stdout"] == ["one", "two"]
+    assert [line for source, line in lines if source == "stderr"] == ["red"]
+
+
+def test_a_last_line_without_an_end_and_a_letter_cut_in_two_are_whole(tmp_path: Path) -> None:
+    script = (
+        "import os, time; os.write(1, 'caf\\u00e9'.encode()[:-1]); time.sleep(0.1);"
+        "os.write(1, 'caf\\u00e9'.encode()[-1:])"
+    )
+    assert python(tmp_path, script) == (0, [("stdout", "café")])
+
+
+def test_a_signal_is_told_as_a_negative_status(tmp_path: Path) -> None:
+    assert python(tmp_path, "import os; os.kill(os.getpid(), 9)")[0] == -9
+
+
+def test_a_command_that_takes_too_long_may_write_its_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(TimeoutError, match="longer than 1 s"):
+        python(tmp_path, PATIENT, timeout_s=1.0, grace_s=20.0)
+    assert (tmp_path / "checkpoint").read_text() == "done"
+
+
+def test_a_group_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    with pytest.raises(TimeoutError):
+        python(tmp_path, STUBBORN, timeout_s=1.0, grace_s=0.5)
+    assert time.monotonic() - begin < 15
+    pids = [int(text) for text in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2
+    assert all(has_ended(number) for number in pids)
+
+
+def test_ctrl_c_stops_the_group_and_goes_on(tmp_path: Path) -> None:
+    def interrupt(source: str, line: str) -> None:
+        if line == "ready":
+            raise KeyboardInterrupt
+
+    command = [sys.executable, "-c", PATIENT]
+    with pytest.raises(KeyboardInterrupt):
+        run_group(command, folder=tmp_path, environment=os.environ, on_line=interrupt, grace_s=20.0)
+    assert (tmp_path / "checkpoint").read_text() == "done"
+
+
+def test_what_a_dead_leader_left_running_is_stopped_too(tmp_path: Path) -> None:
+    script = (
+        "import subprocess, sys, pathlib;"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+        "pathlib.Path('pid').write_text(str(child.pid))"
+    )
+    status, _ = python(tmp_path, script, grace_s=5.0)
+    assert status == 0
+    assert has_ended(int((tmp_path / "pid").read_text()))
+
+
+def test_on_a_terminal_the_command_has_one_too_and_its_words_are_kept(tmp_path: Path) -> None:
+    inner = "import sys; sys.stderr.write(f'tty={sys.stderr.isatty()}\\n')"
+    outer = (
+        "import os, pathlib, sys; from sacpipe.stores.process_group import run_group; kept = [];"
+        f"run_group([sys.executable, '-c', {inner!r}], folder=pathlib.Path('.'), environment=os.environ,"
+        "on_line=lambda *item: kept.append(item)); print(kept)"
+    )
+    own, others = pty.openpty()
+    result = subprocess.run(
+        [sys.executable, "-c", outer],
+        stdout=subprocess.PIPE,
+        stderr=others,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    shown = os.read(own, 1000)
+    os.close(own)
+    os.close(others)
+    assert result.stdout.strip() == "[('stderr', 'tty=True')]"
+    assert shown.strip() == b"tty=True"

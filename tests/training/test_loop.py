@@ -1,0 +1,231 @@
+"""The loop on the point mass: same bytes however often it is interrupted, and nothing looks over its shoulder."""
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from sacpipe.core.errors import CheckpointError, ConfigError, ContractError, InterruptedRunError
+from sacpipe.core.files import sha256_tree
+from sacpipe.replay.pool import ReplayPool
+from sacpipe.training.config import TrainParams
+from sacpipe.training.loop import Run, train
+from sacpipe.training.metrics import METRICS
+
+PARAMS = {
+    "seed": 3,
+    "task": {"universe": "point_mass", "id": "point-mass-v0", "options": {}},
+    "algorithm": {
+        "name": "sac",
+        "hidden_dims": [8, 8],
+        "discount": 0.9,
+        "tau": 0.05,
+        "target_update_interval": 1,
+        "num_critics": 2,
+        "actor_q": "min",
+        "critic_learning_rate": 3e-3,
+        "actor_learning_rate": 3e-3,
+        "adam_epsilon": 1e-8,
+        "log_std_min": -20.0,
+        "log_std_max": 2.0,
+        "normalise_observations": True,
+        "temperature": {
+            "mode": "automatic",
+            "initial": 0.2,
+            "learning_rate": 3e-3,
+            "objective": "log_temperature",
+            "target_entropy_per_dimension": -1.0,
+        },
+    },
+    "replay": {"capacity": 90, "segment_transitions": 40, "format": "compact"},
+    "training": {
+        "total_steps": 150,
+        "random_steps": 20,
+        "batch_size": 8,
+        "updates_per_step": 1,
+        "evaluation_interval_steps": 50,
+        "evaluation_episodes": 2,
+        "log_interval_steps": 25,
+        "checkpoint_interval_steps": 30,
+        "num_threads": 1,
+    },
+}
+
+
+def make_params(**changes):
+    tree = json.loads(json.dumps(PARAMS))
+    for path, value in changes.items():
+        section, _, key = path.partition("__")
+        if key:
+            tree[section][key] = value
+        else:
+            tree[section] = value
+    return TrainParams.parse(tree)
+
+
+@dataclass
+class Onlooker:
+    """Follows progress, and asks to stop at given steps."""
+
+    stops: set[int] = field(default_factory=set)
+    steps: list[int] = field(default_factory=list)
+    calls: int = 0
+
+    def update(self, env_steps, latest_return):
+        self.steps.append(env_steps)
+
+    def should_stop(self):
+        self.calls += 1
+        return self.calls in self.stops
+
+
+def run_once(folder, params=None, onlooker=None, key="k"):
+    onlooker = onlooker or Onlooker()
+    run = Run(params or make_params(), folder / "work", key)
+    try:
+        train(run, onlooker.should_stop, onlooker)
+        return run.publish(folder / "out")
+    finally:
+        run.close()
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "out" / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_same_params_same_bytes_and_another_seed_differs(tmp_path):
+    for name in ("a", "b"):
+        run_once(tmp_path / name)
+    run_once(tmp_path / "c", make_params(seed=4))
+    digests = [sha256_tree(tmp_path / name / "out") for name in "abc"]
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
+
+
+@pytest.mark.parametrize("stops", [{1}, {19, 33}, {30, 31, 40, 77}, {149}])
+def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, stops):
+    run_once(tmp_path / "whole")
+    onlooker = Onlooker()
+    for _ in stops:
+        onlooker.stops = stops
+        with pytest.raises(InterruptedRunError, match="continues from it"):
+            run_once(tmp_path / "cut", onlooker=onlooker)
+    run_once(tmp_path / "cut", onlooker=Onlooker())
+    assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
+
+
+def test_killed_between_checkpoints_gives_the_same_bytes(tmp_path):
+    """An exception that nobody catches stands for the kill: files keep what came after the last checkpoint."""
+    run_once(tmp_path / "whole")
+
+    class KillError(Exception):
+        pass
+
+    class Killer(Onlooker):
+        def should_stop(self):
+            self.calls += 1
+            if self.calls == 101:  # checkpoints are at 90 and 120
+                raise KillError
+            return False
+
+    with pytest.raises(KillError):
+        run_once(tmp_path / "cut", onlooker=Killer())
+    run_once(tmp_path / "cut")
+    assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
+
+
+def test_torn_checkpoint_is_passed_over_for_the_one_before(tmp_path):
+    run_once(tmp_path / "whole")
+    onlooker = Onlooker(stops={100})
+    with pytest.raises(InterruptedRunError):
+        run_once(tmp_path / "cut", onlooker=onlooker)
+    newest = sorted((tmp_path / "cut" / "work" / "checkpoints").iterdir())[-1] / "arrays.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    run_once(tmp_path / "cut")
+    assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
+
+
+def test_a_checkpoint_of_another_stage_key_is_refused(tmp_path):
+    with pytest.raises(InterruptedRunError):
+        run_once(tmp_path, onlooker=Onlooker(stops={40}))
+    with pytest.raises(CheckpointError, match="belongs to stage key"):
+        run_once(tmp_path, key="another")
+
+
+def test_a_finished_run_asked_for_again_starts_over(tmp_path):
+    run_once(tmp_path)
+    before = sha256_tree(tmp_path / "out")
+    onlooker = Onlooker()
+    run_once(tmp_path, onlooker=onlooker)
+    assert onlooker.steps[0] == 25  # from the start, not from the last checkpoint
+    assert sha256_tree(tmp_path / "out") == before
+
+
+def test_evaluation_and_logging_change_nothing_in_training(tmp_path):
+    run_once(tmp_path / "a")
+    run_once(tmp_path / "b", make_params(training=PARAMS["training"] | {"evaluation_interval_steps": 150}))
+    run_once(tmp_path / "c", make_params(training=PARAMS["training"] | {"log_interval_steps": 150}))
+    policies = {(tmp_path / name / "out" / "policy.safetensors").read_bytes() for name in "abc"}
+    assert len(policies) == 1
+
+
+def test_the_pool_holds_every_step_once_with_the_ends_kept_apart(tmp_path):
+    run_once(tmp_path)
+    pool = ReplayPool.open(tmp_path / "out" / "pool")
+    pool.check()
+    assert [segment.transitions for segment in pool.segments] == [40, 40, 40, 30]
+    read = [pool.read(segment) for segment in pool.segments]
+    ids = np.concatenate([part.episode_ids for part in read])
+    ends = np.concatenate([part.terminations + part.truncations for part in read])
+    assert len(ids) == 150
+    assert ends.max() == 1.0
+    assert np.array_equal(np.flatnonzero(np.diff(ids)), np.flatnonzero(ends[:-1]))
+
+
+def test_rows_hold_what_the_catalogue_names(tmp_path):
+    report = run_once(tmp_path)
+    found = rows(tmp_path)
+    assert {name for row in found for name in row} == METRICS.keys()
+    evaluations = [row["env_steps"] for row in found if "evaluation/deterministic/return_mean" in row]
+    assert evaluations == [0, 50, 100, 150]
+    updates = [(row["env_steps"], row["gradient_steps"]) for row in found if "critic/loss" in row]
+    assert updates == [(25, 5), (50, 30), (75, 55), (100, 80), (125, 105), (150, 130)]
+    assert report.gradient_steps == 130
+    curve = (tmp_path / "out" / "curve.csv").read_text().splitlines()
+    assert curve[0] == "env_steps,policy,episode,seed,return,length"
+    assert len(curve) == 1 + 4 * 2 * 2
+
+
+def test_no_output_holds_wall_clock_or_place(tmp_path):
+    run_once(tmp_path)
+    text = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert str(tmp_path).encode() not in text
+    assert b"steps_per_s" not in text
+    assert b"steps_per_s" in (tmp_path / "work" / "throughput.jsonl").read_bytes()
+
+
+def test_a_simulator_that_does_not_repeat_itself_is_named(tmp_path):
+    with pytest.raises(InterruptedRunError):
+        run_once(tmp_path, onlooker=Onlooker(stops={47}))
+    other = make_params(task=PARAMS["task"] | {"options": OTHER_PHYSICS})
+    with pytest.raises(ContractError, match="does not repeat itself: step"):
+        run_once(tmp_path, other)
+
+
+OTHER_PHYSICS = {"force_limit_n": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training__random_steps": 150}, "random_steps must be below total_steps"),
+        ({"training__num_threads": 0}, "training.num_threads: Input should be greater than or equal to 1, found 0"),
+        ({"training__total_steps": "many"}, "training.total_steps: Input should be a valid integer"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
+        ({"replay__capacity": 0}, "replay.capacity"),
+    ],
+)
+def test_wrong_values_are_refused_by_key_path(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        make_params(**changes)
