@@ -47,6 +47,9 @@ class Tree(Protocol):
     def md5(self, path: str) -> str:
         """Return the MD5 of a file's bytes."""
 
+    def holds(self, path: str) -> bool:
+        """Return whether a file or a folder with files lies there."""
+
     def ignored(self) -> list[str]:
         """Return the lines of .dvcignore."""
 
@@ -100,6 +103,10 @@ class DiskTree:
         with (self.root / path).open("rb") as file:
             return hashlib.file_digest(file, "md5").hexdigest()
 
+    def holds(self, path: str) -> bool:
+        """Look whether anything lies there."""
+        return (self.root / path).exists()
+
     def ignored(self) -> list[str]:
         """Read .dvcignore, which need not exist."""
         path = self.root / ".dvcignore"
@@ -115,8 +122,13 @@ def stage_key(workspace: Workspace, stage: str) -> str:
     return stage_inputs(DiskTree(workspace.root), stage).key
 
 
-def stage_inputs(tree: Tree, stage: str) -> StageInputs:
+def stage_inputs(tree: Tree, stage: str, elsewhere: Mapping[str, str] | None = None) -> StageInputs:
     """Read a stage from dvc.yaml and hash what it depends on.
+
+    Args:
+        tree: Where dvc.yaml, the parameters and the dependencies lie.
+        stage: Name of the stage.
+        elsewhere: Digests of dependencies the tree need not hold: outputs of other stages are in no commit.
 
     Raises:
         ConfigError: as `stage_key`.
@@ -131,9 +143,13 @@ def stage_inputs(tree: Tree, stage: str) -> StageInputs:
             f"dvc.yaml: stage '{stage}' uses {', '.join(templated) or '${}'}, which the stage key "
             "does not read. Write the stage out in full."
         )
+    known = elsewhere or {}
     return StageInputs(
         cmd=entry["cmd"],
-        deps={posixpath.normpath(path): dvc_md5(tree, path) for path in entry.get("deps") or ()},
+        deps={
+            path: known[path] if path in known and not tree.holds(path) else dvc_md5(tree, path)
+            for path in map(posixpath.normpath, entry.get("deps") or ())
+        },
         params=_read_params(tree, entry.get("params") or (), stage),
     )
 
@@ -215,19 +231,19 @@ def _pick(values: Any, key: str, file: str, stage: str) -> Any:
 
 def _digest(value: Any) -> str:
     try:
-        return sha256_bytes(canonical_json(_plain(value)).encode())
+        return sha256_bytes(canonical_json(plain(value)).encode())
     except (TypeError, ValueError) as exc:
         raise ConfigError(
             f"params.yaml holds a value JSON cannot: {exc}. Write a number or a quoted text."
         ) from exc
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Write 1.0 as 1: DVC calls them equal and runs nothing again, so the key must not move either."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         return int(value) if abs(value) <= _LARGEST_EXACT_INT else value
     return value

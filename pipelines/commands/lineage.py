@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every edge; 1 where one does not hold."""
-    from pipelines.ledger import lineage, open_ledger
+    from pipelines.ledger import open_ledger
+    from pipelines.lineage import lineage
     from pipelines.workspace import Workspace
     from sacpipe.params import Params
 

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     workspace = Workspace.find()
     os.environ.update(workspace.environment())
     name = arguments.name or Params.load(workspace.params).release.model_name
-    version = open_ledger(workspace).alias(name, "champion")
+    version = open_ledger(workspace).registry.alias(name, "champion")
     if version is None:
         raise StoreError(f"no version of '{name}' is champion yet. `sacpipe run` trains and releases one.")
     uri, port = f"models:/{name}@champion", str(arguments.port)

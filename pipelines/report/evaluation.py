@@ -49,7 +49,12 @@ def video(data: ReportData) -> Markup:
         preload="metadata",
         aria_label=f"One evaluation episode of {data.task}",
     )
-    return section("video", "Video", "One evaluation episode, filmed.", tag("figure", player, class_="film"))
+    return section(
+        "video",
+        "Video",
+        "The deterministic policy on the first evaluation episode, in real time.",
+        tag("figure", player, class_="film"),
+    )
 
 
 def _row(policy: str, returns: EvaluationSummary) -> list[Child]:

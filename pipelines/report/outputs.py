@@ -46,20 +46,20 @@ def read_report(inputs: ReportInputs) -> ReportData:
     _require_outputs(inputs)
     params = read_params(inputs.params)
     stages = read_stages(inputs.dvc_lock)
-    training, bundle = read_training(train), open_bundle(bundle_folder)
+    training, pool, bundle = read_training(train), read_pool(train / "pool"), open_bundle(bundle_folder)
     return ReportData(
         model_name=inputs.model_name,
         params=params,
         params_digest=sha256_bytes(canonical_json(params).encode()),
         stages=stages,
         training=training,
-        pool=read_pool(train / "pool"),
+        pool=pool,
         evaluation=read_evaluation(evaluate),
         bundle=bundle,
         bundle_files={path.name: sha256_file(path) for path in sorted(bundle_folder.iterdir())},
         throughput=read_throughput(inputs.throughput),
         answer=read_verdict(inputs.verdict),
-        doubts=doubts(stages, params, inputs) + _strangers(training, bundle),
+        doubts=doubts(stages, params, inputs) + _strangers(training, pool, bundle),
     )
 
 
@@ -168,14 +168,15 @@ def _read_episodes(path: Path) -> dict[str, tuple[Episode, ...]]:
     return episodes
 
 
-def _strangers(training: Training, bundle: Bundle) -> tuple[str, ...]:
-    """Return a sentence where the bundle was made of another policy than the one that lies here."""
-    made_of = bundle.contract.provenance.digests.get("policy", training.policy_sha256)
-    if made_of == training.policy_sha256:
-        return ()
-    return (
-        f"The bundle was made of the policy {made_of[:10]}, but out/train/policy.safetensors is "
-        f"{training.policy_sha256[:10]}. `sacpipe run` exports the present one.",
+def _strangers(training: Training, pool: Pool, bundle: Bundle) -> tuple[str, ...]:
+    """Return a sentence for each part the bundle was made of that is not the one lying here."""
+    here = {"policy": training.policy_sha256, "pool": pool.manifest_sha256}
+    made_of = bundle.contract.provenance.digests
+    return tuple(
+        f"The bundle was made of the {name} {made_of[name][:10]}; the one under out/train is {found[:10]}. "
+        "`sacpipe run` exports the present one."
+        for name, found in here.items()
+        if made_of.get(name, found) != found
     )
 
 

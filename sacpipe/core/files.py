@@ -37,6 +37,7 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.EPERM: "permission is missing; make the folder writable for this user",
             errno.EROFS: "the file system is read-only; choose another folder",
             errno.ENOTDIR: "a file stands where a folder is needed; move it away",
+            errno.EEXIST: "a file stands where a folder is needed; move it away",
         }.get(exc.errno or 0)
         if reason is None:
             raise

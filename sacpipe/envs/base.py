@@ -183,7 +183,7 @@ class TaskEnvironment:
             self._simulator.close()
 
     def _to_task_units(self, action: FloatArray) -> FloatArray:
-        """Return what `EnvSpec.to_task_units` returns, bit for bit, a few times faster."""
+        """Return what `EnvSpec.to_task_units` returns, to the last digit and a few times faster."""
         action = np.asarray(action, dtype=np.float32)
         if action.shape != self._shape:
             raise ContractError(

@@ -26,7 +26,7 @@ class _Plan(NamedTuple):
     steps: int | None = None
     """Stop after so many; None runs to the end."""
     spoil: bool = False
-    """Overwrite every observation once it has been read."""
+    """Overwrite every observation and action once it has been used."""
     stretch: float = 1.0
     """Actions are drawn from [-stretch, stretch]."""
     clip: bool = False
@@ -66,9 +66,10 @@ def check_universe(task: TaskSection, episodes: int = 2) -> None:
     _check_order(first, name)
     traces = [_run(first, seed, name) for seed in range(episodes)]
     _require(len(set(traces)) == episodes, name, "two different seeds gave the same episode")
-    _run(second, 1, name, _SHORT)
+    for other in (episodes, 1):
+        _run(second, other, name, _SHORT)
     again = _run(second, 0, name) == traces[0]
-    _require(again, name, "seed 0 gave another episode in an instance that had run seed 1 before")
+    _require(again, name, "seed 0 gave another episode in an instance that had run other seeds before")
     alone = _run(third, 0, name, _SHORT) == _run(third, 0, name, _SHORT._replace(spoil=True))
     _require(alone, name, "writing into a returned observation or a used action changed the episode")
     wide = _SHORT._replace(stretch=3.0)
@@ -82,8 +83,9 @@ def _require(holds: bool, name: str, otherwise: str) -> None:
         raise ContractError(f"task '{name}' breaks the contract of a universe: {otherwise}.")
 
 
-def _actions(seed: int, dim: int, plan: _Plan) -> Iterator[FloatArray]:
-    random = np.random.default_rng(seed)
+def _actions(dim: int, plan: _Plan) -> Iterator[FloatArray]:
+    """Yield the same actions for every episode, so that only the seed can make two differ."""
+    random = np.random.default_rng(0)
     while True:
         action = random.uniform(-plan.stretch, plan.stretch, dim).astype(np.float32)
         yield np.clip(action, np.float32(-1.0), np.float32(1.0)) if plan.clip else action
@@ -97,17 +99,18 @@ def _run(env: Environment, seed: int, name: str, plan: _Plan = _PLAIN) -> _Trace
     _check_observation(kept[0], env, name)
     copies, rewards = [kept[0].tobytes()], []
     step = Step(kept[0], 0.0, False, False)
-    for action in itertools.islice(_actions(seed, env.spec.action_dim, plan), cut):
+    for action in itertools.islice(_actions(env.spec.action_dim, plan), cut):
         given = action.copy()
         if plan.spoil:
-            kept[-1].fill(np.nan)
+            kept[-1] += 1.0
         step = env.step(action)
         _require(bool((action == given).all()), name, "step() changed the action it was given")
-        action.fill(np.nan)
-        kept.append(step.observation)
-        copies.append(step.observation.tobytes())
+        if plan.spoil:
+            action += 1.0
         rewards.append(step.reward)
         _check_step(step, len(rewards), env, name)
+        kept.append(step.observation)
+        copies.append(step.observation.tobytes())
         if step.terminated or step.truncated:
             _require(_refuses(env), name, "step() after the end of an episode is accepted")
             break

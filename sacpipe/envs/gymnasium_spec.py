@@ -46,6 +46,8 @@ _KNOWN_TERMS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
 }
 """Name, size, unit and source of the observations that the task itself does not describe."""
 
+_CLIPPED_VELOCITIES = ("Hopper-v5", "Walker2d-v5")
+
 _KNOWN_ACTIONS = {"Pendulum-v1": (("torque", "N m"),), "MountainCarContinuous-v0": (("force", "1"),)}
 
 
@@ -102,7 +104,8 @@ def _name_observation(task_id: str, task: str, env: Any, model: Any) -> tuple[Ob
     size = _vector_size(task, space)
     structure = getattr(env.unwrapped, "observation_structure", None)
     if structure is not None and model is not None:
-        terms = mujoco_terms.observation_terms(model, structure)
+        note = ", clipped to [-10, 10]" if task_id in _CLIPPED_VELOCITIES else ""
+        terms = mujoco_terms.observation_terms(model, structure, note)
     else:
         known = _KNOWN_TERMS.get(task_id, ())
         terms = tuple(ObservationTerm(name=n, size=s, unit=u, source=f) for n, s, u, f in known)

@@ -61,22 +61,22 @@ def position_terms(model: Any, skipped: int) -> tuple[ObservationTerm, ...]:
         _SLIDE: (("position", 1, "m"),),
         _HINGE: (("angle", 1, "rad"),),
     }
-    return _joint_terms(model, "qpos", parts, skipped)
+    return _joint_terms(model, "qpos[{}:{}]", parts, skipped)
 
 
-def velocity_terms(model: Any) -> tuple[ObservationTerm, ...]:
-    """Name the entries of qvel, joint by joint."""
+def velocity_terms(model: Any, note: str) -> tuple[ObservationTerm, ...]:
+    """Name the entries of qvel, joint by joint; the note ends each source."""
     parts = {
         _FREE: (("velocity", 3, "m/s"), ("angular_velocity", 3, "rad/s")),
         _BALL: (("angular_velocity", 3, "rad/s"),),
         _SLIDE: (("velocity", 1, "m/s"),),
         _HINGE: (("angular_velocity", 1, "rad/s"),),
     }
-    return _joint_terms(model, "qvel", parts, 0)
+    return _joint_terms(model, "qvel[{}:{}]" + note, parts, 0)
 
 
 def _joint_terms(
-    model: Any, vector: str, parts: dict[int, tuple[tuple[str, int, str], ...]], skipped: int
+    model: Any, source: str, parts: dict[int, tuple[tuple[str, int, str], ...]], skipped: int
 ) -> tuple[ObservationTerm, ...]:
     terms, start = [], 0
     for index in range(model.njnt):
@@ -89,19 +89,22 @@ def _joint_terms(
                         name=f"{joint.name or f'joint_{index}'}_{quantity}",
                         size=end - first,
                         unit=unit,
-                        source=f"MuJoCo {vector}[{first}:{end}]",
+                        source="MuJoCo " + source.format(first, end),
                     )
                 )
             start = end
     return tuple(terms)
 
 
-def observation_terms(model: Any, structure: dict[str, int]) -> tuple[ObservationTerm, ...]:
+def observation_terms(
+    model: Any, structure: dict[str, int], velocity_note: str
+) -> tuple[ObservationTerm, ...]:
     """Name the entries of an observation that Gymnasium describes by its `observation_structure`.
 
     Args:
         model: The compiled MjModel.
         structure: Sizes of the blocks in order, e.g. {"skipped_qpos": 1, "qpos": 8, "qvel": 9}.
+        velocity_note: What else there is to say of every velocity, e.g. that it is clipped.
     """
     bodies = [model.body(index).name for index in range(1, model.nbody)]
     terms: list[ObservationTerm] = []
@@ -109,7 +112,7 @@ def observation_terms(model: Any, structure: dict[str, int]) -> tuple[Observatio
         if block == "qpos":
             terms.extend(position_terms(model, int(structure.get("skipped_qpos", 0))))
         elif block == "qvel":
-            terms.extend(velocity_terms(model))
+            terms.extend(velocity_terms(model, velocity_note))
         elif block != "skipped_qpos" and size > 0:
             terms.append(_block_term(block, int(size), bodies))
     return tuple(terms)

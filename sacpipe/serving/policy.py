@@ -78,8 +78,9 @@ class OnnxPolicy:
                 bundle.policy_onnx, session_options(), providers=["CPUExecutionProvider"]
             )
         except Exception as exc:  # onnxruntime's errors have no class in common
+            reason = " ".join(str(exc).split())
             raise BundleError(
-                f"policy.onnx: onnxruntime {onnxruntime.__version__} refuses it: {' '.join(str(exc).split())}. "
+                f"policy.onnx: onnxruntime {onnxruntime.__version__} refuses it: {reason}. "
                 "Upgrade onnxruntime here, or export with a lower export.opset_version."
             ) from exc
         _check_tensors(session, bundle.contract.spec)
@@ -102,8 +103,8 @@ class OnnxPolicy:
         if errors[row, entry] > tolerance:
             raise BundleError(
                 f"golden.npz: step {row}, action '{self._spec.action[entry].name}': expected "
-                f"{expected[row, entry]!r} within {tolerance:.3g} of its range, found {found[row, entry]!r}. "
-                "This machine computes another policy than the one exported; do not use it."
+                f"{expected[row, entry]:.9g} within {tolerance:.3g} of its range, found "
+                f"{found[row, entry]:.9g}. This machine computes another policy; do not use it here."
             )
         return float(errors.max())
 

@@ -19,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, InterruptedRunError, StoreError
-from sacpipe.core.files import write_bytes
+from sacpipe.core.files import write_bytes, write_json, write_text
 from sacpipe.stores.dvc_locks import release_dead_locks
 from sacpipe.stores.dvc_words import Said, dvc_failure, stage_error, stage_failure
 from sacpipe.stores.process_group import run_group
@@ -145,6 +145,30 @@ class DvcStore:
         """
         self._run(["checkout", "--force", stage], timeout_s=None)
 
+    def place(self, entries: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+        """Place outputs of an older dvc.lock under another folder, from this project's cache.
+
+        Args:
+            entries: Entries by stage; only the outputs they still name are placed.
+            folder: An empty folder; becomes a DVC project of its own.
+
+        Raises:
+            StoreError: the cache lacks something; `dvc fetch --all-commits` may bring it.
+        """
+        cache = self._run(["cache", "dir"]).stdout[-1]
+        config = (
+            f"[core]\n no_scm = true\n analytics = false\n check_update = false\n[cache]\n dir = {cache}\n"
+        )
+        graph = {
+            name: {"cmd": entry["cmd"], "outs": [out["path"] for out in entry["outs"]]}
+            for name, entry in entries.items()
+        }
+        lock = {name: {"cmd": entry["cmd"], "outs": entry["outs"]} for name, entry in entries.items()}
+        write_text(folder / ".dvc" / "config", config)
+        write_json(folder / "dvc.yaml", {"stages": graph})  # JSON is YAML
+        write_json(folder / "dvc.lock", {"schema": "2.0", "stages": lock})
+        DvcStore(folder, self.variables, self.grace_s)._run(["checkout", "--force"])  # noqa: SLF001 - itself
+
     def describe(self) -> str:
         """Return DVC's version and the default remote, in one line.
 
@@ -154,7 +178,7 @@ class DvcStore:
         remotes = [line for line in self._run(["remote", "list"]).stdout if line.endswith("(default)")]
         if not remotes:
             raise StoreError(
-                f"DVC in {self.root} has no default remote. `dvc remote add -d local .sacpipe/dvcstore` sets one."
+                f"DVC in {self.root} has no default remote. Set one: `dvc remote add -d NAME FOLDER`."
             )
         name, address = remotes[0].removesuffix("(default)").split(maxsplit=1)
         return f"DVC {version('dvc')}, remote '{name}' at {address.strip()}"

@@ -82,7 +82,7 @@ class MlflowLedger:
                 run = self._store.client.create_run(self._store.experiment_id, tags=own, run_name=name)
             self._store.batch(
                 run.info.run_id,
-                params=_differing(params, run.data.params),
+                params=_differing(param_texts(params), run.data.params),
                 tags=_differing(own, run.data.tags),
             )
         return str(run.info.run_id)
@@ -131,7 +131,7 @@ class MlflowLedger:
         run = self.run(run_id)
         if not _agree(run, rows):
             raise StoreError(
-                f"run {run_id}: expected the first {run.tags[ROWS_TAG]} rows of metrics it holds, found others. "
+                f"run {run_id}: expected the {run.tags[ROWS_TAG]} rows of metrics it holds, found others. "
                 "`sacpipe ledger rebuild` starts it afresh."
             )
         done = _rows_held(run)
@@ -253,6 +253,11 @@ class MlflowLedger:
         return runs[0] if runs else None
 
 
+def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters as the ledger shows them: a text as it is, everything else as JSON writes it."""
+    return {k: v if isinstance(v, str) else json.dumps(v, sort_keys=True) for k, v in params.items()}
+
+
 def _record(run: Any) -> RunRecord:
     datasets = [item.dataset for item in run.inputs.dataset_inputs] if run.inputs else []
     models = run.outputs.model_outputs if run.outputs else []
@@ -270,10 +275,8 @@ def _record(run: Any) -> RunRecord:
     )
 
 
-def _differing(wanted: Mapping[str, Any], present: Mapping[str, str]) -> dict[str, str]:
-    """Return what is not there yet, as text: numbers and lists as JSON writes them."""
-    texts = {k: v if isinstance(v, str) else json.dumps(v, sort_keys=True) for k, v in wanted.items()}
-    return {name: text for name, text in texts.items() if present.get(name) != text}
+def _differing(wanted: Mapping[str, str], present: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in wanted.items() if present.get(name) != text}
 
 
 def _rows_held(run: RunRecord) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from sacpipe.core.bundle import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
-from sacpipe.core.files import storage_errors
+from sacpipe.core.files import sha256_file, storage_errors
 from sacpipe.stores.mlflow_store import BUNDLE_TAG, POLICY_TAG, MlflowStore
 
 _PAGE = 200
@@ -170,16 +170,31 @@ class MlflowRegistry:
         """
         record = self.version(name, which)
         with tempfile.TemporaryDirectory() as temporary:
-            fetched = self._store.download(f"models:/{record.model_id}", Path(temporary)) / "bundle"
+            fetched, _ = self.download(record, Path(temporary))
             bundle = open_bundle(fetched)
             if bundle.digest != record.bundle_digest:
                 raise StoreError(
-                    f"version {record.version} of policy '{name}': expected bundle {record.bundle_digest}, found "
-                    f"{bundle.digest}. Its artifacts were changed; register the bundle again."
+                    f"version {record.version} of policy '{name}': expected bundle {record.bundle_digest}, "
+                    f"found {bundle.digest}. Its artifacts were changed; register the bundle again."
                 )
             with storage_errors(folder):
                 shutil.copytree(fetched, folder)
         return bundle
+
+    def download(self, record: VersionRecord, folder: Path) -> tuple[Path, str]:
+        """Copy what a version holds; return its bundle's folder and the SHA-256 of the model MLflow serves.
+
+        Nothing is verified: lineage asks whether it is what it should be.
+
+        Raises:
+            StoreError: MLflow failed, or its artifacts are gone.
+        """
+        fetched = self._store.download(f"models:/{record.model_id}", folder)
+        if not (fetched / "model.onnx").is_file():
+            raise StoreError(
+                f"model {record.model_id}: its model.onnx is gone. `sacpipe ledger rebuild` helps."
+            )
+        return fetched / "bundle", sha256_file(fetched / "model.onnx")
 
     def smoke_load(self, name: str, alias: str, bundle: Bundle) -> float:
         """Load an alias as any MLflow user would, and run it on the bundle's golden observations.

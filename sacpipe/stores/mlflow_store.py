@@ -88,7 +88,7 @@ class MlflowStore:
             self.client.restore_experiment(found.experiment_id)
         if location is not None and found.artifact_location != location:
             raise StoreError(
-                f"the ledger's artifacts were at {found.artifact_location}, and belong at {location} now: the "
+                f"the ledger's artifacts were at {found.artifact_location}, and belong at {location}: the "
                 "folder was moved. Delete .sacpipe/mlflow.db and run `sacpipe ledger rebuild`."
             )
         return str(found.experiment_id)

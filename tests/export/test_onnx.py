@@ -1,4 +1,4 @@
-"""policy.onnx takes raw observations, gives task units, holds nothing volatile, and refuses what it cannot hold."""
+"""policy.onnx takes raw observations, gives task units and holds nothing volatile, or is not written."""
 
 import os
 import subprocess
@@ -35,23 +35,21 @@ class Scaled(nn.Module):
         return self.gain * observations
 
 
+@pytest.fixture(scope="module")
+def scaled_onnx(spec_with):
+    """Bounds -1 to 1, -0.4 to 0.4 and 0 to 50."""
+    return export_policy(Scaled(1.0), spec_with(3), 20)
+
+
 class TestTaskUnits:
-    bounds = ((-1.0, 1.0), (-0.4, 0.4), (0.0, 50.0))
-
-    @pytest.fixture(scope="class")
-    def scaled_onnx(self, spec_with):
-        return export_policy(Scaled(1.0), spec_with(3, self.bounds), 20)
-
     @pytest.mark.parametrize("size", [1.0, 1.5, 1e30])
     def test_saturation_reaches_the_bounds_exactly_and_stays_there(self, scaled_onnx, size):
         assert run(scaled_onnx, np.full((1, 3), size)).tolist() == [[1.0, float(np.float32(0.4)), 50.0]]
         assert run(scaled_onnx, np.full((1, 3), -size)).tolist() == [[-1.0, float(np.float32(-0.4)), 0.0]]
 
-    def test_the_middle_of_the_range_is_reached_at_zero(self, scaled_onnx):
-        assert run(scaled_onnx, [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]).tolist() == [
-            [0.0, 0.0, 25.0],
-            [0.5, float(np.float32(0.2)), 37.5],
-        ]
+    def test_halves_of_the_range_are_reached_between(self, scaled_onnx):
+        seen = [[0.0, 0.0, 0.0], [0.5, 0.0, 0.5], [-0.25, 0.0, -0.75]]
+        assert run(scaled_onnx, seen).tolist() == [[0.0, 0.0, 25.0], [0.5, 0.0, 37.5], [-0.25, 0.0, 6.25]]
 
     def test_every_bit_is_that_of_the_environments_own_rescaling(self, spec_with):
         bounds = ((-1.17, 1.49), (0.1, 0.3), (-1e-3, 7e4))
@@ -91,12 +89,9 @@ class TestGraph:
         assert facts.operators == tuple(sorted({node.op_type for node in model.graph.node}))
         assert (facts.opset_version, facts.ir_version) == (20, 10)
 
-    @pytest.mark.parametrize("opset_version", [18, 25])
-    def test_the_first_and_last_operator_set_give_the_same_actions(
-        self, policy, policy_onnx, spec, recorded, opset_version
-    ):
-        other = export_policy(policy, spec, opset_version)
-        assert read_graph(other).opset_version == opset_version
+    def test_the_newest_operator_set_gives_the_same_actions(self, policy, policy_onnx, spec, recorded):
+        other = export_policy(policy, spec, 25)
+        assert read_graph(other).opset_version == 25
         np.testing.assert_array_equal(run(other, recorded), run(policy_onnx, recorded))
 
     def test_layers_of_other_algorithms(self, spec):
@@ -121,11 +116,8 @@ class TestGraph:
 
 class TestBytes:
     def test_hold_no_path_no_trace_and_no_name_of_a_tool(self, policy_onnx):
-        for trace in (b"/", b".py", b"torch", b"Linear", b"first", b"forward"):
+        for trace in (str(ROOT).encode(), b".py", b"torch", b"Linear", b"first", b"forward", b"mean"):
             assert trace not in policy_onnx
-
-    def test_are_the_same_a_second_time(self, policy, policy_onnx, spec):
-        assert export_policy(policy, spec, 20) == policy_onnx
 
     def test_differ_by_one_bit_of_one_weight(self, make_policy, policy_onnx, spec):
         policy = make_policy()
@@ -133,14 +125,15 @@ class TestBytes:
             policy.last.bias[0] = torch.nextafter(policy.last.bias[0], torch.tensor(9.0))
         assert export_policy(policy, spec, 20) != policy_onnx
 
-
-def test_the_network_is_left_as_it_was(make_policy, spec):
-    policy = make_policy().train()
-    before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
-    export_policy(policy, spec, 20)
-    assert policy.training
-    assert all(parameter.requires_grad for parameter in policy.parameters())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in policy.state_dict().items())
+    def test_are_the_same_a_second_time_and_the_network_is_left_as_it_was(
+        self, make_policy, policy_onnx, spec
+    ):
+        policy = make_policy().train()
+        before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+        assert export_policy(policy, spec, 20) == policy_onnx
+        assert policy.training
+        assert all(parameter.requires_grad for parameter in policy.parameters())
+        assert all(torch.equal(tensor, before[name]) for name, tensor in policy.state_dict().items())
 
 
 class Halved(nn.Module):
@@ -178,11 +171,11 @@ class TestNetworksThatAreRefused:
             export_policy(policy, spec, 20)
 
     def test_one_batch_size_alone(self, spec):
-        with pytest.raises(ExportError, match="cannot be exported for any batch size|has a batch of 2"):
+        with pytest.raises(ExportError, match=r"cannot be exported for any batch size|has a batch of 2"):
             export_policy(Halved(), spec, 20)
 
     def test_an_operator_that_no_bundle_may_hold(self, spec):
-        with pytest.raises(ExportError, match="operator 'TopK' is not allowed"):
+        with pytest.raises(ExportError, match="found 'TopK'"):
             export_policy(Sorted(), spec, 20)
 
 

@@ -14,6 +14,7 @@ import pytest
 from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm, Transition
 from sacpipe.replay.config import PoolFormat, ReplayConfig
 from sacpipe.replay.transitions import Transitions, record_dtype
+from sacpipe.replay.writer import PoolWriter
 
 ENDS = ((True, False), (False, True), (True, True))
 
@@ -75,6 +76,18 @@ def walk(spec: EnvSpec) -> Callable[..., list[Transition]]:
 def stack(spec: EnvSpec) -> Callable[[list[Transition]], Transitions]:
     def make(transitions: list[Transition]) -> Transitions:
         return Transitions.of_records(np.array([tuple(t) for t in transitions], dtype=record_dtype(spec)))
+
+    return make
+
+
+@pytest.fixture
+def write(tmp_path: Path, spec: EnvSpec, make_config: Callable[..., ReplayConfig]) -> Callable[..., Path]:
+    def make(transitions: list[Transition], form: str = "full", size: int = 4, name: str = "pool") -> Path:
+        writer = PoolWriter.create(tmp_path / name, spec, make_config(size, form))
+        for transition in transitions:
+            writer.append(transition)
+        writer.finish()
+        return tmp_path / name
 
     return make
 

@@ -1,6 +1,6 @@
 """Kills a writer before each of its file operations, and once more while it recovers; prints a JSON report.
 
-Not a test itself: test_writer.py runs it in a process of its own, because it forks and exits hard. An
+Not a test itself: test_recovery.py runs it in a process of its own, because it forks and exits hard. An
 audit hook sees every open, rename, remove, mkdir and chmod under the folder before it happens.
 """
 

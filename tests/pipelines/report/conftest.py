@@ -171,6 +171,7 @@ class Outputs:
         versions = {"ir_version": facts.ir_version, "opset_version": facts.opset_version}
         parity = {"max_error": 3.1e-7, "synthetic_max_error": 2.2e-6, "num_observations": 640}
         policy = sha256_file(self.root / "out" / "train" / "policy.safetensors")
+        pool = sha256_file(self.root / "out" / "train" / "pool" / "manifest.json")
         contract = Contract.parse(
             {
                 "format_version": 1,
@@ -178,7 +179,7 @@ class Outputs:
                 "onnx": names | dtypes | versions | {"operators": list(facts.operators)},
                 "parity": parity | {"tolerance": 1e-4},
                 "golden": {"tolerance": 1e-4, "num_steps": 8},
-                "provenance": {"algorithm": "sac", "digests": {"policy": policy}},
+                "provenance": {"algorithm": "sac", "digests": {"policy": policy, "pool": pool}},
             }
         )
         shapes = [(8, self.spec.observation_dim), (8, self.spec.action_dim)]

@@ -102,11 +102,15 @@ def test_a_file_that_dvc_does_not_know_is_pointed_out(fresh):
     assert "out/train/curve.csv is not the file dvc.lock names." in written(fresh)
 
 
-def test_a_bundle_of_another_policy_is_pointed_out(fresh):
+def test_a_bundle_of_another_policy_or_pool_is_pointed_out(fresh):
     write_bytes(fresh.inputs.train_folder / "policy.safetensors", b"other weights")
+    manifest = fresh.inputs.train_folder / "pool" / "manifest.json"
+    before = sha256_bytes(manifest.read_bytes())
+    manifest.write_text(manifest.read_text().replace("c" * 64, "d" * 64))
     fresh.write_lock()
     text = written(fresh)
-    assert f"The bundle was made of the policy {sha256_bytes(b'weights')[:10]}" in text
+    assert f"The bundle was made of the policy {sha256_bytes(b'weights')[:10]}; the one" in text
+    assert f"The bundle was made of the pool {before[:10]}; the one" in text
 
 
 def test_earlier_experience_is_part_of_the_lineage(fresh):

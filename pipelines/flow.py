@@ -1,0 +1,129 @@
+"""The recipe, read from top to bottom; an engine decides how its steps are called.
+
+`prefect` runs them as tasks of one flow: retries that continue from a checkpoint, states and
+artifacts in Prefect's UI. `local` calls the same functions. No step is cached by Prefect: DVC knows
+what is stale.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol, TypeVar
+
+from pipelines import steps
+from pipelines.summary import Summary
+from pipelines.workspace import STAGES, Workspace, run_lock
+from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreUnavailableError
+from sacpipe.stores.dvc_store import Outcome
+
+_LOG = logging.getLogger(__name__)
+_RETRY_DELAYS_S = (1.0, 5.0)
+
+Result = TypeVar("Result")
+
+
+class Engine(Protocol):
+    """Calls a step under a name, and again where its error says that may help."""
+
+    def __call__(self, name: str, step: Callable[..., Result], *arguments: Any) -> Result:
+        """Return what the step returns.
+
+        Raises:
+            SacpipeError: the step's own, after the last try.
+        """
+        ...
+
+
+def pipeline(workspace: Workspace, call: Engine) -> Summary:
+    """Train, export, evaluate; record each; judge, promote, report, push.
+
+    Raises:
+        SacpipeError: a step failed; everything before it is kept, and running again continues there.
+    """
+    started = time.perf_counter()
+    params = call("preflight", steps.preflight, workspace)
+    outcomes: dict[str, Outcome] = {}
+    for stage in STAGES:
+        outcomes[stage] = call(stage, steps.reproduce, workspace, stage, _say)
+        _say(f"{stage}: {outcomes[stage]}")
+    unrecorded = _record(workspace, outcomes, call)
+    verdict = call("gate", steps.gate, workspace, params)
+    report = call("report", steps.write_page, workspace)
+    pushed = call("push", steps.push, workspace)
+    if unrecorded is not None:
+        raise StoreUnavailableError(
+            f"{unrecorded}\nTraining, evaluation and report ({report}) are done and kept; nothing is registered. "
+            "When MLflow answers again, `sacpipe run` records and registers without training."
+        )
+    promotion = call("promote", steps.promote, workspace, params, verdict)
+    seconds = time.perf_counter() - started
+    return Summary.of(workspace, outcomes=outcomes, verdict=verdict, promotion=promotion, pushed=pushed, seconds=seconds)
+
+
+def _record(workspace: Workspace, outcomes: dict[str, Outcome], call: Engine) -> SacpipeError | None:
+    """Record every stage; a ledger that does not answer is told at the end, not in the way of the report."""
+    try:
+        for stage in STAGES:
+            call(f"ledger {stage}", steps.record, workspace, stage, outcomes[stage])
+    except StoreUnavailableError as exc:
+        return exc
+    return None
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line.rstrip("\n") + "\n")
+    sys.stderr.flush()
+
+
+def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
+    """Run the recipe, alone in its folder, under the `prefect` or the `local` engine.
+
+    Raises:
+        BusyError: another run is at work in this folder.
+        SacpipeError: a step failed.
+    """
+    os.environ.update(workspace.environment())
+    with run_lock(workspace), _termination_as_interrupt():
+        steps.preflight(workspace)  # before a server is started for nothing
+        try:
+            return pipeline(workspace, _call_locally) if engine == "local" else _run_with_prefect(workspace)
+        except KeyboardInterrupt as exc:
+            raise InterruptedRunError(
+                "the run was interrupted. What is finished is kept; the same command continues."
+            ) from exc
+
+
+def _call_locally(name: str, step: Callable[..., Result], *arguments: Any) -> Result:
+    for delay_s in _RETRY_DELAYS_S:
+        try:
+            return step(*arguments)
+        except SacpipeError as exc:
+            if not exc.retryable:
+                raise
+            _say(f"{name}: {exc}\n{name}: trying again in {delay_s:g} s")
+            time.sleep(delay_s)
+    return step(*arguments)
+
+
+def _run_with_prefect(workspace: Workspace) -> Summary:
+    from pipelines.prefect_engine import run_flow
+
+    return run_flow(workspace, pipeline)
+
+
+class _termination_as_interrupt:  # noqa: N801 - used as a function
+    """Treat SIGTERM like Ctrl-C, so that the stage under way is given time for its checkpoint."""
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGTERM, self._interrupt)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    @staticmethod
+    def _interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt

@@ -1,0 +1,107 @@
+"""The project's files as a git commit holds them, so that a stage key can be computed from a commit.
+
+Floor 5. This is how a claim "commit X made this policy" is checked: the digests of the code and the
+parameters in X must be those the stage ran on. Without git, or in a folder git does not trust, there
+is no commit to claim.
+"""
+
+import hashlib
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipelines.stage_key import StageInputs, stage_inputs
+from sacpipe.core.errors import ConfigError
+
+
+def head_commit(root: Path) -> str | None:
+    """Return the commit that is checked out, or None without git."""
+    answer = _git(root, "rev-parse", "--verify", "HEAD^{commit}")
+    return None if answer is None else answer.decode().strip()
+
+
+def inputs_at(root: Path, commit: str, stage: str, known: StageInputs) -> StageInputs | None:
+    """Return a stage's inputs as a commit has them, or None where it lacks the stage.
+
+    Args:
+        root: The project's folder.
+        commit: The commit.
+        stage: Name of the stage.
+        known: Its inputs as recorded; digests of outputs of other stages, in no commit, are taken from here.
+    """
+    try:
+        return stage_inputs(GitTree(root, commit), stage, elsewhere=known.deps)
+    except ConfigError:
+        return None
+
+
+@dataclass(frozen=True)
+class GitTree:
+    """One commit, seen from the project's folder; a `Tree` of pipelines/stage_key.py."""
+
+    root: Path
+    commit: str
+
+    @cached_property
+    def _blobs(self) -> Mapping[str, str]:
+        """Object names by path."""
+        listing = _git(self.root, "ls-tree", "-r", "-z", self.commit)
+        if listing is None:
+            raise ConfigError(f"commit {self.commit} is not in {self.root}. `git fetch` may bring it.")
+        entries = [entry.split("\t", 1) for entry in listing.decode().split("\0") if entry]
+        return {path: meta.split()[2] for meta, path in entries if meta.split()[1] == "blob"}
+
+    def yaml(self, path: str) -> dict[str, Any]:
+        """Read a YAML mapping."""
+        try:
+            tree = YAML(typ="safe").load(self._read(path))
+        except YAMLError as exc:
+            raise ConfigError(f"{path} in commit {self.commit} is not valid YAML: {exc}.") from exc
+        return dict(tree) if isinstance(tree, Mapping) else {}
+
+    def files(self, path: str) -> list[str] | None:
+        """List what a folder holds."""
+        if path in self._blobs:
+            return None
+        below = [name.removeprefix(f"{path}/") for name in self._blobs if name.startswith(f"{path}/")]
+        if not below:
+            raise ConfigError(f"{path} is not in commit {self.commit}.")
+        return below
+
+    def md5(self, path: str) -> str:
+        """Hash a file's bytes."""
+        return hashlib.md5(self._read(path), usedforsecurity=False).hexdigest()
+
+    def holds(self, path: str) -> bool:
+        """Look whether the commit has it."""
+        return path in self._blobs or any(name.startswith(f"{path}/") for name in self._blobs)
+
+    def ignored(self) -> list[str]:
+        """Read .dvcignore, which need not exist."""
+        return self._read(".dvcignore").decode().splitlines() if ".dvcignore" in self._blobs else []
+
+    def _read(self, path: str) -> bytes:
+        data = _git(self.root, "cat-file", "blob", self._blobs[path]) if path in self._blobs else None
+        if data is None:
+            raise ConfigError(f"{path} is not in commit {self.commit}.")
+        return data
+
+
+def _git(root: Path, *arguments: str) -> bytes | None:
+    """Return what a git command writes, or None where it fails or is missing."""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), *arguments],  # noqa: S607 - the git of the operator's PATH
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except OSError:
+        return None
+    return result.stdout if result.returncode == 0 else None

@@ -1,0 +1,221 @@
+"""The ledger, made from DVC's outputs: after a stage, or all over again.
+
+Floor 5. One MLflow run a stage key: parameters and digests from dvc.lock, metrics and the bundle from
+out/. A stage that DVC restored instead of running is recorded all the same, and a ledger that was lost
+is written again (`rebuild`). Nothing here is needed to make the outputs. docs/ledger.md lists the tags.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.ledger_values import (
+    COMMIT_TAG,
+    IS_COMMITTED_TAG,
+    OUTCOME_TAG,
+    PARAMS_DIGEST_TAG,
+    commit_tags,
+    flat_params,
+    identity_tags,
+    machine_tags,
+    numbers_in,
+    read_rows,
+)
+from pipelines.promotions import Promotion, current, read_promotions
+from pipelines.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
+from pipelines.workspace import STAGES, Workspace
+from sacpipe.core.bundle import bundle_digest
+from sacpipe.core.errors import StoreError
+from sacpipe.core.files import read_json, sha256_file, write_json
+from sacpipe.stores.dvc_store import DvcStore, Outcome, read_lock
+from sacpipe.stores.mlflow_ledger import STAGE_KEY_TAG, MlflowLedger
+from sacpipe.stores.mlflow_registry import VersionRecord
+from sacpipe.stores.mlflow_store import POLICY_TAG, MlflowStore
+
+UPSTREAM_TAG = "sacpipe.train_key"
+
+_READ = {
+    "train": ("out/train/metrics.json", "out/train/metrics.jsonl"),
+    "export": ("out/export/bundle", "out/export/metrics.json"),
+    "evaluate": ("out/evaluate/metrics.json",),
+}
+"""Outputs the ledger reads; the others are named by digest alone and need not be here."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a stage's record comes from, when it is not the workspace as it is."""
+
+    root: Path
+    """The project's folder, for its commits."""
+    commit: str | None
+    """The commit that is said to hold the code."""
+
+
+def open_ledger(workspace: Workspace) -> MlflowLedger:
+    """Return the ledger of a workspace; nothing is opened before it is used."""
+    return MlflowLedger(MlflowStore(workspace.tracking_uri(), workspace.artifacts))
+
+
+def record_stage(
+    workspace: Workspace,
+    ledger: MlflowLedger,
+    stage: str,
+    outcome: Outcome | None = None,
+    origin: Origin | None = None,
+) -> str:
+    """Make or complete the run of a stage as dvc.lock and out/ have it; return the run's id.
+
+    Args:
+        workspace: Whose stage.
+        ledger: Where to.
+        stage: Name of the stage.
+        outcome: What DVC just did; versions are recorded only where the stage ran here and now.
+        origin: Where the code's commits are, if not here.
+
+    Raises:
+        StoreError: the stage never ran, an output is missing or is not the one of dvc.lock, or MLflow
+            failed; StoreUnavailableError where it does not answer.
+    """
+    entries = read_lock(workspace.dvc_lock)
+    if stage not in entries:
+        raise StoreError(f"{workspace.dvc_lock}: stage '{stage}' never ran. `dvc repro {stage}` runs it.")
+    entry = entries[stage]
+    _check_outs(workspace, stage, entry)
+    inputs = locked_inputs(entry)
+    tags = identity_tags(inputs, entry) | _upstream(entries, inputs)
+    tags |= _history_tags(ledger, stage, inputs, outcome, origin or Origin(workspace.root, None))
+    params = flat_params(inputs)
+    run_id = ledger.ensure_run(inputs.key, stage, params, tags)
+    if stage == "train":
+        rows = read_rows(workspace.train_rows)
+        if not ledger.rows_agree(run_id, rows):  # mirrored from a run that was cut back and went on otherwise
+            ledger.discard_run(run_id)
+            run_id = ledger.ensure_run(inputs.key, stage, params, tags)
+        ledger.log_rows(run_id, rows)
+        ledger.log_pool(run_id, "out/train/pool", locked_outs(entry)["out/train/pool"], context="training")
+    if stage == "export":
+        ledger.log_model(run_id, workspace.bundle)
+    ledger.log_metrics(run_id, numbers_in(read_json(workspace.stage_metrics(stage), StoreError)))
+    ledger.log_record(run_id, entry)
+    ledger.finish_run(run_id)
+    return run_id
+
+
+def register_bundle(workspace: Workspace, ledger: MlflowLedger, model_name: str) -> VersionRecord:
+    """Return the registered version of the workspace's bundle, making it where there is none.
+
+    `record_stage` of train and export comes first.
+
+    Raises:
+        StoreError: the export stage is not recorded, or MLflow failed.
+        BundleError: the bundle is damaged.
+    """
+    entries = read_lock(workspace.dvc_lock)
+    key = locked_inputs(entries["export"]).key if "export" in entries else ""
+    run = ledger.find_run(key) if key else None
+    if run is None:
+        raise StoreError("the export stage is not in the ledger. `sacpipe ledger rebuild` records it.")
+    model_id = ledger.log_model(run.run_id, workspace.bundle)
+    train = ledger.find_run(run.tags.get(UPSTREAM_TAG, ""))
+    source = train.tags if train is not None else {}
+    tags = {
+        STAGE_KEY_TAG: key,
+        POLICY_TAG: sha256_file(workspace.bundle / "policy.onnx"),
+        "sacpipe.bundle_md5": locked_outs(entries["export"])["out/export/bundle"],
+        UPSTREAM_TAG: run.tags.get(UPSTREAM_TAG, ""),
+        PARAMS_DIGEST_TAG: source.get(PARAMS_DIGEST_TAG, ""),
+        COMMIT_TAG: source.get(COMMIT_TAG, ""),
+    }
+    digest = bundle_digest(workspace.bundle)
+    return ledger.registry.register(
+        model_name, model_id, run.run_id, digest, {k: v for k, v in tags.items() if v}
+    )
+
+
+def rebuild(workspace: Workspace, ledger: MlflowLedger) -> Iterator[str]:
+    """Record every stage of dvc.lock and put every alias back; yield one line a thing done.
+
+    Raises:
+        StoreError: an output is missing, or MLflow failed.
+    """
+    recorded = read_lock(workspace.dvc_lock)
+    for stage in STAGES:
+        if stage in recorded:
+            yield f"{stage}: run {record_stage(workspace, ledger, stage)}"
+    promotions = read_promotions(workspace)
+    for model, alias in sorted({(one.model, one.alias) for one in promotions}):
+        promotion = current(promotions, model, alias)
+        if promotion is not None:
+            version = _put_back(workspace, ledger, promotion)
+            yield f"{model}@{alias}: version {version.version}, bundle {version.bundle_digest[:12]}"
+
+
+def _put_back(workspace: Workspace, ledger: MlflowLedger, promotion: Promotion) -> VersionRecord:
+    """Point an alias at the bundle that was promoted last, bringing it from DVC's cache where it is gone."""
+    known = ledger.registry.versions(promotion.model)
+    found = next((one for one in known if one.bundle_digest == promotion.bundle_digest), None)
+    if found is None:
+        found = _register_again(workspace, ledger, promotion)
+    if promotion.alias not in found.aliases:
+        ledger.registry.set_alias(promotion.model, promotion.alias, found.version)
+    return ledger.registry.version(promotion.model, found.version)
+
+
+def _register_again(workspace: Workspace, ledger: MlflowLedger, promotion: Promotion) -> VersionRecord:
+    with tempfile.TemporaryDirectory() as name:
+        older = Workspace(Path(name))
+        entries = {stage: _only_read(stage, entry) for stage, entry in promotion.entries.items()}
+        DvcStore(workspace.root).place(entries, older.root)
+        write_json(older.dvc_lock, {"schema": "2.0", "stages": promotion.entries})
+        if bundle_digest(older.bundle) != promotion.bundle_digest:
+            raise StoreError(
+                f"{workspace.promotions}: the last promotion of '{promotion.model}' names bundle "
+                f"{promotion.bundle_digest}, but its stages give {bundle_digest(older.bundle)}."
+            )
+        for stage in promotion.entries:
+            record_stage(older, ledger, stage, origin=Origin(workspace.root, promotion.commit))
+        return register_bundle(older, ledger, promotion.model)
+
+
+def _check_outs(workspace: Workspace, stage: str, entry: Mapping[str, Any]) -> None:
+    """Refuse to record what is not what dvc.lock names."""
+    expected = locked_outs(entry)
+    for path in _READ[stage]:
+        if not (workspace.root / path).exists():
+            raise StoreError(f"{path} is missing in {workspace.root}. `dvc checkout {stage}` brings it back.")
+        found = dvc_md5(DiskTree(workspace.root), path)
+        if found != expected.get(path):
+            raise StoreError(
+                f"{path}: expected md5 {expected.get(path)} as in dvc.lock, found {found}. "
+                f"`dvc checkout --force {stage}` brings the right one back."
+            )
+
+
+def _upstream(entries: Mapping[str, Mapping[str, Any]], inputs: StageInputs) -> dict[str, str]:
+    """Name the training a later stage took its policy from."""
+    policy = "out/train/policy.safetensors"
+    train = entries.get("train")
+    if train is None or policy not in inputs.deps or locked_outs(train).get(policy) != inputs.deps[policy]:
+        return {}
+    return {UPSTREAM_TAG: locked_inputs(train).key}
+
+
+def _history_tags(
+    ledger: MlflowLedger, stage: str, inputs: StageInputs, outcome: Outcome | None, origin: Origin
+) -> dict[str, str]:
+    """Return what is known of how a stage ran, never less than is recorded already."""
+    run = ledger.find_run(inputs.key)
+    known = run.tags if run is not None else {}
+    tags = machine_tags() if outcome is Outcome.RAN else {}
+    if outcome is Outcome.RAN or (outcome is not None and OUTCOME_TAG not in known):
+        tags[OUTCOME_TAG] = outcome.value
+    if known.get(IS_COMMITTED_TAG) != "true":
+        tags |= commit_tags(origin.root, origin.commit, stage, inputs)
+    return tags
+
+
+def _only_read(stage: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {**entry, "outs": [out for out in entry["outs"] if out["path"] in _READ[stage]]}

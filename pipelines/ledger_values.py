@@ -1,0 +1,112 @@
+"""What of a stage goes into the ledger, as plain values: parameters, metrics, versions and digests.
+
+Floor 5. Everything here comes from dvc.lock, from a stage's outputs, or from the machine that ran it.
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipelines.git_tree import head_commit, inputs_at
+from pipelines.stage_key import StageInputs, locked_outs, plain
+from sacpipe.core.errors import StoreError
+
+COMMIT_TAG = "sacpipe.commit"
+IS_COMMITTED_TAG = "sacpipe.commit_holds_inputs"
+PARAMS_DIGEST_TAG = "sacpipe.params_digest"
+OUTCOME_TAG = "sacpipe.outcome"
+OUT_TAG = "sacpipe.out."
+VERSION_TAG = "sacpipe.version."
+
+_PACKAGES = (
+    *("dm_control", "dvc", "gymnasium", "mlflow", "mujoco", "numpy"),
+    *("onnx", "onnxruntime", "prefect", "sacpipe", "torch"),
+)
+
+
+def flat_params(inputs: StageInputs) -> dict[str, Any]:
+    """Return parameters by dotted key; those of another file than params.yaml have its name in front."""
+    flat: dict[str, Any] = {}
+    for file, values in inputs.params.items():
+        flat |= flattened(plain(values), "" if file == "params.yaml" else file)
+    return flat
+
+
+def flattened(tree: Any, prefix: str = "", separator: str = ".") -> dict[str, Any]:
+    """Return the leaves of nested mappings by key path; an empty mapping is a leaf."""
+    if not isinstance(tree, Mapping) or not tree:
+        return {prefix: tree} if prefix else {}
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= flattened(value, f"{prefix}{separator}{key}" if prefix else str(key), separator)
+    return leaves
+
+
+def numbers_in(tree: Any) -> dict[str, float]:
+    """Return the numbers of a metrics.json by path, e.g. `bundle/return_mean`."""
+    leaves = flattened(tree, separator="/")
+    return {
+        name: float(value)
+        for name, value in leaves.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read a metrics.jsonl.
+
+    Raises:
+        StoreError: a line is not a JSON object.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as exc:
+        raise StoreError(
+            f"{path}: expected one JSON object a line, found {exc}. `dvc checkout` helps."
+        ) from exc
+    return rows
+
+
+def identity_tags(inputs: StageInputs, entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a stage is: digests of its parameters and of each output, and its command."""
+    outs = {f"{OUT_TAG}{path}": md5 for path, md5 in locked_outs(entry).items()}
+    return {PARAMS_DIGEST_TAG: inputs.params_digest, "mlflow.source.name": str(inputs.cmd), **outs}
+
+
+def commit_tags(root: Path, commit: str | None, stage: str, inputs: StageInputs) -> dict[str, str]:
+    """Return which commit a stage is said to come from, and whether that commit holds its inputs.
+
+    Args:
+        root: The project's folder.
+        commit: The commit, or None for the one checked out.
+        stage: Name of the stage.
+        inputs: What it ran on.
+    """
+    commit = commit or head_commit(root)
+    if commit is None:
+        return {}
+    found = inputs_at(root, commit, stage, inputs)
+    is_committed = found is not None and found.key == inputs.key
+    return {
+        COMMIT_TAG: commit,
+        "mlflow.source.git.commit": commit,
+        IS_COMMITTED_TAG: json.dumps(is_committed),
+    }
+
+
+def machine_tags() -> dict[str, str]:
+    """Return the versions that made the outputs; only true where the stage ran in this environment."""
+    tags = {
+        "sacpipe.device": "cpu",
+        "sacpipe.platform": f"{platform.system()} {platform.machine()}",
+        f"{VERSION_TAG}python": platform.python_version(),
+    }
+    for name in _PACKAGES:
+        try:
+            tags[f"{VERSION_TAG}{name}"] = version(name)
+        except PackageNotFoundError:
+            continue
+    return tags

@@ -1,0 +1,183 @@
+"""Where a released policy came from, every edge checked by digest.
+
+Floor 5. From the alias down: promotion, version, bundle, the export's run, the training's run, its
+parameters, its replay pool and its code's commit. An edge says what it expected and what it found;
+none rests on a name alone. docs/ledger.md lists them.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.git_tree import inputs_at
+from pipelines.ledger import UPSTREAM_TAG
+from pipelines.ledger_values import COMMIT_TAG, PARAMS_DIGEST_TAG, flat_params
+from pipelines.promotions import current, read_promotions
+from pipelines.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
+from pipelines.workspace import Workspace
+from sacpipe.core.bundle import Bundle, open_bundle
+from sacpipe.core.config import Config
+from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
+from sacpipe.core.files import canonical_json, sha256_bytes, sha256_file
+from sacpipe.stores.mlflow_ledger import STAGE_KEY_TAG, MlflowLedger, RunRecord, param_texts
+from sacpipe.stores.mlflow_registry import VersionRecord
+
+BUNDLE = "out/export/bundle"
+POLICY = "out/train/policy.safetensors"
+POOL = "out/train/pool"
+
+
+class Edge(Config):
+    """One link of the chain."""
+
+    name: str
+    """What is linked to what."""
+    expected: str
+    found: str
+    ok: bool
+    """Whether both are known and the same."""
+
+
+def lineage(workspace: Workspace, ledger: MlflowLedger, wanted: str) -> list[Edge]:
+    """Follow a policy back to what made it.
+
+    Args:
+        workspace: Whose promotions, outputs and commits are asked.
+        ledger: Where the policy is registered.
+        wanted: `NAME` (its champion), `NAME@ALIAS` or `NAME/VERSION`.
+
+    Returns:
+        Every edge, in order. The chain ends early where what the next edge needs is missing.
+
+    Raises:
+        StoreError: there is no such version; StoreUnavailableError where MLflow does not answer.
+    """
+    name, alias, number = _parse(wanted)
+    version = ledger.registry.version(name, alias or number)
+    edges = _promotion(workspace, version, alias) if alias else []
+    with tempfile.TemporaryDirectory() as folder:
+        bundle, bundle_md5 = _bundle(ledger, version, Path(folder), edges)
+    export = _run(ledger, "version -> export run", version.tags.get(STAGE_KEY_TAG, ""), edges)
+    if export is None:
+        return edges
+    export_run, export_entry = export
+    edges += _params(export_run, export_entry, "export")
+    edges.append(_edge("export run -> bundle (md5)", locked_outs(export_entry).get(BUNDLE), bundle_md5))
+    train = _run(ledger, "export run -> train run", export_run.tags.get(UPSTREAM_TAG, ""), edges)
+    if train is None:
+        return [*edges, _commit(workspace, export_run, export_entry, "export")]
+    train_run, train_entry = train
+    made, used = locked_outs(train_entry), locked_inputs(export_entry).deps
+    edges.append(_edge("export run -> policy (md5)", used.get(POLICY), made.get(POLICY)))
+    edges.append(_edge("export run -> pool (md5)", used.get(POOL), made.get(POOL)))
+    edges += _provenance(workspace, bundle, made)
+    edges += _params(train_run, train_entry, "train")
+    edges.append(_edge("train run -> pool snapshot", made.get(POOL), train_run.datasets.get(POOL)))
+    edges.append(_commit(workspace, train_run, train_entry, "train"))
+    edges.append(_commit(workspace, export_run, export_entry, "export"))
+    return edges
+
+
+def _parse(wanted: str) -> tuple[str, str, str]:
+    """Return name, alias and version number of `NAME`, `NAME@ALIAS` or `NAME/VERSION`."""
+    name, at, alias = wanted.removeprefix("models:/").partition("@")
+    if at:
+        return name, alias, ""
+    name, slash, number = name.rpartition("/")
+    return (name, "", number) if slash else (number, "champion", "")
+
+
+def _edge(name: str, expected: str | None, found: str | None) -> Edge:
+    ok = bool(expected) and expected == found
+    return Edge(name=name, expected=expected or "a digest", found=found or "none", ok=ok)
+
+
+def _promotion(workspace: Workspace, version: VersionRecord, alias: str) -> list[Edge]:
+    last = current(read_promotions(workspace), version.name, alias)
+    expected = None if last is None else last.bundle_digest
+    return [_edge("promotion -> version", expected, version.bundle_digest)]
+
+
+def _bundle(
+    ledger: MlflowLedger, version: VersionRecord, folder: Path, edges: list[Edge]
+) -> tuple[Bundle | None, str | None]:
+    """Fetch what the version holds and verify it; return the bundle and DVC's digest of its folder."""
+    try:
+        fetched, model_sha256 = ledger.registry.download(version, folder)
+        bundle = open_bundle(fetched)
+    except StoreUnavailableError:
+        raise
+    except (StoreError, BundleError) as exc:
+        edges.append(_edge("version -> bundle", version.bundle_digest, str(exc)))
+        return None, None
+    edges.append(_edge("version -> bundle", version.bundle_digest, bundle.digest))
+    edges.append(_edge("version -> served policy.onnx", version.policy_sha256, model_sha256))
+    edges.append(_edge("bundle -> policy.onnx", model_sha256, sha256_bytes(bundle.policy_onnx)))
+    return bundle, dvc_md5(DiskTree(folder), fetched.relative_to(folder).as_posix())
+
+
+def _run(
+    ledger: MlflowLedger, name: str, key: str, edges: list[Edge]
+) -> tuple[RunRecord, dict[str, Any]] | None:
+    """Find the run of a stage key, and compute that key again from the run's own record."""
+    run = ledger.find_run(key) if key else None
+    if run is None:
+        edges.append(_edge(name, key, "no such run in the ledger"))
+        return None
+    try:
+        entry = ledger.record(run.run_id)
+    except StoreUnavailableError:
+        raise
+    except StoreError as exc:
+        edges.append(_edge(name, key, str(exc)))
+        return None
+    edges.append(_edge(name, key, locked_inputs(entry).key))
+    return run, entry
+
+
+def _params(run: RunRecord, entry: Mapping[str, Any], stage: str) -> list[Edge]:
+    """Compare the parameters under the stage key with the run's digest of them and with those MLflow shows."""
+    inputs = locked_inputs(entry)
+    shown, recorded = (_texts_digest(texts) for texts in (run.params, param_texts(flat_params(inputs))))
+    return [
+        _edge(f"{stage} run -> params", run.tags.get(PARAMS_DIGEST_TAG), inputs.params_digest),
+        _edge(f"{stage} run -> params shown", recorded, shown),
+    ]
+
+
+def _texts_digest(texts: Mapping[str, str]) -> str:
+    return sha256_bytes(canonical_json(dict(texts)).encode())
+
+
+def _provenance(workspace: Workspace, bundle: Bundle | None, made: Mapping[str, str]) -> list[Edge]:
+    """Compare the bundle's own account with the policy file, where the one of this training lies here."""
+    if bundle is None or not workspace.policy.is_file():
+        return []
+    if DiskTree(workspace.root).md5(POLICY) != made.get(POLICY):
+        return []
+    told = bundle.contract.provenance.digests.get("policy")
+    return [_edge("bundle -> policy.safetensors", told, sha256_file(workspace.policy))]
+
+
+def _commit(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any], stage: str) -> Edge:
+    """Compute the stage key again from the code and parameters of the commit."""
+    name, inputs, commit = f"{stage} run -> commit", locked_inputs(entry), run.tags.get(COMMIT_TAG)
+    if commit is None:
+        return _edge(name, inputs.key, "no commit was recorded")
+    found = inputs_at(workspace.root, commit, stage, inputs)
+    if found is None:
+        return _edge(name, inputs.key, f"commit {commit} is not here, or lacks the stage")
+    if found.key != inputs.key:
+        return _edge(
+            name, inputs.key, f"commit {commit[:12]} differs in {', '.join(_differences(found, inputs))}"
+        )
+    return _edge(name, inputs.key, found.key)
+
+
+def _differences(found: StageInputs, expected: StageInputs) -> list[str]:
+    """Name what two inputs of a stage differ in."""
+    paths = sorted(found.deps.keys() | expected.deps.keys())
+    names = [path for path in paths if found.deps.get(path) != expected.deps.get(path)]
+    names += ["params"] if found.params_digest != expected.params_digest else []
+    return names + (["cmd"] if found.cmd != expected.cmd else [])

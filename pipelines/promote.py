@@ -1,0 +1,89 @@
+"""Moving the champion's alias: set, read again, load as a user would; put back what was there if that fails."""
+
+from datetime import UTC, datetime
+
+from pipelines.ledger import register_bundle
+from pipelines.ledger_values import COMMIT_TAG
+from pipelines.promotions import FORMAT_VERSION, Promotion, append_promotion
+from pipelines.workspace import STAGES, Workspace
+from sacpipe.core.bundle import open_bundle
+from sacpipe.core.config import Config
+from sacpipe.core.errors import StoreError
+from sacpipe.release import Verdict
+from sacpipe.stores.dvc_store import read_lock
+from sacpipe.stores.mlflow_ledger import MlflowLedger
+from sacpipe.stores.mlflow_registry import VersionRecord
+
+CHAMPION = "champion"
+CANDIDATE = "candidate"
+
+
+class Standing(Config):
+    """What became of a bundle in the registry."""
+
+    model_name: str
+    version: int
+    alias: str
+    """`champion`, or `candidate` where the gate refused it."""
+    previous: int | None
+    """The champion before, where another version was."""
+    why: str
+
+
+def promote_version(workspace: Workspace, ledger: MlflowLedger, model_name: str, verdict: Verdict) -> Standing:
+    """Register the workspace's bundle under `model_name` and give it the alias the verdict allows.
+
+    Raises:
+        StoreError: the registry failed, or the new champion does not load; the earlier one is champion again.
+        BundleError: the bundle is damaged.
+    """
+    registry = ledger.registry
+    version = register_bundle(workspace, ledger, model_name)
+    champion = registry.alias(model_name, CHAMPION)
+    if not verdict.accepted:
+        broken = "; ".join(f"{r.rule}: expected {r.expected}, found {r.found}" for r in verdict.reasons if not r.ok)
+        registry.set_alias(model_name, CANDIDATE, version.version)
+        registry.set_version_tags(model_name, version.version, {"sacpipe.verdict": f"refused: {broken}"})
+        previous = None if champion is None else champion.version
+        return Standing(
+            model_name=model_name, version=version.version, alias=CANDIDATE, previous=previous, why=broken
+        )
+    met = "; ".join(f"{r.rule}: {r.found}" for r in verdict.reasons)
+    if champion is not None and champion.version == version.version:
+        why = f"it was champion already; {met}"
+        return Standing(model_name=model_name, version=version.version, alias=CHAMPION, previous=None, why=why)
+    previous = None if champion is None else champion.version
+    tags = {"sacpipe.verdict": f"accepted: {met}", "sacpipe.previous_champion": str(previous or "")}
+    registry.set_version_tags(model_name, version.version, tags)
+    try:
+        registry.set_alias(model_name, CHAMPION, version.version)
+        registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle))
+    except StoreError:
+        if previous is None:
+            registry.delete_alias(model_name, CHAMPION)
+        else:
+            registry.set_alias(model_name, CHAMPION, previous)
+        raise
+    _note(workspace, version, champion, verdict)
+    return Standing(model_name=model_name, version=version.version, alias=CHAMPION, previous=previous, why=met)
+
+
+def _note(workspace: Workspace, version: VersionRecord, before: VersionRecord | None, verdict: Verdict) -> None:
+    """Write the promotion into the history that outlives the registry."""
+    entries = read_lock(workspace.dvc_lock)
+    append_promotion(
+        workspace,
+        Promotion(
+            format_version=FORMAT_VERSION,
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            action="promote",
+            model=version.name,
+            alias=CHAMPION,
+            version=version.version,
+            bundle_digest=version.bundle_digest,
+            previous_bundle_digest=None if before is None else before.bundle_digest,
+            commit=version.tags.get(COMMIT_TAG),
+            entries={stage: entries[stage] for stage in STAGES if stage in entries},
+            verdict=verdict.as_tree(),
+        ),
+    )

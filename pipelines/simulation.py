@@ -1,0 +1,126 @@
+"""Run a policy in its task, whatever form the policy has."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pipelines.workspace import Workspace
+from sacpipe.core.config import Config
+from sacpipe.core.errors import ConfigError
+from sacpipe.core.files import sha256_file
+from sacpipe.core.records import EnvSpec, FloatArray
+from sacpipe.core.seeding import episode_seed, generator
+from sacpipe.envs import find_task
+from sacpipe.evaluation import Episode, evaluate, from_task_units
+from sacpipe.video import VideoConfig, record_episode
+
+_VIDEO = VideoConfig(height=480, width=640, frames_per_s=30.0, max_s=60.0)
+
+
+class EpisodeRecord(Config):
+    """One episode."""
+
+    episode_return: float
+    length: int
+    terminated: bool
+    truncated: bool
+
+
+class Simulation(Config):
+    """What `sacpipe simulate` saw."""
+
+    task: str
+    kind: str
+    """`bundle`, `deterministic` or `stochastic`."""
+    digest: str
+    """Of the bundle's manifest, or of the policy file."""
+    episodes: tuple[EpisodeRecord, ...]
+    video: str | None
+    """The video, or the file that says why there is none."""
+
+
+class _Loaded(NamedTuple):
+    act: Callable[[FloatArray], FloatArray]
+    spec: EnvSpec
+    kind: str
+    digest: str
+
+
+def simulate(policy: str | None, *, episodes: int, seed: int, stochastic: bool, video: Path | None) -> Simulation:
+    """Play episodes with a policy file, a bundle or an alias.
+
+    Raises:
+        ConfigError: the arguments do not fit each other.
+        BundleError: the bundle is damaged or missing.
+        CheckpointError: the policy file is.
+        StoreError: the registry has no such alias or does not answer.
+    """
+    if episodes < 1:
+        raise ConfigError(f"--episodes: expected at least 1, found {episodes}.")
+    loaded = _load(policy, stochastic=stochastic, seed=seed)
+    task = find_task(loaded.spec.task)
+    seeds = [episode_seed(seed, "simulate", index) for index in range(episodes)]
+    film = None if video is None else record_episode(loaded.act, task, seeds[0], _VIDEO, video)
+    environment = task.make()
+    played = evaluate(loaded.act, environment, seeds)
+    environment.close()
+    return Simulation(
+        task=loaded.spec.task,
+        kind=loaded.kind,
+        digest=loaded.digest,
+        episodes=tuple(_record(episode) for episode in played),
+        video=None if film is None else str(film),
+    )
+
+
+def _record(episode: Episode) -> EpisodeRecord:
+    return EpisodeRecord(
+        episode_return=episode.episode_return,
+        length=episode.length,
+        terminated=episode.terminated,
+        truncated=episode.truncated,
+    )
+
+
+def _load(policy: str | None, *, stochastic: bool, seed: int) -> _Loaded:
+    if policy is not None and policy.endswith(".safetensors"):
+        return _load_file(Path(policy), stochastic=stochastic, seed=seed)
+    if stochastic:
+        raise ConfigError("--stochastic: a bundle holds the deterministic policy only; name a policy.safetensors.")
+    if policy is not None and policy.startswith("models:/"):
+        return _load_alias(policy)
+    return _load_bundle(Workspace.find().bundle if policy is None else Path(policy))
+
+
+def _load_file(path: Path, *, stochastic: bool, seed: int) -> _Loaded:
+    from sacpipe.networks.policy_file import read_policy
+
+    actor, header = read_policy(path)
+    noise, size = generator(seed, "simulate/noise"), header.spec.action_dim
+
+    def act(observation: FloatArray) -> FloatArray:
+        return actor.act(observation, noise.standard_normal(size, dtype=np.float32) if stochastic else None)
+
+    return _Loaded(act, header.spec, "stochastic" if stochastic else "deterministic", sha256_file(path))
+
+
+def _load_bundle(folder: Path) -> _Loaded:
+    from sacpipe.serving.policy import OnnxPolicy
+
+    bundle = OnnxPolicy(folder)
+    return _Loaded(from_task_units(bundle.act, bundle.contract.spec), bundle.contract.spec, "bundle", bundle.digest)
+
+
+def _load_alias(uri: str) -> _Loaded:
+    from pipelines.ledger import open_ledger
+
+    name, _, which = uri.removeprefix("models:/").replace("/", "@", 1).partition("@")
+    if not name or not which:
+        raise ConfigError(f"policy: expected models:/NAME@ALIAS or models:/NAME/VERSION, found '{uri}'.")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "bundle"
+        open_ledger(Workspace.find()).registry.fetch_bundle(name, which, folder)
+        return _load_bundle(folder)

@@ -1,0 +1,115 @@
+"""The steps of a run as plain functions. The flow calls them through an engine; nothing here knows Prefect."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines.ledger import open_ledger, record_stage
+from pipelines.live_mirror import LiveMirror
+from pipelines.promote import Standing, promote_version
+from pipelines.report.data import ReportInputs
+from pipelines.report.page import write_report
+from pipelines.stage_key import stage_key
+from pipelines.stages.evaluate import EvaluateMetrics
+from pipelines.stages.export import ExportMetrics
+from pipelines.workspace import Workspace
+from sacpipe.core.errors import ConfigError, StorageError
+from sacpipe.core.files import read_json, write_bytes, write_json
+from sacpipe.params import Params
+from sacpipe.release import Candidate, Verdict, judge
+from sacpipe.stores.dvc_store import DvcStore, Outcome
+
+
+def preflight(workspace: Workspace) -> Params:
+    """Refuse bad input before anything is started: params, task, folder.
+
+    Raises:
+        ConfigError: params.yaml is wrong; UnknownTaskError where its task is not known.
+        StorageError: the folder cannot be written.
+    """
+    params = Params.load(workspace.params)
+    environment = params.task.make()
+    environment.close()
+    for folder in (workspace.state, workspace.root / "out", workspace.root / "work"):
+        write_bytes(folder / ".writable", b"")
+        (folder / ".writable").unlink()
+    if not (workspace.root / ".dvc" / "config").is_file():
+        raise ConfigError(f"{workspace.root} has no .dvc folder. Use a clone of the project, or run `dvc init`.")
+    return params
+
+
+def reproduce(workspace: Workspace, stage: str, on_output: Callable[[str], None]) -> Outcome:
+    """Bring one stage up to date, its metrics mirrored to the ledger meanwhile.
+
+    Raises:
+        StageError: the stage failed; trying again continues from its last checkpoint.
+        InterruptedRunError: somebody asked to stop.
+    """
+    store = DvcStore(workspace.root)
+    if stage != "train":
+        return store.reproduce(stage, on_output=on_output)
+    with LiveMirror(workspace, open_ledger(workspace), stage):
+        return store.reproduce(stage, on_output=on_output)
+
+
+def record(workspace: Workspace, stage: str, outcome: Outcome) -> str:
+    """Make the ledger's run of a stage complete and return its id.
+
+    Raises:
+        StoreUnavailableError: MLflow does not answer; `sacpipe ledger rebuild` records it later.
+    """
+    return record_stage(workspace, open_ledger(workspace), stage, outcome=outcome)
+
+
+def gate(workspace: Workspace, params: Params) -> Verdict:
+    """Judge the bundle by what the stages measured, and note the answer."""
+    verdict = judge_outputs(workspace, params)
+    write_json(workspace.verdict, verdict.as_tree())
+    return verdict
+
+
+def judge_outputs(workspace: Workspace, params: Params) -> Verdict:
+    """Hold the present outputs against `release`."""
+    evaluated = EvaluateMetrics.parse(_output(workspace.evaluate_metrics), source=str(workspace.evaluate_metrics))
+    exported = ExportMetrics.parse(_output(workspace.export_metrics), source=str(workspace.export_metrics))
+    candidate = Candidate(
+        bundle_return_mean=evaluated.bundle.return_mean,
+        bundle_episodes=evaluated.bundle.episodes,
+        parity_max_error=max(exported.parity_max_error, exported.parity_max_error_synthetic),
+        parity_tolerance=exported.parity_tolerance,
+    )
+    return judge(candidate, params.release)
+
+
+def promote(workspace: Workspace, params: Params, verdict: Verdict) -> Standing:
+    """Register the bundle and, where the gate accepted it, make it champion."""
+    return promote_version(workspace, open_ledger(workspace), params.release.model_name, verdict)
+
+
+def write_page(workspace: Workspace, path: Path | None = None) -> Path:
+    """Write the report of the present outputs."""
+    params = Params.load(workspace.params)
+    inputs = ReportInputs(
+        params=workspace.params,
+        dvc_lock=workspace.dvc_lock,
+        train_folder=workspace.train,
+        export_folder=workspace.export,
+        evaluate_folder=workspace.evaluate,
+        throughput=workspace.work(stage_key(workspace, "train")) / "throughput.jsonl",
+        verdict=judge_outputs(workspace, params).as_tree(),
+        model_name=params.release.model_name,
+    )
+    return write_report(inputs, path or workspace.report)
+
+
+def push(workspace: Workspace) -> str:
+    """Send the outputs to the DVC remote."""
+    return DvcStore(workspace.root).push()
+
+
+def _output(path: Path) -> object:
+    if not path.is_file():
+        raise StorageError(
+            f"{os.path.relpath(path)} is missing. `dvc checkout` or `dvc pull` brings it back; `sacpipe run` makes it."
+        )
+    return read_json(path, StorageError)

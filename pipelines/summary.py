@@ -1,0 +1,104 @@
+"""What a run ends with: the return, the report, the version and its alias, the digest, what to type next."""
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.promote import Standing
+from pipelines.stages.evaluate import EvaluateMetrics
+from pipelines.stages.export import ExportMetrics
+from pipelines.workspace import Workspace
+from sacpipe.core.config import Config
+from sacpipe.core.errors import StorageError
+from sacpipe.core.files import read_json
+from sacpipe.evaluation import EvaluationSummary
+from sacpipe.params import Params
+from sacpipe.release import Verdict
+from sacpipe.stores.dvc_store import Outcome, read_lock
+
+
+class Summary(Config):
+    """The result of one run of the pipeline."""
+
+    task: str
+    outcomes: dict[str, str]
+    """Stage to `ran`, `restored` or `unchanged`."""
+    deterministic: EvaluationSummary
+    bundle: EvaluationSummary
+    verdict: Verdict
+    promotion: Standing
+    bundle_digest: str
+    pool_digest: str
+    """DVC's name of the replay pool's snapshot."""
+    report: Path
+    pushed: str
+    seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        workspace: Workspace,
+        *,
+        outcomes: dict[str, Outcome],
+        verdict: Verdict,
+        promotion: Standing,
+        pushed: str,
+        seconds: float,
+    ) -> "Summary":
+        """Gather the result from the outputs and the steps' answers."""
+        params = Params.load(workspace.params)
+        evaluated = EvaluateMetrics.parse(read_json(workspace.evaluate_metrics, StorageError))
+        exported = ExportMetrics.parse(read_json(workspace.export_metrics, StorageError))
+        outs = read_lock(workspace.dvc_lock)["train"]["outs"]
+        return cls(
+            task=f"{params.task.universe}/{params.task.id}",
+            outcomes={stage: str(outcome) for stage, outcome in outcomes.items()},
+            deterministic=evaluated.deterministic,
+            bundle=evaluated.bundle,
+            verdict=verdict,
+            promotion=promotion,
+            bundle_digest=exported.bundle_digest,
+            pool_digest=next(out["md5"] for out in outs if out["path"] == "out/train/pool"),
+            report=workspace.report,
+            pushed=pushed,
+            seconds=seconds,
+        )
+
+    def text(self) -> str:
+        """Return the lines a person reads at the end of a run."""
+        stages = ", ".join(f"{stage} {outcome}" for stage, outcome in self.outcomes.items())
+        policy, promotion = self.deterministic, self.promotion
+        accepted = "accepted" if self.verdict.accepted else "refused"
+        lines = [
+            f"{self.task}: return {policy.return_mean:,.1f}, 95 % interval {policy.return_ci_low:,.1f} to "
+            f"{policy.return_ci_high:,.1f}, {policy.episodes} episodes; the bundle's {self.bundle.return_mean:,.1f}",
+            f"stages     {stages} ({self.seconds:.0f} s)",
+            f"gate       {accepted}: {promotion.why}",
+            f"registry   {promotion.model_name} version {promotion.version} is {promotion.alias}{self._previous()}",
+            f"bundle     {self.bundle_digest}",
+            f"pool       {self.pool_digest}",
+            f"report     {self.report}",
+            "watch      sacpipe simulate --video video/",
+            "serve      make serve",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _previous(self) -> str:
+        if self.promotion.previous is None:
+            return ""
+        if self.promotion.alias == "champion":
+            return f", after version {self.promotion.previous}"
+        return f"; version {self.promotion.previous} stays champion"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the result as a table: one row a stage."""
+        return [{"stage": stage, "outcome": outcome} for stage, outcome in self.outcomes.items()] + [
+            {"stage": "gate", "outcome": "accepted" if self.verdict.accepted else "refused"},
+            {"stage": "return (bundle)", "outcome": f"{self.bundle.return_mean:.2f}"},
+        ]
+
+    def lineage_markdown(self) -> str:
+        """Return the digests from pool to version."""
+        return (
+            f"* pool `{self.pool_digest}`\n* bundle `{self.bundle_digest}`\n"
+            f"* {self.promotion.model_name} version {self.promotion.version}: {self.promotion.alias}\n"
+        )

@@ -1,0 +1,86 @@
+"""One graph, several views: params.yaml, its models, dvc.yaml, the stages and the docs agree."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipelines.defaults import params_text
+from pipelines.stages.evaluate import EvaluateParams
+from pipelines.stages.export import ExportParams
+from pipelines.workspace import STAGES
+from sacpipe.core.config import read_yaml
+from sacpipe.params import Params
+from sacpipe.training.config import TrainParams
+from sacpipe.training.metrics import METRICS
+
+ROOT = Path(__file__).parents[2]
+SECTIONS = {"train": TrainParams, "export": ExportParams, "evaluate": EvaluateParams}
+
+
+def graph():
+    return YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+
+
+def test_params_yaml_mirrors_its_models_field_for_field():
+    assert Params.load(ROOT / "params.yaml").as_tree() == read_yaml(ROOT / "params.yaml")
+
+
+def test_the_committed_params_are_what_the_command_prints():
+    text = params_text("gymnasium/InvertedDoublePendulum-v5", steps=None, seed=1, preset="paper")
+    assert (ROOT / "params.yaml").read_text() == text
+
+
+@pytest.mark.parametrize("task", ["gymnasium/HalfCheetah-v5", "dm_control/cartpole-swingup", "point_mass/point-mass-v0"])
+@pytest.mark.parametrize("preset", ["paper", "softlearning"])
+def test_printed_params_are_complete_for_any_task_and_preset(tmp_path, task, preset):
+    path = tmp_path / "params.yaml"
+    path.write_text(params_text(task, steps=None, seed=1, preset=preset))
+    params = Params.load(path)
+    assert f"{params.task.universe}/{params.task.id}" == task
+    assert params.algorithm.actor_q == {"paper": "min", "softlearning": "mean"}[preset]
+    assert params.as_tree() == read_yaml(path)
+
+
+def test_budgets_are_softlearnings():
+    """examples/development/variants.py at 13cf187."""
+    for task, steps in [
+        ("gymnasium/HalfCheetah-v5", 3_000_000),
+        ("gymnasium/Hopper-v5", 1_000_000),
+        ("gymnasium/Humanoid-v5", 10_000_000),
+        ("dm_control/walker-run", 1_000_000),
+        ("dm_control/cheetah-run", 10_000_000),
+        ("dm_control/cartpole-swingup", 3_000_000),
+    ]:
+        assert f"total_steps: {steps} " in params_text(task, steps=None, seed=1, preset="paper")
+
+
+def test_stages_are_the_same_everywhere():
+    assert tuple(graph()) == STAGES
+    for name in STAGES:
+        assert graph()[name]["cmd"] == f"python -m pipelines.stages.{name}"
+        assert callable(getattr(importlib.import_module(f"pipelines.stages.{name}"), f"{name}_stage"))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_reads_the_sections_it_depends_on(name):
+    assert list(SECTIONS[name].model_fields) == graph()[name]["params"]
+
+
+def test_dvc_yaml_keeps_out_of_the_traps():
+    """`persist` and an uncached output switch the run-cache off; report, server and flow retrain nothing."""
+    for stage in graph().values():
+        outs = [item for kind in ("outs", "metrics", "plots") for item in stage.get(kind, [])]
+        options = [option for item in outs if isinstance(item, dict) for option in item.values()]
+        assert not any({"persist", "cache"} & option.keys() for option in options)
+        assert stage["deps"]
+        for dependency in stage["deps"]:
+            assert (ROOT / dependency).exists() or dependency.startswith("out/"), dependency
+            assert not re.search(r"report|flow|ledger|commands|stores|cli", dependency), dependency
+
+
+def test_every_metric_has_its_row_in_the_docs():
+    rows = dict(re.findall(r"^\| `([\w/]+)` \| ([^|]+) \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE))
+    assert {name: metric.unit for name, metric in METRICS.items()} == {k: v.strip() for k, v in rows.items()}

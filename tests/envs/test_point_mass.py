@@ -1,0 +1,90 @@
+"""The toy ends in two ways, and its pictures show where things are."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sacpipe.core.errors import ConfigError, RendererError
+from sacpipe.envs.point_mass import PointMassTask
+
+
+def make(picture=None, **options):
+    return PointMassTask.parse(PointMassTask.EXAMPLE | {"options": options}).make(picture)
+
+
+def steer(observation):
+    """Push against the distance and the speed: a spring and a damper."""
+    return (-2.0 * observation[:2] - 1.0 * observation[2:]).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_steering_to_the_goal_terminates(seed):
+    environment = make()
+    observation = environment.reset(seed)
+    for _ in range(50):
+        observation, _, terminated, truncated = environment.step(steer(observation))
+        if terminated or truncated:
+            break
+    assert terminated
+    assert not truncated
+    assert math.hypot(*observation[:2]) < 0.15
+
+
+def test_doing_nothing_is_truncated_at_fifty_steps():
+    environment = make()
+    environment.reset(0)
+    flags = [environment.step(np.zeros(2))[2:] for _ in range(50)]
+    assert flags[:49] == [(False, False)] * 49
+    assert flags[49] == (False, True)
+
+
+def test_one_step_by_hand():
+    environment = make()
+    x, y, vx, vy = environment.reset(3).astype(np.float64)
+    assert (vx, vy) == (0.0, 0.0)
+    assert 0.6 <= math.hypot(x, y) <= 1.0
+    step = environment.step(np.array([1.0, -0.5]))  # 2 N and -1 N for 0.1 s on 1 kg at rest
+    expected = (x + 0.02, y - 0.01, 0.2, -0.1)
+    np.testing.assert_allclose(step.observation, expected, atol=1e-6)
+    assert step.reward == pytest.approx(-math.hypot(x + 0.02, y - 0.01) - 0.1, abs=1e-6)
+
+
+def test_options_change_the_task():
+    spec = make(force_limit_n=5, max_episode_steps=7).spec
+    assert [term.high for term in spec.action] == [5.0, 5.0]
+    assert spec.max_episode_steps == 7
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"goal_radius_m": 2.0}, "goal_radius_m must lie in"),
+        ({"force_limit_n": -1.0}, "force_limit_n must lie in"),
+        ({"max_episode_steps": 0}, "max_episode_steps: .* found 0"),
+        ({"max_episode_steps": 2.5}, "max_episode_steps: .* found 2.5"),
+        ({"goal_radius_m": "wide"}, "goal_radius_m='wide'"),
+        ({"colour": "red"}, "unexpected keyword argument 'colour'"),
+    ],
+)
+def test_wrong_option_is_refused_with_its_reason(option, words):
+    with pytest.raises(ConfigError, match=words):
+        make(**option)
+
+
+def test_picture_shows_goal_in_the_middle_and_mass_where_it_is():
+    environment = make(picture=(60, 90))
+    x, y, _, _ = environment.reset(1)
+    frame = environment.render()
+    assert frame.shape == (60, 90, 3)
+    assert frame.dtype == np.uint8
+    assert tuple(frame[30, 45]) == (90, 170, 90)
+    row, column = round(29.5 - y * 20), round(44.5 + x * 20)
+    assert tuple(frame[row, column]) == (40, 80, 160)
+
+
+def test_picture_without_a_size_is_refused():
+    environment = make()
+    environment.reset(0)
+    with pytest.raises(RendererError, match="without a picture size"):
+        environment.render()

@@ -1,0 +1,81 @@
+"""Names lead to tasks, and wrong names to the nearest right one."""
+
+import pytest
+from pydantic import TypeAdapter
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import ConfigError, UnknownTaskError
+from sacpipe.envs import UNIVERSES, TaskConfig, find_task, list_tasks
+
+
+class Section(Config):
+    """The part of params.yaml that this table is for."""
+
+    task: TaskConfig
+
+
+def test_full_name_gives_its_section_without_options():
+    task = find_task("dm_control/cartpole-swingup")
+    assert task.as_tree() == {"universe": "dm_control", "id": "cartpole-swingup", "options": {}}
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "cheetah-run", "point-mass-v0"])
+def test_bare_id_is_enough_where_one_universe_has_it(name):
+    assert find_task(name).id == name
+
+
+@pytest.mark.parametrize(
+    ("name", "offer"),
+    [
+        ("gymnasium/HalfCheeta-v5", "gymnasium/HalfCheetah-v5"),
+        ("gymnasium/halfcheetah-v5", "gymnasium/HalfCheetah-v5"),
+        ("gymnasium/HalfCheetah", "gymnasium/HalfCheetah-v5"),
+        ("dm_control/cartpole-swing_up", "dm_control/cartpole-swingup"),
+        ("point_mass/reach", "point_mass/point-mass-v0"),
+        ("HalfCheetha-v5", "gymnasium/HalfCheetah-v5"),
+        ("cheetah-rum", "dm_control/cheetah-run"),
+        ("gym/HalfCheetah-v5", "gymnasium/HalfCheetah-v5"),
+    ],
+)
+def test_unknown_name_offers_the_nearest(name, offer):
+    with pytest.raises(UnknownTaskError, match="is not known") as caught:
+        find_task(name)
+    assert caught.value.nearest[0] == offer
+    assert name in str(caught.value)
+
+
+def test_every_universe_is_in_the_section_of_params():
+    section = TypeAdapter(TaskConfig)
+    for kind in UNIVERSES:
+        assert type(section.validate_python(kind.EXAMPLE)) is kind
+
+
+def test_unknown_universe_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match="'gymnasium', 'dm_control', 'point_mass'"):
+        Section.parse({"task": {"universe": "mujoco", "id": "x", "options": {}}})
+
+
+def test_options_keep_their_types():
+    options = {"a": True, "b": 1, "c": 1.0, "d": "one"}
+    task = Section.parse({"task": {"universe": "gymnasium", "id": "Ant-v5", "options": options}}).task
+    assert {key: type(value) for key, value in task.options.items()} == {
+        "a": bool,
+        "b": int,
+        "c": float,
+        "d": str,
+    }
+
+
+def test_nested_option_is_refused():
+    with pytest.raises(ConfigError, match=r"task\.gymnasium\.options"):
+        Section.parse({"task": {"universe": "gymnasium", "id": "Ant-v5", "options": {"a": [1]}}})
+
+
+def test_list_holds_mujoco_v5_and_the_suite_and_nothing_old_discrete_or_unbounded():
+    tasks = list_tasks()
+    v5 = "Ant HalfCheetah Hopper Humanoid HumanoidStandup InvertedDoublePendulum InvertedPendulum Pusher Reacher"
+    assert {f"gymnasium/{name}-v5" for name in (v5 + " Swimmer Walker2d").split()} <= set(tasks)
+    assert {"dm_control/cheetah-run", "dm_control/quadruped-escape", "point_mass/point-mass-v0"} <= set(tasks)
+    assert not [task for task in tasks if "lqr" in task or "CartPole" in task]
+    assert not [task for task in tasks if task.startswith("gymnasium/Ant") and not task.endswith("-v5")]
+    assert len(tasks) == len(set(tasks))

@@ -1,0 +1,264 @@
+"""The contract of a universe holds for every one in the table, and the check itself can fail."""
+
+import numpy as np
+import pytest
+
+from sacpipe.core.errors import ContractError
+from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm, Step
+from sacpipe.envs import UNIVERSES, find_task
+from sacpipe.envs.checks import check_universe
+
+MORE = [
+    ("gymnasium/HalfCheetah-v5", {"max_episode_steps": 300}),
+    ("gymnasium/InvertedDoublePendulum-v5", {}),
+    ("gymnasium/Pendulum-v1", {}),
+    ("gymnasium/Ant-v5", {"max_episode_steps": 100}),
+    ("dm_control/cheetah-run", {"time_limit": 2.0}),
+    ("dm_control/finger-turn_hard", {"time_limit": 2.0}),
+    ("dm_control/cartpole-swingup", {"time_limit": 2.0}),
+]
+
+
+@pytest.mark.parametrize("kind", UNIVERSES, ids=lambda kind: kind.__name__)
+def test_example_of_every_universe_keeps_the_contract(kind):
+    check_universe(kind.parse(kind.EXAMPLE))
+
+
+@pytest.mark.parametrize("kind", UNIVERSES, ids=lambda kind: kind.__name__)
+def test_example_of_every_universe_is_listed_by_it(kind):
+    assert kind.EXAMPLE["id"] in kind.tasks()
+    assert list(kind.tasks()) == sorted(set(kind.tasks()))
+
+
+@pytest.mark.parametrize(("name", "options"), MORE, ids=[name for name, _ in MORE])
+def test_further_tasks_keep_the_contract(name, options):
+    check_universe(find_task(name).replace(options=options))
+
+
+def test_one_episode_cannot_show_a_difference():
+    with pytest.raises(ValueError, match="at least 2"):
+        check_universe(find_task("point-mass-v0"), episodes=1)
+
+
+class Walk:
+    """A correct environment on its own: a bounded random walk of ten steps, in [-2, 2] newtons."""
+
+    def __init__(self):
+        self.spec = EnvSpec(
+            task="toy/walk",
+            observation=(ObservationTerm(name="place", size=2, unit="m", source="toy"),),
+            action=tuple(ActionTerm(name=name, unit="N", low=-2.0, high=2.0) for name in "xy"),
+            control_period_s=0.1,
+            max_episode_steps=10,
+        )
+        self.steps, self.running = 0, False
+        self.place = self.given = np.zeros(2)
+
+    def reset(self, seed):
+        self.given = np.zeros(2)
+        self.place = np.random.default_rng(seed).normal(size=2)
+        self.steps, self.running = 0, True
+        return self.observe()
+
+    def step(self, action):
+        if not self.running or action.shape != (2,) or not np.isfinite(action).all():
+            raise ContractError("refused")
+        self.place = self.place + self.spec.to_task_units(action)
+        self.steps += 1
+        self.running = self.steps < 10
+        return Step(self.observe(), float(self.place.sum()), False, not self.running)
+
+    def observe(self):
+        return self.place.astype(np.float32)
+
+    def close(self):
+        self.running = False
+
+
+class OneBuffer(Walk):
+    buffer = np.zeros(2, dtype=np.float32)
+
+    def observe(self):
+        self.buffer[:] = self.place
+        return self.buffer
+
+
+class GivesItsState(Walk):
+    def observe(self):
+        self.place = self.place.astype(np.float32)
+        return self.place
+
+
+class KeepsTheAction(Walk):
+    def step(self, action):
+        step = super().step(self.given)
+        self.given = action
+        return step
+
+
+class DoublePrecision(Walk):
+    def observe(self):
+        return self.place.copy()
+
+
+class TooLong(Walk):
+    def observe(self):
+        return np.zeros(3, dtype=np.float32)
+
+
+class NotFinite(Walk):
+    def observe(self):
+        return np.full(2, np.nan, dtype=np.float32)
+
+
+class ReadOnly(Walk):
+    def observe(self):
+        observation = super().observe()
+        observation.flags.writeable = False
+        return observation
+
+
+class IgnoresSeed(Walk):
+    def reset(self, seed):
+        del seed
+        return super().reset(7)
+
+
+class OneStream(Walk):
+    random = np.random.default_rng(0)
+
+    def reset(self, seed):
+        del seed
+        return super().reset(int(self.random.integers(1 << 30)))
+
+
+class RemembersEpisodes(Walk):
+    resets = 0
+
+    def reset(self, seed):
+        self.resets += 1
+        super().reset(seed)
+        self.place += 1e-6 * self.resets
+        return self.observe()
+
+
+class BothFlags(Walk):
+    def step(self, action):
+        step = super().step(action)
+        return step._replace(terminated=step.truncated)
+
+
+class NumpyFlags(Walk):
+    def step(self, action):
+        return super().step(action)._replace(terminated=np.bool_(False))
+
+
+class NumpyReward(Walk):
+    def step(self, action):
+        return super().step(action)._replace(reward=np.float64(1.0))
+
+
+class Early(Walk):
+    def step(self, action):
+        step = super().step(action)
+        self.running = self.steps < 9
+        return step._replace(truncated=self.steps == 9)
+
+
+class Endless(Walk):
+    def step(self, action):
+        step = super().step(action)
+        self.running = True
+        return step._replace(truncated=False)
+
+
+class GoesOn(Walk):
+    def step(self, action):
+        step = super().step(action)
+        self.running = True
+        return step
+
+
+class StartsItself(Walk):
+    def __init__(self):
+        super().__init__()
+        self.running = True
+
+
+class TakesAnyAction(Walk):
+    def step(self, action):
+        return super().step(np.nan_to_num(action[:2]))
+
+
+class DoesNotClip(Walk):
+    def step(self, action):
+        step = super().step(action)
+        return step._replace(reward=step.reward + float(np.abs(action).sum()))
+
+
+class ChangesAction(Walk):
+    def step(self, action):
+        step = super().step(action)
+        action *= 2.0
+        return step
+
+
+class StaysOpen(Walk):
+    def close(self):
+        self.running = True
+
+
+class OtherName(Walk):
+    def __init__(self):
+        super().__init__()
+        self.spec = self.spec.replace(task="toy/run")
+
+
+class Section:
+    """A task section around one of the environments above."""
+
+    universe, id = "toy", "walk"
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def make(self, picture=None):
+        del picture
+        return self.kind()
+
+
+BROKEN = [
+    (OneBuffer, "changed by a later step"),
+    (GivesItsState, "writing into a returned observation"),
+    (KeepsTheAction, "a used action changed"),
+    (DoublePrecision, "float64, not float32"),
+    (TooLong, r"shape \(3,\), not \(2,\)"),
+    (NotFinite, "not finite"),
+    (ReadOnly, "read-only"),
+    (IgnoresSeed, "two different seeds"),
+    (OneStream, "seed 0 gave another episode"),
+    (RemembersEpisodes, "seed 0 gave another episode"),
+    (BothFlags, "both terminated and truncated"),
+    (NumpyFlags, "not bool"),
+    (NumpyReward, "a reward is"),
+    (Early, "truncated at step 9"),
+    (Endless, "passed without truncation"),
+    (GoesOn, "after the end"),
+    (StartsItself, "before reset"),
+    (TakesAnyAction, "is accepted"),
+    (DoesNotClip, "differs from the clipped"),
+    (ChangesAction, "changed the action"),
+    (StaysOpen, r"after close\(\)"),
+    (OtherName, "spec.task is 'toy/run'"),
+]
+
+
+def test_check_accepts_a_correct_toy():
+    check_universe(Section(Walk))
+
+
+@pytest.mark.parametrize(("kind", "words"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN])
+def test_check_finds_what_is_broken(kind, words):
+    with pytest.raises(ContractError, match=words) as caught:
+        check_universe(Section(kind))
+    assert "toy/walk" in str(caught.value)

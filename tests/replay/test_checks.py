@@ -1,0 +1,45 @@
+"""The full check: what cannot have been recorded."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sacpipe.core.errors import PoolCorruptError
+from sacpipe.core.records import Transition
+from sacpipe.replay.pool import ReplayPool
+
+Walk = Callable[..., list[Transition]]
+Write = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reward": float("nan")}, "expected finite numbers in rewards, found nan at step 5"),
+        (
+            {"observation": np.array([0, np.inf, 0])},
+            "expected finite numbers in observations, found inf at step 5",
+        ),
+        ({"action": np.array([0, -1.5])}, r"expected values in \[-1, 1\] in actions, found -1.5 at step 5"),
+        ({"terminated": 0.5}, "expected 0 or 1 in terminations, found 0.5 at step 5"),
+        ({"truncated": 2}, "expected 0 or 1 in truncations, found 2.0 at step 5"),
+        ({"episode_id": 0}, "expected episode ids that never fall, found a lower one at step 5"),
+        (
+            {"observation": np.zeros(3)},
+            "expected an episode to begin a step where the last one left it.*step 5",
+        ),
+        ({"terminated": True, "episode_id": 1}, "expected a new episode id behind an end.*step 6"),
+    ],
+)
+@pytest.mark.parametrize("size", [2, 5, 6, 100])  # the fault lies inside a segment, and at both its borders
+def test_check_refuses_what_cannot_have_been_recorded(
+    write: Write, walk: Walk, size: int, change: dict[str, Any], message: str
+) -> None:
+    transitions = walk(9, seed=3)
+    assert [t.episode_id for t in transitions][3:8] == [1, 1, 1, 1, 1]
+    transitions[5] = transitions[5]._replace(**change)
+    with pytest.raises(PoolCorruptError, match=message):
+        ReplayPool.open(write(transitions, size=size)).check()

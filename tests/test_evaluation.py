@@ -1,0 +1,261 @@
+"""Returns are sums of rewards, summaries are arithmetic, and the file gives back every digit."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sacpipe.core.errors import ConfigError, ContractError
+from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.envs import find_task
+from sacpipe.envs.base import TaskEnvironment
+from sacpipe.evaluation import (
+    Episode,
+    EvaluationConfig,
+    evaluate,
+    from_task_units,
+    interquartile_mean,
+    read_episodes_csv,
+    summarise,
+    write_episodes_csv,
+)
+
+CONFIG = {"episodes": 2, "bootstrap_resamples": 2000, "confidence": 0.95, "video": None}
+
+
+def config(**changes):
+    return EvaluationConfig.parse(CONFIG | changes)
+
+
+def make_spec(bounds=((-1.0, 1.0),), limit=4):
+    return EnvSpec(
+        task="toy/counter",
+        observation=(ObservationTerm(name="x", size=1, unit="1", source="toy"),),
+        action=tuple(ActionTerm(name="a", unit="1", low=low, high=high) for low, high in bounds),
+        control_period_s=None,
+        max_episode_steps=limit,
+    )
+
+
+class Counter:
+    """The observation counts from the seed; the reward is the action; ends at the third step of seed 1."""
+
+    def start(self, seed):
+        self.seed, self.count = seed, seed
+        return np.array([self.count], dtype=np.float32)
+
+    def advance(self, action):
+        self.count += 1
+        observation = np.array([self.count], dtype=np.float32)
+        return observation, float(action[0]), self.seed == 1 and self.count == 4, False
+
+
+def test_return_is_the_sum_of_rewards_and_flags_tell_how_it_ended():
+    environment = TaskEnvironment(make_spec(), Counter())
+    episodes = evaluate(lambda observation: observation / 8, environment, [1, 0])
+    assert episodes == (
+        Episode(seed=1, episode_return=(1 + 2 + 3) / 8, length=3, terminated=True, truncated=False),
+        Episode(seed=0, episode_return=(0 + 1 + 2 + 3) / 8, length=4, terminated=False, truncated=True),
+    )
+
+
+def test_same_seeds_give_the_same_episodes():
+    task = find_task("gymnasium/Hopper-v5")
+    seeds = [3, 1, 3]
+
+    def policy(observation):
+        return np.tanh(observation[:3])
+
+    first, second = (evaluate(policy, task.make(), seeds) for _ in range(2))
+    assert first == second
+    assert first[0] == first[2]
+    assert first[0] != first[1]
+
+
+@pytest.mark.parametrize("action", [np.zeros(2), np.zeros((1, 1)), np.array([np.nan]), np.array([np.inf])])
+def test_policy_that_gives_no_action_is_refused_with_task_and_step(action):
+    environment = TaskEnvironment(make_spec(), Counter())
+    with pytest.raises(ContractError, match="task 'toy/counter', step 1: expected a.* action"):
+        evaluate(lambda _: action, environment, [0])
+
+
+def test_task_without_a_time_limit_is_refused():
+    environment = TaskEnvironment(make_spec(limit=None), Counter())
+    with pytest.raises(ConfigError, match="expected a time limit, found none"):
+        evaluate(lambda observation: observation, environment, [0])
+
+
+UNIT = st.floats(-1.0, 1.0, width=32)
+
+
+@given(values=st.lists(UNIT, min_size=2, max_size=2))
+def test_bundle_between_minus_one_and_one_arrives_bit_for_bit(values):
+    spec = make_spec(bounds=((-1.0, 1.0), (-1.0, 1.0)))
+    answer = spec.to_task_units(np.array(values, dtype=np.float32))
+    adapted = from_task_units(lambda _: answer, spec)
+    np.testing.assert_array_equal(spec.to_task_units(adapted(np.zeros(1))), answer)
+
+
+@given(values=st.lists(UNIT, min_size=3, max_size=3))
+def test_bundle_in_other_units_arrives_within_a_rounding(values):
+    spec = make_spec(bounds=((-0.4, 0.4), (0.0, 50.0), (-1.0, 1.1)))
+    answer = spec.to_task_units(np.array(values, dtype=np.float32))
+    adapted = from_task_units(lambda _: answer, spec)
+    arrived = spec.to_task_units(adapted(np.zeros(1)))
+    assert (np.abs(arrived - answer) <= np.array([0.8, 50.0, 2.1]) * 2**-23).all()
+
+
+def test_bundle_beyond_the_bounds_is_clipped_there():
+    spec = make_spec(bounds=((-2.0, 6.0),))
+    assert from_task_units(lambda _: np.array([6.0]), spec)(np.zeros(1)).tolist() == [1.0]
+    assert from_task_units(lambda _: np.array([2.0]), spec)(np.zeros(1)).tolist() == [0.0]
+    assert spec.to_task_units(from_task_units(lambda _: np.array([9.0]), spec)(np.zeros(1))).tolist() == [6.0]
+
+
+def test_bundle_with_the_wrong_shape_is_refused():
+    with pytest.raises(ContractError, match=r"expected an action of shape \(1,\), found \(1, 1\)"):
+        from_task_units(lambda _: np.zeros((1, 1)), make_spec())(np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([7.0], 7.0),
+        ([1.0, 3.0], 2.0),
+        ([0.0, 3.0, 9.0], (0.25 * 0 + 1.0 * 3 + 0.25 * 9) / 1.5),  # a quarter of each outer value is inside
+        ([0.0, 1.0, 2.0, 100.0], 1.5),
+        ([0.0, 1.0, 2.0, 4.0, 10.0], (0.75 * 1 + 1.0 * 2 + 0.75 * 4) / 2.5),
+        ([-50.0, 0.0, 1.0, 2.0, 3.0, 4.0, 90.0, 99.0], 2.5),
+    ],
+)
+def test_interquartile_mean_by_hand(values, expected):
+    assert interquartile_mean(np.array(values)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_summary_by_hand():
+    summary = summarise([10.0, 0.0, 4.0, 1.0, 2.0], [5, 1, 2, 3, 4], config(), seed=0)
+    assert summary.episodes == 5
+    assert summary.return_mean == pytest.approx(3.4)
+    assert summary.return_median == 2.0
+    assert summary.return_iqm == pytest.approx(2.3)
+    # deviations -3.4, -2.4, -1.4, 0.6, 6.6; squares 11.56 + 5.76 + 1.96 + 0.36 + 43.56 = 63.2; / 5
+    assert summary.return_std == pytest.approx(12.64**0.5)
+    assert (summary.return_min, summary.return_max) == (0.0, 10.0)
+    assert summary.length_mean == 3.0
+    assert summary.return_min < summary.return_ci_low < summary.return_mean < summary.return_ci_high
+
+
+def test_summary_has_the_keys_of_the_metrics_file():
+    keys = "episodes return_mean return_median return_iqm return_std return_min return_max return_ci_low"
+    assert list(summarise([1.0], [1], config(), seed=0).as_tree()) == [
+        *keys.split(),
+        "return_ci_high",
+        "length_mean",
+    ]
+
+
+@pytest.mark.parametrize(("confidence", "interval"), [(0.95, (0.0, 1.0)), (0.4, (0.5, 0.5))])
+def test_interval_of_two_returns_by_hand(confidence, interval):
+    """The mean of two draws from {0, 1} is 0, 1/2, 1 with chance 1/4, 1/2, 1/4."""
+    summary = summarise([0.0, 1.0], [1, 1], config(confidence=confidence), seed=3)
+    assert (summary.return_ci_low, summary.return_ci_high) == interval
+
+
+def test_interval_of_equal_returns_is_that_return():
+    summary = summarise([2.5] * 4, [1] * 4, config(bootstrap_resamples=1), seed=0)
+    assert (summary.return_ci_low, summary.return_ci_high) == (2.5, 2.5)
+
+
+def test_interval_depends_on_the_seed_alone():
+    returns = list(np.random.default_rng(0).normal(size=30))
+    one, again, other = (summarise(returns, [1] * 30, config(), seed) for seed in (1, 1, 2))
+    assert one == again
+    assert one.return_ci_low != other.return_ci_low
+
+
+def test_interval_covers_about_as_often_as_it_says():
+    random = np.random.default_rng(5)
+    hits = 0
+    for seed in range(200):
+        summary = summarise(list(random.normal(size=30)), [1] * 30, config(bootstrap_resamples=300), seed)
+        hits += summary.return_ci_low <= 0.0 <= summary.return_ci_high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+@pytest.mark.parametrize(("returns", "lengths"), [([], []), ([1.0], [1, 2])])
+def test_summary_of_nothing_is_refused(returns, lengths):
+    with pytest.raises(ValueError, match="expected one length a return"):
+        summarise(returns, lengths, config(), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"episodes": 0}, "episodes"),
+        ({"confidence": 1.0}, "confidence"),
+        ({"bootstrap_resamples": 0}, "bootstrap"),
+    ],
+)
+def test_section_refuses_values_out_of_range(change, where):
+    with pytest.raises(ConfigError, match=where):
+        config(**change)
+
+
+def test_episodes_file_is_this_text(tmp_path):
+    path = tmp_path / "out" / "episodes.csv"
+    played = {
+        "deterministic": [Episode(7, 1 / 3, 50, True, False), Episode(8, -1e300, 3, False, True)],
+        "bundle": [Episode(7, 2.0, 1, False, True)],
+    }
+    write_episodes_csv(path, played)
+    assert path.read_text() == (
+        "policy,episode,seed,return,length,terminated,truncated\n"
+        "deterministic,0,7,0.3333333333333333,50,true,false\n"
+        "deterministic,1,8,-1e+300,3,false,true\n"
+        "bundle,0,7,2.0,1,false,true\n"
+    )
+
+
+EPISODES = st.builds(
+    Episode,
+    seed=st.integers(0, 2**31 - 1),
+    episode_return=st.floats(allow_nan=False, allow_infinity=False),
+    length=st.integers(1, 10**6),
+    terminated=st.booleans(),
+    truncated=st.booleans(),
+)
+
+
+@given(
+    played=st.dictionaries(
+        st.sampled_from(["deterministic", "stochastic", "bundle"]), st.lists(EPISODES, min_size=1)
+    )
+)
+def test_episodes_file_gives_back_what_was_written(tmp_path_factory, played):
+    path = tmp_path_factory.mktemp("episodes") / "episodes.csv"
+    write_episodes_csv(path, played)
+    assert read_episodes_csv(path) == {policy: tuple(episodes) for policy, episodes in played.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "expected the columns"),
+        ("policy,episode\n", "expected the columns policy,episode,seed"),
+        (
+            "policy,episode,seed,return,length,terminated,truncated\na,0,1,2.0,3,yes,no\n",
+            "expected true or false",
+        ),
+        ("policy,episode,seed,return,length,terminated,truncated\na,0,1,2.0\n", "not enough values"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, text, words):
+    path = tmp_path / "episodes.csv"
+    path.write_text(text)
+    with pytest.raises(ContractError, match=words):
+        read_episodes_csv(path)
+
+
+def test_missing_file_is_said(tmp_path):
+    with pytest.raises(ContractError, match=r"none\.csv does not hold episodes"):
+        read_episodes_csv(tmp_path / "none.csv")
