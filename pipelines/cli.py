@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     namespace = build_parser().parse_args(arguments)
     try:
-        return COMMANDS[namespace.command].run(namespace)
+        code: int = COMMANDS[namespace.command].run(namespace)
+        return code  # noqa: TRY300 - the exit code of the command itself
     except SacpipeError as exc:
         sys.stdout.flush()
         sys.stderr.write(f"sacpipe: {exc}\n")

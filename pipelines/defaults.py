@@ -161,7 +161,7 @@ _PRESETS = {
 
 
 def _intervals(total: int, spec: EnvSpec) -> dict[str, int]:
-    """Return the counts that follow from a budget: ten random episodes as Softlearning, ~40 log rows and more."""
+    """Return the counts that follow from a budget; at most ten random episodes, as Softlearning."""
     episode = spec.max_episode_steps or 1000
     return {
         "total_steps": total,

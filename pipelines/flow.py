@@ -5,12 +5,12 @@ artifacts in Prefect's UI. `local` calls the same functions. No step is cached b
 what is stale.
 """
 
-import logging
+import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
@@ -20,8 +20,21 @@ from pipelines.workspace import STAGES, Workspace, run_lock
 from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreUnavailableError
 from sacpipe.stores.dvc_store import Outcome
 
-_LOG = logging.getLogger(__name__)
 _RETRY_DELAYS_S = (1.0, 5.0)
+
+_DVC_FRAME = (
+    "Running stage",
+    "> python",
+    "Generating lock file",
+    "Updating lock file",
+    "To track the changes",
+    "git add",
+    "To enable auto staging",
+    "dvc config",
+    "Use `dvc push`",
+    "Stage '",
+    "Data and pipelines are up to date",
+)
 
 Result = TypeVar("Result")
 
@@ -48,7 +61,7 @@ def pipeline(workspace: Workspace, call: Engine) -> Summary:
     params = call("preflight", steps.preflight, workspace)
     outcomes: dict[str, Outcome] = {}
     for stage in STAGES:
-        outcomes[stage] = call(stage, steps.reproduce, workspace, stage, _say)
+        outcomes[stage] = call(stage, steps.reproduce, workspace, stage, _say_what_the_stage_said)
         _say(f"{stage}: {outcomes[stage]}")
     unrecorded = _record(workspace, outcomes, call)
     verdict = call("gate", steps.gate, workspace, params)
@@ -56,12 +69,14 @@ def pipeline(workspace: Workspace, call: Engine) -> Summary:
     pushed = call("push", steps.push, workspace)
     if unrecorded is not None:
         raise StoreUnavailableError(
-            f"{unrecorded}\nTraining, evaluation and report ({report}) are done and kept; nothing is registered. "
+            f"{unrecorded}\nTraining, evaluation and report ({report}) are done; nothing is registered. "
             "When MLflow answers again, `sacpipe run` records and registers without training."
         )
     promotion = call("promote", steps.promote, workspace, params, verdict)
     seconds = time.perf_counter() - started
-    return Summary.of(workspace, outcomes=outcomes, verdict=verdict, promotion=promotion, pushed=pushed, seconds=seconds)
+    return Summary.of(
+        workspace, outcomes=outcomes, verdict=verdict, promotion=promotion, pushed=pushed, seconds=seconds
+    )
 
 
 def _record(workspace: Workspace, outcomes: dict[str, Outcome], call: Engine) -> SacpipeError | None:
@@ -77,6 +92,12 @@ def _record(workspace: Workspace, outcomes: dict[str, Outcome], call: Engine) ->
 def _say(line: str) -> None:
     sys.stderr.write(line.rstrip("\n") + "\n")
     sys.stderr.flush()
+
+
+def _say_what_the_stage_said(line: str) -> None:
+    """Pass a line on, unless it is DVC's frame around the stage."""
+    if line.strip() and not line.lstrip().startswith(_DVC_FRAME):
+        _say(line)
 
 
 def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
@@ -115,15 +136,15 @@ def _run_with_prefect(workspace: Workspace) -> Summary:
     return run_flow(workspace, pipeline)
 
 
-class _termination_as_interrupt:  # noqa: N801 - used as a function
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
     """Treat SIGTERM like Ctrl-C, so that the stage under way is given time for its checkpoint."""
 
-    def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGTERM, self._interrupt)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
-
-    @staticmethod
-    def _interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -27,7 +27,7 @@ from pipelines.promotions import Promotion, current, read_promotions
 from pipelines.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
 from pipelines.workspace import STAGES, Workspace
 from sacpipe.core.bundle import bundle_digest
-from sacpipe.core.errors import StoreError
+from sacpipe.core.errors import StageError, StoreError
 from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.stores.dvc_store import DvcStore, Outcome, read_lock
 from sacpipe.stores.mlflow_ledger import STAGE_KEY_TAG, MlflowLedger
@@ -102,6 +102,27 @@ def record_stage(
     ledger.log_record(run_id, entry)
     ledger.finish_run(run_id)
     return run_id
+
+
+def check_inputs_kept(workspace: Workspace, stage: str, key: str) -> None:
+    """Refuse a stage whose code or parameters were edited while it ran.
+
+    DVC reads the inputs again at the end, and would hold the outputs of the old code for the new one's.
+
+    Args:
+        workspace: Whose stage.
+        stage: Name of a stage that just ran.
+        key: Its key before it started.
+
+    Raises:
+        StageError: dvc.lock holds another key.
+    """
+    entry = read_lock(workspace.dvc_lock).get(stage)
+    if entry is not None and locked_inputs(entry).key != key:
+        raise StageError(
+            f"stage '{stage}': its code or parameters were edited while it ran, so its outputs are not what "
+            f"they give. Make them again with `dvc repro --force --single-item {stage}`."
+        )
 
 
 def register_bundle(workspace: Workspace, ledger: MlflowLedger, model_name: str) -> VersionRecord:

@@ -67,5 +67,7 @@ def run_flow(workspace: Workspace, pipeline: Callable[..., Summary]) -> Summary:
 def leave_artifacts(summary: Summary) -> None:
     """Put the result table, the lineage and the report's address where Prefect shows them."""
     create_table_artifact(key="result", table=summary.rows(), description=f"Result of {summary.task}")
-    create_markdown_artifact(key="lineage", markdown=summary.lineage_markdown(), description="Digests, end to end")
+    create_markdown_artifact(
+        key="lineage", markdown=summary.lineage_markdown(), description="Digests, end to end"
+    )
     create_link_artifact(key="report", link=summary.report.as_uri(), link_text="report")

@@ -18,7 +18,7 @@ class ProgressDisplay:
         self._console = Console(file=sys.stderr)
         self._title, self._total, self._first = title, total_steps, first_step
         self._start = time.perf_counter()
-        self._last_line = 0.0
+        self._last_line, self._shown = 0.0, first_step
         self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -51,8 +51,8 @@ class ProgressDisplay:
         if self._bar is not None:
             task = self._bar.task_ids[0]
             self._bar.update(task, completed=env_steps, speed=f"{speed:.0f}", latest=latest)
-        elif now - self._last_line >= _SECONDS_BETWEEN_LINES or env_steps == self._total:
-            self._last_line = now
+        elif now - self._last_line >= _SECONDS_BETWEEN_LINES or self._shown < env_steps == self._total:
+            self._last_line, self._shown = now, env_steps
             left = (self._total - env_steps) / max(speed, 1e-9)
             sys.stderr.write(
                 f"{self._title}: step {env_steps:,} of {self._total:,}, {speed:.0f} steps/s, "

@@ -1,4 +1,4 @@
-"""Moving the champion's alias: set, read again, load as a user would; put back what was there if that fails."""
+"""Moving the champion's alias: set, read again, load as a user would; put back the old one if that fails."""
 
 from datetime import UTC, datetime
 
@@ -30,7 +30,9 @@ class Standing(Config):
     why: str
 
 
-def promote_version(workspace: Workspace, ledger: MlflowLedger, model_name: str, verdict: Verdict) -> Standing:
+def promote_version(
+    workspace: Workspace, ledger: MlflowLedger, model_name: str, verdict: Verdict
+) -> Standing:
     """Register the workspace's bundle under `model_name` and give it the alias the verdict allows.
 
     Raises:
@@ -41,7 +43,9 @@ def promote_version(workspace: Workspace, ledger: MlflowLedger, model_name: str,
     version = register_bundle(workspace, ledger, model_name)
     champion = registry.alias(model_name, CHAMPION)
     if not verdict.accepted:
-        broken = "; ".join(f"{r.rule}: expected {r.expected}, found {r.found}" for r in verdict.reasons if not r.ok)
+        broken = "; ".join(
+            f"{r.rule}: expected {r.expected}, found {r.found}" for r in verdict.reasons if not r.ok
+        )
         registry.set_alias(model_name, CANDIDATE, version.version)
         registry.set_version_tags(model_name, version.version, {"sacpipe.verdict": f"refused: {broken}"})
         previous = None if champion is None else champion.version
@@ -51,7 +55,9 @@ def promote_version(workspace: Workspace, ledger: MlflowLedger, model_name: str,
     met = "; ".join(f"{r.rule}: {r.found}" for r in verdict.reasons)
     if champion is not None and champion.version == version.version:
         why = f"it was champion already; {met}"
-        return Standing(model_name=model_name, version=version.version, alias=CHAMPION, previous=None, why=why)
+        return Standing(
+            model_name=model_name, version=version.version, alias=CHAMPION, previous=None, why=why
+        )
     previous = None if champion is None else champion.version
     tags = {"sacpipe.verdict": f"accepted: {met}", "sacpipe.previous_champion": str(previous or "")}
     registry.set_version_tags(model_name, version.version, tags)
@@ -65,10 +71,14 @@ def promote_version(workspace: Workspace, ledger: MlflowLedger, model_name: str,
             registry.set_alias(model_name, CHAMPION, previous)
         raise
     _note(workspace, version, champion, verdict)
-    return Standing(model_name=model_name, version=version.version, alias=CHAMPION, previous=previous, why=met)
+    return Standing(
+        model_name=model_name, version=version.version, alias=CHAMPION, previous=previous, why=met
+    )
 
 
-def _note(workspace: Workspace, version: VersionRecord, before: VersionRecord | None, verdict: Verdict) -> None:
+def _note(
+    workspace: Workspace, version: VersionRecord, before: VersionRecord | None, verdict: Verdict
+) -> None:
     """Write the promotion into the history that outlives the registry."""
     entries = read_lock(workspace.dvc_lock)
     append_promotion(

@@ -1,7 +1,6 @@
 """Run a policy in its task, whatever form the policy has."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from sacpipe.core.files import sha256_file
 from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs import find_task
+from sacpipe.envs.base import Policy
 from sacpipe.evaluation import Episode, evaluate, from_task_units
 from sacpipe.video import VideoConfig, record_episode
 
@@ -35,7 +35,7 @@ class Simulation(Config):
     task: str
     kind: str
     """`bundle`, `deterministic` or `stochastic`."""
-    digest: str
+    sha256: str
     """Of the bundle's manifest, or of the policy file."""
     episodes: tuple[EpisodeRecord, ...]
     video: str | None
@@ -43,13 +43,15 @@ class Simulation(Config):
 
 
 class _Loaded(NamedTuple):
-    act: Callable[[FloatArray], FloatArray]
+    act: Policy
     spec: EnvSpec
     kind: str
-    digest: str
+    sha256: str
 
 
-def simulate(policy: str | None, *, episodes: int, seed: int, stochastic: bool, video: Path | None) -> Simulation:
+def simulate(
+    policy: str | None, *, episodes: int, seed: int, stochastic: bool, video: Path | None
+) -> Simulation:
     """Play episodes with a policy file, a bundle or an alias.
 
     Raises:
@@ -70,7 +72,7 @@ def simulate(policy: str | None, *, episodes: int, seed: int, stochastic: bool, 
     return Simulation(
         task=loaded.spec.task,
         kind=loaded.kind,
-        digest=loaded.digest,
+        sha256=loaded.sha256,
         episodes=tuple(_record(episode) for episode in played),
         video=None if film is None else str(film),
     )
@@ -89,7 +91,9 @@ def _load(policy: str | None, *, stochastic: bool, seed: int) -> _Loaded:
     if policy is not None and policy.endswith(".safetensors"):
         return _load_file(Path(policy), stochastic=stochastic, seed=seed)
     if stochastic:
-        raise ConfigError("--stochastic: a bundle holds the deterministic policy only; name a policy.safetensors.")
+        raise ConfigError(
+            "--stochastic: a bundle holds the deterministic policy only; name a policy.safetensors."
+        )
     if policy is not None and policy.startswith("models:/"):
         return _load_alias(policy)
     return _load_bundle(Workspace.find().bundle if policy is None else Path(policy))
@@ -111,7 +115,9 @@ def _load_bundle(folder: Path) -> _Loaded:
     from sacpipe.serving.policy import OnnxPolicy
 
     bundle = OnnxPolicy(folder)
-    return _Loaded(from_task_units(bundle.act, bundle.contract.spec), bundle.contract.spec, "bundle", bundle.digest)
+    return _Loaded(
+        from_task_units(bundle.act, bundle.contract.spec), bundle.contract.spec, "bundle", bundle.digest
+    )
 
 
 def _load_alias(uri: str) -> _Loaded:

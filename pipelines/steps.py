@@ -1,4 +1,4 @@
-"""The steps of a run as plain functions. The flow calls them through an engine; nothing here knows Prefect."""
+"""The steps of a run as plain functions; the flow calls them through an engine. Nothing here knows Prefect."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from pipelines.live_mirror import LiveMirror
 from pipelines.promote import Standing, promote_version
 from pipelines.report.data import ReportInputs
 from pipelines.report.page import write_report
-from pipelines.stage_key import stage_key
+from pipelines.stage_key import locked_inputs
 from pipelines.stages.evaluate import EvaluateMetrics
 from pipelines.stages.export import ExportMetrics
 from pipelines.workspace import Workspace
@@ -17,7 +17,7 @@ from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import read_json, write_bytes, write_json
 from sacpipe.params import Params
 from sacpipe.release import Candidate, Verdict, judge
-from sacpipe.stores.dvc_store import DvcStore, Outcome
+from sacpipe.stores.dvc_store import DvcStore, Outcome, read_lock
 
 
 def preflight(workspace: Workspace) -> Params:
@@ -34,7 +34,9 @@ def preflight(workspace: Workspace) -> Params:
         write_bytes(folder / ".writable", b"")
         (folder / ".writable").unlink()
     if not (workspace.root / ".dvc" / "config").is_file():
-        raise ConfigError(f"{workspace.root} has no .dvc folder. Use a clone of the project, or run `dvc init`.")
+        raise ConfigError(
+            f"{workspace.root} has no .dvc folder. Use a clone of the project, or run `dvc init`."
+        )
     return params
 
 
@@ -70,7 +72,9 @@ def gate(workspace: Workspace, params: Params) -> Verdict:
 
 def judge_outputs(workspace: Workspace, params: Params) -> Verdict:
     """Hold the present outputs against `release`."""
-    evaluated = EvaluateMetrics.parse(_output(workspace.evaluate_metrics), source=str(workspace.evaluate_metrics))
+    evaluated = EvaluateMetrics.parse(
+        _output(workspace.evaluate_metrics), source=str(workspace.evaluate_metrics)
+    )
     exported = ExportMetrics.parse(_output(workspace.export_metrics), source=str(workspace.export_metrics))
     candidate = Candidate(
         bundle_return_mean=evaluated.bundle.return_mean,
@@ -89,14 +93,18 @@ def promote(workspace: Workspace, params: Params, verdict: Verdict) -> Standing:
 def write_page(workspace: Workspace, path: Path | None = None) -> Path:
     """Write the report of the present outputs."""
     params = Params.load(workspace.params)
+    trained = read_lock(workspace.dvc_lock).get("train")
+    has_numbers = workspace.evaluate_metrics.is_file() and workspace.export_metrics.is_file()
     inputs = ReportInputs(
         params=workspace.params,
         dvc_lock=workspace.dvc_lock,
         train_folder=workspace.train,
         export_folder=workspace.export,
         evaluate_folder=workspace.evaluate,
-        throughput=workspace.work(stage_key(workspace, "train")) / "throughput.jsonl",
-        verdict=judge_outputs(workspace, params).as_tree(),
+        throughput=None
+        if trained is None
+        else workspace.work(locked_inputs(trained).key) / "throughput.jsonl",
+        verdict=judge_outputs(workspace, params).as_tree() if has_numbers else None,
         model_name=params.release.model_name,
     )
     return write_report(inputs, path or workspace.report)
@@ -110,6 +118,7 @@ def push(workspace: Workspace) -> str:
 def _output(path: Path) -> object:
     if not path.is_file():
         raise StorageError(
-            f"{os.path.relpath(path)} is missing. `dvc checkout` or `dvc pull` brings it back; `sacpipe run` makes it."
+            f"{os.path.relpath(path)} is missing. `dvc checkout` or `dvc pull` brings it back; `sacpipe run` "
+            "makes it."
         )
     return read_json(path, StorageError)

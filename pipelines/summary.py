@@ -69,11 +69,13 @@ class Summary(Config):
         policy, promotion = self.deterministic, self.promotion
         accepted = "accepted" if self.verdict.accepted else "refused"
         lines = [
-            f"{self.task}: return {policy.return_mean:,.1f}, 95 % interval {policy.return_ci_low:,.1f} to "
-            f"{policy.return_ci_high:,.1f}, {policy.episodes} episodes; the bundle's {self.bundle.return_mean:,.1f}",
+            self.task,
+            f"return     {policy.return_mean:,.1f}, interval {policy.return_ci_low:,.1f} to "
+            f"{policy.return_ci_high:,.1f}, {policy.episodes} episodes; bundle {self.bundle.return_mean:,.1f}",
             f"stages     {stages} ({self.seconds:.0f} s)",
             f"gate       {accepted}: {promotion.why}",
-            f"registry   {promotion.model_name} version {promotion.version} is {promotion.alias}{self._previous()}",
+            f"registry   {promotion.model_name} version {promotion.version} is {promotion.alias}"
+            f"{self._previous()}",
             f"bundle     {self.bundle_digest}",
             f"pool       {self.pool_digest}",
             f"report     {self.report}",

@@ -53,7 +53,7 @@ def judge(candidate: Candidate, config: ReleaseConfig) -> Verdict:
         Finding(
             rule="return floor",
             expected="no floor is set" if floor is None else f"mean return of at least {floor:g}",
-            found=f"{candidate.bundle_return_mean:.2f} over {candidate.bundle_episodes} episodes of the bundle",
+            found=f"{candidate.bundle_return_mean:.2f} over {candidate.bundle_episodes} episodes",
             ok=floor is None or candidate.bundle_return_mean >= floor,
         ),
         Finding(

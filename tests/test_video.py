@@ -117,7 +117,8 @@ def test_no_renderer_leaves_a_sentence_instead_of_a_film(tmp_path, monkeypatch):
     path = record_episode(lambda _: np.zeros(1), task, 0, config(), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["WHY_NO_VIDEO.txt"]
     assert path.read_text() == (
-        "No video of task 'gymnasium/InvertedPendulum-v5': rendering is switched off here by MUJOCO_GL=disabled;"
+        "No video of task 'gymnasium/InvertedPendulum-v5':"
+        " rendering is switched off here by MUJOCO_GL=disabled;"
         " unset it, and an off-screen renderer is looked for.\n"
     )
 

@@ -12,7 +12,18 @@ from pathlib import Path
 HELP = "check versions, renderer, devices, stores and disk; say what to do where one fails"
 EXAMPLE = "  sacpipe doctor\n  sacpipe doctor --json"
 
-_PACKAGES = ("torch", "gymnasium", "mujoco", "dm_control", "onnx", "onnxruntime", "mlflow", "dvc", "prefect", "fastapi")
+_PACKAGES = (
+    "torch",
+    "gymnasium",
+    "mujoco",
+    "dm_control",
+    "onnx",
+    "onnxruntime",
+    "mlflow",
+    "dvc",
+    "prefect",
+    "fastapi",
+)
 _NEEDED_FREE_BYTES = 2 << 30
 
 
@@ -30,7 +41,9 @@ class Check:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("--brief", action="store_true", help="print only what needs attention, and one closing line")
+    parser.add_argument(
+        "--brief", action="store_true", help="print only what needs attention, and one closing line"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON list")
 
 
@@ -48,7 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(f"{mark}  {result.name:<12} {result.found}\n")
         if not result.ok:
             sys.stdout.write(f"      {'':<12} {result.advice}\n")
-    sys.stdout.write("This machine is ready.\n" if healthy else "This machine is not ready; see FAIL above.\n")
+    sys.stdout.write(
+        "This machine is ready.\n" if healthy else "This machine is not ready; see FAIL above.\n"
+    )
     return 0 if healthy else 1
 
 
@@ -125,14 +140,14 @@ def _disk() -> Check:
 def _ledger() -> Check:
     from pipelines.workspace import Workspace
     from sacpipe.core.errors import SacpipeError
-    from sacpipe.stores.mlflow_store import MlflowLedger
+    from sacpipe.stores.mlflow_store import MlflowStore
 
     try:
         workspace = Workspace.find()
         uri = workspace.tracking_uri()
         if uri.startswith("sqlite"):
             return Check("ledger", True, False, "MLflow on the embedded SQLite store", "")
-        MlflowLedger(uri, workspace.artifacts).check()
+        MlflowStore(uri, workspace.artifacts).check()
     except SacpipeError as exc:
         return Check("ledger", False, False, "MLflow does not answer", str(exc))
     return Check("ledger", True, False, f"MLflow answers at {uri}", "")

@@ -9,7 +9,9 @@ EXAMPLE = "  sacpipe ledger rebuild"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("action", choices=["rebuild"], help="record every stage of dvc.lock again where it is missing")
+    parser.add_argument(
+        "action", choices=["rebuild"], help="record every stage of dvc.lock again where it is missing"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=["paper", "softlearning"],
         default="paper",
-        help="the actor's loss: the minimum of the critics as in the paper, or their mean as in Softlearning's "
-        "last version; default: %(default)s",
+        help="the actor's loss: the minimum of the critics as in the paper, or their mean as in "
+        "Softlearning's last version; default: %(default)s",
     )
     parser.add_argument("--output", type=Path, help="write this file, atomically, instead of printing")
 

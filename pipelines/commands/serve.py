@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from typing import NoReturn
 
 HELP = "serve the champion over HTTP on loopback"
 EXAMPLE = "  sacpipe serve --port 5001"
@@ -14,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=5001, help="on 127.0.0.1; default: %(default)s")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> NoReturn:
     """Become the server process; it ends with Ctrl-C or SIGTERM."""
     from pipelines.ledger import open_ledger
     from pipelines.workspace import Workspace
@@ -28,8 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     if version is None:
         raise StoreError(f"no version of '{name}' is champion yet. `sacpipe run` trains and releases one.")
     uri, port = f"models:/{name}@champion", str(arguments.port)
-    sys.stderr.write(f"sacpipe: serving {uri} (version {version.version}) at http://127.0.0.1:{port}/invocations\n")
+    sys.stderr.write(
+        f"sacpipe: serving {uri} (version {version.version}) at http://127.0.0.1:{port}/invocations\n"
+    )
     sys.stderr.flush()
     server = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local"]
     os.execv(sys.executable, [*server, "--host", "127.0.0.1", "--port", port])  # noqa: S606 - no shell
-    return 0

@@ -21,9 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a policy file, a bundle folder or models:/NAME@ALIAS; default: the workspace's own bundle",
     )
     parser.add_argument("--episodes", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the first episode's start; default: %(default)s")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the first episode's start; default: %(default)s"
+    )
     parser.add_argument("--stochastic", action="store_true", help="sample actions (policy files only)")
-    parser.add_argument("--video", type=Path, metavar="FOLDER", help="record the first episode into this folder")
+    parser.add_argument(
+        "--video", type=Path, metavar="FOLDER", help="record the first episode into this folder"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -41,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps(result.as_tree()) + "\n")
         return 0
-    sys.stdout.write(f"{result.task}, {result.kind} policy, {result.digest[:12]}\n")
+    sys.stdout.write(f"{result.task}, {result.kind} policy, {result.sha256[:12]}\n")
     for episode in result.episodes:
         end = "terminated" if episode.terminated else "truncated"
         sys.stdout.write(f"  return {episode.episode_return:10.2f}   {episode.length:5d} steps   {end}\n")

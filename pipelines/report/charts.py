@@ -50,6 +50,8 @@ class Chart:
     """The whole chart in one sentence, for a reader who cannot see it."""
     unit: str
     """What the vertical axis counts."""
+    steps: float
+    """Where the horizontal axis ends, so that all charts of a page share it."""
     series: Sequence[Series]
     dots: Sequence[tuple[float, float]] = ()
     """Faint single values behind the lines: (steps, value)."""
@@ -57,7 +59,7 @@ class Chart:
     """Where a dotted horizontal line goes; what it means is for the caption to say."""
     may_log: bool = False
     from_zero: bool = False
-    """Whether the vertical axis must begin at zero, as a rate's does."""
+    """Whether the vertical axis must begin at zero, as a rate's does unless it is logarithmic."""
 
 
 class _Plot(NamedTuple):
@@ -106,28 +108,25 @@ def draw(chart: Chart, size: Size) -> Markup:
 
 def _layout(chart: Chart, size: Size) -> _Plot:
     points = [point for series in chart.series for point in series.points]
-    steps = [point.x for point in points] + [x for x, _ in chart.dots]
     values = [end for point in points for end in (point.low, point.high)] + [y for _, y in chart.dots]
     if chart.reference is not None:
         values.append(chart.reference)
-    if chart.from_zero:
-        values.append(0.0)
     bottom = size.height - size.bottom
-    x = span(
-        max(steps, default=0.0), size.left, size.width - size.right, num_ticks=6 if size.width > 700 else 4
-    )
+    x = span(chart.steps, size.left, size.width - size.right, num_ticks=6 if size.width > 700 else 4)
     y = fit(values, bottom, size.top, num_ticks=5 if size.height > 280 else 4, may_log=chart.may_log)
+    if chart.from_zero and not y.is_log:
+        y = fit([*values, 0.0], bottom, size.top, num_ticks=4)
     return _Plot(size, x, y)
 
 
 def _axes(plot: _Plot, unit: str) -> Markup:
     left, right, bottom = plot.size.left, plot.right, plot.bottom
     lines: list[Markup] = []
-    for tick, label in zip(plot.y.ticks, numbers.tick_labels(list(plot.y.ticks)), strict=True):
+    for tick, label in plot.y.labelled:
         y = plot.y(tick)
         lines.append(tag("line", x1=left, x2=right, y1=y, y2=y, class_="zero" if tick == 0 else "grid"))
         lines.append(tag("text", label, x=left - 8, y=y + 4, class_="tick end"))
-    for tick, label in zip(plot.x.ticks, numbers.tick_labels(list(plot.x.ticks)), strict=True):
+    for tick, label in plot.x.labelled:
         x = plot.x(tick)
         lines.append(tag("line", x1=x, x2=x, y1=bottom, y2=bottom + 5, class_="mark"))
         lines.append(tag("text", label, x=x, y=bottom + 19, class_="tick middle"))

@@ -1,8 +1,11 @@
 """The page's few recurring elements: section, table, facts, digest, fold."""
 
+import re
 from collections.abc import Iterable, Sequence
 
-from pipelines.report.markup import Child, Markup, join, tag
+from pipelines.report.markup import Child, Markup, join, tag, text
+
+_WORD_ENDS = re.compile(r"(?<=[-._/,])(?=[^-._/, ])|(?<=[a-z0-9])(?=[A-Z])")
 
 
 def section(anchor: str, title: str, lead: Child, *children: Child) -> Markup:
@@ -56,6 +59,11 @@ def prose(sentence: str) -> Markup:
     return join(tag("code", part) if index % 2 else part for index, part in enumerate(sentence.split("`")))
 
 
+def breakable(name: str) -> Markup:
+    """Return a name that wraps where its words meet: behind a sign, before a capital letter."""
+    return Markup("<wbr/>".join(text(part) for part in _WORD_ENDS.split(name)))
+
+
 def fold(summary: Child, *children: Child, is_open: bool = False) -> Markup:
     """Return something the reader may unfold."""
     return tag("details", tag("summary", summary), tag("div", children, class_="folded"), open=is_open)
@@ -64,7 +72,7 @@ def fold(summary: Child, *children: Child, is_open: bool = False) -> Markup:
 def key(entries: Iterable[tuple[str, str]]) -> Markup:
     """Return a chart's key from (class of the swatch, text)."""
     return tag(
-        "ul", [tag("li", tag("i", class_=f"swatch {kind}"), text) for kind, text in entries], class_="key"
+        "ul", [tag("li", tag("i", class_=f"swatch {kind}"), what) for kind, what in entries], class_="key"
     )
 
 

@@ -2,7 +2,7 @@
 
 from pipelines.report import numbers
 from pipelines.report.data import Answer, Reason, ReportData
-from pipelines.report.elements import digest, prose
+from pipelines.report.elements import breakable, digest, prose
 from pipelines.report.markup import Markup, join, tag
 
 _ICONS = {
@@ -19,7 +19,7 @@ def header(data: ReportData) -> Markup:
     return tag(
         "header",
         tag("p", "sacpipe report", tag("span", " · ", class_="muted"), data.model_name, class_="eyebrow"),
-        tag("h1", tag("span", f"{universe}/", class_="universe"), identifier),
+        tag("h1", tag("span", f"{universe}/", class_="universe"), breakable(identifier)),
         tag(
             "p",
             ["Algorithm ", tag("b", algorithm), tag("span", " · ", class_="muted")],

@@ -24,7 +24,7 @@ _MAY_LOG = frozenset({"temperature/value", "critic/loss"})
 
 def learning(data: ReportData) -> Markup:
     """Return the section of the learning curve."""
-    curve, confidence = data.training.curve, data.confidence
+    curve, steps, confidence = data.training.curve, data.training.env_steps, data.confidence
     series = []
     for policy in ("deterministic", "stochastic"):
         returns = [(row.env_steps, row.episode_return) for row in curve if row.policy == policy]
@@ -33,9 +33,8 @@ def learning(data: ReportData) -> Markup:
     episodes = data.training.signals.get("episode/return", ())
     dots = thinned(episodes)
     story = _story(series[0])
-    chart = Chart(
-        f"Mean evaluation return over environment steps. {story}", "return of an episode", series, dots
-    )
+    label = f"Mean evaluation return over environment steps. {story}"
+    chart = Chart(label, "return of an episode", steps, series, dots)
     entries = [(f"line {one.kind}", f"{one.name} policy, mean") for one in series]
     if any(point.low < point.high for one in series for point in one.points):
         entries.append(("band", f"{numbers.interval_name(confidence)} of that mean (bootstrap)"))
@@ -75,9 +74,15 @@ def throughput(data: ReportData) -> Markup:
         return section("throughput", "Throughput", sentence)
     middle = median(speed for _, speed in data.throughput)
     shown = f"{numbers.number(middle)} environment steps a second"
-    series = [Series("speed", "signal", bucketed(data.throughput))]
-    label = f"Throughput over environment steps; the median is {shown}."
-    chart = Chart(label, "environment steps a second", series, reference=middle, from_zero=True)
+    chart = Chart(
+        label=f"Throughput over environment steps; the median is {shown}.",
+        unit="environment steps a second",
+        steps=data.training.env_steps,
+        series=[Series("speed", "signal", bucketed(data.throughput))],
+        reference=middle,
+        may_log=True,
+        from_zero=True,
+    )
     lead = [
         "The median, dotted, is ",
         tag("b", shown),
@@ -128,6 +133,7 @@ def _signal(data: ReportData, name: str, rows: tuple[tuple[float, float], ...]) 
     chart = Chart(
         label=f"{title} over environment steps; at the end {last} {unit}.",
         unit=unit,
+        steps=data.training.env_steps,
         series=[Series("value", "signal", bucketed(rows))],
         reference=target,
         may_log=name in _MAY_LOG,

@@ -7,6 +7,7 @@ from pipelines.report.markup import Child, Markup, tag
 
 _SHORT = 10
 _INPUT_POOL = "data/pool"
+_SHA256, _MD5 = (tag("span", name, class_="kind") for name in ("SHA-256", "MD5"))
 
 _EDGES = (
     ("params", "train"),
@@ -82,8 +83,8 @@ def _links(data: ReportData) -> list[list[Child]]:
             "SHA-256",
             _hash(data.params_digest),
         ],
-        ["out/train/policy.safetensors", "the trained policy", "SHA-256", _hash(data.training.policy_sha256)],
-        ["out/train/pool", tag("span", what, class_="prose"), "MD5", _hash(pool.md5 if pool else "")],
+        ["out/train/policy.safetensors", "the trained policy", _SHA256, _hash(data.training.policy_sha256)],
+        ["out/train/pool", tag("span", what, class_="prose"), _MD5, _hash(pool.md5 if pool else "")],
         [
             "out/train/pool/manifest.json",
             "digests of its segments",
@@ -93,9 +94,9 @@ def _links(data: ReportData) -> list[list[Child]]:
     ]
     for name, digest in data.bundle_files.items():
         what = "the bundle's own digest" if name == "manifest.json" else "what a robot gets"
-        rows.append([f"out/export/bundle/{name}", what, "SHA-256", _hash(digest)])
+        rows.append([f"out/export/bundle/{name}", what, _SHA256, _hash(digest)])
     evaluated = data.stages["evaluate"].outputs
-    return rows + [[one.path, "evaluation of the bundle", "MD5", _hash(one.md5)] for one in evaluated]
+    return rows + [[one.path, "evaluation of the bundle", _MD5, _hash(one.md5)] for one in evaluated]
 
 
 def _stage(stage: Stage) -> Markup:
@@ -106,7 +107,7 @@ def _stage(stage: Stage) -> Markup:
     return fold(
         ["Stage ", tag("b", stage.name), tag("span", f" {counts}", class_="muted")],
         tag("pre", stage.command),
-        table(f"Files of the stage {stage.name}", ("Path", "", "Size", "MD5"), rows, numeric_from=9),
+        table(f"Files of the stage {stage.name}", ("Path", "Role", "Size", "MD5"), rows, numeric_from=9),
     )
 
 

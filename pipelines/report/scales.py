@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pipelines.report import numbers
+
 _ROUND_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-_LOG_RATIO = 100.0
-"""A positive quantity that spans two decades or more is drawn on a logarithmic axis where that is allowed."""
+_LOG_RATIO = 30.0
+"""A positive quantity that spans a decade and a half or more gets a logarithmic axis where allowed."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,13 @@ class Scale:
     end: float
     ticks: tuple[float, ...]
     is_log: bool = False
+
+    @property
+    def labelled(self) -> list[tuple[float, str]]:
+        """The ticks and what stands beside them: one unit for all, but where they are decades."""
+        ticks = list(self.ticks)
+        labels = [numbers.number(tick) for tick in ticks] if self.is_log else numbers.tick_labels(ticks)
+        return list(zip(ticks, labels, strict=True))
 
     def __call__(self, value: float) -> float:
         """Return the length of a value; one outside the range lands on the nearest end."""
@@ -37,7 +46,7 @@ def fit(values: Iterable[float], start: float, end: float, *, num_ticks: int, ma
         start: Length of the lowest value.
         end: Length of the highest value.
         num_ticks: About how many ticks to aim for.
-        may_log: Whether the axis may be logarithmic, which it is over two decades or more.
+        may_log: Whether the axis may be logarithmic, which it then is over a decade and a half.
     """
     finite = list(values)
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)

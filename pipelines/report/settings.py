@@ -1,14 +1,13 @@
 """The whole of params.yaml, a small table for each section."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from pipelines.report.data import ReportData
-from pipelines.report.elements import section
+from pipelines.report.elements import breakable, section
 from pipelines.report.lock import flattened
-from pipelines.report.markup import Markup, join, tag, text
+from pipelines.report.markup import Markup, tag
 
 
 def settings(data: ReportData) -> Markup:
@@ -23,16 +22,11 @@ def settings(data: ReportData) -> Markup:
 
 def _card(name: str, tree: Mapping[str, Any]) -> Markup:
     rows = [
-        tag("tr", tag("th", _breakable(key), scope="row"), tag("td", _shown(value)))
+        tag("tr", tag("th", breakable(key), scope="row"), tag("td", breakable(_shown(value))))
         for key, value in flattened(tree).items()
         if key
     ]
     return tag("table", tag("caption", name), tag("tbody", rows), class_="card")
-
-
-def _breakable(key: str) -> Markup:
-    """Return a key path that may wrap behind a dot or an underscore, and nowhere else."""
-    return join([Markup(text(part) + "<wbr/>") for part in re.findall(r"[^._]*[._]?", key) if part])
 
 
 def _shown(value: Any) -> str:

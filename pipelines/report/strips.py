@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.report import numbers
 from pipelines.report.charts import Size
 from pipelines.report.curves import thinned
 from pipelines.report.markup import Markup, coordinate, join, tag
@@ -58,7 +57,7 @@ def draw(label: str, unit: str, strips: Sequence[Strip], size: Size) -> Markup:
 
 def _axis(scale: Scale, unit: str, bottom: float, top: float) -> Markup:
     lines: list[Markup] = []
-    for tick, label in zip(scale.ticks, numbers.tick_labels(list(scale.ticks)), strict=True):
+    for tick, label in scale.labelled:
         x = scale(tick)
         lines.append(tag("line", x1=x, x2=x, y1=top, y2=bottom, class_="grid"))
         lines.append(tag("text", label, x=x, y=bottom + 19, class_="tick middle"))

@@ -24,7 +24,7 @@ class Interruption:
 
     requested: bool = field(default=False)
 
-    def request(self, number: int, frame: FrameType | None) -> None:
+    def request(self, _number: int, _frame: FrameType | None) -> None:
         """Handle SIGINT or SIGTERM."""
         self.requested = True
 

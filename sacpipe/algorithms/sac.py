@@ -80,7 +80,7 @@ class SACConfig(Config):
     num_critics: int = Field(ge=1)
     """Q-functions in the ensemble; the target uses their minimum."""
     actor_q: Literal["min", "mean"]
-    """The critics' value in the actor's loss: `min` as in the paper, `mean` as Softlearning's last version."""
+    """The critics' value in the actor's loss: `min` (the paper) or `mean` (Softlearning's last version)."""
     critic_learning_rate: float = Field(gt=0)
     actor_learning_rate: float = Field(gt=0)
     adam_epsilon: float = Field(gt=0)
@@ -94,7 +94,9 @@ class SACConfig(Config):
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
         if not self.log_std_min < self.log_std_max:
-            raise ValueError(f"log_std_min must be below log_std_max, found {self.log_std_min} and {self.log_std_max}")
+            raise ValueError(
+                f"log_std_min must be below log_std_max, found {self.log_std_min} and {self.log_std_max}"
+            )
         return self
 
     def build(self, spec: EnvSpec, seed: int) -> "SAC":
@@ -134,9 +136,9 @@ class SAC:
         self.critic.network.reset(init)
         self.target_critic.load_state_dict(self.critic.state_dict())
         self.target_critic.requires_grad_(False)
-        self._targets = list(self.target_critic.parameters())
-        self._critics = list(self.critic.parameters())
-        self._actors = list(self.actor.parameters())
+        self._targets: list[torch.Tensor] = list(self.target_critic.parameters())
+        self._critics: list[torch.Tensor] = list(self.critic.parameters())
+        self._actors: list[torch.Tensor] = list(self.actor.parameters())
 
     def _build_optimisers(self) -> None:
         config, rule = self.config, self.config.temperature
@@ -150,7 +152,7 @@ class SAC:
         if isinstance(rule, AutomaticTemperature):
             self._optimisers["temperature"] = self._adam([self.log_temperature], rule.learning_rate)
 
-    def _adam(self, parameters: list[nn.Parameter], learning_rate: float) -> Adam:
+    def _adam(self, parameters: list[torch.Tensor], learning_rate: float) -> Adam:
         return Adam(parameters, learning_rate=learning_rate, epsilon=self.config.adam_epsilon)
 
     @property
@@ -237,12 +239,12 @@ class SAC:
         self._descend("temperature", loss, [self.log_temperature])
         return {"temperature/loss": loss.item(), "temperature/value": self.log_temperature.exp().item()}
 
-    def _descend(self, name: str, loss: torch.Tensor, parameters: list[nn.Parameter]) -> None:
+    def _descend(self, name: str, loss: torch.Tensor, parameters: list[torch.Tensor]) -> None:
         """Step one optimiser; only these parameters get a gradient."""
         if not torch.isfinite(loss):
             raise DivergenceError(
-                f"{name} loss is {loss.item()} at gradient step {self.gradient_steps + 1}; a finite number was "
-                "expected. Lower the learning rates, or look at the task's rewards and observations."
+                f"{name} loss is {loss.item()} at gradient step {self.gradient_steps + 1}; a finite number "
+                "was expected. Lower the learning rates, or look at the task's rewards and observations."
             )
         self._optimisers[name].step(torch.autograd.grad(loss, parameters))
 
@@ -273,7 +275,9 @@ class SAC:
         tensors = dict(self._tensors())
         expected = {*tensors, "noise", "gradient_steps"}
         if expected != state.keys():
-            raise CheckpointError(f"learner state: expected and found differ in {sorted(expected ^ state.keys())}.")
+            raise CheckpointError(
+                f"learner state: expected and found differ in {sorted(expected ^ state.keys())}."
+            )
         for name, tensor in tensors.items():
             if tuple(tensor.shape) != state[name].shape:
                 raise CheckpointError(
@@ -282,4 +286,3 @@ class SAC:
             tensor.copy_(torch.from_numpy(state[name]))
         restore_generator(self._noise, state["noise"].astype(np.uint64))
         self.gradient_steps = int(state["gradient_steps"])
-

@@ -106,7 +106,7 @@ def _run(env: Environment, seed: int, name: str, plan: _Plan = _PLAIN) -> _Trace
         step = env.step(action)
         _require(bool((action == given).all()), name, "step() changed the action it was given")
         if plan.spoil:
-            action += 1.0
+            np.add(action, 1.0, out=action)
         rewards.append(step.reward)
         _check_step(step, len(rewards), env, name)
         kept.append(step.observation)

@@ -42,7 +42,7 @@ class SquashedGaussianActor(nn.Module):
     @cached_property
     def _views(self) -> list[tuple[FloatArray, FloatArray]]:
         """Weights and biases as NumPy arrays on the parameters' memory; every update is made in place."""
-        layers = self.network.layers
+        layers = self.network.linears()
         return [(layer.weight.detach().numpy()[0], layer.bias.detach().numpy()[0, 0]) for layer in layers]
 
     def distribution(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,7 +90,9 @@ class SquashedGaussianActor(nn.Module):
         return torch.tanh(self.distribution(observations)[0])
 
 
-def squashed_log_density(noise: torch.Tensor, log_std: torch.Tensor, unsquashed: torch.Tensor) -> torch.Tensor:
+def squashed_log_density(
+    noise: torch.Tensor, log_std: torch.Tensor, unsquashed: torch.Tensor
+) -> torch.Tensor:
     """Return log pi(a|s) in nats for a = tanh(u), u = mean + std * noise. Shape (B,).
 
     log(1 - tanh(u)^2) is computed as 2 (log 2 - u - softplus(-2u)), which neither overflows nor

@@ -11,7 +11,9 @@ from sacpipe.networks.mlp import StackedMLP
 class StackedCritic(nn.Module):
     """`num_critics` independent Q-functions of a (normalised) observation and an action in [-1, 1]."""
 
-    def __init__(self, observation_dim: int, action_dim: int, hidden_dims: Sequence[int], num_critics: int) -> None:
+    def __init__(
+        self, observation_dim: int, action_dim: int, hidden_dims: Sequence[int], num_critics: int
+    ) -> None:
         super().__init__()
         self.network = StackedMLP(num_critics, observation_dim + action_dim, hidden_dims, 1)
 

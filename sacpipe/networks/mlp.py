@@ -4,7 +4,9 @@ One network is a stack of one. Twin critics are a stack of two: a single `baddbm
 two products, and one set of tensors for the optimiser.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -42,18 +44,22 @@ class StackedMLP(nn.Module):
         super().__init__()
         self.num = num
         dims = [in_dim, *hidden_dims, out_dim]
-        self.layers = nn.ModuleList(
-            StackedLinear(num, before, after) for before, after in zip(dims[:-1], dims[1:], strict=True)
-        )
+        layers = [StackedLinear(num, before, after) for before, after in itertools.pairwise(dims)]
+        self.layers = nn.ModuleList(layers)
+
+    def linears(self) -> Iterator[StackedLinear]:
+        """Go through the layers in order."""
+        yield from cast("Iterator[StackedLinear]", iter(self.layers))
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw every layer's weights from one generator, in order."""
-        for layer in self.layers:
-            layer.reset(generator)  # type: ignore[operator]
+        for layer in self.linears():
+            layer.reset(generator)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Give every member the same inputs. (B, in_dim) -> (num, B, out_dim)."""
         hidden = inputs.unsqueeze(0).expand(self.num, -1, -1)
         for layer in self.layers[:-1]:
             hidden = torch.relu(layer(hidden))
-        return self.layers[-1](hidden)  # type: ignore[no-any-return]
+        output: torch.Tensor = self.layers[-1](hidden)
+        return output

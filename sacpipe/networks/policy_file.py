@@ -76,7 +76,9 @@ def read_policy(path: Path) -> Policy:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as exc:
-        raise CheckpointError(f"policy {path} is damaged ({exc}). `dvc checkout --force` brings it back.") from exc
+        raise CheckpointError(
+            f"policy {path} is damaged ({exc}). `dvc checkout --force` brings it back."
+        ) from exc
     header = _read_header(path, metadata)
     actor = build_actor(header)
     try:

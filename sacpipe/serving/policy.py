@@ -4,6 +4,7 @@ Used in process by a control loop and, before a release, by the gate, so that wh
 the robot runs. A bundle that differs from its contract in any way never becomes a policy.
 """
 
+import math
 import threading
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import onnxruntime
 from sacpipe.core.bundle import Bundle, open_bundle
 from sacpipe.core.errors import BundleError, ObservationError
 from sacpipe.core.records import EnvSpec, FloatArray
+
+_FLOAT32 = np.dtype(np.float32)
 
 
 class OnnxPolicy:
@@ -32,7 +35,7 @@ class OnnxPolicy:
         """SHA-256 of the bundle's manifest.json."""
         spec = bundle.contract.spec
         self._spec, self._shape = spec, (spec.observation_dim,)
-        self._low, self._high = spec.action_low, spec.action_high
+        self._low, self._high = spec.action_low.tolist(), spec.action_high.tolist()
         self._lock = threading.Lock()
         try:
             self._open(bundle)
@@ -54,22 +57,24 @@ class OnnxPolicy:
             ObservationError: another shape or type, or a value that is not finite. Nothing is clamped.
             BundleError: the policy gave an action that is not finite or outside its limits.
         """
-        if observation.dtype != np.float32 or observation.shape != self._shape:
+        if observation.dtype != _FLOAT32 or observation.shape != self._shape:
             raise ObservationError(
                 f"expected a float32 observation of shape {self._shape} for {self._spec.task}, "
                 f"found {observation.dtype} of shape {observation.shape}."
             )
-        if not np.isfinite(observation).all():
+        # Float32 cannot overflow a float64 sum: it is finite where all entries are. Faster than NumPy.
+        if not math.isfinite(sum(observation.tolist())):
             raise ObservationError(_name_fault(observation, self._spec))
         with self._lock:
             self._observation[0] = observation
             self._session.run_with_iobinding(self._binding)
             action: FloatArray = self._action[0].copy()
-        if not ((action >= self._low) & (action <= self._high)).all():
-            raise BundleError(
-                f"the policy of {self._spec.task} gave {action.tolist()}; expected finite values from "
-                f"{self._low.tolist()} to {self._high.tolist()}. Stop using the bundle {self.digest}."
-            )
+        for low, value, high in zip(self._low, action.tolist(), self._high, strict=True):
+            if not low <= value <= high:  # NaN included
+                raise BundleError(
+                    f"the policy of {self._spec.task} gave {action.tolist()}; expected finite values from "
+                    f"{self._low} to {self._high}. Stop using the bundle {self.digest}."
+                )
         return action
 
     def _open(self, bundle: Bundle) -> None:
@@ -95,7 +100,7 @@ class OnnxPolicy:
 
     def _replay(self, bundle: Bundle) -> float:
         tolerance = bundle.contract.golden.tolerance
-        span = self._high.astype(np.float64) - self._low
+        span = np.subtract(self._high, self._low)
         expected, observations = bundle.golden.actions, bundle.golden.observations
         found = np.stack([self.act(observation) for observation in observations])
         errors = np.abs(found.astype(np.float64) - expected) / span

@@ -120,4 +120,3 @@ def _read(path: Path, stage_key: str) -> Checkpoint:
         return Checkpoint(state, load(data))
     except SafetensorError as exc:
         raise _TornError(exc) from exc
-

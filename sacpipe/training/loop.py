@@ -75,20 +75,26 @@ def train(run: "Run", should_stop: Callable[[], bool], progress: Progress) -> No
             run.update()
         if step.terminated or step.truncated:
             run.end_episode()
-        if run.is_due(training.log_interval_steps):
-            run.log()
-            progress.update(run.env_steps, run.latest_return)
-        if run.is_due(training.evaluation_interval_steps):
-            run.evaluate()
-            progress.update(run.env_steps, run.latest_return)
-        if run.is_due(training.checkpoint_interval_steps):
-            run.checkpoint()
+        keep_books(run, progress)
         if should_stop():
             run.checkpoint()
             raise InterruptedRunError(
                 f"training was asked to stop at step {run.env_steps} of {training.total_steps}. A checkpoint "
                 "is kept; the same command continues from it."
             )
+
+
+def keep_books(run: "Run", progress: Progress) -> None:
+    """Log, evaluate and checkpoint where that is due after the present step."""
+    training = run.params.training
+    if run.is_due(training.log_interval_steps):
+        run.log()
+    if run.is_due(training.evaluation_interval_steps):
+        run.evaluate()
+    if run.is_due(training.checkpoint_interval_steps):
+        run.checkpoint()
+    if run.is_due(training.log_interval_steps):
+        progress.update(run.env_steps, run.latest_return)
 
 
 class Run:
@@ -138,7 +144,9 @@ class Run:
         self._curve = LineFile(self.folder / "curve.csv", state.curve_bytes)
         self.writer = PoolWriter.resume(self.folder / "pool", self.spec, self.params.replay, state.pool)
         self.writer.fill(self.buffer)
-        learner = {name.removeprefix("learner/"): array for name, array in arrays.items() if "learner/" in name}
+        learner = {
+            name.removeprefix("learner/"): array for name, array in arrays.items() if "learner/" in name
+        }
         self.learner.load_state(learner)
         restore_generator(self._explore, arrays["explore"].astype(np.uint64))
         restore_generator(self._sample, arrays["sample"].astype(np.uint64))
@@ -153,8 +161,9 @@ class Run:
             step = self.environment.step(action)
             if not np.array_equal(step.observation, next_observation):
                 raise ContractError(
-                    f"{self.spec.task} does not repeat itself: step {self._episode_length} of episode {self.episode}, "
-                    f"replayed, gave another observation than the recorded one. Remove {self.folder} to start over."
+                    f"{self.spec.task} does not repeat itself: step {self._episode_length} of episode "
+                    f"{self.episode}, replayed, gave another observation than the recorded one. "
+                    f"Remove {self.folder} to start over."
                 )
             self._move_on(step)
 
@@ -191,7 +200,13 @@ class Run:
     def store(self, action: FloatArray, step: Step) -> None:
         """Put the transition into the buffer and the pool, and move on to its next observation."""
         transition = Transition(
-            self.observation, action, step.reward, step.observation, step.terminated, step.truncated, self.episode
+            self.observation,
+            action,
+            step.reward,
+            step.observation,
+            step.terminated,
+            step.truncated,
+            self.episode,
         )
         self.buffer.add(transition)
         self.writer.append(transition)
@@ -235,7 +250,9 @@ class Run:
         if mode == "deterministic":
             return lambda observation: self.learner.act(observation, None)
         stream, size = generator(self.params.seed, f"train/evaluation/{self.env_steps}"), self.spec.action_dim
-        return lambda observation: self.learner.act(observation, stream.standard_normal(size, dtype=np.float32))
+        return lambda observation: self.learner.act(
+            observation, stream.standard_normal(size, dtype=np.float32)
+        )
 
     def _write_curve(self, mode: str, episodes: tuple[Episode, ...]) -> None:
         for index, episode in enumerate(episodes):

@@ -32,12 +32,16 @@ METRICS: dict[str, Metric] = {
     "actor/loss": Metric("reward", "Mean of temperature x log-density minus value."),
     "actor/entropy_nats": Metric("nats", "Estimate of the policy's entropy: mean of minus log-density."),
     "temperature/value": Metric("reward/nat", "Weight of the entropy term."),
-    "temperature/loss": Metric("nats", "Loss of the temperature; its sign says which way entropy misses the target."),
+    "temperature/loss": Metric(
+        "nats", "Loss of the temperature; its sign says which way entropy misses the target."
+    ),
     "evaluation/deterministic/return_mean": Metric("reward", "Mean return of the squashed mean action."),
     "evaluation/deterministic/return_min": Metric("reward", "Lowest of those returns."),
     "evaluation/deterministic/return_max": Metric("reward", "Highest of those returns."),
     "evaluation/deterministic/length_mean": Metric("steps", "Mean length of those episodes."),
-    "evaluation/stochastic/return_mean": Metric("reward", "Mean return of sampled actions, same start states."),
+    "evaluation/stochastic/return_mean": Metric(
+        "reward", "Mean return of sampled actions, same start states."
+    ),
     "evaluation/stochastic/return_min": Metric("reward", "Lowest of those returns."),
     "evaluation/stochastic/return_max": Metric("reward", "Highest of those returns."),
     "evaluation/stochastic/length_mean": Metric("steps", "Mean length of those episodes."),

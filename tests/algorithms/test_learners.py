@@ -32,7 +32,9 @@ def make_batch(seed=0, size=16):
     def normal(*shape):
         return rng.standard_normal(shape, dtype=np.float32)
 
-    return Batch(normal(size, 3), np.tanh(normal(size, 2)), normal(size), normal(size, 3), np.zeros(size, np.float32))
+    return Batch(
+        normal(size, 3), np.tanh(normal(size, 2)), normal(size), normal(size, 3), np.zeros(size, np.float32)
+    )
 
 
 def states_equal(first, second):
@@ -168,7 +170,10 @@ def test_adam_is_pytorchs():
         ({"log_std_min": 3.0}, "log_std_min must be below log_std_max"),
         ({"dicsount": 0.9}, "algorithm.dicsount: unknown key; expected one of .*discount"),
         ({"temperature": {"mode": "auto"}}, "algorithm.temperature: .*'automatic', 'fixed'"),
-        ({"temperature": {"mode": "fixed", "valeu": 1.0}}, "temperature.fixed.valeu: unknown key; expected one of mode, value"),
+        (
+            {"temperature": {"mode": "fixed", "valeu": 1.0}},
+            "temperature.fixed.valeu: unknown key; expected one of mode, value",
+        ),
     ],
 )
 def test_wrong_values_name_their_key_path(changes, message):

@@ -28,14 +28,18 @@ def test_terminated_transition_has_no_future():
 
 def test_target_has_no_gradient():
     next_q_values = tensor([3.0], [4.0]).requires_grad_()
-    target = soft_td_target(tensor(1.0), tensor(0.0), next_q_values, tensor(-1.0), discount=0.5, temperature=0.2)
+    target = soft_td_target(
+        tensor(1.0), tensor(0.0), next_q_values, tensor(-1.0), discount=0.5, temperature=0.2
+    )
     assert not target.requires_grad
 
 
 def test_scaling_rewards_and_values_scales_the_target_at_zero_temperature():
     rewards, next_q_values, log_probs = torch.randn(8), torch.randn(2, 8), torch.randn(8)
     whole = soft_td_target(rewards, torch.zeros(8), next_q_values, log_probs, discount=0.9, temperature=0.0)
-    triple = soft_td_target(3 * rewards, torch.zeros(8), 3 * next_q_values, log_probs, discount=0.9, temperature=0.0)
+    triple = soft_td_target(
+        3 * rewards, torch.zeros(8), 3 * next_q_values, log_probs, discount=0.9, temperature=0.0
+    )
     torch.testing.assert_close(triple, 3 * whole)
 
 
@@ -67,5 +71,7 @@ def test_temperature_loss_by_hand():
 
 def test_temperature_rises_when_entropy_is_below_its_target():
     log_temperature = torch.tensor(0.0, requires_grad=True)
-    temperature_loss(log_temperature, tensor(5.0), target_entropy=-1.0, objective="log_temperature").backward()
+    temperature_loss(
+        log_temperature, tensor(5.0), target_entropy=-1.0, objective="log_temperature"
+    ).backward()
     assert log_temperature.grad.item() < 0  # descent raises it

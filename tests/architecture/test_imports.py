@@ -7,13 +7,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "mlflow", "dvc", "prefect", "gymnasium", "mujoco", "dm_control", "onnx", "safetensors", "rich"}
+HEAVY = {
+    "torch",
+    "mlflow",
+    "dvc",
+    "prefect",
+    "gymnasium",
+    "mujoco",
+    "dm_control",
+    "onnx",
+    "safetensors",
+    "rich",
+}
 ROBOT = ["sacpipe", "sacpipe.core.bundle", "sacpipe.core.records", "sacpipe.serving.policy"]
 
 
 def modules_after(statement):
     script = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     return set(result.stdout.split())
 
 

@@ -33,7 +33,9 @@ def test_the_committed_params_are_what_the_command_prints():
     assert (ROOT / "params.yaml").read_text() == text
 
 
-@pytest.mark.parametrize("task", ["gymnasium/HalfCheetah-v5", "dm_control/cartpole-swingup", "point_mass/point-mass-v0"])
+@pytest.mark.parametrize(
+    "task", ["gymnasium/HalfCheetah-v5", "dm_control/cartpole-swingup", "point_mass/point-mass-v0"]
+)
 @pytest.mark.parametrize("preset", ["paper", "softlearning"])
 def test_printed_params_are_complete_for_any_task_and_preset(tmp_path, task, preset):
     path = tmp_path / "params.yaml"
@@ -82,5 +84,7 @@ def test_dvc_yaml_keeps_out_of_the_traps():
 
 
 def test_every_metric_has_its_row_in_the_docs():
-    rows = dict(re.findall(r"^\| `([\w/]+)` \| ([^|]+) \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE))
+    rows = dict(
+        re.findall(r"^\| `([\w/]+)` \| ([^|]+) \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
+    )
     assert {name: metric.unit for name, metric in METRICS.items()} == {k: v.strip() for k, v in rows.items()}

@@ -39,13 +39,19 @@ def test_lists_become_tuples_and_scientific_notation_is_a_number(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seed: 1\ninner: {rate: 1.0, dims: [], rat: 2}", r"inner\.rat: unknown key; expected one of dims, rate"),
+        (
+            "seed: 1\ninner: {rate: 1.0, dims: [], rat: 2}",
+            r"inner\.rat: unknown key; expected one of dims, rate",
+        ),
         ("seed: 1", r"inner: missing\. Add it; `sacpipe params TASK` prints a complete file"),
         ("seed: true\ninner: {rate: 1.0, dims: []}", r"seed: Input should be a valid integer, found true"),
         ('seed: "1"\ninner: {rate: 1.0, dims: []}', r"seed: Input should be a valid integer, found '1'"),
         ("seed: 1\ninner: {rate: .inf, dims: []}", r"inner\.rate: Input should be a finite number"),
         ("seed: 1\ninner: {rate: .nan, dims: []}", r"inner\.rate: Input should be a finite number"),
-        ("seed: 1\ninner: {rate: -0.5, dims: []}", r"inner\.rate: Input should be greater than 0, found -0\.5"),
+        (
+            "seed: 1\ninner: {rate: -0.5, dims: []}",
+            r"inner\.rate: Input should be greater than 0, found -0\.5",
+        ),
         ("seed: 1\ninner: {rate: 1.0, dims: [1.5]}", r"inner\.dims\.0: .*valid integer"),
         ("- 1", r"expected a mapping of sections, found list"),
         ("a: [", r"is not valid YAML"),

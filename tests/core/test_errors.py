@@ -19,7 +19,9 @@ def drawn():
 
 
 def test_drawing_matches_the_classes():
-    classes = [item for _, item in inspect.getmembers(errors, inspect.isclass) if issubclass(item, SacpipeError)]
+    classes = [
+        item for _, item in inspect.getmembers(errors, inspect.isclass) if issubclass(item, SacpipeError)
+    ]
     expected = {(item.__name__, None if item is SacpipeError else item.__base__.__name__) for item in classes}
     assert set(drawn()) == expected
 
@@ -29,7 +31,9 @@ def test_exit_codes_and_retries():
     assert errors.StoreError("x").exit_code == 3
     assert errors.StageError("x").exit_code == 3
     retryable = {
-        item.__name__ for _, item in inspect.getmembers(errors, inspect.isclass) if getattr(item, "retryable", False)
+        item.__name__
+        for _, item in inspect.getmembers(errors, inspect.isclass)
+        if getattr(item, "retryable", False)
     }
     assert retryable == {"StoreUnavailableError"}
 

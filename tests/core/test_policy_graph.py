@@ -1,5 +1,7 @@
 """policy.onnx is read without an ONNX library; anything but a plain graph of finite numbers is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -48,6 +50,12 @@ def test_every_allowed_operator_is_one_of_onnx_itself():
 )
 def test_branches_loops_and_randomness_are_not_allowed(operator):
     assert operator not in ALLOWED_OPERATORS
+
+
+def test_the_formats_page_lists_the_allowed_operators():
+    page = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
+    block = page.partition("loops or branches:\n")[2].partition("\n## ")[0]
+    assert set(block.split()) == ALLOWED_OPERATORS
 
 
 def external_data(model):

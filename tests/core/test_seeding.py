@@ -24,7 +24,9 @@ def test_state_comes_back_in_the_middle_of_a_32_bit_draw():
     source.integers(0, 10, 3, dtype=np.uint32)
     copy = generator(9, "y")
     restore_generator(copy, generator_state(source))
-    assert np.array_equal(source.standard_normal(7, dtype=np.float32), copy.standard_normal(7, dtype=np.float32))
+    assert np.array_equal(
+        source.standard_normal(7, dtype=np.float32), copy.standard_normal(7, dtype=np.float32)
+    )
     assert np.array_equal(source.integers(0, 9, 5, dtype=np.uint32), copy.integers(0, 9, 5, dtype=np.uint32))
 
 

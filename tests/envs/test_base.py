@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacpipe.core.errors import ConfigError, ContractError, UnknownTaskError
@@ -169,6 +169,7 @@ def bounds(draw):
     return (low, high) if high - low > 1e-3 else (low, low + 1.0)
 
 
+@settings(deadline=None)
 @given(
     limits=st.lists(bounds(), min_size=1, max_size=4),
     values=st.lists(st.floats(-1.5, 1.5, width=32), min_size=4, max_size=4),

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import TransformReward
 
 from sacpipe.core.errors import ConfigError, UnknownTaskError
 from sacpipe.envs.gymnasium import GymnasiumTask
@@ -178,10 +179,10 @@ def odd():
     """Register a task with odd spaces under a name of its own, and take it away again."""
     names = []
 
-    def register(observation_space, action_space):
+    def register(observation_space, action_space, **settings):
         names.append(f"SacpipeOdd{len(names)}-v0")
         spaces_ = {"observation_space": observation_space, "action_space": action_space}
-        gymnasium.register(names[-1], entry_point=Odd, kwargs=spaces_, max_episode_steps=4)
+        gymnasium.register(names[-1], entry_point=Odd, kwargs=spaces_, max_episode_steps=4, **settings)
         return section(names[-1])
 
     yield register
@@ -203,6 +204,15 @@ def test_task_that_describes_nothing_gets_one_unnamed_term(odd):
     assert [term.name for term in spec.action] == ["action_0", "action_1"]
     assert spec.control_period_s is None
     assert spec.max_episode_steps == 4
+
+
+def test_wrappers_for_order_and_time_come_off_and_those_of_the_registration_stay(odd):
+    doubled = TransformReward.wrapper_spec(func=lambda reward: 2 * reward)
+    task = odd(VECTOR, UNIT, additional_wrappers=(doubled,))
+    environment = task.make()
+    environment.reset(0)
+    assert environment.step(np.zeros(2)).reward == 2.0
+    assert type(odd(VECTOR, UNIT).make()._simulator._env) is Odd
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,11 @@ def test_nested_option_is_refused():
 
 def test_list_holds_mujoco_v5_and_the_suite_and_nothing_old_discrete_or_unbounded():
     tasks = list_tasks()
-    v5 = "Ant HalfCheetah Hopper Humanoid HumanoidStandup InvertedDoublePendulum InvertedPendulum Pusher Reacher"
-    assert {f"gymnasium/{name}-v5" for name in (v5 + " Swimmer Walker2d").split()} <= set(tasks)
+    v5 = (
+        "Ant HalfCheetah Hopper Humanoid HumanoidStandup InvertedDoublePendulum InvertedPendulum"
+        " Pusher Reacher Swimmer Walker2d"
+    )
+    assert {f"gymnasium/{name}-v5" for name in v5.split()} <= set(tasks)
     assert {"dm_control/cheetah-run", "dm_control/quadruped-escape", "point_mass/point-mass-v0"} <= set(tasks)
     assert not [task for task in tasks if "lqr" in task or "CartPole" in task]
     assert not [task for task in tasks if task.startswith("gymnasium/Ant") and not task.endswith("-v5")]

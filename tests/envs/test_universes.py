@@ -91,7 +91,8 @@ class GivesItsState(Walk):
 
 class KeepsTheAction(Walk):
     def step(self, action):
-        step = super().step(self.given)
+        step = super().step(action)
+        self.place = self.place + 0.1 * self.given
         self.given = action
         return step
 

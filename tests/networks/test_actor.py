@@ -42,7 +42,8 @@ def test_density_adds_up_over_dimensions():
     noise, log_std, unsquashed = torch.randn(3, 5, 4)
     whole = squashed_log_density(noise, log_std, unsquashed)
     parts = sum(
-        squashed_log_density(noise[:, i : i + 1], log_std[:, i : i + 1], unsquashed[:, i : i + 1]) for i in range(4)
+        squashed_log_density(noise[:, i : i + 1], log_std[:, i : i + 1], unsquashed[:, i : i + 1])
+        for i in range(4)
     )
     torch.testing.assert_close(whole, parts)
 

@@ -104,6 +104,12 @@ class TestObservations:
         assert f"is {value}; expected a finite number" in str(refusal.value)
         assert policy.act(observation(0.0, 0.0, 0.0)).tolist() == [1.0, 2.0]
 
+    def test_infinities_of_both_signs_and_the_largest_numbers_are_told_apart(self, build):
+        policy, largest = OnnxPolicy(build()), np.finfo(np.float32).max
+        with pytest.raises(ObservationError, match=r"position\[0\] .* is inf"):
+            policy.act(observation(np.inf, -np.inf, 0.0))
+        assert policy.act(observation(largest, 0.0, largest)).tolist() == [3.0, 4.0]
+
 
 class TestActionsThatBreakTheContract:
     def test_outside_the_limits_is_an_error(self, build, model):

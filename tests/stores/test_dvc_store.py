@@ -122,7 +122,7 @@ def test_a_first_run_that_fails_leaves_no_half_files(root: Path) -> None:
     shutil.rmtree(root / "out")
     (root / "dvc.lock").unlink()
     set_params(root, mood="killed")
-    with pytest.raises(StageError, match="killed .SIGKILL.; the machine may be out of memory") as caught:
+    with pytest.raises(StageError, match=r"killed .SIGKILL.; the machine may be out of memory") as caught:
         DvcStore(root).reproduce("train")
     assert (caught.value.exit_code, caught.value.retryable) == (3, True)
     assert outputs(root) == {}
@@ -153,14 +153,14 @@ def test_ctrl_c_writes_a_checkpoint_and_keeps_what_was_there(root: Path) -> None
 
 def test_a_missing_parameter_is_a_fault_of_params_yaml(root: Path) -> None:
     (root / "params.yaml").write_text("mood: calm\n")
-    with pytest.raises(ConfigError, match="Parameters 'seed' are missing from 'params.yaml'"):
+    with pytest.raises(ConfigError, match=r"Parameters 'seed' are missing from 'params.yaml'"):
         DvcStore(root).reproduce("train")
     assert outputs(root) == FIRST
 
 
 def test_push_and_pull_bring_everything_back(root: Path, tmp_path: Path) -> None:
     store = DvcStore(root)
-    with pytest.raises(StoreError, match="no remote specified.*dvc remote add -d"):
+    with pytest.raises(StoreError, match=r"no remote specified.*dvc remote add -d"):
         store.push()
     config = root / ".dvc" / "config"
     config.write_text(
@@ -169,14 +169,16 @@ def test_push_and_pull_bring_everything_back(root: Path, tmp_path: Path) -> None
     assert "pushed" in store.push()
     shutil.rmtree(root / "out")
     shutil.rmtree(root / ".dvc" / "cache")
-    with pytest.raises(StoreError, match="Checkout failed.*`dvc pull` fetches them"):
+    with pytest.raises(StoreError, match=r"Checkout failed.*`dvc pull` fetches them"):
         store.checkout("train")
     store.pull()
     assert outputs(root) == {name: text for name, text in FIRST.items() if "metrics" not in name}
 
 
 def test_another_dvc_in_the_folder_is_waited_for_and_then_named(root: Path) -> None:
-    holder = "import sys, zc.lockfile; lock = zc.lockfile.LockFile('.dvc/tmp/lock'); print('held', flush=True); input()"
+    holder = (
+        "import zc.lockfile; lock = zc.lockfile.LockFile('.dvc/tmp/lock'); print('held', flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", holder], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -219,7 +221,7 @@ def test_a_lock_file_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "dvc.lock"
     assert read_lock(path) == {}
     path.write_text("schema: '1.0'\n")
-    with pytest.raises(StoreError, match="expected schema 2.0"):
+    with pytest.raises(StoreError, match=r"expected schema 2.0"):
         read_lock(path)
     path.write_text("a: [1")
     with pytest.raises(StoreError, match="cannot be read"):

@@ -89,7 +89,7 @@ def test_a_group_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) 
 
 
 def test_ctrl_c_stops_the_group_and_goes_on(tmp_path: Path) -> None:
-    def interrupt(source: str, line: str) -> None:
+    def interrupt(_source: str, line: str) -> None:
         if line == "ready":
             raise KeyboardInterrupt
 
@@ -110,7 +110,7 @@ def test_what_a_dead_leader_left_running_is_stopped_too(tmp_path: Path) -> None:
     assert has_ended(int((tmp_path / "pid").read_text()))
 
 
-def test_on_a_terminal_the_command_has_one_too_and_its_words_are_kept(tmp_path: Path) -> None:
+def test_on_a_terminal_the_command_has_one_too_and_its_words_are_kept() -> None:
     inner = "import sys; sys.stderr.write(f'tty={sys.stderr.isatty()}\\n')"
     outer = (
         "import os, pathlib, sys; from sacpipe.stores.process_group import run_group; kept = [];"

@@ -220,7 +220,10 @@ OTHER_PHYSICS = {"force_limit_n": 3.0}
     ("changes", "message"),
     [
         ({"training__random_steps": 150}, "random_steps must be below total_steps"),
-        ({"training__num_threads": 0}, "training.num_threads: Input should be greater than or equal to 1, found 0"),
+        (
+            {"training__num_threads": 0},
+            "training.num_threads: Input should be greater than or equal to 1, found 0",
+        ),
         ({"training__total_steps": "many"}, "training.total_steps: Input should be a valid integer"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
         ({"replay__capacity": 0}, "replay.capacity"),

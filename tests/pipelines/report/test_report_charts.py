@@ -61,6 +61,7 @@ def test_axis_of_decades_is_logarithmic_only_where_allowed():
     scale = fit(values, 0.0, 5.0, num_ticks=4, may_log=True)
     assert scale.ticks == (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
     assert scale(1.0) == pytest.approx(2.0)
+    assert [label for _, label in scale.labelled] == ["0.01", "0.1", "1", "10", "100", "1,000"]
     assert not fit(values, 0.0, 5.0, num_ticks=4).is_log
     assert not fit([-1.0, 900.0], 0.0, 5.0, num_ticks=4, may_log=True).is_log
 
@@ -113,7 +114,7 @@ def test_a_line_lies_where_its_values_say():
         "signal",
         [Point(0, 0.0, 0.0, 0.0), Point(50, 100.0, 100.0, 100.0), Point(100, 50.0, 50.0, 50.0)],
     )
-    drawing = ET.fromstring(draw(Chart("a label", "m", [line]), size))  # noqa: S314 - our own drawing
+    drawing = ET.fromstring(draw(Chart("a label", "m", 100, [line]), size))  # noqa: S314 - our own drawing
     path = drawing.find(".//*[@class='line signal']/*[@d]")
     # 100 units of width for 100 steps; 100 of height for 0 to 104, upside down.
     assert path is not None

@@ -1,0 +1,109 @@
+"""What MLflow, its database and its network raise leaves as a StoreError with what to do, and soon."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+import sqlalchemy
+from mlflow.exceptions import MlflowException  # noqa: TID251 - one of what may arrive
+
+from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
+from sacpipe.stores.mlflow_border import border
+from sacpipe.stores.mlflow_ledger import MlflowLedger
+from sacpipe.stores.mlflow_store import MlflowStore
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    kept = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+@pytest.mark.parametrize(
+    "arriving",
+    [
+        MlflowException("API request to http://x failed with exception HTTPConnectionPool"),
+        requests.exceptions.ConnectTimeout("timed out"),
+        requests.exceptions.ConnectionError("Connection refused"),
+        sqlalchemy.exc.OperationalError("s", {}, Exception("database is locked")),
+        ConnectionResetError("reset by peer"),
+    ],
+)
+def test_silence_may_be_tried_again(arriving: Exception) -> None:
+    with (
+        pytest.raises(StoreUnavailableError, match="MLflow at here does not answer") as caught,
+        border("here"),
+    ):
+        raise arriving
+    assert caught.value.retryable
+    assert caught.value.__cause__ is arriving
+
+
+@pytest.mark.parametrize(
+    ("arriving", "advice"),
+    [
+        (MlflowException("no such run"), "no such run"),
+        (
+            sqlalchemy.exc.DatabaseError("s", {}, Exception("file is not a database")),
+            "`sacpipe ledger rebuild`",
+        ),
+        (sqlalchemy.exc.OperationalError("s", {}, Exception("unable to open database file")), "writable"),
+        (requests.exceptions.HTTPError("403 Client Error"), "403"),
+        (PermissionError(13, "Permission denied"), "writable"),
+    ],
+)
+def test_a_refusal_is_told_with_what_to_do(arriving: Exception, advice: str) -> None:
+    with pytest.raises(StoreError, match=advice) as caught, border("here"):
+        raise arriving
+    assert not caught.value.retryable
+    assert caught.value.__cause__ is arriving
+
+
+@pytest.mark.parametrize("own", [BundleError("damaged"), ZeroDivisionError("a bug"), KeyError("a bug")])
+def test_what_is_not_mlflows_passes_as_it_is(own: Exception) -> None:
+    with pytest.raises(type(own)) as caught, border("here"):
+        raise own
+    assert caught.value is own
+
+
+def test_a_server_that_refuses_is_named_at_once(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    begin = time.monotonic()
+    expected = f"MLflow at {uri} does not answer.*unset MLFLOW_TRACKING_URI"
+    with pytest.raises(StoreUnavailableError, match=expected):
+        MlflowLedger(MlflowStore(uri, tmp_path)).find_run("ab")
+    assert time.monotonic() - begin < 5
+
+
+def test_a_server_that_says_nothing_is_given_up_within_seconds(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        begin = time.monotonic()
+        with pytest.raises(StoreUnavailableError, match="timed out"):
+            MlflowStore(uri, tmp_path).check()
+        assert time.monotonic() - begin < 10
+
+
+def test_a_file_that_is_no_database_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"not a database at all, but long enough to look into" * 100)
+    with pytest.raises(StoreError, match="sacpipe ledger rebuild"):
+        MlflowStore(f"sqlite:///{tmp_path}/mlflow.db", tmp_path).check()
+
+
+def test_importing_the_stores_imports_no_mlflow() -> None:
+    script = (
+        "import sys; from sacpipe.stores import dvc_store, mlflow_ledger, mlflow_registry, mlflow_store;"
+        "print('mlflow' in sys.modules, 'dvc' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "False"]

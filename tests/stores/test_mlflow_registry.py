@@ -1,0 +1,126 @@
+"""Versions and aliases: a bundle has one version, and an alias is where it was put."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sacpipe.core.bundle import bundle_digest, open_bundle
+from sacpipe.core.errors import BundleError, StoreError
+from sacpipe.stores.mlflow_ledger import MlflowLedger
+from sacpipe.stores.mlflow_registry import MlflowRegistry, VersionRecord
+from sacpipe.stores.mlflow_store import MlflowStore
+
+Register = Callable[[Path], VersionRecord]
+
+
+@pytest.fixture
+def name(tmp_path: Path) -> str:
+    """A registered name of one's own."""
+    return f"Reach-{tmp_path.name}"
+
+
+@pytest.fixture
+def ledger(store: MlflowStore) -> MlflowLedger:
+    return MlflowLedger(store)
+
+
+@pytest.fixture
+def registry(ledger: MlflowLedger) -> MlflowRegistry:
+    return ledger.registry
+
+
+@pytest.fixture
+def register(ledger: MlflowLedger, name: str) -> Register:
+    run_id = ledger.ensure_run("ab" * 32, "export", {}, {})
+
+    def register_folder(folder: Path) -> VersionRecord:
+        model_id = ledger.log_model(run_id, folder)
+        return ledger.registry.register(name, model_id, run_id, bundle_digest(folder), {"a": "1"})
+
+    return register_folder
+
+
+def test_an_unknown_policy_has_no_versions_and_no_aliases(registry: MlflowRegistry) -> None:
+    assert registry.versions("nobody") == []
+    assert registry.alias("nobody", "champion") is None
+    with pytest.raises(StoreError, match="'nobody' has no version or alias '1'; it has none"):
+        registry.version("nobody", 1)
+
+
+def test_a_bundle_has_one_version(
+    registry: MlflowRegistry, register: Register, name: str, bundle: Callable[[float], Path]
+) -> None:
+    first, again, second = register(bundle(1.0)), register(bundle(1.0)), register(bundle(2.0))
+    assert first == again
+    assert (first.version, second.version) == (1, 2)
+    assert registry.versions(name) == [first, second]
+    assert first.bundle_digest == bundle_digest(bundle(1.0))
+    assert first.tags["a"] == "1"
+
+
+def test_an_alias_moves_and_goes(
+    registry: MlflowRegistry, register: Register, name: str, bundle: Callable[[float], Path]
+) -> None:
+    register(bundle(1.0))
+    register(bundle(2.0))
+    for number in (1, 2, 1):
+        registry.set_alias(name, "champion", number)
+        found = registry.alias(name, "champion")
+        assert found is not None
+        assert (found.version, found.aliases) == (number, ("champion",))
+    assert registry.version(name, "champion") == registry.version(name, 1) == registry.version(name, "1")
+    with pytest.raises(StoreError, match="has no version or alias 'challenger'; it has 1/champion, 2"):
+        registry.version(name, "challenger")
+    with pytest.raises(StoreError):
+        registry.set_alias(name, "champion", 7)
+    assert registry.version(name, "champion").version == 1
+    registry.delete_alias(name, "champion")
+    assert registry.alias(name, "champion") is None
+
+
+def test_a_verdict_can_be_written_on_a_version(
+    registry: MlflowRegistry, register: Register, name: str, bundle: Callable[[float], Path]
+) -> None:
+    register(bundle(1.0))
+    registry.set_version_tags(name, 1, {"sacpipe.verdict": "accepted", "a": "2"})
+    tags = registry.version(name, 1).tags
+    assert (tags["sacpipe.verdict"], tags["a"]) == ("accepted", "2")
+
+
+def test_a_fetched_bundle_is_the_one_that_was_registered(
+    registry: MlflowRegistry, register: Register, name: str, bundle: Callable[[float], Path], tmp_path: Path
+) -> None:
+    register(bundle(1.0))
+    registry.set_alias(name, "champion", 1)
+    fetched = registry.fetch_bundle(name, "champion", tmp_path / "fetched")
+    assert fetched.digest == bundle_digest(tmp_path / "fetched") == bundle_digest(bundle(1.0))
+
+
+def test_a_bundle_that_was_changed_or_exchanged_is_refused(
+    registry: MlflowRegistry, register: Register, name: str, bundle: Callable[[float], Path], tmp_path: Path
+) -> None:
+    register(bundle(1.0))
+    (stored,) = (tmp_path / "artifacts").rglob("bundle")
+    shutil.rmtree(stored)
+    shutil.copytree(bundle(2.0), stored)
+    with pytest.raises(StoreError, match="Its artifacts were changed"):
+        registry.fetch_bundle(name, 1, tmp_path / "fetched")
+    (stored / "golden.npz").write_bytes(b"")
+    with pytest.raises(BundleError):
+        registry.fetch_bundle(name, 1, tmp_path / "fetched")
+    assert not (tmp_path / "fetched").exists()
+
+
+def test_an_alias_is_loaded_and_must_act_like_its_bundle(
+    registry: MlflowRegistry, register: Register, name: str, bundle: Callable[[float], Path]
+) -> None:
+    register(bundle(1.0))
+    registry.set_alias(name, "champion", 1)
+    assert registry.smoke_load(name, "champion", open_bundle(bundle(1.0))) <= 1e-5
+    # 0.5 and 3.0 under gain 1, 1.0 and 3.0 under gain 2: half a newton of a range of five.
+    with pytest.raises(StoreError, match=r"within 1e-05 of the action's range, found 0\.1"):
+        registry.smoke_load(name, "champion", open_bundle(bundle(2.0)))
+    with pytest.raises(StoreError):
+        registry.smoke_load(name, "nobody", open_bundle(bundle(1.0)))
