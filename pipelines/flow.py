@@ -6,7 +6,6 @@ what is stale.
 """
 
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -107,7 +106,6 @@ def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
         BusyError: another run is at work in this folder.
         SacpipeError: a step failed.
     """
-    os.environ.update(workspace.environment())
     with run_lock(workspace), _termination_as_interrupt():
         steps.preflight(workspace)  # before a server is started for nothing
         try:

@@ -96,7 +96,7 @@ def _load(policy: str | None, *, stochastic: bool, seed: int) -> _Loaded:
         )
     if policy is not None and policy.startswith("models:/"):
         return _load_alias(policy)
-    return _load_bundle(Workspace.find().bundle if policy is None else Path(policy))
+    return _load_bundle(Workspace.enter().bundle if policy is None else Path(policy))
 
 
 def _load_file(path: Path, *, stochastic: bool, seed: int) -> _Loaded:
@@ -128,5 +128,5 @@ def _load_alias(uri: str) -> _Loaded:
         raise ConfigError(f"policy: expected models:/NAME@ALIAS or models:/NAME/VERSION, found '{uri}'.")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "bundle"
-        open_ledger(Workspace.find()).registry.fetch_bundle(name, which, folder)
+        open_ledger(Workspace.enter()).registry.fetch_bundle(name, which, folder)
         return _load_bundle(folder)

@@ -39,6 +39,17 @@ class Workspace:
                 return cls(folder)
         raise ConfigError(f"no dvc.yaml in {origin} or a folder above it. Go to the project's folder first.")
 
+    @classmethod
+    def enter(cls) -> Self:
+        """Find the workspace around the current folder and set this process's environment for its tools.
+
+        Raises:
+            ConfigError: no parent holds dvc.yaml.
+        """
+        workspace = cls.find()
+        os.environ.update(workspace.environment())
+        return workspace
+
     @property
     def params(self) -> Path:
         """Every value of the pipeline."""

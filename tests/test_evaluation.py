@@ -156,7 +156,9 @@ def test_summary_has_the_keys_of_the_metrics_file():
     ]
 
 
-@pytest.mark.parametrize(("confidence", "interval"), [(0.95, (0.0, 1.0)), (0.6, (0.0, 1.0)), (0.4, (0.5, 0.5))])
+@pytest.mark.parametrize(
+    ("confidence", "interval"), [(0.95, (0.0, 1.0)), (0.6, (0.0, 1.0)), (0.4, (0.5, 0.5))]
+)
 def test_interval_of_two_returns_by_hand(confidence, interval):
     """The mean of two draws from {0, 1} is 0, 1/2, 1 with chance 1/4, 1/2, 1/4."""
     summary = summarise([0.0, 1.0], [1, 1], config(confidence=confidence), seed=3)

@@ -139,11 +139,11 @@ def test_film_of_a_mujoco_task_or_its_excuse_is_the_same_twice(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-@pytest.mark.parametrize("reads", ["", "cat > /dev/null\n"])
-def test_ffmpeg_that_fails_is_quoted(tmp_path, monkeypatch, reads):
-    """Once it ends before it has read a frame, once after all of them."""
+@pytest.mark.parametrize("does", ["", "cat > /dev/null\n", 'for target; do :; done; cat > "$target"\n'])
+def test_ffmpeg_that_fails_is_quoted(tmp_path, monkeypatch, does):
+    """It ends before it has read a frame, after all of them, or even after it has written something."""
     script = tmp_path / "ffmpeg"
-    script.write_text(f"#!/bin/sh\n{reads}echo starting >&2\necho 'Unknown encoder' >&2\nexit 3\n")
+    script.write_text(f"#!/bin/sh\n{does}echo starting >&2\necho 'Unknown encoder' >&2\nexit 3\n")
     script.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(script))
     with pytest.raises(StorageError, match="ffmpeg ended with code 3 and said: Unknown encoder"):

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pipelines.ledger import open_ledger, rebuild
     from pipelines.workspace import Workspace
 
-    workspace = Workspace.find()
+    workspace = Workspace.enter()
     for line in rebuild(workspace, open_ledger(workspace)):
         sys.stdout.write(f"{arguments.action}: {line}\n")
     return 0

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pipelines.workspace import Workspace
     from sacpipe.params import Params
 
-    workspace = Workspace.find()
+    workspace = Workspace.enter()
     wanted = arguments.model or Params.load(workspace.params).release.model_name
     edges = lineage(workspace, open_ledger(workspace), wanted)
     if arguments.json:

@@ -18,5 +18,5 @@ def run(arguments: argparse.Namespace) -> int:
     from pipelines.steps import write_page
     from pipelines.workspace import Workspace
 
-    sys.stdout.write(f"{write_page(Workspace.find(), arguments.output)}\n")
+    sys.stdout.write(f"{write_page(Workspace.enter(), arguments.output)}\n")
     return 0

@@ -24,6 +24,6 @@ def run(arguments: argparse.Namespace) -> int:
     from pipelines.flow import run_pipeline
     from pipelines.workspace import Workspace
 
-    summary = run_pipeline(Workspace.find(), engine=arguments.engine)
+    summary = run_pipeline(Workspace.enter(), engine=arguments.engine)
     sys.stdout.write(json.dumps(summary.as_tree(), indent=2) + "\n" if arguments.json else summary.text())
     return 0 if summary.verdict.accepted else 1

@@ -22,8 +22,7 @@ def run(arguments: argparse.Namespace) -> NoReturn:
     from sacpipe.core.errors import StoreError
     from sacpipe.params import Params
 
-    workspace = Workspace.find()
-    os.environ.update(workspace.environment())
+    workspace = Workspace.enter()
     name = arguments.name or Params.load(workspace.params).release.model_name
     version = open_ledger(workspace).registry.alias(name, "champion")
     if version is None:

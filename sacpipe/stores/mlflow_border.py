@@ -13,14 +13,24 @@ from collections.abc import Iterator
 from sacpipe.core.errors import SacpipeError, StoreError, StoreUnavailableError
 
 _FOREIGN = ("mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3", "alembic", "botocore")
-_SILENT = ("API request to", "Max retries exceeded", "timed out", "Connection refused", "database is locked")
-_REACH_S = 5.0
+_SILENT = (
+    *(
+        "failed with exception",
+        "failed with timeout",
+        "Max retries exceeded",
+        "timed out",
+        "Connection refused",
+    ),
+    *("database is locked", "error code 502", "error code 503", "error code 504"),
+)
+_REACH_S = 3.0
 _QUICK = {
     # MLflow's own limits are 120 s and 7 retries: a dead server would hold a run for a quarter of an hour.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -48,7 +58,7 @@ def border(uri: str) -> Iterator[None]:
 
 
 def fail_fast() -> None:
-    """Make MLflow's client give up within seconds, unless the operator's environment says otherwise."""
+    """Make MLflow's client give up within seconds and print nothing, unless the environment says otherwise."""
     for name, value in _QUICK.items():
         os.environ.setdefault(name, value)
 
@@ -57,7 +67,7 @@ def reach(uri: str) -> None:
     """Ask a tracking server over HTTP whether it is there; any answer will do.
 
     Raises:
-        StoreUnavailableError: it refuses the connection, or says nothing for five seconds.
+        StoreUnavailableError: it refuses the connection, or says nothing for three seconds.
     """
     if not uri.startswith(("http://", "https://")):
         return

@@ -222,13 +222,13 @@ class MlflowRegistry:
         error = float(shares.max())
         if not error <= tolerance:
             raise StoreError(
-                f"{uri}: expected the golden actions within {tolerance} of the action's range, found {error}. "
+                f"{uri}: expected the golden actions, within {tolerance} of their range, found {error} off. "
                 "Another runtime computes otherwise; export the policy here again."
             )
         return error
 
     def _registered(self, name: str) -> Any:
-        """Return the registered model, or None; by a search, for an unknown name is an error to look up."""
+        """Return the registered model, or None; by a search, since a look-up of an unknown name fails."""
         found = self._store.client.search_registered_models(f"name = '{name}'", max_results=1)
         return found[0] if found else None
 

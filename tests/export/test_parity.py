@@ -219,10 +219,15 @@ def test_a_file_that_onnxruntime_cannot_read_is_refused(policy, spec, recorded):
         check_parity(policy, b"no model", spec, recorded, 1e-5)
 
 
-def test_the_number_of_torch_threads_is_left_as_it_was(policy, policy_onnx, spec, recorded):
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_the_number_of_torch_threads_is_left_as_it_was(policy, policy_onnx, spec, recorded, num_threads):
     before = torch.get_num_threads()
-    check_parity(policy, policy_onnx, spec, recorded, 1e-5)
-    assert torch.get_num_threads() == before
+    try:
+        torch.set_num_threads(num_threads)
+        check_parity(policy, policy_onnx, spec, recorded, 1e-5)
+        assert torch.get_num_threads() == num_threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_parity_is_measured_with_the_settings_of_the_robot():

@@ -96,16 +96,16 @@ FIRST = {"out/metrics.json": "{}", "out/policy": "policy 1", "out/pool/segment":
 
 def test_a_stage_runs_then_stays_and_comes_back_from_the_cache(root: Path) -> None:
     store = DvcStore(root)
-    assert store.status() == ()
     assert store.reproduce("train") is Outcome.UNCHANGED
     set_params(root, seed=2)
     assert store.status() == ("train",)
     assert store.reproduce("train") is Outcome.RAN
+    assert store.status() == ()
     set_params(root, seed=1)
     assert store.reproduce("train") is Outcome.RESTORED
     assert outputs(root) == FIRST
-    shutil.rmtree(root / "out")
-    assert store.reproduce("train") is Outcome.RESTORED
+    (root / "out" / "policy").unlink()
+    assert store.reproduce("train") is Outcome.RESTORED  # though dvc.lock does not move
     assert outputs(root) == FIRST
 
 

@@ -31,6 +31,7 @@ def environment() -> Iterator[None]:
     "arriving",
     [
         MlflowException("API request to http://x failed with exception HTTPConnectionPool"),
+        MlflowException("API request to endpoint /x failed with error code 503 != 200."),
         requests.exceptions.ConnectTimeout("timed out"),
         requests.exceptions.ConnectionError("Connection refused"),
         sqlalchemy.exc.OperationalError("s", {}, Exception("database is locked")),
@@ -51,6 +52,7 @@ def test_silence_may_be_tried_again(arriving: Exception) -> None:
     ("arriving", "advice"),
     [
         (MlflowException("no such run"), "no such run"),
+        (MlflowException("API request to endpoint /x failed with error code 403 != 200."), "403"),
         (
             sqlalchemy.exc.DatabaseError("s", {}, Exception("file is not a database")),
             "`sacpipe ledger rebuild`",

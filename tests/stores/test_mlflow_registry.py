@@ -120,7 +120,7 @@ def test_an_alias_is_loaded_and_must_act_like_its_bundle(
     registry.set_alias(name, "champion", 1)
     assert registry.smoke_load(name, "champion", open_bundle(bundle(1.0))) <= 1e-5
     # 0.5 and 3.0 under gain 1, 1.0 and 3.0 under gain 2: half a newton of a range of five.
-    with pytest.raises(StoreError, match=r"within 1e-05 of the action's range, found 0\.1"):
+    with pytest.raises(StoreError, match=r"within 1e-05 of their range, found 0\.1"):
         registry.smoke_load(name, "champion", open_bundle(bundle(2.0)))
     with pytest.raises(StoreError):
         registry.smoke_load(name, "nobody", open_bundle(bundle(1.0)))

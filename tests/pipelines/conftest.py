@@ -1,0 +1,56 @@
+"""Fixtures of the pipeline's tests: a finished project made once a session, and copies of it."""
+
+import os
+import shutil
+
+import pytest
+from project import Outcome, git, make_project, sacpipe
+
+from pipelines.cli import main
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A project whose pipeline ran once, by the local engine. Tests leave it as it is."""
+    folder = make_project(tmp_path_factory.mktemp("finished") / "project")
+    sacpipe(folder, "run", "--engine", "local", check=0)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "result")
+    return folder
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    """A copy of the finished project, with its caches, to do anything to."""
+    folder = tmp_path / "project"
+    shutil.copytree(finished, folder, symlinks=True)
+    shutil.rmtree(folder / ".sacpipe")  # the ledger's artifacts have absolute addresses
+    shutil.copytree(finished / ".sacpipe" / "dvcstore", folder / ".sacpipe" / "dvcstore")
+    return folder
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """A project that never ran."""
+    return make_project(tmp_path / "fresh")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process: (folder, *arguments) -> Outcome."""
+
+    def run(folder, *arguments):
+        monkeypatch.chdir(folder)
+        capsys.readouterr()
+        before = dict(os.environ)
+        try:
+            code = main(arguments)
+        except SystemExit as exc:
+            code = int(exc.code or 0)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        seen = capsys.readouterr()
+        return Outcome(code=code, out=seen.out, err=seen.err)
+
+    return run

@@ -1,0 +1,79 @@
+"""A project of its own for the pipeline's tests: this code, with a small point-mass run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from pipelines.defaults import params_text
+from sacpipe.core.config import Config
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "hidden_dims: [256, 256]": "hidden_dims: [16, 16]",
+    "num_threads: 2 ": "num_threads: 1 ",
+    "episodes: 20 ": "episodes: 4 ",
+    "bootstrap_resamples: 10000": "bootstrap_resamples: 200",
+    "golden_steps: 64 ": "golden_steps: 8 ",
+    "    max_s: 20.0 ": "    max_s: 0.5 ",
+    "min_return_mean: null": "min_return_mean: -60.0",
+}
+
+
+def small_params(*, steps=200, **changes):
+    text = params_text("point_mass/point-mass-v0", steps=steps, seed=1, preset="paper")
+    for old, new in (SMALL | changes).items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def make_project(folder):
+    """Copy what git tracks here, with small params and without a result, and commit it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in listed.stdout.splitlines():
+        if name != "dvc.lock" and not name.startswith("tests/") and (ROOT / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
+    (folder / "params.yaml").write_text(small_params())
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "start")
+    return folder
+
+
+class Outcome(Config):
+    """What a command gave back."""
+
+    code: int
+    out: str
+    err: str
+
+
+def sacpipe(folder, *arguments, check=None, env=None):
+    """Run the command line in a process of its own."""
+    result = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | (env or {}),
+    )
+    assert "Traceback" not in result.stderr, result.stderr
+    if check is not None:
+        assert result.returncode == check, result.stdout + result.stderr
+    return Outcome(code=result.returncode, out=result.stdout, err=result.stderr)

@@ -1,0 +1,260 @@
+"""Every way to get it wrong ends with one clear message, the right exit code, and everything still there."""
+
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from project import sacpipe
+
+from pipelines.workspace import Workspace, run_lock
+from sacpipe.core.files import sha256_tree
+
+PRESENT = ("out/train", "out/export", "out/evaluate")
+
+
+def digests(folder):
+    return [sha256_tree(folder / part) for part in PRESENT]
+
+
+def replace(folder, old, new):
+    text = (folder / "params.yaml").read_text()
+    assert old in text
+    (folder / "params.yaml").write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  discount:", "  dicsount:", r"algorithm\.dicsount: unknown key; expected one of .*discount"),
+        ("  discount: 0.99", "  discount: high", r"algorithm\.discount: Input should be a valid number.*'high'"),
+        ("  discount: 0.99", "  discount: .inf", r"algorithm\.discount: Input should be a finite number"),
+        ("  batch_size: 256", "  batch_size: -4", r"training\.batch_size: .*greater than or equal to 1, found -4"),
+        ("  random_steps: 10 ", "  random_steps: 900 ", r"random_steps must be below total_steps.* 900 and 200"),
+        ("id: point-mass-v0", "id: point-mas-v0", r"Did you mean point_mass/point-mass-v0\?"),
+        (
+            "universe: point_mass\n  id: point-mass-v0",
+            "universe: gymnasium\n  id: HalfChetah-v5",
+            r"'gymnasium/HalfChetah-v5' is not known\. Did you mean .*HalfCheetah-v5",
+        ),
+        (
+            "universe: point_mass\n  id: point-mass-v0",
+            "universe: gymnasium\n  id: CartPole-v1",
+            r"CartPole-v1.*Box.*Discrete",
+        ),
+        ("universe: point_mass", "universe: isaac", r"task: .*'gymnasium', 'dm_control', 'point_mass'"),
+        ("release:\n", "releese:\n", r"release: missing.*\n.*releese: unknown key"),
+        ("  discount: 0.99", "  discount: [0.99", r"is not valid YAML"),
+    ],
+)
+def test_wrong_params_are_refused_before_anything_runs(project, call, old, new, message):
+    before = digests(project)
+    replace(project, old, new)
+    seen = call(project, "run")
+    assert seen.code == 2
+    assert re.search(message, seen.err), seen.err
+    assert digests(project) == before
+    assert not (project / ".sacpipe" / "prefect").exists()
+
+
+def test_plain_dvc_repro_with_wrong_params_keeps_the_outputs_in_reach(project):
+    """DVC deletes a stage's outputs before it runs it; they come back from its cache."""
+    before = digests(project)
+    replace(project, "  discount: 0.99", "  discount: 2.0")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = [sys.executable, "-P", "-m", "dvc"]
+    result = subprocess.run(
+        [*command, "repro"], cwd=project, capture_output=True, text=True, check=False, env=environment
+    )
+    assert result.returncode != 0
+    assert "algorithm.discount: Input should be less than 1, found 2.0" in result.stderr
+    assert "Traceback" not in result.stderr
+    subprocess.run([*command, "checkout", "--force"], cwd=project, capture_output=True, check=True, env=environment)
+    assert digests(project) == before
+
+
+def test_a_folder_without_a_project_is_named(tmp_path, call):
+    seen = call(tmp_path, "run")
+    assert (seen.code, "no dvc.yaml in" in seen.err) == (2, True)
+
+
+def test_missing_params_say_how_to_get_them(project, call):
+    (project / "params.yaml").unlink()
+    seen = call(project, "run")
+    assert seen.code == 2
+    assert "`sacpipe params TASK` prints a complete one" in seen.err
+
+
+def test_a_second_run_in_the_same_folder_is_refused(project, call):
+    with run_lock(Workspace(project)):
+        seen = call(project, "run", "--engine", "local")
+    assert seen.code == 2
+    assert f"another run (process {os.getpid()}) is at work in" in seen.err
+
+
+def test_an_unwritable_folder_is_named(project, call):
+    """A file where a folder is needed stands for missing permission, which root does not feel."""
+    shutil.rmtree(project / "work")
+    (project / "work").write_text("")
+    before = digests(project)
+    seen = call(project, "run", "--engine", "local")
+    assert seen.code == 2
+    assert re.search(r"cannot write .*work.*a file stands where a folder is needed", seen.err)
+    assert digests(project) == before
+
+
+def test_a_full_disk_stops_training_and_keeps_what_was_there(project):
+    """A limit on the size of any file stands for the full disk; the pool's segments are what meets it."""
+    before = digests(project)
+    replace(project, "seed: 1 ", "seed: 7 ")
+    script = (
+        f"import resource, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (4096, {resource.RLIM_INFINITY}))\n"
+        "from pipelines.stages import run_stage\nfrom pipelines.stages.train import train_stage\n"
+        "run_stage('train', train_stage)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert "the disk is full or" in result.stderr or "size limit" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert digests(project) == before
+
+
+def test_without_a_renderer_there_is_a_sentence_instead_of_a_video(fresh):
+    """The point mass draws itself; a MuJoCo task needs OpenGL."""
+    replace(fresh, "universe: point_mass\n  id: point-mass-v0", "universe: gymnasium\n  id: InvertedPendulum-v5")
+    replace(fresh, "min_return_mean: -60.0", "min_return_mean: null")
+    sacpipe(fresh, "run", "--engine", "local", check=0, env={"MUJOCO_GL": "disabled"})
+    sentence = (fresh / "out" / "evaluate" / "video" / "WHY_NO_VIDEO.txt").read_text()
+    assert "InvertedPendulum-v5" in sentence
+    assert "libosmesa6" in sentence
+    assert "libosmesa6" in (fresh / ".sacpipe" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_ledger_that_does_not_answer_stops_nothing_and_is_complete_afterwards(fresh, answers, call):
+    """Once nobody listens at the address; once somebody does and never says a word."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    if answers:
+        listener.listen()
+    else:
+        listener.close()
+    slow = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    seen = sacpipe(fresh, "run", "--engine", "local", env=slow)
+    listener.close()
+    assert seen.code == 3
+    assert address in seen.err
+    assert "`sacpipe run` records and registers without training" in seen.err
+    assert (fresh / ".sacpipe" / "report.html").is_file()
+    again = call(fresh, "run", "--engine", "local")
+    assert again.code == 0
+    assert again.err.count(": unchanged") == 3
+    assert call(fresh, "lineage").code == 0
+
+
+def test_a_damaged_pool_segment_is_named(project):
+    segment = sorted((project / "out" / "train" / "pool").glob("segment-*"))[0]
+    segment.chmod(0o644)
+    data = bytearray(segment.read_bytes())
+    data[-5] ^= 1
+    segment.write_bytes(bytes(data))
+    result = subprocess.run(
+        [sys.executable, "-m", "pipelines.stages.export"], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert segment.name in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["policy.onnx", "contract.json", "golden.npz", "manifest.json"])
+def test_a_damaged_bundle_is_refused_by_name(project, call, name):
+    path = project / "out" / "export" / "bundle" / name
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-3])
+    seen = call(project, "simulate", "--episodes", "1")
+    assert seen.code == 2
+    assert name in seen.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fresh, finished, number):
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", "run", "--engine", "local"],
+        cwd=fresh,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith("train point_mass"):
+            process.send_signal(number)
+            break
+    rest = threading.Thread(target=lambda: lines.extend(process.stderr))
+    rest.start()
+    code = process.wait(timeout=120)
+    rest.join()
+    said = "".join(lines)
+    assert code == 3, said
+    assert "Traceback" not in said
+    assert "continues" in said
+    assert not (fresh / "out" / "train").exists() or not list((fresh / "out" / "train").iterdir())
+    sacpipe(fresh, "run", "--engine", "local", check=0)
+    assert digests(fresh) == digests(finished)
+
+
+def test_a_stage_that_dies_is_told_in_one_message(project, call):
+    before = digests(project)
+    source = project / "pipelines" / "stages" / "export.py"
+    source.write_text(source.read_text().replace("    workspace = context.workspace\n", "    import os; os._exit(9)\n", 1))
+    seen = call(project, "run", "--engine", "local")
+    assert seen.code == 3
+    assert "stage 'export'" in seen.err
+    assert digests(project) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("params", "gymnasium/Nope-v5"), "is not known"),
+        (("params", "gymnasium/HalfCheetah-v5", "--steps", "1"), "--steps: expected at least 2, found 1"),
+        (("tasks", "--universe", "isaac"), "--universe: expected one of gymnasium, dm_control, point_mass"),
+        (("simulate", "no/such/bundle"), "no/such/bundle"),
+        (("simulate", "no/such.safetensors"), "is missing"),
+        (("simulate", "--stochastic"), "--stochastic: a bundle holds the deterministic policy only"),
+        (("simulate", "--episodes", "0"), "--episodes: expected at least 1, found 0"),
+        (("simulate", "models:/nobody"), "expected models:/NAME@ALIAS"),
+    ],
+)
+def test_wrong_arguments_are_refused(finished, call, arguments, message):
+    seen = call(finished, *arguments)
+    assert seen.code == 2
+    assert message in seen.err
+
+
+@pytest.mark.parametrize("command", [("lineage", "nobody"), ("simulate", "models:/nobody@champion"), ("serve", "--name", "nobody")])
+def test_unknown_models_are_the_registrys_answer(finished, call, command):
+    seen = call(finished, *command)
+    assert seen.code == 3
+    assert "nobody" in seen.err
+
+
+def test_params_are_written_whole_or_not_at_all(tmp_path, call):
+    (tmp_path / "params.yaml").write_text("mine")
+    assert call(tmp_path, "params", "gymnasium/Nope-v5", "--output", "params.yaml").code == 2
+    assert (tmp_path / "params.yaml").read_text() == "mine"
+    assert call(tmp_path, "params", "point_mass/point-mass-v0", "--output", "params.yaml").code == 0
+    assert "point-mass-v0" in (tmp_path / "params.yaml").read_text()

@@ -1,0 +1,173 @@
+"""The whole corridor on the point mass, by real DVC and MLflow: what runs again and what does not."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from project import git, sacpipe
+
+from sacpipe.core.bundle import bundle_digest
+from sacpipe.core.files import sha256_file, sha256_tree
+
+
+def outcomes(seen):
+    return [line.partition(": ")[2] for line in seen.err.splitlines() if line.split(":")[0] in STAGES]
+
+
+STAGES = ("train", "export", "evaluate")
+
+
+def dvc(folder, *arguments):
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+    }
+    command = [sys.executable, "-P", "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, env=environment).stdout
+
+
+def edit(folder, old, new):
+    text = (folder / "params.yaml").read_text()
+    assert old in text
+    (folder / "params.yaml").write_text(text.replace(old, new))
+
+
+def test_summary_says_what_was_made(finished, call):
+    seen = call(finished, "run", "--engine", "local", "--json")
+    summary = json.loads(seen.out)
+    assert seen.code == 0
+    assert summary["outcomes"] == dict.fromkeys(STAGES, "unchanged")
+    assert summary["verdict"]["accepted"] is True
+    assert summary["promotion"]["alias"] == "champion"
+    assert summary["bundle_digest"] == bundle_digest(finished / "out" / "export" / "bundle")
+    assert Path(summary["report"]).is_file()
+    assert dvc(finished, "status").strip() == "Data and pipelines are up to date."
+
+
+def test_plain_dvc_in_another_folder_gives_the_same_bytes(finished, fresh):
+    dvc(fresh, "repro")
+    for part in ("train", "export", "evaluate"):
+        assert sha256_tree(fresh / "out" / part) == sha256_tree(finished / "out" / part)
+    ours, theirs = ((folder / "dvc.lock").read_text() for folder in (fresh, finished))
+    assert ours == theirs
+    # A bare repro leaves no ledger; the flow meets it in the same runs and trains nothing.
+    seen = sacpipe(fresh, "run", "--engine", "local", check=0)
+    assert outcomes(seen) == ["unchanged"] * 3
+
+
+def test_only_what_depends_on_an_edit_runs_again(project, call):
+    with (project / "pipelines" / "report" / "style.css").open("a") as file:
+        file.write("/* edited */\n")
+    with (project / "pipelines" / "flow.py").open("a") as file:
+        file.write("# edited\n")
+    assert dvc(project, "status").strip() == "Data and pipelines are up to date."
+    edit(project, "episodes: 4 ", "episodes: 5 ")
+    seen = call(project, "run", "--engine", "local")
+    assert outcomes(seen) == ["unchanged", "unchanged", "ran"]
+    # Back again: DVC's run-cache has it, and the ledger has both.
+    edit(project, "episodes: 5 ", "episodes: 4 ")
+    seen = call(project, "run", "--engine", "local")
+    assert outcomes(seen) == ["unchanged", "unchanged", "restored"]
+
+
+def test_an_experiment_is_tracked(project):
+    dvc(project, "exp", "run", "--quiet", "-S", "evaluation.episodes=3")
+    metrics = json.loads((project / "out" / "evaluate" / "metrics.json").read_text())
+    assert metrics["bundle"]["episodes"] == 3
+
+
+def test_pull_brings_policy_and_pool_back_and_simulate_runs_them(finished, project, call):
+    for name in ("out", "work", ".dvc/cache"):
+        shutil.rmtree(project / name)
+    dvc(project, "pull")
+    assert sha256_tree(project / "out" / "train") == sha256_tree(finished / "out" / "train")
+    assert call(project, "simulate", "--episodes", "1").code == 0
+    seen = call(project, "simulate", "out/train/policy.safetensors", "--stochastic", "--episodes", "2", "--json")
+    played = json.loads(seen.out)
+    assert played["kind"] == "stochastic"
+    assert len(played["episodes"]) == 2
+
+
+def test_champion_is_the_bundle_byte_for_byte(finished, call):
+    seen = call(finished, "simulate", "models:/point-mass-v0@champion", "--episodes", "2", "--json")
+    own = call(finished, "simulate", "--episodes", "2", "--json")
+    assert json.loads(seen.out) == json.loads(own.out)
+    onnx = sha256_file(finished / "out" / "export" / "bundle" / "policy.onnx")
+    artifacts = (finished / ".sacpipe" / "mlartifacts").rglob("*.onnx")
+    assert {sha256_file(path) for path in artifacts} == {onnx}
+
+
+def test_lineage_holds_and_is_the_same_after_the_ledger_is_lost(finished, call):
+    before = call(finished, "lineage", "--json")
+    edges = json.loads(before.out)
+    assert before.code == 0
+    assert all(edge["ok"] for edge in edges)
+    named = " ".join(edge["name"] for edge in edges)
+    for word in ("bundle", "version", "export run", "train run", "pool", "param", "commit"):
+        assert word in named
+    (finished / ".sacpipe" / "mlflow.db").unlink()
+    shutil.rmtree(finished / ".sacpipe" / "mlartifacts")
+    assert call(finished, "ledger", "rebuild").code == 0
+    after = call(finished, "lineage", "--json")
+    assert json.loads(after.out) == edges
+    database = sqlite3.connect(finished / ".sacpipe" / "mlflow.db")
+    assert database.execute("select count(*) from runs where lifecycle_stage = 'active'").fetchone() == (3,)
+    database.close()
+
+
+def test_lineage_names_a_tampered_artifact(project, call):
+    call(project, "run", "--engine", "local")
+    onnx = next((project / ".sacpipe" / "mlartifacts").rglob("policy.onnx"))
+    data = bytearray(onnx.read_bytes())
+    data[len(data) // 2] ^= 1
+    onnx.write_bytes(bytes(data))
+    seen = call(project, "lineage")
+    assert seen.code == 1
+    assert "FAIL" in seen.out
+
+
+def test_a_refused_policy_stays_candidate_and_the_champion_stays(project, call):
+    assert call(project, "run", "--engine", "local").code == 0
+    edit(project, "min_return_mean: -60.0", "min_return_mean: 1000.0")
+    edit(project, "seed: 1 ", "seed: 2 ")
+    seen = call(project, "run", "--engine", "local")
+    assert seen.code == 1
+    assert "refused: return floor: expected mean return of at least 1000" in seen.out
+    assert "version 2 is candidate; version 1 stays champion" in seen.out
+
+
+def test_report_comes_from_the_outputs_alone(project, call, tmp_path):
+    assert not (project / ".sacpipe" / "mlflow.db").exists()
+    seen = call(project, "report", "--output", str(tmp_path / "page.html"))
+    assert seen.code == 0
+    assert "point_mass" in (tmp_path / "page.html").read_text()
+    assert not (project / ".sacpipe" / "mlflow.db").exists()
+
+
+def test_flow_under_prefect_from_a_fresh_home_without_a_network(project):
+    """Retries, states and artifacts are Prefect's; the outcome is the local engine's."""
+    git(project, "status")
+    edit(project, "episodes: 4 ", "episodes: 6 ")
+    nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1,localhost"}
+    seen = sacpipe(project, "run", check=0, env=nowhere)
+    assert outcomes(seen) == ["unchanged", "unchanged", "ran"]
+    database = sqlite3.connect(project / ".sacpipe" / "prefect" / "prefect.db")
+    kinds = {key for (key,) in database.execute("select key from artifact")}
+    assert {"result", "lineage", "report"} <= kinds
+    tasks = {name for (name,) in database.execute("select name from task_run")}
+    database.close()
+    for step in ("preflight", "train", "export", "evaluate", "gate", "promote", "report", "push"):
+        assert any(name.startswith(step) for name in tasks), step
+
+
+@pytest.mark.parametrize("name", ["run", "tasks", "params", "simulate", "lineage", "ledger", "report", "serve", "doctor"])
+def test_every_command_explains_itself_with_an_example(tmp_path, call, name):
+    seen = call(tmp_path, name, "--help")
+    assert seen.code == 0
+    assert "example:" in seen.out
+    assert f"sacpipe {name}" in seen.out
