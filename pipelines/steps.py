@@ -1,4 +1,4 @@
-"""The steps of a run as plain functions; the flow calls them through an engine. Nothing here knows Prefect."""
+"""The steps of a run as plain functions, called through an engine by the flow; nothing here knows Prefect."""
 
 import os
 from collections.abc import Callable

@@ -71,7 +71,8 @@ class Summary(Config):
         lines = [
             self.task,
             f"return     {policy.return_mean:,.1f}, interval {policy.return_ci_low:,.1f} to "
-            f"{policy.return_ci_high:,.1f}, {policy.episodes} episodes; bundle {self.bundle.return_mean:,.1f}",
+            f"{policy.return_ci_high:,.1f}, {policy.episodes} episodes",
+            f"           {self.bundle.return_mean:,.1f} by the bundle, in the robot's own runtime",
             f"stages     {stages} ({self.seconds:.0f} s)",
             f"gate       {accepted}: {promotion.why}",
             f"registry   {promotion.model_name} version {promotion.version} is {promotion.alias}"

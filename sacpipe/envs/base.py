@@ -66,10 +66,22 @@ class Environment(Protocol):
 class TaskSection(Protocol):
     """The `task` section of params.yaml, as one universe reads it."""
 
-    universe: Any
-    id: str
-    options: Options
     EXAMPLE: ClassVar[dict[str, Any]]
+
+    @property
+    def universe(self) -> str:
+        """Name of the universe."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """The task's name within it."""
+        ...
+
+    @property
+    def options(self) -> Options:
+        """Keyword arguments of the task."""
+        ...
 
     def make(self, picture: tuple[int, int] | None = None) -> Environment:
         """Build a simulator; `picture` is (height, width) in pixels where it shall render.

@@ -58,7 +58,7 @@ def border(uri: str) -> Iterator[None]:
 
 
 def fail_fast() -> None:
-    """Make MLflow's client give up within seconds and print nothing, unless the environment says otherwise."""
+    """Make MLflow's client give up within seconds and print nothing, unless the environment says more."""
     for name, value in _QUICK.items():
         os.environ.setdefault(name, value)
 

@@ -14,8 +14,8 @@ def test_same_name_same_numbers_other_name_other_numbers():
 
 def test_streams_are_pinned():
     """Numbers recorded once: a change here would change every result there is."""
-    assert stream_seed(1, "learner/init") == 1066543497
-    assert episode_seed(0, "train", 0) == 1245853416
+    assert stream_seed(1, "learner/init") == 465612374
+    assert episode_seed(0, "train", 0) == 1597224651
 
 
 def test_state_comes_back_in_the_middle_of_a_32_bit_draw():

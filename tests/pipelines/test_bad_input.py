@@ -34,10 +34,22 @@ def replace(folder, old, new):
     ("old", "new", "message"),
     [
         ("  discount:", "  dicsount:", r"algorithm\.dicsount: unknown key; expected one of .*discount"),
-        ("  discount: 0.99", "  discount: high", r"algorithm\.discount: Input should be a valid number.*'high'"),
+        (
+            "  discount: 0.99",
+            "  discount: high",
+            r"algorithm\.discount: Input should be a valid number.*'high'",
+        ),
         ("  discount: 0.99", "  discount: .inf", r"algorithm\.discount: Input should be a finite number"),
-        ("  batch_size: 256", "  batch_size: -4", r"training\.batch_size: .*greater than or equal to 1, found -4"),
-        ("  random_steps: 10 ", "  random_steps: 900 ", r"random_steps must be below total_steps.* 900 and 200"),
+        (
+            "  batch_size: 256",
+            "  batch_size: -4",
+            r"training\.batch_size: .*greater than or equal to 1, found -4",
+        ),
+        (
+            "  random_steps: 10 ",
+            "  random_steps: 900 ",
+            r"random_steps must be below total_steps.* 900 and 200",
+        ),
         ("id: point-mass-v0", "id: point-mas-v0", r"Did you mean point_mass/point-mass-v0\?"),
         (
             "universe: point_mass\n  id: point-mass-v0",
@@ -76,7 +88,9 @@ def test_plain_dvc_repro_with_wrong_params_keeps_the_outputs_in_reach(project):
     assert result.returncode != 0
     assert "algorithm.discount: Input should be less than 1, found 2.0" in result.stderr
     assert "Traceback" not in result.stderr
-    subprocess.run([*command, "checkout", "--force"], cwd=project, capture_output=True, check=True, env=environment)
+    subprocess.run(
+        [*command, "checkout", "--force"], cwd=project, capture_output=True, check=True, env=environment
+    )
     assert digests(project) == before
 
 
@@ -130,7 +144,9 @@ def test_a_full_disk_stops_training_and_keeps_what_was_there(project):
 
 def test_without_a_renderer_there_is_a_sentence_instead_of_a_video(fresh):
     """The point mass draws itself; a MuJoCo task needs OpenGL."""
-    replace(fresh, "universe: point_mass\n  id: point-mass-v0", "universe: gymnasium\n  id: InvertedPendulum-v5")
+    replace(
+        fresh, "universe: point_mass\n  id: point-mass-v0", "universe: gymnasium\n  id: InvertedPendulum-v5"
+    )
     replace(fresh, "min_return_mean: -60.0", "min_return_mean: null")
     sacpipe(fresh, "run", "--engine", "local", check=0, env={"MUJOCO_GL": "disabled"})
     sentence = (fresh / "out" / "evaluate" / "video" / "WHY_NO_VIDEO.txt").read_text()
@@ -149,7 +165,11 @@ def test_a_ledger_that_does_not_answer_stops_nothing_and_is_complete_afterwards(
         listener.listen()
     else:
         listener.close()
-    slow = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    slow = {
+        "MLFLOW_TRACKING_URI": address,
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    }
     seen = sacpipe(fresh, "run", "--engine", "local", env=slow)
     listener.close()
     assert seen.code == 3
@@ -169,7 +189,11 @@ def test_a_damaged_pool_segment_is_named(project):
     data[-5] ^= 1
     segment.write_bytes(bytes(data))
     result = subprocess.run(
-        [sys.executable, "-m", "pipelines.stages.export"], cwd=project, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pipelines.stages.export"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 2
     assert segment.name in result.stderr
@@ -188,7 +212,10 @@ def test_a_damaged_bundle_is_refused_by_name(project, call, name):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fresh, finished, number):
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONUNBUFFERED": "1",
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "run", "--engine", "local"],
         cwd=fresh,
@@ -219,7 +246,9 @@ def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fres
 def test_a_stage_that_dies_is_told_in_one_message(project, call):
     before = digests(project)
     source = project / "pipelines" / "stages" / "export.py"
-    source.write_text(source.read_text().replace("    workspace = context.workspace\n", "    import os; os._exit(9)\n", 1))
+    source.write_text(
+        source.read_text().replace("    workspace = context.workspace\n", "    import os; os._exit(9)\n", 1)
+    )
     seen = call(project, "run", "--engine", "local")
     assert seen.code == 3
     assert "stage 'export'" in seen.err
@@ -245,7 +274,9 @@ def test_wrong_arguments_are_refused(finished, call, arguments, message):
     assert message in seen.err
 
 
-@pytest.mark.parametrize("command", [("lineage", "nobody"), ("simulate", "models:/nobody@champion"), ("serve", "--name", "nobody")])
+@pytest.mark.parametrize(
+    "command", [("lineage", "nobody"), ("simulate", "models:/nobody@champion"), ("serve", "--name", "nobody")]
+)
 def test_unknown_models_are_the_registrys_answer(finished, call, command):
     seen = call(finished, *command)
     assert seen.code == 3

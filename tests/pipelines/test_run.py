@@ -28,7 +28,9 @@ def dvc(folder, *arguments):
         "DVC_NO_ANALYTICS": "1",
     }
     command = [sys.executable, "-P", "-m", "dvc", *arguments]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, env=environment).stdout
+    return subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True, env=environment
+    ).stdout
 
 
 def edit(folder, old, new):
@@ -87,7 +89,9 @@ def test_pull_brings_policy_and_pool_back_and_simulate_runs_them(finished, proje
     dvc(project, "pull")
     assert sha256_tree(project / "out" / "train") == sha256_tree(finished / "out" / "train")
     assert call(project, "simulate", "--episodes", "1").code == 0
-    seen = call(project, "simulate", "out/train/policy.safetensors", "--stochastic", "--episodes", "2", "--json")
+    seen = call(
+        project, "simulate", "out/train/policy.safetensors", "--stochastic", "--episodes", "2", "--json"
+    )
     played = json.loads(seen.out)
     assert played["kind"] == "stochastic"
     assert len(played["episodes"]) == 2
@@ -153,7 +157,11 @@ def test_flow_under_prefect_from_a_fresh_home_without_a_network(project):
     """Retries, states and artifacts are Prefect's; the outcome is the local engine's."""
     git(project, "status")
     edit(project, "episodes: 4 ", "episodes: 6 ")
-    nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1,localhost"}
+    nowhere = {
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
     seen = sacpipe(project, "run", check=0, env=nowhere)
     assert outcomes(seen) == ["unchanged", "unchanged", "ran"]
     database = sqlite3.connect(project / ".sacpipe" / "prefect" / "prefect.db")
@@ -165,7 +173,9 @@ def test_flow_under_prefect_from_a_fresh_home_without_a_network(project):
         assert any(name.startswith(step) for name in tasks), step
 
 
-@pytest.mark.parametrize("name", ["run", "tasks", "params", "simulate", "lineage", "ledger", "report", "serve", "doctor"])
+@pytest.mark.parametrize(
+    "name", ["run", "tasks", "params", "simulate", "lineage", "ledger", "report", "serve", "doctor"]
+)
 def test_every_command_explains_itself_with_an_example(tmp_path, call, name):
     seen = call(tmp_path, name, "--help")
     assert seen.code == 0

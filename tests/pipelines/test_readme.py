@@ -1,0 +1,68 @@
+"""Every command in the README is run, on the small project; make's words are asked what they would do."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+LINES = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+INLINE = re.findall(r"`((?:sacpipe|dvc|make|pip) [^`]+)`", README)
+COMMANDS = list(dict.fromkeys(line for line in [*LINES, *INLINE] if line))
+
+
+def test_the_newcomers_two_commands_come_first():
+    assert LINES[:2] == ["make run", "make test"]
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("make ")])
+def test_makes_words_exist(command):
+    """CI runs `make check`, `make run` and `make test` for real."""
+    result = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ".venv/bin/" in result.stdout
+
+
+def test_commands_run_in_the_order_of_the_tour(finished, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(finished, folder, symlinks=True)
+    shutil.rmtree(folder / ".sacpipe")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    ran = []
+    for command in COMMANDS:
+        if command.startswith(("make ", "pip ", ". .venv")):
+            continue
+        result = subprocess.run(
+            command.split(), cwd=folder, capture_output=True, text=True, check=False, env=environment
+        )
+        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+        ran.append(command.split()[0])
+    assert ran.count("sacpipe") >= 8
+    assert ran.count("dvc") >= 3
+
+
+def test_pages_and_files_that_are_named_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
+    for name in re.findall(r"`((?:sacpipe|pipelines|docs)/[\w/.]+)`", README):
+        assert (ROOT / name).exists(), name
+
+
+def test_ci_calls_what_the_readme_says():
+    script = (ROOT / ".ci" / "run").read_text()
+    for word in ("make check", "make run", "make test"):
+        assert word in script
+
+
+def test_the_remote_is_a_folder_beside_the_project():
+    config = (ROOT / ".dvc" / "config").read_text()
+    assert "url = ../.sacpipe/dvcstore" in config
+    assert "analytics = false" in config
+    assert YAML(typ="safe").load(ROOT / "dvc.yaml")
