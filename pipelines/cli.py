@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the answer is no (a refused release, a broken lineage), 2 
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -51,6 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     namespace = build_parser().parse_args(arguments)
+    if logging.lastResort is not None:  # our own warnings reach stderr, whatever a library does to logging
+        for name in ("pipelines", "sacpipe"):
+            logging.getLogger(name).addHandler(logging.lastResort)
     try:
         code: int = COMMANDS[namespace.command].run(namespace)
         return code  # noqa: TRY300 - the exit code of the command itself

@@ -41,6 +41,8 @@ class LiveMirror:
         self._inputs: StageInputs = stage_inputs(DiskTree(workspace.root), stage)
         self._rows = _GrowingRows(workspace.work(self._inputs.key) / "metrics.jsonl")
         self._sent = 0
+        self._run_id: str | None = None
+        self._has_failed = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._mirror, name=f"mirror-{stage}", daemon=True)
 
@@ -53,6 +55,7 @@ class LiveMirror:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop to look; wait for a call under way no longer than a look takes."""
+        self._has_failed = kind is not None
         self._stop.set()
         self._thread.join(timeout=self._interval_s)
 
@@ -60,6 +63,8 @@ class LiveMirror:
         try:
             while not self._stop.wait(self._interval_s):
                 self._send()
+            if self._has_failed and self._run_id is not None:
+                self._ledger.finish_run(self._run_id, is_complete=False)  # until `record_stage` finishes it
         except Exception as exc:  # noqa: BLE001 - the ledger must never end a training
             logger.warning(
                 "live metrics of stage '%s' end here: %s The ledger is completed after the stage.",
@@ -71,8 +76,8 @@ class LiveMirror:
         rows = self._rows.read()
         if len(rows) > self._sent:
             inputs = self._inputs
-            run_id = self._ledger.ensure_run(inputs.key, self._stage, flat_params(inputs), {})
-            self._ledger.log_rows(run_id, rows)
+            self._run_id = self._ledger.ensure_run(inputs.key, self._stage, flat_params(inputs), {})
+            self._ledger.log_rows(self._run_id, rows)
             self._sent = len(rows)
 
 

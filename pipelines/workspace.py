@@ -220,6 +220,8 @@ _QUIET = {
     "MLFLOW_CONFIGURE_LOGGING": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
+    # Prefect's console would repeat each step and print tracebacks; its API and UI still get them.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # A fresh home takes 18 s on two cores; the tool's own limit of 20 s fails on a busy machine.

@@ -7,7 +7,12 @@ from sacpipe.release import Candidate, ReleaseConfig, judge
 
 
 def make(**changes):
-    numbers = {"bundle_return_mean": 9_300.0, "bundle_episodes": 20, "parity_max_error": 1e-6, "parity_tolerance": 1e-5}
+    numbers = {
+        "bundle_return_mean": 9_300.0,
+        "bundle_episodes": 20,
+        "parity_max_error": 1e-6,
+        "parity_tolerance": 1e-5,
+    }
     return Candidate.parse(numbers | changes)
 
 

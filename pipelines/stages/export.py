@@ -1,11 +1,13 @@
 """Export the trained policy as a bundle, checked against the network it came from."""
 
+import numpy as np
 import torch
 
 from pipelines.stages import StageContext, run_stage
 from sacpipe.core.bundle import Provenance
 from sacpipe.core.config import Config
 from sacpipe.core.files import sha256_file, write_json
+from sacpipe.core.records import FloatArray
 from sacpipe.export.bundle import export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.policy_file import read_policy
@@ -33,6 +35,12 @@ class ExportMetrics(Config):
     parity_observations: int
 
 
+def recorded_observations(pool: ReplayPool, golden_steps: int) -> FloatArray:
+    """Return the pool's first steps, one after the other, then others from all of it. Shape (N, dim)."""
+    first = pool.read(pool.segments[0]).observations[:golden_steps]
+    return np.concatenate([first, pool.observations(_RECORDED_OBSERVATIONS)])
+
+
 def export_stage(context: StageContext) -> None:
     """Write the bundle and what the parity check found."""
     workspace = context.workspace
@@ -46,7 +54,7 @@ def export_stage(context: StageContext) -> None:
         policy.actor,
         policy.header.spec,
         params.export,
-        pool.observations(_RECORDED_OBSERVATIONS),
+        recorded_observations(pool, params.export.golden_steps),
         Provenance(algorithm=policy.header.algorithm, digests=digests),
     )
     metrics = ExportMetrics(

@@ -86,8 +86,17 @@ class SquashedGaussianActor(nn.Module):
         return action
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        """Return the deterministic action, the squashed mean. Shape (B, action_dim)."""
-        return torch.tanh(self.distribution(observations)[0])
+        """Return the deterministic action, the squashed mean. Shape (B, action_dim).
+
+        This is what a bundle holds, so it is written in plain products: a stacked one would leave
+        the exporter's reshaping in the robot's graph.
+        """
+        hidden = observations if self.normaliser is None else self.normaliser(observations)
+        *inner, last = self.network.linears()
+        for layer in inner:
+            hidden = torch.relu(torch.addmm(layer.bias[0], hidden, layer.weight[0]))
+        mean = slice(None, self.action_dim)
+        return torch.tanh(torch.addmm(last.bias[0, :, mean], hidden, last.weight[0][:, mean]))
 
 
 def squashed_log_density(

@@ -175,13 +175,14 @@ class DvcStore:
         Raises:
             StoreError: DVC is not set up here, or has no default remote.
         """
-        remotes = [line for line in self._run(["remote", "list"]).stdout if line.endswith("(default)")]
-        if not remotes:
+        lines = self._run(["config", "--list"]).stdout
+        settings = dict(line.split("=", 1) for line in lines if "=" in line)
+        name = settings.get("core.remote")
+        if name is None:
             raise StoreError(
                 f"DVC in {self.root} has no default remote. Set one: `dvc remote add -d NAME FOLDER`."
             )
-        name, address = remotes[0].removesuffix("(default)").split(maxsplit=1)
-        return f"DVC {version('dvc')}, remote '{name}' at {address.strip()}"
+        return f"DVC {version('dvc')}, remote '{name}' at {settings.get(f'remote.{name}.url', 'no address')}"
 
     def lock_entries(self) -> dict[str, dict[str, Any]]:
         """Return the entries of dvc.lock by stage.

@@ -12,8 +12,7 @@ from sacpipe.core.config import Config
 ROOT = Path(__file__).parents[2]
 SMALL = {
     "hidden_dims: [256, 256]": "hidden_dims: [16, 16]",
-    "num_threads: 2 ": "num_threads: 1 ",
-    "episodes: 20 ": "episodes: 4 ",
+    "  episodes: 20 ": "  episodes: 4 ",
     "bootstrap_resamples: 10000": "bootstrap_resamples: 200",
     "golden_steps: 64 ": "golden_steps: 8 ",
     "    max_s: 20.0 ": "    max_s: 0.5 ",

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.ledger import open_ledger, rebuild, record_stage, register_bundle
+from pipelines.ledger import check_inputs_kept, open_ledger, rebuild, record_stage, register_bundle
 from pipelines.ledger_values import IS_COMMITTED_TAG, OUTCOME_TAG, VERSION_TAG, flat_params
 from pipelines.lineage import Edge, lineage
-from pipelines.live_mirror import LiveMirror
+from pipelines.live_mirror import LiveMirror, _GrowingRows
 from pipelines.promotions import Promotion, append_promotion, current, read_promotions
 from pipelines.stage_key import StageInputs, locked_inputs, locked_outs, stage_key
 from pipelines.workspace import STAGES, Workspace
 from sacpipe.core.bundle import bundle_digest
-from sacpipe.core.errors import StoreError
+from sacpipe.core.errors import StageError, StoreError
 from sacpipe.stores.dvc_store import Outcome, read_lock
 from sacpipe.stores.mlflow_ledger import MlflowLedger
 from sacpipe.stores.mlflow_store import MlflowStore
@@ -299,6 +299,13 @@ def test_an_output_that_is_missing_or_changed_is_named(
         register_bundle(workspace, ledger, name)
 
 
+def test_a_stage_whose_code_was_edited_while_it_ran_is_refused(workspace: Workspace) -> None:
+    key = stage_key(workspace, "train")
+    check_inputs_kept(workspace, "train", key)
+    with pytest.raises(StageError, match="edited while it ran.*`dvc repro --force --single-item train`"):
+        check_inputs_kept(workspace, "train", "0" * 64)
+
+
 def test_lineage_holds_from_the_alias_to_the_commit(
     workspace: Workspace, ledger: MlflowLedger, name: str
 ) -> None:
@@ -471,6 +478,39 @@ def test_rows_appear_while_a_stage_runs_and_are_completed_after_it(
         wait_for(lambda: mirrored() == 4)
     run_id = record_stage(workspace, ledger, "train")
     assert history(ledger, run_id, "critic/loss") == LOSSES
+
+
+def test_a_stage_that_failed_leaves_no_run_that_seems_to_run(
+    workspace: Workspace, ledger: MlflowLedger
+) -> None:
+    key = stage_key(workspace, "train")
+    write_rows(workspace.work(key) / "metrics.jsonl", range(1))
+
+    def diverge() -> None:
+        wait_for(lambda: ledger.find_run(key) is not None)
+        raise StageError("diverged")
+
+    mirror = LiveMirror(workspace, ledger, "train", interval_s=0.05)
+    with pytest.raises(StageError), mirror:
+        diverge()
+    wait_for(lambda: not mirror._thread.is_alive())
+    run = ledger.find_run(key)
+    assert run is not None
+    assert run.status == "FAILED"
+    assert ledger.run(record_stage(workspace, ledger, "train")).status == "FINISHED"
+
+
+def test_a_file_that_was_cut_back_is_read_from_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "work" / "metrics.jsonl"
+    growing = _GrowingRows(path)
+    assert growing.read() == []
+    write_rows(path, range(3))
+    assert [row["gradient_steps"] for row in growing.read()] == [0, 1, 2]
+    path.write_text("")
+    write_rows(path, range(7, 8))
+    assert [row["gradient_steps"] for row in growing.read()] == [7]
+    write_rows(path, range(8, 9))
+    assert [row["gradient_steps"] for row in growing.read()] == [7, 8]
 
 
 @pytest.mark.parametrize("answers", [True, False])

@@ -25,7 +25,9 @@ def test_the_newcomers_two_commands_come_first():
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("make ")])
 def test_makes_words_exist(command):
     """CI runs `make check`, `make run` and `make test` for real."""
-    result = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert ".venv/bin/" in result.stdout
 
 
@@ -33,7 +35,10 @@ def test_commands_run_in_the_order_of_the_tour(finished, tmp_path):
     folder = tmp_path / "project"
     shutil.copytree(finished, folder, symlinks=True)
     shutil.rmtree(folder / ".sacpipe")
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+    }
     ran = []
     for command in COMMANDS:
         if command.startswith(("make ", "pip ", ". .venv")):

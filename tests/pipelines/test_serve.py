@@ -49,5 +49,9 @@ def test_the_served_champion_answers_as_the_bundle(finished):
     policy = OnnxPolicy(finished / "out" / "export" / "bundle")
     expected = [policy.act(observation) for observation in observations]
     found = answer["predictions"]
-    found = found["action"] if isinstance(found, dict) else [row["action"] if isinstance(row, dict) else row for row in found]
+    found = (
+        found["action"]
+        if isinstance(found, dict)
+        else [row["action"] if isinstance(row, dict) else row for row in found]
+    )
     np.testing.assert_allclose(np.asarray(found, dtype=np.float32), expected, atol=1e-6)

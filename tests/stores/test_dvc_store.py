@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -166,6 +167,7 @@ def test_push_and_pull_bring_everything_back(root: Path, tmp_path: Path) -> None
     config.write_text(
         f"{config.read_text()} remote = local\n['remote \"local\"']\n url = {tmp_path}/remote\n"
     )
+    assert re.fullmatch(f"DVC 3.* remote 'local' at {tmp_path}/remote", store.describe())
     assert "pushed" in store.push()
     shutil.rmtree(root / "out")
     shutil.rmtree(root / ".dvc" / "cache")
