@@ -60,7 +60,7 @@ def pipeline(workspace: Workspace, call: Engine) -> Summary:
     params = call("preflight", steps.preflight, workspace)
     outcomes: dict[str, Outcome] = {}
     for stage in STAGES:
-        outcomes[stage] = call(stage, steps.reproduce, workspace, stage, _say_what_the_stage_said)
+        outcomes[stage] = call(stage, steps.reproduce, workspace, stage, _StageVoice())
         _say(f"{stage}: {outcomes[stage]}")
     unrecorded = _record(workspace, outcomes, call)
     verdict = call("gate", steps.gate, workspace, params)
@@ -93,10 +93,17 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _say_what_the_stage_said(line: str) -> None:
-    """Pass a line on, unless it is DVC's frame around the stage."""
-    if line.strip() and not line.lstrip().startswith(_DVC_FRAME):
-        _say(line)
+class _StageVoice:
+    """Passes on what a stage says, without DVC's frame; an error is told once, at the end."""
+
+    def __init__(self) -> None:
+        self._failed = False
+
+    def __call__(self, line: str) -> None:
+        """Take one line."""
+        self._failed = self._failed or line.startswith("sacpipe: ")
+        if line.strip() and not self._failed and not line.lstrip().startswith(_DVC_FRAME):
+            _say(line)
 
 
 def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
-from pipelines.ledger import open_ledger, record_stage
+from pipelines.ledger import check_inputs_kept, open_ledger, record_stage
 from pipelines.live_mirror import LiveMirror
 from pipelines.promote import Standing, promote_version
 from pipelines.report.data import ReportInputs
 from pipelines.report.page import write_report
-from pipelines.stage_key import locked_inputs
+from pipelines.stage_key import locked_inputs, stage_key
 from pipelines.stages.evaluate import EvaluateMetrics
 from pipelines.stages.export import ExportMetrics
 from pipelines.workspace import Workspace
@@ -47,11 +48,13 @@ def reproduce(workspace: Workspace, stage: str, on_output: Callable[[str], None]
         StageError: the stage failed; trying again continues from its last checkpoint.
         InterruptedRunError: somebody asked to stop.
     """
-    store = DvcStore(workspace.root)
-    if stage != "train":
-        return store.reproduce(stage, on_output=on_output)
-    with LiveMirror(workspace, open_ledger(workspace), stage):
-        return store.reproduce(stage, on_output=on_output)
+    store, key = DvcStore(workspace.root), stage_key(workspace, stage)
+    mirror = LiveMirror(workspace, open_ledger(workspace), stage) if stage == "train" else nullcontext()
+    with mirror:
+        outcome = store.reproduce(stage, on_output=on_output)
+    if outcome is Outcome.RAN:
+        check_inputs_kept(workspace, stage, key)
+    return outcome
 
 
 def record(workspace: Workspace, stage: str, outcome: Outcome) -> str:

@@ -47,6 +47,7 @@ def export_stage(context: StageContext) -> None:
     params = ExportParams.load_sections(workspace.params)
     policy = read_policy(workspace.policy)
     pool = ReplayPool.open(workspace.pool)
+    pool.check()
     digests = {"policy": sha256_file(workspace.policy), "pool": sha256_file(workspace.pool / "manifest.json")}
     torch.set_num_threads(1)
     report = export_bundle(

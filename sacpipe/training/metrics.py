@@ -4,6 +4,7 @@ Values here are functions of params and code alone; wall-clock time goes to a fi
 is never a DVC output.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -85,8 +86,9 @@ class LineFile:
             return self._file.tell()
 
     def close(self) -> None:
-        """Close the file; lines already written stay."""
-        self._file.close()
+        """Close the file. What `sync` did not promise may be lost where the disk is full."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 class Averages:
