@@ -141,6 +141,8 @@ def params_text(name: str, *, steps: int | None, seed: int, preset: str) -> str:
     total = budget.total_steps if steps is None else steps
     if total < 2:
         raise ConfigError(f"--steps: expected at least 2, found {total}.")
+    if not 0 <= seed < 2**31:
+        raise ConfigError(f"--seed: expected 0 to {2**31 - 1}, found {seed}.")
     floor = budget.min_return_mean
     return _TEMPLATE.format(
         name=spec.task,

@@ -16,10 +16,10 @@ from typing import Any, Protocol, TypeVar
 from pipelines import steps
 from pipelines.summary import Summary
 from pipelines.workspace import STAGES, Workspace, run_lock
-from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreUnavailableError
+from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError
 from sacpipe.stores.dvc_store import Outcome
 
-_RETRY_DELAYS_S = (1.0, 5.0)
+RETRY_DELAYS_S = (1.0, 5.0)
 
 _DVC_FRAME = (
     "Running stage",
@@ -65,11 +65,11 @@ def pipeline(workspace: Workspace, call: Engine) -> Summary:
     unrecorded = _record(workspace, outcomes, call)
     verdict = call("gate", steps.gate, workspace, params)
     report = call("report", steps.write_page, workspace)
-    pushed = call("push", steps.push, workspace)
+    pushed = _push(workspace, call)
     if unrecorded is not None:
-        raise StoreUnavailableError(
+        raise type(unrecorded)(
             f"{unrecorded}\nTraining, evaluation and report ({report}) are done; nothing is registered. "
-            "When MLflow answers again, `sacpipe run` records and registers without training."
+            "When MLflow works again, `sacpipe run` records and registers without training."
         )
     promotion = call("promote", steps.promote, workspace, params, verdict)
     seconds = time.perf_counter() - started
@@ -78,14 +78,23 @@ def pipeline(workspace: Workspace, call: Engine) -> Summary:
     )
 
 
-def _record(workspace: Workspace, outcomes: dict[str, Outcome], call: Engine) -> SacpipeError | None:
-    """Record every stage; a ledger that does not answer is told at the end, not in the way of the report."""
+def _record(workspace: Workspace, outcomes: dict[str, Outcome], call: Engine) -> StoreError | None:
+    """Record every stage; a ledger that fails is told at the end, not in the way of the report."""
     try:
         for stage in STAGES:
             call(f"ledger {stage}", steps.record, workspace, stage, outcomes[stage])
-    except StoreUnavailableError as exc:
+    except StoreError as exc:
         return exc
     return None
+
+
+def _push(workspace: Workspace, call: Engine) -> str:
+    """Push; a remote that fails keeps nobody from releasing what is already here."""
+    try:
+        return call("push", steps.push, workspace)
+    except StoreError as exc:
+        _say(f"not pushed: {exc}")
+        return f"not pushed: {exc}"
 
 
 def _say(line: str) -> None:
@@ -124,7 +133,7 @@ def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
 
 
 def _call_locally(name: str, step: Callable[..., Result], *arguments: Any) -> Result:
-    for delay_s in _RETRY_DELAYS_S:
+    for delay_s in RETRY_DELAYS_S:
         try:
             return step(*arguments)
         except SacpipeError as exc:

@@ -19,6 +19,8 @@ from sacpipe.stores.mlflow_ledger import MlflowLedger
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_CALL_S = 30.0
+
 
 class LiveMirror:
     """A context manager around the run of one stage."""
@@ -54,10 +56,10 @@ class LiveMirror:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop to look; wait for a call under way no longer than a look takes."""
+        """Stop to look, and let a call under way end, so that nobody else makes the same run meanwhile."""
         self._has_failed = kind is not None
         self._stop.set()
-        self._thread.join(timeout=self._interval_s)
+        self._thread.join(timeout=_LONGEST_CALL_S)
 
     def _mirror(self) -> None:
         try:

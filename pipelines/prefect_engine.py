@@ -5,23 +5,25 @@ timeout cannot interrupt. Retries ask the error whether trying again may help. N
 persisted by Prefect, and no array passes through it.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import httpx
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.tasks import Task
 
+from pipelines.flow import RETRY_DELAYS_S
+from pipelines.stage_key import stage_key
 from pipelines.summary import Summary
 from pipelines.workspace import Workspace
-from sacpipe.core.errors import SacpipeError
+from sacpipe.core.errors import SacpipeError, StoreUnavailableError
 
 Result = TypeVar("Result")
-
-_RETRY_DELAYS_S = [1.0, 5.0]
 
 
 def _may_help(_task: "Task[Any, Any]", _run: TaskRun, state: State[Any]) -> bool:
@@ -34,8 +36,8 @@ def _call_as_task(name: str, step: Callable[..., Result], *arguments: Any) -> Re
     """Call one step as a Prefect task."""
     options: dict[str, Any] = {
         "name": name,
-        "retries": len(_RETRY_DELAYS_S),
-        "retry_delay_seconds": _RETRY_DELAYS_S,
+        "retries": len(RETRY_DELAYS_S),
+        "retry_delay_seconds": list(RETRY_DELAYS_S),
         "retry_condition_fn": _may_help,
         "cache_policy": NO_CACHE,
         "persist_result": False,
@@ -49,10 +51,12 @@ def run_flow(workspace: Workspace, pipeline: Callable[..., Summary]) -> Summary:
 
     Raises:
         KeyboardInterrupt: SIGTERM reached the flow.
+        StoreUnavailableError: Prefect's server does not answer or does not start.
         SacpipeError: a step failed.
     """
+    key = stage_key(workspace, "train")
 
-    @flow(name="sacpipe", flow_run_name=f"sacpipe {workspace.root.name}", validate_parameters=False)
+    @flow(name="sacpipe", flow_run_name=f"{workspace.root.name} {key[:12]}", validate_parameters=False)
     def sacpipe_flow() -> Summary:
         summary = pipeline(workspace, _call_as_task)
         leave_artifacts(summary)
@@ -62,6 +66,14 @@ def run_flow(workspace: Workspace, pipeline: Callable[..., Summary]) -> Summary:
         return sacpipe_flow()
     except TerminationSignal as exc:
         raise KeyboardInterrupt from exc
+    except (PrefectException, httpx.HTTPError, RuntimeError) as exc:
+        where = (
+            os.environ.get("PREFECT_API_URL") or f"the temporary server in {os.environ.get('PREFECT_HOME')}"
+        )
+        raise StoreUnavailableError(
+            f"Prefect does not answer ({where}): {' '.join(str(exc).split())[:300]}. Start its server, or "
+            "run `sacpipe run --engine local`: the same steps without Prefect."
+        ) from exc
 
 
 def leave_artifacts(summary: Summary) -> None:

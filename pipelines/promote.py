@@ -4,11 +4,10 @@ from datetime import UTC, datetime
 
 from pipelines.ledger import register_bundle
 from pipelines.ledger_values import COMMIT_TAG
-from pipelines.promotions import FORMAT_VERSION, Promotion, append_promotion
+from pipelines.promotions import FORMAT_VERSION, Promotion, append_promotion, current, read_promotions
 from pipelines.workspace import STAGES, Workspace
 from sacpipe.core.bundle import open_bundle
 from sacpipe.core.config import Config
-from sacpipe.core.errors import StoreError
 from sacpipe.release import Verdict
 from sacpipe.stores.dvc_store import read_lock
 from sacpipe.stores.mlflow_ledger import MlflowLedger
@@ -54,6 +53,10 @@ def promote_version(
         )
     met = "; ".join(f"{r.rule}: {r.found}" for r in verdict.reasons)
     if champion is not None and champion.version == version.version:
+        last = current(read_promotions(workspace), model_name, CHAMPION)
+        if last is None or last.bundle_digest != version.bundle_digest:  # cut off between alias and history
+            registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle))
+            _note(workspace, version, None, verdict)
         why = f"it was champion already; {met}"
         return Standing(
             model_name=model_name, version=version.version, alias=CHAMPION, previous=None, why=why
@@ -64,7 +67,7 @@ def promote_version(
     try:
         registry.set_alias(model_name, CHAMPION, version.version)
         registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle))
-    except StoreError:
+    except BaseException:  # a signal too: an unproven champion must not stay
         if previous is None:
             registry.delete_alias(model_name, CHAMPION)
         else:

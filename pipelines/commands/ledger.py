@@ -17,9 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Rebuild and print one line a record."""
     from pipelines.ledger import open_ledger, rebuild
-    from pipelines.workspace import Workspace
+    from pipelines.workspace import Workspace, run_lock
 
     workspace = Workspace.enter()
-    for line in rebuild(workspace, open_ledger(workspace)):
-        sys.stdout.write(f"{arguments.action}: {line}\n")
+    with run_lock(workspace):
+        for line in rebuild(workspace, open_ledger(workspace)):
+            sys.stdout.write(f"{arguments.action}: {line}\n")
     return 0

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 HELP = "write the report of the present outputs: one self-contained HTML file"
-EXAMPLE = "  dvc pull && sacpipe report --output report.html"
+EXAMPLE = "  sacpipe report --output report.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

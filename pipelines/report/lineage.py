@@ -27,7 +27,7 @@ def lineage(data: ReportData) -> Markup:
     """Return the section of provenance."""
     lead = prose(
         "Every file has a digest: DVC's MD5 in dvc.lock, SHA-256 in the bundle. "
-        "`sacpipe lineage` checks each link; `sacpipe verify` runs the graph again and compares."
+        "`sacpipe lineage` checks each link."
     )
     label = (
         "Lineage: params.yaml and code go into train, which gives policy and replay pool; these go into "

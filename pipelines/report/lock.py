@@ -76,7 +76,7 @@ def read_verdict(tree: Mapping[str, Any] | None) -> Answer | None:
 def doubts(stages: Mapping[str, Stage], params: Mapping[str, Any], inputs: ReportInputs) -> tuple[str, ...]:
     """Return a sentence for each place where the files here are not those dvc.lock names.
 
-    Single files are compared by digest; folders (the pool may be large) are left to `sacpipe verify`.
+    Single files are compared by digest; folders (the pool may be large) are not read for that.
     """
     found = []
     changed = sorted({key for stage in stages.values() for key in _changed_params(stage, params)})

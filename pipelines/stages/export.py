@@ -37,8 +37,12 @@ class ExportMetrics(Config):
 
 def recorded_observations(pool: ReplayPool, golden_steps: int) -> FloatArray:
     """Return the pool's first steps, one after the other, then others from all of it. Shape (N, dim)."""
-    first = pool.read(pool.segments[0]).observations[:golden_steps]
-    return np.concatenate([first, pool.observations(_RECORDED_OBSERVATIONS)])
+    first: list[FloatArray] = []
+    for segment in pool.segments:
+        first.append(pool.read(segment).observations)
+        if sum(map(len, first)) >= golden_steps:
+            break
+    return np.concatenate([np.concatenate(first)[:golden_steps], pool.observations(_RECORDED_OBSERVATIONS)])
 
 
 def export_stage(context: StageContext) -> None:

@@ -33,7 +33,7 @@ class Learner(Protocol):
         """Make one gradient step of every network and return its metrics (names in docs/metrics.md).
 
         Raises:
-            DivergenceError: a loss is not finite; the parameters are left as they were.
+            DivergenceError: a loss is not finite; its own network is left as it was.
         """
         ...
 

@@ -157,7 +157,7 @@ class SAC:
 
     @property
     def target_entropy(self) -> float:
-        """In nats; NaN-free only where the temperature is automatic."""
+        """In nats; 0 where the temperature is fixed and nothing steers towards it."""
         rule = self.config.temperature
         per_dimension = rule.target_entropy_per_dimension if isinstance(rule, AutomaticTemperature) else 0.0
         return per_dimension * self.spec.action_dim
@@ -216,7 +216,7 @@ class SAC:
             "critic/loss": loss.item(),
             "critic/q_mean": q_values.detach().mean().item(),
             "critic/target_mean": targets.mean().item(),
-            "critic/td_error_std": (q_values.detach() - targets).std().item(),
+            "critic/td_error_std": (q_values.detach() - targets).std(correction=0).item(),
         }
 
     def _update_actor(

@@ -10,7 +10,7 @@
     │  ├─ PoolFormatError             unknown version or schema
     │  └─ PoolCorruptError            bytes differ from the manifest
     ├─ CheckpointError                torn, foreign or too new
-    ├─ DivergenceError                non-finite loss, parameter or observation; training stops here
+    ├─ DivergenceError                non-finite loss or parameter; training stops here
     ├─ ExportError
     │  └─ ParityError                 torch and ONNX disagree beyond the bound
     ├─ BundleError                    missing, tampered or too new
@@ -77,7 +77,7 @@ class CheckpointError(SacpipeError):
 
 
 class DivergenceError(SacpipeError):
-    """A loss, a parameter or an observation is not finite."""
+    """A loss or a parameter is not finite."""
 
 
 class ExportError(SacpipeError):

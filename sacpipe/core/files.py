@@ -38,9 +38,7 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only; choose another folder",
             errno.ENOTDIR: "a file stands where a folder is needed; move it away",
             errno.EEXIST: "a file stands where a folder is needed; move it away",
-        }.get(exc.errno or 0)
-        if reason is None:
-            raise
+        }.get(exc.errno or 0, f"{(exc.strerror or str(exc)).lower()}; choose another place")
         raise StorageError(f"cannot write {path}: {reason}. What was there before is unchanged.") from exc
 
 

@@ -12,7 +12,17 @@ from collections.abc import Iterator
 
 from sacpipe.core.errors import SacpipeError, StoreError, StoreUnavailableError
 
-_FOREIGN = ("mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3", "alembic", "botocore")
+_FOREIGN = (
+    "mlflow",
+    "sqlalchemy",
+    "sqlite3",
+    "requests",
+    "urllib3",
+    "alembic",
+    "botocore",
+    "onnx",
+    "onnxruntime",
+)
 _SILENT = (
     *(
         "failed with exception",

@@ -65,9 +65,11 @@ def write_checkpoint(folder: Path, state: RunState, arrays: Arrays) -> None:
         data = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
         write_bytes(temporary / "arrays.safetensors", data)
         write_json(temporary / "state.json", state.replace(arrays_sha256=sha256_bytes(data)).as_tree())
-        shutil.rmtree(target, ignore_errors=True)
+        if target.exists():  # the same step again, after an interruption: never without either
+            target.rename(folder / f".{target.name}.old")
         temporary.rename(target)
         sync_folder(folder)
+        shutil.rmtree(folder / f".{target.name}.old", ignore_errors=True)
     for old in _folders(folder)[:-_KEPT]:
         shutil.rmtree(old)
 

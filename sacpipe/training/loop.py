@@ -15,7 +15,7 @@ import numpy as np
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
-from sacpipe.core.errors import ContractError, InterruptedRunError
+from sacpipe.core.errors import ContractError, DivergenceError, InterruptedRunError
 from sacpipe.core.files import sha256_file, storage_errors, write_json
 from sacpipe.core.records import Batch, FloatArray, Step, Transition
 from sacpipe.core.seeding import episode_seed, generator, generator_state, restore_generator
@@ -62,7 +62,8 @@ def train(run: "Run", should_stop: Callable[[], bool], progress: Progress) -> No
 
     Raises:
         InterruptedRunError: `should_stop` said so; a checkpoint was written first.
-        DivergenceError: a loss or an observation is not finite; the last checkpoint stays.
+        DivergenceError: a loss or a parameter is not finite; the last checkpoint stays.
+        ContractError: the task gave a value that is not finite.
     """
     training = run.params.training
     if run.env_steps == 0:
@@ -118,8 +119,6 @@ class Run:
         self._batch: Batch | None = None
         self._averages = Averages()
         self._returns: dict[str, float] = {}
-        if (folder / _FINISHED).exists():
-            shutil.rmtree(folder)  # asked for again from the start: `dvc repro --force`
         checkpoint = newest_checkpoint(folder / "checkpoints", stage_key)
         if checkpoint is None:
             self._start()
@@ -260,7 +259,18 @@ class Run:
             self._curve.write(f"{self.env_steps},{mode},{numbers}")
 
     def checkpoint(self) -> None:
-        """Make everything so far durable; costs what is new since the last one, and the networks."""
+        """Make everything so far durable; costs what is new since the last one, and the networks.
+
+        Raises:
+            DivergenceError: a parameter is not finite; the checkpoint before stays the last.
+        """
+        learner = self.learner.state()
+        for name, array in learner.items():
+            if not np.isfinite(array).all():
+                raise DivergenceError(
+                    f"{name} holds a value that is not finite at step {self.env_steps}. The checkpoint "
+                    "before stays. Lower the learning rates, or look at the task's rewards."
+                )
         state = RunState(
             format_version=1,
             stage_key=self.stage_key,
@@ -274,17 +284,20 @@ class Run:
             pool=self.writer.flush(),
             arrays_sha256="",
         )
-        arrays = {f"learner/{name}": array for name, array in self.learner.state().items()} | {
+        arrays = {f"learner/{name}": array for name, array in learner.items()} | {
             "explore": generator_state(self._explore),
             "sample": generator_state(self._sample),
         }
         write_checkpoint(self.folder / "checkpoints", state, arrays)
 
     def publish(self, destination: Path) -> TrainingReport:
-        """Write the run's outputs, and mark the run finished. The pool's files move, they are not copied.
+        """Write the run's outputs.
+
+        What lies in the run's folder stays: where anything fails before DVC has the outputs, the same
+        command publishes again from the last checkpoint, without training.
 
         Raises:
-            StorageError: the destination cannot be written; the run can be continued and published again.
+            StorageError: the destination cannot be written; the run can be published again.
         """
         with storage_errors(destination):
             destination.mkdir(parents=True, exist_ok=True)
@@ -306,7 +319,6 @@ class Run:
             num_threads=self.params.training.num_threads,
         )
         write_json(destination / "metrics.json", report.as_tree())
-        write_json(self.folder / _FINISHED, {"format_version": 1, "env_steps": self.env_steps})
         return report
 
     def close(self) -> None:
@@ -316,9 +328,6 @@ class Run:
         self._metrics.close()
         self._curve.close()
         self._clock.close()
-
-
-_FINISHED = "finished.json"
 
 
 def _summary(mode: str, episodes: tuple[Episode, ...]) -> dict[str, float]:

@@ -10,9 +10,11 @@ from pipelines.cli import main
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, empty_ledger):
     """A project whose pipeline ran once, by the local engine. Tests leave it as it is."""
     folder = make_project(tmp_path_factory.mktemp("finished") / "project")
+    (folder / ".sacpipe").mkdir()
+    shutil.copy(empty_ledger, folder / ".sacpipe" / "mlflow.db")
     sacpipe(folder, "run", "--engine", "local", check=0)
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "result")
@@ -20,12 +22,13 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def project(finished, tmp_path):
-    """A copy of the finished project, with its caches, to do anything to."""
+def project(finished, empty_ledger, tmp_path):
+    """A copy of the finished project, with its caches and an empty ledger, to do anything to."""
     folder = tmp_path / "project"
     shutil.copytree(finished, folder, symlinks=True)
     shutil.rmtree(folder / ".sacpipe")  # the ledger's artifacts have absolute addresses
     shutil.copytree(finished / ".sacpipe" / "dvcstore", folder / ".sacpipe" / "dvcstore")
+    shutil.copy(empty_ledger, folder / ".sacpipe" / "mlflow.db")
     return folder
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,21 +103,9 @@ if name == "evaluate":
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A database with its tables and nothing in them: making one takes seconds."""
-    kept = dict(os.environ)
-    path = tmp_path_factory.mktemp("ledger") / "empty.db"
-    MlflowStore(f"sqlite:///{path}", path.parent).client.search_experiments()
-    yield path
-    os.environ.clear()
-    os.environ.update(kept)  # MLflow writes its address there
-
-
-@pytest.fixture(scope="module")
-def database(empty: Path) -> str:
+def database(empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of one database for all tests: opening one takes half a second."""
-    shutil.copy(empty, empty.with_name("shared.db"))
-    return f"sqlite:///{empty.with_name('shared.db')}"
+    return f"sqlite:///{shutil.copy(empty_ledger, tmp_path_factory.mktemp('ledger') / 'shared.db')}"
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +165,9 @@ def ledger(database: str, tmp_path: Path) -> MlflowLedger:
 
 
 @pytest.fixture
-def lost(empty: Path, tmp_path: Path) -> MlflowLedger:
+def lost(empty_ledger: Path, tmp_path: Path) -> MlflowLedger:
     """What is there after the ledger was deleted: nothing."""
-    shutil.copy(empty, tmp_path / "another.db")
+    shutil.copy(empty_ledger, tmp_path / "another.db")
     return MlflowLedger(MlflowStore(f"sqlite:///{tmp_path}/another.db", tmp_path / "another"))
 
 

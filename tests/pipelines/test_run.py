@@ -57,9 +57,6 @@ def test_plain_dvc_in_another_folder_gives_the_same_bytes(finished, fresh):
         assert sha256_tree(fresh / "out" / part) == sha256_tree(finished / "out" / part)
     ours, theirs = ((folder / "dvc.lock").read_text() for folder in (fresh, finished))
     assert ours == theirs
-    # A bare repro leaves no ledger; the flow meets it in the same runs and trains nothing.
-    seen = sacpipe(fresh, "run", "--engine", "local", check=0)
-    assert outcomes(seen) == ["unchanged"] * 3
 
 
 def test_only_what_depends_on_an_edit_runs_again(project, call):
@@ -83,9 +80,11 @@ def test_an_experiment_is_tracked(project):
     assert metrics["bundle"]["episodes"] == 3
 
 
-def test_pull_brings_policy_and_pool_back_and_simulate_runs_them(finished, project, call):
-    for name in ("out", "work", ".dvc/cache"):
-        shutil.rmtree(project / name)
+def test_pull_brings_policy_and_pool_back_and_simulate_runs_them(finished, tmp_path, call):
+    """A real clone has the lock and nothing else; it is told where the remote is."""
+    project = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(finished), str(project))
+    dvc(project, "remote", "modify", "--local", "local", "url", str(finished / ".sacpipe" / "dvcstore"))
     dvc(project, "pull")
     assert sha256_tree(project / "out" / "train") == sha256_tree(finished / "out" / "train")
     assert call(project, "simulate", "--episodes", "1").code == 0
@@ -106,20 +105,21 @@ def test_champion_is_the_bundle_byte_for_byte(finished, call):
     assert {sha256_file(path) for path in artifacts} == {onnx}
 
 
-def test_lineage_holds_and_is_the_same_after_the_ledger_is_lost(finished, call):
-    before = call(finished, "lineage", "--json")
+def test_lineage_holds_and_is_the_same_after_the_ledger_is_lost(project, call):
+    sacpipe(project, "run", "--engine", "local", check=0)
+    before = sacpipe(project, "lineage", "--json")
     edges = json.loads(before.out)
     assert before.code == 0
     assert all(edge["ok"] for edge in edges)
     named = " ".join(edge["name"] for edge in edges)
     for word in ("bundle", "version", "export run", "train run", "pool", "param", "commit"):
         assert word in named
-    (finished / ".sacpipe" / "mlflow.db").unlink()
-    shutil.rmtree(finished / ".sacpipe" / "mlartifacts")
-    sacpipe(finished, "ledger", "rebuild", check=0)  # a process of its own: this one holds the old database
-    after = sacpipe(finished, "lineage", "--json")
+    (project / ".sacpipe" / "mlflow.db").unlink()
+    shutil.rmtree(project / ".sacpipe" / "mlartifacts")
+    sacpipe(project, "ledger", "rebuild", check=0)  # a process of its own: this one holds the old database
+    after = sacpipe(project, "lineage", "--json")
     assert json.loads(after.out) == edges
-    database = sqlite3.connect(finished / ".sacpipe" / "mlflow.db")
+    database = sqlite3.connect(project / ".sacpipe" / "mlflow.db")
     assert database.execute("select count(*) from runs where lifecycle_stage = 'active'").fetchone() == (3,)
     database.close()
 
@@ -135,6 +135,24 @@ def test_lineage_names_a_tampered_artifact(project, call):
     assert "FAIL" in seen.out
 
 
+def test_a_promotion_that_was_cut_off_is_completed(project, call):
+    """The alias moved and the history did not: the next run proves the champion and writes the line."""
+    call(project, "run", "--engine", "local")
+    history = project / ".sacpipe" / "promotions.jsonl"
+    line = json.loads(history.read_text())
+    history.unlink()
+    assert call(project, "run", "--engine", "local").code == 0
+    assert json.loads(history.read_text())["bundle_digest"] == line["bundle_digest"]
+    assert call(project, "lineage").code == 0
+
+
+def test_simulate_uses_the_options_the_policy_was_trained_with(project, call):
+    edit(project, "options: {} ", "options: {max_episode_steps: 7} ")
+    seen = call(project, "simulate", "--episodes", "1")
+    assert seen.code == 2
+    assert "is not the one this policy was trained for" in seen.err
+
+
 def test_a_refused_policy_stays_candidate_and_the_champion_stays(project, call):
     assert call(project, "run", "--engine", "local").code == 0
     edit(project, "min_return_mean: -60.0", "min_return_mean: 1000.0")
@@ -146,7 +164,7 @@ def test_a_refused_policy_stays_candidate_and_the_champion_stays(project, call):
 
 
 def test_report_comes_from_the_outputs_alone(project, call, tmp_path):
-    assert not (project / ".sacpipe" / "mlflow.db").exists()
+    (project / ".sacpipe" / "mlflow.db").unlink()
     seen = call(project, "report", "--output", str(tmp_path / "page.html"))
     assert seen.code == 0
     assert "point_mass" in (tmp_path / "page.html").read_text()
@@ -155,7 +173,7 @@ def test_report_comes_from_the_outputs_alone(project, call, tmp_path):
 
 def test_flow_under_prefect_from_a_fresh_home_without_a_network(project):
     """Retries, states and artifacts are Prefect's; the outcome is the local engine's."""
-    git(project, "status")
+    (project / ".sacpipe" / "mlflow.db").unlink()
     edit(project, "  episodes: 4 ", "  episodes: 6 ")
     nowhere = {
         "HTTP_PROXY": "http://127.0.0.1:9",

@@ -1,12 +1,19 @@
 """The loop on the point mass: same bytes however often it is interrupted, and nothing looks over its shoulder."""
 
 import json
+import shutil
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
-from sacpipe.core.errors import CheckpointError, ConfigError, ContractError, InterruptedRunError
+from sacpipe.core.errors import (
+    CheckpointError,
+    ConfigError,
+    ContractError,
+    DivergenceError,
+    InterruptedRunError,
+)
 from sacpipe.core.files import sha256_tree
 from sacpipe.replay.pool import ReplayPool
 from sacpipe.training.config import TrainParams
@@ -153,13 +160,49 @@ def test_a_checkpoint_of_another_stage_key_is_refused(tmp_path):
         run_once(tmp_path, key="another")
 
 
-def test_a_finished_run_asked_for_again_starts_over(tmp_path):
+def test_a_finished_run_is_published_again_without_training(tmp_path):
+    """Where DVC could not take the outputs, hours of training must not start over."""
     run_once(tmp_path)
     before = sha256_tree(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
     onlooker = Onlooker()
     run_once(tmp_path, onlooker=onlooker)
-    assert onlooker.steps[0] == 25  # from the start, not from the last checkpoint
+    assert onlooker.steps == []
     assert sha256_tree(tmp_path / "out") == before
+
+
+def test_a_parameter_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
+    run = Run(make_params(), tmp_path, "k")
+    run.checkpoint()
+    run.learner.policy().actor.network.layers[0].weight.data[0, 0, 0] = float("inf")
+    with pytest.raises(
+        DivergenceError, match=r"actor/network\.layers\.0\.weight holds a value that is not finite"
+    ):
+        run.checkpoint()
+    run.close()
+    assert Run(make_params(), tmp_path, "k").env_steps == 0
+
+
+def test_sac_masters_the_point_mass(tmp_path):
+    """Random actions return about -50; within 2,000 steps the goal is reached from every start."""
+    params = make_params(
+        algorithm=PARAMS["algorithm"]
+        | {"hidden_dims": [64, 64], "discount": 0.97, "normalise_observations": False},
+        replay={"capacity": 2000, "segment_transitions": 2000, "format": "full"},
+        training=PARAMS["training"]
+        | {
+            "total_steps": 2000,
+            "random_steps": 300,
+            "batch_size": 64,
+            "evaluation_interval_steps": 2000,
+            "evaluation_episodes": 10,
+            "checkpoint_interval_steps": 2000,
+        },
+    )
+    report = run_once(tmp_path, params)
+    first = next(row for row in rows(tmp_path) if row["env_steps"] == 0)
+    assert first["evaluation/deterministic/return_mean"] < -30
+    assert report.return_mean_deterministic > -16
 
 
 def test_evaluation_and_logging_change_nothing_in_training(tmp_path):
