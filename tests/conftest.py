@@ -1,6 +1,13 @@
 """What all tests share."""
 
 import os
+
+# Before any library reads them, and for every process the tests start: on a machine with few cores,
+# threads that wait for each other by spinning cost minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# ruff: noqa: E402
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +16,21 @@ import pytest
 from sacpipe.stores.mlflow_store import MlflowStore
 
 
+@pytest.fixture(autouse=True)
+def _same_environment() -> Iterator[None]:
+    """MLflow writes its address into the environment; the next test must not inherit it."""
+    kept = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(kept)
+
+
 @pytest.fixture(scope="session")
-def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables and nothing in them, to copy: making one takes seconds."""
     kept = dict(os.environ)
     path = tmp_path_factory.mktemp("empty-ledger") / "empty.db"
     MlflowStore(f"sqlite:///{path}", path.parent).client.search_experiments()
-    yield path
     os.environ.clear()
-    os.environ.update(kept)  # MLflow writes its address there
+    os.environ.update(kept)
+    return path

@@ -1,5 +1,6 @@
 """Fixtures of the pipeline's tests: a finished project made once a session, and copies of it."""
 
+import fcntl
 import os
 import shutil
 
@@ -11,13 +12,23 @@ from pipelines.cli import main
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, empty_ledger):
-    """A project whose pipeline ran once, by the local engine. Tests leave it as it is."""
-    folder = make_project(tmp_path_factory.mktemp("finished") / "project")
-    (folder / ".sacpipe").mkdir()
-    shutil.copy(empty_ledger, folder / ".sacpipe" / "mlflow.db")
-    sacpipe(folder, "run", "--engine", "local", check=0)
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "result")
+    """A project whose pipeline ran once, by the local engine. Tests leave it as it is.
+
+    The workers of one test run share it: the first makes it, the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "finished" / "project"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "finished.done").exists():
+            make_project(folder)
+            (folder / ".sacpipe").mkdir()
+            shutil.copy(empty_ledger, folder / ".sacpipe" / "mlflow.db")
+            sacpipe(folder, "run", "--engine", "local", check=0)
+            git(folder, "add", "--all")
+            git(folder, "commit", "--quiet", "--message", "result")
+            (shared / "finished.done").touch()
     return folder
 
 

@@ -31,7 +31,7 @@ def test_the_served_champion_answers_as_the_bundle(finished):
         said = ""
         for line in server.stderr:
             said += line
-            if "running on" in line or "startup complete" in line:
+            if "Uvicorn running on" in line:
                 break
         assert f"127.0.0.1:{port}" in said, said
         observations = np.array([[0.5, -0.25, 0.1, 0.0], [0.0, 0.0, 0.0, 0.0]], dtype=np.float32)
