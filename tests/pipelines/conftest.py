@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from project import Outcome, git, make_project, sacpipe
+from project import Outcome, environment, git, make_project, sacpipe
 
 from pipelines.cli import main
 
@@ -57,6 +57,8 @@ def call(monkeypatch, capsys):
         monkeypatch.chdir(folder)
         capsys.readouterr()
         before = dict(os.environ)
+        os.environ.clear()
+        os.environ.update(environment())
         try:
             code = main(arguments)
         except SystemExit as exc:

@@ -62,6 +62,14 @@ class Outcome(Config):
     err: str
 
 
+def environment():
+    """Return this process's environment with this Python first, and no address of another test's tools."""
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))
+    }
+    return clean | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+
+
 def sacpipe(folder, *arguments, check=None, env=None):
     """Run the command line in a process of its own."""
     result = subprocess.run(
@@ -70,7 +78,7 @@ def sacpipe(folder, *arguments, check=None, env=None):
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | (env or {}),
+        env=environment() | (env or {}),
     )
     assert "Traceback" not in result.stderr, result.stderr
     if check is not None:

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from project import sacpipe
+from project import environment, sacpipe
 
 from pipelines.workspace import Workspace, run_lock
 from sacpipe.core.files import sha256_tree
@@ -80,10 +80,9 @@ def test_plain_dvc_repro_with_wrong_params_keeps_the_outputs_in_reach(project):
     """DVC deletes a stage's outputs before it runs it; they come back from its cache."""
     before = digests(project)
     replace(project, "  discount: 0.99", "  discount: 2.0")
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = [sys.executable, "-P", "-m", "dvc"]
     result = subprocess.run(
-        [*command, "repro"], cwd=project, capture_output=True, text=True, check=False, env=environment
+        [*command, "repro"], cwd=project, capture_output=True, text=True, check=False, env=environment()
     )
     assert result.returncode != 0
     assert "algorithm.discount: Input should be less than 1, found 2.0" in result.stderr
@@ -158,16 +157,12 @@ def test_a_remote_that_cannot_be_written_keeps_nobody_from_releasing(project, ca
     assert "is champion" in seen.out
 
 
-@pytest.mark.parametrize("answers", [False, True])
-def test_a_ledger_that_does_not_answer_stops_nothing_and_is_complete_afterwards(project, answers, call):
-    """Once nobody listens at the address; once somebody does and never says a word."""
+def test_a_ledger_that_does_not_answer_stops_nothing_and_is_complete_afterwards(project, call):
+    """Somebody listens at the address and never says a word."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    if answers:
-        listener.listen()
-    else:
-        listener.close()
+    listener.listen()
     slow = {
         "MLFLOW_TRACKING_URI": address,
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
@@ -223,7 +218,7 @@ def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fres
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=environment() | {"PYTHONUNBUFFERED": "1"},
     )
     lines = []
     for line in process.stderr:
@@ -241,7 +236,7 @@ def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fres
     assert "continues" in said
     assert not (fresh / "out" / "train").exists() or not list((fresh / "out" / "train").iterdir())
     command = [sys.executable, "-P", "-m", "dvc", "repro", "train"]
-    subprocess.run(command, cwd=fresh, check=True, capture_output=True, env=environment)
+    subprocess.run(command, cwd=fresh, check=True, capture_output=True, env=environment())
     assert sha256_tree(fresh / "out" / "train") == sha256_tree(finished / "out" / "train")
 
 

@@ -1,10 +1,9 @@
 """Every command in the README is run, on the small project; make's words are asked what they would do."""
 
-import os
 import re
 import shutil
+import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -44,12 +43,24 @@ def test_commands_run_in_the_order_of_the_tour(finished, tmp_path):
         if command.startswith(("make ", "pip ", ". .venv")):
             continue
         result = subprocess.run(
-            command.split(), cwd=folder, capture_output=True, text=True, check=False, env=environment
+            command.replace("FOLDER", str(folder / ".sacpipe" / "dvcstore")).split(),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment() | nowhere,
         )
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         ran.append(command.split()[0])
     assert ran.count("sacpipe") >= 8
     assert ran.count("dvc") >= 3
+    database = sqlite3.connect(folder / ".sacpipe" / "prefect" / "prefect.db")
+    kinds = {key for (key,) in database.execute("select key from artifact")}
+    tasks = {name for (name,) in database.execute("select name from task_run")}
+    database.close()
+    assert {"result", "lineage", "report"} <= kinds
+    for step in ("preflight", "train", "export", "evaluate", "gate", "promote", "report", "push"):
+        assert any(name.startswith(step) for name in tasks), step
 
 
 def test_pages_and_files_that_are_named_exist():

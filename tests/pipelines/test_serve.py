@@ -7,9 +7,9 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import numpy as np
+from project import environment
 
 from sacpipe.serving.policy import OnnxPolicy
 
@@ -24,7 +24,7 @@ def test_the_served_champion_answers_as_the_bundle(finished):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=environment(),
         start_new_session=True,
     )
     try:
