@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from project import environment, sacpipe
@@ -88,7 +87,7 @@ def test_plain_dvc_repro_with_wrong_params_keeps_the_outputs_in_reach(project):
     assert "algorithm.discount: Input should be less than 1, found 2.0" in result.stderr
     assert "Traceback" not in result.stderr
     subprocess.run(
-        [*command, "checkout", "--force"], cwd=project, capture_output=True, check=True, env=environment
+        [*command, "checkout", "--force"], cwd=project, capture_output=True, check=True, env=environment()
     )
     assert digests(project) == before
 
@@ -208,10 +207,6 @@ def test_a_damaged_bundle_is_refused_by_name(project, call, name):
 
 @pytest.mark.parametrize(("number", "engine"), [(signal.SIGINT, "local"), (signal.SIGTERM, "prefect")])
 def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fresh, finished, number, engine):
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONUNBUFFERED": "1",
-    }
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "run", "--engine", engine],
         cwd=fresh,
