@@ -57,8 +57,9 @@ def call(monkeypatch, capsys):
         monkeypatch.chdir(folder)
         capsys.readouterr()
         before = dict(os.environ)
+        clean = environment()
         os.environ.clear()
-        os.environ.update(environment())
+        os.environ.update(clean)
         try:
             code = main(arguments)
         except SystemExit as exc:

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from project import environment
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
