@@ -22,7 +22,7 @@ run: $(READY)    ## train, export, evaluate and release the task of params.yaml
 	$(BIN)/sacpipe run
 
 test: $(READY)   ## all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
