@@ -113,8 +113,9 @@ def test_a_record_that_was_changed_is_refused(ledger: MlflowLedger, run_id: str,
 
 
 def test_a_pool_is_an_input_under_the_digest_dvc_gave_it(
-    store: MlflowStore, ledger: MlflowLedger, run_id: str
+    store: MlflowStore, ledger: MlflowLedger, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # the path is relative to the project's folder
     for _ in range(2):
         ledger.log_pool(run_id, "out/train/pool", POOL_MD5, context="training")
     assert ledger.run(run_id).datasets == {"out/train/pool": POOL_MD5}
@@ -126,6 +127,8 @@ def test_a_pool_is_an_input_under_the_digest_dvc_gave_it(
     assert (source.path, source.md5) == ("out/train/pool", POOL_MD5)
     with pytest.raises(StoreError, match="dvc pull out/train/pool"):
         source.load()
+    (tmp_path / "out" / "train" / "pool").mkdir(parents=True)
+    assert source.load() == Path("out/train/pool")
 
 
 def test_a_bundle_is_logged_once_and_mlflow_serves_its_very_bytes(
