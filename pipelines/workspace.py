@@ -67,11 +67,6 @@ class Workspace:
         return self.root / "dvc.lock"
 
     @property
-    def input_pool(self) -> Path:
-        """Earlier or robot data, a snapshot of its own; need not exist."""
-        return self.root / "data" / "pool"
-
-    @property
     def train(self) -> Path:
         """Outputs of the stage train."""
         return self.root / "out" / "train"

@@ -1,11 +1,9 @@
 """What MLflow, its database and its network raise leaves as a StoreError with what to do, and soon."""
 
-import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +15,6 @@ from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
 from sacpipe.stores.mlflow_border import border
 from sacpipe.stores.mlflow_ledger import MlflowLedger
 from sacpipe.stores.mlflow_store import MlflowStore
-
-
-@pytest.fixture(autouse=True)
-def environment() -> Iterator[None]:
-    kept = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(kept)
 
 
 @pytest.mark.parametrize(
