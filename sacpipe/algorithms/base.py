@@ -29,12 +29,28 @@ class Learner(Protocol):
         """Take one training observation into the normaliser, where there is one."""
         ...
 
-    def update(self, batch: Batch) -> dict[str, float]:
-        """Make one gradient step of every network and return its metrics (names in docs/metrics.md).
+    def update(self, batch: Batch) -> None:
+        """Make one gradient step of every network.
 
         Raises:
-            DivergenceError: a loss is not finite; its own network is left as it was.
+            DivergenceError: a value is not finite; the network it belongs to is left as it was.
         """
+        ...
+
+    def reference_update(self, batch: Batch) -> None:
+        """Make the same step by autograd: what `update` must agree with, to rounding."""
+        ...
+
+    def diagnostics(self) -> dict[str, float]:
+        """Describe the last `update` (names in docs/metrics.md); costs nothing where it is not asked for.
+
+        Raises:
+            ValueError: there was no update yet.
+        """
+        ...
+
+    def value(self, observation: FloatArray, action: FloatArray) -> float:
+        """Return what the critics expect of an action: their minimum, in task units of reward."""
         ...
 
     def policy(self) -> Policy:

@@ -2,9 +2,12 @@
 
 Order of an update, as in Softlearning: critics, actor, temperature, targets. Differences from the
 paper are params: `actor_q` and `temperature.objective` (see losses.py).
+
+`reference_update` is the update as one reads it, by autograd. `update` is the same by hand
+(sac_fast.py), and is what training runs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,8 +18,9 @@ from torch import nn
 from sacpipe.algorithms.adam import Adam
 from sacpipe.algorithms.base import Arrays
 from sacpipe.algorithms.losses import actor_loss, critic_loss, soft_td_target, temperature_loss
+from sacpipe.algorithms.sac_fast import FastUpdate
 from sacpipe.core.config import Config
-from sacpipe.core.errors import CheckpointError, DivergenceError
+from sacpipe.core.errors import CheckpointError
 from sacpipe.core.records import Batch, EnvSpec, FloatArray
 from sacpipe.core.seeding import generator, generator_state, restore_generator, stream_seed
 from sacpipe.networks.critic import StackedCritic
@@ -112,6 +116,7 @@ class SAC:
         self.spec = spec
         self.gradient_steps = 0
         self._noise = generator(seed, "learner/noise")
+        self._fast: FastUpdate | None = None
         self._build_networks(stream_seed(seed, "learner/init"))
         self._build_optimisers()
 
@@ -134,26 +139,26 @@ class SAC:
         init = torch.Generator().manual_seed(seed)
         self.actor.network.reset(init)
         self.critic.network.reset(init)
-        self.target_critic.load_state_dict(self.critic.state_dict())
         self.target_critic.requires_grad_(False)
-        self._targets: list[torch.Tensor] = list(self.target_critic.parameters())
-        self._critics: list[torch.Tensor] = list(self.critic.parameters())
-        self._actors: list[torch.Tensor] = list(self.actor.parameters())
+        self.critics_and_targets = _stack(self.critic, self.target_critic)
+        """Weights and biases with the critics in the first half and their targets in the second."""
+        self._critics = [parameter.detach() for parameter in self.critic.parameters()]
+        self._targets = [parameter.detach() for parameter in self.target_critic.parameters()]
 
     def _build_optimisers(self) -> None:
         config, rule = self.config, self.config.temperature
         automatic = isinstance(rule, AutomaticTemperature)
         start = rule.initial if isinstance(rule, AutomaticTemperature) else rule.value
         self.log_temperature = nn.Parameter(torch.tensor(start).log(), requires_grad=automatic)
-        self._optimisers = {
-            "critic": self._adam(self._critics, config.critic_learning_rate),
-            "actor": self._adam(self._actors, config.actor_learning_rate),
+        self.optimisers = {
+            "critic": self._adam(self.critic.parameters(), config.critic_learning_rate),
+            "actor": self._adam(self.actor.parameters(), config.actor_learning_rate),
         }
         if isinstance(rule, AutomaticTemperature):
-            self._optimisers["temperature"] = self._adam([self.log_temperature], rule.learning_rate)
+            self.optimisers["temperature"] = self._adam([self.log_temperature], rule.learning_rate)
 
-    def _adam(self, parameters: list[torch.Tensor], learning_rate: float) -> Adam:
-        return Adam(parameters, learning_rate=learning_rate, epsilon=self.config.adam_epsilon)
+    def _adam(self, parameters: Iterable[torch.Tensor], learning_rate: float) -> Adam:
+        return Adam(list(parameters), learning_rate=learning_rate, epsilon=self.config.adam_epsilon)
 
     @property
     def target_entropy(self) -> float:
@@ -171,34 +176,47 @@ class SAC:
         if self.actor.normaliser is not None:
             self.actor.normaliser.observe(observation)
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> None:
         """Make one step of critics, actor, temperature and targets; see `Learner.update`."""
-        observations = torch.from_numpy(batch.observations)
-        next_observations = torch.from_numpy(batch.next_observations)
-        size = (len(batch.rewards), self.spec.action_dim)
-        noise = torch.from_numpy(self._noise.standard_normal((2, *size), dtype=np.float32))
+        if self._fast is None or self._fast.size != len(batch.rewards):
+            self._fast = FastUpdate(self, len(batch.rewards))
+        self._fast.run(batch, self._draw_noise(len(batch.rewards)))
+        self._step_temperature(self._fast.log_probs)
+        self._finish_step()
+
+    def reference_update(self, batch: Batch) -> None:
+        """Make the same step by autograd; see `Learner.reference_update`."""
+        noise = torch.from_numpy(self._draw_noise(len(batch.rewards)))
         with torch.no_grad():
             temperature = self.log_temperature.exp()
-        metrics = self._update_critic(batch, observations, next_observations, noise[0], temperature)
-        log_probs, actor_metrics = self._update_actor(observations, noise[1], temperature)
-        metrics |= actor_metrics | self._update_temperature(log_probs)
+        self._regress_critics(batch, noise[0], temperature)
+        log_probs = self._improve_actor(torch.from_numpy(batch.observations), noise[1], temperature)
+        self._adapt_temperature(log_probs)
+        self._finish_step()
+
+    def _draw_noise(self, batch_size: int) -> FloatArray:
+        return self._noise.standard_normal((2, batch_size, self.spec.action_dim), dtype=np.float32)
+
+    def _finish_step(self) -> None:
         self.gradient_steps += 1
         if self.gradient_steps % self.config.target_update_interval == 0:
             torch._foreach_lerp_(self._targets, self._critics, self.config.tau)
-        return metrics
+
+    def _step_temperature(self, log_probs: FloatArray) -> None:
+        """Descend eq. 18 by hand: its gradient with respect to log alpha."""
+        rule = self.config.temperature
+        if isinstance(rule, AutomaticTemperature):
+            gradient = -(log_probs.mean() + np.float32(self.target_entropy))
+            if rule.objective == "temperature":
+                gradient *= np.exp(self.log_temperature.detach().numpy())
+            self.optimisers["temperature"].step([torch.tensor(gradient)])
 
     def _seen(self, observations: torch.Tensor) -> torch.Tensor:
         """Return observations as the critics see them."""
         return observations if self.actor.normaliser is None else self.actor.normaliser(observations)
 
-    def _update_critic(
-        self,
-        batch: Batch,
-        observations: torch.Tensor,
-        next_observations: torch.Tensor,
-        noise: torch.Tensor,
-        temperature: torch.Tensor,
-    ) -> dict[str, float]:
+    def _regress_critics(self, batch: Batch, noise: torch.Tensor, temperature: torch.Tensor) -> None:
+        next_observations = torch.from_numpy(batch.next_observations)
         with torch.no_grad():
             next_actions, next_log_probs = self.actor.sample(next_observations, noise)
             targets = soft_td_target(
@@ -209,44 +227,46 @@ class SAC:
                 discount=self.config.discount,
                 temperature=temperature,
             )
-        q_values = self.critic(self._seen(observations), torch.from_numpy(batch.actions))
-        loss = critic_loss(q_values, targets)
-        self._descend("critic", loss, self._critics)
-        return {
-            "critic/loss": loss.item(),
-            "critic/q_mean": q_values.detach().mean().item(),
-            "critic/target_mean": targets.mean().item(),
-            "critic/td_error_std": (q_values.detach() - targets).std(correction=0).item(),
-        }
+        observations = self._seen(torch.from_numpy(batch.observations))
+        q_values = self.critic(observations, torch.from_numpy(batch.actions))
+        self._descend("critic", critic_loss(q_values, targets), list(self.critic.parameters()))
 
-    def _update_actor(
+    def _improve_actor(
         self, observations: torch.Tensor, noise: torch.Tensor, temperature: torch.Tensor
-    ) -> tuple[torch.Tensor, dict[str, float]]:
+    ) -> torch.Tensor:
         actions, log_probs = self.actor.sample(observations, noise)
         q_values = self.critic(self._seen(observations), actions)
         loss = actor_loss(log_probs, q_values, temperature=temperature, actor_q=self.config.actor_q)
-        self._descend("actor", loss, self._actors)
-        log_probs = log_probs.detach()
-        return log_probs, {"actor/loss": loss.item(), "actor/entropy_nats": -log_probs.mean().item()}
+        self._descend("actor", loss, list(self.actor.parameters()))
+        return log_probs.detach()
 
-    def _update_temperature(self, log_probs: torch.Tensor) -> dict[str, float]:
+    def _adapt_temperature(self, log_probs: torch.Tensor) -> None:
         rule = self.config.temperature
-        if isinstance(rule, FixedTemperature):
-            return {"temperature/value": rule.value}
-        loss = temperature_loss(
-            self.log_temperature, log_probs, target_entropy=self.target_entropy, objective=rule.objective
-        )
-        self._descend("temperature", loss, [self.log_temperature])
-        return {"temperature/loss": loss.item(), "temperature/value": self.log_temperature.exp().item()}
-
-    def _descend(self, name: str, loss: torch.Tensor, parameters: list[torch.Tensor]) -> None:
-        """Step one optimiser; only these parameters get a gradient."""
-        if not torch.isfinite(loss):
-            raise DivergenceError(
-                f"{name} loss is {loss.item()} at gradient step {self.gradient_steps + 1}; a finite number "
-                "was expected. Lower the learning rates, or look at the task's rewards and observations."
+        if isinstance(rule, AutomaticTemperature):
+            loss = temperature_loss(
+                self.log_temperature, log_probs, target_entropy=self.target_entropy, objective=rule.objective
             )
-        self._optimisers[name].step(torch.autograd.grad(loss, parameters))
+            self._descend("temperature", loss, [self.log_temperature])
+
+    def _descend(self, name: str, loss: torch.Tensor, parameters: list[nn.Parameter]) -> None:
+        """Step one optimiser; only these parameters get a gradient."""
+        self.optimisers[name].step(torch.autograd.grad(loss, parameters))
+
+    def diagnostics(self) -> dict[str, float]:
+        """Describe the last update; see `Learner.diagnostics`."""
+        if self._fast is None:
+            raise ValueError("there was no update to describe yet")
+        metrics = self._fast.diagnostics()
+        if isinstance(self.config.temperature, AutomaticTemperature):
+            gap = self.target_entropy - metrics["actor/entropy_nats"]
+            metrics["temperature/entropy_gap_nats"] = gap
+        return metrics
+
+    def value(self, observation: FloatArray, action: FloatArray) -> float:
+        """Return the critics' minimum; see `Learner.value`."""
+        with torch.no_grad():
+            seen = self._seen(torch.from_numpy(observation[None]))
+            return float(self.critic(seen, torch.from_numpy(action[None])).min())
 
     def policy(self) -> Policy:
         """Return the actor as it leaves training."""
@@ -259,7 +279,7 @@ class SAC:
             for name, tensor in module.state_dict().items():
                 yield f"{owner}/{name}", tensor
         yield "log_temperature", self.log_temperature.data
-        for owner, optimiser in self._optimisers.items():
+        for owner, optimiser in self.optimisers.items():
             for name, tensor in optimiser.tensors():
                 yield f"adam/{owner}/{name}", tensor
 
@@ -286,3 +306,15 @@ class SAC:
             tensor.copy_(torch.from_numpy(state[name]))
         restore_generator(self._noise, state["noise"].astype(np.uint64))
         self.gradient_steps = int(state["gradient_steps"])
+
+
+def _stack(critic: StackedCritic, target: StackedCritic) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Give both networks one memory, so that they can be evaluated as one stack; the target starts equal."""
+    stacked = []
+    for ours, slow in zip(critic.network.linears(), target.network.linears(), strict=True):
+        both = [torch.cat([tensor.detach(), tensor.detach()]) for tensor in (ours.weight, ours.bias)]
+        half = len(ours.weight)
+        ours.weight.data, ours.bias.data = (tensor[:half] for tensor in both)
+        slow.weight.data, slow.bias.data = (tensor[half:] for tensor in both)
+        stacked.append((both[0], both[1]))
+    return stacked

@@ -77,7 +77,12 @@ class CheckpointError(SacpipeError):
 
 
 class DivergenceError(SacpipeError):
-    """A loss or a parameter is not finite."""
+    """A loss, a parameter or an observation is not finite."""
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
+        """Row of the batch that brought it, where one did."""
 
 
 class ExportError(SacpipeError):

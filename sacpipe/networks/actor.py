@@ -13,8 +13,8 @@ from sacpipe.core.records import FloatArray
 from sacpipe.networks.mlp import StackedMLP
 from sacpipe.networks.normaliser import Normaliser
 
-_LOG_SQRT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
-_LOG_TWO = math.log(2.0)
+LOG_SQRT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+LOG_TWO = math.log(2.0)
 _ZERO = np.float32(0.0)
 
 
@@ -110,6 +110,6 @@ def squashed_log_density(
     References:
         Haarnoja et al. 2018, arXiv:1812.05905, appendix C, eq. 26.
     """
-    gaussian = -0.5 * noise.square() - log_std - _LOG_SQRT_TWO_PI
-    squash = 2.0 * (_LOG_TWO - unsquashed - functional.softplus(-2.0 * unsquashed))
+    gaussian = -0.5 * noise.square() - log_std - LOG_SQRT_TWO_PI
+    squash = 2.0 * (LOG_TWO - unsquashed - functional.softplus(-2.0 * unsquashed))
     return (gaussian - squash).sum(dim=-1)
