@@ -17,21 +17,22 @@ class Adam:
         self.parameters = [parameter.detach() for parameter in parameters]
         self.learning_rate = learning_rate
         self.epsilon = epsilon
-        self._steps = [torch.zeros((), dtype=torch.float32) for _ in self.parameters]
+        self._step = torch.zeros((), dtype=torch.float32)
+        self._step_count = self._step.numpy()
         self._means = [torch.zeros_like(tensor) for tensor in self.parameters]
         self._squares = [torch.zeros_like(tensor) for tensor in self.parameters]
 
     @torch.no_grad()
     def step(self, gradients: Sequence[torch.Tensor]) -> None:
         """Move every parameter one step against its gradient, in place."""
-        torch._foreach_add_(self._steps, 1.0)
+        self._step_count += 1.0
         torch._fused_adam_(
             self.parameters,
             list(gradients),
             self._means,
             self._squares,
             [],
-            self._steps,
+            [self._step] * len(self.parameters),
             lr=self.learning_rate,
             beta1=0.9,
             beta2=0.999,
@@ -43,7 +44,7 @@ class Adam:
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Name every tensor of the state."""
+        yield "step", self._step
         for index in range(len(self.parameters)):
-            yield f"{index}/step", self._steps[index]
             yield f"{index}/mean", self._means[index]
             yield f"{index}/square", self._squares[index]

@@ -7,7 +7,7 @@ paper are params: `actor_q` and `temperature.objective` (see losses.py).
 (sac_fast.py), and is what training runs.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -24,6 +24,8 @@ from sacpipe.core.errors import CheckpointError
 from sacpipe.core.records import Batch, EnvSpec, FloatArray
 from sacpipe.core.seeding import generator, generator_state, restore_generator, stream_seed
 from sacpipe.networks.critic import StackedCritic
+from sacpipe.networks.mlp import StackedMLP
+from sacpipe.networks.passes import pack
 from sacpipe.networks.policy_file import Policy, PolicyHeader, build_actor
 
 
@@ -140,10 +142,12 @@ class SAC:
         self.actor.network.reset(init)
         self.critic.network.reset(init)
         self.target_critic.requires_grad_(False)
-        self.critics_and_targets = _stack(self.critic, self.target_critic)
-        """Weights and biases with the critics in the first half and their targets in the second."""
-        self._critics = [parameter.detach() for parameter in self.critic.parameters()]
-        self._targets = [parameter.detach() for parameter in self.target_critic.parameters()]
+        self.target_critic.load_state_dict(self.critic.state_dict())
+        self.packed_actor = pack([self.actor.network])
+        self.packed_both = pack([self.critic.network, self.target_critic.network])
+        """The critics in the first half, their targets in the second."""
+        self.packed_critic = [tensor[: config.num_critics] for tensor in self.packed_both]
+        self._packed_target = [tensor[config.num_critics :] for tensor in self.packed_both]
 
     def _build_optimisers(self) -> None:
         config, rule = self.config, self.config.temperature
@@ -151,14 +155,15 @@ class SAC:
         start = rule.initial if isinstance(rule, AutomaticTemperature) else rule.value
         self.log_temperature = nn.Parameter(torch.tensor(start).log(), requires_grad=automatic)
         self.optimisers = {
-            "critic": self._adam(self.critic.parameters(), config.critic_learning_rate),
-            "actor": self._adam(self.actor.parameters(), config.actor_learning_rate),
+            "critic": self._adam(self.packed_critic, config.critic_learning_rate),
+            "actor": self._adam(self.packed_actor, config.actor_learning_rate),
         }
         if isinstance(rule, AutomaticTemperature):
             self.optimisers["temperature"] = self._adam([self.log_temperature], rule.learning_rate)
+            self._temperature_gradient = torch.zeros(())
 
-    def _adam(self, parameters: Iterable[torch.Tensor], learning_rate: float) -> Adam:
-        return Adam(list(parameters), learning_rate=learning_rate, epsilon=self.config.adam_epsilon)
+    def _adam(self, parameters: Sequence[torch.Tensor], learning_rate: float) -> Adam:
+        return Adam(parameters, learning_rate=learning_rate, epsilon=self.config.adam_epsilon)
 
     @property
     def target_entropy(self) -> float:
@@ -200,7 +205,7 @@ class SAC:
     def _finish_step(self) -> None:
         self.gradient_steps += 1
         if self.gradient_steps % self.config.target_update_interval == 0:
-            torch._foreach_lerp_(self._targets, self._critics, self.config.tau)
+            torch._foreach_lerp_(self._packed_target, self.packed_critic, self.config.tau)
 
     def _step_temperature(self, log_probs: FloatArray) -> None:
         """Descend eq. 18 by hand: its gradient with respect to log alpha."""
@@ -209,7 +214,8 @@ class SAC:
             gradient = -(log_probs.mean() + np.float32(self.target_entropy))
             if rule.objective == "temperature":
                 gradient *= np.exp(self.log_temperature.detach().numpy())
-            self.optimisers["temperature"].step([torch.tensor(gradient)])
+            self._temperature_gradient.numpy()[...] = gradient
+            self.optimisers["temperature"].step([self._temperature_gradient])
 
     def _seen(self, observations: torch.Tensor) -> torch.Tensor:
         """Return observations as the critics see them."""
@@ -229,7 +235,7 @@ class SAC:
             )
         observations = self._seen(torch.from_numpy(batch.observations))
         q_values = self.critic(observations, torch.from_numpy(batch.actions))
-        self._descend("critic", critic_loss(q_values, targets), list(self.critic.parameters()))
+        self._descend("critic", critic_loss(q_values, targets), self.critic.network)
 
     def _improve_actor(
         self, observations: torch.Tensor, noise: torch.Tensor, temperature: torch.Tensor
@@ -237,7 +243,7 @@ class SAC:
         actions, log_probs = self.actor.sample(observations, noise)
         q_values = self.critic(self._seen(observations), actions)
         loss = actor_loss(log_probs, q_values, temperature=temperature, actor_q=self.config.actor_q)
-        self._descend("actor", loss, list(self.actor.parameters()))
+        self._descend("actor", loss, self.actor.network)
         return log_probs.detach()
 
     def _adapt_temperature(self, log_probs: torch.Tensor) -> None:
@@ -246,11 +252,12 @@ class SAC:
             loss = temperature_loss(
                 self.log_temperature, log_probs, target_entropy=self.target_entropy, objective=rule.objective
             )
-            self._descend("temperature", loss, [self.log_temperature])
+            self.optimisers["temperature"].step(torch.autograd.grad(loss, [self.log_temperature]))
 
-    def _descend(self, name: str, loss: torch.Tensor, parameters: list[nn.Parameter]) -> None:
-        """Step one optimiser; only these parameters get a gradient."""
-        self.optimisers[name].step(torch.autograd.grad(loss, parameters))
+    def _descend(self, name: str, loss: torch.Tensor, network: StackedMLP) -> None:
+        """Step one optimiser; only this network's parameters get a gradient."""
+        first, first_bias, *others = torch.autograd.grad(loss, list(network.parameters()))
+        self.optimisers[name].step([torch.cat([first, first_bias], dim=1), *others])
 
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update; see `Learner.diagnostics`."""
@@ -307,14 +314,3 @@ class SAC:
         restore_generator(self._noise, state["noise"].astype(np.uint64))
         self.gradient_steps = int(state["gradient_steps"])
 
-
-def _stack(critic: StackedCritic, target: StackedCritic) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Give both networks one memory, so that they can be evaluated as one stack; the target starts equal."""
-    stacked = []
-    for ours, slow in zip(critic.network.linears(), target.network.linears(), strict=True):
-        both = [torch.cat([tensor.detach(), tensor.detach()]) for tensor in (ours.weight, ours.bias)]
-        half = len(ours.weight)
-        ours.weight.data, ours.bias.data = (tensor[:half] for tensor in both)
-        slow.weight.data, slow.bias.data = (tensor[half:] for tensor in both)
-        stacked.append((both[0], both[1]))
-    return stacked

@@ -51,10 +51,6 @@ class StackedMLP(nn.Module):
         """Go through the layers in order."""
         yield from cast("Iterator[StackedLinear]", iter(self.layers))
 
-    def tensors(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Return every layer's weight and bias without gradient; they share the parameters' memory."""
-        return [(layer.weight.detach(), layer.bias.detach()) for layer in self.linears()]
-
     def reset(self, generator: torch.Generator) -> None:
         """Draw every layer's weights from one generator, in order."""
         for layer in self.linears():

@@ -1,68 +1,94 @@
 """Forward and backward passes of stacked perceptrons by hand, in memory taken once.
 
-Autograd spends more on small networks than their arithmetic: it allocates every intermediate (and a
-fresh block over glibc's mmap threshold is faulted in page by page), records a graph and walks it. Here
-every buffer and every view is made once, and a pass is a row of products that write into them.
+Autograd spends as much on small networks as their arithmetic: it allocates every intermediate (and
+pages of a fresh block are faulted in one by one), records a graph and walks it. Here every buffer and
+every view is made once, and a pass is a row of products that write into them.
 
 The equations are the chain rule for h_i = relu(h_{i-1} W_i + b_i), the last layer linear:
 
-    dW_i = h_{i-1}^T d_i      db_i = sum over rows of d_i      d_{i-1} = (d_i W_i^T) masked where h_{i-1} = 0
+    dW_i = h_{i-1}^T d_i      db_i = sum over rows of d_i      d_{i-1} = (d_i W_i^T) where h_{i-1} > 0
 
-`tests/networks/test_passes.py` holds them to autograd's numbers.
+The first layer's bias is the last row of its matrix, and its input ends in a column of ones: a thin
+product costs the same with one more column, a bias of its own costs two passes over the result.
 """
+
+from collections.abc import Sequence
 
 import torch
 
-Layers = list[tuple[torch.Tensor, torch.Tensor]]
-"""Weights (num, in_dim, out_dim) and biases (num, 1, out_dim), first to last."""
+from sacpipe.networks.mlp import StackedMLP
 
-_mask_relu = torch.ops.aten.threshold_backward.grad_input
+_keep_positive = torch.ops.aten.threshold_backward.grad_input
+
+Packed = list[torch.Tensor]
+"""First matrix with its bias as last row (num, in_dim + 1, out_dim); then weight, bias, weight, bias, ..."""
+
+
+def pack(networks: Sequence[StackedMLP]) -> Packed:
+    """Move the parameters of networks of one shape into common memory, members one after the other.
+
+    The networks keep working; whoever writes to the packed tensors writes to them.
+    """
+    packed: Packed = []
+    for index, layers in enumerate(zip(*(network.linears() for network in networks), strict=True)):
+        weight = torch.cat([layer.weight.detach() for layer in layers])
+        bias = torch.cat([layer.bias.detach() for layer in layers])
+        if index == 0:
+            first = torch.cat([weight, bias], dim=1)
+            weight, bias = first[:, :-1], first[:, -1:]
+            packed.append(first)
+        else:
+            packed += [weight, bias]
+        member = 0
+        for layer in layers:
+            num = len(layer.weight)
+            layer.weight.data = weight[member : member + num]
+            layer.bias.data = bias[member : member + num]
+            member += num
+    return packed
 
 
 class ForwardPass:
     """Evaluates a stack of perceptrons on fixed buffers.
 
     Args:
-        layers: Parameters; only ever changed in place. `num` members.
+        packed: Parameters; only ever changed in place.
         groups: How many inputs the stack is given. The first `num / groups` members get the first
-            input, and so on: twin critics and their targets run as one stack with two inputs.
+            input, and so on: critics and their targets run as one stack with two inputs.
         rows: Rows of each input.
     """
 
-    def __init__(self, layers: Layers, *, groups: int, rows: int) -> None:
-        num, in_dim, _ = layers[0][0].shape
-        self.layers, self.groups, self.rows = layers, groups, rows
-        self.inputs = torch.zeros(groups, rows, in_dim)
+    def __init__(self, packed: Packed, *, groups: int, rows: int) -> None:
+        num, in_dim, _ = packed[0].shape
+        self.weights, self.biases = [packed[0], *packed[1::2]], packed[2::2]
+        self.padded_inputs = torch.ones(groups, rows, in_dim)
+        self.inputs = self.padded_inputs[:, :, :-1]
         """What to evaluate; the caller fills it. Shape (groups, rows, in_dim)."""
-        self.activations = [torch.zeros(num, rows, weight.shape[2]) for weight, _ in layers]
+        self.activations = [torch.zeros(num, rows, weight.shape[2]) for weight in self.weights]
         """Of every layer, after its ReLU. The last is the output, shape (num, rows, out_dim)."""
         self.output = self.activations[-1]
         each = num // groups
-        weight, bias = layers[0]
         members = [slice(group * each, (group + 1) * each) for group in range(groups)]
         self._first = [
-            (bias[part], self.inputs[group].expand(each, -1, -1), weight[part], self.activations[0][part])
+            (self.padded_inputs[group].expand(each, -1, -1), packed[0][part], self.activations[0][part])
             for group, part in enumerate(members)
         ]
-        self._scalar = layers[-1][0].shape[2] == 1 and len(layers) > 1
-        if self._scalar:
-            hidden, (weight, _) = self.activations[-2], layers[-1]
-            self._last = [(hidden[i], weight[i, :, 0], self.output[i, :, 0]) for i in range(num)]
+        self._columns = _columns(self.activations[-2], self.weights[-1], self.output)
 
     def run(self) -> torch.Tensor:
         """Evaluate `inputs` and return `output`."""
-        for bias, inputs, weight, out in self._first:
-            torch.baddbmm(bias, inputs, weight, out=out)
-        for index in range(1, len(self.layers)):
-            hidden = self.activations[index - 1]
+        for inputs, weight, out in self._first:
+            torch.bmm(inputs, weight, out=out)
+        last = len(self.biases) - 1
+        for index, bias in enumerate(self.biases):
+            hidden, out = self.activations[index], self.activations[index + 1]
             hidden.relu_()
-            weight, bias = self.layers[index]
-            if self._scalar and index == len(self.layers) - 1:
-                for rows, column, out in self._last:  # a product with one column is cheaper as a vector's
-                    torch.mv(rows, column, out=out)
-                self.output.add_(bias)
+            if index == last and self._columns:
+                for matrix, vector, result in self._columns:
+                    torch.mv(matrix, vector, out=result)
             else:
-                torch.baddbmm(bias, hidden, weight, out=self.activations[index])
+                torch.bmm(hidden, self.weights[index + 1], out=out)
+            out.add_(bias)
         return self.output
 
 
@@ -71,7 +97,8 @@ class BackwardPass:
 
     Args:
         forward: The pass whose activations are used.
-        members: First members of the stack that have a gradient; the others are constants.
+        members: First members of the stack that have a gradient; the others are constants. All of
+            them saw the first input.
         rows: First rows that have one.
         columns: Where given, only the gradient at these columns of the input is computed, and no
             parameter's; else every parameter's and no input's.
@@ -82,41 +109,61 @@ class BackwardPass:
     ) -> None:
         self.output = torch.zeros(members, rows, forward.output.shape[2])
         """Gradient of the loss at the output; the caller fills it. Shape (members, rows, out_dim)."""
-        activations = [tensor[:members, :rows] for tensor in forward.activations[:-1]]
-        inputs = forward.inputs[0, :rows].expand(members, -1, -1)
-        weights = [weight[:members] for weight, _ in forward.layers]
-        self._activations, self._weights = activations, [weight.transpose(1, 2) for weight in weights]
-        self._deltas = [torch.zeros(tensor.shape) for tensor in activations] + [self.output]
-        self.gradients: list[torch.Tensor] = []
-        """Weight, bias, weight, bias, ... in the order of the layers; empty where `columns` are given."""
-        self._products: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        self._ones = torch.ones(members, 1, rows)
-        self._to_inputs = columns is not None
-        if columns is not None:
-            self._first_weight = weights[0][:, columns].transpose(1, 2)
+        weights = [weight[:members] for weight in forward.weights]
+        self._activations = [tensor[:members, :rows] for tensor in forward.activations[:-1]]
+        self._weights = [weight.transpose(1, 2) for weight in weights]
+        self._deltas = [torch.zeros(tensor.shape) for tensor in self._activations] + [self.output]
+        self.gradients: Packed = []
+        """As the forward pass's parameters are packed; empty where `columns` are given."""
+        self._columns = columns
+        if columns is None:
+            inputs = forward.padded_inputs[0, :rows].expand(members, -1, -1)
+            self._prepare(weights, inputs)
+        else:
+            self._first_weight = weights[0][:, :-1][:, columns].transpose(1, 2)
             self.input = torch.zeros(members, rows, self._first_weight.shape[2])
             """Gradient at the input's columns, for every member. Shape (members, rows, columns)."""
-            return
-        for before, delta, weight in zip([inputs, *activations], self._deltas, weights, strict=True):
-            of_weight, of_bias = torch.zeros(weight.shape), torch.zeros(members, 1, weight.shape[2])
-            self.gradients += [of_weight, of_bias]
-            self._products.append((before.transpose(1, 2), delta, of_weight, of_bias))
+
+    def _prepare(self, weights: list[torch.Tensor], inputs: torch.Tensor) -> None:
+        members, rows, _ = inputs.shape
+        self._ones = torch.ones(members, 1, rows)
+        self._before = [tensor.transpose(1, 2) for tensor in (inputs, *self._activations)]
+        self._of_weights = [torch.zeros(weight.shape) for weight in weights]
+        self._of_biases = [torch.zeros(members, 1, weight.shape[2]) for weight in weights[1:]]
+        self.gradients.append(self._of_weights[0])
+        for pair in zip(self._of_weights[1:], self._of_biases, strict=True):
+            self.gradients += pair
+        self._last = _columns(self._before[-1], self.output, self._of_weights[-1])
 
     def run(self) -> None:
         """Go from `output` to `gradients` or `input`."""
-        for index in range(len(self._deltas) - 1, -1, -1):
-            delta = self._deltas[index]
-            if not self._to_inputs:
-                before, _, of_weight, of_bias = self._products[index]
-                torch.bmm(before, delta, out=of_weight)
-                torch.bmm(self._ones, delta, out=of_bias)
-            if index == 0:
-                break
-            below, weight = self._deltas[index - 1], self._weights[index]
+        for index in range(len(self._deltas) - 1, 0, -1):
+            delta, below = self._deltas[index], self._deltas[index - 1]
+            if self._columns is None:
+                self._to_parameters(index, delta)
             if delta.shape[2] == 1:
-                torch.mul(delta, weight, out=below)
+                torch.mul(delta, self._weights[index], out=below)
             else:
-                torch.bmm(delta, weight, out=below)
-            _mask_relu(below, self._activations[index - 1], 0, grad_input=below)
-        if self._to_inputs:
+                torch.bmm(delta, self._weights[index], out=below)
+            _keep_positive(below, self._activations[index - 1], 0, grad_input=below)
+        if self._columns is None:
+            torch.bmm(self._before[0], self._deltas[0], out=self._of_weights[0])
+        else:
             torch.bmm(self._deltas[0], self._first_weight, out=self.input)
+
+    def _to_parameters(self, index: int, delta: torch.Tensor) -> None:
+        torch.bmm(self._ones, delta, out=self._of_biases[index - 1])
+        if delta.shape[2] == 1:
+            for matrix, vector, result in self._last:
+                torch.mv(matrix, vector, out=result)
+        else:
+            torch.bmm(self._before[index], delta, out=self._of_weights[index])
+
+
+def _columns(
+    matrices: torch.Tensor, columns: torch.Tensor, results: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Split a product with single columns into vectors', which are cheaper; empty where they are not single."""
+    if columns.shape[2] != 1:
+        return []
+    return [(matrices[i], columns[i, :, 0], results[i, :, 0]) for i in range(len(matrices))]
