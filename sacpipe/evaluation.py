@@ -10,7 +10,7 @@ Format of episodes.csv (UTF-8, comma, one header line, Unix line ends), a row an
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,8 @@ class Episode:
     """Steps."""
     terminated: bool
     truncated: bool
+    rewards: tuple[float, ...] = field(default=(), repr=False, compare=False)
+    """Of every step, in task units; empty where the episode was read from a file."""
 
 
 class EvaluationSummary(Config):
@@ -100,13 +102,13 @@ def evaluate(policy: Policy, environment: Environment, seeds: Sequence[int]) -> 
 
 def _play(policy: Policy, environment: Environment, seed: int) -> Episode:
     observation = environment.reset(seed)
-    episode_return, length = 0.0, 0
+    episode_return, rewards = 0.0, []
     while True:
         observation, reward, terminated, truncated = environment.step(policy(observation))
         episode_return += reward
-        length += 1
+        rewards.append(reward)
         if terminated or truncated:
-            return Episode(seed, episode_return, length, terminated, truncated)
+            return Episode(seed, episode_return, len(rewards), terminated, truncated, tuple(rewards))
 
 
 def from_task_units(policy: Policy, spec: EnvSpec) -> Policy:

@@ -1,14 +1,18 @@
-"""One peer, trained on command: `go SECONDS` on standard input, steps and seconds on standard output.
+"""One peer, trained for a speed or for a curve.
+
+    contender.py speed PEER TASK                     for each `go SECONDS` on standard input, steps and
+                                                     seconds on standard output
+    contender.py learn PEER TASK STEPS SEED FOLDER   writes FOLDER/curve.json
 
 Runs in the peers' own environment, so it imports nothing of sacpipe. Every peer gets the same task, the
 same sizes (256x256, batch 256, one update a step) and its own way of doing the rest.
 """
 
-import argparse
 import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -71,7 +75,7 @@ def make_model(peer: str, task: gymnasium.Env, seed: int, random_steps: int) -> 
     return SAC("MlpPolicy", task, policy_kwargs={"net_arch": [256, 256]}, **settings)
 
 
-def speed(model: object, task: str) -> None:
+def speed(model: object) -> None:
     """Train for as long as each line says."""
     from stable_baselines3.common.callbacks import BaseCallback
 
@@ -92,9 +96,47 @@ def speed(model: object, task: str) -> None:
         sys.stdout.flush()
 
 
+def learn(model: object, task: str, steps: int, seed: int, folder: Path) -> None:
+    """Train with twenty evaluations of ten deterministic episodes; the clock stands still meanwhile."""
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    class Curve(BaseCallback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.points: list[dict[str, float]] = []
+            self.task = make_task(task, seed + 1000)
+            self.away = 0.0
+            self.start = time.perf_counter()
+
+        def _play(self, episode: int) -> float:
+            observation, _ = self.task.reset(seed=10_000 * seed + episode)
+            total, over = 0.0, False
+            while not over:
+                action, _ = self.model.predict(observation, deterministic=True)
+                observation, reward, terminated, truncated, _ = self.task.step(action)
+                total, over = total + float(reward), terminated or truncated
+            return total
+
+        def _on_step(self) -> bool:
+            if self.num_timesteps % (steps // 20) == 0:
+                now = time.perf_counter()
+                mean = float(np.mean([self._play(episode) for episode in range(10)]))
+                spent = round(now - self.start - self.away, 1)
+                self.points.append({"env_steps": self.num_timesteps, "return_mean": mean, "seconds": spent})
+                self.away += time.perf_counter() - now
+            return True
+
+    curve = Curve()
+    model.learn(steps, callback=curve)
+    (folder / "curve.json").write_text(json.dumps({"points": curve.points}))
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("peer", choices=["stable-baselines3", "sbx"])
-    parser.add_argument("task")
-    arguments = parser.parse_args()
-    speed(make_model(arguments.peer, make_task(arguments.task, 0), 0, 300), arguments.task)
+    match sys.argv[1:]:
+        case ["speed", peer, task]:
+            speed(make_model(peer, make_task(task, 0), 0, 300))
+        case ["learn", peer, task, steps, seed, folder]:
+            model = make_model(peer, make_task(task, int(seed)), int(seed), 10_000)
+            learn(model, task, int(steps), int(seed), Path(folder))
+        case _:
+            sys.exit(__doc__)

@@ -4,6 +4,7 @@ import ctypes
 import sys
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from pipelines.progress import ProgressDisplay
 from pipelines.stages import StageContext, run_stage
@@ -18,7 +19,7 @@ def train_stage(context: StageContext) -> None:
     """Train from the start, or from the last checkpoint of this stage key."""
     params = TrainParams.load_sections(context.workspace.params)
     keep_freed_memory()
-    torch.set_num_threads(params.training.num_threads)
+    pin_threads(params.training.num_threads)
     run = Run(params, context.workspace.work(context.key), context.key)
     try:
         title = f"train {run.spec.task}"
@@ -27,6 +28,15 @@ def train_stage(context: StageContext) -> None:
         run.publish(context.workspace.train)
     finally:
         run.close()
+
+
+def pin_threads(num_threads: int) -> None:
+    """Let PyTorch compute with this many threads and NumPy's BLAS with one, whatever the machine has.
+
+    Another number of threads adds numbers up in another order, and so gives other bytes.
+    """
+    torch.set_num_threads(num_threads)
+    threadpool_limits(1, user_api="blas")
 
 
 def keep_freed_memory() -> None:

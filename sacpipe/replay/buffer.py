@@ -7,6 +7,7 @@ Truncations and episode ids are not kept: the learner uses neither; the pool on 
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sacpipe.core.records import Batch, FloatArray, Transition
 from sacpipe.replay.transitions import Transitions
@@ -24,6 +25,7 @@ class ReplayBuffer:
         self._columns = self._split(self._rows)
         self._gathered = np.empty((0, width), dtype=np.float32)
         self._gathered_columns = self._split(self._gathered)
+        self._drawn = np.empty(0, dtype=np.int64)
         self._added = 0
 
     def __len__(self) -> int:
@@ -89,12 +91,17 @@ class ReplayBuffer:
         if len(self._gathered) != batch_size:
             self._gathered = np.empty((batch_size, self._rows.shape[1]), dtype=np.float32)
             self._gathered_columns = self._split(self._gathered)
-        indices = generator.integers(0, len(self), size=batch_size)
+        self._drawn = indices = generator.integers(0, len(self), size=batch_size)
         # With mode="raise" NumPy would gather into a hidden copy first; no index is out of range.
         self._rows.take(indices, axis=0, out=self._gathered, mode="clip")
         batch = out or self._empty_batch(batch_size)
         _copy(self._gathered_columns, batch)
         return batch
+
+    def sampled_steps(self) -> NDArray[np.int64]:
+        """Return which transitions the last `sample` drew, counted from the first ever added. Shape (B,)."""
+        oldest = self._added - len(self)
+        return oldest + (self._drawn - oldest) % self.capacity
 
     def _split(self, rows: FloatArray) -> Batch:
         """View rows [observation, action, next observation, reward, termination] as columns."""

@@ -7,8 +7,9 @@ match its digest is passed over for the one before.
 
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from sacpipe.core.files import read_json, sha256_bytes, storage_errors, sync_fol
 from sacpipe.replay.manifest import PoolPosition
 
 _LOG = logging.getLogger(__name__)
+_FORMAT_VERSION = 2
 _KEPT = 2
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -29,8 +31,12 @@ Arrays = dict[str, NDArray[np.generic]]
 class RunState(Config):
     """Everything of a run that is not an array."""
 
-    format_version: Literal[1]
+    format_version: Literal[2]
     stage_key: str
+    params: dict[str, Any]
+    """The sections of params.yaml that the run was given."""
+    determinism: Literal["exact", "statistical"]
+    """`statistical` once a simulator did not repeat itself when the run continued."""
     env_steps: int
     episode: int
     """Number of the running episode; with the run's seed it names the episode's start."""
@@ -74,18 +80,17 @@ def write_checkpoint(folder: Path, state: RunState, arrays: Arrays) -> None:
         shutil.rmtree(old)
 
 
-def newest_checkpoint(folder: Path, stage_key: str) -> Checkpoint | None:
-    """Return the newest whole checkpoint of this run, or None where there is none to continue from.
+def whole_checkpoints(folder: Path, stage_key: str) -> Iterator[Checkpoint]:
+    """Go through the whole checkpoints of this run, newest first; torn ones are passed over.
 
     Raises:
         CheckpointError: a checkpoint of another stage key or format stands here.
     """
     for path in reversed(_folders(folder)):
         try:
-            return _read(path, stage_key)
+            yield _read(path, stage_key)
         except _TornError as exc:
             _LOG.warning("checkpoint %s is torn (%s); using the one before it", path.name, exc)
-    return None
 
 
 class _TornError(Exception):
@@ -102,9 +107,9 @@ def _read(path: Path, stage_key: str) -> Checkpoint:
         data = (path / "arrays.safetensors").read_bytes()
     except (CheckpointError, OSError) as exc:
         raise _TornError(exc) from exc
-    if tree.get("format_version") != 1:
+    if tree.get("format_version") != _FORMAT_VERSION:
         raise CheckpointError(
-            f"checkpoint {path} has format {tree.get('format_version')}; this program reads 1. "
+            f"checkpoint {path} has format {tree.get('format_version')}; this program reads {_FORMAT_VERSION}. "
             f"Move {path.parent} away to start over."
         )
     try:

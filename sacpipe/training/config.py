@@ -19,8 +19,9 @@ class TrainingConfig(Config):
     """First steps taken uniformly at random, before the first update."""
     batch_size: int = Field(ge=1)
     """Transitions in an update."""
-    updates_per_step: int = Field(ge=1)
-    """Gradient steps after each environment step."""
+    updates_per_step: int | float = Field(gt=0)
+    """Gradient steps for each environment step: a whole number, or one over a whole number (0.5: one
+    update every second step)."""
     evaluation_interval_steps: int = Field(ge=1)
     """Steps between evaluations; one more is made before the first step and after the last."""
     evaluation_episodes: int = Field(ge=1)
@@ -31,6 +32,22 @@ class TrainingConfig(Config):
     """Steps that an interruption can cost at most."""
     num_threads: int = Field(ge=1)
     """Threads of PyTorch's arithmetic; part of the result's identity, whatever the machine has."""
+
+    @property
+    def update_schedule(self) -> tuple[int, int]:
+        """How many steps apart updates are made, and how many at once."""
+        ratio = self.updates_per_step
+        return (1, int(ratio)) if ratio >= 1 else (round(1 / ratio), 1)
+
+    @model_validator(mode="after")
+    def _ratio_divides(self) -> Self:
+        interval, count = self.update_schedule
+        if count / interval != self.updates_per_step:
+            raise ValueError(
+                "updates_per_step must be a whole number, or one over a whole number such as 0.5 or 0.25; "
+                f"found {self.updates_per_step}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _random_steps_fit(self) -> Self:

@@ -4,9 +4,8 @@
 last checkpoint with the same bytes as one that was not.
 """
 
-import json
+import logging
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,8 +14,8 @@ import numpy as np
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
-from sacpipe.core.errors import ContractError, DivergenceError, InterruptedRunError
-from sacpipe.core.files import sha256_file, storage_errors, write_json
+from sacpipe.core.errors import DivergenceError, InterruptedRunError, PoolCorruptError
+from sacpipe.core.files import sha256_file, storage_errors, sync_folder, write_json
 from sacpipe.core.records import Batch, FloatArray, Step, Transition
 from sacpipe.core.seeding import episode_seed, generator, generator_state, restore_generator
 from sacpipe.evaluation import Episode, evaluate
@@ -24,10 +23,14 @@ from sacpipe.networks.policy_file import write_policy
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.transitions import Transitions
 from sacpipe.replay.writer import PoolWriter
-from sacpipe.training.checkpoint import Checkpoint, RunState, newest_checkpoint, write_checkpoint
+from sacpipe.training.checkpoint import Checkpoint, RunState, whole_checkpoints, write_checkpoint
+from sacpipe.training.clock import Clock
 from sacpipe.training.config import TrainParams
-from sacpipe.training.metrics import Averages, LineFile
+from sacpipe.training.metrics import Averages, LineFile, TornFileError
 
+_LOG = logging.getLogger(__name__)
+_DIAGNOSED_EVERY = 20
+"""Gradient steps from one that is described in the metrics to the next."""
 _CURVE_HEADER = "env_steps,policy,episode,seed,return,length"
 _MODES: tuple[Literal["deterministic", "stochastic"], ...] = ("deterministic", "stochastic")
 
@@ -52,8 +55,9 @@ class TrainingReport(Config):
     policy_sha256: str
     pool_sha256: str
     """Of the pool's manifest, which holds the digest of every segment."""
-    determinism: Literal["exact"]
-    """The tier of reproducibility: `exact` is the same bytes on the CPU with the same thread count."""
+    determinism: Literal["exact", "statistical"]
+    """The tier of reproducibility: `exact` is the same bytes on the CPU with the same thread count;
+    `statistical` the same distribution of returns, because a simulator did not repeat itself."""
     num_threads: int
 
 
@@ -69,8 +73,8 @@ def train(run: "Run", should_stop: Callable[[], bool], progress: Progress) -> No
     if run.env_steps == 0:
         run.evaluate()
     while run.env_steps < training.total_steps:
-        action = run.choose_action()
-        step = run.act(action)
+        action = run.act()
+        step = run.step(action)
         run.store(action, step)
         if run.env_steps > training.random_steps:
             run.update()
@@ -119,12 +123,10 @@ class Run:
         self._batch: Batch | None = None
         self._averages = Averages()
         self._returns: dict[str, float] = {}
-        checkpoint = newest_checkpoint(folder / "checkpoints", stage_key)
-        if checkpoint is None:
+        self.determinism: Literal["exact", "statistical"] = "exact"
+        if not any(self._continue(checkpoint) for checkpoint in whole_checkpoints(folder / "checkpoints", stage_key)):
             self._start()
-        else:
-            self._continue(checkpoint)
-        self._clock = _Clock(folder / "throughput.jsonl", self.env_steps)
+        self._clock = Clock(folder / "throughput.jsonl", self.env_steps)
 
     def _start(self) -> None:
         for leftover in ("pool", "checkpoints"):
@@ -134,36 +136,52 @@ class Run:
         self._curve = LineFile(self.folder / "curve.csv", 0)
         self._curve.write(_CURVE_HEADER)
         self.writer = PoolWriter.create(self.folder / "pool", self.spec, self.params.replay)
+        sync_folder(self.folder)
         self._begin_episode()
 
-    def _continue(self, checkpoint: Checkpoint) -> None:
+    def _continue(self, checkpoint: Checkpoint) -> bool:
+        """Take up a checkpoint; say False where the experience or the rows it counts on are damaged."""
         state, arrays = checkpoint
-        self.env_steps, self.episode = state.env_steps, state.episode
-        self._metrics = LineFile(self.folder / "metrics.jsonl", state.metrics_bytes)
-        self._curve = LineFile(self.folder / "curve.csv", state.curve_bytes)
-        self.writer = PoolWriter.resume(self.folder / "pool", self.spec, self.params.replay, state.pool)
+        try:
+            self._metrics = LineFile(self.folder / "metrics.jsonl", state.metrics_bytes)
+            self._curve = LineFile(self.folder / "curve.csv", state.curve_bytes)
+            self.writer = PoolWriter.resume(self.folder / "pool", self.spec, self.params.replay, state.pool)
+        except (PoolCorruptError, TornFileError) as exc:
+            _LOG.warning("step %d cannot be continued from: %s", state.env_steps, exc)
+            return False
+        self.env_steps, self.episode, self.determinism = state.env_steps, state.episode, state.determinism
         self.writer.fill(self.buffer)
-        learner = {
-            name.removeprefix("learner/"): array for name, array in arrays.items() if "learner/" in name
-        }
-        self.learner.load_state(learner)
+        self.learner.load_state(
+            {name.removeprefix("learner/"): array for name, array in arrays.items() if "learner/" in name}
+        )
         restore_generator(self._explore, arrays["explore"].astype(np.uint64))
         restore_generator(self._sample, arrays["sample"].astype(np.uint64))
         self._averages = Averages(state.average_sums, state.average_count)
         self._returns = dict(state.latest_returns)
         self._replay_episode(self.writer.tail(self.episode))
+        return True
 
     def _replay_episode(self, recorded: Transitions) -> None:
-        """Bring the simulator back: the episode's own seed, then the actions that the pool holds of it."""
+        """Bring the simulator back: the episode's own seed, then the actions that the pool holds of it.
+
+        A simulator that then shows something else than the record cannot be brought back. The run
+        goes on with the next episode and no longer calls itself exact.
+        """
         self._begin_episode()
         for action, next_observation in zip(recorded.actions, recorded.next_observations, strict=True):
             step = self.environment.step(action)
             if not np.array_equal(step.observation, next_observation):
-                raise ContractError(
-                    f"{self.spec.task} does not repeat itself: step {self._episode_length} of episode "
-                    f"{self.episode}, replayed, gave another observation than the recorded one. "
-                    f"Remove {self.folder} to start over."
+                _LOG.warning(
+                    "%s does not repeat itself: step %d of episode %d, replayed, gave another observation than the "
+                    "recorded one. The run goes on with the next episode; its result is of the tier `statistical`.",
+                    self.spec.task,
+                    self._episode_length,
+                    self.episode,
                 )
+                self.determinism = "statistical"
+                self.episode += 1
+                self._begin_episode()
+                return
             self._move_on(step)
 
     def _begin_episode(self) -> None:
@@ -184,17 +202,23 @@ class Run:
         """Say whether something done every so many steps, and after the last one, is to be done now."""
         return self.env_steps % interval_steps == 0 or self.env_steps == self.params.training.total_steps
 
-    def choose_action(self) -> FloatArray:
+    def act(self) -> FloatArray:
         """Return a random action at first, then one of the stochastic policy. In [-1, 1]."""
         shape = self.spec.action_dim
         if self.env_steps < self.params.training.random_steps:
-            return self._explore.uniform(-1.0, 1.0, shape).astype(np.float32)
-        return self.learner.act(self.observation, self._explore.standard_normal(shape, dtype=np.float32))
+            action = self._explore.uniform(-1.0, 1.0, shape).astype(np.float32)
+        else:
+            noise = self._explore.standard_normal(shape, dtype=np.float32)
+            action = self.learner.act(self.observation, noise)
+        self._clock.lap("act")
+        return action
 
-    def act(self, action: FloatArray) -> Step:
+    def step(self, action: FloatArray) -> Step:
         """Step the simulator."""
         self.learner.observe(self.observation)
-        return self.environment.step(action)
+        step = self.environment.step(action)
+        self._clock.lap("step")
+        return step
 
     def store(self, action: FloatArray, step: Step) -> None:
         """Put the transition into the buffer and the pool, and move on to its next observation."""
@@ -211,13 +235,34 @@ class Run:
         self.writer.append(transition)
         self._move_on(step)
         self.env_steps += 1
+        self._clock.lap("store")
 
     def update(self) -> None:
-        """Sample and update, as often as the params say for one step."""
+        """Sample and update, as often as the params say at this step; look at some of the updates."""
         training = self.params.training
-        for _ in range(training.updates_per_step):
+        interval, count = training.update_schedule
+        if self.env_steps % interval:
+            return
+        for _ in range(count):
             self._batch = self.buffer.sample(training.batch_size, self._sample, out=self._batch)
-            self._averages.add(self.learner.update(self._batch))
+            self._clock.lap("sample")
+            try:
+                self.learner.update(self._batch)
+            except DivergenceError as exc:
+                raise self._located(exc) from exc
+            if self.learner.gradient_steps % _DIAGNOSED_EVERY == 0:
+                self._averages.add(self.learner.diagnostics())
+            self._clock.lap("update")
+
+    def _located(self, exc: DivergenceError) -> DivergenceError:
+        """Add to a divergence the step it happened at and the transition that brought it."""
+        culprit = "no single transition brought it"
+        if exc.row is not None:
+            step = self.buffer.sampled_steps()[exc.row]
+            culprit = f"transition {step} brought it (reward {self._batch.rewards[exc.row]})"
+        return DivergenceError(
+            f"step {self.env_steps}: {exc} Of the batch, {culprit}. The last checkpoint is kept."
+        )
 
     def end_episode(self) -> None:
         """Note the episode that ended and begin the next."""
@@ -228,6 +273,8 @@ class Run:
 
     def log(self) -> None:
         """Write the averages of the updates since the last row, and the clock's view of them."""
+        if self.learner.gradient_steps and not self._averages.count:
+            self._averages.add(self.learner.diagnostics())
         if self._averages.count:
             counters = {"env_steps": self.env_steps, "gradient_steps": self.learner.gradient_steps}
             self._metrics.write_row(counters | self._averages.take())
@@ -243,7 +290,20 @@ class Run:
             self._write_curve(mode, episodes)
             row |= _summary(mode, episodes)
             self._returns[mode] = float(row[f"evaluation/{mode}/return_mean"])
+            if mode == "deterministic":
+                row["evaluation/deterministic/value_bias"] = self._value_bias(episodes)
         self._metrics.write_row(row)
+        self._clock.lap("evaluate")
+
+    def _value_bias(self, episodes: tuple[Episode, ...]) -> float:
+        """Return what the critics expect of each start minus what came of it, both discounted, mean."""
+        biases = []
+        for episode in episodes:
+            start = self._evaluation_environment.reset(episode.seed)
+            discounts = self.params.algorithm.discount ** np.arange(episode.length)
+            came = float(np.dot(discounts, episode.rewards))
+            biases.append(self.learner.value(start, self.learner.act(start, None)) - came)
+        return sum(biases) / len(biases)
 
     def _policy(self, mode: str) -> Callable[[FloatArray], FloatArray]:
         if mode == "deterministic":
@@ -272,8 +332,10 @@ class Run:
                     "before stays. Lower the learning rates, or look at the task's rewards."
                 )
         state = RunState(
-            format_version=1,
+            format_version=2,
             stage_key=self.stage_key,
+            params=self.params.as_tree(),
+            determinism=self.determinism,
             env_steps=self.env_steps,
             episode=self.episode,
             average_sums=self._averages.sums,
@@ -289,6 +351,7 @@ class Run:
             "sample": generator_state(self._sample),
         }
         write_checkpoint(self.folder / "checkpoints", state, arrays)
+        self._clock.lap("checkpoint")
 
     def publish(self, destination: Path) -> TrainingReport:
         """Write the run's outputs.
@@ -315,7 +378,7 @@ class Run:
             return_mean_stochastic=self._returns["stochastic"],
             policy_sha256=sha256_file(destination / "policy.safetensors"),
             pool_sha256=sha256_file(destination / "pool" / "manifest.json"),
-            determinism="exact",
+            determinism=self.determinism,
             num_threads=self.params.training.num_threads,
         )
         write_json(destination / "metrics.json", report.as_tree())
@@ -340,24 +403,3 @@ def _summary(mode: str, episodes: tuple[Episode, ...]) -> dict[str, float]:
     }
     return {f"evaluation/{mode}/{name}": value for name, value in values.items()}
 
-
-class _Clock:
-    """Writes wall-clock throughput to a file that is never an output."""
-
-    def __init__(self, path: Path, env_steps: int) -> None:
-        self._file = LineFile(path, path.stat().st_size if path.exists() else 0)
-        self._start = self._last = time.perf_counter()
-        self._steps = env_steps
-
-    def log(self, env_steps: int) -> None:
-        """Write the speed since the last call."""
-        now = time.perf_counter()
-        speed = (env_steps - self._steps) / max(now - self._last, 1e-9)
-        self._file.write(
-            json.dumps({"env_steps": env_steps, "elapsed_s": now - self._start, "steps_per_s": speed})
-        )
-        self._last, self._steps = now, env_steps
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()

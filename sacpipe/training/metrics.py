@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from sacpipe.core.errors import CheckpointError
 from sacpipe.core.files import storage_errors
 
 
@@ -27,19 +26,31 @@ METRICS: dict[str, Metric] = {
     "episode/return": Metric("reward", "Undiscounted return of the training episode that just ended."),
     "episode/length": Metric("steps", "Length of that episode."),
     "critic/loss": Metric("reward²", "Sum over critics of half the mean squared TD error."),
+    "critic/{i}/loss": Metric("reward²", "Each critic's part of it."),
     "critic/q_mean": Metric("reward", "Mean value the critics give to the batch, over critics too."),
+    "critic/{i}/q_mean": Metric("reward", "Mean value of each critic."),
     "critic/target_mean": Metric("reward", "Mean regression target of the critics."),
     "critic/td_error_std": Metric("reward", "Standard deviation of value minus target over the batch."),
+    "critic/gradient_norm": Metric("reward²", "Euclidean norm of the critics' gradient, all parameters."),
     "actor/loss": Metric("reward", "Mean of temperature x log-density minus value."),
     "actor/entropy_nats": Metric("nats", "Estimate of the policy's entropy: mean of minus log-density."),
+    "actor/log_std_min": Metric("nats", "Lowest log standard deviation before the squash, over batch and actions."),
+    "actor/log_std_mean": Metric("nats", "Their mean."),
+    "actor/log_std_max": Metric("nats", "The highest."),
+    "actor/saturation": Metric("share", "Share of sampled actions beyond 0.99 of their range, where tanh is flat."),
+    "actor/gradient_norm": Metric("reward", "Euclidean norm of the actor's gradient, all parameters."),
     "temperature/value": Metric("reward/nat", "Weight of the entropy term."),
-    "temperature/loss": Metric(
-        "nats", "Loss of the temperature; its sign says which way entropy misses the target."
+    "temperature/entropy_gap_nats": Metric(
+        "nats", "Target entropy minus entropy: where it is above zero, the temperature rises."
     ),
     "evaluation/deterministic/return_mean": Metric("reward", "Mean return of the squashed mean action."),
     "evaluation/deterministic/return_min": Metric("reward", "Lowest of those returns."),
     "evaluation/deterministic/return_max": Metric("reward", "Highest of those returns."),
     "evaluation/deterministic/length_mean": Metric("steps", "Mean length of those episodes."),
+    "evaluation/deterministic/value_bias": Metric(
+        "reward",
+        "Lower critic's value of the first step minus the discounted return that followed, mean over episodes.",
+    ),
     "evaluation/stochastic/return_mean": Metric(
         "reward", "Mean return of sampled actions, same start states."
     ),
@@ -49,6 +60,10 @@ METRICS: dict[str, Metric] = {
 }
 
 
+class TornFileError(Exception):
+    """A file lacks lines that its checkpoint counts on."""
+
+
 class LineFile:
     """An append-only text file that can be cut back to any position it was synced at."""
 
@@ -56,7 +71,7 @@ class LineFile:
         """Open for appending after the first `position_bytes`, dropping what stands behind them.
 
         Raises:
-            CheckpointError: the file is shorter than that.
+            TornFileError: the file is shorter than that.
             StorageError: it cannot be written.
         """
         with storage_errors(path):
@@ -65,7 +80,7 @@ class LineFile:
             found = self._file.seek(0, os.SEEK_END)
             if found < position_bytes:
                 self._file.close()
-                raise CheckpointError(f"{path} has {found} bytes, its checkpoint counts {position_bytes}.")
+                raise TornFileError(f"{path}: expected {position_bytes} bytes or more, found {found}")
             self._file.truncate(position_bytes)
         self.path = path
 
@@ -92,7 +107,7 @@ class LineFile:
 
 
 class Averages:
-    """Means of update metrics over a logging interval."""
+    """Means over a logging interval of the updates that were looked at."""
 
     def __init__(self, sums: dict[str, float] | None = None, count: int = 0) -> None:
         self.sums = dict(sums or {})
