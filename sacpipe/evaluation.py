@@ -172,15 +172,47 @@ def interquartile_mean(sorted_values: NDArray[np.float64]) -> float:
     return float(np.dot(np.diff(inside), sorted_values) / (number / 2))
 
 
+def difference_interval(
+    found: Sequence[float], expected: Sequence[float], config: EvaluationConfig, seed: int
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of a difference of mean returns: found minus expected.
+
+    Each side is resampled by itself, not in pairs of one seed: the question is whether two policies are
+    about as good over such episodes, not whether they act alike in each.
+
+    Args:
+        found: Returns of the one, at least one.
+        expected: Returns of the other, at least one.
+        config: Size and coverage of the interval.
+        seed: The run's seed, behind the bootstrap.
+    """
+    random = generator(seed, "evaluation/difference")
+    ours, theirs = (
+        _resampled_means(np.sort(np.asarray(side, dtype=np.float64)), config.bootstrap_resamples, random)
+        for side in (found, expected)
+    )
+    return _percentiles(ours - theirs, config.confidence)
+
+
 def _bootstrap_interval(
     values: NDArray[np.float64], config: EvaluationConfig, random: np.random.Generator
 ) -> tuple[float, float]:
-    means = np.empty(config.bootstrap_resamples)
+    return _percentiles(_resampled_means(values, config.bootstrap_resamples, random), config.confidence)
+
+
+def _resampled_means(
+    values: NDArray[np.float64], resamples: int, random: np.random.Generator
+) -> NDArray[np.float64]:
+    means = np.empty(resamples)
     for start in range(0, len(means), _RESAMPLES_AT_ONCE):
         part = means[start : start + _RESAMPLES_AT_ONCE]
         part[:] = values[random.integers(len(values), size=(len(part), len(values)))].mean(axis=1)
-    tail = 0.5 * (1.0 - config.confidence)
-    low, high = np.quantile(means, [tail, 1.0 - tail])
+    return means
+
+
+def _percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    tail = 0.5 * (1.0 - confidence)
+    low, high = np.quantile(values, [tail, 1.0 - tail])
     return float(low), float(high)
 
 

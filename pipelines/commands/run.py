@@ -16,14 +16,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="prefect",
         help="who calls the steps: a Prefect flow, or plain Python; default: %(default)s",
     )
+    parser.add_argument(
+        "--extend",
+        action="store_true",
+        help="continue the finished run up to a raised training.total_steps; writes training.extends",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the flow and print its summary; 1 where the gate refused."""
+    from pipelines.extension import extend_finished_run
     from pipelines.flow import run_pipeline
     from pipelines.workspace import Workspace
 
-    summary = run_pipeline(Workspace.enter(), engine=arguments.engine)
+    workspace = Workspace.enter()
+    if arguments.extend:
+        sys.stderr.write(extend_finished_run(workspace) + "\n")
+    summary = run_pipeline(workspace, engine=arguments.engine)
     sys.stdout.write(json.dumps(summary.as_tree(), indent=2) + "\n" if arguments.json else summary.text())
     return 0 if summary.verdict.accepted else 1

@@ -20,7 +20,9 @@ def train_stage(context: StageContext) -> None:
     params = TrainParams.load_sections(context.workspace.params)
     keep_freed_memory()
     pin_threads(params.training.num_threads)
-    run = Run(params, context.workspace.work(context.key), context.key)
+    extended = params.training.extends
+    base = None if extended is None else context.workspace.work(extended)
+    run = Run(params, context.workspace.work(context.key), context.key, base)
     try:
         title = f"train {run.spec.task}"
         with ProgressDisplay(title, params.training.total_steps, run.env_steps) as progress:

@@ -11,8 +11,8 @@ from sacpipe.core.records import FloatArray
 def refuse_non_finite(term: str, values: FloatArray, gradient_step: int) -> None:
     """Refuse values, a column a row of the batch, that are not all finite.
 
-    Costs one dot product where they are. A finite sum of squares means finite values; values over 1e19
-    overflow it and are refused too.
+    Costs one dot product where they are: a finite sum of squares means finite values. Values over 1e19
+    overflow it, and are refused too.
 
     Args:
         term: What the values are.
@@ -23,14 +23,13 @@ def refuse_non_finite(term: str, values: FloatArray, gradient_step: int) -> None
         DivergenceError: with the first row that has such a value.
     """
     flat = values.reshape(-1)
-    if math.isfinite(np.dot(flat, flat)):
-        return
     with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(np.dot(flat, flat)):
+            return
         bad = ~np.isfinite(np.square(values))
     place = np.unravel_index(int(bad.argmax()), values.shape)
-    rows = bad.reshape(-1, values.shape[-1]).any(axis=0)
     raise DivergenceError(
-        f"{term} is {values[place]} at gradient step {gradient_step}; a finite number was expected. Lower the "
-        "learning rates, or look at the task's rewards and observations.",
-        row=int(rows.argmax()),
+        f"{term} is {values[place]:g} at gradient step {gradient_step}; a finite number of at most 1e19 was "
+        "expected. Lower the learning rates, or look at the task's rewards and observations.",
+        row=int(bad.reshape(-1, values.shape[-1]).any(axis=0).argmax()),
     )

@@ -313,4 +313,3 @@ class SAC:
             tensor.copy_(torch.from_numpy(state[name]))
         restore_generator(self._noise, state["noise"].astype(np.uint64))
         self.gradient_steps = int(state["gradient_steps"])
-

@@ -66,7 +66,12 @@ class DvcStore:
     """How long a stage that is stopped may take to write its checkpoint."""
 
     def reproduce(
-        self, stage: str, *, on_output: Callable[[str], None] | None = None, timeout_s: float | None = None
+        self,
+        stage: str,
+        *,
+        on_output: Callable[[str], None] | None = None,
+        timeout_s: float | None = None,
+        afresh: bool = False,
     ) -> Outcome:
         """Bring one stage up to date (`dvc repro -s`), and say how.
 
@@ -75,6 +80,7 @@ class DvcStore:
             on_output: Called with each line DVC and the stage write. Where stderr is a terminal, stderr
                 goes there instead, as it comes.
             timeout_s: When to stop it, or None.
+            afresh: Run it even where it is up to date or the run-cache has its result.
 
         Raises:
             StageError: the stage failed; carries its own message, its exit code and whether to try again.
@@ -87,9 +93,10 @@ class DvcStore:
         had_outs = all((self.root / path).exists() for path in outs)
         uncached = self._remember(path for path, cached in outs.items() if not cached)
         said = Said(on_output)
+        options = ["--single-item", *(("--force", "--no-run-cache") if afresh else ())]
         release_dead_locks(self.root)
         try:
-            status = self._dvc(["repro", "--single-item", stage], said, timeout_s)
+            status = self._dvc(["repro", *options, stage], said, timeout_s)
         except BaseException as exc:
             self._bring_back(stage, outs, uncached, said)
             if isinstance(exc, TimeoutError):
@@ -168,6 +175,16 @@ class DvcStore:
         write_json(folder / "dvc.yaml", {"stages": graph})  # JSON is YAML
         write_json(folder / "dvc.lock", {"schema": "2.0", "stages": lock})
         DvcStore(folder, self.variables, self.grace_s)._run(["checkout", "--force"])  # noqa: SLF001 - itself
+
+    def isolate(self) -> None:
+        """Make this folder a DVC project that shares nothing with another: no git, a cache of its own.
+
+        What stands in .dvc/config goes on to hold otherwise; no remote is asked unless somebody pulls.
+        """
+        config = "[core]\n no_scm = true\n site_cache_dir = {site}\n[cache]\n dir = {cache}\n"
+        own = self.root / ".dvc"
+        text = config.format(site=own / "site", cache=own / "cache")
+        write_text(own / "config.local", text)
 
     def describe(self) -> str:
         """Return DVC's version and the default remote, in one line.

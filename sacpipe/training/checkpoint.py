@@ -80,6 +80,59 @@ def write_checkpoint(folder: Path, state: RunState, arrays: Arrays) -> None:
         shutil.rmtree(old)
 
 
+def adopt(base: Path, base_key: str, folder: Path, stage_key: str, params: dict[str, Any]) -> None:
+    """Begin a run with all that a finished one left, to go on with more steps.
+
+    The checkpoint is written last: interrupted before it, the same call starts again.
+
+    Args:
+        base: Folder of the finished run; nothing in it is changed.
+        base_key: Its stage key.
+        folder: Of the new run.
+        stage_key: The new run's key.
+        params: The new run's; they may differ from the finished run's in how long it is, and in nothing else.
+
+    Raises:
+        CheckpointError: no finished run of that key lies there, or another param differs.
+        StorageError: the folder cannot be written.
+    """
+    found = next(whole_checkpoints(base / "checkpoints", base_key), None)
+    if found is None:
+        raise CheckpointError(
+            f"training.extends names the run {base_key[:12]}, but {base} holds no checkpoint of it. Run it first "
+            "on this machine, or set training.extends to null to train from the first step."
+        )
+    differing = sorted(_differing(found.state.params, params) - {"training.total_steps", "training.extends"})
+    if differing:
+        raise CheckpointError(
+            f"the run {base_key[:12]} cannot be extended: {', '.join(differing)} differ from its params. Only "
+            "training.total_steps may; set training.extends to null to train from the first step."
+        )
+    steps, wanted = found.state.env_steps, params["training"]["total_steps"]
+    planned = found.state.params["training"]["total_steps"]
+    if steps != planned or wanted <= steps:
+        raise CheckpointError(
+            f"the run {base_key[:12]} cannot be extended: it stands at step {steps} of {planned}, and "
+            f"training.total_steps is {wanted}. A finished run and more steps than it has were expected."
+        )
+    with storage_errors(folder):
+        for name in ("pool", "checkpoints"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.copytree(base / "pool", folder / "pool")
+        for name in ("metrics.jsonl", "curve.csv"):
+            write_bytes(folder / name, (base / name).read_bytes())
+    state = found.state.replace(stage_key=stage_key, params=params)
+    write_checkpoint(folder / "checkpoints", state, found.arrays)
+
+
+def _differing(first: Any, second: Any, path: str = "") -> set[str]:
+    """Return the key paths at which two trees differ."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        pairs = ((key, first.get(key), second.get(key)) for key in first.keys() | second.keys())
+        return {found for key, a, b in pairs for found in _differing(a, b, f"{path}.{key}".lstrip("."))}
+    return set() if first == second else {path}
+
+
 def whole_checkpoints(folder: Path, stage_key: str) -> Iterator[Checkpoint]:
     """Go through the whole checkpoints of this run, newest first; torn ones are passed over.
 

@@ -23,7 +23,7 @@ from sacpipe.networks.policy_file import write_policy
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.transitions import Transitions
 from sacpipe.replay.writer import PoolWriter
-from sacpipe.training.checkpoint import Checkpoint, RunState, whole_checkpoints, write_checkpoint
+from sacpipe.training.checkpoint import Checkpoint, RunState, adopt, whole_checkpoints, write_checkpoint
 from sacpipe.training.clock import Clock
 from sacpipe.training.config import TrainParams
 from sacpipe.training.metrics import Averages, LineFile, TornFileError
@@ -109,9 +109,13 @@ class Run:
         params: The sections of params.yaml that name the run.
         folder: `work/<stage key>/`, where everything unfinished lives.
         stage_key: The run's identity; a checkpoint of another one is refused.
+        base: Where the finished run lies that `training.extends` names.
+
+    Raises:
+        CheckpointError: what stands in the folder, or the run to extend, is of another run.
     """
 
-    def __init__(self, params: TrainParams, folder: Path, stage_key: str) -> None:
+    def __init__(self, params: TrainParams, folder: Path, stage_key: str, base: Path | None = None) -> None:
         self.params, self.folder, self.stage_key = params, folder, stage_key
         self.environment = params.task.make()
         self._evaluation_environment = params.task.make()
@@ -124,9 +128,22 @@ class Run:
         self._averages = Averages()
         self._returns: dict[str, float] = {}
         self.determinism: Literal["exact", "statistical"] = "exact"
-        if not any(self._continue(checkpoint) for checkpoint in whole_checkpoints(folder / "checkpoints", stage_key)):
+        if not self._resume() and not self._extend(base):
             self._start()
         self._clock = Clock(folder / "throughput.jsonl", self.env_steps)
+
+    def _resume(self) -> bool:
+        """Take up the newest checkpoint that is whole; say whether there was one."""
+        checkpoints = whole_checkpoints(self.folder / "checkpoints", self.stage_key)
+        return any(self._continue(checkpoint) for checkpoint in checkpoints)
+
+    def _extend(self, base: Path | None) -> bool:
+        """Take up the finished run that this one extends; say whether it extends one."""
+        extended = self.params.training.extends
+        if extended is None or base is None:
+            return False
+        adopt(base, extended, self.folder, self.stage_key, self.params.as_tree())
+        return self._resume()
 
     def _start(self) -> None:
         for leftover in ("pool", "checkpoints"):
@@ -259,7 +276,7 @@ class Run:
         culprit = "no single transition brought it"
         if exc.row is not None:
             step = self.buffer.sampled_steps()[exc.row]
-            culprit = f"transition {step} brought it (reward {self._batch.rewards[exc.row]})"
+            culprit = f"transition {step} brought it (reward {self._batch.rewards[exc.row]:g})"
         return DivergenceError(
             f"step {self.env_steps}: {exc} Of the batch, {culprit}. The last checkpoint is kept."
         )
@@ -402,4 +419,3 @@ def _summary(mode: str, episodes: tuple[Episode, ...]) -> dict[str, float]:
         "length_mean": sum(episode.length for episode in episodes) / len(episodes),
     }
     return {f"evaluation/{mode}/{name}": value for name, value in values.items()}
-

@@ -34,10 +34,14 @@ METRICS: dict[str, Metric] = {
     "critic/gradient_norm": Metric("reward²", "Euclidean norm of the critics' gradient, all parameters."),
     "actor/loss": Metric("reward", "Mean of temperature x log-density minus value."),
     "actor/entropy_nats": Metric("nats", "Estimate of the policy's entropy: mean of minus log-density."),
-    "actor/log_std_min": Metric("nats", "Lowest log standard deviation before the squash, over batch and actions."),
+    "actor/log_std_min": Metric(
+        "nats", "Lowest log standard deviation before the squash, over batch and actions."
+    ),
     "actor/log_std_mean": Metric("nats", "Their mean."),
     "actor/log_std_max": Metric("nats", "The highest."),
-    "actor/saturation": Metric("share", "Share of sampled actions beyond 0.99 of their range, where tanh is flat."),
+    "actor/saturation": Metric(
+        "share", "Share of sampled actions beyond 0.99 of their range, where tanh is flat."
+    ),
     "actor/gradient_norm": Metric("reward", "Euclidean norm of the actor's gradient, all parameters."),
     "temperature/value": Metric("reward/nat", "Weight of the entropy term."),
     "temperature/entropy_gap_nats": Metric(

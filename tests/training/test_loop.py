@@ -15,6 +15,7 @@ from sacpipe.core.errors import (
     InterruptedRunError,
 )
 from sacpipe.core.files import sha256_tree
+from sacpipe.core.seeding import episode_seed
 from sacpipe.replay.pool import ReplayPool
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import Run, train
@@ -56,6 +57,7 @@ PARAMS = {
         "log_interval_steps": 25,
         "checkpoint_interval_steps": 30,
         "num_threads": 1,
+        "extends": None,
     },
 }
 
@@ -253,7 +255,7 @@ def test_a_simulator_that_does_not_repeat_itself_is_named(tmp_path, caplog):
         run_once(tmp_path, onlooker=Onlooker(stops={47}))
     other = make_params(task=PARAMS["task"] | {"options": OTHER_PHYSICS})
     report = run_once(tmp_path, other)
-    assert "does not repeat itself: step 1 of episode" in caplog.text
+    assert "does not repeat itself: step 0 of episode 0" in caplog.text
     assert report.determinism == "statistical"
     assert report.env_steps == 150
     ReplayPool.open(tmp_path / "out" / "pool").check()
@@ -271,9 +273,113 @@ def test_the_tier_stays_statistical_once_it_is(tmp_path):
 OTHER_PHYSICS = {"force_limit_n": 3.0}
 
 
+KEY = "a" * 64
+
+
+def extended(tmp_path, total_steps, **changes):
+    """Run to 150 steps under one key, then on under another."""
+    run_once(tmp_path, key=KEY)
+    params = make_params(
+        training=PARAMS["training"] | {"total_steps": total_steps, "extends": KEY}, **changes
+    )
+    run = Run(params, tmp_path / "longer", "longer", tmp_path / "work")
+    try:
+        train(run, lambda: False, Onlooker())
+        return run.publish(tmp_path / "longer-out")
+    finally:
+        run.close()
+
+
+def test_an_extended_run_is_the_longer_run(tmp_path):
+    """180 steps in one go or 150 and then 30 more: the same policy and pool, and the shorter run stays."""
+    before = run_once(tmp_path, key=KEY)
+    work = sha256_tree(tmp_path / "work" / "checkpoints")
+    report = extended(tmp_path, 180)
+    straight = run_once(
+        tmp_path / "straight", make_params(training=PARAMS["training"] | {"total_steps": 180})
+    )
+    assert (report.policy_sha256, report.pool_sha256) == (straight.policy_sha256, straight.pool_sha256)
+    assert report.policy_sha256 != before.policy_sha256
+    assert sha256_tree(tmp_path / "work" / "checkpoints") == work
+
+
+@pytest.mark.parametrize(
+    ("total_steps", "changes", "message"),
+    [
+        (150, {}, "training.total_steps is 150"),
+        (180, {"seed": 9}, "seed differ from its params"),
+        (180, {"algorithm": PARAMS["algorithm"] | {"tau": 0.1}}, r"algorithm\.tau differ"),
+    ],
+)
+def test_what_cannot_be_extended_is_refused(tmp_path, total_steps, changes, message):
+    with pytest.raises(CheckpointError, match=message):
+        extended(tmp_path, total_steps, **changes)
+
+
+def test_extending_a_run_that_is_not_here_is_refused(tmp_path):
+    params = make_params(training=PARAMS["training"] | {"total_steps": 180, "extends": KEY})
+    with pytest.raises(CheckpointError, match="holds no checkpoint of it"):
+        Run(params, tmp_path / "longer", "longer", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("ratio", "updates"), [(2, 260), (0.5, 65), (0.25, 32)])
+def test_updates_follow_the_ratio(tmp_path, ratio, updates):
+    """130 steps after the random ones: two an update, or one every second or fourth step."""
+    report = run_once(tmp_path, make_params(training__updates_per_step=ratio))
+    assert report.gradient_steps == updates
+
+
+def test_the_clock_names_the_phases(tmp_path):
+    run_once(tmp_path)
+    lines = (tmp_path / "work" / "throughput.jsonl").read_text().splitlines()
+    phases = {phase for line in lines for phase in json.loads(line)["phases_s"]}
+    assert phases == {"act", "step", "store", "sample", "update", "evaluate", "checkpoint"}
+
+
+def test_value_bias_is_the_first_value_minus_the_discounted_return(tmp_path):
+    run = Run(make_params(), tmp_path, "k")
+    environment, learner = make_params().task.make(), run.learner
+    biases = []
+    for index in range(2):
+        observation = environment.reset(episode_seed(3, "train/evaluation", index))
+        value = learner.value(observation, learner.act(observation, None))
+        came, discount, over = 0.0, 1.0, False
+        while not over:
+            observation, reward, terminated, truncated = environment.step(learner.act(observation, None))
+            came, discount, over = came + discount * reward, discount * 0.9, terminated or truncated
+        biases.append(value - came)
+    run.evaluate()
+    run.close()
+    row = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert row["evaluation/deterministic/value_bias"] == pytest.approx(sum(biases) / 2)
+
+
+def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_path):
+    """A reward of 1e30 at step 70 is drawn sooner or later; its square overflows."""
+    run = Run(make_params(), tmp_path, "k")
+    real = run.step
+
+    def step(action):
+        found = real(action)
+        return found._replace(reward=1e30) if run.env_steps == 70 else found
+
+    run.step = step
+    with pytest.raises(
+        DivergenceError,
+        match=r"step \d+: critic error .* is -1e\+30 at gradient step \d+.*transition 70 brought it \(reward 1e\+30\)",
+    ):
+        train(run, lambda: False, Onlooker())
+    run.close()
+    assert Run(make_params(), tmp_path, "k").env_steps in (60, 90)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"training__updates_per_step": 0.3}, "updates_per_step must be a whole number, or one over"),
+        ({"training__updates_per_step": 1.5}, "updates_per_step must be a whole number, or one over"),
+        ({"training__updates_per_step": 0}, "training.updates_per_step.*greater than 0"),
+        ({"training__extends": "abc"}, "training.extends: String should match pattern"),
         ({"training__random_steps": 150}, "random_steps must be below total_steps"),
         (
             {"training__num_threads": 0},

@@ -1,0 +1,76 @@
+"""Extending a finished run: a decision that stands in params.yaml, so that git and dvc.lock have it.
+
+The longer run is another run, with a stage key of its own that names the one it continues.
+"""
+
+import re
+
+from pipelines.stage_key import DiskTree, StageInputs, locked_inputs, stage_inputs
+from pipelines.workspace import Workspace
+from sacpipe.core.errors import ConfigError
+from sacpipe.core.files import write_text
+from sacpipe.stores.dvc_store import read_lock
+
+_MAY_DIFFER = ("total_steps", "extends")
+
+
+def extend_finished_run(workspace: Workspace) -> str:
+    """Name the run of dvc.lock in `training.extends` of params.yaml, and say so in one line.
+
+    Raises:
+        ConfigError: no run is finished, more than its length has changed since, it is not on this
+            machine, or `training.total_steps` was not raised.
+    """
+    entry = read_lock(workspace.dvc_lock).get("train")
+    if entry is None:
+        raise ConfigError("nothing to extend: dvc.lock holds no finished training. `sacpipe run` trains.")
+    finished = locked_inputs(entry)
+    wanted = stage_inputs(DiskTree(workspace.root), "train")
+    _refuse_other_changes(finished, wanted)
+    steps = finished.params["params.yaml"]["training"]["total_steps"]
+    more = wanted.params["params.yaml"]["training"]["total_steps"]
+    if more <= steps:
+        raise ConfigError(
+            f"training.total_steps is {more} and the finished run has {steps}. Raise it in params.yaml first."
+        )
+    if not (workspace.work(finished.key) / "checkpoints").is_dir():
+        raise ConfigError(
+            f"the finished run's checkpoint, work/{finished.key}, is not on this machine. Extend it where it "
+            "ran, or run without --extend to train from the first step."
+        )
+    _write(workspace, finished.key)
+    return f"extending the run {finished.key[:12]} from {steps} to {more} steps; params.yaml says so"
+
+
+def _refuse_other_changes(finished: StageInputs, wanted: StageInputs) -> None:
+    before, now = finished.params["params.yaml"], wanted.params["params.yaml"]
+    changed = {
+        path
+        for path in finished.deps.keys() | wanted.deps.keys()
+        if finished.deps.get(path) != wanted.deps.get(path)
+    }
+    changed |= {
+        name
+        for name in before.keys() | now.keys()
+        if name != "training" and before.get(name) != now.get(name)
+    }
+    old, new = before["training"], now["training"]
+    keys = (old.keys() | new.keys()) - set(_MAY_DIFFER)
+    changed |= {f"training.{key}" for key in keys if old.get(key) != new.get(key)}
+    if changed:
+        raise ConfigError(
+            f"the finished run cannot be extended: {', '.join(sorted(changed))} changed since. Only "
+            "training.total_steps may; run without --extend to train from the first step."
+        )
+
+
+def _write(workspace: Workspace, key: str) -> None:
+    """Change the one value and keep every comment."""
+    text = workspace.params.read_text(encoding="utf-8")
+    changed, count = re.subn(r"(?m)^( +extends:)[^#\n]*", rf"\1 {key}  ", text)
+    if count != 1:
+        raise ConfigError(
+            f"{workspace.params}: expected one line `extends:` under training, found {count}. "
+            "`sacpipe params TASK` prints a complete file."
+        )
+    write_text(workspace.params, changed)
