@@ -182,4 +182,4 @@ class FastUpdate:
 
 
 def _norm(gradients: list[torch.Tensor]) -> float:
-    return float(torch.stack(torch._foreach_norm(gradients)).norm())
+    return float(torch.nn.utils.get_total_norm(gradients))

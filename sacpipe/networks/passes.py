@@ -163,7 +163,7 @@ class BackwardPass:
 def _columns(
     matrices: torch.Tensor, columns: torch.Tensor, results: torch.Tensor
 ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Split a product with single columns into vectors', which are cheaper; empty where they are not single."""
+    """Split a product with single columns into products with vectors, which are cheaper; else return none."""
     if columns.shape[2] != 1:
         return []
     return [(matrices[i], columns[i, :, 0], results[i, :, 0]) for i in range(len(matrices))]

@@ -99,14 +99,14 @@ def adopt(base: Path, base_key: str, folder: Path, stage_key: str, params: dict[
     found = next(whole_checkpoints(base / "checkpoints", base_key), None)
     if found is None:
         raise CheckpointError(
-            f"training.extends names the run {base_key[:12]}, but {base} holds no checkpoint of it. Run it first "
-            "on this machine, or set training.extends to null to train from the first step."
+            f"training.extends names the run {base_key[:12]}, but {base} holds no checkpoint of it. Run it "
+            "first on this machine, or set training.extends to null to train from the first step."
         )
     differing = sorted(_differing(found.state.params, params) - {"training.total_steps", "training.extends"})
     if differing:
         raise CheckpointError(
-            f"the run {base_key[:12]} cannot be extended: {', '.join(differing)} differ from its params. Only "
-            "training.total_steps may; set training.extends to null to train from the first step."
+            f"the run {base_key[:12]} cannot be extended: {', '.join(differing)} differ from its params. "
+            "Only training.total_steps may; set training.extends to null to train from the first step."
         )
     steps, wanted = found.state.env_steps, params["training"]["total_steps"]
     planned = found.state.params["training"]["total_steps"]
@@ -162,8 +162,8 @@ def _read(path: Path, stage_key: str) -> Checkpoint:
         raise _TornError(exc) from exc
     if tree.get("format_version") != _FORMAT_VERSION:
         raise CheckpointError(
-            f"checkpoint {path} has format {tree.get('format_version')}; this program reads {_FORMAT_VERSION}. "
-            f"Move {path.parent} away to start over."
+            f"checkpoint {path} has format {tree.get('format_version')}; this program reads "
+            f"{_FORMAT_VERSION}. Move {path.parent} away to start over."
         )
     try:
         state = RunState.parse(tree, source=str(path / "state.json"))

@@ -33,7 +33,8 @@ class TrainingConfig(Config):
     num_threads: int = Field(ge=1)
     """Threads of PyTorch's arithmetic; part of the result's identity, whatever the machine has."""
     extends: str | None = Field(pattern="^[0-9a-f]{64}$")
-    """Stage key of a finished run that this one continues with more steps, or null; `sacpipe run --extend`."""
+    """Stage key of a finished run that this one continues with more steps, or null: `sacpipe run --extend`
+    sets it."""
 
     @property
     def update_schedule(self) -> tuple[int, int]:

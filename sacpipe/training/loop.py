@@ -189,8 +189,8 @@ class Run:
             step = self.environment.step(action)
             if not np.array_equal(step.observation, next_observation):
                 _LOG.warning(
-                    "%s does not repeat itself: step %d of episode %d, replayed, gave another observation than the "
-                    "recorded one. The run goes on with the next episode; its result is of the tier `statistical`.",
+                    "%s does not repeat itself: step %d of episode %d, replayed, gave another observation "
+                    "than the recorded one. The run goes on with the next episode, at the tier `statistical`.",
                     self.spec.task,
                     self._episode_length,
                     self.episode,
@@ -274,9 +274,9 @@ class Run:
     def _located(self, exc: DivergenceError) -> DivergenceError:
         """Add to a divergence the step it happened at and the transition that brought it."""
         culprit = "no single transition brought it"
-        if exc.row is not None:
-            step = self.buffer.sampled_steps()[exc.row]
-            culprit = f"transition {step} brought it (reward {self._batch.rewards[exc.row]:g})"
+        if exc.row is not None and self._batch is not None:
+            step, reward = self.buffer.sampled_steps()[exc.row], self._batch.rewards[exc.row]
+            culprit = f"transition {step} brought it (reward {reward:g})"
         return DivergenceError(
             f"step {self.env_steps}: {exc} Of the batch, {culprit}. The last checkpoint is kept."
         )

@@ -53,7 +53,7 @@ METRICS: dict[str, Metric] = {
     "evaluation/deterministic/length_mean": Metric("steps", "Mean length of those episodes."),
     "evaluation/deterministic/value_bias": Metric(
         "reward",
-        "Lower critic's value of the first step minus the discounted return that followed, mean over episodes.",
+        "Lower critic's value of the first step minus the discounted return that followed; mean.",
     ),
     "evaluation/stochastic/return_mean": Metric(
         "reward", "Mean return of sampled actions, same start states."

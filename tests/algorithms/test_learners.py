@@ -149,7 +149,7 @@ def test_diagnostics_by_hand(algorithm):
     noise = torch.from_numpy(twin._draw_noise(16))
     with torch.no_grad():
         q = twin.critic(torch.from_numpy(batch.observations), torch.from_numpy(batch.actions)).numpy()
-        _, next_log = twin.actor.sample(torch.from_numpy(batch.next_observations), noise[0])
+        twin.actor.sample(torch.from_numpy(batch.next_observations), noise[0])
         _, log_probs = twin.actor.sample(torch.from_numpy(batch.observations), noise[1])
     found = learner.diagnostics()
     assert found["critic/q_mean"] == pytest.approx(q.mean(), abs=1e-6)
