@@ -1,0 +1,65 @@
+"""`sacpipe run --extend`: the longer run stands in params.yaml and goes on from the finished one."""
+
+import json
+import shutil
+
+import pytest
+
+from pipelines.extension import extend_finished_run
+from pipelines.stage_key import locked_inputs
+from pipelines.workspace import Workspace
+from sacpipe.core.errors import ConfigError
+from sacpipe.replay.pool import ReplayPool
+from sacpipe.stores.dvc_store import read_lock
+
+
+def edit(folder, old, new, file="params.yaml"):
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+
+
+def finished_key(folder):
+    return locked_inputs(read_lock(folder / "dvc.lock")["train"]).key
+
+
+def test_a_finished_run_goes_on_with_more_steps(project, call):
+    key = finished_key(project)
+    edit(project, "total_steps: 200 ", "total_steps: 260 ")
+    seen = call(project, "run", "--engine", "local", "--extend")
+    assert f"extending the run {key[:12]} from 200 to 260 steps" in seen.err
+    assert seen.code == 0
+    params = (project / "params.yaml").read_text()
+    assert f"extends: {key}  # stage key of a finished run" in params
+    assert ReplayPool.open(project / "out" / "train" / "pool").transitions == 260
+    report = json.loads((project / "out" / "train" / "metrics.json").read_text())
+    assert report["env_steps"] == 260
+    assert finished_key(project) != key
+    locked = locked_inputs(read_lock(project / "dvc.lock")["train"])
+    assert locked.params["params.yaml"]["training"]["extends"] == key
+    again = call(project, "run", "--engine", "local", "--extend")
+    assert again.code == 2
+    assert "training.total_steps is 260 and the finished run has 260. Raise it" in again.err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "dvc.lock").unlink(), "nothing to extend"),
+        (lambda folder: edit(folder, "tau: 0.005", "tau: 0.006"), "algorithm changed since"),
+        (lambda folder: edit(folder, "batch_size: 256", "batch_size: 25"), r"training\.batch_size changed"),
+        (
+            lambda folder: edit(folder, '"""', '"""Edited. ', "sacpipe/algorithms/losses.py"),
+            "sacpipe/algorithms changed since",
+        ),
+        (lambda folder: shutil.rmtree(folder / "work"), "is not on this machine"),
+        (lambda folder: edit(folder, "  extends: null", "  # extends: null"), "expected one line `extends:`"),
+    ],
+)
+def test_what_is_no_longer_run_is_refused_and_params_stay(project, change, message):
+    edit(project, "total_steps: 200 ", "total_steps: 260 ")
+    change(project)
+    before = (project / "params.yaml").read_text()
+    with pytest.raises(ConfigError, match=message):
+        extend_finished_run(Workspace.find(project))
+    assert (project / "params.yaml").read_text() == before
