@@ -72,6 +72,7 @@ algorithm:                       # Soft Actor-Critic, arXiv:1812.05905
   log_std_min: -20.0             # bounds of the Gaussian's log standard deviation, before the squash
   log_std_max: 2.0
   normalise_observations: false  # take out a running mean and variance
+  matmul_precision: float32      # of products in an update; bfloat16 is fast on CPUs that have it
   temperature:                   # weight of the entropy term
     mode: automatic              # or `mode: fixed` with `value:` alone
     initial: 1.0

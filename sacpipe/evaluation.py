@@ -149,7 +149,8 @@ def summarise(
     if not returns or len(returns) != len(lengths):
         raise ValueError(f"expected one length a return, one or more; found {len(lengths)}, {len(returns)}")
     values = np.sort(np.asarray(returns, dtype=np.float64))
-    low, high = _bootstrap_interval(values, config, generator(seed, "evaluation/bootstrap"))
+    means = _resampled_means(values, config.bootstrap_resamples, generator(seed, "evaluation/bootstrap"))
+    low, high = _percentiles(means, config.confidence)
     return EvaluationSummary(
         episodes=len(values),
         return_mean=float(values.mean()),
@@ -192,12 +193,6 @@ def difference_interval(
         for side in (found, expected)
     )
     return _percentiles(ours - theirs, config.confidence)
-
-
-def _bootstrap_interval(
-    values: NDArray[np.float64], config: EvaluationConfig, random: np.random.Generator
-) -> tuple[float, float]:
-    return _percentiles(_resampled_means(values, config.bootstrap_resamples, random), config.confidence)
 
 
 def _resampled_means(

@@ -65,6 +65,7 @@ class SACConfig(Config):
         "log_std_min": -20.0,
         "log_std_max": 2.0,
         "normalise_observations": False,
+        "matmul_precision": "float32",
         "temperature": {
             "mode": "automatic",
             "initial": 1.0,
@@ -95,6 +96,8 @@ class SACConfig(Config):
     log_std_max: float
     normalise_observations: bool
     """Whether networks see observations with the running mean and variance taken out."""
+    matmul_precision: Literal["float32", "bfloat16"]
+    """Of the networks' products in an update; parameters, optimisers and losses are float32 always."""
     temperature: Annotated[AutomaticTemperature | FixedTemperature, Field(discriminator="mode")]
 
     @model_validator(mode="after")

@@ -30,11 +30,12 @@ class FastUpdate:
         self._learner, self.size = learner, batch_size
         self._is_min = learner.config.actor_q == "min"
         spec, num = learner.spec, learner.config.num_critics
-        self._actor = ForwardPass(learner.packed_actor, groups=1, rows=2 * batch_size)
+        dtype = torch.float32 if learner.config.matmul_precision == "float32" else torch.bfloat16
+        self._actor = ForwardPass(learner.packed_actor, groups=1, rows=2 * batch_size, dtype=dtype)
         self.actor_back = BackwardPass(self._actor, members=1, rows=batch_size)
-        self._critics = ForwardPass(learner.packed_both, groups=2, rows=batch_size)
+        self._critics = ForwardPass(learner.packed_both, groups=2, rows=batch_size, dtype=dtype)
         self.critic_back = BackwardPass(self._critics, members=num, rows=batch_size)
-        self._judge = ForwardPass(learner.packed_critic, groups=1, rows=batch_size)
+        self._judge = ForwardPass(learner.packed_critic, groups=1, rows=batch_size, dtype=dtype)
         self._judge_back = BackwardPass(
             self._judge, members=num, rows=batch_size, columns=slice(spec.observation_dim, None)
         )

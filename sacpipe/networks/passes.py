@@ -10,6 +10,9 @@ The equations are the chain rule for h_i = relu(h_{i-1} W_i + b_i), the last lay
 
 The first layer's bias is the last row of its matrix, and its input ends in a column of ones: a thin
 product costs the same with one more column, a bias of its own costs two passes over the result.
+
+With bfloat16 only the products are of that type: parameters, what comes in and what goes out stay
+float32, and rounded copies of the weights are made at every forward pass.
 """
 
 from collections.abc import Sequence
@@ -56,27 +59,42 @@ class ForwardPass:
         groups: How many inputs the stack is given. The first `num / groups` members get the first
             input, and so on: critics and their targets run as one stack with two inputs.
         rows: Rows of each input.
+        dtype: Of the products: float32 or bfloat16.
     """
 
-    def __init__(self, packed: Packed, *, groups: int, rows: int) -> None:
+    def __init__(self, packed: Packed, *, groups: int, rows: int, dtype: torch.dtype = torch.float32) -> None:
         num, in_dim, _ = packed[0].shape
-        self.weights, self.biases = [packed[0], *packed[1::2]], packed[2::2]
-        self.padded_inputs = torch.ones(groups, rows, in_dim)
-        self.inputs = self.padded_inputs[:, :, :-1]
-        """What to evaluate; the caller fills it. Shape (groups, rows, in_dim)."""
-        self.activations = [torch.zeros(num, rows, weight.shape[2]) for weight in self.weights]
+        self.dtype = dtype
+        given = torch.ones(groups, rows, in_dim)
+        self.inputs = given[:, :, :-1]
+        """What to evaluate; the caller fills it. float32, shape (groups, rows, in_dim)."""
+        self._rounded: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.padded_inputs = self._as_operand(given)
+        self.weights = [self._as_operand(weight) for weight in (packed[0], *packed[1::2])]
+        self.biases = [self._as_operand(bias) for bias in packed[2::2]]
+        self.activations = [torch.zeros(num, rows, weight.shape[2], dtype=dtype) for weight in self.weights]
         """Of every layer, after its ReLU. The last is the output, shape (num, rows, out_dim)."""
-        self.output = self.activations[-1]
+        self.output = self.activations[-1].float()
+        """float32."""
         each = num // groups
         members = [slice(group * each, (group + 1) * each) for group in range(groups)]
         self._first = [
-            (self.padded_inputs[group].expand(each, -1, -1), packed[0][part], self.activations[0][part])
+            (self.padded_inputs[group].expand(each, -1, -1), self.weights[0][part], self.activations[0][part])
             for group, part in enumerate(members)
         ]
-        self._columns = _columns(self.activations[-2], self.weights[-1], self.output)
+        self._columns = _columns(self.activations[-2], self.weights[-1], self.activations[-1])
+
+    def _as_operand(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return what the products read: the tensor itself, or a copy that every run rounds again."""
+        if self.dtype == tensor.dtype:
+            return tensor
+        self._rounded.append((torch.zeros_like(tensor, dtype=self.dtype), tensor))
+        return self._rounded[-1][0]
 
     def run(self) -> torch.Tensor:
         """Evaluate `inputs` and return `output`."""
+        for rounded, exact in self._rounded:
+            rounded.copy_(exact)
         for inputs, weight, out in self._first:
             torch.bmm(inputs, weight, out=out)
         last = len(self.biases) - 1
@@ -89,6 +107,8 @@ class ForwardPass:
             else:
                 torch.bmm(hidden, self.weights[index + 1], out=out)
             out.add_(bias)
+        if self._rounded:
+            self.output.copy_(self.activations[-1])
         return self.output
 
 
@@ -109,10 +129,13 @@ class BackwardPass:
     ) -> None:
         self.output = torch.zeros(members, rows, forward.output.shape[2])
         """Gradient of the loss at the output; the caller fills it. Shape (members, rows, out_dim)."""
+        self._dtype = forward.dtype
+        operand = self.output if self._dtype == torch.float32 else self.output.to(self._dtype)
         weights = [weight[:members] for weight in forward.weights]
         self._activations = [tensor[:members, :rows] for tensor in forward.activations[:-1]]
         self._weights = [weight.transpose(1, 2) for weight in weights]
-        self._deltas = [torch.zeros(tensor.shape) for tensor in self._activations] + [self.output]
+        self._deltas = [torch.zeros_like(tensor) for tensor in self._activations] + [operand]
+        self._results: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.gradients: Packed = []
         """As the forward pass's parameters are packed; empty where `columns` are given."""
         self._columns = columns
@@ -121,22 +144,35 @@ class BackwardPass:
             self._prepare(weights, inputs)
         else:
             self._first_weight = weights[0][:, :-1][:, columns].transpose(1, 2)
-            self.input = torch.zeros(members, rows, self._first_weight.shape[2])
-            """Gradient at the input's columns, for every member. Shape (members, rows, columns)."""
+            self._to_columns = self._result(members, rows, self._first_weight.shape[2])
+            self.input = self._exact(self._to_columns)
+            """Gradient at the input's columns, for every member. float32, shape (members, rows, columns)."""
 
     def _prepare(self, weights: list[torch.Tensor], inputs: torch.Tensor) -> None:
         members, rows, _ = inputs.shape
-        self._ones = torch.ones(members, 1, rows)
+        self._ones = torch.ones(members, 1, rows, dtype=self._dtype)
         self._before = [tensor.transpose(1, 2) for tensor in (inputs, *self._activations)]
-        self._of_weights = [torch.zeros(weight.shape) for weight in weights]
-        self._of_biases = [torch.zeros(members, 1, weight.shape[2]) for weight in weights[1:]]
-        self.gradients.append(self._of_weights[0])
+        self._of_weights = [self._result(*weight.shape) for weight in weights]
+        self._of_biases = [self._result(members, 1, weight.shape[2]) for weight in weights[1:]]
+        self.gradients.append(self._exact(self._of_weights[0]))
         for pair in zip(self._of_weights[1:], self._of_biases, strict=True):
-            self.gradients += pair
-        self._last = _columns(self._before[-1], self.output, self._of_weights[-1])
+            self.gradients += map(self._exact, pair)
+        self._last = _columns(self._before[-1], self._deltas[-1], self._of_weights[-1])
+
+    def _result(self, *shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=self._dtype)
+
+    def _exact(self, result: torch.Tensor) -> torch.Tensor:
+        """Return a float32 tensor that has a product's result after every run: itself, or a copy."""
+        if self._dtype == torch.float32:
+            return result
+        self._results.append((result.float(), result))
+        return self._results[-1][0]
 
     def run(self) -> None:
         """Go from `output` to `gradients` or `input`."""
+        if self._results:
+            self._deltas[-1].copy_(self.output)
         for index in range(len(self._deltas) - 1, 0, -1):
             delta, below = self._deltas[index], self._deltas[index - 1]
             if self._columns is None:
@@ -149,7 +185,9 @@ class BackwardPass:
         if self._columns is None:
             torch.bmm(self._before[0], self._deltas[0], out=self._of_weights[0])
         else:
-            torch.bmm(self._deltas[0], self._first_weight, out=self.input)
+            torch.bmm(self._deltas[0], self._first_weight, out=self._to_columns)
+        for exact, result in self._results:
+            exact.copy_(result)
 
     def _to_parameters(self, index: int, delta: torch.Tensor) -> None:
         torch.bmm(self._ones, delta, out=self._of_biases[index - 1])

@@ -176,15 +176,15 @@ class DvcStore:
         write_json(folder / "dvc.lock", {"schema": "2.0", "stages": lock})
         DvcStore(folder, self.variables, self.grace_s)._run(["checkout", "--force"])  # noqa: SLF001 - itself
 
-    def isolate(self) -> None:
-        """Make this folder a DVC project that shares nothing with another: no git, a cache of its own.
+    def isolated(self) -> "DvcStore":
+        """Cut this folder off from every other project and return its store: no git, a cache of its own.
 
-        What stands in .dvc/config goes on to hold otherwise; no remote is asked unless somebody pulls.
+        A stage that is started as `python -m` takes the folder's modules before installed ones, also where
+        the operator's PYTHONSAFEPATH says otherwise.
         """
-        config = "[core]\n no_scm = true\n site_cache_dir = {site}\n[cache]\n dir = {cache}\n"
-        own = self.root / ".dvc"
-        text = config.format(site=own / "site", cache=own / "cache")
-        write_text(own / "config.local", text)
+        write_text(self.root / ".dvc" / "config.local", "[core]\n no_scm = true\n[cache]\n dir = cache\n")
+        own = {"DVC_SITE_CACHE_DIR": str(self.root / ".dvc" / "site"), "PYTHONSAFEPATH": ""}
+        return DvcStore(self.root, {**self.variables, **own}, self.grace_s)
 
     def describe(self) -> str:
         """Return DVC's version and the default remote, in one line.

@@ -190,7 +190,7 @@ class Run:
             if not np.array_equal(step.observation, next_observation):
                 _LOG.warning(
                     "%s does not repeat itself: step %d of episode %d, replayed, gave another observation "
-                    "than the recorded one. The run goes on with the next episode, at the tier `statistical`.",
+                    "than the recorded one. The run goes on with the next episode, of tier `statistical`.",
                     self.spec.task,
                     self._episode_length,
                     self.episode,

@@ -38,6 +38,7 @@ PARAMS = {
         "log_std_min": -20.0,
         "log_std_max": 2.0,
         "normalise_observations": True,
+        "matmul_precision": "float32",
         "temperature": {
             "mode": "automatic",
             "initial": 0.2,
