@@ -13,8 +13,12 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+import report
 
 ROOT = Path(__file__).parents[1]
 PEERS_PYTHON = ROOT / ".peers" / "bin" / "python"
@@ -45,6 +49,14 @@ TASKS = {
 }
 PEER_TASKS = {"gymnasium/HalfCheetah-v5": 100_000, "dm_control/cheetah-run": 100_000}
 EVALUATIONS = 20
+GOAL = 5_000
+COLOURS = {"sacpipe": "#1f5fbf", "sbx": "#c2571a"}
+PUBLISHED = {  # plain SAC, 256 units, means of 10 seeds; sources in docs/results.md
+    "gymnasium/HalfCheetah-v5": "4,757 to 6,156 / 6,536 to 7,939",
+    "gymnasium/Hopper-v5": "763 to 2,013 (v2 to v4)",
+    "gymnasium/Walker2d-v5": "520 to 771 (v2 to v4)",
+    "dm_control/cheetah-run": "177 to 213",
+}
 
 
 def jobs() -> list[Job]:
@@ -141,11 +153,87 @@ def points(folder: Path) -> list[dict[str, float]]:
     return found
 
 
+def draw(folder: Path) -> None:
+    """Draw what is finished into docs/learning.png and write its part of docs/results.md."""
+    curves: dict[str, dict[str, list[list[dict[str, float]]]]] = {}
+    for job in jobs():
+        path = folder / job.name / "curve.json"
+        if path.exists():
+            found = json.loads(path.read_text())["points"]
+            curves.setdefault(job.task, {}).setdefault(job.program, []).append(found)
+    if not curves:
+        sys.exit(f"{folder} holds no finished curve yet; `make learn` makes them.")
+    picture(curves)
+    rows = [line for task, programs in curves.items() for line in table_rows(task, programs)]
+    head = (
+        "task",
+        "program",
+        "seeds",
+        "50k",
+        "100k",
+        "200k",
+        "published, 100k / 200k",
+        f"seconds to {GOAL:,}",
+    )
+    text = "![learning curves](learning.png)\n\n" + report.table(head, rows)
+    report.write("learning", ["sacpipe", "torch", "mujoco", "gymnasium"], {"curves": curves}, text)
+
+
+def picture(curves: dict[str, dict[str, list[list[dict[str, float]]]]]) -> None:
+    """Draw a panel a task: thin lines are seeds, the thick one their mean, the band their range."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, len(curves), figsize=(5.2 * len(curves), 4), squeeze=False)
+    for axes, (task, programs) in zip(panels[0], curves.items(), strict=True):
+        for program, seeds in programs.items():
+            steps = [point["env_steps"] for point in seeds[0]]
+            returns = np.array([[point["return_mean"] for point in points] for points in seeds])
+            axes.fill_between(steps, returns.min(0), returns.max(0), color=COLOURS[program], alpha=0.12, lw=0)
+            axes.plot(steps, returns.T, color=COLOURS[program], alpha=0.35, lw=0.8)
+            label = f"{program} ({len(seeds)} seeds)"
+            axes.plot(steps, returns.mean(0), color=COLOURS[program], lw=2, label=label)
+        axes.set_title(task, fontsize=10)
+        axes.set_xlabel("environment steps")
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=8)
+    panels[0][0].set_ylabel("return, deterministic, 10 episodes")
+    figure.tight_layout()
+    figure.savefig(ROOT / "docs" / "learning.png", dpi=90, metadata={"Software": None})
+
+
+def table_rows(task: str, programs: dict[str, list[list[dict[str, float]]]]) -> Iterator[tuple[str, ...]]:
+    """Give a table row a program: means over seeds with each seed's value behind."""
+    for program, seeds in programs.items():
+        at = [{point["env_steps"]: point["return_mean"] for point in points} for points in seeds]
+        cells = [_means([values.get(steps) for values in at]) for steps in (50_000, 100_000, 200_000)]
+        published = PUBLISHED.get(task, "") if program == "sacpipe" else ""
+        reached = [_seconds_to(points, GOAL) for points in seeds] if "HalfCheetah" in task else []
+        yield task, program, str(len(seeds)), *cells, published, _means(reached)
+
+
+def _means(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return "not reached" if values and not known and len(values) else ""
+    each = ", ".join(f"{value:,.0f}" for value in known)
+    return f"{sum(known) / len(known):,.0f} ({each})"
+
+
+def _seconds_to(points: list[dict[str, float]], goal: float) -> float | None:
+    """Return the training seconds at the first evaluation that reaches the goal, or None."""
+    return next((point["seconds"] for point in points if point["return_mean"] >= goal), None)
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["one", _, task, steps, seed, folder]:
             one(task, int(steps), int(seed), Path(folder))
         case ["run", *rest]:
             run(Path(rest[0] if rest else ".learning").absolute())
+        case ["draw", *rest]:
+            draw(Path(rest[0] if rest else ".learning").absolute())
         case _:
             sys.exit(__doc__)
