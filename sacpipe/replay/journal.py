@@ -24,8 +24,8 @@ class Journal:
         Raises:
             StorageError: the disk is full or the folder cannot be written; the same call may be made again.
         """
+        is_new = self.size_bytes == 0  # a call that failed may have left the file; its name is not durable
         with storage_errors(self._path):
-            is_new = not self._path.exists()
             with self._path.open("wb" if is_new else "r+b", buffering=0) as file:
                 file.seek(self.size_bytes)
                 written = 0

@@ -1,6 +1,5 @@
 """The replay pool: a folder of sealed segments and a manifest. docs/replay-pool.md has the format."""
 
-import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import PoolCorruptError, StorageError
-from sacpipe.core.files import sha256_file, storage_errors, sync_folder
+from sacpipe.core.files import copy_file, sha256_file, storage_errors, sync_folder
 from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.checks import check_order, check_shapes, check_values
@@ -155,9 +154,9 @@ class ReplayPool:
                 shutil.rmtree(temporary, ignore_errors=True)
                 temporary.mkdir(parents=True)
                 for entry in self.segments:
-                    _copy(self.folder / entry.file, temporary / entry.file)
+                    copy_file(self.folder / entry.file, temporary / entry.file)
                     (temporary / entry.file).chmod(SEALED_MODE)
-                _copy(self.folder / MANIFEST_NAME, temporary / MANIFEST_NAME)
+                copy_file(self.folder / MANIFEST_NAME, temporary / MANIFEST_NAME)
                 sync_folder(temporary)
                 temporary.rename(destination)
             except BaseException:
@@ -177,9 +176,3 @@ class ReplayPool:
             check_order(border, entry.first_step - 1, str(path))
         check_order(transitions, entry.first_step, str(path))
         return transitions
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-    with target.open("rb") as file:
-        os.fsync(file.fileno())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sacpipe.core.errors import PoolCorruptError
-from sacpipe.core.files import sha256_file, storage_errors, sync_folder, write_bytes
+from sacpipe.core.errors import PoolCorruptError, PoolError
+from sacpipe.core.files import make_folder, sha256_file, storage_errors, sync_folder, write_bytes
 from sacpipe.replay.journal import journal_path
 from sacpipe.replay.manifest import MANIFEST_NAME, PoolPosition
 from sacpipe.replay.segments import read_segment, segment_name
@@ -45,10 +45,9 @@ def _open_records(folder: Path, position: PoolPosition, dtype: np.dtype[np.void]
     if zlib.crc32(data) == position.open_crc32:
         return data
     sealed = folder / segment_name(position.sealed_transitions)
-    if sealed.is_file():
-        later = _records_of(sealed, dtype)[:size_bytes]
-        if zlib.crc32(later) == position.open_crc32:
-            return later
+    later = _records_of(sealed, dtype)[:size_bytes] if sealed.is_file() else b""
+    if zlib.crc32(later) == position.open_crc32:
+        return later
     raise PoolCorruptError(
         f"{journal}: expected {size_bytes} bytes with CRC-32 {position.open_crc32}, found {len(data)} bytes "
         f"with {zlib.crc32(data)}, and no {sealed.name} that begins with the former. {_GO_BACK}."
@@ -56,7 +55,11 @@ def _open_records(folder: Path, position: PoolPosition, dtype: np.dtype[np.void]
 
 
 def _records_of(path: Path, dtype: np.dtype[np.void]) -> bytes:
-    transitions = read_segment(path)
+    """Return a segment's records; none where it cannot be read: no digest of it is known here."""
+    try:
+        transitions = read_segment(path)
+    except PoolError:
+        return b""
     records = np.empty(len(transitions), dtype=dtype)
     for name in FIELD_NAMES:
         records[name] = getattr(transitions, name)
@@ -71,7 +74,7 @@ def _discard_beyond(folder: Path, position: PoolPosition, data: bytes) -> None:
         if not journal.is_file() or journal.read_bytes() != data:
             write_bytes(journal, data)
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for pattern in _OWN_FILES:
             for path in folder.glob(pattern):
                 if path.name not in keep:

@@ -1,8 +1,8 @@
 """Checkpoints: arrays and JSON, atomic, the last two kept. docs/checkpoint.md is the format's page.
 
 A checkpoint is a folder `step-<env steps>`: `arrays.safetensors` and `state.json`, which holds the
-SHA-256 of the arrays. It is written under a temporary name, synced and renamed; one that does not
-match its digest is passed over for the one before.
+SHA-256 of the arrays and of itself. It is written under a temporary name, synced and renamed; one that
+does not match its digests is passed over for the one before.
 """
 
 import logging
@@ -18,12 +18,25 @@ from safetensors.numpy import load, save
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import CheckpointError, ConfigError
-from sacpipe.core.files import read_json, sha256_bytes, storage_errors, sync_folder, write_bytes, write_json
+from sacpipe.core.files import (
+    canonical_json,
+    copy_file,
+    make_folder,
+    read_json,
+    sha256_bytes,
+    storage_errors,
+    sync_folder,
+    write_bytes,
+    write_json,
+)
 from sacpipe.replay.manifest import PoolPosition
 
 _LOG = logging.getLogger(__name__)
 _FORMAT_VERSION = 2
 _KEPT = 2
+_ARRAYS, _STATE = "arrays.safetensors", "state.json"
+_OWN_DIGEST = "sha256"
+"""Key in state.json: the digest of the canonical JSON of the rest."""
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -58,26 +71,62 @@ class Checkpoint(NamedTuple):
 
 
 def write_checkpoint(folder: Path, state: RunState, arrays: Arrays) -> None:
-    """Write one checkpoint and remove all but the last two.
+    """Write one checkpoint and remove all but the last two; where the same stands already, keep it.
 
     Raises:
         StorageError: the disk is full or unwritable; earlier checkpoints stay.
     """
-    target = folder / f"step-{state.env_steps:012d}"
+    target = folder / _folder_name(state.env_steps)
     temporary = folder / f".{target.name}.tmp"
+    data = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+    tree = state.replace(arrays_sha256=sha256_bytes(data)).as_tree()
+    tree[_OWN_DIGEST] = sha256_bytes(canonical_json(tree).encode())
     with storage_errors(target):
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        data = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
-        write_bytes(temporary / "arrays.safetensors", data)
-        write_json(temporary / "state.json", state.replace(arrays_sha256=sha256_bytes(data)).as_tree())
-        if target.exists():  # the same step again, after an interruption: never without either
-            target.rename(folder / f".{target.name}.old")
-        temporary.rename(target)
+        if not _folders(folder):
+            _make_lasting(folder)
+        if not _holds(target, tree, data):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            write_bytes(temporary / _ARRAYS, data)
+            write_json(temporary / _STATE, tree)
+            shutil.rmtree(target, ignore_errors=True)
+            temporary.rename(target)
         sync_folder(folder)
-        shutil.rmtree(folder / f".{target.name}.old", ignore_errors=True)
-    for old in _folders(folder)[:-_KEPT]:
-        shutil.rmtree(old)
+        for old in _folders(folder)[:-_KEPT]:
+            shutil.rmtree(old)
+
+
+def discard_beyond(folder: Path, env_steps: int) -> None:
+    """Remove the checkpoints behind the one a run continues from, and what a kill left half-written.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    last = _folder_name(env_steps)
+    with storage_errors(folder):
+        for path in folder.glob(".step-*"):
+            shutil.rmtree(path)
+        for path in _folders(folder):
+            if path.name > last:
+                shutil.rmtree(path)
+
+
+def _make_lasting(folder: Path) -> None:
+    """Before the first checkpoint: make its folder, and the names of the run's folder and files durable.
+
+    They are `checkpoints` and its neighbours, the stage key and `work`; they were made by whoever came first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for above in folder.parents[:3]:
+        sync_folder(above)
+
+
+def _holds(target: Path, tree: dict[str, Any], data: bytes) -> bool:
+    """Say whether a checkpoint stands there already: a run is told to stop just after it wrote one."""
+    try:
+        return read_json(target / _STATE, CheckpointError) == tree and (target / _ARRAYS).read_bytes() == data
+    except (CheckpointError, OSError):
+        return False
 
 
 def adopt(base: Path, base_key: str, folder: Path, stage_key: str, params: dict[str, Any]) -> None:
@@ -118,7 +167,11 @@ def adopt(base: Path, base_key: str, folder: Path, stage_key: str, params: dict[
     with storage_errors(folder):
         for name in ("pool", "checkpoints"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        shutil.copytree(base / "pool", folder / "pool")
+        make_folder(folder / "pool")
+        for path in (base / "pool").iterdir():
+            copy_file(path, folder / "pool" / path.name)
+            shutil.copymode(path, folder / "pool" / path.name)
+        sync_folder(folder / "pool")
         for name in ("metrics.jsonl", "curve.csv"):
             write_bytes(folder / name, (base / name).read_bytes())
     state = found.state.replace(stage_key=stage_key, params=params)
@@ -154,19 +207,36 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
+def _folder_name(env_steps: int) -> str:
+    return f"step-{env_steps:012d}"
+
+
 def _read(path: Path, stage_key: str) -> Checkpoint:
+    state = _read_state(path, stage_key)
     try:
-        tree = read_json(path / "state.json", CheckpointError)
-        data = (path / "arrays.safetensors").read_bytes()
-    except (CheckpointError, OSError) as exc:
+        data = (path / _ARRAYS).read_bytes()
+        if sha256_bytes(data) != state.arrays_sha256:
+            raise _TornError(f"{_ARRAYS} differs from its digest")
+        return Checkpoint(state, load(data))
+    except (OSError, SafetensorError) as exc:
         raise _TornError(exc) from exc
+
+
+def _read_state(path: Path, stage_key: str) -> RunState:
+    try:
+        tree = read_json(path / _STATE, CheckpointError)
+    except CheckpointError as exc:
+        raise _TornError(exc) from exc
+    expected = tree.pop(_OWN_DIGEST, None) if isinstance(tree, dict) else None
+    if expected != sha256_bytes(canonical_json(tree).encode()):
+        raise _TornError(f"{_STATE} differs from its digest")
     if tree.get("format_version") != _FORMAT_VERSION:
         raise CheckpointError(
             f"checkpoint {path} has format {tree.get('format_version')}; this program reads "
             f"{_FORMAT_VERSION}. Move {path.parent} away to start over."
         )
     try:
-        state = RunState.parse(tree, source=str(path / "state.json"))
+        state = RunState.parse(tree, source=str(path / _STATE))
     except ConfigError as exc:
         raise CheckpointError(str(exc)) from exc
     if state.stage_key != stage_key:
@@ -174,9 +244,4 @@ def _read(path: Path, stage_key: str) -> Checkpoint:
             f"checkpoint {path} belongs to stage key {state.stage_key[:12]}, expected {stage_key[:12]}. "
             "A run cannot continue with other params or code."
         )
-    if sha256_bytes(data) != state.arrays_sha256:
-        raise _TornError("arrays.safetensors differs from its digest")
-    try:
-        return Checkpoint(state, load(data))
-    except SafetensorError as exc:
-        raise _TornError(exc) from exc
+    return state

@@ -11,7 +11,7 @@ class Clock:
     """Adds up time by phase. `lap` gives what passed since the last call to a phase."""
 
     def __init__(self, path: Path, env_steps: int) -> None:
-        self._file = LineFile(path, path.stat().st_size if path.exists() else 0)
+        self._file = LineFile(path, _whole_bytes(path))
         self._start = self._last = self._logged = time.perf_counter()
         self._steps = env_steps
         self._phases: dict[str, float] = {}
@@ -37,3 +37,15 @@ class Clock:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _whole_bytes(path: Path) -> int:
+    """Return how many bytes of whole rows a file begins with: nobody syncs it, and a kill may cut a row."""
+    size_bytes = 0
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+        try:
+            json.loads(line)
+        except ValueError:
+            break
+        size_bytes += len(line) * line.endswith(b"\n")
+    return size_bytes

@@ -15,7 +15,14 @@ import numpy as np
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
 from sacpipe.core.errors import DivergenceError, InterruptedRunError, PoolCorruptError
-from sacpipe.core.files import sha256_file, storage_errors, sync_folder, write_json
+from sacpipe.core.files import (
+    copy_file,
+    remove_leftovers,
+    sha256_file,
+    storage_errors,
+    sync_folder,
+    write_json,
+)
 from sacpipe.core.records import Batch, FloatArray, Step, Transition
 from sacpipe.core.seeding import episode_seed, generator, generator_state, restore_generator
 from sacpipe.evaluation import Episode, evaluate
@@ -23,7 +30,14 @@ from sacpipe.networks.policy_file import write_policy
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.transitions import Transitions
 from sacpipe.replay.writer import PoolWriter
-from sacpipe.training.checkpoint import Checkpoint, RunState, adopt, whole_checkpoints, write_checkpoint
+from sacpipe.training.checkpoint import (
+    Checkpoint,
+    RunState,
+    adopt,
+    discard_beyond,
+    whole_checkpoints,
+    write_checkpoint,
+)
 from sacpipe.training.clock import Clock
 from sacpipe.training.config import TrainParams
 from sacpipe.training.metrics import Averages, LineFile, TornFileError
@@ -134,8 +148,12 @@ class Run:
 
     def _resume(self) -> bool:
         """Take up the newest checkpoint that is whole; say whether there was one."""
-        checkpoints = whole_checkpoints(self.folder / "checkpoints", self.stage_key)
-        return any(self._continue(checkpoint) for checkpoint in checkpoints)
+        checkpoints = self.folder / "checkpoints"
+        for checkpoint in whole_checkpoints(checkpoints, self.stage_key):
+            if self._continue(checkpoint):
+                discard_beyond(checkpoints, self.env_steps)
+                return True
+        return False
 
     def _extend(self, base: Path | None) -> bool:
         """Take up the finished run that this one extends; say whether it extends one."""
@@ -382,10 +400,11 @@ class Run:
         with storage_errors(destination):
             destination.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(destination / "pool", ignore_errors=True)
+            remove_leftovers(destination)
             self.writer.finish()
             self.writer.publish(destination / "pool")
             for name in ("metrics.jsonl", "curve.csv"):
-                shutil.copyfile(self.folder / name, destination / name)
+                copy_file(self.folder / name, destination / name)
         write_policy(destination / "policy.safetensors", self.learner.policy())
         report = TrainingReport(
             env_steps=self.env_steps,

@@ -1,11 +1,11 @@
-"""Kills a training run, fills its disk, cuts its power and tears its files at random moments; prints a report.
+"""Kills a training run, fills its disk, tears its files and cuts its power, at random moments; prints a report.
 
     python tests/training/faults.py FOLDER SEED FAULTS KIND...
 
 Not a test itself: test_faults.py runs it in a process of its own, because it forks and exits hard. A case
-is one run, started again after every fault until it publishes, and its outputs must have the bytes of a
-run that was left alone. No start may begin before a checkpoint that an earlier one had completed, except
-where that checkpoint was torn. Cases draw from generators of their own: `KIND:7` repeats the eighth.
+is one run, started again after every fault until it publishes; its outputs must have the bytes of a run
+that was left alone. No start may begin before a checkpoint that an earlier one completed, except where
+files were torn. Each case draws from a generator of its own: the KIND `power:7` is its case 7 alone.
 """
 
 import contextlib
@@ -23,28 +23,35 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[_name] = "1"  # before torch reads them
-
 import numpy as np
 import torch
 from test_loop import Onlooker, make_params
+from threadpoolctl import threadpool_limits
 from watched_disk import Disk, Fault, Memory, refuse
 
-from sacpipe.core.errors import SacpipeError, StorageError
+from sacpipe.core.errors import SacpipeError
 from sacpipe.core.files import sha256_tree
 from sacpipe.training.loop import Run, train
 
-KINDS = ("kill", "term", "operation", "full", "torn", "power")
+KINDS = ("kill", "term", "operation", "full", "torn", "power", "mixed")
 """`kill`: SIGKILL by the clock. `term`: SIGTERM by the clock. `operation`: SIGKILL before, in or after a file
-operation. `full`: from one operation on, the disk or the size of a file is at its limit. `torn`: as
-`operation`, then a file is cut or changed. `power`: as `operation`, then unsynced bytes and names are lost.
-`mixed` draws among them at every start."""
-WORK, OUT = "work/key", "out/train"
-MOST_STARTS = 6
-"""Of one case; the last is left alone."""
-LARGEST_FILE = 12_000
-"""Bytes; the arrays of a checkpoint have about as many."""
+operation. `full`: from an operation on, the disk is full or files may not grow further. `torn`: as
+`operation`, then a file is cut, changed or removed. `power`: as `operation`, then most times what was not
+synced is lost. `mixed`: one of these at every start."""
+EXPECTED = {
+    "kill": (-signal.SIGKILL, ""),
+    "term": (3, "InterruptedRunError: training was asked to stop"),
+    "operation": (-signal.SIGKILL, ""),
+    "full": (2, "StorageError: cannot write"),
+    "torn": (-signal.SIGKILL, ""),
+    "power": (-signal.SIGKILL, ""),
+    "none": (0, ""),
+}
+"""How a start ends that meets its fault: exit code and what it says."""
+WORK, OUT = Path("work", "key"), Path("out", "train")
+MOST_FAULTS = 5
+"""In one case."""
+LARGEST_FILE_BYTES = 12_000
 
 
 @dataclass
@@ -52,7 +59,7 @@ class Start:
     """What became of one process."""
 
     code: int = 0
-    """Exit code; minus the signal's number where it was killed."""
+    """Exit code; minus the signal's number where one killed it."""
     began: int | None = None
     """Step it continued from."""
     checkpoint: int = -1
@@ -64,158 +71,245 @@ class Start:
 
 
 @dataclass
-class Tally:
-    """The report."""
+class Report:
+    """What the program prints. A case is named as it is asked for."""
 
+    seed: int
+    faults: Counter[str] = field(default_factory=Counter)
+    """By what happened."""
     counts: Counter[str] = field(default_factory=Counter)
+    """Cases, starts, checkpoints they completed, sealed segments that lay there when one ended."""
     different: list[str] = field(default_factory=list)
     """Cases whose outputs were other bytes."""
     lost: list[str] = field(default_factory=list)
     """Cases in which a start began before a completed checkpoint."""
     failed: list[str] = field(default_factory=list)
-    """Cases in which a process ended otherwise than its fault explains."""
+    """Cases in which a start ended as its fault does not explain, and what it said."""
     leftovers: list[str] = field(default_factory=list)
     """Cases that left temporary files behind."""
+    operations: int = 0
+    """Of a run that is left alone."""
+    duration_s: float = 0.0
 
 
-class ToldRun(Run):
-    """A run that tells of its checkpoints."""
-
-    tell: Callable[..., None]
-
-    def checkpoint(self) -> None:
-        super().checkpoint()
-        self.tell(checkpoint=self.env_steps)
-
-
-def work(folder: Path, tell: Callable[..., None]) -> int:
-    """Train and publish as the stage does; return the exit code."""
-    stopped = []
-    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
-    tell(ready=True)
-    onlooker = Onlooker()
-    try:
-        run = ToldRun(make_params(), folder / WORK, "key")
-        run.tell = tell
-        tell(began=run.env_steps)
-        try:
-            train(run, lambda: bool(stopped), onlooker)
-            run.publish(folder / OUT)
-        finally:
-            run.close()
-    except SacpipeError as exc:
-        tell(error=f"{type(exc).__name__}: {exc}")
-        return exc.exit_code
-    return 0
+def main(base: Path, seed: int, faults: int, kinds: list[str]) -> None:
+    """Take cases of each kind until they met so many faults; print the report."""
+    began = time.monotonic()
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    trial = Trial(base, seed)
+    for kind, _, number in (name.partition(":") for name in kinds):
+        if number:
+            trial.case(kind, int(number))
+            continue
+        met = case = 0
+        while met < faults:
+            met += trial.case(kind, case)
+            case += 1
+    trial.report.duration_s = round(time.monotonic() - began, 1)
+    sys.stdout.write(json.dumps(vars(trial.report), indent=2) + "\n")
 
 
-def child(folder: Path, disk: Disk | None, sender: int) -> None:
-    """Be the process that is started; never return."""
+class Trial:
+    """Draws faults, starts runs and compares what they publish."""
 
+    def __init__(self, base: Path, seed: int) -> None:
+        self._folder, self._kept = base / "case", base / "memory.json"
+        self._seed, self.report = seed, Report(seed)
+        (base / "alone").mkdir(parents=True)
+        alone = start(base / "alone", disk=Disk())
+        if alone.code != 0:
+            raise RuntimeError(alone.error)
+        self._expected = sha256_tree(base / "alone" / OUT)
+        self._duration_s, self.report.operations = alone.duration_s, alone.operations
+
+    def case(self, kind: str, number: int) -> int:
+        """Take one run through its faults to its end; return how many it met."""
+        generator = np.random.Generator(np.random.PCG64([self._seed, KINDS.index(kind), number]))
+        self._prepare()
+        name, promised, met = f"{kind}:{number}", 0, 0
+        sorts = [_sort(kind, generator) for _ in range(generator.integers(1, MOST_FAULTS + 1))]
+        for sort in (*sorts, "none"):
+            result = self._start(sort, generator)
+            self._judge(name, sort, result, promised)
+            promised = 0 if sort == "torn" else max(promised, result.checkpoint)
+            if result.code == 0:
+                break
+            met += 1
+        self._compare(name)
+        return met
+
+    def _prepare(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._kept.unlink(missing_ok=True)
+        self._folder.mkdir()
+
+    def _start(self, sort: str, generator: np.random.Generator) -> Start:
+        """Start the run once, with a fault of a sort."""
+        if sort in ("kill", "term", "none"):
+            self._kept.unlink(missing_ok=True)  # nobody watches: what lies there counts as synced
+            after_s = None if sort == "none" else float(generator.uniform(0.0, self._duration_s))
+            return start(
+                self._folder, sent=signal.SIGTERM if sort == "term" else signal.SIGKILL, after_s=after_s
+            )
+        memory = Memory(self._folder, self._kept)
+        result = start(self._folder, disk=Disk(draw(sort, self.report.operations, generator), memory))
+        if sort == "torn" and result.code != 0:
+            tear(self._folder / WORK, generator)
+            self._kept.unlink(missing_ok=True)
+        if sort == "power" and result.code != 0:
+            Memory(self._folder, self._kept).cut(generator)
+        return result
+
+    def _judge(self, name: str, sort: str, result: Start, promised: int) -> None:
+        report = self.report
+        segments = len(list((self._folder / WORK / "pool").glob("segment-*")))
+        report.counts.update(starts=1, checkpoints=result.checkpoints, segments=segments)
+        report.faults.update({sort: int(result.code != 0)})
+        code, message = EXPECTED[sort]
+        if result.code not in (0, code) or (result.code == code and not result.error.startswith(message)):
+            report.failed.append(f"{name}: {sort} ended with {result.code}: {result.error}")
+        if result.began is not None and result.began < promised:
+            report.lost.append(f"{name}: began at {result.began} after a checkpoint at {promised}")
+
+    def _compare(self, name: str) -> None:
+        report = self.report
+        report.counts.update(cases=1)
+        if sha256_tree(self._folder / OUT) != self._expected:
+            report.different.append(name)
+        hidden = [str(path.relative_to(self._folder)) for path in self._folder.rglob(".*")]
+        if hidden:
+            report.leftovers.append(f"{name}: {', '.join(hidden)}")
+
+
+def _sort(kind: str, generator: np.random.Generator) -> str:
+    """Draw what happens to one start."""
+    if kind == "mixed":
+        return KINDS[generator.integers(len(KINDS) - 1)]
+    return "operation" if kind == "power" and generator.random() < 0.3 else kind
+
+
+def draw(sort: str, operations: int, generator: np.random.Generator) -> Fault:
+    """Draw where a fault happens and what it does there."""
+    at = int(generator.integers(operations))
+    if sort != "full":
+        return Fault(at, ("before", "part", "after")[generator.integers(3)], die)
+    if generator.random() < 0.5:
+        return Fault(at, ("before", "part")[generator.integers(2)], refuse, lasts=True)
+    size_bytes = int(generator.integers(LARGEST_FILE_BYTES))
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    return Fault(at, "before", lambda _: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard)))
+
+
+def die(_operation: str) -> None:
+    """End like `kill -9`."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tear(folder: Path, generator: np.random.Generator) -> None:
+    """Cut, change or remove one file of a run: any but the text files, which are only cut."""
+    newest = sorted(folder.glob("checkpoints/step-*"))[-1:]
+    places = [*(path for step in newest for path in sorted(step.iterdir()))]
+    places += sorted(folder.glob("pool/*")) + sorted(folder.glob("*.jsonl")) + sorted(folder.glob("*.csv"))
+    path = places[generator.integers(len(places))] if places else None
+    if path is None or not path.stat().st_size:
+        return
+    data = bytearray(path.read_bytes())
+    how = 0 if path.suffix in (".jsonl", ".csv") else generator.integers(3)
+    path.unlink()  # segments are read-only
+    if how == 0:
+        path.write_bytes(data[: generator.integers(len(data))])
+    elif how == 1:
+        data[generator.integers(len(data))] ^= 1 << int(generator.integers(8))
+        path.write_bytes(data)
+
+
+def start(
+    folder: Path, *, disk: Disk | None = None, sent: int = signal.SIGKILL, after_s: float | None = None
+) -> Start:
+    """Start the run in a process of its own, send it a signal so long after it is ready, wait for its end."""
+    reader, sender = os.pipe()
+    process = os.fork()
+    if process == 0:
+        _be_child(folder, disk, sender)
+    os.close(sender)
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        lines = pipe.read(1 << 16)
+        begin = time.monotonic()
+        if after_s is not None:
+            lines += _listen(pipe, begin + after_s)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, sent)
+        lines += pipe.readall()
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return _told(lines, Start(code=code, duration_s=time.monotonic() - begin))
+
+
+def _listen(pipe, until: float) -> bytes:
+    """Read what comes until a moment of the monotonic clock."""
+    lines = b""
+    while (left := until - time.monotonic()) > 0 and select.select([pipe], [], [], left)[0]:
+        if not (data := pipe.read(1 << 16)):
+            break
+        lines += data
+    return lines
+
+
+def _told(lines: bytes, result: Start) -> Start:
+    for line in lines.splitlines():
+        told = json.loads(line)
+        result.checkpoints += "checkpoint" in told
+        for name, value in told.items():
+            setattr(result, name, value)
+    return result
+
+
+def _be_child(folder: Path, disk: Disk | None, sender: int) -> None:
     def tell(**what: object) -> None:
         os.write(sender, (json.dumps(what) + "\n").encode())
 
     code = 1
     try:
-        if disk is not None:
-            disk.watch()
-        code = work(folder, tell)
-        tell(operations=disk.count if disk is not None else 0)
-    except BaseException:
+        code = _work(folder, disk, tell)
+    except Exception:  # noqa: BLE001 - told to the parent, which names the case
         tell(error=traceback.format_exc())
     finally:
         os._exit(code)
 
 
-def start(
-    folder: Path, disk: Disk | None = None, sent: int | None = None, after_s: float | None = None
-) -> Start:
-    """Start a process, send it a signal so many seconds after it is ready, and wait for its end."""
-    reader, sender = os.pipe()
-    process = os.fork()
-    if process == 0:
-        child(folder, disk, sender)
-    os.close(sender)
-    result, lines = Start(), b""
-    due = began = None
-    while True:
-        left = None if due is None else max(0.0, due - time.monotonic())
-        if not select.select([reader], [], [], left)[0]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, sent)
-            due = None
-            continue
-        data = os.read(reader, 1 << 16)
-        if not data:
-            break
-        if began is None:
-            began = time.monotonic()
-            due = None if after_s is None else began + after_s
-        lines += data
-    os.close(reader)
-    result.code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    result.duration_s = time.monotonic() - (began or time.monotonic())
-    for line in lines.splitlines():
-        told = json.loads(line)
-        result.checkpoints += "checkpoint" in told
-        for name in ("began", "checkpoint", "operations", "error"):
-            setattr(result, name, told.get(name, getattr(result, name)))
-    return result
+def _work(folder: Path, disk: Disk | None, tell: Callable[..., None]) -> int:
+    """Train and publish as the stage does; return the exit code."""
+    stops: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stops.append(number))
+    tell(began=None)
+    if disk is not None:
+        disk.watch()
+    try:
+        _train(folder, lambda: bool(stops), tell)
+    except SacpipeError as exc:
+        tell(error=f"{type(exc).__name__}: {exc}")
+        return exc.exit_code
+    finally:
+        if disk is not None:
+            tell(operations=disk.count)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            disk.keep()
+    return 0
 
 
-class Trial:
-    """Draws faults, starts runs and compares."""
+def _train(folder: Path, should_stop: Callable[[], bool], tell: Callable[..., None]) -> None:
+    class ToldRun(Run):
+        def checkpoint(self) -> None:
+            super().checkpoint()
+            tell(checkpoint=self.env_steps)
 
-    def __init__(self, base: Path, seed: int) -> None:
-        self.base, self.seed, self.tally = base, seed, Tally()
-        whole = base / "whole"
-        whole.mkdir(parents=True)
-        alone = start(whole, Disk())
-        self.operations, self.duration_s = alone.operations, alone.duration_s
-        self.expected = sha256_tree(whole / OUT)
-        if alone.code != 0:
-            raise RuntimeError(alone.error)
-
-    def case(self, kind: str, number: int) -> int:
-        """Take one run through its faults; return how many it met."""
-        name = f"{kind}:{number}"
-        generator = np.random.Generator(np.random.PCG64([self.seed, (*KINDS, "mixed").index(kind), number]))
-        folder = self.base / "case"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        self.memory(folder, generator, forget=True)
-        met, promised, ends = 0, 0, int(generator.integers(1, MOST_STARTS))
-        for turn in range(MOST_STARTS):
-            sort = kind if kind != "mixed" else KINDS[generator.integers(len(KINDS))]
-            sort = "none" if turn == ends else sort
-            result, is_met = self.faulty(sort, folder, generator)
-            self.tally.counts.update(
-                starts=1, faults=is_met, checkpoints=result.checkpoints, segments=_segments(folder)
-            )
-            met += is_met
-            self.judge(name, turn, sort, result, promised)
-            promised = 0 if sort == "torn" else max(promised, result.began or 0, result.checkpoint)
-            if result.code == 0:
-                break
-        self.compare(name, folder)
-        self.tally.counts["cases"] += 1
-        return met
-
-    def faulty(self, sort: str, folder: Path, generator: np.random.Generator) -> tuple[Start, bool]:
-        """Start once with a fault of a sort; return what became of it, and whether it met the fault."""
-        if sort == "none":
-            return start(folder), False
-        if sort in ("kill", "term"):
-            self.kept.unlink(missing_ok=True)
-            number = signal.SIGKILL if sort == "kill" else signal.SIGTERM
-            result = start(folder, None, number, float(generator.uniform(0.0, 1.1 * self.duration_s)))
-            return result, result.code != 0
-        disk = self.disk(sort, folder, generator)
-        result = start(folder, disk)
-        if sort == "torn" and result.code != 0:
-            tear(folder / WORK, generator)
-        if sort == "power" and result.code != 0 
-        return result, result.code != 0
+    run = ToldRun(make_params(), folder / WORK, "key")
+    try:
+        tell(began=run.env_steps)
+        train(run, should_stop, Onlooker())
+        run.publish(folder / OUT)
+    finally:
+        run.close()
 
 
 if __name__ == "__main__":

@@ -58,36 +58,37 @@ class Disk:
         self.count += 1
         if fault is None or (number < fault.at if fault.lasts else number != fault.at):
             return call()
-        if number == fault.at and fault.moment == "part" and part is not None:
-            part()
-        if fault.moment == "after":
-            result = call()
-            fault.act(name)
-            return result
+        if number == fault.at:
+            self.keep()
+            if fault.moment == "part" and part is not None:
+                part()
+        result = call() if fault.moment == "after" else None
         fault.act(name)
-        return call()
+        return result if fault.moment == "after" else call()
+
+    def keep(self) -> None:
+        """Hand what is certain to the next process."""
+        if self._memory is not None:
+            self._memory.keep()
 
     def _watched(self, name, real):
-        def operation(path, *arguments, **named):
-            result = self.perform(name, lambda: real(path, *arguments, **named))
+        def call(path, *arguments, **named):
+            result = real(path, *arguments, **named)
             if self._memory is not None and name == "fsync":
-                self._memory.sync(path)
+                self._memory.synced(path)
             if self._memory is not None and name == "mkdir":
-                self._memory.made(os.stat(path).st_ino, is_folder=True)
+                self._memory.made(Path(path).stat().st_ino, is_folder=True)
             return result
 
-        return operation
+        return lambda *arguments, **named: self.perform(name, lambda: call(*arguments, **named))
 
     def _watched_sendfile(self, real):
         def sendfile(target, source, offset, size):
             whole = min(size, os.fstat(source).st_size - offset)
             if whole <= 0:
                 return 0
-            return self.perform(
-                "write",
-                lambda: real(target, source, offset, whole),
-                lambda: real(target, source, offset, whole // 2),
-            )
+            part = lambda: real(target, source, offset, whole // 2)  # noqa: E731
+            return self.perform("write", lambda: real(target, source, offset, whole), part)
 
         return sendfile
 
@@ -95,14 +96,18 @@ class Disk:
         if isinstance(file, int) or mode in ("r", "rb", "rt"):
             return self._open(file, mode, buffering, *arguments, **named)
         if "b" not in mode:
-            raise ValueError(f"{file}: this disk is written in bytes, not in mode {mode}")
-        is_new = not Path(file).exists()
-        raw = self.perform("open", lambda: _WatchedFile(self, file, mode.replace("+", "") + "+"))
-        if is_new and self._memory is not None:
-            self._memory.made(os.fstat(raw.fileno()).st_ino)
+            raise ValueError(f"{file}: expected a mode that writes bytes, found {mode}")
+        raw = self.perform("open", lambda: self._opened(file, mode))
         if buffering == 0:
             return raw
         return io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+
+    def _opened(self, file, mode):
+        is_new = not Path(file).exists()
+        raw = _WatchedFile(self, file, mode.replace("+", "") + "+")  # readable, for `Memory.synced`
+        if is_new and self._memory is not None:
+            self._memory.made(os.fstat(raw.fileno()).st_ino)
+        return raw
 
 
 class _WatchedFile(io.FileIO):
@@ -151,7 +156,7 @@ class Memory:
             self._names[self._next] = {}
         self._next += 1
 
-    def sync(self, descriptor: int) -> None:
+    def synced(self, descriptor: int) -> None:
         """Remember what fsync of a descriptor made certain."""
         status = os.fstat(descriptor)
         number = self._number(status.st_ino)
