@@ -86,6 +86,7 @@ class LineFile:
                 self._file.close()
                 raise TornFileError(f"{path}: expected {position_bytes} bytes or more, found {found}")
             self._file.truncate(position_bytes)
+            self._file.seek(position_bytes)  # a sync before the next line must not tell the old end
         self.path = path
 
     def write(self, line: str) -> None:
