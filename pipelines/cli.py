@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pipelines.commands import doctor, ledger, lineage, params, report, run, serve, simulate, tasks
+from pipelines.commands import doctor, ledger, lineage, params, report, run, serve, simulate, tasks, verify
 from sacpipe import __version__
 from sacpipe.core.errors import SacpipeError
 
@@ -21,6 +21,7 @@ COMMANDS = {
     "params": params,
     "simulate": simulate,
     "lineage": lineage,
+    "verify": verify,
     "ledger": ledger,
     "report": report,
     "serve": serve,

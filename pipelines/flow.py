@@ -5,35 +5,18 @@ artifacts in Prefect's UI. `local` calls the same functions. No step is cached b
 what is stale.
 """
 
-import contextlib
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from pipelines import steps
 from pipelines.summary import Summary
+from pipelines.terminal import StageVoice, say, termination_as_interrupt
 from pipelines.workspace import STAGES, Workspace, run_lock
 from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError
 from sacpipe.stores.dvc_store import Outcome
 
 RETRY_DELAYS_S = (1.0, 5.0)
-
-_DVC_FRAME = (
-    "Running stage",
-    "> python",
-    "Generating lock file",
-    "Updating lock file",
-    "To track the changes",
-    "git add",
-    "To enable auto staging",
-    "dvc config",
-    "Use `dvc push`",
-    "Stage '",
-    "Data and pipelines are up to date",
-)
 
 Result = TypeVar("Result")
 
@@ -60,8 +43,8 @@ def pipeline(workspace: Workspace, call: Engine) -> Summary:
     params = call("preflight", steps.preflight, workspace)
     outcomes: dict[str, Outcome] = {}
     for stage in STAGES:
-        outcomes[stage] = call(stage, steps.reproduce, workspace, stage, _StageVoice())
-        _say(f"{stage}: {outcomes[stage]}")
+        outcomes[stage] = call(stage, steps.reproduce, workspace, stage, StageVoice())
+        say(f"{stage}: {outcomes[stage]}")
     unrecorded = _record(workspace, outcomes, call)
     verdict = call("gate", steps.gate, workspace, params)
     report = call("report", steps.write_page, workspace)
@@ -93,26 +76,8 @@ def _push(workspace: Workspace, call: Engine) -> str:
     try:
         return call("push", steps.push, workspace)
     except StoreError as exc:
-        _say(f"not pushed: {exc}")
+        say(f"not pushed: {exc}")
         return f"not pushed: {exc}"
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line.rstrip("\n") + "\n")
-    sys.stderr.flush()
-
-
-class _StageVoice:
-    """Passes on what a stage says, without DVC's frame; an error is told once, at the end."""
-
-    def __init__(self) -> None:
-        self._failed = False
-
-    def __call__(self, line: str) -> None:
-        """Take one line."""
-        self._failed = self._failed or line.startswith("sacpipe: ")
-        if line.strip() and not self._failed and not line.lstrip().startswith(_DVC_FRAME):
-            _say(line)
 
 
 def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
@@ -122,7 +87,7 @@ def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
         BusyError: another run is at work in this folder.
         SacpipeError: a step failed.
     """
-    with run_lock(workspace), _termination_as_interrupt():
+    with run_lock(workspace), termination_as_interrupt():
         steps.preflight(workspace)  # before a server is started for nothing
         try:
             return pipeline(workspace, _call_locally) if engine == "local" else _run_with_prefect(workspace)
@@ -139,7 +104,7 @@ def _call_locally(name: str, step: Callable[..., Result], *arguments: Any) -> Re
         except SacpipeError as exc:
             if not exc.retryable:
                 raise
-            _say(f"{name}: {exc}\n{name}: trying again in {delay_s:g} s")
+            say(f"{name}: {exc}\n{name}: trying again in {delay_s:g} s")
             time.sleep(delay_s)
     return step(*arguments)
 
@@ -148,17 +113,3 @@ def _run_with_prefect(workspace: Workspace) -> Summary:
     from pipelines.prefect_engine import run_flow
 
     return run_flow(workspace, pipeline)
-
-
-@contextlib.contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that the stage under way is given time for its checkpoint."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

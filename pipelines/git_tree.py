@@ -1,13 +1,16 @@
 """The project's files as a git commit holds them, so that a stage key can be computed from a commit.
 
 Floor 5. This is how a claim "commit X made this policy" is checked: the digests of the code and the
-parameters in X must be those the stage ran on. Without git, or in a folder git does not trust, there
-is no commit to claim.
+parameters in X must be those the stage ran on, and the files of X, placed in another folder, must make
+it again. Without git, or in a folder git does not trust, there is no commit to claim. Nothing here
+writes into the project's folder or moves its index.
 """
 
 import hashlib
+import os
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +20,41 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipelines.stage_key import StageInputs, stage_inputs
-from sacpipe.core.errors import ConfigError
+from sacpipe.core.errors import ConfigError, StorageError
 
 
 def head_commit(root: Path) -> str | None:
     """Return the commit that is checked out, or None without git."""
     answer = _git(root, "rev-parse", "--verify", "HEAD^{commit}")
     return None if answer is None else answer.decode().strip()
+
+
+def uncommitted(root: Path, paths: Iterable[str]) -> tuple[str, ...]:
+    """Name the files under some paths of the project that differ from the commit, new ones among them."""
+    flags = ("--porcelain", "-z", "--no-renames", "--untracked-files=all")
+    listing = _git(root, "--no-optional-locks", "status", *flags, "--", *paths) or b""
+    return tuple(os.fsdecode(entry)[3:] for entry in listing.split(b"\0") if entry)
+
+
+def place_commit(root: Path, commit: str, folder: Path) -> None:
+    """Write the files of a commit into another folder, as a clone of the project would have them.
+
+    Raises:
+        StorageError: the folder cannot be written, or git lacks a part of the commit.
+    """
+    git_folder, below = (
+        (_git(root, "rev-parse", question) or b"").decode().strip()
+        for question in ("--absolute-git-dir", "--show-prefix")  # the project may be a part of a repository
+    )
+    places = (f"--git-dir={git_folder}", f"--work-tree={folder}")
+    with tempfile.TemporaryDirectory() as elsewhere:
+        index = {"GIT_INDEX_FILE": str(Path(elsewhere) / "index")}
+        arguments = ("read-tree", "--reset", "-u", "--no-sparse-checkout", f"{commit}:{below}")
+        if _git(folder, *places, *arguments, variables=index) is None:
+            raise StorageError(
+                f"commit {commit[:12]} cannot be written to {folder}. Is there space? "
+                "`git fsck` says whether the repository is whole."
+            )
 
 
 def inputs_at(root: Path, commit: str, stage: str, known: StageInputs) -> StageInputs | None:
@@ -93,13 +124,14 @@ class GitTree:
         return data
 
 
-def _git(root: Path, *arguments: str) -> bytes | None:
+def _git(root: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> bytes | None:
     """Return what a git command writes, or None where it fails or is missing."""
     try:
         result = subprocess.run(
             ["git", "-C", str(root), *arguments],  # noqa: S607 - the git of the operator's PATH
             capture_output=True,
             stdin=subprocess.DEVNULL,
+            env={**os.environ, **(variables or {})},
             check=False,
         )
     except OSError:

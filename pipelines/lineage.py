@@ -14,7 +14,7 @@ from pipelines.git_tree import inputs_at
 from pipelines.ledger import UPSTREAM_TAG
 from pipelines.ledger_values import COMMIT_TAG, PARAMS_DIGEST_TAG, flat_params
 from pipelines.promotions import current, read_promotions
-from pipelines.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
+from pipelines.stage_key import DiskTree, dvc_md5, locked_inputs, locked_outs
 from pipelines.workspace import Workspace
 from sacpipe.core.bundle import Bundle, open_bundle
 from sacpipe.core.config import Config
@@ -170,14 +170,6 @@ def _commit(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any], stag
         return _edge(name, inputs.key, f"commit {commit} is not here, or lacks the stage")
     if found.key != inputs.key:
         return _edge(
-            name, inputs.key, f"commit {commit[:12]} differs in {', '.join(_differences(found, inputs))}"
+            name, inputs.key, f"commit {commit[:12]} differs in {', '.join(found.differences(inputs))}"
         )
     return _edge(name, inputs.key, found.key)
-
-
-def _differences(found: StageInputs, expected: StageInputs) -> list[str]:
-    """Name what two inputs of a stage differ in."""
-    paths = sorted(found.deps.keys() | expected.deps.keys())
-    names = [path for path in paths if found.deps.get(path) != expected.deps.get(path)]
-    names += ["params"] if found.params_digest != expected.params_digest else []
-    return names + (["cmd"] if found.cmd != expected.cmd else [])

@@ -74,6 +74,13 @@ class StageInputs:
         """SHA-256 of the parameters alone."""
         return _digest(self.params)
 
+    def differences(self, other: "StageInputs") -> list[str]:
+        """Name what differs: paths, `params`, `cmd`."""
+        paths = sorted(self.deps.keys() | other.deps.keys())
+        names = [path for path in paths if self.deps.get(path) != other.deps.get(path)]
+        names += ["params"] if self.params_digest != other.params_digest else []
+        return names + (["cmd"] if self.cmd != other.cmd else [])
+
 
 @dataclass(frozen=True)
 class DiskTree:

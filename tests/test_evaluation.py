@@ -12,6 +12,7 @@ from sacpipe.envs.base import TaskEnvironment
 from sacpipe.evaluation import (
     Episode,
     EvaluationConfig,
+    difference_interval,
     evaluate,
     from_task_units,
     interquartile_mean,
@@ -264,3 +265,13 @@ def test_other_files_are_refused(tmp_path, text, words):
 def test_missing_file_is_said(tmp_path):
     with pytest.raises(ContractError, match=r"none\.csv does not hold episodes"):
         read_episodes_csv(tmp_path / "none.csv")
+
+
+def test_difference_interval_has_a_sign_and_a_seed():
+    assert difference_interval([3.0, 3.0], [1.0], config(), seed=1) == (2.0, 2.0)
+    assert difference_interval([1.0], [3.0, 3.0], config(), seed=1) == (-2.0, -2.0)
+    sides = [0.0, 1.0, 5.0, 6.0], [0.0, 1.0, 2.0, 9.0]
+    assert difference_interval(*sides, config(), seed=1) == difference_interval(*sides, config(), seed=1)
+    narrow = difference_interval(*sides, config(confidence=0.5), seed=1)
+    wide = difference_interval(*sides, config(), seed=1)
+    assert wide[0] < narrow[0] < 0.0 < narrow[1] < wide[1]

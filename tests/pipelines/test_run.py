@@ -167,7 +167,8 @@ def test_report_comes_from_the_outputs_alone(project, call, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["run", "tasks", "params", "simulate", "lineage", "ledger", "report", "serve", "doctor"]
+    "name",
+    ["run", "tasks", "params", "simulate", "lineage", "verify", "ledger", "report", "serve", "doctor"],
 )
 def test_every_command_explains_itself_with_an_example(tmp_path, call, name):
     seen = call(tmp_path, name, "--help")

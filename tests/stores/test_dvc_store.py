@@ -110,6 +110,31 @@ def test_a_stage_runs_then_stays_and_comes_back_from_the_cache(root: Path) -> No
     assert outputs(root) == FIRST
 
 
+def test_afresh_runs_what_is_up_to_date_and_what_the_cache_has(root: Path) -> None:
+    store = DvcStore(root)
+    assert store.reproduce("train", afresh=True) is Outcome.RAN
+    set_params(root, seed=2)
+    store.reproduce("train")
+    set_params(root, seed=1)
+    assert store.reproduce("train", afresh=True) is Outcome.RAN
+    assert outputs(root) == FIRST
+
+
+def test_an_isolated_folder_takes_nothing_from_the_caches_it_is_told_of(root: Path, tmp_path: Path) -> None:
+    config = root / ".dvc" / "config"
+    config.write_text(
+        f"[core]\n analytics = false\n[cache]\n dir = {tmp_path / 'shared'}\n"
+    )  # and git is none
+    (root / ".dvc" / "cache").rename(tmp_path / "shared")
+    store = DvcStore(root).isolated()
+    (root / "out" / "policy").unlink()
+    with pytest.raises(StoreError, match="cache lacks"):
+        store.checkout("train")
+    assert store.reproduce("train") is Outcome.RAN
+    assert outputs(root) == FIRST
+    assert (root / ".dvc" / "site").is_dir()
+
+
 def test_a_refusal_is_told_in_the_stages_own_words_and_loses_nothing(root: Path) -> None:
     set_params(root, mood="refuse")
     with pytest.raises(StageError) as caught:

@@ -1,0 +1,98 @@
+"""`sacpipe verify`: the committed graph, run again from nothing, against the committed dvc.lock."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.rerun import Rerun
+    from pipelines.verify import Comparison, ReturnsComparison
+
+HELP = "run the committed graph again in a temporary folder, and compare every output with dvc.lock"
+EXAMPLE = "  sacpipe verify\n  sacpipe verify --json --keep"
+
+_DIGEST_SHOWN = 12
+_NAMES_SHOWN = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("--json", action="store_true", help="print a JSON list of outputs")
+    parser.add_argument("--keep", action="store_true", help="keep the temporary folder, and say where it is")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the graph and print what came out; 1 where it is not what was committed."""
+    from pipelines.rerun import rerun
+    from pipelines.terminal import say, termination_as_interrupt
+    from pipelines.verify import is_same, is_statistical, verify_outputs, verify_returns
+    from pipelines.workspace import Workspace
+
+    project = Workspace.enter()
+    keep = (lambda folder: say(f"kept: {folder}")) if arguments.keep else None
+    with termination_as_interrupt(), rerun(project, keep) as again:
+        _tell_before(again)
+        _run_stages(again)
+        outputs = verify_outputs(again)
+        _print_outputs(again.commit, outputs, as_json=arguments.json)
+        returns = verify_returns(again) if is_statistical(again) else None
+        if returns is not None:
+            _print_returns(returns, to_stderr=arguments.json)
+    return 0 if is_same(outputs, returns) else 1
+
+
+def _tell_before(again: "Rerun") -> None:
+    """Say what the operator may take for a part of the commit, and what its result was not made from."""
+    from pipelines.terminal import say
+
+    edited = again.edited()
+    if edited:
+        say(f"not in commit {again.commit[:12]}, so not verified: {_some(edited)}")
+    other = again.other_inputs()
+    if other:
+        named = "; ".join(f"{stage}: {_some(names)}" for stage, names in other.items())
+        say(f"dvc.lock in commit {again.commit[:12]} was made from other inputs ({named})")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _run_stages(again: "Rerun") -> None:
+    from pipelines.terminal import StageVoice, say
+    from pipelines.workspace import STAGES
+
+    for stage in STAGES:
+        say(f"{stage}: {again.run(stage, StageVoice())}")
+
+
+def _print_outputs(commit: str, outputs: "Sequence[Comparison]", *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps([output.as_tree() for output in outputs], indent=2) + "\n")
+        return
+    rows = [("stage", "output", "expected", "got", "")]
+    rows += [(one.stage, one.output, _short(one.expected), _short(one.got), one.mark) for one in outputs]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    equal = sum(output.mark == "ok" for output in outputs)
+    sys.stdout.write(f"{equal} of {len(outputs)} outputs of commit {commit[:12]} are the same bytes\n")
+
+
+def _short(digest: str | None) -> str:
+    return "-" if digest is None else digest[:_DIGEST_SHOWN]
+
+
+def _print_returns(returns: "ReturnsComparison", *, to_stderr: bool) -> None:
+    interval = (
+        f"{100 * returns.confidence:g} % interval of the difference [{returns.low:.6g}, {returns.high:.6g}]"
+    )
+    verdict = "holds 0: the same result" if returns.holds else "does not hold 0: another result"
+    (sys.stderr if to_stderr else sys.stdout).write(
+        f"deterministic return: committed {returns.committed_mean:.6g}, fresh {returns.fresh_mean:.6g}; "
+        f"{interval} {verdict}\n"
+    )
