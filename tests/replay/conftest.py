@@ -1,9 +1,7 @@
 """A small task and a walk through it: episodes that terminate, are truncated, both, or are cut by the end."""
 
 import contextlib
-import os
 import resource
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -90,17 +88,6 @@ def write(tmp_path: Path, spec: EnvSpec, make_config: Callable[..., ReplayConfig
         return tmp_path / name
 
     return make
-
-
-@pytest.fixture
-def memory_folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder in memory where the machine has one: hundreds of syncs to a disk take half a minute."""
-    shared_memory = Path("/dev/shm")  # noqa: S108  (a private folder is made inside)
-    if not os.access(shared_memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=shared_memory) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

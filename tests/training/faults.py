@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from test_loop import PARAMS as POINT_MASS
 from test_loop import Onlooker, make_params
 from threadpoolctl import threadpool_limits
 from watched_disk import Disk, Fault, Memory, refuse
@@ -52,6 +53,10 @@ WORK, OUT = Path("work", "key"), Path("out", "train")
 MOST_FAULTS = 5
 """In one case."""
 LARGEST_FILE_BYTES = 12_000
+PARAMS = make_params(
+    task=POINT_MASS["task"] | {"options": {"max_episode_steps": 20}}, training__evaluation_episodes=1
+)
+"""150 steps, a checkpoint after every 30, a segment after every 40; the rest is as short as it can be."""
 
 
 @dataclass
@@ -132,7 +137,8 @@ class Trial:
         for sort in (*sorts, "none"):
             result = self._start(sort, generator)
             self._judge(name, sort, result, promised)
-            promised = 0 if sort == "torn" else max(promised, result.checkpoint)
+            began = promised if result.began is None else result.began
+            promised = 0 if sort == "torn" else max(min(promised, began), result.checkpoint)
             if result.code == 0:
                 break
             met += 1
@@ -303,7 +309,7 @@ def _train(folder: Path, should_stop: Callable[[], bool], tell: Callable[..., No
             super().checkpoint()
             tell(checkpoint=self.env_steps)
 
-    run = ToldRun(make_params(), folder / WORK, "key")
+    run = ToldRun(PARAMS, folder / WORK, "key")
     try:
         tell(began=run.env_steps)
         train(run, should_stop, Onlooker())
