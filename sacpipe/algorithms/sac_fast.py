@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sacpipe.algorithms.adam import Adam
 from sacpipe.algorithms.divergence import refuse_non_finite
