@@ -58,11 +58,11 @@ class Disk:
         self.count += 1
         if fault is None or (number < fault.at if fault.lasts else number != fault.at):
             return call()
+        if number == fault.at and fault.moment == "part" and part is not None:
+            part()
+        result = call() if fault.moment == "after" else None
         if number == fault.at:
             self.keep()
-            if fault.moment == "part" and part is not None:
-                part()
-        result = call() if fault.moment == "after" else None
         fault.act(name)
         return result if fault.moment == "after" else call()
 
