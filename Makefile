@@ -1,12 +1,14 @@
 # One word per action, the same on a laptop and in CI.
 # A fresh machine needs Python 3.11 or 3.12, make and git; everything else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix lock bench serve
+.PHONY: help run test check fix lock bench learn serve
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .peers
+PEERS_READY := $(PEERS)/.ready
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
@@ -15,6 +17,12 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# The programs that sacpipe is compared with, apart from everything else.
+$(PEERS_READY): benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 run: $(READY)    ## train, export, evaluate and release the task of params.yaml
@@ -39,8 +47,14 @@ lock: $(READY)   ## resolve pyproject.toml into requirements.lock
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 	sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock
 
-bench: $(READY)  ## what orchestration costs; writes benchmarks/*.json
+bench: $(READY) $(PEERS_READY)  ## speed beside the peers, replay, orchestration; writes docs/results.md
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python benchmarks/orchestration.py
+
+learn: $(READY) $(PEERS_READY)  ## learning curves beside the peers, most of a day; writes docs/results.md
+	$(BIN)/python benchmarks/learning.py run
+	$(BIN)/python benchmarks/learning.py draw
 
 serve: $(READY)  ## serve the champion over HTTP on loopback, with MLflow's own server
 	$(BIN)/sacpipe serve

@@ -4,24 +4,31 @@
 
 Each round copies the project twice, runs the three stages as plain processes in one copy and
 `sacpipe run` in the other, and compares wall time and training throughput. Writes
-benchmarks/orchestration.json with the machine, versions and commit.
+benchmarks/orchestration.json and its part of docs/results.md.
 """
 
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from report import ROOT, paragraph, spread, table, write
+
 STAGES = ("train", "export", "evaluate")
+FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
+    "once_a_run_s": ("Prefect, DVC and MLflow together, once a run, everything fresh", "{:.1f} s".format),
+    "throughput_ratio": ("training throughput under the flow / bare", "{:.3f}".format),
+    "second_run_s": ("`sacpipe run` with nothing to do", "{:.1f} s".format),
+    "dvc_repro_noop_s": ("`dvc repro` with nothing to do", "{:.1f} s".format),
+    "help_s": ("`sacpipe --help`", "{:.2f} s".format),
+}
+PACKAGES = ("torch", "mlflow", "dvc", "prefect", "mujoco", "gymnasium")
 
 
 def copy_project(folder: Path, steps: int, seed: int) -> Path:
@@ -81,39 +88,21 @@ def main(rounds: int = 5, steps: int = 3000) -> None:
     help_s = [run(ROOT, "pipelines.cli", "--help") for _ in range(5)]
     ratios = [with_flow / without for with_flow, without in zip(flow_speed, bare_speed, strict=True)]
     costs = [whole - stages for whole, stages in zip(flow_s, bare_s, strict=True)]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    result = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit.stdout.strip(),
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "versions": {
-            name: version(name) for name in ("torch", "mlflow", "dvc", "prefect", "mujoco", "gymnasium")
-        },
-        "rounds": rounds,
-        "steps": steps,
-        "once_a_run_s": {"median": statistics.median(costs), "all": costs},
-        "throughput_ratio": {"median": statistics.median(ratios), "all": ratios},
-        "steps_per_s_bare": bare_speed,
-        "steps_per_s_flow": flow_speed,
-        "second_run_s": {"median": statistics.median(again_s), "all": again_s},
-        "dvc_repro_noop_s": {"median": statistics.median(noop_s), "all": noop_s},
-        "help_s": {"median": statistics.median(help_s), "all": help_s},
-    }
-    (ROOT / "benchmarks" / "orchestration.json").write_text(json.dumps(result, indent=2) + "\n")
-    for name in ("once_a_run_s", "throughput_ratio", "second_run_s", "dvc_repro_noop_s", "help_s"):
-        print(
-            f"{name:<18} median {result[name]['median']:.3f}  of {[round(x, 3) for x in result[name]['all']]}"
-        )
+    rows = dict(zip(FIGURES, map(spread, (costs, ratios, again_s, noop_s, help_s)), strict=True))
+    speeds = {"steps_per_s_bare": bare_speed, "steps_per_s_flow": flow_speed}
+    figures = {"rounds": rounds, "steps": steps} | rows | speeds
+    write("orchestration", PACKAGES, figures, page(rounds, steps, rows))
 
 
-def processor() -> str:
-    """Return the processor's name as the system gives it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def page(rounds: int, steps: int, rows: dict[str, dict]) -> str:
+    """Say the figures to people."""
+    head = paragraph(f"""
+        The default task for {steps:,} steps, stages as plain processes and under `sacpipe run` in turn, from
+        fresh folders. Rounds: {rounds}, each with another seed.""")
+    lines = []
+    for name, (what, show) in FIGURES.items():
+        lines.append([what, show(rows[name]["median"]), ", ".join(map(show, rows[name]["rounds"]))])
+    return head + "\n" + table(["what", "median", "rounds"], lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,116 @@
+"""sacpipe, trained on command: what peers/contender.py is for the peers, and two words more.
+
+    contender.py TASK SEED     answers each line on standard input with a line of JSON
+
+    go SECONDS         trains for so long: steps, seconds, and seconds by phase
+    product SECONDS    multiplies matrices of the update's commonest size for so long: GFLOP/s
+
+Computes with as many threads as it may use cores.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from ruamel.yaml import YAML
+
+from pipelines.defaults import params_text
+from pipelines.stages.train import compute_alone, keep_freed_memory
+from sacpipe.core.errors import InterruptedRunError
+from sacpipe.training.config import TrainParams
+from sacpipe.training.loop import Run, train
+
+SIZES = {"batch_size": 256, "updates_per_step": 1}
+HIDDEN_DIMS = (256, 256)
+_PRODUCT = (4, 256, 256)
+"""Critics and their targets, a batch of 256, a hidden layer of 256 units."""
+
+
+def make_params(task: str, steps: int | None, seed: int, **training: int) -> TrainParams:
+    """Return what `sacpipe params` prints, with the sizes that all contenders share."""
+    tree = YAML(typ="safe").load(params_text(task, steps=steps, seed=seed, preset="paper"))
+    sections = {name: tree[name] for name in TrainParams.model_fields}
+    sections["algorithm"]["hidden_dims"] = list(HIDDEN_DIMS)
+    sections["training"] |= SIZES | training
+    return TrainParams.parse(sections)
+
+
+class Watch:
+    """Stops the loop after some seconds, and remembers how far it was then."""
+
+    def __init__(self, run: Run, seconds: float) -> None:
+        self._run, self._first = run, run.env_steps
+        self._start = time.perf_counter()
+        self._seconds = seconds
+        self.reading: dict[str, Any] = {}
+
+    def is_over(self) -> bool:
+        """Say whether the time is over; asked by the loop after every step."""
+        passed = time.perf_counter() - self._start
+        if passed < self._seconds:
+            return False
+        self.reading = {"steps": self._run.env_steps - self._first, "seconds": passed}
+        return True
+
+    def update(self, env_steps: int, latest_return: float | None) -> None:
+        """Hear of progress and say nothing."""
+
+
+def go(run: Run, seconds: float) -> dict[str, Any]:
+    """Train for some seconds by the loop of `sacpipe run`; the checkpoint at the end is not counted."""
+    path = run.folder / "throughput.jsonl"
+    run.checkpoint()
+    run.log()  # what passed before belongs to no phase of these seconds
+    written = len(path.read_text().splitlines())
+    watch = Watch(run, seconds)
+    with contextlib.suppress(InterruptedRunError):
+        train(run, watch.is_over, watch)
+    run.log()
+    rows = [json.loads(line)["phases_s"] for line in path.read_text().splitlines()[written:]]
+    phases = {name: sum(row.get(name, 0.0) for row in rows) for name in rows[-1]}
+    return watch.reading | {"phases_s": phases}
+
+
+def product(threads: int, seconds: float) -> dict[str, float]:
+    """Let every thread multiply by itself and add up their speeds."""
+    with ThreadPoolExecutor(threads) as pool:
+        return {"gflop_per_s": sum(pool.map(_multiply, [seconds] * threads))}
+
+
+def _multiply(seconds: float) -> float:
+    """Multiply matrices into memory taken before, as the update does; return GFLOP/s."""
+    first, second, out = (torch.rand(_PRODUCT) for _ in range(3))
+    count, start = 0, time.perf_counter()
+    while (passed := time.perf_counter() - start) < seconds:
+        for _ in range(10):
+            torch.bmm(first, second, out=out)
+        count += 10
+    members, size, _ = _PRODUCT
+    return count * 2 * members * size**3 / passed / 1e9
+
+
+def answer(task: str, seed: int, folder: Path) -> None:
+    """Do what each line says."""
+    threads, steps = len(os.sched_getaffinity(0)), 1_000_000
+    keep_freed_memory()
+    compute_alone()
+    intervals = {"random_steps": 300, "evaluation_interval_steps": steps, "evaluation_episodes": 1}
+    run = Run(make_params(task, steps, seed, num_threads=threads, **intervals), folder, "benchmark")
+    for line in sys.stdin:
+        word, seconds = line.split()
+        found = go(run, float(seconds)) if word == "go" else product(threads, float(seconds))
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()
+    run.close()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        answer(sys.argv[1], int(sys.argv[2]), Path(temporary))
