@@ -116,6 +116,23 @@ def test_position_before_sealed_segments_is_resumed_from_the_segment(
     assert sha256_tree(tmp_path / "pool") == straight(tmp_path / "straight", spec, config, transitions)
 
 
+@pytest.mark.parametrize("name", [b"sacpipe.replay", b"observations", b"rewards"])
+def test_position_before_a_segment_with_a_damaged_header_is_corrupt(
+    tmp_path: Path, spec: EnvSpec, make_config: MakeConfig, walk: Walk, name: bytes
+) -> None:
+    """It looks like a file of another program, and yet the run must go back to an older checkpoint."""
+    writer = PoolWriter.create(tmp_path, spec, make_config(4))
+    append(writer, walk(2))
+    position = writer.flush()
+    append(writer, walk(4)[2:])
+    writer.finish()
+    segment = tmp_path / "segment-0000000000.safetensors"
+    segment.chmod(0o644)
+    segment.write_bytes(segment.read_bytes().replace(name, name[:-1] + b"x", 1))
+    with pytest.raises(PoolCorruptError, match="older checkpoint"):
+        PoolWriter.resume(tmp_path, spec, make_config(4), position)
+
+
 def flip(path: Path, place: int) -> None:
     data = bytearray(path.read_bytes())
     data[place] ^= 1

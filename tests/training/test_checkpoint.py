@@ -1,0 +1,121 @@
+"""What a checkpoint promises, one damage at a time; faults.py draws them at random."""
+
+import json
+import shutil
+
+import pytest
+from test_loop import Onlooker, make_params, run_once
+
+from sacpipe.core.errors import CheckpointError, InterruptedRunError
+from sacpipe.core.files import canonical_json, sha256_bytes, sha256_tree
+from sacpipe.training.loop import Run
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A run asked to stop at step 100: its checkpoints are those of steps 90 and 100."""
+    with pytest.raises(InterruptedRunError):
+        run_once(tmp_path, onlooker=Onlooker(stops={100}))
+    return tmp_path / "work"
+
+
+def names(folder):
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def newest_state(folder):
+    return folder / "checkpoints" / "step-000000000100" / "state.json"
+
+
+def begin(folder):
+    """Return the step a run continues from."""
+    run = Run(make_params(), folder, "k")
+    run.close()
+    return run.env_steps
+
+
+DAMAGES = {
+    "one digit": lambda text: text.replace('"episode": ', '"episode": 1'),
+    "a list": lambda _: "[1, 2]",
+    "another shape": lambda _: '{"format_version": 2}',
+    "no digest": lambda text: json.dumps(
+        {key: value for key, value in json.loads(text).items() if key != "sha256"}
+    ),
+    "not a number": lambda text: text.replace('"episode": ', '"episode": NaN, "was": '),
+    "half": lambda text: text[: len(text) // 2],
+    "nothing": lambda _: "",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_is_passed_over(stopped, damage, caplog):
+    path = newest_state(stopped)
+    path.write_text(DAMAGES[damage](path.read_text()))
+    assert begin(stopped) == 90
+    assert "checkpoint step-000000000100 is torn" in caplog.text
+
+
+def test_a_whole_state_of_another_format_is_refused(stopped):
+    tree = json.loads(newest_state(stopped).read_text()) | {"format_version": 3}
+    del tree["sha256"]
+    newest_state(stopped).write_text(
+        json.dumps(tree | {"sha256": sha256_bytes(canonical_json(tree).encode())})
+    )
+    with pytest.raises(CheckpointError, match="has format 3; this program reads 2"):
+        begin(stopped)
+
+
+def test_what_lies_behind_the_continued_checkpoint_is_removed(stopped):
+    """Otherwise the last two that are kept could be the two that nobody can read."""
+    (newest_state(stopped)).write_text("")
+    (stopped / "checkpoints" / ".step-000000000120.tmp").mkdir()
+    assert begin(stopped) == 90
+    assert names(stopped) == ["step-000000000090"]
+
+
+def test_the_same_checkpoint_asked_for_twice_is_written_once(tmp_path):
+    """A run told to stop at a step where a checkpoint was due."""
+    run = Run(make_params(), tmp_path, "k")
+    run.checkpoint()
+    before = (tmp_path / "checkpoints" / "step-000000000000").stat().st_ino
+    run.checkpoint()
+    run.close()
+    assert (tmp_path / "checkpoints" / "step-000000000000").stat().st_ino == before
+
+
+def test_a_checkpoint_before_the_first_new_row_knows_where_the_rows_end(stopped):
+    """Rows behind the checkpoint are cut off; stopped again before the next one, nothing is missing."""
+    with (stopped / "metrics.jsonl").open("a") as file:
+        file.write('{"env_steps": 125}\n')
+    with pytest.raises(InterruptedRunError):
+        run_once(stopped.parent, onlooker=Onlooker(stops={1}))
+    assert begin(stopped) == 101
+
+
+def test_a_damaged_segment_starts_the_run_over(stopped, tmp_path):
+    """Every checkpoint counts on it; the outputs are those of an undisturbed run."""
+    segment = stopped / "pool" / "segment-0000000000.safetensors"
+    segment.chmod(0o644)
+    segment.write_bytes(segment.read_bytes()[:-1])
+    run_once(tmp_path)
+    run_once(tmp_path / "alone")
+    assert sha256_tree(tmp_path / "out") == sha256_tree(tmp_path / "alone" / "out")
+
+
+@pytest.mark.parametrize("tail", [b'{"env_steps": 1', b"\0\0\0\n", b'{"env_steps": 1}', b"\xff\n"])
+def test_the_clock_drops_a_row_that_was_cut(stopped, tail):
+    path = stopped / "throughput.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + tail)
+    begin(stopped)
+    assert path.read_bytes() == whole
+
+
+def test_publishing_removes_what_a_kill_left_half_written(tmp_path):
+    run_once(tmp_path)
+    before = sha256_tree(tmp_path / "out")
+    (tmp_path / "out" / ".policy.safetensors.0a1b2c3d.tmp").write_bytes(b"half")
+    shutil.rmtree(tmp_path / "out" / "pool")
+    (tmp_path / "out" / ".pool.tmp").mkdir()
+    run_once(tmp_path)
+    assert sha256_tree(tmp_path / "out") == before
