@@ -107,7 +107,7 @@ def one(task: str, steps: int, seed: int, folder: Path) -> None:
     from ruamel.yaml import YAML
 
     from pipelines.defaults import params_text
-    from pipelines.stages.train import keep_freed_memory, compute_alone
+    from pipelines.stages.train import compute_alone, keep_freed_memory
     from sacpipe.core.files import write_json
     from sacpipe.training.config import TrainParams
     from sacpipe.training.loop import Run, train

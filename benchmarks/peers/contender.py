@@ -36,10 +36,12 @@ class SuiteTask(gymnasium.Env):
         return np.concatenate([np.ravel(value) for value in observation.values()]).astype(np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
-        super().reset(seed=seed)
+        """Begin the next episode; the task's own stream says where."""
+        super().reset(seed=seed, options=options)
         return self._flat(self._task.reset().observation), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """Take one step; the suite terminates only where its discount is zero."""
         moment = self._task.step(action)
         terminated = moment.last() and moment.discount == 0.0
         truncated = moment.last() and not terminated

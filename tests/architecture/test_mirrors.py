@@ -85,6 +85,8 @@ def test_dvc_yaml_keeps_out_of_the_traps():
 
 def test_every_metric_has_its_row_in_the_docs():
     rows = dict(
-        re.findall(r"^\| `([\w/{}]+)` \| ([^|]+) \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
+        re.findall(
+            r"^\| `([\w/{}]+)` \| ([^|]+) \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE
+        )
     )
     assert {name: metric.unit for name, metric in METRICS.items()} == {k: v.strip() for k, v in rows.items()}
