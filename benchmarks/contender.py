@@ -14,7 +14,6 @@ import os
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import torch
 from ruamel.yaml import YAML
 
 from pipelines.defaults import params_text
-from pipelines.stages.train import compute_alone, keep_freed_memory
+from pipelines.stages.train import keep_freed_memory, pin_threads
 from sacpipe.core.errors import InterruptedRunError
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import Run, train
@@ -78,14 +77,8 @@ def go(run: Run, seconds: float) -> dict[str, Any]:
     return watch.reading | {"phases_s": phases}
 
 
-def product(threads: int, seconds: float) -> dict[str, float]:
-    """Let every thread multiply by itself and add up their speeds."""
-    with ThreadPoolExecutor(threads) as pool:
-        return {"gflop_per_s": sum(pool.map(_multiply, [seconds] * threads))}
-
-
-def _multiply(seconds: float) -> float:
-    """Multiply matrices into memory taken before, as the update does; return GFLOP/s."""
+def product(seconds: float) -> dict[str, float]:
+    """Multiply matrices into memory taken before, as the update does."""
     first, second, out = (torch.rand(_PRODUCT) for _ in range(3))
     count, start = 0, time.perf_counter()
     while (passed := time.perf_counter() - start) < seconds:
@@ -93,19 +86,19 @@ def _multiply(seconds: float) -> float:
             torch.bmm(first, second, out=out)
         count += 10
     members, size, _ = _PRODUCT
-    return count * 2 * members * size**3 / passed / 1e9
+    return {"gflop_per_s": count * 2 * members * size**3 / passed / 1e9}
 
 
 def answer(task: str, seed: int, folder: Path) -> None:
     """Do what each line says."""
     threads, steps = len(os.sched_getaffinity(0)), 1_000_000
     keep_freed_memory()
-    compute_alone()
+    pin_threads(threads)
     intervals = {"random_steps": 300, "evaluation_interval_steps": steps, "evaluation_episodes": 1}
     run = Run(make_params(task, steps, seed, num_threads=threads, **intervals), folder, "benchmark")
     for line in sys.stdin:
         word, seconds = line.split()
-        found = go(run, float(seconds)) if word == "go" else product(threads, float(seconds))
+        found = go(run, float(seconds)) if word == "go" else product(float(seconds))
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
     run.close()

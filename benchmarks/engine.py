@@ -41,16 +41,16 @@ def update_flop(spec: EnvSpec, hidden_dims: tuple[int, ...], num_critics: int, b
         C critics and their targets forward                          2BC W_critic
         critics backward: to all weights, to all hidden units        BC (2 W_critic - V_critic)
         critics forward at new actions                               BC W_critic
-        back to these actions, each row by its lower critic alone    B (M_critic + A H)
+        back from them to these actions                              BC (M_critic + A H)
         actor backward                                               B (2 W_actor - V_actor)
     """
     action_dim = spec.action_dim
     actor = _weights([spec.observation_dim, *hidden_dims, 2 * action_dim])
     critic = _weights([spec.observation_dim + action_dim, *hidden_dims, 1])
     of_actor = 4 * sum(actor) - actor[0]
-    of_critic = 5 * sum(critic) - critic[0]
     to_actions = sum(critic[1:-1]) + action_dim * hidden_dims[0]
-    return 2 * batch_size * (of_actor + num_critics * of_critic + to_actions)
+    of_critic = 5 * sum(critic) - critic[0] + to_actions
+    return 2 * batch_size * (of_actor + num_critics * of_critic)
 
 
 def _weights(sizes: list[int]) -> list[int]:

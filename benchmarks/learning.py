@@ -107,7 +107,7 @@ def one(task: str, steps: int, seed: int, folder: Path) -> None:
     from ruamel.yaml import YAML
 
     from pipelines.defaults import params_text
-    from pipelines.stages.train import compute_alone, keep_freed_memory
+    from pipelines.stages.train import keep_freed_memory, pin_threads
     from sacpipe.core.files import write_json
     from sacpipe.training.config import TrainParams
     from sacpipe.training.loop import Run, train
@@ -122,7 +122,7 @@ def one(task: str, steps: int, seed: int, folder: Path) -> None:
     }
     params = TrainParams.parse(sections)
     keep_freed_memory()
-    compute_alone()
+    pin_threads(1)
     run = Run(params, folder, params.digest())
     train(run, lambda: False, Silent())
     run.checkpoint()

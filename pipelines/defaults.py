@@ -94,7 +94,7 @@ training:
   evaluation_episodes: 5         # of each evaluation, deterministic and stochastic
   log_interval_steps: {log_interval:<11}# steps averaged into one row of metrics
   checkpoint_interval_steps: {checkpoint_interval}
-  num_threads: 1                 # that share an update's networks; changes no byte of the result
+  num_threads: 1                 # of PyTorch's arithmetic; part of the result's identity
   extends: null                  # stage key of a finished run to continue; `sacpipe run --extend` sets it
 
 export:

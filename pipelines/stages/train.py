@@ -19,7 +19,7 @@ def train_stage(context: StageContext) -> None:
     """Train from the start, or from the last checkpoint of this stage key."""
     params = TrainParams.load_sections(context.workspace.params)
     keep_freed_memory()
-    compute_alone()
+    pin_threads(params.training.num_threads)
     extended = params.training.extends
     base = None if extended is None else context.workspace.work(extended)
     run = Run(params, context.workspace.work(context.key), context.key, base)
@@ -32,13 +32,12 @@ def train_stage(context: StageContext) -> None:
         run.close()
 
 
-def compute_alone() -> None:
-    """Let PyTorch and NumPy's BLAS split no product between threads, whatever the machine has.
+def pin_threads(num_threads: int) -> None:
+    """Let PyTorch compute with this many threads and NumPy's BLAS with one, whatever the machine has.
 
-    Another number of threads would add numbers up in another order and so give other bytes. The
-    learner's own threads (`training.num_threads`) take whole networks instead.
+    Another number of threads adds numbers up in another order, and so gives other bytes.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(num_threads)
     threadpool_limits(1, user_api="blas")
 
 

@@ -24,7 +24,7 @@ from sacpipe.core.errors import CheckpointError
 from sacpipe.core.records import Batch, EnvSpec, FloatArray
 from sacpipe.core.seeding import generator, generator_state, restore_generator, stream_seed
 from sacpipe.networks.critic import StackedCritic
-from sacpipe.networks.lanes import Lanes
+from sacpipe.networks.mlp import StackedMLP
 from sacpipe.networks.passes import pack
 from sacpipe.networks.policy_file import Policy, PolicyHeader, build_actor
 
@@ -108,20 +108,19 @@ class SACConfig(Config):
             )
         return self
 
-    def build(self, spec: EnvSpec, seed: int, *, num_threads: int = 1) -> "SAC":
-        """Return a fresh learner for a task, whose updates use so many threads."""
-        return SAC(self, spec, seed, num_threads)
+    def build(self, spec: EnvSpec, seed: int) -> "SAC":
+        """Return a fresh learner for a task."""
+        return SAC(self, spec, seed)
 
 
 class SAC:
     """The learner: a squashed Gaussian actor, stacked critics and their slow copies, a temperature."""
 
-    def __init__(self, config: SACConfig, spec: EnvSpec, seed: int, num_threads: int) -> None:
+    def __init__(self, config: SACConfig, spec: EnvSpec, seed: int) -> None:
         self.config = config
         self.spec = spec
         self.gradient_steps = 0
         self._noise = generator(seed, "learner/noise")
-        self.lanes = Lanes(num_threads)
         self._fast: FastUpdate | None = None
         self._build_networks(stream_seed(seed, "learner/init"))
         self._build_optimisers()
@@ -147,23 +146,23 @@ class SAC:
         self.critic.network.reset(init)
         self.target_critic.requires_grad_(False)
         self.target_critic.load_state_dict(self.critic.state_dict())
-        (self.packed_actor,) = pack(self.actor.network)
-        self.packed_critics = pack(self.critic.network)
-        self.packed_targets = pack(self.target_critic.network)
+        self.packed_actor = pack([self.actor.network])
+        self.packed_both = pack([self.critic.network, self.target_critic.network])
+        """The critics in the first half, their targets in the second."""
+        self.packed_critic = [tensor[: config.num_critics] for tensor in self.packed_both]
+        self._packed_target = [tensor[config.num_critics :] for tensor in self.packed_both]
 
     def _build_optimisers(self) -> None:
         config, rule = self.config, self.config.temperature
         automatic = isinstance(rule, AutomaticTemperature)
         start = rule.initial if isinstance(rule, AutomaticTemperature) else rule.value
         self.log_temperature = nn.Parameter(torch.tensor(start).log(), requires_grad=automatic)
-        self.critic_optimisers = [
-            self._adam(packed, config.critic_learning_rate) for packed in self.packed_critics
-        ]
-        self.actor_optimiser = self._adam(self.packed_actor, config.actor_learning_rate)
-        self._optimisers = {f"critic/{index}": adam for index, adam in enumerate(self.critic_optimisers)}
-        self._optimisers["actor"] = self.actor_optimiser
+        self.optimisers = {
+            "critic": self._adam(self.packed_critic, config.critic_learning_rate),
+            "actor": self._adam(self.packed_actor, config.actor_learning_rate),
+        }
         if isinstance(rule, AutomaticTemperature):
-            self._optimisers["temperature"] = self._adam([self.log_temperature], rule.learning_rate)
+            self.optimisers["temperature"] = self._adam([self.log_temperature], rule.learning_rate)
             self._temperature_gradient = torch.zeros(())
 
     def _adam(self, parameters: Sequence[torch.Tensor], learning_rate: float) -> Adam:
@@ -189,9 +188,9 @@ class SAC:
         """Make one step of critics, actor, temperature and targets; see `Learner.update`."""
         if self._fast is None or self._fast.size != len(batch.rewards):
             self._fast = FastUpdate(self, len(batch.rewards))
-        self._fast.run(batch, self._draw_noise(len(batch.rewards)), self._due_tau())
+        self._fast.run(batch, self._draw_noise(len(batch.rewards)))
         self._step_temperature(self._fast.log_probs)
-        self.gradient_steps += 1
+        self._finish_step()
 
     def reference_update(self, batch: Batch) -> None:
         """Make the same step by autograd; see `Learner.reference_update`."""
@@ -201,20 +200,15 @@ class SAC:
         self._regress_critics(batch, noise[0], temperature)
         log_probs = self._improve_actor(torch.from_numpy(batch.observations), noise[1], temperature)
         self._adapt_temperature(log_probs)
-        tau = self._due_tau()
-        if tau is not None:
-            for slow, online in zip(self.packed_targets, self.packed_critics, strict=True):
-                torch._foreach_lerp_(slow, online, tau)
-        self.gradient_steps += 1
+        self._finish_step()
 
     def _draw_noise(self, batch_size: int) -> FloatArray:
         return self._noise.standard_normal((2, batch_size, self.spec.action_dim), dtype=np.float32)
 
-    def _due_tau(self) -> float | None:
-        """Return tau where the targets follow at the step that is being made."""
-        return (
-            self.config.tau if (self.gradient_steps + 1) % self.config.target_update_interval == 0 else None
-        )
+    def _finish_step(self) -> None:
+        self.gradient_steps += 1
+        if self.gradient_steps % self.config.target_update_interval == 0:
+            torch._foreach_lerp_(self._packed_target, self.packed_critic, self.config.tau)
 
     def _step_temperature(self, log_probs: FloatArray) -> None:
         """Descend eq. 18 by hand: its gradient with respect to log alpha."""
@@ -224,7 +218,7 @@ class SAC:
             if rule.objective == "temperature":
                 gradient *= np.exp(self.log_temperature.detach().numpy())
             self._temperature_gradient.numpy()[...] = gradient
-            self._optimisers["temperature"].step([self._temperature_gradient])
+            self.optimisers["temperature"].step([self._temperature_gradient])
 
     def _seen(self, observations: torch.Tensor) -> torch.Tensor:
         """Return observations as the critics see them."""
@@ -244,10 +238,7 @@ class SAC:
             )
         observations = self._seen(torch.from_numpy(batch.observations))
         q_values = self.critic(observations, torch.from_numpy(batch.actions))
-        loss = critic_loss(q_values, targets)
-        gradients = _packed(torch.autograd.grad(loss, list(self.critic.parameters())))
-        for index, adam in enumerate(self.critic_optimisers):
-            adam.step([tensor[index] for tensor in gradients])
+        self._descend("critic", critic_loss(q_values, targets), self.critic.network)
 
     def _improve_actor(
         self, observations: torch.Tensor, noise: torch.Tensor, temperature: torch.Tensor
@@ -255,8 +246,7 @@ class SAC:
         actions, log_probs = self.actor.sample(observations, noise)
         q_values = self.critic(self._seen(observations), actions)
         loss = actor_loss(log_probs, q_values, temperature=temperature, actor_q=self.config.actor_q)
-        gradients = _packed(torch.autograd.grad(loss, list(self.actor.parameters())))
-        self.actor_optimiser.step([tensor[0] for tensor in gradients])
+        self._descend("actor", loss, self.actor.network)
         return log_probs.detach()
 
     def _adapt_temperature(self, log_probs: torch.Tensor) -> None:
@@ -265,7 +255,12 @@ class SAC:
             loss = temperature_loss(
                 self.log_temperature, log_probs, target_entropy=self.target_entropy, objective=rule.objective
             )
-            self._optimisers["temperature"].step(torch.autograd.grad(loss, [self.log_temperature]))
+            self.optimisers["temperature"].step(torch.autograd.grad(loss, [self.log_temperature]))
+
+    def _descend(self, name: str, loss: torch.Tensor, network: StackedMLP) -> None:
+        """Step one optimiser; only this network's parameters get a gradient."""
+        first, first_bias, *others = torch.autograd.grad(loss, list(network.parameters()))
+        self.optimisers[name].step([torch.cat([first, first_bias], dim=1), *others])
 
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update; see `Learner.diagnostics`."""
@@ -294,7 +289,7 @@ class SAC:
             for name, tensor in module.state_dict().items():
                 yield f"{owner}/{name}", tensor
         yield "log_temperature", self.log_temperature.data
-        for owner, optimiser in self._optimisers.items():
+        for owner, optimiser in self.optimisers.items():
             for name, tensor in optimiser.tensors():
                 yield f"adam/{owner}/{name}", tensor
 
@@ -321,9 +316,3 @@ class SAC:
             tensor.copy_(torch.from_numpy(state[name]))
         restore_generator(self._noise, state["noise"].astype(np.uint64))
         self.gradient_steps = int(state["gradient_steps"])
-
-
-def _packed(gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Put the first layer's two gradients together, as its parameters are."""
-    first, first_bias, *others = gradients
-    return [torch.cat([first, first_bias], dim=1), *others]

@@ -31,7 +31,7 @@ class TrainingConfig(Config):
     checkpoint_interval_steps: int = Field(ge=1)
     """Steps that an interruption can cost at most."""
     num_threads: int = Field(ge=1)
-    """Threads that share the networks of an update; they change how long it takes and no byte."""
+    """Threads of PyTorch's arithmetic; part of the result's identity, whatever the machine has."""
     extends: str | None = Field(pattern="^[0-9a-f]{64}$")
     """Stage key of a finished run that this one continues with more steps, or null: `sacpipe run --extend`
     sets it."""

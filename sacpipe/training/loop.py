@@ -134,8 +134,7 @@ class Run:
         self.environment = params.task.make()
         self._evaluation_environment = params.task.make()
         self.spec = self.environment.spec
-        threads = params.training.num_threads
-        self.learner: Learner = params.algorithm.build(self.spec, params.seed, num_threads=threads)
+        self.learner: Learner = params.algorithm.build(self.spec, params.seed)
         self.buffer = ReplayBuffer(self.spec.observation_dim, self.spec.action_dim, params.replay.capacity)
         self._explore = generator(params.seed, "explore")
         self._sample = generator(params.seed, "replay/sample")

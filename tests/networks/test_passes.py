@@ -1,16 +1,15 @@
 """Passes by hand against autograd, and against numbers worked out on paper."""
 
-import numpy as np
 import pytest
 import torch
 
 from sacpipe.networks.mlp import StackedMLP
-from sacpipe.networks.passes import ForwardPass, InputGradient, ParameterGradient, pack, padded
+from sacpipe.networks.passes import BackwardPass, ForwardPass, pack
 
-SHAPES = [(3, (8,), 2), (3, (8, 8), 1), (5, (4, 9, 6), 4), (1, (1,), 1)]
+SHAPES = [(1, 3, (8,), 2), (2, 3, (8, 8), 1), (3, 5, (4, 9, 6), 4), (2, 1, (1,), 1)]
 
 
-def make_network(in_dim, hidden_dims, out_dim, seed=0, num=1):
+def make_stack(num, in_dim, hidden_dims, out_dim, seed=0):
     network = StackedMLP(num, in_dim, hidden_dims, out_dim)
     network.reset(torch.Generator().manual_seed(seed))
     with torch.no_grad():
@@ -23,13 +22,7 @@ def normal(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def make_forward(network, inputs, member=0):
-    buffer = padded(*inputs.shape)
-    buffer[:, :-1] = inputs
-    return ForwardPass(pack(network)[member], buffer)
-
-
-def test_forward_and_backward_by_hand():
+def test_forward_by_hand():
     """relu(2 x 3 + 1) = 7 and relu(2 x -3 + 1) = 0; 7 x 10 + 0 x 5 - 4 = 66."""
     network = StackedMLP(1, 1, (2,), 1)
     with torch.no_grad():
@@ -38,64 +31,91 @@ def test_forward_and_backward_by_hand():
         first.bias.copy_(torch.tensor([[[1.0, 1.0]]]))
         last.weight.copy_(torch.tensor([[[10.0], [5.0]]]))
         last.bias.fill_(-4.0)
-    forward = make_forward(network, torch.tensor([[2.0]]))
+    forward = ForwardPass(pack([network]), groups=1, rows=1)
+    forward.inputs.fill_(2.0)
     assert forward.run().item() == 66.0
-    gradient = ParameterGradient(forward)
-    gradient.output.fill_(1.0)
-    gradient.run()
-    assert [tensor.flatten().tolist() for tensor in gradient.gradients] == [
+    backward = BackwardPass(forward, members=1, rows=1)
+    backward.output.fill_(1.0)
+    with torch.no_grad():
+        backward.run()
+    assert [gradient.flatten().tolist() for gradient in backward.gradients] == [
         [20.0, 0.0, 10.0, 0.0],  # dW = 2 x 10 where the ReLU let it through; its bias below
         [7.0, 0.0],
         [1.0],
     ]
-    assert InputGradient(forward, slice(0, 1)).run(np.array([0])).item() == 30.0  # 10 x 3
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("rows", [slice(None), slice(0, 3), slice(3, 7)])
-def test_gradients_are_autograds(shape, rows):
-    network = make_network(*shape)
-    inputs, weights = normal(7, shape[0]), normal(7, shape[2], seed=3)
-    output = network(inputs)[0]
-    expected = torch.autograd.grad((output * weights)[rows].sum(), list(network.parameters()))
-    forward = make_forward(network, inputs)
-    torch.testing.assert_close(forward.run(), output.detach())
-    gradient = ParameterGradient(forward, rows)
-    gradient.output.copy_(weights[rows])
-    gradient.run()
+def test_gradients_are_autograds(shape):
+    network = make_stack(*shape)
+    inputs, weights = normal(7, shape[1]), normal(shape[0], 7, shape[3], seed=3)
+    output = network(inputs)
+    expected = torch.autograd.grad((output * weights).sum(), list(network.parameters()))
+    forward = ForwardPass(pack([network]), groups=1, rows=7)
+    forward.inputs[0] = inputs
+    with torch.no_grad():
+        torch.testing.assert_close(forward.run(), output.detach())
+        backward = BackwardPass(forward, members=shape[0], rows=7)
+        backward.output.copy_(weights)
+        backward.run()
     first = torch.cat([expected[0], expected[1]], dim=1)
-    for mine, its in zip(gradient.gradients, [first, *expected[2:]], strict=True):
-        torch.testing.assert_close(mine, its[0])
+    for mine, its in zip(backward.gradients, [first, *expected[2:]], strict=True):
+        torch.testing.assert_close(mine, its)
 
 
-@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[2] == 1])
-@pytest.mark.parametrize("chosen", [[0, 1, 2, 3, 4, 5, 6], [1, 4], [6]])
-def test_the_gradient_at_input_columns_is_autograds(shape, chosen):
-    network = make_network(*shape)
-    inputs = normal(7, shape[0]).requires_grad_()
-    (expected,) = torch.autograd.grad(network(inputs).sum(), inputs)
-    forward = make_forward(network, inputs.detach())
-    forward.run()
-    found = InputGradient(forward, slice(shape[0] - 1, None)).run(np.array(chosen))
-    torch.testing.assert_close(found, expected[chosen][:, shape[0] - 1 :])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[1] > 1])
+def test_the_gradient_at_input_columns_is_autograds(shape):
+    network = make_stack(*shape)
+    inputs, weights = normal(7, shape[1]).requires_grad_(), normal(shape[0], 7, shape[3], seed=3)
+    (expected,) = torch.autograd.grad((network(inputs) * weights).sum(), inputs)
+    forward = ForwardPass(pack([network]), groups=1, rows=7)
+    with torch.no_grad():
+        forward.inputs[0] = inputs
+        forward.run()
+        backward = BackwardPass(forward, members=shape[0], rows=7, columns=slice(1, None))
+        backward.output.copy_(weights)
+        backward.run()
+    torch.testing.assert_close(backward.input.sum(dim=0), expected[:, 1:])
+    assert backward.gradients == []
 
 
-def test_members_of_a_stack_are_apart():
-    network = make_network(3, (8, 8), 1, num=2)
-    inputs = normal(5, 3)
-    expected = network(inputs).detach()
-    for member in range(2):
-        torch.testing.assert_close(make_forward(network, inputs, member).run(), expected[member])
+def test_two_groups_see_two_inputs_and_only_the_first_members_get_gradients():
+    """Critics and their targets as one stack: the same as each alone."""
+    online, slow = make_stack(2, 3, (8, 8), 1, seed=1), make_stack(2, 3, (8, 8), 1, seed=2)
+    here, there = normal(5, 3, seed=4), normal(5, 3, seed=5)
+    expected = torch.cat([online(here), slow(there)]).detach()
+    gradients = torch.autograd.grad(online(here).sum(), list(online.parameters()))
+    forward = ForwardPass(pack([online, slow]), groups=2, rows=5)
+    forward.inputs[0], forward.inputs[1] = here, there
+    with torch.no_grad():
+        torch.testing.assert_close(forward.run(), expected)
+        backward = BackwardPass(forward, members=2, rows=5)
+        backward.output.fill_(1.0)
+        backward.run()
+    torch.testing.assert_close(backward.gradients[1], gradients[2])
+    torch.testing.assert_close(backward.gradients[0][:, -1:], gradients[1])
+
+
+def test_only_the_first_rows_get_gradients():
+    network = make_stack(1, 3, (8,), 2)
+    inputs = normal(6, 3)
+    expected = torch.autograd.grad(network(inputs[:4]).sum(), list(network.parameters()))
+    forward = ForwardPass(pack([network]), groups=1, rows=6)
+    with torch.no_grad():
+        forward.inputs[0] = inputs
+        forward.run()
+        backward = BackwardPass(forward, members=1, rows=4)
+        backward.output.fill_(1.0)
+        backward.run()
+    torch.testing.assert_close(backward.gradients[1], expected[2])
 
 
 def test_packing_changes_no_value_and_shares_memory():
-    network = make_network(3, (8,), 1, num=2)
-    before = [parameter.detach().clone() for parameter in network.parameters()]
-    packed = pack(network)
-    for parameter, value in zip(network.parameters(), before, strict=True):
+    one, two = make_stack(2, 3, (8,), 1, seed=1), make_stack(2, 3, (8,), 1, seed=2)
+    before = [parameter.detach().clone() for parameter in (*one.parameters(), *two.parameters())]
+    packed = pack([one, two])
+    for parameter, value in zip((*one.parameters(), *two.parameters()), before, strict=True):
         assert torch.equal(parameter, value)
-    assert all(tensor.is_contiguous() for member in packed for tensor in member)
-    for member in packed:
-        for tensor in member:
-            tensor.zero_()
-    assert not any(parameter.any() for parameter in network.parameters())
+    for tensor in packed:
+        tensor.zero_()
+    assert not any(parameter.any() for parameter in (*one.parameters(), *two.parameters()))
