@@ -119,3 +119,32 @@ def test_publishing_removes_what_a_kill_left_half_written(tmp_path):
     (tmp_path / "out" / ".pool.tmp").mkdir()
     run_once(tmp_path)
     assert sha256_tree(tmp_path / "out") == before
+
+
+def test_checkpoints_write_what_is_new_and_touch_no_older_byte_of_the_pool(tmp_path):
+    """Looked at after every step: a sealed segment stays the same file, a journal only grows."""
+    seen, journals = {}, {}
+
+    class Watcher(Onlooker):
+        def should_stop(self):
+            for path in (tmp_path / "work" / "pool").glob("segment-*"):
+                status = path.stat()
+                assert seen.setdefault(path.name, (status.st_ino, status.st_mtime_ns)) == (
+                    status.st_ino,
+                    status.st_mtime_ns,
+                )
+            for path in (tmp_path / "work" / "pool").glob("journal-*"):
+                inode, data = journals.get(path.name, (path.stat().st_ino, b""))
+                journals[path.name] = path.stat().st_ino, path.read_bytes()
+                assert (inode, data) == (path.stat().st_ino, path.read_bytes()[: len(data)])
+            return False
+
+    run_once(tmp_path, onlooker=Watcher())
+    record_bytes = len(journals["journal-0000000000.bin"][1]) // 30
+    assert {name: len(data) // record_bytes for name, (_, data) in journals.items()} == {
+        "journal-0000000000.bin": 30,  # at step 30; sealed at 40
+        "journal-0000000040.bin": 20,  # at step 60; sealed at 80
+        "journal-0000000080.bin": 10,  # at step 90; sealed at 120
+        "journal-0000000120.bin": 30,  # at step 150
+    }
+    assert len(seen) == 3
