@@ -235,8 +235,10 @@ def test_a_lock_whose_owner_became_another_program_is_released(root: Path, stran
 
 def test_a_lock_of_a_living_dvc_stays(root: Path) -> None:
     path = root / ".dvc" / "tmp" / "rwlock"
-    script = "input()  # dvc"
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) as process:
+    script = "print(flush=True); input()  # dvc"
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()  # before it runs, the system may not know its command line yet
         locks = {"write": {"a": {"pid": process.pid, "cmd": "dvc repro"}}, "read": {}}
         path.write_text(json.dumps(locks))
         release_dead_locks(root)
