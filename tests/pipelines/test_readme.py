@@ -43,8 +43,8 @@ def test_commands_run_in_the_order_of_the_tour(finished, tmp_path):
     }
     ran = []
     for command in COMMANDS:
-        if command.startswith(("make ", "pip ", ". .venv")):
-            continue
+        if command.startswith(("make ", "pip ", ". .venv")) or command == "sacpipe verify":
+            continue  # test_verify.py runs that one on the same project; it trains once more
         result = subprocess.run(
             command.replace("FOLDER", str(folder / ".sacpipe" / "dvcstore")).split(),
             cwd=folder,
