@@ -41,7 +41,14 @@ def make_params(task: str, steps: int | None, seed: int, **training: int) -> Tra
     return TrainParams.parse(sections)
 
 
-class Watch:
+class Silent:
+    """Hears of progress and says nothing."""
+
+    def update(self, env_steps: int, latest_return: float | None) -> None:
+        """Hear and say nothing."""
+
+
+class Watch(Silent):
     """Stops the loop after some seconds, and remembers how far it was then."""
 
     def __init__(self, run: Run, seconds: float) -> None:
@@ -57,9 +64,6 @@ class Watch:
             return False
         self.reading = {"steps": self._run.env_steps - self._first, "seconds": passed}
         return True
-
-    def update(self, env_steps: int, latest_return: float | None) -> None:
-        """Hear of progress and say nothing."""
 
 
 def go(run: Run, seconds: float) -> dict[str, Any]:

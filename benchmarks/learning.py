@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 import report
+from race import CORES, OURS, PEERS_PYTHON
+from report import ROOT
 
-ROOT = Path(__file__).parents[1]
-PEERS_PYTHON = ROOT / ".peers" / "bin" / "python"
 CONTENDER = ROOT / "benchmarks" / "peers" / "contender.py"
 SEEDS = (1, 2, 3)
 EPISODES = 10
@@ -70,9 +70,8 @@ def run(folder: Path) -> None:
     """Run what is not finished, one process a core."""
     waiting = [job for job in jobs() if not (folder / job.name / "curve.json").exists()]
     running: dict[int, tuple[subprocess.Popen, Job]] = {}
-    cores = sorted(os.sched_getaffinity(0))[:2]
     while waiting or running:
-        for core in cores:
+        for core in CORES:
             if core not in running and waiting:
                 job = waiting.pop(0)
                 running[core] = (_start(job, folder, core), job)
@@ -87,7 +86,7 @@ def run(folder: Path) -> None:
 def _start(job: Job, folder: Path, core: int) -> subprocess.Popen:
     (folder / job.name).mkdir(parents=True, exist_ok=True)
     arguments = [job.program, job.task, str(job.steps), str(job.seed), str(folder / job.name)]
-    if job.program == "sacpipe":
+    if job.program == OURS:
         command = [sys.executable, __file__, "one", *arguments]
     else:
         command = [str(PEERS_PYTHON), str(CONTENDER), "learn", *arguments]
@@ -104,37 +103,28 @@ def _start(job: Job, folder: Path, core: int) -> subprocess.Popen:
 
 def one(task: str, steps: int, seed: int, folder: Path) -> None:
     """Train sacpipe on one task, from the last checkpoint where there is one."""
-    from ruamel.yaml import YAML
+    from contender import Silent, make_params
 
-    from pipelines.defaults import params_text
     from pipelines.stages.train import keep_freed_memory, pin_threads
     from sacpipe.core.files import write_json
-    from sacpipe.training.config import TrainParams
     from sacpipe.training.loop import Run, train
 
-    tree = YAML(typ="safe").load(params_text(task, steps=steps, seed=seed, preset="paper"))
-    sections = {name: tree[name] for name in TrainParams.model_fields}
-    sections["training"] |= {
-        "evaluation_interval_steps": steps // EVALUATIONS,
-        "evaluation_episodes": EPISODES,
-        "log_interval_steps": 1000,
-        "checkpoint_interval_steps": 5000,
-    }
-    params = TrainParams.parse(sections)
+    params = make_params(
+        task,
+        steps,
+        seed,
+        evaluation_interval_steps=steps // EVALUATIONS,
+        evaluation_episodes=EPISODES,
+        log_interval_steps=1000,
+        checkpoint_interval_steps=5000,
+    )
     keep_freed_memory()
     pin_threads(1)
     run = Run(params, folder, params.digest())
     train(run, lambda: False, Silent())
     run.checkpoint()
     run.close()
-    write_json(folder / "curve.json", {"params": sections, "points": points(folder)})
-
-
-class Silent:
-    """Watches nothing."""
-
-    def update(self, env_steps: int, latest_return: float | None) -> None:
-        """Hear and say nothing."""
+    write_json(folder / "curve.json", {"params": params.as_tree(), "points": points(folder)})
 
 
 def points(folder: Path) -> list[dict[str, float]]:
@@ -211,13 +201,20 @@ def table_rows(task: str, programs: dict[str, list[list[dict[str, float]]]]) -> 
         cells = [_means([values.get(steps) for values in at]) for steps in (50_000, 100_000, 200_000)]
         published = PUBLISHED.get(task, "") if program == "sacpipe" else ""
         reached = [_seconds_to(points, GOAL) for points in seeds] if "HalfCheetah" in task else []
-        yield task, program, str(len(seeds)), *cells, published, _means(reached)
+        yield (
+            task,
+            program,
+            str(len(seeds)),
+            *cells,
+            published,
+            _means(reached) or ("not by all" if reached else ""),
+        )
 
 
 def _means(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
-        return "not reached" if values and not known and len(values) else ""
+        return ""
     each = ", ".join(f"{value:,.0f}" for value in known)
     return f"{sum(known) / len(known):,.0f} ({each})"
 

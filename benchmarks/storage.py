@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from contender import go, make_params
+from contender import Silent, go, make_params
 from report import spread
 
 from pipelines.stages.train import keep_freed_memory, pin_threads
@@ -208,10 +208,6 @@ def resume(folder: Path) -> None:
         sys.stdout.write(json.dumps({"transitions": run.env_steps}) + "\n")
         sys.stdout.flush()
         return True
-
-    class Silent:
-        def update(self, env_steps: int, latest_return: float | None) -> None:
-            """Hear and say nothing."""
 
     with contextlib.suppress(InterruptedRunError):
         train(run, stop, Silent())

@@ -44,11 +44,7 @@ def extend_finished_run(workspace: Workspace) -> str:
 
 def _refuse_other_changes(finished: StageInputs, wanted: StageInputs) -> None:
     before, now = finished.params["params.yaml"], wanted.params["params.yaml"]
-    changed = {
-        path
-        for path in finished.deps.keys() | wanted.deps.keys()
-        if finished.deps.get(path) != wanted.deps.get(path)
-    }
+    changed = set(finished.differences(wanted)) - {"params"}  # which of them, follows
     changed |= {
         name
         for name in before.keys() | now.keys()
