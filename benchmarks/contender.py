@@ -21,7 +21,7 @@ import torch
 from ruamel.yaml import YAML
 
 from pipelines.defaults import params_text
-from pipelines.stages.train import keep_freed_memory, pin_threads
+from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.core.errors import InterruptedRunError
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import Run, train
@@ -97,7 +97,7 @@ def answer(task: str, seed: int, folder: Path) -> None:
     """Do what each line says."""
     threads, steps = len(os.sched_getaffinity(0)), 1_000_000
     keep_freed_memory()
-    pin_threads(threads)
+    pin_arithmetic(threads)
     intervals = {"random_steps": 300, "evaluation_interval_steps": steps, "evaluation_episodes": 1}
     run = Run(make_params(task, steps, seed, num_threads=threads, **intervals), folder, "benchmark")
     for line in sys.stdin:

@@ -105,7 +105,7 @@ def one(task: str, steps: int, seed: int, folder: Path) -> None:
     """Train sacpipe on one task, from the last checkpoint where there is one."""
     from contender import Silent, make_params
 
-    from pipelines.stages.train import keep_freed_memory, pin_threads
+    from pipelines.stages.train import keep_freed_memory, pin_arithmetic
     from sacpipe.core.files import write_json
     from sacpipe.training.loop import Run, train
 
@@ -119,7 +119,7 @@ def one(task: str, steps: int, seed: int, folder: Path) -> None:
         checkpoint_interval_steps=5000,
     )
     keep_freed_memory()
-    pin_threads(1)
+    pin_arithmetic(1)
     run = Run(params, folder, params.digest())
     train(run, lambda: False, Silent())
     run.checkpoint()

@@ -17,7 +17,7 @@ from contender import SIZES, make_params
 from report import ROOT, paragraph, shown, spread, table, write
 from storage import POOL_TRANSITIONS, TASK, checkpoints, resume, resumes, snapshots
 
-from pipelines.stages.train import keep_freed_memory, pin_threads
+from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.records import Batch, Transition
 from sacpipe.envs import find_task
@@ -228,7 +228,7 @@ def _writes_rows(figures: Figures) -> list[list[str]]:
 def main(rounds: int = 5, seconds: float = 5.0) -> None:
     """Measure, print and write."""
     keep_freed_memory()
-    pin_threads(1)
+    pin_arithmetic(1)
     chunk = made_up(_CHUNK)
     figures: Figures = {"rounds": rounds, "memory": memory(chunk), "sampling": sampling(chunk, rounds)}
     (ROOT / "work").mkdir(exist_ok=True)

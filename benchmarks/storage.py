@@ -14,7 +14,7 @@ import numpy as np
 from contender import Silent, go, make_params
 from report import spread
 
-from pipelines.stages.train import keep_freed_memory, pin_threads
+from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.core.errors import InterruptedRunError
 from sacpipe.core.records import EnvSpec, Step, Transition
 from sacpipe.replay.config import ReplayConfig
@@ -196,7 +196,7 @@ def _forget(folder: Path) -> None:
 def resume(folder: Path) -> None:
     """Continue a run as the train stage does, and say so after the first update."""
     keep_freed_memory()
-    pin_threads(1)
+    pin_arithmetic(1)
     run = Run(default_params(), folder, _KEY)
     before = run.learner.gradient_steps
 

@@ -2,7 +2,7 @@
 
 Autograd spends as much on small networks as their arithmetic: it allocates every intermediate (and
 pages of a fresh block are faulted in one by one), records a graph and walks it. Here every buffer and
-every view is made once, and a pass is a row of products that write into them.
+every view is made once, and a pass is a row of calls that write into them.
 
 The equations are the chain rule for h_i = relu(h_{i-1} W_i + b_i), the last layer linear:
 
@@ -15,14 +15,18 @@ With bfloat16 only the products are of that type: parameters, what comes in and 
 float32, and rounded copies of the weights are made at every forward pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 
 from sacpipe.networks.mlp import StackedMLP
 
 _keep_positive = torch.ops.aten.threshold_backward.grad_input
 
+Call = Callable[[], Any]
 Packed = list[torch.Tensor]
 """First matrix with its bias as last row (num, in_dim + 1, out_dim); then weight, bias, weight, bias, ..."""
 
@@ -76,13 +80,15 @@ class ForwardPass:
         """Of every layer, after its ReLU. The last is the output, shape (num, rows, out_dim)."""
         self.output = self.activations[-1].float()
         """float32."""
-        each = num // groups
-        members = [slice(group * each, (group + 1) * each) for group in range(groups)]
-        self._first = [
-            (self.padded_inputs[group].expand(each, -1, -1), self.weights[0][part], self.activations[0][part])
-            for group, part in enumerate(members)
-        ]
-        self._columns = _columns(self.activations[-2], self.weights[-1], self.activations[-1])
+        self._calls: list[Call] = [partial(rounded.copy_, exact) for rounded, exact in self._rounded]
+        self._calls += self._first_layer(num // groups)
+        for index, bias in enumerate(self.biases):
+            hidden, out = self.activations[index], self.activations[index + 1]
+            self._calls.append(hidden.relu_)
+            self._calls += _products(hidden, self.weights[index + 1], out)
+            self._calls.append(partial(out.add_, bias))
+        if self._rounded:
+            self._calls.append(partial(self.output.copy_, self.activations[-1]))
 
     def _as_operand(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return what the products read: the tensor itself, or a copy that every run rounds again."""
@@ -91,24 +97,19 @@ class ForwardPass:
         self._rounded.append((torch.zeros_like(tensor, dtype=self.dtype), tensor))
         return self._rounded[-1][0]
 
+    def _first_layer(self, each: int) -> list[Call]:
+        """Give every group of members its own input."""
+        calls = []
+        for group, given in enumerate(self.padded_inputs):
+            part = slice(group * each, (group + 1) * each)
+            inputs = given.expand(each, -1, -1)
+            calls += _products(inputs, self.weights[0][part], self.activations[0][part])
+        return calls
+
     def run(self) -> torch.Tensor:
         """Evaluate `inputs` and return `output`."""
-        for rounded, exact in self._rounded:
-            rounded.copy_(exact)
-        for inputs, weight, out in self._first:
-            torch.bmm(inputs, weight, out=out)
-        last = len(self.biases) - 1
-        for index, bias in enumerate(self.biases):
-            hidden, out = self.activations[index], self.activations[index + 1]
-            hidden.relu_()
-            if index == last and self._columns:
-                for matrix, vector, result in self._columns:
-                    torch.mv(matrix, vector, out=result)
-            else:
-                torch.bmm(hidden, self.weights[index + 1], out=out)
-            out.add_(bias)
-        if self._rounded:
-            self.output.copy_(self.activations[-1])
+        for call in self._calls:
+            call()
         return self.output
 
 
@@ -130,78 +131,73 @@ class BackwardPass:
         self.output = torch.zeros(members, rows, forward.output.shape[2])
         """Gradient of the loss at the output; the caller fills it. Shape (members, rows, out_dim)."""
         self._dtype = forward.dtype
-        operand = self.output if self._dtype == torch.float32 else self.output.to(self._dtype)
-        weights = [weight[:members] for weight in forward.weights]
-        self._activations = [tensor[:members, :rows] for tensor in forward.activations[:-1]]
-        self._weights = [weight.transpose(1, 2) for weight in weights]
-        self._deltas = [torch.zeros_like(tensor) for tensor in self._activations] + [operand]
         self._results: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.gradients: Packed = []
         """As the forward pass's parameters are packed; empty where `columns` are given."""
-        self._columns = columns
+        weights = [weight[:members] for weight in forward.weights]
+        activations = [tensor[:members, :rows] for tensor in forward.activations[:-1]]
+        inputs = forward.padded_inputs[0, :rows].expand(members, -1, -1)
+        deltas = [torch.zeros_like(tensor) for tensor in activations]
+        deltas.append(self.output if self._dtype == torch.float32 else self.output.to(self._dtype))
+        self._calls: list[Call] = []
+        if self._dtype != torch.float32:
+            self._calls.append(partial(deltas[-1].copy_, self.output))
+        for index in range(len(activations), 0, -1):
+            if columns is None:
+                self._reach_parameters(activations[index - 1], deltas[index])
+            self._go_below(deltas[index], weights[index], activations[index - 1], deltas[index - 1])
         if columns is None:
-            inputs = forward.padded_inputs[0, :rows].expand(members, -1, -1)
-            self._prepare(weights, inputs)
+            self.gradients.insert(0, self._product(inputs.transpose(1, 2), deltas[0]))
         else:
-            self._first_weight = weights[0][:, :-1][:, columns].transpose(1, 2)
-            self._to_columns = self._result(members, rows, self._first_weight.shape[2])
-            self.input = self._exact(self._to_columns)
+            self.input = self._product(deltas[0], weights[0][:, :-1][:, columns].transpose(1, 2))
             """Gradient at the input's columns, for every member. float32, shape (members, rows, columns)."""
+        self._calls += [partial(exact.copy_, result) for exact, result in self._results]
 
-    def _prepare(self, weights: list[torch.Tensor], inputs: torch.Tensor) -> None:
-        members, rows, _ = inputs.shape
-        self._ones = torch.ones(members, 1, rows, dtype=self._dtype)
-        self._before = [tensor.transpose(1, 2) for tensor in (inputs, *self._activations)]
-        self._of_weights = [self._result(*weight.shape) for weight in weights]
-        self._of_biases = [self._result(members, 1, weight.shape[2]) for weight in weights[1:]]
-        self.gradients.append(self._exact(self._of_weights[0]))
-        for pair in zip(self._of_weights[1:], self._of_biases, strict=True):
-            self.gradients += map(self._exact, pair)
-        self._last = _columns(self._before[-1], self._deltas[-1], self._of_weights[-1])
+    def _reach_parameters(self, before: torch.Tensor, delta: torch.Tensor) -> None:
+        """Add a layer's weight and bias: h^T d, and the sum of d over the rows."""
+        exact, bias = self._result(len(delta), 1, delta.shape[2])
+        self._calls.append(partial(torch.sum, delta, 1, keepdim=True, out=bias))
+        self.gradients[:0] = [self._product(before.transpose(1, 2), delta), exact]
 
-    def _result(self, *shape: int) -> torch.Tensor:
-        return torch.zeros(shape, dtype=self._dtype)
+    def _go_below(
+        self, delta: torch.Tensor, weight: torch.Tensor, before: torch.Tensor, below: torch.Tensor
+    ) -> None:
+        """Add the step through a layer: (d W^T) where h > 0."""
+        if delta.shape[2] == 1:
+            self._calls.append(partial(torch.mul, delta, weight.transpose(1, 2), out=below))
+        else:
+            self._calls += _products(delta, weight.transpose(1, 2), below)
+        self._calls.append(partial(_keep_positive, below, before, 0, grad_input=below))
 
-    def _exact(self, result: torch.Tensor) -> torch.Tensor:
-        """Return a float32 tensor that has a product's result after every run: itself, or a copy."""
+    def _product(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """Add a product and return, in float32, what it gives."""
+        exact, result = self._result(len(left), left.shape[1], right.shape[2])
+        self._calls += _products(left, right, result)
+        return exact
+
+    def _result(self, *shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a float32 tensor and what to write: the same, or one that every run copies to it."""
+        result = torch.zeros(shape, dtype=self._dtype)
         if self._dtype == torch.float32:
-            return result
+            return result, result
         self._results.append((result.float(), result))
-        return self._results[-1][0]
+        return self._results[-1]
 
     def run(self) -> None:
         """Go from `output` to `gradients` or `input`."""
-        if self._results:
-            self._deltas[-1].copy_(self.output)
-        for index in range(len(self._deltas) - 1, 0, -1):
-            delta, below = self._deltas[index], self._deltas[index - 1]
-            if self._columns is None:
-                self._to_parameters(index, delta)
-            if delta.shape[2] == 1:
-                torch.mul(delta, self._weights[index], out=below)
-            else:
-                torch.bmm(delta, self._weights[index], out=below)
-            _keep_positive(below, self._activations[index - 1], 0, grad_input=below)
-        if self._columns is None:
-            torch.bmm(self._before[0], self._deltas[0], out=self._of_weights[0])
-        else:
-            torch.bmm(self._deltas[0], self._first_weight, out=self._to_columns)
-        for exact, result in self._results:
-            exact.copy_(result)
-
-    def _to_parameters(self, index: int, delta: torch.Tensor) -> None:
-        torch.bmm(self._ones, delta, out=self._of_biases[index - 1])
-        if delta.shape[2] == 1:
-            for matrix, vector, result in self._last:
-                torch.mv(matrix, vector, out=result)
-        else:
-            torch.bmm(self._before[index], delta, out=self._of_weights[index])
+        for call in self._calls:
+            call()
 
 
-def _columns(
-    matrices: torch.Tensor, columns: torch.Tensor, results: torch.Tensor
-) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Split a product with single columns into products with vectors, which are cheaper; else return none."""
-    if columns.shape[2] != 1:
-        return []
-    return [(matrices[i], columns[i, :, 0], results[i, :, 0]) for i in range(len(matrices))]
+def _products(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> list[Call]:
+    """Return what multiplies stacks of matrices, each shape by what is fastest for it.
+
+    A stack of one is no stack: PyTorch copies an operand of it that it need not. Single columns of
+    float32 go to NumPy, whose products with vectors take a tenth of the time of PyTorch's.
+    """
+    if right.shape[2] == 1 and right.dtype == torch.float32:
+        arrays = zip(left.numpy(), right[:, :, 0].numpy(), out[:, :, 0].numpy(), strict=True)
+        return [partial(np.dot, matrix, vector, out=result) for matrix, vector, result in arrays]
+    if len(left) == 1:
+        return [partial(torch.mm, left[0], right[0], out=out[0])]
+    return [partial(torch.bmm, left, right, out=out)]
