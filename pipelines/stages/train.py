@@ -39,10 +39,10 @@ def pin_arithmetic(num_threads: int) -> None:
     PyTorch computes with this many threads and NumPy's BLAS with one, whatever the machine has: another
     number adds numbers up in another order.
 
-    float32 products go to oneDNN where it makes them in float32. PyTorch's default, MKL, has nothing newer than
-    AVX2 for processors that are not Intel's, and needs twice the time there. PyTorch asks oneDNN for float32
-    only with leave to round the operands to bfloat16 (`medium`); oneDNN takes that leave where the
-    processor multiplies bfloat16 in tiles (AMX), and there MKL stays.
+    float32 products go to oneDNN where it makes them in float32. PyTorch's default, MKL, has nothing newer
+    than AVX2 for processors that are not Intel's, and needs twice the time there. PyTorch asks oneDNN for
+    float32 only with leave to round the operands to bfloat16 (`medium`); oneDNN takes that leave where
+    the processor multiplies bfloat16 in tiles (AMX), and there MKL stays.
     """
     torch.set_num_threads(num_threads)
     threadpool_limits(1, user_api="blas")

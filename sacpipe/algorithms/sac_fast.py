@@ -31,11 +31,11 @@ class FastUpdate:
         self._is_min = learner.config.actor_q == "min"
         spec, num = learner.spec, learner.config.num_critics
         dtype = torch.float32 if learner.config.matmul_precision == "float32" else torch.bfloat16
-        self._actor = ForwardPass(learner.packed_actor, groups=1, rows=2 * batch_size, dtype=dtype)
+        self._actor = ForwardPass(learner.packed_actor, rows=2 * batch_size, dtype=dtype)
         self.actor_back = BackwardPass(self._actor, members=1, rows=batch_size)
-        self._critics = ForwardPass(learner.packed_both, groups=2, rows=batch_size, dtype=dtype)
+        self._critics = ForwardPass(learner.packed_both, rows=batch_size, dtype=dtype)
         self.critic_back = BackwardPass(self._critics, members=num, rows=batch_size)
-        self._judge = ForwardPass(learner.packed_critic, groups=1, rows=batch_size, dtype=dtype)
+        self._judge = ForwardPass(learner.packed_critic, rows=batch_size, dtype=dtype)
         self._judge_back = BackwardPass(
             self._judge, members=num, rows=batch_size, columns=slice(spec.observation_dim, None)
         )
@@ -47,8 +47,8 @@ class FastUpdate:
         output = self._actor.output[0].numpy()
         self._mean, self._unclipped_log_std = output[:, :action_dim], output[:, action_dim:]
         inputs = self._critics.inputs.numpy()
-        self._critic_inputs, self._next_inputs = inputs
-        self._judge_inputs = self._judge.inputs[0].numpy()
+        self._critic_inputs, self._next_inputs = inputs[:num_critics], inputs[num_critics:]
+        self._judge_inputs = self._judge.inputs.numpy()
         self._observation_columns = slice(None, observation_dim)
         self._action_columns = slice(observation_dim, None)
         values = self._critics.output[:, :, 0].numpy()
@@ -111,10 +111,10 @@ class FastUpdate:
         """Regress the critics to the soft one-step target (eq. 3 and 5)."""
         observations, actions, size = self._observation_columns, self._action_columns, self.size
         learner = self._learner
-        self._critic_inputs[:, observations] = self._seen[:size]
-        self._critic_inputs[:, actions] = batch.actions
-        self._next_inputs[:, observations] = self._seen[size:]
-        self._next_inputs[:, actions] = self.actions[size:]
+        self._critic_inputs[:, :, observations] = self._seen[:size]
+        self._critic_inputs[:, :, actions] = batch.actions
+        self._next_inputs[:, :, observations] = self._seen[size:]
+        self._next_inputs[:, :, actions] = self.actions[size:]
         self._critics.run()
         targets = self._next_q_values.min(axis=0)
         targets -= self.temperature * self._next_log_probs
@@ -131,8 +131,8 @@ class FastUpdate:
         """Descend temperature x log-density minus value (eq. 7 and 9) along reparameterised actions."""
         size, learner = self.size, self._learner
         actions = self.actions[:size]
-        self._judge_inputs[:, self._observation_columns] = self._seen[:size]
-        self._judge_inputs[:, self._action_columns] = actions
+        self._judge_inputs[:, :, self._observation_columns] = self._seen[:size]
+        self._judge_inputs[:, :, self._action_columns] = actions
         self._judge.run()
         if self._is_min:
             self._d_new_q[...] = 0.0

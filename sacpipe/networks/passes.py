@@ -60,18 +60,16 @@ class ForwardPass:
 
     Args:
         packed: Parameters; only ever changed in place.
-        groups: How many inputs the stack is given. The first `num / groups` members get the first
-            input, and so on: critics and their targets run as one stack with two inputs.
-        rows: Rows of each input.
+        rows: Of each member's input.
         dtype: Of the products: float32 or bfloat16.
     """
 
-    def __init__(self, packed: Packed, *, groups: int, rows: int, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, packed: Packed, *, rows: int, dtype: torch.dtype = torch.float32) -> None:
         num, in_dim, _ = packed[0].shape
         self.dtype = dtype
-        given = torch.ones(groups, rows, in_dim)
+        given = torch.ones(num, rows, in_dim)
         self.inputs = given[:, :, :-1]
-        """What to evaluate; the caller fills it. float32, shape (groups, rows, in_dim)."""
+        """What each member is to evaluate; the caller fills it. float32, shape (num, rows, in_dim)."""
         self._rounded: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.padded_inputs = self._as_operand(given)
         self.weights = [self._as_operand(weight) for weight in (packed[0], *packed[1::2])]
@@ -81,7 +79,7 @@ class ForwardPass:
         self.output = self.activations[-1].float()
         """float32."""
         self._calls: list[Call] = [partial(rounded.copy_, exact) for rounded, exact in self._rounded]
-        self._calls += self._first_layer(num // groups)
+        self._calls += _products(self.padded_inputs, self.weights[0], self.activations[0])
         for index, bias in enumerate(self.biases):
             hidden, out = self.activations[index], self.activations[index + 1]
             self._calls.append(hidden.relu_)
@@ -97,15 +95,6 @@ class ForwardPass:
         self._rounded.append((torch.zeros_like(tensor, dtype=self.dtype), tensor))
         return self._rounded[-1][0]
 
-    def _first_layer(self, each: int) -> list[Call]:
-        """Give every group of members its own input."""
-        calls = []
-        for group, given in enumerate(self.padded_inputs):
-            part = slice(group * each, (group + 1) * each)
-            inputs = given.expand(each, -1, -1)
-            calls += _products(inputs, self.weights[0][part], self.activations[0][part])
-        return calls
-
     def run(self) -> torch.Tensor:
         """Evaluate `inputs` and return `output`."""
         for call in self._calls:
@@ -118,8 +107,7 @@ class BackwardPass:
 
     Args:
         forward: The pass whose activations are used.
-        members: First members of the stack that have a gradient; the others are constants. All of
-            them saw the first input.
+        members: First members of the stack that have a gradient; the others are constants.
         rows: First rows that have one.
         columns: Where given, only the gradient at these columns of the input is computed, and no
             parameter's; else every parameter's and no input's.
@@ -136,7 +124,7 @@ class BackwardPass:
         """As the forward pass's parameters are packed; empty where `columns` are given."""
         weights = [weight[:members] for weight in forward.weights]
         activations = [tensor[:members, :rows] for tensor in forward.activations[:-1]]
-        inputs = forward.padded_inputs[0, :rows].expand(members, -1, -1)
+        inputs = forward.padded_inputs[:members, :rows]
         deltas = [torch.zeros_like(tensor) for tensor in activations]
         deltas.append(self.output if self._dtype == torch.float32 else self.output.to(self._dtype))
         self._calls: list[Call] = []

@@ -31,7 +31,7 @@ def test_forward_by_hand():
         first.bias.copy_(torch.tensor([[[1.0, 1.0]]]))
         last.weight.copy_(torch.tensor([[[10.0], [5.0]]]))
         last.bias.fill_(-4.0)
-    forward = ForwardPass(pack([network]), groups=1, rows=1)
+    forward = ForwardPass(pack([network]), rows=1)
     forward.inputs.fill_(2.0)
     assert forward.run().item() == 66.0
     backward = BackwardPass(forward, members=1, rows=1)
@@ -51,8 +51,8 @@ def test_gradients_are_autograds(shape):
     inputs, weights = normal(7, shape[1]), normal(shape[0], 7, shape[3], seed=3)
     output = network(inputs)
     expected = torch.autograd.grad((output * weights).sum(), list(network.parameters()))
-    forward = ForwardPass(pack([network]), groups=1, rows=7)
-    forward.inputs[0] = inputs
+    forward = ForwardPass(pack([network]), rows=7)
+    forward.inputs[:] = inputs
     with torch.no_grad():
         torch.testing.assert_close(forward.run(), output.detach())
         backward = BackwardPass(forward, members=shape[0], rows=7)
@@ -68,9 +68,9 @@ def test_the_gradient_at_input_columns_is_autograds(shape):
     network = make_stack(*shape)
     inputs, weights = normal(7, shape[1]).requires_grad_(), normal(shape[0], 7, shape[3], seed=3)
     (expected,) = torch.autograd.grad((network(inputs) * weights).sum(), inputs)
-    forward = ForwardPass(pack([network]), groups=1, rows=7)
+    forward = ForwardPass(pack([network]), rows=7)
     with torch.no_grad():
-        forward.inputs[0] = inputs
+        forward.inputs[:] = inputs
         forward.run()
         backward = BackwardPass(forward, members=shape[0], rows=7, columns=slice(1, None))
         backward.output.copy_(weights)
@@ -79,14 +79,14 @@ def test_the_gradient_at_input_columns_is_autograds(shape):
     assert backward.gradients == []
 
 
-def test_two_groups_see_two_inputs_and_only_the_first_members_get_gradients():
+def test_each_member_sees_its_own_input_and_only_the_first_members_get_gradients():
     """Critics and their targets as one stack: the same as each alone."""
     online, slow = make_stack(2, 3, (8, 8), 1, seed=1), make_stack(2, 3, (8, 8), 1, seed=2)
     here, there = normal(5, 3, seed=4), normal(5, 3, seed=5)
     expected = torch.cat([online(here), slow(there)]).detach()
     gradients = torch.autograd.grad(online(here).sum(), list(online.parameters()))
-    forward = ForwardPass(pack([online, slow]), groups=2, rows=5)
-    forward.inputs[0], forward.inputs[1] = here, there
+    forward = ForwardPass(pack([online, slow]), rows=5)
+    forward.inputs[:2], forward.inputs[2:] = here, there
     with torch.no_grad():
         torch.testing.assert_close(forward.run(), expected)
         backward = BackwardPass(forward, members=2, rows=5)
@@ -100,9 +100,9 @@ def test_only_the_first_rows_get_gradients():
     network = make_stack(1, 3, (8,), 2)
     inputs = normal(6, 3)
     expected = torch.autograd.grad(network(inputs[:4]).sum(), list(network.parameters()))
-    forward = ForwardPass(pack([network]), groups=1, rows=6)
+    forward = ForwardPass(pack([network]), rows=6)
     with torch.no_grad():
-        forward.inputs[0] = inputs
+        forward.inputs[:] = inputs
         forward.run()
         backward = BackwardPass(forward, members=1, rows=4)
         backward.output.fill_(1.0)
