@@ -1,6 +1,6 @@
 """sacpipe, trained on command: what peers/contender.py is for the peers, and two words more.
 
-    contender.py TASK SEED     answers each line on standard input with a line of JSON
+    contender.py TASK SEED PRECISION     answers each line on standard input with a line of JSON
 
     go SECONDS         trains for so long: steps, seconds, and seconds by phase
     product SECONDS    multiplies matrices of the update's commonest size for so long: GFLOP/s
@@ -32,11 +32,13 @@ _PRODUCT = (4, 256, 256)
 """Critics and their targets, a batch of 256, a hidden layer of 256 units."""
 
 
-def make_params(task: str, steps: int | None, seed: int, **training: int) -> TrainParams:
+def make_params(
+    task: str, steps: int | None, seed: int, matmul_precision: str = "float32", **training: int
+) -> TrainParams:
     """Return what `sacpipe params` prints, with the sizes that all contenders share."""
     tree = YAML(typ="safe").load(params_text(task, steps=steps, seed=seed, preset="paper"))
     sections = {name: tree[name] for name in TrainParams.model_fields}
-    sections["algorithm"]["hidden_dims"] = list(HIDDEN_DIMS)
+    sections["algorithm"] |= {"hidden_dims": list(HIDDEN_DIMS), "matmul_precision": matmul_precision}
     sections["training"] |= SIZES | training
     return TrainParams.parse(sections)
 
@@ -81,9 +83,9 @@ def go(run: Run, seconds: float) -> dict[str, Any]:
     return watch.reading | {"phases_s": phases}
 
 
-def product(seconds: float) -> dict[str, float]:
+def product(seconds: float, precision: str) -> dict[str, float]:
     """Multiply matrices into memory taken before, as the update does."""
-    first, second, out = (torch.rand(_PRODUCT) for _ in range(3))
+    first, second, out = (torch.rand(_PRODUCT).to(getattr(torch, precision)) for _ in range(3))
     count, start = 0, time.perf_counter()
     while (passed := time.perf_counter() - start) < seconds:
         for _ in range(10):
@@ -93,16 +95,17 @@ def product(seconds: float) -> dict[str, float]:
     return {"gflop_per_s": count * 2 * members * size**3 / passed / 1e9}
 
 
-def answer(task: str, seed: int, folder: Path) -> None:
+def answer(task: str, seed: int, precision: str, folder: Path) -> None:
     """Do what each line says."""
     threads, steps = len(os.sched_getaffinity(0)), 1_000_000
     keep_freed_memory()
     pin_arithmetic(threads)
     intervals = {"random_steps": 300, "evaluation_interval_steps": steps, "evaluation_episodes": 1}
-    run = Run(make_params(task, steps, seed, num_threads=threads, **intervals), folder, "benchmark")
+    params = make_params(task, steps, seed, precision, num_threads=threads, **intervals)
+    run = Run(params, folder, "benchmark")
     for line in sys.stdin:
         word, seconds = line.split()
-        found = go(run, float(seconds)) if word == "go" else product(float(seconds))
+        found = go(run, float(seconds)) if word == "go" else product(float(seconds), precision)
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
     run.close()
@@ -110,4 +113,4 @@ def answer(task: str, seed: int, folder: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        answer(sys.argv[1], int(sys.argv[2]), Path(temporary))
+        answer(sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(temporary))

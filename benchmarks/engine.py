@@ -14,11 +14,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from contender import HIDDEN_DIMS, SIZES
-from race import CORES, OURS, PEERS, PEERS_PYTHON, PHASES, Contender, Turn, race, started
+from race import CORES, OURS, PEERS, PEERS_PYTHON, PHASES, PRECISIONS, ROUGH, Contender, Turn, race, started
 from report import paragraph, shown, spread, table, write
 
 from sacpipe.core.records import EnvSpec
@@ -59,21 +59,29 @@ def _weights(sizes: list[int]) -> list[int]:
 
 def judge(task: str, turns: list[list[Turn]]) -> Figures:
     """Make figures of a race."""
-    names = [(program, threads) for program in (OURS, *PEERS) for threads in (1, 2)]
+    programs = (*PRECISIONS, *PEERS)
+    names = [(program, threads) for program in programs for threads in (1, 2)]
     of = {name: [next(turn for turn in played if turn[:2] == name) for played in turns] for name in names}
     speeds = {name: [turn.steps_per_s for turn in found] for name, found in of.items()}
     ranked = sorted(names, key=lambda name: statistics.median(speeds[name]))
     best = dict(ranked)  # of a program's two entries the faster one comes last and stays
-    ours = speeds[OURS, best[OURS]]
+    fastest = {program: speeds[program, best[program]] for program in programs}
     return {
         "steps_per_s": {f"{program}, {count}": spread(speeds[program, count]) for program, count in names},
         "best_threads": best,
         "ratios": {
-            peer: spread(a / b for a, b in zip(ours, speeds[peer, best[peer]], strict=True)) for peer in PEERS
+            f"{ours} / {peer}": spread(a / b for a, b in zip(fastest[ours], fastest[peer], strict=True))
+            for ours in PRECISIONS
+            for peer in PEERS
         },
-        "phases_us": {name: spread(turn.phases_us[name] for turn in of[OURS, best[OURS]]) for name in PHASES},
-        "floor": floor(task, of[OURS, best[OURS]]),
+        "inside": {ours: inside(task, of[ours, best[ours]]) for ours in PRECISIONS},
     }
+
+
+def inside(task: str, turns: list[Turn]) -> Figures:
+    """Say where a step of one of ours goes."""
+    phases = {name: spread(turn.phases_us[name] for turn in turns) for name in PHASES}
+    return {"phases_us": phases} | floor(task, turns)
 
 
 def floor(task: str, turns: list[Turn]) -> Figures:
@@ -126,23 +134,25 @@ def page(figures: Figures) -> list[str]:
     """Say the figures to people."""
     theirs = ", ".join(f"{name} {number}" for name, number in figures["peers"].items())
     tasks = figures["tasks"]
-    speed_head = ["task", OURS, *PEERS, *(f"{OURS} / {peer}" for peer in PEERS)]
-    floor_head = ["task", "GFLOP an update", "GFLOP/s", "floor, us", "update / floor"]
+    speed_head = ["task", *PRECISIONS, *PEERS]
+    ratio_head = ["task", *(f"{ours} / {peer}" for ours in PRECISIONS for peer in PEERS)]
+    floor_head = ["task", "program", "GFLOP an update", "GFLOP/s", "floor, us", "update / floor"]
     return [
         paragraph(f"Peers, in an environment of their own: {theirs}."),
         paragraph(f"""
-            Two hidden layers of 256 units, batch 256, one update a step, float32, end to end (act, step,
-            store, sample, update). Rounds: {figures["rounds"]}, in each {figures["seconds"]:g} s for every
+            Two hidden layers of 256 units, batch 256, one update a step, end to end (act, step, store,
+            sample, update); all in float32, but for the products of {ROUGH}. Rounds: {figures["rounds"]}, in each {figures["seconds"]:g} s for every
             program on one core and on two, one at a time, in shuffled order. Steps/s with 1 / 2 threads,
             medians. Ratios compare both programs at their better number of threads within a round: median
             (lowest to highest)."""),
         table(speed_head, map(_speed_row, tasks.items())),
-        paragraph("Where a step of sacpipe goes at its better number of threads, in microseconds, medians:"),
-        table(["task", "threads", *PHASES], map(_phase_row, tasks.items())),
+        table(ratio_head, map(_ratio_row, tasks.items())),
+        paragraph("Where a step of ours goes at its better number of threads, in microseconds, medians:"),
+        table(["task", "program", "threads", *PHASES], _phase_rows(tasks)),
         paragraph("""
             The update beside the arithmetic it cannot do without: its matrix products at the speed that
             products of four 256x256 matrices reach in the same round."""),
-        table(floor_head, map(_floor_row, tasks.items())),
+        table(floor_head, _floor_rows(tasks)),
         paragraph(
             f"Two seeds of {TASKS[0]} at once, one core and one thread each, beside one of them alone:"
         ),
@@ -154,22 +164,28 @@ def _speed_row(entry: tuple[str, Figures]) -> list[str]:
     task, found = entry
     speeds = [
         " / ".join(f"{found['steps_per_s'][f'{program}, {count}']['median']:.0f}" for count in (1, 2))
-        for program in (OURS, *PEERS)
+        for program in (*PRECISIONS, *PEERS)
     ]
-    return [task, *speeds, *(shown(found["ratios"][peer]) for peer in PEERS)]
+    return [task, *speeds]
 
 
-def _phase_row(entry: tuple[str, Figures]) -> list[str]:
+def _ratio_row(entry: tuple[str, Figures]) -> list[str]:
     task, found = entry
-    phases = [f"{found['phases_us'][name]['median']:,.0f}" for name in PHASES]
-    return [task, str(found["best_threads"][OURS]), *phases]
+    return [task, *map(shown, found["ratios"].values())]
 
 
-def _floor_row(entry: tuple[str, Figures]) -> list[str]:
-    task, found = entry
-    part = found["floor"]
-    speed, least = (f"{part[name]['median']:,.0f}" for name in ("gflop_per_s", "floor_us"))
-    return [task, f"{part['gflop']:.3f}", speed, least, shown(part["update_over_floor"])]
+def _phase_rows(tasks: Figures) -> Iterator[list[str]]:
+    for task, found in tasks.items():
+        for program, part in found["inside"].items():
+            phases = [f"{part['phases_us'][name]['median']:,.0f}" for name in PHASES]
+            yield [task, program, str(found["best_threads"][program]), *phases]
+
+
+def _floor_rows(tasks: Figures) -> Iterator[list[str]]:
+    for task, found in tasks.items():
+        for program, part in found["inside"].items():
+            speed, least = (f"{part[name]['median']:,.0f}" for name in ("gflop_per_s", "floor_us"))
+            yield [task, program, f"{part['gflop']:.3f}", speed, least, shown(part["update_over_floor"])]
 
 
 def _seeds_table(found: Figures) -> str:

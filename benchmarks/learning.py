@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import report
-from race import CORES, OURS, PEERS_PYTHON
+from race import CORES, OURS, PEERS_PYTHON, PRECISIONS, ROUGH
 from report import ROOT
 
 CONTENDER = ROOT / "benchmarks" / "peers" / "contender.py"
@@ -50,7 +50,9 @@ TASKS = {
 PEER_TASKS = {"gymnasium/HalfCheetah-v5": 100_000, "dm_control/cheetah-run": 100_000}
 EVALUATIONS = 20
 GOAL = 5_000
-COLOURS = {"sacpipe": "#1f5fbf", "sbx": "#c2571a"}
+ROUGH_TASK, ROUGH_STEPS = "gymnasium/HalfCheetah-v5", 100_000
+"""Products in bfloat16, with the same seeds as in float32, so that pairs can be compared."""
+COLOURS = {OURS: "#1f5fbf", ROUGH: "#2f8f5b", "sbx": "#c2571a"}
 PUBLISHED = {  # plain SAC, 256 units, means of 10 seeds; sources in docs/results.md
     "gymnasium/HalfCheetah-v5": "4,757 to 6,156 / 6,536 to 7,939",
     "gymnasium/Hopper-v5": "763 to 2,013 (v2 to v4)",
@@ -61,9 +63,10 @@ PUBLISHED = {  # plain SAC, 256 units, means of 10 seeds; sources in docs/result
 
 def jobs() -> list[Job]:
     """Return every curve in the order of how much depends on it."""
-    ours = [Job("sacpipe", task, steps, seed) for task, steps in TASKS.items() for seed in SEEDS]
+    ours = [Job(OURS, task, steps, seed) for task, steps in TASKS.items() for seed in SEEDS]
+    rough = [Job(ROUGH, ROUGH_TASK, ROUGH_STEPS, seed) for seed in SEEDS]
     theirs = [Job("sbx", task, steps, seed) for task, steps in PEER_TASKS.items() for seed in SEEDS]
-    return ours[:3] + theirs[:3] + ours[3:6] + theirs[3:] + ours[6:]
+    return ours[:3] + theirs[:3] + rough + ours[3:6] + theirs[3:] + ours[6:]
 
 
 def run(folder: Path) -> None:
@@ -86,7 +89,7 @@ def run(folder: Path) -> None:
 def _start(job: Job, folder: Path, core: int) -> subprocess.Popen:
     (folder / job.name).mkdir(parents=True, exist_ok=True)
     arguments = [job.program, job.task, str(job.steps), str(job.seed), str(folder / job.name)]
-    if job.program == OURS:
+    if job.program in PRECISIONS:
         command = [sys.executable, __file__, "one", *arguments]
     else:
         command = [str(PEERS_PYTHON), str(CONTENDER), "learn", *arguments]
@@ -101,7 +104,7 @@ def _start(job: Job, folder: Path, core: int) -> subprocess.Popen:
         )
 
 
-def one(task: str, steps: int, seed: int, folder: Path) -> None:
+def one(program: str, task: str, steps: int, seed: int, folder: Path) -> None:
     """Train sacpipe on one task, from the last checkpoint where there is one."""
     from contender import Silent, make_params
 
@@ -113,6 +116,7 @@ def one(task: str, steps: int, seed: int, folder: Path) -> None:
         task,
         steps,
         seed,
+        matmul_precision=PRECISIONS[program],
         evaluation_interval_steps=steps // EVALUATIONS,
         evaluation_episodes=EPISODES,
         log_interval_steps=1000,
@@ -199,7 +203,7 @@ def table_rows(task: str, programs: dict[str, list[list[dict[str, float]]]]) -> 
     for program, seeds in programs.items():
         at = [{point["env_steps"]: point["return_mean"] for point in points} for points in seeds]
         cells = [_means([values.get(steps) for values in at]) for steps in (50_000, 100_000, 200_000)]
-        published = PUBLISHED.get(task, "") if program == "sacpipe" else ""
+        published = PUBLISHED.get(task, "") if program == OURS else ""
         reached = [_seconds_to(points, GOAL) for points in seeds] if "HalfCheetah" in task else []
         yield (
             task,
@@ -226,8 +230,8 @@ def _seconds_to(points: list[dict[str, float]], goal: float) -> float | None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["one", _, task, steps, seed, folder]:
-            one(task, int(steps), int(seed), Path(folder))
+        case ["one", program, task, steps, seed, folder]:
+            one(program, task, int(steps), int(seed), Path(folder))
         case ["run", *rest]:
             run(Path(rest[0] if rest else ".learning").absolute())
         case ["draw", *rest]:

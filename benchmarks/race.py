@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from report import ROOT
 
-OURS = "sacpipe"
+OURS, ROUGH = "sacpipe", "sacpipe-bfloat16"
+PRECISIONS = {OURS: "float32", ROUGH: "bfloat16"}
+"""Our own programs, and the type of their products."""
 PEERS = ("stable-baselines3", "sbx")
 PEERS_PYTHON = ROOT / ".peers" / "bin" / "python"
 PHASES = ("act", "step", "store", "sample", "update")
@@ -27,8 +29,9 @@ class Contender:
     """A program that trains when it is told to, in a process of its own on cores of its own."""
 
     def __init__(self, program: str, task: str, cores: list[int], seed: int, folder: Path) -> None:
-        if program == OURS:
-            words = [sys.executable, ROOT / "benchmarks" / "contender.py", task, str(seed)]
+        if program in PRECISIONS:
+            precision = PRECISIONS[program]
+            words = [sys.executable, ROOT / "benchmarks" / "contender.py", task, str(seed), precision]
         else:
             words = [PEERS_PYTHON, ROOT / "benchmarks" / "peers" / "contender.py", "speed", program, task]
         self.program, self.threads = program, len(cores)
@@ -108,7 +111,7 @@ def play(contender: Contender, seconds: float) -> Turn:
     """Let one contender train, and ours multiply."""
     found = contender.go(seconds)
     gflop_per_s = 0.0
-    if contender.program == OURS:
+    if contender.program in PRECISIONS:
         contender.tell("product", _PRODUCT_S)
         gflop_per_s = contender.hear()["gflop_per_s"]
     spent = found.get("phases_s", {})
@@ -119,7 +122,7 @@ def play(contender: Contender, seconds: float) -> Turn:
 
 def race(task: str, rounds: int, seconds: float) -> list[list[Turn]]:
     """Return every round's turns."""
-    entries = [(program, CORES[:count]) for program in (OURS, *PEERS) for count in (1, 2)]
+    entries = [(program, CORES[:count]) for program in (*PRECISIONS, *PEERS) for count in (1, 2)]
     order = np.random.default_rng(0)
     with started(entries, task, seconds) as contenders:
         return [
