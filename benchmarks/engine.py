@@ -141,10 +141,10 @@ def page(figures: Figures) -> list[str]:
         paragraph(f"Peers, in an environment of their own: {theirs}."),
         paragraph(f"""
             Two hidden layers of 256 units, batch 256, one update a step, end to end (act, step, store,
-            sample, update); all in float32, but for the products of {ROUGH}. Rounds: {figures["rounds"]}, in each {figures["seconds"]:g} s for every
-            program on one core and on two, one at a time, in shuffled order. Steps/s with 1 / 2 threads,
-            medians. Ratios compare both programs at their better number of threads within a round: median
-            (lowest to highest)."""),
+            sample, update); all in float32, but for the products of {ROUGH}. Rounds: {figures["rounds"]},
+            in each {figures["seconds"]:g} s for every program on one core and on two, one at a time, in
+            shuffled order. Steps/s with 1 / 2 threads, medians. Ratios compare both programs at their
+            better number of threads within a round: median (lowest to highest)."""),
         table(speed_head, map(_speed_row, tasks.items())),
         table(ratio_head, map(_ratio_row, tasks.items())),
         paragraph("Where a step of ours goes at its better number of threads, in microseconds, medians:"),
