@@ -99,6 +99,8 @@ training:
 
 export:
 {export}
+guards:                          # what a robot refuses, and what it does then; part of the contract
+{guards}
 evaluation:
 {evaluation}
 release:
@@ -110,6 +112,30 @@ _EXPORT = """\
   opset_version: 20              # of the ONNX operator set
   parity_tolerance: 1.0e-4       # largest difference between torch and ONNX, as a share of the action range
   golden_steps: 64               # recorded inputs and outputs a robot replays before it trusts the bundle
+"""
+
+_GUARDS = """\
+  max_age_periods: 2.0           # an older observation is refused; in control periods, as the next two
+  max_future_periods: 0.5        # how far in the future an observation may be stamped
+  deadline_periods: 0.8          # of one step's computation
+  max_action_change: 1.0         # from one step to the next, share of each action's range; 1 allows all
+  envelope_margin: 0.1           # how far a start may lie outside what training saw, share of its range
+  max_last_steps: 5              # `last` in a row, then `stop`
+  safe_action: null              # in the task's units; null for zero
+  blend_steps: 0                 # over which a new policy takes over; 0 for at once
+  fallbacks:                     # last, hold, zero, safe, stop; limit where that can be done
+    shape: stop
+    observation_not_finite: last
+    observation_old: last
+    observation_from_future: last
+    observation_repeated: last
+    observation_out_of_order: last
+    start_outside_envelope: safe
+    inference_failed: stop
+    action_not_finite: stop
+    action_outside_bounds: stop
+    action_change: limit
+    deadline_missed: last
 """
 
 _EVALUATION = """\
@@ -158,6 +184,7 @@ def params_text(name: str, *, steps: int | None, seed: int, preset: str) -> str:
         **_PRESETS[preset],
         **_intervals(total, spec),
         export=_EXPORT,
+        guards=_GUARDS,
         evaluation=_EVALUATION,
         model_name=re.sub(r"[^A-Za-z0-9._-]+", "-", spec.task.partition("/")[2]),
         floor="null" if floor is None else floor,

@@ -1,5 +1,6 @@
 """params.yaml, whole: every section, and the rules between sections."""
 
+from sacpipe.core.guards import GuardTerms
 from sacpipe.evaluation import EvaluationConfig
 from sacpipe.export.config import ExportConfig
 from sacpipe.release import ReleaseConfig
@@ -10,5 +11,6 @@ class Params(TrainParams):
     """All of params.yaml, field for field. Stages read only their own sections of it."""
 
     export: ExportConfig
+    guards: GuardTerms
     evaluation: EvaluationConfig
     release: ReleaseConfig

@@ -7,8 +7,9 @@ from pipelines.stages import StageContext, run_stage
 from sacpipe.core.bundle import Provenance
 from sacpipe.core.config import Config
 from sacpipe.core.files import sha256_file, write_json
+from sacpipe.core.guards import GuardTerms
 from sacpipe.core.records import FloatArray
-from sacpipe.export.bundle import export_bundle
+from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.policy_file import read_policy
 from sacpipe.replay.pool import ReplayPool
@@ -20,6 +21,7 @@ class ExportParams(Config):
     """The sections of params.yaml that the export stage depends on."""
 
     export: ExportConfig
+    guards: GuardTerms
 
 
 class ExportMetrics(Config):
@@ -53,14 +55,14 @@ def export_stage(context: StageContext) -> None:
     pool = ReplayPool.open(workspace.pool)
     pool.check()
     digests = {"policy": sha256_file(workspace.policy), "pool": sha256_file(workspace.pool / "manifest.json")}
+    evidence = Evidence(
+        recorded_observations(pool, params.export.golden_steps),
+        *pool.observation_range(),
+        Provenance(algorithm=policy.header.algorithm, digests=digests),
+    )
     torch.set_num_threads(1)
     report = export_bundle(
-        workspace.bundle,
-        policy.actor,
-        policy.header.spec,
-        params.export,
-        recorded_observations(pool, params.export.golden_steps),
-        Provenance(algorithm=policy.header.algorithm, digests=digests),
+        workspace.bundle, policy.actor, policy.header.spec, params.export, evidence, params.guards
     )
     metrics = ExportMetrics(
         bundle_digest=report.bundle_digest,

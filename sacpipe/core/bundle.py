@@ -23,10 +23,11 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError
 from sacpipe.core.files import sha256_bytes, storage_errors, sync_folder, write_bytes
 from sacpipe.core.golden import Golden, pack_golden, read_golden
+from sacpipe.core.guards import Envelope, GuardTerms
 from sacpipe.core.policy_graph import GraphFacts, read_graph
 from sacpipe.core.records import EnvSpec
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 MAX_BYTES = {"manifest.json": 2**16, "contract.json": 2**20, "golden.npz": 2**26, "policy.onnx": 2**28}
 """The largest file that is opened, by name."""
 
@@ -87,16 +88,43 @@ class Provenance(Config):
     """What it was made of: name to SHA-256, e.g. `policy`, `pool`, `params`."""
 
 
+def check_safe_action(safe_action: tuple[float, ...], spec: EnvSpec) -> None:
+    """Raise ValueError where a safe action is none of the task's."""
+    bounds = [(term.low, term.high) for term in spec.action]
+    fits = len(safe_action) == len(bounds) and all(
+        low <= value <= high for value, (low, high) in zip(safe_action, bounds, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"guards.safe_action: expected {len(bounds)} numbers within {bounds}, found {list(safe_action)}"
+        )
+
+
 class Contract(Config):
     """What a bundle promises. Numbers keep their full precision."""
 
-    format_version: Literal[1]
+    format_version: Literal[2]
     spec: EnvSpec
     """Task, observation terms in order, action terms in order, clock and time limit."""
     onnx: OnnxTerms
     parity: ParityTerms
     golden: GoldenTerms
+    guards: GuardTerms
+    """What a robot's runtime refuses, and what it does then."""
+    envelope: Envelope
+    """Where training has been."""
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _widths(self) -> Self:
+        spec, safe = self.spec, self.guards.safe_action
+        if len(self.envelope.low) != spec.observation_dim:
+            raise ValueError(
+                f"envelope: expected {spec.observation_dim} entries, found {len(self.envelope.low)}"
+            )
+        if safe is not None:
+            check_safe_action(safe, spec)
+        return self
 
 
 class FileEntry(Config):
@@ -109,7 +137,7 @@ class FileEntry(Config):
 class BundleManifest(Config):
     """Size and digest of every other file of a bundle."""
 
-    format_version: Literal[1]
+    format_version: Literal[2]
     files: dict[PayloadName, FileEntry] = Field(min_length=3)
     """All three."""
 

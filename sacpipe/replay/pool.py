@@ -103,6 +103,16 @@ class ReplayPool:
             first += entry.transitions
         return np.concatenate(chosen)
 
+    def observation_range(self) -> tuple[FloatArray, FloatArray]:
+        """Return each entry's lowest and highest value over all observations. Of a pool that is not empty."""
+        low = np.full(self.spec.observation_dim, np.inf, dtype=np.float32)
+        high = -low
+        for entry in self.segments:
+            observations = self.read(entry).observations
+            np.minimum(low, observations.min(axis=0), out=low)
+            np.maximum(high, observations.max(axis=0), out=high)
+        return low, high
+
     def check(self) -> PoolReport:
         """Read every byte: digests, shapes, finite values, flags, actions, order of steps and episodes.
 

@@ -6,6 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sacpipe.core.bundle import Contract, write_bundle
 from sacpipe.core.golden import Golden
+from sacpipe.core.guards import GuardTerms
 from sacpipe.core.policy_graph import read_graph
 
 
@@ -37,7 +38,7 @@ def make_tree(policy_onnx: bytes) -> dict:
     facts = read_graph(policy_onnx)
     terms = [{"name": name, "size": 1, "unit": "m", "source": f"sensor/{name}"} for name in ("left", "right")]
     return {
-        "format_version": 1,
+        "format_version": 2,
         "spec": {
             "task": "example/Reach-v0",
             "observation": terms,
@@ -56,6 +57,8 @@ def make_tree(policy_onnx: bytes) -> dict:
         },
         "parity": {"tolerance": 1e-5, "max_error": 1e-7, "synthetic_max_error": 1e-6, "num_observations": 9},
         "golden": {"tolerance": 1e-5, "num_steps": 3},
+        "guards": GuardTerms.EXAMPLE,
+        "envelope": {"low": [-10.0] * 2, "high": [10.0] * 2},
         "provenance": {"algorithm": "sac", "digests": {"policy": "ab" * 32, "params": "cd" * 32}},
     }
 

@@ -6,18 +6,24 @@ import torch
 
 from sacpipe.core.bundle import Provenance, bundle_digest, open_bundle
 from sacpipe.core.errors import ConfigError, ExportError, ParityError
-from sacpipe.export.bundle import export_bundle
+from sacpipe.core.guards import GuardTerms
+from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.serving.policy import OnnxPolicy
 
 CONFIG = ExportConfig(opset_version=20, parity_tolerance=1e-5, golden_steps=12)
 PROVENANCE = Provenance(algorithm="sac", digests={"policy": "0f" * 32})
+GUARDS = GuardTerms.parse(GuardTerms.EXAMPLE)
+
+
+def evidence(recorded):
+    return Evidence(recorded, recorded.min(axis=0), recorded.max(axis=0), PROVENANCE)
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, policy, spec, recorded):
     folder = tmp_path_factory.mktemp("export") / "bundle"
-    return folder, export_bundle(folder, policy, spec, CONFIG, recorded, PROVENANCE)
+    return folder, export_bundle(folder, policy, spec, CONFIG, evidence(recorded), GUARDS)
 
 
 def test_the_bundle_acts_as_the_network(exported, policy, spec, recorded):
@@ -52,13 +58,13 @@ def test_the_contract_carries_the_task_and_the_provenance(exported, spec):
 
 def test_too_few_recorded_observations_are_refused(tmp_path, policy, spec, recorded):
     with pytest.raises(ExportError, match="needs 12 recorded observations, found 11"):
-        export_bundle(tmp_path / "bundle", policy, spec, CONFIG, recorded[:11], PROVENANCE)
+        export_bundle(tmp_path / "bundle", policy, spec, CONFIG, evidence(recorded[:11]), GUARDS)
 
 
 def test_no_bundle_is_written_where_parity_fails(tmp_path, policy, spec, recorded):
     config = CONFIG.replace(parity_tolerance=1e-12)
     with pytest.raises(ParityError):
-        export_bundle(tmp_path / "bundle", policy, spec, config, recorded, PROVENANCE)
+        export_bundle(tmp_path / "bundle", policy, spec, config, evidence(recorded), GUARDS)
     assert not any(tmp_path.iterdir())
 
 

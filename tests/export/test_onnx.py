@@ -187,8 +187,9 @@ import numpy as np
 import torch
 from pathlib import Path
 from sacpipe.core.bundle import Provenance
+from sacpipe.core.guards import GuardTerms
 from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm
-from sacpipe.export.bundle import export_bundle
+from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 
 torch.manual_seed(3)
@@ -203,7 +204,8 @@ spec = EnvSpec(
 config = ExportConfig(opset_version=20, parity_tolerance=1e-5, golden_steps=8)
 recorded = np.random.default_rng(0).normal(size=(20, 9)).astype(np.float32)
 provenance = Provenance(algorithm="sac", digests={"policy": "ab" * 32, "params": "cd" * 32})
-export_bundle(Path(sys.argv[1]), module, spec, config, recorded, provenance)
+evidence = Evidence(recorded, recorded.min(axis=0), recorded.max(axis=0), provenance)
+export_bundle(Path(sys.argv[1]), module, spec, config, evidence, GuardTerms.parse(GuardTerms.EXAMPLE))
 """
 
 

@@ -66,6 +66,7 @@ if name == "export":
     from onnx import TensorProto, helper, numpy_helper
     from sacpipe.core.bundle import Contract, write_bundle
     from sacpipe.core.golden import Golden
+from sacpipe.core.guards import GuardTerms
     from sacpipe.core.policy_graph import read_graph
     node = helper.make_node("MatMul", ["observation", "weight"], ["action"])
     graph = helper.make_graph(
@@ -78,7 +79,7 @@ if name == "export":
     policy_onnx = helper.make_model(graph, ir_version=10, opset_imports=opset).SerializeToString()
     policy = hashlib.sha256(pathlib.Path("out/train/policy.safetensors").read_bytes()).hexdigest()
     contract = Contract.parse({
-        "format_version": 1,
+        "format_version": 2,
         "spec": {
             "task": "example/Reach-v0",
             "observation": [{"name": "position", "size": 2, "unit": "m", "source": "encoders"}],
@@ -91,6 +92,7 @@ if name == "export":
         },
         "parity": {"tolerance": 1e-5, "max_error": 0.0, "synthetic_max_error": 0.0, "num_observations": 1},
         "golden": {"tolerance": 1e-5, "num_steps": 1},
+        "guards": GuardTerms.EXAMPLE, "envelope": {"low": [0.0, 0.0], "high": [9.0, 9.0]},
         "provenance": {"algorithm": "sac", "digests": {"policy": policy}},
     })
     golden = Golden(np.array([[1, 5]], np.float32), np.array([[seed / 8]], np.float32))

@@ -6,6 +6,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from sacpipe.core.bundle import Contract, write_bundle
 from sacpipe.core.golden import Golden
+from sacpipe.core.guards import GuardTerms
 from sacpipe.core.policy_graph import read_graph
 
 GOLDEN_OBSERVATIONS = np.array([[0.5, 0.25, 0.0], [3.0, 1.0, 0.0], [0.0, 9.0, 2.0]], np.float32)
@@ -38,7 +39,7 @@ def make_contract(policy_onnx: bytes) -> Contract:
     types = {"input_dtype": "float32", "output_dtype": "float32"}
     return Contract.parse(
         {
-            "format_version": 1,
+            "format_version": 2,
             "spec": {
                 "task": "example/Reach-v0",
                 "observation": [dict(zip(("name", "size", "unit", "source"), t, strict=True)) for t in terms],
@@ -57,6 +58,8 @@ def make_contract(policy_onnx: bytes) -> Contract:
                 "num_observations": 3,
             },
             "golden": {"tolerance": 1e-5, "num_steps": 3},
+            "guards": GuardTerms.EXAMPLE,
+            "envelope": {"low": [-10.0] * 3, "high": [10.0] * 3},
             "provenance": {"algorithm": "sac", "digests": {}},
         }
     )

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sacpipe.core.bundle import Contract, write_bundle
 from sacpipe.core.golden import Golden
+from sacpipe.core.guards import GuardTerms
 from sacpipe.core.policy_graph import read_graph
 from sacpipe.stores.mlflow_store import MlflowStore
 
@@ -35,7 +36,7 @@ def make_bundle(folder: Path, gain: float) -> Path:
     policy_onnx = helper.make_model(graph, ir_version=10, opset_imports=opset).SerializeToString()
     contract = Contract.parse(
         {
-            "format_version": 1,
+            "format_version": 2,
             "spec": {
                 "task": "example/Reach-v0",
                 "observation": [{"name": "position", "size": 3, "unit": "m", "source": "encoders"}],
@@ -53,6 +54,8 @@ def make_bundle(folder: Path, gain: float) -> Path:
                 "num_observations": 3,
             },
             "golden": {"tolerance": 1e-5, "num_steps": 3},
+            "guards": GuardTerms.EXAMPLE,
+            "envelope": {"low": [-9.0] * 3, "high": [9.0] * 3},
             "provenance": {"algorithm": "sac", "digests": {}},
         }
     )

@@ -20,6 +20,7 @@ from pipelines.report.page import write_report
 from sacpipe.core.bundle import Contract, write_bundle
 from sacpipe.core.files import sha256_file, write_bytes, write_json, write_text
 from sacpipe.core.golden import Golden
+from sacpipe.core.guards import GuardTerms
 from sacpipe.core.policy_graph import read_graph
 from sacpipe.core.records import EnvSpec
 from sacpipe.replay.manifest import PoolManifest, SegmentEntry
@@ -174,11 +175,16 @@ class Outputs:
         pool = sha256_file(self.root / "out" / "train" / "pool" / "manifest.json")
         contract = Contract.parse(
             {
-                "format_version": 1,
+                "format_version": 2,
                 "spec": self.spec.as_tree(),
                 "onnx": names | dtypes | versions | {"operators": list(facts.operators)},
                 "parity": parity | {"tolerance": 1e-4},
                 "golden": {"tolerance": 1e-4, "num_steps": 8},
+                "guards": GuardTerms.EXAMPLE,
+                "envelope": {
+                    "low": [0.0] * self.spec.observation_dim,
+                    "high": [0.0] * self.spec.observation_dim,
+                },
                 "provenance": {"algorithm": "sac", "digests": {"policy": policy, "pool": pool}},
             }
         )
