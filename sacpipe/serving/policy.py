@@ -66,9 +66,7 @@ class OnnxPolicy:
         if not math.isfinite(sum(observation.tolist())):
             raise ObservationError(_name_fault(observation, self._spec))
         with self._lock:
-            self._observation[0] = observation
-            self._session.run_with_iobinding(self._binding)
-            action: FloatArray = self._action[0].copy()
+            action: FloatArray = self.run(observation).copy()
         for low, value, high in zip(self._low, action.tolist(), self._high, strict=True):
             if not low <= value <= high:  # NaN included
                 raise BundleError(
@@ -76,6 +74,16 @@ class OnnxPolicy:
                     f"{self._low} to {self._high}. Stop using the bundle {self.digest}."
                 )
         return action
+
+    def run(self, observation: FloatArray) -> FloatArray:
+        """Return what the policy computes, unchecked; overwritten by the next run. For one thread at a time.
+
+        Raises:
+            Exception: whatever onnxruntime raises.
+        """
+        self._observation[0] = observation
+        self._session.run_with_iobinding(self._binding)
+        return self._action_row
 
     def _open(self, bundle: Bundle) -> None:
         try:
@@ -91,6 +99,7 @@ class OnnxPolicy:
         _check_tensors(session, bundle.contract.spec)
         self._observation: FloatArray = np.zeros((1, self._spec.observation_dim), dtype=np.float32)
         self._action: FloatArray = np.zeros((1, self._spec.action_dim), dtype=np.float32)
+        self._action_row: FloatArray = self._action[0]
         self._session, self._binding = session, session.io_binding()
         bound = ("cpu", 0, np.float32)
         self._binding.bind_input(

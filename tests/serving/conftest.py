@@ -81,3 +81,17 @@ def build(tmp_path):
         return tmp_path / "bundle"
 
     return write
+
+
+@pytest.fixture
+def build_other(tmp_path):
+    """A bundle of the same task that acts the other way round, in a folder of its own."""
+    model = make_model()
+    for tensor, rows in zip(model.graph.initializer[:2], ([[-1, -2], [1, 2], [0, 0]], [-1, -2]), strict=True):
+        tensor.CopyFrom(numpy_helper.from_array(np.array(rows, np.float32), tensor.name))
+    policy_onnx = model.SerializeToString(deterministic=True)
+    actions = np.array([[-1.25, -2.5], [-2.0, -4.0], [3.0, 4.0]], np.float32)
+    write_bundle(
+        tmp_path / "other", policy_onnx, make_contract(policy_onnx), Golden(GOLDEN_OBSERVATIONS, actions)
+    )
+    return tmp_path / "other"
