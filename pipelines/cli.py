@@ -11,7 +11,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pipelines.commands import doctor, ledger, lineage, params, report, run, serve, simulate, tasks, verify
+from pipelines.commands import (
+    doctor,
+    drive,
+    ledger,
+    lineage,
+    params,
+    report,
+    run,
+    serve,
+    simulate,
+    tasks,
+    verify,
+)
 from sacpipe import __version__
 from sacpipe.core.errors import SacpipeError
 
@@ -20,6 +32,7 @@ COMMANDS = {
     "tasks": tasks,
     "params": params,
     "simulate": simulate,
+    "drive": drive,
     "lineage": lineage,
     "verify": verify,
     "ledger": ledger,

@@ -17,6 +17,7 @@ from sacpipe.envs import AnyTask, find_task
 from sacpipe.envs.base import Policy
 from sacpipe.evaluation import Episode, evaluate, from_task_units
 from sacpipe.params import Params
+from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.video import VideoConfig, record_episode
 
 _VIDEO = VideoConfig(height=480, width=640, frames_per_s=30.0, max_s=60.0)
@@ -67,7 +68,7 @@ def simulate(
     if seed < 0:
         raise ConfigError(f"--seed: expected 0 or more, found {seed}.")
     loaded = _load(policy, stochastic=stochastic, seed=seed)
-    task = _task_of(loaded.spec)
+    task = task_of(loaded.spec)
     seeds = [episode_seed(seed, "simulate", index) for index in range(episodes)]
     film = None if video is None else record_episode(loaded.act, task, seeds[0], _VIDEO, video)
     environment = task.make()
@@ -82,7 +83,7 @@ def simulate(
     )
 
 
-def _task_of(spec: EnvSpec) -> AnyTask:
+def task_of(spec: EnvSpec) -> AnyTask:
     """Return the task a policy was trained for, with this workspace's options where it is the same task.
 
     Raises:
@@ -118,9 +119,23 @@ def _load(policy: str | None, *, stochastic: bool, seed: int) -> _Loaded:
         raise ConfigError(
             "--stochastic: a bundle holds the deterministic policy only; name a policy.safetensors."
         )
+    bundle = open_policy(policy)
+    return _Loaded(
+        from_task_units(bundle.act, bundle.contract.spec), bundle.contract.spec, "bundle", bundle.digest
+    )
+
+
+def open_policy(policy: str | None) -> OnnxPolicy:
+    """Open a bundle's folder, an alias or version (`models:/NAME@ALIAS`), or the workspace's own bundle.
+
+    Raises:
+        ConfigError: the address is none.
+        BundleError: the bundle is damaged or missing.
+        StoreError: the registry has no such alias or does not answer.
+    """
     if policy is not None and policy.startswith("models:/"):
-        return _load_alias(policy)
-    return _load_bundle(Workspace.enter().bundle if policy is None else Path(policy))
+        return _open_alias(policy)
+    return OnnxPolicy(Workspace.enter().bundle if policy is None else Path(policy))
 
 
 def _load_file(path: Path, *, stochastic: bool, seed: int) -> _Loaded:
@@ -135,16 +150,7 @@ def _load_file(path: Path, *, stochastic: bool, seed: int) -> _Loaded:
     return _Loaded(act, header.spec, "stochastic" if stochastic else "deterministic", sha256_file(path))
 
 
-def _load_bundle(folder: Path) -> _Loaded:
-    from sacpipe.serving.policy import OnnxPolicy
-
-    bundle = OnnxPolicy(folder)
-    return _Loaded(
-        from_task_units(bundle.act, bundle.contract.spec), bundle.contract.spec, "bundle", bundle.digest
-    )
-
-
-def _load_alias(uri: str) -> _Loaded:
+def _open_alias(uri: str) -> OnnxPolicy:
     from pipelines.ledger import open_ledger
 
     name, _, which = uri.removeprefix("models:/").replace("/", "@", 1).partition("@")
@@ -153,4 +159,4 @@ def _load_alias(uri: str) -> _Loaded:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "bundle"
         open_ledger(Workspace.enter()).registry.fetch_bundle(name, which, folder)
-        return _load_bundle(folder)
+        return OnnxPolicy(folder)

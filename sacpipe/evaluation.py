@@ -9,7 +9,7 @@ Format of episodes.csv (UTF-8, comma, one header line, Unix line ends), a row an
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,11 +117,21 @@ def from_task_units(policy: Policy, spec: EnvSpec) -> Policy:
     The environment scales it back; where the bounds are -1 and 1 the action arrives bit for bit, else
     within a rounding of float32. Actions outside the bounds are clipped there, as everywhere.
     """
+    rescale = to_unit_range(spec)
+
+    def act(observation: FloatArray) -> FloatArray:
+        return rescale(policy(observation))
+
+    return act
+
+
+def to_unit_range(spec: EnvSpec) -> Callable[[FloatArray], FloatArray]:
+    """Return what maps an action in the task's own units to [-1, 1]."""
     low = spec.action_low.astype(np.float64)
     half_span = 0.5 * (spec.action_high.astype(np.float64) - low)
 
-    def act(observation: FloatArray) -> FloatArray:
-        action = np.asarray(policy(observation), dtype=np.float64)
+    def rescale(given: FloatArray) -> FloatArray:
+        action = np.asarray(given, dtype=np.float64)
         if action.shape != low.shape:
             raise ContractError(
                 f"task '{spec.task}': expected an action of shape {low.shape}, found {action.shape}."
@@ -129,7 +139,7 @@ def from_task_units(policy: Policy, spec: EnvSpec) -> Policy:
             )
         return ((action - low) / half_span - 1.0).astype(np.float32)
 
-    return act
+    return rescale
 
 
 def summarise(

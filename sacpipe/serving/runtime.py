@@ -75,18 +75,20 @@ class _Armed:
     fallbacks: dict[Cause, Fallback]
 
     @classmethod
-    def of(cls, policy: OnnxPolicy, guards: GuardTerms, blend_steps: int) -> Self:
+    def of(
+        cls, policy: OnnxPolicy, guards: GuardTerms, period_s: float | None, blend_steps: int | None
+    ) -> Self:
         spec, envelope = policy.contract.spec, policy.contract.envelope
-        period_ns = None if spec.control_period_s is None else spec.control_period_s * 1e9
+        period_s = period_s or spec.control_period_s
 
         def nanoseconds(periods: float) -> int:
-            return _NEVER_NS if period_ns is None else int(periods * period_ns)
+            return _NEVER_NS if period_s is None else int(periods * period_s * 1e9)
 
         low, high = np.array(envelope.low), np.array(envelope.high)
         margin = guards.envelope_margin * (high - low)
         return cls(
             policy=policy,
-            blend_steps=blend_steps,
+            blend_steps=guards.blend_steps if blend_steps is None else blend_steps,
             max_age_ns=nanoseconds(guards.max_age_periods),
             max_future_ns=nanoseconds(guards.max_future_periods),
             deadline_ns=nanoseconds(guards.deadline_periods),
@@ -106,6 +108,7 @@ class Runtime:
         policy: A verified bundle, ready to act, and used by nobody else.
         guards: Other thresholds and fallbacks than the contract's, e.g. of a slower robot; they stay
             when policies change.
+        control_period_s: Between two steps, where it is not the contract's.
         clock_ns: The clock that observations are stamped with, in nanoseconds.
 
     Raises:
@@ -117,6 +120,7 @@ class Runtime:
         policy: OnnxPolicy,
         *,
         guards: GuardTerms | None = None,
+        control_period_s: float | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.spec = policy.contract.spec
@@ -124,7 +128,7 @@ class Runtime:
         """How often each guard said no."""
         self.verdicts: dict[Verdict, int] = dict.fromkeys(VERDICTS, 0)
         """How often each verdict was given."""
-        self._guards, self._clock_ns = guards, clock_ns
+        self._guards, self._period_s, self._clock_ns = guards, control_period_s, clock_ns
         self._armed = self._wanted = self._arm(policy, 0)
         self._before: OnnxPolicy | None = None
         self._shape = (self.spec.observation_dim,)
@@ -218,8 +222,7 @@ class Runtime:
         )
 
     def _arm(self, policy: OnnxPolicy, blend_steps: int | None) -> _Armed:
-        guards = self._guards or policy.contract.guards
-        return _Armed.of(policy, guards, guards.blend_steps if blend_steps is None else blend_steps)
+        return _Armed.of(policy, self._guards or policy.contract.guards, self._period_s, blend_steps)
 
     def _take_over(self) -> None:
         """Change policies; this thread alone does."""

@@ -1,0 +1,56 @@
+"""`sacpipe drive`: a simulated robot in real time, and what disturbances do to it."""
+
+import json
+
+import pytest
+
+
+def driven(call, project, *arguments):
+    seen = call(project, "drive", "--rate", "200", "--seconds", "0.3", "--json", *arguments)
+    assert seen.code == 0, seen.err
+    return json.loads(seen.out)
+
+
+def test_an_undisturbed_robot_runs_its_policy_at_every_step(finished, call):
+    found = driven(call, finished)
+    loop = found["loop"]
+    assert loop["steps"] == 60
+    assert loop["verdicts"]["ok"] + loop["causes"].get("deadline_missed", 0) == 60
+    assert set(loop["causes"]) <= {"deadline_missed"}
+    assert 0 < loop["step_us"]["p50"] <= loop["step_us"]["p99"] <= loop["step_us"]["largest"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "cause"),
+    [
+        ("--drop-out", "0.3", "observation_repeated"),
+        ("--nan", "0.3", "observation_not_finite"),
+        ("--delay", "3", "observation_old"),
+        ("--noise", "5.0", "start_outside_envelope"),
+    ],
+)
+def test_each_disturbance_is_met_by_its_guard(finished, call, option, value, cause):
+    assert driven(call, finished, option, value)["loop"]["causes"][cause] > 0
+
+
+def test_the_table_says_it_in_words(finished, call):
+    seen = call(finished, "drive", "--rate", "500", "--seconds", "0.1")
+    assert seen.code == 0
+    for word in ("deadlines missed", "verdicts  ok", "p99.9", "step"):
+        assert word in seen.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rate", "0"], "--rate: expected more than 0"),
+        (["--seconds", "-1"], "--seconds: expected more than 0"),
+        (["--nan", "2"], "not_a_number: Input should be less than or equal to 1"),
+        (["--priority", "0"], "priority: expected 1 to 99"),
+        (["nowhere"], "bundle nowhere"),
+    ],
+)
+def test_bad_input_is_refused(finished, call, arguments, words):
+    seen = call(finished, "drive", "--seconds", "0.1", *arguments)
+    assert seen.code == 2
+    assert words in seen.err

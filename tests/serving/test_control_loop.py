@@ -1,0 +1,108 @@
+"""Deadlines do not drift, missed ones are counted, and the numbers are those of this run. Time is simulated."""
+
+import gc
+
+import numpy as np
+import pytest
+
+from sacpipe.core.errors import ConfigError
+from sacpipe.serving.control_loop import realtime_priority, run_loop, without_garbage_collection
+from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.serving.runtime import Runtime
+
+PERIOD_NS = 20_000_000
+
+
+class World:
+    """A robot whose steps take as long as they are told to, and the clock it lives by."""
+
+    def __init__(self, work_ns=(), oversleeps_ns=0, ends_after=None):
+        self.now_ns, self.oversleeps_ns = 10**12, oversleeps_ns
+        self.work_ns, self.ends_after = list(work_ns), ends_after
+        self.begun_ns, self.decisions = [], []
+
+    def clock(self):
+        return self.now_ns
+
+    def sleep(self, seconds):
+        assert seconds > 0
+        self.now_ns += round(seconds * 1e9) + self.oversleeps_ns
+
+    def observe(self):
+        self.begun_ns.append(self.now_ns - 10**12)
+        return np.zeros(3, np.float32), self.now_ns
+
+    def execute(self, decision):
+        self.decisions.append(decision)
+        self.now_ns += self.work_ns.pop(0) if self.work_ns else 0
+        return len(self.decisions) != self.ends_after
+
+
+def drive(folder, world, max_steps):
+    runtime = Runtime(OnnxPolicy(folder), clock_ns=world.clock)
+    return run_loop(
+        runtime, world, period_s=0.02, max_steps=max_steps, clock_ns=world.clock, sleep=world.sleep
+    )
+
+
+def test_steps_are_due_at_multiples_of_the_period_whatever_they_take(build):
+    world = World(work_ns=[5_000_000, 19_000_000, 1_000])
+    report = drive(build(), world, 4)
+    assert world.begun_ns == [0, PERIOD_NS, 2 * PERIOD_NS, 3 * PERIOD_NS]
+    assert (report.steps, report.missed) == (4, 0)
+    assert report.lateness_us.largest == 0.0
+
+
+def test_sleeping_too_long_does_not_add_up(build):
+    world = World(oversleeps_ns=70_000)
+    report = drive(build(), world, 100)
+    assert world.begun_ns[-1] == 99 * PERIOD_NS + 70_000
+    assert report.lateness_us.p50 == 70.0
+
+
+def test_a_little_late_is_late_and_not_missed(build):
+    world = World(work_ns=[25_000_000])
+    report = drive(build(), world, 3)
+    assert world.begun_ns == [0, 25_000_000, 2 * PERIOD_NS]
+    assert (report.missed, report.lateness_us.largest) == (0, 5_000.0)
+
+
+def test_deadlines_that_have_passed_are_left_out_and_counted(build):
+    """A step of 65 ms: the ones due at 20 and 40 ms are left out, the one due at 60 ms is 5 ms late."""
+    world = World(work_ns=[65_000_000])
+    report = drive(build(), world, 3)
+    assert world.begun_ns == [0, 65_000_000, 4 * PERIOD_NS]
+    assert report.missed == 2
+
+
+def test_a_robot_ends_the_loop(build):
+    world = World(ends_after=2)
+    assert drive(build(), world, 100).steps == 2
+
+
+def test_the_report_counts_this_run_alone(build):
+    world = World()
+    runtime = Runtime(OnnxPolicy(build()), clock_ns=world.clock)
+    settings = {"period_s": 0.02, "clock_ns": world.clock, "sleep": world.sleep}
+    run_loop(runtime, world, max_steps=3, **settings)
+    report = run_loop(runtime, world, max_steps=2, **settings)
+    # The second run begins at the moment of the last observation: that one is a repetition.
+    assert report.verdicts == {"ok": 1, "limited": 0, "fallback": 1, "stopped": 0}
+    assert report.causes == {"observation_repeated": 1}
+
+
+def test_no_garbage_is_collected_inside_and_it_is_afterwards():
+    assert gc.isenabled()
+    with without_garbage_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("priority", [0, 100, -1])
+def test_a_priority_that_is_none_is_refused(priority):
+    with (
+        pytest.raises(ConfigError, match=f"expected 1 to 99 .* found {priority}"),
+        realtime_priority(priority),
+    ):
+        pass
