@@ -101,6 +101,11 @@ class _Armed:
         )
 
 
+Listener = Callable[[FloatArray, int, Decision], None]
+"""Is given the observation (the runtime's own memory: copy it), its stamp and the decision. Must not wait.
+Where the shape was refused, the observation is the one before."""
+
+
 class Runtime:
     """A policy behind its contract's guards.
 
@@ -128,6 +133,8 @@ class Runtime:
         """How often each guard said no."""
         self.verdicts: dict[Verdict, int] = dict.fromkeys(VERDICTS, 0)
         """How often each verdict was given."""
+        self.listeners: tuple[Listener, ...] = ()
+        """Told of every step by the control thread, after it; replace the tuple to change them."""
         self._guards, self._period_s, self._clock_ns = guards, control_period_s, clock_ns
         self._armed = self._wanted = self._arm(policy, 0)
         self._before: OnnxPolicy | None = None
@@ -217,9 +224,11 @@ class Runtime:
         executed, verdict, reasons = self._decide(action, cause)
         self.verdicts[verdict] += 1
         age_ns, step_ns = start_ns - stamp_ns, self._clock_ns() - start_ns
-        return Decision(
-            np.array(executed, dtype=np.float32), verdict, reasons, Timings(age_ns, policy_ns, step_ns)
-        )
+        timings = Timings(age_ns, policy_ns, step_ns)
+        decision = Decision(np.array(executed, dtype=np.float32), verdict, reasons, timings)
+        for listener in self.listeners:
+            listener(self._observation, stamp_ns, decision)
+        return decision
 
     def _arm(self, policy: OnnxPolicy, blend_steps: int | None) -> _Armed:
         return _Armed.of(policy, self._guards or policy.contract.guards, self._period_s, blend_steps)

@@ -1,0 +1,181 @@
+"""The robot's runtime: how long a step takes, guards included, alone and beside a noisy neighbour.
+
+    python benchmarks/runtime.py [STEPS [RATE_HZ]]     100,000 steps at 500 Hz by default; seven minutes
+
+Closed loop: step after step. Open loop: at the control rate, where a step that comes late delays no
+other, and caches are cold as on a robot. Then a thousand swaps under a loop of 200 Hz.
+"""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from race import CORES
+from report import paragraph, table, write
+
+from sacpipe.core.bundle import Provenance
+from sacpipe.core.guards import GuardTerms
+from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.export.bundle import Evidence, export_bundle
+from sacpipe.export.config import ExportConfig
+from sacpipe.networks.actor import SquashedGaussianActor
+from sacpipe.serving.control_loop import LoopReport, Spread, run_loop, without_garbage_collection
+from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.serving.runtime import Decision, Runtime
+
+WIDTHS = (17, (256, 256), 6)
+SWAPS, SWAP_RATE_HZ, BLEND_STEPS, MAX_CHANGE = 1_000, 200.0, 2, 0.05
+GOALS_US = {"p50": 40.0, "p99": 120.0}
+
+
+def make_bundle(folder: Path, seed: int) -> Path:
+    """Export an untrained policy of HalfCheetah's size; a step's time does not depend on its numbers."""
+    observation_dim, hidden_dims, action_dim = WIDTHS
+    action = tuple(
+        ActionTerm(name=f"joint_{index}", unit="N m", low=-1.0, high=1.0) for index in range(action_dim)
+    )
+    spec = EnvSpec(
+        task="example/Cheetah-v0",
+        observation=(ObservationTerm(name="state", size=observation_dim, unit="mixed", source="simulator"),),
+        action=action,
+        control_period_s=1.0 / SWAP_RATE_HZ,
+        max_episode_steps=None,
+    )
+    actor = SquashedGaussianActor(
+        observation_dim, action_dim, hidden_dims, log_std_bounds=(-20.0, 2.0), normaliser=None
+    )
+    actor.network.reset(torch.Generator().manual_seed(seed))
+    recorded = np.random.default_rng(seed).standard_normal((512, observation_dim), dtype=np.float32)
+    bounds = np.full(observation_dim, 10.0, dtype=np.float32)
+    evidence = Evidence(recorded, -bounds, bounds, Provenance(algorithm="sac", digests={}))
+    config = ExportConfig(opset_version=20, parity_tolerance=1e-4, golden_steps=64)
+    guards = GuardTerms.parse(
+        GuardTerms.EXAMPLE | {"max_action_change": MAX_CHANGE, "blend_steps": BLEND_STEPS}
+    )
+    export_bundle(folder, actor, spec, config, evidence, guards)
+    return folder
+
+
+class Robot:
+    """Observations as a sensor gives them: a new one each step, small changes."""
+
+    def __init__(self) -> None:
+        self._random = np.random.default_rng(0)
+        self._seen = np.zeros(WIDTHS[0], dtype=np.float32)
+        self.actions: list[np.ndarray] = []
+
+    def observe(self) -> tuple[np.ndarray, int]:
+        """Give the next one."""
+        self._seen = np.float32(0.99) * self._seen
+        self._seen += np.float32(0.05) * self._random.standard_normal(WIDTHS[0], dtype=np.float32)
+        return self._seen, time.monotonic_ns()
+
+    def execute(self, decision: Decision) -> bool:
+        """Keep what was decided."""
+        self.actions.append(decision.action)
+        return True
+
+
+def closed_loop(folder: Path, steps: int) -> Spread:
+    """Make step after step."""
+    runtime, robot = Runtime(OnnxPolicy(folder)), Robot()
+    times = np.zeros(steps, dtype=np.int64)
+    with without_garbage_collection():
+        for index in range(steps):
+            times[index] = runtime.step(*robot.observe()).timings.step_ns
+    return Spread.of(times)
+
+
+def open_loop(folder: Path, steps: int, rate_hz: float) -> LoopReport:
+    """Make a step a control period."""
+    runtime = Runtime(OnnxPolicy(folder), control_period_s=1.0 / rate_hz)
+    return run_loop(runtime, Robot(), period_s=1.0 / rate_hz, max_steps=steps)
+
+
+def swaps(first: Path, second: Path) -> dict[str, Any]:
+    """Swap policies from another thread under a loop; say how far an action jumped, and what was missed."""
+    runtime, robot = Runtime(OnnxPolicy(first)), Robot()
+    policies = [OnnxPolicy(second), OnnxPolicy(first)]
+    done = threading.Event()
+    made = 0
+
+    def swap() -> None:
+        nonlocal made
+        while made < SWAPS and not done.wait(4.0 / SWAP_RATE_HZ):
+            runtime.swap(policies[made % 2])
+            made += 1
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    steps = 4 * SWAPS + 400
+    report = run_loop(runtime, robot, period_s=1.0 / SWAP_RATE_HZ, max_steps=steps)
+    done.set()
+    thread.join()
+    jumps = np.abs(np.diff(np.array(robot.actions, dtype=np.float64), axis=0)).max(axis=1)
+    span = 2.0
+    return {"swaps": made, "largest_jump": float(jumps.max() / span), "loop": report.as_tree()}
+
+
+def neighbour(core: int) -> None:
+    """Walk through more memory than the caches hold, for ever."""
+    os.sched_setaffinity(0, {core})
+    memory = np.ones(16 << 20)
+    while True:
+        memory += 1.0
+
+
+def main(steps: int = 100_000, rate_hz: float = 500.0) -> None:
+    """Measure, print and write."""
+    os.sched_setaffinity(0, set(CORES))
+    figures: dict[str, Any] = {"steps": steps, "rate_hz": rate_hz, "loads": {}}
+    with tempfile.TemporaryDirectory() as temporary:
+        first, second = (make_bundle(Path(temporary) / str(seed), seed) for seed in (1, 2))
+        noisy = multiprocessing.get_context("spawn").Process(target=neighbour, args=(CORES[-1],), daemon=True)
+        for load in ("idle", "one noisy neighbour"):
+            if load != "idle":
+                noisy.start()
+            figures["loads"][load] = {
+                "closed": closed_loop(first, steps).as_tree(),
+                "open": open_loop(first, steps, rate_hz).as_tree(),
+            }
+            print(f"{load}: done", flush=True)
+        noisy.kill()
+        noisy.join()
+        figures["swap"] = swaps(first, second)
+    write("runtime", ["onnxruntime", "numpy"], figures, "\n".join(page(figures)))
+
+
+def page(figures: dict[str, Any]) -> list[str]:
+    """Say the figures to people."""
+    rows = []
+    for load, found in figures["loads"].items():
+        rows.append([load, "closed", *_numbers(found["closed"]), ""])
+        rows.append([load, "open", *_numbers(found["open"]["step_us"]), str(found["open"]["missed"])])
+    swap, goals = figures["swap"], ", ".join(f"{name} {goal:g} us" for name, goal in GOALS_US.items())
+    return [
+        paragraph(f"""
+            A step of the robot's runtime with all guards, 17-256-256-6, in process, garbage collection off,
+            ordinary scheduling: {figures["steps"]:,} steps each, closed loop (one after the other) and open
+            loop ({figures["rate_hz"]:g} Hz). Goals: {goals}. Microseconds."""),
+        table(["load", "loop", "p50", "p99", "p99.9", "largest", "deadlines missed"], rows),
+        paragraph(f"""
+            {swap["swaps"]:,} swaps of two unlike policies under a loop of {SWAP_RATE_HZ:g} Hz, a blend of
+            {BLEND_STEPS} steps and a limit of {MAX_CHANGE:g} of the range a step: the largest change between
+            two actions was {swap["largest_jump"]:.4f} of the range, {swap["loop"]["missed"]} deadlines were
+            missed; verdicts {swap["loop"]["verdicts"]}."""),
+    ]
+
+
+def _numbers(spread: dict[str, float]) -> list[str]:
+    return [f"{spread[name]:.1f}" for name in ("p50", "p99", "p999", "largest")]
+
+
+if __name__ == "__main__":
+    main(*(kind(word) for kind, word in zip((int, float), sys.argv[1:], strict=False)))

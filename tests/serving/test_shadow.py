@@ -1,0 +1,91 @@
+"""A candidate is compared and never executed; what is said of it was worked out by hand."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from sacpipe.core.errors import BundleError
+from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.serving.runtime import Runtime
+from sacpipe.serving.shadow import Shadow
+
+
+def observation(*values) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+@pytest.fixture
+def runtime(build):
+    """A runtime whose clock is moved by `show`."""
+    clock = iter(range(10**12, 10**15, 1_000))
+    runtime = Runtime(OnnxPolicy(build()), clock_ns=lambda: next(clock))
+    runtime.show = lambda seen: runtime.step(seen, next(clock))
+    return runtime
+
+
+def test_what_differs_is_measured_and_not_executed(runtime, build_other):
+    """At (x, 0, 0) the policies give +-(x + 1) and twice that: 2(x + 1) of 5 apart, and 4(x + 1) of 8."""
+    with Shadow(runtime, OnnxPolicy(build_other)) as shadow:
+        actions = [runtime.show(observation(x, 0.0, 0.0)).action.tolist() for x in (0.0, 0.5, -0.5)]
+    assert actions == [[1.0, 2.0], [1.5, 3.0], [0.5, 1.0]]
+    found = shadow.divergence()
+    assert (found.steps, found.dropped, found.refused) == (3, 0, 0)
+    assert (found.largest, found.largest_entry) == (0.75, "elbow")
+    assert found.mean == pytest.approx(((0.4 + 0.6 + 0.2) + (0.5 + 0.75 + 0.25)) / 6)
+    assert found.p99 == 0.75
+    assert found.in_service == runtime.policy.digest != found.candidate
+
+
+def test_equal_policies_do_not_differ(runtime, build):
+    with Shadow(runtime, OnnxPolicy(build())) as shadow:
+        for x in range(5):
+            runtime.show(observation(x, 0.0, 0.0))
+    found = shadow.divergence()
+    assert (found.steps, found.mean, found.p99, found.largest) == (5, 0.0, 0.0, 0.0)
+
+
+def test_fallbacks_are_not_compared(runtime, build_other):
+    with Shadow(runtime, OnnxPolicy(build_other)) as shadow:
+        runtime.show(observation(0.0, 0.0, 0.0))
+        runtime.show(observation(np.nan, 0.0, 0.0))
+    assert shadow.divergence().steps == 1
+
+
+@pytest.mark.parametrize("given", [(np.nan, 0.0), (0.0, 4.001)])
+def test_what_would_be_refused_of_a_candidate_is_counted(runtime, build_other, monkeypatch, given):
+    candidate = OnnxPolicy(build_other)
+    monkeypatch.setattr(candidate, "run", lambda _: observation(*given))
+    with Shadow(runtime, candidate) as shadow:
+        runtime.show(observation(0.0, 0.0, 0.0))
+    found = shadow.divergence()
+    assert (found.steps, found.refused, found.largest) == (1, 1, 0.0)
+
+
+def test_a_candidate_that_cannot_keep_up_drops_and_delays_nothing(runtime, build_other, monkeypatch):
+    candidate, may_go = OnnxPolicy(build_other), threading.Event()
+    run = candidate.run
+    monkeypatch.setattr(candidate, "run", lambda seen: may_go.wait() and run(seen))
+    with Shadow(runtime, candidate) as shadow:
+        for _ in range(400):
+            assert runtime.show(observation(0.0, 0.0, 0.0)).verdict == "ok"
+        may_go.set()
+    found = shadow.divergence()
+    assert found.steps + found.dropped == 400
+    assert 256 <= found.steps <= 257  # those that waited, and the one in work
+
+
+def test_closed_is_closed(runtime, build_other):
+    shadow = Shadow(runtime, OnnxPolicy(build_other))
+    shadow.close()
+    runtime.show(observation(0.0, 0.0, 0.0))
+    assert shadow.divergence().steps == 0
+    assert runtime.listeners == ()
+
+
+def test_another_task_is_refused(runtime, build_other, monkeypatch):
+    candidate = OnnxPolicy(build_other)
+    other = candidate.contract.spec.replace(task="example/Other-v0")
+    monkeypatch.setattr(candidate, "contract", candidate.contract.replace(spec=other.as_tree()))
+    with pytest.raises(BundleError, match="expected a candidate of example/Reach-v0"):
+        Shadow(runtime, candidate)
