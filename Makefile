@@ -47,14 +47,16 @@ lock: $(READY)   ## resolve pyproject.toml into requirements.lock
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 	sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock
 
-bench: $(READY) $(PEERS_READY)  ## speed beside the peers, replay, orchestration; writes docs/results.md
+bench: $(READY) $(PEERS_READY)  ## speed beside the peers, replay, robot, orchestration; writes docs/results.md
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/replay.py
+	$(BIN)/python benchmarks/runtime.py
+	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/orchestration.py
 
 learn: $(READY) $(PEERS_READY)  ## learning curves beside the peers, most of a day; writes docs/results.md
 	$(BIN)/python benchmarks/learning.py run
 	$(BIN)/python benchmarks/learning.py draw
 
-serve: $(READY)  ## serve the champion over HTTP on loopback, with MLflow's own server
+serve: $(READY)  ## serve the champion over HTTP on loopback
 	$(BIN)/sacpipe serve

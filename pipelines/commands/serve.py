@@ -1,36 +1,65 @@
-"""`sacpipe serve`: the champion over HTTP on loopback, by MLflow's own scoring server."""
+"""`sacpipe serve`: a policy over HTTP by the Open Inference Protocol v2, or by MLflow's own server."""
 
 import argparse
 import os
 import sys
 from typing import NoReturn
 
-HELP = "serve the champion over HTTP on loopback"
-EXAMPLE = "  sacpipe serve --port 5001"
+from sacpipe.serving.arguments import add_server_arguments
+
+HELP = "serve a policy over HTTP, by default the champion on loopback"
+EXAMPLE = (
+    "  sacpipe serve\n"
+    "  sacpipe serve out/export/bundle --port 5001\n"
+    "  sacpipe serve models:/NAME@champion --host 0.0.0.0 --token-file token.txt\n"
+    "  sacpipe serve --mlflow"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("--name", help="registered model; default: release.model_name of params.yaml")
-    parser.add_argument("--port", type=int, default=5001, help="on 127.0.0.1; default: %(default)s")
+    parser.add_argument(
+        "policy", nargs="?", help="a bundle folder or models:/NAME@ALIAS; default: the workspace's champion"
+    )
+    add_server_arguments(parser)
+    parser.add_argument(
+        "--mlflow",
+        action="store_true",
+        help="by MLflow's own scoring server instead; of the options above, only --port is for it",
+    )
 
 
-def run(arguments: argparse.Namespace) -> NoReturn:
-    """Become the server process; it ends with Ctrl-C or SIGTERM."""
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM."""
+    if arguments.mlflow:
+        _become_mlflow(arguments.policy or _champion(), str(arguments.port))
+    from pipelines.simulation import open_policy
+    from sacpipe.serving.server import serve_arguments
+
+    return serve_arguments(open_policy(arguments.policy or _champion()), arguments)
+
+
+def _champion() -> str:
     from pipelines.ledger import open_ledger
     from pipelines.workspace import Workspace
     from sacpipe.core.errors import StoreError
     from sacpipe.params import Params
 
     workspace = Workspace.enter()
-    name = arguments.name or Params.load(workspace.params).release.model_name
-    version = open_ledger(workspace).registry.alias(name, "champion")
-    if version is None:
+    name = Params.load(workspace.params).release.model_name
+    if open_ledger(workspace).registry.alias(name, "champion") is None:
         raise StoreError(f"no version of '{name}' is champion yet. `sacpipe run` trains and releases one.")
-    uri, port = f"models:/{name}@champion", str(arguments.port)
-    sys.stderr.write(
-        f"sacpipe: serving {uri} (version {version.version}) at http://127.0.0.1:{port}/invocations\n"
-    )
+    return f"models:/{name}@champion"
+
+
+def _become_mlflow(uri: str, port: str) -> NoReturn:
+    from pipelines.workspace import Workspace
+    from sacpipe.core.errors import ConfigError
+
+    if not uri.startswith("models:/"):
+        raise ConfigError(f"--mlflow: expected models:/NAME@ALIAS, found '{uri}'. Leave --mlflow out.")
+    Workspace.enter()
+    sys.stderr.write(f"sacpipe: serving {uri} at http://127.0.0.1:{port}/invocations\n")
     sys.stderr.flush()
     server = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local"]
     os.execv(sys.executable, [*server, "--host", "127.0.0.1", "--port", port])  # noqa: S606 - no shell

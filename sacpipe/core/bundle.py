@@ -4,15 +4,18 @@
     contract.json   what goes in and comes out, and where the policy came from
     golden.npz      observations and the actions the policy gave for them
     manifest.json   size and SHA-256 of the three others
+    manifest.sig    optional: a signature of manifest.json (sacpipe/core/signature.py)
 
 The digest of a bundle is the SHA-256 of its manifest.json. docs/bundle.md is the format's page.
 """
 
+import contextlib
 import json
 import os
 import secrets
 import shutil
 import stat
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -20,7 +23,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from sacpipe.core.config import Config
-from sacpipe.core.errors import BundleError
+from sacpipe.core.errors import BundleError, BundleRule
 from sacpipe.core.files import sha256_bytes, storage_errors, sync_folder, write_bytes
 from sacpipe.core.golden import Golden, pack_golden, read_golden
 from sacpipe.core.guards import Envelope, GuardTerms
@@ -28,9 +31,17 @@ from sacpipe.core.policy_graph import GraphFacts, read_graph
 from sacpipe.core.records import EnvSpec
 
 FORMAT_VERSION: Literal[2] = 2
-MAX_BYTES = {"manifest.json": 2**16, "contract.json": 2**20, "golden.npz": 2**26, "policy.onnx": 2**28}
+MAX_BYTES = {
+    "manifest.json": 2**16,
+    "manifest.sig": 2**10,
+    "contract.json": 2**20,
+    "golden.npz": 2**26,
+    "policy.onnx": 2**28,
+}
 """The largest file that is opened, by name."""
+SIGNATURE_NAME = "manifest.sig"
 
+_REQUIRED = MAX_BYTES.keys() - {SIGNATURE_NAME}
 _FETCH_AGAIN = "Fetch the bundle again, or export it again."
 _C = TypeVar("_C", bound=Config)
 
@@ -150,6 +161,8 @@ class Bundle:
     contract: Contract
     policy_onnx: bytes
     golden: Golden
+    signature: bytes | None
+    """The bytes of manifest.sig, unverified; None where there is none."""
 
 
 def bundle_digest(folder: Path) -> str:
@@ -161,6 +174,11 @@ def bundle_digest(folder: Path) -> str:
     return sha256_bytes(_read_file(folder, "manifest.json"))
 
 
+def contract_sha256(contract: Contract) -> str:
+    """Return the SHA-256 of the contract.json that holds a contract: there is but one."""
+    return sha256_bytes(_render(contract))
+
+
 def open_bundle(folder: Path) -> Bundle:
     """Verify a bundle and return what it holds.
 
@@ -170,7 +188,81 @@ def open_bundle(folder: Path) -> Bundle:
     try:
         return _open(folder)
     except BundleError as exc:
-        raise BundleError(f"bundle {folder}: {exc}") from exc
+        raise BundleError(f"bundle {folder}: {exc}", exc.rule) from exc
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Read the files of a bundle, by name. Names, kinds and sizes are checked; what they hold is not.
+
+    Raises:
+        BundleError: a file is missing, too many, no plain file, too large or cannot be read.
+    """
+    with under_rule("files"):
+        entries = _list(folder)
+        check_names([entry.name for entry in entries])
+    with under_rule("links"):
+        for entry in entries:
+            _check_plain(entry)
+    return {entry.name: _read_file(folder, entry.name) for entry in entries}
+
+
+def check_names(names: Collection[str]) -> None:
+    """Check that the files of a bundle are all there, and nothing else.
+
+    Raises:
+        BundleError: names the file.
+    """
+    for name in sorted(names):
+        if name not in MAX_BYTES:
+            shown = name if name.isprintable() else ascii(name)
+            raise BundleError(f"{shown}: expected no such file in a bundle. {_FETCH_AGAIN}")
+    if missing := sorted(_REQUIRED - set(names)):
+        raise BundleError(f"{', '.join(missing)}: missing. {_FETCH_AGAIN}")
+
+
+def check_size(name: str, size_bytes: int) -> None:
+    """Check that a file of a bundle is not larger than any can be.
+
+    Raises:
+        BundleError: names the file.
+    """
+    if size_bytes > MAX_BYTES[name]:
+        fault = f"expected at most {MAX_BYTES[name]} bytes, found {size_bytes}"
+        raise BundleError(f"{name}: {fault}. {_FETCH_AGAIN}", "size")
+
+
+def parse_bundle(files: Mapping[str, bytes]) -> Bundle:
+    """Verify a bundle from the bytes of its files and return what it holds.
+
+    Args:
+        files: By name; the names of a bundle.
+
+    Raises:
+        BundleError: names the file and field, what was expected, what was found and what to do.
+    """
+    with under_rule("manifest"):
+        manifest = _parse(BundleManifest, files["manifest.json"], "manifest.json")
+    with under_rule("digest"):
+        for name, entry in manifest.files.items():
+            _check_listed(name, files[name], entry)
+    with under_rule("contract"):
+        contract = _parse(Contract, files["contract.json"], "contract.json")
+    with under_rule("graph"):
+        _check_graph(read_graph(files["policy.onnx"]), contract.onnx)
+    with under_rule("golden"):
+        golden = read_golden(files["golden.npz"], contract.spec, contract.golden.num_steps)
+    digest = sha256_bytes(files["manifest.json"])
+    return Bundle(digest, contract, files["policy.onnx"], golden, files.get(SIGNATURE_NAME))
+
+
+@contextlib.contextmanager
+def under_rule(rule: BundleRule) -> Iterator[None]:
+    """Give every BundleError that has no rule yet this one."""
+    try:
+        yield
+    except BundleError as exc:
+        exc.rule = exc.rule or rule
+        raise
 
 
 def write_bundle(folder: Path, policy_onnx: bytes, contract: Contract, golden: Golden) -> str:
@@ -190,7 +282,7 @@ def write_bundle(folder: Path, policy_onnx: bytes, contract: Contract, golden: G
         with storage_errors(folder):
             _move_into_place(temporary, folder)
     except BundleError as exc:
-        raise BundleError(f"bundle {folder} was not written: {exc}") from exc
+        raise BundleError(f"bundle {folder} was not written: {exc}", exc.rule) from exc
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return digest
@@ -212,29 +304,20 @@ def _entry(data: bytes) -> FileEntry:
 
 
 def _open(folder: Path) -> Bundle:
-    _check_names(folder)
-    manifest_bytes = _read_file(folder, "manifest.json")
-    manifest = _parse(BundleManifest, manifest_bytes, "manifest.json")
-    data = {name: _read_listed(folder, name, entry) for name, entry in manifest.files.items()}
-    contract = _parse(Contract, data["contract.json"], "contract.json")
-    _check_graph(read_graph(data["policy.onnx"]), contract.onnx)
-    golden = read_golden(data["golden.npz"], contract.spec, contract.golden.num_steps)
-    return Bundle(sha256_bytes(manifest_bytes), contract, data["policy.onnx"], golden)
+    return parse_bundle(read_files(folder))
 
 
-def _check_names(folder: Path) -> None:
+def _list(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as exc:
-        raise BundleError(f"expected a folder of {len(MAX_BYTES)} files, found none: {exc}.") from exc
-    for entry in entries:
-        if entry.name not in MAX_BYTES:
-            raise BundleError(f"{entry.name}: expected no such file in a bundle. {_FETCH_AGAIN}")
-        if not entry.is_file(follow_symlinks=False):
-            found = "a link" if entry.is_symlink() else "something else"
-            raise BundleError(f"{entry.name}: expected a plain file, found {found}. Copy the file itself.")
-    if missing := sorted(MAX_BYTES.keys() - {entry.name for entry in entries}):
-        raise BundleError(f"{', '.join(missing)}: missing. {_FETCH_AGAIN}")
+        raise BundleError(f"expected a folder of {len(_REQUIRED)} files, found none: {exc}.") from exc
+
+
+def _check_plain(entry: os.DirEntry[str]) -> None:
+    if not entry.is_file(follow_symlinks=False):
+        found = "a link" if entry.is_symlink() else "something else"
+        raise BundleError(f"{entry.name}: expected a plain file, found {found}. Copy the file itself.")
 
 
 def _read_file(folder: Path, name: str) -> bytes:
@@ -244,17 +327,15 @@ def _read_file(folder: Path, name: str) -> bytes:
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise BundleError(f"{name}: expected a plain file, found something else. {_FETCH_AGAIN}")
-            if status.st_size > MAX_BYTES[name]:
-                fault = f"expected at most {MAX_BYTES[name]} bytes, found {status.st_size}"
-                raise BundleError(f"{name}: {fault}. {_FETCH_AGAIN}")
+                fault = "expected a plain file, found something else"
+                raise BundleError(f"{name}: {fault}. {_FETCH_AGAIN}", "links")
+            check_size(name, status.st_size)
             return file.read(MAX_BYTES[name])
     except OSError as exc:
-        raise BundleError(f"{name}: cannot be read: {exc}. {_FETCH_AGAIN}") from exc
+        raise BundleError(f"{name}: cannot be read: {exc}. {_FETCH_AGAIN}", "files") from exc
 
 
-def _read_listed(folder: Path, name: str, expected: FileEntry) -> bytes:
-    data = _read_file(folder, name)
+def _check_listed(name: str, data: bytes, expected: FileEntry) -> None:
     found = _entry(data)
     if found.size_bytes != expected.size_bytes:
         fault = f"expected {expected.size_bytes} bytes, found {found.size_bytes}"
@@ -262,7 +343,6 @@ def _read_listed(folder: Path, name: str, expected: FileEntry) -> bytes:
     if found.sha256 != expected.sha256:
         fault = f"expected SHA-256 {expected.sha256}, found {found.sha256}"
         raise BundleError(f"{name}: {fault}. {_FETCH_AGAIN}")
-    return data
 
 
 def _parse(model: type[_C], data: bytes, name: str) -> _C:

@@ -13,7 +13,8 @@
     ├─ DivergenceError                non-finite loss or parameter; training stops here
     ├─ ExportError
     │  └─ ParityError                 torch and ONNX disagree beyond the bound
-    ├─ BundleError                    missing, tampered or too new
+    ├─ BundleError                    missing, tampered or too new; carries the rule it broke
+    │  └─ GateError                   a robot's load gate refuses a bundle
     ├─ ObservationError               wrong shape or not finite
     ├─ RendererError                  no off-screen renderer works here
     ├─ StageError                     exit code 3: a DVC stage failed; carries what it said
@@ -26,6 +27,23 @@ returns a Verdict. A message says four things: what was expected, what was found
 """
 
 from collections.abc import Sequence
+from typing import Literal
+
+BundleRule = Literal[
+    "files",
+    "links",
+    "size",
+    "signature",
+    "manifest",
+    "digest",
+    "contract",
+    "graph",
+    "tensors",
+    "golden",
+    "timing",
+    "store",
+]
+"""What a bundle can break, in the order in which a robot's gate asks; docs/bundle.md says what each means."""
 
 
 class SacpipeError(Exception):
@@ -95,6 +113,18 @@ class ParityError(ExportError):
 
 class BundleError(SacpipeError):
     """A bundle is missing, tampered with, or too new."""
+
+    def __init__(self, message: str, rule: BundleRule | None = None) -> None:
+        super().__init__(message)
+        self.rule = rule
+        """The rule it broke, where one is known."""
+
+
+class GateError(BundleError):
+    """A robot's load gate refuses a bundle."""
+
+    def __init__(self, fault: str, rule: BundleRule) -> None:
+        super().__init__(f"refused by the rule '{rule}': {fault}", rule)
 
 
 class ObservationError(SacpipeError):

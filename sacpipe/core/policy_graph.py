@@ -6,6 +6,7 @@ Whatever is not in the table is refused: files beside the model, sub-graphs, fun
 operator domains, training information, metadata.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,13 @@ _OPERATOR_NAMES = """
 """
 ALLOWED_OPERATORS = frozenset(_OPERATOR_NAMES.split())
 """Operators without state, randomness, loops or branches."""
+
+_MAY_SKIP_INPUTS = frozenset({"Clip", "Slice"})
+"""Operators that may leave out an input before another one. onnxruntime 1.31 dies of an empty name as an
+input of Max, Min or LayerNormalization (SIGSEGV when it runs), and a robot's process with it."""
+
+MAX_FIELDS = 2**17
+"""The most protobuf fields of a whole model. A policy has some hundreds; reading this many takes a second."""
 
 _INT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIELDS: dict[str, dict[int, int]] = {
@@ -93,14 +101,15 @@ def read_graph(policy_onnx: bytes) -> GraphFacts:
     Raises:
         BundleError: the bytes are no ONNX model, or hold what a policy may not hold.
     """
-    model = _read("model", memoryview(policy_onnx))
-    opset = _read("opset", model.block(8, "operator set"))
+    count = itertools.count(1)
+    model = _read("model", memoryview(policy_onnx), count)
+    opset = _read("opset", model.block(8, "operator set"), count)
     if domain := opset.text(1, "operator domain"):
         raise _refuse(f"expected the standard operator domain, found '{domain}'")
-    graph = _read("graph", model.block(7, "graph"))
-    operators = {_check_node(node) for node in graph.blocks.get(1, [])}
+    graph = _read("graph", model.block(7, "graph"), count)
+    operators = {_check_node(node, count) for node in graph.blocks.get(1, [])}
     for tensor in graph.blocks.get(5, []):
-        _check_tensor(tensor)
+        _check_tensor(tensor, count)
     return GraphFacts(
         ir_version=model.number(1, "IR version"),
         opset_version=opset.number(2, "operator set version"),
@@ -108,19 +117,21 @@ def read_graph(policy_onnx: bytes) -> GraphFacts:
     )
 
 
-def _check_node(data: memoryview) -> str:
-    node = _read("node", data)
+def _check_node(data: memoryview, count: Iterator[int]) -> str:
+    node = _read("node", data, count)
     operator = node.text(4, "operator name in a node")
     if operator not in ALLOWED_OPERATORS:
         raise _refuse(f"expected operators that docs/bundle.md lists, found '{operator}'")
+    if operator not in _MAY_SKIP_INPUTS and not all(node.blocks.get(1, [])):
+        raise _refuse(f"expected a name for every input of '{operator}', found an empty one")
     for attribute in node.blocks.get(5, []):
-        for tensor in _read("attribute", attribute).blocks.get(5, []):
-            _check_tensor(tensor)
+        for tensor in _read("attribute", attribute, count).blocks.get(5, []):
+            _check_tensor(tensor, count)
     return operator
 
 
-def _check_tensor(data: memoryview) -> None:
-    tensor = _read("tensor", data)
+def _check_tensor(data: memoryview, count: Iterator[int]) -> None:
+    tensor = _read("tensor", data, count)
     name = tensor.text(8, "name in a tensor")
     code = tensor.number(2, f"data type in tensor '{name}'")
     item_type = _ITEM_TYPES.get(code)
@@ -134,10 +145,18 @@ def _check_tensor(data: memoryview) -> None:
         raise _refuse(f"tensor '{name}': expected finite numbers, found NaN or infinity")
 
 
-def _read(kind: str, data: memoryview) -> _Message:
-    """Group the fields of one protobuf message by number, and refuse whatever the table does not name."""
+def _read(kind: str, data: memoryview, count: Iterator[int]) -> _Message:
+    """Group the fields of one protobuf message by number, and refuse whatever the table does not name.
+
+    Args:
+        kind: A key of the table.
+        data: The message.
+        count: Of the fields read so far in the whole model.
+    """
     message = _Message(kind, {}, {})
     for number, wire, value in _fields(data):
+        if next(count) > MAX_FIELDS:
+            raise _refuse(f"expected at most {MAX_FIELDS} protobuf fields, found more")
         if _FIELDS[kind].get(number) != wire:
             what = _REFUSED.get((kind, number), f"field {number}")
             raise _refuse(f"the {kind} holds {what}, which a policy may not hold")

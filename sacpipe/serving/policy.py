@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from sacpipe.core.bundle import Bundle, open_bundle
+from sacpipe.core.bundle import Bundle, open_bundle, under_rule
 from sacpipe.core.errors import BundleError, ObservationError
+from sacpipe.core.files import sha256_bytes
 from sacpipe.core.records import EnvSpec, FloatArray
 
 _FLOAT32 = np.dtype(np.float32)
@@ -21,28 +22,36 @@ _FLOAT32 = np.dtype(np.float32)
 class OnnxPolicy:
     """A verified bundle, ready to act. May be shared by threads; they act one after the other."""
 
-    def __init__(self, bundle_folder: Path) -> None:
-        """Verify a bundle, open its policy from the verified bytes and replay its golden sequence.
+    def __init__(self, source: Path | Bundle) -> None:
+        """Open a policy from a bundle's verified bytes and replay its golden sequence.
+
+        Args:
+            source: A bundle's folder, verified here; or a bundle that was verified.
 
         Raises:
             BundleError: the bundle is damaged, too new, or gives other actions here than where it
                 was exported.
         """
-        bundle = open_bundle(bundle_folder)
+        bundle = source if isinstance(source, Bundle) else open_bundle(source)
         self.contract = bundle.contract
         """What the bundle promises."""
         self.digest = bundle.digest
         """SHA-256 of the bundle's manifest.json."""
+        self.onnx_sha256 = sha256_bytes(bundle.policy_onnx)
+        """SHA-256 of policy.onnx."""
         spec = bundle.contract.spec
         self._spec, self._shape = spec, (spec.observation_dim,)
         self._low, self._high = spec.action_low.tolist(), spec.action_high.tolist()
         self._lock = threading.Lock()
         try:
-            self._open(bundle)
-            self.golden_error = self._replay(bundle)
-            """Largest difference found in the replay, as a share of the action's range."""
+            with under_rule("tensors"):
+                self._open(bundle)
+            with under_rule("golden"):
+                self.golden_error = self._replay(bundle)
+                """Largest difference found in the replay, as a share of the action's range."""
         except BundleError as exc:
-            raise BundleError(f"bundle {bundle_folder}: {exc}") from exc
+            where = bundle.digest if isinstance(source, Bundle) else source
+            raise BundleError(f"bundle {where}: {exc}", exc.rule) from exc
 
     def act(self, observation: FloatArray) -> FloatArray:
         """Return the action for one observation.

@@ -19,7 +19,13 @@ HEAVY = {
     "safetensors",
     "rich",
 }
-ROBOT = ["sacpipe", "sacpipe.core.bundle", "sacpipe.core.records", "sacpipe.serving.policy"]
+ROBOT = [
+    "sacpipe",
+    "sacpipe.core.bundle",
+    "sacpipe.core.records",
+    "sacpipe.serving.policy",
+    "sacpipe.serving.__main__",
+]
 
 
 def modules_after(statement):

@@ -76,7 +76,7 @@ class TestDamagedFiles:
         with pytest.raises(BundleError, match=f"{name}: missing. Fetch the bundle again"):
             open_bundle(bundle)
 
-    @pytest.mark.parametrize("name", [".hidden", "policy.onnx.data", "manifest.sig"])
+    @pytest.mark.parametrize("name", [".hidden", "policy.onnx.data", "manifest.sig.old"])
     def test_an_extra_file_is_refused(self, bundle, name):
         (bundle / name).write_bytes(b"")
         with pytest.raises(BundleError, match=f"{name}: expected no such file"):

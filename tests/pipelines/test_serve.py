@@ -1,4 +1,4 @@
-"""The registered model behind MLflow's own server gives the bundle's actions."""
+"""The champion over HTTP gives the bundle's actions: by our own server, and by MLflow's."""
 
 import json
 import os
@@ -7,20 +7,34 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import contextmanager
 
 import numpy as np
+import pytest
 from project import environment
 
+from sacpipe.core.bundle import bundle_digest
+from sacpipe.params import Params
 from sacpipe.serving.policy import OnnxPolicy
 
+OBSERVATIONS = np.array([[0.5, -0.25, 0.1, 0.0], [0.0, 0.0, 0.0, 0.0]], dtype=np.float32)
 
-def test_the_served_champion_answers_as_the_bundle(finished):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+
+def bundle_of(project):
+    return project / "out" / "export" / "bundle"
+
+
+def expected(project):
+    policy = OnnxPolicy(bundle_of(project))
+    return [policy.act(observation) for observation in OBSERVATIONS]
+
+
+@contextmanager
+def serving(folder, *arguments, until):
+    """Run `sacpipe serve` until the block ends; gives what it said up to a line with a text."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)],
-        cwd=finished,
+        [sys.executable, "-m", "pipelines.cli", "serve", *arguments],
+        cwd=folder,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -31,27 +45,62 @@ def test_the_served_champion_answers_as_the_bundle(finished):
         said = ""
         for line in server.stderr:
             said += line
-            if "Uvicorn running on" in line:
+            if until in line:
                 break
-        assert f"127.0.0.1:{port}" in said, said
-        observations = np.array([[0.5, -0.25, 0.1, 0.0], [0.0, 0.0, 0.0, 0.0]], dtype=np.float32)
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/invocations",
-            data=json.dumps({"inputs": observations.tolist()}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as response:
-            answer = json.load(response)
+        yield said
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
         server.stderr.close()
-    policy = OnnxPolicy(finished / "out" / "export" / "bundle")
-    expected = [policy.act(observation) for observation in observations]
+
+
+def post(address, tree):
+    request = urllib.request.Request(address, json.dumps(tree).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
+
+
+def champion(project):
+    return f"models:/{Params.load(project / 'params.yaml').release.model_name}@champion"
+
+
+@pytest.mark.parametrize("which", ["default", "alias", "folder"])
+def test_our_server_answers_as_the_bundle(finished, which):
+    named = {"default": [], "alias": [champion(finished)], "folder": ["out/export/bundle"]}[which]
+    with serving(finished, *named, "--port", "0", "--name", "arm", until=" at http://") as said:
+        address = said.strip().rpartition(" ")[2]
+        tensor = {"name": "observation", "shape": [2, 4], "datatype": "FP32", "data": OBSERVATIONS.tolist()}
+        answer = post(f"{address}/v2/models/arm/infer", {"inputs": [tensor]})
+    assert answer["parameters"]["bundle_sha256"] == bundle_digest(bundle_of(finished))
+    found = np.array(answer["outputs"][0]["data"], np.float32).reshape(answer["outputs"][0]["shape"])
+    np.testing.assert_array_equal(found, expected(finished))
+
+
+def test_mlflows_own_server_answers_as_the_bundle(finished):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with serving(finished, "--mlflow", "--port", str(port), until="Uvicorn running on") as said:
+        assert f"127.0.0.1:{port}" in said, said
+        answer = post(f"http://127.0.0.1:{port}/invocations", {"inputs": OBSERVATIONS.tolist()})
     found = answer["predictions"]
     found = (
         found["action"]
         if isinstance(found, dict)
         else [row["action"] if isinstance(row, dict) else row for row in found]
     )
-    np.testing.assert_allclose(np.asarray(found, dtype=np.float32), expected, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(found, dtype=np.float32), expected(finished), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 3, "is champion yet. `sacpipe run` trains and releases one"),
+        (["nothing-here"], 2, "nothing-here"),
+        (["--mlflow", "out/export/bundle"], 2, "--mlflow: expected models:/NAME@ALIAS"),
+    ],
+)
+def test_what_cannot_be_served_is_said(fresh, call, arguments, code, said):
+    outcome = call(fresh, "serve", "--port", "0", *arguments)
+    assert (outcome.code, outcome.out) == (code, "")
+    assert said in outcome.err

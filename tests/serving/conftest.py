@@ -70,15 +70,26 @@ def model():
     return make_model()
 
 
+def write_model(folder, model, actions):
+    policy_onnx = model.SerializeToString(deterministic=True)
+    golden = Golden(GOLDEN_OBSERVATIONS, np.asarray(actions, np.float32))
+    write_bundle(folder, policy_onnx, make_contract(policy_onnx), golden)
+    return folder
+
+
+def write_other(folder):
+    model = make_model()
+    for tensor, rows in zip(model.graph.initializer[:2], ([[-1, -2], [1, 2], [0, 0]], [-1, -2]), strict=True):
+        tensor.CopyFrom(numpy_helper.from_array(np.array(rows, np.float32), tensor.name))
+    return write_model(folder, model, [[-1.25, -2.5], [-2.0, -4.0], [3.0, 4.0]])
+
+
 @pytest.fixture
 def build(tmp_path):
     """Write a bundle of a model and golden actions, and return its folder."""
 
     def write(model=None, actions=GOLDEN_ACTIONS, **names):
-        policy_onnx = (model or make_model(**names)).SerializeToString(deterministic=True)
-        golden = Golden(GOLDEN_OBSERVATIONS, np.asarray(actions, np.float32))
-        write_bundle(tmp_path / "bundle", policy_onnx, make_contract(policy_onnx), golden)
-        return tmp_path / "bundle"
+        return write_model(tmp_path / "bundle", model or make_model(**names), actions)
 
     return write
 
@@ -86,12 +97,11 @@ def build(tmp_path):
 @pytest.fixture
 def build_other(tmp_path):
     """A bundle of the same task that acts the other way round, in a folder of its own."""
-    model = make_model()
-    for tensor, rows in zip(model.graph.initializer[:2], ([[-1, -2], [1, 2], [0, 0]], [-1, -2]), strict=True):
-        tensor.CopyFrom(numpy_helper.from_array(np.array(rows, np.float32), tensor.name))
-    policy_onnx = model.SerializeToString(deterministic=True)
-    actions = np.array([[-1.25, -2.5], [-2.0, -4.0], [3.0, 4.0]], np.float32)
-    write_bundle(
-        tmp_path / "other", policy_onnx, make_contract(policy_onnx), Golden(GOLDEN_OBSERVATIONS, actions)
-    )
-    return tmp_path / "other"
+    return write_other(tmp_path / "other")
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory):
+    """Both bundles once for many tests, which leave them as they are."""
+    folder = tmp_path_factory.mktemp("bundles")
+    return write_model(folder / "bundle", make_model(), GOLDEN_ACTIONS), write_other(folder / "other")

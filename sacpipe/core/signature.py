@@ -1,0 +1,195 @@
+"""manifest.sig: who vouches for a bundle. A detached Ed25519 signature of the bytes of manifest.json.
+
+    {"format_version":1,"key_id":"<16 hex digits>","signature":"<128 hex digits>"}
+
+The manifest holds the digest of every other file, so the signature covers them all. What is signed is
+a prefix and the manifest, so that no signature made for another purpose passes as one of a bundle.
+Signing and verifying need the package `cryptography`; nothing else here does.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import StringConstraints, ValidationError
+
+from sacpipe.core.bundle import SIGNATURE_NAME, parse_bundle, read_files
+from sacpipe.core.config import Config
+from sacpipe.core.errors import BundleError, ConfigError
+from sacpipe.core.files import (
+    canonical_json,
+    make_folder,
+    remove_leftovers,
+    sha256_bytes,
+    storage_errors,
+    sync_folder,
+    write_bytes,
+)
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+_PREFIX = b"sacpipe bundle manifest.json, signature version 1\n"
+_KEY_ID_DIGITS = 16
+
+PublicKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""The 32 raw bytes of an Ed25519 public key, in lower-case hexadecimal digits."""
+
+
+class Signature(Config):
+    """What manifest.sig holds."""
+
+    format_version: Literal[1]
+    key_id: Annotated[str, StringConstraints(pattern=rf"^[0-9a-f]{{{_KEY_ID_DIGITS}}}$")]
+    """Which key: the beginning of the SHA-256 of its public half."""
+    signature: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
+
+
+def key_id(public_key: PublicKey) -> str:
+    """Return the name of a public key."""
+    return sha256_bytes(bytes.fromhex(public_key))[:_KEY_ID_DIGITS]
+
+
+def make_key(path: Path) -> PublicKey:
+    """Write a new private key, readable by its owner alone, and return its public half.
+
+    Raises:
+        ConfigError: something stands at `path`, or the package `cryptography` is missing.
+        StorageError: the file cannot be written.
+    """
+    with _cryptography():
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    _write_secret(path.absolute(), pem)
+    return key.public_key().public_bytes_raw().hex()
+
+
+def read_public_key(path: Path) -> PublicKey:
+    """Return the public half of a private key's file.
+
+    Raises:
+        ConfigError: the file is no such key, or the package `cryptography` is missing.
+    """
+    return _read_key(path).public_key().public_bytes_raw().hex()
+
+
+def sign_bundle(folder: Path, private_key: Path) -> str:
+    """Verify a bundle, write its manifest.sig, and return the key's id. The bundle's digest stays.
+
+    Args:
+        folder: The bundle; a signature it has is replaced.
+        private_key: What `make_key` wrote.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        ConfigError: the file is no key, or the package `cryptography` is missing.
+        StorageError: the folder cannot be written.
+    """
+    key = _read_key(private_key)
+    with storage_errors(folder):
+        remove_leftovers(folder)
+    files = read_files(folder)
+    parse_bundle(files)
+    made = Signature(
+        format_version=1,
+        key_id=key_id(key.public_key().public_bytes_raw().hex()),
+        signature=key.sign(_PREFIX + files["manifest.json"]).hex(),
+    )
+    write_bytes(folder / SIGNATURE_NAME, _render(made))
+    return made.key_id
+
+
+def verify_signature(manifest: bytes, signature: bytes, public_keys: tuple[PublicKey, ...]) -> str:
+    """Check that one of some keys signed a manifest, and return that key's id.
+
+    Args:
+        manifest: The bytes of manifest.json.
+        signature: The bytes of manifest.sig.
+        public_keys: Those that are trusted.
+
+    Raises:
+        BundleError: it is no signature, by another key, or of other bytes.
+        ConfigError: a trusted key is none, or the package `cryptography` is missing.
+    """
+    found = _parse(signature)
+    trusted = {key_id(key): key for key in public_keys}
+    if found.key_id not in trusted:
+        raise _refuse(f"expected a signature by one of {', '.join(sorted(trusted))}, found {found.key_id}")
+    with _cryptography():
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(trusted[found.key_id]))
+    try:
+        key.verify(bytes.fromhex(found.signature), _PREFIX + manifest)
+    except InvalidSignature as exc:
+        fault = f"expected a signature by {found.key_id} of this manifest.json, found one of other bytes"
+        raise _refuse(fault) from exc
+    return found.key_id
+
+
+def _parse(data: bytes) -> Signature:
+    try:
+        found = Signature.model_validate_json(data)
+    except ValidationError as exc:
+        fault = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+        path = ".".join(str(part) for part in fault["loc"]) or "the file"
+        raise _refuse(f"{path}: {fault['msg']}") from exc
+    if _render(found) != data:
+        raise _refuse("expected sorted JSON on one line with each key once, found another form")
+    return found
+
+
+def _render(signature: Signature) -> bytes:
+    return (canonical_json(signature.as_tree()) + "\n").encode()
+
+
+def _refuse(fault: str) -> BundleError:
+    return BundleError(f"{SIGNATURE_NAME}: {fault}. Fetch the bundle again, or have it signed.", "signature")
+
+
+def _read_key(path: Path) -> "Ed25519PrivateKey":
+    with _cryptography():
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        reason = str(exc).partition("\n")[0]
+        raise ConfigError(f"{path}: expected an Ed25519 private key, found none: {reason}.") from exc
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{path}: expected an Ed25519 private key, found {type(key).__name__}.")
+    return key
+
+
+def _write_secret(path: Path, data: bytes) -> None:
+    """Write a file that nobody else can read at any moment, and never over another one."""
+    if os.path.lexists(path):
+        raise ConfigError(f"{path}: expected nothing there, found a file. A key is never replaced; move it.")
+    with storage_errors(path):
+        make_folder(path.parent)
+        # A folder of mode 0700 hides the file until it has its own mode.
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as hidden:
+            written = Path(hidden) / path.name
+            write_bytes(written, data)
+            written.chmod(0o600)
+            written.replace(path)
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _cryptography() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as exc:
+        raise ConfigError(
+            "signatures need the package `cryptography`, which is not installed here. "
+            "`pip install sacpipe[serve]` brings it."
+        ) from exc

@@ -1,0 +1,23 @@
+"""The command-line arguments of the server; imports nothing that takes time."""
+
+import argparse
+
+
+def add_server_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where and as what the server serves."""
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to bind; another than loopback needs a token"
+    )
+    parser.add_argument("--port", type=int, default=5001, help="0 for any that is free; default: %(default)s")
+    parser.add_argument("--name", default="policy", help="the model's name in paths; default: %(default)s")
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="file with the token every request must carry; default: the environment variable SACPIPE_TOKEN",
+    )
+    parser.add_argument(
+        "--insecure-no-token",
+        action="store_true",
+        help="bind any address without a token: whoever reaches it can read what the policy is and sees, and "
+        "ask for actions in the name of any robot",
+    )

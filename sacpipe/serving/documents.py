@@ -1,0 +1,81 @@
+"""What the server says that is no inference: metadata, statistics, the page's numbers. Plain JSON trees."""
+
+import time
+from typing import Any
+
+from sacpipe import __version__
+from sacpipe.serving.metrics import LATENCY_BOUNDS_US, prometheus_text
+from sacpipe.serving.protocol import DATATYPE, INPUT, OUTPUT
+from sacpipe.serving.service import Served, Service
+
+_PLATFORM = "onnx_onnxv1"
+_EXTENSIONS = ("binary_tensor_data", "sequence", "statistics")
+
+
+def server_metadata() -> dict[str, Any]:
+    """Return the server's metadata."""
+    return {"name": "sacpipe", "version": __version__, "extensions": list(_EXTENSIONS)}
+
+
+def model_metadata(name: str, served: Served) -> dict[str, Any]:
+    """Return the model's metadata; properties are texts."""
+    spec = served.policy.contract.spec
+    return {
+        "name": name,
+        "versions": [served.version],
+        "platform": _PLATFORM,
+        "inputs": [{"name": INPUT, "datatype": DATATYPE, "shape": [-1, spec.observation_dim]}],
+        "outputs": [{"name": OUTPUT, "datatype": DATATYPE, "shape": [-1, spec.action_dim]}],
+        "properties": {
+            "task": spec.task,
+            "policy_kind": "sac-deterministic",
+            "bundle_sha256": served.policy.digest,
+            "contract_sha256": served.contract_sha256,
+            "onnx_sha256": served.policy.onnx_sha256,
+            "control_hz": "" if spec.control_period_s is None else f"{1.0 / spec.control_period_s:.10g}",
+            "observation_terms": ",".join(f"{term.name}[{term.size}]" for term in spec.observation),
+            "action_names": ",".join(term.name for term in spec.action),
+        },
+    }
+
+
+def model_statistics(service: Service, served: Served) -> dict[str, Any]:
+    """Return Triton's statistics."""
+    return {"model_stats": [served.statistics.as_tree(service.name, served.version)]}
+
+
+def metrics_text(service: Service) -> bytes:
+    """Return the counters for Prometheus."""
+    served = service.served
+    info = {
+        "model": service.name,
+        "task": served.policy.contract.spec.task,
+        "bundle_sha256": served.policy.digest,
+        "contract_sha256": served.contract_sha256,
+    }
+    return prometheus_text(
+        service.metrics, info, since_s=served.since_s, open_sequences=service.open_sequences
+    )
+
+
+def status(service: Service) -> dict[str, Any]:
+    """Return what the page shows."""
+    served, metrics = service.served, service.metrics
+    spec = served.policy.contract.spec
+    return {
+        "name": service.name,
+        "task": spec.task,
+        "bundle_sha256": served.policy.digest,
+        "version": served.version,
+        "since_s": served.since_s,
+        "now_s": time.time(),
+        "is_draining": service.is_draining,
+        "actions": [{"name": term.name, "unit": term.unit} for term in spec.action],
+        "verdicts": dict(metrics.verdicts),
+        "causes": {cause: count for cause, count in metrics.causes.items() if count},
+        "refused": sum(metrics.refusals.values()),
+        "swaps": metrics.swaps,
+        "sequences": service.open_sequences,
+        "latency": {"bounds_us": list(LATENCY_BOUNDS_US), "counts": list(metrics.infer.counts)},
+        "events": [event._asdict() for event in reversed(service.events)],
+    }

@@ -1,0 +1,185 @@
+"""The OpenAPI 3.1 page of the server, for the policy in service."""
+
+from typing import Any
+
+from sacpipe import __version__
+from sacpipe.serving.documents import server_metadata
+from sacpipe.serving.protocol import DATATYPE, INPUT, OUTPUT
+from sacpipe.serving.service import MAX_BATCH, Served
+
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": _TEXT}}
+_HEADER = "Inference-Header-Content-Length"
+
+
+def openapi(name: str, served: Served) -> dict[str, Any]:
+    """Return the document as a JSON tree.
+
+    Args:
+        name: Of the model.
+        served: The policy in service; its widths stand in the schemas.
+    """
+    model, versioned = f"/v2/models/{name}", f"/v2/models/{name}/versions/{{version}}"
+    spec = served.policy.contract.spec
+    infer = _infer(spec.observation_dim, spec.action_dim)
+    paths: dict[str, Any] = {
+        "/v2": _get("The server's metadata", _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT))),
+        "/v2/health/live": _get("Whether the process lives", _object(live={"const": True})),
+        "/v2/health/ready": _ready("Whether it takes requests", _object(ready={"type": "boolean"})),
+        "/v2/models/stats": _get("Statistics of every model", _statistics()),
+        "/metrics": _get("Counters for Prometheus", _TEXT, "text/plain"),
+        "/status.json": _get("What the page shows", {"type": "object"}),
+    }
+    for path, parameters in ((model, []), (versioned, [_version(served.version)])):
+        answers = {
+            "": _get("The model's metadata", _metadata()),
+            "/ready": _ready("Whether it is ready", _object(name=_TEXT, ready={"type": "boolean"})),
+            "/stats": _get("The model's statistics", _statistics()),
+            "/infer": infer,
+        }
+        for verb, item in answers.items():
+            paths[path + verb] = item | {"parameters": parameters} if parameters else item
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": server_metadata()["name"], "version": __version__, "summary": spec.task},
+        "paths": paths,
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "security": [{}, {"token": []}],
+    }
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _answer(text: str, schema: dict[str, Any], kind: str = "application/json") -> dict[str, Any]:
+    return {"description": text, "content": {kind: {"schema": schema}}}
+
+
+def _refusals(*statuses: int) -> dict[str, Any]:
+    return {str(status): _answer("Refused: the text says why", _ERROR) for status in (401, 403, *statuses)}
+
+
+def _get(text: str, schema: dict[str, Any], kind: str = "application/json") -> dict[str, Any]:
+    return {"get": {"summary": text, "responses": {"200": _answer(text, schema, kind)} | _refusals(404, 413)}}
+
+
+def _ready(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    item = _get(text, schema)
+    item["get"]["responses"]["503"] = _answer("Not, or no longer", schema)
+    return item
+
+
+def _version(version: str) -> dict[str, Any]:
+    text = "The first 12 digits of the bundle's digest, or all of it"
+    return {
+        "name": "version",
+        "in": "path",
+        "required": True,
+        "description": text,
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{12}([0-9a-f]{52})?$"},
+        "example": version,
+    }
+
+
+def _metadata() -> dict[str, Any]:
+    tensors = _list(_object(name=_TEXT, datatype=_TEXT, shape=_list({"type": "integer"})))
+    properties = {"type": "object", "additionalProperties": _TEXT}
+    return _object(
+        name=_TEXT,
+        versions=_list(_TEXT),
+        platform=_TEXT,
+        inputs=tensors,
+        outputs=tensors,
+        properties=properties,
+    )
+
+
+def _statistics() -> dict[str, Any]:
+    duration = _object(count=_COUNT, ns=_COUNT)
+    keys = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+    one = _object(
+        name=_TEXT,
+        version=_TEXT,
+        last_inference=_COUNT,
+        inference_count=_COUNT,
+        execution_count=_COUNT,
+        inference_stats=_object(**dict.fromkeys(keys, duration)),
+    )
+    return _object(model_stats=_list(one))
+
+
+def _infer(observation_dim: int, action_dim: int) -> dict[str, Any]:
+    answer = _object(
+        model_name=_TEXT,
+        model_version=_TEXT,
+        parameters={"type": "object", "required": ["verdict", "reasons", "bundle_sha256"]},
+        outputs=_list(_tensor(OUTPUT, action_dim)),
+    )
+    binary = {"type": "string", "format": "binary"}
+    header = {"name": _HEADER, "in": "header", "schema": {"type": "string", "pattern": "^[0-9]{1,10}$"}}
+    contents = {
+        "application/json": {"schema": _request(observation_dim)},
+        "application/octet-stream": {"schema": binary},
+    }
+    ok = _answer("The actions", answer)
+    ok["content"]["application/octet-stream"] = {"schema": binary}
+    return {
+        "post": {
+            "summary": "Actions for observations",
+            "parameters": [header],
+            "requestBody": {"required": True, "content": contents},
+            "responses": {"200": ok} | _refusals(400, 404, 408, 413, 415, 500, 503),
+        }
+    }
+
+
+def _tensor(name: str, width: int) -> dict[str, Any]:
+    numbers = _list({"type": "number"})
+    shape = _list(_COUNT) | {
+        "prefixItems": [{"type": "integer", "minimum": 1, "maximum": MAX_BATCH}, {"const": width}],
+        "minItems": 2,
+        "maxItems": 2,
+    }
+    tensor = _object(name={"const": name}, datatype={"const": DATATYPE}, shape=shape)
+    tensor["properties"] |= {
+        "data": {"anyOf": [numbers, _list(numbers)]},
+        "parameters": {"type": "object", "properties": {"binary_data_size": _COUNT}},
+    }
+    return tensor
+
+
+def _request(observation_dim: int) -> dict[str, Any]:
+    inputs = _list(_tensor(INPUT, observation_dim)) | {"minItems": 1, "maxItems": 1}
+    flag = {"type": "boolean"}
+    request = _object(inputs=inputs)
+    request["properties"] |= {
+        "id": {"type": "string", "maxLength": 128},
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "sequence_id": {"type": ["integer", "string"], "minimum": 0, "maxLength": 128},
+                "sequence_start": flag,
+                "sequence_end": flag,
+                "timeout": _COUNT | {"description": "Microseconds"},
+                "observation_stamp_ns": {"type": "integer"},
+                "binary_data_output": flag,
+            },
+        },
+        "outputs": _list(
+            _object(name={"const": OUTPUT})
+            | {
+                "properties": {
+                    "name": {"const": OUTPUT},
+                    "parameters": _object() | {"properties": {"binary_data": flag}},
+                }
+            }
+        )
+        | {"maxItems": 1},
+    }
+    return request

@@ -1,0 +1,273 @@
+"""The policy in service: bytes in, bytes out, and what became of every request.
+
+Requests are answered by one thread, one after the other; a policy may be put into service by any
+other. A request reads once which policy that is, so that every answer belongs to one whole policy
+and names it.
+"""
+
+import logging
+import re
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from sacpipe.core.bundle import contract_sha256
+from sacpipe.core.errors import BundleError, ConfigError, ObservationError
+from sacpipe.core.guards import Cause
+from sacpipe.core.records import FloatArray
+from sacpipe.serving.metrics import Metrics
+from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.serving.protocol import (
+    InferAnswer,
+    InferRequest,
+    Limits,
+    Rendered,
+    Sequence,
+    parse_infer,
+    render_infer,
+)
+from sacpipe.serving.refusals import FaultError, NotFoundError, RefusalError, UnavailableError
+from sacpipe.serving.runtime import Verdict
+from sacpipe.serving.sequences import Sequences
+from sacpipe.serving.statistics import Statistics, Times
+
+MAX_BATCH = 256
+"""Observations in one request: some 5 ms during which nobody else is answered."""
+MAX_SEQUENCES = 64
+
+_REMEMBERED = 50
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Served:
+    """A policy in service."""
+
+    policy: OnnxPolicy
+    version: str
+    """The first 12 digits of the bundle's digest."""
+    contract_sha256: str
+    limits: Limits
+    since_s: float
+    """Unix time."""
+    statistics: Statistics
+
+    @classmethod
+    def of(cls, policy: OnnxPolicy) -> "Served":
+        """Put a policy into service now."""
+        return cls(
+            policy=policy,
+            version=policy.digest[:12],
+            contract_sha256=contract_sha256(policy.contract),
+            limits=Limits(policy.contract.spec.observation_dim, MAX_BATCH),
+            since_s=time.time(),
+            statistics=Statistics(),
+        )
+
+    def check_version(self, version: str | None) -> None:
+        """Check that a path's version is this one; None means any.
+
+        Raises:
+            NotFoundError: it is another.
+        """
+        if version not in (None, self.version, self.policy.digest):
+            raise NotFoundError(f"version: expected {self.version}, the one in service, found '{version}'")
+
+
+class Call(NamedTuple):
+    """An inference request as it came."""
+
+    body: bytes
+    header_length: bytes | None
+    """Of `Inference-Header-Content-Length`."""
+    version: str | None
+    """Of the path."""
+    arrived_ns: int
+    """Its first byte, by the monotonic clock."""
+
+
+class Event(NamedTuple):
+    """One request as the page shows it."""
+
+    unix_s: float
+    sequence: str | None
+    verdict: str
+    """Or `refused`."""
+    reasons: str
+    action: list[float] | None
+    """Of the batch's first observation."""
+    version: str
+    total_us: float
+
+
+class _Outcome(NamedTuple):
+    actions: FloatArray
+    verdict: Verdict
+    reasons: tuple[Cause, ...]
+    parameters: dict[str, str | int | bool]
+    """What only this kind of request has."""
+
+
+class Service:
+    """A policy under a name of the protocol.
+
+    Args:
+        policy: A verified bundle, ready to act, and run by nobody else.
+        name: The model's name: 1 to 64 letters, digits, `_`, `.` or `-`.
+
+    Raises:
+        ConfigError: the name is none.
+    """
+
+    def __init__(self, policy: OnnxPolicy, name: str = "policy") -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) or name == "stats":
+            raise ConfigError(
+                f"--name: expected 1 to 64 letters, digits, '_', '.' or '-', and not 'stats', found '{name}'."
+            )
+        self.name = name
+        self.metrics = Metrics()
+        self.events: deque[Event] = deque(maxlen=_REMEMBERED)
+        """The last requests, oldest first."""
+        self.is_draining = False
+        """Whether the process is about to end."""
+        self._sequences = Sequences(MAX_SEQUENCES)
+        self._lock = threading.Lock()
+        self._served = Served.of(policy)
+
+    @property
+    def served(self) -> Served:
+        """The policy of the next request."""
+        return self._served
+
+    @property
+    def open_sequences(self) -> int:
+        """How many sequences are open."""
+        return len(self._sequences)
+
+    def swap(self, policy: OnnxPolicy) -> None:
+        """Put another policy into service, from the next request on. From any thread.
+
+        Args:
+            policy: Of the same task; run by nobody else. Sequences blend into it as its contract says.
+
+        Raises:
+            BundleError: it was made for another task; the policy in service goes on.
+        """
+        with self._lock:
+            spec = self._served.policy.contract.spec
+            if policy.contract.spec != spec:
+                raise BundleError(
+                    f"bundle {policy.digest}: expected a policy of the task, terms and bounds in service "
+                    f"({spec.task}), found one of {policy.contract.spec.task} or of other terms or bounds. "
+                    "The policy in service goes on."
+                )
+            self._served = Served.of(policy)
+            self.metrics.swaps += 1
+
+    def answer(self, call: Call) -> Rendered:
+        """Answer an inference request.
+
+        Raises:
+            RefusalError: instead of an action; it was counted.
+        """
+        served = self._served
+        try:
+            served.check_version(call.version)
+            return self._answer(served, call)
+        except RefusalError as exc:
+            self._count_refusal(served, exc, time.monotonic_ns() - call.arrived_ns)
+            raise
+
+    def _answer(self, served: Served, call: Call) -> Rendered:
+        read_ns = time.monotonic_ns()
+        request = parse_infer(call.body, call.header_length, served.limits)
+        parsed_ns = time.monotonic_ns()
+        if request.timeout_us is not None and parsed_ns - call.arrived_ns > request.timeout_us * 1000:
+            raise UnavailableError(
+                f"parameters.timeout: expected to start within {request.timeout_us} us, found "
+                f"{(parsed_ns - call.arrived_ns) // 1000} us gone. No action was computed"
+            )
+        outcome = self._decide(served, request)
+        acted_ns = time.monotonic_ns()
+        parameters: dict[str, str | int | bool] = {
+            "verdict": outcome.verdict,
+            "reasons": ",".join(outcome.reasons),
+            "bundle_sha256": served.policy.digest,
+            "contract_sha256": served.contract_sha256,
+            "queue_ns": parsed_ns - call.arrived_ns,
+            "policy_ns": acted_ns - parsed_ns,
+            **outcome.parameters,
+        }
+        answer = InferAnswer(self.name, served.version, request.id, parameters, outcome.actions)
+        rendered = render_infer(answer, is_binary=request.is_binary)
+        done_ns = time.monotonic_ns()
+        times = Times(
+            read_ns - call.arrived_ns, parsed_ns - read_ns, acted_ns - parsed_ns, done_ns - acted_ns
+        )
+        self._count(served, request.sequence, outcome, times)
+        return rendered
+
+    def _decide(self, served: Served, request: InferRequest) -> _Outcome:
+        if request.sequence is None:
+            return _Outcome(_act(served.policy, request.observations), "ok", (), {})
+        stamp_ns = time.monotonic_ns() if request.stamp_ns is None else request.stamp_ns
+        decision, blended_with = self._sequences.step(
+            request.sequence, served.policy, request.observations[0], stamp_ns
+        )
+        parameters: dict[str, str | int | bool] = {"observation_age_ns": decision.timings.age_ns}
+        if blended_with is not None:
+            parameters["blended_with_sha256"] = blended_with.digest
+        return _Outcome(decision.action[np.newaxis], decision.verdict, decision.reasons, parameters)
+
+    def _count(self, served: Served, sequence: Sequence | None, outcome: _Outcome, times: Times) -> None:
+        metrics, unix_s, total_ns = self.metrics, time.time(), sum(times)
+        metrics.infer.add(total_ns)
+        metrics.policy.add(times.compute_infer)
+        metrics.verdicts[outcome.verdict] += 1
+        for cause in outcome.reasons:
+            metrics.causes[cause] += 1
+        metrics.dropped_sequences = self._sequences.dropped
+        served.statistics.add_success(times, len(outcome.actions), int(unix_s * 1000))
+        self.events.append(
+            Event(
+                unix_s=unix_s,
+                sequence=None if sequence is None else str(sequence.key),
+                verdict=outcome.verdict,
+                reasons=",".join(outcome.reasons),
+                action=outcome.actions[0].tolist(),
+                version=served.version,
+                total_us=total_ns / 1e3,
+            )
+        )
+
+    def _count_refusal(self, served: Served, refusal: RefusalError, total_ns: int) -> None:
+        refusals = self.metrics.refusals
+        refusals[refusal.status] = refusals.get(refusal.status, 0) + 1
+        if refusal.cause is not None:
+            self.metrics.causes[refusal.cause] += 1
+        served.statistics.add_fail(total_ns)
+        self.events.append(
+            Event(time.time(), None, "refused", str(refusal)[:160], None, served.version, total_ns / 1e3)
+        )
+
+
+def _act(policy: OnnxPolicy, observations: FloatArray) -> FloatArray:
+    """Return the actions of a batch, or none at all. Shape (batch, action_dim)."""
+    actions: FloatArray = np.empty((len(observations), policy.contract.spec.action_dim), dtype=np.float32)
+    for row, observation in enumerate(observations):
+        try:
+            actions[row] = policy.act(observation)
+        except ObservationError as exc:
+            raise RefusalError(f"row {row}: {exc}", "observation_not_finite") from None
+        except BundleError as exc:
+            raise FaultError(f"row {row}: {exc}", "action_outside_bounds") from None
+        except Exception as exc:  # onnxruntime's errors have no class in common
+            _LOGGER.exception("sacpipe: the policy failed")
+            raise FaultError(
+                f"row {row}: the ONNX runtime gave an error, no action", "inference_failed"
+            ) from exc
+    return actions

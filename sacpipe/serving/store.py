@@ -1,0 +1,274 @@
+"""The bundles a robot keeps: those that passed its gate, by digest, and which of them serves.
+
+    current.json        which bundle serves, which served before it, and which are never used again
+    lock                held by the one process that has the store open
+    sha256/<digest>/    a bundle, as docs/bundle.md describes it
+
+A bundle gets its name by one rename when all its bytes are synced, and current.json is replaced whole,
+so a process that is killed at any moment leaves a store that opens. What it left half done has a name
+that ends in `.tmp`, and goes when the store is opened next. docs/robot-store.md is the format's page.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from pydantic import ValidationError
+
+from sacpipe.core.bundle import Bundle, Sha256, open_bundle
+from sacpipe.core.config import Config
+from sacpipe.core.errors import BundleError, BusyError
+from sacpipe.core.files import (
+    make_folder,
+    remove_leftovers,
+    storage_errors,
+    sync_folder,
+    write_bytes,
+    write_json,
+)
+from sacpipe.serving.gate import Admitted
+
+
+class Served(Config):
+    """A bundle that serves or served."""
+
+    bundle_digest: Sha256
+    source: str
+    """What it was resolved from, in the words of whoever asked: a path, or an alias with its version."""
+
+
+class StoreState(Config):
+    """What current.json holds."""
+
+    format_version: Literal[1]
+    served: tuple[Served, ...]
+    """Each digest once; first the one that serves, then the one before it, and so on."""
+    bad: dict[Sha256, str]
+    """Bundles that are never used again, and why."""
+
+
+_EMPTY = StoreState(format_version=1, served=(), bad={})
+
+
+class BundleStore:
+    """A robot's store, open in this process alone. Its operations may be called from any thread.
+
+    Args:
+        folder: Made where there is none.
+
+    Raises:
+        BusyError: another process has it open.
+        BundleError: current.json is damaged.
+        StorageError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._bundles, self._state_file = folder / "sha256", folder / "current.json"
+        self._mutex = threading.Lock()
+        with storage_errors(folder):
+            make_folder(self._bundles)
+            self._lock = os.fdopen(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644))
+        try:
+            self._take_lock(folder)
+            with storage_errors(folder):
+                self._remove_leftovers()
+            self._state = self._read_state()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another process open the store. What was closed stays closed."""
+        self._lock.close()
+
+    @property
+    def bad(self) -> Mapping[str, str]:
+        """The bundles that are never used again, and why; by digest."""
+        return self._state.bad
+
+    def current(self) -> Served | None:
+        """Return the bundle that serves, unverified; None where none ever did or all of them were bad."""
+        return next(iter(self._state.served), None)
+
+    def previous(self) -> Served | None:
+        """Return the bundle that served before the current one, unverified."""
+        return next(iter(self._state.served[1:]), None)
+
+    def last_good(self) -> Served | None:
+        """Return the bundle to serve after a start: the last that served, is not bad and is whole on disk."""
+        return next((item for item in self._state.served if self._is_whole(item.bundle_digest)), None)
+
+    def path(self, digest: str) -> Path:
+        """Return where a bundle stands, or would."""
+        return self._bundles / digest
+
+    def open(self, digest: str) -> Bundle:
+        """Verify a bundle of the store again and return what it holds.
+
+        Raises:
+            BundleError: there is none such, or its bytes are no longer what they were.
+        """
+        bundle = open_bundle(self.path(digest))
+        if bundle.digest != digest:
+            fault = f"expected bundle {digest}, found {bundle.digest}. Add the bundle again."
+            raise BundleError(f"{self.path(digest)}: {fault}", "store")
+        return bundle
+
+    def add(self, admitted: Admitted) -> str:
+        """Keep a bundle that passed the gate and return its digest. It does not serve yet.
+
+        One that is kept already gets the very files that passed now: a damaged one is mended by this.
+
+        Raises:
+            BundleError: it is one of the bad ones.
+            StorageError: the disk is full or the store cannot be written.
+        """
+        digest = admitted.report.bundle_digest
+        with self._mutex:
+            self._check_not_bad(digest)
+            target = self.path(digest)
+            if target.exists():
+                _mend(target, admitted.files)
+                return digest
+            temporary = self._temporary(digest)
+            try:
+                for name, data in admitted.files.items():
+                    write_bytes(temporary / name, data)
+                with storage_errors(target):
+                    temporary.rename(target)
+                    sync_folder(self._bundles)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        return digest
+
+    def set_current(self, digest: str, source: str) -> None:
+        """Say that a bundle of the store serves from now on.
+
+        Args:
+            digest: One that `add` returned.
+            source: What it was resolved from, to be told to people.
+
+        Raises:
+            BundleError: it is one of the bad ones, is not in the store or is damaged there.
+            StorageError: the store cannot be written.
+        """
+        with self._mutex:
+            self._check_not_bad(digest)
+            self.open(digest)
+            before = tuple(item for item in self._state.served if item.bundle_digest != digest)
+            self._write(served=(Served(bundle_digest=digest, source=source), *before), bad=self._state.bad)
+
+    def mark_bad(self, digest: str, reason: str) -> None:
+        """Never use a bundle again. Where it serves, the one before it is the current one from now on.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        with self._mutex:
+            served = tuple(item for item in self._state.served if item.bundle_digest != digest)
+            self._write(served=served, bad=self._state.bad | {digest: reason})
+
+    def prune(self, keep: int) -> tuple[str, ...]:
+        """Remove all bundles but the last that served, and return the digests of those that went.
+
+        A bundle that was added and does not serve yet goes too: prune before an add or after a
+        `set_current`, not between the two.
+
+        Args:
+            keep: How many stay. The current one and the one before it stay in any case.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        with self._mutex:
+            served = self._state.served[: max(keep, 2)]
+            if served != self._state.served:
+                self._write(served=served, bad=self._state.bad)
+            kept = {item.bundle_digest for item in served}
+            gone = sorted(path.name for path in self._bundles.iterdir() if path.name not in kept)
+            with storage_errors(self._bundles):
+                for digest in gone:
+                    # Under another name first: a half removed bundle must not stand under its digest.
+                    temporary = self._temporary(digest)
+                    self.path(digest).rename(temporary)
+                    shutil.rmtree(temporary)
+                sync_folder(self._bundles)
+        return tuple(gone)
+
+    def _take_lock(self, folder: Path) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise BusyError(
+                f"another process has the store {folder} open. Stop it, or use another store."
+            ) from exc
+
+    def _remove_leftovers(self) -> None:
+        remove_leftovers(self._state_file.parent)
+        for path in self._bundles.iterdir():
+            if path.name.endswith(".tmp"):
+                shutil.rmtree(path)
+            else:
+                remove_leftovers(path)  # of a bundle that was being mended
+
+    def _read_state(self) -> StoreState:
+        try:
+            return StoreState.model_validate_json(self._state_file.read_bytes())
+        except FileNotFoundError:
+            return _EMPTY
+        except (OSError, ValidationError) as exc:
+            raise BundleError(
+                f"{self._state_file}: expected what docs/robot-store.md describes, found {exc}. "
+                "Move it away to begin without a current bundle; the bundles themselves stay.",
+                "store",
+            ) from exc
+
+    def _write(self, served: tuple[Served, ...], bad: dict[str, str]) -> None:
+        state = StoreState(format_version=1, served=served, bad=bad)
+        write_json(self._state_file, state.as_tree())
+        self._state = state
+
+    def _check_not_bad(self, digest: str) -> None:
+        if (reason := self._state.bad.get(digest)) is not None:
+            raise BundleError(
+                f"bundle {digest}: expected one that may serve, found it marked bad: {reason}. "
+                "Export another one.",
+                "store",
+            )
+
+    def _is_whole(self, digest: str) -> bool:
+        try:
+            self.open(digest)
+        except BundleError:
+            return False
+        return True
+
+    def _temporary(self, digest: str) -> Path:
+        return self._bundles / f".{digest}.{secrets.token_hex(4)}.tmp"
+
+
+def _mend(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a bundle's folder hold these files and no others; a kill in between leaves it no worse."""
+    with storage_errors(folder):
+        for name, data in files.items():
+            path = folder / name
+            if path.is_symlink() or not path.is_file() or path.read_bytes() != data:
+                write_bytes(path, data)
+        for path in folder.iterdir():
+            if path.name not in files:
+                path.unlink()
+        sync_folder(folder)

@@ -1,0 +1,270 @@
+"""The gate lets a whole bundle pass with what it measured, and names the rule that refuses any other."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from pydantic import ValidationError
+
+from sacpipe.core.bundle import bundle_digest
+from sacpipe.core.errors import GateError
+from sacpipe.core.policy_graph import MAX_FIELDS
+from sacpipe.core.signature import key_id, make_key, sign_bundle
+from sacpipe.serving.gate import GateTerms, pass_gate
+from sacpipe.serving.sources import read_source
+
+RULES = [
+    "files",
+    "links",
+    "size",
+    "signature",
+    "manifest",
+    "digest",
+    "contract",
+    "graph",
+    "tensors",
+    "golden",
+    "timing",
+]
+
+
+def terms(**changes) -> GateTerms:
+    tree = {"public_keys": [], "require_signature": False, "allowed_operators": None, "timing_runs": 200}
+    return GateTerms.parse(tree | changes)
+
+
+def judge(folder, **changes):
+    return pass_gate(read_source(folder, allow_hard_links=False), terms(**changes))
+
+
+def refused(folder, rule, **changes) -> str:
+    with pytest.raises(GateError) as refusal:
+        judge(folder, **changes)
+    assert refusal.value.rule == rule
+    assert f"refused by the rule '{rule}': " in str(refusal.value)
+    return str(refusal.value)
+
+
+def render(tree) -> bytes:
+    return (json.dumps(tree, sort_keys=True, indent=2) + "\n").encode()
+
+
+def reseal(folder, name: str, data: bytes) -> None:
+    """Replace a file and make the manifest agree, as whoever forges a bundle would."""
+    (folder / name).write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    (folder / "manifest.json").write_bytes(render(manifest))
+
+
+def reseal_contract(folder, section: str, **changes) -> None:
+    tree = json.loads((folder / "contract.json").read_bytes())
+    tree[section] |= changes
+    reseal(folder, "contract.json", render(tree))
+
+
+class TestPassing:
+    def test_the_report_says_what_was_found(self, build):
+        folder = build(actions=[[1.25, 2.5], [3.0, 4.0 - 8.0 * 5e-6], [-2.0, -4.0]])
+        report = judge(folder).report
+        assert report.bundle_digest == bundle_digest(folder)
+        assert [item.rule for item in report.rules] == RULES
+        skipped = [item.rule for item in report.rules if item.outcome == "not_checked"]
+        assert (skipped, report.key_id) == (["signature"], None)
+        assert report.golden_error == pytest.approx(5e-6, rel=0.05)
+        assert 0 < report.p99_us < report.deadline_us == pytest.approx(0.8 * 20_000)
+
+    def test_the_policy_acts_from_the_bytes_that_were_judged(self, build):
+        folder = build()
+        files = read_source(folder, allow_hard_links=False)
+        (folder / "policy.onnx").write_bytes(b"changed after it was read")
+        admitted = pass_gate(files, terms())
+        assert admitted.policy.act(np.float32([0.5, 0.25, 0.0])).tolist() == [1.25, 2.5]
+        assert admitted.files is files
+
+    def test_a_task_without_a_clock_has_no_deadline(self, build):
+        folder = build()
+        reseal_contract(folder, "spec", control_period_s=None)
+        report = judge(folder).report
+        assert report.deadline_us is None
+        assert report.p99_us > 0
+        assert report.rules[-1].outcome == "not_checked"
+
+    def test_a_signature_by_a_trusted_key(self, build, tmp_path):
+        public = make_key(tmp_path / "key")
+        sign_bundle(build(), tmp_path / "key")
+        report = judge(tmp_path / "bundle", public_keys=[public], require_signature=True).report
+        assert report.key_id == key_id(public)
+        assert {item.outcome for item in report.rules} == {"passed"}
+
+    def test_a_signature_is_not_checked_where_no_key_is_trusted(self, build, tmp_path):
+        make_key(tmp_path / "key")
+        sign_bundle(build(), tmp_path / "key")
+        report = judge(tmp_path / "bundle").report
+        assert (report.key_id, report.rules[3].outcome) == (None, "not_checked")
+
+    def test_the_operators_it_has_may_be_the_only_ones_allowed(self, build):
+        judge(build(), allowed_operators=["Add", "MatMul", "Max", "Min"])
+
+
+class TestSignature:
+    @pytest.fixture
+    def public(self, tmp_path):
+        return make_key(tmp_path / "key")
+
+    def test_missing_where_one_is_required(self, build, public):
+        message = refused(build(), "signature", public_keys=[public], require_signature=True)
+        assert "manifest.sig: missing; expected a signature" in message
+
+    def test_by_another_key_even_where_none_is_required(self, build, tmp_path, public):
+        make_key(tmp_path / "other.key")
+        sign_bundle(build(), tmp_path / "other.key")
+        message = refused(tmp_path / "bundle", "signature", public_keys=[public])
+        assert f"expected a signature by one of {key_id(public)}, found" in message
+
+    def test_of_a_bundle_that_was_forged_afterwards(self, build, tmp_path, public):
+        sign_bundle(build(), tmp_path / "key")
+        reseal_contract(tmp_path / "bundle", "golden", tolerance=0.5)
+        judge(tmp_path / "bundle")  # a manifest alone does not guard against somebody who writes it anew
+        message = refused(tmp_path / "bundle", "signature", public_keys=[public])
+        assert "found one of other bytes" in message
+
+    def test_is_asked_before_the_manifest_is_read(self, build, tmp_path, public):
+        sign_bundle(build(), tmp_path / "key")
+        (tmp_path / "bundle" / "manifest.json").write_bytes(b"{")
+        refused(tmp_path / "bundle", "signature", public_keys=[public])
+
+    def test_cannot_be_required_without_a_key(self):
+        tree = terms().as_tree() | {"require_signature": True}
+        with pytest.raises(ValidationError, match="require_signature needs one key at least"):
+            GateTerms.model_validate_json(json.dumps(tree))
+
+
+class TestFiles:
+    def test_a_manifest_that_is_no_json(self, build):
+        folder = build()
+        (folder / "manifest.json").write_bytes(b"{")
+        assert "manifest.json: expected JSON" in refused(folder, "manifest")
+
+    def test_a_version_that_is_not_known(self, build):
+        folder = build()
+        tree = json.loads((folder / "manifest.json").read_bytes()) | {"format_version": 9}
+        (folder / "manifest.json").write_bytes(render(tree))
+        assert "expected format_version 2, found 9" in refused(folder, "manifest")
+
+    @pytest.mark.parametrize("name", ["contract.json", "golden.npz", "policy.onnx"])
+    def test_a_flipped_bit(self, build, name):
+        folder = build()
+        data = bytearray((folder / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (folder / name).write_bytes(data)
+        assert f"{name}: expected SHA-256" in refused(folder, "digest")
+
+    @pytest.mark.parametrize("name", ["contract.json", "golden.npz", "policy.onnx"])
+    def test_a_file_that_stops_too_early(self, build, name):
+        folder = build()
+        (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+        assert f"{name}: expected" in refused(folder, "digest")
+
+    def test_a_contract_with_an_unknown_key(self, build):
+        folder = build()
+        reseal_contract(folder, "spec", frame="world")
+        assert "contract.json: spec.frame: Extra inputs" in refused(folder, "contract")
+
+
+def external_data(model):
+    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
+    model.graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
+
+
+def sub_graph(model):
+    model.graph.node[3].attribute.append(helper.make_attribute("then_branch", model.graph))
+
+
+def foreign_operator(model):
+    model.graph.node[3].op_type = "Loop"
+
+
+def foreign_domain(model):
+    model.opset_import[0].domain = "com.example"
+
+
+def not_finite(model):
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.float32([1, np.nan]), "bias"))
+
+
+def too_many_fields(model):
+    model.graph.node[3].input.extend(["high"] * MAX_FIELDS)
+
+
+def empty_input(model):
+    """Onnxruntime 1.31 does not refuse this one: the process dies."""
+    model.graph.node[3].input.append("")
+
+
+class TestPolicies:
+    """The graph is changed after the bundle was written, and all digests are made to agree."""
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            (external_data, "the tensor holds data in another file"),
+            (sub_graph, "the attribute holds a sub-graph"),
+            (foreign_operator, "expected operators that docs/bundle.md lists, found 'Loop'"),
+            (foreign_domain, "expected the standard operator domain, found 'com.example'"),
+            (not_finite, "tensor 'bias': expected finite numbers, found NaN or infinity"),
+            (empty_input, "expected a name for every input of 'Min', found an empty one"),
+            (too_many_fields, f"expected at most {MAX_FIELDS} protobuf fields, found more"),
+        ],
+    )
+    def test_a_graph_that_may_not_be(self, build, model, change, sentence):
+        folder = build()
+        change(model)
+        reseal(folder, "policy.onnx", model.SerializeToString())
+        assert f"policy.onnx: {sentence}" in refused(folder, "graph")
+
+    def test_a_contract_that_misstates_the_graph(self, build):
+        folder = build()
+        reseal_contract(folder, "onnx", operators=["MatMul"])
+        assert "policy.onnx: operators: expected ('MatMul',)" in refused(folder, "graph")
+
+    def test_an_operator_that_is_not_allowed_here(self, build):
+        message = refused(build(), "graph", allowed_operators=["MatMul", "Min"])
+        assert "expected only the operators allowed here, MatMul, Min; found Add, Max." in message
+
+    @pytest.mark.parametrize("names", [{"input": "obs"}, {"output": "actions"}, {"batch": 1}])
+    def test_other_names_or_shapes(self, build, names):
+        assert "policy.onnx: expected one " in refused(build(**names), "tensors")
+
+    def test_another_width_than_the_contracts(self, build, model):
+        folder = build()
+        model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((4, 2), np.float32), "weight"))
+        reseal(folder, "policy.onnx", model.SerializeToString())
+        assert "tensor(float) ['batch', 3], found" in refused(folder, "tensors")
+
+    def test_what_onnxruntime_cannot_read(self, build, model):
+        model.opset_import[0].version = 99
+        assert "onnxruntime" in refused(build(model), "tensors")
+
+    def test_golden_actions_of_another_policy(self, build):
+        message = refused(build(actions=[[1.25, 2.5], [3.0, 4.0], [-2.0, -3.9]]), "golden")
+        assert "golden.npz: step 2, action 'elbow': expected -3.9" in message
+
+    def test_an_action_outside_its_bounds_in_the_replay(self, build, model):
+        model.graph.initializer[2].CopyFrom(numpy_helper.from_array(np.float32([-3, -4]), "low"))
+        assert "[-3.0, -4.0]; expected finite values" in refused(build(model), "golden")
+
+    def test_golden_steps_that_are_not_there(self, build):
+        folder = build()
+        reseal_contract(folder, "golden", num_steps=4)
+        assert "golden.npz: observations: expected float32 (4, 3)" in refused(folder, "golden")
+
+    def test_a_policy_too_slow_for_its_clock(self, build):
+        folder = build()
+        reseal_contract(folder, "spec", control_period_s=1e-9)
+        message = refused(folder, "timing")
+        assert "expected 99 of 100 actions within 0.0008 us on this machine, found" in message
+        assert "in 200 runs" in message

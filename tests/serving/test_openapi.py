@@ -1,0 +1,57 @@
+"""What the server says of itself in /openapi.json is what it does, for requests nobody would write by hand."""
+
+import pytest
+import requests
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode, openapi
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi import checks
+from served import running
+
+CHECKS = [
+    not_a_server_error,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+    checks.status_code_conformance,
+    checks.unsupported_method,
+]
+
+
+@pytest.fixture(scope="module")
+def operations(bundles):
+    with running("-m", "sacpipe.serving", bundles[0], "--port", "0") as server:
+        document = openapi.from_url(f"http://{server.address}/openapi.json")
+        yield [found.ok() for found in document.get_all_operations()]
+
+
+def try_out(operation, mode, examples):
+    """Send cases of one operation; its pytest plugin does not know this pytest."""
+    statuses = set()
+    with requests.Session() as session:
+
+        @settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(operation.as_strategy(generation_mode=mode))
+        def send(case):
+            statuses.add(case.call_and_validate(session=session, checks=CHECKS).status_code)
+
+        send()
+    return statuses
+
+
+def test_every_operation_keeps_to_the_page(operations):
+    assert len(operations) == 14
+    for operation in operations:
+        statuses = try_out(operation, GenerationMode.POSITIVE, 40 if operation.method == "post" else 5)
+        assert statuses <= {200, 400, 404}, operation.label
+
+
+def test_what_is_not_on_the_page_is_refused(operations):
+    for operation in operations:
+        if operation.method == "post":
+            assert try_out(operation, GenerationMode.NEGATIVE, 60) <= {400, 404, 405, 200}

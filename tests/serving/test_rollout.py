@@ -1,0 +1,181 @@
+"""A new bundle serves only after it was near enough for long enough, and not again after it failed."""
+
+import numpy as np
+import pytest
+
+from sacpipe.core.errors import BundleError
+from sacpipe.core.guards import GuardTerms
+from sacpipe.serving.gate import GateTerms, pass_gate
+from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.serving.rollout import Rollout, RolloutTerms
+from sacpipe.serving.runtime import Runtime
+from sacpipe.serving.sources import read_source
+from sacpipe.serving.store import BundleStore
+
+GATE = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
+TERMS = RolloutTerms(
+    shadow_s=10.0, min_shadow_steps=5, max_divergence=1.0, watch_s=60.0, max_deadline_misses=2
+)
+
+
+class Robot:
+    """A runtime with a rollout around it, in a world whose time somebody moves."""
+
+    def __init__(self, folder, store, **terms):
+        self.now_s = 1000.0
+        guards = GuardTerms.parse(GuardTerms.EXAMPLE | {"deadline_periods": 1e6})
+        self.runtime = Runtime(OnnxPolicy(folder), guards=guards, clock_ns=lambda: int(self.now_s * 1e9))
+        self.store = store
+        self.rollout = Rollout(self.runtime, store, TERMS.replace(**terms), clock_s=lambda: self.now_s)
+
+    def step(self, count=1):
+        for _ in range(count):
+            self.now_s += 0.02
+            decision = self.runtime.step(np.array([0.5, 0.25, 0.0], np.float32), int(self.now_s * 1e9))
+        return decision
+
+    def compared(self, steps):
+        """Until the shadow, which has a thread of its own, has seen so many steps."""
+        while self.rollout._shadow.divergence().steps < steps:
+            pass
+
+    def let_it_serve(self, admitted):
+        self.rollout.offer(admitted, "there")
+        self.step(5)
+        self.compared(5)
+        self.now_s += 10.0
+        assert self.rollout.tick() is None
+        assert self.rollout.phase == "watch"
+
+
+@pytest.fixture
+def store(tmp_path):
+    with BundleStore(tmp_path / "store") as store:
+        yield store
+
+
+@pytest.fixture
+def first(build, store):
+    """The bundle that serves from the beginning."""
+    admitted = pass_gate(read_source(build(), allow_hard_links=False), GATE)
+    store.set_current(store.add(admitted), "here")
+    return admitted
+
+
+@pytest.fixture
+def other(build_other):
+    return pass_gate(read_source(build_other, allow_hard_links=False), GATE)
+
+
+@pytest.fixture
+def robot(build, store, first):
+    robot = Robot(build(), store)
+    yield robot
+    robot.rollout.close()
+
+
+def digest(admitted):
+    return admitted.report.bundle_digest
+
+
+def test_a_shadow_acts_only_after_time_and_steps(robot, other):
+    assert robot.rollout.offer(other, "there") is None
+    assert robot.step(4).action.tolist() == [1.25, 2.5]
+    robot.compared(4)
+    robot.now_s += 100.0
+    assert robot.rollout.tick() is None
+    assert robot.rollout.phase == "shadow"  # time enough, but one step too few
+    robot.step()
+    robot.compared(5)
+    assert robot.rollout.tick() is None
+    assert robot.rollout.phase == "watch"
+    assert robot.step().action.tolist() == [-1.25, -2.5]
+    assert robot.store.current().bundle_digest == digest(other)
+
+
+def test_it_serves_after_the_watch(robot, other):
+    robot.let_it_serve(other)
+    robot.now_s += 59.0
+    assert robot.rollout.tick() is None
+    robot.now_s += 1.0
+    event = robot.rollout.tick()
+    assert (event.outcome, event.bundle_digest, event.source) == ("serves", digest(other), "there")
+    assert event.divergence.steps == 5
+    assert robot.rollout.phase == "idle"
+
+
+def test_one_that_is_too_far_off_is_rejected_and_never_taken_again(build, store, first, other):
+    robot = Robot(build(), store, max_divergence=0.5)
+    robot.rollout.offer(other, "there")
+    robot.step(5)
+    robot.compared(5)
+    robot.now_s += 10.0
+    event = robot.rollout.tick()
+    assert event.outcome == "rejected"
+    assert "within 0.625 of those in service" in event.reason
+    assert robot.step().action.tolist() == [1.25, 2.5]
+    assert robot.store.current().bundle_digest == digest(first)
+    with pytest.raises(BundleError, match=r"within 0\.625"):
+        robot.rollout.offer(other, "there")
+
+
+def test_one_whose_actions_would_be_refused_is_rejected_at_once(robot, other, monkeypatch):
+    monkeypatch.setattr(other.policy, "run", lambda _: np.array([np.nan, 0.0], np.float32))
+    robot.rollout.offer(other, "there")
+    robot.step()
+    robot.compared(1)
+    event = robot.rollout.tick()
+    assert (event.outcome, event.reason) == ("rejected", "1 of its actions would have been refused")
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ([np.nan, 0.0], "action_not_finite: 1; the robot was stopped"),
+        ([9.0, 0.0], "action_outside_bounds: 1; the robot was stopped"),
+    ],
+)
+def test_one_that_fails_in_service_goes_back_and_the_stop_stays(
+    robot, first, other, monkeypatch, fault, reason
+):
+    robot.let_it_serve(other)
+    robot.step()
+    monkeypatch.setattr(other.policy, "run", lambda _: np.array(fault, np.float32))
+    assert robot.step().verdict == "stopped"
+    event = robot.rollout.tick()
+    assert (event.outcome, event.reason) == ("rolled_back", reason)
+    assert robot.store.current().bundle_digest == digest(first)
+    assert robot.store.bad[digest(other)] == reason
+    assert robot.step().verdict == "stopped"
+    robot.runtime.clear_stop()
+    assert robot.step().action.tolist() == [1.25, 2.5]
+
+
+def test_one_that_comes_late_too_often_goes_back(robot, other):
+    robot.let_it_serve(other)
+    robot.runtime.causes["deadline_missed"] += 2
+    assert robot.rollout.tick() is None
+    robot.runtime.causes["deadline_missed"] += 1
+    event = robot.rollout.tick()
+    assert (event.outcome, event.reason) == ("rolled_back", "deadline_missed: 3, expected at most 2")
+    assert robot.step().action.tolist() == [1.25, 2.5]
+
+
+def test_what_was_counted_before_the_swap_does_not_count(robot, other):
+    robot.runtime.causes["deadline_missed"] += 100
+    robot.let_it_serve(other)
+    robot.now_s += 60.0
+    assert robot.rollout.tick().outcome == "serves"
+
+
+def test_a_newer_offer_replaces_one_that_is_not_through(robot, first, other):
+    robot.rollout.offer(other, "there")
+    event = robot.rollout.offer(other, "elsewhere")
+    assert (event.outcome, event.source) == ("replaced", "there")
+    assert robot.rollout.phase == "shadow"
+
+
+def test_while_one_is_watched_no_other_is_taken(robot, first, other):
+    robot.let_it_serve(other)
+    with pytest.raises(BundleError, match="still watched; offer it again in 60 s"):
+        robot.rollout.offer(first, "here")

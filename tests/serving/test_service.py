@@ -1,0 +1,113 @@
+"""A service changes its policy between two requests, and says of every action whose it is."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from sacpipe.core.bundle import open_bundle, write_bundle
+from sacpipe.core.errors import BundleError, ConfigError
+from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.serving.refusals import FaultError, NotFoundError, RefusalError
+from sacpipe.serving.service import Call, Service
+
+BLEND_STEPS = 2
+
+
+def changed(folder, target, change):
+    """Write a bundle again with another contract."""
+    bundle = open_bundle(folder)
+    write_bundle(target, bundle.policy_onnx, change(bundle.contract), bundle.golden)
+    return OnnxPolicy(target)
+
+
+def blending(contract):
+    return contract.replace(guards=contract.guards.as_tree() | {"blend_steps": BLEND_STEPS})
+
+
+def ask(service, version=None, **parameters):
+    tensor = {"name": "observation", "shape": [1, 3], "datatype": "FP32", "data": [0.5, 0.25, 0.0]}
+    body = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
+    found = json.loads(service.answer(Call(body, None, version, 0)).body)
+    return found["outputs"][0]["data"], found["parameters"]
+
+
+def test_a_swap_is_for_the_next_request(bundles):
+    first, second = (OnnxPolicy(folder) for folder in bundles)
+    service = Service(first)
+    assert ask(service)[0] == [1.25, 2.5]
+    service.swap(second)
+    action, parameters = ask(service, second.digest[:12])
+    assert (action, parameters["bundle_sha256"]) == ([-1.25, -2.5], second.digest)
+    with pytest.raises(NotFoundError, match=f"expected {second.digest[:12]}, the one in service"):
+        ask(service, first.digest)
+    assert service.metrics.swaps == 1
+    assert service.served.statistics.successes == 1
+    assert service.served.statistics.fails == 1
+
+
+def test_a_sequence_blends_and_names_both(bundles, tmp_path):
+    first = OnnxPolicy(bundles[0])
+    service = Service(first)
+    ask(service, sequence_id=1, sequence_start=True)
+    service.swap(changed(bundles[1], tmp_path / "blending", blending))
+    found = [ask(service, sequence_id=1) for _ in range(3)]
+    np.testing.assert_allclose([action[0] for action, _ in found], [1.25 / 3, -1.25 / 3, -1.25], rtol=1e-6)
+    digests = [parameters.get("blended_with_sha256") for _, parameters in found]
+    assert digests == [first.digest, first.digest, None]
+
+
+def test_a_policy_of_another_task_is_refused(bundles, tmp_path):
+    service = Service(OnnxPolicy(bundles[0]))
+    other = changed(
+        bundles[1],
+        tmp_path / "other-task",
+        lambda contract: contract.replace(spec=contract.spec.as_tree() | {"task": "example/Push-v0"}),
+    )
+    with pytest.raises(BundleError, match=r"found one of example/Push-v0.*The policy in service goes on"):
+        service.swap(other)
+    assert ask(service)[0] == [1.25, 2.5]
+
+
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "nan"), (99.0, "99.0")])
+def test_an_action_outside_its_bounds_is_no_answer(bundles, monkeypatch, value, said):
+    """No bundle that opens does this; a broken processor might."""
+    policy = OnnxPolicy(bundles[0])
+    service = Service(policy)
+    monkeypatch.setattr(policy, "run", lambda _: np.array([value, 0.0], np.float32))
+    with pytest.raises(FaultError, match=f"action_outside_bounds: row 0: .*{said}"):
+        ask(service)
+    assert service.metrics.causes["action_outside_bounds"] == 1
+    assert service.metrics.refusals == {500: 1}
+
+
+def test_refusals_are_counted_and_remembered(bundles):
+    service = Service(OnnxPolicy(bundles[0]))
+    with pytest.raises(RefusalError):
+        ask(service, sequence_id="never begun")
+    assert service.metrics.refusals == {400: 1}
+    assert service.events[-1].verdict == "refused"
+    assert "never begun" in service.events[-1].reasons
+
+
+def test_swaps_of_several_threads_are_all_counted(bundles):
+    policies = [OnnxPolicy(folder) for folder in bundles]
+    service = Service(policies[0])
+
+    def swap_often():
+        for index in range(200):
+            service.swap(policies[index % 2])
+
+    threads = [threading.Thread(target=swap_often) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert service.metrics.swaps == 800
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "stats", "x" * 65, "ü", "a\n"])
+def test_a_name_that_no_path_can_hold(bundles, name):
+    with pytest.raises(ConfigError, match="--name"):
+        Service(OnnxPolicy(bundles[0]), name)
