@@ -66,7 +66,7 @@ if name == "export":
     from onnx import TensorProto, helper, numpy_helper
     from sacpipe.core.bundle import Contract, write_bundle
     from sacpipe.core.golden import Golden
-from sacpipe.core.guards import GuardTerms
+    from sacpipe.core.guards import GuardTerms
     from sacpipe.core.policy_graph import read_graph
     node = helper.make_node("MatMul", ["observation", "weight"], ["action"])
     graph = helper.make_graph(
