@@ -273,7 +273,8 @@ def test_wrong_arguments_are_refused(finished, call, arguments, message):
 
 
 @pytest.mark.parametrize(
-    "command", [("lineage", "nobody"), ("simulate", "models:/nobody@champion"), ("serve", "models:/nobody@champion")]
+    "command",
+    [("lineage", "nobody"), ("simulate", "models:/nobody@champion"), ("serve", "models:/nobody@champion")],
 )
 def test_unknown_models_are_the_registrys_answer(finished, call, command):
     seen = call(finished, *command)
