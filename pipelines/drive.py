@@ -6,6 +6,7 @@ What a robot would do to its observations can be done here: noise, drop-outs, de
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 from pydantic import Field
@@ -20,10 +21,6 @@ from sacpipe.envs.base import Environment
 from sacpipe.evaluation import to_unit_range
 from sacpipe.serving.control_loop import LoopReport, realtime_priority, run_loop
 from sacpipe.serving.runtime import Decision, Runtime
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 class Disturbance(Config):
@@ -56,7 +53,12 @@ class SimulatedRobot:
     """An environment that is stepped once a control period."""
 
     def __init__(
-        self, environment: Environment, contract: Contract, disturbance: Disturbance, seed: int
+        self,
+        environment: Environment,
+        contract: Contract,
+        disturbance: Disturbance,
+        seed: int,
+        on_new_episode: Callable[[], None],
     ) -> None:
         self._environment, self._disturbance, self._seed = environment, disturbance, seed
         self._random = generator(seed, "drive/disturbance")
@@ -64,7 +66,7 @@ class SimulatedRobot:
         self._scale = (disturbance.noise * (high - low)).astype(np.float32)
         self._rescale = to_unit_range(contract.spec)
         self.episode_returns: list[float] = []
-        self.on_new_episode: Callable[[], None] = _nothing
+        self._on_new_episode = on_new_episode
         self._begin()
 
     def _begin(self) -> None:
@@ -95,7 +97,7 @@ class SimulatedRobot:
         if step.terminated or step.truncated:
             self.episode_returns.append(self._return)
             self._begin()
-            self.on_new_episode()
+            self._on_new_episode()
         return True
 
 
@@ -128,16 +130,12 @@ def drive(
     if period_s is None:
         raise ConfigError(f"--rate: {spec.task} has no clock of its own. Give a rate in Hz.")
     environment = task_of(spec).make()
-    robot = SimulatedRobot(environment, bundle.contract, disturbance, seed)
     runtime = Runtime(bundle, control_period_s=period_s)
-    robot.on_new_episode = runtime.clear_stop
+    robot = SimulatedRobot(environment, bundle.contract, disturbance, seed, runtime.clear_stop)
     steps = max(1, round(seconds / period_s))
     try:
-        if priority is None:
+        with nullcontext() if priority is None else realtime_priority(priority):
             report = run_loop(runtime, robot, period_s=period_s, max_steps=steps)
-        else:
-            with realtime_priority(priority):
-                report = run_loop(runtime, robot, period_s=period_s, max_steps=steps)
     finally:
         environment.close()
     return Drive(

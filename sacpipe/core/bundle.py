@@ -186,7 +186,7 @@ def open_bundle(folder: Path) -> Bundle:
         BundleError: names the file and field, what was expected, what was found and what to do.
     """
     try:
-        return _open(folder)
+        return parse_bundle(read_files(folder))
     except BundleError as exc:
         raise BundleError(f"bundle {folder}: {exc}", exc.rule) from exc
 
@@ -278,7 +278,7 @@ def write_bundle(folder: Path, policy_onnx: bytes, contract: Contract, golden: G
     try:
         for name, data in _render_files(policy_onnx, contract, golden).items():
             write_bytes(temporary / name, data)
-        digest = _open(temporary).digest
+        digest = parse_bundle(read_files(temporary)).digest
         with storage_errors(folder):
             _move_into_place(temporary, folder)
     except BundleError as exc:
@@ -301,10 +301,6 @@ def _render_files(policy_onnx: bytes, contract: Contract, golden: Golden) -> dic
 
 def _entry(data: bytes) -> FileEntry:
     return FileEntry(sha256=sha256_bytes(data), size_bytes=len(data))
-
-
-def _open(folder: Path) -> Bundle:
-    return parse_bundle(read_files(folder))
 
 
 def _list(folder: Path) -> list[os.DirEntry[str]]:

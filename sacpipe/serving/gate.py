@@ -23,7 +23,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -33,19 +33,8 @@ from sacpipe.core.errors import BundleError, BundleRule, GateError
 from sacpipe.core.signature import PublicKey, verify_signature
 from sacpipe.serving.policy import OnnxPolicy
 
-_ORDER: tuple[BundleRule, ...] = (
-    "files",
-    "links",
-    "size",
-    "signature",
-    "manifest",
-    "digest",
-    "contract",
-    "graph",
-    "tensors",
-    "golden",
-    "timing",
-)
+_ORDER: tuple[BundleRule, ...] = tuple(rule for rule in get_args(BundleRule) if rule != "store")
+"""The rules the gate asks, in order; the other one is the store's own."""
 
 
 class GateTerms(Config):

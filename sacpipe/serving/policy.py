@@ -84,6 +84,23 @@ class OnnxPolicy:
                 )
         return action
 
+    def check_task(self, spec: EnvSpec, role: str = "policy") -> None:
+        """Check that this policy was made for the task in service.
+
+        Args:
+            spec: Of that task.
+            role: What this policy is to be, for the message.
+
+        Raises:
+            BundleError: it was made for another task, or for other terms or bounds.
+        """
+        own = self.contract.spec
+        if own != spec:
+            raise BundleError(
+                f"bundle {self.digest}: expected a {role} of {spec.task} with the terms and bounds in "
+                f"service, found one of {own.task} or of others. The policy in service goes on."
+            )
+
     def run(self, observation: FloatArray) -> FloatArray:
         """Return what the policy computes, unchecked; overwritten by the next run. For one thread at a time.
 

@@ -145,6 +145,9 @@ class Runtime:
         self._bounds: list[tuple[float, float]] = list(zip(low, high, strict=True))
         self._stop: tuple[Cause, ...] | None = None
         self._blended = 0
+        self._leaving = policy
+        self.blended_with: OnnxPolicy | None = None
+        """The policy before the last swap, where the last step's action is a mean of both."""
         self.begin_episode()
 
     @property
@@ -179,12 +182,7 @@ class Runtime:
         Raises:
             BundleError: it was made for another task; the policy in service goes on.
         """
-        if policy.contract.spec != self.spec:
-            raise BundleError(
-                f"bundle {policy.digest}: expected a policy of the task, terms and bounds in service "
-                f"({self.spec.task}), found one of {policy.contract.spec.task} or of other terms or bounds. "
-                "The policy in service goes on."
-            )
+        policy.check_task(self.spec)
         self._before = self._wanted.policy
         self._wanted = self._arm(policy, blend_steps)
 
@@ -210,7 +208,7 @@ class Runtime:
         if self._wanted is not self._armed:
             self._take_over()
         action: list[float] | None = None
-        policy_ns = 0
+        policy_ns, self.blended_with = 0, None
         cause = self._judge_observation(observation, stamp_ns, start_ns)
         if cause is None and self._stop is None:
             before_ns = self._clock_ns()
@@ -294,6 +292,7 @@ class Runtime:
             return None
         share = self._blended / (self._armed.blend_steps + 1)
         self._blended -= 1
+        self.blended_with = self._leaving
         return [new + share * (old - new) for new, old in zip(action, leaving, strict=True)]
 
     def _judge_action(self, action: list[float] | None) -> Cause | None:
@@ -340,7 +339,7 @@ class Runtime:
 
     def _instead(self, fallback: Fallback | None) -> list[float]:
         if fallback == "zero":
-            return [min(max(0.0, low), high) for low, high in self._bounds]
+            return _nearest_to_zero(self.spec)
         if fallback == "safe" or self._last is None:
             return self._armed.safe_action
         return self._last
@@ -357,9 +356,13 @@ def _slices(spec: EnvSpec) -> list[tuple[str, slice, tuple[int]]]:
 def _safe_action(guards: GuardTerms, spec: EnvSpec) -> list[float]:
     """Return the safe action; without one, zero, or what of the range is nearest to it."""
     if guards.safe_action is None:
-        return [min(max(0.0, term.low), term.high) for term in spec.action]
+        return _nearest_to_zero(spec)
     try:
         check_safe_action(guards.safe_action, spec)
     except ValueError as exc:
         raise BundleError(f"{exc}.") from exc
     return list(guards.safe_action)
+
+
+def _nearest_to_zero(spec: EnvSpec) -> list[float]:
+    return [min(max(0.0, term.low), term.high) for term in spec.action]

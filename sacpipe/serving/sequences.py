@@ -21,35 +21,12 @@ class Stepped(NamedTuple):
     """The policy before the last swap, where the action is a mean of both."""
 
 
-class _Episode:
-    """A runtime, and how long a swap still shows in its actions."""
-
-    def __init__(self, policy: OnnxPolicy) -> None:
-        self._runtime = Runtime(policy)
-        self._leaving, self._blend_steps = policy, 0
-
-    def begin(self) -> None:
-        self._runtime.begin_episode()
-
-    def step(self, policy: OnnxPolicy, observation: FloatArray, stamp_ns: int) -> Stepped:
-        runtime = self._runtime
-        if policy is not runtime.policy:
-            self._leaving = runtime.policy
-            runtime.swap(policy)
-            self._blend_steps = policy.contract.guards.blend_steps
-        decision = runtime.step(observation, stamp_ns)
-        if not (self._blend_steps and decision.timings.policy_ns):
-            return Stepped(decision, None)
-        self._blend_steps -= 1
-        return Stepped(decision, self._leaving)
-
-
 class Sequences:
     """The open sequences, at most so many: where there is no room, the one idle longest is dropped."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._open: OrderedDict[int | str, _Episode] = OrderedDict()
+        self._open: OrderedDict[int | str, Runtime] = OrderedDict()
         self.dropped = 0
         """To make room."""
 
@@ -68,19 +45,21 @@ class Sequences:
         Raises:
             RefusalError: the sequence is not open and this is not its start.
         """
-        episode = self._find(sequence, policy)
-        stepped = episode.step(policy, observation, stamp_ns)
+        runtime = self._find(sequence, policy)
+        if policy is not runtime.policy:
+            runtime.swap(policy)
+        decision = runtime.step(observation, stamp_ns)
         if sequence.is_end:
             del self._open[sequence.key]
-        return stepped
+        return Stepped(decision, runtime.blended_with)
 
-    def _find(self, sequence: Sequence, policy: OnnxPolicy) -> _Episode:
-        episode = self._open.get(sequence.key)
-        if episode is not None:
+    def _find(self, sequence: Sequence, policy: OnnxPolicy) -> Runtime:
+        runtime = self._open.get(sequence.key)
+        if runtime is not None:
             self._open.move_to_end(sequence.key)
             if sequence.is_start:
-                episode.begin()
-            return episode
+                runtime.begin_episode()
+            return runtime
         if not sequence.is_start:
             raise RefusalError(
                 f"parameters.sequence_id: expected an open sequence or `sequence_start`, found "
@@ -89,5 +68,5 @@ class Sequences:
         if len(self._open) >= self._most:
             self._open.popitem(last=False)
             self.dropped += 1
-        self._open[sequence.key] = episode = _Episode(policy)
-        return episode
+        self._open[sequence.key] = runtime = Runtime(policy)
+        return runtime

@@ -158,13 +158,7 @@ class Service:
             BundleError: it was made for another task; the policy in service goes on.
         """
         with self._lock:
-            spec = self._served.policy.contract.spec
-            if policy.contract.spec != spec:
-                raise BundleError(
-                    f"bundle {policy.digest}: expected a policy of the task, terms and bounds in service "
-                    f"({spec.task}), found one of {policy.contract.spec.task} or of other terms or bounds. "
-                    "The policy in service goes on."
-                )
+            policy.check_task(self._served.policy.contract.spec)
             self._served = Served.of(policy)
             self.metrics.swaps += 1
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sacpipe.core.config import Config
-from sacpipe.core.errors import BundleError
 from sacpipe.core.records import FloatArray
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.runtime import Decision, Runtime
@@ -61,11 +60,7 @@ class Shadow:
 
     def __init__(self, runtime: Runtime, candidate: OnnxPolicy) -> None:
         spec = runtime.spec
-        if candidate.contract.spec != spec:
-            raise BundleError(
-                f"bundle {candidate.digest}: expected a candidate of {spec.task} with the terms and bounds "
-                f"in service, found one of {candidate.contract.spec.task} or of other terms or bounds."
-            )
+        candidate.check_task(spec, "candidate")
         self._runtime, self._candidate = runtime, candidate
         self._in_service = runtime.policy.digest
         self._low, self._high = spec.action_low, spec.action_high
