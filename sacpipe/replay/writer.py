@@ -17,7 +17,7 @@ from sacpipe.core.files import sha256_bytes, storage_errors, write_bytes
 from sacpipe.core.records import EnvSpec, Transition
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.config import ReplayConfig
-from sacpipe.replay.journal import Journal
+from sacpipe.replay.journal import Journal, journal_path
 from sacpipe.replay.manifest import PoolManifest, PoolPosition, SegmentEntry
 from sacpipe.replay.pool import ReplayPool
 from sacpipe.replay.recovery import recover
@@ -39,7 +39,7 @@ class PoolWriter:
         self._open = position.open_transitions
         data = recover(folder, position, self._records.dtype)
         self._records[: self._open] = np.frombuffer(data, dtype=self._records.dtype)
-        self._journal = Journal(folder, self._first_step, data)
+        self._journal = Journal(journal_path(folder, self._first_step), data)
 
     @classmethod
     def create(cls, folder: Path, spec: EnvSpec, config: ReplayConfig) -> Self:
@@ -167,7 +167,7 @@ class PoolWriter:
         self._sealed += (entry,)
         self._first_step += self._open
         self._open = 0
-        self._journal = Journal(self._folder, self._first_step)
+        self._journal = Journal(journal_path(self._folder, self._first_step))
         with storage_errors(path):
             path.chmod(SEALED_MODE)
         journal.remove()
