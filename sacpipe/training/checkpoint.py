@@ -183,9 +183,9 @@ def adopt(base: Path, base_key: str, folder: Path, stage_key: str, params: dict[
 
 
 def unextendable(finished: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return the key paths, sorted, at which a run differs from the finished one and may not to go on from it.
+    """Return the key paths, sorted, whose values forbid a run to go on from a finished one.
 
-    It may be longer, and draw on another initial pool. Everything else was settled when the run began.
+    It may be longer, and draw on another initial pool. Everything else was settled when the first one began.
     """
     paths = _differing(finished, wanted)
     return sorted(path for path in paths if not any(f"{path}.".startswith(f"{may}.") for may in _MAY_CHANGE))
