@@ -18,7 +18,9 @@ def filled(first: int, count: int, capacity: int = 100) -> ReplayBuffer:
 
 
 def mixture() -> Mixture:
-    return Mixture([Source("the initial pool", filled(50, 20), 3), Source("this run's pool", filled(0, 20), 5)])
+    return Mixture(
+        [Source("the initial pool", filled(50, 20), 3), Source("this run's pool", filled(0, 20), 5)]
+    )
 
 
 def test_each_source_gives_its_rows_in_its_place() -> None:
