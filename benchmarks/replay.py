@@ -148,7 +148,7 @@ def forms(folder: Path) -> Figures:
 
 
 def _one_segment(count: int, form: PoolFormat) -> ReplayConfig:
-    return ReplayConfig(capacity=count, segment_transitions=count, format=form)
+    return ReplayConfig(capacity=count, segment_transitions=count, format=form, initial_pool=None)
 
 
 def page(figures: Figures) -> list[str]:

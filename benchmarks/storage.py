@@ -81,7 +81,7 @@ def snapshots(folder: Path, spec: EnvSpec, rounds: int) -> dict[str, Any]:
     size, appends = _SNAPSHOT_TRANSITIONS, list[float]()
     written: dict[str, list[Write]] = {"flush": [], "seal": [], "publish": []}
     # One more than are appended, or flush would seal the full segment itself.
-    config = ReplayConfig(capacity=size, segment_transitions=size + 1, format="compact")
+    config = ReplayConfig(capacity=size, segment_transitions=size + 1, format="compact", initial_pool=None)
     for index in range(rounds):
         writer = PoolWriter.create(folder / "pool", spec, config)
         appends.append(_append(writer, spec, size) / size * 1e6)

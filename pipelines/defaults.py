@@ -84,6 +84,7 @@ replay:
   capacity: {capacity:<21}# transitions the learner samples from; the pool keeps all
   segment_transitions: {segment:<10}# transitions in one sealed file of the pool
   format: compact                # or full: every next observation stored
+  initial_pool: null             # or {{sha256: of data/pool/manifest.json, share: of each batch, to 1.0}}
 
 training:
   total_steps: {total_steps:<18}# environment steps

@@ -10,16 +10,15 @@ from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import write_text
 from sacpipe.stores.dvc_store import read_lock
-
-_MAY_DIFFER = ("total_steps", "extends")
+from sacpipe.training.checkpoint import unextendable
 
 
 def extend_finished_run(workspace: Workspace) -> str:
     """Name the run of dvc.lock in `training.extends` of params.yaml, and say so in one line.
 
     Raises:
-        ConfigError: no run is finished, more than its length has changed since, it is not on this
-            machine, or `training.total_steps` was not raised.
+        ConfigError: no run is finished, more than its length and its initial pool has changed since, it is
+            not on this machine, or `training.total_steps` was not raised.
     """
     entry = read_lock(workspace.dvc_lock).get("train")
     if entry is None:
@@ -43,20 +42,13 @@ def extend_finished_run(workspace: Workspace) -> str:
 
 
 def _refuse_other_changes(finished: StageInputs, wanted: StageInputs) -> None:
-    before, now = finished.params["params.yaml"], wanted.params["params.yaml"]
-    changed = set(finished.differences(wanted)) - {"params"}  # which of them, follows
-    changed |= {
-        name
-        for name in before.keys() | now.keys()
-        if name != "training" and before.get(name) != now.get(name)
-    }
-    old, new = before["training"], now["training"]
-    keys = (old.keys() | new.keys()) - set(_MAY_DIFFER)
-    changed |= {f"training.{key}" for key in keys if old.get(key) != new.get(key)}
+    changed = [name for name in finished.differences(wanted) if name != "params"]  # which of them, follows
+    changed += unextendable(finished.params["params.yaml"], wanted.params["params.yaml"])
     if changed:
         raise ConfigError(
-            f"the finished run cannot be extended: {', '.join(sorted(changed))} changed since. Only "
-            "training.total_steps may; run without --extend to train from the first step."
+            f"the finished run cannot be extended: {', '.join(changed)} changed since. Only "
+            "training.total_steps and replay.initial_pool may; run without --extend to train from the first "
+            "step."
         )
 
 

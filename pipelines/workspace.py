@@ -67,6 +67,11 @@ class Workspace:
         return self.root / "dvc.lock"
 
     @property
+    def initial_pool(self) -> Path:
+        """Replay pool of earlier experience, e.g. a robot's; `data/pool.dvc` beside it is DVC's pointer."""
+        return self.root / "data" / "pool"
+
+    @property
     def train(self) -> Path:
         """Outputs of the stage train."""
         return self.root / "out" / "train"

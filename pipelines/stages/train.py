@@ -18,17 +18,18 @@ _PROBE_SIZE = 256
 
 def train_stage(context: StageContext) -> None:
     """Train from the start, or from the last checkpoint of this stage key."""
-    params = TrainParams.load_sections(context.workspace.params)
+    workspace = context.workspace
+    params = TrainParams.load_sections(workspace.params)
     keep_freed_memory()
     pin_arithmetic(params.training.num_threads)
     extended = params.training.extends
-    base = None if extended is None else context.workspace.work(extended)
-    run = Run(params, context.workspace.work(context.key), context.key, base)
+    base = None if extended is None else workspace.work(extended)
+    run = Run(params, workspace.work(context.key), context.key, base, workspace.initial_pool)
     try:
         title = f"train {run.spec.task}"
         with ProgressDisplay(title, params.training.total_steps, run.env_steps) as progress:
             train(run, lambda: context.interruption.requested, progress)
-        run.publish(context.workspace.train)
+        run.publish(workspace.train)
     finally:
         run.close()
 

@@ -23,6 +23,10 @@ Policy = Callable[[FloatArray], FloatArray]
 Options = dict[str, bool | int | float | str]
 """Keyword arguments of a task."""
 
+RewardsAgain = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
+"""Maps observations, actions in task units and next observations, N rows each, to rewards and terminations,
+float32 of shape (N,)."""
+
 _FEW = 64
 """Up to so many numbers, Python is faster than a call of NumPy."""
 
@@ -47,6 +51,23 @@ class Environment(Protocol):
         Raises:
             ContractError: the action has the wrong shape or is not finite, the task gave a value that is
                 not finite, or no episode is running.
+        """
+        ...
+
+    def rewards_again(
+        self, observations: FloatArray, actions: FloatArray, next_observations: FloatArray
+    ) -> tuple[FloatArray, FloatArray] | None:
+        """Compute from a record what the task would have said of its steps, or None where it cannot.
+
+        The observations are rounded to float32, so the rewards are the task's own to rounding.
+
+        Args:
+            observations: Shape (N, observation_dim).
+            actions: In [-1, 1]. Shape (N, action_dim).
+            next_observations: Shape (N, observation_dim).
+
+        Returns:
+            Rewards in task units, and terminations: 1.0 where the task itself ended, else 0.0. Shape (N,).
         """
         ...
 
@@ -125,11 +146,20 @@ class Simulator(Protocol):
 
 
 class TaskEnvironment:
-    """An `Environment` around a simulator: order, scaling, time limit and finite numbers, checked once."""
+    """An `Environment` around a simulator: order, scaling, time limit and finite numbers, checked once.
 
-    def __init__(self, spec: EnvSpec, simulator: Simulator) -> None:
+    Args:
+        spec: The task's.
+        simulator: Of the universe.
+        rewards_again: The task's rewards as a function of a record, where they are one.
+    """
+
+    def __init__(
+        self, spec: EnvSpec, simulator: Simulator, rewards_again: RewardsAgain | None = None
+    ) -> None:
         self.spec = spec
         self._simulator = simulator
+        self._rewards_again = rewards_again
         self._limit = spec.max_episode_steps
         self._shape = (spec.action_dim,)
         self._ones = np.ones(self._shape, dtype=np.float32)
@@ -183,6 +213,14 @@ class TaskEnvironment:
         if terminated or truncated:
             self._running = False
         return Step(observation, reward, terminated, truncated)
+
+    def rewards_again(
+        self, observations: FloatArray, actions: FloatArray, next_observations: FloatArray
+    ) -> tuple[FloatArray, FloatArray] | None:
+        """Compute rewards and terminations from a record, see `Environment.rewards_again`."""
+        if self._rewards_again is None:
+            return None
+        return self._rewards_again(observations, self.spec.to_task_units(actions), next_observations)
 
     def render(self) -> NDArray[np.uint8]:
         """Return the present picture. Shape (height, width, 3)."""

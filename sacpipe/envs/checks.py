@@ -75,6 +75,7 @@ def check_universe(task: TaskSection, episodes: int = 2) -> None:
     wide = _SHORT._replace(stretch=3.0)
     clipped = _run(third, 1, name, wide) == _run(third, 1, name, wide._replace(clip=True))
     _require(clipped, name, "an action outside [-1, 1] differs from the clipped action")
+    _check_rewards_again(third, name)
     _check_close((first, second, third), name)
 
 
@@ -160,6 +161,22 @@ def _check_order(env: Environment, name: str) -> None:
         except ContractError:
             continue
         _require(False, name, f"an action of shape {bad.shape} with first entry {bad[0]} is accepted")
+
+
+def _check_rewards_again(env: Environment, name: str) -> None:
+    """Compare rewards and terminations that were computed from a record with those the task gave."""
+    record, observation = [], env.reset(0)
+    for action in itertools.islice(_actions(env.spec.action_dim, _PLAIN), _FEW_STEPS):
+        step = env.step(action)
+        record.append((observation, action, step.observation, step.reward, step.terminated))
+        observation = step.observation
+        if step.terminated or step.truncated:
+            break
+    *columns, rewards, terminations = (np.array(column, np.float32) for column in zip(*record, strict=True))
+    again = env.rewards_again(*columns)
+    if again is not None:
+        same = np.allclose(again[0], rewards, rtol=1e-4, atol=1e-5) and (again[1] == terminations).all()
+        _require(bool(same), name, "rewards_again() says something else of a step than step() did")
 
 
 def _check_close(environments: tuple[Environment, ...], name: str) -> None:

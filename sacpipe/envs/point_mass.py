@@ -35,7 +35,7 @@ class PointMassTask(Config):
     id: str
     """`point-mass-v0`."""
     options: Options
-    """`goal_radius_m` (0.15), `force_limit_n` (2.0), `max_episode_steps` (50)."""
+    """`goal_radius_m` (0.15), `force_limit_n` (2.0), `actuator_angle_deg` (0.0), `max_episode_steps` (50)."""
 
     def make(self, picture: tuple[int, int] | None = None) -> Environment:
         """Build the toy.
@@ -62,6 +62,7 @@ def make_point_mass(
     *,
     goal_radius_m: float = 0.15,
     force_limit_n: float = 2.0,
+    actuator_angle_deg: float = 0.0,
     max_episode_steps: int = 50,
 ) -> TaskEnvironment:
     """Build the toy; the keyword arguments are the options of the task.
@@ -73,6 +74,8 @@ def make_point_mass(
         raise ValueError(f"goal_radius_m must lie in (0, {_START_RADIUS_M[0]}), found {goal_radius_m}")
     if not 0.0 < force_limit_n <= 100.0:
         raise ValueError(f"force_limit_n must lie in (0, 100], found {force_limit_n}")
+    if not -180.0 <= actuator_angle_deg <= 180.0:
+        raise ValueError(f"actuator_angle_deg must lie in [-180, 180], found {actuator_angle_deg}")
     spec = EnvSpec(
         task=task,
         observation=(
@@ -86,14 +89,18 @@ def make_point_mass(
         control_period_s=_PERIOD_S,
         max_episode_steps=max_episode_steps,
     )
-    return TaskEnvironment(spec, PointMass(goal_radius_m, picture))
+    simulator = PointMass(goal_radius_m, math.radians(actuator_angle_deg), picture)
+    return TaskEnvironment(spec, simulator, simulator.rewards_again)
 
 
 class PointMass:
-    """The simulator: semi-implicit Euler steps of m v' = f - c v."""
+    """The simulator: semi-implicit Euler steps of m v' = f - c v, with the forces turned by an angle."""
 
-    def __init__(self, goal_radius_m: float, picture: tuple[int, int] | None) -> None:
+    def __init__(
+        self, goal_radius_m: float, actuator_angle_rad: float, picture: tuple[int, int] | None
+    ) -> None:
         self._goal_radius_m = goal_radius_m
+        self._cos, self._sin = math.cos(actuator_angle_rad), math.sin(actuator_angle_rad)
         self._picture = picture
         self._x = self._y = self._vx = self._vy = 0.0
 
@@ -107,13 +114,26 @@ class PointMass:
 
     def advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
         """Push for one period; the reward is minus the distance in metres and a little for the time."""
-        force_x, force_y = action.tolist()
+        asked_x, asked_y = action.tolist()
+        force_x, force_y = (
+            self._cos * asked_x - self._sin * asked_y,
+            self._sin * asked_x + self._cos * asked_y,
+        )
         self._vx += (force_x - _DRAG_N_S_PER_M * self._vx) / _MASS_KG * _PERIOD_S
         self._vy += (force_y - _DRAG_N_S_PER_M * self._vy) / _MASS_KG * _PERIOD_S
         self._x += self._vx * _PERIOD_S
         self._y += self._vy * _PERIOD_S
         distance = math.hypot(self._x, self._y)
         return self._observe(), -distance - _STEP_COST, distance < self._goal_radius_m, False
+
+    def rewards_again(
+        self, _observations: FloatArray, _actions: FloatArray, next_observations: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Compute rewards and terminations from where the steps led to. Shapes (N,)."""
+        x, y = next_observations[:, :2].astype(np.float64).T
+        distances = np.hypot(x, y)
+        rewards = (-distances - _STEP_COST).astype(np.float32)
+        return rewards, (distances < self._goal_radius_m).astype(np.float32)
 
     def picture(self) -> NDArray[np.uint8]:
         """Draw the goal and the mass as discs. Shape (height, width, 3).

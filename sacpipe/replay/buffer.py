@@ -94,7 +94,7 @@ class ReplayBuffer:
         self._drawn = indices = generator.integers(0, len(self), size=batch_size)
         # With mode="raise" NumPy would gather into a hidden copy first; no index is out of range.
         self._rows.take(indices, axis=0, out=self._gathered, mode="clip")
-        batch = out or self._empty_batch(batch_size)
+        batch = out or self.empty_batch(batch_size)
         _copy(self._gathered_columns, batch)
         return batch
 
@@ -102,6 +102,20 @@ class ReplayBuffer:
         """Return which transitions the last `sample` drew, counted from the first ever added. Shape (B,)."""
         oldest = self._added - len(self)
         return oldest + (self._drawn - oldest) % self.capacity
+
+    def empty_batch(self, batch_size: int) -> Batch:
+        """Return arrays of a batch's shapes, to be written into by `sample`."""
+
+        def empty(*shape: int) -> FloatArray:
+            return np.empty((batch_size, *shape), dtype=np.float32)
+
+        return Batch(
+            observations=empty(self._observation_dim),
+            actions=empty(self._action_dim),
+            rewards=empty(),
+            next_observations=empty(self._observation_dim),
+            terminations=empty(),
+        )
 
     def _split(self, rows: FloatArray) -> Batch:
         """View rows [observation, action, next observation, reward, termination] as columns."""
@@ -113,18 +127,6 @@ class ReplayBuffer:
             rewards=rows[:, -2],
             next_observations=rows[:, second:-2],
             terminations=rows[:, -1],
-        )
-
-    def _empty_batch(self, batch_size: int) -> Batch:
-        def empty(*shape: int) -> FloatArray:
-            return np.empty((batch_size, *shape), dtype=np.float32)
-
-        return Batch(
-            observations=empty(self._observation_dim),
-            actions=empty(self._action_dim),
-            rewards=empty(),
-            next_observations=empty(self._observation_dim),
-            terminations=empty(),
         )
 
     def _check_widths(self, transitions: Transitions) -> None:

@@ -38,6 +38,9 @@ _ARRAYS, _STATE = "arrays.safetensors", "state.json"
 _OWN_DIGEST = "sha256"
 """Key in state.json: the digest of the canonical JSON of the rest."""
 
+_MAY_CHANGE = ("training.total_steps", "training.extends", "replay.initial_pool")
+"""Key paths at which a run may differ from the one it extends."""
+
 Arrays = dict[str, NDArray[np.generic]]
 
 
@@ -139,7 +142,7 @@ def adopt(base: Path, base_key: str, folder: Path, stage_key: str, params: dict[
         base_key: Its stage key.
         folder: Of the new run.
         stage_key: The new run's key.
-        params: The new run's; they may differ from the finished run's in how long it is, and in nothing else.
+        params: The new run's; see `unextendable` for what may differ.
 
     Raises:
         CheckpointError: no finished run of that key lies there, or another param differs.
@@ -151,11 +154,12 @@ def adopt(base: Path, base_key: str, folder: Path, stage_key: str, params: dict[
             f"training.extends names the run {base_key[:12]}, but {base} holds no checkpoint of it. Run it "
             "first on this machine, or set training.extends to null to train from the first step."
         )
-    differing = sorted(_differing(found.state.params, params) - {"training.total_steps", "training.extends"})
+    differing = unextendable(found.state.params, params)
     if differing:
         raise CheckpointError(
             f"the run {base_key[:12]} cannot be extended: {', '.join(differing)} differ from its params. "
-            "Only training.total_steps may; set training.extends to null to train from the first step."
+            "Only training.total_steps and replay.initial_pool may; set training.extends to null to train "
+            "from the first step."
         )
     steps, wanted = found.state.env_steps, params["training"]["total_steps"]
     planned = found.state.params["training"]["total_steps"]
@@ -176,6 +180,15 @@ def adopt(base: Path, base_key: str, folder: Path, stage_key: str, params: dict[
             write_bytes(folder / name, (base / name).read_bytes())
     state = found.state.replace(stage_key=stage_key, params=params)
     write_checkpoint(folder / "checkpoints", state, found.arrays)
+
+
+def unextendable(finished: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Return the key paths, sorted, whose values forbid a run to go on from a finished one.
+
+    It may be longer, and draw on another initial pool. Everything else was settled when the first one began.
+    """
+    paths = _differing(finished, wanted)
+    return sorted(path for path in paths if not any(f"{path}.".startswith(f"{may}.") for may in _MAY_CHANGE))
 
 
 def _differing(first: Any, second: Any, path: str = "") -> set[str]:

@@ -28,6 +28,8 @@ from sacpipe.core.seeding import episode_seed, generator, generator_state, resto
 from sacpipe.evaluation import Episode, evaluate
 from sacpipe.networks.policy_file import write_policy
 from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.initial_pool import open_initial_pool
+from sacpipe.replay.mixture import Mixture, Source
 from sacpipe.replay.transitions import Transitions
 from sacpipe.replay.writer import PoolWriter
 from sacpipe.training.checkpoint import (
@@ -124,12 +126,22 @@ class Run:
         folder: `work/<stage key>/`, where everything unfinished lives.
         stage_key: The run's identity; a checkpoint of another one is refused.
         base: Where the finished run lies that `training.extends` names.
+        initial_pool: Where the pool lies that `replay.initial_pool` names.
 
     Raises:
         CheckpointError: what stands in the folder, or the run to extend, is of another run.
+        ConfigError: the initial pool is not there, or is not the one that was named.
+        PoolError: it is damaged.
     """
 
-    def __init__(self, params: TrainParams, folder: Path, stage_key: str, base: Path | None = None) -> None:
+    def __init__(
+        self,
+        params: TrainParams,
+        folder: Path,
+        stage_key: str,
+        base: Path | None = None,
+        initial_pool: Path | None = None,
+    ) -> None:
         self.params, self.folder, self.stage_key = params, folder, stage_key
         self.environment = params.task.make()
         self._evaluation_environment = params.task.make()
@@ -138,13 +150,29 @@ class Run:
         self.buffer = ReplayBuffer(self.spec.observation_dim, self.spec.action_dim, params.replay.capacity)
         self._explore = generator(params.seed, "explore")
         self._sample = generator(params.seed, "replay/sample")
-        self._batch: Batch | None = None
+        self._mixture = Mixture(self._sources(initial_pool))
         self._averages = Averages()
         self._returns: dict[str, float] = {}
         self.determinism: Literal["exact", "statistical"] = "exact"
         if not self._resume() and not self._extend(base):
             self._start()
         self._clock = Clock(folder / "throughput.jsonl", self.env_steps)
+
+    def _sources(self, initial_pool: Path | None) -> list[Source]:
+        """Return what batches are drawn from: the initial pool, where there is one, and this run's own."""
+        config, batch_size = self.params.replay.initial_pool, self.params.training.batch_size
+        own = Source("this run's pool", self.buffer, batch_size)
+        if config is None:
+            return [own]
+        if initial_pool is None:
+            raise ValueError("expected the folder of replay.initial_pool, found None")
+        pool = open_initial_pool(initial_pool, config, self.spec)
+        capacity = min(self.params.replay.capacity, pool.transitions)
+        buffer = ReplayBuffer(self.spec.observation_dim, self.spec.action_dim, capacity)
+        pool.fill(buffer)
+        drawn = config.drawn(batch_size)
+        earlier = Source("the initial pool", buffer, drawn)
+        return [earlier, own._replace(transitions=batch_size - drawn)] if drawn < batch_size else [earlier]
 
     def _resume(self) -> bool:
         """Take up the newest checkpoint that is whole; say whether there was one."""
@@ -279,22 +307,21 @@ class Run:
         if self.env_steps % interval:
             return
         for _ in range(count):
-            self._batch = self.buffer.sample(training.batch_size, self._sample, out=self._batch)
+            batch = self._mixture.sample(self._sample)
             self._clock.lap("sample")
             try:
-                self.learner.update(self._batch)
+                self.learner.update(batch)
             except DivergenceError as exc:
-                raise self._located(exc) from exc
+                raise self._located(exc, batch) from exc
             if self.learner.gradient_steps % _DIAGNOSED_EVERY == 0:
                 self._averages.add(self.learner.diagnostics())
             self._clock.lap("update")
 
-    def _located(self, exc: DivergenceError) -> DivergenceError:
+    def _located(self, exc: DivergenceError, batch: Batch) -> DivergenceError:
         """Add to a divergence the step it happened at and the transition that brought it."""
         culprit = "no single transition brought it"
-        if exc.row is not None and self._batch is not None:
-            step, reward = self.buffer.sampled_steps()[exc.row], self._batch.rewards[exc.row]
-            culprit = f"transition {step} brought it (reward {reward:g})"
+        if exc.row is not None:
+            culprit = f"{self._mixture.origin(exc.row)} brought it (reward {batch.rewards[exc.row]:g})"
         return DivergenceError(
             f"step {self.env_steps}: {exc} Of the batch, {culprit}. The last checkpoint is kept."
         )

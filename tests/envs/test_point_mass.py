@@ -50,6 +50,25 @@ def test_one_step_by_hand():
     assert step.reward == pytest.approx(-math.hypot(x + 0.02, y - 0.01) - 0.1, abs=1e-6)
 
 
+def test_turned_actuators_push_elsewhere_and_leave_the_spec_as_it_is():
+    straight, turned = make(), make(actuator_angle_deg=90)
+    assert turned.spec == straight.spec
+    start = straight.reset(3)
+    assert np.array_equal(turned.reset(3), start)
+    step = turned.step(np.array([1.0, -0.5]))  # 2 N and -1 N, turned to the left: 1 N and 2 N
+    np.testing.assert_allclose(step.observation - start, (0.01, 0.02, 0.1, 0.2), atol=1e-6)
+
+
+def test_rewards_and_terminations_again_by_hand():
+    places = np.array([[0.3, 0.4, 9.0, 9.0], [0.0, -0.1, 0.0, 0.0]], dtype=np.float32)
+    rewards, terminations = make().rewards_again(places + 1, np.zeros((2, 2), dtype=np.float32), places)
+    np.testing.assert_allclose(rewards, [-0.6, -0.2], atol=1e-6)
+    assert terminations.tolist() == [0.0, 1.0]
+    assert {rewards.dtype, terminations.dtype} == {np.dtype(np.float32)}
+    wider = make(goal_radius_m=0.55).rewards_again(places, places[:, :2], places)
+    assert wider[1].tolist() == [1.0, 1.0]
+
+
 def test_options_change_the_task():
     spec = make(force_limit_n=5, max_episode_steps=7).spec
     assert [term.high for term in spec.action] == [5.0, 5.0]
@@ -61,6 +80,7 @@ def test_options_change_the_task():
     [
         ({"goal_radius_m": 2.0}, "goal_radius_m must lie in"),
         ({"force_limit_n": -1.0}, "force_limit_n must lie in"),
+        ({"actuator_angle_deg": 181}, "actuator_angle_deg must lie in"),
         ({"max_episode_steps": 0}, "max_episode_steps: .* found 0"),
         ({"max_episode_steps": 2.5}, "max_episode_steps: .* found 2.5"),
         ({"goal_radius_m": "wide"}, "goal_radius_m='wide'"),

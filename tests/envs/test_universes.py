@@ -71,6 +71,10 @@ class Walk:
     def observe(self):
         return self.place.astype(np.float32)
 
+    def rewards_again(self, observations, actions, next_observations):
+        del observations, actions
+        return next_observations.sum(axis=1), np.zeros(len(next_observations), dtype=np.float32)
+
     def close(self):
         self.running = False
 
@@ -204,6 +208,17 @@ class ChangesAction(Walk):
         return step
 
 
+class RewardsDiffer(Walk):
+    def rewards_again(self, observations, actions, next_observations):
+        return super().rewards_again(actions, next_observations, observations)
+
+
+class EndsDiffer(Walk):
+    def rewards_again(self, observations, actions, next_observations):
+        rewards, terminations = super().rewards_again(observations, actions, next_observations)
+        return rewards, terminations + 1
+
+
 class StaysOpen(Walk):
     def close(self):
         self.running = True
@@ -249,6 +264,8 @@ BROKEN = [
     (TakesAnyAction, "is accepted"),
     (DoesNotClip, "differs from the clipped"),
     (ChangesAction, "changed the action"),
+    (RewardsDiffer, r"rewards_again\(\) says something else"),
+    (EndsDiffer, r"rewards_again\(\) says something else"),
     (StaysOpen, r"after close\(\)"),
     (OtherName, "spec.task is 'toy/run'"),
 ]

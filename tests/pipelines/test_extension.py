@@ -46,7 +46,7 @@ def test_a_finished_run_goes_on_with_more_steps(project, call):
     ("change", "message"),
     [
         (lambda folder: (folder / "dvc.lock").unlink(), "nothing to extend"),
-        (lambda folder: edit(folder, "tau: 0.005", "tau: 0.006"), "algorithm changed since"),
+        (lambda folder: edit(folder, "tau: 0.005", "tau: 0.006"), r"algorithm\.tau changed since"),
         (lambda folder: edit(folder, "batch_size: 256", "batch_size: 25"), r"training\.batch_size changed"),
         (
             lambda folder: edit(folder, '"""', '"""Edited. ', "sacpipe/algorithms/losses.py"),

@@ -41,7 +41,9 @@ def spec(make_spec: Callable[..., EnvSpec]) -> EnvSpec:
 @pytest.fixture(scope="session")
 def make_config() -> Callable[..., ReplayConfig]:
     def make(segment_transitions: int = 4, form: PoolFormat = "full", capacity: int = 1000) -> ReplayConfig:
-        return ReplayConfig(capacity=capacity, segment_transitions=segment_transitions, format=form)
+        return ReplayConfig(
+            capacity=capacity, segment_transitions=segment_transitions, format=form, initial_pool=None
+        )
 
     return make
 

@@ -21,7 +21,7 @@ from sacpipe.replay.writer import START, PoolWriter
 
 KILLED = 9
 OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod"}
-CONFIG = ReplayConfig(capacity=10, segment_transitions=4, format="compact")
+CONFIG = ReplayConfig(capacity=10, segment_transitions=4, format="compact", initial_pool=None)
 SPEC = EnvSpec(
     task="toy/line",
     observation=(ObservationTerm(name="place", size=1, unit="m", source="toy"),),

@@ -54,6 +54,7 @@ CONFIGS = st.builds(
     capacity=st.just(10),
     segment_transitions=st.sampled_from([1, 3, 4, 100]),
     format=st.sampled_from(["full", "compact"]),
+    initial_pool=st.none(),
 )
 
 

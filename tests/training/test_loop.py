@@ -47,7 +47,7 @@ PARAMS = {
             "target_entropy_per_dimension": -1.0,
         },
     },
-    "replay": {"capacity": 90, "segment_transitions": 40, "format": "compact"},
+    "replay": {"capacity": 90, "segment_transitions": 40, "format": "compact", "initial_pool": None},
     "training": {
         "total_steps": 150,
         "random_steps": 20,
@@ -191,7 +191,7 @@ def test_sac_masters_the_point_mass(tmp_path):
     params = make_params(
         algorithm=PARAMS["algorithm"]
         | {"hidden_dims": [64, 64], "discount": 0.97, "normalise_observations": False},
-        replay={"capacity": 2000, "segment_transitions": 2000, "format": "full"},
+        replay={"capacity": 2000, "segment_transitions": 2000, "format": "full", "initial_pool": None},
         training=PARAMS["training"]
         | {
             "total_steps": 2000,
@@ -367,7 +367,7 @@ def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_
     run.step = step
     with pytest.raises(
         DivergenceError,
-        match=r"step \d+: critic error .* is -1e\+30 at gradient step \d+.*transition 70 brought it \(reward 1e\+30\)",
+        match=r"step \d+: critic error .* is -1e\+30 at gradient step \d+.*transition 70 of this run's pool brought it \(reward 1e\+30\)",
     ):
         train(run, lambda: False, Onlooker())
     run.close()

@@ -83,7 +83,12 @@ class Outputs:
                 "discount": 0.99,
                 "temperature": {"mode": "automatic", "initial": 1.0, "target_entropy_per_dimension": -1.0},
             },
-            "replay": {"capacity": 1000000, "segment_transitions": 100000, "format": "compact"},
+            "replay": {
+                "capacity": 1000000,
+                "segment_transitions": 100000,
+                "format": "compact",
+                "initial_pool": None,
+            },
             "evaluation": {"episodes": 5, "bootstrap_resamples": 1000, "confidence": 0.95, "video": None},
             "release": {"model_name": "halfcheetah", "min_return_mean": 4000.0},
         }

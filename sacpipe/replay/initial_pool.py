@@ -1,0 +1,62 @@
+"""The pool a run begins with: the one of the digest in params.yaml, whole, and of the run's own task."""
+
+from pathlib import Path
+from typing import Any
+
+from sacpipe.core.errors import ConfigError
+from sacpipe.core.files import sha256_file
+from sacpipe.core.records import EnvSpec
+from sacpipe.replay.config import InitialPoolConfig
+from sacpipe.replay.manifest import MANIFEST_NAME
+from sacpipe.replay.pool import ReplayPool
+
+_KEY = "replay.initial_pool"
+_REMEDY = (
+    "`dvc pull data/pool.dvc` brings back the one of this commit, `sacpipe pool ingest` makes one of a "
+    f"robot's recordings; with {_KEY}: null the run begins without."
+)
+
+
+def open_initial_pool(folder: Path, config: InitialPoolConfig, spec: EnvSpec) -> ReplayPool:
+    """Open the pool that params.yaml names, and read every byte of it once.
+
+    Its time limit may be another one than the run's: no transition depends on it.
+
+    Raises:
+        ConfigError: it is not there, is another pool, of another task, or empty; names the key.
+        PoolFormatError: it has a version this program does not read.
+        PoolCorruptError: it is damaged.
+    """
+    manifest = folder / MANIFEST_NAME
+    if not manifest.is_file():
+        raise ConfigError(f"{_KEY}: expected a replay pool in {folder}, found none. {_REMEDY}")
+    found = sha256_file(manifest)
+    if found != config.sha256:
+        raise ConfigError(
+            f"{_KEY}.sha256: expected the pool {config.sha256}, found in {folder} the pool {found}. Name "
+            f"that one if it is meant. {_REMEDY}"
+        )
+    pool = ReplayPool.open(folder)
+    alike = pool.spec.replace(max_episode_steps=spec.max_episode_steps)
+    if alike != spec:
+        difference = _difference(spec.as_tree(), alike.as_tree())
+        raise ConfigError(
+            f"{_KEY}: {folder} was recorded on another task than this run's: {difference}. {_REMEDY}"
+        )
+    if not pool.transitions:
+        raise ConfigError(f"{_KEY}: expected transitions in {folder}, found none. {_REMEDY}")
+    pool.check()
+    return pool
+
+
+def _difference(expected: Any, found: Any, path: str = "") -> str | None:
+    """Name the first place where two trees differ, what was expected there and what was found."""
+    if expected == found:
+        return None
+    pairs: list[tuple[Any, Any, Any]] = []
+    if isinstance(expected, dict) and isinstance(found, dict):
+        pairs = [(key, value, found.get(key)) for key, value in expected.items()]
+    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        pairs = list(zip(range(len(expected)), expected, found, strict=True))
+    inner = (_difference(a, b, f"{path}.{key}".lstrip(".")) for key, a, b in pairs)
+    return next(filter(None, inner), f"{path}: expected {expected}, found {found}")

@@ -1,0 +1,61 @@
+"""A batch of two buffers: how many rows of each, which ones, and at no cost where there is one buffer only."""
+
+import numpy as np
+import pytest
+from test_buffer import numbered
+
+from sacpipe.core.seeding import generator
+from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.config import InitialPoolConfig
+from sacpipe.replay.mixture import Mixture, Source
+
+
+def filled(first: int, count: int, capacity: int = 100) -> ReplayBuffer:
+    buffer = ReplayBuffer(3, 2, capacity)
+    for number in range(first, first + count):
+        buffer.add(numbered(number, terminated=number % 2 == 1))
+    return buffer
+
+
+def mixture() -> Mixture:
+    return Mixture(
+        [Source("the initial pool", filled(50, 20), 3), Source("this run's pool", filled(0, 20), 5)]
+    )
+
+
+def test_each_source_gives_its_rows_in_its_place() -> None:
+    mixed, random = mixture(), generator(0, "draws")
+    for _ in range(20):
+        batch = mixed.sample(random)
+        numbers = batch.observations[:, 0]
+        assert len(numbers) == 8
+        assert numbers[:3].min() >= 50 > numbers[3:].max()
+        np.testing.assert_array_equal(batch.actions, np.repeat(-numbers[:, None], 2, axis=1))
+        np.testing.assert_array_equal(batch.rewards, numbers * 10)
+        np.testing.assert_array_equal(batch.next_observations, np.repeat(numbers[:, None] + 1, 3, axis=1))
+        np.testing.assert_array_equal(batch.terminations, numbers % 2)
+
+
+def test_one_source_draws_what_its_buffer_draws_alone_into_the_same_arrays() -> None:
+    alone, draws = filled(0, 20), [generator(0, "draws"), generator(0, "draws")]
+    mixed = Mixture([Source("this run's pool", filled(0, 20), 8)])
+    first = mixed.sample(draws[0])
+    expected = alone.sample(8, draws[1])
+    for name, array in vars(expected).items():
+        np.testing.assert_array_equal(getattr(first, name), array)
+    assert mixed.sample(draws[0]) is first
+
+
+def test_a_row_is_traced_to_its_transition_and_pool() -> None:
+    mixed = mixture()
+    rewards = mixed.sample(generator(0, "draws")).rewards
+    assert mixed.origin(2) == f"transition {rewards[2] / 10 - 50:.0f} of the initial pool"
+    assert mixed.origin(3) == f"transition {rewards[3] / 10:.0f} of this run's pool"
+    assert mixed.origin(7) == f"transition {rewards[7] / 10:.0f} of this run's pool"
+
+
+@pytest.mark.parametrize(
+    ("share", "batch_size", "drawn"), [(0.5, 256, 128), (0.3, 8, 2), (0.001, 64, 1), (1.0, 64, 64)]
+)
+def test_a_share_is_rounded_and_never_nothing(share: float, batch_size: int, drawn: int) -> None:
+    assert InitialPoolConfig(sha256="0" * 64, share=share).drawn(batch_size) == drawn
