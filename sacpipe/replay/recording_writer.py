@@ -161,4 +161,6 @@ class RecordingWriter:
 
 
 def _replay(segment_transitions: int) -> ReplayConfig:
-    return ReplayConfig(capacity=1, segment_transitions=segment_transitions, format="compact")
+    return ReplayConfig(
+        capacity=1, segment_transitions=segment_transitions, format="compact", initial_pool=None
+    )

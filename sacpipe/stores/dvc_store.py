@@ -176,6 +176,14 @@ class DvcStore:
         write_json(folder / "dvc.lock", {"schema": "2.0", "stages": lock})
         DvcStore(folder, self.variables, self.grace_s)._run(["checkout", "--force"])  # noqa: SLF001 - itself
 
+    def add(self, path: Path) -> None:
+        """Have DVC track a file or folder of the project: bytes in the cache, the digest in `<path>.dvc`.
+
+        Raises:
+            StoreError: DVC failed.
+        """
+        self._run(["add", str(path.relative_to(self.root))], timeout_s=None)
+
     def isolated(self) -> "DvcStore":
         """Cut this folder off from every other project and return its store: no git, a cache of its own.
 
