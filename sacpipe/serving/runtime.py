@@ -9,6 +9,7 @@ A step allocates next to nothing, takes no lock, logs nothing and touches no fil
 from one thread only; `swap`, `rollback` and `clear_stop` may be called from any other.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -234,6 +235,11 @@ class Runtime:
         for listener in self.listeners:
             listener(self._observation, stamp_ns, decision)
         return decision
+
+    def rehearse(self) -> None:
+        """Run the policy on the last observation for nothing, so that the next step finds warm caches."""
+        with contextlib.suppress(Exception):  # the next step will say it
+            self._armed.policy.run(self._observation)
 
     def _arm(self, policy: OnnxPolicy, blend_steps: int | None) -> _Armed:
         return _Armed.of(policy, self._guards or policy.contract.guards, self._period_s, blend_steps)
