@@ -26,8 +26,8 @@ def preflight(workspace: Workspace) -> Params:
     """Refuse bad input before anything is started: params, task, folder.
 
     Raises:
-        ConfigError: params.yaml is wrong, or training needs an initial pool that is not here; UnknownTaskError
-            where the task is not known.
+        ConfigError: params.yaml is wrong, or training needs an initial pool that is not here;
+            UnknownTaskError where the task is not known.
         PoolError: the initial pool is damaged.
         StorageError: the folder cannot be written.
     """
