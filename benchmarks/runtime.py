@@ -26,7 +26,7 @@ from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.actor import SquashedGaussianActor
-from sacpipe.serving.control_loop import LoopReport, Spread, run_loop, without_garbage_collection
+from sacpipe.serving.control_loop import LoopReport, Spread, run_loop, undisturbed
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.runtime import Decision, Runtime
 
@@ -87,7 +87,7 @@ def closed_loop(folder: Path, steps: int) -> Spread:
     """Make step after step."""
     runtime, robot = Runtime(OnnxPolicy(folder)), Robot()
     times = np.zeros(steps, dtype=np.int64)
-    with without_garbage_collection():
+    with undisturbed():
         for index in range(steps):
             times[index] = runtime.step(*robot.observe()).timings.step_ns
     return Spread.of(times)

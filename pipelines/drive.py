@@ -6,25 +6,31 @@ What a robot would do to its observations can be done here: noise, drop-outs, de
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from pipelines.simulation import open_policy, task_of
-from sacpipe.core.bundle import Contract
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.records import FloatArray
+from sacpipe.core.records import FloatArray, Step, to_unit_range
 from sacpipe.core.seeding import episode_seed, generator
-from sacpipe.envs.base import Environment
-from sacpipe.evaluation import to_unit_range
+from sacpipe.envs.base import Environment, Options
 from sacpipe.serving.control_loop import LoopReport, realtime_priority, run_loop
+from sacpipe.serving.recorder import Recorder, RecorderStatus
+from sacpipe.serving.recordings import RecorderTerms
 from sacpipe.serving.runtime import Decision, Runtime
+
+RECORDER_TERMS = RecorderTerms(
+    max_bytes=1 << 30, recording_transitions=100_000, segment_transitions=10_000, flush_s=1.0
+)
+"""Of `sacpipe drive`."""
 
 
 class Disturbance(Config):
-    """What happens to observations on their way to the policy."""
+    """What happens to observations on their way to the policy, and to actions on their way back."""
 
     noise: float = Field(ge=0)
     """Standard deviation, as a share of each entry's range in training."""
@@ -34,6 +40,23 @@ class Disturbance(Config):
     """Steps that an observation, stamped when it was taken, is on its way."""
     not_a_number: float = Field(ge=0, le=1)
     """Chance that one entry is NaN."""
+    actuator_noise: float = Field(ge=0)
+    """Standard deviation of what is executed around the action, as a share of each action's range."""
+
+
+class DriveConfig(Config):
+    """How a task is driven."""
+
+    rate_hz: float | None = Field(gt=0, le=10_000)
+    """Control rate; null for the contract's."""
+    seconds: float = Field(gt=0, lt=1e6)
+    seed: int = Field(ge=0)
+    """Of the episodes and the disturbance."""
+    disturbance: Disturbance
+    priority: int | None
+    """Realtime priority."""
+    options: Options
+    """Of the task, where the robot is not quite the simulated one."""
 
 
 class Drive(Config):
@@ -47,26 +70,41 @@ class Drive(Config):
     episode_returns: tuple[float, ...]
     """Of the episodes that ended."""
     loop: LoopReport
+    recorder: RecorderStatus | None
+    """Null where nothing was recorded."""
 
 
 class SimulatedRobot:
-    """An environment that is stepped once a control period."""
+    """An environment that is stepped once a control period.
+
+    Args:
+        environment: Is stepped.
+        runtime: Whose stop is cleared when the next episode begins.
+        disturbance: Of what it sees and does.
+        seed: Of the episodes and the disturbance.
+        recorder: Is told rewards, executed actions and ends.
+        clock_ns: As the runtime's.
+    """
 
     def __init__(
         self,
         environment: Environment,
-        contract: Contract,
+        runtime: Runtime,
         disturbance: Disturbance,
         seed: int,
-        on_new_episode: Callable[[], None],
+        recorder: Recorder | None = None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._environment, self._disturbance, self._seed = environment, disturbance, seed
+        self._runtime, self._recorder, self._clock_ns = runtime, recorder, clock_ns
         self._random = generator(seed, "drive/disturbance")
-        low, high = np.array(contract.envelope.low), np.array(contract.envelope.high)
+        envelope, spec = runtime.policy.contract.envelope, runtime.spec
+        low, high = np.array(envelope.low), np.array(envelope.high)
         self._scale = (disturbance.noise * (high - low)).astype(np.float32)
-        self._rescale = to_unit_range(contract.spec)
+        self._low, self._high = spec.action_low, spec.action_high
+        self._actuator_scale = (disturbance.actuator_noise * (self._high - self._low)).astype(np.float32)
+        self._rescale = to_unit_range(spec)
         self.episode_returns: list[float] = []
-        self._on_new_episode = on_new_episode
         self._begin()
 
     def _begin(self) -> None:
@@ -79,7 +117,7 @@ class SimulatedRobot:
         """Give the observation that arrives now."""
         is_dropped = self._on_way and self._random.random() < self._disturbance.drop_out
         if not is_dropped:
-            self._on_way.append((self._disturbed(), time.monotonic_ns()))
+            self._on_way.append((self._disturbed(), self._clock_ns()))
         return self._on_way[0]
 
     def _disturbed(self) -> FloatArray:
@@ -91,58 +129,64 @@ class SimulatedRobot:
 
     def execute(self, decision: Decision) -> bool:
         """Step the simulator; begin the next episode where one ended."""
-        step = self._environment.step(self._rescale(decision.action))
+        executed = decision.action
+        if self._disturbance.actuator_noise:
+            noise = self._random.standard_normal(executed.shape, dtype=np.float32)
+            executed = np.clip(executed + self._actuator_scale * noise, self._low, self._high)
+        step = self._environment.step(self._rescale(executed))
         self._newest = step.observation
         self._return += step.reward
+        if self._recorder is not None:
+            self._recorder.outcome(step.reward, executed)
         if step.terminated or step.truncated:
-            self.episode_returns.append(self._return)
-            self._begin()
-            self._on_new_episode()
+            self._end(step)
         return True
 
+    def _end(self, step: Step) -> None:
+        if self._recorder is not None:
+            self._recorder.end_episode(
+                self._disturbed(), self._clock_ns(), terminated=step.terminated, truncated=step.truncated
+            )
+        self.episode_returns.append(self._return)
+        self._begin()
+        self._runtime.clear_stop()
 
-def drive(
-    policy: str | None,
-    *,
-    rate_hz: float | None,
-    seconds: float,
-    seed: int,
-    disturbance: Disturbance,
-    priority: int | None,
-) -> Drive:
+
+def drive(policy: str | None, config: DriveConfig, recordings: Path | None) -> Drive:
     """Drive a task in real time.
 
     Args:
         policy: As for `open_policy`.
-        rate_hz: Control rate; None for the contract's.
-        seconds: How long.
-        seed: Of the episodes and the disturbance.
-        disturbance: Of the observations.
-        priority: Realtime priority, or None.
+        config: How.
+        recordings: Folder to record into, or None.
 
     Raises:
-        ConfigError: a number is out of range, the task has no rate, or the priority is not allowed.
+        ConfigError: the task has no rate, refuses its options, or the priority is not allowed.
         BundleError: the bundle is damaged or missing.
+        BusyError: another recorder has the folder.
     """
     bundle = open_policy(policy)
     spec = bundle.contract.spec
-    period_s = spec.control_period_s if rate_hz is None else 1.0 / rate_hz
+    period_s = spec.control_period_s if config.rate_hz is None else 1.0 / config.rate_hz
     if period_s is None:
         raise ConfigError(f"--rate: {spec.task} has no clock of its own. Give a rate in Hz.")
-    environment = task_of(spec).make()
+    steps = max(1, round(config.seconds / period_s))
     runtime = Runtime(bundle, control_period_s=period_s)
-    robot = SimulatedRobot(environment, bundle.contract, disturbance, seed, runtime.clear_stop)
-    steps = max(1, round(seconds / period_s))
-    try:
-        with nullcontext() if priority is None else realtime_priority(priority):
-            report = run_loop(runtime, robot, period_s=period_s, max_steps=steps)
-    finally:
-        environment.close()
+    with ExitStack() as stack:
+        environment = stack.enter_context(closing(task_of(spec, config.options).make()))
+        recorder = None
+        if recordings is not None:
+            recorder = stack.enter_context(Recorder(runtime, recordings, RECORDER_TERMS))
+        robot = SimulatedRobot(environment, runtime, config.disturbance, config.seed, recorder)
+        if config.priority is not None:
+            stack.enter_context(realtime_priority(config.priority))
+        report = run_loop(runtime, robot, period_s=period_s, max_steps=steps)
     return Drive(
         task=spec.task,
         bundle=bundle.digest,
         rate_hz=1.0 / period_s,
-        disturbance=disturbance,
+        disturbance=config.disturbance,
         episode_returns=tuple(robot.episode_returns),
         loop=report,
+        recorder=None if recorder is None else recorder.status,
     )

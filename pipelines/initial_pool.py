@@ -4,14 +4,16 @@ Floor 5. params.yaml names it by the SHA-256 of its manifest, so the stage key h
 name a folder that most projects lack. docs/decisions/0010 says why.
 """
 
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipelines.git_tree import GitTree, in_repository
+from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.files import sha256_file
+from sacpipe.core.files import sha256_file, write_text
 from sacpipe.replay.manifest import MANIFEST_NAME
 from sacpipe.stores.dvc_store import DvcStore
 
@@ -24,6 +26,28 @@ def named_pool(params: Mapping[str, Any]) -> str | None:
     replay = params.get("replay")
     pool = replay.get("initial_pool") if isinstance(replay, Mapping) else None
     return str(pool.get("sha256")) if isinstance(pool, Mapping) else None
+
+
+def name_initial_pool(workspace: Workspace, sha256: str, share: float) -> None:
+    """Change the one value of params.yaml and keep every comment.
+
+    Args:
+        workspace: Whose params.yaml.
+        sha256: Of the pool's manifest.
+        share: Of every batch, more than 0 and at most 1.
+
+    Raises:
+        ConfigError: params.yaml has no line `initial_pool:`.
+    """
+    text = workspace.params.read_text(encoding="utf-8")
+    value = f"{{sha256: {sha256}, share: {share}}}"
+    changed, count = re.subn(r"(?m)^( +initial_pool:)(?:[^#\n]*?)( *#.*)?$", rf"\1 {value}\2", text)
+    if count != 1:
+        raise ConfigError(
+            f"{workspace.params}: expected one line `initial_pool:` under replay, found {count}. "
+            "`sacpipe params TASK` prints a complete file."
+        )
+    write_text(workspace.params, changed)
 
 
 def manifest_sha256(pool: Path) -> str | None:

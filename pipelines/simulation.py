@@ -14,7 +14,7 @@ from sacpipe.core.files import sha256_file
 from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs import AnyTask, find_task
-from sacpipe.envs.base import Policy
+from sacpipe.envs.base import Options, Policy
 from sacpipe.evaluation import Episode, evaluate, from_task_units
 from sacpipe.params import Params
 from sacpipe.serving.policy import OnnxPolicy
@@ -83,8 +83,12 @@ def simulate(
     )
 
 
-def task_of(spec: EnvSpec) -> AnyTask:
+def task_of(spec: EnvSpec, changed: Options | None = None) -> AnyTask:
     """Return the task a policy was trained for, with this workspace's options where it is the same task.
+
+    Args:
+        spec: Of the policy.
+        changed: Options that are other ones here, as on a robot that is not quite the simulated one.
 
     Raises:
         ConfigError: the task here has other observations, actions or limits than the policy's.
@@ -93,6 +97,7 @@ def task_of(spec: EnvSpec) -> AnyTask:
     with contextlib.suppress(ConfigError):
         own = Params.load(Workspace.find().params).task
         task = own if (own.universe, own.id) == (task.universe, task.id) else task
+    task = task.replace(options=task.options | (changed or {}))
     environment = task.make()
     environment.close()
     if environment.spec != spec:

@@ -72,6 +72,11 @@ class Workspace:
         return self.root / "data" / "pool"
 
     @property
+    def ingested(self) -> Path:
+        """Which recordings became which transitions of it."""
+        return self.root / "data" / "ingested.json"
+
+    @property
     def train(self) -> Path:
         """Outputs of the stage train."""
         return self.root / "out" / "train"

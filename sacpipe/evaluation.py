@@ -9,7 +9,7 @@ Format of episodes.csv (UTF-8, comma, one header line, Unix line ends), a row an
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pydantic import Field
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, ContractError
 from sacpipe.core.files import write_text
-from sacpipe.core.records import EnvSpec, FloatArray
+from sacpipe.core.records import EnvSpec, FloatArray, to_unit_range
 from sacpipe.core.seeding import generator
 from sacpipe.envs.base import Environment, Policy
 from sacpipe.video import VideoConfig
@@ -123,23 +123,6 @@ def from_task_units(policy: Policy, spec: EnvSpec) -> Policy:
         return rescale(policy(observation))
 
     return act
-
-
-def to_unit_range(spec: EnvSpec) -> Callable[[FloatArray], FloatArray]:
-    """Return what maps an action in the task's own units to [-1, 1]."""
-    low = spec.action_low.astype(np.float64)
-    half_span = 0.5 * (spec.action_high.astype(np.float64) - low)
-
-    def rescale(given: FloatArray) -> FloatArray:
-        action = np.asarray(given, dtype=np.float64)
-        if action.shape != low.shape:
-            raise ContractError(
-                f"task '{spec.task}': expected an action of shape {low.shape}, found {action.shape}."
-                " Does the policy belong to this task?"
-            )
-        return ((action - low) / half_span - 1.0).astype(np.float32)
-
-    return rescale
 
 
 def summarise(

@@ -3,12 +3,15 @@
 import argparse
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
 HELP = "drive a task in real time through the robot's runtime: returns, verdicts, latency"
 EXAMPLE = (
     "  sacpipe drive\n"
     "  sacpipe drive out/export/bundle --rate 200 --seconds 30\n"
-    "  sacpipe drive --noise 0.01 --drop-out 0.05 --delay 1 --nan 0.001"
+    "  sacpipe drive --noise 0.01 --drop-out 0.05 --delay 1 --nan 0.001\n"
+    "  sacpipe drive --option gear=0.5 --actuator-noise 0.1 --record recordings"
 )
 
 
@@ -26,35 +29,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drop-out", type=float, default=0.0, help="chance that a step sees nothing new")
     parser.add_argument("--delay", type=int, default=0, metavar="STEPS", help="of every observation")
     parser.add_argument("--nan", type=float, default=0.0, help="chance that an entry is not a number")
+    parser.add_argument("--actuator-noise", type=float, default=0.0, help="share of each action's range")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="option of the task that is another one on this robot; may be given again",
+    )
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="record what the robot sees")
     parser.add_argument("--priority", type=int, help="realtime priority, 1 to 99; needs leave to use it")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Drive, and print what became of it."""
-    from pipelines.drive import Disturbance, drive
-    from sacpipe.core.errors import ConfigError
+    from pipelines.drive import DriveConfig, drive
 
-    if arguments.rate is not None and not 0 < arguments.rate <= 10_000:
-        raise ConfigError(f"--rate: expected more than 0 and at most 10000 Hz, found {arguments.rate}.")
-    if not 0 < arguments.seconds < 1e6:
-        raise ConfigError(f"--seconds: expected more than 0, found {arguments.seconds}.")
-    found = drive(
-        arguments.policy,
-        rate_hz=arguments.rate,
-        seconds=arguments.seconds,
-        seed=arguments.seed,
-        disturbance=Disturbance.parse(
-            {
-                "noise": arguments.noise,
-                "drop_out": arguments.drop_out,
-                "delay_steps": arguments.delay,
-                "not_a_number": arguments.nan,
-            },
-            source="command line",
-        ),
-        priority=arguments.priority,
-    )
+    disturbance = {
+        "noise": arguments.noise,
+        "drop_out": arguments.drop_out,
+        "delay_steps": arguments.delay,
+        "not_a_number": arguments.nan,
+        "actuator_noise": arguments.actuator_noise,
+    }
+    config = {
+        "rate_hz": arguments.rate,
+        "seconds": arguments.seconds,
+        "seed": arguments.seed,
+        "disturbance": disturbance,
+        "priority": arguments.priority,
+        "options": _options(arguments.option),
+    }
+    found = drive(arguments.policy, DriveConfig.parse(config, source="command line"), arguments.record)
     if arguments.json:
         sys.stdout.write(json.dumps(found.as_tree()) + "\n")
         return 0
@@ -70,4 +77,27 @@ def run(arguments: argparse.Namespace) -> int:
     for name, spread in (("step", loop.step_us), ("late", loop.lateness_us)):
         numbers = (spread.p50, spread.p99, spread.p999, spread.largest)
         sys.stdout.write(f"  {name:<5}" + "".join(f"{number:10.1f}" for number in numbers) + "\n")
+    if (seen := found.recorder) is not None:
+        sys.stdout.write(
+            f"  recorded  {seen.transitions} transitions, {seen.gaps} gaps, {seen.dropped} steps dropped"
+            f"{'' if seen.failure is None else ', then ended: ' + seen.failure}\n"
+        )
     return 0
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    from sacpipe.core.errors import ConfigError
+
+    options = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        try:
+            options[name] = YAML(typ="safe").load(value)
+        except YAMLError:
+            options[name] = None
+        if not (name and sign) or not isinstance(options[name], bool | int | float | str):
+            raise ConfigError(f"--option: expected NAME=VALUE with a number, a word or true, found '{text}'.")
+    return options

@@ -37,6 +37,11 @@ Cause = Literal[
 ]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
+Verdict = Literal["ok", "limited", "fallback", "stopped"]
+"""What became of a step: the policy's action; the policy's, brought back to what is allowed; another
+one, as the fallbacks say; the safe action, until somebody clears the stop."""
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
 _LIMITABLE = ("action_outside_bounds", "action_change")
 
 

@@ -3,6 +3,7 @@
 Arrays are float32 at every border. Singular names are one step, plural names are arrays of steps.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from sacpipe.core.config import Config
+from sacpipe.core.errors import ContractError
 
 FloatArray = NDArray[np.float32]
 
@@ -80,6 +82,23 @@ class EnvSpec(Config):
         clipped = np.clip(action, np.float32(-1.0), np.float32(1.0))
         scaled = low + (clipped + np.float32(1.0)) * np.float32(0.5) * (high - low)
         return np.clip(scaled, low, high).astype(np.float32)
+
+
+def to_unit_range(spec: EnvSpec) -> Callable[[FloatArray], FloatArray]:
+    """Return what maps an action in the task's own units to [-1, 1]."""
+    low = spec.action_low.astype(np.float64)
+    half_span = 0.5 * (spec.action_high.astype(np.float64) - low)
+
+    def rescale(given: FloatArray) -> FloatArray:
+        action = np.asarray(given, dtype=np.float64)
+        if action.shape != low.shape:
+            raise ContractError(
+                f"task '{spec.task}': expected an action of shape {low.shape}, found {action.shape}."
+                " Does the policy belong to this task?"
+            )
+        return ((action - low) / half_span - 1.0).astype(np.float32)
+
+    return rescale
 
 
 class Step(NamedTuple):

@@ -1,4 +1,4 @@
-"""The journal of an open segment: raw records behind each other, only ever grown."""
+"""A journal: raw records behind each other, only ever grown. An open segment has one, and a recording."""
 
 import os
 import zlib
@@ -10,9 +10,9 @@ from sacpipe.core.files import storage_errors, sync_folder
 class Journal:
     """Bytes already durable, and a running checksum of them: a CRC, because a digest halves the speed."""
 
-    def __init__(self, folder: Path, first_step: int, data: bytes = b"") -> None:
-        """Stand behind `data`, which is what the file holds; nothing is read or written."""
-        self._path = journal_path(folder, first_step)
+    def __init__(self, path: Path, data: bytes = b"") -> None:
+        """Stand behind `data`, which is what the file begins with; nothing is read or written."""
+        self._path = path
         self.crc32 = zlib.crc32(data)
         self.size_bytes = len(data)
 

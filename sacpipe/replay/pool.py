@@ -14,7 +14,8 @@ from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.checks import check_order, check_shapes, check_values
 from sacpipe.replay.manifest import MANIFEST_NAME, PoolManifest, SegmentEntry, read_manifest
-from sacpipe.replay.segments import RESTORE, SEALED_MODE, read_segment
+from sacpipe.replay.sealing import SEALED_MODE
+from sacpipe.replay.segments import RESTORE, read_segment
 from sacpipe.replay.transitions import Transitions
 
 

@@ -19,7 +19,6 @@ from sacpipe.replay.config import PoolFormat
 from sacpipe.replay.transitions import FIELD_NAMES, Transitions
 
 FORMAT_VERSION = 1
-SEALED_MODE = 0o444
 RESTORE = "Bring the pool back with `dvc checkout` or `dvc pull`, or record it again"
 
 _METADATA_KEY = "sacpipe.replay"

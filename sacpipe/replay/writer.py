@@ -13,15 +13,15 @@ from typing import Self
 import numpy as np
 
 from sacpipe.core.errors import PoolFormatError
-from sacpipe.core.files import sha256_bytes, storage_errors, write_bytes
 from sacpipe.core.records import EnvSpec, Transition
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.config import ReplayConfig
-from sacpipe.replay.journal import Journal
+from sacpipe.replay.journal import Journal, journal_path
 from sacpipe.replay.manifest import PoolManifest, PoolPosition, SegmentEntry
 from sacpipe.replay.pool import ReplayPool
 from sacpipe.replay.recovery import recover
-from sacpipe.replay.segments import SEALED_MODE, encode_segment, read_segment, segment_name
+from sacpipe.replay.sealing import seal_segment
+from sacpipe.replay.segments import read_segment
 from sacpipe.replay.transitions import FIELD_NAMES, Records, Transitions, record_dtype
 
 START = PoolPosition(segments=(), open_transitions=0, open_crc32=0)
@@ -39,7 +39,7 @@ class PoolWriter:
         self._open = position.open_transitions
         data = recover(folder, position, self._records.dtype)
         self._records[: self._open] = np.frombuffer(data, dtype=self._records.dtype)
-        self._journal = Journal(folder, self._first_step, data)
+        self._journal = Journal(journal_path(folder, self._first_step), data)
 
     @classmethod
     def create(cls, folder: Path, spec: EnvSpec, config: ReplayConfig) -> Self:
@@ -153,21 +153,12 @@ class PoolWriter:
         return read_segment(self._folder / entry.file)
 
     def _seal(self) -> None:
-        data = encode_segment(self._open_rows(), first_step=self._first_step, form=self._config.format)
-        path = self._folder / segment_name(self._first_step)
-        write_bytes(path, data)
-        entry = SegmentEntry(
-            file=path.name,
-            first_step=self._first_step,
-            transitions=self._open,
-            size_bytes=len(data),
-            sha256=sha256_bytes(data),
+        entry = seal_segment(
+            self._folder, self._open_rows(), first_step=self._first_step, form=self._config.format
         )
         journal = self._journal
         self._sealed += (entry,)
         self._first_step += self._open
         self._open = 0
-        self._journal = Journal(self._folder, self._first_step)
-        with storage_errors(path):
-            path.chmod(SEALED_MODE)
+        self._journal = Journal(journal_path(self._folder, self._first_step))
         journal.remove()

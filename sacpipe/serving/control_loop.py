@@ -3,14 +3,19 @@
 The n-th step is due n periods after the first, whatever the steps before it took. A step that wakes
 more than a period late has missed its deadline; the loop goes on with the next one that still lies
 ahead, and counts those it left out. It never runs two steps at once to catch up.
+
+A processor that has slept for two milliseconds is slow to wake, and its caches are cold: a step then takes
+five times as long as it needs. So the loop is awake a little before a step is due, runs the policy
+once for nothing, and waits the rest out without sleeping.
 """
 
 import contextlib
 import gc
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +25,13 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.serving.runtime import Decision, Observation, Runtime
 
+AWAKE_S = 300e-6
+"""How long before a step is due the loop is awake, by default."""
+
 _KEPT = 1_000_000
 """Steps whose times are kept; of a longer run, the last ones."""
+_SWITCH_S = 100e-6
+"""How long another thread of the process may keep Python's lock, which is 5 ms elsewhere."""
 
 
 class Robot(Protocol):
@@ -65,14 +75,26 @@ class LoopReport(Config):
     """Those that occurred."""
 
 
+class Clock(NamedTuple):
+    """What the loop lives by."""
+
+    now_ns: Callable[[], int]
+    """As the runtime's."""
+    sleep: Callable[[float], None]
+    """Waits for so many seconds."""
+
+
+MONOTONIC = Clock(time.monotonic_ns, time.sleep)
+
+
 def run_loop(
     runtime: Runtime,
     robot: Robot,
     *,
     period_s: float,
     max_steps: int,
-    clock_ns: Callable[[], int] = time.monotonic_ns,
-    sleep: Callable[[float], None] = time.sleep,
+    awake_s: float = AWAKE_S,
+    clock: Clock = MONOTONIC,
 ) -> LoopReport:
     """Drive a robot until it says no, or for so many steps.
 
@@ -81,19 +103,25 @@ def run_loop(
         robot: What is driven.
         period_s: Between two steps.
         max_steps: At least 1.
-        clock_ns: As the runtime's.
-        sleep: Waits for so many seconds.
+        awake_s: How long before a step is due the loop is awake; 0 to sleep until then, which spares
+            processor time and costs latency.
+        clock: As the runtime's.
     """
+    clock_ns, sleep = clock
     times = np.zeros((2, min(max_steps, _KEPT)), dtype=np.int64)
     verdicts, causes = dict(runtime.verdicts), dict(runtime.causes)
-    period_ns = round(period_s * 1e9)
+    period_ns, awake_ns = round(period_s * 1e9), round(awake_s * 1e9)
     due_ns = clock_ns()
     steps = missed = 0
     is_on = True
-    with without_garbage_collection():
+    with undisturbed():
         while is_on and steps < max_steps:
-            if (wait_ns := due_ns - clock_ns()) > 0:
+            if (wait_ns := due_ns - awake_ns - clock_ns()) > 0:
                 sleep(wait_ns / 1e9)
+                if awake_ns:
+                    runtime.rehearse()
+            while clock_ns() < due_ns:
+                pass
             late_ns = clock_ns() - due_ns
             observation, stamp_ns = robot.observe()
             decision = runtime.step(observation, stamp_ns)
@@ -118,15 +146,21 @@ def run_loop(
 
 
 @contextlib.contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Collect once, then not again: a collection in a loop is a step that comes milliseconds late."""
-    was_enabled = gc.isenabled()
+def undisturbed() -> Iterator[None]:
+    """Keep Python itself from making a step late by milliseconds.
+
+    Garbage is collected once, and then not again; other threads of the process must let go of Python's lock
+    soon after they are asked to.
+    """
+    was_enabled, switch_s = gc.isenabled(), sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
         yield
     finally:
+        sys.setswitchinterval(switch_s)
         gc.unfreeze()
         if was_enabled:
             gc.enable()

@@ -4,8 +4,7 @@ import bisect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sacpipe.core.guards import CAUSES, Cause
-from sacpipe.serving.runtime import VERDICTS, Verdict
+from sacpipe.core.guards import CAUSES, VERDICTS, Cause, Verdict
 
 LATENCY_BOUNDS_US = (25, 50, 100, 200, 300, 400, 600, 1000, 2000, 5000, 10_000, 50_000, 250_000)
 """Upper ends of the histogram's buckets; one more is open."""

@@ -9,22 +9,20 @@ A step allocates next to nothing, takes no lock, logs nothing and touches no fil
 from one thread only; `swap`, `rollback` and `clear_stop` may be called from any other.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from sacpipe.core.bundle import check_safe_action
 from sacpipe.core.errors import BundleError
-from sacpipe.core.guards import CAUSES, Cause, Fallback, GuardTerms
+from sacpipe.core.guards import CAUSES, VERDICTS, Cause, Fallback, GuardTerms, Verdict
 from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.serving.policy import OnnxPolicy
-
-Verdict = Literal["ok", "limited", "fallback", "stopped"]
-VERDICTS: tuple[Verdict, ...] = ("ok", "limited", "fallback", "stopped")
 
 Observation = FloatArray | Mapping[str, FloatArray]
 """The whole vector, float32; or every term by its name in the contract, each float32 of shape (size,)."""
@@ -51,11 +49,11 @@ class Decision(NamedTuple):
     action: FloatArray
     """To be executed, in the task's own units, finite and within its bounds. Shape (action_dim,)."""
     verdict: Verdict
-    """`ok`: the policy's action. `limited`: the policy's, brought back to what is allowed. `fallback`:
-    another one, as the contract says. `stopped`: the safe action, until `clear_stop`."""
     reasons: tuple[Cause, ...]
     """Why it is not the policy's action; empty where it is."""
     timings: Timings
+    asked: FloatArray | None
+    """The policy's action; None where it did not run or failed. Not always finite or within the bounds."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -145,6 +143,8 @@ class Runtime:
         self._bounds: list[tuple[float, float]] = list(zip(low, high, strict=True))
         self._stop: tuple[Cause, ...] | None = None
         self._blended = 0
+        self.episode = -1
+        """How often an episode began before the present one."""
         self._leaving = policy
         self.blended_with: OnnxPolicy | None = None
         """The policy before the last swap, where the last step's action is a mean of both."""
@@ -156,12 +156,18 @@ class Runtime:
         return self._wanted.policy
 
     @property
+    def acted(self) -> OnnxPolicy:
+        """The policy of the last step; until the first one, of that."""
+        return self._armed.policy
+
+    @property
     def is_stopped(self) -> bool:
         """Whether a stop is latched."""
         return self._stop is not None
 
     def begin_episode(self) -> None:
         """Forget the last action and stamp; the next observation must lie inside the envelope."""
+        self.episode += 1
         self._last: list[float] | None = None
         self._last_stamp_ns = -_NEVER_NS
         self._last_steps = 0
@@ -223,10 +229,17 @@ class Runtime:
         self.verdicts[verdict] += 1
         age_ns, step_ns = start_ns - stamp_ns, self._clock_ns() - start_ns
         timings = Timings(age_ns, policy_ns, step_ns)
-        decision = Decision(np.array(executed, dtype=np.float32), verdict, reasons, timings)
+        given = np.array(executed, dtype=np.float32)
+        asked = given if verdict == "ok" or action is None else np.array(action, dtype=np.float32)
+        decision = Decision(given, verdict, reasons, timings, None if action is None else asked)
         for listener in self.listeners:
             listener(self._observation, stamp_ns, decision)
         return decision
+
+    def rehearse(self) -> None:
+        """Run the policy on the last observation for nothing, so that the next step finds warm caches."""
+        with contextlib.suppress(Exception):  # the next step will say it
+            self._armed.policy.run(self._observation)
 
     def _arm(self, policy: OnnxPolicy, blend_steps: int | None) -> _Armed:
         return _Armed.of(policy, self._guards or policy.contract.guards, self._period_s, blend_steps)

@@ -17,7 +17,7 @@ import numpy as np
 
 from sacpipe.core.bundle import contract_sha256
 from sacpipe.core.errors import BundleError, ConfigError, ObservationError
-from sacpipe.core.guards import Cause
+from sacpipe.core.guards import Cause, Verdict
 from sacpipe.core.records import FloatArray
 from sacpipe.serving.metrics import Metrics
 from sacpipe.serving.policy import OnnxPolicy
@@ -31,7 +31,6 @@ from sacpipe.serving.protocol import (
     render_infer,
 )
 from sacpipe.serving.refusals import FaultError, NotFoundError, RefusalError, UnavailableError
-from sacpipe.serving.runtime import Verdict
 from sacpipe.serving.sequences import Sequences
 from sacpipe.serving.statistics import Statistics, Times
 

@@ -176,6 +176,14 @@ class DvcStore:
         write_json(folder / "dvc.lock", {"schema": "2.0", "stages": lock})
         DvcStore(folder, self.variables, self.grace_s)._run(["checkout", "--force"])  # noqa: SLF001 - itself
 
+    def add(self, path: Path) -> None:
+        """Have DVC track a file or folder of the project: bytes in the cache, the digest in `<path>.dvc`.
+
+        Raises:
+            StoreError: DVC failed.
+        """
+        self._run(["add", str(path.relative_to(self.root))], timeout_s=None)
+
     def get(self, repository: str, path: str, commit: str, destination: Path) -> None:
         """Copy what a commit tracks, from this project's cache or the commit's default remote.
 

@@ -41,6 +41,10 @@ def test_the_robots_part_loads_no_training_package(module):
     assert not HEAVY & modules_after(f"import {module}")
 
 
+def test_the_robots_recorder_loads_no_training_package_but_the_pools_format():
+    assert HEAVY & modules_after("import sacpipe.serving.recorder") == {"safetensors"}
+
+
 def test_the_command_line_loads_nothing_heavy_before_it_must():
     loaded = modules_after("import pipelines.cli\npipelines.cli.build_parser()")
     assert not (HEAVY | {"numpy", "pydantic", "onnxruntime"}) & loaded

@@ -2,7 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
+
+from sacpipe.replay.recording import Recording
 
 
 def driven(call, project, *arguments):
@@ -43,14 +46,31 @@ def test_the_table_says_it_in_words(finished, call):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--rate", "0"], "--rate: expected more than 0"),
-        (["--seconds", "-1"], "--seconds: expected more than 0"),
+        (["--rate", "0"], "rate_hz: Input should be greater than 0"),
+        (["--seconds", "-1"], "seconds: Input should be greater than 0"),
         (["--nan", "2"], "not_a_number: Input should be less than or equal to 1"),
         (["--priority", "0"], "priority: expected 1 to 99"),
         (["nowhere"], "bundle nowhere"),
+        (["--option", "goal_radius_m"], "--option: expected NAME=VALUE"),
+        (["--option", "colour=red"], "task.options: task 'point_mass/point-mass-v0' refuses"),
     ],
 )
 def test_bad_input_is_refused(finished, call, arguments, words):
     seen = call(finished, "drive", "--seconds", "0.1", *arguments)
     assert seen.code == 2
     assert words in seen.err
+
+
+def test_what_it_sees_can_be_recorded(finished, call, tmp_path):
+    """Episodes end in the goal or at the time limit; the recording has an end for each that ended."""
+    folder = tmp_path / "recordings"
+    options = ["--actuator-noise", "0.5", "--option", "force_limit_n=2.0", "--record", str(folder)]
+    found = driven(call, finished, "--rate", "1000", *options)
+    recording = Recording.open(folder / "recording-000001")
+    report = recording.check()
+    assert found["recorder"]["transitions"] == report.transitions > 100
+    assert report.terminations + report.truncations == len(found["episode_returns"])
+    steps = recording.steps()
+    assert steps["has_reward"].all()
+    assert (steps["executed"] != steps["asked"]).any()
+    assert np.abs(steps["executed"]).max() <= 2.0

@@ -1,12 +1,13 @@
 """Deadlines do not drift, missed ones are counted, and the numbers are those of this run. Time is simulated."""
 
 import gc
+import sys
 
 import numpy as np
 import pytest
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.serving.control_loop import realtime_priority, run_loop, without_garbage_collection
+from sacpipe.serving.control_loop import Clock, realtime_priority, run_loop, undisturbed
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.runtime import Runtime
 
@@ -38,10 +39,15 @@ class World:
         return len(self.decisions) != self.ends_after
 
 
-def drive(folder, world, max_steps):
+def drive(folder, world, max_steps, awake_s=0.0):
     runtime = Runtime(OnnxPolicy(folder), clock_ns=world.clock)
     return run_loop(
-        runtime, world, period_s=0.02, max_steps=max_steps, clock_ns=world.clock, sleep=world.sleep
+        runtime,
+        world,
+        period_s=0.02,
+        max_steps=max_steps,
+        awake_s=awake_s,
+        clock=Clock(world.clock, world.sleep),
     )
 
 
@@ -83,7 +89,7 @@ def test_a_robot_ends_the_loop(build):
 def test_the_report_counts_this_run_alone(build):
     world = World()
     runtime = Runtime(OnnxPolicy(build()), clock_ns=world.clock)
-    settings = {"period_s": 0.02, "clock_ns": world.clock, "sleep": world.sleep}
+    settings = {"period_s": 0.02, "awake_s": 0.0, "clock": Clock(world.clock, world.sleep)}
     run_loop(runtime, world, max_steps=3, **settings)
     report = run_loop(runtime, world, max_steps=2, **settings)
     # The second run begins at the moment of the last observation: that one is a repetition.
@@ -91,12 +97,35 @@ def test_the_report_counts_this_run_alone(build):
     assert report.causes == {"observation_repeated": 1}
 
 
-def test_no_garbage_is_collected_inside_and_it_is_afterwards():
-    assert gc.isenabled()
-    with without_garbage_collection():
+def test_the_loop_is_awake_before_a_step_is_due_and_the_policy_warm(build, monkeypatch):
+    """Awake 3 ms before: there the policy runs for nothing, and the clock is read until the time has come."""
+    world, ran_ns = World(), []
+    runtime = Runtime(OnnxPolicy(build()), clock_ns=world.clock)
+    run = runtime.policy.run
+    monkeypatch.setattr(
+        runtime.policy, "run", lambda seen: (ran_ns.append(world.now_ns - 10**12), run(seen))[1]
+    )
+
+    def tick():
+        world.now_ns += 1_000_000
+        return world.now_ns
+
+    run_loop(runtime, world, period_s=0.02, max_steps=2, awake_s=0.003, clock=Clock(tick, world.sleep))
+    first, second = world.begun_ns
+    due_ns = 1_000_000 + PERIOD_NS  # the first reading of the clock, and a period
+    assert due_ns <= second < due_ns + 3_000_000
+    assert ran_ns == [first, due_ns - 3_000_000, second]
+    assert sum(runtime.verdicts.values()) == 2
+
+
+def test_python_itself_is_kept_from_disturbing_a_loop():
+    switch_s = sys.getswitchinterval()
+    with undisturbed():
         assert not gc.isenabled()
+        assert sys.getswitchinterval() == pytest.approx(1e-4)
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
+    assert sys.getswitchinterval() == switch_s
 
 
 @pytest.mark.parametrize("priority", [0, 100, -1])

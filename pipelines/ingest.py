@@ -1,0 +1,219 @@
+"""Taking a robot's recordings into `data/pool`, from which the next training may begin.
+
+Floor 5. A recording is read whole and checked against its digests, against the task of params.yaml, and
+against the policies that are known here, before a byte of the pool changes. `data/ingested.json` tells,
+for git, which recording became which transitions. docs/recording.md has the page.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.ledger import open_ledger
+from pipelines.workspace import Workspace
+from sacpipe.core.bundle import bundle_digest
+from sacpipe.core.config import Config
+from sacpipe.core.errors import BundleError, ConfigError, PoolError, PoolFormatError
+from sacpipe.core.files import read_json, sha256_file, write_json
+from sacpipe.envs.base import Environment
+from sacpipe.params import Params
+from sacpipe.replay.growth import grow
+from sacpipe.replay.manifest import MANIFEST_NAME
+from sacpipe.replay.pool import ReplayPool
+from sacpipe.replay.recording import RecordedPolicy, Recording
+from sacpipe.replay.transitions import Transitions
+from sacpipe.stores.dvc_store import DvcStore
+
+_Rewards = Literal["robot", "task"]
+
+
+class Ingested(Config):
+    """A recording that was taken in."""
+
+    recording_sha256: str
+    """Of its recording.json."""
+    policies: tuple[RecordedPolicy, ...]
+    rewards: _Rewards
+    """Whether the robot gave them or the task computed them again."""
+    first_step: int = Field(ge=0)
+    """Place of its first transition in the pool."""
+    transitions: int = Field(ge=1)
+
+
+class _History(Config):
+    """The whole of data/ingested.json."""
+
+    format_version: Literal[1]
+    recordings: tuple[Ingested, ...]
+
+
+class Ingestion(Config):
+    """What became of some recordings."""
+
+    pool_sha256: str
+    """Of the pool's manifest: what `replay.initial_pool.sha256` names."""
+    pool_transitions: int
+    recordings: tuple[Ingested, ...]
+    """Those taken in now."""
+
+
+class _Source(NamedTuple):
+    recording: Recording
+    sha256: str
+    parts: tuple[Transitions, ...]
+    rewards: _Rewards
+
+    @property
+    def transitions(self) -> int:
+        return self.recording.pool.transitions
+
+
+def ingest(workspace: Workspace, folders: Sequence[Path], *, any_policy: bool) -> Ingestion:
+    """Take recordings into the workspace's `data/pool`, and have DVC track it.
+
+    Args:
+        workspace: Whose params.yaml names the task.
+        folders: Of closed recordings, one at least.
+        any_policy: Whether recordings of policies unknown here are taken too.
+
+    Raises:
+        PoolError: a recording is damaged, of another task, empty, was taken in before, or has no rewards.
+        BundleError: a policy that acted is not known here.
+        StorageError: the pool cannot be written.
+        StoreError: DVC failed; the pool has the recordings all the same.
+    """
+    pool_folder = workspace.initial_pool
+    history = _read_history(workspace.ingested, pool_folder)
+    known = set() if any_policy else _known_bundles(workspace)
+    task = Params.load(workspace.params).task
+    environment = task.make()
+    try:
+        sources: list[_Source] = []
+        for folder in folders:
+            source = _read(folder, environment)
+            _check_new(source, folder, [*history, *(_entry(one, 0) for one in sources)])
+            if not any_policy:
+                _check_known(source.recording, known)
+            sources.append(source)
+        spec = environment.spec
+    finally:
+        environment.close()
+    entries, first_step = [], _end(pool_folder)
+    for source in sources:
+        entries.append(_entry(source, first_step))
+        first_step += source.transitions
+    tree = _History(format_version=1, recordings=(*history, *entries)).as_tree()
+    write_json(workspace.ingested, tree)  # first: what the pool does not reach yet does not count
+    pool = grow(pool_folder, spec, _numbered(sources))
+    DvcStore(workspace.root).add(pool_folder)
+    return Ingestion(
+        pool_sha256=sha256_file(pool_folder / MANIFEST_NAME),
+        pool_transitions=pool.transitions,
+        recordings=tuple(entries),
+    )
+
+
+def _read(folder: Path, environment: Environment) -> _Source:
+    recording = Recording.open(folder)
+    if recording.header.spec != environment.spec:
+        raise PoolFormatError(
+            f"{folder}: expected a recording of {environment.spec.task} as params.yaml has it, found one of "
+            f"{recording.header.spec.task} or of other terms, bounds or limits. Ingest it where its task is."
+        )
+    recording.check()
+    if not recording.pool.transitions:
+        raise PoolError(f"{folder}: expected transitions, found none.")
+    recorded = [recording.pool.read(entry) for entry in recording.pool.segments]
+    again = [_judged(part, environment) for part in recorded]
+    if any(part is None for part in again):
+        silent = int((recording.steps()["has_reward"] == 0).sum())
+        if silent:
+            raise PoolError(
+                f"{folder}: expected a reward at every step, as {environment.spec.task} cannot compute them "
+                f"again; found none at {silent} of {recording.pool.transitions}. Record with "
+                "`Recorder.outcome(reward=...)`."
+            )
+        return _Source(recording, recording.sha256, tuple(recorded), "robot")
+    parts = tuple(part for part in again if part is not None)
+    return _Source(recording, recording.sha256, parts, "task")
+
+
+def _judged(part: Transitions, environment: Environment) -> Transitions | None:
+    """Return transitions with the task's own rewards and terminations, or None where it has none."""
+    again = environment.rewards_again(part.observations, part.actions, part.next_observations)
+    if again is None:
+        return None
+    rewards, terminations = again
+    return Transitions(**vars(part) | {"rewards": rewards, "terminations": terminations})
+
+
+def _numbered(sources: Sequence[_Source]) -> Iterator[Transitions]:
+    """Give all parts with episodes numbered anew: an end that the robot did not see ends one too."""
+    episode, before = -1, None
+    for source in sources:
+        before = None
+        for part in source.parts:
+            ended = (part.terminations > 0) | (part.truncations > 0)
+            begins = np.ones(len(part), dtype=np.int64)
+            begins[1:] = (part.episode_ids[1:] != part.episode_ids[:-1]) | ended[:-1]
+            begins[0] = before is None or before != (int(part.episode_ids[0]), False)
+            ids = episode + np.cumsum(begins)
+            episode = int(ids[-1])
+            before = (int(part.episode_ids[-1]), bool(ended[-1]))
+            yield Transitions(**vars(part) | {"episode_ids": ids})
+
+
+def _entry(source: _Source, first_step: int) -> Ingested:
+    return Ingested(
+        recording_sha256=source.sha256,
+        policies=source.recording.header.policies,
+        rewards=source.rewards,
+        first_step=first_step,
+        transitions=source.transitions,
+    )
+
+
+def _check_new(source: _Source, folder: Path, history: Sequence[Ingested]) -> None:
+    for entry in history:
+        if entry.recording_sha256 == source.sha256:
+            raise PoolError(
+                f"{folder}: expected a recording that is new here, found {source.sha256[:12]} again. "
+                "It is in data/pool already, or was named twice."
+            )
+
+
+def _check_known(recording: Recording, known: set[str]) -> None:
+    for policy in recording.header.policies:
+        if policy.bundle_sha256 not in known:
+            raise BundleError(
+                f"{recording.folder}: expected recordings of policies that are known here, found bundle "
+                f"{policy.bundle_sha256}: neither this workspace nor its registry has it. --any-policy takes "
+                "the recording all the same."
+            )
+
+
+def _known_bundles(workspace: Workspace) -> set[str]:
+    """Return the digests of the workspace's bundle and of every registered version of its policy."""
+    known = {bundle_digest(workspace.bundle)} if workspace.bundle.is_dir() else set()
+    name = Params.load(workspace.params).release.model_name
+    return known | {version.bundle_digest for version in open_ledger(workspace).registry.versions(name)}
+
+
+def _end(pool: Path) -> int:
+    """Return the step behind a pool's last segment; 0 where there is no pool."""
+    if not (pool / MANIFEST_NAME).exists():
+        return 0
+    segments = ReplayPool.open(pool).segments
+    return segments[-1].first_step + segments[-1].transitions if segments else 0
+
+
+def _read_history(path: Path, pool: Path) -> tuple[Ingested, ...]:
+    """Return what the pool holds; an entry that it does not reach is of an ingestion that was cut off."""
+    if not path.exists():
+        return ()
+    history = _History.parse(read_json(path, ConfigError), source=str(path)).recordings
+    end = _end(pool)
+    return tuple(entry for entry in history if entry.first_step + entry.transitions <= end)

@@ -1,0 +1,166 @@
+"""Writes a recording, and takes up one whose writer was killed. docs/recording.md is the format's page."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from sacpipe.core.errors import PoolCorruptError
+from sacpipe.core.files import (
+    make_folder,
+    remove_leftovers,
+    sha256_bytes,
+    sha256_file,
+    storage_errors,
+    write_bytes,
+    write_json,
+)
+from sacpipe.core.guards import CAUSES, VERDICTS
+from sacpipe.core.records import EnvSpec, Transition
+from sacpipe.replay.config import ReplayConfig
+from sacpipe.replay.journal import Journal
+from sacpipe.replay.manifest import MANIFEST_NAME
+from sacpipe.replay.recording import (
+    AGAIN,
+    HEADER_NAME,
+    NO_CAUSE,
+    POOL_NAME,
+    STEPS_NAME,
+    RecordedStep,
+    RecordingHeader,
+    Seal,
+    read_header,
+    step_dtype,
+)
+from sacpipe.replay.writer import START, PoolWriter
+
+
+class RecordingWriter:
+    """Writes one recording. Made by `create` or `resume`; one a folder, for one thread."""
+
+    def __init__(self, folder: Path, header: RecordingHeader, pool: PoolWriter, steps: bytes) -> None:
+        self._folder, self._header, self._pool = folder, header, pool
+        self._steps = Journal(folder / STEPS_NAME, steps)
+        self._waiting: list[bytes] = []
+        self._record = np.zeros((), dtype=step_dtype(header.spec))
+        self._places = {policy: place for place, policy in enumerate(header.policies)}
+
+    @classmethod
+    def create(cls, folder: Path, spec: EnvSpec, segment_transitions: int, began_unix_s: float) -> Self:
+        """Begin a recording in a folder that does not exist yet.
+
+        Args:
+            folder: Is made.
+            spec: Of the contract in service.
+            segment_transitions: In one sealed file of the pool.
+            began_unix_s: Now.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        header = RecordingHeader(
+            format_version=1,
+            spec=spec,
+            segment_transitions=segment_transitions,
+            began_unix_s=began_unix_s,
+            policies=(),
+            position=START,
+            steps_crc32=0,
+            dropped=0,
+            seal=None,
+        )
+        with storage_errors(folder):
+            make_folder(folder)
+        pool = PoolWriter.create(folder / POOL_NAME, spec, _replay(segment_transitions))
+        write_json(folder / HEADER_NAME, header.as_tree())
+        return cls(folder, header, pool, b"")
+
+    @classmethod
+    def resume(cls, folder: Path) -> Self:
+        """Take up a recording that was killed, where it was last synced.
+
+        Raises:
+            PoolFormatError: the version is not known here.
+            PoolCorruptError: what was synced is missing or differs; nothing was discarded.
+            StorageError: the folder cannot be written.
+        """
+        header = read_header(folder)
+        size = header.position.transitions * step_dtype(header.spec).itemsize
+        path = folder / STEPS_NAME
+        steps = path.read_bytes()[:size] if path.is_file() else b""
+        journal = Journal(path, steps)
+        if len(steps) != size or journal.crc32 != header.steps_crc32:
+            raise PoolCorruptError(
+                f"{path}: expected {size} bytes with CRC-32 {header.steps_crc32}, found {len(steps)} with "
+                f"{journal.crc32}. {AGAIN}."
+            )
+        pool = PoolWriter.resume(
+            folder / POOL_NAME, header.spec, _replay(header.segment_transitions), header.position
+        )
+        write_bytes(path, steps)
+        remove_leftovers(folder)
+        return cls(folder, header, pool, steps)
+
+    @property
+    def transitions(self) -> int:
+        """Transitions taken so far."""
+        return self._pool.transitions
+
+    def append(self, transition: Transition, step: RecordedStep) -> None:
+        """Take one transition.
+
+        Raises:
+            StorageError: a full segment could not be written. This transition was not taken.
+        """
+        self._pool.append(transition)
+        record = self._record
+        record["stamp_ns"], record["next_stamp_ns"] = step.stamp_ns, step.next_stamp_ns
+        record["policy"] = self._places.setdefault(step.policy, len(self._places))
+        record["verdict"] = VERDICTS.index(step.verdict)
+        record["cause"] = NO_CAUSE if step.cause is None else CAUSES.index(step.cause)
+        record["has_reward"] = step.has_reward
+        record["executed"] = step.executed
+        record["asked"] = np.nan if step.asked is None else step.asked
+        self._waiting.append(record.tobytes())
+
+    def flush(self, dropped: int) -> None:
+        """Make everything so far durable.
+
+        Args:
+            dropped: Steps that could not be taken so far, for the header.
+
+        Raises:
+            StorageError: the disk is full; what was flushed before stays good.
+        """
+        waiting = b"".join(self._waiting)
+        self._steps.append(memoryview(waiting))
+        self._waiting = []
+        self._write_header(position=self._pool.flush(), dropped=dropped)
+
+    def close(self, dropped: int | None = None) -> None:
+        """Flush, seal and say so; the folder is then a recording that `Recording.open` takes.
+
+        Raises:
+            StorageError: the disk is full. The folder can be resumed and closed again.
+        """
+        self.flush(self._header.dropped if dropped is None else dropped)
+        self._pool.finish()
+        pool_sha256 = sha256_file(self._folder / POOL_NAME / MANIFEST_NAME)
+        steps = self._folder / STEPS_NAME
+        steps_sha256 = sha256_file(steps) if steps.is_file() else sha256_bytes(b"")
+        self._write_header(seal=Seal(pool_sha256=pool_sha256, steps_sha256=steps_sha256))
+
+    def _write_header(self, **changes: Any) -> None:
+        fields = {
+            "policies": tuple(self._places),
+            "steps_crc32": self._steps.crc32,
+            **changes,
+        }
+        self._header = self._header.model_copy(update=fields)
+        write_json(self._folder / HEADER_NAME, self._header.as_tree())
+
+
+def _replay(segment_transitions: int) -> ReplayConfig:
+    return ReplayConfig(
+        capacity=1, segment_transitions=segment_transitions, format="compact", initial_pool=None
+    )

@@ -1,0 +1,39 @@
+"""Puts a segment on disk: whole under its name, or not at all, and read-only from then on."""
+
+from pathlib import Path
+
+from sacpipe.core.files import sha256_bytes, storage_errors, write_bytes
+from sacpipe.replay.config import PoolFormat
+from sacpipe.replay.manifest import SegmentEntry
+from sacpipe.replay.segments import encode_segment, segment_name
+from sacpipe.replay.transitions import Transitions
+
+SEALED_MODE = 0o444
+
+
+def seal_segment(
+    folder: Path, transitions: Transitions, *, first_step: int, form: PoolFormat
+) -> SegmentEntry:
+    """Write one segment and return what the manifest says of it.
+
+    Args:
+        folder: Of the pool.
+        transitions: At least one.
+        first_step: Transitions of the pool before these.
+        form: Of the segment.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written; the same call may be made again.
+    """
+    data = encode_segment(transitions, first_step=first_step, form=form)
+    path = folder / segment_name(first_step)
+    write_bytes(path, data)
+    with storage_errors(path):
+        path.chmod(SEALED_MODE)
+    return SegmentEntry(
+        file=path.name,
+        first_step=first_step,
+        transitions=len(transitions),
+        size_bytes=len(data),
+        sha256=sha256_bytes(data),
+    )

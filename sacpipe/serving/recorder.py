@@ -1,0 +1,162 @@
+"""Keeps what a robot saw as recordings (docs/recording.md), off the control thread.
+
+The control thread only hands over what it saw. Another one writes it, and syncs it every `flush_s`, which
+is what a kill or a power cut can cost. Where that one cannot keep up, steps are dropped and counted;
+where the disk fails, recording ends and says so. No step ever waits.
+"""
+
+import queue
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import Field
+
+from sacpipe.core.config import Config
+from sacpipe.core.records import FloatArray
+from sacpipe.replay.recording_writer import RecordingWriter
+from sacpipe.serving.episodes import NO_OBSERVATION, End, Episodes, Heard, Outcome
+from sacpipe.serving.recordings import RecorderTerms, RecordingsFolder
+from sacpipe.serving.runtime import Decision, Runtime
+
+_WAITING = 4096
+"""Steps that wait at most: eight seconds at 500 Hz, for a disk that is slow to sync."""
+
+
+class RecorderStatus(Config):
+    """What a recorder did so far."""
+
+    transitions: int = Field(ge=0)
+    recordings: int = Field(ge=0)
+    """Begun."""
+    dropped: int = Field(ge=0)
+    """Steps that the writing thread could not keep up with."""
+    gaps: int = Field(ge=0)
+    """Times an episode could not be followed from one step to the next."""
+    failure: str | None
+    """Why recording ended; null where it goes on."""
+
+
+class Recorder:
+    """Records a runtime from now until it is closed.
+
+    `outcome` and `end_episode` are called by the control thread, behind the step they belong to. An
+    episode ends without them too, where the runtime begins another: its last step is then a gap.
+
+    Args:
+        runtime: In service.
+        folder: For the recordings; of one recorder at a time.
+        terms: How much is kept.
+
+    Raises:
+        BusyError: another recorder has the folder.
+        ConfigError: one recording could already be larger than all may be together.
+        StorageError: the folder cannot be written.
+    """
+
+    def __init__(self, runtime: Runtime, folder: Path, terms: RecorderTerms) -> None:
+        self._runtime, self._terms = runtime, terms
+        self._folder = RecordingsFolder(folder, runtime.spec, terms)
+        self._episodes = Episodes(runtime.spec)
+        self._waiting: queue.SimpleQueue[Heard | Outcome | End | None] = queue.SimpleQueue()
+        self._number = self._transitions = self._recordings = self._dropped = 0
+        self._failure: str | None = None
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+        runtime.listeners = (*runtime.listeners, self._hear)
+
+    def __enter__(self) -> Self:
+        """Record until the block ends."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    @property
+    def status(self) -> RecorderStatus:
+        """What was done so far; from any thread."""
+        return RecorderStatus(
+            transitions=self._transitions,
+            recordings=self._recordings,
+            dropped=self._dropped,
+            gaps=self._episodes.gaps,
+            failure=self._failure,
+        )
+
+    def outcome(self, reward: float | None = None, executed: FloatArray | None = None) -> None:
+        """Say what became of the last step.
+
+        Args:
+            reward: Where the robot has one.
+            executed: The action that was really executed, in task units, where it was not the decision's.
+                Kept by reference.
+        """
+        self._waiting.put(Outcome(self._number, reward, executed))
+
+    def end_episode(
+        self, observation: FloatArray, stamp_ns: int, *, terminated: bool, truncated: bool
+    ) -> None:
+        """Say what the last step of an episode led to.
+
+        Args:
+            observation: Behind that step; the runtime never sees it. Kept by reference.
+            stamp_ns: By the runtime's clock.
+            terminated: The task itself ended; there is no future.
+            truncated: The episode was cut; the future exists.
+        """
+        self._waiting.put(End(self._number, observation, stamp_ns, terminated, truncated))
+
+    def close(self) -> None:
+        """Write what waits, and close the recording."""
+        self._runtime.listeners = tuple(one for one in self._runtime.listeners if one != self._hear)
+        self._waiting.put(None)
+        self._thread.join()
+        self._folder.close()
+
+    def _hear(self, observation: FloatArray, stamp_ns: int, decision: Decision) -> None:
+        """Take over one step; called by the control thread."""
+        self._number += 1
+        if self._waiting.qsize() >= _WAITING:
+            self._dropped += 1
+            return
+        is_seen = decision.verdict != "stopped" and NO_OBSERVATION.isdisjoint(decision.reasons)
+        seen = observation.copy() if is_seen else None
+        runtime = self._runtime
+        self._waiting.put(Heard(self._number, runtime.episode, seen, stamp_ns, decision, runtime.acted))
+
+    def _run(self) -> None:
+        try:
+            self._write(self._folder.begin())
+        except Exception as exc:  # noqa: BLE001 - whatever ends it is told, and ends nothing else
+            self._failure = str(exc) or type(exc).__name__
+            while self._waiting.get() is not None:  # nothing piles up until the end
+                self._dropped += 1
+
+    def _write(self, writer: RecordingWriter) -> None:
+        """Write what is handed over, until the end."""
+        self._recordings += 1
+        due_s = time.monotonic() + self._terms.flush_s
+        while True:
+            if (left_s := due_s - time.monotonic()) <= 0:
+                writer.flush(self._dropped)
+                due_s = time.monotonic() + self._terms.flush_s
+                continue
+            try:
+                item = self._waiting.get(timeout=left_s)
+            except queue.Empty:
+                continue
+            if item is None:
+                break
+            for transition, step in self._episodes.take(item):
+                if writer.transitions == self._terms.recording_transitions:
+                    writer.close(self._dropped)
+                    writer = self._folder.begin()
+                    self._recordings += 1
+                writer.append(transition, step)
+                self._transitions += 1
+        writer.close(self._dropped)

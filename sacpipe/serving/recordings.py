@@ -1,0 +1,132 @@
+"""The folder a robot's recordings lie in: one recorder at a time, a budget in bytes, the oldest go first."""
+
+import fcntl
+import os
+import shutil
+import time
+from pathlib import Path
+
+from pydantic import Field
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import BusyError, ConfigError, PoolError
+from sacpipe.core.files import make_folder, remove_leftovers, storage_errors
+from sacpipe.core.records import EnvSpec
+from sacpipe.replay.recording import Recording, transition_bytes
+from sacpipe.replay.recording_writer import RecordingWriter
+
+_HEADERS_BYTES = 1 << 16
+"""Room for a recording's JSON."""
+
+
+class RecorderTerms(Config):
+    """How much is kept, and how much a kill may cost."""
+
+    max_bytes: int = Field(ge=1)
+    """Of all recordings in the folder together."""
+    recording_transitions: int = Field(ge=1)
+    """Transitions of one recording; then the next begins."""
+    segment_transitions: int = Field(ge=1)
+    """Transitions in one sealed file of its pool."""
+    flush_s: float = Field(gt=0)
+    """Between two syncs."""
+
+
+class RecordingsFolder:
+    """Recordings `recording-000001`, `recording-000002` and so on. What was left open is closed now.
+
+    Args:
+        folder: Made where there is none.
+        spec: Of what is going to be recorded.
+        terms: How much is kept.
+
+    Raises:
+        BusyError: another recorder has the folder.
+        ConfigError: one recording could already be larger than all may be together.
+        StorageError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, spec: EnvSpec, terms: RecorderTerms) -> None:
+        self._folder, self._spec, self._terms = folder, spec, terms
+        # The open segment is in its journal and, while it is sealed, in its file.
+        num_rows = terms.recording_transitions + terms.segment_transitions
+        self._largest_bytes = _HEADERS_BYTES + transition_bytes(spec) * num_rows
+        if self._largest_bytes > terms.max_bytes:
+            raise ConfigError(
+                f"max_bytes: expected {self._largest_bytes} at least, which one recording of "
+                f"{terms.recording_transitions} transitions may take, found {terms.max_bytes}. Allow "
+                "more, or make recordings shorter."
+            )
+        with storage_errors(folder):
+            make_folder(folder)
+            self._lock = os.fdopen(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644))
+        try:
+            self._take_lock()
+            with storage_errors(folder):
+                self._tidy()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def begin(self) -> RecordingWriter:
+        """Make room for one recording and begin it.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        kept = self._recordings()
+        number = 1 + max((int(path.name.rpartition("-")[2]) for path in kept), default=0)
+        with storage_errors(self._folder):
+            sizes = [_size_bytes(path) for path in kept]
+            while kept and sum(sizes) + self._largest_bytes > self._terms.max_bytes:
+                sizes.pop(0)
+                _remove(kept.pop(0))
+        path = self._folder / f"recording-{number:06d}"
+        return RecordingWriter.create(path, self._spec, self._terms.segment_transitions, time.time())
+
+    def close(self) -> None:
+        """Let another recorder have the folder."""
+        self._lock.close()
+
+    def _recordings(self) -> list[Path]:
+        return sorted(path for path in self._folder.glob("recording-[0-9]*") if path.is_dir())
+
+    def _tidy(self) -> None:
+        remove_leftovers(self._folder)
+        for path in self._folder.glob(".*.tmp"):
+            shutil.rmtree(path)
+        for path in self._recordings():
+            try:
+                Recording.open(path)
+            except PoolError:
+                _close(path)
+
+    def _take_lock(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise BusyError(
+                f"{self._folder}: another recorder has it. Stop that one, or choose another folder."
+            ) from exc
+
+
+def _close(folder: Path) -> None:
+    """Close a recording whose recorder was killed. An empty one goes; one that is damaged stays as it is."""
+    try:
+        writer = RecordingWriter.resume(folder)
+    except PoolError:
+        return
+    if writer.transitions:
+        writer.close()
+    else:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    hidden = folder.with_name(f".{folder.name}.tmp")
+    folder.rename(hidden)
+    shutil.rmtree(hidden)
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

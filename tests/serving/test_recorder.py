@@ -1,0 +1,237 @@
+"""What a loop saw becomes transitions, worked out by hand; and nothing of it ever holds a step up."""
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+from sacpipe.core.bundle import contract_sha256
+from sacpipe.core.errors import BusyError, ConfigError
+from sacpipe.core.guards import CAUSES, VERDICTS, GuardTerms
+from sacpipe.replay.recording import Recording, transition_bytes
+from sacpipe.replay.transitions import Transitions
+from sacpipe.serving import recorder as recorder_module
+from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.serving.recorder import Recorder
+from sacpipe.serving.recordings import RecorderTerms, RecordingsFolder
+from sacpipe.serving.runtime import Runtime
+
+TERMS = RecorderTerms(max_bytes=1 << 20, recording_transitions=1000, segment_transitions=100, flush_s=0.001)
+
+
+class Loop:
+    """A runtime, its recorder and a clock that goes on by a millisecond a step."""
+
+    def __init__(self, bundle, folder, terms=TERMS, **guards):
+        self.now_ns = 10**9
+        guards = GuardTerms.parse(GuardTerms.EXAMPLE | {"deadline_periods": 1e6} | guards)
+        self.runtime = Runtime(OnnxPolicy(bundle), guards=guards, clock_ns=lambda: self.now_ns)
+        self.folder = folder
+        self.recorder = Recorder(self.runtime, folder, terms)
+
+    def step(self, *observation, **outcome):
+        self.now_ns += 1_000_000
+        decision = self.runtime.step(np.array(observation, np.float32), self.now_ns)
+        if outcome:
+            self.recorder.outcome(**outcome)
+        return decision
+
+    def end(self, *observation, **flags):
+        self.now_ns += 1_000_000
+        flags = {"terminated": False, "truncated": False} | flags
+        self.recorder.end_episode(np.array(observation, np.float32), self.now_ns, **flags)
+        self.runtime.begin_episode()
+
+    def recorded(self):
+        """Close, check every byte, and return the one recording with its transitions and steps."""
+        self.recorder.close()
+        (path,) = self.folder.glob("recording-*")
+        recording = Recording.open(path)
+        recording.check()
+        pool = recording.pool
+        return recording, Transitions.joined(pool.read(entry) for entry in pool.segments), recording.steps()
+
+
+@pytest.fixture
+def loop(bundles, tmp_path):
+    loop = Loop(bundles[0], tmp_path / "seen")
+    yield loop
+    if loop.recorder._thread.is_alive():
+        loop.recorder.close()
+
+
+def test_two_observations_that_follow_each_other_make_a_transition(loop):
+    """At (x, 0, 0) the actions are x + 1 of [-2, 3] and 2 (x + 1) of [-4, 4]."""
+    loop.step(0.0, 0.0, 0.0, reward=1.5)
+    loop.step(0.5, 0.0, 0.25, reward=-2.0)
+    loop.end(1.0, 0.0, 0.0, terminated=True)
+    loop.step(-1.0, 0.0, 0.0, reward=0.5)
+    loop.end(0.0, 0.0, 9.0, truncated=True)
+    recording, seen, steps = loop.recorded()
+    assert seen.observations.tolist() == [[0.0, 0.0, 0.0], [0.5, 0.0, 0.25], [-1.0, 0.0, 0.0]]
+    assert seen.next_observations.tolist() == [[0.5, 0.0, 0.25], [1.0, 0.0, 0.0], [0.0, 0.0, 9.0]]
+    np.testing.assert_allclose(seen.actions, [[0.2, 0.5], [0.4, 0.75], [-0.2, 0.0]], rtol=1e-6)
+    assert steps["executed"].tolist() == steps["asked"].tolist() == [[1.0, 2.0], [1.5, 3.0], [0.0, 0.0]]
+    assert seen.rewards.tolist() == [1.5, -2.0, 0.5]
+    assert steps["has_reward"].all()
+    assert seen.terminations.tolist() == [0.0, 1.0, 0.0]
+    assert seen.truncations.tolist() == [0.0, 0.0, 1.0]
+    assert seen.episode_ids.tolist() == [0, 0, 1]
+    assert np.diff(steps["stamp_ns"]).tolist() == [1_000_000, 2_000_000]
+    (policy,) = recording.header.policies
+    assert policy.bundle_sha256 == loop.runtime.policy.digest
+    assert policy.contract_sha256 == contract_sha256(loop.runtime.policy.contract)
+
+
+def test_a_robot_without_a_reward_says_so(loop):
+    loop.step(0.0, 0.0, 0.0)
+    loop.step(0.5, 0.0, 0.0, reward=3.0)
+    loop.step(0.0, 0.0, 0.0)
+    _, seen, steps = loop.recorded()
+    assert seen.rewards.tolist() == [0.0, 3.0]
+    assert steps["has_reward"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("bad", ["nan", "late", "repeated"])
+def test_an_observation_that_was_refused_leaves_a_gap(loop, bad):
+    loop.step(0.0, 0.0, 0.0)
+    loop.step(0.5, 0.0, 0.0)
+    if bad == "nan":
+        assert loop.step(np.nan, 0.0, 0.0).verdict == "fallback"
+    else:
+        stamp_ns = loop.now_ns
+        loop.now_ns += {"late": 10**9, "repeated": 0}[bad]
+        shown = np.array([7.0, 0.0, 0.0], np.float32)
+        assert loop.runtime.step(shown, stamp_ns + (bad == "late")).verdict == "fallback"
+    loop.step(0.25, 0.0, 0.0)
+    loop.step(0.75, 0.0, 0.0)
+    _, seen, _ = loop.recorded()
+    assert seen.observations[:, 0].tolist() == [0.0, 0.25]
+    assert seen.next_observations[:, 0].tolist() == [0.5, 0.75]
+    assert seen.episode_ids.tolist() == [0, 1]
+    assert not seen.terminations.any()
+    assert not seen.truncations.any()
+    assert loop.recorder.status.gaps == 1
+
+
+def test_what_was_asked_and_what_was_executed_are_both_kept(bundles, tmp_path):
+    loop = Loop(bundles[0], tmp_path / "seen", max_action_change=0.1)
+    loop.step(0.0, 0.0, 0.0)
+    limited = loop.step(1.0, 0.0, 0.0)
+    loop.step(1.0, 0.0, 0.0, executed=np.array([-2.0, 4.0], np.float32))
+    loop.end(0.0, 0.0, 0.0)
+    _, seen, steps = loop.recorded()
+    assert limited.verdict == "limited"
+    np.testing.assert_allclose(steps["asked"], [[1.0, 2.0], [2.0, 4.0], [2.0, 4.0]])
+    np.testing.assert_allclose(steps["executed"], [[1.0, 2.0], [1.5, 2.8], [-2.0, 4.0]], rtol=1e-6)
+    assert seen.actions[2].tolist() == [-1.0, 1.0]
+    assert [VERDICTS[verdict] for verdict in steps["verdict"]] == ["ok", "limited", "limited"]
+    assert CAUSES[steps["cause"][1]] == "action_change"
+
+
+def test_an_action_that_no_pool_may_hold_leaves_a_gap(loop):
+    for executed in ([9.0, 0.0], [np.nan, 0.0]):
+        loop.step(0.0, 0.0, 0.0, executed=np.array(executed, np.float32))
+    loop.step(0.0, 0.0, 0.0, reward=float("inf"))
+    loop.step(0.25, 0.0, 0.0)
+    loop.step(0.5, 0.0, 0.0)
+    _, seen, _ = loop.recorded()
+    assert seen.observations[:, 0].tolist() == [0.25]
+
+
+def test_every_policy_that_acted_is_named(loop, bundles):
+    loop.step(0.0, 0.0, 0.0)
+    loop.runtime.swap(OnnxPolicy(bundles[1]))
+    loop.step(0.0, 0.0, 0.0)
+    loop.step(0.0, 0.0, 0.0)
+    recording, _, steps = loop.recorded()
+    assert steps["policy"].tolist() == [0, 1]
+    digests = [policy.bundle_sha256 for policy in recording.header.policies]
+    assert digests == [OnnxPolicy(bundle).digest for bundle in bundles]
+
+
+def test_an_episode_never_runs_on_into_another(loop):
+    loop.step(0.0, 0.0, 0.0)
+    loop.step(0.5, 0.0, 0.0)
+    loop.runtime.begin_episode()
+    loop.step(-1.0, 0.0, 0.0)
+    loop.step(-0.5, 0.0, 0.0)
+    _, seen, _ = loop.recorded()
+    assert seen.next_observations[:, 0].tolist() == [0.5, -0.5]
+    assert seen.episode_ids.tolist() == [0, 1]
+
+
+def test_a_disk_that_hangs_holds_no_step_up(bundles, tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder_module, "_WAITING", 3)
+    hanging, begin = threading.Event(), RecordingsFolder.begin
+    monkeypatch.setattr(RecordingsFolder, "begin", lambda folder: (hanging.wait(), begin(folder))[1])
+    loop = Loop(bundles[0], tmp_path / "seen")
+    for x in range(6):
+        loop.step(x / 10, 0.0, 0.0)
+    assert loop.recorder.status.dropped == 3
+    hanging.set()
+    recording, seen, _ = loop.recorded()
+    assert (len(seen), recording.header.dropped) == (2, 3)
+
+
+def test_a_disk_that_fails_ends_the_recording_and_nothing_else(loop):
+    loop.step(0.0, 0.0, 0.0)
+    loop.step(0.1, 0.0, 0.0)
+    while not loop.recorder.status.transitions:
+        pass
+    loop.folder.rename(loop.folder.with_name("gone"))
+    while loop.recorder.status.failure is None:
+        assert loop.step(0.2, 0.0, 0.0).verdict == "ok"
+    assert loop.step(0.3, 0.0, 0.0).verdict == "ok"
+    loop.recorder.close()
+    assert "cannot write" in loop.recorder.status.failure
+
+
+def test_the_oldest_recordings_go_when_the_budget_is_used_up(bundles, tmp_path):
+    spec = OnnxPolicy(bundles[0]).contract.spec
+    one = (1 << 16) + transition_bytes(spec) * 15
+    terms = TERMS.replace(max_bytes=one + 6000, recording_transitions=10, segment_transitions=5)
+    loop = Loop(bundles[0], tmp_path / "seen", terms)
+    for x in range(45):
+        loop.step(x / 100, 0.0, 0.0)
+    loop.recorder.close()
+    assert loop.recorder.status.recordings == 5
+    kept = sorted(loop.folder.glob("recording-*"))
+    assert kept[-1].name == "recording-000005"
+    assert 1 < len(kept) < 5
+    sizes = [file.stat().st_size for path in kept for file in path.rglob("*") if file.is_file()]
+    assert sum(sizes) < terms.max_bytes
+    seen = [Recording.open(path).pool for path in kept]
+    assert [pool.transitions for pool in seen] == [10] * (len(kept) - 1) + [4]
+    # An episode that runs on from one recording into the next loses no step.
+    firsts = [pool.read(pool.segments[0]).observations[0, 0] for pool in seen]
+    lasts = [pool.read(pool.segments[-1]).next_observations[-1, 0] for pool in seen]
+    assert firsts[1:] == lasts[:-1]
+
+
+def test_a_budget_too_small_for_one_recording_is_refused(bundles, tmp_path):
+    with pytest.raises(ConfigError, match=r"max_bytes: expected \d+ at least.*found 1000"):
+        Loop(bundles[0], tmp_path / "seen", TERMS.replace(max_bytes=1000))
+
+
+def test_a_folder_has_one_recorder(loop, bundles):
+    with pytest.raises(BusyError, match="another recorder has it"):
+        Loop(bundles[0], loop.folder)
+
+
+def test_what_a_kill_left_open_is_closed_by_the_next(loop, bundles):
+    for x in range(4):
+        loop.step(x / 10, 0.0, 0.0)
+    first = loop.folder / "recording-000001"
+    loop.recorder.close()
+    killed = loop.folder / "recording-000002"
+    shutil.copytree(first, killed)
+    header = killed / "recording.json"
+    seal = header.read_text().index('"seal"')
+    end = header.read_text().index("}", seal) + 1
+    header.write_text(header.read_text()[:seal] + '"seal": null' + header.read_text()[end:])
+    again = Loop(bundles[0], loop.folder)
+    again.recorder.close()
+    assert Recording.open(killed).check().transitions == 3
+    assert sorted(path.name for path in loop.folder.glob("recording-*"))[-1] == "recording-000003"
