@@ -57,6 +57,15 @@ def place_commit(root: Path, commit: str, folder: Path) -> None:
             )
 
 
+def in_repository(root: Path, path: str) -> tuple[str, str]:
+    """Return git's top folder as seen from the project's, and a path of the project as seen from there."""
+    above, below = (
+        (_git(root, "rev-parse", question) or b"").decode().strip()
+        for question in ("--show-cdup", "--show-prefix")
+    )
+    return above or ".", below + path
+
+
 def inputs_at(root: Path, commit: str, stage: str, known: StageInputs) -> StageInputs | None:
     """Return a stage's inputs as a commit has them, or None where it lacks the stage.
 

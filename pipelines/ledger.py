@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.initial_pool import INITIAL_POOL, named_pool
 from pipelines.ledger_values import (
     COMMIT_TAG,
     IS_COMMITTED_TAG,
@@ -96,6 +97,8 @@ def record_stage(
             run_id = ledger.ensure_run(inputs.key, stage, params, tags)
         ledger.log_rows(run_id, rows)
         ledger.log_pool(run_id, "out/train/pool", locked_outs(entry)["out/train/pool"], context="training")
+        if initial := named_pool(inputs.params.get("params.yaml", {})):
+            ledger.log_pool(run_id, INITIAL_POOL, initial, context="initial")
     if stage == "export":
         ledger.log_model(run_id, workspace.bundle)
     ledger.log_metrics(run_id, numbers_in(read_json(workspace.stage_metrics(stage), StoreError)))

@@ -11,8 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.git_tree import inputs_at
+from pipelines.initial_pool import (
+    INITIAL_POOL,
+    is_tracked,
+    manifest_sha256,
+    named_pool,
+    tracked_manifest_sha256,
+)
 from pipelines.ledger import UPSTREAM_TAG
-from pipelines.ledger_values import COMMIT_TAG, PARAMS_DIGEST_TAG, flat_params
+from pipelines.ledger_values import COMMIT_TAG, IS_COMMITTED_TAG, PARAMS_DIGEST_TAG, flat_params
 from pipelines.promotions import current, read_promotions
 from pipelines.stage_key import DiskTree, dvc_md5, locked_inputs, locked_outs
 from pipelines.workspace import Workspace
@@ -22,6 +29,7 @@ from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
 from sacpipe.core.files import canonical_json, sha256_bytes, sha256_file
 from sacpipe.stores.mlflow_ledger import STAGE_KEY_TAG, MlflowLedger, RunRecord, param_texts
 from sacpipe.stores.mlflow_registry import VersionRecord
+from sacpipe.stores.mlflow_store import DATASET_DIGEST_LENGTH
 
 BUNDLE = "out/export/bundle"
 POLICY = "out/train/policy.safetensors"
@@ -74,6 +82,7 @@ def lineage(workspace: Workspace, ledger: MlflowLedger, wanted: str) -> list[Edg
     edges += _provenance(workspace, bundle, made)
     edges += _params(train_run, train_entry, "train")
     edges.append(_edge("train run -> pool snapshot", made.get(POOL), train_run.datasets.get(POOL)))
+    edges += _initial_pool(workspace, train_run, train_entry)
     edges.append(_commit(workspace, train_run, train_entry, "train"))
     edges.append(_commit(workspace, export_run, export_entry, "export"))
     return edges
@@ -158,6 +167,29 @@ def _provenance(workspace: Workspace, bundle: Bundle | None, made: Mapping[str, 
         return []
     told = bundle.contract.provenance.digests.get("policy")
     return [_edge("bundle -> policy.safetensors", told, sha256_file(workspace.policy))]
+
+
+def _initial_pool(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]) -> list[Edge]:
+    """Compare the pool the training began with, where it did, with what the ledger shows and what is kept.
+
+    `data/pool` here may hold a later pool by now; then the one that the run's commit tracks is looked at.
+    """
+    named = named_pool(locked_inputs(entry).params.get("params.yaml", {}))
+    if named is None:
+        return []
+    shown, here = run.datasets.get(INITIAL_POOL), manifest_sha256(workspace.initial_pool)
+    edges = [_edge("train run -> initial pool", named[:DATASET_DIGEST_LENGTH], shown)]
+    commit = run.tags.get(COMMIT_TAG, "") if run.tags.get(IS_COMMITTED_TAG) == "true" else ""
+    tracked = is_tracked(workspace.root, commit)
+    if here == named or not tracked:
+        edges.append(_edge("initial pool -> data/pool", named, here))
+    if tracked:
+        try:
+            kept = tracked_manifest_sha256(workspace.root, commit)
+        except StoreError as exc:
+            kept = str(exc)
+        edges.append(_edge("initial pool -> data/pool.dvc", named, kept))
+    return edges
 
 
 def _commit(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any], stage: str) -> Edge:

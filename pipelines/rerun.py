@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.git_tree import head_commit, inputs_at, place_commit, uncommitted
+from pipelines.initial_pool import is_tracked, manifest_sha256, named_pool, place_tracked
 from pipelines.stage_key import locked_inputs
 from pipelines.workspace import STAGES, Workspace
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, InterruptedRunError
 from sacpipe.core.files import storage_errors
+from sacpipe.replay.pool import ReplayPool
 from sacpipe.stores.dvc_store import DvcStore, Outcome, read_lock
 
 PREFIX = "sacpipe-verify-"
@@ -27,7 +29,7 @@ PREFIX = "sacpipe-verify-"
 Locked = Mapping[str, Mapping[str, Any]]
 """Entries of a dvc.lock by stage."""
 
-_GRAPH = ("dvc.yaml", "params.yaml", "dvc.lock", ".dvcignore", "pipelines", "sacpipe")
+_GRAPH = ("dvc.yaml", "params.yaml", "dvc.lock", ".dvcignore", "data/pool.dvc", "pipelines", "sacpipe")
 _STAGE_KEY = re.compile("[0-9a-f]{64}")
 _GRACE_S = 2.0  # nothing of a stopped stage is kept
 
@@ -117,6 +119,7 @@ def _place(project: Workspace, commit: str, folder: Path) -> Rerun:
             )
     fresh.dvc_lock.unlink()  # the expected answer is out of the runs' sight
     _bring_extended_run(project, fresh, commit)
+    _bring_initial_pool(project, fresh, commit)
     return Rerun(project, fresh, commit, expected)
 
 
@@ -134,3 +137,20 @@ def _bring_extended_run(project: Workspace, fresh: Workspace, commit: str) -> No
         )
     with storage_errors(fresh.work(key)):
         shutil.copytree(source, fresh.work(key), symlinks=True)
+
+
+def _bring_initial_pool(project: Workspace, fresh: Workspace, commit: str) -> None:
+    """Place the pool that the commit's run begins with, where it names one: the project's own, or DVC's."""
+    named = named_pool(read_yaml(fresh.params))
+    if named is None:
+        return
+    if manifest_sha256(project.initial_pool) == named:
+        ReplayPool.open(project.initial_pool).publish(fresh.initial_pool)
+    elif is_tracked(project.root, commit):
+        place_tracked(project.root, commit, fresh.initial_pool)
+    if manifest_sha256(fresh.initial_pool) != named:
+        raise ConfigError(
+            f"params.yaml in commit {commit[:12]} names the pool {named} (replay.initial_pool), which is "
+            f"neither in {project.initial_pool} nor what the commit's data/pool.dvc tracks. Bring that pool "
+            "back, or commit its data/pool.dvc."
+        )

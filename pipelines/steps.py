@@ -18,6 +18,7 @@ from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import read_json, write_bytes
 from sacpipe.params import Params
 from sacpipe.release import Candidate, Verdict, judge
+from sacpipe.replay.initial_pool import open_initial_pool
 from sacpipe.stores.dvc_store import DvcStore, Outcome, read_lock
 
 
@@ -25,12 +26,17 @@ def preflight(workspace: Workspace) -> Params:
     """Refuse bad input before anything is started: params, task, folder.
 
     Raises:
-        ConfigError: params.yaml is wrong; UnknownTaskError where its task is not known.
+        ConfigError: params.yaml is wrong, or training needs an initial pool that is not here;
+            UnknownTaskError where the task is not known.
+        PoolError: the initial pool is damaged.
         StorageError: the folder cannot be written.
     """
     params = Params.load(workspace.params)
     environment = params.task.make()
     environment.close()
+    initial = params.replay.initial_pool
+    if initial is not None and _is_to_train(workspace):
+        open_initial_pool(workspace.initial_pool, initial, environment.spec)
     for folder in (workspace.state, workspace.root / "out", workspace.root / "work"):
         write_bytes(folder / ".writable", b"")
         (folder / ".writable").unlink()
@@ -39,6 +45,12 @@ def preflight(workspace: Workspace) -> Params:
             f"{workspace.root} has no .dvc folder. Use a clone of the project, or run `dvc init`."
         )
     return params
+
+
+def _is_to_train(workspace: Workspace) -> bool:
+    """Say whether dvc.lock holds other inputs than those here: else nothing is needed to train."""
+    entry = read_lock(workspace.dvc_lock).get("train")
+    return entry is None or locked_inputs(entry).key != stage_key(workspace, "train")
 
 
 def reproduce(workspace: Workspace, stage: str, on_output: Callable[[str], None]) -> Outcome:

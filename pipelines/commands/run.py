@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extend",
         action="store_true",
-        help="continue the finished run up to a raised training.total_steps; writes training.extends",
+        help="continue the finished run up to a raised training.total_steps, with another "
+        "replay.initial_pool if you like; writes training.extends",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 

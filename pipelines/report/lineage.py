@@ -1,12 +1,12 @@
 """Where the policy came from: a picture, the digest of every link, and each stage as dvc.lock has it."""
 
+from pipelines.initial_pool import INITIAL_POOL, named_pool
 from pipelines.report import graph, numbers
 from pipelines.report.data import Artifact, ReportData, Stage
 from pipelines.report.elements import fold, prose, section, table
 from pipelines.report.markup import Child, Markup, tag
 
 _SHORT = 10
-_INPUT_POOL = "data/pool"
 _SHA256, _MD5 = (tag("span", name, class_="kind") for name in ("SHA-256", "MD5"))
 
 _EDGES = (
@@ -48,13 +48,12 @@ def lineage(data: ReportData) -> Markup:
 
 def _nodes(data: ReportData) -> list[graph.Node]:
     train = data.stages["train"]
-    code = [one for one in train.dependencies if one.path != _INPUT_POOL]
     pool = data.output("train", "pool")
     answer = data.answer
     word = "open" if answer is None else "accepted" if answer.accepted else "refused"
     found = [
         graph.Node("params", "params.yaml", _short(data.params_digest), "file", 0, 0),
-        graph.Node("code", "code", f"{len(code)} dependencies", "file", 0, 2),
+        graph.Node("code", "code", f"{len(train.dependencies)} dependencies", "file", 0, 2),
         graph.Node("train", "train", f"{numbers.count(data.training.env_steps)} steps", "stage", 1, 1),
         graph.Node("policy", "policy", _short(data.training.policy_sha256), "file", 2, 0),
         graph.Node(
@@ -65,9 +64,9 @@ def _nodes(data: ReportData) -> list[graph.Node]:
         graph.Node("evaluate", "evaluate", f"{data.num_episodes} episodes", "stage", 5, 1),
         graph.Node("verdict", "verdict", "not judged" if word == "open" else word, word, 6, 1),
     ]
-    given = next((one for one in train.dependencies if one.path == _INPUT_POOL), None)
+    given = named_pool(train.params)
     if given is not None:
-        found.append(graph.Node("input", "earlier pool", _short(given.md5), "file", 0, 1))
+        found.append(graph.Node("input", "earlier pool", _short(given), "file", 0, 1))
     return found
 
 
@@ -92,6 +91,11 @@ def _links(data: ReportData) -> list[list[Child]]:
             _hash(data.pool.manifest_sha256),
         ],
     ]
+    given = named_pool(data.stages["train"].params)
+    if given is not None:
+        rows.append(
+            [f"{INITIAL_POOL}/manifest.json", "experience training began with", _SHA256, _hash(given)]
+        )
     for name, digest in data.bundle_files.items():
         what = "the bundle's own digest" if name == "manifest.json" else "what a robot gets"
         rows.append([f"out/export/bundle/{name}", what, _SHA256, _hash(digest)])

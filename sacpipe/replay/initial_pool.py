@@ -1,4 +1,4 @@
-"""The pool a run begins with: the one of the digest in params.yaml, whole, and of the run's own task."""
+"""The pool a run begins with: the one of the digest in params.yaml, and of the run's own task."""
 
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ _REMEDY = (
 
 
 def open_initial_pool(folder: Path, config: InitialPoolConfig, spec: EnvSpec) -> ReplayPool:
-    """Open the pool that params.yaml names, and read every byte of it once.
+    """Open the pool that params.yaml names; no segment is read.
 
     Its time limit may be another one than the run's: no transition depends on it.
 
     Raises:
         ConfigError: it is not there, is another pool, of another task, or empty; names the key.
         PoolFormatError: it has a version this program does not read.
-        PoolCorruptError: it is damaged.
+        PoolCorruptError: a segment is missing, or torn.
     """
     manifest = folder / MANIFEST_NAME
     if not manifest.is_file():
@@ -45,7 +45,6 @@ def open_initial_pool(folder: Path, config: InitialPoolConfig, spec: EnvSpec) ->
         )
     if not pool.transitions:
         raise ConfigError(f"{_KEY}: expected transitions in {folder}, found none. {_REMEDY}")
-    pool.check()
     return pool
 
 

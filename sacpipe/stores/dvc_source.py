@@ -1,7 +1,7 @@
 """A replay pool under DVC, as MLflow names the source of a dataset.
 
 Floor 2. Registered by the entry point `mlflow.dataset_source`, so that MLflow can read back what this
-project wrote. The digest is DVC's own: 32 hexadecimal digits and `.dir`, the 36 characters MLflow allows.
+project wrote.
 """
 
 from pathlib import Path
@@ -15,10 +15,11 @@ from sacpipe.core.errors import StoreError
 class DvcDatasetSource(DatasetSource):  # type: ignore[misc]
     """A file or folder that DVC tracks, at one digest."""
 
-    def __init__(self, path: str, md5: str) -> None:
+    def __init__(self, path: str, digest: str) -> None:
         self.path = path
         """Relative to the project's folder."""
-        self.md5 = md5
+        self.digest = digest
+        """DVC's own, `<md5>.dir`, or the SHA-256 of a pool's manifest."""
 
     @staticmethod
     def _get_source_type() -> str:
@@ -45,9 +46,9 @@ class DvcDatasetSource(DatasetSource):  # type: ignore[misc]
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes."""
-        return {"path": self.path, "md5": self.md5}
+        return {"path": self.path, "digest": self.digest}
 
     @classmethod
     def from_dict(cls, source_dict: dict[Any, Any]) -> Self:
         """Build one from what MLflow stored."""
-        return cls(path=source_dict["path"], md5=source_dict["md5"])
+        return cls(path=source_dict["path"], digest=source_dict["digest"])

@@ -184,6 +184,25 @@ class DvcStore:
         """
         self._run(["add", str(path.relative_to(self.root))], timeout_s=None)
 
+    def get(self, repository: str, path: str, commit: str, destination: Path) -> None:
+        """Copy what a commit tracks, from this project's cache or the commit's default remote.
+
+        Args:
+            repository: The git repository's folder, relative to the project's.
+            path: Of a tracked file or folder, or of a part of one, relative to the repository's folder.
+            commit: The commit.
+            destination: Does not exist yet; the folder above it does.
+
+        Raises:
+            StoreError: the commit tracks nothing there, or neither cache nor remote holds it.
+        """
+        said = Said()
+        arguments = ["get", repository, path, "--rev", commit, "--out", str(destination)]
+        if self._dvc(arguments, said, None) != 0:
+            raise StoreError(
+                f"DVC cannot give {path} of commit {commit[:12]} ({said.complaint}). `dvc fetch` may help."
+            )
+
     def isolated(self) -> "DvcStore":
         """Cut this folder off from every other project and return its store: no git, a cache of its own.
 

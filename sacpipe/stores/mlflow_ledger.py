@@ -42,7 +42,7 @@ class RunRecord:
     metrics: dict[str, float]
     """Last value of each."""
     datasets: dict[str, str]
-    """DVC's digest of each input, by its path."""
+    """Digest of each input by its path, as far as MLflow holds it (`DATASET_DIGEST_LENGTH`)."""
     model_ids: tuple[str, ...]
     """Models the run made."""
 
@@ -170,19 +170,19 @@ class MlflowLedger:
         with self._store.border():
             self._store.batch(run_id, metrics=points)
 
-    def log_pool(self, run_id: str, path: str, md5: str, *, context: str) -> None:
-        """Log a replay pool as an input of the run, under DVC's own digest.
+    def log_pool(self, run_id: str, path: str, digest: str, *, context: str) -> None:
+        """Log a replay pool as an input of the run.
 
         Args:
             run_id: The run.
             path: Where DVC tracks it, relative to the project's folder; names the dataset.
-            md5: DVC's digest of it.
-            context: What it was for, e.g. `training`.
+            digest: DVC's digest of it, or the SHA-256 of its manifest.
+            context: What it was for: `training` for the run's own, `initial` for earlier experience.
 
         Raises:
             StoreError: MLflow failed.
         """
-        self._store.log_dataset(run_id, path, md5, context)
+        self._store.log_dataset(run_id, path, digest, context)
 
     def log_record(self, run_id: str, record: Mapping[str, Any]) -> None:
         """Keep a stage's entry of dvc.lock with the run, so that its key can be computed again.

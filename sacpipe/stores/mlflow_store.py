@@ -25,6 +25,9 @@ from sacpipe.stores.mlflow_border import border, fail_fast, reach
 BUNDLE_TAG = "sacpipe.bundle_digest"
 POLICY_TAG = "sacpipe.policy_sha256"
 
+DATASET_DIGEST_LENGTH = 36
+"""Characters of a dataset's digest that MLflow holds: DVC's `<md5>.dir` fits."""
+
 _BATCH = 1000
 _PARAM_BATCH = 100
 
@@ -113,15 +116,16 @@ class MlflowStore:
         if tags:
             self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
-    def log_dataset(self, run_id: str, path: str, md5: str, context: str) -> None:
-        """Log what DVC tracks at a path as an input of a run, under DVC's own digest."""
+    def log_dataset(self, run_id: str, path: str, digest: str, context: str) -> None:
+        """Log what DVC tracks at a path as an input of a run; the source holds the digest whole."""
         with self.border():
             from mlflow.data.meta_dataset import MetaDataset
             from mlflow.entities import DatasetInput, InputTag
 
             from sacpipe.stores.dvc_source import DvcDatasetSource
 
-            dataset = MetaDataset(DvcDatasetSource(path, md5), name=path, digest=md5)
+            shown = digest[:DATASET_DIGEST_LENGTH]
+            dataset = MetaDataset(DvcDatasetSource(path, digest), name=path, digest=shown)
             tags = [InputTag("mlflow.data.context", context)]
             self.client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), tags)])  # noqa: SLF001
 

@@ -167,6 +167,7 @@ class Run:
         if initial_pool is None:
             raise ValueError("expected the folder of replay.initial_pool, found None")
         pool = open_initial_pool(initial_pool, config, self.spec)
+        pool.check()
         capacity = min(self.params.replay.capacity, pool.transitions)
         buffer = ReplayBuffer(self.spec.observation_dim, self.spec.action_dim, capacity)
         pool.fill(buffer)

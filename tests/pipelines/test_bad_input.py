@@ -61,6 +61,11 @@ def replace(folder, old, new):
             r"CartPole-v1.*Box.*Discrete",
         ),
         ("universe: point_mass", "universe: isaac", r"task: .*'gymnasium', 'dm_control', 'point_mass'"),
+        (
+            "initial_pool: null",
+            f"initial_pool: {{sha256: {'a' * 64}, share: 0.5}}",
+            r"replay\.initial_pool: expected a replay pool in .*/data/pool, found none\. `dvc pull data/pool\.dvc`",
+        ),
         ("release:\n", "releese:\n", r"release: missing.*\n.*releese: unknown key"),
         ("  discount: 0.99", "  discount: [0.99", r"is not valid YAML"),
     ],

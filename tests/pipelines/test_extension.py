@@ -6,9 +6,12 @@ import shutil
 import pytest
 
 from pipelines.extension import extend_finished_run
+from pipelines.ledger import open_ledger
 from pipelines.stage_key import locked_inputs
+from pipelines.steps import preflight
 from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError
+from sacpipe.core.files import sha256_file
 from sacpipe.replay.pool import ReplayPool
 from sacpipe.stores.dvc_store import read_lock
 
@@ -23,8 +26,12 @@ def finished_key(folder):
     return locked_inputs(read_lock(folder / "dvc.lock")["train"]).key
 
 
-def test_a_finished_run_goes_on_with_more_steps(project, call):
+def test_a_finished_run_goes_on_with_more_steps_and_earlier_experience(project, call):
+    """Its own pool stands for a robot's."""
     key = finished_key(project)
+    shutil.copytree(project / "out" / "train" / "pool", project / "data" / "pool")
+    digest = sha256_file(project / "data" / "pool" / "manifest.json")
+    edit(project, "initial_pool: null", f"initial_pool: {{sha256: {digest}, share: 0.5}}")
     edit(project, "total_steps: 200 ", "total_steps: 260 ")
     seen = call(project, "run", "--engine", "local", "--extend")
     assert f"extending the run {key[:12]} from 200 to 260 steps" in seen.err
@@ -37,9 +44,14 @@ def test_a_finished_run_goes_on_with_more_steps(project, call):
     assert finished_key(project) != key
     locked = locked_inputs(read_lock(project / "dvc.lock")["train"])
     assert locked.params["params.yaml"]["training"]["extends"] == key
+    assert "data/pool/manifest.json</th>" in (project / ".sacpipe" / "report.html").read_text()
+    recorded = open_ledger(Workspace(project)).find_run(locked.key)
+    assert recorded.datasets["data/pool"] == digest[:36]
     again = call(project, "run", "--engine", "local", "--extend")
     assert again.code == 2
     assert "training.total_steps is 260 and the finished run has 260. Raise it" in again.err
+    shutil.rmtree(project / "data")
+    preflight(Workspace(project))  # nothing is to be trained, so nothing asks for the pool
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The ledger from DVC's outputs, on a real repository of the three stages with a hand-made policy."""
 
+import hashlib
 import json
 import logging
 import os
@@ -361,6 +362,59 @@ def test_lineage_finds_each_link_that_was_changed(
     assert "is not here" in found["train run -> commit"].found
     store.batch(export, tags={"sacpipe.train_key": "0" * 64})
     assert broken(workspace, ledger, name)["export run -> train run"].found == "no such run in the ledger"
+
+
+def begin_with_a_pool(root: Path, *, tracked: bool) -> str:
+    """Make the project's training one that began with a pool, and commit it; return its manifest's SHA-256."""
+    manifest = root / "data" / "pool" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text("{}")
+    if tracked:
+        dvc = Path(sys.executable).with_name("dvc")
+        subprocess.run([dvc, "add", "--quiet", "data/pool"], cwd=root, check=True, capture_output=True)
+    replay = {"initial_pool": {"sha256": hashlib.sha256(b"{}").hexdigest(), "share": 0.5}}
+    (root / "dvc.yaml").write_text(GRAPH.replace("[seed, training]", "[seed, training, replay]"))
+    (root / "params.yaml").write_text(f"{PARAMS}replay: {json.dumps(replay)}\n")
+    entries = read_lock(root / "dvc.lock")
+    entries["train"]["params"]["params.yaml"]["replay"] = replay
+    (root / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": entries}))
+    with (root / ".gitignore").open("a") as file:
+        file.write("/data/pool\n")
+    commit(root)
+    return replay["initial_pool"]["sha256"]
+
+
+def test_lineage_follows_the_pool_a_training_began_with(
+    workspace: Workspace, ledger: MlflowLedger, name: str
+) -> None:
+    digest = begin_with_a_pool(workspace.root, tracked=True)
+    train, _, _ = record_all(workspace, ledger)
+    release(workspace, ledger, name)
+    edges = lineage(workspace, ledger, name)
+    assert all(edge.ok for edge in edges)
+    assert {edge.name: edge.found for edge in edges if "initial pool" in edge.name} == {
+        "train run -> initial pool": digest[:36],
+        "initial pool -> data/pool": digest,
+        "initial pool -> data/pool.dvc": digest,
+    }
+    assert ledger.run(train).datasets["data/pool"] == digest[:36]
+    # The robot went on recording: what counts is the pool that the commit tracks, and DVC lost it.
+    (workspace.initial_pool / "manifest.json").write_text("{ }")
+    shutil.rmtree(workspace.root / ".dvc" / "cache")
+    found = broken(workspace, ledger, name)
+    assert set(found) == {"initial pool -> data/pool.dvc"}
+    assert "DVC cannot give data/pool/manifest.json of commit" in found["initial pool -> data/pool.dvc"].found
+
+
+def test_a_pool_that_no_commit_tracks_must_lie_in_its_place(
+    workspace: Workspace, ledger: MlflowLedger, name: str
+) -> None:
+    begin_with_a_pool(workspace.root, tracked=False)
+    record_all(workspace, ledger)
+    release(workspace, ledger, name)
+    assert broken(workspace, ledger, name) == {}
+    shutil.rmtree(workspace.initial_pool)
+    assert broken(workspace, ledger, name)["initial pool -> data/pool"].found == "none"
 
 
 def test_a_commit_that_lacks_what_ran_is_told_and_a_later_one_takes_its_place(

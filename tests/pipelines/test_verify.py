@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from project import environment, git
 
@@ -20,8 +21,12 @@ from pipelines.terminal import termination_as_interrupt
 from pipelines.verify import compare_locks, compare_returns, is_same, is_statistical
 from pipelines.workspace import STAGES, Workspace
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.files import sha256_file
+from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.records import Transition
+from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation import EvaluationConfig
+from sacpipe.replay.config import ReplayConfig
+from sacpipe.replay.writer import PoolWriter
 from sacpipe.stores.dvc_store import read_lock
 
 EVALUATION = EvaluationConfig.parse(
@@ -289,6 +294,38 @@ def test_a_run_that_continues_another_finds_it(toy, scratch):
     commit(toy)
     with pytest.raises(ConfigError, match=r"continues the run \.\."), rerun(project):
         pass
+    assert left(scratch) == []
+
+
+def test_a_run_that_begins_with_a_pool_finds_it_in_the_folder_or_by_dvc(toy, tmp_path, scratch):
+    """In a project that is a part of a repository: DVC counts a commit's paths from the repository's top."""
+    project = Workspace(tmp_path / "repository" / "part")
+    shutil.copytree(toy, project.root, ignore=shutil.ignore_patterns(".git", "out"))
+    git(project.root.parent, "init", "--quiet")
+    spec = PointMassTask.parse(PointMassTask.EXAMPLE).make().spec
+    config = ReplayConfig(capacity=1, segment_transitions=1, format="full", initial_pool=None)
+    writer, row = PoolWriter.create(project.initial_pool, spec, config), np.zeros(4, dtype=np.float32)
+    writer.append(Transition(row, row[:2], 0.0, row, True, False, 0))
+    writer.finish()
+    manifest, whole = project.initial_pool / "manifest.json", sha256_tree(project.initial_pool)
+    text, digest = manifest.read_text(), sha256_file(manifest)
+    pool = f"replay: {{initial_pool: {{sha256: {digest}, share: 0.5}}}}\n"
+    edit(project.params, "seed: 1\n", f"seed: 1\n{pool}")
+    edit(project.root / ".gitignore", "out/\n", "out/\n/data/pool\n")
+    commit(project.root)
+    with rerun(project) as again:
+        assert sha256_tree(again.fresh.initial_pool) == whole
+    manifest.write_text(text + " ")
+    refusal = rf"names the pool {digest} \(replay\.initial_pool\), which is neither in"
+    with pytest.raises(ConfigError, match=refusal), rerun(project):
+        pass
+    manifest.write_text(text)
+    command = [sys.executable, "-P", "-m", "dvc", "add", "--quiet", "data/pool"]
+    subprocess.run(command, cwd=project.root, check=True, env=environment())
+    commit(project.root)
+    shutil.rmtree(project.initial_pool)
+    with rerun(project) as again:
+        assert sha256_tree(again.fresh.initial_pool) == whole
     assert left(scratch) == []
 
 

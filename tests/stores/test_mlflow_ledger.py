@@ -124,7 +124,7 @@ def test_a_pool_is_an_input_under_the_digest_dvc_gave_it(
     registry = DatasetSourceRegistry()
     registry.register(DvcDatasetSource)  # as the entry point `mlflow.dataset_source` does
     source = registry.get_source_from_json(logged.dataset.source, "dvc")
-    assert (source.path, source.md5) == ("out/train/pool", POOL_MD5)
+    assert (source.path, source.digest) == ("out/train/pool", POOL_MD5)
     with pytest.raises(StoreError, match="dvc pull out/train/pool"):
         source.load()
     (tmp_path / "out" / "train" / "pool").mkdir(parents=True)

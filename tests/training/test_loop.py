@@ -90,9 +90,9 @@ class Onlooker:
         return self.calls in self.stops
 
 
-def run_once(folder, params=None, onlooker=None, key="k"):
+def run_once(folder, params=None, onlooker=None, key="k", pool=None):
     onlooker = onlooker or Onlooker()
-    run = Run(params or make_params(), folder / "work", key)
+    run = Run(params or make_params(), folder / "work", key, None, pool)
     try:
         train(run, onlooker.should_stop, onlooker)
         return run.publish(folder / "out")
@@ -125,20 +125,22 @@ def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, stops):
     assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
 
 
+class KillError(Exception):
+    """Nobody catches it: files keep what came after the last checkpoint."""
+
+
+class Killer(Onlooker):
+    """Stands for a kill at step 101; checkpoints are at 90 and 120."""
+
+    def should_stop(self):
+        self.calls += 1
+        if self.calls == 101:
+            raise KillError
+        return False
+
+
 def test_killed_between_checkpoints_gives_the_same_bytes(tmp_path):
-    """An exception that nobody catches stands for the kill: files keep what came after the last checkpoint."""
     run_once(tmp_path / "whole")
-
-    class KillError(Exception):
-        pass
-
-    class Killer(Onlooker):
-        def should_stop(self):
-            self.calls += 1
-            if self.calls == 101:  # checkpoints are at 90 and 120
-                raise KillError
-            return False
-
     with pytest.raises(KillError):
         run_once(tmp_path / "cut", onlooker=Killer())
     run_once(tmp_path / "cut")
@@ -277,13 +279,13 @@ OTHER_PHYSICS = {"force_limit_n": 3.0}
 KEY = "a" * 64
 
 
-def extended(tmp_path, total_steps, **changes):
+def extended(tmp_path, total_steps, pool=None, **changes):
     """Run to 150 steps under one key, then on under another."""
     run_once(tmp_path, key=KEY)
     params = make_params(
         training=PARAMS["training"] | {"total_steps": total_steps, "extends": KEY}, **changes
     )
-    run = Run(params, tmp_path / "longer", "longer", tmp_path / "work")
+    run = Run(params, tmp_path / "longer", "longer", tmp_path / "work", pool)
     try:
         train(run, lambda: False, Onlooker())
         return run.publish(tmp_path / "longer-out")
@@ -310,6 +312,11 @@ def test_an_extended_run_is_the_longer_run(tmp_path):
         (150, {}, "training.total_steps is 150"),
         (180, {"seed": 9}, "seed differ from its params"),
         (180, {"algorithm": PARAMS["algorithm"] | {"tau": 0.1}}, r"algorithm\.tau differ"),
+        (
+            180,
+            {"replay__capacity": 91},
+            r"replay\.capacity differ from its params\. Only training\.total_steps and",
+        ),
     ],
 )
 def test_what_cannot_be_extended_is_refused(tmp_path, total_steps, changes, message):
@@ -389,6 +396,12 @@ def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_
         ({"training__total_steps": "many"}, "training.total_steps: Input should be a valid integer"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
         ({"replay__capacity": 0}, "replay.capacity"),
+        (
+            {"replay__initial_pool": {"sha256": "0", "share": 1}},
+            r"replay\.initial_pool\.sha256: String should",
+        ),
+        ({"replay__initial_pool": {"sha256": "0" * 64, "share": 0}}, r"replay\.initial_pool\.share.*greater"),
+        ({"replay__initial_pool": {"sha256": "0" * 64}}, r"replay\.initial_pool\.share: missing"),
     ],
 )
 def test_wrong_values_are_refused_by_key_path(changes, message):

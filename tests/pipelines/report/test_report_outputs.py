@@ -115,11 +115,10 @@ def test_a_bundle_of_another_policy_or_pool_is_pointed_out(fresh):
 
 def test_earlier_experience_is_part_of_the_lineage(fresh):
     lock = YAML(typ="safe").load(fresh.inputs.dvc_lock)
-    lock["stages"]["train"]["deps"].append(
-        {"path": "data/pool", "md5": "a" * 32 + ".dir", "size": 7, "nfiles": 2}
-    )
+    pool = {"sha256": "a" * 64, "share": 0.5}
+    lock["stages"]["train"]["params"]["params.yaml"]["replay"] = {"initial_pool": pool}
     with fresh.inputs.dvc_lock.open("w") as file:
         YAML().dump(lock, file)
     page = fresh.page()
     assert "earlier pool" in page
-    assert "a" * 32 + ".dir" in page
+    assert "a" * 64 in page
