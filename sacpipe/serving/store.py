@@ -176,11 +176,13 @@ class BundleStore:
         """Never use a bundle again. Where it serves, the one before it is the current one from now on.
 
         Raises:
-            StorageError: the store cannot be written.
+            StorageError: the store cannot be written; it is bad until the process ends.
         """
         with self._mutex:
             served = tuple(item for item in self._state.served if item.bundle_digest != digest)
-            self._write(served=served, bad=self._state.bad | {digest: reason})
+            bad = self._state.bad | {digest: reason}
+            self._state = self._state.replace(bad=bad)
+            self._write(served=served, bad=bad)
 
     def prune(self, keep: int) -> tuple[str, ...]:
         """Remove all bundles but the last that served, and return the digests of those that went.
