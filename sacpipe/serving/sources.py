@@ -25,16 +25,24 @@ class Named:
     """The bundle that a source names now."""
 
     digest: str
-    """Of its manifest.json, as far as the source says; the gate sees what is true."""
+    """Of the bundle, as the source says."""
     text: str
     """Where it comes from, for people: a path, or an alias with its version."""
     read: Callable[[], dict[str, bytes]]
-    """Gives this very bundle's files, by name, wherever the source points meanwhile.
+    """Gives this one's files, by name, whatever the source names meanwhile."""
 
-    Raises:
-        BundleError: its files are not those of a bundle.
-        StoreError: the source failed.
-    """
+    def pull(self) -> dict[str, bytes]:
+        """Return the files, by name.
+
+        Raises:
+            BundleError: they are not those of a bundle, or of another one.
+            StoreError: the source failed.
+        """
+        files = self.read()
+        if (found := sha256_bytes(files["manifest.json"])) != self.digest:
+            fault = f"{self.text}: expected bundle {self.digest}, as its source says, found {found}."
+            raise GateError(f"{fault} Its files were changed; register it again.", "digest")
+        return files
 
 
 class Source(Protocol):

@@ -112,6 +112,10 @@ class BundleStore:
         """Return the bundle to serve after a start: the last that served, is not bad and is whole on disk."""
         return next((item for item in self._state.served if self._is_whole(item.bundle_digest)), None)
 
+    def source_of(self, digest: str) -> str:
+        """Return what a bundle that serves or served was resolved from; empty where it is none of these."""
+        return next((item.source for item in self._state.served if item.bundle_digest == digest), "")
+
     def path(self, digest: str) -> Path:
         """Return where a bundle stands, or would."""
         return self._bundles / digest
