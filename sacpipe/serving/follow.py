@@ -14,22 +14,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
-from pydantic import Field
-
-from sacpipe.core.config import Config, read_yaml
-from sacpipe.core.errors import BundleError, ConfigError, GateError, SacpipeError, StoreError
+from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreError
 from sacpipe.serving.gate import GateTerms
 from sacpipe.serving.judge import judge
 from sacpipe.serving.policy import OnnxPolicy
-from sacpipe.serving.rollout import Outcome, Phase, Rollout, RolloutEvent, RolloutTerms
+from sacpipe.serving.rollout import Outcome, Phase, Rollout, RolloutEvent
 from sacpipe.serving.runtime import InService
 from sacpipe.serving.shadow import Divergence
 from sacpipe.serving.sources import Named, Source, read_source
 from sacpipe.serving.store import BundleStore
+from sacpipe.serving.terms import FollowTerms
 
 Kind = (
     Literal["begins", "noticed", "refused", "failed", "unreachable", "reachable", "shadow", "watch"] | Outcome
@@ -38,72 +35,7 @@ Kind = (
 
 _TICK_S = 0.2
 _REMEMBERED = 50
-_KEY_DIGITS = 64
 _LOGGER = logging.getLogger(__name__)
-
-
-class FollowTerms(Config):
-    """What an operator asks of a bundle before it serves, and how it is looked for: the file of `--terms`."""
-
-    DEFAULT: ClassVar[dict[str, Any]] = {
-        "poll_s": 10.0,
-        "retry_s": 60.0,
-        "keep": 5,
-        "gate": {
-            "public_keys": [],
-            "require_signature": False,
-            "allowed_operators": None,
-            "timing_runs": 1000,
-        },
-        "rollout": {
-            "shadow_s": 30.0,
-            "min_shadow_steps": 500,
-            "max_divergence": 1.0,
-            "watch_s": 60.0,
-            "max_deadline_misses": 5,
-        },
-    }
-
-    poll_s: float = Field(gt=0)
-    """Between two looks at what the source names."""
-    retry_s: float = Field(gt=0)
-    """After which a bundle that was refused is judged again: the machine may have been busy."""
-    keep: int = Field(ge=2)
-    """Bundles that stay in the store."""
-    gate: GateTerms
-    rollout: RolloutTerms
-
-    @classmethod
-    def read(cls, path: Path | None) -> Self:
-        """Read a YAML file over the defaults: what it leaves out is as there. Without one, the defaults.
-
-        In `gate.public_keys`, what is no key is the path of a file with one, from the file's own folder.
-
-        Raises:
-            ConfigError: names the key, what was expected and what was found.
-        """
-        if path is None:
-            return cls.parse(cls.DEFAULT)
-        tree = cls.DEFAULT | read_yaml(path)
-        for name in ("gate", "rollout"):
-            if isinstance(tree[name], dict):
-                tree[name] = cls.DEFAULT[name] | tree[name]
-        gate = tree["gate"]
-        if isinstance(gate, dict) and isinstance(gate["public_keys"], list):
-            gate["public_keys"] = [_read_key(path.parent, key) for key in gate["public_keys"]]
-        return cls.parse(tree, source=str(path))
-
-
-def _read_key(folder: Path, key: Any) -> Any:
-    if not isinstance(key, str) or len(key) == _KEY_DIGITS:
-        return key
-    try:
-        return (folder / key).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(
-            f"gate.public_keys: expected {_KEY_DIGITS} hexadecimal digits or a file with them, found "
-            f"'{key[:80]}': {exc}."
-        ) from exc
 
 
 class FollowEvent(NamedTuple):
@@ -191,7 +123,7 @@ class Follower:
 
     def __enter__(self) -> Self:
         """Begin to look."""
-        self._note("begins", self._in_service.policy.digest, self._source_text(), "the last that was through")
+        self._note("begins", self._in_service.policy.digest, self._source_text(), "the last good one")
         for thread in self._threads:
             thread.start()
         return self
@@ -231,20 +163,21 @@ class Follower:
     def _look(self) -> None:
         """See what the source names, and take it where it is new."""
         named: Named | None = None
+        fault: SacpipeError | None = None
         try:
             named = self._source.find()
             if self._is_wanted(named):
                 self._take(named)
-        except StoreError as exc:
-            if self._is_reachable:
-                self._is_reachable = False
-                self._note("unreachable", "", "", f"{exc} The policy in service goes on.")
-            return
         except SacpipeError as exc:
-            self._complain(named, exc)
+            fault = exc
+        if named is None or isinstance(fault, StoreError):
+            self._is_reachable = False
+            self._complain(None, fault)
+            return
         if not self._is_reachable:
-            self._is_reachable = True
+            self._is_reachable, self._complaint = True, ""
             self._note("reachable", "", "", "the source answers again")
+        self._complain(named, fault)
 
     def _is_wanted(self, named: Named) -> bool:
         """Say whether a bundle is to be pulled; withdraw what is on its way where the source has."""
@@ -301,19 +234,22 @@ class Follower:
             except SacpipeError as exc:
                 self._complain(None, exc)
 
-    def _complain(self, named: Named | None, exc: SacpipeError) -> None:
+    def _complain(self, named: Named | None, fault: SacpipeError | None) -> None:
         """Say what went wrong, once for as long as it stays the same."""
+        if fault is None:
+            return
         digest, source = ("", "") if named is None else (named.digest, named.text)
         if named is not None:
             self._refused, self._retry_at_s = digest, time.monotonic() + self._terms.retry_s
-        kind: Kind = "failed"
-        if isinstance(exc, BundleError):
-            kind = "refused"
-            exc = exc if isinstance(exc, GateError) else GateError(str(exc), exc.rule or "contract")
-        key = f"{kind} {exc.rule if isinstance(exc, BundleError) else type(exc).__name__} {digest}"
+        kind: Kind = "unreachable" if isinstance(fault, StoreError) else "failed"
+        rule, text = "", str(fault)
+        if isinstance(fault, BundleError):
+            kind, rule = "refused", fault.rule or "contract"
+            text = text if isinstance(fault, GateError) else f"refused by the rule '{rule}': {text}"
+        key = f"{type(fault).__name__} {rule} {digest}"
         if key != self._complaint:
             self._complaint = key
-            self._note(kind, digest, source, str(exc))
+            self._note(kind, digest, source, text)
 
     def _source_text(self) -> str:
         """Return what the bundle in service was resolved from."""

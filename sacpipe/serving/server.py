@@ -21,11 +21,12 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.serving.app import Access, App
 from sacpipe.serving.connection import LIMITS, Connection, ConnectionLimits, ServerConfig
-from sacpipe.serving.follow import Follower, FollowTerms, begin
+from sacpipe.serving.follow import Follower, begin
 from sacpipe.serving.gate import pass_gate
 from sacpipe.serving.service import Service
 from sacpipe.serving.sources import Source
 from sacpipe.serving.store import BundleStore
+from sacpipe.serving.terms import FollowTerms
 
 _BACKLOG = 128
 _MIN_TOKEN = 16
