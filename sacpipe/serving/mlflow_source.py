@@ -201,7 +201,10 @@ class _Server:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.uri = environment.get("MLFLOW_TRACKING_URI", "").rstrip("/")
-        parts = urllib.parse.urlsplit(self.uri)
+        try:
+            parts = urllib.parse.urlsplit(self.uri)
+        except ValueError:
+            parts = urllib.parse.urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             raise ConfigError(
                 "MLFLOW_TRACKING_URI: expected the address of a tracking server, http(s)://HOST:PORT, with "
@@ -286,6 +289,6 @@ def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
 def _reason(exc: urllib.error.HTTPError) -> str:
     """Return what MLflow says of a refusal."""
     try:
-        return " ".join(str(json.loads(exc.read(_ANSWER_BYTES))["message"]).split())[:300]
+        return " ".join(str(json.loads(exc.read(_ANSWER_BYTES))["message"]).split())[:300].rstrip(".")
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
         return str(exc.reason)[:100]

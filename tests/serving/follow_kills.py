@@ -15,20 +15,18 @@ from sacpipe.core.bundle import bundle_digest
 from sacpipe.serving.__main__ import main
 from sacpipe.serving.store import BundleStore
 
-Moment = tuple[str, str, int]
-"""Of an audit event: its name, the end of its last path, and which one of these."""
+Moment = tuple[str, str]
+"""An audit event and the end of one of its paths."""
 
 
-def kill_at(moment: Moment | None) -> None:
-    """Die before an operation; without a moment, never."""
-    event, path, left = moment or ("", "", 0)
+def kill_at(moment: Moment, armed: Path) -> None:
+    """Die before such an operation, once a file says so."""
+    event, path = moment
 
     def hook(found: str, arguments: tuple[object, ...]) -> None:
-        nonlocal left
-        if found == event and any(str(argument).endswith(path) for argument in arguments[:2]):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+        is_meant = found == event and any(str(argument).endswith(path) for argument in arguments[:2])
+        if is_meant and armed.exists():
+            os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
 
@@ -45,13 +43,13 @@ def ask(port: int) -> str:
 class Life:
     """A server in a process of its own, from its start to its end."""
 
-    def __init__(self, folder: Path, moment: Moment | None) -> None:
+    def __init__(self, folder: Path, moment: Moment) -> None:
         reading, writing = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             os.dup2(writing, 2)
             os.close(reading)
-            kill_at(moment)
+            kill_at(moment, folder / "armed")
             words = ["--follow", "--store", str(folder / "store"), "--terms", str(folder / "terms.yaml")]
             os._exit(main([str(folder / "named"), *words, "--port", "0"]))
         os.close(writing)
@@ -76,22 +74,24 @@ def run(folder: Path, first: Path, second: Path) -> dict[str, object]:
     """Begin with one bundle, name the other, and die on its way once for each moment."""
     old, new = bundle_digest(first), bundle_digest(second)
     names = {old: "old", new: "new"}
-    moments: list[Moment | None] = [
-        ("open", "named/policy.onnx", 2),  # pull; the first is of the start
-        ("subprocess.Popen", sys.executable, 2),  # gate; likewise
-        ("os.rename", new, 1),  # into the store
-        ("os.rename", "current.json", 1),  # when it was through
-        None,
-    ]
+    pull, gate = ("open", "named/policy.onnx"), ("subprocess.Popen", sys.executable)
+    through = ("os.rename", "current.json")
     report: dict[str, list[str]] = {"served": [], "kept": [], "ends": []}
     name(folder, first)
-    Life(folder, ("os.rename", "current.json", 1)).end()  # before there was any: the next start begins anew
-    for moment in moments:
+    (folder / "armed").touch()
+    Life(folder, through).end()  # before there was any: the next start begins anew
+    for moment in (pull, gate, through, ("", "")):
+        (folder / "armed").unlink()
+        name(folder, first)
         life = Life(folder, moment)
         port = int(life.until(" at http://").rpartition(":")[2])
         report["served"].append(names[ask(port)])
-        name(folder, second)
-        if moment is None:
+        if moment is pull:  # there is one at every look: what is to be read then is the new one
+            name(folder, second)
+        (folder / "armed").touch()
+        if moment is not pull:
+            name(folder, second)
+        if not any(moment):
             life.until("serves:")
             report["served"].append(names[ask(port)])
             os.kill(life.pid, signal.SIGTERM)

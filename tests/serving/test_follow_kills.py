@@ -20,7 +20,7 @@ def test_a_server_that_is_killed_on_the_way_serves_the_last_good_one(memory_fold
     )
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
-    # Killed in the pull, in the gate, before the store had it and before it was through; then left alone.
-    assert report["ends"] == ["-9", "-9", "-9", "-9", "0"]
-    assert report["served"] == ["old", "old", "old", "old", "old", "new"]
-    assert report["kept"] == ["old", "old", "old", "old", "new"]
+    # Killed in the pull, in the gate, and before it was through; then left alone.
+    assert report["ends"] == ["-9", "-9", "-9", "0"]
+    assert report["served"] == ["old", "old", "old", "old", "new"]
+    assert report["kept"] == ["old", "old", "old", "new"]
