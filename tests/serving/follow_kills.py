@@ -78,11 +78,7 @@ def run(folder: Path, first: Path, second: Path) -> dict[str, object]:
     through = ("os.rename", "current.json")
     report: dict[str, list[str]] = {"served": [], "kept": [], "ends": []}
     name(folder, first)
-    (folder / "armed").touch()
-    Life(folder, through).end()  # before there was any: the next start begins anew
     for moment in (pull, gate, through, ("", "")):
-        (folder / "armed").unlink()
-        name(folder, first)
         life = Life(folder, moment)
         port = int(life.until(" at http://").rpartition(":")[2])
         report["served"].append(names[ask(port)])
@@ -96,6 +92,8 @@ def run(folder: Path, first: Path, second: Path) -> dict[str, object]:
             report["served"].append(names[ask(port)])
             os.kill(life.pid, signal.SIGTERM)
         report["ends"].append(str(life.end()))
+        (folder / "armed").unlink()
+        (folder / "named").unlink()  # what serves next is what the store has
         with BundleStore(folder / "store") as store:
             last = store.last_good()
             report["kept"].append("none" if last is None else names[last.bundle_digest])

@@ -11,6 +11,7 @@ import pytest
 from sacpipe.core.bundle import bundle_digest, open_bundle, write_bundle
 from sacpipe.core.errors import GateError, StoreUnavailableError
 from sacpipe.serving import follow
+from sacpipe.serving.__main__ import main
 from sacpipe.serving.follow import Follower, begin
 from sacpipe.serving.gate import pass_gate
 from sacpipe.serving.service import Call, Service
@@ -193,6 +194,12 @@ def test_a_bundle_of_another_task_is_refused(following, named, bundles, tmp_path
         robot.until(lambda state: "refused" in state.counts)
         assert "found one of example/Push-v0" in robot.follower.state().events[0].text
         assert not robot.store.path(bundle_digest(tmp_path / "push")).exists()
+
+
+@pytest.mark.parametrize("option", ["--follow", "--store=there"])
+def test_a_robot_that_follows_has_a_store_and_no_other_has(bundles, capsys, option):
+    assert main([str(bundles[0]), option]) == 2
+    assert "--follow, --store: expected both or none" in capsys.readouterr().err
 
 
 def test_offline_the_last_good_one_serves_and_a_damaged_one_does_not(following, named, bundles, capsys):
