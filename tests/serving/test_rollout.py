@@ -188,7 +188,10 @@ def test_one_that_goes_too_far_off_in_service_goes_back(build, store, first, oth
     robot = Robot(build(), store, max_divergence=0.5)
     acts, run = [1.25, 2.5], other.policy.run
     monkeypatch.setattr(other.policy, "run", lambda _: np.array(acts, np.float32))
+    before = robot.runtime.policy
     robot.let_it_act(other)
+    compared = robot.rollout._shadow._candidate  # by another thread than blends the one before out
+    assert (compared.digest, compared._observation is before._observation) == (before.digest, False)
     monkeypatch.setattr(other.policy, "run", run)
     robot.step(4)
     robot.compared(4)

@@ -59,7 +59,7 @@ def test_a_sequence_blends_and_names_both(bundles, tmp_path):
 
 
 def test_a_rollback_is_at_once_and_does_not_ask_what_failed(bundles, tmp_path, monkeypatch):
-    first, second = OnnxPolicy(bundles[0]), changed(bundles[1], tmp_path / "blending", blending)
+    first, second = (changed(folder, tmp_path / folder.name, blending) for folder in bundles)
     service = Service(first)
     with pytest.raises(BundleError, match="no policy to go back to"):
         service.rollback()
