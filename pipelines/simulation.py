@@ -17,6 +17,7 @@ from sacpipe.envs import AnyTask, find_task
 from sacpipe.envs.base import Options, Policy
 from sacpipe.evaluation import Episode, evaluate, from_task_units
 from sacpipe.params import Params
+from sacpipe.serving.mlflow_source import SCHEME, parse_address
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.video import VideoConfig, record_episode
 
@@ -138,7 +139,7 @@ def open_policy(policy: str | None) -> OnnxPolicy:
         BundleError: the bundle is damaged or missing.
         StoreError: the registry has no such alias or does not answer.
     """
-    if policy is not None and policy.startswith("models:/"):
+    if policy is not None and policy.startswith(SCHEME):
         return _open_alias(policy)
     return OnnxPolicy(Workspace.enter().bundle if policy is None else Path(policy))
 
@@ -158,10 +159,8 @@ def _load_file(path: Path, *, stochastic: bool, seed: int) -> _Loaded:
 def _open_alias(uri: str) -> OnnxPolicy:
     from pipelines.ledger import open_ledger
 
-    name, _, which = uri.removeprefix("models:/").replace("/", "@", 1).partition("@")
-    if not name or not which:
-        raise ConfigError(f"policy: expected models:/NAME@ALIAS or models:/NAME/VERSION, found '{uri}'.")
+    address = parse_address(uri)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "bundle"
-        open_ledger(Workspace.enter()).registry.fetch_bundle(name, which, folder)
+        open_ledger(Workspace.enter()).registry.fetch_bundle(address.name, address.which, folder)
         return OnnxPolicy(folder)

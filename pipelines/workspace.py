@@ -189,6 +189,11 @@ class Workspace:
         """Every promotion and rollback, append-only, one JSON object a line."""
         return self.state / "promotions.jsonl"
 
+    @property
+    def robot_store(self) -> Path:
+        """The bundles that `sacpipe serve --follow` keeps."""
+        return self.state / "robot"
+
     def tracking_uri(self, variables: Mapping[str, str] | None = None) -> str:
         """Return the ledger's address: MLFLOW_TRACKING_URI, else the embedded database."""
         chosen = (os.environ if variables is None else variables).get("MLFLOW_TRACKING_URI")

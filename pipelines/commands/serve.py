@@ -12,6 +12,7 @@ EXAMPLE = (
     "  sacpipe serve\n"
     "  sacpipe serve out/export/bundle --port 5001\n"
     "  sacpipe serve models:/NAME@champion --host 0.0.0.0 --token-file token.txt\n"
+    "  sacpipe serve --follow\n"
     "  sacpipe serve --mlflow"
 )
 
@@ -19,9 +20,12 @@ EXAMPLE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument(
-        "policy", nargs="?", help="a bundle folder or models:/NAME@ALIAS; default: the workspace's champion"
+        "policy",
+        nargs="?",
+        help="a bundle's folder or tar file, models:/NAME@ALIAS or models:/NAME/VERSION; default: the "
+        "workspace's champion",
     )
-    add_server_arguments(parser)
+    add_server_arguments(parser, "default: .sacpipe/robot of the workspace")
     parser.add_argument(
         "--mlflow",
         action="store_true",
@@ -32,14 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     if arguments.mlflow:
-        _become_mlflow(arguments.policy or _champion(), str(arguments.port))
-    from pipelines.simulation import open_policy
-    from sacpipe.serving.server import serve_arguments
+        _become_mlflow(arguments.policy or _champion(is_followed=False), str(arguments.port))
+    from pipelines.registry_source import open_source
+    from pipelines.workspace import Workspace
+    from sacpipe.serving.server import serve_source
 
-    return serve_arguments(open_policy(arguments.policy or _champion()), arguments)
+    if arguments.follow and arguments.store is None:
+        arguments.store = str(Workspace.find().robot_store)
+    return serve_source(open_source(arguments.policy or _champion(is_followed=arguments.follow)), arguments)
 
 
-def _champion() -> str:
+def _champion(*, is_followed: bool) -> str:
     from pipelines.ledger import open_ledger
     from pipelines.workspace import Workspace
     from sacpipe.core.errors import StoreError
@@ -47,7 +54,7 @@ def _champion() -> str:
 
     workspace = Workspace.enter()
     name = Params.load(workspace.params).release.model_name
-    if open_ledger(workspace).registry.alias(name, "champion") is None:
+    if not is_followed and open_ledger(workspace).registry.alias(name, "champion") is None:
         raise StoreError(f"no version of '{name}' is champion yet. `sacpipe run` trains and releases one.")
     return f"models:/{name}@champion"
 

@@ -41,9 +41,11 @@ BundleRule = Literal[
     "tensors",
     "golden",
     "timing",
+    "process",
     "store",
 ]
-"""What a bundle can break, in the order in which a robot's gate asks; docs/bundle.md says what each means."""
+"""What a bundle can break, in the order in which a robot's gate asks; docs/bundle.md says what each means.
+The last two are asked by a server that follows, around the gate."""
 
 
 class SacpipeError(Exception):

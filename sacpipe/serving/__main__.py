@@ -1,4 +1,4 @@
-"""`python -m sacpipe.serving BUNDLE`: the server on a robot, from the base install with [serve] alone."""
+"""`python -m sacpipe.serving SOURCE`: the server on a robot, from the base install with [serve] alone."""
 
 import argparse
 import sys
@@ -7,23 +7,34 @@ from pathlib import Path
 
 from sacpipe.core.errors import SacpipeError
 from sacpipe.serving.arguments import add_server_arguments
-from sacpipe.serving.policy import OnnxPolicy
-from sacpipe.serving.server import serve_arguments
+from sacpipe.serving.mlflow_source import SCHEME, MlflowSource, parse_address
+from sacpipe.serving.server import serve_source
+from sacpipe.serving.sources import PathSource, Source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve a bundle and return the exit code."""
+    """Serve what a source names and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m sacpipe.serving", description="Serve a bundle by the Open Inference Protocol v2."
     )
-    parser.add_argument("bundle", type=Path, help="a bundle's folder")
-    add_server_arguments(parser)
+    parser.add_argument(
+        "source",
+        help="a bundle's folder or tar file; or models:/NAME@ALIAS or models:/NAME/VERSION of the MLflow "
+        "server at MLFLOW_TRACKING_URI",
+    )
+    add_server_arguments(parser, "needed there")
     namespace = parser.parse_args(arguments)
     try:
-        return serve_arguments(OnnxPolicy(namespace.bundle), namespace)
+        return serve_source(_open(namespace.source), namespace)
     except SacpipeError as exc:
         sys.stderr.write(f"sacpipe: {exc}\n")
         return exc.exit_code
+
+
+def _open(text: str) -> Source:
+    if not text.startswith(SCHEME):
+        return PathSource(Path(text), allow_hard_links=False)
+    return MlflowSource(parse_address(text))
 
 
 if __name__ == "__main__":

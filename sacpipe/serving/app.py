@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sacpipe.serving.documents import metrics_text, model_metadata, model_statistics, server_metadata, status
+from sacpipe.serving.follow import Follower, Following
 from sacpipe.serving.openapi import openapi
 from sacpipe.serving.page import Page
 from sacpipe.serving.protocol import render_error
@@ -65,15 +66,18 @@ class _GoneError(Exception):
 
 
 class App:
-    """An ASGI 3 application for one service."""
+    """An ASGI 3 application for one service, and for who follows a source for it."""
 
-    def __init__(self, service: Service, access: Access, max_body_bytes: int) -> None:
+    def __init__(
+        self, service: Service, access: Access, max_body_bytes: int, follower: Follower | None = None
+    ) -> None:
         self._service, self._access, self._max_body_bytes = service, access, max_body_bytes
+        self._follower = follower
         self._page = Page.load()
         self._documents: dict[str, Callable[[], Reply]] = {
             "/": self._show_page,
-            "/status.json": lambda: _json(status(service)),
-            "/metrics": lambda: Reply(200, metrics_text(service), _TEXT),
+            "/status.json": lambda: _json(status(service, self._following())),
+            "/metrics": lambda: Reply(200, metrics_text(service, self._following()), _TEXT),
             "/openapi.json": lambda: _json(openapi(service.name, service.served)),
             "/v2": lambda: _json(server_metadata()),
             "/v2/": lambda: _json(server_metadata()),
@@ -167,6 +171,9 @@ class App:
     def _ready(self) -> Reply:
         is_ready = not self._service.is_draining
         return _json({"ready": is_ready, "live": True}, 200 if is_ready else 503)
+
+    def _following(self) -> Following | None:
+        return None if self._follower is None else self._follower.state()
 
     def _show_page(self) -> Reply:
         page = self._page

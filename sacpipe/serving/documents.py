@@ -4,7 +4,8 @@ import time
 from typing import Any
 
 from sacpipe import __version__
-from sacpipe.serving.metrics import LATENCY_BOUNDS_US, prometheus_text
+from sacpipe.serving.follow import Following
+from sacpipe.serving.metrics import LATENCY_BOUNDS_US, following_text, prometheus_text
 from sacpipe.serving.protocol import DATATYPE, INPUT, OUTPUT
 from sacpipe.serving.service import Served, Service
 
@@ -44,7 +45,7 @@ def model_statistics(service: Service, served: Served) -> dict[str, Any]:
     return {"model_stats": [served.statistics.as_tree(service.name, served.version)]}
 
 
-def metrics_text(service: Service) -> bytes:
+def metrics_text(service: Service, following: Following | None) -> bytes:
     """Return the counters for Prometheus."""
     served = service.served
     info = {
@@ -53,12 +54,13 @@ def metrics_text(service: Service) -> bytes:
         "bundle_sha256": served.policy.digest,
         "contract_sha256": served.contract_sha256,
     }
-    return prometheus_text(
+    text = prometheus_text(
         service.metrics, info, since_s=served.since_s, open_sequences=service.open_sequences
     )
+    return text if following is None else text + following_text(following)
 
 
-def status(service: Service) -> dict[str, Any]:
+def status(service: Service, following: Following | None) -> dict[str, Any]:
     """Return what the page shows."""
     served, metrics = service.served, service.metrics
     spec = served.policy.contract.spec
@@ -78,4 +80,10 @@ def status(service: Service) -> dict[str, Any]:
         "sequences": service.open_sequences,
         "latency": {"bounds_us": list(LATENCY_BOUNDS_US), "counts": list(metrics.infer.counts)},
         "events": [event._asdict() for event in reversed(service.events)],
+        "following": None if following is None else _following(following),
     }
+
+
+def _following(state: Following) -> dict[str, Any]:
+    divergence = None if state.divergence is None else state.divergence.as_tree()
+    return state._asdict() | {"divergence": divergence, "events": [event._asdict() for event in state.events]}

@@ -15,7 +15,8 @@ Rules in the order in which they are asked; the first that says no is named in t
     timing     on this machine, 99 of 100 actions are there before the contract's deadline
 
 Then the bundle may go into the store (sacpipe/serving/store.py). Nothing is read a second time: what
-is loaded and what is kept are the bytes that were judged.
+is loaded and what is kept are the bytes that were judged. A server that runs has all of this done in
+another process first (sacpipe/serving/judge.py).
 """
 
 import itertools
@@ -33,8 +34,10 @@ from sacpipe.core.errors import BundleError, BundleRule, GateError
 from sacpipe.core.signature import PublicKey, verify_signature
 from sacpipe.serving.policy import OnnxPolicy
 
-_ORDER: tuple[BundleRule, ...] = tuple(rule for rule in get_args(BundleRule) if rule != "store")
-"""The rules the gate asks, in order; the other one is the store's own."""
+_ORDER: tuple[BundleRule, ...] = tuple(
+    rule for rule in get_args(BundleRule) if rule not in ("process", "store")
+)
+"""The rules the gate asks, in order; the others are of judge.py and of the store."""
 
 
 class GateTerms(Config):
@@ -91,25 +94,27 @@ class Admitted:
     report: GateReport
 
 
-def pass_gate(files: Mapping[str, bytes], terms: GateTerms) -> Admitted:
+def pass_gate(files: Mapping[str, bytes], terms: GateTerms, p99_us: float | None = None) -> Admitted:
     """Judge a bundle.
 
     Args:
         files: What `read_source` gave, by name.
         terms: What the operator asks.
+        p99_us: What another process on this machine measured; without it, it is measured here.
 
     Raises:
         GateError: names the rule, what was expected and what was found.
         ConfigError: a signature is to be checked and the package `cryptography` is missing.
     """
     try:
-        key = _check_signature(files, terms)
+        key = check_signature(files, terms)
         bundle = parse_bundle(files)
         with under_rule("graph"):
             _check_operators(bundle.contract, terms.allowed_operators)
         policy = OnnxPolicy(bundle)
         with under_rule("timing"):
-            p99_us, deadline_us = _check_timing(policy, bundle, terms.timing_runs)
+            p99_us = _measure(policy, bundle, terms.timing_runs) if p99_us is None else p99_us
+            deadline_us = _check_timing(bundle.contract, p99_us, terms.timing_runs)
     except BundleError as exc:
         raise GateError(str(exc), exc.rule or "contract") from exc
     skipped = {"signature": key is None, "timing": deadline_us is None}
@@ -127,8 +132,13 @@ def pass_gate(files: Mapping[str, bytes], terms: GateTerms) -> Admitted:
     return Admitted(files, bundle, policy, report)
 
 
-def _check_signature(files: Mapping[str, bytes], terms: GateTerms) -> str | None:
-    """Return the id of the key that signed; None where there is nothing to check, or to check it with."""
+def check_signature(files: Mapping[str, bytes], terms: GateTerms) -> str | None:
+    """Return the id of the key that signed; None where there is nothing to check, or to check it with.
+
+    Raises:
+        BundleError: it is missing, or by no key that is trusted.
+        ConfigError: the package `cryptography` is missing.
+    """
     signature = files.get(SIGNATURE_NAME)
     if signature is None and terms.require_signature:
         fault = "missing; expected a signature, as this robot requires one"
@@ -147,8 +157,8 @@ def _check_operators(contract: Contract, allowed: tuple[str, ...] | None) -> Non
         )
 
 
-def _check_timing(policy: OnnxPolicy, bundle: Bundle, num_runs: int) -> tuple[float, float | None]:
-    """Return the measured and the allowed time of an action, in microseconds.
+def _measure(policy: OnnxPolicy, bundle: Bundle, num_runs: int) -> float:
+    """Return the microseconds within which 99 of 100 actions are there.
 
     The replay of the golden sequence has warmed the policy up.
     """
@@ -157,14 +167,17 @@ def _check_timing(policy: OnnxPolicy, bundle: Bundle, num_runs: int) -> tuple[fl
         before_ns = time.perf_counter_ns()
         policy.act(observation)
         durations_ns.append(time.perf_counter_ns() - before_ns)
-    p99_us = sorted(durations_ns)[math.ceil(0.99 * num_runs) - 1] / 1e3
-    contract = bundle.contract
+    return sorted(durations_ns)[math.ceil(0.99 * num_runs) - 1] / 1e3
+
+
+def _check_timing(contract: Contract, p99_us: float, num_runs: int) -> float | None:
+    """Return the microseconds that the contract allows for an action; None where its task has no clock."""
     if contract.spec.control_period_s is None:
-        return p99_us, None
+        return None
     deadline_us = contract.guards.deadline_periods * contract.spec.control_period_s * 1e6
     if p99_us >= deadline_us:
         raise BundleError(
             f"expected 99 of 100 actions within {deadline_us:.6g} us on this machine, found {p99_us:.6g} us "
             f"in {num_runs} runs. Use a smaller network, a longer control period or a faster machine."
         )
-    return p99_us, deadline_us
+    return deadline_us

@@ -3,8 +3,11 @@
 import bisect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sacpipe.core.guards import CAUSES, VERDICTS, Cause, Verdict
+from sacpipe.serving.follow import Following
+from sacpipe.serving.rollout import PHASES
 
 LATENCY_BOUNDS_US = (25, 50, 100, 200, 300, 400, 600, 1000, 2000, 5000, 10_000, 50_000, 250_000)
 """Upper ends of the histogram's buckets; one more is open."""
@@ -67,9 +70,26 @@ def prometheus_text(
     return ("\n".join(lines) + "\n").encode()
 
 
-def _by(
-    label: str, counts: Mapping[Verdict, int] | Mapping[Cause, int] | Mapping[int, int]
-) -> list[tuple[str, float]]:
+def following_text(state: Following) -> bytes:
+    """Render how the way of a new bundle stands, in the same format."""
+    phases = {phase: int(phase == state.phase) for phase in PHASES}
+    lines = [
+        *_family("follow_phase", "gauge", "1 for the phase a new bundle is in.", _by("phase", phases)),
+        *_family("follow_events_total", "counter", "What happened on the way.", _by("kind", state.counts)),
+        *_family("follow_reachable", "gauge", "Whether the source answers.", [("", int(state.is_reachable))]),
+        *_family("store_bad_bundles", "gauge", "Never taken again.", [("", state.bad)]),
+    ]
+    if (seen := state.divergence) is not None:
+        shares = {"mean": seen.mean, "p99": seen.p99, "largest": seen.largest}
+        steps = {"compared": seen.steps, "dropped": seen.dropped, "refused": seen.refused}
+        lines += [
+            *_family("divergence", "gauge", "Of two policies, as a share of the range.", _by("of", shares)),
+            *_family("divergence_steps", "gauge", "What that was found on.", _by("which", steps)),
+        ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _by(label: str, counts: Mapping[Any, float]) -> list[tuple[str, float]]:
     return [(f'{label}="{key}"', count) for key, count in counts.items()]
 
 

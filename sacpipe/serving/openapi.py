@@ -5,6 +5,7 @@ from typing import Any
 from sacpipe import __version__
 from sacpipe.serving.documents import server_metadata
 from sacpipe.serving.protocol import DATATYPE, INPUT, OUTPUT
+from sacpipe.serving.rollout import PHASES
 from sacpipe.serving.service import MAX_BATCH, Served
 
 _TEXT = {"type": "string"}
@@ -29,7 +30,7 @@ def openapi(name: str, served: Served) -> dict[str, Any]:
         "/v2/health/ready": _ready("Whether it takes requests", _object(ready={"type": "boolean"})),
         "/v2/models/stats": _get("Statistics of every model", _statistics()),
         "/metrics": _get("Counters for Prometheus", _TEXT, "text/plain"),
-        "/status.json": _get("What the page shows", {"type": "object"}),
+        "/status.json": _get("What the page shows", _status()),
     }
     for path, parameters in ((model, []), (versioned, [_version(served.version)])):
         answers = {
@@ -112,6 +113,31 @@ def _statistics() -> dict[str, Any]:
         inference_stats=_object(**dict.fromkeys(keys, duration)),
     )
     return _object(model_stats=_list(one))
+
+
+def _status() -> dict[str, Any]:
+    number = {"type": "number"}
+    event = _object(unix_s=number, kind=_TEXT, bundle_digest=_TEXT, source=_TEXT, text=_TEXT)
+    following = _object(
+        phase={"enum": list(PHASES)},
+        source=_TEXT,
+        candidate=_TEXT,
+        divergence={"type": ["object", "null"]},
+        is_reachable={"type": "boolean"},
+        bad=_COUNT,
+        events=_list(event),
+        counts={"type": "object", "additionalProperties": _COUNT},
+    )
+    return _object(
+        name=_TEXT,
+        task=_TEXT,
+        bundle_sha256=_TEXT,
+        since_s=number,
+        now_s=number,
+        verdicts={"type": "object", "additionalProperties": _COUNT},
+        causes={"type": "object", "additionalProperties": _COUNT},
+        following={"anyOf": [following, {"type": "null"}]},
+    )
 
 
 def _infer(observation_dim: int, action_dim: int) -> dict[str, Any]:

@@ -4,9 +4,11 @@ Used in process by a control loop and, before a release, by the gate, so that wh
 the robot runs. A bundle that differs from its contract in any way never becomes a policy.
 """
 
+import copy
 import math
 import threading
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import onnxruntime
@@ -42,7 +44,6 @@ class OnnxPolicy:
         spec = bundle.contract.spec
         self._spec, self._shape = spec, (spec.observation_dim,)
         self._low, self._high = spec.action_low.tolist(), spec.action_high.tolist()
-        self._lock = threading.Lock()
         try:
             with under_rule("tensors"):
                 self._open(bundle)
@@ -101,6 +102,12 @@ class OnnxPolicy:
                 f"service, found one of {own.task} or of others. The policy in service goes on."
             )
 
+    def twin(self) -> Self:
+        """Return the same policy with memory of its own, for another thread to run at the same time."""
+        twin = copy.copy(self)
+        twin._bind()  # noqa: SLF001 - one of us
+        return twin
+
     def run(self, observation: FloatArray) -> FloatArray:
         """Return what the policy computes, unchecked; overwritten by the next run. For one thread at a time.
 
@@ -123,10 +130,16 @@ class OnnxPolicy:
                 "Upgrade onnxruntime here, or export with a lower export.opset_version."
             ) from exc
         _check_tensors(session, bundle.contract.spec)
+        self._session = session
+        self._bind()
+
+    def _bind(self) -> None:
+        """Give the session memory to read from and write to."""
+        self._lock = threading.Lock()
         self._observation: FloatArray = np.zeros((1, self._spec.observation_dim), dtype=np.float32)
         self._action: FloatArray = np.zeros((1, self._spec.action_dim), dtype=np.float32)
         self._action_row: FloatArray = self._action[0]
-        self._session, self._binding = session, session.io_binding()
+        self._binding = self._session.io_binding()
         bound = ("cpu", 0, np.float32)
         self._binding.bind_input(
             "observation", *bound, self._observation.shape, self._observation.ctypes.data

@@ -2,28 +2,34 @@
 
     idle ── offer ──> shadow ── long enough, near enough ──> watch ── long enough ──> idle, it serves
                         │                                      │
-                        └── refused, too far off ──> idle      └── stop, late, failed ──> idle, rolled back
+                        ├── refused, too far off ──> idle,     ├── stop, late, failed, too far off
+                        │                       rejected       │                   ──> idle, rolled back
+                        └── replaced, withdrawn                └── withdrawn
 
-A bundle that failed either way is marked in the store and never taken again. A stop that a new
-policy brought about stays latched after the way back: whether the robot may move is for whoever stands
-beside it to say.
+In the shadow the new policy is compared with the one in service, in the watch the one before with the
+new one. A bundle that failed either way is marked in the store and never taken again. One that serves
+is the store's current one only after the watch: killed before that, a robot begins with the last that
+was through. A stop that a new policy brought about stays latched after the way back: whether the robot
+may move is for whoever stands beside it to say.
 """
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
 from sacpipe.core.config import Config
-from sacpipe.core.errors import BundleError
+from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.core.guards import Cause
 from sacpipe.serving.gate import Admitted
-from sacpipe.serving.runtime import Runtime
+from sacpipe.serving.runtime import InService
 from sacpipe.serving.shadow import Divergence, Shadow
 from sacpipe.serving.store import BundleStore
 
 Phase = Literal["idle", "shadow", "watch"]
+PHASES: tuple[Phase, ...] = ("idle", "shadow", "watch")
+Outcome = Literal["serves", "rejected", "rolled_back", "replaced", "withdrawn"]
 _FAILURES: tuple[Cause, ...] = ("inference_failed", "action_not_finite", "action_outside_bounds")
 
 
@@ -35,7 +41,7 @@ class RolloutTerms(Config):
     min_shadow_steps: int = Field(ge=0)
     """Steps it is compared on at least; a robot that stands still proves nothing."""
     max_divergence: float = Field(gt=0)
-    """99 % of its actions must be nearer to those in service, as a share of each action's range."""
+    """99 % of its actions must be nearer to those of the other policy, as a share of each action's range."""
     watch_s: float = Field(ge=0)
     """How long after the swap it may still be taken back."""
     max_deadline_misses: int = Field(ge=0)
@@ -47,20 +53,35 @@ class RolloutEvent(Config):
 
     bundle_digest: str
     source: str
-    outcome: Literal["serves", "rejected", "rolled_back", "replaced"]
-    """`replaced`: another bundle was offered before this one was through."""
+    outcome: Outcome
+    """`replaced`: another bundle was offered before this one was through. `withdrawn`: its source names
+    the one before again."""
     reason: str
     divergence: Divergence | None
     """Of the shadow; null where it never was one."""
 
 
+class Way(NamedTuple):
+    """A bundle on its way."""
+
+    admitted: Admitted
+    source: str
+    before: str
+    """Digest of the bundle that serves until it does."""
+
+    @property
+    def digest(self) -> str:
+        """Of the bundle."""
+        return self.admitted.report.bundle_digest
+
+
 class Rollout:
     """Takes bundles into service, one at a time.
 
-    `offer` and `tick` are called by one thread, which is not the control thread.
+    `offer`, `tick` and `withdraw` are called by one thread at a time, which is not the one that acts.
 
     Args:
-        runtime: In service.
+        in_service: What acts.
         store: Keeps the bundles, and which of them serves.
         terms: What is asked.
         clock_s: Seconds, of any origin.
@@ -68,23 +89,34 @@ class Rollout:
 
     def __init__(
         self,
-        runtime: Runtime,
+        in_service: InService,
         store: BundleStore,
         terms: RolloutTerms,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._runtime, self._store, self._terms, self._clock_s = runtime, store, terms, clock_s
+        self._in_service, self._store, self._terms, self._clock_s = in_service, store, terms, clock_s
         self._phase: Phase = "idle"
         self._shadow: Shadow | None = None
         self._divergence: Divergence | None = None
-        self._new: tuple[Admitted, str] | None = None
+        self._way: Way | None = None
         self._since_s = 0.0
         self._causes: dict[Cause, int] = {}
+        self._stops = 0
 
     @property
     def phase(self) -> Phase:
         """What is being done."""
         return self._phase
+
+    @property
+    def way(self) -> Way | None:
+        """What is on its way."""
+        return self._way
+
+    def divergence(self) -> Divergence | None:
+        """Return what the comparison found so far that is going on now. From any thread."""
+        shadow = self._shadow
+        return None if shadow is None else shadow.divergence()
 
     def offer(self, admitted: Admitted, source: str) -> RolloutEvent | None:
         """Begin with a bundle that passed the gate; say what became of one that was not through yet.
@@ -97,100 +129,133 @@ class Rollout:
             BundleError: it is marked bad, or of another task; the policy in service goes on.
             StorageError: the store cannot be written.
         """
-        self._store.add(admitted)
-        interrupted = self._end("replaced", "another bundle was offered") if self._phase == "shadow" else None
         if self._phase == "watch":
             raise BundleError(
                 f"bundle {admitted.report.bundle_digest}: the one in service is new and still watched; offer "
                 f"it again in {self._terms.watch_s:g} s."
             )
-        self._shadow = Shadow(self._runtime, admitted.policy)
-        self._new, self._phase, self._since_s = (admitted, source), "shadow", self._clock_s()
+        admitted.policy.check_task(self._in_service.spec, "candidate")
+        self._store.add(admitted)
+        interrupted = self._end("replaced", "another bundle was offered") if self._phase == "shadow" else None
+        self._way = Way(admitted, source, self._in_service.policy.digest)
+        self._shadow = Shadow(self._in_service, admitted.policy)
+        self._phase, self._since_s = "shadow", self._clock_s()
         return interrupted
 
     def tick(self) -> RolloutEvent | None:
-        """Look at the bundle on its way, and say if something became of it. Call it a few times a second."""
+        """Look at the bundle on its way, and say if something became of it. Call it a few times a second.
+
+        Raises:
+            StorageError: the store cannot be written; the phase stays, and the next tick tries again.
+        """
         if self._phase == "shadow":
             return self._judge_shadow()
         if self._phase == "watch":
             return self._judge_watch()
         return None
 
+    def withdraw(self, reason: str) -> RolloutEvent | None:
+        """Take back what is on its way: the one that served before it serves. It is not bad by this."""
+        if self._phase == "watch":
+            self._in_service.rollback()
+        return None if self._phase == "idle" else self._end("withdrawn", reason)
+
     def close(self) -> None:
-        """Let a shadow end; the policy in service stays."""
+        """Let a comparison end; the policy in service stays."""
         if self._shadow is not None:
             self._shadow.close()
             self._shadow = None
 
     def _judge_shadow(self) -> RolloutEvent | None:
         assert self._shadow is not None  # noqa: S101 - there is one in this phase
-        terms, seen = self._terms, self._shadow.divergence()
+        seen = self._shadow.divergence()
         if seen.refused:
             return self._reject(f"{seen.refused} of its actions would have been refused")
-        if seen.steps < terms.min_shadow_steps or self._passed_s() < terms.shadow_s:
+        if seen.steps < self._terms.min_shadow_steps or self._passed_s() < self._terms.shadow_s:
             return None
-        if seen.p99 > terms.max_divergence:
-            return self._reject(
-                f"99 % of its actions are within {seen.p99:.3g} of those in service, as a share of the "
-                f"range; expected {terms.max_divergence:g}"
-            )
+        if (fault := self._too_far(seen, "in service")) is not None:
+            return self._reject(fault)
         self._swap()
         return None
 
+    def _too_far(self, seen: Divergence, whose: str) -> str | None:
+        if seen.p99 <= self._terms.max_divergence:
+            return None
+        return (
+            f"99 % of its actions are within {seen.p99:.3g} of those {whose}, as a share of the range; "
+            f"expected {self._terms.max_divergence:g}"
+        )
+
     def _swap(self) -> None:
-        assert self._new is not None  # noqa: S101 - there is one in this phase
-        admitted, source = self._new
-        self._close_shadow()
-        self._causes = dict(self._runtime.causes)
-        self._store.set_current(admitted.report.bundle_digest, source)
-        self._runtime.swap(admitted.policy)
+        assert self._way is not None  # noqa: S101 - there is one in this phase
+        self._end_shadow()
+        before = self._in_service.policy
+        self._causes, self._stops = dict(self._in_service.causes), self._in_service.stops
+        self._in_service.swap(self._way.admitted.policy)
+        self._shadow = Shadow(self._in_service, before.twin())
         self._phase, self._since_s = "watch", self._clock_s()
 
     def _judge_watch(self) -> RolloutEvent | None:
-        grown = {cause: count - self._causes[cause] for cause, count in self._runtime.causes.items()}
-        failed = [f"{cause}: {grown[cause]}" for cause in _FAILURES if grown[cause]]
-        if grown["deadline_missed"] > self._terms.max_deadline_misses:
-            failed.append(
-                f"deadline_missed: {grown['deadline_missed']}, expected at most "
-                f"{self._terms.max_deadline_misses}"
-            )
-        if self._runtime.is_stopped:
-            failed.append("the robot was stopped")
-        if failed:
+        if failed := self._failures():
             return self._roll_back("; ".join(failed))
         if self._passed_s() < self._terms.watch_s:
             return None
+        assert self._way is not None  # noqa: S101 - there is one in this phase
+        self._store.add(self._way.admitted)  # mends it, should the disk have lost some of it meanwhile
+        self._store.set_current(self._way.digest, self._way.source)
         return self._end("serves", f"watched for {self._terms.watch_s:g} s")
 
+    def _failures(self) -> list[str]:
+        """Say what speaks against the policy that was swapped in, since then."""
+        assert self._shadow is not None  # noqa: S101 - there is one in this phase
+        in_service, terms = self._in_service, self._terms
+        grown = {cause: count - self._causes[cause] for cause, count in in_service.causes.items()}
+        failed = [f"{cause}: {grown[cause]}" for cause in _FAILURES if grown[cause]]
+        if (misses := grown["deadline_missed"]) > terms.max_deadline_misses:
+            failed.append(f"deadline_missed: {misses}, expected at most {terms.max_deadline_misses}")
+        if in_service.stops > self._stops:
+            failed.append("the robot was stopped")
+        seen = self._shadow.divergence()
+        if (
+            seen.steps >= terms.min_shadow_steps
+            and (fault := self._too_far(seen, "of the one before")) is not None
+        ):
+            failed.append(fault)
+        return failed
+
     def _reject(self, reason: str) -> RolloutEvent:
-        self._mark_bad(reason)
-        return self._end("rejected", reason)
+        return self._end("rejected", self._mark_bad(reason))
 
     def _roll_back(self, reason: str) -> RolloutEvent:
-        self._runtime.rollback()
-        self._mark_bad(reason)
-        return self._end("rolled_back", reason)
+        self._in_service.rollback()
+        return self._end("rolled_back", self._mark_bad(reason))
 
-    def _mark_bad(self, reason: str) -> None:
-        assert self._new is not None  # noqa: S101 - there is one in every phase but idle
-        self._store.mark_bad(self._new[0].report.bundle_digest, reason)
+    def _mark_bad(self, reason: str) -> str:
+        """Mark it and return the reason; a disk that is full does not keep the robot from going back."""
+        assert self._way is not None  # noqa: S101 - there is one in every phase but idle
+        try:
+            self._store.mark_bad(self._way.digest, reason)
+        except StorageError as exc:
+            return f"{reason}; this is known until the process ends only: {exc}"
+        return reason
 
-    def _end(
-        self, outcome: Literal["serves", "rejected", "rolled_back", "replaced"], reason: str
-    ) -> RolloutEvent:
-        assert self._new is not None  # noqa: S101 - there is one in every phase but idle
-        (admitted, source), self._new = self._new, None
-        self._close_shadow()
-        divergence, self._divergence, self._phase = self._divergence, None, "idle"
-        return RolloutEvent(
-            bundle_digest=admitted.report.bundle_digest,
-            source=source,
+    def _end(self, outcome: Outcome, reason: str) -> RolloutEvent:
+        assert self._way is not None  # noqa: S101 - there is one in every phase but idle
+        if self._phase == "shadow":
+            self._end_shadow()
+        self.close()
+        event = RolloutEvent(
+            bundle_digest=self._way.digest,
+            source=self._way.source,
             outcome=outcome,
             reason=reason,
-            divergence=divergence,
+            divergence=self._divergence,
         )
+        self._way, self._divergence, self._phase = None, None, "idle"
+        return event
 
-    def _close_shadow(self) -> None:
+    def _end_shadow(self) -> None:
+        """Keep what the shadow found: what is compared in the watch is the policy before it."""
         if self._shadow is not None:
             self._shadow.close()
             self._divergence, self._shadow = self._shadow.divergence(), None

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -104,6 +104,41 @@ Listener = Callable[[FloatArray, int, Decision], None]
 Where the shape was refused, the observation is the one before."""
 
 
+class InService(Protocol):
+    """What a shadow and a rollout ask of whatever acts: a robot's `Runtime`, or a server's `Service`."""
+
+    listeners: tuple[Listener, ...]
+    """Told of every step or answered observation, after it; replace the tuple to change them."""
+
+    @property
+    def spec(self) -> EnvSpec:
+        """The task's."""
+        ...
+
+    @property
+    def policy(self) -> OnnxPolicy:
+        """The policy that acts next."""
+        ...
+
+    @property
+    def causes(self) -> Mapping[Cause, int]:
+        """How often each guard said no, since the start."""
+        ...
+
+    @property
+    def stops(self) -> int:
+        """How often a stop was latched, since the start. A stop that holds is not counted again."""
+        ...
+
+    def swap(self, policy: OnnxPolicy) -> None:
+        """Let another policy act; the one before stays ready."""
+        ...
+
+    def rollback(self) -> OnnxPolicy:
+        """Let the policy before the last swap act again, at once, and return it."""
+        ...
+
+
 class Runtime:
     """A policy behind its contract's guards.
 
@@ -131,6 +166,8 @@ class Runtime:
         """How often each guard said no."""
         self.verdicts: dict[Verdict, int] = dict.fromkeys(VERDICTS, 0)
         """How often each verdict was given."""
+        self.stops = 0
+        """How often a stop was latched."""
         self.listeners: tuple[Listener, ...] = ()
         """Told of every step by the control thread, after it; replace the tuple to change them."""
         self._guards, self._period_s, self._clock_ns = guards, control_period_s, clock_ns
@@ -338,6 +375,7 @@ class Runtime:
             self._last_steps += 1
         if fallback == "stop" or self._last_steps > armed.max_last_steps:
             self._stop = reasons
+            self.stops += 1
             return armed.safe_action, "stopped", reasons
         self._last = self._instead(fallback)
         return self._last, "fallback", reasons

@@ -6,6 +6,7 @@ One thread steps them all, and a runtime copies what the policy computed before 
 from collections import OrderedDict
 from typing import NamedTuple
 
+from sacpipe.core.guards import Cause
 from sacpipe.core.records import FloatArray
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.protocol import Sequence
@@ -22,23 +23,38 @@ class Stepped(NamedTuple):
 
 
 class Sequences:
-    """The open sequences, at most so many: where there is no room, the one idle longest is dropped."""
+    """The open sequences, at most so many: where there is no room, the one idle longest is dropped.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    Args:
+        most: How many.
+        causes: Counts what the guards of all of them say.
+    """
+
+    def __init__(self, most: int, causes: dict[Cause, int]) -> None:
+        self._most, self._causes = most, causes
         self._open: OrderedDict[int | str, Runtime] = OrderedDict()
         self.dropped = 0
         """To make room."""
+        self.stops = 0
+        """How often one latched a stop."""
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def step(self, sequence: Sequence, policy: OnnxPolicy, observation: FloatArray, stamp_ns: int) -> Stepped:
+    def step(
+        self,
+        sequence: Sequence,
+        policy: OnnxPolicy,
+        blend_steps: int | None,
+        observation: FloatArray,
+        stamp_ns: int,
+    ) -> Stepped:
         """Decide one step of a sequence, and begin or end it where it says so.
 
         Args:
             sequence: A start of a sequence that is open begins a new episode; a latched stop stays.
-            policy: In service; takes over as its contract says, where it is another than before.
+            policy: In service; takes over where it is another than before.
+            blend_steps: Over which it does; None where its contract says.
             observation: Shape (observation_dim,). May hold NaN: that is for the guards.
             stamp_ns: By the monotonic clock.
 
@@ -47,8 +63,10 @@ class Sequences:
         """
         runtime = self._find(sequence, policy)
         if policy is not runtime.policy:
-            runtime.swap(policy)
+            runtime.swap(policy, blend_steps)
+        stops_before = runtime.stops
         decision = runtime.step(observation, stamp_ns)
+        self.stops += runtime.stops - stops_before
         if sequence.is_end:
             del self._open[sequence.key]
         return Stepped(decision, runtime.blended_with)
@@ -69,4 +87,5 @@ class Sequences:
             self._open.popitem(last=False)
             self.dropped += 1
         self._open[sequence.key] = runtime = Runtime(policy)
+        runtime.causes = self._causes
         return runtime

@@ -21,8 +21,12 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.serving.app import Access, App
 from sacpipe.serving.connection import LIMITS, Connection, ConnectionLimits, ServerConfig
-from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.serving.follow import Follower, begin
+from sacpipe.serving.gate import pass_gate
 from sacpipe.serving.service import Service
+from sacpipe.serving.sources import Source
+from sacpipe.serving.store import BundleStore
+from sacpipe.serving.terms import FollowTerms
 
 _BACKLOG = 128
 _MIN_TOKEN = 16
@@ -84,26 +88,44 @@ class Server(uvicorn.Server):
         self._deaf_at_s = time.monotonic() + self._drain_s
 
 
-def serve_arguments(policy: OnnxPolicy, arguments: argparse.Namespace) -> int:
-    """Serve a policy as the command line says, until Ctrl-C or SIGTERM; return the exit code.
+def serve_source(source: Source, arguments: argparse.Namespace) -> int:
+    """Serve what a source names as the command line says, until Ctrl-C or SIGTERM; return the exit code.
 
     Raises:
-        ConfigError: name, address or token are not as they should be.
+        ConfigError: terms, store, name, address or token are not as they should be.
+        BundleError: the gate refuses the bundle; with --follow, only where no other is in the store.
+        StoreError: the source failed; with --follow, likewise.
+        BusyError: another process has the store.
     """
-    service = Service(policy, arguments.name)
+    terms = FollowTerms.read(None if arguments.terms is None else Path(arguments.terms))
     address = Address.parse({"host": arguments.host, "port": arguments.port}, source="command line")
     token = read_token(arguments.token_file)
-    serve(service, address, access_of(address, token, is_insecure=arguments.insecure_no_token))
+    access = access_of(address, token, is_insecure=arguments.insecure_no_token)
+    if arguments.follow != (arguments.store is not None):
+        raise ConfigError("--follow, --store: expected both or none. The store keeps what may serve.")
+    if not arguments.follow:
+        serve(Service(pass_gate(source.find().pull(), terms.gate).policy, arguments.name), address, access)
+        return 0
+    with BundleStore(Path(arguments.store)) as store:
+        service = Service(begin(source, store, terms.gate), arguments.name)
+        with Follower(source, service, store, terms) as follower:
+            serve(service, address, access, follower=follower)
     return 0
 
 
-def serve(service: Service, address: Address, access: Access, limits: ConnectionLimits = LIMITS) -> None:
+def serve(
+    service: Service,
+    address: Address,
+    access: Access,
+    limits: ConnectionLimits = LIMITS,
+    follower: Follower | None = None,
+) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Raises:
         ConfigError: nobody can listen at the address.
     """
-    app: Any = App(service, access, limits.body_bytes)  # uvicorn's own types of messages are private
+    app: Any = App(service, access, limits.body_bytes, follower)  # uvicorn's types of messages are private
     config = ServerConfig(
         app,
         http=Connection,

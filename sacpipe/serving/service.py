@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 from sacpipe.core.bundle import contract_sha256
 from sacpipe.core.errors import BundleError, ConfigError, ObservationError
 from sacpipe.core.guards import Cause, Verdict
-from sacpipe.core.records import FloatArray
+from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.serving.metrics import Metrics
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.protocol import (
@@ -31,6 +32,7 @@ from sacpipe.serving.protocol import (
     render_infer,
 )
 from sacpipe.serving.refusals import FaultError, NotFoundError, RefusalError, UnavailableError
+from sacpipe.serving.runtime import Decision, Listener, Timings
 from sacpipe.serving.sequences import Sequences
 from sacpipe.serving.statistics import Statistics, Times
 
@@ -39,6 +41,8 @@ MAX_BATCH = 256
 MAX_SEQUENCES = 64
 
 _REMEMBERED = 50
+_NO_TIMINGS = Timings(0, 0, 0)
+"""A request without a sequence has no clock of a robot's."""
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -47,6 +51,8 @@ class Served:
     """A policy in service."""
 
     policy: OnnxPolicy
+    blend_steps: int | None
+    """Over which open sequences go over to it; None where its contract says."""
     version: str
     """The first 12 digits of the bundle's digest."""
     contract_sha256: str
@@ -56,10 +62,11 @@ class Served:
     statistics: Statistics
 
     @classmethod
-    def of(cls, policy: OnnxPolicy) -> "Served":
+    def of(cls, policy: OnnxPolicy, blend_steps: int | None = None) -> "Served":
         """Put a policy into service now."""
         return cls(
             policy=policy,
+            blend_steps=blend_steps,
             version=policy.digest[:12],
             contract_sha256=contract_sha256(policy.contract),
             limits=Limits(policy.contract.spec.observation_dim, MAX_BATCH),
@@ -109,6 +116,11 @@ class _Outcome(NamedTuple):
     reasons: tuple[Cause, ...]
     parameters: dict[str, str | int | bool]
     """What only this kind of request has."""
+    stamp_ns: int
+    """Of the observation."""
+    timings: Timings
+    asked: FloatArray | None
+    """The policy's action where it is not the one given; None where there is none."""
 
 
 class Service:
@@ -133,14 +145,37 @@ class Service:
         """The last requests, oldest first."""
         self.is_draining = False
         """Whether the process is about to end."""
-        self._sequences = Sequences(MAX_SEQUENCES)
+        self.listeners: tuple[Listener, ...] = ()
+        """Told of every answered observation, a batch row by row; replace the tuple to change them."""
+        self._sequences = Sequences(MAX_SEQUENCES, self.metrics.causes)
         self._lock = threading.Lock()
         self._served = Served.of(policy)
+        self._before: OnnxPolicy | None = None
 
     @property
     def served(self) -> Served:
         """The policy of the next request."""
         return self._served
+
+    @property
+    def spec(self) -> EnvSpec:
+        """The task's."""
+        return self._served.policy.contract.spec
+
+    @property
+    def policy(self) -> OnnxPolicy:
+        """The policy of the next request."""
+        return self._served.policy
+
+    @property
+    def causes(self) -> Mapping[Cause, int]:
+        """How often each guard said no, in requests of either kind."""
+        return self.metrics.causes
+
+    @property
+    def stops(self) -> int:
+        """How often a sequence latched a stop."""
+        return self._sequences.stops
 
     @property
     def open_sequences(self) -> int:
@@ -157,9 +192,27 @@ class Service:
             BundleError: it was made for another task; the policy in service goes on.
         """
         with self._lock:
-            policy.check_task(self._served.policy.contract.spec)
-            self._served = Served.of(policy)
-            self.metrics.swaps += 1
+            self._put(policy, None)
+
+    def rollback(self) -> OnnxPolicy:
+        """Put the policy before the last swap into service again, and return it. From any thread.
+
+        Sequences do not blend: what failed is not run again.
+
+        Raises:
+            BundleError: there was no swap.
+        """
+        with self._lock:
+            if self._before is None:
+                raise BundleError("there is no policy to go back to: this is the first one.")
+            self._put(self._before, 0)
+            return self._served.policy
+
+    def _put(self, policy: OnnxPolicy, blend_steps: int | None) -> None:
+        policy.check_task(self.spec)
+        self._before = self._served.policy
+        self._served = Served.of(policy, blend_steps)
+        self.metrics.swaps += 1
 
     def answer(self, call: Call) -> Rendered:
         """Answer an inference request.
@@ -202,27 +255,43 @@ class Service:
             read_ns - call.arrived_ns, parsed_ns - read_ns, acted_ns - parsed_ns, done_ns - acted_ns
         )
         self._count(served, request.sequence, outcome, times)
+        if self.listeners:
+            self._tell(request.observations, outcome)
         return rendered
 
+    def _tell(self, observations: FloatArray, outcome: _Outcome) -> None:
+        for observation, action in zip(observations, outcome.actions, strict=True):
+            asked = action if outcome.verdict == "ok" else outcome.asked
+            decision = Decision(action, outcome.verdict, outcome.reasons, outcome.timings, asked)
+            for listener in self.listeners:
+                listener(observation, outcome.stamp_ns, decision)
+
     def _decide(self, served: Served, request: InferRequest) -> _Outcome:
-        if request.sequence is None:
-            return _Outcome(_act(served.policy, request.observations), "ok", (), {})
         stamp_ns = time.monotonic_ns() if request.stamp_ns is None else request.stamp_ns
+        if request.sequence is None:
+            actions = _act(served.policy, request.observations)
+            return _Outcome(actions, "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
         decision, blended_with = self._sequences.step(
-            request.sequence, served.policy, request.observations[0], stamp_ns
+            request.sequence, served.policy, served.blend_steps, request.observations[0], stamp_ns
         )
         parameters: dict[str, str | int | bool] = {"observation_age_ns": decision.timings.age_ns}
         if blended_with is not None:
             parameters["blended_with_sha256"] = blended_with.digest
-        return _Outcome(decision.action[np.newaxis], decision.verdict, decision.reasons, parameters)
+        return _Outcome(
+            decision.action[np.newaxis],
+            decision.verdict,
+            decision.reasons,
+            parameters,
+            stamp_ns,
+            decision.timings,
+            decision.asked,
+        )
 
     def _count(self, served: Served, sequence: Sequence | None, outcome: _Outcome, times: Times) -> None:
         metrics, unix_s, total_ns = self.metrics, time.time(), sum(times)
         metrics.infer.add(total_ns)
         metrics.policy.add(times.compute_infer)
         metrics.verdicts[outcome.verdict] += 1
-        for cause in outcome.reasons:
-            metrics.causes[cause] += 1
         metrics.dropped_sequences = self._sequences.dropped
         served.statistics.add_success(times, len(outcome.actions), int(unix_s * 1000))
         self.events.append(

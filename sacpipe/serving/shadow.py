@@ -1,6 +1,6 @@
 """A candidate beside the policy in service: its actions are compared, never executed.
 
-It sees what that one sees. The control thread only hands an observation over; where the candidate
+It sees what that one sees. The thread that acts only hands an observation over; where the candidate
 cannot keep up, observations are dropped and counted. What is kept is evidence for a promotion, or
 against it.
 """
@@ -17,7 +17,7 @@ from pydantic import Field
 from sacpipe.core.config import Config
 from sacpipe.core.records import FloatArray
 from sacpipe.serving.policy import OnnxPolicy
-from sacpipe.serving.runtime import Decision, Runtime
+from sacpipe.serving.runtime import Decision, InService
 
 _WAITING = 256
 """Observations that wait at most: 40 ms of a candidate's work, half a second at 500 Hz."""
@@ -48,21 +48,21 @@ class Divergence(Config):
 
 
 class Shadow:
-    """Compares a candidate with a runtime's policy, in a thread of its own, until it is closed.
+    """Compares a candidate with the policy in service, in a thread of its own, until it is closed.
 
     Args:
-        runtime: In service.
+        in_service: What acts.
         candidate: For the same task, and used by nobody else.
 
     Raises:
         BundleError: the candidate is of another task.
     """
 
-    def __init__(self, runtime: Runtime, candidate: OnnxPolicy) -> None:
-        spec = runtime.spec
+    def __init__(self, in_service: InService, candidate: OnnxPolicy) -> None:
+        spec = in_service.spec
         candidate.check_task(spec, "candidate")
-        self._runtime, self._candidate = runtime, candidate
-        self._in_service = runtime.policy.digest
+        self._in_service, self._candidate = in_service, candidate
+        self._digest = in_service.policy.digest
         self._low, self._high = spec.action_low, spec.action_high
         self._span = spec.action_high.astype(np.float64) - spec.action_low
         self._names = [term.name for term in spec.action]
@@ -74,7 +74,7 @@ class Shadow:
         self._classes: NDArray[np.int64] = np.zeros(len(_EDGES) + 1, dtype=np.int64)
         self._thread = threading.Thread(target=self._compare, name="shadow", daemon=True)
         self._thread.start()
-        runtime.listeners = (*runtime.listeners, self._hear)
+        in_service.listeners = (*in_service.listeners, self._hear)
 
     def __enter__(self) -> Self:
         """Watch until the block ends."""
@@ -88,12 +88,12 @@ class Shadow:
 
     def close(self) -> None:
         """Stop watching; what waits is compared first."""
-        self._runtime.listeners = tuple(one for one in self._runtime.listeners if one != self._hear)
+        self._in_service.listeners = tuple(one for one in self._in_service.listeners if one != self._hear)
         self._waiting.put(None)
         self._thread.join()
 
     def _hear(self, observation: FloatArray, stamp_ns: int, decision: Decision) -> None:
-        """Take over one step; called by the control thread."""
+        """Take over one step; called by the thread that acts."""
         del stamp_ns
         if decision.verdict != "ok":
             return
@@ -128,7 +128,7 @@ class Shadow:
             compared = self._steps - self._refused
             worst = int(self._largest.argmax())
             return Divergence(
-                in_service=self._in_service,
+                in_service=self._digest,
                 candidate=self._candidate.digest,
                 steps=self._steps,
                 dropped=self._dropped,

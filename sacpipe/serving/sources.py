@@ -1,8 +1,8 @@
 """Where a robot gets bundles from: a folder, or a tar file. Either gives the bytes of a bundle's files.
 
 Nothing is unpacked on disk and no other file is followed: what the gate judges, what runs and what
-the store keeps are the bytes that were read here, once. MLflow is not spoken to on a robot; whoever
-resolves an alias brings a folder.
+the store keeps are the bytes that were read here, once. The third place, MLflow's registry, has a page
+of its own (sacpipe/serving/mlflow_source.py); all of them are a `Source`.
 
 The tar reader is this page, and not `tarfile`, because it has to know one thing only: up to five plain
 files with short names. Of the headers it believes the name, the size, the kind and the checksum.
@@ -10,12 +10,74 @@ files with short names. Of the headers it believes the name, the size, the kind 
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from sacpipe.core.bundle import MAX_BYTES, check_names, check_size, read_files, under_rule
 from sacpipe.core.errors import BundleError, BundleRule, GateError
+from sacpipe.core.files import sha256_bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """The bundle that a source names now."""
+
+    digest: str
+    """Of the bundle, as the source says."""
+    text: str
+    """Where it comes from, for people: a path, or an alias with its version."""
+    read: Callable[[], dict[str, bytes]]
+    """Gives this one's files, by name, whatever the source names meanwhile."""
+
+    def pull(self) -> dict[str, bytes]:
+        """Return the files, by name.
+
+        Raises:
+            BundleError: they are not those of a bundle, or of another one.
+            StoreError: the source failed.
+        """
+        files = self.read()
+        if (found := sha256_bytes(files["manifest.json"])) != self.digest:
+            fault = f"{self.text}: expected bundle {self.digest}, as its source says, found {found}."
+            raise GateError(f"{fault} Its files were changed; register it again.", "digest")
+        return files
+
+
+class Source(Protocol):
+    """Where bundles come from, one after the other."""
+
+    def find(self) -> Named:
+        """Say which bundle is named now.
+
+        Raises:
+            BundleError: what is named is none.
+            StoreError: the source failed; StoreUnavailableError where it does not answer.
+        """
+        ...
+
+
+class PathSource:
+    """A folder or a tar file that somebody replaces. Replace it whole, by a rename.
+
+    Args:
+        path: May be reached through a link.
+        allow_hard_links: As of `read_source`.
+    """
+
+    def __init__(self, path: Path, *, allow_hard_links: bool) -> None:
+        self._path, self._allow_hard_links = path, allow_hard_links
+
+    def find(self) -> Named:
+        """Read what stands there now.
+
+        Raises:
+            GateError: nothing, or no bundle.
+        """
+        files = read_source(self._path, allow_hard_links=self._allow_hard_links)
+        return Named(sha256_bytes(files["manifest.json"]), str(self._path.absolute()), lambda: files)
+
 
 _BLOCK_BYTES = 512
 _MAX_EXTENSIONS = 2 * len(MAX_BYTES) + 1

@@ -112,6 +112,10 @@ class BundleStore:
         """Return the bundle to serve after a start: the last that served, is not bad and is whole on disk."""
         return next((item for item in self._state.served if self._is_whole(item.bundle_digest)), None)
 
+    def source_of(self, digest: str) -> str:
+        """Return what a bundle that serves or served was resolved from; empty where it is none of these."""
+        return next((item.source for item in self._state.served if item.bundle_digest == digest), "")
+
     def path(self, digest: str) -> Path:
         """Return where a bundle stands, or would."""
         return self._bundles / digest
@@ -176,11 +180,13 @@ class BundleStore:
         """Never use a bundle again. Where it serves, the one before it is the current one from now on.
 
         Raises:
-            StorageError: the store cannot be written.
+            StorageError: the store cannot be written; it is bad until the process ends.
         """
         with self._mutex:
             served = tuple(item for item in self._state.served if item.bundle_digest != digest)
-            self._write(served=served, bad=self._state.bad | {digest: reason})
+            bad = self._state.bad | {digest: reason}
+            self._state = self._state.replace(bad=bad)
+            self._write(served=served, bad=bad)
 
     def prune(self, keep: int) -> tuple[str, ...]:
         """Remove all bundles but the last that served, and return the digests of those that went.

@@ -50,7 +50,7 @@ class Running:
 
 @contextmanager
 def running(*command, env=None):
-    """Start a server, wait for its one line on stderr, and end it."""
+    """Start a server, wait for the line on stderr that says where it is, and end it."""
     clean = {name: value for name, value in os.environ.items() if name != "SACPIPE_TOKEN"}
     process = subprocess.Popen(
         [sys.executable, *(str(part) for part in command)],
@@ -60,8 +60,10 @@ def running(*command, env=None):
         env=clean | {"PYTHONPATH": str(ROOT)} | (env or {}),
     )
     try:
-        line = process.stderr.readline()
-        assert " at http://" in line, line + process.stderr.read()
+        said = ""
+        while " at http://" not in (line := process.stderr.readline()):
+            said += line
+            assert line, said
         host, _, port = line.strip().rpartition("http://")[2].rpartition(":")
         yield Running(process, host, int(port))
     finally:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from sacpipe.core.errors import BundleError
+from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.core.guards import GuardTerms
+from sacpipe.serving import store as store_module
 from sacpipe.serving.gate import GateTerms, pass_gate
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.rollout import Rollout, RolloutTerms
@@ -39,7 +40,7 @@ class Robot:
         while self.rollout._shadow.divergence().steps < steps:
             pass
 
-    def let_it_serve(self, admitted):
+    def let_it_act(self, admitted):
         self.rollout.offer(admitted, "there")
         self.step(5)
         self.compared(5)
@@ -90,18 +91,19 @@ def test_a_shadow_acts_only_after_time_and_steps(robot, other):
     assert robot.rollout.tick() is None
     assert robot.rollout.phase == "watch"
     assert robot.step().action.tolist() == [-1.25, -2.5]
-    assert robot.store.current().bundle_digest == digest(other)
 
 
-def test_it_serves_after_the_watch(robot, other):
-    robot.let_it_serve(other)
+def test_it_serves_after_the_watch(robot, first, other):
+    robot.let_it_act(other)
     robot.now_s += 59.0
     assert robot.rollout.tick() is None
+    assert robot.store.current().bundle_digest == digest(first)  # what a robot begins with, killed now
     robot.now_s += 1.0
     event = robot.rollout.tick()
     assert (event.outcome, event.bundle_digest, event.source) == ("serves", digest(other), "there")
     assert event.divergence.steps == 5
     assert robot.rollout.phase == "idle"
+    assert robot.store.current().bundle_digest == digest(other)
 
 
 def test_one_that_is_too_far_off_is_rejected_and_never_taken_again(build, store, first, other):
@@ -138,7 +140,7 @@ def test_one_whose_actions_would_be_refused_is_rejected_at_once(robot, other, mo
 def test_one_that_fails_in_service_goes_back_and_the_stop_stays(
     robot, first, other, monkeypatch, fault, reason
 ):
-    robot.let_it_serve(other)
+    robot.let_it_act(other)
     robot.step()
     monkeypatch.setattr(other.policy, "run", lambda _: np.array(fault, np.float32))
     assert robot.step().verdict == "stopped"
@@ -152,7 +154,7 @@ def test_one_that_fails_in_service_goes_back_and_the_stop_stays(
 
 
 def test_one_that_comes_late_too_often_goes_back(robot, other):
-    robot.let_it_serve(other)
+    robot.let_it_act(other)
     robot.runtime.causes["deadline_missed"] += 2
     assert robot.rollout.tick() is None
     robot.runtime.causes["deadline_missed"] += 1
@@ -163,9 +165,73 @@ def test_one_that_comes_late_too_often_goes_back(robot, other):
 
 def test_what_was_counted_before_the_swap_does_not_count(robot, other):
     robot.runtime.causes["deadline_missed"] += 100
-    robot.let_it_serve(other)
+    robot.let_it_act(other)
     robot.now_s += 60.0
     assert robot.rollout.tick().outcome == "serves"
+
+
+def test_a_stop_latched_before_the_swap_is_not_the_new_ones_fault(robot, other):
+    robot.rollout.offer(other, "there")
+    robot.step(5)
+    robot.compared(5)
+    for _ in range(6):  # five times the last action, then a stop
+        robot.runtime.step(np.full(3, np.nan, np.float32), int(robot.now_s * 1e9))
+    assert robot.runtime.is_stopped
+    robot.now_s += 10.0
+    robot.rollout.tick()
+    assert robot.step().verdict == "stopped"
+    robot.now_s += 60.0
+    assert robot.rollout.tick().outcome == "serves"
+
+
+def test_one_that_goes_too_far_off_in_service_goes_back(build, store, first, other, monkeypatch):
+    robot = Robot(build(), store, max_divergence=0.5)
+    acts, run = [1.25, 2.5], other.policy.run
+    monkeypatch.setattr(other.policy, "run", lambda _: np.array(acts, np.float32))
+    before = robot.runtime.policy
+    robot.let_it_act(other)
+    compared = robot.rollout._shadow._candidate  # by another thread than blends the one before out
+    assert (compared.digest, compared._observation is before._observation) == (before.digest, False)
+    monkeypatch.setattr(other.policy, "run", run)
+    robot.step(4)
+    robot.compared(4)
+    assert robot.rollout.tick() is None  # too few to say
+    robot.step()
+    robot.compared(5)
+    event = robot.rollout.tick()
+    assert event.outcome == "rolled_back"
+    assert "within 0.625 of those of the one before" in event.reason
+    assert robot.step().action.tolist() == [1.25, 2.5]
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_what_is_withdrawn_goes_at_once_and_is_not_bad(robot, first, other, is_watched):
+    if is_watched:
+        robot.let_it_act(other)
+        assert robot.step().action.tolist() == [-1.25, -2.5]
+    else:
+        robot.rollout.offer(other, "there")
+    assert robot.rollout.withdraw("the operator says so").outcome == "withdrawn"
+    assert (robot.rollout.phase, dict(robot.store.bad)) == ("idle", {})
+    assert robot.step().action.tolist() == [1.25, 2.5]
+    assert robot.rollout.withdraw("again") is None
+    assert robot.rollout.offer(other, "there") is None
+
+
+def test_a_full_disk_does_not_keep_a_robot_from_going_back(robot, first, other, monkeypatch):
+    robot.let_it_act(other)
+    robot.runtime.causes["inference_failed"] += 1
+
+    def full(*_, **__):
+        raise StorageError("the disk is full.")
+
+    monkeypatch.setattr(store_module, "write_json", full)
+    event = robot.rollout.tick()
+    assert (event.outcome, robot.rollout.phase) == ("rolled_back", "idle")
+    assert "known until the process ends only" in event.reason
+    assert robot.step().action.tolist() == [1.25, 2.5]
+    with pytest.raises(BundleError, match="marked bad"):
+        robot.rollout.offer(other, "there")
 
 
 def test_a_newer_offer_replaces_one_that_is_not_through(robot, first, other):
@@ -176,6 +242,6 @@ def test_a_newer_offer_replaces_one_that_is_not_through(robot, first, other):
 
 
 def test_while_one_is_watched_no_other_is_taken(robot, first, other):
-    robot.let_it_serve(other)
+    robot.let_it_act(other)
     with pytest.raises(BundleError, match="still watched; offer it again in 60 s"):
         robot.rollout.offer(first, "here")

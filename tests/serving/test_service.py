@@ -58,6 +58,45 @@ def test_a_sequence_blends_and_names_both(bundles, tmp_path):
     assert digests == [first.digest, first.digest, None]
 
 
+def test_a_rollback_is_at_once_and_does_not_ask_what_failed(bundles, tmp_path, monkeypatch):
+    first, second = (changed(folder, tmp_path / folder.name, blending) for folder in bundles)
+    service = Service(first)
+    with pytest.raises(BundleError, match="no policy to go back to"):
+        service.rollback()
+    ask(service, sequence_id=1, sequence_start=True)
+    service.swap(second)
+    ask(service, sequence_id=1)
+    monkeypatch.setattr(second, "run", lambda _: np.array([np.nan, 0.0], np.float32))
+    assert service.rollback() is service.policy is first
+    action, parameters = ask(service, sequence_id=1)
+    assert (action, parameters["verdict"], parameters["bundle_sha256"]) == ([1.25, 2.5], "ok", first.digest)
+
+
+def test_a_stop_counts_once_however_long_it_holds(bundles, monkeypatch):
+    policy = OnnxPolicy(bundles[0])
+    service = Service(policy)
+    for key in ("left", "right"):
+        ask(service, sequence_id=key, sequence_start=True)
+    monkeypatch.setattr(policy, "run", lambda _: np.array([np.nan, 0.0], np.float32))
+    found = [ask(service, sequence_id="left")[1] for _ in range(3)]
+    assert [(one["verdict"], one["reasons"]) for one in found] == [("stopped", "action_not_finite")] * 3
+    assert (service.stops, service.causes["action_not_finite"]) == (1, 1)
+    ask(service, sequence_id="right", sequence_end=True)
+    assert (service.stops, service.causes["action_not_finite"]) == (2, 2)
+
+
+def test_listeners_are_told_of_rows_and_of_steps(bundles):
+    service, told = Service(OnnxPolicy(bundles[0])), []
+    service.listeners = (lambda seen, stamp, decision: told.append((seen.tolist(), stamp, decision)),)
+    tensor = {"name": "observation", "shape": [2, 3], "datatype": "FP32", "data": [0.5, 0.25, 0, 3, 1, 0]}
+    service.answer(Call(json.dumps({"inputs": [tensor]}).encode(), None, None, 0))
+    ask(service, sequence_id=1, sequence_start=True, observation_stamp_ns=7)
+    assert [seen for seen, _, _ in told] == [[0.5, 0.25, 0.0], [3.0, 1.0, 0.0], [0.5, 0.25, 0.0]]
+    assert [decision.action.tolist() for _, _, decision in told[:2]] == [[1.25, 2.5], [3.0, 4.0]]
+    assert [decision.verdict for _, _, decision in told] == ["ok", "ok", "fallback"]  # that stamp is old
+    assert (told[2][1], told[2][2].reasons) == (7, ("observation_old",))
+
+
 def test_a_policy_of_another_task_is_refused(bundles, tmp_path):
     service = Service(OnnxPolicy(bundles[0]))
     other = changed(

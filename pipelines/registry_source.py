@@ -1,0 +1,51 @@
+"""What a server of this workspace serves: a path, or an address of MLflow's registry.
+
+Floor 5. A tracking server is spoken to as a robot does it, over HTTP; the ledger of the workspace
+itself is a database, and only MLflow's own client reads that.
+"""
+
+import tempfile
+from pathlib import Path
+
+from pipelines.ledger import open_ledger
+from pipelines.workspace import Workspace
+from sacpipe.serving.mlflow_source import SCHEME, Address, MlflowSource, parse_address
+from sacpipe.serving.sources import Named, PathSource, Source, read_source
+from sacpipe.stores.mlflow_registry import MlflowRegistry
+
+
+class RegistrySource:
+    """An alias, or a version, of a registered policy in a workspace's own ledger."""
+
+    def __init__(self, registry: MlflowRegistry, address: Address) -> None:
+        self._registry, self._address = registry, address
+
+    def find(self) -> Named:
+        """Ask which version the address names now.
+
+        Raises:
+            StoreError: there is none such, or MLflow failed.
+        """
+        record = self._registry.version(self._address.name, self._address.which)
+        text = f"{self._address} version {record.version}"
+        return Named(record.bundle_digest, text, lambda: self._read(record.version))
+
+    def _read(self, version: int) -> dict[str, bytes]:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "bundle"
+            self._registry.fetch_bundle(self._address.name, version, folder)
+            return read_source(folder, allow_hard_links=False)
+
+
+def open_source(text: str) -> Source:
+    """Open `models:/NAME@ALIAS`, `models:/NAME/VERSION`, a bundle's folder or its tar file.
+
+    Raises:
+        ConfigError: the address is none, or there is no workspace to look it up in.
+    """
+    if not text.startswith(SCHEME):
+        return PathSource(Path(text), allow_hard_links=True)  # DVC's caches make them
+    address, workspace = parse_address(text), Workspace.enter()
+    if workspace.tracking_uri().startswith(("http://", "https://")):
+        return MlflowSource(address)
+    return RegistrySource(open_ledger(workspace).registry, address)

@@ -1,0 +1,118 @@
+"""The gate in a process of its own, for a server that must not die of what it judges.
+
+A graph that breaks no rule may still bring onnxruntime down, or ask it for all memory or all time. So
+a bundle goes through the whole gate in a child first; only what passed there is loaded here. As a
+module, this is that child: terms, limits and files on stdin, what the gate said on stdout.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import BundleError, BundleRule, GateError
+from sacpipe.serving.gate import Admitted, GateTerms, check_signature, pass_gate
+
+_KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
+"""Of the environment, what the child gets: not the tokens."""
+
+
+class JudgeLimits(Config):
+    """What the child may take."""
+
+    time_s: float = Field(gt=0)
+    address_bytes: int = Field(gt=0)
+    """Of its address space."""
+
+
+LIMITS = JudgeLimits(time_s=60.0, address_bytes=2**32)
+
+
+class _Task(Config):
+    terms: GateTerms
+    limits: JudgeLimits
+    sizes: dict[str, int]
+    """Bytes of each file; they follow one after the other."""
+
+
+class _Finding(Config):
+    rule: BundleRule | None
+    """That refused it; null where it passed."""
+    fault: str
+    p99_us: float
+
+
+def judge(files: Mapping[str, bytes], terms: GateTerms, limits: JudgeLimits = LIMITS) -> Admitted:
+    """Pass a bundle through the gate in a child, then load it here.
+
+    Args:
+        files: What a source gave, by name.
+        terms: What the operator asks.
+        limits: Of the child.
+
+    Raises:
+        GateError: names the rule; `process` where the child died or took too long.
+        ConfigError: a signature is to be checked and the package `cryptography` is missing.
+    """
+    try:
+        check_signature(files, terms)  # before any process looks at the rest
+    except BundleError as exc:
+        raise GateError(str(exc), exc.rule or "signature") from exc
+    sizes = {name: len(data) for name, data in files.items()}
+    task = _Task(terms=terms, limits=limits, sizes=sizes)
+    finding = _ask_child(b"\n".join([task.model_dump_json().encode(), b"".join(files.values())]), limits)
+    if finding.rule is not None:
+        raise GateError(finding.fault, finding.rule)
+    return pass_gate(files, terms, p99_us=finding.p99_us)
+
+
+def _ask_child(task: bytes, limits: JudgeLimits) -> _Finding:
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", "sacpipe.serving.judge"],
+            input=task,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={name: os.environ[name] for name in _KEPT if name in os.environ},
+            timeout=limits.time_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise _refuse(f"a verdict within {limits.time_s:g} s", "none") from exc
+    except OSError as exc:
+        raise _refuse("a process to judge it", str(exc)) from exc
+    if child.returncode != 0:
+        raise _refuse("a process that ends by itself", f"exit code {child.returncode}")
+    return _Finding.model_validate_json(child.stdout)
+
+
+def _refuse(expected: str, found: str) -> GateError:
+    fault = f"expected {expected}, found {found}. The bundle was not loaded here; export another one."
+    return GateError(fault, "process")
+
+
+def main() -> int:
+    """Judge what stdin holds; the exit code is 0 where there is a verdict."""
+    task = _Task.model_validate_json(sys.stdin.buffer.readline())
+    time_s = int(task.limits.time_s) + 1
+    resource.setrlimit(resource.RLIMIT_AS, (task.limits.address_bytes, task.limits.address_bytes))
+    resource.setrlimit(resource.RLIMIT_CPU, (time_s, time_s))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    files = {name: sys.stdin.buffer.read(size) for name, size in task.sizes.items()}
+    try:
+        p99_us = pass_gate(files, task.terms).report.p99_us
+        finding = _Finding(rule=None, fault="", p99_us=p99_us)
+    except GateError as exc:
+        prefix = f"refused by the rule '{exc.rule}': "
+        finding = _Finding(rule=exc.rule, fault=str(exc).removeprefix(prefix), p99_us=0.0)
+    sys.stdout.write(json.dumps(finding.as_tree()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

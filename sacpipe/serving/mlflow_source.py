@@ -1,0 +1,294 @@
+"""MLflow's registry as a place where bundles come from, by its REST API alone: no MLflow on the robot.
+
+    registered-models/alias, model-versions/get    an alias or a number to a version, its tags and its model
+    logged-models/ID                               the model to the place of its artifacts
+    mlflow-artifacts/artifacts                     the names, then the bytes, of the bundle's files there
+
+Metadata and bytes: nothing of what is registered is executed. What is downloaded is bounded by what a
+file of a bundle may be, no redirection is followed, and the credentials go to one server only. Known
+of MLflow's environment: MLFLOW_TRACKING_URI, _TOKEN, _USERNAME, _PASSWORD, _SERVER_CERT_PATH.
+"""
+
+import base64
+import http.client
+import json
+import os
+import re
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from sacpipe.core.bundle import MAX_BYTES, check_names, check_size, under_rule
+from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
+from sacpipe.serving.sources import Named
+
+SCHEME = "models:/"
+BUNDLE_TAG = "sacpipe.bundle_digest"
+"""On every version: the digest of its bundle."""
+
+_FOLDER = "bundle"
+"""Where the bundle lies among the artifacts of a model."""
+_ANSWER_BYTES = 2**20
+_CHUNK_BYTES = 2**18
+_SILENCE_S = 10.0
+_PULL_S = 300.0
+"""For one file, however slowly it comes."""
+
+
+class Address(NamedTuple):
+    """Of a registered policy: `models:/NAME@ALIAS` or `models:/NAME/VERSION`."""
+
+    name: str
+    which: str
+    is_alias: bool
+
+    def __str__(self) -> str:
+        """As it is written."""
+        return f"{SCHEME}{self.name}{'@' if self.is_alias else '/'}{self.which}"
+
+
+def parse_address(text: str) -> Address:
+    """Read an address of the registry.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    rest = text.removeprefix(SCHEME)
+    is_alias = "@" in rest
+    name, _, which = rest.partition("@" if is_alias else "/")
+    if not text.startswith(SCHEME) or not name or not which or "/" in name + which:
+        raise ConfigError(f"policy: expected models:/NAME@ALIAS or models:/NAME/VERSION, found '{text}'.")
+    return Address(name, which, is_alias)
+
+
+class _Answer(BaseModel):
+    """Part of what MLflow says; the rest is not looked at."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+_A = TypeVar("_A", bound=_Answer)
+
+
+class _Tag(_Answer):
+    key: str
+    value: str
+
+
+class _Version(_Answer):
+    version: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
+    source: str
+    tags: list[_Tag] = []
+
+    @property
+    def digest(self) -> str:
+        return next((tag.value for tag in self.tags if tag.key == BUNDLE_TAG), "")
+
+
+class _VersionAnswer(_Answer):
+    model_version: _Version
+
+
+class _ModelInfo(_Answer):
+    artifact_uri: str
+
+
+class _Model(_Answer):
+    info: _ModelInfo
+
+
+class _ModelAnswer(_Answer):
+    model: _Model
+
+
+class _File(_Answer):
+    path: str
+    is_dir: bool = False
+    file_size: int = 0
+
+
+class _FilesAnswer(_Answer):
+    files: list[_File] = []
+
+
+class _NoRedirection(urllib.request.HTTPRedirectHandler):
+    """Whoever is redirected takes the credentials along."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Let the answer be the error that it is."""
+
+
+class MlflowSource:
+    """An alias, or a version, of a registered policy.
+
+    Args:
+        address: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        environment: Where MLflow's variables are looked up.
+
+    Raises:
+        ConfigError: MLFLOW_TRACKING_URI is no http(s) address, or the certificate cannot be read.
+    """
+
+    def __init__(self, address: Address, environment: Mapping[str, str] = os.environ) -> None:
+        self._address = address
+        self._server = _Server(environment)
+
+    def find(self) -> Named:
+        """Ask which version the address names now.
+
+        Raises:
+            BundleError: a version without a bundle of ours.
+            StoreError: there is none such, or MLflow failed.
+        """
+        address = self._address
+        path, key = (
+            ("registered-models/alias", "alias") if address.is_alias else ("model-versions/get", "version")
+        )
+        query = {"name": address.name, key: address.which}
+        version = self._server.ask(_VersionAnswer, f"mlflow/{path}", query).model_version
+        text = f"{address} version {version.version}"
+        if not re.fullmatch("[0-9a-f]{64}", version.digest):
+            fault = f"{text}: expected a digest in the tag {BUNDLE_TAG}, found '{version.digest[:80]}'."
+            raise GateError(f"{fault} Register the bundle again.", "digest")
+        return Named(version.digest, text, lambda: self._read(text, version))
+
+    def _read(self, text: str, version: _Version) -> dict[str, bytes]:
+        """Download a version's bundle.
+
+        Raises:
+            GateError: by the rules `files` and `size`.
+            StoreError: MLflow failed, or keeps it where only its own client gets it from.
+        """
+        try:
+            return self._download(self._artifacts(version))
+        except BundleError as exc:
+            raise GateError(f"{text}: {exc}", exc.rule or "files") from exc
+
+    def _artifacts(self, version: _Version) -> str:
+        """Return the path of the bundle below the server's artifacts."""
+        location = version.source
+        if location.startswith(SCHEME):
+            model = urllib.parse.quote(location.removeprefix(SCHEME), safe="")
+            location = self._server.ask(
+                _ModelAnswer, f"mlflow/logged-models/{model}", {}
+            ).model.info.artifact_uri
+        parts = urllib.parse.urlsplit(location)
+        if parts.scheme != "mlflow-artifacts" or parts.netloc not in ("", self._server.netloc):
+            raise StoreError(
+                f"MLflow at {self._server.uri}: expected artifacts that the server itself serves, found "
+                f"'{location[:200]}'. Start it with --serve-artifacts, or bring the bundle as a folder."
+            )
+        return f"{parts.path.strip('/')}/{_FOLDER}"
+
+    def _download(self, folder: str) -> dict[str, bytes]:
+        listed = self._server.ask(_FilesAnswer, "mlflow-artifacts/artifacts", {"path": folder}).files
+        with under_rule("files"):
+            check_names([file.path for file in listed])
+        for file in listed:
+            check_size(file.path, file.file_size)
+        path = f"mlflow-artifacts/artifacts/{urllib.parse.quote(folder)}"
+        return {file.path: self._server.fetch(f"{path}/{file.path}", MAX_BYTES[file.path]) for file in listed}
+
+
+class _Server:
+    """A tracking server, and who we are to it."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.uri = environment.get("MLFLOW_TRACKING_URI", "").rstrip("/")
+        try:
+            parts = urllib.parse.urlsplit(self.uri)
+        except ValueError:
+            parts = urllib.parse.urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise ConfigError(
+                "MLFLOW_TRACKING_URI: expected the address of a tracking server, http(s)://HOST:PORT, with "
+                "the user in MLFLOW_TRACKING_USERNAME; found none. Or name a bundle's folder."
+            )
+        self.netloc = parts.netloc
+        self._headers = _authorization(environment)
+        certificate = environment.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
+        try:
+            context = ssl.create_default_context(cafile=certificate)
+        except OSError as exc:
+            raise ConfigError(
+                f"MLFLOW_TRACKING_SERVER_CERT_PATH: {certificate} cannot be read: {exc}."
+            ) from exc
+        self._opener = urllib.request.build_opener(
+            _NoRedirection, urllib.request.HTTPSHandler(context=context)
+        )
+
+    def ask(self, form: type[_A], path: str, query: Mapping[str, str]) -> _A:
+        """Return what the server says in JSON.
+
+        Raises:
+            StoreError: it refuses, or says something else.
+        """
+        data = self.fetch(f"{path}?{urllib.parse.urlencode(query)}" if query else path, _ANSWER_BYTES)
+        try:
+            return form.model_validate_json(data)
+        except ValidationError as exc:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+                for fault in exc.errors(include_url=False)
+            )
+            raise StoreError(
+                f"MLflow at {self.uri} gave another answer than expected: {faults[:300]}."
+            ) from exc
+
+    def fetch(self, path: str, most: int) -> bytes:
+        """Return the bytes of an answer, at most so many.
+
+        Raises:
+            BundleError: it is longer.
+            StoreError: the server refuses; StoreUnavailableError where it does not answer.
+        """
+        request = urllib.request.Request(f"{self.uri}/api/2.0/{path}", headers=self._headers)  # noqa: S310 - http(s)
+        try:
+            with self._opener.open(request, timeout=_SILENCE_S) as response:
+                return _read(response, path, most)
+        except urllib.error.HTTPError as exc:
+            with exc:
+                text = _reason(exc)
+            kind = StoreUnavailableError if exc.code >= 500 else StoreError
+            raise kind(f"MLflow at {self.uri} refuses {path}: {exc.code} {text}.") from exc
+        except (OSError, http.client.HTTPException) as exc:
+            reason = " ".join(str(getattr(exc, "reason", exc)).split())[:200]
+            raise StoreUnavailableError(f"MLflow at {self.uri} does not answer ({reason}).") from exc
+
+
+def _read(response: http.client.HTTPResponse, path: str, most: int) -> bytes:
+    end_s, data = time.monotonic() + _PULL_S, bytearray()
+    while chunk := response.read1(_CHUNK_BYTES):
+        data += chunk
+        if len(data) > most:
+            raise BundleError(f"{path}: expected at most {most} bytes, found more.", "size")
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"{path} did not come within {_PULL_S:g} s")
+    if response.length:  # `read1` does not say that the connection ended too early
+        raise http.client.IncompleteRead(b"", response.length)
+    return bytes(data)
+
+
+def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
+    """As MLflow's own client: a user with a password comes before a token."""
+    user, password = (environment.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
+    if user and password:
+        return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+    token = environment.get("MLFLOW_TRACKING_TOKEN", "").strip()
+    if not token.isascii() or not token.isprintable():
+        raise ConfigError("MLFLOW_TRACKING_TOKEN: expected one line of ASCII, found something else.")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _reason(exc: urllib.error.HTTPError) -> str:
+    """Return what MLflow says of a refusal."""
+    try:
+        return " ".join(str(json.loads(exc.read(_ANSWER_BYTES))["message"]).split())[:300].rstrip(".")
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+        return str(exc.reason)[:100]

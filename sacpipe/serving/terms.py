@@ -1,0 +1,77 @@
+"""What an operator asks of a bundle before it serves, and how it is looked for: the file of `--terms`."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field
+
+from sacpipe.core.config import Config, read_yaml
+from sacpipe.core.errors import ConfigError
+from sacpipe.serving.gate import GateTerms
+from sacpipe.serving.rollout import RolloutTerms
+
+_KEY_DIGITS = 64
+
+
+class FollowTerms(Config):
+    """Everything; docs/serving.md shows the defaults as a file."""
+
+    DEFAULT: ClassVar[dict[str, Any]] = {
+        "poll_s": 10.0,
+        "retry_s": 60.0,
+        "keep": 5,
+        "gate": {
+            "public_keys": [],
+            "require_signature": False,
+            "allowed_operators": None,
+            "timing_runs": 1000,
+        },
+        "rollout": {
+            "shadow_s": 30.0,
+            "min_shadow_steps": 500,
+            "max_divergence": 1.0,
+            "watch_s": 60.0,
+            "max_deadline_misses": 5,
+        },
+    }
+
+    poll_s: float = Field(gt=0)
+    """Between two looks at what the source names."""
+    retry_s: float = Field(gt=0)
+    """After which a bundle that was refused is judged again: the machine may have been busy."""
+    keep: int = Field(ge=2)
+    """Bundles that stay in the store."""
+    gate: GateTerms
+    rollout: RolloutTerms
+
+    @classmethod
+    def read(cls, path: Path | None) -> Self:
+        """Read a YAML file over the defaults: what it leaves out is as there. Without one, the defaults.
+
+        In `gate.public_keys`, what is no key is the path of a file with one, from the file's own folder.
+
+        Raises:
+            ConfigError: names the key, what was expected and what was found.
+        """
+        if path is None:
+            return cls.parse(cls.DEFAULT)
+        tree = cls.DEFAULT | read_yaml(path)
+        for name in ("gate", "rollout"):
+            if isinstance(tree[name], dict):
+                tree[name] = cls.DEFAULT[name] | tree[name]
+        gate = tree["gate"]
+        if isinstance(gate, dict) and isinstance(gate["public_keys"], list):
+            gate["public_keys"] = [_read_key(path.parent, key) for key in gate["public_keys"]]
+        return cls.parse(tree, source=str(path))
+
+
+def _read_key(folder: Path, key: Any) -> Any:
+    if not isinstance(key, str) or len(key) == _KEY_DIGITS:
+        return key
+    try:
+        return (folder / key).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(
+            f"gate.public_keys: expected {_KEY_DIGITS} hexadecimal digits or a file with them, found "
+            f"'{key[:80]}': {exc}."
+        ) from exc

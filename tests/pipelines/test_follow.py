@@ -1,0 +1,82 @@
+"""`sacpipe serve --follow`: a promotion in the workspace's registry comes into service while requests go on."""
+
+import itertools
+import json
+import shutil
+import urllib.request
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from test_serve import OBSERVATIONS, bundle_of, champion, post, serving
+
+from sacpipe.core.bundle import bundle_digest, open_bundle, write_bundle
+from sacpipe.core.golden import Golden
+from sacpipe.serving.policy import session_options
+from sacpipe.stores.mlflow_ledger import MlflowLedger
+from sacpipe.stores.mlflow_store import MlflowStore
+
+TERMS = "poll_s: 0.1\nrollout: {shadow_s: 0, min_shadow_steps: 20, watch_s: 0}\n"
+TENSOR = {"name": "observation", "shape": [2, 4], "datatype": "FP32", "data": OBSERVATIONS.tolist()}
+
+
+def nudge(folder, target):
+    """Write a bundle again with weights that are a little smaller."""
+    import onnxruntime
+
+    bundle = open_bundle(folder)
+    model = onnx.load_model_from_string(bundle.policy_onnx)
+    weights = next(one for one in model.graph.initializer if numpy_helper.to_array(one).shape == (16, 16))
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * np.float32(0.99), weights.name))
+    policy_onnx = model.SerializeToString(deterministic=True)
+    session = onnxruntime.InferenceSession(policy_onnx, session_options())
+    observations = bundle.golden.observations
+    actions = np.concatenate([session.run(None, {"observation": row[np.newaxis]})[0] for row in observations])
+    write_bundle(target, policy_onnx, bundle.contract, Golden(observations, actions))
+    return target
+
+
+@pytest.fixture
+def workspace(finished, empty_ledger, tmp_path):
+    """The finished project's params, with a registry of its own to promote in."""
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(finished / name, tmp_path / name)
+    (tmp_path / ".sacpipe").mkdir()
+    shutil.copy(empty_ledger, tmp_path / ".sacpipe" / "mlflow.db")
+    (tmp_path / "terms.yaml").write_text(TERMS)
+    return tmp_path
+
+
+def test_a_promotion_comes_into_service_and_every_request_is_answered(finished, workspace, tmp_path):
+    address = champion(finished)
+    name = address.removeprefix("models:/").removesuffix("@champion")
+    bundles = [bundle_of(finished), nudge(bundle_of(finished), tmp_path / "next")]
+    digests = [bundle_digest(bundle) for bundle in bundles]
+    store = MlflowStore(
+        f"sqlite:///{workspace / '.sacpipe' / 'mlflow.db'}", workspace / ".sacpipe" / "mlartifacts"
+    )
+    ledger = MlflowLedger(store)
+    run_id = ledger.ensure_run("ab" * 32, "export", {}, {})
+    for bundle, digest in zip(bundles, digests, strict=True):
+        ledger.registry.register(name, ledger.log_model(run_id, bundle), run_id, digest, {})
+    ledger.registry.set_alias(name, "champion", 1)
+    with serving(workspace, "--follow", "--terms", "terms.yaml", "--port", "0", until=" at http://") as said:
+        server = said.strip().rpartition(" ")[2]
+
+        def answered():
+            return post(f"{server}/v2/models/policy/infer", {"inputs": [TENSOR]})["parameters"][
+                "bundle_sha256"
+            ]
+
+        assert answered() == digests[0]
+        ledger.registry.set_alias(name, "champion", 2)
+        served = list(itertools.takewhile(lambda digest: digest == digests[0], iter(answered, None)))
+        assert len(served) >= 10  # 20 steps in the shadow, two to a request
+        with urllib.request.urlopen(f"{server}/status.json", timeout=60) as response:
+            following = json.load(response)["following"]
+        assert answered() == digests[1]
+    kinds = [event["kind"] for event in reversed(following["events"])]
+    assert kinds[:4] == ["begins", "noticed", "shadow", "watch"]
+    assert following["source"] == f"{address} version 2"
+    assert (workspace / ".sacpipe" / "robot" / "sha256" / digests[1]).is_dir()

@@ -1,0 +1,215 @@
+"""What a source names comes into service by itself, and goes back by itself; requests go on all the while."""
+
+import itertools
+import json
+import shutil
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from sacpipe.core.bundle import bundle_digest, open_bundle, write_bundle
+from sacpipe.core.errors import GateError, StoreUnavailableError
+from sacpipe.serving import follow
+from sacpipe.serving.__main__ import main
+from sacpipe.serving.follow import Follower, begin
+from sacpipe.serving.gate import pass_gate
+from sacpipe.serving.service import Call, Service
+from sacpipe.serving.sources import PathSource
+from sacpipe.serving.store import BundleStore
+from sacpipe.serving.terms import FollowTerms
+
+ROLLOUT = FollowTerms.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_steps": 3, "watch_s": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def _judge_in_this_process(monkeypatch):
+    """The same gate but for the timing: a process for each bundle takes a third of a second, and in this one
+    the thread that asks without a pause would be timed."""
+    monkeypatch.setattr(follow, "judge", lambda files, terms: pass_gate(files, terms, p99_us=1.0))
+
+
+class Counted:
+    """A source that counts how often it was asked, and may be cut off."""
+
+    def __init__(self, path):
+        self.path, self.looks, self.is_cut_off = path, 0, False
+
+    def find(self):
+        try:
+            if self.is_cut_off:
+                raise StoreUnavailableError("MLflow at there does not answer.")
+            return PathSource(self.path, allow_hard_links=False).find()
+        finally:
+            self.looks += 1
+
+
+class Robot:
+    """A service that follows a folder."""
+
+    def __init__(self, service, source, store, follower):
+        self.service, self.source, self.store, self.follower = service, source, store, follower
+
+    def ask(self, *values, **parameters):
+        tensor = {
+            "name": "observation",
+            "shape": [1, 3],
+            "datatype": "FP32",
+            "data": values or [0.5, 0.25, 0],
+        }
+        body = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
+        return json.loads(self.service.answer(Call(body, None, None, time.monotonic_ns())).body)
+
+    def until(self, is_so):
+        """Ask for actions until something is so."""
+        for _ in itertools.takewhile(lambda _: not is_so(self.follower.state()), itertools.count()):
+            self.ask()
+
+    def looked(self):
+        """Until the source was asked twice more: the first of these may have begun before."""
+        wanted = self.source.looks + 2
+        self.until(lambda _: self.source.looks >= wanted)
+
+    @property
+    def kinds(self):
+        return [event.kind for event in reversed(self.follower.state().events)]
+
+
+@pytest.fixture
+def named(tmp_path, bundles):
+    """Where the source looks."""
+    name(bundles[0], tmp_path / "named")
+    return tmp_path / "named"
+
+
+def name(bundle, named):
+    """Let the source name another bundle, in one step."""
+    named.with_name("next").symlink_to(bundle)
+    named.with_name("next").replace(named)
+
+
+@pytest.fixture
+def following(named, tmp_path):
+    @contextmanager
+    def run(**rollout):
+        terms = FollowTerms.parse(
+            FollowTerms.DEFAULT
+            | {"poll_s": 0.01, "retry_s": 0.01, "keep": 2}
+            | {"rollout": ROLLOUT | rollout}
+        )
+        source = Counted(named)
+        with BundleStore(tmp_path / "store") as store:
+            service = Service(begin(source, store, terms.gate))
+            with Follower(source, service, store, terms) as follower:
+                yield Robot(service, source, store, follower)
+
+    return run
+
+
+def test_a_promotion_and_the_way_back_in_the_registry_are_followed(following, named, bundles, capsys):
+    digests = [bundle_digest(bundle) for bundle in bundles]
+    with following() as robot:
+        name(bundles[1], named)
+        robot.until(lambda state: state.counts.get("serves") == 1)
+        assert robot.kinds == ["begins", "noticed", "shadow", "watch", "serves"]
+        assert robot.ask()["parameters"]["bundle_sha256"] == digests[1]
+        assert (robot.store.current().bundle_digest, robot.store.current().source) == (digests[1], str(named))
+        name(bundles[0], named)
+        robot.until(lambda state: state.counts.get("serves") == 2)
+        assert robot.ask()["outputs"][0]["data"] == [1.25, 2.5]
+        assert robot.follower.state().source == str(named)
+    said = capsys.readouterr().err
+    assert f"sacpipe: noticed: {named}, bundle {digests[1][:12]}: another than in service\n" in said
+    assert f"sacpipe: serves: {named}, bundle {digests[0][:12]}: watched for 0 s\n" in said
+
+
+def stopping(contract):
+    """Of a policy that may not move: any change stops the robot."""
+    guards = contract.guards.as_tree()
+    strict = {"max_action_change": 1e-3, "fallbacks": guards["fallbacks"] | {"action_change": "stop"}}
+    return contract.replace(guards=guards | strict)
+
+
+def test_what_stops_a_robot_goes_back_and_is_not_taken_again(following, named, bundles, tmp_path):
+    first, bundle = bundle_digest(bundles[0]), open_bundle(bundles[1])
+    write_bundle(tmp_path / "stops", bundle.policy_onnx, stopping(bundle.contract), bundle.golden)
+    bad = bundle_digest(tmp_path / "stops")
+    with following(watch_s=60.0) as robot:
+        robot.ask(sequence_id=1, sequence_start=True)
+        name(tmp_path / "stops", named)
+        robot.until(lambda state: state.phase == "watch")
+        assert robot.follower.state().source == str(named)
+        assert robot.ask(2.0, 0.0, 0.0, sequence_id=1)["parameters"]["verdict"] == "stopped"
+        robot.until(lambda state: state.phase == "idle")
+        assert robot.store.bad == {bad: "the robot was stopped"}
+        assert robot.ask()["parameters"]["bundle_sha256"] == first
+        robot.looked()
+        assert robot.kinds[-2:] == ["rolled_back", "refused"]  # said once, however often it is looked
+        assert (
+            robot.follower.state().events[0].text.startswith("refused by the rule 'store': it is marked bad")
+        )
+    with following() as robot:
+        assert robot.ask()["parameters"]["bundle_sha256"] == first
+        robot.looked()
+        assert robot.kinds == ["begins", "noticed", "refused"]
+
+
+def test_what_is_taken_back_before_it_serves_is_withdrawn(following, named, bundles):
+    with following(min_shadow_steps=10**9) as robot:
+        name(bundles[1], named)
+        robot.until(lambda state: state.phase == "shadow" and state.divergence.steps > 0)
+        assert robot.follower.state().candidate == bundle_digest(bundles[1])
+        name(bundles[0], named)
+        robot.until(lambda state: state.phase == "idle")
+        assert robot.kinds[-1] == "withdrawn"
+        assert (dict(robot.store.bad), robot.service.metrics.swaps) == ({}, 0)
+        name(bundles[1], named)
+        robot.until(lambda state: state.phase == "shadow")
+
+
+def test_what_cannot_be_reached_or_is_refused_is_said_once_each(following, named, bundles, tmp_path):
+    torn = shutil.copytree(bundles[1], tmp_path / "torn")
+    (torn / "policy.onnx").write_bytes(b"torn")
+    with following() as robot:
+        robot.source.is_cut_off = True
+        robot.looked()
+        assert (robot.kinds, robot.follower.state().is_reachable) == (["begins", "unreachable"], False)
+        name(torn, named)
+        robot.source.is_cut_off = False
+        robot.looked()
+        robot.looked()
+        assert robot.kinds[2:] == ["noticed", "reachable", "refused"]
+        assert "refused by the rule 'digest': policy.onnx: " in robot.follower.state().events[0].text
+        assert robot.ask()["outputs"][0]["data"] == [1.25, 2.5]
+        shutil.copyfile(bundles[1] / "policy.onnx", torn / "policy.onnx")
+        robot.until(lambda state: state.counts.get("serves") == 1)  # what was refused is looked at again
+
+
+def test_a_bundle_of_another_task_is_refused(following, named, bundles, tmp_path):
+    bundle = open_bundle(bundles[1])
+    other = bundle.contract.replace(spec=bundle.contract.spec.as_tree() | {"task": "example/Push-v0"})
+    write_bundle(tmp_path / "push", bundle.policy_onnx, other, bundle.golden)
+    with following() as robot:
+        name(tmp_path / "push", named)
+        robot.until(lambda state: "refused" in state.counts)
+        assert "found one of example/Push-v0" in robot.follower.state().events[0].text
+        assert not robot.store.path(bundle_digest(tmp_path / "push")).exists()
+
+
+@pytest.mark.parametrize("option", ["--follow", "--store=there"])
+def test_a_robot_that_follows_has_a_store_and_no_other_has(bundles, capsys, option):
+    assert main([str(bundles[0]), option]) == 2
+    assert "--follow, --store: expected both or none" in capsys.readouterr().err
+
+
+def test_offline_the_last_good_one_serves_and_a_damaged_one_does_not(following, named, bundles, capsys):
+    with following() as robot:
+        kept = robot.store.path(bundle_digest(bundles[0]))
+    named.unlink()
+    with following() as robot:
+        robot.looked()
+        assert robot.ask()["outputs"][0]["data"] == [1.25, 2.5]
+        assert robot.kinds == ["begins", "refused"]
+    (kept / "policy.onnx").write_bytes(b"")
+    with pytest.raises(GateError, match="expected a bundle's folder or a tar file, found none"), following():
+        pass

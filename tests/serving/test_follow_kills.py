@@ -1,0 +1,26 @@
+"""Killed at any moment of the way, a server begins again with the last good bundle, and goes on."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TERMS = "poll_s: 0.05\nrollout: {shadow_s: 0, min_shadow_steps: 0, watch_s: 0}\n"
+
+
+def test_a_server_that_is_killed_on_the_way_serves_the_last_good_one(memory_folder, bundles):
+    (memory_folder / "terms.yaml").write_text(TERMS)
+    result = subprocess.run(
+        [sys.executable, ROOT / "tests" / "serving" / "follow_kills.py", memory_folder, *bundles],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    # Killed in the pull, in the gate, and before it was through; then left alone.
+    assert report["ends"] == ["-9", "-9", "-9", "0"]
+    assert report["served"] == ["old", "old", "old", "old", "new"]
+    assert report["kept"] == ["old", "old", "old", "new"]

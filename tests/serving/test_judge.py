@@ -1,0 +1,53 @@
+"""A bundle is judged in a process that may die of it."""
+
+import pytest
+
+from sacpipe.core.errors import GateError
+from sacpipe.serving.gate import GateTerms
+from sacpipe.serving.judge import LIMITS, judge
+from sacpipe.serving.sources import read_source
+
+TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
+
+
+@pytest.fixture
+def files(bundles):
+    return read_source(bundles[0], allow_hard_links=False)
+
+
+def refused(files, terms=TERMS, **limits) -> GateError:
+    with pytest.raises(GateError) as refusal:
+        judge(files, terms, LIMITS.replace(**limits))
+    return refusal.value
+
+
+def test_what_passes_there_acts_here(files):
+    admitted = judge(files, TERMS)
+    assert admitted.policy.act(admitted.bundle.golden.observations[0]).tolist() == [1.25, 2.5]
+    assert admitted.report.p99_us > 0  # measured there
+
+
+def test_what_is_refused_there_is_refused_here_in_the_same_words(files):
+    error = refused(files, TERMS.replace(allowed_operators=["Add"]))
+    assert error.rule == "graph"
+    assert str(error).startswith(
+        "refused by the rule 'graph': policy.onnx: expected only the operators allowed"
+    )
+
+
+def test_a_process_that_dies_is_a_refusal(files):
+    """It cannot hold what it is given: as where a graph asks onnxruntime for all memory there is."""
+    error = refused(files | {"policy.onnx": bytes(2**25)}, address_bytes=2**20)
+    assert error.rule == "process"
+    assert "expected a process that ends by itself, found exit code" in str(error)
+
+
+def test_a_process_that_does_not_end_is_a_refusal(files):
+    error = refused(files, time_s=0.01)
+    assert error.rule == "process"
+    assert "expected a verdict within 0.01 s, found none" in str(error)
+
+
+def test_what_is_not_signed_as_asked_reaches_no_process(files):
+    terms = TERMS.replace(public_keys=["ab" * 32], require_signature=True)
+    assert refused(files, terms, time_s=0.01).rule == "signature"

@@ -1,0 +1,54 @@
+"""The file of --terms: what it leaves out is the default, what it says wrongly is refused."""
+
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from sacpipe.core.errors import ConfigError
+from sacpipe.serving.terms import FollowTerms
+
+KEY = "ab" * 32
+
+
+@pytest.fixture
+def read(tmp_path):
+    def parse(text):
+        (tmp_path / "terms.yaml").write_text(text)
+        return FollowTerms.read(tmp_path / "terms.yaml")
+
+    return parse
+
+
+def test_without_a_file_they_are_what_the_docs_show():
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(poll_s:.*?)```", page, re.DOTALL)
+    assert YAML(typ="safe").load(shown) == FollowTerms.DEFAULT
+    assert FollowTerms.read(None).as_tree() == FollowTerms.DEFAULT
+
+
+def test_what_a_file_leaves_out_is_the_default(read):
+    terms = read("poll_s: 1.5\nrollout: {watch_s: 0}\n")
+    assert (terms.poll_s, terms.rollout.watch_s, terms.rollout.shadow_s) == (1.5, 0.0, 30.0)
+
+
+def test_a_key_may_stand_in_a_file_beside_it(read, tmp_path):
+    (tmp_path / "team.pub").write_text(f"{KEY}\n")
+    assert read(f"gate: {{public_keys: [team.pub, '{KEY[::-1]}']}}").gate.public_keys == (KEY, KEY[::-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("poll: 1", "poll: unknown key; expected one of gate, keep, poll_s, retry_s, rollout"),
+        ("rollout: {shadow_s: -1}", "rollout.shadow_s: Input should be greater than or equal to 0, found -1"),
+        ("gate: 7", "gate: "),
+        ("gate: {require_signature: true}", "require_signature needs one key"),
+        ("gate: {public_keys: [nobody.pub]}", "found 'nobody.pub'"),
+        ("keep: 1", "keep: Input should be greater than or equal to 2"),
+    ],
+)
+def test_what_is_wrong_is_named(read, text, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        read(text)
