@@ -76,6 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         sys.stderr.write(f"sacpipe: {exc}\n")
         return exc.exit_code
+    except ModuleNotFoundError as exc:
+        if (exc.name or "sacpipe").startswith(("sacpipe", "pipelines")):
+            raise
+        sys.stderr.write(
+            f"sacpipe: `sacpipe {namespace.command}` needs the package '{exc.name}', which is not installed "
+            "here. `pip install sacpipe[train,pipeline]` brings it; a robot does without.\n"
+        )
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write("sacpipe: interrupted; everything finished so far is kept.\n")
         return 3

@@ -11,7 +11,8 @@ from contextlib import nullcontext
 import numpy as np
 from pydantic import Field
 
-from pipelines.simulation import open_policy, task_of
+from pipelines.policies import open_policy
+from pipelines.simulation import task_of
 from sacpipe.core.bundle import Contract
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     if arguments.mlflow:
         _become_mlflow(arguments.policy or _champion(), str(arguments.port))
-    from pipelines.simulation import open_policy
+    from pipelines.policies import open_policy
     from sacpipe.serving.server import serve_arguments
 
     return serve_arguments(open_policy(arguments.policy or _champion()), arguments)

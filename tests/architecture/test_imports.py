@@ -25,6 +25,7 @@ ROBOT = [
     "sacpipe.core.records",
     "sacpipe.serving.policy",
     "sacpipe.serving.__main__",
+    "pipelines.policies",
 ]
 
 
@@ -39,6 +40,16 @@ def modules_after(statement):
 @pytest.mark.parametrize("module", ROBOT)
 def test_the_robots_part_loads_no_training_package(module):
     assert not HEAVY & modules_after(f"import {module}")
+
+
+def test_a_command_that_a_robot_lacks_packages_for_says_which():
+    script = "import sys\nsys.modules['torch'] = None\nfrom pipelines.cli import main\nsys.exit(main(['simulate']))"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "`sacpipe simulate` needs the package 'torch'" in result.stderr
+    assert "pip install sacpipe[train,pipeline]" in result.stderr
 
 
 def test_the_command_line_loads_nothing_heavy_before_it_must():
