@@ -12,14 +12,17 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.commands import (
+    check,
     doctor,
     drive,
+    keys,
     ledger,
     lineage,
     params,
     report,
     run,
     serve,
+    sign,
     simulate,
     tasks,
     verify,
@@ -38,6 +41,9 @@ COMMANDS = {
     "ledger": ledger,
     "report": report,
     "serve": serve,
+    "keys": keys,
+    "sign": sign,
+    "check": check,
     "doctor": doctor,
 }
 
