@@ -6,7 +6,7 @@
 FROM debian:bookworm-slim AS python
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
-    && rm -rf /var/lib/apt/lists/*
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
 
 FROM python AS builder
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
