@@ -61,6 +61,7 @@ bench: $(READY) $(PEERS_READY)  ## speed beside the peers, replay, robot, orches
 	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python benchmarks/runtime.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/orchestration.py
 
 learn: $(READY) $(PEERS_READY)  ## learning curves beside the peers, most of a day; writes docs/results.md
