@@ -1,6 +1,6 @@
 """The server under swaps: many requests over several connections while the policy changes again and again.
 
-    python benchmarks/soak.py [REQUESTS [SWAPS]]     100,000 requests, 100 swaps by default; two minutes
+    python benchmarks/soak.py [REQUESTS [SWAPS]]     100,000 requests, 100 swaps by default; half a minute
 
 Each swap is what a promotion is: the files are read anew, pass the gate (digests, graph, golden sequence,
 timing) and are put into service, in a thread of the server, between two requests. Two policies take
@@ -173,12 +173,13 @@ def page(figures: dict[str, Any]) -> str:
     shares = " and ".join(f"{count:,}" for count in figures["by_bundle"].values())
     return paragraph(f"""
         {figures["answered"]:,} requests of one observation over {figures["connections"]} connections in
-        {figures["took_s"]:.0f} s, during {figures["swaps"]} swaps between two policies of 17-256-256-6, each read
-        anew and passed through the gate while requests went on. Lost: none, as a lost one ends the run with
-        an error. Answers whose action was not the one of the bundle they name: {figures["wrong"]}. The two
-        policies gave {shares}. Latency with eight clients at once in one process: p50 {latency["p50"]:.2f},
-        p99 {latency["p99"]:.2f}, p99.9 {latency["p999"]:.1f}, largest {latency["largest"]:.1f} ms. A swap took
-        {swap["median"]:.0f} ms from reading to service, {swap["largest"]:.0f} at most.""")
+        {figures["took_s"]:.0f} s, during {figures["swaps"]} swaps between two policies of 17-256-256-6, each
+        read anew and passed through the gate while requests went on. Lost: none, as a lost one ends the run
+        with an error. Answers whose action was not the one of the bundle they name: {figures["wrong"]}. The
+        two policies gave {shares}. Latency with eight clients at once in one process:
+        p50 {latency["p50"]:.2f}, p99 {latency["p99"]:.2f}, p99.9 {latency["p999"]:.1f},
+        largest {latency["largest"]:.1f} ms. A swap took {swap["median"]:.0f} ms from reading to service,
+        {swap["largest"]:.0f} at most.""")
 
 
 if __name__ == "__main__":
