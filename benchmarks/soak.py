@@ -159,7 +159,7 @@ def _soak(
             while (said := _try_to_swap(server)) == "refused\n" and attempts < _MAX_ATTEMPTS:
                 begin, attempts = time.monotonic(), attempts + 1
             if said != "swapped\n":
-                sys.exit(f"a swap failed: {said}{server.stderr.read()}")
+                sys.exit(f"a swap failed: {said or server.stderr.read()}")
             refused += attempts
             durations_s.append(time.monotonic() - begin)
             for _ in range(requests // swaps * 9 // 10):
