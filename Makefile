@@ -1,7 +1,7 @@
 # One word per action, the same on a laptop and in CI.
 # A fresh machine needs Python 3.11 or 3.12, make and git; everything else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix lock bench learn serve
+.PHONY: help run test check fix lock bench learn serve robot image
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .peers
 PEERS_READY := $(PEERS)/.ready
+ROBOT := .robot
+CLIENTS := .clients
+CLIENTS_READY := $(CLIENTS)/.ready
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
@@ -23,6 +26,12 @@ $(READY): requirements.lock pyproject.toml
 $(PEERS_READY): benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# Clients of the server's protocol, whose own pins do not fit beside ours.
+$(CLIENTS_READY): tests/serving/clients/requirements.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 run: $(READY)    ## train, export, evaluate and release the task of params.yaml
@@ -52,11 +61,21 @@ bench: $(READY) $(PEERS_READY)  ## speed beside the peers, replay, robot, orches
 	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python benchmarks/runtime.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/orchestration.py
 
 learn: $(READY) $(PEERS_READY)  ## learning curves beside the peers, most of a day; writes docs/results.md
 	$(BIN)/python benchmarks/learning.py run
 	$(BIN)/python benchmarks/learning.py draw
+
+robot: $(READY) $(CLIENTS_READY)  ## what a robot installs, and public clients, in environments of their own
+	$(PYTHON) -m venv --clear $(ROBOT)
+	rm -rf build
+	$(ROBOT)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock '.[serve]'
+	$(BIN)/python -m pytest --capture=no tests/serving/bare_install.py tests/serving/public_clients.py
+
+image: $(READY)  ## the robot's container image, built, run and asked; needs a container engine
+	$(BIN)/python -m pytest --capture=no tests/serving/container_image.py
 
 serve: $(READY)  ## serve the champion over HTTP on loopback
 	$(BIN)/sacpipe serve

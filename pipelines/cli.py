@@ -12,8 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.commands import (
+    check,
     doctor,
     drive,
+    keys,
     ledger,
     lineage,
     params,
@@ -21,6 +23,7 @@ from pipelines.commands import (
     report,
     run,
     serve,
+    sign,
     simulate,
     tasks,
     verify,
@@ -40,6 +43,9 @@ COMMANDS = {
     "ledger": ledger,
     "report": report,
     "serve": serve,
+    "keys": keys,
+    "sign": sign,
+    "check": check,
     "doctor": doctor,
 }
 
@@ -78,6 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         sys.stderr.write(f"sacpipe: {exc}\n")
         return exc.exit_code
+    except ModuleNotFoundError as exc:
+        if (exc.name or "sacpipe").startswith(("sacpipe", "pipelines")):
+            raise
+        sys.stderr.write(
+            f"sacpipe: `sacpipe {namespace.command}` needs the package '{exc.name}', which is not installed "
+            "here. `pip install sacpipe[train,pipeline]` brings it; a robot does without.\n"
+        )
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write("sacpipe: interrupted; everything finished so far is kept.\n")
         return 3

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from pipelines.simulation import open_policy, task_of
+from pipelines.policies import open_policy
+from pipelines.simulation import task_of
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.records import FloatArray, Step, to_unit_range

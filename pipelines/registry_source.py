@@ -4,20 +4,23 @@ Floor 5. A tracking server is spoken to as a robot does it, over HTTP; the ledge
 itself is a database, and only MLflow's own client reads that.
 """
 
+import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipelines.ledger import open_ledger
 from pipelines.workspace import Workspace
 from sacpipe.serving.mlflow_source import SCHEME, Address, MlflowSource, parse_address
 from sacpipe.serving.sources import Named, PathSource, Source, read_source
-from sacpipe.stores.mlflow_registry import MlflowRegistry
+
+if TYPE_CHECKING:
+    from sacpipe.stores.mlflow_registry import MlflowRegistry
 
 
 class RegistrySource:
     """An alias, or a version, of a registered policy in a workspace's own ledger."""
 
-    def __init__(self, registry: MlflowRegistry, address: Address) -> None:
+    def __init__(self, registry: "MlflowRegistry", address: Address) -> None:
         self._registry, self._address = registry, address
 
     def find(self) -> Named:
@@ -45,7 +48,9 @@ def open_source(text: str) -> Source:
     """
     if not text.startswith(SCHEME):
         return PathSource(Path(text), allow_hard_links=True)  # DVC's caches make them
-    address, workspace = parse_address(text), Workspace.enter()
-    if workspace.tracking_uri().startswith(("http://", "https://")):
+    address = parse_address(text)
+    if os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://")):
         return MlflowSource(address)
-    return RegistrySource(open_ledger(workspace).registry, address)
+    from pipelines.ledger import open_ledger
+
+    return RegistrySource(open_ledger(Workspace.enter()).registry, address)

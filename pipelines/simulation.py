@@ -1,12 +1,12 @@
 """Run a policy in its task, whatever form the policy has."""
 
 import contextlib
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from pipelines.policies import open_policy
 from pipelines.workspace import Workspace
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
@@ -17,8 +17,6 @@ from sacpipe.envs import AnyTask, find_task
 from sacpipe.envs.base import Options, Policy
 from sacpipe.evaluation import Episode, evaluate, from_task_units
 from sacpipe.params import Params
-from sacpipe.serving.mlflow_source import SCHEME, parse_address
-from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.video import VideoConfig, record_episode
 
 _VIDEO = VideoConfig(height=480, width=640, frames_per_s=30.0, max_s=60.0)
@@ -131,19 +129,6 @@ def _load(policy: str | None, *, stochastic: bool, seed: int) -> _Loaded:
     )
 
 
-def open_policy(policy: str | None) -> OnnxPolicy:
-    """Open a bundle's folder, an alias or version (`models:/NAME@ALIAS`), or the workspace's own bundle.
-
-    Raises:
-        ConfigError: the address is none.
-        BundleError: the bundle is damaged or missing.
-        StoreError: the registry has no such alias or does not answer.
-    """
-    if policy is not None and policy.startswith(SCHEME):
-        return _open_alias(policy)
-    return OnnxPolicy(Workspace.enter().bundle if policy is None else Path(policy))
-
-
 def _load_file(path: Path, *, stochastic: bool, seed: int) -> _Loaded:
     from sacpipe.networks.policy_file import read_policy
 
@@ -154,13 +139,3 @@ def _load_file(path: Path, *, stochastic: bool, seed: int) -> _Loaded:
         return actor.act(observation, noise.standard_normal(size, dtype=np.float32) if stochastic else None)
 
     return _Loaded(act, header.spec, "stochastic" if stochastic else "deterministic", sha256_file(path))
-
-
-def _open_alias(uri: str) -> OnnxPolicy:
-    from pipelines.ledger import open_ledger
-
-    address = parse_address(uri)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "bundle"
-        open_ledger(Workspace.enter()).registry.fetch_bundle(address.name, address.which, folder)
-        return OnnxPolicy(folder)

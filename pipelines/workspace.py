@@ -226,6 +226,7 @@ _QUIET = {
     "MLFLOW_CONFIGURE_LOGGING": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
+    "ORT_DISABLE_TELEMETRY": "1",
     # Prefect's console would repeat each step and print tracebacks; its API and UI still get them.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",

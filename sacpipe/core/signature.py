@@ -22,7 +22,6 @@ from sacpipe.core.errors import BundleError, ConfigError
 from sacpipe.core.files import (
     canonical_json,
     make_folder,
-    remove_leftovers,
     sha256_bytes,
     storage_errors,
     sync_folder,
@@ -93,10 +92,14 @@ def sign_bundle(folder: Path, private_key: Path) -> str:
         StorageError: the folder cannot be written.
     """
     key = _read_key(private_key)
-    with storage_errors(folder):
-        remove_leftovers(folder)
-    files = read_files(folder)
-    parse_bundle(files)
+    try:
+        with storage_errors(folder):
+            for leftover in folder.glob(f".{SIGNATURE_NAME}.*.tmp"):  # of a signing that was killed
+                leftover.unlink()
+        files = read_files(folder)
+        parse_bundle(files)
+    except BundleError as exc:
+        raise BundleError(f"bundle {folder} was not signed: {exc}", exc.rule) from exc
     made = Signature(
         format_version=1,
         key_id=key_id(key.public_key().public_bytes_raw().hex()),

@@ -14,11 +14,11 @@ at a time, as a robot runs it, and as a batch. Three kinds of observations are c
 
 import contextlib
 import copy
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -26,6 +26,10 @@ from sacpipe.core.bundle import ParityTerms
 from sacpipe.core.errors import ExportError, ParityError
 from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.core.seeding import generator
+
+# It reports to its maker unless told not to, and reads that once, when it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 _RANDOM_SCALES = (0.1, 1.0, 10.0, 100.0)
 _RANDOM_ROWS = 64

@@ -6,17 +6,21 @@ the robot runs. A bundle that differs from its contract in any way never becomes
 
 import copy
 import math
+import os
 import threading
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import onnxruntime
 
 from sacpipe.core.bundle import Bundle, open_bundle, under_rule
 from sacpipe.core.errors import BundleError, ObservationError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.core.records import EnvSpec, FloatArray
+
+# It reports to its maker unless told not to, and reads that once, when it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 _FLOAT32 = np.dtype(np.float32)
 

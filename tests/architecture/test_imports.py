@@ -25,6 +25,7 @@ ROBOT = [
     "sacpipe.core.records",
     "sacpipe.serving.policy",
     "sacpipe.serving.__main__",
+    "pipelines.policies",
 ]
 
 
@@ -43,6 +44,16 @@ def test_the_robots_part_loads_no_training_package(module):
 
 def test_the_robots_recorder_loads_no_training_package_but_the_pools_format():
     assert HEAVY & modules_after("import sacpipe.serving.recorder") == {"safetensors"}
+
+
+def test_a_command_that_a_robot_lacks_packages_for_says_which():
+    script = "import sys\nsys.modules['torch'] = None\nfrom pipelines.cli import main\nsys.exit(main(['simulate']))"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "`sacpipe simulate` needs the package 'torch'" in result.stderr
+    assert "pip install sacpipe[train,pipeline]" in result.stderr
 
 
 def test_the_command_line_loads_nothing_heavy_before_it_must():

@@ -197,3 +197,23 @@ def test_importing_it_loads_nothing_of_training(module):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_onnxruntime_reports_to_nobody_and_leaves_nothing_at_home(build, tmp_path):
+    """Its wheels for Linux send events to their maker, and keep a database for them, from 1.29 on."""
+    code = "import pathlib, sys, sacpipe.serving.policy as p; p.OnnxPolicy(pathlib.Path(sys.argv[1]))"
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run(
+        [sys.executable, "-c", code, build()],
+        env={"HOME": str(home), "PYTHONPATH": str(ROOT)},
+        check=True,
+        timeout=60,
+    )
+    assert list(home.rglob("*")) == []
+
+
+def test_every_file_that_loads_onnxruntime_says_so_before():
+    for path in [*ROOT.glob("sacpipe/**/*.py"), *ROOT.glob("pipelines/**/*.py")]:
+        before, found, _ = path.read_text().partition("\nimport onnxruntime")
+        assert not found or before.endswith('os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")'), path

@@ -1,0 +1,61 @@
+"""`sacpipe check`: ask of a bundle what a robot's gate asks, on this machine."""
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "pass a bundle through a robot's load gate on this machine, and say what each rule found"
+EXAMPLE = "  sacpipe check out/export/bundle\n  sacpipe check release.tar --public-key HEX"
+
+_TIMING_RUNS = 1000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("bundle", type=Path, help="a bundle's folder, or a tar file of one")
+    parser.add_argument(
+        "--public-key",
+        action="append",
+        default=[],
+        metavar="HEX",
+        help="refuse what this key did not sign; may be given again for other keys that are trusted",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judge, and say what was found; 1 where a rule refused."""
+    from sacpipe.core.errors import ConfigError, GateError
+    from sacpipe.serving.gate import GateTerms, pass_gate
+    from sacpipe.serving.sources import read_source
+
+    keys = arguments.public_key
+    terms = GateTerms.parse(
+        {
+            "public_keys": keys,
+            "require_signature": bool(keys),
+            "allowed_operators": None,
+            "timing_runs": _TIMING_RUNS,
+        },
+        source="command line",
+    )
+    if not arguments.bundle.exists():
+        raise ConfigError(
+            f"{arguments.bundle}: expected a bundle's folder or a tar file, found nothing there."
+        )
+    try:
+        # DVC's caches make hard links of the workspace's own bundle.
+        report = pass_gate(read_source(arguments.bundle, allow_hard_links=True), terms).report
+    except GateError as exc:
+        sys.stderr.write(f"sacpipe: {arguments.bundle}: {exc}\n")
+        return 1
+    deadline = "" if report.deadline_us is None else f" of {report.deadline_us:.6g} us allowed"
+    details = {
+        "signature": report.key_id,
+        "golden": f"largest difference {report.golden_error:.3g} of an action's range",
+        "timing": f"99 of 100 actions within {report.p99_us:.6g} us{deadline}",
+    }
+    sys.stdout.write(f"bundle {report.bundle_digest}\n")
+    for rule in report.rules:
+        line = f"  {rule.rule:<10} {rule.outcome.replace('_', ' '):<12} {details.get(rule.rule) or ''}"
+        sys.stdout.write(line.rstrip() + "\n")
+    return 0

@@ -1,0 +1,31 @@
+"""Where commands get a bundle's policy from; for a folder, with nothing but what a robot has installed."""
+
+import tempfile
+from pathlib import Path
+
+from pipelines.workspace import Workspace
+from sacpipe.serving.mlflow_source import SCHEME, parse_address
+from sacpipe.serving.policy import OnnxPolicy
+
+
+def open_policy(policy: str | None) -> OnnxPolicy:
+    """Open a bundle's folder, an alias or version (`models:/NAME@ALIAS`), or the workspace's own bundle.
+
+    Raises:
+        ConfigError: the address is none.
+        BundleError: the bundle is damaged or missing.
+        StoreError: the registry has no such alias or does not answer.
+    """
+    if policy is not None and policy.startswith(SCHEME):
+        return _open_alias(policy)
+    return OnnxPolicy(Workspace.enter().bundle if policy is None else Path(policy))
+
+
+def _open_alias(uri: str) -> OnnxPolicy:
+    from pipelines.ledger import open_ledger
+
+    address = parse_address(uri)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "bundle"
+        open_ledger(Workspace.enter()).registry.fetch_bundle(address.name, address.which, folder)
+        return OnnxPolicy(folder)
