@@ -171,7 +171,8 @@ def bundle_digest(folder: Path) -> str:
     Raises:
         BundleError: there is no manifest.json that can be read.
     """
-    return sha256_bytes(_read_file(folder, "manifest.json"))
+    with _opened(folder) as descriptor:
+        return sha256_bytes(_read_file(descriptor, "manifest.json"))
 
 
 def contract_sha256(contract: Contract) -> str:
@@ -191,19 +192,21 @@ def open_bundle(folder: Path) -> Bundle:
         raise BundleError(f"bundle {folder}: {exc}", exc.rule) from exc
 
 
-def read_files(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path, *, allow_hard_links: bool = True) -> dict[str, bytes]:
     """Read the files of a bundle, by name. Names, kinds and sizes are checked; what they hold is not.
+
+    All of them are read from the one folder that stands there now, should it be replaced meanwhile.
 
     Raises:
         BundleError: a file is missing, too many, no plain file, too large or cannot be read.
     """
-    with under_rule("files"):
-        entries = _list(folder)
+    with under_rule("files"), _opened(folder) as descriptor:
+        entries = sorted(os.scandir(descriptor), key=lambda entry: entry.name)
         check_names([entry.name for entry in entries])
-    with under_rule("links"):
-        for entry in entries:
-            _check_plain(entry)
-    return {entry.name: _read_file(folder, entry.name) for entry in entries}
+        with under_rule("links"):
+            for entry in entries:
+                _check_plain(entry, allow_hard_links=allow_hard_links)
+        return {entry.name: _read_file(descriptor, entry.name) for entry in entries}
 
 
 def check_names(names: Collection[str]) -> None:
@@ -303,23 +306,34 @@ def _entry(data: bytes) -> FileEntry:
     return FileEntry(sha256=sha256_bytes(data), size_bytes=len(data))
 
 
-def _list(folder: Path) -> list[os.DirEntry[str]]:
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
     try:
-        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as exc:
         raise BundleError(f"expected a folder of {len(_REQUIRED)} files, found none: {exc}.") from exc
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
-def _check_plain(entry: os.DirEntry[str]) -> None:
+def _check_plain(entry: os.DirEntry[str], *, allow_hard_links: bool) -> None:
+    num_names = entry.stat(follow_symlinks=False).st_nlink
+    if not allow_hard_links and entry.is_file(follow_symlinks=False) and num_names > 1:
+        raise BundleError(
+            f"{entry.name}: expected a file with one name, found a hard link with {num_names}. "
+            "Copy the file itself."
+        )
     if not entry.is_file(follow_symlinks=False):
         found = "a link" if entry.is_symlink() else "something else"
         raise BundleError(f"{entry.name}: expected a plain file, found {found}. Copy the file itself.")
 
 
-def _read_file(folder: Path, name: str) -> bytes:
+def _read_file(folder: int, name: str) -> bytes:
     """Read a plain file of at most its allowed size; never follow a link, never wait for a pipe."""
     try:
-        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):

@@ -111,10 +111,10 @@ def run_loop(
     times = np.zeros((2, min(max_steps, _KEPT)), dtype=np.int64)
     verdicts, causes = dict(runtime.verdicts), dict(runtime.causes)
     period_ns, awake_ns = round(period_s * 1e9), round(awake_s * 1e9)
-    due_ns = clock_ns()
     steps = missed = 0
     is_on = True
     with undisturbed():
+        due_ns = clock_ns()
         while is_on and steps < max_steps:
             if (wait_ns := due_ns - awake_ns - clock_ns()) > 0:
                 sleep(wait_ns / 1e9)

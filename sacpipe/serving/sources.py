@@ -8,7 +8,6 @@ The tar reader is this page, and not `tarfile`, because it has to know one thing
 files with short names. Of the headers it believes the name, the size, the kind and the checksum.
 """
 
-import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -115,25 +114,12 @@ def read_source(path: Path, *, allow_hard_links: bool) -> dict[str, bytes]:
     try:
         if stat.S_ISREG(path.stat().st_mode):
             return _read_tar(path)
-        if not allow_hard_links:
-            with under_rule("links"):
-                _check_hard_links(path)
-        return read_files(path)
+        return read_files(path, allow_hard_links=allow_hard_links)
     except OSError as exc:
         fault = f"{path}: expected a bundle's folder or a tar file, found none: {exc}."
         raise GateError(fault, "files") from exc
     except BundleError as exc:
         raise GateError(f"{path}: {exc}", exc.rule or "files") from exc
-
-
-def _check_hard_links(folder: Path) -> None:
-    for entry in os.scandir(folder):
-        status = entry.stat(follow_symlinks=False)
-        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-            raise BundleError(
-                f"{entry.name}: expected a file with one name, found a hard link with {status.st_nlink}. "
-                "Copy the file itself."
-            )
 
 
 def _read_tar(path: Path) -> dict[str, bytes]:

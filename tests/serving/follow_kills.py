@@ -74,7 +74,7 @@ def run(folder: Path, first: Path, second: Path) -> dict[str, object]:
     """Begin with one bundle, name the other, and die on its way once for each moment."""
     old, new = bundle_digest(first), bundle_digest(second)
     names = {old: "old", new: "new"}
-    pull, gate = ("open", "named/policy.onnx"), ("subprocess.Popen", sys.executable)
+    pull, gate = ("open", "policy.onnx"), ("subprocess.Popen", sys.executable)
     through = ("os.rename", "current.json")
     report: dict[str, list[str]] = {"served": [], "kept": [], "ends": []}
     name(folder, first)

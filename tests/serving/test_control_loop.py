@@ -81,6 +81,18 @@ def test_deadlines_that_have_passed_are_left_out_and_counted(build):
     assert report.missed == 2
 
 
+def test_collecting_garbage_beforehand_makes_no_step_late(build, monkeypatch):
+    world, collect = World(), gc.collect
+
+    def slowly():
+        world.now_ns += 260_000_000
+        return collect()
+
+    monkeypatch.setattr(gc, "collect", slowly)
+    report = drive(build(), world, 3)
+    assert (report.missed, report.lateness_us.largest) == (0, 0.0)
+
+
 def test_a_robot_ends_the_loop(build):
     world = World(ends_after=2)
     assert drive(build(), world, 100).steps == 2

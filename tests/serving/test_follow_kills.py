@@ -16,6 +16,7 @@ def test_a_server_that_is_killed_on_the_way_serves_the_last_good_one(memory_fold
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,  # a guard that fails is a server that never ends
         env={"PYTHONPATH": str(ROOT)},
     )
     assert result.returncode == 0, result.stderr

@@ -8,6 +8,7 @@ import tarfile
 
 import pytest
 
+from sacpipe.core import bundle
 from sacpipe.core.errors import GateError
 from sacpipe.core.signature import make_key, sign_bundle
 from sacpipe.serving.sources import read_source
@@ -62,6 +63,21 @@ class TestFolders:
     def test_may_be_reached_through_a_link(self, build, tmp_path):
         (tmp_path / "latest").symlink_to(build())
         assert sorted(read(tmp_path / "latest")) == FILES
+
+    def test_a_folder_that_is_replaced_meanwhile_gives_no_mixture(self, bundles, tmp_path, monkeypatch):
+        one, two = bundles
+        link, read_file = tmp_path / "link", bundle._read_file
+        link.symlink_to(one)
+
+        def read_and_replace(*arguments):
+            data = read_file(*arguments)
+            link.unlink(missing_ok=True)
+            link.symlink_to(two)
+            return data
+
+        monkeypatch.setattr(bundle, "_read_file", read_and_replace)
+        assert read(link) == contents(one)
+        assert read(link) == contents(two)
 
     def test_a_signature_comes_along(self, build, tmp_path):
         make_key(tmp_path / "key")

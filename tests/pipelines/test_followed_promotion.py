@@ -73,10 +73,12 @@ def test_a_promotion_comes_into_service_and_every_request_is_answered(finished, 
         ledger.registry.set_alias(name, "champion", 2)
         served = list(itertools.takewhile(lambda digest: digest == digests[0], iter(answered, None)))
         assert len(served) >= 10  # 20 steps in the shadow, two to a request
-        with urllib.request.urlopen(f"{server}/status.json", timeout=60) as response:
-            following = json.load(response)["following"]
+        kinds = []
+        while "watch" not in kinds:  # it acts a moment before that is noted
+            with urllib.request.urlopen(f"{server}/status.json", timeout=60) as response:
+                following = json.load(response)["following"]
+            kinds = [event["kind"] for event in reversed(following["events"])]
         assert answered() == digests[1]
-    kinds = [event["kind"] for event in reversed(following["events"])]
     assert kinds[:4] == ["begins", "noticed", "shadow", "watch"]
     assert following["source"] == f"{address} version 2"
     assert (workspace / ".sacpipe" / "robot" / "sha256" / digests[1]).is_dir()
