@@ -26,7 +26,7 @@ from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.actor import SquashedGaussianActor
-from sacpipe.serving.control_loop import LoopReport, Spread, run_loop, undisturbed
+from sacpipe.serving.control_loop import AWAKE_S, LoopReport, Spread, run_loop, undisturbed
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.runtime import Decision, Runtime
 
@@ -163,7 +163,8 @@ def page(figures: dict[str, Any]) -> list[str]:
         paragraph(f"""
             A step of the robot's runtime with all guards, 17-256-256-6, in process, garbage collection off,
             ordinary scheduling: {figures["steps"]:,} steps each, closed loop (one after the other) and open
-            loop ({figures["rate_hz"]:g} Hz). Goals: {goals}. Microseconds."""),
+            loop ({figures["rate_hz"]:g} Hz, awake {AWAKE_S * 1e3:g} ms before a step is due). Goals: {goals}.
+            Microseconds."""),
         table(["load", "loop", "p50", "p99", "p99.9", "largest", "deadlines missed"], rows),
         paragraph(f"""
             {swap["swaps"]:,} swaps of two unlike policies under a loop of {SWAP_RATE_HZ:g} Hz, a blend of

@@ -151,8 +151,6 @@ def main(rounds: int = 5, requests: int = 2000) -> None:
             "serve",
             "--model-uri",
             uri,
-            "--env-manager",
-            "local",
         ]
         words += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(theirs)]
         stack.enter_context(started(words, theirs, "/ping", environment))
