@@ -144,9 +144,10 @@ class SimulatedRobot:
         return True
 
     def _end(self, step: Step) -> None:
-        if self._recorder is not None:
+        last = self._disturbed()  # also where nobody records it: the random stream is the same then
+        if self._recorder is not None and not self._disturbance.delay_steps:  # else it would come too early
             self._recorder.end_episode(
-                self._disturbed(), self._clock_ns(), terminated=step.terminated, truncated=step.truncated
+                last, self._clock_ns(), terminated=step.terminated, truncated=step.truncated
             )
         self.episode_returns.append(self._return)
         self._begin()

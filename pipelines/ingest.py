@@ -20,7 +20,7 @@ from sacpipe.core.errors import BundleError, ConfigError, PoolError, PoolFormatE
 from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.envs.base import Environment
 from sacpipe.params import Params
-from sacpipe.replay.growth import grow
+from sacpipe.replay.growth import end_of, grow
 from sacpipe.replay.manifest import MANIFEST_NAME
 from sacpipe.replay.pool import ReplayPool
 from sacpipe.replay.recording import RecordedPolicy, Recording
@@ -58,6 +58,8 @@ class Ingestion(Config):
     pool_transitions: int
     recordings: tuple[Ingested, ...]
     """Those taken in now."""
+    passed_over: int
+    """Recordings that were in the pool already, or were named twice."""
 
 
 class _Source(NamedTuple):
@@ -74,46 +76,57 @@ class _Source(NamedTuple):
 def ingest(workspace: Workspace, folders: Sequence[Path], *, any_policy: bool) -> Ingestion:
     """Take recordings into the workspace's `data/pool`, and have DVC track it.
 
+    One that is there already is passed over, so that the same call finishes what was cut off.
+
     Args:
         workspace: Whose params.yaml names the task.
         folders: Of closed recordings, one at least.
         any_policy: Whether recordings of policies unknown here are taken too.
 
     Raises:
-        PoolError: a recording is damaged, of another task, empty, was taken in before, or has no rewards.
+        PoolError: a recording is damaged, of another task, empty or without rewards, or the pool is.
         BundleError: a policy that acted is not known here.
         StorageError: the pool cannot be written.
-        StoreError: DVC failed; the pool has the recordings all the same.
+        StoreError: DVC failed; the same call may be made again.
     """
-    pool_folder = workspace.initial_pool
+    pool_folder, known = workspace.initial_pool, None if any_policy else _known_bundles(workspace)
     history = _read_history(workspace.ingested, pool_folder)
-    known = set() if any_policy else _known_bundles(workspace)
-    task = Params.load(workspace.params).task
-    environment = task.make()
+    environment = Params.load(workspace.params).task.make()
     try:
-        sources: list[_Source] = []
-        for folder in folders:
-            source = _read(folder, environment)
-            _check_new(source, folder, [*history, *(_entry(one, 0) for one in sources)])
-            if not any_policy:
-                _check_known(source.recording, known)
-            sources.append(source)
-        spec = environment.spec
+        spec, sources = environment.spec, _new_sources(folders, history, environment)
     finally:
         environment.close()
-    entries, first_step = [], _end(pool_folder)
+    for source in sources:
+        _check_known(source.recording, known)
+    first_step, entries = end_of(pool_folder, spec), []
     for source in sources:
         entries.append(_entry(source, first_step))
         first_step += source.transitions
-    tree = _History(format_version=1, recordings=(*history, *entries)).as_tree()
-    write_json(workspace.ingested, tree)  # first: what the pool does not reach yet does not count
-    pool = grow(pool_folder, spec, _numbered(sources))
+    if sources:
+        tree = _History(format_version=1, recordings=(*history, *entries)).as_tree()
+        write_json(workspace.ingested, tree)  # first: what the pool does not reach yet does not count
+        grow(pool_folder, spec, _numbered(sources))
     DvcStore(workspace.root).add(pool_folder)
     return Ingestion(
         pool_sha256=sha256_file(pool_folder / MANIFEST_NAME),
-        pool_transitions=pool.transitions,
+        pool_transitions=ReplayPool.open(pool_folder).transitions,
         recordings=tuple(entries),
+        passed_over=len(folders) - len(sources),
     )
+
+
+def _new_sources(
+    folders: Sequence[Path], history: Sequence[Ingested], environment: Environment
+) -> list[_Source]:
+    """Read what is not in the pool yet, each recording once."""
+    taken = {entry.recording_sha256 for entry in history}
+    sources: list[_Source] = []
+    for folder in folders:
+        source = _read(folder, environment)
+        if source.sha256 not in taken:
+            taken.add(source.sha256)
+            sources.append(source)
+    return sources
 
 
 def _read(folder: Path, environment: Environment) -> _Source:
@@ -176,18 +189,9 @@ def _entry(source: _Source, first_step: int) -> Ingested:
     )
 
 
-def _check_new(source: _Source, folder: Path, history: Sequence[Ingested]) -> None:
-    for entry in history:
-        if entry.recording_sha256 == source.sha256:
-            raise PoolError(
-                f"{folder}: expected a recording that is new here, found {source.sha256[:12]} again. "
-                "It is in data/pool already, or was named twice."
-            )
-
-
-def _check_known(recording: Recording, known: set[str]) -> None:
+def _check_known(recording: Recording, known: set[str] | None) -> None:
     for policy in recording.header.policies:
-        if policy.bundle_sha256 not in known:
+        if known is not None and policy.bundle_sha256 not in known:
             raise BundleError(
                 f"{recording.folder}: expected recordings of policies that are known here, found bundle "
                 f"{policy.bundle_sha256}: neither this workspace nor its registry has it. --any-policy takes "
@@ -202,18 +206,10 @@ def _known_bundles(workspace: Workspace) -> set[str]:
     return known | {version.bundle_digest for version in open_ledger(workspace).registry.versions(name)}
 
 
-def _end(pool: Path) -> int:
-    """Return the step behind a pool's last segment; 0 where there is no pool."""
-    if not (pool / MANIFEST_NAME).exists():
-        return 0
-    segments = ReplayPool.open(pool).segments
-    return segments[-1].first_step + segments[-1].transitions if segments else 0
-
-
 def _read_history(path: Path, pool: Path) -> tuple[Ingested, ...]:
     """Return what the pool holds; an entry that it does not reach is of an ingestion that was cut off."""
     if not path.exists():
         return ()
     history = _History.parse(read_json(path, ConfigError), source=str(path)).recordings
-    end = _end(pool)
+    end = end_of(pool)
     return tuple(entry for entry in history if entry.first_step + entry.transitions <= end)

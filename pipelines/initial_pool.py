@@ -4,16 +4,21 @@ Floor 5. params.yaml names it by the SHA-256 of its manifest, so the stage key h
 name a folder that most projects lack. docs/decisions/0010 says why.
 """
 
+import contextlib
 import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from pipelines.git_tree import GitTree, in_repository
 from pipelines.workspace import Workspace
+from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.files import sha256_file, write_text
+from sacpipe.core.files import sha256_file
 from sacpipe.replay.manifest import MANIFEST_NAME
 from sacpipe.stores.dvc_store import DvcStore
 
@@ -28,8 +33,8 @@ def named_pool(params: Mapping[str, Any]) -> str | None:
     return str(pool.get("sha256")) if isinstance(pool, Mapping) else None
 
 
-def name_initial_pool(workspace: Workspace, sha256: str, share: float) -> None:
-    """Change the one value of params.yaml and keep every comment.
+def with_initial_pool(workspace: Workspace, sha256: str, share: float) -> str:
+    """Return the text of params.yaml with that one value changed and every comment kept.
 
     Args:
         workspace: Whose params.yaml.
@@ -37,17 +42,21 @@ def name_initial_pool(workspace: Workspace, sha256: str, share: float) -> None:
         share: Of every batch, more than 0 and at most 1.
 
     Raises:
-        ConfigError: params.yaml has no line `initial_pool:`.
+        ConfigError: params.yaml does not have `initial_pool:` with its value on one line of its own.
     """
     text = workspace.params.read_text(encoding="utf-8")
-    value = f"{{sha256: {sha256}, share: {share}}}"
-    changed, count = re.subn(r"(?m)^( +initial_pool:)(?:[^#\n]*?)( *#.*)?$", rf"\1 {value}\2", text)
-    if count != 1:
-        raise ConfigError(
-            f"{workspace.params}: expected one line `initial_pool:` under replay, found {count}. "
-            "`sacpipe params TASK` prints a complete file."
-        )
-    write_text(workspace.params, changed)
+    value = {"sha256": sha256, "share": share}
+    line = f'{{sha256: "{sha256}", share: {share}}}'  # without quotes, digits alone would be a number
+    changed = re.sub(r"(?m)^( +initial_pool:)(?:[^#\n]*?)( *#.*)?$", rf"\1 {line}\2", text)
+    wanted = read_yaml(workspace.params)
+    with contextlib.suppress(YAMLError, KeyError, TypeError):
+        wanted["replay"] = dict(wanted["replay"]) | {"initial_pool": value}
+        if YAML(typ="safe").load(changed) == wanted:
+            return changed
+    raise ConfigError(
+        f"{workspace.params}: expected `initial_pool:` under `replay:` with its value on the same line. "
+        f"Set it by hand: initial_pool: {line}"
+    )
 
 
 def manifest_sha256(pool: Path) -> str | None:

@@ -60,27 +60,33 @@ def _check(folder: Path | None, *, as_json: bool) -> int:
 
 def _ingest(arguments: argparse.Namespace) -> int:
     from pipelines.ingest import ingest
-    from pipelines.initial_pool import name_initial_pool
+    from pipelines.initial_pool import with_initial_pool
     from pipelines.workspace import Workspace, run_lock
     from sacpipe.core.errors import ConfigError
+    from sacpipe.core.files import write_text
 
     share = arguments.share
     if share is not None and not 0 < share <= 1:
         raise ConfigError(f"--share: expected more than 0 and at most 1, found {share}.")
     workspace = Workspace.enter()
     with run_lock(workspace):
+        if share is not None:
+            with_initial_pool(workspace, "0" * 64, share)  # refused before anything is changed
         done = ingest(workspace, arguments.recordings, any_policy=arguments.any_policy)
         if share is not None:
-            name_initial_pool(workspace, done.pool_sha256, share)
+            write_text(workspace.params, with_initial_pool(workspace, done.pool_sha256, share))
     if arguments.json:
         sys.stdout.write(json.dumps(done.as_tree()) + "\n")
         return 0
     added = sum(entry.transitions for entry in done.recordings)
-    named = f"{{sha256: {done.pool_sha256}, share: {share or 0.5}}}"
+    line = f'initial_pool: {{sha256: "{done.pool_sha256}", share: {share or 0.5}}}'
     sys.stdout.write(
-        f"data/pool: {added} transitions of {len(done.recordings)} recordings added, {done.pool_transitions} "
-        f"in all. `git add data` keeps its digest.\n"
-        + (f"params.yaml begins with it now: replay.initial_pool: {named}\n" if share else "")
-        + ("" if share else f"To train on it, set in params.yaml replay.initial_pool: {named}\n")
+        f"data/pool: {added} transitions of {len(done.recordings)} recordings added, {done.passed_over} "
+        f"recordings passed over as known, {done.pool_transitions} transitions in all. `git add data` keeps "
+        "its digest.\n"
     )
+    if share is None:
+        sys.stdout.write(f"To train on it, set in params.yaml, under replay: {line}\n")
+    else:
+        sys.stdout.write(f"params.yaml names it now, under replay: {line}\n")
     return 0

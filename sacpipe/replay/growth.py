@@ -6,11 +6,35 @@ from pathlib import Path
 import numpy as np
 
 from sacpipe.core.errors import PoolFormatError
+from sacpipe.core.files import remove_leftovers, storage_errors
 from sacpipe.core.records import EnvSpec
+from sacpipe.replay.initial_pool import difference
 from sacpipe.replay.manifest import MANIFEST_NAME, PoolManifest
 from sacpipe.replay.pool import ReplayPool
 from sacpipe.replay.sealing import seal_segment
 from sacpipe.replay.transitions import Transitions
+
+
+def end_of(folder: Path, spec: EnvSpec | None = None) -> int:
+    """Return the step at which a pool would go on; 0 where there is none.
+
+    Args:
+        folder: Of the pool.
+        spec: Of what would be added, to be refused where it does not fit.
+
+    Raises:
+        PoolFormatError: the pool is of another task, or of a version not known here.
+        PoolCorruptError: the pool is damaged.
+    """
+    if not (folder / MANIFEST_NAME).exists():
+        return 0
+    pool = ReplayPool.open(folder)
+    if spec is not None and pool.spec != spec:
+        raise PoolFormatError(
+            f"{folder}: expected a pool of the same task, found another: "
+            f"{difference(spec.as_tree(), pool.spec.as_tree())}. Move it away, or add to it what fits."
+        )
+    return pool.segments[-1].first_step + pool.segments[-1].transitions if pool.segments else 0
 
 
 def grow(folder: Path, spec: EnvSpec, parts: Iterable[Transitions]) -> ReplayPool:
@@ -28,21 +52,28 @@ def grow(folder: Path, spec: EnvSpec, parts: Iterable[Transitions]) -> ReplayPoo
         PoolCorruptError: the pool is damaged.
         StorageError: the disk is full or the folder cannot be written.
     """
-    manifest, episodes = PoolManifest.describe(spec, "compact", ()), 0
+    first_step, episodes = end_of(folder, spec), 0
+    manifest = PoolManifest.describe(spec, "compact", ())
     if (folder / MANIFEST_NAME).exists():
         pool = ReplayPool.open(folder)
         manifest = pool.manifest
-        if pool.spec != spec:
-            raise PoolFormatError(
-                f"{folder}: expected a pool of {spec.task} with the same terms and bounds, found one of "
-                f"{pool.spec.task} or of others. Move it away, or add to it what fits."
-            )
         if pool.segments:
             episodes = 1 + int(pool.read(pool.segments[-1]).episode_ids[-1])
+    _remove_beyond(folder, manifest)
     sealed = list(manifest.segments)
     for part in parts:
-        first_step = sealed[-1].first_step + sealed[-1].transitions if sealed else 0
         later = Transitions(**vars(part) | {"episode_ids": part.episode_ids + np.int64(episodes)})
         sealed.append(seal_segment(folder, later, first_step=first_step, form=manifest.format))
+        first_step += len(part)
     PoolManifest.describe(spec, manifest.format, tuple(sealed)).write(folder)
     return ReplayPool.open(folder)
+
+
+def _remove_beyond(folder: Path, manifest: PoolManifest) -> None:
+    """Remove what a kill left behind the pool's end; evicted segments, before its beginning, stay."""
+    last = max((entry.file for entry in manifest.segments), default="")
+    with storage_errors(folder):
+        remove_leftovers(folder)
+        for path in folder.glob("segment-*.safetensors"):
+            if path.name > last:
+                path.unlink()

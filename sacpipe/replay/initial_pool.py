@@ -39,16 +39,16 @@ def open_initial_pool(folder: Path, config: InitialPoolConfig, spec: EnvSpec) ->
     pool = ReplayPool.open(folder)
     alike = pool.spec.replace(max_episode_steps=spec.max_episode_steps)
     if alike != spec:
-        difference = _difference(spec.as_tree(), alike.as_tree())
+        first = difference(spec.as_tree(), alike.as_tree())
         raise ConfigError(
-            f"{_KEY}: {folder} was recorded on another task than this run's: {difference}. {_REMEDY}"
+            f"{_KEY}: {folder} was recorded on another task than this run's: {first}. {_REMEDY}"
         )
     if not pool.transitions:
         raise ConfigError(f"{_KEY}: expected transitions in {folder}, found none. {_REMEDY}")
     return pool
 
 
-def _difference(expected: Any, found: Any, path: str = "") -> str | None:
+def difference(expected: Any, found: Any, path: str = "") -> str | None:
     """Name the first place where two trees differ, what was expected there and what was found."""
     if expected == found:
         return None
@@ -57,5 +57,5 @@ def _difference(expected: Any, found: Any, path: str = "") -> str | None:
         pairs = [(key, value, found.get(key)) for key, value in expected.items()]
     elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
         pairs = list(zip(range(len(expected)), expected, found, strict=True))
-    inner = (_difference(a, b, f"{path}.{key}".lstrip(".")) for key, a, b in pairs)
+    inner = (difference(a, b, f"{path}.{key}".lstrip(".")) for key, a, b in pairs)
     return next(filter(None, inner), f"{path}: expected {expected}, found {found}")

@@ -108,7 +108,8 @@ def step_dtype(spec: EnvSpec) -> np.dtype[np.void]:
 
 def transition_bytes(spec: EnvSpec) -> int:
     """Return how much a transition takes at most, in its segment and in steps.bin."""
-    return record_dtype(spec).itemsize + step_dtype(spec).itemsize
+    row_bytes = np.dtype(np.int64).itemsize  # where its next observation is kept, this says which it is
+    return record_dtype(spec).itemsize + row_bytes + step_dtype(spec).itemsize
 
 
 class Recording:

@@ -39,7 +39,7 @@ class RecordingWriter:
     """Writes one recording. Made by `create` or `resume`; one a folder, for one thread."""
 
     def __init__(self, folder: Path, header: RecordingHeader, pool: PoolWriter, steps: bytes) -> None:
-        self._folder, self._header, self._pool = folder, header, pool
+        self.folder, self._header, self._pool = folder, header, pool
         self._steps = Journal(folder / STEPS_NAME, steps)
         self._waiting: list[bytes] = []
         self._record = np.zeros((), dtype=step_dtype(header.spec))
@@ -145,8 +145,8 @@ class RecordingWriter:
         """
         self.flush(self._header.dropped if dropped is None else dropped)
         self._pool.finish()
-        pool_sha256 = sha256_file(self._folder / POOL_NAME / MANIFEST_NAME)
-        steps = self._folder / STEPS_NAME
+        pool_sha256 = sha256_file(self.folder / POOL_NAME / MANIFEST_NAME)
+        steps = self.folder / STEPS_NAME
         steps_sha256 = sha256_file(steps) if steps.is_file() else sha256_bytes(b"")
         self._write_header(seal=Seal(pool_sha256=pool_sha256, steps_sha256=steps_sha256))
 
@@ -157,7 +157,7 @@ class RecordingWriter:
             **changes,
         }
         self._header = self._header.model_copy(update=fields)
-        write_json(self._folder / HEADER_NAME, self._header.as_tree())
+        write_json(self.folder / HEADER_NAME, self._header.as_tree())
 
 
 def _replay(segment_transitions: int) -> ReplayConfig:

@@ -1,8 +1,8 @@
 """A control loop around the runtime: deadlines that do not drift, and what became of them.
 
 The n-th step is due n periods after the first, whatever the steps before it took. A step that wakes
-more than a period late has missed its deadline; the loop goes on with the next one that still lies
-ahead, and counts those it left out. It never runs two steps at once to catch up.
+more than a period late has missed its deadline: the loop counts the deadlines that have passed, and goes
+on with the last of them at once. It never runs two steps at once to catch up.
 
 A processor that has slept for two milliseconds is slow to wake, and its caches are cold: a step then takes
 five times as long as it needs. So the loop is awake a little before a step is due, runs the policy

@@ -30,6 +30,9 @@ NO_OBSERVATION: frozenset[Cause] = frozenset(
 """Causes for which a step saw nothing that a policy could learn from."""
 
 
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 class Heard(NamedTuple):
     """A step of the runtime."""
 
@@ -67,7 +70,8 @@ class Episodes:
     """Puts steps together to transitions; keeps one step until it knows what that led to."""
 
     def __init__(self, spec: EnvSpec) -> None:
-        self._shape, self._rescale = (spec.observation_dim,), to_unit_range(spec)
+        self._shape, self._action_shape = (spec.observation_dim,), (spec.action_dim,)
+        self._rescale = to_unit_range(spec)
         self._open: Heard | None = None
         self._outcome = Outcome(0, None, None)
         self._policies: dict[str, RecordedPolicy] = {}
@@ -99,10 +103,10 @@ class Episodes:
             return
         told = self._outcome if self._outcome.number == step.number else Outcome(step.number, None, None)
         executed = step.decision.action if told.executed is None else told.executed
-        action, reward = self._rescale(executed), told.reward or 0.0
-        is_sound = bool((np.abs(action) <= 1.0).all()) and math.isfinite(reward)  # NaN is not
-        is_sound = is_sound and stamp_ns > step.stamp_ns
-        if following is not None and is_sound:
+        action, reward = self._in_unit_range(executed), told.reward or 0.0
+        is_sound = abs(reward) <= _LARGEST and stamp_ns > step.stamp_ns  # NaN is not
+        is_whole = following is not None and action is not None and is_sound
+        if following is not None and action is not None and is_sound:
             terminated, truncated = (False, False) if end is None else (end.terminated, end.truncated)
             yield (
                 Transition(
@@ -112,8 +116,15 @@ class Episodes:
             )
         else:
             self.gaps += 1
-        if following is None or not is_sound or end is not None:
+        if not is_whole or end is not None:
             self._episode_id += 1
+
+    def _in_unit_range(self, executed: FloatArray) -> FloatArray | None:
+        """Return an action in [-1, 1]; None where it is none of the task's, or outside its bounds."""
+        if executed.shape != self._action_shape:
+            return None
+        action = self._rescale(executed)
+        return action if (np.abs(action) <= 1.0).all() else None  # NaN is not
 
     def _describe(
         self, step: Heard, next_stamp_ns: int, executed: FloatArray, *, has_reward: bool
@@ -140,5 +151,4 @@ class Episodes:
 
     def _checked(self, end: End) -> FloatArray | None:
         seen = end.observation
-        is_one = seen.dtype == np.float32 and seen.shape == self._shape
-        return seen if is_one and math.isfinite(sum(seen.tolist())) else None
+        return seen if seen.shape == self._shape and math.isfinite(sum(seen.tolist())) else None

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 from pydantic import Field
 
 from sacpipe.core.config import Config
@@ -21,8 +22,8 @@ from sacpipe.serving.episodes import NO_OBSERVATION, End, Episodes, Heard, Outco
 from sacpipe.serving.recordings import RecorderTerms, RecordingsFolder
 from sacpipe.serving.runtime import Decision, Runtime
 
-_WAITING = 4096
-"""Steps that wait at most: eight seconds at 500 Hz, for a disk that is slow to sync."""
+_WAITING = 8192
+"""Steps and outcomes that wait at most: eight seconds at 500 Hz, for a disk that is slow to sync."""
 
 
 class RecorderStatus(Config):
@@ -63,9 +64,11 @@ class Recorder:
         self._waiting: queue.SimpleQueue[Heard | Outcome | End | None] = queue.SimpleQueue()
         self._number = self._transitions = self._recordings = self._dropped = 0
         self._failure: str | None = None
+        self._is_heard = False
+        """Whether the last step was handed over; what belongs to it goes its way."""
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
-        runtime.listeners = (*runtime.listeners, self._hear)
+        runtime.listeners.add(self._hear)
 
     def __enter__(self) -> Self:
         """Record until the block ends."""
@@ -89,31 +92,34 @@ class Recorder:
         )
 
     def outcome(self, reward: float | None = None, executed: FloatArray | None = None) -> None:
-        """Say what became of the last step.
+        """Say what became of the last step. What no pool may hold leaves a gap.
 
         Args:
             reward: Where the robot has one.
             executed: The action that was really executed, in task units, where it was not the decision's.
-                Kept by reference.
+                Shape (action_dim,).
         """
-        self._waiting.put(Outcome(self._number, reward, executed))
+        if self._is_heard:
+            given = None if executed is None else _copied(executed)
+            self._waiting.put(Outcome(self._number, reward, given))
 
     def end_episode(
         self, observation: FloatArray, stamp_ns: int, *, terminated: bool, truncated: bool
     ) -> None:
-        """Say what the last step of an episode led to.
+        """Say what the last step of an episode led to. What no pool may hold leaves a gap.
 
         Args:
-            observation: Behind that step; the runtime never sees it. Kept by reference.
+            observation: Behind that step, as one vector; the runtime never sees it. Shape (observation_dim,).
             stamp_ns: By the runtime's clock.
             terminated: The task itself ended; there is no future.
             truncated: The episode was cut; the future exists.
         """
-        self._waiting.put(End(self._number, observation, stamp_ns, terminated, truncated))
+        if self._is_heard:
+            self._waiting.put(End(self._number, _copied(observation), stamp_ns, terminated, truncated))
 
     def close(self) -> None:
         """Write what waits, and close the recording."""
-        self._runtime.listeners = tuple(one for one in self._runtime.listeners if one != self._hear)
+        self._runtime.listeners.remove(self._hear)
         self._waiting.put(None)
         self._thread.join()
         self._folder.close()
@@ -121,7 +127,8 @@ class Recorder:
     def _hear(self, observation: FloatArray, stamp_ns: int, decision: Decision) -> None:
         """Take over one step; called by the control thread."""
         self._number += 1
-        if self._waiting.qsize() >= _WAITING:
+        self._is_heard = self._failure is None and self._waiting.qsize() < _WAITING
+        if not self._is_heard:
             self._dropped += 1
             return
         is_seen = decision.verdict != "stopped" and NO_OBSERVATION.isdisjoint(decision.reasons)
@@ -135,7 +142,7 @@ class Recorder:
         except Exception as exc:  # noqa: BLE001 - whatever ends it is told, and ends nothing else
             self._failure = str(exc) or type(exc).__name__
             while self._waiting.get() is not None:  # nothing piles up until the end
-                self._dropped += 1
+                pass
 
     def _write(self, writer: RecordingWriter) -> None:
         """Write what is handed over, until the end."""
@@ -154,9 +161,17 @@ class Recorder:
                 break
             for transition, step in self._episodes.take(item):
                 if writer.transitions == self._terms.recording_transitions:
-                    writer.close(self._dropped)
+                    self._folder.end(writer, self._dropped)
                     writer = self._folder.begin()
                     self._recordings += 1
                 writer.append(transition, step)
                 self._transitions += 1
-        writer.close(self._dropped)
+        self._folder.end(writer, self._dropped)
+
+
+def _copied(values: FloatArray) -> FloatArray:
+    """Copy what a robot gave; no numbers at all where it is no array of them, which then leaves a gap."""
+    try:
+        return np.array(values, dtype=np.float32)
+    except (TypeError, ValueError):
+        return np.empty(0, dtype=np.float32)

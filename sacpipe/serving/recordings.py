@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -12,11 +13,14 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import BusyError, ConfigError, PoolError
 from sacpipe.core.files import make_folder, remove_leftovers, storage_errors
 from sacpipe.core.records import EnvSpec
-from sacpipe.replay.recording import Recording, transition_bytes
+from sacpipe.replay.recording import HEADER_NAME, Recording, transition_bytes
 from sacpipe.replay.recording_writer import RecordingWriter
 
 _HEADERS_BYTES = 1 << 16
 """Room for a recording's JSON."""
+_SEGMENT_BYTES = 1 << 11
+"""Room for a segment's own header, and for what the JSON says of it."""
+_NAME = re.compile(r"recording-(\d{6,})")
 
 
 class RecorderTerms(Config):
@@ -50,7 +54,10 @@ class RecordingsFolder:
         self._folder, self._spec, self._terms = folder, spec, terms
         # The open segment is in its journal and, while it is sealed, in its file.
         num_rows = terms.recording_transitions + terms.segment_transitions
-        self._largest_bytes = _HEADERS_BYTES + transition_bytes(spec) * num_rows
+        num_segments = 1 + terms.recording_transitions // terms.segment_transitions
+        self._largest_bytes = (
+            _HEADERS_BYTES + _SEGMENT_BYTES * num_segments + transition_bytes(spec) * num_rows
+        )
         if self._largest_bytes > terms.max_bytes:
             raise ConfigError(
                 f"max_bytes: expected {self._largest_bytes} at least, which one recording of "
@@ -59,7 +66,7 @@ class RecordingsFolder:
             )
         with storage_errors(folder):
             make_folder(folder)
-            self._lock = os.fdopen(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644))
+            self._lock = os.fdopen(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644))
         try:
             self._take_lock()
             with storage_errors(folder):
@@ -75,7 +82,7 @@ class RecordingsFolder:
             StorageError: the folder cannot be written.
         """
         kept = self._recordings()
-        number = 1 + max((int(path.name.rpartition("-")[2]) for path in kept), default=0)
+        number = 1 + max((_number(path) for path in kept), default=0)
         with storage_errors(self._folder):
             sizes = [_size_bytes(path) for path in kept]
             while kept and sum(sizes) + self._largest_bytes > self._terms.max_bytes:
@@ -84,18 +91,33 @@ class RecordingsFolder:
         path = self._folder / f"recording-{number:06d}"
         return RecordingWriter.create(path, self._spec, self._terms.segment_transitions, time.time())
 
+    def end(self, writer: RecordingWriter, dropped: int) -> None:
+        """Close a recording; one that holds nothing goes.
+
+        Raises:
+            StorageError: the disk is full. The next recorder of the folder closes it.
+        """
+        writer.close(dropped)
+        if not writer.transitions:
+            with storage_errors(self._folder):
+                _remove(writer.folder)
+
     def close(self) -> None:
         """Let another recorder have the folder."""
         self._lock.close()
 
     def _recordings(self) -> list[Path]:
-        return sorted(path for path in self._folder.glob("recording-[0-9]*") if path.is_dir())
+        named = (path for path in self._folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+        return sorted(named, key=_number)
 
     def _tidy(self) -> None:
         remove_leftovers(self._folder)
         for path in self._folder.glob(".*.tmp"):
             shutil.rmtree(path)
         for path in self._recordings():
+            if not (path / HEADER_NAME).exists():  # killed while it was made
+                _remove(path)
+                continue
             try:
                 Recording.open(path)
             except PoolError:
@@ -104,7 +126,7 @@ class RecordingsFolder:
     def _take_lock(self) -> None:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
+        except BlockingIOError as exc:
             raise BusyError(
                 f"{self._folder}: another recorder has it. Stop that one, or choose another folder."
             ) from exc
@@ -120,6 +142,10 @@ def _close(folder: Path) -> None:
         writer.close()
     else:
         _remove(folder)
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])
 
 
 def _remove(folder: Path) -> None:

@@ -11,8 +11,9 @@ from one thread only; `swap`, `rollback` and `clear_stop` may be called from any
 
 import contextlib
 import math
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
@@ -104,11 +105,35 @@ Listener = Callable[[FloatArray, int, Decision], None]
 Where the shape was refused, the observation is the one before."""
 
 
+class Listeners:
+    """Who is told of every step, by the thread that made it and after it. Any thread may add and remove."""
+
+    def __init__(self) -> None:
+        self._all: tuple[Listener, ...] = ()
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Listener]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, listener: Listener) -> None:
+        """Tell one more, from the next step on."""
+        with self._lock:
+            self._all = (*self._all, listener)
+
+    def remove(self, listener: Listener) -> None:
+        """Tell it no more."""
+        with self._lock:
+            self._all = tuple(one for one in self._all if one != listener)
+
+
 class InService(Protocol):
     """What a shadow and a rollout ask of whatever acts: a robot's `Runtime`, or a server's `Service`."""
 
-    listeners: tuple[Listener, ...]
-    """Told of every step or answered observation, after it; replace the tuple to change them."""
+    listeners: Listeners
+    """Told of every step or answered observation, after it."""
 
     @property
     def spec(self) -> EnvSpec:
@@ -168,8 +193,7 @@ class Runtime:
         """How often each verdict was given."""
         self.stops = 0
         """How often a stop was latched."""
-        self.listeners: tuple[Listener, ...] = ()
-        """Told of every step by the control thread, after it; replace the tuple to change them."""
+        self.listeners = Listeners()
         self._guards, self._period_s, self._clock_ns = guards, control_period_s, clock_ns
         self._armed = self._wanted = self._arm(policy, 0)
         self._before: OnnxPolicy | None = None

@@ -32,7 +32,7 @@ from sacpipe.serving.protocol import (
     render_infer,
 )
 from sacpipe.serving.refusals import FaultError, NotFoundError, RefusalError, UnavailableError
-from sacpipe.serving.runtime import Decision, Listener, Timings
+from sacpipe.serving.runtime import Decision, Listeners, Timings
 from sacpipe.serving.sequences import Sequences
 from sacpipe.serving.statistics import Statistics, Times
 
@@ -145,8 +145,8 @@ class Service:
         """The last requests, oldest first."""
         self.is_draining = False
         """Whether the process is about to end."""
-        self.listeners: tuple[Listener, ...] = ()
-        """Told of every answered observation, a batch row by row; replace the tuple to change them."""
+        self.listeners = Listeners()
+        """Told of every answered observation, a batch row by row."""
         self._sequences = Sequences(MAX_SEQUENCES, self.metrics.causes)
         self._lock = threading.Lock()
         self._served = Served.of(policy)

@@ -74,7 +74,7 @@ class Shadow:
         self._classes: NDArray[np.int64] = np.zeros(len(_EDGES) + 1, dtype=np.int64)
         self._thread = threading.Thread(target=self._compare, name="shadow", daemon=True)
         self._thread.start()
-        in_service.listeners = (*in_service.listeners, self._hear)
+        in_service.listeners.add(self._hear)
 
     def __enter__(self) -> Self:
         """Watch until the block ends."""
@@ -88,7 +88,7 @@ class Shadow:
 
     def close(self) -> None:
         """Stop watching; what waits is compared first."""
-        self._in_service.listeners = tuple(one for one in self._in_service.listeners if one != self._hear)
+        self._in_service.listeners.remove(self._hear)
         self._waiting.put(None)
         self._thread.join()
 

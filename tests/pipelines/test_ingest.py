@@ -100,13 +100,30 @@ def test_share_names_the_pool_in_params_yaml_and_keeps_every_comment(project, ca
 def test_what_was_cut_off_before_the_pool_grew_is_taken_again(project, call, recordings):
     one, two = (recordings / f"recording-00000{number}" for number in (1, 2))
     first = ingested(call, project, one)
-    kept = project / "kept"
-    shutil.copytree(project / "data" / "pool", kept)
+    kept, pool = project / "kept", project / "data" / "pool"
+    shutil.copytree(pool, kept)
     after = ingested(call, project, two)
-    shutil.rmtree(project / "data" / "pool")
-    kept.rename(project / "data" / "pool")  # the history is ahead of the pool, as after a kill
-    assert sha256_file(project / "data" / "pool" / "manifest.json") == first["pool_sha256"]
+    segment = ReplayPool.open(pool).segments[-1].file
+    shutil.copy(pool / segment, kept / segment)  # the history and a segment are ahead, as after a kill
+    (kept / segment.replace("segment-", "segment-9")).touch()
+    shutil.rmtree(pool)
+    kept.rename(pool)
+    assert sha256_file(pool / "manifest.json") == first["pool_sha256"]
     assert ingested(call, project, two) == after
+    assert len(list(pool.iterdir())) == 1 + len(ReplayPool.open(pool).segments)
+
+
+def test_a_recording_is_taken_once_and_what_was_cut_off_behind_it_is_done(project, call, recordings):
+    one = recordings / "recording-000001"
+    first = ingested(call, project, one, one)
+    assert (len(first["recordings"]), first["passed_over"]) == (1, 1)
+    pointer = (project / "data" / "pool.dvc").read_text()
+    (project / "data" / "pool.dvc").unlink()  # as after a kill before DVC was through
+    again = ingested(call, project, one, "--share", "0.5")
+    assert (again["recordings"], again["passed_over"]) == ([], 1)
+    assert again["pool_sha256"] == first["pool_sha256"]
+    assert (project / "data" / "pool.dvc").read_text() == pointer
+    assert Params.load(project / "params.yaml").replay.initial_pool.share == 0.5
 
 
 @pytest.fixture
@@ -127,11 +144,26 @@ def refused(call, project, *arguments):
     return seen.err
 
 
-def test_a_recording_is_taken_once(project, call, recordings):
-    one = recordings / "recording-000001"
-    assert "expected a recording that is new here" in refused(call, project, one, one)
+def test_a_pool_of_another_task_is_refused(project, call, recordings):
+    one, two = (recordings / f"recording-00000{number}" for number in (1, 2))
     ingested(call, project, one)
-    assert "expected a recording that is new here" in refused(call, project, one, "--share", "0.5")
+    manifest = project / "data" / "pool" / "manifest.json"
+    tree = json.loads(manifest.read_text())
+    tree["spec"]["max_episode_steps"] = 99
+    manifest.write_text(json.dumps(tree))
+    assert "max_episode_steps: expected 50, found 99" in refused(call, project, two)
+
+
+def test_params_whose_value_stands_on_several_lines_are_left_alone(project, call, recordings):
+    params = project / "params.yaml"
+    text = params.read_text()
+    digest = f"sha256: '{'a' * 64}'"
+    block = text.replace("  initial_pool: null", f"  initial_pool:\n    {digest}\n    share: 0.5\n ")
+    assert block != text
+    params.write_text(block)
+    words = refused(call, project, recordings / "recording-000001", "--share", "0.25")
+    assert "with its value on the same line" in words
+    assert not (project / "data").exists()
 
 
 def test_a_damaged_recording_is_refused(project, call, mine):

@@ -130,14 +130,27 @@ def test_what_was_asked_and_what_was_executed_are_both_kept(bundles, tmp_path):
     assert CAUSES[steps["cause"][1]] == "action_change"
 
 
-def test_an_action_that_no_pool_may_hold_leaves_a_gap(loop):
-    for executed in ([9.0, 0.0], [np.nan, 0.0]):
-        loop.step(0.0, 0.0, 0.0, executed=np.array(executed, np.float32))
-    loop.step(0.0, 0.0, 0.0, reward=float("inf"))
+def test_what_no_pool_may_hold_leaves_a_gap_and_nothing_worse(loop):
+    for executed in ([9.0, 0.0], [np.nan, 0.0], [1.0], "one", {"elbow": 1.0}):
+        loop.step(0.0, 0.0, 0.0, executed=executed)
+    for reward in (float("inf"), float("nan"), 1e39):
+        loop.step(0.0, 0.0, 0.0, reward=reward)
+    loop.step(0.125, 0.0, 0.0)
+    loop.end(7.0)
+    loop.recorder.end_episode({"position": 1.0}, loop.now_ns, terminated=True, truncated=False)
     loop.step(0.25, 0.0, 0.0)
     loop.step(0.5, 0.0, 0.0)
     _, seen, _ = loop.recorded()
     assert seen.observations[:, 0].tolist() == [0.25]
+
+
+def test_what_a_robot_gives_is_copied(loop):
+    mine = np.array([1.0, 2.0], np.float32)
+    loop.step(0.0, 0.0, 0.0, executed=mine)
+    mine[:] = 0.0
+    loop.step(0.0, 0.0, 0.0)
+    _, _, steps = loop.recorded()
+    assert steps["executed"][0].tolist() == [1.0, 2.0]
 
 
 def test_every_policy_that_acted_is_named(loop, bundles):
@@ -163,13 +176,14 @@ def test_an_episode_never_runs_on_into_another(loop):
 
 
 def test_a_disk_that_hangs_holds_no_step_up(bundles, tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder_module, "_WAITING", 3)
+    monkeypatch.setattr(recorder_module, "_WAITING", 6)
     hanging, begin = threading.Event(), RecordingsFolder.begin
     monkeypatch.setattr(RecordingsFolder, "begin", lambda folder: (hanging.wait(), begin(folder))[1])
     loop = Loop(bundles[0], tmp_path / "seen")
     for x in range(6):
-        loop.step(x / 10, 0.0, 0.0)
+        loop.step(x / 10, 0.0, 0.0, reward=1.0)
     assert loop.recorder.status.dropped == 3
+    assert loop.recorder._waiting.qsize() == 6
     hanging.set()
     recording, seen, _ = loop.recorded()
     assert (len(seen), recording.header.dropped) == (2, 3)
@@ -190,7 +204,7 @@ def test_a_disk_that_fails_ends_the_recording_and_nothing_else(loop):
 
 def test_the_oldest_recordings_go_when_the_budget_is_used_up(bundles, tmp_path):
     spec = OnnxPolicy(bundles[0]).contract.spec
-    one = (1 << 16) + transition_bytes(spec) * 15
+    one = (1 << 16) + (1 << 11) * 3 + transition_bytes(spec) * 15
     terms = TERMS.replace(max_bytes=one + 6000, recording_transitions=10, segment_transitions=5)
     loop = Loop(bundles[0], tmp_path / "seen", terms)
     for x in range(45):
@@ -208,6 +222,20 @@ def test_the_oldest_recordings_go_when_the_budget_is_used_up(bundles, tmp_path):
     firsts = [pool.read(pool.segments[0]).observations[0, 0] for pool in seen]
     lasts = [pool.read(pool.segments[-1]).next_observations[-1, 0] for pool in seen]
     assert firsts[1:] == lasts[:-1]
+
+
+def test_what_is_no_recording_is_left_alone_and_what_holds_nothing_goes(loop, bundles):
+    loop.recorder.close()
+    assert list(loop.folder.glob("recording-*")) == []
+    (loop.folder / "recording-000001").mkdir()  # killed before it had a header
+    (loop.folder / "recording-000007-keep").mkdir()
+    again = Loop(bundles[0], loop.folder)
+    again.step(0.0, 0.0, 0.0)
+    again.step(0.0, 0.0, 0.0)
+    again.recorder.close()
+    kept = sorted(path.name for path in loop.folder.glob("recording-*"))
+    assert kept == ["recording-000001", "recording-000007-keep"]
+    assert Recording.open(loop.folder / kept[0]).check().transitions == 1
 
 
 def test_a_budget_too_small_for_one_recording_is_refused(bundles, tmp_path):
@@ -234,4 +262,4 @@ def test_what_a_kill_left_open_is_closed_by_the_next(loop, bundles):
     again = Loop(bundles[0], loop.folder)
     again.recorder.close()
     assert Recording.open(killed).check().transitions == 3
-    assert sorted(path.name for path in loop.folder.glob("recording-*"))[-1] == "recording-000003"
+    assert sorted(path.name for path in loop.folder.glob("recording-*")) == [first.name, killed.name]

@@ -87,7 +87,7 @@ def test_a_stop_counts_once_however_long_it_holds(bundles, monkeypatch):
 
 def test_listeners_are_told_of_rows_and_of_steps(bundles):
     service, told = Service(OnnxPolicy(bundles[0])), []
-    service.listeners = (lambda seen, stamp, decision: told.append((seen.tolist(), stamp, decision)),)
+    service.listeners.add(lambda seen, stamp, decision: told.append((seen.tolist(), stamp, decision)))
     tensor = {"name": "observation", "shape": [2, 3], "datatype": "FP32", "data": [0.5, 0.25, 0, 3, 1, 0]}
     service.answer(Call(json.dumps({"inputs": [tensor]}).encode(), None, None, 0))
     ask(service, sequence_id=1, sequence_start=True, observation_stamp_ns=7)

@@ -80,7 +80,7 @@ def test_closed_is_closed(runtime, build_other):
     shadow.close()
     runtime.show(observation(0.0, 0.0, 0.0))
     assert shadow.divergence().steps == 0
-    assert runtime.listeners == ()
+    assert not runtime.listeners
 
 
 def test_another_task_is_refused(runtime, build_other, monkeypatch):
