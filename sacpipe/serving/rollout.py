@@ -57,7 +57,7 @@ class RolloutEvent(Config):
     source: str
     outcome: Outcome
     """`replaced`: another bundle was offered before this one was through. `withdrawn`: its source names
-    the one before again."""
+    another now."""
     reason: str
     divergence: Divergence | None
     """Of the shadow; null where it never was one."""
