@@ -2,7 +2,7 @@
 #
 #     docker build --file docker/serve.Dockerfile --tag sacpipe-serve .
 #
-# docs/docker.md says how to run it; `make image` builds it and asks it everything that page promises.
+# docs/serving.md says how to run it; `make image` builds it and asks it everything that page promises.
 FROM debian:bookworm-slim AS python
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \

@@ -30,6 +30,18 @@ _MAY_SKIP_INPUTS = frozenset({"Clip", "Slice"})
 """Operators that may leave out an input before another one. onnxruntime 1.31 dies of an empty name as an
 input of Max, Min or LayerNormalization (SIGSEGV when it runs), and a robot's process with it."""
 
+_TAKES_INTEGERS: dict[str, frozenset[int]] = {
+    **dict.fromkeys(("Expand", "Gather", "Pow", "Reshape", "Split", "Squeeze", "Unsqueeze"), frozenset({1})),
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), frozenset({1})),
+    "Slice": frozenset({1, 2, 3, 4}),
+}
+"""Inputs that are shapes, indices, axes or exponents, by number. Nothing is computed with an integer: a
+division of the least one by -1 is a signal that ends the process (SIGFPE), at one observation of many."""
+_MOVES = frozenset({"Concat", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"})
+"""Operators that give what they were given; of integers, integers."""
+_CAST_TARGETS = frozenset({1, 9})
+"""float32 and bool."""
+
 MAX_FIELDS = 2**17
 """The most protobuf fields of a whole model. A policy has some hundreds; reading this many takes a second."""
 
@@ -107,9 +119,8 @@ def read_graph(policy_onnx: bytes) -> GraphFacts:
     if domain := opset.text(1, "operator domain"):
         raise _refuse(f"expected the standard operator domain, found '{domain}'")
     graph = _read("graph", model.block(7, "graph"), count)
-    operators = {_check_node(node, count) for node in graph.blocks.get(1, [])}
-    for tensor in graph.blocks.get(5, []):
-        _check_tensor(tensor, count)
+    integers = _Integers({name for name, kind in _check_tensors(graph, count) if kind == "i"}, set())
+    operators = {_check_node(node, integers, count) for node in graph.blocks.get(1, [])}
     return GraphFacts(
         ir_version=model.number(1, "IR version"),
         opset_version=opset.number(2, "operator set version"),
@@ -117,20 +128,70 @@ def read_graph(policy_onnx: bytes) -> GraphFacts:
     )
 
 
-def _check_node(data: memoryview, count: Iterator[int]) -> str:
+class _Integers(NamedTuple):
+    """Follows integers through a graph's nodes, in their order. They are constants and shapes alone."""
+
+    known: set[str]
+    """Names of the values that hold integers."""
+    used: set[str]
+    """Names of all values that were an input so far."""
+
+    def check(self, operator: str, inputs: list[str], outputs: list[str], *, makes: bool) -> None:
+        """Take over one node.
+
+        Args:
+            operator: Its name.
+            inputs: Names of values.
+            outputs: Names of values.
+            makes: Whether it gives integers of its own.
+        """
+        self.used.update(inputs)
+        places = {place for place, name in enumerate(inputs) if name in self.known}
+        if others := places - _TAKES_INTEGERS.get(operator, frozenset()):
+            if operator not in _MOVES:
+                raise _refuse(
+                    f"expected integers as shapes, indices and axes only, found one as input {min(others)} "
+                    f"of '{operator}'"
+                )
+            makes = True
+        if makes:
+            if not self.used.isdisjoint(outputs):
+                raise _refuse(f"expected every node after those whose values it takes, found '{operator}'")
+            self.known.update(outputs)
+
+
+def _check_node(data: memoryview, integers: _Integers, count: Iterator[int]) -> str:
     node = _read("node", data, count)
     operator = node.text(4, "operator name in a node")
+    inputs, outputs = (
+        [bytes(name).decode(errors="replace") for name in node.blocks.get(n, [])] for n in (1, 2)
+    )
     if operator not in ALLOWED_OPERATORS:
         raise _refuse(f"expected operators that docs/bundle.md lists, found '{operator}'")
-    if operator not in _MAY_SKIP_INPUTS and not all(node.blocks.get(1, [])):
+    if operator not in _MAY_SKIP_INPUTS and not all(inputs):
         raise _refuse(f"expected a name for every input of '{operator}', found an empty one")
-    for attribute in node.blocks.get(5, []):
-        for tensor in _read("attribute", attribute, count).blocks.get(5, []):
-            _check_tensor(tensor, count)
+    makes = operator == "Shape"
+    for block in node.blocks.get(5, []):
+        attribute = _read("attribute", block, count)
+        kinds = [kind for _, kind in _check_tensors(attribute, count)]
+        numbers = attribute.numbers.get(3, []) + attribute.numbers.get(8, [])
+        if (
+            operator == "Cast"
+            and attribute.text(1, "attribute name") == "to"
+            and set(numbers) - _CAST_TARGETS
+        ):
+            raise _refuse(f"expected a Cast to float32 or bool, found ONNX data type {numbers}")
+        makes |= operator == "Constant" and ("i" in kinds or bool(numbers))
+    integers.check(operator, inputs, outputs, makes=makes)
     return operator
 
 
-def _check_tensor(data: memoryview, count: Iterator[int]) -> None:
+def _check_tensors(message: _Message, count: Iterator[int]) -> list[tuple[str, str]]:
+    """Check a graph's or an attribute's tensors; return of each the name and NumPy's letter of its kind."""
+    return [_check_tensor(tensor, count) for tensor in message.blocks.get(5, [])]
+
+
+def _check_tensor(data: memoryview, count: Iterator[int]) -> tuple[str, str]:
     tensor = _read("tensor", data, count)
     name = tensor.text(8, "name in a tensor")
     code = tensor.number(2, f"data type in tensor '{name}'")
@@ -143,6 +204,7 @@ def _check_tensor(data: memoryview, count: Iterator[int]) -> None:
         raise _refuse(f"tensor '{name}': expected {expected} bytes, found {len(raw)}")
     if item_type.kind == "f" and not np.isfinite(np.frombuffer(raw, item_type)).all():
         raise _refuse(f"tensor '{name}': expected finite numbers, found NaN or infinity")
+    return name, item_type.kind
 
 
 def _read(kind: str, data: memoryview, count: Iterator[int]) -> _Message:

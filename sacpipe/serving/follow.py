@@ -14,10 +14,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
-from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreError
+from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreUnavailableError
 from sacpipe.serving.gate import GateTerms
 from sacpipe.serving.judge import judge
 from sacpipe.serving.policy import OnnxPolicy
@@ -70,26 +71,40 @@ class Following(NamedTuple):
 
 
 def begin(source: Source, store: BundleStore, terms: GateTerms) -> OnnxPolicy:
-    """Return the policy to begin with: the store's last good one, else what the source names.
+    """Return the policy to begin with: the last one that served and still passes, else what the source names.
 
-    What the source names besides a last good one takes the usual way, once the server runs.
+    It is the store's current one from now on. What the source names besides it takes the usual way, once
+    the server runs.
 
     Raises:
-        BundleError: there is no last good one, and what is named is refused.
-        StoreError: there is no last good one, and the source failed.
+        BundleError: none of the store's passes, and what is named is refused.
+        StoreError: none of the store's passes, and the source failed.
         StorageError: the store cannot be written.
     """
-    last = store.last_good()
-    if last is not None:
+    for kept in store.good():
         try:
-            files = read_source(store.path(last.bundle_digest), allow_hard_links=False)
-            return judge(files, terms).policy
+            policy = _judge_kept(store.path(kept.bundle_digest), terms)
         except BundleError as exc:
-            _say(f"the store's last good bundle cannot serve: {exc}")
+            _say(f"bundle {kept.bundle_digest[:12]} of the store cannot serve: {exc}")
+            continue
+        if store.current() != kept:
+            store.set_current(kept.bundle_digest, kept.source)
+        return policy
     named = source.find()
     admitted = judge(named.pull(), terms)
     store.set_current(store.add(admitted), named.text)
     return admitted.policy
+
+
+def _judge_kept(folder: Path, terms: GateTerms) -> OnnxPolicy:
+    """Judge a bundle of the store; twice where it was too slow, as a machine that starts is busy."""
+    files = read_source(folder, allow_hard_links=False)
+    try:
+        return judge(files, terms).policy
+    except GateError as exc:
+        if exc.rule != "timing":
+            raise
+        return judge(files, terms).policy
 
 
 class Follower:
@@ -123,7 +138,7 @@ class Follower:
 
     def __enter__(self) -> Self:
         """Begin to look."""
-        self._note("begins", self._in_service.policy.digest, self._source_text(), "the last good one")
+        self._note("begins", self._in_service.policy.digest, self._source_text(), "serves from the start")
         for thread in self._threads:
             thread.start()
         return self
@@ -170,7 +185,7 @@ class Follower:
                 self._take(named)
         except SacpipeError as exc:
             fault = exc
-        if named is None or isinstance(fault, StoreError):
+        if isinstance(fault, StoreUnavailableError):
             self._is_reachable = False
             self._complain(None, fault)
             return
@@ -180,16 +195,16 @@ class Follower:
         self._complain(named, fault)
 
     def _is_wanted(self, named: Named) -> bool:
-        """Say whether a bundle is to be pulled; withdraw what is on its way where the source has."""
+        """Say whether a bundle is to be pulled; withdraw what is on its way where another is named now."""
         with self._lock:
             way = self._rollout.way
-            if way is not None and named.digest == way.before:
-                self._end(self._rollout.withdraw(f"{named.text} is named again"))
-            elif named.digest == self._in_service.policy.digest or self._rollout.phase == "watch":
+            if way is not None and named.digest != way.digest:
+                self._end(self._rollout.withdraw(f"{named.text}, bundle {named.digest[:12]}, is named now"))
+            elif way is not None:
                 return False
-            elif way is None or named.digest != way.digest:
-                return named.digest != self._refused or time.monotonic() >= self._retry_at_s
-            return False
+            if named.digest == self._in_service.policy.digest:
+                return False
+            return named.digest != self._refused or time.monotonic() >= self._retry_at_s
 
     def _take(self, named: Named) -> None:
         """Pull a bundle, judge it, and let it begin its way.
@@ -204,7 +219,7 @@ class Follower:
             raise BundleError(f"it is marked bad: {reason}", "store")
         admitted = judge(named.pull(), self._terms.gate)
         with self._lock:
-            if self._rollout.phase == "watch":  # another one went through meanwhile; the next look asks again
+            if self._is_ending.is_set():  # a judgement may take a minute, and nobody waits for it
                 return
             self._end(self._rollout.offer(admitted, named.text))
             self._note("shadow", named.digest, named.text, "is compared, not executed")
@@ -241,7 +256,7 @@ class Follower:
         digest, source = ("", "") if named is None else (named.digest, named.text)
         if named is not None:
             self._refused, self._retry_at_s = digest, time.monotonic() + self._terms.retry_s
-        kind: Kind = "unreachable" if isinstance(fault, StoreError) else "failed"
+        kind: Kind = "unreachable" if isinstance(fault, StoreUnavailableError) else "failed"
         rule, text = "", str(fault)
         if isinstance(fault, BundleError):
             kind, rule = "refused", fault.rule or "contract"

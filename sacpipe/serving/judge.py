@@ -11,8 +11,9 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule, GateError
@@ -20,6 +21,8 @@ from sacpipe.serving.gate import Admitted, GateTerms, check_signature, pass_gate
 
 _KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 """Of the environment, what the child gets: not the tokens."""
+_SAID = 200
+"""Characters of a child's last line that are told."""
 
 
 class JudgeLimits(Config):
@@ -72,12 +75,13 @@ def judge(files: Mapping[str, bytes], terms: GateTerms, limits: JudgeLimits = LI
 
 
 def _ask_child(task: bytes, limits: JudgeLimits) -> _Finding:
+    # It imports from the current folder only where this process does, by `python -m`.
+    safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
     try:
         child = subprocess.run(
-            [sys.executable, "-m", "sacpipe.serving.judge"],
+            [sys.executable, *safe, "-m", "sacpipe.serving.judge"],
             input=task,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            capture_output=True,
             env={name: os.environ[name] for name in _KEPT if name in os.environ},
             timeout=limits.time_s,
             check=False,
@@ -87,8 +91,13 @@ def _ask_child(task: bytes, limits: JudgeLimits) -> _Finding:
     except OSError as exc:
         raise _refuse("a process to judge it", str(exc)) from exc
     if child.returncode != 0:
-        raise _refuse("a process that ends by itself", f"exit code {child.returncode}")
-    return _Finding.model_validate_json(child.stdout)
+        said = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        words = f", which said {said[:_SAID]!a}" if said else ""
+        raise _refuse("a process that ends by itself", f"exit code {child.returncode}{words}")
+    try:
+        return _Finding.model_validate_json(child.stdout)
+    except ValidationError as exc:
+        raise _refuse("a verdict", f"{child.stdout[:_SAID]!a}") from exc
 
 
 def _refuse(expected: str, found: str) -> GateError:

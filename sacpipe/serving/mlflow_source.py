@@ -178,7 +178,10 @@ class MlflowSource:
             location = self._server.ask(
                 _ModelAnswer, f"mlflow/logged-models/{model}", {}
             ).model.info.artifact_uri
-        parts = urllib.parse.urlsplit(location)
+        try:
+            parts = urllib.parse.urlsplit(location)
+        except ValueError:  # as of `//[`
+            parts = urllib.parse.urlsplit("")
         if parts.scheme != "mlflow-artifacts" or parts.netloc not in ("", self._server.netloc):
             raise StoreError(
                 f"MLflow at {self._server.uri}: expected artifacts that the server itself serves, found "
@@ -189,7 +192,9 @@ class MlflowSource:
     def _download(self, folder: str) -> dict[str, bytes]:
         listed = self._server.ask(_FilesAnswer, "mlflow-artifacts/artifacts", {"path": folder}).files
         with under_rule("files"):
-            check_names([file.path for file in listed])
+            check_names(names := [file.path for file in listed])
+            if len(set(names)) != len(names):
+                raise BundleError("expected each file once, found one twice. Register the bundle again.")
         for file in listed:
             check_size(file.path, file.file_size)
         path = f"mlflow-artifacts/artifacts/{urllib.parse.quote(folder)}"
@@ -254,7 +259,7 @@ class _Server:
                 return _read(response, path, most)
         except urllib.error.HTTPError as exc:
             with exc:
-                text = _reason(exc)
+                text = _reason(exc, path)
             kind = StoreUnavailableError if exc.code >= 500 else StoreError
             raise kind(f"MLflow at {self.uri} refuses {path}: {exc.code} {text}.") from exc
         except (OSError, http.client.HTTPException) as exc:
@@ -262,7 +267,7 @@ class _Server:
             raise StoreUnavailableError(f"MLflow at {self.uri} does not answer ({reason}).") from exc
 
 
-def _read(response: http.client.HTTPResponse, path: str, most: int) -> bytes:
+def _read(response: http.client.HTTPResponse | urllib.error.HTTPError, path: str, most: int) -> bytes:
     end_s, data = time.monotonic() + _PULL_S, bytearray()
     while chunk := response.read1(_CHUNK_BYTES):
         data += chunk
@@ -286,9 +291,9 @@ def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _reason(exc: urllib.error.HTTPError) -> str:
+def _reason(exc: urllib.error.HTTPError, path: str) -> str:
     """Return what MLflow says of a refusal."""
     try:
-        return " ".join(str(json.loads(exc.read(_ANSWER_BYTES))["message"]).split())[:300].rstrip(".")
-    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+        return " ".join(str(json.loads(_read(exc, path, _ANSWER_BYTES))["message"]).split())[:300].rstrip(".")
+    except (BundleError, OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
         return str(exc.reason)[:100]

@@ -13,6 +13,7 @@ was through. A stop that a new policy brought about stays latched after the way 
 may move is for whoever stands beside it to say.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -39,7 +40,8 @@ class RolloutTerms(Config):
     shadow_s: float = Field(ge=0)
     """How long it is compared at least."""
     min_shadow_steps: int = Field(ge=0)
-    """Steps it is compared on at least; a robot that stands still proves nothing."""
+    """Steps it is compared on at least, in the shadow and in the watch; a robot that stands still proves
+    nothing."""
     max_divergence: float = Field(gt=0)
     """99 % of its actions must be nearer to those of the other policy, as a share of each action's range."""
     watch_s: float = Field(ge=0)
@@ -55,7 +57,7 @@ class RolloutEvent(Config):
     source: str
     outcome: Outcome
     """`replaced`: another bundle was offered before this one was through. `withdrawn`: its source names
-    the one before again."""
+    another now."""
     reason: str
     divergence: Divergence | None
     """Of the shadow; null where it never was one."""
@@ -135,10 +137,15 @@ class Rollout:
                 f"it again in {self._terms.watch_s:g} s."
             )
         admitted.policy.check_task(self._in_service.spec, "candidate")
-        self._store.add(admitted)
+        digest = self._store.add(admitted)
         interrupted = self._end("replaced", "another bundle was offered") if self._phase == "shadow" else None
+        self._store.begin_trial(digest)  # before it is run: it may bring the process down
+        try:
+            self._shadow = Shadow(self._in_service, admitted.policy)
+        except RuntimeError:  # no thread could be had
+            self._end_trial(digest)
+            raise
         self._way = Way(admitted, source, self._in_service.policy.digest)
-        self._shadow = Shadow(self._in_service, admitted.policy)
         self._phase, self._since_s = "shadow", self._clock_s()
         return interrupted
 
@@ -162,9 +169,9 @@ class Rollout:
 
     def close(self) -> None:
         """Let a comparison end; the policy in service stays."""
-        if self._shadow is not None:
-            self._shadow.close()
-            self._shadow = None
+        self._close_shadow()
+        if self._way is not None:
+            self._end_trial(self._way.digest)
 
     def _judge_shadow(self) -> RolloutEvent | None:
         assert self._shadow is not None  # noqa: S101 - there is one in this phase
@@ -175,8 +182,7 @@ class Rollout:
             return None
         if (fault := self._too_far(seen, "in service")) is not None:
             return self._reject(fault)
-        self._swap()
-        return None
+        return self._swap()
 
     def _too_far(self, seen: Divergence, whose: str) -> str | None:
         if seen.p99 <= self._terms.max_divergence:
@@ -186,21 +192,28 @@ class Rollout:
             f"expected {self._terms.max_divergence:g}"
         )
 
-    def _swap(self) -> None:
+    def _swap(self) -> RolloutEvent | None:
+        """Swap it in and watch it; where no thread can be had to watch it, it does not act either."""
         assert self._way is not None  # noqa: S101 - there is one in this phase
+        twin = self._in_service.policy.twin()
         self._end_shadow()
-        before = self._in_service.policy
         self._causes, self._stops = dict(self._in_service.causes), self._in_service.stops
         self._in_service.swap(self._way.admitted.policy)
-        self._shadow = Shadow(self._in_service, before.twin())
+        try:
+            self._shadow = Shadow(self._in_service, twin)
+        except RuntimeError as exc:
+            self._in_service.rollback()
+            return self._end("withdrawn", f"it cannot be watched: {exc}")
         self._phase, self._since_s = "watch", self._clock_s()
+        return None
 
     def _judge_watch(self) -> RolloutEvent | None:
         if failed := self._failures():
             return self._roll_back("; ".join(failed))
-        if self._passed_s() < self._terms.watch_s:
+        assert self._way is not None and self._shadow is not None  # noqa: PT018, S101 - both are in this phase
+        seen = self._shadow.divergence()
+        if seen.steps < self._terms.min_shadow_steps or self._passed_s() < self._terms.watch_s:
             return None
-        assert self._way is not None  # noqa: S101 - there is one in this phase
         self._store.add(self._way.admitted)  # mends it, should the disk have lost some of it meanwhile
         self._store.set_current(self._way.digest, self._way.source)
         return self._end("serves", f"watched for {self._terms.watch_s:g} s")
@@ -243,7 +256,7 @@ class Rollout:
         assert self._way is not None  # noqa: S101 - there is one in every phase but idle
         if self._phase == "shadow":
             self._end_shadow()
-        self.close()
+        self.close()  # and its trial, where it is neither current nor bad
         event = RolloutEvent(
             bundle_digest=self._way.digest,
             source=self._way.source,
@@ -256,9 +269,18 @@ class Rollout:
 
     def _end_shadow(self) -> None:
         """Keep what the shadow found: what is compared in the watch is the policy before it."""
+        if (shadow := self._shadow) is not None:
+            self._close_shadow()
+            self._divergence = shadow.divergence()
+
+    def _close_shadow(self) -> None:
         if self._shadow is not None:
             self._shadow.close()
-            self._divergence, self._shadow = self._shadow.divergence(), None
+            self._shadow = None
+
+    def _end_trial(self, digest: str) -> None:
+        with contextlib.suppress(StorageError):  # a full disk: at worst this counts as a death
+            self._store.end_trial(digest)
 
     def _passed_s(self) -> float:
         return self._clock_s() - self._since_s

@@ -46,6 +46,7 @@ class Sequences:
         sequence: Sequence,
         policy: OnnxPolicy,
         blend_steps: int | None,
+        before: OnnxPolicy | None,
         observation: FloatArray,
         stamp_ns: int,
     ) -> Stepped:
@@ -55,6 +56,8 @@ class Sequences:
             sequence: A start of a sequence that is open begins a new episode; a latched stop stays.
             policy: In service; takes over where it is another than before.
             blend_steps: Over which it does; None where its contract says.
+            before: In service before it. From any other nothing is blended: it may have been taken back
+                while the sequence was idle, and what failed is not run again.
             observation: Shape (observation_dim,). May hold NaN: that is for the guards.
             stamp_ns: By the monotonic clock.
 
@@ -63,7 +66,7 @@ class Sequences:
         """
         runtime = self._find(sequence, policy)
         if policy is not runtime.policy:
-            runtime.swap(policy, blend_steps)
+            runtime.swap(policy, blend_steps if runtime.policy is before else 0)
         stops_before = runtime.stops
         decision = runtime.step(observation, stamp_ns)
         self.stops += runtime.stops - stops_before

@@ -53,6 +53,8 @@ class Served:
     policy: OnnxPolicy
     blend_steps: int | None
     """Over which open sequences go over to it; None where its contract says."""
+    before: OnnxPolicy | None
+    """In service before it."""
     version: str
     """The first 12 digits of the bundle's digest."""
     contract_sha256: str
@@ -62,11 +64,14 @@ class Served:
     statistics: Statistics
 
     @classmethod
-    def of(cls, policy: OnnxPolicy, blend_steps: int | None = None) -> "Served":
+    def of(
+        cls, policy: OnnxPolicy, blend_steps: int | None = None, before: OnnxPolicy | None = None
+    ) -> "Served":
         """Put a policy into service now."""
         return cls(
             policy=policy,
             blend_steps=blend_steps,
+            before=before,
             version=policy.digest[:12],
             contract_sha256=contract_sha256(policy.contract),
             limits=Limits(policy.contract.spec.observation_dim, MAX_BATCH),
@@ -150,7 +155,6 @@ class Service:
         self._sequences = Sequences(MAX_SEQUENCES, self.metrics.causes)
         self._lock = threading.Lock()
         self._served = Served.of(policy)
-        self._before: OnnxPolicy | None = None
 
     @property
     def served(self) -> Served:
@@ -203,15 +207,14 @@ class Service:
             BundleError: there was no swap.
         """
         with self._lock:
-            if self._before is None:
+            if (before := self._served.before) is None:
                 raise BundleError("there is no policy to go back to: this is the first one.")
-            self._put(self._before, 0)
-            return self._served.policy
+            self._put(before, 0)
+            return before
 
     def _put(self, policy: OnnxPolicy, blend_steps: int | None) -> None:
         policy.check_task(self.spec)
-        self._before = self._served.policy
-        self._served = Served.of(policy, blend_steps)
+        self._served = Served.of(policy, blend_steps, self._served.policy)
         self.metrics.swaps += 1
 
     def answer(self, call: Call) -> Rendered:
@@ -272,7 +275,12 @@ class Service:
             actions = _act(served.policy, request.observations)
             return _Outcome(actions, "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
         decision, blended_with = self._sequences.step(
-            request.sequence, served.policy, served.blend_steps, request.observations[0], stamp_ns
+            request.sequence,
+            served.policy,
+            served.blend_steps,
+            served.before,
+            request.observations[0],
+            stamp_ns,
         )
         parameters: dict[str, str | int | bool] = {"observation_age_ns": decision.timings.age_ns}
         if blended_with is not None:

@@ -1,6 +1,6 @@
 """The bundles a robot keeps: those that passed its gate, by digest, and which of them serves.
 
-    current.json        which bundle serves, which served before it, and which are never used again
+    current.json        which bundle serves, which served before it, which is tried, which are never used
     lock                held by the one process that has the store open
     sha256/<digest>/    a bundle, as docs/bundle.md describes it
 
@@ -11,15 +11,16 @@ that ends in `.tmp`, and goes when the store is opened next. docs/robot-store.md
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from sacpipe.core.bundle import Bundle, Sha256, open_bundle
 from sacpipe.core.config import Config
@@ -51,9 +52,13 @@ class StoreState(Config):
     """Each digest once; first the one that serves, then the one before it, and so on."""
     bad: dict[Sha256, str]
     """Bundles that are never used again, and why."""
+    on_trial: dict[Sha256, int] = Field(default_factory=dict)
+    """Bundles whose trial a process began and did not end, and how many did."""
 
 
 _EMPTY = StoreState(format_version=1, served=(), bad={})
+_MOST_DEATHS = 2
+"""Of processes that tried a bundle: one may have had another cause."""
 
 
 class BundleStore:
@@ -79,6 +84,7 @@ class BundleStore:
             with storage_errors(folder):
                 self._remove_leftovers()
             self._state = self._read_state()
+            self._refuse_killers()
         except BaseException:
             self.close()
             raise
@@ -109,8 +115,14 @@ class BundleStore:
         return next(iter(self._state.served[1:]), None)
 
     def last_good(self) -> Served | None:
-        """Return the bundle to serve after a start: the last that served, is not bad and is whole on disk."""
-        return next((item for item in self._state.served if self._is_whole(item.bundle_digest)), None)
+        """Return the bundle to serve after a start: the first of `good`."""
+        return next(self.good(), None)
+
+    def good(self) -> Iterator[Served]:
+        """Walk the bundles that served, are not bad and are whole on disk; the last one first."""
+        for item in self._state.served:
+            if item.bundle_digest not in self._state.bad and self._is_whole(item.bundle_digest):
+                yield item
 
     def source_of(self, digest: str) -> str:
         """Return what a bundle that serves or served was resolved from; empty where it is none of these."""
@@ -174,7 +186,30 @@ class BundleStore:
             self._check_not_bad(digest)
             self.open(digest)
             before = tuple(item for item in self._state.served if item.bundle_digest != digest)
-            self._write(served=(Served(bundle_digest=digest, source=source), *before), bad=self._state.bad)
+            served = (Served(bundle_digest=digest, source=source), *before)
+            self._write(self._changed(served=served, on_trial=self._trials_but(digest)))
+
+    def begin_trial(self, digest: str) -> None:
+        """Note that a bundle is tried from now on, until it is current or bad or `end_trial` is called.
+
+        A bundle whose trial two processes began and did not end is bad from the next opening on.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        with self._mutex:
+            on_trial = self._state.on_trial
+            self._write(self._changed(on_trial=on_trial | {digest: on_trial.get(digest, 0) + 1}))
+
+    def end_trial(self, digest: str) -> None:
+        """Note that a bundle is tried no longer, and that the process lives.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        with self._mutex:
+            if digest in self._state.on_trial:
+                self._write(self._changed(on_trial=self._trials_but(digest)))
 
     def mark_bad(self, digest: str, reason: str) -> None:
         """Never use a bundle again. Where it serves, the one before it is the current one from now on.
@@ -185,8 +220,8 @@ class BundleStore:
         with self._mutex:
             served = tuple(item for item in self._state.served if item.bundle_digest != digest)
             bad = self._state.bad | {digest: reason}
-            self._state = self._state.replace(bad=bad)
-            self._write(served=served, bad=bad)
+            self._state = self._changed(served=served, bad=bad, on_trial=self._trials_but(digest))
+            self._write(self._state)
 
     def prune(self, keep: int) -> tuple[str, ...]:
         """Remove all bundles but the last that served, and return the digests of those that went.
@@ -203,15 +238,16 @@ class BundleStore:
         with self._mutex:
             served = self._state.served[: max(keep, 2)]
             if served != self._state.served:
-                self._write(served=served, bad=self._state.bad)
+                self._write(self._changed(served=served))
             kept = {item.bundle_digest for item in served}
-            gone = sorted(path.name for path in self._bundles.iterdir() if path.name not in kept)
+            found = {path.name for path in self._bundles.iterdir() if re.fullmatch("[0-9a-f]{64}", path.name)}
+            gone = sorted(found - kept)
             with storage_errors(self._bundles):
                 for digest in gone:
                     # Under another name first: a half removed bundle must not stand under its digest.
                     temporary = self._temporary(digest)
                     self.path(digest).rename(temporary)
-                    shutil.rmtree(temporary)
+                    _remove(temporary)
                 sync_folder(self._bundles)
         return tuple(gone)
 
@@ -227,7 +263,7 @@ class BundleStore:
         remove_leftovers(self._state_file.parent)
         for path in self._bundles.iterdir():
             if path.name.endswith(".tmp"):
-                shutil.rmtree(path)
+                _remove(path)
             else:
                 remove_leftovers(path)  # of a bundle that was being mended
 
@@ -243,8 +279,18 @@ class BundleStore:
                 "store",
             ) from exc
 
-    def _write(self, served: tuple[Served, ...], bad: dict[str, str]) -> None:
-        state = StoreState(format_version=1, served=served, bad=bad)
+    def _refuse_killers(self) -> None:
+        deaths = {digest: count for digest, count in self._state.on_trial.items() if count >= _MOST_DEATHS}
+        for digest, count in deaths.items():
+            self.mark_bad(digest, f"the process died {count} times while it was tried")
+
+    def _changed(self, **changes: Any) -> StoreState:
+        return StoreState(**(dict(self._state) | changes))
+
+    def _trials_but(self, digest: str) -> dict[str, int]:
+        return {key: count for key, count in self._state.on_trial.items() if key != digest}
+
+    def _write(self, state: StoreState) -> None:
         write_json(self._state_file, state.as_tree())
         self._state = state
 
@@ -265,6 +311,14 @@ class BundleStore:
 
     def _temporary(self, digest: str) -> Path:
         return self._bundles / f".{digest}.{secrets.token_hex(4)}.tmp"
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or whatever else somebody put there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _mend(folder: Path, files: Mapping[str, bytes]) -> None:

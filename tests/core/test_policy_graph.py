@@ -131,6 +131,32 @@ def tensor_as_list(model):
     model.graph.initializer[0].CopyFrom(helper.make_tensor("weight", TensorProto.FLOAT, (2, 1), [1.0, 2.0]))
 
 
+def integer_division(model):
+    """onnxruntime's process ends by a signal where the least integer is divided by -1."""
+    least = numpy_helper.from_array(np.array([-(2**63)]), "least")
+    model.graph.initializer.append(least)
+    model.graph.node.append(helper.make_node("Div", ["least", "least"], ["quotient"]))
+
+
+def integer_constant(model):
+    model.graph.node[1].attribute[0].CopyFrom(helper.make_attribute("value_int", 2))
+
+
+def moved_integer(model):
+    model.graph.node.append(helper.make_node("Shape", ["observation"], ["shape"]))
+    model.graph.node.append(helper.make_node("Identity", ["shape"], ["moved"]))
+    model.graph.node.append(helper.make_node("Add", ["moved", "moved"], ["sum"]))
+
+
+def cast_to_an_integer(model):
+    model.graph.node.append(helper.make_node("Cast", ["action"], ["number"], to=TensorProto.INT64))
+
+
+def integer_made_after_its_use(model):
+    model.graph.node.append(helper.make_node("Abs", ["shape"], ["size"]))
+    model.graph.node.append(helper.make_node("Shape", ["observation"], ["shape"]))
+
+
 def no_graph(model):
     model.ClearField("graph")
 
@@ -156,6 +182,14 @@ def no_graph(model):
         (short_tensor, "tensor 'weight': expected 8 bytes, found 4"),
         (double_tensor, "tensor 'weight': expected float32, int32, int64 or bool, found ONNX data type 11"),
         (tensor_as_list, "the tensor holds field 4"),
+        (
+            integer_division,
+            "expected integers as shapes, indices and axes only, found one as input 0 of 'Div'",
+        ),
+        (integer_constant, "expected integers as .* found one as input 1 of 'Mul'"),
+        (moved_integer, "expected integers as .* found one as input 0 of 'Add'"),
+        (cast_to_an_integer, r"expected a Cast to float32 or bool, found ONNX data type \[7\]"),
+        (integer_made_after_its_use, "expected every node after those whose values it takes, found 'Shape'"),
         (no_graph, "expected one graph, found 0"),
     ],
 )
@@ -164,6 +198,24 @@ def test_refuses(change, sentence):
     change(model)
     with pytest.raises(BundleError, match=f"policy.onnx: {sentence}"):
         read_graph(model.SerializeToString())
+
+
+def test_integers_may_be_shapes_indices_and_axes():
+    model = make_model()
+    indices, axes = (numpy_helper.from_array(np.array([0]), name) for name in ("indices", "axes"))
+    model.graph.initializer.extend([indices, axes])
+    model.graph.node.extend(
+        [
+            helper.make_node("Shape", ["observation"], ["shape"]),
+            helper.make_node("Gather", ["shape", "indices"], ["rows"]),
+            helper.make_node("Concat", ["rows", "indices"], ["target"], axis=0),
+            helper.make_node("Reshape", ["action", "target"], ["reshaped"]),
+            helper.make_node("ReduceSum", ["reshaped", "axes"], ["reduced"]),
+            helper.make_node("Slice", ["reduced", "indices", "indices", "", "indices"], ["cut"]),
+            helper.make_node("Cast", ["cut"], ["truth"], to=TensorProto.BOOL),
+        ]
+    )
+    assert "Reshape" in read_graph(model.SerializeToString()).operators
 
 
 def test_a_field_given_twice_cannot_hide_the_first():

@@ -5,6 +5,7 @@ audit hook sees every open, rename and start of a process before it happens.
 """
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -15,17 +16,18 @@ from sacpipe.core.bundle import bundle_digest
 from sacpipe.serving.__main__ import main
 from sacpipe.serving.store import BundleStore
 
-Moment = tuple[str, str]
-"""An audit event and the end of one of its paths."""
+Moment = tuple[str, str, int]
+"""An audit event, the end of one of its paths, and at which of such events."""
 
 
 def kill_at(moment: Moment, armed: Path) -> None:
     """Die before such an operation, once a file says so."""
-    event, path = moment
+    event, path, number = moment
+    seen = itertools.count(1)
 
     def hook(found: str, arguments: tuple[object, ...]) -> None:
         is_meant = found == event and any(str(argument).endswith(path) for argument in arguments[:2])
-        if is_meant and armed.exists():
+        if is_meant and armed.exists() and next(seen) == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
@@ -74,11 +76,11 @@ def run(folder: Path, first: Path, second: Path) -> dict[str, object]:
     """Begin with one bundle, name the other, and die on its way once for each moment."""
     old, new = bundle_digest(first), bundle_digest(second)
     names = {old: "old", new: "new"}
-    pull, gate = ("open", "policy.onnx"), ("subprocess.Popen", sys.executable)
-    through = ("os.rename", "current.json")
+    pull, gate = ("open", "policy.onnx", 1), ("subprocess.Popen", sys.executable, 1)
+    through = ("os.rename", "current.json", 2)  # the first says that it is tried
     report: dict[str, list[str]] = {"served": [], "kept": [], "ends": []}
     name(folder, first)
-    for moment in (pull, gate, through, ("", "")):
+    for moment in (pull, gate, through, ("", "", 0)):
         life = Life(folder, moment)
         port = int(life.until(" at http://").rpartition(":")[2])
         report["served"].append(names[ask(port)])

@@ -9,17 +9,20 @@ from contextlib import contextmanager
 import pytest
 
 from sacpipe.core.bundle import bundle_digest, open_bundle, write_bundle
-from sacpipe.core.errors import GateError, StoreUnavailableError
+from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
+from sacpipe.core.files import sha256_bytes
 from sacpipe.serving import follow
 from sacpipe.serving.__main__ import main
 from sacpipe.serving.follow import Follower, begin
 from sacpipe.serving.gate import pass_gate
 from sacpipe.serving.service import Call, Service
-from sacpipe.serving.sources import PathSource
+from sacpipe.serving.sources import Named, PathSource, read_source
 from sacpipe.serving.store import BundleStore
 from sacpipe.serving.terms import FollowTerms
 
 ROLLOUT = FollowTerms.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_steps": 3, "watch_s": 0.0}
+TERMS = FollowTerms.parse(FollowTerms.DEFAULT)
+GATE = TERMS.gate
 
 
 @pytest.fixture(autouse=True)
@@ -33,12 +36,12 @@ class Counted:
     """A source that counts how often it was asked, and may be cut off."""
 
     def __init__(self, path):
-        self.path, self.looks, self.is_cut_off = path, 0, False
+        self.path, self.looks, self.fault = path, 0, None
 
     def find(self):
         try:
-            if self.is_cut_off:
-                raise StoreUnavailableError("MLflow at there does not answer.")
+            if self.fault is not None:
+                raise self.fault
             return PathSource(self.path, allow_hard_links=False).find()
         finally:
             self.looks += 1
@@ -91,10 +94,10 @@ def name(bundle, named):
 @pytest.fixture
 def following(named, tmp_path):
     @contextmanager
-    def run(**rollout):
+    def run(retry_s=0.01, **rollout):
         terms = FollowTerms.parse(
             FollowTerms.DEFAULT
-            | {"poll_s": 0.01, "retry_s": 0.01, "keep": 2}
+            | {"poll_s": 0.01, "retry_s": retry_s, "keep": 2}
             | {"rollout": ROLLOUT | rollout}
         )
         source = Counted(named)
@@ -171,11 +174,11 @@ def test_what_cannot_be_reached_or_is_refused_is_said_once_each(following, named
     torn = shutil.copytree(bundles[1], tmp_path / "torn")
     (torn / "policy.onnx").write_bytes(b"torn")
     with following() as robot:
-        robot.source.is_cut_off = True
+        robot.source.fault = StoreUnavailableError("MLflow at there does not answer.")
         robot.looked()
         assert (robot.kinds, robot.follower.state().is_reachable) == (["begins", "unreachable"], False)
         name(torn, named)
-        robot.source.is_cut_off = False
+        robot.source.fault = None
         robot.looked()
         robot.looked()
         assert robot.kinds[2:] == ["noticed", "reachable", "refused"]
@@ -183,6 +186,91 @@ def test_what_cannot_be_reached_or_is_refused_is_said_once_each(following, named
         assert robot.ask()["outputs"][0]["data"] == [1.25, 2.5]
         shutil.copyfile(bundles[1] / "policy.onnx", torn / "policy.onnx")
         robot.until(lambda state: state.counts.get("serves") == 1)  # what was refused is looked at again
+
+
+def test_a_source_that_answers_something_else_failed_and_is_reachable(following, named):
+    with following() as robot:
+        robot.source.fault = StoreError("MLflow at there refuses: 403 not you.")
+        robot.looked()
+        assert (robot.kinds, robot.follower.state().is_reachable) == (["begins", "failed"], True)
+        assert robot.follower.state().events[-1].text == "serves from the start"
+
+
+def test_what_cannot_be_pulled_is_asked_for_again_after_a_while(following, named, bundles, monkeypatch):
+    pulls = []
+
+    def fail(_):
+        pulls.append(1)
+        raise StoreError("MLflow at there refuses: 404 gone.")
+
+    with following(retry_s=1e6) as robot:
+        monkeypatch.setattr(Named, "pull", fail)
+        name(bundles[1], named)
+        robot.looked()
+        robot.looked()
+        assert (robot.kinds, len(pulls)) == (["begins", "noticed", "failed"], 1)
+
+
+@pytest.mark.parametrize("phase", ["shadow", "watch"])
+def test_what_is_no_longer_named_does_not_come_into_service(following, named, bundles, tmp_path, phase):
+    torn = shutil.copytree(bundles[1], tmp_path / "torn")
+    manifest = json.loads((torn / "manifest.json").read_bytes())
+    (torn / "manifest.json").write_text(json.dumps(manifest))  # a third digest, and refused
+    with following(**({"watch_s": 1e6} if phase == "watch" else {"shadow_s": 1e6})) as robot:
+        name(bundles[1], named)
+        robot.until(lambda state: state.phase == phase)
+        name(torn, named)
+        robot.until(lambda state: state.counts.get("refused") == 1)
+        assert robot.kinds[-3:] == ["withdrawn", "noticed", "refused"]
+        assert f"bundle {bundle_digest(torn)[:12]}, is named now" in robot.follower.state().events[2].text
+        assert robot.ask()["parameters"]["bundle_sha256"] == bundle_digest(bundles[0])
+        assert dict(robot.store.bad) == {}
+
+
+class NoSource:
+    """A network that is not there."""
+
+    def find(self):
+        raise StoreUnavailableError("MLflow at there does not answer.")
+
+
+@pytest.fixture
+def served(tmp_path, bundles):
+    """A store in which both bundles served, the second one last."""
+    with BundleStore(tmp_path / "store") as store:
+        for bundle in bundles:
+            files = read_source(bundle, allow_hard_links=False)
+            store.set_current(store.add(pass_gate(files, GATE, p99_us=1.0)), str(bundle))
+        yield store
+
+
+def test_where_the_last_one_passes_no_longer_the_one_before_serves_and_is_current(
+    served, bundles, monkeypatch
+):
+    first, second = (bundle_digest(bundle) for bundle in bundles)
+
+    def only_the_first(files, terms):
+        if sha256_bytes(files["manifest.json"]) == second:
+            raise GateError("not on this machine.", "golden")
+        return pass_gate(files, terms, p99_us=1.0)
+
+    monkeypatch.setattr(follow, "judge", only_the_first)
+    assert begin(NoSource(), served, GATE).digest == first
+    assert (served.current().bundle_digest, served.current().source) == (first, str(bundles[0]))
+
+
+def test_a_kept_one_that_was_too_slow_once_is_judged_again(served, bundles, monkeypatch):
+    slow = [1e9, 1.0]
+    monkeypatch.setattr(follow, "judge", lambda files, terms: pass_gate(files, terms, p99_us=slow.pop(0)))
+    assert begin(NoSource(), served, GATE).digest == bundle_digest(bundles[1])
+
+
+def test_what_is_judged_while_following_ends_begins_no_way(served, bundles, tmp_path, monkeypatch):
+    service = Service(begin(NoSource(), served, GATE))
+    follower = Follower(PathSource(bundles[0], allow_hard_links=False), service, served, TERMS)
+    follower._is_ending.set()
+    follower._look()
+    assert (follower.state().phase, list(follower.state().counts)) == ("idle", ["noticed"])
 
 
 def test_a_bundle_of_another_task_is_refused(following, named, bundles, tmp_path):

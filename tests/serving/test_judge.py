@@ -42,6 +42,24 @@ def test_a_process_that_dies_is_a_refusal(files):
     assert "expected a process that ends by itself, found exit code" in str(error)
 
 
+def test_no_process_imports_what_lies_in_the_current_folder(files, tmp_path, monkeypatch):
+    """Unless this one does: where it was started by `python -m`, that folder is on its path."""
+    (tmp_path / "sacpipe.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    assert judge(files, TERMS).policy is not None
+    monkeypatch.syspath_prepend(tmp_path)
+    error = refused(files)
+    assert error.rule == "process"
+    assert "found exit code 1, which said 'not ours'" in str(error)
+
+
+def test_a_process_that_says_something_else_is_a_refusal(files, monkeypatch):
+    monkeypatch.setattr("sys.executable", "/bin/echo")
+    error = refused(files)
+    assert error.rule == "process"
+    assert r"expected a verdict, found b'-m sacpipe.serving.judge\n'" in str(error)
+
+
 def test_a_process_that_does_not_end_is_a_refusal(files):
     error = refused(files, time_s=0.01)
     assert error.rule == "process"

@@ -2,6 +2,7 @@
 
 import base64
 import http.server
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from sacpipe.core.bundle import bundle_digest
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
+from sacpipe.serving import mlflow_source
 from sacpipe.serving.mlflow_source import MlflowSource, parse_address
 from sacpipe.stores.mlflow_ledger import MlflowLedger
 from sacpipe.stores.mlflow_store import MlflowStore
@@ -168,6 +170,36 @@ def test_what_is_no_answer_of_mlflows_is_refused(other, answer, error, said):
     other.handler.answer = answer
     with pytest.raises(error, match=said):
         find(other)
+
+
+def test_a_refusal_is_read_no_longer_than_an_answer(other, monkeypatch):
+    other.handler.answer = (403, {}, b'{"message": "not you"}')
+    monkeypatch.setattr(mlflow_source, "_PULL_S", -1.0)
+    with pytest.raises(StoreError, match=r"refuses .*: 403 Forbidden\.$"):
+        find(other)
+    monkeypatch.undo()
+    other.handler.answer = (403, {}, b'{"message": "not you"}' + b" " * 2**20)
+    with pytest.raises(StoreError, match=r"refuses .*: 403 Forbidden\.$"):
+        find(other)
+
+
+VERSION = b'{"model_version": {"version": "1", "source": "%s", "tags": [{"key": "sacpipe.bundle_digest", "value": "%s"}]}}'
+
+
+def test_a_place_that_is_no_address_is_refused(other):
+    other.handler.answer = (200, {}, VERSION % (b"mlflow-artifacts://[", b"ab" * 32))
+    with pytest.raises(StoreError, match=r"expected artifacts that the server itself serves, found 'mlflow"):
+        find(other).pull()
+
+
+def test_a_file_that_is_listed_twice_is_refused(other, bundles):
+    other.handler.answer = (200, {}, VERSION % (b"mlflow-artifacts:/x", b"ab" * 32))
+    named = find(other)
+    files = [{"path": path.name, "file_size": 1} for path in bundles[0].iterdir()]
+    other.handler.answer = (200, {}, json.dumps({"files": [*files, files[0]]}).encode())
+    with pytest.raises(GateError, match="expected each file once, found one twice") as refusal:
+        named.pull()
+    assert refusal.value.rule == "files"
 
 
 def test_credentials_go_to_the_server_and_nowhere_else(other):

@@ -5,6 +5,7 @@ import pytest
 
 from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.core.guards import GuardTerms
+from sacpipe.serving import rollout as rollout_module
 from sacpipe.serving import store as store_module
 from sacpipe.serving.gate import GateTerms, pass_gate
 from sacpipe.serving.policy import OnnxPolicy
@@ -95,6 +96,8 @@ def test_a_shadow_acts_only_after_time_and_steps(robot, other):
 
 def test_it_serves_after_the_watch(robot, first, other):
     robot.let_it_act(other)
+    robot.step(5)
+    robot.compared(5)
     robot.now_s += 59.0
     assert robot.rollout.tick() is None
     assert robot.store.current().bundle_digest == digest(first)  # what a robot begins with, killed now
@@ -166,6 +169,8 @@ def test_one_that_comes_late_too_often_goes_back(robot, other):
 def test_what_was_counted_before_the_swap_does_not_count(robot, other):
     robot.runtime.causes["deadline_missed"] += 100
     robot.let_it_act(other)
+    robot.step(5)
+    robot.compared(5)
     robot.now_s += 60.0
     assert robot.rollout.tick().outcome == "serves"
 
@@ -181,6 +186,10 @@ def test_a_stop_latched_before_the_swap_is_not_the_new_ones_fault(robot, other):
     robot.rollout.tick()
     assert robot.step().verdict == "stopped"
     robot.now_s += 60.0
+    assert robot.rollout.tick() is None  # a robot that stands still proves nothing
+    robot.runtime.clear_stop()
+    robot.step(5)
+    robot.compared(5)
     assert robot.rollout.tick().outcome == "serves"
 
 
@@ -245,3 +254,64 @@ def test_while_one_is_watched_no_other_is_taken(robot, first, other):
     robot.let_it_act(other)
     with pytest.raises(BundleError, match="still watched; offer it again in 60 s"):
         robot.rollout.offer(first, "here")
+
+
+def on_trial(robot):
+    return dict(robot.store._state.on_trial)
+
+
+@pytest.mark.parametrize("end", ["withdrawn", "rolled back", "serves", "closed"])
+def test_one_is_on_trial_from_its_first_step_to_its_end(robot, other, end):
+    robot.let_it_act(other)
+    assert on_trial(robot) == {digest(other): 1}
+    if end == "withdrawn":
+        robot.rollout.withdraw("")
+    elif end == "closed":
+        robot.rollout.close()
+    else:
+        robot.step(5)
+        robot.compared(5)
+        robot.now_s += 60.0
+        robot.runtime.causes["inference_failed"] += end == "rolled back"
+        robot.rollout.tick()
+    assert on_trial(robot) == {}
+
+
+def no_thread(*_):
+    raise RuntimeError("can't start new thread")
+
+
+def test_one_that_cannot_be_compared_is_not_on_its_way(robot, other, monkeypatch):
+    monkeypatch.setattr(rollout_module, "Shadow", no_thread)
+    with pytest.raises(RuntimeError):
+        robot.rollout.offer(other, "there")
+    assert (robot.rollout.phase, robot.rollout.way, on_trial(robot)) == ("idle", None, {})
+
+
+def test_one_that_cannot_be_watched_does_not_act(robot, first, other, monkeypatch):
+    robot.rollout.offer(other, "there")
+    robot.step(5)
+    robot.compared(5)
+    robot.now_s += 10.0
+    monkeypatch.setattr(rollout_module, "Shadow", no_thread)
+    event = robot.rollout.tick()
+    assert (event.outcome, event.reason) == ("withdrawn", "it cannot be watched: can't start new thread")
+    assert (robot.rollout.phase, robot.rollout.way, robot.runtime.policy.digest) == (
+        "idle",
+        None,
+        digest(first),
+    )
+
+
+def test_one_that_has_no_twin_to_be_compared_with_stays_in_the_shadow(robot, other, monkeypatch):
+    robot.rollout.offer(other, "there")
+    robot.step(5)
+    robot.compared(5)
+    robot.now_s += 10.0
+    with monkeypatch.context() as patch:
+        patch.setattr(OnnxPolicy, "twin", no_thread)
+        with pytest.raises(RuntimeError):
+            robot.rollout.tick()
+    assert robot.rollout.phase == "shadow"
+    assert robot.rollout.tick() is None
+    assert robot.rollout.phase == "watch"

@@ -72,6 +72,20 @@ def test_a_rollback_is_at_once_and_does_not_ask_what_failed(bundles, tmp_path, m
     assert (action, parameters["verdict"], parameters["bundle_sha256"]) == ([1.25, 2.5], "ok", first.digest)
 
 
+def test_what_was_taken_back_while_a_sequence_was_idle_is_not_blended(bundles, tmp_path, monkeypatch):
+    policies = [changed(folder, tmp_path / folder.name, blending) for folder in bundles]
+    third = changed(bundles[0], tmp_path / "third", blending)
+    service = Service(policies[0])
+    service.swap(policies[1])
+    ask(service, sequence_id=1, sequence_start=True)
+    service.rollback()
+    service.swap(third)
+    monkeypatch.setattr(policies[1], "run", lambda _: np.array([np.nan, 0.0], np.float32))
+    action, parameters = ask(service, sequence_id=1)
+    assert (action, parameters["verdict"], parameters["bundle_sha256"]) == ([1.25, 2.5], "ok", third.digest)
+    assert "blended_with_sha256" not in parameters
+
+
 def test_a_stop_counts_once_however_long_it_holds(bundles, monkeypatch):
     policy = OnnxPolicy(bundles[0])
     service = Service(policy)

@@ -12,6 +12,7 @@ import pytest
 from sacpipe.core.bundle import bundle_digest
 from sacpipe.core.errors import BundleError, BusyError, StorageError
 from sacpipe.core.signature import make_key, sign_bundle
+from sacpipe.serving import store as store_module
 from sacpipe.serving.gate import GateTerms, pass_gate
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.sources import read_source
@@ -185,8 +186,66 @@ class TestBadOnes:
         store.mark_bad(serve(store, first)[0], "it fell")
         assert (store.current(), store.last_good()) == (None, None)
 
+    def test_is_not_the_last_good_one_even_where_the_disk_is_full(self, store, first, second, monkeypatch):
+        digests = serve(store, first, second)
+
+        def full(*_, **__):
+            raise StorageError("the disk is full.")
+
+        monkeypatch.setattr(store_module, "write_json", full)
+        with pytest.raises(StorageError):
+            store.mark_bad(digests[1], "it fell")
+        assert store.current().bundle_digest == store.last_good().bundle_digest == digests[0]
+
+    def test_named_among_those_that_served_is_not_the_last_good_one(self, store, tmp_path, first, second):
+        digests = serve(store, first, second)
+        store.close()
+        kept = json.loads((tmp_path / "store" / "current.json").read_bytes())
+        (tmp_path / "store" / "current.json").write_text(json.dumps(kept | {"bad": {digests[1]: "recalled"}}))
+        with BundleStore(tmp_path / "store") as again:
+            assert again.last_good().bundle_digest == digests[0]
+
+
+class TestTrials:
+    def test_one_that_two_processes_did_not_survive_is_bad(self, store, tmp_path, first, second):
+        digests = serve(store, first, second)
+        store.begin_trial(digests[1])
+        store.close()
+        with BundleStore(tmp_path / "store") as again:
+            assert dict(again.bad) == {}
+            again.begin_trial(digests[1])
+        for _ in range(2):
+            with BundleStore(tmp_path / "store") as again:
+                assert dict(again.bad) == {digests[1]: "the process died 2 times while it was tried"}
+                assert again.last_good().bundle_digest == digests[0]
+
+    @pytest.mark.parametrize("is_through", [False, True])
+    def test_one_that_ended_does_not_count(self, store, tmp_path, first, is_through):
+        digest = store.add(first)
+        for _ in range(3):
+            store.begin_trial(digest)
+            store.set_current(digest, "here") if is_through else store.end_trial(digest)
+        store.close()
+        with BundleStore(tmp_path / "store") as again:
+            assert dict(again.bad) == {}
+
+    def test_a_store_from_before_there_were_trials_opens(self, tmp_path):
+        (tmp_path / "store").mkdir()
+        (tmp_path / "store" / "current.json").write_text('{"format_version": 1, "served": [], "bad": {}}')
+        with BundleStore(tmp_path / "store") as store:
+            assert store.current() is None
+
 
 class TestPruning:
+    def test_what_is_no_bundle_stays_and_does_no_harm(self, store, tmp_path, first):
+        (folder := store.path(serve(store, first)[0]).parent).joinpath("notes.txt").write_text("mine")
+        (folder / ".notes.tmp").write_text("half")
+        (folder / ("ab" * 32)).write_text("a file where a bundle would be")
+        assert store.prune(2) == ("ab" * 32,)
+        store.close()
+        with BundleStore(tmp_path / "store") as again:
+            assert names(folder) == sorted([again.current().bundle_digest, "notes.txt"])
+
     @pytest.mark.parametrize("keep", [0, 2])
     def test_the_current_one_and_the_one_before_stay(self, store, first, second, third, keep):
         digests = serve(store, first, second, third)
