@@ -265,6 +265,8 @@ class Rollout:
             divergence=self._divergence,
         )
         self._way, self._divergence, self._phase = None, None, "idle"
+        with contextlib.suppress(StorageError):  # a full disk keeps no robot from going back
+            self._store.keep_evidence(event.bundle_digest, event.as_tree() | {"ended_unix_s": time.time()})
         return event
 
     def _end_shadow(self) -> None:

@@ -1,6 +1,7 @@
 """The bundles a robot keeps: those that passed its gate, by digest, and which of them serves.
 
     current.json        which bundle serves, which served before it, which is tried, which are never used
+    evidence/           what became of each bundle that was tried, one file each, by digest
     lock                held by the one process that has the store open
     sha256/<digest>/    a bundle, as docs/bundle.md describes it
 
@@ -75,6 +76,7 @@ class BundleStore:
 
     def __init__(self, folder: Path) -> None:
         self._bundles, self._state_file = folder / "sha256", folder / "current.json"
+        self._evidence = folder / "evidence"
         self._mutex = threading.Lock()
         with storage_errors(folder):
             make_folder(self._bundles)
@@ -223,6 +225,18 @@ class BundleStore:
             self._state = self._changed(served=served, bad=bad, on_trial=self._trials_but(digest))
             self._write(self._state)
 
+    def keep_evidence(self, digest: str, evidence: Mapping[str, Any]) -> None:
+        """Keep what a bundle's trial showed, for whoever decides about it; the last trial's alone.
+
+        Args:
+            digest: Of the bundle, which need not be in the store any more.
+            evidence: Plain JSON values.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        write_json(self._evidence / f"{digest}.json", evidence)
+
     def prune(self, keep: int) -> tuple[str, ...]:
         """Remove all bundles but the last that served, and return the digests of those that went.
 
@@ -261,6 +275,7 @@ class BundleStore:
 
     def _remove_leftovers(self) -> None:
         remove_leftovers(self._state_file.parent)
+        remove_leftovers(self._evidence)
         for path in self._bundles.iterdir():
             if path.name.endswith(".tmp"):
                 _remove(path)

@@ -1,5 +1,7 @@
 """A new bundle serves only after it was near enough for long enough, and not again after it failed."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -94,7 +96,7 @@ def test_a_shadow_acts_only_after_time_and_steps(robot, other):
     assert robot.step().action.tolist() == [-1.25, -2.5]
 
 
-def test_it_serves_after_the_watch(robot, first, other):
+def test_it_serves_after_the_watch_and_what_it_showed_is_kept(robot, first, other, tmp_path):
     robot.let_it_act(other)
     robot.step(5)
     robot.compared(5)
@@ -105,6 +107,8 @@ def test_it_serves_after_the_watch(robot, first, other):
     event = robot.rollout.tick()
     assert (event.outcome, event.bundle_digest, event.source) == ("serves", digest(other), "there")
     assert event.divergence.steps == 5
+    evidence = json.loads((tmp_path / "store" / "evidence" / f"{digest(other)}.json").read_text())
+    assert evidence == event.as_tree() | {"ended_unix_s": evidence["ended_unix_s"]}
     assert robot.rollout.phase == "idle"
     assert robot.store.current().bundle_digest == digest(other)
 
