@@ -264,9 +264,9 @@ class Rollout:
             reason=reason,
             divergence=self._divergence,
         )
-        self._way, self._divergence, self._phase = None, None, "idle"
         with contextlib.suppress(StorageError):  # a full disk keeps no robot from going back
             self._store.keep_evidence(event.bundle_digest, event.as_tree() | {"ended_unix_s": time.time()})
+        self._way, self._divergence, self._phase = None, None, "idle"
         return event
 
     def _end_shadow(self) -> None:
