@@ -27,8 +27,9 @@ from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.actor import SquashedGaussianActor
 from sacpipe.serving.control_loop import AWAKE_S, LoopReport, Spread, run_loop, undisturbed
+from sacpipe.serving.in_service import Decision
 from sacpipe.serving.policy import OnnxPolicy
-from sacpipe.serving.runtime import Decision, Runtime
+from sacpipe.serving.runtime import Runtime
 
 WIDTHS = (17, (256, 256), 6)
 SWAPS, SWAP_RATE_HZ, BLEND_STEPS, MAX_CHANGE = 1_000, 200.0, 2, 0.05

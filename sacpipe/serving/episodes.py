@@ -14,8 +14,8 @@ from sacpipe.core.bundle import contract_sha256
 from sacpipe.core.guards import Cause
 from sacpipe.core.records import EnvSpec, FloatArray, Transition, to_unit_range
 from sacpipe.replay.recording import RecordedPolicy, RecordedStep
+from sacpipe.serving.in_service import Decision
 from sacpipe.serving.policy import OnnxPolicy
-from sacpipe.serving.runtime import Decision
 
 NO_OBSERVATION: frozenset[Cause] = frozenset(
     {

@@ -20,10 +20,10 @@ from typing import Literal, NamedTuple, Self
 
 from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreUnavailableError
 from sacpipe.serving.gate import GateTerms
+from sacpipe.serving.in_service import InService
 from sacpipe.serving.judge import judge
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.rollout import Outcome, Phase, Rollout, RolloutEvent
-from sacpipe.serving.runtime import InService
 from sacpipe.serving.shadow import Divergence
 from sacpipe.serving.sources import Named, Source, read_source
 from sacpipe.serving.store import BundleStore

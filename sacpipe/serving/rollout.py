@@ -24,7 +24,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.core.guards import Cause
 from sacpipe.serving.gate import Admitted
-from sacpipe.serving.runtime import InService
+from sacpipe.serving.in_service import InService
 from sacpipe.serving.shadow import Divergence, Shadow
 from sacpipe.serving.store import BundleStore
 

@@ -11,11 +11,10 @@ from one thread only; `swap`, `rollback` and `clear_stop` may be called from any
 
 import contextlib
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self
+from typing import Self
 
 import numpy as np
 
@@ -23,38 +22,12 @@ from sacpipe.core.bundle import check_safe_action
 from sacpipe.core.errors import BundleError
 from sacpipe.core.guards import CAUSES, VERDICTS, Cause, Fallback, GuardTerms, Verdict
 from sacpipe.core.records import EnvSpec, FloatArray
+from sacpipe.serving.in_service import Decision, Listeners, Observation, Timings
 from sacpipe.serving.policy import OnnxPolicy
-
-Observation = FloatArray | Mapping[str, FloatArray]
-"""The whole vector, float32; or every term by its name in the contract, each float32 of shape (size,)."""
 
 _FLOAT32 = np.dtype(np.float32)
 _REASONS: dict[Cause, tuple[Cause, ...]] = {cause: (cause,) for cause in CAUSES}
 _NEVER_NS = 2**63
-
-
-class Timings(NamedTuple):
-    """Nanoseconds."""
-
-    age_ns: int
-    """From the observation's stamp to the beginning of the step; negative where it is from the future."""
-    policy_ns: int
-    """In the ONNX runtime; 0 where the policy did not run."""
-    step_ns: int
-    """The whole step."""
-
-
-class Decision(NamedTuple):
-    """What a step gives. Safe to keep: no array of it is written again."""
-
-    action: FloatArray
-    """To be executed, in the task's own units, finite and within its bounds. Shape (action_dim,)."""
-    verdict: Verdict
-    reasons: tuple[Cause, ...]
-    """Why it is not the policy's action; empty where it is."""
-    timings: Timings
-    asked: FloatArray | None
-    """The policy's action; None where it did not run or failed. Not always finite or within the bounds."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -98,70 +71,6 @@ class _Armed:
             max_last_steps=guards.max_last_steps,
             fallbacks={cause: getattr(guards.fallbacks, cause) for cause in CAUSES},
         )
-
-
-Listener = Callable[[FloatArray, int, Decision], None]
-"""Is given the observation (the runtime's own memory: copy it), its stamp and the decision. Must not wait.
-Where the shape was refused, the observation is the one before."""
-
-
-class Listeners:
-    """Who is told of every step, by the thread that made it and after it. Any thread may add and remove."""
-
-    def __init__(self) -> None:
-        self._all: tuple[Listener, ...] = ()
-        self._lock = threading.Lock()
-
-    def __iter__(self) -> Iterator[Listener]:
-        return iter(self._all)
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def add(self, listener: Listener) -> None:
-        """Tell one more, from the next step on."""
-        with self._lock:
-            self._all = (*self._all, listener)
-
-    def remove(self, listener: Listener) -> None:
-        """Tell it no more."""
-        with self._lock:
-            self._all = tuple(one for one in self._all if one != listener)
-
-
-class InService(Protocol):
-    """What a shadow and a rollout ask of whatever acts: a robot's `Runtime`, or a server's `Service`."""
-
-    listeners: Listeners
-    """Told of every step or answered observation, after it."""
-
-    @property
-    def spec(self) -> EnvSpec:
-        """The task's."""
-        ...
-
-    @property
-    def policy(self) -> OnnxPolicy:
-        """The policy that acts next."""
-        ...
-
-    @property
-    def causes(self) -> Mapping[Cause, int]:
-        """How often each guard said no, since the start."""
-        ...
-
-    @property
-    def stops(self) -> int:
-        """How often a stop was latched, since the start. A stop that holds is not counted again."""
-        ...
-
-    def swap(self, policy: OnnxPolicy) -> None:
-        """Let another policy act; the one before stays ready."""
-        ...
-
-    def rollback(self) -> OnnxPolicy:
-        """Let the policy before the last swap act again, at once, and return it."""
-        ...
 
 
 class Runtime:

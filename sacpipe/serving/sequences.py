@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from sacpipe.core.guards import Cause
 from sacpipe.core.records import FloatArray
+from sacpipe.serving.in_service import Decision
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.protocol import Sequence
 from sacpipe.serving.refusals import RefusalError
-from sacpipe.serving.runtime import Decision, Runtime
+from sacpipe.serving.runtime import Runtime
 
 
 class Stepped(NamedTuple):

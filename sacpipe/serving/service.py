@@ -20,6 +20,7 @@ from sacpipe.core.bundle import contract_sha256
 from sacpipe.core.errors import BundleError, ConfigError, ObservationError
 from sacpipe.core.guards import Cause, Verdict
 from sacpipe.core.records import EnvSpec, FloatArray
+from sacpipe.serving.in_service import Decision, Listeners, Timings
 from sacpipe.serving.metrics import Metrics
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.protocol import (
@@ -32,7 +33,6 @@ from sacpipe.serving.protocol import (
     render_infer,
 )
 from sacpipe.serving.refusals import FaultError, NotFoundError, RefusalError, UnavailableError
-from sacpipe.serving.runtime import Decision, Listeners, Timings
 from sacpipe.serving.sequences import Sequences
 from sacpipe.serving.statistics import Statistics, Times
 
