@@ -202,8 +202,9 @@ def page(figures: dict[str, Any]) -> str:
         two policies gave {shares}. Latency with eight clients at once in one process:
         p50 {latency["p50"]:.2f}, p99 {latency["p99"]:.2f}, p99.9 {latency["p999"]:.1f},
         largest {latency["largest"]:.1f} ms. A swap took {swap["median"]:.0f} ms from reading to service,
-        {swap["largest"]:.0f} at most. The gate's rule `timing` refused {figures["refused_by_timing"]} times,
-        and was asked again: it measures a policy while the same process answers all these requests.""")
+        {swap["largest"]:.0f} at most. The gate's rule `timing`, which measures a policy while the same
+        process answers all these requests, refused and was asked again {figures["refused_by_timing"]}
+        times.""")
 
 
 if __name__ == "__main__":
