@@ -165,9 +165,9 @@ def _judged(part: Transitions, environment: Environment) -> Transitions | None:
 
 def _numbered(sources: Sequence[_Source]) -> Iterator[Transitions]:
     """Give all parts with episodes numbered anew: an end that the robot did not see ends one too."""
-    episode, before = -1, None
+    episode = -1
     for source in sources:
-        before = None
+        before: tuple[int, bool] | None = None
         for part in source.parts:
             ended = (part.terminations > 0) | (part.truncations > 0)
             begins = np.ones(len(part), dtype=np.int64)

@@ -105,19 +105,19 @@ class Episodes:
         executed = step.decision.action if told.executed is None else told.executed
         action, reward = self._in_unit_range(executed), told.reward or 0.0
         is_sound = abs(reward) <= _LARGEST and stamp_ns > step.stamp_ns  # NaN is not
-        is_whole = following is not None and action is not None and is_sound
-        if following is not None and action is not None and is_sound:
-            terminated, truncated = (False, False) if end is None else (end.terminated, end.truncated)
-            yield (
-                Transition(
-                    step.observation, action, reward, following, terminated, truncated, self._episode_id
-                ),
-                self._describe(step, stamp_ns, executed, has_reward=told.reward is not None),
-            )
-        else:
+        episode_id = self._episode_id
+        if following is None or action is None or not is_sound:
             self.gaps += 1
-        if not is_whole or end is not None:
             self._episode_id += 1
+            return
+        terminated, truncated = False, False
+        if end is not None:
+            terminated, truncated = end.terminated, end.truncated
+            self._episode_id += 1
+        yield (
+            Transition(step.observation, action, reward, following, terminated, truncated, episode_id),
+            self._describe(step, stamp_ns, executed, has_reward=told.reward is not None),
+        )
 
     def _in_unit_range(self, executed: FloatArray) -> FloatArray | None:
         """Return an action in [-1, 1]; None where it is none of the task's, or outside its bounds."""

@@ -1,7 +1,5 @@
 """The folder a robot's recordings lie in: one recorder at a time, a budget in bytes, the oldest go first."""
 
-import fcntl
-import os
 import re
 import shutil
 import time
@@ -10,11 +8,12 @@ from pathlib import Path
 from pydantic import Field
 
 from sacpipe.core.config import Config
-from sacpipe.core.errors import BusyError, ConfigError, PoolError
+from sacpipe.core.errors import ConfigError, PoolError
 from sacpipe.core.files import make_folder, remove_leftovers, storage_errors
 from sacpipe.core.records import EnvSpec
 from sacpipe.replay.recording import HEADER_NAME, Recording, transition_bytes
 from sacpipe.replay.recording_writer import RecordingWriter
+from sacpipe.serving.folder_lock import hold
 
 _HEADERS_BYTES = 1 << 16
 """Room for a recording's JSON."""
@@ -66,9 +65,9 @@ class RecordingsFolder:
             )
         with storage_errors(folder):
             make_folder(folder)
-            self._lock = os.fdopen(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644))
+        busy = f"{folder}: another recorder has it. Stop that one, or choose another folder."
+        self._lock = hold(folder / ".lock", busy)
         try:
-            self._take_lock()
             with storage_errors(folder):
                 self._tidy()
         except BaseException:
@@ -122,14 +121,6 @@ class RecordingsFolder:
                 Recording.open(path)
             except PoolError:
                 _close(path)
-
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise BusyError(
-                f"{self._folder}: another recorder has it. Stop that one, or choose another folder."
-            ) from exc
 
 
 def _close(folder: Path) -> None:

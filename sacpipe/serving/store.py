@@ -10,8 +10,6 @@ so a process that is killed at any moment leaves a store that opens. What it lef
 that ends in `.tmp`, and goes when the store is opened next. docs/robot-store.md is the format's page.
 """
 
-import fcntl
-import os
 import re
 import secrets
 import shutil
@@ -25,7 +23,7 @@ from pydantic import Field, ValidationError
 
 from sacpipe.core.bundle import Bundle, Sha256, open_bundle
 from sacpipe.core.config import Config
-from sacpipe.core.errors import BundleError, BusyError
+from sacpipe.core.errors import BundleError
 from sacpipe.core.files import (
     make_folder,
     remove_leftovers,
@@ -34,6 +32,7 @@ from sacpipe.core.files import (
     write_bytes,
     write_json,
 )
+from sacpipe.serving.folder_lock import hold
 from sacpipe.serving.gate import Admitted
 
 
@@ -80,9 +79,9 @@ class BundleStore:
         self._mutex = threading.Lock()
         with storage_errors(folder):
             make_folder(self._bundles)
-            self._lock = os.fdopen(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644))
+        busy = f"another process has the store {folder} open. Stop it, or use another store."
+        self._lock = hold(folder / "lock", busy)
         try:
-            self._take_lock(folder)
             with storage_errors(folder):
                 self._remove_leftovers()
             self._state = self._read_state()
@@ -264,14 +263,6 @@ class BundleStore:
                     _remove(temporary)
                 sync_folder(self._bundles)
         return tuple(gone)
-
-    def _take_lock(self, folder: Path) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise BusyError(
-                f"another process has the store {folder} open. Stop it, or use another store."
-            ) from exc
 
     def _remove_leftovers(self) -> None:
         remove_leftovers(self._state_file.parent)

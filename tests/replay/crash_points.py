@@ -48,21 +48,34 @@ def work(folder: Path, position: PoolPosition, tell: Callable[[PoolPosition], No
     writer.publish(folder / "published")
 
 
+def die_before(folder: Path, count: int) -> None:
+    """Let this process die before its count-th operation under a folder."""
+    left = count
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal left
+        if event in OPERATIONS and str(arguments[0]).startswith(str(folder)):
+            if left == 0:
+                os._exit(KILLED)
+            left -= 1
+
+    sys.addaudithook(hook)
+
+
+def has_died(child: int) -> bool:
+    """Wait for a child, and say whether it was killed."""
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code not in (0, KILLED):
+        raise RuntimeError(f"the child failed with {code}")
+    return code == KILLED
+
+
 def killed_at(folder: Path, position: PoolPosition, count: int) -> tuple[bool, PoolPosition]:
     """Work in a child that dies before its count-th operation; return whether it died, and the position."""
     reader, sender = os.pipe()
     child = os.fork()
     if child == 0:
-        left = count
-
-        def hook(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal left
-            if event in OPERATIONS and str(arguments[0]).startswith(str(folder)):
-                if left == 0:
-                    os._exit(KILLED)
-                left -= 1
-
-        sys.addaudithook(hook)
+        die_before(folder, count)
         try:
             work(folder, position, lambda new: os.write(sender, (json.dumps(new.as_tree()) + "\n").encode()))
         finally:
@@ -70,10 +83,7 @@ def killed_at(folder: Path, position: PoolPosition, count: int) -> tuple[bool, P
     os.close(sender)
     with os.fdopen(reader) as file:
         lines = file.read().splitlines()
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code not in (0, KILLED):
-        raise RuntimeError(f"the child failed with {code}")
-    return code == KILLED, PoolPosition.parse(json.loads(lines[-1])) if lines else position
+    return has_died(child), PoolPosition.parse(json.loads(lines[-1])) if lines else position
 
 
 def finished(folder: Path, position: PoolPosition) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from crash_points import KILLED, OPERATIONS, SPEC, transition
+from crash_points import SPEC, die_before, has_died, transition
 
 from sacpipe.core.errors import PoolError
 from sacpipe.replay.recording import RecordedPolicy, RecordedStep, Recording
@@ -46,24 +46,12 @@ def killed_at(work: Callable[[], None], folder: Path, count: int) -> bool:
     """Work in a child that dies before its count-th operation under a folder; say whether it died."""
     child = os.fork()
     if child == 0:
-        left = count
-
-        def hook(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal left
-            if event in OPERATIONS and str(arguments[0]).startswith(str(folder)):
-                if left == 0:
-                    os._exit(KILLED)
-                left -= 1
-
-        sys.addaudithook(hook)
+        die_before(folder, count)
         try:
             work()
         finally:
             os._exit(0 if sys.exc_info()[0] is None else 1)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code not in (0, KILLED):
-        raise RuntimeError(f"the child failed with {code}")
-    return code == KILLED
+    return has_died(child)
 
 
 def kept(folder: Path) -> int:
