@@ -20,8 +20,8 @@ import torch
 from race import CORES
 from report import paragraph, table, write
 
-from sacpipe.core.bundle import Provenance
-from sacpipe.core.guards import GuardTerms
+from sacpipe.bundle.contract import Provenance
+from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from pipelines.ledger import open_ledger
 from pipelines.workspace import Workspace
-from sacpipe.core.bundle import bundle_digest
+from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, ConfigError, PoolError, PoolFormatError
 from sacpipe.core.files import read_json, sha256_file, write_json

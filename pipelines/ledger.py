@@ -27,7 +27,7 @@ from pipelines.ledger_values import (
 from pipelines.promotions import Promotion, current, read_promotions
 from pipelines.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
 from pipelines.workspace import STAGES, Workspace
-from sacpipe.core.bundle import bundle_digest
+from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.stores.dvc_store import DvcStore, Outcome, read_lock

@@ -23,7 +23,7 @@ from pipelines.ledger_values import COMMIT_TAG, IS_COMMITTED_TAG, PARAMS_DIGEST_
 from pipelines.promotions import current, read_promotions
 from pipelines.stage_key import DiskTree, dvc_md5, locked_inputs, locked_outs
 from pipelines.workspace import Workspace
-from sacpipe.core.bundle import Bundle, open_bundle
+from sacpipe.bundle.contract import Bundle, open_bundle
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
 from sacpipe.core.files import canonical_json, sha256_bytes, sha256_file

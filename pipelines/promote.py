@@ -6,7 +6,7 @@ from pipelines.ledger import register_bundle
 from pipelines.ledger_values import COMMIT_TAG
 from pipelines.promotions import FORMAT_VERSION, Promotion, append_promotion, current, read_promotions
 from pipelines.workspace import STAGES, Workspace
-from sacpipe.core.bundle import open_bundle
+from sacpipe.bundle.contract import open_bundle
 from sacpipe.core.config import Config
 from sacpipe.release import Verdict
 from sacpipe.stores.dvc_store import read_lock

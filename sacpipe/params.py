@@ -1,6 +1,6 @@
 """params.yaml, whole: every section, and the rules between sections."""
 
-from sacpipe.core.guards import GuardTerms
+from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.evaluation import EvaluationConfig
 from sacpipe.export.config import ExportConfig
 from sacpipe.release import ReleaseConfig

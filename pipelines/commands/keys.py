@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make or read the key."""
-    from sacpipe.core.signature import make_key, read_public_key
+    from sacpipe.bundle.signature import make_key, read_public_key
 
     public_key = (read_public_key if arguments.show else make_key)(arguments.file)
     sys.stdout.write(public_key + "\n")

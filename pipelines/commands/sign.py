@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Sign, and say what was signed by which key."""
-    from sacpipe.core.bundle import bundle_digest
-    from sacpipe.core.signature import sign_bundle
+    from sacpipe.bundle.contract import bundle_digest
+    from sacpipe.bundle.signature import sign_bundle
 
     key_id = sign_bundle(arguments.bundle, arguments.key)
     sys.stdout.write(f"bundle {bundle_digest(arguments.bundle)}, signed by {key_id}\n")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sacpipe.core.bundle import Bundle
+from sacpipe.bundle.contract import Bundle
 from sacpipe.evaluation import Episode, EvaluationSummary
 
 POLICIES = ("deterministic", "stochastic", "bundle")

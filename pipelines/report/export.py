@@ -4,7 +4,7 @@ from pipelines.report import numbers
 from pipelines.report.data import ReportData
 from pipelines.report.elements import digest, facts, section, table
 from pipelines.report.markup import Child, Markup, tag
-from sacpipe.core.bundle import Contract, ParityTerms
+from sacpipe.bundle.contract import Contract, ParityTerms
 from sacpipe.core.records import EnvSpec
 
 _MANY = 40

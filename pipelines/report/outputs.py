@@ -15,7 +15,7 @@ from pipelines.report.data import (
 )
 from pipelines.report.lock import doubts, read_params, read_stages, read_verdict
 from pipelines.report.readers import csv_rows, finite, json_lines, pick, require_files
-from sacpipe.core.bundle import Bundle, open_bundle
+from sacpipe.bundle.contract import Bundle, open_bundle
 from sacpipe.core.errors import ConfigError, ContractError, StorageError
 from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_file
 from sacpipe.evaluation import Episode, EvaluationSummary, read_episodes_csv

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from pipelines.stages import StageContext, run_stage
-from sacpipe.core.bundle import Provenance
+from sacpipe.bundle.contract import Provenance
+from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.core.config import Config
 from sacpipe.core.files import sha256_file, write_json
-from sacpipe.core.guards import GuardTerms
 from sacpipe.core.records import FloatArray
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig

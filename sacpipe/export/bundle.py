@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from sacpipe.core.bundle import (
+from sacpipe.bundle.contract import (
     FORMAT_VERSION,
     Contract,
     GoldenTerms,
@@ -16,10 +16,10 @@ from sacpipe.core.bundle import (
     check_safe_action,
     write_bundle,
 )
+from sacpipe.bundle.golden import Golden
+from sacpipe.bundle.guard_settings import Envelope, GuardTerms
+from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.core.errors import ConfigError, ExportError
-from sacpipe.core.golden import Golden
-from sacpipe.core.guards import Envelope, GuardTerms
-from sacpipe.core.policy_graph import read_graph
 from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.export.config import ExportConfig
 from sacpipe.export.onnx import export_policy

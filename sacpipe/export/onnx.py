@@ -15,8 +15,8 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
+from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.core.errors import BundleError, ExportError
-from sacpipe.core.policy_graph import read_graph
 from sacpipe.core.records import EnvSpec
 
 _IR_VERSION = 10

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sacpipe.core.bundle import ParityTerms
+from sacpipe.bundle.contract import ParityTerms
 from sacpipe.core.errors import ExportError, ParityError
 from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.core.seeding import generator

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Verdict
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, PoolCorruptError, PoolFormatError
 from sacpipe.core.files import (
@@ -22,7 +23,6 @@ from sacpipe.core.files import (
     sha256_bytes,
     sha256_file,
 )
-from sacpipe.core.guards import CAUSES, VERDICTS, Cause, Verdict
 from sacpipe.core.records import EnvSpec, FloatArray, to_unit_range
 from sacpipe.replay.manifest import MANIFEST_NAME, PoolPosition
 from sacpipe.replay.pool import PoolReport, ReplayPool

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from sacpipe.bundle.guard_settings import CAUSES, VERDICTS
 from sacpipe.core.errors import PoolCorruptError
 from sacpipe.core.files import (
     make_folder,
@@ -15,7 +16,6 @@ from sacpipe.core.files import (
     write_bytes,
     write_json,
 )
-from sacpipe.core.guards import CAUSES, VERDICTS
 from sacpipe.core.records import EnvSpec, Transition
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.replay.journal import Journal

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sacpipe.core.bundle import contract_sha256
-from sacpipe.core.guards import Cause
+from sacpipe.bundle.contract import contract_sha256
+from sacpipe.bundle.guard_settings import Cause
 from sacpipe.core.records import EnvSpec, FloatArray, Transition, to_unit_range
 from sacpipe.replay.recording import RecordedPolicy, RecordedStep
 from sacpipe.serving.in_service import Decision

@@ -5,7 +5,7 @@ Rules in the order in which they are asked; the first that says no is named in t
     files      the names of a bundle, each once, nothing else         sacpipe/serving/sources.py
     links      each a plain file                                      sacpipe/serving/sources.py
     size       none larger than its name allows                       sacpipe/serving/sources.py
-    signature  by a key that the operator trusts                      sacpipe/core/signature.py
+    signature  by a key that the operator trusts                      sacpipe/bundle/signature.py
     manifest   its version, keys and form
     digest     size and SHA-256 of every file, of the bytes that are loaded
     contract   its version, keys, types and form
@@ -28,10 +28,10 @@ from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from sacpipe.core.bundle import SIGNATURE_NAME, Bundle, Contract, Sha256, parse_bundle, under_rule
+from sacpipe.bundle.contract import SIGNATURE_NAME, Bundle, Contract, Sha256, parse_bundle, under_rule
+from sacpipe.bundle.signature import PublicKey, verify_signature
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule, GateError
-from sacpipe.core.signature import PublicKey, verify_signature
 from sacpipe.serving.policy import OnnxPolicy
 
 _ORDER: tuple[BundleRule, ...] = tuple(

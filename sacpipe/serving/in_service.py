@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from sacpipe.core.guards import Cause, Verdict
+from sacpipe.bundle.guard_settings import Cause, Verdict
 from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.serving.policy import OnnxPolicy
 

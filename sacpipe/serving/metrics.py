@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sacpipe.core.guards import CAUSES, VERDICTS, Cause, Verdict
+from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Verdict
 from sacpipe.serving.follow import Following
 from sacpipe.serving.rollout import PHASES
 

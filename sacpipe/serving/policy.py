@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from sacpipe.core.bundle import Bundle, open_bundle, under_rule
+from sacpipe.bundle.contract import Bundle, open_bundle, under_rule
 from sacpipe.core.errors import BundleError, ObservationError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.core.records import EnvSpec, FloatArray

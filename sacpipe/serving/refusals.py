@@ -1,6 +1,6 @@
 """What the server answers instead of an action: an HTTP status and a text, always as {"error": text}."""
 
-from sacpipe.core.guards import Cause
+from sacpipe.bundle.guard_settings import Cause
 
 
 class RefusalError(Exception):

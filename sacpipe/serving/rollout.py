@@ -20,9 +20,9 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
+from sacpipe.bundle.guard_settings import Cause
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, StorageError
-from sacpipe.core.guards import Cause
 from sacpipe.serving.gate import Admitted
 from sacpipe.serving.in_service import InService
 from sacpipe.serving.shadow import Divergence, Shadow

@@ -3,7 +3,7 @@
 Each step asks, in this order: has the observation the contract's shape, is it finite, is its stamp
 sane, does the episode begin where training has been; then the policy runs; then: is the action
 finite, within its bounds, near enough to the last one, in time. The first answer that is no is the
-cause; what is done then stands in the contract, for each cause its own (sacpipe/core/guards.py).
+cause; what is done then stands in the contract, for each cause its own (sacpipe/bundle/guard_settings.py).
 
 A step allocates next to nothing, takes no lock, logs nothing and touches no file. It may be called
 from one thread only; `swap`, `rollback` and `clear_stop` may be called from any other.
@@ -18,9 +18,9 @@ from typing import Self
 
 import numpy as np
 
-from sacpipe.core.bundle import check_safe_action
+from sacpipe.bundle.contract import check_safe_action
+from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Fallback, GuardTerms, Verdict
 from sacpipe.core.errors import BundleError
-from sacpipe.core.guards import CAUSES, VERDICTS, Cause, Fallback, GuardTerms, Verdict
 from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.serving.in_service import Decision, Listeners, Observation, Timings
 from sacpipe.serving.policy import OnnxPolicy

@@ -6,7 +6,7 @@ One thread steps them all, and a runtime copies what the policy computed before 
 from collections import OrderedDict
 from typing import NamedTuple
 
-from sacpipe.core.guards import Cause
+from sacpipe.bundle.guard_settings import Cause
 from sacpipe.core.records import FloatArray
 from sacpipe.serving.in_service import Decision
 from sacpipe.serving.policy import OnnxPolicy

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sacpipe.core.bundle import contract_sha256
+from sacpipe.bundle.contract import contract_sha256
+from sacpipe.bundle.guard_settings import Cause, Verdict
 from sacpipe.core.errors import BundleError, ConfigError, ObservationError
-from sacpipe.core.guards import Cause, Verdict
 from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.serving.in_service import Decision, Listeners, Timings
 from sacpipe.serving.metrics import Metrics

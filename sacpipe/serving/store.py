@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from sacpipe.core.bundle import Bundle, Sha256, open_bundle
+from sacpipe.bundle.contract import Bundle, Sha256, open_bundle
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError
 from sacpipe.core.files import (

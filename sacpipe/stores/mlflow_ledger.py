@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacpipe.core.bundle import bundle_digest
+from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.stores.mlflow_registry import MlflowRegistry

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sacpipe.core.bundle import Bundle, open_bundle
+from sacpipe.bundle.contract import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_file, storage_errors
 from sacpipe.stores.mlflow_store import BUNDLE_TAG, POLICY_TAG, MlflowStore

@@ -21,7 +21,7 @@ HEAVY = {
 }
 ROBOT = [
     "sacpipe",
-    "sacpipe.core.bundle",
+    "sacpipe.bundle.contract",
     "sacpipe.core.records",
     "sacpipe.serving.policy",
     "sacpipe.serving.__main__",

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from sacpipe.core.bundle import Provenance, bundle_digest, open_bundle
+from sacpipe.bundle.contract import Provenance, bundle_digest, open_bundle
+from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.core.errors import ConfigError, ExportError, ParityError
-from sacpipe.core.guards import GuardTerms
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.serving.policy import OnnxPolicy

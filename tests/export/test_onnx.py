@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
+from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.core.errors import ExportError
-from sacpipe.core.policy_graph import read_graph
 from sacpipe.export.onnx import export_policy
 
 ROOT = Path(__file__).parents[2]
@@ -186,8 +186,8 @@ import hashlib, sys
 import numpy as np
 import torch
 from pathlib import Path
-from sacpipe.core.bundle import Provenance
-from sacpipe.core.guards import GuardTerms
+from sacpipe.bundle.contract import Provenance
+from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.core.bundle import bundle_digest
-from sacpipe.core.signature import key_id
+from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.signature import key_id
 
 RULES = [
     "files",

@@ -22,7 +22,7 @@ from pipelines.live_mirror import LiveMirror, _GrowingRows
 from pipelines.promotions import Promotion, append_promotion, current, read_promotions
 from pipelines.stage_key import StageInputs, locked_inputs, locked_outs, stage_key
 from pipelines.workspace import STAGES, Workspace
-from sacpipe.core.bundle import bundle_digest
+from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.stores.dvc_store import Outcome, read_lock
 from sacpipe.stores.mlflow_ledger import MlflowLedger
@@ -65,10 +65,10 @@ if name == "train":
     metrics = {"env_steps": 40, "return_mean_deterministic": 2.5}
 if name == "export":
     from onnx import TensorProto, helper, numpy_helper
-    from sacpipe.core.bundle import Contract, write_bundle
-    from sacpipe.core.golden import Golden
-    from sacpipe.core.guards import GuardTerms
-    from sacpipe.core.policy_graph import read_graph
+    from sacpipe.bundle.contract import Contract, write_bundle
+    from sacpipe.bundle.golden import Golden
+    from sacpipe.bundle.guard_settings import GuardTerms
+    from sacpipe.bundle.policy_graph import read_graph
     node = helper.make_node("MatMul", ["observation", "weight"], ["action"])
     graph = helper.make_graph(
         [node], "policy",

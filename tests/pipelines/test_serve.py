@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from project import environment
 
-from sacpipe.core.bundle import bundle_digest
+from sacpipe.bundle.contract import bundle_digest
 from sacpipe.params import Params
 from sacpipe.serving.policy import OnnxPolicy
 

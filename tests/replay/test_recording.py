@@ -12,9 +12,9 @@ from crash_points import SPEC, transition
 from recording_kills import POLICY, step
 
 import sacpipe
+from sacpipe.bundle.guard_settings import CAUSES, VERDICTS
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
 from sacpipe.core.files import sha256_bytes
-from sacpipe.core.guards import CAUSES, VERDICTS
 from sacpipe.replay.recording import NO_CAUSE, Recording, step_dtype
 from sacpipe.replay.recording_writer import RecordingWriter
 

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from sacpipe.core.bundle import bundle_digest
+from sacpipe.bundle.contract import bundle_digest
 from sacpipe.serving.__main__ import main
 from sacpipe.serving.store import BundleStore
 

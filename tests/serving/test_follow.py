@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from sacpipe.core.bundle import bundle_digest, open_bundle, write_bundle
+from sacpipe.bundle.contract import bundle_digest, open_bundle, write_bundle
 from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.serving import follow

@@ -8,10 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
 
-from sacpipe.core.bundle import bundle_digest
+from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.policy_graph import MAX_FIELDS
+from sacpipe.bundle.signature import key_id, make_key, sign_bundle
 from sacpipe.core.errors import GateError
-from sacpipe.core.policy_graph import MAX_FIELDS
-from sacpipe.core.signature import key_id, make_key, sign_bundle
 from sacpipe.serving.gate import GateTerms, pass_gate
 from sacpipe.serving.sources import read_source
 

@@ -6,7 +6,7 @@ import subprocess
 
 from served import running
 
-from sacpipe.core.bundle import bundle_digest
+from sacpipe.bundle.contract import bundle_digest
 from sacpipe.serving.store import BundleStore
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")

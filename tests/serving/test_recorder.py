@@ -6,9 +6,9 @@ import threading
 import numpy as np
 import pytest
 
-from sacpipe.core.bundle import contract_sha256
+from sacpipe.bundle.contract import contract_sha256
+from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, GuardTerms
 from sacpipe.core.errors import BusyError, ConfigError
-from sacpipe.core.guards import CAUSES, VERDICTS, GuardTerms
 from sacpipe.replay.recording import Recording, transition_bytes
 from sacpipe.replay.transitions import Transitions
 from sacpipe.serving import recorder as recorder_module

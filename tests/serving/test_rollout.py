@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.core.errors import BundleError, StorageError
-from sacpipe.core.guards import GuardTerms
 from sacpipe.serving import rollout as rollout_module
 from sacpipe.serving import store as store_module
 from sacpipe.serving.gate import GateTerms, pass_gate

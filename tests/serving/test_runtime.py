@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from sacpipe.bundle.guard_settings import CAUSES, GuardTerms
 from sacpipe.core.errors import BundleError
-from sacpipe.core.guards import CAUSES, GuardTerms
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.runtime import Runtime
 

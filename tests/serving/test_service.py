@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from sacpipe.core.bundle import open_bundle, write_bundle
+from sacpipe.bundle.contract import open_bundle, write_bundle
 from sacpipe.core.errors import BundleError, ConfigError
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.refusals import FaultError, NotFoundError, RefusalError

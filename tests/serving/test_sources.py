@@ -8,9 +8,9 @@ import tarfile
 
 import pytest
 
-from sacpipe.core import bundle
+from sacpipe.bundle import contract as bundle
+from sacpipe.bundle.signature import make_key, sign_bundle
 from sacpipe.core.errors import GateError
-from sacpipe.core.signature import make_key, sign_bundle
 from sacpipe.serving.sources import read_source
 
 FILES = ["contract.json", "golden.npz", "manifest.json", "policy.onnx"]

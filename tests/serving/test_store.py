@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.core.bundle import bundle_digest
+from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.signature import make_key, sign_bundle
 from sacpipe.core.errors import BundleError, BusyError, StorageError
-from sacpipe.core.signature import make_key, sign_bundle
 from sacpipe.serving import store as store_module
 from sacpipe.serving.gate import GateTerms, pass_gate
 from sacpipe.serving.policy import OnnxPolicy

@@ -9,7 +9,7 @@ import pytest
 from mlflow.data.dataset_source_registry import DatasetSourceRegistry
 from mlflow.exceptions import MlflowException
 
-from sacpipe.core.bundle import bundle_digest
+from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StoreError
 from sacpipe.stores.dvc_source import DvcDatasetSource
 from sacpipe.stores.mlflow_ledger import ROWS_TAG, MlflowLedger

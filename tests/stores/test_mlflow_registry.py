@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.core.bundle import bundle_digest, open_bundle
+from sacpipe.bundle.contract import bundle_digest, open_bundle
 from sacpipe.core.errors import BundleError, StoreError
 from sacpipe.stores.mlflow_ledger import MlflowLedger
 from sacpipe.stores.mlflow_registry import MlflowRegistry, VersionRecord

@@ -17,11 +17,11 @@ from ruamel.yaml import YAML
 from pipelines.report.curves import mean_interval
 from pipelines.report.data import ReportInputs
 from pipelines.report.page import write_report
-from sacpipe.core.bundle import Contract, write_bundle
+from sacpipe.bundle.contract import Contract, write_bundle
+from sacpipe.bundle.golden import Golden
+from sacpipe.bundle.guard_settings import GuardTerms
+from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.core.files import sha256_file, write_bytes, write_json, write_text
-from sacpipe.core.golden import Golden
-from sacpipe.core.guards import GuardTerms
-from sacpipe.core.policy_graph import read_graph
 from sacpipe.core.records import EnvSpec
 from sacpipe.replay.manifest import PoolManifest, SegmentEntry
 from sacpipe.replay.segments import segment_name

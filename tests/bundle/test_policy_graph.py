@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from sacpipe.bundle.policy_graph import ALLOWED_OPERATORS, read_graph
 from sacpipe.core.errors import BundleError
-from sacpipe.core.policy_graph import ALLOWED_OPERATORS, read_graph
 
 
 def make_model() -> onnx.ModelProto:

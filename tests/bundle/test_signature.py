@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.core.bundle import bundle_digest, open_bundle
+from sacpipe.bundle.contract import bundle_digest, open_bundle
+from sacpipe.bundle.signature import key_id, make_key, read_public_key, sign_bundle, verify_signature
 from sacpipe.core.errors import BundleError, ConfigError
-from sacpipe.core.signature import key_id, make_key, read_public_key, sign_bundle, verify_signature
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,9 +174,9 @@ def test_bundles_need_no_cryptography_and_signatures_say_so(bundle, key):
 import sys
 from pathlib import Path
 sys.modules["cryptography"] = None
-from sacpipe.core.bundle import open_bundle
+from sacpipe.bundle.contract import open_bundle
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.signature import sign_bundle
+from sacpipe.bundle.signature import sign_bundle
 open_bundle(Path(sys.argv[1]))
 try:
     sign_bundle(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import StringConstraints, ValidationError
 
-from sacpipe.core.bundle import SIGNATURE_NAME, parse_bundle, read_files
+from sacpipe.bundle.contract import SIGNATURE_NAME, parse_bundle, read_files
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, ConfigError
 from sacpipe.core.files import (

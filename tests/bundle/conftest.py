@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sacpipe.core.bundle import Contract, write_bundle
-from sacpipe.core.golden import Golden
-from sacpipe.core.guards import GuardTerms
-from sacpipe.core.policy_graph import read_graph
+from sacpipe.bundle.contract import Contract, write_bundle
+from sacpipe.bundle.golden import Golden
+from sacpipe.bundle.guard_settings import GuardTerms
+from sacpipe.bundle.policy_graph import read_graph
 
 
 def make_policy() -> bytes:

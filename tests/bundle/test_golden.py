@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from sacpipe.bundle.golden import Golden, pack_golden, read_golden
 from sacpipe.core.errors import BundleError
-from sacpipe.core.golden import Golden, pack_golden, read_golden
 
 OBSERVATIONS = np.array([[0.5, 0.25], [3.0, 1.0], [0.0, 9.0]], np.float32)
 ACTIONS = np.array([[0.25], [1.0], [-1.0]], np.float32)

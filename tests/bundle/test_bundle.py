@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacpipe.core.bundle import Contract, bundle_digest, open_bundle, write_bundle
+from sacpipe.bundle.contract import Contract, bundle_digest, open_bundle, write_bundle
+from sacpipe.bundle.golden import Golden
 from sacpipe.core.errors import BundleError, StorageError
-from sacpipe.core.golden import Golden
 
 FILES = ["contract.json", "golden.npz", "manifest.json", "policy.onnx"]
 

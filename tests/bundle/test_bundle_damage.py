@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from sacpipe.core.bundle import bundle_digest, open_bundle
+from sacpipe.bundle.contract import bundle_digest, open_bundle
 from sacpipe.core.errors import BundleError
 
 FILES = ["contract.json", "golden.npz", "manifest.json", "policy.onnx"]

@@ -4,7 +4,7 @@
     contract.json   what goes in and comes out, and where the policy came from
     golden.npz      observations and the actions the policy gave for them
     manifest.json   size and SHA-256 of the three others
-    manifest.sig    optional: a signature of manifest.json (sacpipe/core/signature.py)
+    manifest.sig    optional: a signature of manifest.json (sacpipe/bundle/signature.py)
 
 The digest of a bundle is the SHA-256 of its manifest.json. docs/bundle.md is the format's page.
 """
@@ -22,12 +22,12 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from sacpipe.bundle.golden import Golden, pack_golden, read_golden
+from sacpipe.bundle.guard_settings import Envelope, GuardTerms
+from sacpipe.bundle.policy_graph import GraphFacts, read_graph
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule
 from sacpipe.core.files import sha256_bytes, storage_errors, sync_folder, write_bytes
-from sacpipe.core.golden import Golden, pack_golden, read_golden
-from sacpipe.core.guards import Envelope, GuardTerms
-from sacpipe.core.policy_graph import GraphFacts, read_graph
 from sacpipe.core.records import EnvSpec
 
 FORMAT_VERSION: Literal[2] = 2
