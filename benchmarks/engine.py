@@ -21,8 +21,8 @@ from contender import HIDDEN_DIMS, SIZES
 from race import CORES, OURS, PEERS, PEERS_PYTHON, PHASES, PRECISIONS, ROUGH, Contender, Turn, race, started
 from report import paragraph, shown, spread, table, write
 
-from sacpipe.core.records import EnvSpec
 from sacpipe.envs import find_task
+from sacpipe.specs.records import EnvSpec
 
 TASKS = ("gymnasium/HalfCheetah-v5", "gymnasium/Humanoid-v5", "dm_control/cheetah-run")
 PEERS_PACKAGES = ("stable-baselines3", "sbx-rl", "jax", "torch", "mujoco", "gymnasium", "dm_control")

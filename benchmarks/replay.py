@@ -19,12 +19,12 @@ from storage import POOL_TRANSITIONS, TASK, checkpoints, resume, resumes, snapsh
 
 from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.algorithms.base import Learner
-from sacpipe.core.records import Batch, Transition
 from sacpipe.envs import find_task
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.config import PoolFormat, ReplayConfig
 from sacpipe.replay.transitions import Transitions
 from sacpipe.replay.writer import PoolWriter
+from sacpipe.specs.records import Batch, Transition
 
 LENGTHS = (10_000, 100_000, 1_000_000, 10_000_000)
 OBSERVATION_DIM, ACTION_DIM = 17, 6

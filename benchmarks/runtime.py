@@ -22,7 +22,6 @@ from report import paragraph, table, write
 
 from sacpipe.bundle.contract import Provenance
 from sacpipe.bundle.guard_settings import GuardTerms
-from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.actor import SquashedGaussianActor
@@ -30,6 +29,7 @@ from sacpipe.serving.control_loop import AWAKE_S, LoopReport, Spread, run_loop, 
 from sacpipe.serving.in_service import Decision
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.runtime import Runtime
+from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm
 
 WIDTHS = (17, (256, 256), 6)
 SWAPS, SWAP_RATE_HZ, BLEND_STEPS, MAX_CHANGE = 1_000, 200.0, 2, 0.05

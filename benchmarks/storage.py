@@ -16,9 +16,9 @@ from report import spread
 
 from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.core.errors import InterruptedRunError
-from sacpipe.core.records import EnvSpec, Step, Transition
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.replay.writer import PoolWriter
+from sacpipe.specs.records import EnvSpec, Step, Transition
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import Run, train
 

@@ -8,8 +8,8 @@ import re
 from typing import NamedTuple
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.records import EnvSpec
 from sacpipe.envs import find_task
+from sacpipe.specs.records import EnvSpec
 
 
 class Budget(NamedTuple):

@@ -16,7 +16,6 @@ from pipelines.policies import open_policy
 from pipelines.simulation import task_of
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.records import FloatArray, Step, to_unit_range
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs.base import Environment, Options
 from sacpipe.serving.control_loop import LoopReport, realtime_priority, run_loop
@@ -24,6 +23,7 @@ from sacpipe.serving.in_service import Decision
 from sacpipe.serving.recorder import Recorder, RecorderStatus
 from sacpipe.serving.recordings import RecorderTerms
 from sacpipe.serving.runtime import Runtime
+from sacpipe.specs.records import FloatArray, Step, to_unit_range
 
 RECORDER_TERMS = RecorderTerms(
     max_bytes=1 << 30, recording_transitions=100_000, segment_transitions=10_000, flush_s=1.0

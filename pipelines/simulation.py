@@ -11,12 +11,12 @@ from pipelines.workspace import Workspace
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
-from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs import AnyTask, find_task
 from sacpipe.envs.base import Options, Policy
 from sacpipe.evaluation import Episode, evaluate, from_task_units
 from sacpipe.params import Params
+from sacpipe.specs.records import EnvSpec, FloatArray
 from sacpipe.video import VideoConfig, record_episode
 
 _VIDEO = VideoConfig(height=480, width=640, frames_per_s=30.0, max_s=60.0)

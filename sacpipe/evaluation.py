@@ -20,9 +20,9 @@ from pydantic import Field
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, ContractError
 from sacpipe.core.files import write_text
-from sacpipe.core.records import EnvSpec, FloatArray, to_unit_range
 from sacpipe.core.seeding import generator
 from sacpipe.envs.base import Environment, Policy
+from sacpipe.specs.records import EnvSpec, FloatArray, to_unit_range
 from sacpipe.video import VideoConfig
 
 _COLUMNS = ("policy", "episode", "seed", "return", "length", "terminated", "truncated")

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacpipe.core.errors import ConfigError, ContractError
-from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.envs import find_task
 from sacpipe.envs.base import TaskEnvironment
 from sacpipe.evaluation import (
@@ -20,6 +19,7 @@ from sacpipe.evaluation import (
     summarise,
     write_episodes_csv,
 )
+from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm
 
 CONFIG = {"episodes": 2, "bootstrap_resamples": 2000, "confidence": 0.95, "video": None}
 

@@ -5,7 +5,7 @@ from pipelines.report.data import ReportData
 from pipelines.report.elements import digest, facts, section, table
 from pipelines.report.markup import Child, Markup, tag
 from sacpipe.bundle.contract import Contract, ParityTerms
-from sacpipe.core.records import EnvSpec
+from sacpipe.specs.records import EnvSpec
 
 _MANY = 40
 """Rows beyond which a table scrolls in a box of its own height."""

@@ -12,7 +12,6 @@ from pipelines.stages import StageContext, run_stage
 from sacpipe.core.config import Config
 from sacpipe.core.errors import InterruptedRunError
 from sacpipe.core.files import write_json
-from sacpipe.core.records import FloatArray
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs import TaskConfig
 from sacpipe.evaluation import (
@@ -26,6 +25,7 @@ from sacpipe.evaluation import (
 )
 from sacpipe.networks.policy_file import Policy, read_policy
 from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.specs.records import FloatArray
 from sacpipe.video import record_episode
 
 Act = Callable[[FloatArray], FloatArray]

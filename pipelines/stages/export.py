@@ -8,11 +8,11 @@ from sacpipe.bundle.contract import Provenance
 from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.core.config import Config
 from sacpipe.core.files import sha256_file, write_json
-from sacpipe.core.records import FloatArray
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.policy_file import read_policy
 from sacpipe.replay.pool import ReplayPool
+from sacpipe.specs.records import FloatArray
 
 _RECORDED_OBSERVATIONS = 4096
 

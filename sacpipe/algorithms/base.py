@@ -5,8 +5,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.core.records import Batch, FloatArray
 from sacpipe.networks.policy_file import Policy
+from sacpipe.specs.records import Batch, FloatArray
 
 Arrays = dict[str, NDArray[np.generic]]
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from sacpipe.core.errors import DivergenceError
-from sacpipe.core.records import FloatArray
+from sacpipe.specs.records import FloatArray
 
 
 def refuse_non_finite(term: str, values: FloatArray, gradient_step: int) -> None:

@@ -21,12 +21,12 @@ from sacpipe.algorithms.losses import actor_loss, critic_loss, soft_td_target, t
 from sacpipe.algorithms.sac_fast import FastUpdate
 from sacpipe.core.config import Config
 from sacpipe.core.errors import CheckpointError
-from sacpipe.core.records import Batch, EnvSpec, FloatArray
 from sacpipe.core.seeding import generator, generator_state, restore_generator, stream_seed
 from sacpipe.networks.critic import StackedCritic
 from sacpipe.networks.mlp import StackedMLP
 from sacpipe.networks.passes import pack
 from sacpipe.networks.policy_file import Policy, PolicyHeader, build_actor
+from sacpipe.specs.records import Batch, EnvSpec, FloatArray
 
 
 class AutomaticTemperature(Config):

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.core.records import Batch, FloatArray
 from sacpipe.networks.actor import LOG_SQRT_TWO_PI, LOG_TWO
 from sacpipe.networks.passes import BackwardPass, ForwardPass
+from sacpipe.specs.records import Batch, FloatArray
 
 if TYPE_CHECKING:
     from sacpipe.algorithms.sac import SAC

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sacpipe.core.errors import BundleError
-from sacpipe.core.records import EnvSpec, FloatArray
+from sacpipe.specs.records import EnvSpec, FloatArray
 
 _FLOAT32 = np.dtype("<f4")
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sacpipe.core.errors import ContractError
-from sacpipe.core.records import FloatArray, Step
 from sacpipe.envs.base import Environment, TaskSection
+from sacpipe.specs.records import FloatArray, Step
 
 _STEPS_WITHOUT_LIMIT = 1000
 """Steps tried of a task that has no time limit."""

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, RendererError
-from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.envs.base import (
     Environment,
     Options,
@@ -26,6 +25,7 @@ from sacpipe.envs.base import (
 from sacpipe.envs.gymnasium_spec import read_spec
 from sacpipe.envs.mujoco_terms import route_warnings
 from sacpipe.envs.renderer import MujocoCamera, without_opengl
+from sacpipe.specs.records import EnvSpec, FloatArray
 
 _RESERVED = ("render_mode", "disable_env_checker", "width", "height", "camera_id", "camera_name")
 _VIEWS: dict[str, dict[str, Any]] = {

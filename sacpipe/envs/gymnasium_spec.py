@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.records import ActionTerm, EnvSpec, FloatArray, ObservationTerm
 from sacpipe.envs import mujoco_terms
+from sacpipe.specs.records import ActionTerm, EnvSpec, FloatArray, ObservationTerm
 
 _KNOWN_TERMS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
     "InvertedDoublePendulum-v5": (

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from sacpipe.core.records import ActionTerm, FloatArray, ObservationTerm
+from sacpipe.specs.records import ActionTerm, FloatArray, ObservationTerm
 
 _LOGGER = logging.getLogger(__name__)
 

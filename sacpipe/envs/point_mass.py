@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
-from sacpipe.core.records import ActionTerm, EnvSpec, FloatArray, ObservationTerm
 from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_picture, refusals, unknown_task
+from sacpipe.specs.records import ActionTerm, EnvSpec, FloatArray, ObservationTerm
 
 _IDS = ("point-mass-v0",)
 _PERIOD_S = 0.1

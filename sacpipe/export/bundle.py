@@ -20,10 +20,10 @@ from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.guard_settings import Envelope, GuardTerms
 from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.core.errors import ConfigError, ExportError
-from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.export.config import ExportConfig
 from sacpipe.export.onnx import export_policy
 from sacpipe.export.parity import ParityReport, check_parity
+from sacpipe.specs.records import EnvSpec, FloatArray
 
 
 class Evidence(NamedTuple):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sacpipe.core.records import FloatArray
 from sacpipe.networks.mlp import StackedMLP
 from sacpipe.networks.normaliser import Normaliser
+from sacpipe.specs.records import FloatArray
 
 LOG_SQRT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 LOG_TWO = math.log(2.0)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sacpipe.core.records import FloatArray
+from sacpipe.specs.records import FloatArray
 
 _SMALLEST_VARIANCE = 1e-8
 _LARGEST_DEVIATION = 10.0

@@ -15,9 +15,9 @@ from safetensors.torch import save
 from sacpipe.core.config import Config
 from sacpipe.core.errors import CheckpointError
 from sacpipe.core.files import canonical_json, write_bytes
-from sacpipe.core.records import EnvSpec
 from sacpipe.networks.actor import SquashedGaussianActor
 from sacpipe.networks.normaliser import Normaliser
+from sacpipe.specs.records import EnvSpec
 
 FORMAT_VERSION = 1
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.core.records import Batch, FloatArray, Transition
 from sacpipe.replay.transitions import Transitions
+from sacpipe.specs.records import Batch, FloatArray, Transition
 
 
 class ReplayBuffer:

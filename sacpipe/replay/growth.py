@@ -7,12 +7,12 @@ import numpy as np
 
 from sacpipe.core.errors import PoolFormatError
 from sacpipe.core.files import remove_leftovers, storage_errors
-from sacpipe.core.records import EnvSpec
 from sacpipe.replay.initial_pool import difference
 from sacpipe.replay.manifest import MANIFEST_NAME, PoolManifest
 from sacpipe.replay.pool import ReplayPool
 from sacpipe.replay.sealing import seal_segment
 from sacpipe.replay.transitions import Transitions
+from sacpipe.specs.records import EnvSpec
 
 
 def end_of(folder: Path, spec: EnvSpec | None = None) -> int:

@@ -5,10 +5,10 @@ from typing import Any
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
-from sacpipe.core.records import EnvSpec
 from sacpipe.replay.config import InitialPoolConfig
 from sacpipe.replay.manifest import MANIFEST_NAME
 from sacpipe.replay.pool import ReplayPool
+from sacpipe.specs.records import EnvSpec
 
 _KEY = "replay.initial_pool"
 _REMEDY = (

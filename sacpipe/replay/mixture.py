@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sacpipe.core.records import Batch
 from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.specs.records import Batch
 
 
 class Source(NamedTuple):

@@ -10,13 +10,13 @@ import numpy as np
 from sacpipe.core.config import Config
 from sacpipe.core.errors import PoolCorruptError, StorageError
 from sacpipe.core.files import copy_file, sha256_file, storage_errors, sync_folder
-from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.checks import check_order, check_shapes, check_values
 from sacpipe.replay.manifest import MANIFEST_NAME, PoolManifest, SegmentEntry, read_manifest
 from sacpipe.replay.sealing import SEALED_MODE
 from sacpipe.replay.segments import RESTORE, read_segment
 from sacpipe.replay.transitions import Transitions
+from sacpipe.specs.records import EnvSpec, FloatArray
 
 
 class PoolReport(Config):

@@ -23,10 +23,10 @@ from sacpipe.core.files import (
     sha256_bytes,
     sha256_file,
 )
-from sacpipe.core.records import EnvSpec, FloatArray, to_unit_range
 from sacpipe.replay.manifest import MANIFEST_NAME, PoolPosition
 from sacpipe.replay.pool import PoolReport, ReplayPool
 from sacpipe.replay.transitions import Records, Transitions, record_dtype
+from sacpipe.specs.records import EnvSpec, FloatArray, to_unit_range
 
 HEADER_NAME, STEPS_NAME, POOL_NAME = "recording.json", "steps.bin", "pool"
 NO_CAUSE = 255

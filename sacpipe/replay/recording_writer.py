@@ -16,7 +16,6 @@ from sacpipe.core.files import (
     write_bytes,
     write_json,
 )
-from sacpipe.core.records import EnvSpec, Transition
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.replay.journal import Journal
 from sacpipe.replay.manifest import MANIFEST_NAME
@@ -33,6 +32,7 @@ from sacpipe.replay.recording import (
     step_dtype,
 )
 from sacpipe.replay.writer import START, PoolWriter
+from sacpipe.specs.records import EnvSpec, Transition
 
 
 class RecordingWriter:

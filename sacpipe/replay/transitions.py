@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
-from sacpipe.core.records import EnvSpec, FloatArray
+from sacpipe.specs.records import EnvSpec, FloatArray
 
 Records = NDArray[np.void]
 

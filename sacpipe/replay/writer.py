@@ -13,7 +13,6 @@ from typing import Self
 import numpy as np
 
 from sacpipe.core.errors import PoolFormatError
-from sacpipe.core.records import EnvSpec, Transition
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.replay.journal import Journal, journal_path
@@ -23,6 +22,7 @@ from sacpipe.replay.recovery import recover
 from sacpipe.replay.sealing import seal_segment
 from sacpipe.replay.segments import read_segment
 from sacpipe.replay.transitions import FIELD_NAMES, Records, Transitions, record_dtype
+from sacpipe.specs.records import EnvSpec, Transition
 
 START = PoolPosition(segments=(), open_transitions=0, open_crc32=0)
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.bundle.guard_settings import Cause
-from sacpipe.core.records import EnvSpec, FloatArray, Transition, to_unit_range
 from sacpipe.replay.recording import RecordedPolicy, RecordedStep
 from sacpipe.serving.in_service import Decision
 from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.specs.records import EnvSpec, FloatArray, Transition, to_unit_range
 
 NO_OBSERVATION: frozenset[Cause] = frozenset(
     {

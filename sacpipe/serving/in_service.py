@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from sacpipe.bundle.guard_settings import Cause, Verdict
-from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.specs.records import EnvSpec, FloatArray
 
 Observation = FloatArray | Mapping[str, FloatArray]
 """The whole vector, float32; or every term by its name in the contract, each float32 of shape (size,)."""

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Raw, Struct
 
-from sacpipe.core.records import FloatArray
 from sacpipe.serving.refusals import FaultError, RefusalError
+from sacpipe.specs.records import FloatArray
 
 INPUT, OUTPUT, DATATYPE = "observation", "action", "FP32"
 

@@ -16,12 +16,12 @@ import numpy as np
 from pydantic import Field
 
 from sacpipe.core.config import Config
-from sacpipe.core.records import FloatArray
 from sacpipe.replay.recording_writer import RecordingWriter
 from sacpipe.serving.episodes import NO_OBSERVATION, End, Episodes, Heard, Outcome
 from sacpipe.serving.in_service import Decision
 from sacpipe.serving.recordings import RecorderTerms, RecordingsFolder
 from sacpipe.serving.runtime import Runtime
+from sacpipe.specs.records import FloatArray
 
 _WAITING = 8192
 """Steps and outcomes that wait at most: eight seconds at 500 Hz, for a disk that is slow to sync."""

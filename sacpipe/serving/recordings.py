@@ -10,10 +10,10 @@ from pydantic import Field
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, PoolError
 from sacpipe.core.files import make_folder, remove_leftovers, storage_errors
-from sacpipe.core.records import EnvSpec
 from sacpipe.replay.recording import HEADER_NAME, Recording, transition_bytes
 from sacpipe.replay.recording_writer import RecordingWriter
 from sacpipe.serving.folder_lock import hold
+from sacpipe.specs.records import EnvSpec
 
 _HEADERS_BYTES = 1 << 16
 """Room for a recording's JSON."""

@@ -21,9 +21,9 @@ import numpy as np
 from sacpipe.bundle.contract import check_safe_action
 from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Fallback, GuardTerms, Verdict
 from sacpipe.core.errors import BundleError
-from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.serving.in_service import Decision, Listeners, Observation, Timings
 from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.specs.records import EnvSpec, FloatArray
 
 _FLOAT32 = np.dtype(np.float32)
 _REASONS: dict[Cause, tuple[Cause, ...]] = {cause: (cause,) for cause in CAUSES}

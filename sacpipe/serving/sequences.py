@@ -7,12 +7,12 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from sacpipe.bundle.guard_settings import Cause
-from sacpipe.core.records import FloatArray
 from sacpipe.serving.in_service import Decision
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.protocol import Sequence
 from sacpipe.serving.refusals import RefusalError
 from sacpipe.serving.runtime import Runtime
+from sacpipe.specs.records import FloatArray
 
 
 class Stepped(NamedTuple):

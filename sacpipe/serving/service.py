@@ -19,7 +19,6 @@ import numpy as np
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.bundle.guard_settings import Cause, Verdict
 from sacpipe.core.errors import BundleError, ConfigError, ObservationError
-from sacpipe.core.records import EnvSpec, FloatArray
 from sacpipe.serving.in_service import Decision, Listeners, Timings
 from sacpipe.serving.metrics import Metrics
 from sacpipe.serving.policy import OnnxPolicy
@@ -35,6 +34,7 @@ from sacpipe.serving.protocol import (
 from sacpipe.serving.refusals import FaultError, NotFoundError, RefusalError, UnavailableError
 from sacpipe.serving.sequences import Sequences
 from sacpipe.serving.statistics import Statistics, Times
+from sacpipe.specs.records import EnvSpec, FloatArray
 
 MAX_BATCH = 256
 """Observations in one request: some 5 ms during which nobody else is answered."""

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sacpipe.core.config import Config
-from sacpipe.core.records import FloatArray
 from sacpipe.serving.in_service import Decision, InService
 from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.specs.records import FloatArray
 
 _WAITING = 256
 """Observations that wait at most: 40 ms of a candidate's work, half a second at 500 Hz."""

@@ -23,7 +23,6 @@ from sacpipe.core.files import (
     sync_folder,
     write_json,
 )
-from sacpipe.core.records import Batch, FloatArray, Step, Transition
 from sacpipe.core.seeding import episode_seed, generator, generator_state, restore_generator
 from sacpipe.evaluation import Episode, evaluate
 from sacpipe.networks.policy_file import write_policy
@@ -32,6 +31,7 @@ from sacpipe.replay.initial_pool import open_initial_pool
 from sacpipe.replay.mixture import Mixture, Source
 from sacpipe.replay.transitions import Transitions
 from sacpipe.replay.writer import PoolWriter
+from sacpipe.specs.records import Batch, FloatArray, Step, Transition
 from sacpipe.training.checkpoint import (
     Checkpoint,
     RunState,

@@ -22,7 +22,7 @@ HEAVY = {
 ROBOT = [
     "sacpipe",
     "sacpipe.bundle.contract",
-    "sacpipe.core.records",
+    "sacpipe.specs.records",
     "sacpipe.serving.policy",
     "sacpipe.serving.__main__",
     "pipelines.policies",

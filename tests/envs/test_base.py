@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacpipe.core.errors import ConfigError, ContractError, UnknownTaskError
-from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.envs.base import TaskEnvironment, nearest, refusals
+from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm
 
 ZERO = np.zeros(1, dtype=np.float32)
 

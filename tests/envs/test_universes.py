@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from sacpipe.core.errors import ContractError
-from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm, Step
 from sacpipe.envs import UNIVERSES, find_task
 from sacpipe.envs.checks import check_universe
+from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm, Step
 
 MORE = [
     ("gymnasium/HalfCheetah-v5", {"max_episode_steps": 300}),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.export.onnx import export_policy
+from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm
 
 BOUNDS = ((-1.0, 1.0), (-0.4, 0.4), (0.0, 50.0))
 

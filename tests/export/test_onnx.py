@@ -188,7 +188,7 @@ import torch
 from pathlib import Path
 from sacpipe.bundle.contract import Provenance
 from sacpipe.bundle.guard_settings import GuardTerms
-from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 

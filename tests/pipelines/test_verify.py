@@ -22,11 +22,11 @@ from pipelines.verify import compare_locks, compare_returns, is_same, is_statist
 from pipelines.workspace import STAGES, Workspace
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file, sha256_tree
-from sacpipe.core.records import Transition
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation import EvaluationConfig
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.replay.writer import PoolWriter
+from sacpipe.specs.records import Transition
 from sacpipe.stores.dvc_store import read_lock
 
 EVALUATION = EvaluationConfig.parse(

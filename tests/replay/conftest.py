@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm, Transition
 from sacpipe.replay.config import PoolFormat, ReplayConfig
 from sacpipe.replay.transitions import Transitions, record_dtype
 from sacpipe.replay.writer import PoolWriter
+from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm, Transition
 
 ENDS = ((True, False), (False, True), (True, True))
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from sacpipe.core.files import sha256_tree
-from sacpipe.core.records import ActionTerm, EnvSpec, ObservationTerm, Transition
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.replay.manifest import PoolPosition
 from sacpipe.replay.writer import START, PoolWriter
+from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm, Transition
 
 KILLED = 9
 OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod"}

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacpipe.core.records import Transition
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.transitions import Transitions
+from sacpipe.specs.records import Transition
 
 Stack = Callable[[list[Transition]], Transitions]
 

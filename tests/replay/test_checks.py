@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sacpipe.core.errors import PoolCorruptError
-from sacpipe.core.records import Transition
 from sacpipe.replay.pool import ReplayPool
+from sacpipe.specs.records import Transition
 
 Walk = Callable[..., list[Transition]]
 Write = Callable[..., Path]

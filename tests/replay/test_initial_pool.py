@@ -8,9 +8,9 @@ import pytest
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
-from sacpipe.core.records import EnvSpec, Transition
 from sacpipe.replay.config import InitialPoolConfig
 from sacpipe.replay.initial_pool import open_initial_pool
+from sacpipe.specs.records import EnvSpec, Transition
 
 Walk = Callable[..., list[Transition]]
 

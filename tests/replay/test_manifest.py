@@ -9,8 +9,8 @@ import pytest
 
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
 from sacpipe.core.files import sha256_file
-from sacpipe.core.records import Transition
 from sacpipe.replay.pool import ReplayPool
+from sacpipe.specs.records import Transition
 
 Walk = Callable[..., list[Transition]]
 Write = Callable[..., Path]

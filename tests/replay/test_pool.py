@@ -10,13 +10,13 @@ import pytest
 
 from sacpipe.core.errors import PoolCorruptError, StorageError
 from sacpipe.core.files import sha256_file, sha256_tree
-from sacpipe.core.records import EnvSpec, Transition
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.replay.pool import PoolReport, ReplayPool
 from sacpipe.replay.transitions import FIELD_NAMES, Transitions
 from sacpipe.replay.writer import PoolWriter
+from sacpipe.specs.records import EnvSpec, Transition
 
 Walk = Callable[..., list[Transition]]
 Stack = Callable[[list[Transition]], Transitions]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import sacpipe
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
 from sacpipe.core.files import sha256_tree
-from sacpipe.core.records import EnvSpec, Transition
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.replay.writer import PoolWriter
+from sacpipe.specs.records import EnvSpec, Transition
 
 Walk = Callable[..., list[Transition]]
 MakeConfig = Callable[..., ReplayConfig]

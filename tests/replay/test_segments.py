@@ -13,10 +13,10 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load, save
 
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
-from sacpipe.core.records import Transition
 from sacpipe.replay.config import PoolFormat
 from sacpipe.replay.segments import encode_segment, read_segment, segment_name
 from sacpipe.replay.transitions import FIELD_NAMES, Transitions
+from sacpipe.specs.records import Transition
 
 Walk = Callable[[int], list[Transition]]
 Stack = Callable[[list[Transition]], Transitions]

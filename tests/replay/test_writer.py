@@ -11,12 +11,12 @@ import pytest
 
 from sacpipe.core.errors import StorageError
 from sacpipe.core.files import sha256_tree
-from sacpipe.core.records import EnvSpec, Transition
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.replay.manifest import PoolPosition
 from sacpipe.replay.writer import PoolWriter
+from sacpipe.specs.records import EnvSpec, Transition
 
 Walk = Callable[..., list[Transition]]
 MakeConfig = Callable[..., ReplayConfig]

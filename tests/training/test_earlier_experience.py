@@ -6,10 +6,10 @@ from test_loop import PARAMS, Killer, KillError, Onlooker, extended, make_params
 
 from sacpipe.core.errors import ConfigError, DivergenceError, InterruptedRunError, PoolCorruptError
 from sacpipe.core.files import sha256_file, sha256_tree
-from sacpipe.core.records import Transition
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.replay.writer import PoolWriter
+from sacpipe.specs.records import Transition
 
 TURNED = {"actuator_angle_deg": 75.0}
 

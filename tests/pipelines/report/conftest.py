@@ -22,9 +22,9 @@ from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.core.files import sha256_file, write_bytes, write_json, write_text
-from sacpipe.core.records import EnvSpec
 from sacpipe.replay.manifest import PoolManifest, SegmentEntry
 from sacpipe.replay.segments import segment_name
+from sacpipe.specs.records import EnvSpec
 
 VERDICT = {
     "accepted": True,
