@@ -10,9 +10,9 @@ from pydantic import Field
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, PoolError
 from sacpipe.core.files import make_folder, remove_leftovers, storage_errors
+from sacpipe.core.locks import hold
 from sacpipe.replay.recording import HEADER_NAME, Recording, transition_bytes
 from sacpipe.replay.recording_writer import RecordingWriter
-from sacpipe.serving.folder_lock import hold
 from sacpipe.specs.records import EnvSpec
 
 _HEADERS_BYTES = 1 << 16

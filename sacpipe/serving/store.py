@@ -32,7 +32,7 @@ from sacpipe.core.files import (
     write_bytes,
     write_json,
 )
-from sacpipe.serving.folder_lock import hold
+from sacpipe.core.locks import hold
 from sacpipe.serving.gate import Admitted
 
 
