@@ -11,6 +11,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
+from sacpipe.replay.pool.reader.append import end_of, grow
+from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
+from sacpipe.replay.pool.reader.transitions import Transitions
 
 from pipelines.ledger import open_ledger
 from pipelines.workspace import Workspace
@@ -20,11 +23,8 @@ from sacpipe.core.errors import BundleError, ConfigError, PoolError, PoolFormatE
 from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.envs.base import Environment
 from sacpipe.params import Params
-from sacpipe.replay.growth import end_of, grow
-from sacpipe.replay.manifest import MANIFEST_NAME
-from sacpipe.replay.pool import ReplayPool
+from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.replay.recording import RecordedPolicy, Recording
-from sacpipe.replay.transitions import Transitions
 from sacpipe.stores.dvc_store import DvcStore
 
 _Rewards = Literal["robot", "task"]

@@ -13,13 +13,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
 
 from pipelines.git_tree import GitTree, in_repository
 from pipelines.workspace import Workspace
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
-from sacpipe.replay.manifest import MANIFEST_NAME
 from sacpipe.stores.dvc_store import DvcStore
 
 INITIAL_POOL = "data/pool"

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+from sacpipe.replay.pool.reader.initial_pool import open_initial_pool
+
 from pipelines.ledger import check_inputs_kept, open_ledger, record_stage
 from pipelines.live_mirror import LiveMirror
 from pipelines.promote import Standing, promote_version
@@ -18,7 +20,6 @@ from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import read_json, write_bytes
 from sacpipe.params import Params
 from sacpipe.release import Candidate, Verdict, judge
-from sacpipe.replay.initial_pool import open_initial_pool
 from sacpipe.stores.dvc_store import DvcStore, Outcome, read_lock
 
 

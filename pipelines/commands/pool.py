@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(folder: Path | None, *, as_json: bool) -> int:
     from pipelines.workspace import Workspace
-    from sacpipe.replay.pool import ReplayPool
+    from sacpipe.replay.pool.reader import ReplayPool
     from sacpipe.replay.recording import HEADER_NAME, Recording
 
     folder = folder or Workspace.enter().pool

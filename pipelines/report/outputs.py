@@ -4,6 +4,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME, read_manifest
+
 from pipelines.report.data import (
     POLICIES,
     CurveRow,
@@ -19,7 +21,6 @@ from sacpipe.bundle.contract import Bundle, open_bundle
 from sacpipe.core.errors import ConfigError, ContractError, StorageError
 from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_file
 from sacpipe.evaluation import Episode, EvaluationSummary, read_episodes_csv
-from sacpipe.replay.manifest import MANIFEST_NAME, read_manifest
 from sacpipe.video import EXCUSE_NAME, VIDEO_NAME
 
 SIGNALS = ("temperature/value", "actor/entropy_nats", "critic/loss", "critic/q_mean", "episode/return")

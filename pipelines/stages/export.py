@@ -11,7 +11,7 @@ from sacpipe.core.files import sha256_file, write_json
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.policy_file import read_policy
-from sacpipe.replay.pool import ReplayPool
+from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.specs.records import FloatArray
 
 _RECORDED_OBSERVATIONS = 4096

@@ -16,9 +16,10 @@ from sacpipe.core.files import (
     write_bytes,
     write_json,
 )
-from sacpipe.replay.config import ReplayConfig
-from sacpipe.replay.journal import Journal
-from sacpipe.replay.manifest import MANIFEST_NAME
+from sacpipe.replay.pool.reader.config import ReplayConfig
+from sacpipe.replay.pool.reader.journal import Journal
+from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
+from sacpipe.replay.pool.reader.writer import START, PoolWriter
 from sacpipe.replay.recording import (
     AGAIN,
     HEADER_NAME,
@@ -31,7 +32,6 @@ from sacpipe.replay.recording import (
     read_header,
     step_dtype,
 )
-from sacpipe.replay.writer import START, PoolWriter
 from sacpipe.specs.records import EnvSpec, Transition
 
 

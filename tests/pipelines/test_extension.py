@@ -12,7 +12,7 @@ from pipelines.steps import preflight
 from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
-from sacpipe.replay.pool import ReplayPool
+from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.stores.dvc_store import read_lock
 
 

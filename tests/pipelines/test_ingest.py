@@ -11,7 +11,7 @@ from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.files import sha256_file, sha256_tree
 from sacpipe.envs.base import TaskEnvironment
 from sacpipe.params import Params
-from sacpipe.replay.pool import ReplayPool
+from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.replay.recording import STEPS_NAME, Recording, step_dtype
 
 RATE = ["--rate", "2000", "--seconds", "0.1", "--actuator-noise", "0.3"]

@@ -15,6 +15,8 @@ import sys
 import numpy as np
 import pytest
 from project import environment, git
+from sacpipe.replay.pool.reader.config import ReplayConfig
+from sacpipe.replay.pool.reader.writer import PoolWriter
 
 from pipelines.rerun import rerun
 from pipelines.terminal import termination_as_interrupt
@@ -24,8 +26,6 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file, sha256_tree
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation import EvaluationConfig
-from sacpipe.replay.config import ReplayConfig
-from sacpipe.replay.writer import PoolWriter
 from sacpipe.specs.records import Transition
 from sacpipe.stores.dvc_store import read_lock
 

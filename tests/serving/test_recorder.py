@@ -5,12 +5,12 @@ import threading
 
 import numpy as np
 import pytest
+from sacpipe.replay.pool.reader.transitions import Transitions
 
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, GuardTerms
 from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.replay.recording import Recording, transition_bytes
-from sacpipe.replay.transitions import Transitions
 from sacpipe.serving import recorder as recorder_module
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.recorder import Recorder

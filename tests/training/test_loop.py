@@ -16,7 +16,7 @@ from sacpipe.core.errors import (
 )
 from sacpipe.core.files import sha256_tree
 from sacpipe.core.seeding import episode_seed
-from sacpipe.replay.pool import ReplayPool
+from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import Run, train
 from sacpipe.training.metrics import METRICS

@@ -13,6 +13,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from ruamel.yaml import YAML
+from sacpipe.replay.pool.reader.manifest import PoolManifest, SegmentEntry
+from sacpipe.replay.pool.reader.segments import segment_name
 
 from pipelines.report.curves import mean_interval
 from pipelines.report.data import ReportInputs
@@ -22,8 +24,6 @@ from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.core.files import sha256_file, write_bytes, write_json, write_text
-from sacpipe.replay.manifest import PoolManifest, SegmentEntry
-from sacpipe.replay.segments import segment_name
 from sacpipe.specs.records import EnvSpec
 
 VERDICT = {

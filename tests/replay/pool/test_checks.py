@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sacpipe.core.errors import PoolCorruptError
-from sacpipe.replay.pool import ReplayPool
+from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.specs.records import Transition
 
 Walk = Callable[..., list[Transition]]

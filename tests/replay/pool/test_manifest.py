@@ -9,7 +9,7 @@ import pytest
 
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
 from sacpipe.core.files import sha256_file
-from sacpipe.replay.pool import ReplayPool
+from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.specs.records import Transition
 
 Walk = Callable[..., list[Transition]]
