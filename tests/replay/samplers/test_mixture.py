@@ -7,7 +7,7 @@ from test_buffer import numbered
 
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
-from sacpipe.replay.mixture import Mixture, Source
+from sacpipe.replay.samplers.mixture import Mixture, Source
 
 
 def filled(first: int, count: int, capacity: int = 100) -> ReplayBuffer:
