@@ -24,7 +24,7 @@ from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.envs.base import Environment
 from sacpipe.params import Params
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.replay.recording import RecordedPolicy, Recording
+from sacpipe.robot.recording.format import RecordedPolicy, Recording
 from sacpipe.stores.dvc_store import DvcStore
 
 _Rewards = Literal["robot", "task"]

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(folder: Path | None, *, as_json: bool) -> int:
     from pipelines.workspace import Workspace
     from sacpipe.replay.pool.reader import ReplayPool
-    from sacpipe.replay.recording import HEADER_NAME, Recording
+    from sacpipe.robot.recording.format import HEADER_NAME, Recording
 
     folder = folder or Workspace.enter().pool
     is_recording = (folder / HEADER_NAME).exists()

@@ -43,7 +43,7 @@ def test_the_robots_part_loads_no_training_package(module):
 
 
 def test_the_robots_recorder_loads_no_training_package_but_the_pools_format():
-    assert HEAVY & modules_after("import sacpipe.serving.recorder") == {"safetensors"}
+    assert HEAVY & modules_after("import sacpipe.robot.recording.recorder") == {"safetensors"}
 
 
 def test_a_command_that_a_robot_lacks_packages_for_says_which():

@@ -13,9 +13,9 @@ from sacpipe.core.seeding import episode_seed
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation import evaluate, from_task_units
 from sacpipe.params import Params
+from sacpipe.robot.recording.recorder import Recorder
 from sacpipe.serving.control_loop import Clock, run_loop
 from sacpipe.serving.policy import OnnxPolicy
-from sacpipe.serving.recorder import Recorder
 from sacpipe.serving.runtime import Runtime
 from sacpipe.stores.dvc_store import DvcStore
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from sacpipe.replay.recording import Recording
+from sacpipe.robot.recording.format import Recording
 
 
 def driven(call, project, *arguments):

@@ -12,7 +12,7 @@ from sacpipe.core.files import sha256_file, sha256_tree
 from sacpipe.envs.base import TaskEnvironment
 from sacpipe.params import Params
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.replay.recording import STEPS_NAME, Recording, step_dtype
+from sacpipe.robot.recording.format import STEPS_NAME, Recording, step_dtype
 
 RATE = ["--rate", "2000", "--seconds", "0.1", "--actuator-noise", "0.3"]
 

@@ -15,8 +15,8 @@ import sacpipe
 from sacpipe.bundle.guard_settings import CAUSES, VERDICTS
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
 from sacpipe.core.files import sha256_bytes
-from sacpipe.replay.recording import NO_CAUSE, Recording, step_dtype
-from sacpipe.replay.recording_writer import RecordingWriter
+from sacpipe.robot.recording.format import NO_CAUSE, Recording, step_dtype
+from sacpipe.robot.recording.writer import RecordingWriter
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import numpy as np
 from crash_points import SPEC, die_before, has_died, transition
 
 from sacpipe.core.errors import PoolError
-from sacpipe.replay.recording import RecordedPolicy, RecordedStep, Recording
-from sacpipe.replay.recording_writer import RecordingWriter
+from sacpipe.robot.recording.format import RecordedPolicy, RecordedStep, Recording
+from sacpipe.robot.recording.writer import RecordingWriter
 
 POLICY = RecordedPolicy(bundle_sha256="b" * 64, contract_sha256="c" * 64)
 

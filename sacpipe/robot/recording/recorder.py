@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import Field
 
 from sacpipe.core.config import Config
-from sacpipe.replay.recording_writer import RecordingWriter
-from sacpipe.serving.episodes import NO_OBSERVATION, End, Episodes, Heard, Outcome
+from sacpipe.robot.recording.episodes import NO_OBSERVATION, End, Episodes, Heard, Outcome
+from sacpipe.robot.recording.folder import RecorderTerms, RecordingsFolder
+from sacpipe.robot.recording.writer import RecordingWriter
 from sacpipe.serving.in_service import Decision
-from sacpipe.serving.recordings import RecorderTerms, RecordingsFolder
 from sacpipe.serving.runtime import Runtime
 from sacpipe.specs.records import FloatArray
 

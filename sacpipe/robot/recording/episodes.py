@@ -12,7 +12,7 @@ import numpy as np
 
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.bundle.guard_settings import Cause
-from sacpipe.replay.recording import RecordedPolicy, RecordedStep
+from sacpipe.robot.recording.format import RecordedPolicy, RecordedStep
 from sacpipe.serving.in_service import Decision
 from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.specs.records import EnvSpec, FloatArray, Transition, to_unit_range

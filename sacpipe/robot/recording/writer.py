@@ -20,7 +20,7 @@ from sacpipe.replay.pool.reader.config import ReplayConfig
 from sacpipe.replay.pool.reader.journal import Journal
 from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
 from sacpipe.replay.pool.reader.writer import START, PoolWriter
-from sacpipe.replay.recording import (
+from sacpipe.robot.recording.format import (
     AGAIN,
     HEADER_NAME,
     NO_CAUSE,

@@ -11,8 +11,8 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, PoolError
 from sacpipe.core.files import make_folder, remove_leftovers, storage_errors
 from sacpipe.core.locks import hold
-from sacpipe.replay.recording import HEADER_NAME, Recording, transition_bytes
-from sacpipe.replay.recording_writer import RecordingWriter
+from sacpipe.robot.recording.format import HEADER_NAME, Recording, transition_bytes
+from sacpipe.robot.recording.writer import RecordingWriter
 from sacpipe.specs.records import EnvSpec
 
 _HEADERS_BYTES = 1 << 16
