@@ -25,10 +25,10 @@ from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.actor import SquashedGaussianActor
-from sacpipe.serving.control_loop import AWAKE_S, LoopReport, Spread, run_loop, undisturbed
-from sacpipe.serving.in_service import Decision
-from sacpipe.serving.policy import OnnxPolicy
-from sacpipe.serving.runtime import Runtime
+from sacpipe.robot.control_loop import AWAKE_S, LoopReport, Spread, run_loop, undisturbed
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.policy_host import Decision
+from sacpipe.robot.runtime import Runtime
 from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm
 
 WIDTHS = (17, (256, 256), 6)

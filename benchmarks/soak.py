@@ -25,9 +25,9 @@ from report import ROOT, paragraph, write
 from runtime import WIDTHS, make_bundle
 
 from sacpipe.core.errors import GateError
+from sacpipe.robot.load_gate import GateTerms, pass_gate
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.serving.app import Access
-from sacpipe.serving.gate import GateTerms, pass_gate
-from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.server import Address, serve
 from sacpipe.serving.service import Service
 from sacpipe.serving.sources import read_source

@@ -18,11 +18,11 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs.base import Environment, Options
+from sacpipe.robot.control_loop import LoopReport, realtime_priority, run_loop
+from sacpipe.robot.policy_host import Decision
 from sacpipe.robot.recording.folder import RecorderTerms
 from sacpipe.robot.recording.recorder import Recorder, RecorderStatus
-from sacpipe.serving.control_loop import LoopReport, realtime_priority, run_loop
-from sacpipe.serving.in_service import Decision
-from sacpipe.serving.runtime import Runtime
+from sacpipe.robot.runtime import Runtime
 from sacpipe.specs.records import FloatArray, Step, to_unit_range
 
 RECORDER_TERMS = RecorderTerms(

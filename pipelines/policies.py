@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 
 from pipelines.workspace import Workspace
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.serving.mlflow_source import SCHEME, parse_address
-from sacpipe.serving.policy import OnnxPolicy
 
 
 def open_policy(policy: str | None) -> OnnxPolicy:

@@ -24,7 +24,7 @@ from sacpipe.evaluation import (
     write_episodes_csv,
 )
 from sacpipe.networks.policy_file import Policy, read_policy
-from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.specs.records import FloatArray
 from sacpipe.video import record_episode
 

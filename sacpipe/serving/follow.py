@@ -19,12 +19,12 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreUnavailableError
-from sacpipe.serving.gate import GateTerms
-from sacpipe.serving.in_service import InService
+from sacpipe.robot.load_gate import GateTerms
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.policy_host import InService
+from sacpipe.robot.shadow import Divergence
 from sacpipe.serving.judge import judge
-from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.rollout import Outcome, Phase, Rollout, RolloutEvent
-from sacpipe.serving.shadow import Divergence
 from sacpipe.serving.sources import Named, Source, read_source
 from sacpipe.serving.store import BundleStore
 from sacpipe.serving.terms import FollowTerms

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule, GateError
-from sacpipe.serving.gate import Admitted, GateTerms, check_signature, pass_gate
+from sacpipe.robot.load_gate import Admitted, GateTerms, check_signature, pass_gate
 
 _KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 """Of the environment, what the child gets: not the tokens."""

@@ -23,9 +23,9 @@ from pydantic import Field
 from sacpipe.bundle.guard_settings import Cause
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, StorageError
-from sacpipe.serving.gate import Admitted
-from sacpipe.serving.in_service import InService
-from sacpipe.serving.shadow import Divergence, Shadow
+from sacpipe.robot.load_gate import Admitted
+from sacpipe.robot.policy_host import InService
+from sacpipe.robot.shadow import Divergence, Shadow
 from sacpipe.serving.store import BundleStore
 
 Phase = Literal["idle", "shadow", "watch"]

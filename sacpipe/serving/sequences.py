@@ -7,11 +7,11 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from sacpipe.bundle.guard_settings import Cause
-from sacpipe.serving.in_service import Decision
-from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.policy_host import Decision
+from sacpipe.robot.runtime import Runtime
 from sacpipe.serving.protocol import Sequence
 from sacpipe.serving.refusals import RefusalError
-from sacpipe.serving.runtime import Runtime
 from sacpipe.specs.records import FloatArray
 
 

@@ -19,10 +19,10 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
+from sacpipe.robot.load_gate import pass_gate
 from sacpipe.serving.app import Access, App
 from sacpipe.serving.connection import LIMITS, Connection, ConnectionLimits, ServerConfig
 from sacpipe.serving.follow import Follower, begin
-from sacpipe.serving.gate import pass_gate
 from sacpipe.serving.service import Service
 from sacpipe.serving.sources import Source
 from sacpipe.serving.store import BundleStore

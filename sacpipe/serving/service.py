@@ -19,9 +19,9 @@ import numpy as np
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.bundle.guard_settings import Cause, Verdict
 from sacpipe.core.errors import BundleError, ConfigError, ObservationError
-from sacpipe.serving.in_service import Decision, Listeners, Timings
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.policy_host import Decision, Listeners, Timings
 from sacpipe.serving.metrics import Metrics
-from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.protocol import (
     InferAnswer,
     InferRequest,

@@ -33,7 +33,7 @@ from sacpipe.core.files import (
     write_json,
 )
 from sacpipe.core.locks import hold
-from sacpipe.serving.gate import Admitted
+from sacpipe.robot.load_gate import Admitted
 
 
 class Served(Config):

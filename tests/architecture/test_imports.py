@@ -23,7 +23,7 @@ ROBOT = [
     "sacpipe",
     "sacpipe.bundle.contract",
     "sacpipe.specs.records",
-    "sacpipe.serving.policy",
+    "sacpipe.robot.policy",
     "sacpipe.serving.__main__",
     "pipelines.policies",
 ]

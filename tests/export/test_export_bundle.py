@@ -9,7 +9,7 @@ from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.core.errors import ConfigError, ExportError, ParityError
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
-from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.robot.policy import OnnxPolicy
 
 CONFIG = ExportConfig(opset_version=20, parity_tolerance=1e-5, golden_steps=12)
 PROVENANCE = Provenance(algorithm="sac", digests={"policy": "0f" * 32})

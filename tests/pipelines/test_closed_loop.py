@@ -13,10 +13,10 @@ from sacpipe.core.seeding import episode_seed
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation import evaluate, from_task_units
 from sacpipe.params import Params
+from sacpipe.robot.control_loop import Clock, run_loop
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.recording.recorder import Recorder
-from sacpipe.serving.control_loop import Clock, run_loop
-from sacpipe.serving.policy import OnnxPolicy
-from sacpipe.serving.runtime import Runtime
+from sacpipe.robot.runtime import Runtime
 from sacpipe.stores.dvc_store import DvcStore
 
 STEPS, MORE, ROBOT_STEPS = 2000, 2000, 3000

@@ -13,7 +13,7 @@ from test_serve import OBSERVATIONS, bundle_of, champion, post, serving
 
 from sacpipe.bundle.contract import bundle_digest, open_bundle, write_bundle
 from sacpipe.bundle.golden import Golden
-from sacpipe.serving.policy import session_options
+from sacpipe.robot.policy import session_options
 from sacpipe.stores.mlflow_ledger import MlflowLedger
 from sacpipe.stores.mlflow_store import MlflowStore
 

@@ -9,8 +9,8 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.serving.connection import LIMITS
-from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.server import Access, Address, serve
 from sacpipe.serving.service import Service
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from sacpipe.core.errors import SacpipeError
 from sacpipe.core.files import sha256_tree
-from sacpipe.serving.gate import Admitted, GateTerms, pass_gate
-from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.robot.load_gate import Admitted, GateTerms, pass_gate
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.serving.sources import read_source
 from sacpipe.serving.store import BundleStore
 

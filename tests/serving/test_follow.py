@@ -11,10 +11,10 @@ import pytest
 from sacpipe.bundle.contract import bundle_digest, open_bundle, write_bundle
 from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
 from sacpipe.core.files import sha256_bytes
+from sacpipe.robot.load_gate import pass_gate
 from sacpipe.serving import follow
 from sacpipe.serving.__main__ import main
 from sacpipe.serving.follow import Follower, begin
-from sacpipe.serving.gate import pass_gate
 from sacpipe.serving.service import Call, Service
 from sacpipe.serving.sources import Named, PathSource, read_source
 from sacpipe.serving.store import BundleStore

@@ -3,7 +3,7 @@
 import pytest
 
 from sacpipe.core.errors import GateError
-from sacpipe.serving.gate import GateTerms
+from sacpipe.robot.load_gate import GateTerms
 from sacpipe.serving.judge import LIMITS, judge
 from sacpipe.serving.sources import read_source
 

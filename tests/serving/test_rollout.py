@@ -7,12 +7,12 @@ import pytest
 
 from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.core.errors import BundleError, StorageError
+from sacpipe.robot.load_gate import GateTerms, pass_gate
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.runtime import Runtime
 from sacpipe.serving import rollout as rollout_module
 from sacpipe.serving import store as store_module
-from sacpipe.serving.gate import GateTerms, pass_gate
-from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.rollout import Rollout, RolloutTerms
-from sacpipe.serving.runtime import Runtime
 from sacpipe.serving.sources import read_source
 from sacpipe.serving.store import BundleStore
 

@@ -8,7 +8,7 @@ import pytest
 
 from sacpipe.bundle.contract import open_bundle, write_bundle
 from sacpipe.core.errors import BundleError, ConfigError
-from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.serving.refusals import FaultError, NotFoundError, RefusalError
 from sacpipe.serving.service import Call, Service
 

@@ -12,9 +12,9 @@ import pytest
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.bundle.signature import make_key, sign_bundle
 from sacpipe.core.errors import BundleError, BusyError, StorageError
+from sacpipe.robot.load_gate import GateTerms, pass_gate
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.serving import store as store_module
-from sacpipe.serving.gate import GateTerms, pass_gate
-from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.serving.sources import read_source
 from sacpipe.serving.store import BundleStore
 

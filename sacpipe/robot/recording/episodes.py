@@ -12,9 +12,9 @@ import numpy as np
 
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.bundle.guard_settings import Cause
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.policy_host import Decision
 from sacpipe.robot.recording.format import RecordedPolicy, RecordedStep
-from sacpipe.serving.in_service import Decision
-from sacpipe.serving.policy import OnnxPolicy
 from sacpipe.specs.records import EnvSpec, FloatArray, Transition, to_unit_range
 
 NO_OBSERVATION: frozenset[Cause] = frozenset(

@@ -16,11 +16,11 @@ import numpy as np
 from pydantic import Field
 
 from sacpipe.core.config import Config
+from sacpipe.robot.policy_host import Decision
 from sacpipe.robot.recording.episodes import NO_OBSERVATION, End, Episodes, Heard, Outcome
 from sacpipe.robot.recording.folder import RecorderTerms, RecordingsFolder
 from sacpipe.robot.recording.writer import RecordingWriter
-from sacpipe.serving.in_service import Decision
-from sacpipe.serving.runtime import Runtime
+from sacpipe.robot.runtime import Runtime
 from sacpipe.specs.records import FloatArray
 
 _WAITING = 8192

@@ -10,12 +10,12 @@ from sacpipe.replay.pool.reader.transitions import Transitions
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, GuardTerms
 from sacpipe.core.errors import BusyError, ConfigError
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.recording.folder import RecorderTerms, RecordingsFolder
 from sacpipe.robot.recording.format import Recording, transition_bytes
 from sacpipe.robot.recording.recorder import Recorder
+from sacpipe.robot.runtime import Runtime
 from sacpipe.serving import recorder as recorder_module
-from sacpipe.serving.policy import OnnxPolicy
-from sacpipe.serving.runtime import Runtime
 
 TERMS = RecorderTerms(max_bytes=1 << 20, recording_transitions=1000, segment_transitions=100, flush_s=0.001)
 

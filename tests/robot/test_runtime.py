@@ -5,8 +5,8 @@ import pytest
 
 from sacpipe.bundle.guard_settings import CAUSES, GuardTerms
 from sacpipe.core.errors import BundleError
-from sacpipe.serving.policy import OnnxPolicy
-from sacpipe.serving.runtime import Runtime
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.runtime import Runtime
 
 PERIOD_NS = 20_000_000
 MS = 1_000_000

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import BundleError, ObservationError
-from sacpipe.serving.policy import OnnxPolicy, session_options
+from sacpipe.robot.policy import OnnxPolicy, session_options
 
 ROOT = Path(__file__).parents[2]
 
@@ -189,7 +189,7 @@ def test_the_session_has_one_thread_and_does_not_spin():
     assert options.get_session_config_entry("session.inter_op.allow_spinning") == "0"
 
 
-@pytest.mark.parametrize("module", ["sacpipe.serving.policy", "sacpipe.bundle.contract"])
+@pytest.mark.parametrize("module", ["sacpipe.robot.policy", "sacpipe.bundle.contract"])
 def test_importing_it_loads_nothing_of_training(module):
     heavy = ("torch", "mlflow", "dvc", "prefect", "gymnasium", "mujoco", "onnx", "safetensors")
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
@@ -201,7 +201,7 @@ def test_importing_it_loads_nothing_of_training(module):
 
 def test_onnxruntime_reports_to_nobody_and_leaves_nothing_at_home(build, tmp_path):
     """Its wheels for Linux send events to their maker, and keep a database for them, from 1.29 on."""
-    code = "import pathlib, sys, sacpipe.serving.policy as p; p.OnnxPolicy(pathlib.Path(sys.argv[1]))"
+    code = "import pathlib, sys, sacpipe.robot.policy as p; p.OnnxPolicy(pathlib.Path(sys.argv[1]))"
     home = tmp_path / "home"
     home.mkdir()
     subprocess.run(

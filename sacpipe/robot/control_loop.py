@@ -23,8 +23,8 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.serving.in_service import Decision, Observation
-from sacpipe.serving.runtime import Runtime
+from sacpipe.robot.policy_host import Decision, Observation
+from sacpipe.robot.runtime import Runtime
 
 AWAKE_S = 300e-6
 """How long before a step is due the loop is awake, by default."""

@@ -32,7 +32,7 @@ from sacpipe.bundle.contract import SIGNATURE_NAME, Bundle, Contract, Sha256, pa
 from sacpipe.bundle.signature import PublicKey, verify_signature
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule, GateError
-from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.robot.policy import OnnxPolicy
 
 _ORDER: tuple[BundleRule, ...] = tuple(
     rule for rule in get_args(BundleRule) if rule not in ("process", "store")

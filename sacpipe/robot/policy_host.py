@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from sacpipe.bundle.guard_settings import Cause, Verdict
-from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.specs.records import EnvSpec, FloatArray
 
 Observation = FloatArray | Mapping[str, FloatArray]

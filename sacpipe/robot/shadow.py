@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sacpipe.core.config import Config
-from sacpipe.serving.in_service import Decision, InService
-from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.policy_host import Decision, InService
 from sacpipe.specs.records import FloatArray
 
 _WAITING = 256

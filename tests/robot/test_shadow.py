@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sacpipe.core.errors import BundleError
-from sacpipe.serving.policy import OnnxPolicy
-from sacpipe.serving.runtime import Runtime
-from sacpipe.serving.shadow import Shadow
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.runtime import Runtime
+from sacpipe.robot.shadow import Shadow
 
 
 def observation(*values) -> np.ndarray:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.serving.control_loop import Clock, realtime_priority, run_loop, undisturbed
-from sacpipe.serving.policy import OnnxPolicy
-from sacpipe.serving.runtime import Runtime
+from sacpipe.robot.control_loop import Clock, realtime_priority, run_loop, undisturbed
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.runtime import Runtime
 
 PERIOD_NS = 20_000_000
 

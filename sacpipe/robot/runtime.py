@@ -21,8 +21,8 @@ import numpy as np
 from sacpipe.bundle.contract import check_safe_action
 from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Fallback, GuardTerms, Verdict
 from sacpipe.core.errors import BundleError
-from sacpipe.serving.in_service import Decision, Listeners, Observation, Timings
-from sacpipe.serving.policy import OnnxPolicy
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.policy_host import Decision, Listeners, Observation, Timings
 from sacpipe.specs.records import EnvSpec, FloatArray
 
 _FLOAT32 = np.dtype(np.float32)
