@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.workspace import Workspace
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.serving.mlflow_source import SCHEME, parse_address
+from sacpipe.rollout.mlflow_source import SCHEME, parse_address
 
 
 def open_policy(policy: str | None) -> OnnxPolicy:

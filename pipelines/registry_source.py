@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.workspace import Workspace
-from sacpipe.serving.mlflow_source import SCHEME, Address, MlflowSource, parse_address
-from sacpipe.serving.sources import Named, PathSource, Source, read_source
+from sacpipe.rollout.mlflow_source import SCHEME, Address, MlflowSource, parse_address
+from sacpipe.rollout.sources import Named, PathSource, Source, read_source
 
 if TYPE_CHECKING:
     from sacpipe.stores.mlflow_registry import MlflowRegistry

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Judge, and say what was found; 1 where a rule refused."""
     from sacpipe.core.errors import ConfigError, GateError
     from sacpipe.robot.load_gate import GateTerms, pass_gate
-    from sacpipe.serving.sources import read_source
+    from sacpipe.rollout.sources import read_source
 
     keys = arguments.public_key
     terms = GateTerms.parse(

@@ -2,9 +2,9 @@
 
 Rules in the order in which they are asked; the first that says no is named in the refusal:
 
-    files      the names of a bundle, each once, nothing else         sacpipe/serving/sources.py
-    links      each a plain file                                      sacpipe/serving/sources.py
-    size       none larger than its name allows                       sacpipe/serving/sources.py
+    files      the names of a bundle, each once, nothing else         sacpipe/rollout/sources.py
+    links      each a plain file                                      sacpipe/rollout/sources.py
+    size       none larger than its name allows                       sacpipe/rollout/sources.py
     signature  by a key that the operator trusts                      sacpipe/bundle/signature.py
     manifest   its version, keys and form
     digest     size and SHA-256 of every file, of the bytes that are loaded
@@ -14,9 +14,9 @@ Rules in the order in which they are asked; the first that says no is named in t
     golden     the golden actions come out again on this machine
     timing     on this machine, 99 of 100 actions are there before the contract's deadline
 
-Then the bundle may go into the store (sacpipe/serving/store.py). Nothing is read a second time: what
+Then the bundle may go into the store (sacpipe/rollout/bundle_store.py). Nothing is read a second time: what
 is loaded and what is kept are the bytes that were judged. A server that runs has all of this done in
-another process first (sacpipe/serving/judge.py).
+another process first (sacpipe/rollout/gate_process.py).
 """
 
 import itertools

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sacpipe.core.errors import SacpipeError
+from sacpipe.rollout.mlflow_source import SCHEME, MlflowSource, parse_address
+from sacpipe.rollout.sources import PathSource, Source
 from sacpipe.serving.arguments import add_server_arguments
-from sacpipe.serving.mlflow_source import SCHEME, MlflowSource, parse_address
 from sacpipe.serving.server import serve_source
-from sacpipe.serving.sources import PathSource, Source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

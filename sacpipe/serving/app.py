@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from sacpipe.rollout.follower import Follower, Following
 from sacpipe.serving.documents import metrics_text, model_metadata, model_statistics, server_metadata, status
-from sacpipe.serving.follow import Follower, Following
 from sacpipe.serving.openapi import openapi
 from sacpipe.serving.page import Page
 from sacpipe.serving.protocol import render_error

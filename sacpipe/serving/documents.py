@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from sacpipe import __version__
-from sacpipe.serving.follow import Following
+from sacpipe.rollout.follower import Following
 from sacpipe.serving.metrics import LATENCY_BOUNDS_US, following_text, prometheus_text
 from sacpipe.serving.protocol import DATATYPE, INPUT, OUTPUT
 from sacpipe.serving.service import Served, Service

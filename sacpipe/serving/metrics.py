@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Verdict
-from sacpipe.serving.follow import Following
-from sacpipe.serving.rollout import PHASES
+from sacpipe.rollout.follower import Following
+from sacpipe.rollout.rollout import PHASES
 
 LATENCY_BOUNDS_US = (25, 50, 100, 200, 300, 400, 600, 1000, 2000, 5000, 10_000, 50_000, 250_000)
 """Upper ends of the histogram's buckets; one more is open."""

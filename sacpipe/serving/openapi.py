@@ -3,9 +3,9 @@
 from typing import Any
 
 from sacpipe import __version__
+from sacpipe.rollout.rollout import PHASES
 from sacpipe.serving.documents import server_metadata
 from sacpipe.serving.protocol import DATATYPE, INPUT, OUTPUT
-from sacpipe.serving.rollout import PHASES
 from sacpipe.serving.service import MAX_BATCH, Served
 
 _TEXT = {"type": "string"}

@@ -20,13 +20,13 @@ from pydantic import Field
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.robot.load_gate import pass_gate
+from sacpipe.rollout.bundle_store import BundleStore
+from sacpipe.rollout.follow_terms import FollowTerms
+from sacpipe.rollout.follower import Follower, begin
+from sacpipe.rollout.sources import Source
 from sacpipe.serving.app import Access, App
 from sacpipe.serving.connection import LIMITS, Connection, ConnectionLimits, ServerConfig
-from sacpipe.serving.follow import Follower, begin
 from sacpipe.serving.service import Service
-from sacpipe.serving.sources import Source
-from sacpipe.serving.store import BundleStore
-from sacpipe.serving.terms import FollowTerms
 
 _BACKLOG = 128
 _MIN_TOKEN = 16

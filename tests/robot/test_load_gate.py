@@ -13,7 +13,7 @@ from sacpipe.bundle.policy_graph import MAX_FIELDS
 from sacpipe.bundle.signature import key_id, make_key, sign_bundle
 from sacpipe.core.errors import GateError
 from sacpipe.robot.load_gate import GateTerms, pass_gate
-from sacpipe.serving.sources import read_source
+from sacpipe.rollout.sources import read_source
 
 RULES = [
     "files",

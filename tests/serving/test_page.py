@@ -7,7 +7,7 @@ import subprocess
 from served import running
 
 from sacpipe.bundle.contract import bundle_digest
-from sacpipe.serving.store import BundleStore
+from sacpipe.rollout.bundle_store import BundleStore
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 

@@ -10,11 +10,11 @@ from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.robot.load_gate import GateTerms, pass_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
+from sacpipe.rollout.bundle_store import BundleStore
+from sacpipe.rollout.rollout import Rollout, RolloutTerms
+from sacpipe.rollout.sources import read_source
 from sacpipe.serving import rollout as rollout_module
 from sacpipe.serving import store as store_module
-from sacpipe.serving.rollout import Rollout, RolloutTerms
-from sacpipe.serving.sources import read_source
-from sacpipe.serving.store import BundleStore
 
 GATE = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 TERMS = RolloutTerms(

@@ -26,7 +26,7 @@ from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.robot.load_gate import Admitted
 from sacpipe.robot.policy_host import InService
 from sacpipe.robot.shadow import Divergence, Shadow
-from sacpipe.serving.store import BundleStore
+from sacpipe.rollout.bundle_store import BundleStore
 
 Phase = Literal["idle", "shadow", "watch"]
 PHASES: tuple[Phase, ...] = ("idle", "shadow", "watch")

@@ -12,13 +12,13 @@ from sacpipe.bundle.contract import bundle_digest, open_bundle, write_bundle
 from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.robot.load_gate import pass_gate
-from sacpipe.serving import follow
+from sacpipe.rollout import follower as follow
+from sacpipe.rollout.bundle_store import BundleStore
+from sacpipe.rollout.follow_terms import FollowTerms
+from sacpipe.rollout.follower import Follower, begin
+from sacpipe.rollout.sources import Named, PathSource, read_source
 from sacpipe.serving.__main__ import main
-from sacpipe.serving.follow import Follower, begin
 from sacpipe.serving.service import Call, Service
-from sacpipe.serving.sources import Named, PathSource, read_source
-from sacpipe.serving.store import BundleStore
-from sacpipe.serving.terms import FollowTerms
 
 ROLLOUT = FollowTerms.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_steps": 3, "watch_s": 0.0}
 TERMS = FollowTerms.parse(FollowTerms.DEFAULT)

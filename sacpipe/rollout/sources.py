@@ -2,7 +2,7 @@
 
 Nothing is unpacked on disk and no other file is followed: what the gate judges, what runs and what
 the store keeps are the bytes that were read here, once. The third place, MLflow's registry, has a page
-of its own (sacpipe/serving/mlflow_source.py); all of them are a `Source`.
+of its own (sacpipe/rollout/mlflow_source.py); all of them are a `Source`.
 
 The tar reader is this page, and not `tarfile`, because it has to know one thing only: up to five plain
 files with short names. Of the headers it believes the name, the size, the kind and the checksum.

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.serving.terms import FollowTerms
+from sacpipe.rollout.follow_terms import FollowTerms
 
 KEY = "ab" * 32
 

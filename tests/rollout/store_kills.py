@@ -17,8 +17,8 @@ from sacpipe.core.errors import SacpipeError
 from sacpipe.core.files import sha256_tree
 from sacpipe.robot.load_gate import Admitted, GateTerms, pass_gate
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.serving.sources import read_source
-from sacpipe.serving.store import BundleStore
+from sacpipe.rollout.bundle_store import BundleStore
+from sacpipe.rollout.sources import read_source
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)

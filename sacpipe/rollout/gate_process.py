@@ -79,7 +79,7 @@ def _ask_child(task: bytes, limits: JudgeLimits) -> _Finding:
     safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
     try:
         child = subprocess.run(
-            [sys.executable, *safe, "-m", "sacpipe.serving.judge"],
+            [sys.executable, *safe, "-m", "sacpipe.rollout.gate_process"],
             input=task,
             capture_output=True,
             env={name: os.environ[name] for name in _KEPT if name in os.environ},

@@ -11,7 +11,7 @@ import pytest
 from sacpipe.bundle import contract as bundle
 from sacpipe.bundle.signature import make_key, sign_bundle
 from sacpipe.core.errors import GateError
-from sacpipe.serving.sources import read_source
+from sacpipe.rollout.sources import read_source
 
 FILES = ["contract.json", "golden.npz", "manifest.json", "policy.onnx"]
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from sacpipe.core.config import Config, read_yaml
 from sacpipe.core.errors import ConfigError
 from sacpipe.robot.load_gate import GateTerms
-from sacpipe.serving.rollout import RolloutTerms
+from sacpipe.rollout.rollout import RolloutTerms
 
 _KEY_DIGITS = 64
 

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from sacpipe.bundle.contract import MAX_BYTES, check_names, check_size, under_rule
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
-from sacpipe.serving.sources import Named
+from sacpipe.rollout.sources import Named
 
 SCHEME = "models:/"
 BUNDLE_TAG = "sacpipe.bundle_digest"

@@ -14,9 +14,9 @@ from sacpipe.bundle.signature import make_key, sign_bundle
 from sacpipe.core.errors import BundleError, BusyError, StorageError
 from sacpipe.robot.load_gate import GateTerms, pass_gate
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.rollout.bundle_store import BundleStore
+from sacpipe.rollout.sources import read_source
 from sacpipe.serving import store as store_module
-from sacpipe.serving.sources import read_source
-from sacpipe.serving.store import BundleStore
 
 ROOT = Path(__file__).parents[2]
 TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
@@ -305,7 +305,7 @@ def test_a_kill_before_any_operation_on_a_file_leaves_a_store_that_serves(build,
     done = subprocess.run(
         [
             sys.executable,
-            ROOT / "tests/serving/store_kills.py",
+            ROOT / "tests/rollout/store_kills.py",
             tmp_path / "work",
             build(),
             build_other,

@@ -1,7 +1,7 @@
 """Follows a source: what it names comes into service by itself, and goes back by itself.
 
     find ──> pull ──> judge, in a child ──> store.add ──> shadow ──> watch ──> serves
-      every poll_s      sacpipe/serving/judge.py           sacpipe/serving/rollout.py
+      every poll_s      sacpipe/rollout/gate_process.py           sacpipe/rollout/rollout.py
 
 Two threads: one looks what the source names and may wait for a network or a child; the other looks
 after what is on its way, a few times a second, so that the way back never waits. Whatever fails here,
@@ -23,11 +23,11 @@ from sacpipe.robot.load_gate import GateTerms
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import InService
 from sacpipe.robot.shadow import Divergence
-from sacpipe.serving.judge import judge
-from sacpipe.serving.rollout import Outcome, Phase, Rollout, RolloutEvent
-from sacpipe.serving.sources import Named, Source, read_source
-from sacpipe.serving.store import BundleStore
-from sacpipe.serving.terms import FollowTerms
+from sacpipe.rollout.bundle_store import BundleStore
+from sacpipe.rollout.follow_terms import FollowTerms
+from sacpipe.rollout.gate_process import judge
+from sacpipe.rollout.rollout import Outcome, Phase, Rollout, RolloutEvent
+from sacpipe.rollout.sources import Named, Source, read_source
 
 Kind = (
     Literal["begins", "noticed", "refused", "failed", "unreachable", "reachable", "shadow", "watch"] | Outcome

@@ -14,8 +14,8 @@ import pytest
 
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
-from sacpipe.serving import mlflow_source
-from sacpipe.serving.mlflow_source import MlflowSource, parse_address
+from sacpipe.rollout import mlflow_source
+from sacpipe.rollout.mlflow_source import MlflowSource, parse_address
 from sacpipe.stores.mlflow_ledger import MlflowLedger
 from sacpipe.stores.mlflow_store import MlflowStore
 
