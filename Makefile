@@ -29,7 +29,7 @@ $(PEERS_READY): benchmarks/peers/requirements.txt
 	touch $@
 
 # Clients of the server's protocol, whose own pins do not fit beside ours.
-$(CLIENTS_READY): tests/serving/clients/requirements.txt
+$(CLIENTS_READY): tests/server/clients/requirements.txt
 	$(PYTHON) -m venv $(CLIENTS)
 	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
@@ -72,10 +72,10 @@ robot: $(READY) $(CLIENTS_READY)  ## what a robot installs, and public clients, 
 	$(PYTHON) -m venv --clear $(ROBOT)
 	rm -rf build
 	$(ROBOT)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock '.[serve]'
-	$(BIN)/python -m pytest --capture=no tests/serving/bare_install.py tests/serving/public_clients.py
+	$(BIN)/python -m pytest --capture=no tests/server/bare_install.py tests/server/public_clients.py
 
 image: $(READY)  ## the robot's container image, built, run and asked; needs a container engine
-	$(BIN)/python -m pytest --capture=no tests/serving/container_image.py
+	$(BIN)/python -m pytest --capture=no tests/server/container_image.py
 
 serve: $(READY)  ## serve the champion over HTTP on loopback
 	$(BIN)/sacpipe serve

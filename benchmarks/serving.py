@@ -141,7 +141,7 @@ def main(rounds: int = 5, requests: int = 2000) -> None:
         bundle = make_bundle(folder / "bundle", 1)
         uri, environment = register(bundle, folder)
         ours, theirs = free_port(), free_port()
-        words = [sys.executable, "-m", "sacpipe.serving", str(bundle), "--port", str(ours)]
+        words = [sys.executable, "-m", "sacpipe.server", str(bundle), "--port", str(ours)]
         stack.enter_context(started(words, ours, "/v2/health/ready", {}))
         words = [
             sys.executable,

@@ -28,9 +28,9 @@ from sacpipe.core.errors import GateError
 from sacpipe.robot.load_gate import GateTerms, pass_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.rollout.sources import read_source
-from sacpipe.serving.app import Access
-from sacpipe.serving.server import Address, serve
-from sacpipe.serving.service import Service
+from sacpipe.server.app import Access
+from sacpipe.server.server import Address, serve
+from sacpipe.server.service import Service
 
 CONNECTIONS = 8
 OBSERVATIONS = np.random.default_rng(0).standard_normal((256, WIDTHS[0]), dtype=np.float32)

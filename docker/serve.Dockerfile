@@ -42,5 +42,5 @@ import http.client, sys\n\
 connection = http.client.HTTPConnection('127.0.0.1', 5001, timeout=2)\n\
 connection.request('GET', '/v2/health/live')\n\
 sys.exit(connection.getresponse().status != 200)"]
-ENTRYPOINT ["python", "-m", "sacpipe.serving"]
+ENTRYPOINT ["python", "-m", "sacpipe.server"]
 CMD ["/bundle", "--host", "0.0.0.0"]

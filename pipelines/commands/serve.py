@@ -5,7 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
-from sacpipe.serving.arguments import add_server_arguments
+from sacpipe.server.arguments import add_server_arguments
 
 HELP = "serve a policy over HTTP, by default the champion on loopback"
 EXAMPLE = (
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         _become_mlflow(arguments.policy or _champion(is_followed=False), str(arguments.port))
     from pipelines.registry_source import open_source
     from pipelines.workspace import Workspace
-    from sacpipe.serving.server import serve_source
+    from sacpipe.server.server import serve_source
 
     if arguments.follow and arguments.store is None:
         arguments.store = str(Workspace.find().robot_store)

@@ -116,7 +116,7 @@ def extreme_observations(observation_dim: int) -> FloatArray:
 
 
 def session_options() -> onnxruntime.SessionOptions:
-    """Return the settings of sacpipe.serving (a test holds the two equal): one thread, no spinning."""
+    """Return the settings of sacpipe.server (a test holds the two equal): one thread, no spinning."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

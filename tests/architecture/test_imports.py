@@ -24,7 +24,7 @@ ROBOT = [
     "sacpipe.bundle.contract",
     "sacpipe.specs.records",
     "sacpipe.robot.policy",
-    "sacpipe.serving.__main__",
+    "sacpipe.server.__main__",
     "pipelines.policies",
 ]
 

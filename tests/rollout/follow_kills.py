@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.serving.__main__ import main
+from sacpipe.server.__main__ import main
 
 Moment = tuple[str, str, int]
 """An audit event, the end of one of its paths, and at which of such events."""

@@ -16,7 +16,7 @@ from sacpipe.robot.load_gate import GateTerms, pass_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.sources import read_source
-from sacpipe.serving import store as store_module
+from sacpipe.server import store as store_module
 
 ROOT = Path(__file__).parents[2]
 TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)

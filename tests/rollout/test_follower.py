@@ -17,8 +17,8 @@ from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_terms import FollowTerms
 from sacpipe.rollout.follower import Follower, begin
 from sacpipe.rollout.sources import Named, PathSource, read_source
-from sacpipe.serving.__main__ import main
-from sacpipe.serving.service import Call, Service
+from sacpipe.server.__main__ import main
+from sacpipe.server.service import Call, Service
 
 ROLLOUT = FollowTerms.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_steps": 3, "watch_s": 0.0}
 TERMS = FollowTerms.parse(FollowTerms.DEFAULT)

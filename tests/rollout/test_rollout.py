@@ -13,8 +13,8 @@ from sacpipe.robot.runtime import Runtime
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.rollout import Rollout, RolloutTerms
 from sacpipe.rollout.sources import read_source
-from sacpipe.serving import rollout as rollout_module
-from sacpipe.serving import store as store_module
+from sacpipe.server import rollout as rollout_module
+from sacpipe.server import store as store_module
 
 GATE = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 TERMS = RolloutTerms(

@@ -5,9 +5,9 @@ from typing import Any
 
 from sacpipe import __version__
 from sacpipe.rollout.follower import Following
-from sacpipe.serving.metrics import LATENCY_BOUNDS_US, following_text, prometheus_text
-from sacpipe.serving.protocol import DATATYPE, INPUT, OUTPUT
-from sacpipe.serving.service import Served, Service
+from sacpipe.server.metrics import LATENCY_BOUNDS_US, following_text, prometheus_text
+from sacpipe.server.protocol import DATATYPE, INPUT, OUTPUT
+from sacpipe.server.service import Served, Service
 
 _PLATFORM = "onnx_onnxv1"
 _EXTENSIONS = ("binary_tensor_data", "sequence", "statistics")

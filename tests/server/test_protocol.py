@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sacpipe.server.refusals import FaultError, RefusalError
 
-from sacpipe.serving.protocol import (
+from sacpipe.server.protocol import (
     InferAnswer,
     InferRequest,
     Limits,
@@ -18,7 +19,6 @@ from sacpipe.serving.protocol import (
     render_error,
     render_infer,
 )
-from sacpipe.serving.refusals import FaultError, RefusalError
 
 LIMITS = Limits(width=3, max_batch=4)
 ROW = [0.5, 0.25, -1.0]

@@ -43,7 +43,7 @@ def bundle(bundles):
 
 @pytest.fixture(scope="module")
 def server(bundle):
-    with running("-m", "sacpipe.serving", bundle, "--port", "0") as found:
+    with running("-m", "sacpipe.server", bundle, "--port", "0") as found:
         yield found
 
 
@@ -52,7 +52,7 @@ def guarded(bundle, tmp_path_factory):
     file = tmp_path_factory.mktemp("token") / "token"
     file.write_text(TOKEN + "\n")
     with running(
-        "-m", "sacpipe.serving", bundle, "--port", "0", "--host", EVERYWHERE, "--token-file", file
+        "-m", "sacpipe.server", bundle, "--port", "0", "--host", EVERYWHERE, "--token-file", file
     ) as found:
         yield found
 
@@ -410,7 +410,7 @@ class TestToken:
     )
     def test_what_cannot_be_served_is_said(self, bundle, arguments, env, said):
         result = subprocess.run(
-            [sys.executable, "-m", "sacpipe.serving", bundle, "--port", "0", *arguments],
+            [sys.executable, "-m", "sacpipe.server", bundle, "--port", "0", *arguments],
             cwd=ROOT,
             env={"PYTHONPATH": str(ROOT)} | env,
             capture_output=True,
@@ -424,7 +424,7 @@ class TestToken:
 
     def test_a_port_that_is_taken(self, server, bundle):
         result = subprocess.run(
-            [sys.executable, "-m", "sacpipe.serving", bundle, "--port", str(server.port)],
+            [sys.executable, "-m", "sacpipe.server", bundle, "--port", str(server.port)],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -435,7 +435,7 @@ class TestToken:
         assert f"nobody can listen at 127.0.0.1, port {server.port}" in result.stderr
 
     def test_a_token_of_the_environment(self, bundle):
-        command = ("-m", "sacpipe.serving", bundle, "--port", "0", "--host", EVERYWHERE)
+        command = ("-m", "sacpipe.server", bundle, "--port", "0", "--host", EVERYWHERE)
         with running(*command, env={"SACPIPE_TOKEN": TOKEN}) as found:
             assert found.get(MODEL)[0] == 401
             assert found.get(MODEL, Authorization=f"Bearer {TOKEN}")[0] == 200
@@ -443,7 +443,7 @@ class TestToken:
     def test_or_none_where_that_is_wanted(self, bundle):
         command = (
             "-m",
-            "sacpipe.serving",
+            "sacpipe.server",
             bundle,
             "--port",
             "0",
@@ -559,7 +559,7 @@ class TestSwaps:
         assert swaps > 20
 
 
-@pytest.mark.parametrize("module", ["sacpipe.serving.__main__", "sacpipe.serving.arguments"])
+@pytest.mark.parametrize("module", ["sacpipe.server.__main__", "sacpipe.server.arguments"])
 def test_the_robots_server_loads_nothing_of_training(module):
     heavy = ("torch", "mlflow", "pipelines", "dvc", "prefect", "gymnasium", "onnx", "starlette", "fastapi")
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"

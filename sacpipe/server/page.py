@@ -18,7 +18,7 @@ class Page:
     @classmethod
     def load(cls) -> Self:
         """Read the page from the package."""
-        html = resources.files("sacpipe.serving").joinpath("page.html").read_text(encoding="utf-8")
+        html = resources.files("sacpipe.server").joinpath("page.html").read_text(encoding="utf-8")
         script, style = _hash(html, "script"), _hash(html, "style")
         policy = (
             f"default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data:; "

@@ -19,7 +19,7 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def operations(bundles):
-    with running("-m", "sacpipe.serving", bundles[0], "--port", "0") as server:
+    with running("-m", "sacpipe.server", bundles[0], "--port", "0") as server:
         document = openapi.from_url(f"http://{server.address}/openapi.json")
         yield [found.ok() for found in document.get_all_operations()]
 

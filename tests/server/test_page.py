@@ -32,7 +32,7 @@ def test_the_page_is_live(bundles, tmp_path):
     with BundleStore(tmp_path / "store") as store:
         store.mark_bad("ab" * 32, "it fell")
     follow = ("--follow", "--store", tmp_path / "store", "--terms", tmp_path / "terms.yaml")
-    with running("-m", "sacpipe.serving", tmp_path / "named", "--port", "0", *follow) as server:
+    with running("-m", "sacpipe.server", tmp_path / "named", "--port", "0", *follow) as server:
         for parameters in ({"sequence_id": "left arm", "sequence_start": True}, {}):
             assert server.infer({"inputs": [tensor], "parameters": parameters})[0] == 200
         assert server.infer(json.dumps({"inputs": [], "id": "<b>bold</b>"}).encode())[0] == 400

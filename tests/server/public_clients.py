@@ -12,7 +12,7 @@ SCRIPTS = sorted((Path(__file__).parent / "clients").glob("*_client.py"))
 
 @pytest.fixture(scope="module")
 def server(bundles):
-    with running("-m", "sacpipe.serving", bundles[0], "--port", "0") as found:
+    with running("-m", "sacpipe.server", bundles[0], "--port", "0") as found:
         yield found
 
 

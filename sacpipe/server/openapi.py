@@ -4,9 +4,9 @@ from typing import Any
 
 from sacpipe import __version__
 from sacpipe.rollout.rollout import PHASES
-from sacpipe.serving.documents import server_metadata
-from sacpipe.serving.protocol import DATATYPE, INPUT, OUTPUT
-from sacpipe.serving.service import MAX_BATCH, Served
+from sacpipe.server.documents import server_metadata
+from sacpipe.server.protocol import DATATYPE, INPUT, OUTPUT
+from sacpipe.server.service import MAX_BATCH, Served
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}

@@ -13,7 +13,7 @@ from uvicorn import Config as UvicornConfig
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sacpipe.core.config import Config
-from sacpipe.serving.protocol import render_error
+from sacpipe.server.protocol import render_error
 
 
 class ConnectionLimits(Config):

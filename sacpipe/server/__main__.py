@@ -1,4 +1,4 @@
-"""`python -m sacpipe.serving SOURCE`: the server on a robot, from the base install with [serve] alone."""
+"""`python -m sacpipe.server SOURCE`: the server on a robot, from the base install with [serve] alone."""
 
 import argparse
 import sys
@@ -8,14 +8,14 @@ from pathlib import Path
 from sacpipe.core.errors import SacpipeError
 from sacpipe.rollout.mlflow_source import SCHEME, MlflowSource, parse_address
 from sacpipe.rollout.sources import PathSource, Source
-from sacpipe.serving.arguments import add_server_arguments
-from sacpipe.serving.server import serve_source
+from sacpipe.server.arguments import add_server_arguments
+from sacpipe.server.server import serve_source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve what a source names and return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m sacpipe.serving", description="Serve a bundle by the Open Inference Protocol v2."
+        prog="python -m sacpipe.server", description="Serve a bundle by the Open Inference Protocol v2."
     )
     parser.add_argument(
         "source",

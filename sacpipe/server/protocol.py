@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Raw, Struct
 
-from sacpipe.serving.refusals import FaultError, RefusalError
+from sacpipe.server.refusals import FaultError, RefusalError
 from sacpipe.specs.records import FloatArray
 
 INPUT, OUTPUT, DATATYPE = "observation", "action", "FP32"

@@ -24,9 +24,9 @@ from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_terms import FollowTerms
 from sacpipe.rollout.follower import Follower, begin
 from sacpipe.rollout.sources import Source
-from sacpipe.serving.app import Access, App
-from sacpipe.serving.connection import LIMITS, Connection, ConnectionLimits, ServerConfig
-from sacpipe.serving.service import Service
+from sacpipe.server.app import Access, App
+from sacpipe.server.connection import LIMITS, Connection, ConnectionLimits, ServerConfig
+from sacpipe.server.service import Service
 
 _BACKLOG = 128
 _MIN_TOKEN = 16

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sacpipe.rollout.follower import Follower, Following
-from sacpipe.serving.documents import metrics_text, model_metadata, model_statistics, server_metadata, status
-from sacpipe.serving.openapi import openapi
-from sacpipe.serving.page import Page
-from sacpipe.serving.protocol import render_error
-from sacpipe.serving.refusals import (
+from sacpipe.server.documents import metrics_text, model_metadata, model_statistics, server_metadata, status
+from sacpipe.server.openapi import openapi
+from sacpipe.server.page import Page
+from sacpipe.server.protocol import render_error
+from sacpipe.server.refusals import (
     ForeignError,
     MediaTypeError,
     MethodError,
@@ -28,7 +28,7 @@ from sacpipe.serving.refusals import (
     TooLargeError,
     UnauthorisedError,
 )
-from sacpipe.serving.service import Call, Service
+from sacpipe.server.service import Call, Service
 
 Message = MutableMapping[str, Any]
 Headers = dict[bytes, bytes]

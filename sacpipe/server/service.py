@@ -21,8 +21,8 @@ from sacpipe.bundle.guard_settings import Cause, Verdict
 from sacpipe.core.errors import BundleError, ConfigError, ObservationError
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import Decision, Listeners, Timings
-from sacpipe.serving.metrics import Metrics
-from sacpipe.serving.protocol import (
+from sacpipe.server.metrics import Metrics
+from sacpipe.server.protocol import (
     InferAnswer,
     InferRequest,
     Limits,
@@ -31,9 +31,9 @@ from sacpipe.serving.protocol import (
     parse_infer,
     render_infer,
 )
-from sacpipe.serving.refusals import FaultError, NotFoundError, RefusalError, UnavailableError
-from sacpipe.serving.sequences import Sequences
-from sacpipe.serving.statistics import Statistics, Times
+from sacpipe.server.refusals import FaultError, NotFoundError, RefusalError, UnavailableError
+from sacpipe.server.sequences import Sequences
+from sacpipe.server.statistics import Statistics, Times
 from sacpipe.specs.records import EnvSpec, FloatArray
 
 MAX_BATCH = 256

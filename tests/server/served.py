@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.serving.connection import LIMITS
-from sacpipe.serving.server import Access, Address, serve
-from sacpipe.serving.service import Service
+from sacpipe.server.connection import LIMITS
+from sacpipe.server.server import Access, Address, serve
+from sacpipe.server.service import Service
 
 ROOT = Path(__file__).parents[2]
 

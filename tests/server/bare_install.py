@@ -50,8 +50,8 @@ def test_nothing_of_training_came_along(tmp_path):
 
 def test_every_module_of_the_robots_part_can_be_imported(tmp_path):
     code = """
-import importlib, json, pkgutil, sacpipe.core, sacpipe.serving
-found = [m.name for p in (sacpipe.core, sacpipe.serving) for m in pkgutil.iter_modules(p.__path__, p.__name__ + ".")]
+import importlib, json, pkgutil, sacpipe.core, sacpipe.server
+found = [m.name for p in (sacpipe.core, sacpipe.server) for m in pkgutil.iter_modules(p.__path__, p.__name__ + ".")]
 print(json.dumps([importlib.import_module(name).__file__ for name in found]))
 """
     files = python(tmp_path, code)
@@ -59,7 +59,7 @@ print(json.dumps([importlib.import_module(name).__file__ for name in found]))
     assert all(file.startswith(str(ROOT / ".robot")) for file in files)
 
 
-@pytest.mark.parametrize("command", [("sacpipe", "serve"), ("python", "-m", "sacpipe.serving")])
+@pytest.mark.parametrize("command", [("sacpipe", "serve"), ("python", "-m", "sacpipe.server")])
 def test_a_bundle_is_served(tmp_path, bundles, command):
     with serving(tmp_path, *command, str(bundles[0])) as (server, address):
         tensor = {"name": "observation", "shape": [1, 3], "datatype": "FP32", "data": [0.5, 0.25, 0.0]}
@@ -91,7 +91,7 @@ def test_a_command_that_needs_more_says_what(tmp_path, command):
 def test_importing_it_takes_little_beyond_numpy_and_onnxruntime(tmp_path, module):
     code = (
         "import json, time, numpy, onnxruntime\nbegin = time.perf_counter()\n"
-        f"import sacpipe.serving.{module}\nprint(json.dumps(time.perf_counter() - begin))"
+        f"import sacpipe.server.{module}\nprint(json.dumps(time.perf_counter() - begin))"
     )
     took_s = statistics.median(python(tmp_path, code) for _ in range(5))
     print(f"\nsacpipe.serving.{module}: {took_s:.2f} s")  # noqa: T201
