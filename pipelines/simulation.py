@@ -14,10 +14,10 @@ from sacpipe.core.files import sha256_file
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs import AnyTask, find_task
 from sacpipe.envs.base import Options, Policy
-from sacpipe.evaluation import Episode, evaluate, from_task_units
+from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
+from sacpipe.evaluation.video import VideoConfig, record_episode
 from sacpipe.params import Params
 from sacpipe.specs.records import EnvSpec, FloatArray
-from sacpipe.video import VideoConfig, record_episode
 
 _VIDEO = VideoConfig(height=480, width=640, frames_per_s=30.0, max_s=60.0)
 

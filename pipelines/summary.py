@@ -10,7 +10,7 @@ from pipelines.workspace import Workspace
 from sacpipe.core.config import Config
 from sacpipe.core.errors import StorageError
 from sacpipe.core.files import read_json
-from sacpipe.evaluation import EvaluationSummary
+from sacpipe.evaluation.episodes import EvaluationSummary
 from sacpipe.params import Params
 from sacpipe.release import Verdict
 from sacpipe.stores.dvc_store import Outcome, read_lock

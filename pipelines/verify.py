@@ -18,7 +18,7 @@ from pipelines.workspace import STAGES
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ContractError
 from sacpipe.core.files import read_json
-from sacpipe.evaluation import EvaluationConfig, difference_interval, read_episodes_csv
+from sacpipe.evaluation.episodes import EvaluationConfig, difference_interval, read_episodes_csv
 from sacpipe.stores.dvc_store import DvcStore, read_lock
 
 EPISODES = "out/evaluate/episodes.csv"

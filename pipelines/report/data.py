@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sacpipe.bundle.contract import Bundle
-from sacpipe.evaluation import Episode, EvaluationSummary
+from sacpipe.evaluation.episodes import Episode, EvaluationSummary
 
 POLICIES = ("deterministic", "stochastic", "bundle")
 """Who is evaluated after training, in the order of the page; during training the first two."""

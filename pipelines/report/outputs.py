@@ -20,8 +20,8 @@ from pipelines.report.readers import csv_rows, finite, json_lines, pick, require
 from sacpipe.bundle.contract import Bundle, open_bundle
 from sacpipe.core.errors import ConfigError, ContractError, StorageError
 from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_file
-from sacpipe.evaluation import Episode, EvaluationSummary, read_episodes_csv
-from sacpipe.video import EXCUSE_NAME, VIDEO_NAME
+from sacpipe.evaluation.episodes import Episode, EvaluationSummary, read_episodes_csv
+from sacpipe.evaluation.video import EXCUSE_NAME, VIDEO_NAME
 
 SIGNALS = ("temperature/value", "actor/entropy_nats", "critic/loss", "critic/q_mean", "episode/return")
 """Metrics taken from metrics.jsonl."""

@@ -14,7 +14,7 @@ from sacpipe.core.errors import InterruptedRunError
 from sacpipe.core.files import write_json
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs import TaskConfig
-from sacpipe.evaluation import (
+from sacpipe.evaluation.episodes import (
     Episode,
     EvaluationConfig,
     EvaluationSummary,
@@ -23,10 +23,10 @@ from sacpipe.evaluation import (
     summarise,
     write_episodes_csv,
 )
+from sacpipe.evaluation.video import record_episode
 from sacpipe.networks.policy_file import Policy, read_policy
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.specs.records import FloatArray
-from sacpipe.video import record_episode
 
 Act = Callable[[FloatArray], FloatArray]
 

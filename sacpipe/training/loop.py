@@ -24,7 +24,7 @@ from sacpipe.core.files import (
     write_json,
 )
 from sacpipe.core.seeding import episode_seed, generator, generator_state, restore_generator
-from sacpipe.evaluation import Episode, evaluate
+from sacpipe.evaluation.episodes import Episode, evaluate
 from sacpipe.networks.policy_file import write_policy
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.reader.initial_pool import open_initial_pool

@@ -11,7 +11,7 @@ from pipelines.extension import extend_finished_run
 from pipelines.workspace import Workspace
 from sacpipe.core.seeding import episode_seed
 from sacpipe.envs.point_mass import PointMassTask
-from sacpipe.evaluation import evaluate, from_task_units
+from sacpipe.evaluation.episodes import evaluate, from_task_units
 from sacpipe.params import Params
 from sacpipe.robot.control_loop import Clock, run_loop
 from sacpipe.robot.policy import OnnxPolicy

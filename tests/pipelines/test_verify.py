@@ -25,7 +25,7 @@ from pipelines.workspace import STAGES, Workspace
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file, sha256_tree
 from sacpipe.envs.point_mass import PointMassTask
-from sacpipe.evaluation import EvaluationConfig
+from sacpipe.evaluation.episodes import EvaluationConfig
 from sacpipe.specs.records import Transition
 from sacpipe.stores.dvc_store import read_lock
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sacpipe.core.errors import ConfigError, ContractError
 from sacpipe.envs import find_task
 from sacpipe.envs.base import TaskEnvironment
-from sacpipe.evaluation import (
+from sacpipe.evaluation.episodes import (
     Episode,
     EvaluationConfig,
     difference_interval,

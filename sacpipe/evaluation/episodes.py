@@ -22,8 +22,8 @@ from sacpipe.core.errors import ConfigError, ContractError
 from sacpipe.core.files import write_text
 from sacpipe.core.seeding import generator
 from sacpipe.envs.base import Environment, Policy
+from sacpipe.evaluation.video import VideoConfig
 from sacpipe.specs.records import EnvSpec, FloatArray, to_unit_range
-from sacpipe.video import VideoConfig
 
 _COLUMNS = ("policy", "episode", "seed", "return", "length", "terminated", "truncated")
 _RESAMPLES_AT_ONCE = 1000
