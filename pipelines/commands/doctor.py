@@ -101,7 +101,7 @@ def _simulator() -> Check:
 
 def _renderer() -> Check:
     from sacpipe.core.errors import RendererError
-    from sacpipe.envs.renderer import choose_renderer
+    from sacpipe.envs.rendering.opengl import choose_renderer
 
     try:
         return Check("renderer", True, False, f"off-screen pictures by {choose_renderer()}", "")

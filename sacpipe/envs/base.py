@@ -1,7 +1,7 @@
 """What every universe promises, and the one class that keeps the promise for them all.
 
 A universe is one file: a `TaskSection` that reads `task:` in params.yaml and, inside `make()`, a
-`Simulator` handed to `TaskEnvironment`. `sacpipe.envs.checks.check_universe` tests the promise.
+`Simulator` handed to `TaskEnvironment`. `sacpipe.testing.environments.check_universe` tests the promise.
 """
 
 import contextlib

@@ -24,7 +24,7 @@ from sacpipe.envs.base import (
 )
 from sacpipe.envs.gymnasium_spec import read_spec
 from sacpipe.envs.mujoco_terms import route_warnings
-from sacpipe.envs.renderer import MujocoCamera, without_opengl
+from sacpipe.envs.rendering.opengl import MujocoCamera, without_opengl
 from sacpipe.specs.records import EnvSpec, FloatArray
 
 _RESERVED = ("render_mode", "disable_env_checker", "width", "height", "camera_id", "camera_name")

@@ -9,7 +9,7 @@ import pytest
 
 from sacpipe.core.errors import RendererError
 from sacpipe.envs import find_task
-from sacpipe.envs.renderer import choose_renderer, without_opengl
+from sacpipe.envs.rendering.opengl import choose_renderer, without_opengl
 
 
 def run_fresh(script, **variables):
@@ -42,7 +42,7 @@ def test_machine_where_nothing_renders_is_told_what_to_install():
     script = """
 import sys
 from sacpipe.core.errors import RendererError
-from sacpipe.envs.renderer import choose_renderer
+from sacpipe.envs.rendering.opengl import choose_renderer
 sys.executable = "/bin/false"
 try:
     choose_renderer()

@@ -5,8 +5,8 @@ import pytest
 
 from sacpipe.core.errors import ContractError
 from sacpipe.envs import UNIVERSES, find_task
-from sacpipe.envs.checks import check_universe
 from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm, Step
+from sacpipe.testing.environments import check_universe
 
 MORE = [
     ("gymnasium/HalfCheetah-v5", {"max_episode_steps": 300}),

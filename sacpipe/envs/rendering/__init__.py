@@ -1,0 +1,1 @@
+"""Pictures of a simulator without a screen."""

@@ -1,0 +1,1 @@
+"""The contract suites that implementers run against members of their own."""
