@@ -9,7 +9,7 @@ from pipelines.stage_key import DiskTree, StageInputs, locked_inputs, stage_inpu
 from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import write_text
-from sacpipe.stores.dvc_store import read_lock
+from sacpipe.project.dvc.store import read_lock
 from sacpipe.training.checkpoint import unextendable
 
 

@@ -14,7 +14,7 @@ from pipelines.summary import Summary
 from pipelines.terminal import StageVoice, say, termination_as_interrupt
 from pipelines.workspace import STAGES, Workspace, run_lock
 from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError
-from sacpipe.stores.dvc_store import Outcome
+from sacpipe.project.dvc.store import Outcome
 
 RETRY_DELAYS_S = (1.0, 5.0)
 

@@ -23,9 +23,9 @@ from sacpipe.core.errors import BundleError, ConfigError, PoolError, PoolFormatE
 from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.envs.base import Environment
 from sacpipe.params import Params
+from sacpipe.project.dvc.store import DvcStore
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.robot.recording.format import RecordedPolicy, Recording
-from sacpipe.stores.dvc_store import DvcStore
 
 _Rewards = Literal["robot", "task"]
 

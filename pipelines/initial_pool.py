@@ -20,7 +20,7 @@ from pipelines.workspace import Workspace
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
-from sacpipe.stores.dvc_store import DvcStore
+from sacpipe.project.dvc.store import DvcStore
 
 INITIAL_POOL = "data/pool"
 """Where it lies in the project, and the name of the ledger's dataset."""

@@ -30,7 +30,7 @@ from pipelines.workspace import STAGES, Workspace
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.core.files import read_json, sha256_file, write_json
-from sacpipe.stores.dvc_store import DvcStore, Outcome, read_lock
+from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
 from sacpipe.stores.mlflow_ledger import STAGE_KEY_TAG, MlflowLedger
 from sacpipe.stores.mlflow_registry import VersionRecord
 from sacpipe.stores.mlflow_store import POLICY_TAG, MlflowStore

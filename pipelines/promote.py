@@ -8,8 +8,8 @@ from pipelines.promotions import FORMAT_VERSION, Promotion, append_promotion, cu
 from pipelines.workspace import STAGES, Workspace
 from sacpipe.bundle.contract import open_bundle
 from sacpipe.core.config import Config
+from sacpipe.project.dvc.store import read_lock
 from sacpipe.release import Verdict
-from sacpipe.stores.dvc_store import read_lock
 from sacpipe.stores.mlflow_ledger import MlflowLedger
 from sacpipe.stores.mlflow_registry import VersionRecord
 

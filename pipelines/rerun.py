@@ -20,8 +20,8 @@ from pipelines.workspace import STAGES, Workspace
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, InterruptedRunError
 from sacpipe.core.files import storage_errors
+from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.stores.dvc_store import DvcStore, Outcome, read_lock
 
 PREFIX = "sacpipe-verify-"
 """How the names of temporary folders begin."""

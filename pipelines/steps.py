@@ -19,8 +19,8 @@ from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import read_json, write_bytes
 from sacpipe.params import Params
+from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
 from sacpipe.release import Candidate, Verdict, judge
-from sacpipe.stores.dvc_store import DvcStore, Outcome, read_lock
 
 
 def preflight(workspace: Workspace) -> Params:

@@ -12,8 +12,8 @@ from sacpipe.core.errors import StorageError
 from sacpipe.core.files import read_json
 from sacpipe.evaluation.episodes import EvaluationSummary
 from sacpipe.params import Params
+from sacpipe.project.dvc.store import Outcome, read_lock
 from sacpipe.release import Verdict
-from sacpipe.stores.dvc_store import Outcome, read_lock
 
 
 class Summary(Config):

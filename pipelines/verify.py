@@ -19,7 +19,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import ContractError
 from sacpipe.core.files import read_json
 from sacpipe.evaluation.episodes import EvaluationConfig, difference_interval, read_episodes_csv
-from sacpipe.stores.dvc_store import DvcStore, read_lock
+from sacpipe.project.dvc.store import DvcStore, read_lock
 
 EPISODES = "out/evaluate/episodes.csv"
 TRAIN_METRICS = "out/train/metrics.json"

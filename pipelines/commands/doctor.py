@@ -156,7 +156,7 @@ def _ledger() -> Check:
 def _remote() -> Check:
     from pipelines.workspace import Workspace
     from sacpipe.core.errors import SacpipeError
-    from sacpipe.stores.dvc_store import DvcStore
+    from sacpipe.project.dvc.store import DvcStore
 
     try:
         found = DvcStore(Workspace.find().root).describe()

@@ -12,7 +12,7 @@ from pipelines.workspace import STAGES
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import canonical_json
-from sacpipe.stores.dvc_store import read_lock
+from sacpipe.project.dvc.store import read_lock
 
 
 def read_params(path: Path) -> dict[str, Any]:

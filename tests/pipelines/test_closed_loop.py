@@ -13,11 +13,11 @@ from sacpipe.core.seeding import episode_seed
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation.episodes import evaluate, from_task_units
 from sacpipe.params import Params
+from sacpipe.project.dvc.store import DvcStore
 from sacpipe.robot.control_loop import Clock, run_loop
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.recording.recorder import Recorder
 from sacpipe.robot.runtime import Runtime
-from sacpipe.stores.dvc_store import DvcStore
 
 STEPS, MORE, ROBOT_STEPS = 2000, 2000, 3000
 QUICK = {

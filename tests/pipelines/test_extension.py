@@ -12,8 +12,8 @@ from pipelines.steps import preflight
 from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
+from sacpipe.project.dvc.store import read_lock
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.stores.dvc_store import read_lock
 
 
 def edit(folder, old, new, file="params.yaml"):

@@ -24,7 +24,7 @@ from pipelines.stage_key import StageInputs, locked_inputs, locked_outs, stage_k
 from pipelines.workspace import STAGES, Workspace
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
-from sacpipe.stores.dvc_store import Outcome, read_lock
+from sacpipe.project.dvc.store import Outcome, read_lock
 from sacpipe.stores.mlflow_ledger import MlflowLedger
 from sacpipe.stores.mlflow_store import MlflowStore
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipelines.stage_key import DiskTree, StageInputs, locked_inputs, locked_outs, stage_inputs, stage_key
 from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError, StoreError
-from sacpipe.stores.dvc_store import read_lock
+from sacpipe.project.dvc.store import read_lock
 
 GRAPH = """
 stages:

@@ -26,8 +26,8 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file, sha256_tree
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation.episodes import EvaluationConfig
+from sacpipe.project.dvc.store import read_lock
 from sacpipe.specs.records import Transition
-from sacpipe.stores.dvc_store import read_lock
 
 EVALUATION = EvaluationConfig.parse(
     {"episodes": 8, "bootstrap_resamples": 500, "confidence": 0.95, "video": None}

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sacpipe.core.errors import ConfigError, SacpipeError, StageError, StoreError
-from sacpipe.stores.process_group import Source
+from sacpipe.project.process_group import Source
 
 MESSAGE_PREFIX = "sacpipe: "
 """How a stage begins its one message on stderr, before it exits with the error's own code."""

@@ -3,7 +3,7 @@
 import pytest
 
 from sacpipe.core.errors import ConfigError, SacpipeError, StageError, StoreError
-from sacpipe.stores.dvc_words import Said, stage_failure
+from sacpipe.project.dvc.messages import Said, stage_failure
 
 
 def failure(*stderr: str) -> SacpipeError:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.stores.process_group import run_group
+from sacpipe.project.process_group import run_group
 
 PATIENT = """
 import pathlib, signal, sys, time
@@ -113,7 +113,7 @@ def test_what_a_dead_leader_left_running_is_stopped_too(tmp_path: Path) -> None:
 def test_on_a_terminal_the_command_has_one_too_and_its_words_are_kept() -> None:
     inner = "import sys; sys.stderr.write(f'tty={sys.stderr.isatty()}\\n')"
     outer = (
-        "import os, pathlib, sys; from sacpipe.stores.process_group import run_group; kept = [];"
+        "import os, pathlib, sys; from sacpipe.project.process_group import run_group; kept = [];"
         f"run_group([sys.executable, '-c', {inner!r}], folder=pathlib.Path('.'), environment=os.environ,"
         "on_line=lambda *item: kept.append(item)); print(kept)"
     )

@@ -1,0 +1,1 @@
+"""A project folder: its paths, the identity of its stages, DVC, git, and whether its result can be had again."""

@@ -1,0 +1,1 @@
+"""DVC: the only package that runs it."""
