@@ -25,7 +25,7 @@ import numpy as np
 from report import ROOT, paragraph, shown, spread, table, write
 from runtime import WIDTHS, make_bundle
 
-from sacpipe.stores.mlflow_store import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowStore
 
 ARMS = ("ours, binary", "ours, JSON", "mlflow models serve")
 GOALS_MS = {"p50": 0.4, "p99": 1.0}

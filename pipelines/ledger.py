@@ -31,9 +31,9 @@ from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
-from sacpipe.stores.mlflow_ledger import STAGE_KEY_TAG, MlflowLedger
-from sacpipe.stores.mlflow_registry import VersionRecord
-from sacpipe.stores.mlflow_store import POLICY_TAG, MlflowStore
+from sacpipe.tracking.mlflow.connection import POLICY_TAG, MlflowStore
+from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger
+from sacpipe.tracking.mlflow.registry import VersionRecord
 
 UPSTREAM_TAG = "sacpipe.train_key"
 

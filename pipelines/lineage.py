@@ -27,9 +27,9 @@ from sacpipe.bundle.contract import Bundle, open_bundle
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
 from sacpipe.core.files import canonical_json, sha256_bytes, sha256_file
-from sacpipe.stores.mlflow_ledger import STAGE_KEY_TAG, MlflowLedger, RunRecord, param_texts
-from sacpipe.stores.mlflow_registry import VersionRecord
-from sacpipe.stores.mlflow_store import DATASET_DIGEST_LENGTH
+from sacpipe.tracking.mlflow.connection import DATASET_DIGEST_LENGTH
+from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger, RunRecord, param_texts
+from sacpipe.tracking.mlflow.registry import VersionRecord
 
 BUNDLE = "out/export/bundle"
 POLICY = "out/train/policy.safetensors"

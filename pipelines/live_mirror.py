@@ -15,7 +15,7 @@ from typing import Any, Self
 from pipelines.ledger_values import flat_params
 from pipelines.stage_key import DiskTree, StageInputs, stage_inputs
 from pipelines.workspace import Workspace
-from sacpipe.stores.mlflow_ledger import MlflowLedger
+from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 logger = logging.getLogger(__name__)
 

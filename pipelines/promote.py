@@ -10,8 +10,8 @@ from sacpipe.bundle.contract import open_bundle
 from sacpipe.core.config import Config
 from sacpipe.project.dvc.store import read_lock
 from sacpipe.release import Verdict
-from sacpipe.stores.mlflow_ledger import MlflowLedger
-from sacpipe.stores.mlflow_registry import VersionRecord
+from sacpipe.tracking.mlflow.ledger import MlflowLedger
+from sacpipe.tracking.mlflow.registry import VersionRecord
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"

@@ -14,7 +14,7 @@ from sacpipe.rollout.mlflow_source import SCHEME, Address, MlflowSource, parse_a
 from sacpipe.rollout.sources import Named, PathSource, Source, read_source
 
 if TYPE_CHECKING:
-    from sacpipe.stores.mlflow_registry import MlflowRegistry
+    from sacpipe.tracking.mlflow.registry import MlflowRegistry
 
 
 class RegistrySource:

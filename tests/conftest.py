@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.stores.mlflow_store import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowStore
 
 # A shell's background job ignores Ctrl-C, and hands that down to every process it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

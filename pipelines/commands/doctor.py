@@ -140,7 +140,7 @@ def _disk() -> Check:
 def _ledger() -> Check:
     from pipelines.workspace import Workspace
     from sacpipe.core.errors import SacpipeError
-    from sacpipe.stores.mlflow_store import MlflowStore
+    from sacpipe.tracking.mlflow.connection import MlflowStore
 
     try:
         workspace = Workspace.find()

@@ -14,8 +14,8 @@ from test_serve import OBSERVATIONS, bundle_of, champion, post, serving
 from sacpipe.bundle.contract import bundle_digest, open_bundle, write_bundle
 from sacpipe.bundle.golden import Golden
 from sacpipe.robot.policy import session_options
-from sacpipe.stores.mlflow_ledger import MlflowLedger
-from sacpipe.stores.mlflow_store import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 TERMS = "poll_s: 0.1\nrollout: {shadow_s: 0, min_shadow_steps: 20, watch_s: 0}\n"
 TENSOR = {"name": "observation", "shape": [2, 4], "datatype": "FP32", "data": OBSERVATIONS.tolist()}

@@ -25,8 +25,8 @@ from pipelines.workspace import STAGES, Workspace
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.project.dvc.store import Outcome, read_lock
-from sacpipe.stores.mlflow_ledger import MlflowLedger
-from sacpipe.stores.mlflow_store import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 GRAPH = """
 stages:

@@ -16,8 +16,8 @@ from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
 from sacpipe.rollout import mlflow_source
 from sacpipe.rollout.mlflow_source import MlflowSource, parse_address
-from sacpipe.stores.mlflow_ledger import MlflowLedger
-from sacpipe.stores.mlflow_store import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 SCRIPT = Path(__file__).with_name("mlflow_server.py")
 

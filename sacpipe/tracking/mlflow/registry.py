@@ -16,7 +16,7 @@ import numpy as np
 from sacpipe.bundle.contract import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_file, storage_errors
-from sacpipe.stores.mlflow_store import BUNDLE_TAG, POLICY_TAG, MlflowStore
+from sacpipe.tracking.mlflow.connection import BUNDLE_TAG, POLICY_TAG, MlflowStore
 
 _PAGE = 200
 

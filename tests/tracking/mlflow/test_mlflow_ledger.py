@@ -11,9 +11,9 @@ from mlflow.exceptions import MlflowException
 
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StoreError
-from sacpipe.stores.dvc_source import DvcDatasetSource
-from sacpipe.stores.mlflow_ledger import ROWS_TAG, MlflowLedger
-from sacpipe.stores.mlflow_store import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.dvc_dataset_source import DvcDatasetSource
+from sacpipe.tracking.mlflow.ledger import ROWS_TAG, MlflowLedger
 
 KEY = "ab" * 32
 PARAMS = {"training.total_steps": 10, "algorithm.tau": 0.005, "task.id": "Reach-v0", "task.dims": [1, 2.5]}

@@ -15,8 +15,8 @@ from typing import Any
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import canonical_json, sha256_bytes
-from sacpipe.stores.mlflow_registry import MlflowRegistry
-from sacpipe.stores.mlflow_store import BUNDLE_TAG, MetricPoint, MlflowStore
+from sacpipe.tracking.mlflow.connection import BUNDLE_TAG, MetricPoint, MlflowStore
+from sacpipe.tracking.mlflow.registry import MlflowRegistry
 
 STAGE_KEY_TAG = "sacpipe.stage_key"
 STAGE_TAG = "sacpipe.stage"

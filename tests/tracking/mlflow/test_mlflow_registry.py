@@ -8,9 +8,9 @@ import pytest
 
 from sacpipe.bundle.contract import bundle_digest, open_bundle
 from sacpipe.core.errors import BundleError, StoreError
-from sacpipe.stores.mlflow_ledger import MlflowLedger
-from sacpipe.stores.mlflow_registry import MlflowRegistry, VersionRecord
-from sacpipe.stores.mlflow_store import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.ledger import MlflowLedger
+from sacpipe.tracking.mlflow.registry import MlflowRegistry, VersionRecord
 
 Register = Callable[[Path], VersionRecord]
 

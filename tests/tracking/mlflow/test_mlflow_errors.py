@@ -12,9 +12,9 @@ import sqlalchemy
 from mlflow.exceptions import MlflowException  # noqa: TID251 - one of what may arrive
 
 from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
-from sacpipe.stores.mlflow_border import border
-from sacpipe.stores.mlflow_ledger import MlflowLedger
-from sacpipe.stores.mlflow_store import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.errors import border
+from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 
 @pytest.mark.parametrize(

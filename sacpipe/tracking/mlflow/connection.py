@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sacpipe.bundle.contract import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_bytes
-from sacpipe.stores.mlflow_border import border, fail_fast, reach
+from sacpipe.tracking.mlflow.errors import border, fail_fast, reach
 
 BUNDLE_TAG = "sacpipe.bundle_digest"
 POLICY_TAG = "sacpipe.policy_sha256"
@@ -122,7 +122,7 @@ class MlflowStore:
             from mlflow.data.meta_dataset import MetaDataset
             from mlflow.entities import DatasetInput, InputTag
 
-            from sacpipe.stores.dvc_source import DvcDatasetSource
+            from sacpipe.tracking.mlflow.dvc_dataset_source import DvcDatasetSource
 
             shown = digest[:DATASET_DIGEST_LENGTH]
             dataset = MetaDataset(DvcDatasetSource(path, digest), name=path, digest=shown)

@@ -1,0 +1,1 @@
+"""Runs, versions and aliases; the history of promotions; lineage."""
