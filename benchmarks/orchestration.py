@@ -79,7 +79,7 @@ def main(rounds: int = 5, steps: int = 3000) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             bare = copy_project(Path(temporary) / "bare", steps, seed)
             flow = copy_project(Path(temporary) / "flow", steps, seed)
-            bare_s.append(sum(run(bare, f"pipelines.stages.{stage}") for stage in STAGES))
+            bare_s.append(sum(run(bare, f"sacpipe.project.stage.{stage}") for stage in STAGES))
             flow_s.append(run(flow, "pipelines.cli", "run"))
             bare_speed.append(throughput(bare))
             flow_speed.append(throughput(flow))

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from contender import SIZES, make_params
 from report import ROOT, paragraph, shown, spread, table, write
+from sacpipe.project.stage.train import keep_freed_memory, pin_arithmetic
 from sacpipe.replay.pool.reader.config import PoolFormat, ReplayConfig
 from sacpipe.replay.pool.reader.transitions import Transitions
 from sacpipe.replay.pool.reader.writer import PoolWriter
 from storage import POOL_TRANSITIONS, TASK, checkpoints, resume, resumes, snapshots
 
-from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.algorithms.base import Learner
 from sacpipe.envs import find_task
 from sacpipe.replay.buffer import ReplayBuffer

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from contender import Silent, go, make_params
 from report import spread
+from sacpipe.project.stage.train import keep_freed_memory, pin_arithmetic
 from sacpipe.replay.pool.reader.config import ReplayConfig
 from sacpipe.replay.pool.reader.writer import PoolWriter
 
-from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.core.errors import InterruptedRunError
 from sacpipe.specs.records import EnvSpec, Step, Transition
 from sacpipe.training.config import TrainParams

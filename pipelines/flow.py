@@ -11,10 +11,10 @@ from typing import Any, Protocol, TypeVar
 
 from pipelines import steps
 from pipelines.summary import Summary
-from pipelines.terminal import StageVoice, say, termination_as_interrupt
-from pipelines.workspace import STAGES, Workspace, run_lock
 from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError
 from sacpipe.project.dvc.store import Outcome
+from sacpipe.project.terminal import StageVoice, say, termination_as_interrupt
+from sacpipe.project.workspace import STAGES, Workspace, run_lock
 
 RETRY_DELAYS_S = (1.0, 5.0)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.initial_pool import INITIAL_POOL, named_pool
 from pipelines.ledger_values import (
     COMMIT_TAG,
     IS_COMMITTED_TAG,
@@ -25,12 +24,13 @@ from pipelines.ledger_values import (
     read_rows,
 )
 from pipelines.promotions import Promotion, current, read_promotions
-from pipelines.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
-from pipelines.workspace import STAGES, Workspace
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
+from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
+from sacpipe.project.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
+from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.tracking.mlflow.connection import POLICY_TAG, MlflowStore
 from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger
 from sacpipe.tracking.mlflow.registry import VersionRecord

@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pipelines.git_tree import head_commit, inputs_at
-from pipelines.stage_key import StageInputs, locked_outs, plain
 from sacpipe.core.errors import StoreError
+from sacpipe.project.git import head_commit, inputs_at
+from sacpipe.project.stage_key import StageInputs, locked_outs, plain
 
 COMMIT_TAG = "sacpipe.commit"
 IS_COMMITTED_TAG = "sacpipe.commit_holds_inputs"

@@ -10,23 +10,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.git_tree import inputs_at
-from pipelines.initial_pool import (
+from pipelines.ledger import UPSTREAM_TAG
+from pipelines.ledger_values import COMMIT_TAG, IS_COMMITTED_TAG, PARAMS_DIGEST_TAG, flat_params
+from pipelines.promotions import current, read_promotions
+from sacpipe.bundle.contract import Bundle, open_bundle
+from sacpipe.core.config import Config
+from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
+from sacpipe.core.files import canonical_json, sha256_bytes, sha256_file
+from sacpipe.project.git import inputs_at
+from sacpipe.project.initial_pool import (
     INITIAL_POOL,
     is_tracked,
     manifest_sha256,
     named_pool,
     tracked_manifest_sha256,
 )
-from pipelines.ledger import UPSTREAM_TAG
-from pipelines.ledger_values import COMMIT_TAG, IS_COMMITTED_TAG, PARAMS_DIGEST_TAG, flat_params
-from pipelines.promotions import current, read_promotions
-from pipelines.stage_key import DiskTree, dvc_md5, locked_inputs, locked_outs
-from pipelines.workspace import Workspace
-from sacpipe.bundle.contract import Bundle, open_bundle
-from sacpipe.core.config import Config
-from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
-from sacpipe.core.files import canonical_json, sha256_bytes, sha256_file
+from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_inputs, locked_outs
+from sacpipe.project.workspace import Workspace
 from sacpipe.tracking.mlflow.connection import DATASET_DIGEST_LENGTH
 from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger, RunRecord, param_texts
 from sacpipe.tracking.mlflow.registry import VersionRecord

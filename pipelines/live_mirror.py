@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from pipelines.ledger_values import flat_params
-from pipelines.stage_key import DiskTree, StageInputs, stage_inputs
-from pipelines.workspace import Workspace
+from sacpipe.project.stage_key import DiskTree, StageInputs, stage_inputs
+from sacpipe.project.workspace import Workspace
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from pipelines.workspace import Workspace
+from sacpipe.project.workspace import Workspace
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.rollout.mlflow_source import SCHEME, parse_address
 

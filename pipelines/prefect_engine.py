@@ -18,10 +18,10 @@ from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.tasks import Task
 
 from pipelines.flow import RETRY_DELAYS_S
-from pipelines.stage_key import stage_key
 from pipelines.summary import Summary
-from pipelines.workspace import Workspace
 from sacpipe.core.errors import SacpipeError, StoreUnavailableError
+from sacpipe.project.stage_key import stage_key
+from sacpipe.project.workspace import Workspace
 
 Result = TypeVar("Result")
 

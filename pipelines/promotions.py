@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
-from pipelines.workspace import Workspace
 from sacpipe.core.config import Config
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import canonical_json, storage_errors
+from sacpipe.project.workspace import Workspace
 
 FORMAT_VERSION: Literal[1] = 1
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.workspace import Workspace
+from sacpipe.project.workspace import Workspace
 from sacpipe.rollout.mlflow_source import SCHEME, Address, MlflowSource, parse_address
 from sacpipe.rollout.sources import Named, PathSource, Source, read_source
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+from sacpipe.project.stage.evaluate import EvaluateMetrics
+from sacpipe.project.stage.export import ExportMetrics
 from sacpipe.replay.pool.reader.initial_pool import open_initial_pool
 
 from pipelines.ledger import check_inputs_kept, open_ledger, record_stage
@@ -12,14 +14,12 @@ from pipelines.live_mirror import LiveMirror
 from pipelines.promote import Standing, promote_version
 from pipelines.report.data import ReportInputs
 from pipelines.report.page import write_report
-from pipelines.stage_key import locked_inputs, stage_key
-from pipelines.stages.evaluate import EvaluateMetrics
-from pipelines.stages.export import ExportMetrics
-from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import read_json, write_bytes
 from sacpipe.params import Params
 from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
+from sacpipe.project.stage_key import locked_inputs, stage_key
+from sacpipe.project.workspace import Workspace
 from sacpipe.release import Candidate, Verdict, judge
 
 

@@ -117,9 +117,9 @@ def _devices() -> Check:
 
 
 def _workspace() -> Check:
-    from pipelines.workspace import Workspace
     from sacpipe.core.errors import SacpipeError
     from sacpipe.core.files import write_bytes
+    from sacpipe.project.workspace import Workspace
 
     try:
         workspace = Workspace.find()
@@ -138,8 +138,8 @@ def _disk() -> Check:
 
 
 def _ledger() -> Check:
-    from pipelines.workspace import Workspace
     from sacpipe.core.errors import SacpipeError
+    from sacpipe.project.workspace import Workspace
     from sacpipe.tracking.mlflow.connection import MlflowStore
 
     try:
@@ -154,9 +154,9 @@ def _ledger() -> Check:
 
 
 def _remote() -> Check:
-    from pipelines.workspace import Workspace
     from sacpipe.core.errors import SacpipeError
     from sacpipe.project.dvc.store import DvcStore
+    from sacpipe.project.workspace import Workspace
 
     try:
         found = DvcStore(Workspace.find().root).describe()

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Rebuild and print one line a record."""
     from pipelines.ledger import open_ledger, rebuild
-    from pipelines.workspace import Workspace, run_lock
+    from sacpipe.project.workspace import Workspace, run_lock
 
     workspace = Workspace.enter()
     with run_lock(workspace):

@@ -20,8 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print every edge; 1 where one does not hold."""
     from pipelines.ledger import open_ledger
     from pipelines.lineage import lineage
-    from pipelines.workspace import Workspace
     from sacpipe.params import Params
+    from sacpipe.project.workspace import Workspace
 
     workspace = Workspace.enter()
     wanted = arguments.model or Params.load(workspace.params).release.model_name

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(folder: Path | None, *, as_json: bool) -> int:
-    from pipelines.workspace import Workspace
+    from sacpipe.project.workspace import Workspace
     from sacpipe.replay.pool.reader import ReplayPool
     from sacpipe.robot.recording.format import HEADER_NAME, Recording
 
@@ -59,11 +59,11 @@ def _check(folder: Path | None, *, as_json: bool) -> int:
 
 
 def _ingest(arguments: argparse.Namespace) -> int:
-    from pipelines.ingest import ingest
-    from pipelines.initial_pool import with_initial_pool
-    from pipelines.workspace import Workspace, run_lock
     from sacpipe.core.errors import ConfigError
     from sacpipe.core.files import write_text
+    from sacpipe.project.ingest import ingest
+    from sacpipe.project.initial_pool import with_initial_pool
+    from sacpipe.project.workspace import Workspace, run_lock
 
     share = arguments.share
     if share is not None and not 0 < share <= 1:

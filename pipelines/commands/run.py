@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the flow and print its summary; 1 where the gate refused."""
-    from pipelines.extension import extend_finished_run
     from pipelines.flow import run_pipeline
-    from pipelines.workspace import Workspace
+    from sacpipe.project.extend import extend_finished_run
+    from sacpipe.project.workspace import Workspace
 
     workspace = Workspace.enter()
     if arguments.extend:

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.mlflow:
         _become_mlflow(arguments.policy or _champion(is_followed=False), str(arguments.port))
     from pipelines.registry_source import open_source
-    from pipelines.workspace import Workspace
+    from sacpipe.project.workspace import Workspace
     from sacpipe.server.server import serve_source
 
     if arguments.follow and arguments.store is None:
@@ -48,9 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _champion(*, is_followed: bool) -> str:
     from pipelines.ledger import open_ledger
-    from pipelines.workspace import Workspace
     from sacpipe.core.errors import StoreError
     from sacpipe.params import Params
+    from sacpipe.project.workspace import Workspace
 
     workspace = Workspace.enter()
     name = Params.load(workspace.params).release.model_name
@@ -60,8 +60,8 @@ def _champion(*, is_followed: bool) -> str:
 
 
 def _become_mlflow(uri: str, port: str) -> NoReturn:
-    from pipelines.workspace import Workspace
     from sacpipe.core.errors import ConfigError
+    from sacpipe.project.workspace import Workspace
 
     if not uri.startswith("models:/"):
         raise ConfigError(f"--mlflow: expected models:/NAME@ALIAS, found '{uri}'. Leave --mlflow out.")

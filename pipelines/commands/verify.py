@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.rerun import Rerun
-    from pipelines.verify import Comparison, ReturnsComparison
+    from sacpipe.project.rerun import Rerun
+    from sacpipe.project.verify import Comparison, ReturnsComparison
 
 HELP = "run the committed graph again in a temporary folder, and compare every output with dvc.lock"
 EXAMPLE = "  sacpipe verify\n  sacpipe verify --json --keep"
@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the graph and print what came out; 1 where it is not what was committed."""
-    from pipelines.rerun import rerun
-    from pipelines.terminal import say, termination_as_interrupt
-    from pipelines.verify import is_same, is_statistical, verify_outputs, verify_returns
-    from pipelines.workspace import Workspace
+    from sacpipe.project.rerun import rerun
+    from sacpipe.project.terminal import say, termination_as_interrupt
+    from sacpipe.project.verify import is_same, is_statistical, verify_outputs, verify_returns
+    from sacpipe.project.workspace import Workspace
 
     project = Workspace.enter()
     keep = (lambda folder: say(f"kept: {folder}")) if arguments.keep else None
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _tell_before(again: "Rerun") -> None:
     """Say what the operator may take for a part of the commit, and what its result was not made from."""
-    from pipelines.terminal import say
+    from sacpipe.project.terminal import say
 
     edited = again.edited()
     if edited:
@@ -62,8 +62,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _run_stages(again: "Rerun") -> None:
-    from pipelines.terminal import StageVoice, say
-    from pipelines.workspace import STAGES
+    from sacpipe.project.terminal import StageVoice, say
+    from sacpipe.project.workspace import STAGES
 
     for stage in STAGES:
         say(f"{stage}: {again.run(stage, StageVoice())}")

@@ -1,10 +1,10 @@
 """Where the policy came from: a picture, the digest of every link, and each stage as dvc.lock has it."""
 
-from pipelines.initial_pool import INITIAL_POOL, named_pool
 from pipelines.report import graph, numbers
 from pipelines.report.data import Artifact, ReportData, Stage
 from pipelines.report.elements import fold, prose, section, table
 from pipelines.report.markup import Child, Markup, tag
+from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
 
 _SHORT = 10
 _SHA256, _MD5 = (tag("span", name, class_="kind") for name in ("SHA-256", "MD5"))

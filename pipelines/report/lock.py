@@ -8,11 +8,11 @@ from typing import Any
 from pipelines.report import numbers
 from pipelines.report.data import Answer, Artifact, Reason, ReportInputs, Stage
 from pipelines.report.readers import finite, pick
-from pipelines.workspace import STAGES
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import canonical_json
 from sacpipe.project.dvc.store import read_lock
+from sacpipe.project.workspace import STAGES
 
 
 def read_params(path: Path) -> dict[str, Any]:

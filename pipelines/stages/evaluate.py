@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from pipelines.stages import StageContext, run_stage
 from sacpipe.core.config import Config
 from sacpipe.core.errors import InterruptedRunError
 from sacpipe.core.files import write_json
@@ -25,6 +24,7 @@ from sacpipe.evaluation.episodes import (
 )
 from sacpipe.evaluation.video import record_episode
 from sacpipe.networks.policy_file import Policy, read_policy
+from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.specs.records import FloatArray
 

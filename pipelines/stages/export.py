@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-from pipelines.stages import StageContext, run_stage
 from sacpipe.bundle.contract import Provenance
 from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.core.config import Config
@@ -11,6 +10,7 @@ from sacpipe.core.files import sha256_file, write_json
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.policy_file import read_policy
+from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.specs.records import FloatArray
 

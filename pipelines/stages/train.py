@@ -7,7 +7,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from pipelines.progress import ProgressDisplay
-from pipelines.stages import StageContext, run_stage
+from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import Run, train
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from sacpipe.project.stage.evaluate import EvaluateParams
+from sacpipe.project.stage.export import ExportParams
 
 from pipelines.defaults import params_text
-from pipelines.stages.evaluate import EvaluateParams
-from pipelines.stages.export import ExportParams
-from pipelines.workspace import STAGES
 from sacpipe.core.config import read_yaml
 from sacpipe.params import Params
+from sacpipe.project.workspace import STAGES
 from sacpipe.training.config import TrainParams
 from sacpipe.training.metrics import METRICS
 
@@ -62,8 +62,8 @@ def test_budgets_are_softlearnings():
 def test_stages_are_the_same_everywhere():
     assert tuple(graph()) == STAGES
     for name in STAGES:
-        assert graph()[name]["cmd"] == f"python -m pipelines.stages.{name}"
-        assert callable(getattr(importlib.import_module(f"pipelines.stages.{name}"), f"{name}_stage"))
+        assert graph()[name]["cmd"] == f"python -m sacpipe.project.stage.{name}"
+        assert callable(getattr(importlib.import_module(f"sacpipe.project.stage.{name}"), f"{name}_stage"))
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -7,13 +7,13 @@ import pytest
 from project import environment, make_project, small_params
 
 from pipelines.drive import RECORDER_TERMS, Disturbance, SimulatedRobot
-from pipelines.extension import extend_finished_run
-from pipelines.workspace import Workspace
 from sacpipe.core.seeding import episode_seed
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation.episodes import evaluate, from_task_units
 from sacpipe.params import Params
 from sacpipe.project.dvc.store import DvcStore
+from sacpipe.project.extend import extend_finished_run
+from sacpipe.project.workspace import Workspace
 from sacpipe.robot.control_loop import Clock, run_loop
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.recording.recorder import Recorder

@@ -20,11 +20,11 @@ from pipelines.ledger_values import IS_COMMITTED_TAG, OUTCOME_TAG, VERSION_TAG, 
 from pipelines.lineage import Edge, lineage
 from pipelines.live_mirror import LiveMirror, _GrowingRows
 from pipelines.promotions import Promotion, append_promotion, current, read_promotions
-from pipelines.stage_key import StageInputs, locked_inputs, locked_outs, stage_key
-from pipelines.workspace import STAGES, Workspace
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.project.dvc.store import Outcome, read_lock
+from sacpipe.project.stage_key import StageInputs, locked_inputs, locked_outs, stage_key
+from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.tracking.mlflow.connection import MlflowStore
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 

@@ -19,8 +19,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipelines.stage_key import StageInputs, stage_inputs
 from sacpipe.core.errors import ConfigError, StorageError
+from sacpipe.project.stage_key import StageInputs, stage_inputs
 
 
 def head_commit(root: Path) -> str | None:
@@ -83,7 +83,7 @@ def inputs_at(root: Path, commit: str, stage: str, known: StageInputs) -> StageI
 
 @dataclass(frozen=True)
 class GitTree:
-    """One commit, seen from the project's folder; a `Tree` of pipelines/stage_key.py."""
+    """One commit, seen from the project's folder; a `Tree` of sacpipe/project/stage_key.py."""
 
     root: Path
     commit: str

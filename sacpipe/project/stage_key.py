@@ -23,10 +23,10 @@ from typing import Any, Protocol
 
 import pathspec
 
-from pipelines.workspace import Workspace
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, StoreError
 from sacpipe.core.files import canonical_json, sha256_bytes
+from sacpipe.project.workspace import Workspace
 
 ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
 """What DVC leaves out of every folder."""

@@ -13,14 +13,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
 
-from pipelines.git_tree import GitTree, in_repository
-from pipelines.workspace import Workspace
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
 from sacpipe.project.dvc.store import DvcStore
+from sacpipe.project.git import GitTree, in_repository
+from sacpipe.project.workspace import Workspace
+from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
 
 INITIAL_POOL = "data/pool"
 """Where it lies in the project, and the name of the ledger's dataset."""

@@ -18,15 +18,15 @@ from project import environment, git
 from sacpipe.replay.pool.reader.config import ReplayConfig
 from sacpipe.replay.pool.reader.writer import PoolWriter
 
-from pipelines.rerun import rerun
-from pipelines.terminal import termination_as_interrupt
-from pipelines.verify import compare_locks, compare_returns, is_same, is_statistical
-from pipelines.workspace import STAGES, Workspace
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file, sha256_tree
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation.episodes import EvaluationConfig
 from sacpipe.project.dvc.store import read_lock
+from sacpipe.project.rerun import rerun
+from sacpipe.project.terminal import termination_as_interrupt
+from sacpipe.project.verify import compare_locks, compare_returns, is_same, is_statistical
+from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.specs.records import Transition
 
 EVALUATION = EvaluationConfig.parse(
@@ -36,17 +36,17 @@ KEY = "0123456789abcdef" * 4
 GRAPH = """
 stages:
   train:
-    cmd: python -m pipelines.stages.train
+    cmd: python -m sacpipe.project.stage.train
     deps: [pipelines/stages/train.py]
     params: [seed, training]
     outs: [out/train/policy.safetensors, out/train/pool]
     metrics: [out/train/metrics.json]
   export:
-    cmd: python -m pipelines.stages.export
+    cmd: python -m sacpipe.project.stage.export
     deps: [out/train/policy.safetensors, pipelines/stages/export.py]
     outs: [out/export/bundle]
   evaluate:
-    cmd: python -m pipelines.stages.evaluate
+    cmd: python -m sacpipe.project.stage.evaluate
     deps: [out/train/policy.safetensors, pipelines/stages/evaluate.py]
     params: [evaluation]
     outs: [out/evaluate/episodes.csv]
@@ -123,7 +123,7 @@ def committed_toy(tmp_path_factory):
         "dvc.yaml": GRAPH,
         "params.yaml": PARAMS,
         "pipelines/__init__.py": "",
-        "pipelines/stages/__init__.py": "",
+        "sacpipe/project/stage.py": "",
         "pipelines/stages/train.py": TRAIN,
         "pipelines/stages/export.py": EXPORT,
         "pipelines/stages/evaluate.py": EVALUATE,

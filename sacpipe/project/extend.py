@@ -5,11 +5,11 @@ The longer run is another run, with a stage key of its own that names the one it
 
 import re
 
-from pipelines.stage_key import DiskTree, StageInputs, locked_inputs, stage_inputs
-from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import write_text
 from sacpipe.project.dvc.store import read_lock
+from sacpipe.project.stage_key import DiskTree, StageInputs, locked_inputs, stage_inputs
+from sacpipe.project.workspace import Workspace
 from sacpipe.training.checkpoint import unextendable
 
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.git_tree import head_commit, inputs_at, place_commit, uncommitted
-from pipelines.initial_pool import is_tracked, manifest_sha256, named_pool, place_tracked
-from pipelines.stage_key import locked_inputs
-from pipelines.workspace import STAGES, Workspace
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, InterruptedRunError
 from sacpipe.core.files import storage_errors
 from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
+from sacpipe.project.git import head_commit, inputs_at, place_commit, uncommitted
+from sacpipe.project.initial_pool import is_tracked, manifest_sha256, named_pool, place_tracked
+from sacpipe.project.stage_key import locked_inputs
+from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.replay.pool.reader import ReplayPool
 
 PREFIX = "sacpipe-verify-"

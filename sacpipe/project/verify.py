@@ -12,14 +12,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipelines.rerun import PREFIX, Locked, Rerun
-from pipelines.stage_key import DiskTree, dvc_md5, locked_outs
-from pipelines.workspace import STAGES
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ContractError
 from sacpipe.core.files import read_json
 from sacpipe.evaluation.episodes import EvaluationConfig, difference_interval, read_episodes_csv
 from sacpipe.project.dvc.store import DvcStore, read_lock
+from sacpipe.project.rerun import PREFIX, Locked, Rerun
+from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_outs
+from sacpipe.project.workspace import STAGES
 
 EPISODES = "out/evaluate/episodes.csv"
 TRAIN_METRICS = "out/train/metrics.json"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.workspace import STAGES, Workspace, run_lock
 from sacpipe.core.errors import BusyError, ConfigError, StorageError
+from sacpipe.project.workspace import STAGES, Workspace, run_lock
 
 HOLD = """
 import pathlib, sys
 sys.path.insert(0, sys.argv[1])
-from pipelines.workspace import Workspace, run_lock
+from sacpipe.project.workspace import Workspace, run_lock
 with run_lock(Workspace(pathlib.Path(sys.argv[2]))):
     print("held", flush=True)
     sys.stdin.read()

@@ -11,12 +11,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
-from sacpipe.replay.pool.reader.append import end_of, grow
-from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
-from sacpipe.replay.pool.reader.transitions import Transitions
 
 from pipelines.ledger import open_ledger
-from pipelines.workspace import Workspace
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, ConfigError, PoolError, PoolFormatError
@@ -24,7 +20,11 @@ from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.envs.base import Environment
 from sacpipe.params import Params
 from sacpipe.project.dvc.store import DvcStore
+from sacpipe.project.workspace import Workspace
 from sacpipe.replay.pool.reader import ReplayPool
+from sacpipe.replay.pool.reader.append import end_of, grow
+from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
+from sacpipe.replay.pool.reader.transitions import Transitions
 from sacpipe.robot.recording.format import RecordedPolicy, Recording
 
 _Rewards = Literal["robot", "task"]

@@ -10,10 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.stage_key import DiskTree, StageInputs, locked_inputs, locked_outs, stage_inputs, stage_key
-from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError, StoreError
 from sacpipe.project.dvc.store import read_lock
+from sacpipe.project.stage_key import (
+    DiskTree,
+    StageInputs,
+    locked_inputs,
+    locked_outs,
+    stage_inputs,
+    stage_key,
+)
+from sacpipe.project.workspace import Workspace
 
 GRAPH = """
 stages:
@@ -38,8 +45,8 @@ stages:
 STAGE = """
 import pathlib, shutil, sys
 sys.path.insert(0, "PROJECT")
-from pipelines.stage_key import stage_key
-from pipelines.workspace import Workspace
+from sacpipe.project.stage_key import stage_key
+from sacpipe.project.workspace import Workspace
 name = sys.argv[1]
 work = pathlib.Path("work")
 work.mkdir(exist_ok=True)

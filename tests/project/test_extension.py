@@ -5,14 +5,14 @@ import shutil
 
 import pytest
 
-from pipelines.extension import extend_finished_run
 from pipelines.ledger import open_ledger
-from pipelines.stage_key import locked_inputs
 from pipelines.steps import preflight
-from pipelines.workspace import Workspace
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
 from sacpipe.project.dvc.store import read_lock
+from sacpipe.project.extend import extend_finished_run
+from sacpipe.project.stage_key import locked_inputs
+from sacpipe.project.workspace import Workspace
 from sacpipe.replay.pool.reader import ReplayPool
 
 
