@@ -22,7 +22,7 @@ def open_policy(policy: str | None) -> OnnxPolicy:
 
 
 def _open_alias(uri: str) -> OnnxPolicy:
-    from pipelines.ledger import open_ledger
+    from sacpipe.tracking.ledger import open_ledger
 
     address = parse_address(uri)
     with tempfile.TemporaryDirectory() as temporary:

@@ -2,16 +2,22 @@
 
 from datetime import UTC, datetime
 
-from pipelines.ledger import register_bundle
-from pipelines.ledger_values import COMMIT_TAG
-from pipelines.promotions import FORMAT_VERSION, Promotion, append_promotion, current, read_promotions
 from sacpipe.bundle.contract import open_bundle
 from sacpipe.core.config import Config
 from sacpipe.project.dvc.store import read_lock
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release import Verdict
+from sacpipe.tracking.ledger import register_bundle
+from sacpipe.tracking.ledger_values import COMMIT_TAG
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 from sacpipe.tracking.mlflow.registry import VersionRecord
+from sacpipe.tracking.promotion_history import (
+    FORMAT_VERSION,
+    Promotion,
+    append_promotion,
+    current,
+    read_promotions,
+)
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"

@@ -9,8 +9,6 @@ from sacpipe.project.stage.evaluate import EvaluateMetrics
 from sacpipe.project.stage.export import ExportMetrics
 from sacpipe.replay.pool.reader.initial_pool import open_initial_pool
 
-from pipelines.ledger import check_inputs_kept, open_ledger, record_stage
-from pipelines.live_mirror import LiveMirror
 from pipelines.promote import Standing, promote_version
 from pipelines.report.data import ReportInputs
 from pipelines.report.page import write_report
@@ -21,6 +19,8 @@ from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
 from sacpipe.project.stage_key import locked_inputs, stage_key
 from sacpipe.project.workspace import Workspace
 from sacpipe.release import Candidate, Verdict, judge
+from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, record_stage
+from sacpipe.tracking.live_metrics import LiveMirror
 
 
 def preflight(workspace: Workspace) -> Params:

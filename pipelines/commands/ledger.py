@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Rebuild and print one line a record."""
-    from pipelines.ledger import open_ledger, rebuild
     from sacpipe.project.workspace import Workspace, run_lock
+    from sacpipe.tracking.ledger import open_ledger, rebuild
 
     workspace = Workspace.enter()
     with run_lock(workspace):

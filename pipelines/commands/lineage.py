@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every edge; 1 where one does not hold."""
-    from pipelines.ledger import open_ledger
-    from pipelines.lineage import lineage
     from sacpipe.params import Params
     from sacpipe.project.workspace import Workspace
+    from sacpipe.tracking.ledger import open_ledger
+    from sacpipe.tracking.lineage import lineage
 
     workspace = Workspace.enter()
     wanted = arguments.model or Params.load(workspace.params).release.model_name

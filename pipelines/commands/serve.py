@@ -37,9 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     if arguments.mlflow:
         _become_mlflow(arguments.policy or _champion(is_followed=False), str(arguments.port))
-    from pipelines.registry_source import open_source
     from sacpipe.project.workspace import Workspace
     from sacpipe.server.server import serve_source
+    from sacpipe.tracking.registry_source import open_source
 
     if arguments.follow and arguments.store is None:
         arguments.store = str(Workspace.find().robot_store)
@@ -47,10 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _champion(*, is_followed: bool) -> str:
-    from pipelines.ledger import open_ledger
     from sacpipe.core.errors import StoreError
     from sacpipe.params import Params
     from sacpipe.project.workspace import Workspace
+    from sacpipe.tracking.ledger import open_ledger
 
     workspace = Workspace.enter()
     name = Params.load(workspace.params).release.model_name

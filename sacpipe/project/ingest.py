@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from pipelines.ledger import open_ledger
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, ConfigError, PoolError, PoolFormatError
@@ -26,6 +25,7 @@ from sacpipe.replay.pool.reader.append import end_of, grow
 from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
 from sacpipe.replay.pool.reader.transitions import Transitions
 from sacpipe.robot.recording.format import RecordedPolicy, Recording
+from sacpipe.tracking.ledger import open_ledger
 
 _Rewards = Literal["robot", "task"]
 

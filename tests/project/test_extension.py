@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from pipelines.ledger import open_ledger
 from pipelines.steps import preflight
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
@@ -14,6 +13,7 @@ from sacpipe.project.extend import extend_finished_run
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import Workspace
 from sacpipe.replay.pool.reader import ReplayPool
+from sacpipe.tracking.ledger import open_ledger
 
 
 def edit(folder, old, new, file="params.yaml"):

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.ledger_values import (
+from sacpipe.bundle.contract import bundle_digest
+from sacpipe.core.errors import StageError, StoreError
+from sacpipe.core.files import read_json, sha256_file, write_json
+from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
+from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
+from sacpipe.project.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
+from sacpipe.project.workspace import STAGES, Workspace
+from sacpipe.tracking.ledger_values import (
     COMMIT_TAG,
     IS_COMMITTED_TAG,
     OUTCOME_TAG,
@@ -23,17 +30,10 @@ from pipelines.ledger_values import (
     numbers_in,
     read_rows,
 )
-from pipelines.promotions import Promotion, current, read_promotions
-from sacpipe.bundle.contract import bundle_digest
-from sacpipe.core.errors import StageError, StoreError
-from sacpipe.core.files import read_json, sha256_file, write_json
-from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
-from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
-from sacpipe.project.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
-from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.tracking.mlflow.connection import POLICY_TAG, MlflowStore
 from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger
 from sacpipe.tracking.mlflow.registry import VersionRecord
+from sacpipe.tracking.promotion_history import Promotion, current, read_promotions
 
 UPSTREAM_TAG = "sacpipe.train_key"
 

@@ -10,9 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.ledger import UPSTREAM_TAG
-from pipelines.ledger_values import COMMIT_TAG, IS_COMMITTED_TAG, PARAMS_DIGEST_TAG, flat_params
-from pipelines.promotions import current, read_promotions
 from sacpipe.bundle.contract import Bundle, open_bundle
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
@@ -27,9 +24,12 @@ from sacpipe.project.initial_pool import (
 )
 from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_inputs, locked_outs
 from sacpipe.project.workspace import Workspace
+from sacpipe.tracking.ledger import UPSTREAM_TAG
+from sacpipe.tracking.ledger_values import COMMIT_TAG, IS_COMMITTED_TAG, PARAMS_DIGEST_TAG, flat_params
 from sacpipe.tracking.mlflow.connection import DATASET_DIGEST_LENGTH
 from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger, RunRecord, param_texts
 from sacpipe.tracking.mlflow.registry import VersionRecord
+from sacpipe.tracking.promotion_history import current, read_promotions
 
 BUNDLE = "out/export/bundle"
 POLICY = "out/train/policy.safetensors"

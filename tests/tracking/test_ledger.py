@@ -15,18 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.ledger import check_inputs_kept, open_ledger, rebuild, record_stage, register_bundle
-from pipelines.ledger_values import IS_COMMITTED_TAG, OUTCOME_TAG, VERSION_TAG, flat_params
-from pipelines.lineage import Edge, lineage
-from pipelines.live_mirror import LiveMirror, _GrowingRows
-from pipelines.promotions import Promotion, append_promotion, current, read_promotions
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.project.dvc.store import Outcome, read_lock
 from sacpipe.project.stage_key import StageInputs, locked_inputs, locked_outs, stage_key
 from sacpipe.project.workspace import STAGES, Workspace
+from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, rebuild, record_stage, register_bundle
+from sacpipe.tracking.ledger_values import IS_COMMITTED_TAG, OUTCOME_TAG, VERSION_TAG, flat_params
+from sacpipe.tracking.lineage import Edge, lineage
+from sacpipe.tracking.live_metrics import LiveMirror, _GrowingRows
 from sacpipe.tracking.mlflow.connection import MlflowStore
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
+from sacpipe.tracking.promotion_history import Promotion, append_promotion, current, read_promotions
 
 GRAPH = """
 stages:

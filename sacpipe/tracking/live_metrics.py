@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pipelines.ledger_values import flat_params
 from sacpipe.project.stage_key import DiskTree, StageInputs, stage_inputs
 from sacpipe.project.workspace import Workspace
+from sacpipe.tracking.ledger_values import flat_params
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 logger = logging.getLogger(__name__)

@@ -51,6 +51,6 @@ def open_source(text: str) -> Source:
     address = parse_address(text)
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://")):
         return MlflowSource(address)
-    from pipelines.ledger import open_ledger
+    from sacpipe.tracking.ledger import open_ledger
 
     return RegistrySource(open_ledger(Workspace.enter()).registry, address)
