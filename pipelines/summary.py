@@ -5,8 +5,8 @@ from typing import Any
 
 from sacpipe.project.stage.evaluate import EvaluateMetrics
 from sacpipe.project.stage.export import ExportMetrics
+from sacpipe.release.gate.promotion import Standing
 
-from pipelines.promote import Standing
 from sacpipe.core.config import Config
 from sacpipe.core.errors import StorageError
 from sacpipe.core.files import read_json
@@ -14,7 +14,7 @@ from sacpipe.evaluation.episodes import EvaluationSummary
 from sacpipe.params import Params
 from sacpipe.project.dvc.store import Outcome, read_lock
 from sacpipe.project.workspace import Workspace
-from sacpipe.release import Verdict
+from sacpipe.release.gate import Verdict
 
 
 class Summary(Config):

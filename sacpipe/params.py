@@ -3,7 +3,7 @@
 from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.evaluation.episodes import EvaluationConfig
 from sacpipe.export.config import ExportConfig
-from sacpipe.release import ReleaseConfig
+from sacpipe.release.gate import ReleaseConfig
 from sacpipe.training.config import TrainParams
 
 

@@ -6,7 +6,7 @@ from sacpipe.bundle.contract import open_bundle
 from sacpipe.core.config import Config
 from sacpipe.project.dvc.store import read_lock
 from sacpipe.project.workspace import STAGES, Workspace
-from sacpipe.release import Verdict
+from sacpipe.release.gate import Verdict
 from sacpipe.tracking.ledger import register_bundle
 from sacpipe.tracking.ledger_values import COMMIT_TAG
 from sacpipe.tracking.mlflow.ledger import MlflowLedger

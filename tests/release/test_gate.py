@@ -3,7 +3,7 @@
 import pytest
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.release import Candidate, ReleaseConfig, judge
+from sacpipe.release.gate import Candidate, ReleaseConfig, judge
 
 
 def make(**changes):

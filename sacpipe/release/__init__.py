@@ -1,0 +1,1 @@
+"""Whether a bundle may be released, and the alias that releases it."""
