@@ -15,7 +15,7 @@ from sacpipe.envs import AnyTask, find_task
 from sacpipe.envs.base import Options, Policy
 from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
 from sacpipe.evaluation.video import VideoConfig, record_episode
-from sacpipe.params import Params
+from sacpipe.params.model import Params
 from sacpipe.project.workspace import Workspace
 from sacpipe.specs.records import EnvSpec, FloatArray
 

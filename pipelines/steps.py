@@ -14,7 +14,7 @@ from pipelines.report.data import ReportInputs
 from pipelines.report.page import write_report
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import read_json, write_bytes
-from sacpipe.params import Params
+from sacpipe.params.model import Params
 from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
 from sacpipe.project.stage_key import locked_inputs, stage_key
 from sacpipe.project.workspace import Workspace

@@ -11,7 +11,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import StorageError
 from sacpipe.core.files import read_json
 from sacpipe.evaluation.episodes import EvaluationSummary
-from sacpipe.params import Params
+from sacpipe.params.model import Params
 from sacpipe.project.dvc.store import Outcome, read_lock
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Verdict

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every edge; 1 where one does not hold."""
-    from sacpipe.params import Params
+    from sacpipe.params.model import Params
     from sacpipe.project.workspace import Workspace
     from sacpipe.tracking.ledger import open_ledger
     from sacpipe.tracking.lineage import lineage

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _champion(*, is_followed: bool) -> str:
     from sacpipe.core.errors import StoreError
-    from sacpipe.params import Params
+    from sacpipe.params.model import Params
     from sacpipe.project.workspace import Workspace
     from sacpipe.tracking.ledger import open_ledger
 

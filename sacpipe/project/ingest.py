@@ -17,7 +17,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, ConfigError, PoolError, PoolFormatError
 from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.envs.base import Environment
-from sacpipe.params import Params
+from sacpipe.params.model import Params
 from sacpipe.project.dvc.store import DvcStore
 from sacpipe.project.workspace import Workspace
 from sacpipe.replay.pool.reader import ReplayPool

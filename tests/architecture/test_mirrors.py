@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from sacpipe.params.model.defaults import params_text
 from sacpipe.project.stage.evaluate import EvaluateParams
 from sacpipe.project.stage.export import ExportParams
 
-from pipelines.defaults import params_text
 from sacpipe.core.config import read_yaml
-from sacpipe.params import Params
+from sacpipe.params.model import Params
 from sacpipe.project.workspace import STAGES
 from sacpipe.training.config import TrainParams
 from sacpipe.training.metrics import METRICS

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipelines.defaults import params_text
+from sacpipe.params.model.defaults import params_text
+
 from sacpipe.core.config import Config
 
 ROOT = Path(__file__).parents[2]

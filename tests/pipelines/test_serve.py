@@ -14,7 +14,7 @@ import pytest
 from project import environment
 
 from sacpipe.bundle.contract import bundle_digest
-from sacpipe.params import Params
+from sacpipe.params.model import Params
 from sacpipe.robot.policy import OnnxPolicy
 
 OBSERVATIONS = np.array([[0.5, -0.25, 0.1, 0.0], [0.0, 0.0, 0.0, 0.0]], dtype=np.float32)

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from sacpipe.bundle.contract import bundle_digest
 from sacpipe.core.files import sha256_file, sha256_tree
 from sacpipe.envs.base import TaskEnvironment
-from sacpipe.params import Params
+from sacpipe.params.model import Params
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.robot.recording.format import STEPS_NAME, Recording, step_dtype
 

@@ -1,0 +1,1 @@
+"""params.yaml as a whole: its model, and a complete file for any task."""
