@@ -7,6 +7,7 @@ from pipelines.report import numbers, strips
 from pipelines.report.data import POLICIES, ReportData
 from pipelines.report.elements import fold, section, table
 from pipelines.report.markup import Child, Markup, tag
+
 from sacpipe.evaluation.episodes import Episode, EvaluationSummary
 
 _TABLE_EPISODES = 300

@@ -16,6 +16,7 @@ from pipelines.report.lineage import lineage
 from pipelines.report.markup import Markup, join, tag
 from pipelines.report.outputs import read_report
 from pipelines.report.settings import settings
+
 from sacpipe.core.files import write_text
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"

@@ -4,7 +4,6 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-
 from pipelines.report import numbers
 from pipelines.report.charts import LARGE, Chart, Series, draw
 from pipelines.report.curves import MAX_POINTS, Point, bucketed, evaluation_points, mean_interval, thinned

@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.report import numbers
 from pipelines.report.data import Answer, Artifact, Reason, ReportInputs, Stage
 from pipelines.report.readers import finite, pick
+
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import canonical_json

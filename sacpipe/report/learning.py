@@ -8,6 +8,7 @@ from pipelines.report.curves import MAX_POINTS, Point, bucketed, evaluation_poin
 from pipelines.report.data import ReportData
 from pipelines.report.elements import fold, key, section, table
 from pipelines.report.markup import Child, Markup, tag
+
 from sacpipe.training.metrics import METRICS
 
 _TABLE_ROWS = 60

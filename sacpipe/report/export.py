@@ -4,6 +4,7 @@ from pipelines.report import numbers
 from pipelines.report.data import ReportData
 from pipelines.report.elements import digest, facts, section, table
 from pipelines.report.markup import Child, Markup, tag
+
 from sacpipe.bundle.contract import Contract, ParityTerms
 from sacpipe.specs.records import EnvSpec
 

@@ -4,6 +4,7 @@ from pipelines.report import graph, numbers
 from pipelines.report.data import Artifact, ReportData, Stage
 from pipelines.report.elements import fold, prose, section, table
 from pipelines.report.markup import Child, Markup, tag
+
 from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
 
 _SHORT = 10

@@ -12,13 +12,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from pipelines.report.curves import mean_interval
+from pipelines.report.data import ReportInputs
+from pipelines.report.page import write_report
 from ruamel.yaml import YAML
 from sacpipe.replay.pool.reader.manifest import PoolManifest, SegmentEntry
 from sacpipe.replay.pool.reader.segments import segment_name
 
-from pipelines.report.curves import mean_interval
-from pipelines.report.data import ReportInputs
-from pipelines.report.page import write_report
 from sacpipe.bundle.contract import Contract, write_bundle
 from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.guard_settings import GuardTerms

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
-
 from pipelines.report import numbers
+
 from sacpipe.core.files import sha256_bytes, sha256_file, write_bytes, write_json, write_text
 
 SECTIONS = (

@@ -4,8 +4,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME, read_manifest
-
 from pipelines.report.data import (
     POLICIES,
     CurveRow,
@@ -17,11 +15,13 @@ from pipelines.report.data import (
 )
 from pipelines.report.lock import doubts, read_params, read_stages, read_verdict
 from pipelines.report.readers import csv_rows, finite, json_lines, pick, require_files
+
 from sacpipe.bundle.contract import Bundle, open_bundle
 from sacpipe.core.errors import ConfigError, ContractError, StorageError
 from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_file
 from sacpipe.evaluation.episodes import Episode, EvaluationSummary, read_episodes_csv
 from sacpipe.evaluation.video import EXCUSE_NAME, VIDEO_NAME
+from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME, read_manifest
 
 SIGNALS = ("temperature/value", "actor/entropy_nats", "critic/loss", "critic/q_mean", "episode/return")
 """Metrics taken from metrics.jsonl."""
