@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Drive, and print what became of it."""
-    from pipelines.drive import DriveConfig, drive
+    from sacpipe.simulation.drive import DriveConfig, drive
 
     disturbance = {
         "noise": arguments.noise,

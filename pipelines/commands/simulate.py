@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the episodes and print a table."""
-    from pipelines.simulation import simulate
+    from sacpipe.simulation.simulate import simulate
 
     result = simulate(
         arguments.policy,

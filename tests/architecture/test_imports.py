@@ -25,7 +25,7 @@ ROBOT = [
     "sacpipe.specs.records",
     "sacpipe.robot.policy",
     "sacpipe.server.__main__",
-    "pipelines.policies",
+    "sacpipe.simulation.open_policy",
 ]
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from project import environment, make_project, small_params
 
-from pipelines.drive import RECORDER_TERMS, Disturbance, SimulatedRobot
 from sacpipe.core.seeding import episode_seed
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation.episodes import evaluate, from_task_units
@@ -18,6 +17,7 @@ from sacpipe.robot.control_loop import Clock, run_loop
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.recording.recorder import Recorder
 from sacpipe.robot.runtime import Runtime
+from sacpipe.simulation.drive import RECORDER_TERMS, Disturbance, SimulatedRobot
 
 STEPS, MORE, ROBOT_STEPS = 2000, 2000, 3000
 QUICK = {

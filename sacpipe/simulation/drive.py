@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from pipelines.policies import open_policy
-from pipelines.simulation import task_of
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.seeding import episode_seed, generator
@@ -23,6 +21,8 @@ from sacpipe.robot.policy_host import Decision
 from sacpipe.robot.recording.folder import RecorderTerms
 from sacpipe.robot.recording.recorder import Recorder, RecorderStatus
 from sacpipe.robot.runtime import Runtime
+from sacpipe.simulation.open_policy import open_policy
+from sacpipe.simulation.simulate import task_of
 from sacpipe.specs.records import FloatArray, Step, to_unit_range
 
 RECORDER_TERMS = RecorderTerms(

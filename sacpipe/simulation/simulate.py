@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.policies import open_policy
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
@@ -17,6 +16,7 @@ from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
 from sacpipe.evaluation.video import VideoConfig, record_episode
 from sacpipe.params.model import Params
 from sacpipe.project.workspace import Workspace
+from sacpipe.simulation.open_policy import open_policy
 from sacpipe.specs.records import EnvSpec, FloatArray
 
 _VIDEO = VideoConfig(height=480, width=640, frames_per_s=30.0, max_s=60.0)
