@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from pipelines import steps
-from pipelines.summary import Summary
 from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError
+from sacpipe.flow import steps
+from sacpipe.flow.summary import Summary
 from sacpipe.project.dvc.store import Outcome
 from sacpipe.project.terminal import StageVoice, say, termination_as_interrupt
 from sacpipe.project.workspace import STAGES, Workspace, run_lock

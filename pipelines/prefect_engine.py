@@ -18,8 +18,8 @@ from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.tasks import Task
 
 from pipelines.flow import RETRY_DELAYS_S
-from pipelines.summary import Summary
 from sacpipe.core.errors import SacpipeError, StoreUnavailableError
+from sacpipe.flow.summary import Summary
 from sacpipe.project.stage_key import stage_key
 from sacpipe.project.workspace import Workspace
 

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and print where it is."""
-    from pipelines.steps import write_page
+    from sacpipe.flow.steps import write_page
     from sacpipe.project.workspace import Workspace
 
     sys.stdout.write(f"{write_page(Workspace.enter(), arguments.output)}\n")

@@ -6,10 +6,10 @@ import sys
 import torch
 from threadpoolctl import threadpool_limits
 
-from pipelines.progress import ProgressDisplay
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import Run, train
+from sacpipe.training.progress_display import ProgressDisplay
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD = 32 << 20

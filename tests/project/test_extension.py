@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from pipelines.steps import preflight
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
+from sacpipe.flow.steps import preflight
 from sacpipe.project.dvc.store import read_lock
 from sacpipe.project.extend import extend_finished_run
 from sacpipe.project.stage_key import locked_inputs
