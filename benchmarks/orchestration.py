@@ -39,7 +39,7 @@ def copy_project(folder: Path, steps: int, seed: int) -> Path:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
-    make = [sys.executable, "-m", "pipelines.cli", "params", "gymnasium/InvertedDoublePendulum-v5"]
+    make = [sys.executable, "-m", "sacpipe.cli.main", "params", "gymnasium/InvertedDoublePendulum-v5"]
     subprocess.run(
         [*make, "--steps", str(steps), "--seed", str(seed), "--output", "params.yaml"], cwd=folder, check=True
     )
@@ -80,12 +80,12 @@ def main(rounds: int = 5, steps: int = 3000) -> None:
             bare = copy_project(Path(temporary) / "bare", steps, seed)
             flow = copy_project(Path(temporary) / "flow", steps, seed)
             bare_s.append(sum(run(bare, f"sacpipe.project.stage.{stage}") for stage in STAGES))
-            flow_s.append(run(flow, "pipelines.cli", "run"))
+            flow_s.append(run(flow, "sacpipe.cli.main", "run"))
             bare_speed.append(throughput(bare))
             flow_speed.append(throughput(flow))
-            again_s.append(run(flow, "pipelines.cli", "run"))
+            again_s.append(run(flow, "sacpipe.cli.main", "run"))
             noop_s.append(run(flow, "dvc", "repro"))
-    help_s = [run(ROOT, "pipelines.cli", "--help") for _ in range(5)]
+    help_s = [run(ROOT, "sacpipe.cli.main", "--help") for _ in range(5)]
     ratios = [with_flow / without for with_flow, without in zip(flow_speed, bare_speed, strict=True)]
     costs = [whole - stages for whole, stages in zip(flow_s, bare_s, strict=True)]
     rows = dict(zip(FIGURES, map(spread, (costs, ratios, again_s, noop_s, help_s)), strict=True))

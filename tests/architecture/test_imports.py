@@ -47,7 +47,7 @@ def test_the_robots_recorder_loads_no_training_package_but_the_pools_format():
 
 
 def test_a_command_that_a_robot_lacks_packages_for_says_which():
-    script = "import sys\nsys.modules['torch'] = None\nfrom pipelines.cli import main\nsys.exit(main(['simulate']))"
+    script = "import sys\nsys.modules['torch'] = None\nfrom sacpipe.cli.main import main\nsys.exit(main(['simulate']))"
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT
     )
@@ -57,7 +57,7 @@ def test_a_command_that_a_robot_lacks_packages_for_says_which():
 
 
 def test_the_command_line_loads_nothing_heavy_before_it_must():
-    loaded = modules_after("import pipelines.cli\npipelines.cli.build_parser()")
+    loaded = modules_after("import sacpipe.cli.main\npipelines.cli.build_parser()")
     assert not (HEAVY | {"numpy", "pydantic", "onnxruntime"}) & loaded
 
 

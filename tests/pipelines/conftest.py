@@ -7,7 +7,7 @@ import shutil
 import pytest
 from project import Outcome, environment, git, make_project, sacpipe
 
-from pipelines.cli import main
+from sacpipe.cli.main import main
 
 
 @pytest.fixture(scope="session")

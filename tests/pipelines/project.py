@@ -74,7 +74,7 @@ def environment():
 def sacpipe(folder, *arguments, check=None, env=None):
     """Run the command line in a process of its own."""
     result = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *arguments],
+        [sys.executable, "-m", "sacpipe.cli.main", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,

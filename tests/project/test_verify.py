@@ -235,7 +235,7 @@ def test_an_interruption_leaves_nothing_behind(toy, scratch, number):
             sys.executable,
             "-P",
             "-m",
-            "pipelines.cli",
+            "sacpipe.cli.main",
             "verify",
         ],  # the installed command, not the toy's package
         cwd=toy,

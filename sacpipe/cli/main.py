@@ -11,7 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pipelines.commands import (
+from sacpipe import __version__
+from sacpipe.cli import (
     check,
     doctor,
     drive,
@@ -28,7 +29,6 @@ from pipelines.commands import (
     tasks,
     verify,
 )
-from sacpipe import __version__
 from sacpipe.core.errors import SacpipeError
 
 COMMANDS = {

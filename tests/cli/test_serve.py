@@ -33,7 +33,7 @@ def expected(project):
 def serving(folder, *arguments, until):
     """Run `sacpipe serve` until the block ends; gives what it said up to a line with a text."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "serve", *arguments],
+        [sys.executable, "-m", "sacpipe.cli.main", "serve", *arguments],
         cwd=folder,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

@@ -213,7 +213,7 @@ def test_a_damaged_bundle_is_refused_by_name(project, call, name):
 @pytest.mark.parametrize(("number", "engine"), [(signal.SIGINT, "local"), (signal.SIGTERM, "prefect")])
 def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fresh, finished, number, engine):
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "run", "--engine", engine],
+        [sys.executable, "-m", "sacpipe.cli.main", "run", "--engine", engine],
         cwd=fresh,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
