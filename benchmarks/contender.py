@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 from ruamel.yaml import YAML
-from sacpipe.params.model.defaults import params_text
-from sacpipe.project.stage.train import keep_freed_memory, pin_arithmetic
 
+from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.core.errors import InterruptedRunError
+from sacpipe.params.defaults import params_text
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import Run, train
 

@@ -107,8 +107,8 @@ def _start(job: Job, folder: Path, core: int) -> subprocess.Popen:
 def one(program: str, task: str, steps: int, seed: int, folder: Path) -> None:
     """Train sacpipe on one task, from the last checkpoint where there is one."""
     from contender import Silent, make_params
-    from sacpipe.project.stage.train import keep_freed_memory, pin_arithmetic
 
+    from pipelines.stages.train import keep_freed_memory, pin_arithmetic
     from sacpipe.core.files import write_json
     from sacpipe.training.loop import Run, train
 

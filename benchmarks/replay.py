@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from contender import SIZES, make_params
 from report import ROOT, paragraph, shown, spread, table, write
-from sacpipe.project.stage.train import keep_freed_memory, pin_arithmetic
-from sacpipe.replay.pool.reader.config import PoolFormat, ReplayConfig
-from sacpipe.replay.pool.reader.transitions import Transitions
-from sacpipe.replay.pool.reader.writer import PoolWriter
 from storage import POOL_TRANSITIONS, TASK, checkpoints, resume, resumes, snapshots
 
+from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.algorithms.base import Learner
 from sacpipe.envs import find_task
 from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.pool.config import PoolFormat, ReplayConfig
+from sacpipe.replay.pool.transitions import Transitions
+from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.records import Batch, Transition
 
 LENGTHS = (10_000, 100_000, 1_000_000, 10_000_000)

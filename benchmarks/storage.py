@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from contender import Silent, go, make_params
 from report import spread
-from sacpipe.project.stage.train import keep_freed_memory, pin_arithmetic
-from sacpipe.replay.pool.reader.config import ReplayConfig
-from sacpipe.replay.pool.reader.writer import PoolWriter
 
+from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.core.errors import InterruptedRunError
+from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.records import EnvSpec, Step, Transition
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import Run, train

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sacpipe.replay.pool.reader.config import PoolFormat, ReplayConfig
-from sacpipe.replay.pool.reader.transitions import Transitions, record_dtype
-from sacpipe.replay.pool.reader.writer import PoolWriter
 
+from sacpipe.replay.pool.config import PoolFormat, ReplayConfig
+from sacpipe.replay.pool.transitions import Transitions, record_dtype
+from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm, Transition
 
 ENDS = ((True, False), (False, True), (True, True))

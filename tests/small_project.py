@@ -6,9 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sacpipe.params.model.defaults import params_text
-
 from sacpipe.core.config import Config
+from sacpipe.params.defaults import params_text
 
 ROOT = Path(__file__).parents[2]
 SMALL = {

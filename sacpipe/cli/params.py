@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the file."""
     from sacpipe.core.files import write_text
-    from sacpipe.params.model.defaults import params_text
+    from sacpipe.params.defaults import params_text
 
     text = params_text(arguments.task, steps=arguments.steps, seed=arguments.seed, preset=arguments.preset)
     if arguments.output is None:

@@ -5,20 +5,19 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from pipelines.report.data import ReportInputs
-from pipelines.report.page import write_report
-
+from pipelines.stages.evaluate import EvaluateMetrics
+from pipelines.stages.export import ExportMetrics
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import read_json, write_bytes
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
-from sacpipe.project.stage.evaluate import EvaluateMetrics
-from sacpipe.project.stage.export import ExportMetrics
 from sacpipe.project.stage_key import locked_inputs, stage_key
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Candidate, Verdict, judge
-from sacpipe.release.gate.promotion import Standing, promote_version
-from sacpipe.replay.pool.reader.initial_pool import open_initial_pool
+from sacpipe.release.promotion import Standing, promote_version
+from sacpipe.replay.pool.initial_pool import open_initial_pool
+from sacpipe.report.data import ReportInputs
+from sacpipe.report.page import write_report
 from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, record_stage
 from sacpipe.tracking.live_metrics import LiveMirror
 

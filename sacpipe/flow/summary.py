@@ -3,17 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+from pipelines.stages.evaluate import EvaluateMetrics
+from pipelines.stages.export import ExportMetrics
 from sacpipe.core.config import Config
 from sacpipe.core.errors import StorageError
 from sacpipe.core.files import read_json
 from sacpipe.evaluation.episodes import EvaluationSummary
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.store import Outcome, read_lock
-from sacpipe.project.stage.evaluate import EvaluateMetrics
-from sacpipe.project.stage.export import ExportMetrics
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Verdict
-from sacpipe.release.gate.promotion import Standing
+from sacpipe.release.promotion import Standing
 
 
 class Summary(Config):

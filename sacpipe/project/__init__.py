@@ -1,1 +1,1 @@
-"""A project folder: its paths, the identity of its stages, DVC, git, and whether its result can be had again."""
+"""A project folder: paths, identity of stages, DVC, git, and whether a result can be had again."""

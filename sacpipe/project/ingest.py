@@ -20,10 +20,10 @@ from sacpipe.envs.base import Environment
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.store import DvcStore
 from sacpipe.project.workspace import Workspace
+from sacpipe.replay.pool.append import end_of, grow
+from sacpipe.replay.pool.manifest import MANIFEST_NAME
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.replay.pool.reader.append import end_of, grow
-from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
-from sacpipe.replay.pool.reader.transitions import Transitions
+from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.robot.recording.format import RecordedPolicy, Recording
 from sacpipe.tracking.ledger import open_ledger
 

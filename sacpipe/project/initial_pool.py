@@ -20,7 +20,7 @@ from sacpipe.core.files import sha256_file
 from sacpipe.project.dvc.store import DvcStore
 from sacpipe.project.git import GitTree, in_repository
 from sacpipe.project.workspace import Workspace
-from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
+from sacpipe.replay.pool.manifest import MANIFEST_NAME
 
 INITIAL_POOL = "data/pool"
 """Where it lies in the project, and the name of the ledger's dataset."""

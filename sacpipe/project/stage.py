@@ -42,7 +42,7 @@ class StageContext:
 def run_stage(name: str, body: Callable[[StageContext], None]) -> None:
     """Run one stage as a process and exit with its code.
 
-    A stage started outside DVC, with `python -m sacpipe.project.stage.train`, does the same work.
+    A stage started outside DVC, with `python -m pipelines.stages.train`, does the same work.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     interruption = Interruption()

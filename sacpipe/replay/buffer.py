@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.replay.pool.reader.transitions import Transitions
+from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.specs.records import Batch, FloatArray, Transition
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipelines.report import numbers
-from pipelines.report.curves import Point, thinned
-from pipelines.report.markup import Markup, coordinate, join, tag
-from pipelines.report.scales import Scale, fit, span
+from sacpipe.report import numbers
+from sacpipe.report.curves import Point, thinned
+from sacpipe.report.markup import Markup, coordinate, join, tag
+from sacpipe.report.scales import Scale, fit, span
 
 _MAX_HOVERS = 60
 _HOVER_WIDTH = 480

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from pipelines.report.markup import Child, Markup, join, tag, text
+from sacpipe.report.markup import Child, Markup, join, tag, text
 
 _WORD_ENDS = re.compile(r"(?<=[-._/,])(?=[^-._/, ])|(?<=[a-z0-9])(?=[A-Z])")
 

@@ -3,12 +3,11 @@
 import base64
 from collections.abc import Mapping
 
-from pipelines.report import numbers, strips
-from pipelines.report.data import POLICIES, ReportData
-from pipelines.report.elements import fold, section, table
-from pipelines.report.markup import Child, Markup, tag
-
 from sacpipe.evaluation.episodes import Episode, EvaluationSummary
+from sacpipe.report import numbers, strips
+from sacpipe.report.data import POLICIES, ReportData
+from sacpipe.report.elements import fold, section, table
+from sacpipe.report.markup import Child, Markup, tag
 
 _TABLE_EPISODES = 300
 

@@ -1,11 +1,10 @@
 """What a robot gets: how near the ONNX file is to the trained network, and what goes in and comes out."""
 
-from pipelines.report import numbers
-from pipelines.report.data import ReportData
-from pipelines.report.elements import digest, facts, section, table
-from pipelines.report.markup import Child, Markup, tag
-
 from sacpipe.bundle.contract import Contract, ParityTerms
+from sacpipe.report import numbers
+from sacpipe.report.data import ReportData
+from sacpipe.report.elements import digest, facts, section, table
+from sacpipe.report.markup import Child, Markup, tag
 from sacpipe.specs.records import EnvSpec
 
 _MANY = 40

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipelines.report.markup import Markup, coordinate, join, tag
+from sacpipe.report.markup import Markup, coordinate, join, tag
 
 _HEAD = 7.0
 

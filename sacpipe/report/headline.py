@@ -1,9 +1,9 @@
 """The top of the page: which task, whether the release gate took it, and the numbers that matter most."""
 
-from pipelines.report import numbers
-from pipelines.report.data import Answer, Reason, ReportData
-from pipelines.report.elements import breakable, digest, prose
-from pipelines.report.markup import Markup, join, tag
+from sacpipe.report import numbers
+from sacpipe.report.data import Answer, Reason, ReportData
+from sacpipe.report.elements import breakable, digest, prose
+from sacpipe.report.markup import Markup, join, tag
 
 _ICONS = {
     "accepted": "M5 12.5 10 17.5 19.5 7",

@@ -2,13 +2,12 @@
 
 from statistics import median
 
-from pipelines.report import numbers
-from pipelines.report.charts import LARGE, SMALL, Chart, Series, figure
-from pipelines.report.curves import MAX_POINTS, Point, bucketed, evaluation_points, thinned
-from pipelines.report.data import ReportData
-from pipelines.report.elements import fold, key, section, table
-from pipelines.report.markup import Child, Markup, tag
-
+from sacpipe.report import numbers
+from sacpipe.report.charts import LARGE, SMALL, Chart, Series, figure
+from sacpipe.report.curves import MAX_POINTS, Point, bucketed, evaluation_points, thinned
+from sacpipe.report.data import ReportData
+from sacpipe.report.elements import fold, key, section, table
+from sacpipe.report.markup import Child, Markup, tag
 from sacpipe.training.metrics import METRICS
 
 _TABLE_ROWS = 60

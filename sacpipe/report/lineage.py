@@ -1,11 +1,10 @@
 """Where the policy came from: a picture, the digest of every link, and each stage as dvc.lock has it."""
 
-from pipelines.report import graph, numbers
-from pipelines.report.data import Artifact, ReportData, Stage
-from pipelines.report.elements import fold, prose, section, table
-from pipelines.report.markup import Child, Markup, tag
-
 from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
+from sacpipe.report import graph, numbers
+from sacpipe.report.data import Artifact, ReportData, Stage
+from sacpipe.report.elements import fold, prose, section, table
+from sacpipe.report.markup import Child, Markup, tag
 
 _SHORT = 10
 _SHA256, _MD5 = (tag("span", name, class_="kind") for name in ("SHA-256", "MD5"))

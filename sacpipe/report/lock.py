@@ -5,15 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.report import numbers
-from pipelines.report.data import Answer, Artifact, Reason, ReportInputs, Stage
-from pipelines.report.readers import finite, pick
-
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import canonical_json
 from sacpipe.project.dvc.store import read_lock
 from sacpipe.project.workspace import STAGES
+from sacpipe.report import numbers
+from sacpipe.report.data import Answer, Artifact, Reason, ReportInputs, Stage
+from sacpipe.report.readers import finite, pick
 
 
 def read_params(path: Path) -> dict[str, Any]:

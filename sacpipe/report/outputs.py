@@ -4,7 +4,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from pipelines.report.data import (
+from sacpipe.bundle.contract import Bundle, open_bundle
+from sacpipe.core.errors import ConfigError, ContractError, StorageError
+from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_file
+from sacpipe.evaluation.episodes import Episode, EvaluationSummary, read_episodes_csv
+from sacpipe.evaluation.video import EXCUSE_NAME, VIDEO_NAME
+from sacpipe.replay.pool.manifest import MANIFEST_NAME, read_manifest
+from sacpipe.report.data import (
     POLICIES,
     CurveRow,
     Evaluation,
@@ -13,15 +19,8 @@ from pipelines.report.data import (
     ReportInputs,
     Training,
 )
-from pipelines.report.lock import doubts, read_params, read_stages, read_verdict
-from pipelines.report.readers import csv_rows, finite, json_lines, pick, require_files
-
-from sacpipe.bundle.contract import Bundle, open_bundle
-from sacpipe.core.errors import ConfigError, ContractError, StorageError
-from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_file
-from sacpipe.evaluation.episodes import Episode, EvaluationSummary, read_episodes_csv
-from sacpipe.evaluation.video import EXCUSE_NAME, VIDEO_NAME
-from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME, read_manifest
+from sacpipe.report.lock import doubts, read_params, read_stages, read_verdict
+from sacpipe.report.readers import csv_rows, finite, json_lines, pick, require_files
 
 SIGNALS = ("temperature/value", "actor/entropy_nats", "critic/loss", "critic/q_mean", "episode/return")
 """Metrics taken from metrics.jsonl."""

@@ -6,18 +6,17 @@ No script, no request, no time, no host: the same outputs give the same bytes.
 from importlib import resources
 from pathlib import Path
 
-from pipelines.report.data import ReportData, ReportInputs
-from pipelines.report.elements import prose
-from pipelines.report.evaluation import evaluation, video
-from pipelines.report.export import export
-from pipelines.report.headline import header
-from pipelines.report.learning import learning, signals, throughput
-from pipelines.report.lineage import lineage
-from pipelines.report.markup import Markup, join, tag
-from pipelines.report.outputs import read_report
-from pipelines.report.settings import settings
-
 from sacpipe.core.files import write_text
+from sacpipe.report.data import ReportData, ReportInputs
+from sacpipe.report.elements import prose
+from sacpipe.report.evaluation import evaluation, video
+from sacpipe.report.export import export
+from sacpipe.report.headline import header
+from sacpipe.report.learning import learning, signals, throughput
+from sacpipe.report.lineage import lineage
+from sacpipe.report.markup import Markup, join, tag
+from sacpipe.report.outputs import read_report
+from sacpipe.report.settings import settings
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 _CONTENTS = (
@@ -47,7 +46,7 @@ def write_report(inputs: ReportInputs, path: Path) -> Path:
 
 def render(data: ReportData) -> str:
     """Return the page as HTML; a function of the data alone."""
-    style = resources.files("pipelines.report").joinpath("style.css").read_text(encoding="utf-8")
+    style = resources.files("sacpipe.report").joinpath("style.css").read_text(encoding="utf-8")
     head = tag(
         "head",
         tag("meta", charset="utf-8"),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipelines.report import numbers
+from sacpipe.report import numbers
 
 _ROUND_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _LOG_RATIO = 30.0

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.report.data import ReportData
-from pipelines.report.elements import breakable, section
-from pipelines.report.lock import flattened
-from pipelines.report.markup import Markup, tag
+from sacpipe.report.data import ReportData
+from sacpipe.report.elements import breakable, section
+from sacpipe.report.lock import flattened
+from sacpipe.report.markup import Markup, tag
 
 
 def settings(data: ReportData) -> Markup:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.report.charts import Size
-from pipelines.report.curves import thinned
-from pipelines.report.markup import Markup, coordinate, join, tag
-from pipelines.report.scales import Scale, fit
+from sacpipe.report.charts import Size
+from sacpipe.report.curves import thinned
+from sacpipe.report.markup import Markup, coordinate, join, tag
+from sacpipe.report.scales import Scale, fit
 
 _ROW_HEIGHT = 84.0
 _RADIUS = 4.0

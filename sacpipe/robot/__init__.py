@@ -1,1 +1,1 @@
-"""What runs on a robot: the policy, the runtime with its guards, the control loop, the load gate. No torch."""
+"""What runs on a robot: policy, runtime and guards, control loop, load gate, recorder. No torch."""

@@ -1,1 +1,1 @@
-"""How a new bundle comes into service: store, sources, following an alias, shadow, watch, and the way back."""
+"""A new bundle into service: store, sources, following an alias, shadow, watch, and the way back."""

@@ -16,10 +16,7 @@ import msgspec
 
 from sacpipe.rollout.follower import Follower, Following
 from sacpipe.server.documents import metrics_text, model_metadata, model_statistics, server_metadata, status
-from sacpipe.server.openapi import openapi
-from sacpipe.server.page import Page
-from sacpipe.server.protocol import render_error
-from sacpipe.server.refusals import (
+from sacpipe.server.http_errors import (
     ForeignError,
     MediaTypeError,
     MethodError,
@@ -28,6 +25,9 @@ from sacpipe.server.refusals import (
     TooLargeError,
     UnauthorisedError,
 )
+from sacpipe.server.openapi import openapi
+from sacpipe.server.page import Page
+from sacpipe.server.protocol import render_error
 from sacpipe.server.service import Call, Service
 
 Message = MutableMapping[str, Any]

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Raw, Struct
 
-from sacpipe.server.refusals import FaultError, RefusalError
+from sacpipe.server.http_errors import FaultError, RefusalError
 from sacpipe.specs.records import FloatArray
 
 INPUT, OUTPUT, DATATYPE = "observation", "action", "FP32"

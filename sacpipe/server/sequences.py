@@ -10,8 +10,8 @@ from sacpipe.bundle.guard_settings import Cause
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import Decision
 from sacpipe.robot.runtime import Runtime
+from sacpipe.server.http_errors import RefusalError
 from sacpipe.server.protocol import Sequence
-from sacpipe.server.refusals import RefusalError
 from sacpipe.specs.records import FloatArray
 
 

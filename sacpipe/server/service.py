@@ -21,6 +21,7 @@ from sacpipe.bundle.guard_settings import Cause, Verdict
 from sacpipe.core.errors import BundleError, ConfigError, ObservationError
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import Decision, Listeners, Timings
+from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError, UnavailableError
 from sacpipe.server.metrics import Metrics
 from sacpipe.server.protocol import (
     InferAnswer,
@@ -31,7 +32,6 @@ from sacpipe.server.protocol import (
     parse_infer,
     render_infer,
 )
-from sacpipe.server.refusals import FaultError, NotFoundError, RefusalError, UnavailableError
 from sacpipe.server.sequences import Sequences
 from sacpipe.server.statistics import Statistics, Times
 from sacpipe.specs.records import EnvSpec, FloatArray

@@ -29,7 +29,7 @@ from sacpipe.core.files import (
     write_bytes,
     write_json,
 )
-from sacpipe.replay.pool.reader.manifest import PoolPosition
+from sacpipe.replay.pool.manifest import PoolPosition
 
 _LOG = logging.getLogger(__name__)
 _FORMAT_VERSION = 2

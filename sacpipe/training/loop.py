@@ -27,9 +27,9 @@ from sacpipe.core.seeding import episode_seed, generator, generator_state, resto
 from sacpipe.evaluation.episodes import Episode, evaluate
 from sacpipe.networks.policy_file import write_policy
 from sacpipe.replay.buffer import ReplayBuffer
-from sacpipe.replay.pool.reader.initial_pool import open_initial_pool
-from sacpipe.replay.pool.reader.transitions import Transitions
-from sacpipe.replay.pool.reader.writer import PoolWriter
+from sacpipe.replay.pool.initial_pool import open_initial_pool
+from sacpipe.replay.pool.transitions import Transitions
+from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.replay.samplers.mixture import Mixture, Source
 from sacpipe.specs.records import Batch, FloatArray, Step, Transition
 from sacpipe.training.checkpoint import (

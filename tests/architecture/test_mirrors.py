@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from sacpipe.params.model.defaults import params_text
-from sacpipe.project.stage.evaluate import EvaluateParams
-from sacpipe.project.stage.export import ExportParams
 
+from pipelines.stages.evaluate import EvaluateParams
+from pipelines.stages.export import ExportParams
 from sacpipe.core.config import read_yaml
+from sacpipe.params.defaults import params_text
 from sacpipe.params.model import Params
 from sacpipe.project.workspace import STAGES
 from sacpipe.training.config import TrainParams

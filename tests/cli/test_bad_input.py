@@ -133,7 +133,7 @@ def test_a_full_disk_stops_training_and_keeps_what_was_there(project):
     replace(project, "seed: 1 ", "seed: 7 ")
     script = (
         f"import resource, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (4096, {resource.RLIM_INFINITY}))\n"
-        "from sacpipe.project.stage import run_stage\nfrom sacpipe.project.stage.train import train_stage\n"
+        "from sacpipe.project.stage import run_stage\nfrom pipelines.stages.train import train_stage\n"
         "run_stage('train', train_stage)\n"
     )
     result = subprocess.run(
@@ -189,7 +189,7 @@ def test_a_damaged_pool_segment_is_named(project):
     data[-5] ^= 1
     segment.write_bytes(bytes(data))
     result = subprocess.run(
-        [sys.executable, "-m", "sacpipe.project.stage.export"],
+        [sys.executable, "-m", "pipelines.stages.export"],
         cwd=project,
         capture_output=True,
         text=True,

@@ -15,8 +15,6 @@ import sys
 import numpy as np
 import pytest
 from project import environment, git
-from sacpipe.replay.pool.reader.config import ReplayConfig
-from sacpipe.replay.pool.reader.writer import PoolWriter
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file, sha256_tree
@@ -27,6 +25,8 @@ from sacpipe.project.rerun import rerun
 from sacpipe.project.terminal import termination_as_interrupt
 from sacpipe.project.verify import compare_locks, compare_returns, is_same, is_statistical
 from sacpipe.project.workspace import STAGES, Workspace
+from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.records import Transition
 
 EVALUATION = EvaluationConfig.parse(
@@ -36,17 +36,17 @@ KEY = "0123456789abcdef" * 4
 GRAPH = """
 stages:
   train:
-    cmd: python -m sacpipe.project.stage.train
+    cmd: python -m pipelines.stages.train
     deps: [pipelines/stages/train.py]
     params: [seed, training]
     outs: [out/train/policy.safetensors, out/train/pool]
     metrics: [out/train/metrics.json]
   export:
-    cmd: python -m sacpipe.project.stage.export
+    cmd: python -m pipelines.stages.export
     deps: [out/train/policy.safetensors, pipelines/stages/export.py]
     outs: [out/export/bundle]
   evaluate:
-    cmd: python -m sacpipe.project.stage.evaluate
+    cmd: python -m pipelines.stages.evaluate
     deps: [out/train/policy.safetensors, pipelines/stages/evaluate.py]
     params: [evaluation]
     outs: [out/evaluate/episodes.csv]

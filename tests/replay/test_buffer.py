@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sacpipe.replay.pool.reader.transitions import Transitions
 
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.specs.records import Transition
 
 Stack = Callable[[list[Transition]], Transitions]

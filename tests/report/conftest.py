@@ -12,18 +12,18 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from pipelines.report.curves import mean_interval
-from pipelines.report.data import ReportInputs
-from pipelines.report.page import write_report
 from ruamel.yaml import YAML
-from sacpipe.replay.pool.reader.manifest import PoolManifest, SegmentEntry
-from sacpipe.replay.pool.reader.segments import segment_name
 
 from sacpipe.bundle.contract import Contract, write_bundle
 from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.core.files import sha256_file, write_bytes, write_json, write_text
+from sacpipe.replay.pool.manifest import PoolManifest, SegmentEntry
+from sacpipe.replay.pool.segments import segment_name
+from sacpipe.report.curves import mean_interval
+from sacpipe.report.data import ReportInputs
+from sacpipe.report.page import write_report
 from sacpipe.specs.records import EnvSpec
 
 VERDICT = {

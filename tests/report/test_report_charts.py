@@ -4,11 +4,12 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from pipelines.report import numbers
-from pipelines.report.charts import LARGE, Chart, Series, draw
-from pipelines.report.curves import MAX_POINTS, Point, bucketed, evaluation_points, mean_interval, thinned
-from pipelines.report.markup import Markup, tag
-from pipelines.report.scales import fit, span
+
+from sacpipe.report import numbers
+from sacpipe.report.charts import LARGE, Chart, Series, draw
+from sacpipe.report.curves import MAX_POINTS, Point, bucketed, evaluation_points, mean_interval, thinned
+from sacpipe.report.markup import Markup, tag
+from sacpipe.report.scales import fit, span
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
-from pipelines.report import numbers
 
 from sacpipe.core.files import sha256_bytes, sha256_file, write_bytes, write_json, write_text
+from sacpipe.report import numbers
 
 SECTIONS = (
     "verdict",

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sacpipe.server.refusals import FaultError, RefusalError
 
+from sacpipe.server.http_errors import FaultError, RefusalError
 from sacpipe.server.protocol import (
     InferAnswer,
     InferRequest,

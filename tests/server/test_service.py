@@ -5,11 +5,11 @@ import threading
 
 import numpy as np
 import pytest
-from sacpipe.server.refusals import FaultError, NotFoundError, RefusalError
 
 from sacpipe.bundle.contract import open_bundle, write_bundle
 from sacpipe.core.errors import BundleError, ConfigError
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError
 from sacpipe.server.service import Call, Service
 
 BLEND_STEPS = 2

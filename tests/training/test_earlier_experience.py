@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from sacpipe.replay.pool.reader.config import ReplayConfig
-from sacpipe.replay.pool.reader.writer import PoolWriter
 from test_loop import PARAMS, Killer, KillError, Onlooker, extended, make_params, run_once
 
 from sacpipe.core.errors import ConfigError, DivergenceError, InterruptedRunError, PoolCorruptError
 from sacpipe.core.files import sha256_file, sha256_tree
 from sacpipe.envs.point_mass import PointMassTask
+from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.records import Transition
 
 TURNED = {"actuator_angle_deg": 75.0}

@@ -7,11 +7,11 @@ import numpy as np
 
 from sacpipe.core.errors import PoolFormatError
 from sacpipe.core.files import remove_leftovers, storage_errors
+from sacpipe.replay.pool.initial_pool import difference
+from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolManifest
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.replay.pool.reader.initial_pool import difference
-from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME, PoolManifest
-from sacpipe.replay.pool.reader.sealing import seal_segment
-from sacpipe.replay.pool.reader.transitions import Transitions
+from sacpipe.replay.pool.sealing import seal_segment
+from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.specs.records import EnvSpec
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.core.errors import PoolCorruptError
-from sacpipe.replay.pool.reader.segments import RESTORE
-from sacpipe.replay.pool.reader.transitions import FIELD_NAMES, FieldSpec, Transitions
+from sacpipe.replay.pool.segments import RESTORE
+from sacpipe.replay.pool.transitions import FIELD_NAMES, FieldSpec, Transitions
 
 _Faults = NDArray[np.bool_]
 

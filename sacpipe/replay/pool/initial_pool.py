@@ -5,9 +5,9 @@ from typing import Any
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
+from sacpipe.replay.pool.config import InitialPoolConfig
+from sacpipe.replay.pool.manifest import MANIFEST_NAME
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.replay.pool.reader.config import InitialPoolConfig
-from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
 from sacpipe.specs.records import EnvSpec
 
 _KEY = "replay.initial_pool"

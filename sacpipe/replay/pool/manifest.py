@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, PoolCorruptError, PoolFormatError
 from sacpipe.core.files import read_json, write_json
-from sacpipe.replay.pool.reader.config import PoolFormat
-from sacpipe.replay.pool.reader.segments import FORMAT_VERSION, RESTORE, segment_name
-from sacpipe.replay.pool.reader.transitions import FieldSpec, field_specs
+from sacpipe.replay.pool.config import PoolFormat
+from sacpipe.replay.pool.segments import FORMAT_VERSION, RESTORE, segment_name
+from sacpipe.replay.pool.transitions import FieldSpec, field_specs
 from sacpipe.specs.records import EnvSpec
 
 MANIFEST_NAME = "manifest.json"

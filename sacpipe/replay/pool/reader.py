@@ -11,11 +11,11 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import PoolCorruptError, StorageError
 from sacpipe.core.files import copy_file, sha256_file, storage_errors, sync_folder
 from sacpipe.replay.buffer import ReplayBuffer
-from sacpipe.replay.pool.reader.checks import check_order, check_shapes, check_values
-from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME, PoolManifest, SegmentEntry, read_manifest
-from sacpipe.replay.pool.reader.sealing import SEALED_MODE
-from sacpipe.replay.pool.reader.segments import RESTORE, read_segment
-from sacpipe.replay.pool.reader.transitions import Transitions
+from sacpipe.replay.pool.checks import check_order, check_shapes, check_values
+from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolManifest, SegmentEntry, read_manifest
+from sacpipe.replay.pool.sealing import SEALED_MODE
+from sacpipe.replay.pool.segments import RESTORE, read_segment
+from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.specs.records import EnvSpec, FloatArray
 
 

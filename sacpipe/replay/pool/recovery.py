@@ -11,10 +11,10 @@ import numpy as np
 
 from sacpipe.core.errors import PoolCorruptError, PoolError
 from sacpipe.core.files import make_folder, sha256_file, storage_errors, sync_folder, write_bytes
-from sacpipe.replay.pool.reader.journal import journal_path
-from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME, PoolPosition
-from sacpipe.replay.pool.reader.segments import read_segment, segment_name
-from sacpipe.replay.pool.reader.transitions import FIELD_NAMES
+from sacpipe.replay.pool.journal import journal_path
+from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolPosition
+from sacpipe.replay.pool.segments import read_segment, segment_name
+from sacpipe.replay.pool.transitions import FIELD_NAMES
 
 _OWN_FILES = (MANIFEST_NAME, "journal-*.bin", "segment-*.safetensors", ".*.tmp")
 _GO_BACK = "Resume from an older checkpoint, or remove the folder to start this run again"

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from sacpipe.core.files import sha256_bytes, storage_errors, write_bytes
-from sacpipe.replay.pool.reader.config import PoolFormat
-from sacpipe.replay.pool.reader.manifest import SegmentEntry
-from sacpipe.replay.pool.reader.segments import encode_segment, segment_name
-from sacpipe.replay.pool.reader.transitions import Transitions
+from sacpipe.replay.pool.config import PoolFormat
+from sacpipe.replay.pool.manifest import SegmentEntry
+from sacpipe.replay.pool.segments import encode_segment, segment_name
+from sacpipe.replay.pool.transitions import Transitions
 
 SEALED_MODE = 0o444
 

@@ -15,8 +15,8 @@ from safetensors.numpy import save
 
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
 from sacpipe.core.files import canonical_json
-from sacpipe.replay.pool.reader.config import PoolFormat
-from sacpipe.replay.pool.reader.transitions import FIELD_NAMES, Transitions
+from sacpipe.replay.pool.config import PoolFormat
+from sacpipe.replay.pool.transitions import FIELD_NAMES, Transitions
 
 FORMAT_VERSION = 1
 RESTORE = "Bring the pool back with `dvc checkout` or `dvc pull`, or record it again"

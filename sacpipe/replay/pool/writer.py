@@ -14,14 +14,14 @@ import numpy as np
 
 from sacpipe.core.errors import PoolFormatError
 from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.journal import Journal, journal_path
+from sacpipe.replay.pool.manifest import PoolManifest, PoolPosition, SegmentEntry
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.replay.pool.reader.config import ReplayConfig
-from sacpipe.replay.pool.reader.journal import Journal, journal_path
-from sacpipe.replay.pool.reader.manifest import PoolManifest, PoolPosition, SegmentEntry
-from sacpipe.replay.pool.reader.recovery import recover
-from sacpipe.replay.pool.reader.sealing import seal_segment
-from sacpipe.replay.pool.reader.segments import read_segment
-from sacpipe.replay.pool.reader.transitions import FIELD_NAMES, Records, Transitions, record_dtype
+from sacpipe.replay.pool.recovery import recover
+from sacpipe.replay.pool.sealing import seal_segment
+from sacpipe.replay.pool.segments import read_segment
+from sacpipe.replay.pool.transitions import FIELD_NAMES, Records, Transitions, record_dtype
 from sacpipe.specs.records import EnvSpec, Transition
 
 START = PoolPosition(segments=(), open_transitions=0, open_crc32=0)

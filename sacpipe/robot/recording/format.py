@@ -23,9 +23,9 @@ from sacpipe.core.files import (
     sha256_bytes,
     sha256_file,
 )
+from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolPosition
 from sacpipe.replay.pool.reader import PoolReport, ReplayPool
-from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME, PoolPosition
-from sacpipe.replay.pool.reader.transitions import Records, Transitions, record_dtype
+from sacpipe.replay.pool.transitions import Records, Transitions, record_dtype
 from sacpipe.specs.records import EnvSpec, FloatArray, to_unit_range
 
 HEADER_NAME, STEPS_NAME, POOL_NAME = "recording.json", "steps.bin", "pool"

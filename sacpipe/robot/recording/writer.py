@@ -16,10 +16,10 @@ from sacpipe.core.files import (
     write_bytes,
     write_json,
 )
-from sacpipe.replay.pool.reader.config import ReplayConfig
-from sacpipe.replay.pool.reader.journal import Journal
-from sacpipe.replay.pool.reader.manifest import MANIFEST_NAME
-from sacpipe.replay.pool.reader.writer import START, PoolWriter
+from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.journal import Journal
+from sacpipe.replay.pool.manifest import MANIFEST_NAME
+from sacpipe.replay.pool.writer import START, PoolWriter
 from sacpipe.robot.recording.format import (
     AGAIN,
     HEADER_NAME,

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from sacpipe.replay.pool.reader.config import ReplayConfig
-from sacpipe.replay.pool.reader.manifest import PoolPosition
-from sacpipe.replay.pool.reader.writer import START, PoolWriter
 
 from sacpipe.core.files import sha256_tree
+from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.manifest import PoolPosition
+from sacpipe.replay.pool.writer import START, PoolWriter
 from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm, Transition
 
 KILLED = 9

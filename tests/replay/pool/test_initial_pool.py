@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sacpipe.replay.pool.reader.config import InitialPoolConfig
-from sacpipe.replay.pool.reader.initial_pool import open_initial_pool
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
+from sacpipe.replay.pool.config import InitialPoolConfig
+from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.specs.records import EnvSpec, Transition
 
 Walk = Callable[..., list[Transition]]

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sacpipe.replay.pool.reader.config import ReplayConfig
-from sacpipe.replay.pool.reader.transitions import FIELD_NAMES, Transitions
-from sacpipe.replay.pool.reader.writer import PoolWriter
 
 from sacpipe.core.errors import PoolCorruptError, StorageError
 from sacpipe.core.files import sha256_file, sha256_tree
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.reader import PoolReport, ReplayPool
+from sacpipe.replay.pool.transitions import FIELD_NAMES, Transitions
+from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.records import EnvSpec, Transition
 
 Walk = Callable[..., list[Transition]]

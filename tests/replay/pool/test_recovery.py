@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sacpipe.replay.pool.reader.config import ReplayConfig
-from sacpipe.replay.pool.reader.writer import PoolWriter
 
 import sacpipe
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
 from sacpipe.core.files import sha256_tree
+from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.records import EnvSpec, Transition
 
 Walk = Callable[..., list[Transition]]

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sacpipe.replay.pool.reader.config import PoolFormat
-from sacpipe.replay.pool.reader.segments import encode_segment, read_segment, segment_name
-from sacpipe.replay.pool.reader.transitions import FIELD_NAMES, Transitions
 from safetensors.numpy import load, save
 
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
+from sacpipe.replay.pool.config import PoolFormat
+from sacpipe.replay.pool.segments import encode_segment, read_segment, segment_name
+from sacpipe.replay.pool.transitions import FIELD_NAMES, Transitions
 from sacpipe.specs.records import Transition
 
 Walk = Callable[[int], list[Transition]]

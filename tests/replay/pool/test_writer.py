@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sacpipe.replay.pool.reader.config import ReplayConfig
-from sacpipe.replay.pool.reader.manifest import PoolPosition
-from sacpipe.replay.pool.reader.writer import PoolWriter
 
 from sacpipe.core.errors import StorageError
 from sacpipe.core.files import sha256_tree
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.manifest import PoolPosition
+from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.records import EnvSpec, Transition
 
 Walk = Callable[..., list[Transition]]

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from sacpipe.replay.pool.reader.config import InitialPoolConfig
 from test_buffer import numbered
 
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.pool.config import InitialPoolConfig
 from sacpipe.replay.samplers.mixture import Mixture, Source
 
 

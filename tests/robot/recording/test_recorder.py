@@ -5,11 +5,11 @@ import threading
 
 import numpy as np
 import pytest
-from sacpipe.replay.pool.reader.transitions import Transitions
 
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, GuardTerms
 from sacpipe.core.errors import BusyError, ConfigError
+from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.recording.folder import RecorderTerms, RecordingsFolder
 from sacpipe.robot.recording.format import Recording, transition_bytes
