@@ -22,7 +22,7 @@ from race import CORES, OURS, PEERS, PEERS_PYTHON, PHASES, PRECISIONS, ROUGH, Co
 from report import paragraph, shown, spread, table, write
 
 from sacpipe.envs import find_task
-from sacpipe.specs.records import EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
 
 TASKS = ("gymnasium/HalfCheetah-v5", "gymnasium/Humanoid-v5", "dm_control/cheetah-run")
 PEERS_PACKAGES = ("stable-baselines3", "sbx-rl", "jax", "torch", "mujoco", "gymnasium", "dm_control")

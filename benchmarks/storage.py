@@ -18,7 +18,8 @@ from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.core.errors import InterruptedRunError
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.writer import PoolWriter
-from sacpipe.specs.records import EnvSpec, Step, Transition
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import Step, Transition
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import Run, train
 

@@ -12,7 +12,8 @@ import pytest
 from sacpipe.replay.pool.config import PoolFormat, ReplayConfig
 from sacpipe.replay.pool.transitions import Transitions, record_dtype
 from sacpipe.replay.pool.writer import PoolWriter
-from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm, Transition
+from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.records import Transition
 
 ENDS = ((True, False), (False, True), (True, True))
 

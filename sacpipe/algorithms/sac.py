@@ -26,7 +26,8 @@ from sacpipe.networks.critic import StackedCritic
 from sacpipe.networks.mlp import StackedMLP
 from sacpipe.networks.passes import pack
 from sacpipe.networks.policy_file import Policy, PolicyHeader, build_actor
-from sacpipe.specs.records import Batch, EnvSpec, FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import Batch, FloatArray
 
 
 class AutomaticTemperature(Config):

@@ -28,7 +28,7 @@ from sacpipe.bundle.policy_graph import GraphFacts, read_graph
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule
 from sacpipe.core.files import sha256_bytes, storage_errors, sync_folder, write_bytes
-from sacpipe.specs.records import EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
 
 FORMAT_VERSION: Literal[2] = 2
 MAX_BYTES = {

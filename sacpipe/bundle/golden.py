@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sacpipe.core.errors import BundleError
-from sacpipe.specs.records import EnvSpec, FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
 
 _FLOAT32 = np.dtype("<f4")
 

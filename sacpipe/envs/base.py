@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from sacpipe.core.errors import ConfigError, ContractError, RendererError, SacpipeError, UnknownTaskError
-from sacpipe.specs.records import EnvSpec, FloatArray, Step
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray, Step
 
 Policy = Callable[[FloatArray], FloatArray]
 """Maps an observation, shape (observation_dim,), to an action in [-1, 1], shape (action_dim,)."""

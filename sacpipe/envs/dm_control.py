@@ -19,7 +19,8 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
 from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_picture, refusals, unknown_task
 from sacpipe.envs.rendering.opengl import MujocoCamera, without_opengl
-from sacpipe.specs.records import EnvSpec, FloatArray, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec, ObservationTerm
+from sacpipe.specs.records import FloatArray
 
 _UNBOUNDED_DOMAINS = ("lqr",)
 _NO_BOUND = 1e9

@@ -25,7 +25,8 @@ from sacpipe.envs.base import (
 from sacpipe.envs.gymnasium_spec import read_spec
 from sacpipe.envs.mujoco_terms import route_warnings
 from sacpipe.envs.rendering.opengl import MujocoCamera, without_opengl
-from sacpipe.specs.records import EnvSpec, FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
 
 _RESERVED = ("render_mode", "disable_env_checker", "width", "height", "camera_id", "camera_name")
 _VIEWS: dict[str, dict[str, Any]] = {

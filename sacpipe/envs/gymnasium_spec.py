@@ -9,7 +9,8 @@ import numpy as np
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
-from sacpipe.specs.records import ActionTerm, EnvSpec, FloatArray, ObservationTerm
+from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.records import FloatArray
 
 _KNOWN_TERMS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
     "InvertedDoublePendulum-v5": (

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from sacpipe.specs.records import ActionTerm, FloatArray, ObservationTerm
+from sacpipe.specs.env_spec import ActionTerm, ObservationTerm
+from sacpipe.specs.records import FloatArray
 
 _LOGGER = logging.getLogger(__name__)
 

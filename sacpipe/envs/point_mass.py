@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
 from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_picture, refusals, unknown_task
-from sacpipe.specs.records import ActionTerm, EnvSpec, FloatArray, ObservationTerm
+from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.records import FloatArray
 
 _IDS = ("point-mass-v0",)
 _PERIOD_S = 0.1

@@ -23,7 +23,8 @@ from sacpipe.core.files import write_text
 from sacpipe.core.seeding import generator
 from sacpipe.envs.base import Environment, Policy
 from sacpipe.evaluation.video import VideoConfig
-from sacpipe.specs.records import EnvSpec, FloatArray, to_unit_range
+from sacpipe.specs.env_spec import EnvSpec, to_unit_range
+from sacpipe.specs.records import FloatArray
 
 _COLUMNS = ("policy", "episode", "seed", "return", "length", "terminated", "truncated")
 _RESAMPLES_AT_ONCE = 1000

@@ -19,7 +19,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import RendererError, StorageError
 from sacpipe.core.files import write_bytes, write_text
 from sacpipe.envs.base import Environment, Policy, TaskSection
-from sacpipe.specs.records import EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
 
 VIDEO_NAME = "episode.mp4"
 EXCUSE_NAME = "WHY_NO_VIDEO.txt"

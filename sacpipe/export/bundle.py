@@ -23,7 +23,8 @@ from sacpipe.core.errors import ConfigError, ExportError
 from sacpipe.export.config import ExportConfig
 from sacpipe.export.onnx import export_policy
 from sacpipe.export.parity import ParityReport, check_parity
-from sacpipe.specs.records import EnvSpec, FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
 
 
 class Evidence(NamedTuple):

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 
 from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.core.errors import BundleError, ExportError
-from sacpipe.specs.records import EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
 
 _IR_VERSION = 10
 """Read by onnxruntime since 1.18; newer ones add nothing that a policy needs."""

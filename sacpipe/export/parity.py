@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from sacpipe.bundle.contract import ParityTerms
 from sacpipe.core.errors import ExportError, ParityError
 from sacpipe.core.seeding import generator
-from sacpipe.specs.records import EnvSpec, FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
 
 # It reports to its maker unless told not to, and reads that once, when it is loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -17,7 +17,7 @@ from sacpipe.core.errors import CheckpointError
 from sacpipe.core.files import canonical_json, write_bytes
 from sacpipe.networks.actor import SquashedGaussianActor
 from sacpipe.networks.normaliser import Normaliser
-from sacpipe.specs.records import EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
 
 FORMAT_VERSION = 1
 

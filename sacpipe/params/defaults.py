@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import find_task
-from sacpipe.specs.records import EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
 
 
 class Budget(NamedTuple):

@@ -5,7 +5,7 @@ from sacpipe.report import numbers
 from sacpipe.report.data import ReportData
 from sacpipe.report.elements import digest, facts, section, table
 from sacpipe.report.markup import Child, Markup, tag
-from sacpipe.specs.records import EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
 
 _MANY = 40
 """Rows beyond which a table scrolls in a box of its own height."""

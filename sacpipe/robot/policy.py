@@ -16,7 +16,8 @@ import numpy as np
 from sacpipe.bundle.contract import Bundle, open_bundle, under_rule
 from sacpipe.core.errors import BundleError, ObservationError
 from sacpipe.core.files import sha256_bytes
-from sacpipe.specs.records import EnvSpec, FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
 
 # It reports to its maker unless told not to, and reads that once, when it is loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

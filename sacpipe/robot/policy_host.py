@@ -6,7 +6,8 @@ from typing import NamedTuple, Protocol
 
 from sacpipe.bundle.guard_settings import Cause, Verdict
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.specs.records import EnvSpec, FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
 
 Observation = FloatArray | Mapping[str, FloatArray]
 """The whole vector, float32; or every term by its name in the contract, each float32 of shape (size,)."""

@@ -23,7 +23,8 @@ from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Fallback, Gua
 from sacpipe.core.errors import BundleError
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import Decision, Listeners, Observation, Timings
-from sacpipe.specs.records import EnvSpec, FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
 
 _FLOAT32 = np.dtype(np.float32)
 _REASONS: dict[Cause, tuple[Cause, ...]] = {cause: (cause,) for cause in CAUSES}

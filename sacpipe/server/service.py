@@ -34,7 +34,8 @@ from sacpipe.server.protocol import (
 )
 from sacpipe.server.sequences import Sequences
 from sacpipe.server.statistics import Statistics, Times
-from sacpipe.specs.records import EnvSpec, FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
 
 MAX_BATCH = 256
 """Observations in one request: some 5 ms during which nobody else is answered."""

@@ -23,7 +23,8 @@ from sacpipe.robot.recording.recorder import Recorder, RecorderStatus
 from sacpipe.robot.runtime import Runtime
 from sacpipe.simulation.open_policy import open_policy
 from sacpipe.simulation.simulate import task_of
-from sacpipe.specs.records import FloatArray, Step, to_unit_range
+from sacpipe.specs.env_spec import to_unit_range
+from sacpipe.specs.records import FloatArray, Step
 
 RECORDER_TERMS = RecorderTerms(
     max_bytes=1 << 30, recording_transitions=100_000, segment_transitions=10_000, flush_s=1.0

@@ -17,7 +17,8 @@ from sacpipe.evaluation.video import VideoConfig, record_episode
 from sacpipe.params.model import Params
 from sacpipe.project.workspace import Workspace
 from sacpipe.simulation.open_policy import open_policy
-from sacpipe.specs.records import EnvSpec, FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
 
 _VIDEO = VideoConfig(height=480, width=640, frames_per_s=30.0, max_s=60.0)
 

@@ -8,7 +8,8 @@ from sacpipe.algorithms import ALGORITHMS
 from sacpipe.algorithms.adam import Adam
 from sacpipe.algorithms.sac import SACConfig
 from sacpipe.core.errors import CheckpointError, ConfigError, DivergenceError
-from sacpipe.specs.records import Batch, EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import Batch
 
 SPEC = EnvSpec.parse(
     {

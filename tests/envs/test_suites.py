@@ -5,7 +5,8 @@ import pytest
 
 from sacpipe.core.errors import ContractError
 from sacpipe.envs import UNIVERSES, find_task
-from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm, Step
+from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.records import Step
 from sacpipe.testing.environments import check_universe
 
 MORE = [

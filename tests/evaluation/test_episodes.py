@@ -19,7 +19,7 @@ from sacpipe.evaluation.episodes import (
     summarise,
     write_episodes_csv,
 )
-from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 
 CONFIG = {"episodes": 2, "bootstrap_resamples": 2000, "confidence": 0.95, "video": None}
 

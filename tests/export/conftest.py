@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sacpipe.export.onnx import export_policy
-from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 
 BOUNDS = ((-1.0, 1.0), (-0.4, 0.4), (0.0, 50.0))
 

@@ -24,7 +24,7 @@ from sacpipe.replay.pool.segments import segment_name
 from sacpipe.report.curves import mean_interval
 from sacpipe.report.data import ReportInputs
 from sacpipe.report.page import write_report
-from sacpipe.specs.records import EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
 
 VERDICT = {
     "accepted": True,

@@ -12,7 +12,7 @@ from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolManifest
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.replay.pool.sealing import seal_segment
 from sacpipe.replay.pool.transitions import Transitions
-from sacpipe.specs.records import EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
 
 
 def end_of(folder: Path, spec: EnvSpec | None = None) -> int:

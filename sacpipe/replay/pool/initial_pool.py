@@ -8,7 +8,7 @@ from sacpipe.core.files import sha256_file
 from sacpipe.replay.pool.config import InitialPoolConfig
 from sacpipe.replay.pool.manifest import MANIFEST_NAME
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.specs.records import EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
 
 _KEY = "replay.initial_pool"
 _REMEDY = (

@@ -11,7 +11,7 @@ from sacpipe.core.files import read_json, write_json
 from sacpipe.replay.pool.config import PoolFormat
 from sacpipe.replay.pool.segments import FORMAT_VERSION, RESTORE, segment_name
 from sacpipe.replay.pool.transitions import FieldSpec, field_specs
-from sacpipe.specs.records import EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
 
 MANIFEST_NAME = "manifest.json"
 

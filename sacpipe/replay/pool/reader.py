@@ -16,7 +16,8 @@ from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolManifest, SegmentEnt
 from sacpipe.replay.pool.sealing import SEALED_MODE
 from sacpipe.replay.pool.segments import RESTORE, read_segment
 from sacpipe.replay.pool.transitions import Transitions
-from sacpipe.specs.records import EnvSpec, FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
 
 
 class PoolReport(Config):

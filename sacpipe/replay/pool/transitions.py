@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
-from sacpipe.specs.records import EnvSpec, FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
 
 Records = NDArray[np.void]
 

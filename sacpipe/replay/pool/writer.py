@@ -22,7 +22,8 @@ from sacpipe.replay.pool.recovery import recover
 from sacpipe.replay.pool.sealing import seal_segment
 from sacpipe.replay.pool.segments import read_segment
 from sacpipe.replay.pool.transitions import FIELD_NAMES, Records, Transitions, record_dtype
-from sacpipe.specs.records import EnvSpec, Transition
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import Transition
 
 START = PoolPosition(segments=(), open_transitions=0, open_crc32=0)
 

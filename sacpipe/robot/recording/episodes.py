@@ -15,7 +15,8 @@ from sacpipe.bundle.guard_settings import Cause
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import Decision
 from sacpipe.robot.recording.format import RecordedPolicy, RecordedStep
-from sacpipe.specs.records import EnvSpec, FloatArray, Transition, to_unit_range
+from sacpipe.specs.env_spec import EnvSpec, to_unit_range
+from sacpipe.specs.records import FloatArray, Transition
 
 NO_OBSERVATION: frozenset[Cause] = frozenset(
     {

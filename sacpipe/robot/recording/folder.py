@@ -13,7 +13,7 @@ from sacpipe.core.files import make_folder, remove_leftovers, storage_errors
 from sacpipe.core.locks import hold
 from sacpipe.robot.recording.format import HEADER_NAME, Recording, transition_bytes
 from sacpipe.robot.recording.writer import RecordingWriter
-from sacpipe.specs.records import EnvSpec
+from sacpipe.specs.env_spec import EnvSpec
 
 _HEADERS_BYTES = 1 << 16
 """Room for a recording's JSON."""

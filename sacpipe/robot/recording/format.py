@@ -26,7 +26,8 @@ from sacpipe.core.files import (
 from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolPosition
 from sacpipe.replay.pool.reader import PoolReport, ReplayPool
 from sacpipe.replay.pool.transitions import Records, Transitions, record_dtype
-from sacpipe.specs.records import EnvSpec, FloatArray, to_unit_range
+from sacpipe.specs.env_spec import EnvSpec, to_unit_range
+from sacpipe.specs.records import FloatArray
 
 HEADER_NAME, STEPS_NAME, POOL_NAME = "recording.json", "steps.bin", "pool"
 NO_CAUSE = 255

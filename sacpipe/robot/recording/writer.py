@@ -32,7 +32,8 @@ from sacpipe.robot.recording.format import (
     read_header,
     step_dtype,
 )
-from sacpipe.specs.records import EnvSpec, Transition
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import Transition
 
 
 class RecordingWriter:

@@ -17,7 +17,8 @@ from sacpipe.core.files import sha256_tree
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.manifest import PoolPosition
 from sacpipe.replay.pool.writer import START, PoolWriter
-from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm, Transition
+from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.records import Transition
 
 KILLED = 9
 OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod"}

@@ -10,7 +10,8 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
 from sacpipe.replay.pool.config import InitialPoolConfig
 from sacpipe.replay.pool.initial_pool import open_initial_pool
-from sacpipe.specs.records import EnvSpec, Transition
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import Transition
 
 Walk = Callable[..., list[Transition]]
 

@@ -16,7 +16,8 @@ from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.reader import PoolReport, ReplayPool
 from sacpipe.replay.pool.transitions import FIELD_NAMES, Transitions
 from sacpipe.replay.pool.writer import PoolWriter
-from sacpipe.specs.records import EnvSpec, Transition
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import Transition
 
 Walk = Callable[..., list[Transition]]
 Stack = Callable[[list[Transition]], Transitions]

@@ -15,7 +15,8 @@ from sacpipe.core.errors import PoolCorruptError, PoolFormatError
 from sacpipe.core.files import sha256_tree
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.writer import PoolWriter
-from sacpipe.specs.records import EnvSpec, Transition
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import Transition
 
 Walk = Callable[..., list[Transition]]
 MakeConfig = Callable[..., ReplayConfig]

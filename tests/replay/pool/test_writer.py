@@ -16,7 +16,8 @@ from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.manifest import PoolPosition
 from sacpipe.replay.pool.writer import PoolWriter
-from sacpipe.specs.records import EnvSpec, Transition
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import Transition
 
 Walk = Callable[..., list[Transition]]
 MakeConfig = Callable[..., ReplayConfig]
