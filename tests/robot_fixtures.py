@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from sacpipe.bundle.contract import Contract, write_bundle
+from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.bundle.policy_graph import read_graph
+from sacpipe.bundle.writer import write_bundle
 
 GOLDEN_OBSERVATIONS = np.array([[0.5, 0.25, 0.0], [3.0, 1.0, 0.0], [0.0, 9.0, 2.0]], np.float32)
 GOLDEN_ACTIONS = np.array([[1.25, 2.5], [3.0, 4.0], [-2.0, -4.0]], np.float32)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import StringConstraints, ValidationError
 
-from sacpipe.bundle.contract import SIGNATURE_NAME, parse_bundle, read_files
+from sacpipe.bundle.files import SIGNATURE_NAME, read_files
+from sacpipe.bundle.reader import parse_bundle
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, ConfigError
 from sacpipe.core.files import (

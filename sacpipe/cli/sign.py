@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Sign, and say what was signed by which key."""
-    from sacpipe.bundle.contract import bundle_digest
+    from sacpipe.bundle.files import bundle_digest
     from sacpipe.bundle.signature import sign_bundle
 
     key_id = sign_bundle(arguments.bundle, arguments.key)

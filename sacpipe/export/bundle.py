@@ -7,18 +7,12 @@ from typing import NamedTuple
 
 import torch
 
-from sacpipe.bundle.contract import (
-    FORMAT_VERSION,
-    Contract,
-    GoldenTerms,
-    OnnxTerms,
-    Provenance,
-    check_safe_action,
-    write_bundle,
-)
+from sacpipe.bundle.canonical_json import FORMAT_VERSION
+from sacpipe.bundle.contract import Contract, GoldenTerms, OnnxTerms, Provenance, check_safe_action
 from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.guard_settings import Envelope, GuardTerms
 from sacpipe.bundle.policy_graph import read_graph
+from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import ConfigError, ExportError
 from sacpipe.export.config import ExportConfig
 from sacpipe.export.onnx import export_policy

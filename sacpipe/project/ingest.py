@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, ConfigError, PoolError, PoolFormatError
 from sacpipe.core.files import read_json, sha256_file, write_json

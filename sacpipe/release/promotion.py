@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sacpipe.bundle.contract import open_bundle
+from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.config import Config
 from sacpipe.project.dvc.store import read_lock
 from sacpipe.project.workspace import STAGES, Workspace

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sacpipe.bundle.contract import Bundle
+from sacpipe.bundle.reader import Bundle
 from sacpipe.evaluation.episodes import Episode, EvaluationSummary
 
 POLICIES = ("deterministic", "stochastic", "bundle")

@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from sacpipe.bundle.contract import Bundle, open_bundle
+from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import ConfigError, ContractError, StorageError
 from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_file
 from sacpipe.evaluation.episodes import Episode, EvaluationSummary, read_episodes_csv

@@ -28,7 +28,9 @@ from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from sacpipe.bundle.contract import SIGNATURE_NAME, Bundle, Contract, Sha256, parse_bundle, under_rule
+from sacpipe.bundle.contract import Contract, Sha256
+from sacpipe.bundle.files import SIGNATURE_NAME, under_rule
+from sacpipe.bundle.reader import Bundle, parse_bundle
 from sacpipe.bundle.signature import PublicKey, verify_signature
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule, GateError

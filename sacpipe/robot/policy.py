@@ -13,7 +13,8 @@ from typing import Self
 
 import numpy as np
 
-from sacpipe.bundle.contract import Bundle, open_bundle, under_rule
+from sacpipe.bundle.files import under_rule
+from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import BundleError, ObservationError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.specs.env_spec import EnvSpec

@@ -21,7 +21,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from sacpipe.bundle.contract import Bundle, Sha256, open_bundle
+from sacpipe.bundle.contract import Sha256
+from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError
 from sacpipe.core.files import (

@@ -24,7 +24,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from sacpipe.bundle.contract import MAX_BYTES, check_names, check_size, under_rule
+from sacpipe.bundle.files import MAX_BYTES, check_names, check_size, under_rule
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
 from sacpipe.rollout.sources import Named
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from sacpipe.bundle.contract import MAX_BYTES, check_names, check_size, read_files, under_rule
+from sacpipe.bundle.files import MAX_BYTES, check_names, check_size, read_files, under_rule
 from sacpipe.core.errors import BundleError, BundleRule, GateError
 from sacpipe.core.files import sha256_bytes
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sacpipe.bundle.contract import Bundle, open_bundle
+from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
 from sacpipe.core.files import canonical_json, sha256_bytes, sha256_file

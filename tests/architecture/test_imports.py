@@ -21,7 +21,7 @@ HEAVY = {
 }
 ROBOT = [
     "sacpipe",
-    "sacpipe.bundle.contract",
+    "sacpipe.bundle.reader",
     "sacpipe.specs.records",
     "sacpipe.robot.policy",
     "sacpipe.server.__main__",

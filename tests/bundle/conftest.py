@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sacpipe.bundle.contract import Contract, write_bundle
+from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.bundle.policy_graph import read_graph
+from sacpipe.bundle.writer import write_bundle
 
 
 def make_policy() -> bytes:

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacpipe.bundle.contract import Contract, bundle_digest, open_bundle, write_bundle
+from sacpipe.bundle.contract import Contract
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.golden import Golden
+from sacpipe.bundle.reader import open_bundle
+from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import BundleError, StorageError
 
 FILES = ["contract.json", "golden.npz", "manifest.json", "policy.onnx"]

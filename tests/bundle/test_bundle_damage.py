@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from sacpipe.bundle.contract import bundle_digest, open_bundle
+from sacpipe.bundle.files import bundle_digest
+from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import BundleError
 
 FILES = ["contract.json", "golden.npz", "manifest.json", "policy.onnx"]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.bundle.contract import bundle_digest, open_bundle
+from sacpipe.bundle.files import bundle_digest
+from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.signature import key_id, make_key, read_public_key, sign_bundle, verify_signature
 from sacpipe.core.errors import BundleError, ConfigError
 

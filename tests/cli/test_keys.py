@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.signature import key_id
 
 RULES = [

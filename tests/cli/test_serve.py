@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from project import environment
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.params.model import Params
 from sacpipe.robot.policy import OnnxPolicy
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from sacpipe.bundle.contract import Provenance, bundle_digest, open_bundle
+from sacpipe.bundle.contract import Provenance
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.guard_settings import GuardTerms
+from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import ConfigError, ExportError, ParityError
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from project import environment, git, sacpipe
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.files import sha256_file, sha256_tree
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.files import sha256_file, sha256_tree
 from sacpipe.envs.base import TaskEnvironment
 from sacpipe.params.model import Params

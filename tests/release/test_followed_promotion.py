@@ -11,8 +11,10 @@ import pytest
 from onnx import numpy_helper
 from test_serve import OBSERVATIONS, bundle_of, champion, post, serving
 
-from sacpipe.bundle.contract import bundle_digest, open_bundle, write_bundle
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.golden import Golden
+from sacpipe.bundle.reader import open_bundle
+from sacpipe.bundle.writer import write_bundle
 from sacpipe.robot.policy import session_options
 from sacpipe.tracking.mlflow.connection import MlflowStore
 from sacpipe.tracking.mlflow.ledger import MlflowLedger

@@ -14,10 +14,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from ruamel.yaml import YAML
 
-from sacpipe.bundle.contract import Contract, write_bundle
+from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.bundle.policy_graph import read_graph
+from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.files import sha256_file, write_bytes, write_json, write_text
 from sacpipe.replay.pool.manifest import PoolManifest, SegmentEntry
 from sacpipe.replay.pool.segments import segment_name

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.policy_graph import MAX_FIELDS
 from sacpipe.bundle.signature import key_id, make_key, sign_bundle
 from sacpipe.core.errors import GateError

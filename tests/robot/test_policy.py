@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import BundleError, ObservationError
 from sacpipe.robot.policy import OnnxPolicy, session_options
 
@@ -189,7 +189,7 @@ def test_the_session_has_one_thread_and_does_not_spin():
     assert options.get_session_config_entry("session.inter_op.allow_spinning") == "0"
 
 
-@pytest.mark.parametrize("module", ["sacpipe.robot.policy", "sacpipe.bundle.contract"])
+@pytest.mark.parametrize("module", ["sacpipe.robot.policy", "sacpipe.bundle.reader"])
 def test_importing_it_loads_nothing_of_training(module):
     heavy = ("torch", "mlflow", "dvc", "prefect", "gymnasium", "mujoco", "onnx", "safetensors")
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.server.__main__ import main
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.signature import make_key, sign_bundle
 from sacpipe.core.errors import BundleError, BusyError, StorageError
 from sacpipe.robot.load_gate import GateTerms, pass_gate

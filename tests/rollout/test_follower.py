@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from sacpipe.bundle.contract import bundle_digest, open_bundle, write_bundle
+from sacpipe.bundle.files import bundle_digest
+from sacpipe.bundle.reader import open_bundle
+from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.robot.load_gate import pass_gate

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
 from sacpipe.rollout import mlflow_source
 from sacpipe.rollout.mlflow_source import MlflowSource, parse_address

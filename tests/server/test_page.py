@@ -6,7 +6,7 @@ import subprocess
 
 from served import running
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.rollout.bundle_store import BundleStore
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")

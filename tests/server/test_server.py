@@ -15,7 +15,7 @@ from served import ROOT, running
 from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.files import sha256_file
 
 SCRIPT = Path(__file__).with_name("served.py")

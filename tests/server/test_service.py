@@ -6,7 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from sacpipe.bundle.contract import open_bundle, write_bundle
+from sacpipe.bundle.reader import open_bundle
+from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import BundleError, ConfigError
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError

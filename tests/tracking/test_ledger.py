@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.project.dvc.store import Outcome, read_lock
 from sacpipe.project.stage_key import StageInputs, locked_inputs, locked_outs, stage_key

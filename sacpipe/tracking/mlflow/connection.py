@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.bundle.contract import Bundle, open_bundle
+from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.tracking.mlflow.errors import border, fail_fast, reach

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.tracking.mlflow.connection import BUNDLE_TAG, MetricPoint, MlflowStore

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sacpipe.bundle.contract import Bundle, open_bundle
+from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_file, storage_errors
 from sacpipe.tracking.mlflow.connection import BUNDLE_TAG, POLICY_TAG, MlflowStore

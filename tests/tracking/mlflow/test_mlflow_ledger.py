@@ -9,7 +9,7 @@ import pytest
 from mlflow.data.dataset_source_registry import DatasetSourceRegistry
 from mlflow.exceptions import MlflowException
 
-from sacpipe.bundle.contract import bundle_digest
+from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StoreError
 from sacpipe.tracking.mlflow.connection import MlflowStore
 from sacpipe.tracking.mlflow.dvc_dataset_source import DvcDatasetSource

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.bundle.contract import bundle_digest, open_bundle
+from sacpipe.bundle.files import bundle_digest
+from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import BundleError, StoreError
 from sacpipe.tracking.mlflow.connection import MlflowStore
 from sacpipe.tracking.mlflow.ledger import MlflowLedger

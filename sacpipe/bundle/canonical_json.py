@@ -1,0 +1,50 @@
+"""The JSON files of a bundle: one text for one value, so that equal contracts have equal digests."""
+
+import json
+from typing import Literal, TypeVar
+
+from pydantic import ValidationError
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import BundleError
+
+FORMAT_VERSION: Literal[2] = 2
+
+FETCH_AGAIN = "Fetch the bundle again, or export it again."
+
+
+_C = TypeVar("_C", bound=Config)
+
+
+def parse_canonical(model: type[_C], data: bytes, name: str) -> _C:
+    """Read one of the two JSON files; it must be byte for byte what this program would write."""
+    try:
+        tree = json.loads(data)
+    except (ValueError, RecursionError) as exc:
+        raise BundleError(f"{name}: expected JSON, found {exc}. {FETCH_AGAIN}") from exc
+    version = tree.get("format_version") if isinstance(tree, dict) else None
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise BundleError(
+            f"{name}: expected format_version {FORMAT_VERSION}, found {version!r}. "
+            "Upgrade sacpipe here, or export the bundle again with the version installed here."
+        )
+    try:
+        value = model.model_validate_json(data)
+    except ValidationError as exc:
+        raise BundleError(f"{name}: {_explain(exc)}. {FETCH_AGAIN}") from exc
+    if render_canonical(value) != data:
+        raise BundleError(f"{name}: expected sorted, indented JSON with each key once. {FETCH_AGAIN}")
+    return value
+
+
+def _explain(exc: ValidationError) -> str:
+    faults = []
+    for fault in exc.errors(include_url=False, include_context=False):
+        path = ".".join(str(part) for part in fault["loc"]) or "the file"
+        faults.append(f"{path}: {fault['msg']}, found {str(fault['input'])[:60]}")
+    return "; ".join(faults)
+
+
+def render_canonical(value: Config) -> bytes:
+    """Return the one JSON text of a value: sorted keys, two spaces, a line end."""
+    return (json.dumps(value.as_tree(), sort_keys=True, indent=2, allow_nan=False) + "\n").encode()

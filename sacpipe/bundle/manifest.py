@@ -1,0 +1,31 @@
+"""manifest.json: size and SHA-256 of every other file of a bundle."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from sacpipe.bundle.contract import Sha256
+from sacpipe.core.config import Config
+from sacpipe.core.files import sha256_bytes
+
+PayloadName = Literal["contract.json", "golden.npz", "policy.onnx"]
+
+
+class FileEntry(Config):
+    """One file as the manifest knows it."""
+
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+
+
+class BundleManifest(Config):
+    """Size and digest of every other file of a bundle."""
+
+    format_version: Literal[2]
+    files: dict[PayloadName, FileEntry] = Field(min_length=3)
+    """All three."""
+
+
+def file_entry(data: bytes) -> FileEntry:
+    """Return the manifest's entry for a file of these bytes."""
+    return FileEntry(sha256=sha256_bytes(data), size_bytes=len(data))

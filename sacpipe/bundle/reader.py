@@ -1,0 +1,87 @@
+"""A bundle: the folder a robot gets. Opening one without trusting it.
+
+    policy.onnx     raw observation in, action in the task's own units out
+    contract.json   what goes in and comes out, and where the policy came from
+    golden.npz      observations and the actions the policy gave for them
+    manifest.json   size and SHA-256 of the three others
+    manifest.sig    optional: a signature of manifest.json (sacpipe/bundle/signature.py)
+
+The digest of a bundle is the SHA-256 of its manifest.json. docs/bundle.md is the format's page.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sacpipe.bundle.canonical_json import FETCH_AGAIN, parse_canonical
+from sacpipe.bundle.contract import Contract, OnnxTerms
+from sacpipe.bundle.files import SIGNATURE_NAME, read_files, under_rule
+from sacpipe.bundle.golden import Golden, read_golden
+from sacpipe.bundle.manifest import BundleManifest, FileEntry, file_entry
+from sacpipe.bundle.policy_graph import GraphFacts, read_graph
+from sacpipe.core.errors import BundleError
+from sacpipe.core.files import sha256_bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A bundle that was verified; it holds the very bytes that were verified."""
+
+    digest: str
+    contract: Contract
+    policy_onnx: bytes
+    golden: Golden
+    signature: bytes | None
+    """The bytes of manifest.sig, unverified; None where there is none."""
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Verify a bundle and return what it holds.
+
+    Raises:
+        BundleError: names the file and field, what was expected, what was found and what to do.
+    """
+    try:
+        return parse_bundle(read_files(folder))
+    except BundleError as exc:
+        raise BundleError(f"bundle {folder}: {exc}", exc.rule) from exc
+
+
+def parse_bundle(files: Mapping[str, bytes]) -> Bundle:
+    """Verify a bundle from the bytes of its files and return what it holds.
+
+    Args:
+        files: By name; the names of a bundle.
+
+    Raises:
+        BundleError: names the file and field, what was expected, what was found and what to do.
+    """
+    with under_rule("manifest"):
+        manifest = parse_canonical(BundleManifest, files["manifest.json"], "manifest.json")
+    with under_rule("digest"):
+        for name, entry in manifest.files.items():
+            _check_listed(name, files[name], entry)
+    with under_rule("contract"):
+        contract = parse_canonical(Contract, files["contract.json"], "contract.json")
+    with under_rule("graph"):
+        _check_graph(read_graph(files["policy.onnx"]), contract.onnx)
+    with under_rule("golden"):
+        golden = read_golden(files["golden.npz"], contract.spec, contract.golden.num_steps)
+    digest = sha256_bytes(files["manifest.json"])
+    return Bundle(digest, contract, files["policy.onnx"], golden, files.get(SIGNATURE_NAME))
+
+
+def _check_listed(name: str, data: bytes, expected: FileEntry) -> None:
+    found = file_entry(data)
+    if found.size_bytes != expected.size_bytes:
+        fault = f"expected {expected.size_bytes} bytes, found {found.size_bytes}"
+        raise BundleError(f"{name}: {fault}. {FETCH_AGAIN}")
+    if found.sha256 != expected.sha256:
+        fault = f"expected SHA-256 {expected.sha256}, found {found.sha256}"
+        raise BundleError(f"{name}: {fault}. {FETCH_AGAIN}")
+
+
+def _check_graph(found: GraphFacts, terms: OnnxTerms) -> None:
+    for field, value in found._asdict().items():
+        if value != (expected := getattr(terms, field)):
+            raise BundleError(f"policy.onnx: {field}: expected {expected}, found {value}. {FETCH_AGAIN}")

@@ -1,0 +1,73 @@
+"""Writes a bundle: whole or not at all, and the same parts give the same bytes."""
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from sacpipe.bundle.canonical_json import FORMAT_VERSION, render_canonical
+from sacpipe.bundle.contract import Contract
+from sacpipe.bundle.files import MAX_BYTES, read_files
+from sacpipe.bundle.golden import Golden, pack_golden
+from sacpipe.bundle.manifest import BundleManifest, PayloadName, file_entry
+from sacpipe.bundle.reader import parse_bundle
+from sacpipe.core.errors import BundleError
+from sacpipe.core.files import storage_errors, sync_folder, write_bytes
+
+
+def write_bundle(folder: Path, policy_onnx: bytes, contract: Contract, golden: Golden) -> str:
+    """Write a bundle and return its digest. Whole or not at all; a bundle that stands there is replaced.
+
+    Raises:
+        BundleError: the parts do not fit each other, or something that is no bundle stands there.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    folder = folder.absolute()
+    _check_replaceable(folder)
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        for name, data in _render_files(policy_onnx, contract, golden).items():
+            write_bytes(temporary / name, data)
+        digest = parse_bundle(read_files(temporary)).digest
+        with storage_errors(folder):
+            _move_into_place(temporary, folder)
+    except BundleError as exc:
+        raise BundleError(f"bundle {folder} was not written: {exc}", exc.rule) from exc
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return digest
+
+
+def _render_files(policy_onnx: bytes, contract: Contract, golden: Golden) -> dict[str, bytes]:
+    payload: dict[PayloadName, bytes] = {
+        "contract.json": render_canonical(contract),
+        "golden.npz": pack_golden(golden),
+        "policy.onnx": policy_onnx,
+    }
+    files = {name: file_entry(data) for name, data in payload.items()}
+    manifest = BundleManifest(format_version=FORMAT_VERSION, files=files)
+    return dict(payload) | {"manifest.json": render_canonical(manifest)}
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Only a bundle, whole or not, may be replaced: never a folder with anything else in it."""
+    if not os.path.lexists(folder):
+        return
+    is_folder = folder.is_dir() and not folder.is_symlink()
+    if not is_folder or {path.name for path in folder.iterdir()} - MAX_BYTES.keys():
+        raise BundleError(f"{folder}: expected a bundle or nothing there. Choose another folder.")
+
+
+def _move_into_place(temporary: Path, folder: Path) -> None:
+    retired = temporary.with_suffix(".old")
+    is_replacing = folder.exists()
+    if is_replacing:
+        folder.replace(retired)
+    try:
+        temporary.replace(folder)
+    except BaseException:
+        if is_replacing:
+            retired.replace(folder)
+        raise
+    sync_folder(folder.parent)
+    shutil.rmtree(retired, ignore_errors=True)
