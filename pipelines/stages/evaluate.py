@@ -13,15 +13,10 @@ from sacpipe.core.errors import InterruptedRunError
 from sacpipe.core.files import write_json
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs import TaskConfig
-from sacpipe.evaluation.episodes import (
-    Episode,
-    EvaluationConfig,
-    EvaluationSummary,
-    evaluate,
-    from_task_units,
-    summarise,
-    write_episodes_csv,
-)
+from sacpipe.evaluation.config import EvaluationConfig
+from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
+from sacpipe.evaluation.episodes_csv import write_episodes_csv
+from sacpipe.evaluation.statistics import EvaluateMetrics, EvaluationSummary, summarise
 from sacpipe.evaluation.video import record_episode
 from sacpipe.networks.policy_file import Policy, read_policy
 from sacpipe.project.stage import StageContext, run_stage
@@ -37,14 +32,6 @@ class EvaluateParams(Config):
     seed: int
     task: TaskConfig
     evaluation: EvaluationConfig
-
-
-class EvaluateMetrics(Config):
-    """out/evaluate/metrics.json."""
-
-    deterministic: EvaluationSummary
-    stochastic: EvaluationSummary
-    bundle: EvaluationSummary
 
 
 def evaluate_stage(context: StageContext) -> None:

@@ -8,7 +8,7 @@ from sacpipe.bundle.guard_settings import GuardTerms
 from sacpipe.core.config import Config
 from sacpipe.core.files import sha256_file, write_json
 from sacpipe.export.bundle import Evidence, export_bundle
-from sacpipe.export.config import ExportConfig
+from sacpipe.export.config import ExportConfig, ExportMetrics
 from sacpipe.networks.policy_file import read_policy
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.replay.pool.reader import ReplayPool
@@ -22,19 +22,6 @@ class ExportParams(Config):
 
     export: ExportConfig
     guards: GuardTerms
-
-
-class ExportMetrics(Config):
-    """out/export/metrics.json."""
-
-    bundle_digest: str
-    parity_tolerance: float
-    """Largest difference allowed between torch and ONNX actions, as a share of the action range."""
-    parity_max_error: float
-    """The largest found on observations of the pool."""
-    parity_max_error_synthetic: float
-    """The largest found on random and boundary observations."""
-    parity_observations: int
 
 
 def recorded_observations(pool: ReplayPool, golden_steps: int) -> FloatArray:

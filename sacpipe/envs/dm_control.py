@@ -18,7 +18,8 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
 from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_picture, refusals, unknown_task
-from sacpipe.envs.rendering.opengl import MujocoCamera, without_opengl
+from sacpipe.envs.rendering.camera import MujocoCamera
+from sacpipe.envs.rendering.opengl import without_opengl
 from sacpipe.specs.env_spec import EnvSpec, ObservationTerm
 from sacpipe.specs.records import FloatArray
 

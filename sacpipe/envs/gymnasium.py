@@ -24,7 +24,8 @@ from sacpipe.envs.base import (
 )
 from sacpipe.envs.gymnasium_spec import read_spec
 from sacpipe.envs.mujoco_terms import route_warnings
-from sacpipe.envs.rendering.opengl import MujocoCamera, without_opengl
+from sacpipe.envs.rendering.camera import MujocoCamera
+from sacpipe.envs.rendering.opengl import without_opengl
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 

@@ -14,3 +14,16 @@ class ExportConfig(Config):
     """Largest difference between network and bundle, or two machines, as a share of each action's range."""
     golden_steps: int = Field(ge=1, le=10_000)
     """Recorded steps that every robot replays before it uses the bundle."""
+
+
+class ExportMetrics(Config):
+    """out/export/metrics.json."""
+
+    bundle_digest: str
+    parity_tolerance: float
+    """Largest difference allowed between torch and ONNX actions, as a share of the action range."""
+    parity_max_error: float
+    """The largest found on observations of the pool."""
+    parity_max_error_synthetic: float
+    """The largest found on random and boundary observations."""
+    parity_observations: int

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from pipelines.stages.evaluate import EvaluateMetrics
-from pipelines.stages.export import ExportMetrics
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import read_json, write_bytes
+from sacpipe.evaluation.statistics import EvaluateMetrics
+from sacpipe.export.config import ExportMetrics
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
 from sacpipe.project.stage_key import locked_inputs, stage_key

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from pipelines.stages.evaluate import EvaluateMetrics
-from pipelines.stages.export import ExportMetrics
 from sacpipe.core.config import Config
 from sacpipe.core.errors import StorageError
 from sacpipe.core.files import read_json
-from sacpipe.evaluation.episodes import EvaluationSummary
+from sacpipe.evaluation.statistics import EvaluateMetrics, EvaluationSummary
+from sacpipe.export.config import ExportMetrics
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.store import Outcome, read_lock
 from sacpipe.project.workspace import Workspace

@@ -1,7 +1,7 @@
 """params.yaml, whole: every section, and the rules between sections."""
 
 from sacpipe.bundle.guard_settings import GuardTerms
-from sacpipe.evaluation.episodes import EvaluationConfig
+from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.export.config import ExportConfig
 from sacpipe.release.gate import ReleaseConfig
 from sacpipe.training.config import TrainParams

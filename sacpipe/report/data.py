@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sacpipe.bundle.reader import Bundle
-from sacpipe.evaluation.episodes import Episode, EvaluationSummary
+from sacpipe.evaluation.episodes import Episode
+from sacpipe.evaluation.statistics import EvaluationSummary
 
 POLICIES = ("deterministic", "stochastic", "bundle")
 """Who is evaluated after training, in the order of the page; during training the first two."""

@@ -3,7 +3,8 @@
 import base64
 from collections.abc import Mapping
 
-from sacpipe.evaluation.episodes import Episode, EvaluationSummary
+from sacpipe.evaluation.episodes import Episode
+from sacpipe.evaluation.statistics import EvaluationSummary
 from sacpipe.report import numbers, strips
 from sacpipe.report.data import POLICIES, ReportData
 from sacpipe.report.elements import fold, section, table

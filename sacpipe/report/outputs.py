@@ -7,7 +7,9 @@ from typing import Any
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import ConfigError, ContractError, StorageError
 from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_file
-from sacpipe.evaluation.episodes import Episode, EvaluationSummary, read_episodes_csv
+from sacpipe.evaluation.episodes import Episode
+from sacpipe.evaluation.episodes_csv import read_episodes_csv
+from sacpipe.evaluation.statistics import EvaluationSummary
 from sacpipe.evaluation.video import EXCUSE_NAME, VIDEO_NAME
 from sacpipe.replay.pool.manifest import MANIFEST_NAME, read_manifest
 from sacpipe.report.data import (

@@ -8,17 +8,10 @@ from hypothesis import strategies as st
 from sacpipe.core.errors import ConfigError, ContractError
 from sacpipe.envs import find_task
 from sacpipe.envs.base import TaskEnvironment
-from sacpipe.evaluation.episodes import (
-    Episode,
-    EvaluationConfig,
-    difference_interval,
-    evaluate,
-    from_task_units,
-    interquartile_mean,
-    read_episodes_csv,
-    summarise,
-    write_episodes_csv,
-)
+from sacpipe.evaluation.config import EvaluationConfig
+from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
+from sacpipe.evaluation.episodes_csv import read_episodes_csv, write_episodes_csv
+from sacpipe.evaluation.statistics import difference_interval, interquartile_mean, summarise
 from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 
 CONFIG = {"episodes": 2, "bootstrap_resamples": 2000, "confidence": 0.95, "video": None}

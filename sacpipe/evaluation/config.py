@@ -1,0 +1,19 @@
+"""The `evaluation` section of params.yaml."""
+
+from pydantic import Field
+
+from sacpipe.core.config import Config
+from sacpipe.evaluation.video import VideoConfig
+
+
+class EvaluationConfig(Config):
+    """`evaluation` section of params.yaml."""
+
+    episodes: int = Field(ge=1)
+    """Episodes of each policy; all policies get the same seeds."""
+    bootstrap_resamples: int = Field(ge=1)
+    """Resamples behind the interval of the mean return; 10,000 is plenty."""
+    confidence: float = Field(gt=0.0, lt=1.0)
+    """Coverage of that interval, e.g. 0.95."""
+    video: VideoConfig | None
+    """Film of one episode, or null for none."""

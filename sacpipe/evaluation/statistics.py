@@ -1,0 +1,118 @@
+"""What the returns of some episodes mean: summary, interquartile mean, bootstrap intervals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sacpipe.core.config import Config
+from sacpipe.core.seeding import generator
+from sacpipe.evaluation.config import EvaluationConfig
+
+_RESAMPLES_AT_ONCE = 1000
+
+
+class EvaluationSummary(Config):
+    """What out/evaluate/metrics.json says of one policy; returns are undiscounted, in task units."""
+
+    episodes: int
+    return_mean: float
+    return_median: float
+    return_iqm: float
+    """Interquartile mean: of the middle half, with fractional weights at its edges."""
+    return_std: float
+    """Over these episodes (divided by their number, not one less)."""
+    return_min: float
+    return_max: float
+    return_ci_low: float
+    """Lower end of the percentile bootstrap interval of the mean."""
+    return_ci_high: float
+    length_mean: float
+    """Steps."""
+
+
+def summarise(
+    returns: Sequence[float], lengths: Sequence[int], config: EvaluationConfig, seed: int
+) -> EvaluationSummary:
+    """Describe the returns of one policy.
+
+    Args:
+        returns: One an episode, at least one.
+        lengths: Steps of the same episodes.
+        config: Size and coverage of the interval.
+        seed: The run's seed, behind the bootstrap.
+
+    Raises:
+        ValueError: there is no episode, or the two sequences differ in length.
+    """
+    if not returns or len(returns) != len(lengths):
+        raise ValueError(f"expected one length a return, one or more; found {len(lengths)}, {len(returns)}")
+    values = np.sort(np.asarray(returns, dtype=np.float64))
+    means = _resampled_means(values, config.bootstrap_resamples, generator(seed, "evaluation/bootstrap"))
+    low, high = _percentiles(means, config.confidence)
+    return EvaluationSummary(
+        episodes=len(values),
+        return_mean=float(values.mean()),
+        return_median=float(np.median(values)),
+        return_iqm=interquartile_mean(values),
+        return_std=float(values.std()),
+        return_min=float(values[0]),
+        return_max=float(values[-1]),
+        return_ci_low=low,
+        return_ci_high=high,
+        length_mean=float(np.mean(lengths)),
+    )
+
+
+def interquartile_mean(sorted_values: NDArray[np.float64]) -> float:
+    """Return the mean of the middle half; a value that a quartile cuts counts for its part inside."""
+    number = len(sorted_values)
+    edges = np.arange(number + 1)
+    inside = np.clip(edges, number / 4, 3 * number / 4)
+    return float(np.dot(np.diff(inside), sorted_values) / (number / 2))
+
+
+def difference_interval(
+    found: Sequence[float], expected: Sequence[float], config: EvaluationConfig, seed: int
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of a difference of mean returns: found minus expected.
+
+    Each side is resampled by itself, not in pairs of one seed: the question is whether two policies are
+    about as good over such episodes, not whether they act alike in each.
+
+    Args:
+        found: Returns of the one, at least one.
+        expected: Returns of the other, at least one.
+        config: Size and coverage of the interval.
+        seed: The run's seed, behind the bootstrap.
+    """
+    random = generator(seed, "evaluation/difference")
+    ours, theirs = (
+        _resampled_means(np.sort(np.asarray(side, dtype=np.float64)), config.bootstrap_resamples, random)
+        for side in (found, expected)
+    )
+    return _percentiles(ours - theirs, config.confidence)
+
+
+def _resampled_means(
+    values: NDArray[np.float64], resamples: int, random: np.random.Generator
+) -> NDArray[np.float64]:
+    means = np.empty(resamples)
+    for start in range(0, len(means), _RESAMPLES_AT_ONCE):
+        part = means[start : start + _RESAMPLES_AT_ONCE]
+        part[:] = values[random.integers(len(values), size=(len(part), len(values)))].mean(axis=1)
+    return means
+
+
+def _percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    tail = 0.5 * (1.0 - confidence)
+    low, high = np.quantile(values, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+class EvaluateMetrics(Config):
+    """out/evaluate/metrics.json, by policy."""
+
+    deterministic: EvaluationSummary
+    stochastic: EvaluationSummary
+    bundle: EvaluationSummary
