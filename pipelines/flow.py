@@ -1,20 +1,26 @@
-"""The recipe, read from top to bottom; an engine decides how its steps are called.
+"""The flow of this project: the steps of a run, in order. `sacpipe run` loads this file by its path.
 
-`prefect` runs them as tasks of one flow: retries that continue from a checkpoint, states and
-artifacts in Prefect's UI. `local` calls the same functions. No step is cached by Prefect: DVC knows
-what is stale.
+`prefect` runs the steps as tasks of one Prefect flow: retries that continue from a checkpoint, states and
+artifacts in Prefect's UI. `local` calls the same functions. Prefect caches and persists no step, and no
+array passes through it: DVC knows what is stale.
 """
 
+import os
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError
+from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError, StoreUnavailableError
 from sacpipe.flow import steps
 from sacpipe.flow.summary import Summary
 from sacpipe.project.dvc.store import Outcome
+from sacpipe.project.stage_key import stage_key
 from sacpipe.project.terminal import StageVoice, say, termination_as_interrupt
 from sacpipe.project.workspace import STAGES, Workspace, run_lock
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.tasks import Task
 
 RETRY_DELAYS_S = (1.0, 5.0)
 
@@ -34,7 +40,7 @@ class Engine(Protocol):
 
 
 def pipeline(workspace: Workspace, call: Engine) -> Summary:
-    """Train, export, evaluate; record each; judge, promote, report, push.
+    """Train, export, evaluate; record each; evaluate the release, promote, report, push.
 
     Raises:
         SacpipeError: a step failed; everything before it is kept, and running again continues there.
@@ -62,7 +68,7 @@ def pipeline(workspace: Workspace, call: Engine) -> Summary:
 
 
 def _record(workspace: Workspace, outcomes: dict[str, Outcome], call: Engine) -> StoreError | None:
-    """Record every stage; a ledger that fails is told at the end, not in the way of the report."""
+    """Record every stage; return a failure instead of raising it: the report is still to be written."""
     try:
         for stage in STAGES:
             call(f"ledger {stage}", steps.record, workspace, stage, outcomes[stage])
@@ -72,7 +78,7 @@ def _record(workspace: Workspace, outcomes: dict[str, Outcome], call: Engine) ->
 
 
 def _push(workspace: Workspace, call: Engine) -> str:
-    """Push; a remote that fails keeps nobody from releasing what is already here."""
+    """Push the outputs; a remote that fails does not prevent the release."""
     try:
         return call("push", steps.push, workspace)
     except StoreError as exc:
@@ -81,7 +87,7 @@ def _push(workspace: Workspace, call: Engine) -> str:
 
 
 def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
-    """Run the recipe, alone in its folder, under the `prefect` or the `local` engine.
+    """Run the steps, alone in the workspace's folder, under the `prefect` or the `local` engine.
 
     Raises:
         BusyError: another run is at work in this folder.
@@ -110,6 +116,69 @@ def _call_locally(name: str, step: Callable[..., Result], *arguments: Any) -> Re
 
 
 def _run_with_prefect(workspace: Workspace) -> Summary:
-    from pipelines.prefect_engine import run_flow
+    """Run the steps as tasks of a flow that is called directly.
 
-    return run_flow(workspace, pipeline)
+    A subflow costs a second, and a submitted task runs in a thread that its timeout cannot interrupt.
+
+    Raises:
+        KeyboardInterrupt: SIGTERM reached the flow.
+        StoreUnavailableError: Prefect's server does not answer or does not start.
+        SacpipeError: a step failed.
+    """
+    import httpx
+    from prefect import flow
+    from prefect.exceptions import PrefectException, TerminationSignal
+
+    key = stage_key(workspace, "train")
+
+    @flow(name="sacpipe", flow_run_name=f"{workspace.root.name} {key[:12]}", validate_parameters=False)
+    def sacpipe_flow() -> Summary:
+        summary = pipeline(workspace, _call_as_task)
+        _leave_artifacts(summary)
+        return summary
+
+    try:
+        return sacpipe_flow()
+    except TerminationSignal as exc:
+        raise KeyboardInterrupt from exc
+    except (PrefectException, httpx.HTTPError, RuntimeError) as exc:
+        where = (
+            os.environ.get("PREFECT_API_URL") or f"the temporary server in {os.environ.get('PREFECT_HOME')}"
+        )
+        raise StoreUnavailableError(
+            f"Prefect does not answer ({where}): {' '.join(str(exc).split())[:300]}. Start its server, or "
+            "run `sacpipe run --engine local`: the same steps without Prefect."
+        ) from exc
+
+
+def _call_as_task(name: str, step: Callable[..., Result], *arguments: Any) -> Result:
+    """Call one step as a Prefect task."""
+    from prefect import task
+    from prefect.cache_policies import NO_CACHE
+
+    options: dict[str, Any] = {
+        "name": name,
+        "retries": len(RETRY_DELAYS_S),
+        "retry_delay_seconds": list(RETRY_DELAYS_S),
+        "retry_condition_fn": _is_retryable,
+        "cache_policy": NO_CACHE,
+        "persist_result": False,
+    }
+    result: Result = task(step, **options)(*arguments)
+    return result
+
+
+def _is_retryable(_task: "Task[Any, Any]", _run: "TaskRun", state: "State[Any]") -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, SacpipeError) and error.retryable
+
+
+def _leave_artifacts(summary: Summary) -> None:
+    """Put the result table, the lineage and the report's address where Prefect shows them."""
+    from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+    create_table_artifact(key="result", table=summary.rows(), description=f"Result of {summary.task}")
+    create_markdown_artifact(
+        key="lineage", markdown=summary.lineage_markdown(), description="Digests, end to end"
+    )
+    create_link_artifact(key="report", link=summary.report.as_uri(), link_text="report")

@@ -16,6 +16,8 @@ import pytest
 
 from sacpipe.tracking.mlflow.connection import MlflowStore
 
+pytest_plugins = ["project_fixtures", "robot_fixtures", "pool_fixtures"]
+
 # A shell's background job ignores Ctrl-C, and hands that down to every process it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -107,3 +107,16 @@ def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limit
+
+
+def numbered(number: int, *, terminated: bool = False, truncated: bool = False) -> Transition:
+    """A transition whose every field is made of one number."""
+    return Transition(
+        observation=np.full(3, number, dtype=np.float32),
+        action=np.full(2, -number, dtype=np.float32),
+        reward=10.0 * number,
+        next_observation=np.full(3, number + 1, dtype=np.float32),
+        terminated=terminated,
+        truncated=truncated,
+        episode_id=0,
+    )

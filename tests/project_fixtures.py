@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from project import Outcome, environment, git, make_project, sacpipe
+from small_project import Outcome, environment, git, make_project, sacpipe
 
 from sacpipe.cli.main import main
 

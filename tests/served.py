@@ -9,12 +9,12 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
+from repository import ROOT
+
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.server.connection import LIMITS
 from sacpipe.server.server import Access, Address, serve
 from sacpipe.server.service import Service
-
-ROOT = Path(__file__).parents[2]
 
 
 class Running:

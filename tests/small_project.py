@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from repository import ROOT
+
 from sacpipe.core.config import Config
 from sacpipe.params.defaults import params_text
 
-ROOT = Path(__file__).parents[2]
 SMALL = {
     "hidden_dims: [256, 256]": "hidden_dims: [16, 16]",
     "  episodes: 20 ": "  episodes: 4 ",

@@ -61,9 +61,11 @@ def _check(folder: Path | None, *, as_json: bool) -> int:
 def _ingest(arguments: argparse.Namespace) -> int:
     from sacpipe.core.errors import ConfigError
     from sacpipe.core.files import write_text
+    from sacpipe.params.model import Params
     from sacpipe.project.ingest import ingest
     from sacpipe.project.initial_pool import with_initial_pool
     from sacpipe.project.workspace import Workspace, run_lock
+    from sacpipe.tracking.ledger import known_bundles
 
     share = arguments.share
     if share is not None and not 0 < share <= 1:
@@ -72,7 +74,9 @@ def _ingest(arguments: argparse.Namespace) -> int:
     with run_lock(workspace):
         if share is not None:
             with_initial_pool(workspace, "0" * 64, share)  # refused before anything is changed
-        done = ingest(workspace, arguments.recordings, any_policy=arguments.any_policy)
+        name = Params.load(workspace.params).release.model_name
+        known = None if arguments.any_policy else known_bundles(workspace, name)
+        done = ingest(workspace, arguments.recordings, known_bundles=known)
         if share is not None:
             write_text(workspace.params, with_initial_pool(workspace, done.pool_sha256, share))
     if arguments.json:

@@ -27,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the flow and print its summary; 1 where the gate refused."""
-    from pipelines.flow import run_pipeline
     from sacpipe.project.extend import extend_finished_run
+    from sacpipe.project.flow_file import load_flow
     from sacpipe.project.workspace import Workspace
 
     workspace = Workspace.enter()
     if arguments.extend:
         sys.stderr.write(extend_finished_run(workspace) + "\n")
-    summary = run_pipeline(workspace, engine=arguments.engine)
+    summary = load_flow(workspace).run_pipeline(workspace, engine=arguments.engine)
     sys.stdout.write(json.dumps(summary.as_tree(), indent=2) + "\n" if arguments.json else summary.text())
     return 0 if summary.verdict.accepted else 1

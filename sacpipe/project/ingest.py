@@ -5,19 +5,18 @@ against the policies that are known here, before a byte of the pool changes. `da
 for git, which recording became which transitions. docs/recording.md has the page.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, ConfigError, PoolError, PoolFormatError
 from sacpipe.core.files import read_json, sha256_file, write_json
+from sacpipe.envs import TaskConfig
 from sacpipe.envs.base import Environment
-from sacpipe.params.model import Params
 from sacpipe.project.dvc.store import DvcStore
 from sacpipe.project.workspace import Workspace
 from sacpipe.replay.pool.append import end_of, grow
@@ -25,9 +24,14 @@ from sacpipe.replay.pool.manifest import MANIFEST_NAME
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.robot.recording.format import RecordedPolicy, Recording
-from sacpipe.tracking.ledger import open_ledger
 
 _Rewards = Literal["robot", "task"]
+
+
+class _TaskParams(Config):
+    """The section of params.yaml that recordings are compared with."""
+
+    task: TaskConfig
 
 
 class Ingested(Config):
@@ -73,7 +77,9 @@ class _Source(NamedTuple):
         return self.recording.pool.transitions
 
 
-def ingest(workspace: Workspace, folders: Sequence[Path], *, any_policy: bool) -> Ingestion:
+def ingest(
+    workspace: Workspace, folders: Sequence[Path], *, known_bundles: Collection[str] | None
+) -> Ingestion:
     """Take recordings into the workspace's `data/pool`, and have DVC track it.
 
     One that is there already is passed over, so that the same call finishes what was cut off.
@@ -81,7 +87,7 @@ def ingest(workspace: Workspace, folders: Sequence[Path], *, any_policy: bool) -
     Args:
         workspace: Whose params.yaml names the task.
         folders: Of closed recordings, one at least.
-        any_policy: Whether recordings of policies unknown here are taken too.
+        known_bundles: Digests of the bundles whose recordings are taken; None for those of any bundle.
 
     Raises:
         PoolError: a recording is damaged, of another task, empty or without rewards, or the pool is.
@@ -89,15 +95,15 @@ def ingest(workspace: Workspace, folders: Sequence[Path], *, any_policy: bool) -
         StorageError: the pool cannot be written.
         StoreError: DVC failed; the same call may be made again.
     """
-    pool_folder, known = workspace.initial_pool, None if any_policy else _known_bundles(workspace)
+    pool_folder = workspace.initial_pool
     history = _read_history(workspace.ingested, pool_folder)
-    environment = Params.load(workspace.params).task.make()
+    environment = _TaskParams.load_sections(workspace.params).task.make()
     try:
         spec, sources = environment.spec, _new_sources(folders, history, environment)
     finally:
         environment.close()
     for source in sources:
-        _check_known(source.recording, known)
+        _check_known(source.recording, known_bundles)
     first_step, entries = end_of(pool_folder, spec), []
     for source in sources:
         entries.append(_entry(source, first_step))
@@ -189,7 +195,7 @@ def _entry(source: _Source, first_step: int) -> Ingested:
     )
 
 
-def _check_known(recording: Recording, known: set[str] | None) -> None:
+def _check_known(recording: Recording, known: Collection[str] | None) -> None:
     for policy in recording.header.policies:
         if known is not None and policy.bundle_sha256 not in known:
             raise BundleError(
@@ -197,13 +203,6 @@ def _check_known(recording: Recording, known: set[str] | None) -> None:
                 f"{policy.bundle_sha256}: neither this workspace nor its registry has it. --any-policy takes "
                 "the recording all the same."
             )
-
-
-def _known_bundles(workspace: Workspace) -> set[str]:
-    """Return the digests of the workspace's bundle and of every registered version of its policy."""
-    known = {bundle_digest(workspace.bundle)} if workspace.bundle.is_dir() else set()
-    name = Params.load(workspace.params).release.model_name
-    return known | {version.bundle_digest for version in open_ledger(workspace).registry.versions(name)}
 
 
 def _read_history(path: Path, pool: Path) -> tuple[Ingested, ...]:

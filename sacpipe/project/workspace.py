@@ -67,6 +67,11 @@ class Workspace:
         return self.root / "dvc.lock"
 
     @property
+    def flow(self) -> Path:
+        """The steps of a run, as this project has them."""
+        return self.root / "pipelines" / "flow.py"
+
+    @property
     def initial_pool(self) -> Path:
         """Replay pool of earlier experience, e.g. a robot's; `data/pool.dvc` beside it is DVC's pointer."""
         return self.root / "data" / "pool"

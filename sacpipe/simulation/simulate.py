@@ -10,17 +10,22 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
 from sacpipe.core.seeding import episode_seed, generator
-from sacpipe.envs import AnyTask, find_task
+from sacpipe.envs import AnyTask, TaskConfig, find_task
 from sacpipe.envs.base import Options, Policy
 from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
 from sacpipe.evaluation.video import VideoConfig, record_episode
-from sacpipe.params.model import Params
 from sacpipe.project.workspace import Workspace
 from sacpipe.simulation.open_policy import open_policy
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
 _VIDEO = VideoConfig(height=480, width=640, frames_per_s=30.0, max_s=60.0)
+
+
+class _TaskParams(Config):
+    """The section of params.yaml that a policy's task is compared with."""
+
+    task: TaskConfig
 
 
 class EpisodeRecord(Config):
@@ -95,7 +100,7 @@ def task_of(spec: EnvSpec, changed: Options | None = None) -> AnyTask:
     """
     task = find_task(spec.task)
     with contextlib.suppress(ConfigError):
-        own = Params.load(Workspace.find().params).task
+        own = _TaskParams.load_sections(Workspace.find().params).task
         task = own if (own.universe, own.id) == (task.universe, task.id) else task
     task = task.replace(options=task.options | (changed or {}))
     environment = task.make()

@@ -60,6 +60,16 @@ def open_ledger(workspace: Workspace) -> MlflowLedger:
     return MlflowLedger(MlflowStore(workspace.tracking_uri(), workspace.artifacts))
 
 
+def known_bundles(workspace: Workspace, model_name: str) -> set[str]:
+    """Return the digests of the workspace's bundle and of every registered version of a model.
+
+    Raises:
+        StoreError: the registry failed.
+    """
+    known = {bundle_digest(workspace.bundle)} if workspace.bundle.is_dir() else set()
+    return known | {version.bundle_digest for version in open_ledger(workspace).registry.versions(model_name)}
+
+
 def record_stage(
     workspace: Workspace,
     ledger: MlflowLedger,

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 HEAVY = {
     "torch",
     "mlflow",
@@ -57,7 +57,7 @@ def test_a_command_that_a_robot_lacks_packages_for_says_which():
 
 
 def test_the_command_line_loads_nothing_heavy_before_it_must():
-    loaded = modules_after("import sacpipe.cli.main\npipelines.cli.build_parser()")
+    loaded = modules_after("import sacpipe.cli.main\nsacpipe.cli.main.build_parser()")
     assert not (HEAVY | {"numpy", "pydantic", "onnxruntime"}) & loaded
 
 

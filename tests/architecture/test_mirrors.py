@@ -2,9 +2,9 @@
 
 import importlib
 import re
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 from ruamel.yaml import YAML
 
 from pipelines.stages.evaluate import EvaluateParams
@@ -16,7 +16,6 @@ from sacpipe.project.workspace import STAGES
 from sacpipe.training.config import TrainParams
 from sacpipe.training.metrics import METRICS
 
-ROOT = Path(__file__).parents[2]
 SECTIONS = {"train": TrainParams, "export": ExportParams, "evaluate": EvaluateParams}
 
 

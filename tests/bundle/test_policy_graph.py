@@ -1,13 +1,12 @@
 """policy.onnx is read without an ONNX library; anything but a plain graph of finite numbers is refused."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from repository import ROOT
 
 from sacpipe.bundle.policy_graph import ALLOWED_OPERATORS, read_graph
 from sacpipe.core.errors import BundleError
@@ -53,7 +52,7 @@ def test_branches_loops_and_randomness_are_not_allowed(operator):
 
 
 def test_the_formats_page_lists_the_allowed_operators():
-    page = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
+    page = (ROOT / "docs" / "bundle.md").read_text()
     block = page.partition("loops or branches:\n")[2].partition("\n## ")[0]
     assert set(block.split()) == ALLOWED_OPERATORS
 

@@ -5,16 +5,14 @@ import os
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.signature import key_id, make_key, read_public_key, sign_bundle, verify_signature
 from sacpipe.core.errors import BundleError, ConfigError
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import sys
 import threading
 
 import pytest
-from project import environment, sacpipe
+from small_project import environment, sacpipe
 
 from sacpipe.core.files import sha256_tree
 from sacpipe.project.workspace import Workspace, run_lock

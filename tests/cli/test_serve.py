@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from project import environment
+from small_project import environment
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.params.model import Params

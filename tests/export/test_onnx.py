@@ -4,20 +4,18 @@ import os
 import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from repository import ROOT
 from torch import nn
 
 from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.core.errors import ExportError
 from sacpipe.export.onnx import export_policy
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(policy_onnx: bytes, observations) -> np.ndarray:

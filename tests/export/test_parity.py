@@ -13,7 +13,7 @@ from torch import nn
 from sacpipe.core.errors import ExportError, ParityError
 from sacpipe.export import parity
 from sacpipe.export.parity import check_parity, extreme_observations, synthetic_observations
-from sacpipe.server import policy as serving
+from sacpipe.robot import policy as serving
 
 
 def with_tensor(policy_onnx: bytes, shape: tuple[int, ...], change) -> bytes:

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from project import environment, make_project, small_params
+from small_project import environment, make_project, small_params
 
 from sacpipe.core.seeding import episode_seed
 from sacpipe.envs.point_mass import PointMassTask

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 
-from project import environment
+from small_project import environment
 
 from sacpipe.core.files import sha256_tree
 

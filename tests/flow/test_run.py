@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from project import environment, git, sacpipe
+from small_project import environment, git, sacpipe
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.files import sha256_file, sha256_tree

@@ -27,7 +27,7 @@ def recordings(finished, tmp_path_factory):
 
 
 def record(project, *arguments):
-    from project import sacpipe
+    from small_project import sacpipe
 
     sacpipe(project, "drive", *RATE, *arguments, check=0)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from repository import ROOT
 
 from sacpipe.core.errors import ConfigError, StoreError
 from sacpipe.project.dvc.store import read_lock
@@ -87,7 +88,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "params.yaml": PARAMS,
         "other.yaml": "a: {x: 1}\nb: 2\n",
         "whole.yaml": "p: 1\nq: [1.5, 2]\n",
-        "stage.py": STAGE.replace("PROJECT", str(Path(__file__).parents[2])),
+        "stage.py": STAGE.replace("PROJECT", str(ROOT)),
         "code/a.py": "a",
         "code/sub/b.py": "b\r\n",
         "code/sub/only_here": "kept",

@@ -14,7 +14,7 @@ import sys
 
 import numpy as np
 import pytest
-from project import environment, git
+from small_project import environment, git
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file, sha256_tree

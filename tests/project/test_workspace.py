@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from sacpipe.core.errors import BusyError, ConfigError, StorageError
 from sacpipe.project.workspace import STAGES, Workspace, run_lock
@@ -21,7 +22,7 @@ with run_lock(Workspace(pathlib.Path(sys.argv[2]))):
 
 
 def hold(root: Path) -> subprocess.Popen[str]:
-    project = Path(__file__).parents[2]
+    project = ROOT
     command = [sys.executable, "-c", HOLD, str(project), str(root)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pool_fixtures import numbered
 
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
@@ -16,19 +17,6 @@ from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.specs.records import Transition
 
 Stack = Callable[[list[Transition]], Transitions]
-
-
-def numbered(number: int, *, terminated: bool = False, truncated: bool = False) -> Transition:
-    """A transition whose every field is made of one number."""
-    return Transition(
-        observation=np.full(3, number, dtype=np.float32),
-        action=np.full(2, -number, dtype=np.float32),
-        reward=10.0 * number,
-        next_observation=np.full(3, number + 1, dtype=np.float32),
-        terminated=terminated,
-        truncated=truncated,
-        episode_id=0,
-    )
 
 
 def draws(buffer: ReplayBuffer, count: int = 64) -> list[bytes]:

@@ -4,17 +4,15 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from repository import ROOT
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import BundleError, ObservationError
 from sacpipe.robot.policy import OnnxPolicy, session_options
-
-ROOT = Path(__file__).parents[2]
 
 
 def observation(*values) -> np.ndarray:

@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.signature import make_key, sign_bundle
 from sacpipe.core.errors import BundleError, BusyError, StorageError
 from sacpipe.robot.load_gate import GateTerms, pass_gate
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.rollout import bundle_store as store_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.sources import read_source
-from sacpipe.server import store as store_module
 
-ROOT = Path(__file__).parents[2]
 TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 
 

@@ -3,9 +3,9 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from repository import ROOT
+
 TERMS = "poll_s: 0.05\nrollout: {shadow_s: 0, min_shadow_steps: 0, watch_s: 0}\n"
 
 

@@ -1,9 +1,9 @@
 """The file of --terms: what it leaves out is the default, what it says wrongly is refused."""
 
 import re
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 from ruamel.yaml import YAML
 
 from sacpipe.core.errors import ConfigError
@@ -22,7 +22,7 @@ def read(tmp_path):
 
 
 def test_without_a_file_they_are_what_the_docs_show():
-    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    page = (ROOT / "docs" / "serving.md").read_text()
     (shown,) = re.findall(r"```yaml\n(poll_s:.*?)```", page, re.DOTALL)
     assert YAML(typ="safe").load(shown) == FollowTerms.DEFAULT
     assert FollowTerms.read(None).as_tree() == FollowTerms.DEFAULT

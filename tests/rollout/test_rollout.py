@@ -10,11 +10,11 @@ from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.robot.load_gate import GateTerms, pass_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
+from sacpipe.rollout import bundle_store as store_module
+from sacpipe.rollout import rollout as rollout_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.rollout import Rollout, RolloutTerms
 from sacpipe.rollout.sources import read_source
-from sacpipe.server import rollout as rollout_module
-from sacpipe.server import store as store_module
 
 GATE = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 TERMS = RolloutTerms(

@@ -7,7 +7,7 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
-from served import ROOT
+from repository import ROOT
 
 BIN = ROOT / ".robot" / "bin"
 TRAINING = ["torch", "mlflow", "dvc", "prefect", "gymnasium", "mujoco", "dm_control", "onnx", "starlette"]

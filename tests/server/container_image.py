@@ -10,14 +10,13 @@ import os
 import shlex
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import ROOT
 
 from sacpipe.robot.policy import OnnxPolicy
 
-ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105
 AS_DOCUMENTED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 USER = "10001"

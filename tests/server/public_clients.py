@@ -4,7 +4,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from served import ROOT, running
+from repository import ROOT
+from served import running
 
 PYTHON = ROOT / ".clients" / "bin" / "python"
 SCRIPTS = sorted((Path(__file__).parent / "clients").glob("*_client.py"))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
@@ -194,7 +195,7 @@ def commit(root: Path) -> str:
 
 def repro(root: Path) -> None:
     dvc = Path(sys.executable).with_name("dvc")
-    project = Path(__file__).parents[2]
+    project = ROOT
     path = f"{dvc.parent}{os.pathsep}{os.environ['PATH']}"
     variables = {**os.environ, "DVC_NO_ANALYTICS": "1", "PATH": path, "PYTHONPATH": str(project)}
     result = subprocess.run(

@@ -10,12 +10,11 @@ import numpy as np
 from sacpipe.core.config import Config
 from sacpipe.core.errors import PoolCorruptError, StorageError
 from sacpipe.core.files import copy_file, sha256_file, storage_errors, sync_folder
-from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.checks import check_order, check_shapes, check_values
 from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolManifest, SegmentEntry, read_manifest
 from sacpipe.replay.pool.sealing import SEALED_MODE
 from sacpipe.replay.pool.segments import RESTORE, read_segment
-from sacpipe.replay.pool.transitions import Transitions
+from sacpipe.replay.pool.transitions import Transitions, TransitionSink
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
@@ -84,7 +83,7 @@ class ReplayPool:
         check_shapes(transitions, self.manifest.transition_fields, segment.transitions, str(path))
         return transitions
 
-    def fill(self, buffer: ReplayBuffer) -> None:
+    def fill(self, buffer: TransitionSink) -> None:
         """Add the pool to a buffer as if step by step; segments the buffer would not keep are not read.
 
         Raises:

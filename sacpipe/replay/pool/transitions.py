@@ -1,8 +1,8 @@
 """Transitions as arrays, and the name, type and shape each field has in every file of a pool."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,3 +81,11 @@ def record_dtype(spec: EnvSpec) -> np.dtype[np.void]:
     return np.dtype(
         [(field.name, np.dtype(field.dtype).newbyteorder("<"), field.shape) for field in field_specs(spec)]
     )
+
+
+class TransitionSink(Protocol):
+    """What a pool can be read into: a replay buffer."""
+
+    def load(self, parts: Sequence[tuple[int, Callable[[], Transitions]]]) -> None:
+        """Take in parts of known length, in order, each read only where it is kept."""
+        ...

@@ -13,7 +13,6 @@ from typing import Self
 import numpy as np
 
 from sacpipe.core.errors import PoolFormatError
-from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.journal import Journal, journal_path
 from sacpipe.replay.pool.manifest import PoolManifest, PoolPosition, SegmentEntry
@@ -21,7 +20,7 @@ from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.replay.pool.recovery import recover
 from sacpipe.replay.pool.sealing import seal_segment
 from sacpipe.replay.pool.segments import read_segment
-from sacpipe.replay.pool.transitions import FIELD_NAMES, Records, Transitions, record_dtype
+from sacpipe.replay.pool.transitions import FIELD_NAMES, Records, Transitions, TransitionSink, record_dtype
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Transition
 
@@ -132,7 +131,7 @@ class PoolWriter:
         """
         ReplayPool.open(self._folder).publish(destination)
 
-    def fill(self, buffer: ReplayBuffer) -> None:
+    def fill(self, buffer: TransitionSink) -> None:
         """Add all transitions so far to a buffer, as if step by step."""
         parts = [(entry.transitions, partial(self._read, entry)) for entry in self._sealed]
         buffer.load([*parts, (self._open, self._open_rows)])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_buffer import numbered
+from pool_fixtures import numbered
 
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
