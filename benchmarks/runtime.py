@@ -21,7 +21,7 @@ from race import CORES
 from report import paragraph, table, write
 
 from sacpipe.bundle.contract import Provenance
-from sacpipe.bundle.guard_settings import GuardTerms
+from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.actor import SquashedGaussianActor
@@ -57,8 +57,8 @@ def make_bundle(folder: Path, seed: int) -> Path:
     bounds = np.full(observation_dim, 10.0, dtype=np.float32)
     evidence = Evidence(recorded, -bounds, bounds, Provenance(algorithm="sac", digests={}))
     config = ExportConfig(opset_version=20, parity_tolerance=1e-4, golden_steps=64)
-    guards = GuardTerms.parse(
-        GuardTerms.EXAMPLE | {"max_action_change": MAX_CHANGE, "blend_steps": BLEND_STEPS}
+    guards = GuardSettings.parse(
+        GuardSettings.EXAMPLE | {"max_action_change": MAX_CHANGE, "blend_steps": BLEND_STEPS}
     )
     export_bundle(folder, actor, spec, config, evidence, guards)
     return folder

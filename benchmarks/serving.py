@@ -25,7 +25,7 @@ import numpy as np
 from report import ROOT, paragraph, shown, spread, table, write
 from runtime import WIDTHS, make_bundle
 
-from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowConnection
 
 ARMS = ("ours, binary", "ours, JSON", "mlflow models serve")
 GOALS_MS = {"p50": 0.4, "p99": 1.0}
@@ -128,7 +128,7 @@ def askers(port: int, mlflow_port: int) -> dict[str, Ask]:
 def register(bundle: Path, folder: Path) -> tuple[str, dict[str, str]]:
     """Log a bundle as an MLflow model; return its address and what MLflow needs to find it."""
     address = f"sqlite:///{folder / 'mlflow.db'}"
-    store = MlflowStore(address, folder / "artifacts")
+    store = MlflowConnection(address, folder / "artifacts")
     run = store.client.create_run(store.experiment_id)
     return f"models:/{store.log_bundle(run.info.run_id, bundle)}", {"MLFLOW_TRACKING_URI": address}
 

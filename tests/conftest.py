@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowConnection
 
 pytest_plugins = ["project_fixtures", "robot_fixtures", "pool_fixtures"]
 
@@ -36,7 +36,7 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables and nothing in them, to copy: making one takes seconds."""
     kept = dict(os.environ)
     path = tmp_path_factory.mktemp("empty-ledger") / "empty.db"
-    MlflowStore(f"sqlite:///{path}", path.parent).client.search_experiments()
+    MlflowConnection(f"sqlite:///{path}", path.parent).client.search_experiments()
     os.environ.clear()
     os.environ.update(kept)
     return path

@@ -6,7 +6,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.golden import Golden
-from sacpipe.bundle.guard_settings import GuardTerms
+from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.bundle.writer import write_bundle
 
@@ -59,7 +59,7 @@ def make_contract(policy_onnx: bytes) -> Contract:
                 "num_observations": 3,
             },
             "golden": {"tolerance": 1e-5, "num_steps": 3},
-            "guards": GuardTerms.EXAMPLE,
+            "guards": GuardSettings.EXAMPLE,
             "envelope": {"low": [-10.0] * 3, "high": [10.0] * 3},
             "provenance": {"algorithm": "sac", "digests": {}},
         }

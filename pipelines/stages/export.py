@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from sacpipe.bundle.contract import Provenance
-from sacpipe.bundle.guard_settings import GuardTerms
+from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.core.config import Config
 from sacpipe.core.files import sha256_file, write_json
 from sacpipe.export.bundle import Evidence, export_bundle
@@ -21,7 +21,7 @@ class ExportParams(Config):
     """The sections of params.yaml that the export stage depends on."""
 
     export: ExportConfig
-    guards: GuardTerms
+    guards: GuardSettings
 
 
 def recorded_observations(pool: ReplayPool, golden_steps: int) -> FloatArray:

@@ -35,9 +35,9 @@ class FastUpdate:
         self.actor_back = BackwardPass(self._actor, members=1, rows=batch_size)
         self._critics = ForwardPass(learner.packed_both, rows=batch_size, dtype=dtype)
         self.critic_back = BackwardPass(self._critics, members=num, rows=batch_size)
-        self._judge = ForwardPass(learner.packed_critic, rows=batch_size, dtype=dtype)
-        self._judge_back = BackwardPass(
-            self._judge, members=num, rows=batch_size, columns=slice(spec.observation_dim, None)
+        self._actor_critics = ForwardPass(learner.packed_critic, rows=batch_size, dtype=dtype)
+        self._actor_critics_back = BackwardPass(
+            self._actor_critics, members=num, rows=batch_size, columns=slice(spec.observation_dim, None)
         )
         self._view_buffers(spec.observation_dim, spec.action_dim, num)
 
@@ -48,17 +48,17 @@ class FastUpdate:
         self._mean, self._unclipped_log_std = output[:, :action_dim], output[:, action_dim:]
         inputs = self._critics.inputs.numpy()
         self._critic_inputs, self._next_inputs = inputs[:num_critics], inputs[num_critics:]
-        self._judge_inputs = self._judge.inputs.numpy()
+        self._actor_critics_inputs = self._actor_critics.inputs.numpy()
         self._observation_columns = slice(None, observation_dim)
         self._action_columns = slice(observation_dim, None)
         values = self._critics.output[:, :, 0].numpy()
         self.q_values, self._next_q_values = values[:num_critics], values[num_critics:]
-        self.new_q_values = self._judge.output[:, :, 0].numpy()
+        self.new_q_values = self._actor_critics.output[:, :, 0].numpy()
         self._d_q = self.critic_back.output[:, :, 0].numpy()
-        self._d_new_q = self._judge_back.output[:, :, 0].numpy()
+        self._d_new_q = self._actor_critics_back.output[:, :, 0].numpy()
         d_output = self.actor_back.output[0].numpy()
         self._d_mean, self._d_log_std = d_output[:, :action_dim], d_output[:, action_dim:]
-        self._d_actions = self._judge_back.input.numpy()
+        self._d_actions = self._actor_critics_back.input.numpy()
         self._rows = np.arange(self.size)
         self._ones = np.ones(action_dim, dtype=np.float32)
 
@@ -131,9 +131,9 @@ class FastUpdate:
         """Descend temperature x log-density minus value (eq. 7 and 9) along reparameterised actions."""
         size, learner = self.size, self._learner
         actions = self.actions[:size]
-        self._judge_inputs[:, :, self._observation_columns] = self._seen[:size]
-        self._judge_inputs[:, :, self._action_columns] = actions
-        self._judge.run()
+        self._actor_critics_inputs[:, :, self._observation_columns] = self._seen[:size]
+        self._actor_critics_inputs[:, :, self._action_columns] = actions
+        self._actor_critics.run()
         if self._is_min:
             self._d_new_q[...] = 0.0
             self._d_new_q[self.new_q_values.argmin(axis=0), self._rows] = -1.0 / size
@@ -141,7 +141,7 @@ class FastUpdate:
             self._d_new_q[...] = -1.0 / self._d_new_q.size
         refuse_non_finite("value of a new action", self.new_q_values, learner.gradient_steps + 1)
         refuse_non_finite("log-density of a new action", self.log_probs, learner.gradient_steps + 1)
-        self._judge_back.run()
+        self._actor_critics_back.run()
         weight = np.float32(self.temperature / size)
         # Through the squash: d tanh(u) = 1 - a^2, and d log pi / du = 2a with the noise held fixed.
         d_mean = self._d_actions.sum(axis=0)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from sacpipe.bundle.canonical_json import render_canonical
-from sacpipe.bundle.guard_settings import Envelope, GuardTerms
+from sacpipe.bundle.guard_settings import Envelope, GuardSettings
 from sacpipe.core.config import Config
 from sacpipe.core.files import sha256_bytes
 from sacpipe.specs.env_spec import EnvSpec
@@ -84,7 +84,7 @@ class Contract(Config):
     onnx: OnnxTerms
     parity: ParityTerms
     golden: GoldenTerms
-    guards: GuardTerms
+    guards: GuardSettings
     """What a robot's runtime refuses, and what it does then."""
     envelope: Envelope
     """Where training has been."""

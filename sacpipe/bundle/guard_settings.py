@@ -82,7 +82,7 @@ class Fallbacks(Config):
         return self
 
 
-class GuardTerms(Config):
+class GuardSettings(Config):
     """Thresholds and fallbacks."""
 
     EXAMPLE: ClassVar[dict[str, Any]] = {

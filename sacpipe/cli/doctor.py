@@ -140,14 +140,14 @@ def _disk() -> Check:
 def _ledger() -> Check:
     from sacpipe.core.errors import SacpipeError
     from sacpipe.project.workspace import Workspace
-    from sacpipe.tracking.mlflow.connection import MlflowStore
+    from sacpipe.tracking.mlflow.connection import MlflowConnection
 
     try:
         workspace = Workspace.find()
         uri = workspace.tracking_uri()
         if uri.startswith("sqlite"):
             return Check("ledger", True, False, "MLflow on the embedded SQLite store", "")
-        MlflowStore(uri, workspace.artifacts).check()
+        MlflowConnection(uri, workspace.artifacts).check()
     except SacpipeError as exc:
         return Check("ledger", False, False, "MLflow does not answer", str(exc))
     return Check("ledger", True, False, f"MLflow answers at {uri}", "")

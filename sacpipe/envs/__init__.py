@@ -1,4 +1,4 @@
-"""Table of universes: one file each. A new one is an import and a member of `UNIVERSES` and `TaskConfig`."""
+"""Table of universes: one file each. A new one is an import and a member of `SUITES` and `TaskConfig`."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from sacpipe.envs.dm_control import DmControlTask
 from sacpipe.envs.gymnasium import GymnasiumTask
 from sacpipe.envs.point_mass import PointMassTask
 
-UNIVERSES = (GymnasiumTask, DmControlTask, PointMassTask)
+SUITES = (GymnasiumTask, DmControlTask, PointMassTask)
 
 AnyTask = GymnasiumTask | DmControlTask | PointMassTask
 
@@ -26,7 +26,7 @@ def find_task(name: str) -> AnyTask:
         ConfigError: several universes have it, or it cannot be trained here (with the reason).
     """
     prefix, _, task_id = name.partition("/")
-    for kind in UNIVERSES:
+    for kind in SUITES:
         if kind.EXAMPLE["universe"] == prefix:
             found = kind.parse({"universe": prefix, "id": task_id, "options": {}})
             found.make().close()
@@ -44,4 +44,4 @@ def find_task(name: str) -> AnyTask:
 
 def list_tasks() -> tuple[str, ...]:
     """List every task that can be trained here as `universe/id`, in the order of the table."""
-    return tuple(f"{kind.EXAMPLE['universe']}/{task_id}" for kind in UNIVERSES for task_id in kind.tasks())
+    return tuple(f"{kind.EXAMPLE['universe']}/{task_id}" for kind in SUITES for task_id in kind.tasks())

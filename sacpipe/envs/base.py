@@ -1,7 +1,7 @@
 """What every universe promises, and the one class that keeps the promise for them all.
 
 A universe is one file: a `TaskSection` that reads `task:` in params.yaml and, inside `make()`, a
-`Simulator` handed to `TaskEnvironment`. `sacpipe.testing.environments.check_universe` tests the promise.
+`Simulator` handed to `TaskEnvironment`. `sacpipe.testing.environments.check_env` tests the promise.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ Policy = Callable[[FloatArray], FloatArray]
 Options = dict[str, bool | int | float | str]
 """Keyword arguments of a task."""
 
-RewardsAgain = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
+ComputeRewards = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 """Maps observations, actions in task units and next observations, N rows each, to rewards and terminations,
 float32 of shape (N,)."""
 
@@ -55,7 +55,7 @@ class Environment(Protocol):
         """
         ...
 
-    def rewards_again(
+    def compute_rewards(
         self, observations: FloatArray, actions: FloatArray, next_observations: FloatArray
     ) -> tuple[FloatArray, FloatArray] | None:
         """Compute from a record what the task would have said of its steps, or None where it cannot.
@@ -105,8 +105,8 @@ class TaskSection(Protocol):
         """Keyword arguments of the task."""
         ...
 
-    def make(self, picture: tuple[int, int] | None = None) -> Environment:
-        """Build a simulator; `picture` is (height, width) in pixels where it shall render.
+    def make(self, render_size: tuple[int, int] | None = None) -> Environment:
+        """Build a simulator; `render_size` is (height, width) in pixels where it shall render.
 
         Raises:
             UnknownTaskError: no such task; carries the nearest names.
@@ -137,7 +137,7 @@ class Simulator(Protocol):
         """
         ...
 
-    def picture(self) -> NDArray[np.uint8]:
+    def render(self) -> NDArray[np.uint8]:
         """Return the present picture. Shape (height, width, 3)."""
         ...
 
@@ -156,11 +156,11 @@ class TaskEnvironment:
     """
 
     def __init__(
-        self, spec: EnvSpec, simulator: Simulator, rewards_again: RewardsAgain | None = None
+        self, spec: EnvSpec, simulator: Simulator, compute_rewards: ComputeRewards | None = None
     ) -> None:
         self.spec = spec
         self._simulator = simulator
-        self._rewards_again = rewards_again
+        self._compute_rewards = compute_rewards
         self._limit = spec.max_episode_steps
         self._shape = (spec.action_dim,)
         self._ones = np.ones(self._shape, dtype=np.float32)
@@ -215,17 +215,17 @@ class TaskEnvironment:
             self._running = False
         return Step(observation, reward, terminated, truncated)
 
-    def rewards_again(
+    def compute_rewards(
         self, observations: FloatArray, actions: FloatArray, next_observations: FloatArray
     ) -> tuple[FloatArray, FloatArray] | None:
-        """Compute rewards and terminations from a record, see `Environment.rewards_again`."""
-        if self._rewards_again is None:
+        """Compute rewards and terminations from a record, see `Environment.compute_rewards`."""
+        if self._compute_rewards is None:
             return None
-        return self._rewards_again(observations, self.spec.to_task_units(actions), next_observations)
+        return self._compute_rewards(observations, self.spec.to_task_units(actions), next_observations)
 
     def render(self) -> NDArray[np.uint8]:
         """Return the present picture. Shape (height, width, 3)."""
-        return self._simulator.picture()
+        return self._simulator.render()
 
     def close(self) -> None:
         """Free the simulator. Closing twice does no harm."""
@@ -278,7 +278,7 @@ def _first_bad(values: FloatArray) -> str:
     return f"{values[index]} at entry {index}"
 
 
-def no_picture() -> RendererError:
+def no_render_size() -> RendererError:
     """Return the error for a picture of an environment that was made without one."""
     return RendererError("this environment was made without a picture size; make(picture=...) gives one.")
 

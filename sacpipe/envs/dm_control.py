@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
-from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_picture, refusals, unknown_task
+from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_render_size, refusals, unknown_task
 from sacpipe.envs.rendering.camera import MujocoCamera
 from sacpipe.envs.rendering.opengl import without_opengl
 from sacpipe.specs.env_spec import EnvSpec, ObservationTerm
@@ -40,7 +40,7 @@ class DmControlTask(Config):
     options: Options
     """Keyword arguments of the task, e.g. `time_limit` in seconds."""
 
-    def make(self, picture: tuple[int, int] | None = None) -> Environment:
+    def make(self, render_size: tuple[int, int] | None = None) -> Environment:
         """Build the task.
 
         Raises:
@@ -57,7 +57,7 @@ class DmControlTask(Config):
         domain, _, name = self.id.partition("-")
         with refusals(task, self.options):
             env = suite.load(domain, name, task_kwargs=dict(self.options))
-            simulator = DmControlSimulator(env, picture)
+            simulator = DmControlSimulator(env, render_size)
             spec = _read_spec(task, env)
             simulator.start(0)
             simulator.advance(spec.to_task_units(np.zeros(spec.action_dim, dtype=np.float32)))
@@ -77,7 +77,7 @@ class DmControlTask(Config):
 class DmControlSimulator:
     """One suite environment."""
 
-    def __init__(self, env: Any, picture: tuple[int, int] | None) -> None:
+    def __init__(self, env: Any, render_size: tuple[int, int] | None) -> None:
         from dm_control.rl.control import PhysicsError
 
         self._env = env
@@ -86,8 +86,8 @@ class DmControlSimulator:
         self._physics = env.physics
         _forget_opengl(self._physics)
         self._camera = None
-        if picture is not None:
-            self._camera = MujocoCamera(_model(env), picture, camera=0 if _model(env).ncam else -1)
+        if render_size is not None:
+            self._camera = MujocoCamera(_model(env), render_size, camera=0 if _model(env).ncam else -1)
 
     def start(self, seed: int) -> FloatArray:
         """Begin the episode of this seed. Shape (observation_dim,)."""
@@ -110,15 +110,15 @@ class DmControlSimulator:
         terminated, truncated = ending(step)
         return self._vector(step.observation), float(step.reward), terminated, truncated
 
-    def picture(self) -> NDArray[np.uint8]:
+    def render(self) -> NDArray[np.uint8]:
         """Return the present picture. Shape (height, width, 3).
 
         Raises:
             RendererError: no picture size was given.
         """
         if self._camera is None:
-            raise no_picture()
-        return self._camera.picture(self._physics.data.ptr)
+            raise no_render_size()
+        return self._camera.render(self._physics.data.ptr)
 
     def close(self) -> None:
         """Free the simulator."""

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, RendererError
 from sacpipe.envs.base import (
+    ComputeRewards,
     Environment,
     Options,
-    RewardsAgain,
     TaskEnvironment,
-    no_picture,
+    no_render_size,
     refusals,
     unknown_task,
 )
@@ -52,7 +52,7 @@ class GymnasiumTask(Config):
     options: Options
     """Keyword arguments of the task, e.g. `ctrl_cost_weight`, and `max_episode_steps`."""
 
-    def make(self, picture: tuple[int, int] | None = None) -> Environment:
+    def make(self, render_size: tuple[int, int] | None = None) -> Environment:
         """Build the task and try one step, so that a bad option is found here.
 
         Raises:
@@ -72,16 +72,16 @@ class GymnasiumTask(Config):
                 env = gym.make(
                     self.id,
                     disable_env_checker=True,
-                    render_mode=None if picture is None else "rgb_array",
+                    render_mode=None if render_size is None else "rgb_array",
                     **self.options,
                 )
             limit = None if env.spec is None else env.spec.max_episode_steps
             env = _unwrap(env)
             spec = read_spec(self.id, task, env, limit)
             _try_step(env, spec)
-        camera = None if picture is None else _open_camera(self.id, env.unwrapped, picture)
-        simulator = GymnasiumSimulator(env, picture, camera)
-        return TaskEnvironment(spec, simulator, _REWARDS_AGAIN.get(self.id))
+        camera = None if render_size is None else _open_camera(self.id, env.unwrapped, render_size)
+        simulator = GymnasiumSimulator(env, render_size, camera)
+        return TaskEnvironment(spec, simulator, _COMPUTE_REWARDS.get(self.id))
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
@@ -104,11 +104,11 @@ class GymnasiumTask(Config):
 class GymnasiumSimulator:
     """One Gymnasium environment without its wrappers."""
 
-    def __init__(self, env: Any, picture: tuple[int, int] | None, camera: MujocoCamera | None) -> None:
+    def __init__(self, env: Any, render_size: tuple[int, int] | None, camera: MujocoCamera | None) -> None:
         self._env = env
         self._step = env.step
         self._vector = _flattener(env.observation_space)
-        self._size = picture
+        self._size = render_size
         self._camera = camera
 
     def start(self, seed: int) -> FloatArray:
@@ -123,16 +123,16 @@ class GymnasiumSimulator:
         observation, reward, terminated, truncated, _ = self._step(action)
         return self._vector(observation), float(reward), bool(terminated), bool(truncated)
 
-    def picture(self) -> NDArray[np.uint8]:
+    def render(self) -> NDArray[np.uint8]:
         """Return the present picture. Shape (height, width, 3).
 
         Raises:
             RendererError: no picture size was given, or the task cannot draw itself here.
         """
         if self._size is None:
-            raise no_picture()
+            raise no_render_size()
         if self._camera is not None:
-            return self._camera.picture(self._env.unwrapped.data)
+            return self._camera.render(self._env.unwrapped.data)
         try:
             frame = np.asarray(self._env.render())
         except Exception as exc:
@@ -157,7 +157,7 @@ def _pendulum_rewards(
     return (-costs).astype(np.float32), np.zeros(len(costs), dtype=np.float32)
 
 
-_REWARDS_AGAIN: dict[str, RewardsAgain] = {"Pendulum-v1": _pendulum_rewards}
+_COMPUTE_REWARDS: dict[str, ComputeRewards] = {"Pendulum-v1": _pendulum_rewards}
 """Tasks whose rewards are a function of what is recorded, options included."""
 
 
@@ -222,7 +222,7 @@ def _try_step(env: Any, spec: EnvSpec) -> None:
         raise ValueError(f"expected observations of length {spec.observation_dim}, found {shapes}")
 
 
-def _open_camera(task_id: str, simulation: Any, picture: tuple[int, int]) -> MujocoCamera | None:
+def _open_camera(task_id: str, simulation: Any, render_size: tuple[int, int]) -> MujocoCamera | None:
     """Look at a MuJoCo task through its own tracking camera, or as Gymnasium's settings say."""
     view = getattr(simulation, "mujoco_renderer", None)
     if view is None:
@@ -230,7 +230,7 @@ def _open_camera(task_id: str, simulation: Any, picture: tuple[int, int]) -> Muj
     model = simulation.model
     track = next((index for index in range(model.ncam) if model.camera(index).name == "track"), -1)
     free = _VIEWS.get(task_id, view.default_cam_config)
-    return MujocoCamera(model, picture, camera=track, free=free)
+    return MujocoCamera(model, render_size, camera=track, free=free)
 
 
 def _resize(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

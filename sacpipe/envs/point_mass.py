@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
-from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_picture, refusals, unknown_task
+from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_render_size, refusals, unknown_task
 from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.specs.records import FloatArray
 
@@ -38,7 +38,7 @@ class PointMassTask(Config):
     options: Options
     """`goal_radius_m` (0.15), `force_limit_n` (2.0), `actuator_angle_deg` (0.0), `max_episode_steps` (50)."""
 
-    def make(self, picture: tuple[int, int] | None = None) -> Environment:
+    def make(self, render_size: tuple[int, int] | None = None) -> Environment:
         """Build the toy.
 
         Raises:
@@ -49,7 +49,7 @@ class PointMassTask(Config):
             raise unknown_task(self.universe, self.id, _IDS)
         task = f"{self.universe}/{self.id}"
         with refusals(task, self.options):
-            return make_point_mass(task, picture, **self.options)  # type: ignore[arg-type]
+            return make_point_mass(task, render_size, **self.options)  # type: ignore[arg-type]
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
@@ -59,7 +59,7 @@ class PointMassTask(Config):
 
 def make_point_mass(
     task: str,
-    picture: tuple[int, int] | None,
+    render_size: tuple[int, int] | None,
     *,
     goal_radius_m: float = 0.15,
     force_limit_n: float = 2.0,
@@ -90,19 +90,19 @@ def make_point_mass(
         control_period_s=_PERIOD_S,
         max_episode_steps=max_episode_steps,
     )
-    simulator = PointMass(goal_radius_m, math.radians(actuator_angle_deg), picture)
-    return TaskEnvironment(spec, simulator, simulator.rewards_again)
+    simulator = PointMass(goal_radius_m, math.radians(actuator_angle_deg), render_size)
+    return TaskEnvironment(spec, simulator, simulator.compute_rewards)
 
 
 class PointMass:
     """The simulator: semi-implicit Euler steps of m v' = f - c v, with the forces turned by an angle."""
 
     def __init__(
-        self, goal_radius_m: float, actuator_angle_rad: float, picture: tuple[int, int] | None
+        self, goal_radius_m: float, actuator_angle_rad: float, render_size: tuple[int, int] | None
     ) -> None:
         self._goal_radius_m = goal_radius_m
         self._cos, self._sin = math.cos(actuator_angle_rad), math.sin(actuator_angle_rad)
-        self._picture = picture
+        self._render_size = render_size
         self._x = self._y = self._vx = self._vy = 0.0
 
     def start(self, seed: int) -> FloatArray:
@@ -127,7 +127,7 @@ class PointMass:
         distance = math.hypot(self._x, self._y)
         return self._observe(), -distance - _STEP_COST, distance < self._goal_radius_m, False
 
-    def rewards_again(
+    def compute_rewards(
         self, _observations: FloatArray, _actions: FloatArray, next_observations: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Compute rewards and terminations from where the steps led to. Shapes (N,)."""
@@ -136,15 +136,15 @@ class PointMass:
         rewards = (-distances - _STEP_COST).astype(np.float32)
         return rewards, (distances < self._goal_radius_m).astype(np.float32)
 
-    def picture(self) -> NDArray[np.uint8]:
+    def render(self) -> NDArray[np.uint8]:
         """Draw the goal and the mass as discs. Shape (height, width, 3).
 
         Raises:
             RendererError: no picture size was given.
         """
-        if self._picture is None:
-            raise no_picture()
-        height, width = self._picture
+        if self._render_size is None:
+            raise no_render_size()
+        height, width = self._render_size
         metres = 2.0 * _ARENA_M / min(height, width)
         y, x = np.ogrid[0:height, 0:width]
         x, y = (x - (width - 1) / 2) * metres, ((height - 1) / 2 - y) * metres

@@ -57,7 +57,7 @@ def record_episode(policy: Policy, task: TaskSection, seed: int, config: VideoCo
     """
     try:
         encoder = _find_encoder()
-        environment = task.make(picture=(config.height, config.width))
+        environment = task.make(render_size=(config.height, config.width))
         with contextlib.closing(environment):
             stride, rate = film_speed(environment.spec, config.frames_per_s)
             frames = _film(policy, environment, seed, stride)

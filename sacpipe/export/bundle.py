@@ -10,7 +10,7 @@ import torch
 from sacpipe.bundle.canonical_json import FORMAT_VERSION
 from sacpipe.bundle.contract import Contract, GoldenTerms, OnnxTerms, Provenance, check_safe_action
 from sacpipe.bundle.golden import Golden
-from sacpipe.bundle.guard_settings import Envelope, GuardTerms
+from sacpipe.bundle.guard_settings import Envelope, GuardSettings
 from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import ConfigError, ExportError
@@ -48,7 +48,7 @@ def export_bundle(
     spec: EnvSpec,
     config: ExportConfig,
     evidence: Evidence,
-    guards: GuardTerms,
+    guards: GuardSettings,
 ) -> ExportReport:
     """Export a network, compare both, and write the bundle.
 

@@ -13,13 +13,13 @@ from sacpipe.params.model import Params
 from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
 from sacpipe.project.stage_key import locked_inputs, stage_key
 from sacpipe.project.workspace import Workspace
-from sacpipe.release.gate import Candidate, Verdict, judge
-from sacpipe.release.promotion import Standing, promote_version
+from sacpipe.release.gate import Candidate, Verdict, evaluate_release
+from sacpipe.release.promotion import RegistryStatus, promote_version
 from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.report.data import ReportInputs
 from sacpipe.report.page import write_report
 from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, record_stage
-from sacpipe.tracking.live_metrics import LiveMirror
+from sacpipe.tracking.live_metrics import LiveMetrics
 
 
 def preflight(workspace: Workspace) -> Params:
@@ -61,7 +61,7 @@ def reproduce(workspace: Workspace, stage: str, on_output: Callable[[str], None]
         InterruptedRunError: somebody asked to stop.
     """
     store, key = DvcStore(workspace.root), stage_key(workspace, stage)
-    mirror = LiveMirror(workspace, open_ledger(workspace), stage) if stage == "train" else nullcontext()
+    mirror = LiveMetrics(workspace, open_ledger(workspace), stage) if stage == "train" else nullcontext()
     with mirror:
         outcome = store.reproduce(stage, on_output=on_output)
     if outcome is Outcome.RAN:
@@ -90,10 +90,10 @@ def gate(workspace: Workspace, params: Params) -> Verdict:
         parity_max_error=exported.parity_max_error,  # the exporter judged the others
         parity_tolerance=exported.parity_tolerance,
     )
-    return judge(candidate, params.release)
+    return evaluate_release(candidate, params.release)
 
 
-def promote(workspace: Workspace, params: Params, verdict: Verdict) -> Standing:
+def promote(workspace: Workspace, params: Params, verdict: Verdict) -> RegistryStatus:
     """Register the bundle and, where the gate accepted it, make it champion."""
     return promote_version(workspace, open_ledger(workspace), params.release.model_name, verdict)
 

@@ -12,7 +12,7 @@ from sacpipe.params.model import Params
 from sacpipe.project.dvc.store import Outcome, read_lock
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Verdict
-from sacpipe.release.promotion import Standing
+from sacpipe.release.promotion import RegistryStatus
 
 
 class Summary(Config):
@@ -24,7 +24,7 @@ class Summary(Config):
     deterministic: EvaluationSummary
     bundle: EvaluationSummary
     verdict: Verdict
-    promotion: Standing
+    promotion: RegistryStatus
     bundle_digest: str
     pool_digest: str
     """DVC's name of the replay pool's snapshot."""
@@ -39,7 +39,7 @@ class Summary(Config):
         *,
         outcomes: dict[str, Outcome],
         verdict: Verdict,
-        promotion: Standing,
+        promotion: RegistryStatus,
         pushed: str,
         seconds: float,
     ) -> "Summary":

@@ -1,6 +1,6 @@
 """params.yaml, whole: every section, and the rules between sections."""
 
-from sacpipe.bundle.guard_settings import GuardTerms
+from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.export.config import ExportConfig
 from sacpipe.release.gate import ReleaseConfig
@@ -11,6 +11,6 @@ class Params(TrainParams):
     """All of params.yaml, field for field. Stages read only their own sections of it."""
 
     export: ExportConfig
-    guards: GuardTerms
+    guards: GuardSettings
     evaluation: EvaluationConfig
     release: ReleaseConfig

@@ -19,7 +19,7 @@ from sacpipe.envs import TaskConfig
 from sacpipe.envs.base import Environment
 from sacpipe.project.dvc.store import DvcStore
 from sacpipe.project.workspace import Workspace
-from sacpipe.replay.pool.append import end_of, grow
+from sacpipe.replay.pool.append import append_segments, end_of
 from sacpipe.replay.pool.manifest import MANIFEST_NAME
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.replay.pool.transitions import Transitions
@@ -111,7 +111,7 @@ def ingest(
     if sources:
         tree = _History(format_version=1, recordings=(*history, *entries)).as_tree()
         write_json(workspace.ingested, tree)  # first: what the pool does not reach yet does not count
-        grow(pool_folder, spec, _numbered(sources))
+        append_segments(pool_folder, spec, _numbered(sources))
     DvcStore(workspace.root).add(pool_folder)
     return Ingestion(
         pool_sha256=sha256_file(pool_folder / MANIFEST_NAME),
@@ -162,7 +162,7 @@ def _read(folder: Path, environment: Environment) -> _Source:
 
 def _judged(part: Transitions, environment: Environment) -> Transitions | None:
     """Return transitions with the task's own rewards and terminations, or None where it has none."""
-    again = environment.rewards_again(part.observations, part.actions, part.next_observations)
+    again = environment.compute_rewards(part.observations, part.actions, part.next_observations)
     if again is None:
         return None
     rewards, terminations = again

@@ -46,7 +46,7 @@ class Candidate(Config):
     parity_tolerance: float
 
 
-def judge(candidate: Candidate, config: ReleaseConfig) -> Verdict:
+def evaluate_release(candidate: Candidate, config: ReleaseConfig) -> Verdict:
     """Hold a candidate against every rule."""
     floor = config.min_return_mean
     reasons = (

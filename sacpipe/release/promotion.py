@@ -23,7 +23,7 @@ CHAMPION = "champion"
 CANDIDATE = "candidate"
 
 
-class Standing(Config):
+class RegistryStatus(Config):
     """What became of a bundle in the registry."""
 
     model_name: str
@@ -37,7 +37,7 @@ class Standing(Config):
 
 def promote_version(
     workspace: Workspace, ledger: MlflowLedger, model_name: str, verdict: Verdict
-) -> Standing:
+) -> RegistryStatus:
     """Register the workspace's bundle under `model_name` and give it the alias the verdict allows.
 
     Raises:
@@ -54,7 +54,7 @@ def promote_version(
         registry.set_alias(model_name, CANDIDATE, version.version)
         registry.set_version_tags(model_name, version.version, {"sacpipe.verdict": f"refused: {broken}"})
         previous = None if champion is None else champion.version
-        return Standing(
+        return RegistryStatus(
             model_name=model_name, version=version.version, alias=CANDIDATE, previous=previous, why=broken
         )
     met = "; ".join(f"{r.rule}: {r.found}" for r in verdict.reasons)
@@ -64,7 +64,7 @@ def promote_version(
             registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle))
             _note(workspace, version, None, verdict)
         why = f"it was champion already; {met}"
-        return Standing(
+        return RegistryStatus(
             model_name=model_name, version=version.version, alias=CHAMPION, previous=None, why=why
         )
     previous = None if champion is None else champion.version
@@ -80,7 +80,7 @@ def promote_version(
             registry.set_alias(model_name, CHAMPION, previous)
         raise
     _note(workspace, version, champion, verdict)
-    return Standing(
+    return RegistryStatus(
         model_name=model_name, version=version.version, alias=CHAMPION, previous=previous, why=met
     )
 

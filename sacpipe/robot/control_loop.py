@@ -120,7 +120,7 @@ def run_loop(
             if (wait_ns := due_ns - awake_ns - clock_ns()) > 0:
                 sleep(wait_ns / 1e9)
                 if awake_ns:
-                    runtime.rehearse()
+                    runtime.warm_up()
             while clock_ns() < due_ns:
                 pass
             late_ns = clock_ns() - due_ns

@@ -108,11 +108,11 @@ class OnnxPolicy:
                 f"service, found one of {own.task} or of others. The policy in service goes on."
             )
 
-    def twin(self) -> Self:
+    def clone_session(self) -> Self:
         """Return the same policy with memory of its own, for another thread to run at the same time."""
-        twin = copy.copy(self)
-        twin._bind()  # noqa: SLF001 - one of us
-        return twin
+        clone_session = copy.copy(self)
+        clone_session._bind()  # noqa: SLF001 - one of us
+        return clone_session
 
     def run(self, observation: FloatArray) -> FloatArray:
         """Return what the policy computes, unchecked; overwritten by the next run. For one thread at a time.

@@ -33,7 +33,7 @@ class Decision(NamedTuple):
     reasons: tuple[Cause, ...]
     """Why it is not the policy's action; empty where it is."""
     timings: Timings
-    asked: FloatArray | None
+    policy_action: FloatArray | None
     """The policy's action; None where it did not run or failed. Not always finite or within the bounds."""
 
 
@@ -66,7 +66,7 @@ class Listeners:
             self._all = tuple(one for one in self._all if one != listener)
 
 
-class InService(Protocol):
+class PolicyHost(Protocol):
     """What a shadow and a rollout ask of whatever acts: a robot's `Runtime`, or a server's `Service`."""
 
     listeners: Listeners

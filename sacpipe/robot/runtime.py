@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 
 from sacpipe.bundle.contract import check_safe_action
-from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Fallback, GuardTerms, Verdict
+from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Fallback, GuardSettings, Verdict
 from sacpipe.core.errors import BundleError
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import Decision, Listeners, Observation, Timings
@@ -49,7 +49,7 @@ class _Armed:
 
     @classmethod
     def of(
-        cls, policy: OnnxPolicy, guards: GuardTerms, period_s: float | None, blend_steps: int | None
+        cls, policy: OnnxPolicy, guards: GuardSettings, period_s: float | None, blend_steps: int | None
     ) -> Self:
         spec, envelope = policy.contract.spec, policy.contract.envelope
         period_s = period_s or spec.control_period_s
@@ -92,7 +92,7 @@ class Runtime:
         self,
         policy: OnnxPolicy,
         *,
-        guards: GuardTerms | None = None,
+        guards: GuardSettings | None = None,
         control_period_s: float | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -127,7 +127,7 @@ class Runtime:
         return self._wanted.policy
 
     @property
-    def acted(self) -> OnnxPolicy:
+    def acting_policy(self) -> OnnxPolicy:
         """The policy of the last step; until the first one, of that."""
         return self._armed.policy
 
@@ -186,12 +186,12 @@ class Runtime:
             self._take_over()
         action: list[float] | None = None
         policy_ns, self.blended_with = 0, None
-        cause = self._judge_observation(observation, stamp_ns, start_ns)
+        cause = self._check_observation(observation, stamp_ns, start_ns)
         if cause is None and self._stop is None:
             before_ns = self._clock_ns()
             action = self._infer()
             policy_ns = self._clock_ns() - before_ns
-            cause = self._judge_action(action)
+            cause = self._check_action(action)
             if cause is None and self._clock_ns() - start_ns > self._armed.deadline_ns:
                 cause = "deadline_missed"
         if cause is not None:
@@ -200,14 +200,18 @@ class Runtime:
         self.verdicts[verdict] += 1
         age_ns, step_ns = start_ns - stamp_ns, self._clock_ns() - start_ns
         timings = Timings(age_ns, policy_ns, step_ns)
-        given = np.array(executed, dtype=np.float32)
-        asked = given if verdict == "ok" or action is None else np.array(action, dtype=np.float32)
-        decision = Decision(given, verdict, reasons, timings, None if action is None else asked)
+        executed_action = np.array(executed, dtype=np.float32)
+        policy_action = (
+            executed_action if verdict == "ok" or action is None else np.array(action, dtype=np.float32)
+        )
+        decision = Decision(
+            executed_action, verdict, reasons, timings, None if action is None else policy_action
+        )
         for listener in self.listeners:
             listener(self._observation, stamp_ns, decision)
         return decision
 
-    def rehearse(self) -> None:
+    def warm_up(self) -> None:
         """Run the policy on the last observation for nothing, so that the next step finds warm caches."""
         with contextlib.suppress(Exception):  # the next step will say it
             self._armed.policy.run(self._observation)
@@ -220,18 +224,18 @@ class Runtime:
         self._leaving, self._armed = self._armed.policy, self._wanted
         self._blended = self._armed.blend_steps
 
-    def _judge_observation(self, observation: Observation, stamp_ns: int, now_ns: int) -> Cause | None:
+    def _check_observation(self, observation: Observation, stamp_ns: int, now_ns: int) -> Cause | None:
         if not self._place(observation):
             return "shape"
         # Float32 cannot overflow a float64 sum: it is finite where all entries are. Faster than NumPy.
         if not math.isfinite(sum(self._observation.tolist())):
             return "observation_not_finite"
-        cause = self._judge_stamp(stamp_ns, now_ns)
+        cause = self._check_stamp(stamp_ns, now_ns)
         if cause is None and self._is_start and self._is_outside(self._armed):
             return "start_outside_envelope"
         return cause
 
-    def _judge_stamp(self, stamp_ns: int, now_ns: int) -> Cause | None:
+    def _check_stamp(self, stamp_ns: int, now_ns: int) -> Cause | None:
         if stamp_ns <= self._last_stamp_ns:
             return "observation_repeated" if stamp_ns == self._last_stamp_ns else "observation_out_of_order"
         age_ns = now_ns - stamp_ns
@@ -279,7 +283,7 @@ class Runtime:
         self.blended_with = self._leaving
         return [new + share * (old - new) for new, old in zip(action, leaving, strict=True)]
 
-    def _judge_action(self, action: list[float] | None) -> Cause | None:
+    def _check_action(self, action: list[float] | None) -> Cause | None:
         if action is None:
             return "inference_failed"
         if not math.isfinite(sum(action)):
@@ -338,7 +342,7 @@ def _slices(spec: EnvSpec) -> list[tuple[str, slice, tuple[int]]]:
     return places
 
 
-def _safe_action(guards: GuardTerms, spec: EnvSpec) -> list[float]:
+def _safe_action(guards: GuardSettings, spec: EnvSpec) -> list[float]:
     """Return the safe action; without one, zero, or what of the range is nearest to it."""
     if guards.safe_action is None:
         return _nearest_to_zero(spec)

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.robot.policy_host import Decision, InService
+from sacpipe.robot.policy_host import Decision, PolicyHost
 from sacpipe.specs.records import FloatArray
 
 _WAITING = 256
@@ -28,7 +28,7 @@ _EDGES = np.logspace(-6.0, 0.0, 61)
 class Divergence(Config):
     """How far a candidate's actions were from the ones in service, as shares of each action's range."""
 
-    in_service: str
+    host: str
     """Digest of the bundle that acted."""
     candidate: str
     """Digest of the bundle that watched."""
@@ -58,11 +58,11 @@ class Shadow:
         BundleError: the candidate is of another task.
     """
 
-    def __init__(self, in_service: InService, candidate: OnnxPolicy) -> None:
-        spec = in_service.spec
+    def __init__(self, host: PolicyHost, candidate: OnnxPolicy) -> None:
+        spec = host.spec
         candidate.check_task(spec, "candidate")
-        self._in_service, self._candidate = in_service, candidate
-        self._digest = in_service.policy.digest
+        self._host, self._candidate = host, candidate
+        self._digest = host.policy.digest
         self._low, self._high = spec.action_low, spec.action_high
         self._span = spec.action_high.astype(np.float64) - spec.action_low
         self._names = [term.name for term in spec.action]
@@ -74,7 +74,7 @@ class Shadow:
         self._classes: NDArray[np.int64] = np.zeros(len(_EDGES) + 1, dtype=np.int64)
         self._thread = threading.Thread(target=self._compare, name="shadow", daemon=True)
         self._thread.start()
-        in_service.listeners.add(self._hear)
+        host.listeners.add(self._hear)
 
     def __enter__(self) -> Self:
         """Watch until the block ends."""
@@ -88,7 +88,7 @@ class Shadow:
 
     def close(self) -> None:
         """Stop watching; what waits is compared first."""
-        self._in_service.listeners.remove(self._hear)
+        self._host.listeners.remove(self._hear)
         self._waiting.put(None)
         self._thread.join()
 
@@ -128,7 +128,7 @@ class Shadow:
             compared = self._steps - self._refused
             worst = int(self._largest.argmax())
             return Divergence(
-                in_service=self._digest,
+                host=self._digest,
                 candidate=self._candidate.digest,
                 steps=self._steps,
                 dropped=self._dropped,

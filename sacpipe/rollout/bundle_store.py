@@ -37,7 +37,7 @@ from sacpipe.core.locks import hold
 from sacpipe.robot.load_gate import Admitted
 
 
-class Served(Config):
+class StoredBundle(Config):
     """A bundle that serves or served."""
 
     bundle_digest: Sha256
@@ -49,7 +49,7 @@ class StoreState(Config):
     """What current.json holds."""
 
     format_version: Literal[1]
-    served: tuple[Served, ...]
+    served: tuple[StoredBundle, ...]
     """Each digest once; first the one that serves, then the one before it, and so on."""
     bad: dict[Sha256, str]
     """Bundles that are never used again, and why."""
@@ -108,19 +108,19 @@ class BundleStore:
         """The bundles that are never used again, and why; by digest."""
         return self._state.bad
 
-    def current(self) -> Served | None:
+    def current(self) -> StoredBundle | None:
         """Return the bundle that serves, unverified; None where none ever did or all of them were bad."""
         return next(iter(self._state.served), None)
 
-    def previous(self) -> Served | None:
+    def previous(self) -> StoredBundle | None:
         """Return the bundle that served before the current one, unverified."""
         return next(iter(self._state.served[1:]), None)
 
-    def last_good(self) -> Served | None:
+    def last_good(self) -> StoredBundle | None:
         """Return the bundle to serve after a start: the first of `good`."""
         return next(self.good(), None)
 
-    def good(self) -> Iterator[Served]:
+    def good(self) -> Iterator[StoredBundle]:
         """Walk the bundles that served, are not bad and are whole on disk; the last one first."""
         for item in self._state.served:
             if item.bundle_digest not in self._state.bad and self._is_whole(item.bundle_digest):
@@ -188,7 +188,7 @@ class BundleStore:
             self._check_not_bad(digest)
             self.open(digest)
             before = tuple(item for item in self._state.served if item.bundle_digest != digest)
-            served = (Served(bundle_digest=digest, source=source), *before)
+            served = (StoredBundle(bundle_digest=digest, source=source), *before)
             self._write(self._changed(served=served, on_trial=self._trials_but(digest)))
 
     def begin_trial(self, digest: str) -> None:

@@ -21,13 +21,13 @@ from typing import Literal, NamedTuple, Self
 from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreUnavailableError
 from sacpipe.robot.load_gate import GateTerms
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.robot.policy_host import InService
+from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_terms import FollowTerms
-from sacpipe.rollout.gate_process import judge
+from sacpipe.rollout.gate_process import admit_in_child
 from sacpipe.rollout.rollout import Outcome, Phase, Rollout, RolloutEvent
-from sacpipe.rollout.sources import Named, Source, read_source
+from sacpipe.rollout.sources import ResolvedBundle, Source, read_source
 
 Kind = (
     Literal["begins", "noticed", "refused", "failed", "unreachable", "reachable", "shadow", "watch"] | Outcome
@@ -50,7 +50,7 @@ class FollowEvent(NamedTuple):
     text: str
 
 
-class Following(NamedTuple):
+class FollowerStatus(NamedTuple):
     """How things stand, for people and monitors."""
 
     phase: Phase
@@ -91,7 +91,7 @@ def begin(source: Source, store: BundleStore, terms: GateTerms) -> OnnxPolicy:
             store.set_current(kept.bundle_digest, kept.source)
         return policy
     named = source.find()
-    admitted = judge(named.pull(), terms)
+    admitted = admit_in_child(named.pull(), terms)
     store.set_current(store.add(admitted), named.text)
     return admitted.policy
 
@@ -100,11 +100,11 @@ def _judge_kept(folder: Path, terms: GateTerms) -> OnnxPolicy:
     """Judge a bundle of the store; twice where it was too slow, as a machine that starts is busy."""
     files = read_source(folder, allow_hard_links=False)
     try:
-        return judge(files, terms).policy
+        return admit_in_child(files, terms).policy
     except GateError as exc:
         if exc.rule != "timing":
             raise
-        return judge(files, terms).policy
+        return admit_in_child(files, terms).policy
 
 
 class Follower:
@@ -117,9 +117,9 @@ class Follower:
         terms: What is asked.
     """
 
-    def __init__(self, source: Source, in_service: InService, store: BundleStore, terms: FollowTerms) -> None:
-        self._source, self._in_service, self._store, self._terms = source, in_service, store, terms
-        self._rollout = Rollout(in_service, store, terms.rollout)
+    def __init__(self, source: Source, host: PolicyHost, store: BundleStore, terms: FollowTerms) -> None:
+        self._source, self._host, self._store, self._terms = source, host, store, terms
+        self._rollout = Rollout(host, store, terms.rollout)
         self._lock = threading.Lock()
         """Held while something is done with the rollout."""
         self._is_ending = threading.Event()
@@ -138,7 +138,7 @@ class Follower:
 
     def __enter__(self) -> Self:
         """Begin to look."""
-        self._note("begins", self._in_service.policy.digest, self._source_text(), "serves from the start")
+        self._note("begins", self._host.policy.digest, self._source_text(), "serves from the start")
         for thread in self._threads:
             thread.start()
         return self
@@ -153,10 +153,10 @@ class Follower:
         with self._lock:
             self._rollout.close()
 
-    def state(self) -> Following:
+    def state(self) -> FollowerStatus:
         """Return how things stand. From any thread; waits for nothing."""
         way = self._rollout.way
-        return Following(
+        return FollowerStatus(
             phase=self._rollout.phase,
             source=self._source_text(),
             candidate="" if way is None else way.digest,
@@ -177,7 +177,7 @@ class Follower:
 
     def _look(self) -> None:
         """See what the source names, and take it where it is new."""
-        named: Named | None = None
+        named: ResolvedBundle | None = None
         fault: SacpipeError | None = None
         try:
             named = self._source.find()
@@ -194,7 +194,7 @@ class Follower:
             self._note("reachable", "", "", "the source answers again")
         self._complain(named, fault)
 
-    def _is_wanted(self, named: Named) -> bool:
+    def _is_wanted(self, named: ResolvedBundle) -> bool:
         """Say whether a bundle is to be pulled; withdraw what is on its way where another is named now."""
         with self._lock:
             way = self._rollout.way
@@ -202,11 +202,11 @@ class Follower:
                 self._end(self._rollout.withdraw(f"{named.text}, bundle {named.digest[:12]}, is named now"))
             elif way is not None:
                 return False
-            if named.digest == self._in_service.policy.digest:
+            if named.digest == self._host.policy.digest:
                 return False
             return named.digest != self._refused or time.monotonic() >= self._retry_at_s
 
-    def _take(self, named: Named) -> None:
+    def _take(self, named: ResolvedBundle) -> None:
         """Pull a bundle, judge it, and let it begin its way.
 
         Raises:
@@ -217,7 +217,7 @@ class Follower:
             self._note("noticed", named.digest, named.text, "another than in service")
         if (reason := self._store.bad.get(named.digest)) is not None:
             raise BundleError(f"it is marked bad: {reason}", "store")
-        admitted = judge(named.pull(), self._terms.gate)
+        admitted = admit_in_child(named.pull(), self._terms.gate)
         with self._lock:
             if self._is_ending.is_set():  # a judgement may take a minute, and nobody waits for it
                 return
@@ -249,7 +249,7 @@ class Follower:
             except SacpipeError as exc:
                 self._complain(None, exc)
 
-    def _complain(self, named: Named | None, fault: SacpipeError | None) -> None:
+    def _complain(self, named: ResolvedBundle | None, fault: SacpipeError | None) -> None:
         """Say what went wrong, once for as long as it stays the same."""
         if fault is None:
             return
@@ -271,7 +271,7 @@ class Follower:
         way = self._rollout.way
         if way is not None and self._rollout.phase == "watch":
             return way.source
-        return self._store.source_of(self._in_service.policy.digest)
+        return self._store.source_of(self._host.policy.digest)
 
     def _note(self, kind: Kind, digest: str, source: str, text: str) -> None:
         text = " ".join(text.split())

@@ -25,7 +25,7 @@ _SAID = 200
 """Characters of a child's last line that are told."""
 
 
-class JudgeLimits(Config):
+class GateProcessLimits(Config):
     """What the child may take."""
 
     time_s: float = Field(gt=0)
@@ -33,12 +33,12 @@ class JudgeLimits(Config):
     """Of its address space."""
 
 
-LIMITS = JudgeLimits(time_s=60.0, address_bytes=2**32)
+LIMITS = GateProcessLimits(time_s=60.0, address_bytes=2**32)
 
 
 class _Task(Config):
     terms: GateTerms
-    limits: JudgeLimits
+    limits: GateProcessLimits
     sizes: dict[str, int]
     """Bytes of each file; they follow one after the other."""
 
@@ -50,7 +50,9 @@ class _Finding(Config):
     p99_us: float
 
 
-def judge(files: Mapping[str, bytes], terms: GateTerms, limits: JudgeLimits = LIMITS) -> Admitted:
+def admit_in_child(
+    files: Mapping[str, bytes], terms: GateTerms, limits: GateProcessLimits = LIMITS
+) -> Admitted:
     """Pass a bundle through the gate in a child, then load it here.
 
     Args:
@@ -74,7 +76,7 @@ def judge(files: Mapping[str, bytes], terms: GateTerms, limits: JudgeLimits = LI
     return pass_gate(files, terms, p99_us=finding.p99_us)
 
 
-def _ask_child(task: bytes, limits: JudgeLimits) -> _Finding:
+def _ask_child(task: bytes, limits: GateProcessLimits) -> _Finding:
     # It imports from the current folder only where this process does, by `python -m`.
     safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
     try:

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from sacpipe.bundle.files import MAX_BYTES, check_names, check_size, under_rule
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
-from sacpipe.rollout.sources import Named
+from sacpipe.rollout.sources import ResolvedBundle
 
 SCHEME = "models:/"
 BUNDLE_TAG = "sacpipe.bundle_digest"
@@ -139,7 +139,7 @@ class MlflowSource:
         self._address = address
         self._server = _Server(environment)
 
-    def find(self) -> Named:
+    def find(self) -> ResolvedBundle:
         """Ask which version the address names now.
 
         Raises:
@@ -156,7 +156,7 @@ class MlflowSource:
         if not re.fullmatch("[0-9a-f]{64}", version.digest):
             fault = f"{text}: expected a digest in the tag {BUNDLE_TAG}, found '{version.digest[:80]}'."
             raise GateError(f"{fault} Register the bundle again.", "digest")
-        return Named(version.digest, text, lambda: self._read(text, version))
+        return ResolvedBundle(version.digest, text, lambda: self._read(text, version))
 
     def _read(self, text: str, version: _Version) -> dict[str, bytes]:
         """Download a version's bundle.

@@ -24,7 +24,7 @@ from sacpipe.bundle.guard_settings import Cause
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.robot.load_gate import Admitted
-from sacpipe.robot.policy_host import InService
+from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence, Shadow
 from sacpipe.rollout.bundle_store import BundleStore
 
@@ -63,7 +63,7 @@ class RolloutEvent(Config):
     """Of the shadow; null where it never was one."""
 
 
-class Way(NamedTuple):
+class RolloutCandidate(NamedTuple):
     """A bundle on its way."""
 
     admitted: Admitted
@@ -91,16 +91,16 @@ class Rollout:
 
     def __init__(
         self,
-        in_service: InService,
+        host: PolicyHost,
         store: BundleStore,
         terms: RolloutTerms,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._in_service, self._store, self._terms, self._clock_s = in_service, store, terms, clock_s
+        self._host, self._store, self._terms, self._clock_s = host, store, terms, clock_s
         self._phase: Phase = "idle"
         self._shadow: Shadow | None = None
         self._divergence: Divergence | None = None
-        self._way: Way | None = None
+        self._way: RolloutCandidate | None = None
         self._since_s = 0.0
         self._causes: dict[Cause, int] = {}
         self._stops = 0
@@ -111,7 +111,7 @@ class Rollout:
         return self._phase
 
     @property
-    def way(self) -> Way | None:
+    def way(self) -> RolloutCandidate | None:
         """What is on its way."""
         return self._way
 
@@ -136,16 +136,16 @@ class Rollout:
                 f"bundle {admitted.report.bundle_digest}: the one in service is new and still watched; offer "
                 f"it again in {self._terms.watch_s:g} s."
             )
-        admitted.policy.check_task(self._in_service.spec, "candidate")
+        admitted.policy.check_task(self._host.spec, "candidate")
         digest = self._store.add(admitted)
         interrupted = self._end("replaced", "another bundle was offered") if self._phase == "shadow" else None
         self._store.begin_trial(digest)  # before it is run: it may bring the process down
         try:
-            self._shadow = Shadow(self._in_service, admitted.policy)
+            self._shadow = Shadow(self._host, admitted.policy)
         except RuntimeError:  # no thread could be had
             self._end_trial(digest)
             raise
-        self._way = Way(admitted, source, self._in_service.policy.digest)
+        self._way = RolloutCandidate(admitted, source, self._host.policy.digest)
         self._phase, self._since_s = "shadow", self._clock_s()
         return interrupted
 
@@ -164,7 +164,7 @@ class Rollout:
     def withdraw(self, reason: str) -> RolloutEvent | None:
         """Take back what is on its way: the one that served before it serves. It is not bad by this."""
         if self._phase == "watch":
-            self._in_service.rollback()
+            self._host.rollback()
         return None if self._phase == "idle" else self._end("withdrawn", reason)
 
     def close(self) -> None:
@@ -195,14 +195,14 @@ class Rollout:
     def _swap(self) -> RolloutEvent | None:
         """Swap it in and watch it; where no thread can be had to watch it, it does not act either."""
         assert self._way is not None  # noqa: S101 - there is one in this phase
-        twin = self._in_service.policy.twin()
+        clone_session = self._host.policy.clone_session()
         self._end_shadow()
-        self._causes, self._stops = dict(self._in_service.causes), self._in_service.stops
-        self._in_service.swap(self._way.admitted.policy)
+        self._causes, self._stops = dict(self._host.causes), self._host.stops
+        self._host.swap(self._way.admitted.policy)
         try:
-            self._shadow = Shadow(self._in_service, twin)
+            self._shadow = Shadow(self._host, clone_session)
         except RuntimeError as exc:
-            self._in_service.rollback()
+            self._host.rollback()
             return self._end("withdrawn", f"it cannot be watched: {exc}")
         self._phase, self._since_s = "watch", self._clock_s()
         return None
@@ -221,12 +221,12 @@ class Rollout:
     def _failures(self) -> list[str]:
         """Say what speaks against the policy that was swapped in, since then."""
         assert self._shadow is not None  # noqa: S101 - there is one in this phase
-        in_service, terms = self._in_service, self._terms
-        grown = {cause: count - self._causes[cause] for cause, count in in_service.causes.items()}
+        host, terms = self._host, self._terms
+        grown = {cause: count - self._causes[cause] for cause, count in host.causes.items()}
         failed = [f"{cause}: {grown[cause]}" for cause in _FAILURES if grown[cause]]
         if (misses := grown["deadline_missed"]) > terms.max_deadline_misses:
             failed.append(f"deadline_missed: {misses}, expected at most {terms.max_deadline_misses}")
-        if in_service.stops > self._stops:
+        if host.stops > self._stops:
             failed.append("the robot was stopped")
         seen = self._shadow.divergence()
         if (
@@ -240,7 +240,7 @@ class Rollout:
         return self._end("rejected", self._mark_bad(reason))
 
     def _roll_back(self, reason: str) -> RolloutEvent:
-        self._in_service.rollback()
+        self._host.rollback()
         return self._end("rolled_back", self._mark_bad(reason))
 
     def _mark_bad(self, reason: str) -> str:

@@ -20,7 +20,7 @@ from sacpipe.core.files import sha256_bytes
 
 
 @dataclass(frozen=True, eq=False)
-class Named:
+class ResolvedBundle:
     """The bundle that a source names now."""
 
     digest: str
@@ -47,7 +47,7 @@ class Named:
 class Source(Protocol):
     """Where bundles come from, one after the other."""
 
-    def find(self) -> Named:
+    def find(self) -> ResolvedBundle:
         """Say which bundle is named now.
 
         Raises:
@@ -68,14 +68,14 @@ class PathSource:
     def __init__(self, path: Path, *, allow_hard_links: bool) -> None:
         self._path, self._allow_hard_links = path, allow_hard_links
 
-    def find(self) -> Named:
+    def find(self) -> ResolvedBundle:
         """Read what stands there now.
 
         Raises:
             GateError: nothing, or no bundle.
         """
         files = read_source(self._path, allow_hard_links=self._allow_hard_links)
-        return Named(sha256_bytes(files["manifest.json"]), str(self._path.absolute()), lambda: files)
+        return ResolvedBundle(sha256_bytes(files["manifest.json"]), str(self._path.absolute()), lambda: files)
 
 
 _BLOCK_BYTES = 512

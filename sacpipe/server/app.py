@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sacpipe.rollout.follower import Follower, Following
+from sacpipe.rollout.follower import Follower, FollowerStatus
 from sacpipe.server.documents import metrics_text, model_metadata, model_statistics, server_metadata, status
 from sacpipe.server.http_errors import (
     ForeignError,
@@ -78,12 +78,12 @@ class App:
             "/": self._show_page,
             "/status.json": lambda: _json(status(service, self._following())),
             "/metrics": lambda: Reply(200, metrics_text(service, self._following()), _TEXT),
-            "/openapi.json": lambda: _json(openapi(service.name, service.served)),
+            "/openapi.json": lambda: _json(openapi(service.name, service.active)),
             "/v2": lambda: _json(server_metadata()),
             "/v2/": lambda: _json(server_metadata()),
             "/v2/health/live": lambda: _json({"live": True}),
             "/v2/health/ready": self._ready,
-            "/v2/models/stats": lambda: _json(model_statistics(service, service.served)),
+            "/v2/models/stats": lambda: _json(model_statistics(service, service.active)),
         }
 
     async def __call__(
@@ -144,12 +144,12 @@ class App:
         return Reply(200, body, _BINARY, ((b"inference-header-content-length", str(header_length).encode()),))
 
     def _describe(self, version: str | None, verb: str) -> Reply:
-        service, served = self._service, self._service.served
-        served.check_version(version)
+        service, active = self._service, self._service.active
+        active.check_version(version)
         if verb == "stats":
-            return _json(model_statistics(service, served))
+            return _json(model_statistics(service, active))
         if verb == "":
-            return _json(model_metadata(service.name, served))
+            return _json(model_metadata(service.name, active))
         if service.is_draining:
             return _json({"name": service.name, "ready": False, "error": "the server is about to end"}, 503)
         return _json({"name": service.name, "ready": True})
@@ -172,7 +172,7 @@ class App:
         is_ready = not self._service.is_draining
         return _json({"ready": is_ready, "live": True}, 200 if is_ready else 503)
 
-    def _following(self) -> Following | None:
+    def _following(self) -> FollowerStatus | None:
         return None if self._follower is None else self._follower.state()
 
     def _show_page(self) -> Reply:

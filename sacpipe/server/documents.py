@@ -4,10 +4,10 @@ import time
 from typing import Any
 
 from sacpipe import __version__
-from sacpipe.rollout.follower import Following
+from sacpipe.rollout.follower import FollowerStatus
 from sacpipe.server.metrics import LATENCY_BOUNDS_US, following_text, prometheus_text
 from sacpipe.server.protocol import DATATYPE, INPUT, OUTPUT
-from sacpipe.server.service import Served, Service
+from sacpipe.server.service import ActiveModel, Service
 
 _PLATFORM = "onnx_onnxv1"
 _EXTENSIONS = ("binary_tensor_data", "sequence", "statistics")
@@ -18,21 +18,21 @@ def server_metadata() -> dict[str, Any]:
     return {"name": "sacpipe", "version": __version__, "extensions": list(_EXTENSIONS)}
 
 
-def model_metadata(name: str, served: Served) -> dict[str, Any]:
+def model_metadata(name: str, active: ActiveModel) -> dict[str, Any]:
     """Return the model's metadata; properties are texts."""
-    spec = served.policy.contract.spec
+    spec = active.policy.contract.spec
     return {
         "name": name,
-        "versions": [served.version],
+        "versions": [active.version],
         "platform": _PLATFORM,
         "inputs": [{"name": INPUT, "datatype": DATATYPE, "shape": [-1, spec.observation_dim]}],
         "outputs": [{"name": OUTPUT, "datatype": DATATYPE, "shape": [-1, spec.action_dim]}],
         "properties": {
             "task": spec.task,
             "policy_kind": "sac-deterministic",
-            "bundle_sha256": served.policy.digest,
-            "contract_sha256": served.contract_sha256,
-            "onnx_sha256": served.policy.onnx_sha256,
+            "bundle_sha256": active.policy.digest,
+            "contract_sha256": active.contract_sha256,
+            "onnx_sha256": active.policy.onnx_sha256,
             "control_hz": "" if spec.control_period_s is None else f"{1.0 / spec.control_period_s:.10g}",
             "observation_terms": ",".join(f"{term.name}[{term.size}]" for term in spec.observation),
             "action_names": ",".join(term.name for term in spec.action),
@@ -40,36 +40,36 @@ def model_metadata(name: str, served: Served) -> dict[str, Any]:
     }
 
 
-def model_statistics(service: Service, served: Served) -> dict[str, Any]:
+def model_statistics(service: Service, active: ActiveModel) -> dict[str, Any]:
     """Return Triton's statistics."""
-    return {"model_stats": [served.statistics.as_tree(service.name, served.version)]}
+    return {"model_stats": [active.statistics.as_tree(service.name, active.version)]}
 
 
-def metrics_text(service: Service, following: Following | None) -> bytes:
+def metrics_text(service: Service, following: FollowerStatus | None) -> bytes:
     """Return the counters for Prometheus."""
-    served = service.served
+    active = service.active
     info = {
         "model": service.name,
-        "task": served.policy.contract.spec.task,
-        "bundle_sha256": served.policy.digest,
-        "contract_sha256": served.contract_sha256,
+        "task": active.policy.contract.spec.task,
+        "bundle_sha256": active.policy.digest,
+        "contract_sha256": active.contract_sha256,
     }
     text = prometheus_text(
-        service.metrics, info, since_s=served.since_s, open_sequences=service.open_sequences
+        service.metrics, info, since_s=active.since_s, open_sequences=service.open_sequences
     )
     return text if following is None else text + following_text(following)
 
 
-def status(service: Service, following: Following | None) -> dict[str, Any]:
+def status(service: Service, following: FollowerStatus | None) -> dict[str, Any]:
     """Return what the page shows."""
-    served, metrics = service.served, service.metrics
-    spec = served.policy.contract.spec
+    active, metrics = service.active, service.metrics
+    spec = active.policy.contract.spec
     return {
         "name": service.name,
         "task": spec.task,
-        "bundle_sha256": served.policy.digest,
-        "version": served.version,
-        "since_s": served.since_s,
+        "bundle_sha256": active.policy.digest,
+        "version": active.version,
+        "since_s": active.since_s,
         "now_s": time.time(),
         "is_draining": service.is_draining,
         "actions": [{"name": term.name, "unit": term.unit} for term in spec.action],
@@ -84,6 +84,6 @@ def status(service: Service, following: Following | None) -> dict[str, Any]:
     }
 
 
-def _following(state: Following) -> dict[str, Any]:
+def _following(state: FollowerStatus) -> dict[str, Any]:
     divergence = None if state.divergence is None else state.divergence.as_tree()
     return state._asdict() | {"divergence": divergence, "events": [event._asdict() for event in state.events]}

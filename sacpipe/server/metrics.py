@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Verdict
-from sacpipe.rollout.follower import Following
+from sacpipe.rollout.follower import FollowerStatus
 from sacpipe.rollout.rollout import PHASES
 
 LATENCY_BOUNDS_US = (25, 50, 100, 200, 300, 400, 600, 1000, 2000, 5000, 10_000, 50_000, 250_000)
@@ -70,7 +70,7 @@ def prometheus_text(
     return ("\n".join(lines) + "\n").encode()
 
 
-def following_text(state: Following) -> bytes:
+def following_text(state: FollowerStatus) -> bytes:
     """Render how the way of a new bundle stands, in the same format."""
     phases = {phase: int(phase == state.phase) for phase in PHASES}
     lines = [

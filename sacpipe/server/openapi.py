@@ -6,7 +6,7 @@ from sacpipe import __version__
 from sacpipe.rollout.rollout import PHASES
 from sacpipe.server.documents import server_metadata
 from sacpipe.server.protocol import DATATYPE, INPUT, OUTPUT
-from sacpipe.server.service import MAX_BATCH, Served
+from sacpipe.server.service import MAX_BATCH, ActiveModel
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
@@ -14,15 +14,15 @@ _ERROR = {"type": "object", "required": ["error"], "properties": {"error": _TEXT
 _HEADER = "Inference-Header-Content-Length"
 
 
-def openapi(name: str, served: Served) -> dict[str, Any]:
+def openapi(name: str, active: ActiveModel) -> dict[str, Any]:
     """Return the document as a JSON tree.
 
     Args:
         name: Of the model.
-        served: The policy in service; its widths stand in the schemas.
+        active: The policy in service; its widths stand in the schemas.
     """
     model, versioned = f"/v2/models/{name}", f"/v2/models/{name}/versions/{{version}}"
-    spec = served.policy.contract.spec
+    spec = active.policy.contract.spec
     infer = _infer(spec.observation_dim, spec.action_dim)
     paths: dict[str, Any] = {
         "/v2": _get("The server's metadata", _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT))),
@@ -32,7 +32,7 @@ def openapi(name: str, served: Served) -> dict[str, Any]:
         "/metrics": _get("Counters for Prometheus", _TEXT, "text/plain"),
         "/status.json": _get("What the page shows", _status()),
     }
-    for path, parameters in ((model, []), (versioned, [_version(served.version)])):
+    for path, parameters in ((model, []), (versioned, [_version(active.version)])):
         answers = {
             "": _get("The model's metadata", _metadata()),
             "/ready": _ready("Whether it is ready", _object(name=_TEXT, ready={"type": "boolean"})),

@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
             where = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            policy = self._service.served.policy
+            policy = self._service.active.policy
             sys.stderr.write(
                 f"sacpipe: serving {policy.contract.spec.task}, bundle {policy.digest[:12]}, at {where}\n"
             )

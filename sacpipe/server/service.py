@@ -48,7 +48,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Served:
+class ActiveModel:
     """A policy in service."""
 
     policy: OnnxPolicy
@@ -67,7 +67,7 @@ class Served:
     @classmethod
     def of(
         cls, policy: OnnxPolicy, blend_steps: int | None = None, before: OnnxPolicy | None = None
-    ) -> "Served":
+    ) -> "ActiveModel":
         """Put a policy into service now."""
         return cls(
             policy=policy,
@@ -125,7 +125,7 @@ class _Outcome(NamedTuple):
     stamp_ns: int
     """Of the observation."""
     timings: Timings
-    asked: FloatArray | None
+    policy_action: FloatArray | None
     """The policy's action where it is not the one given; None where there is none."""
 
 
@@ -155,10 +155,10 @@ class Service:
         """Told of every answered observation, a batch row by row."""
         self._sequences = Sequences(MAX_SEQUENCES, self.metrics.causes)
         self._lock = threading.Lock()
-        self._served = Served.of(policy)
+        self._served = ActiveModel.of(policy)
 
     @property
-    def served(self) -> Served:
+    def active(self) -> ActiveModel:
         """The policy of the next request."""
         return self._served
 
@@ -215,7 +215,7 @@ class Service:
 
     def _put(self, policy: OnnxPolicy, blend_steps: int | None) -> None:
         policy.check_task(self.spec)
-        self._served = Served.of(policy, blend_steps, self._served.policy)
+        self._served = ActiveModel.of(policy, blend_steps, self._served.policy)
         self.metrics.swaps += 1
 
     def answer(self, call: Call) -> Rendered:
@@ -224,62 +224,62 @@ class Service:
         Raises:
             RefusalError: instead of an action; it was counted.
         """
-        served = self._served
+        active = self._served
         try:
-            served.check_version(call.version)
-            return self._answer(served, call)
+            active.check_version(call.version)
+            return self._answer(active, call)
         except RefusalError as exc:
-            self._count_refusal(served, exc, time.monotonic_ns() - call.arrived_ns)
+            self._count_refusal(active, exc, time.monotonic_ns() - call.arrived_ns)
             raise
 
-    def _answer(self, served: Served, call: Call) -> Rendered:
+    def _answer(self, active: ActiveModel, call: Call) -> Rendered:
         read_ns = time.monotonic_ns()
-        request = parse_infer(call.body, call.header_length, served.limits)
+        request = parse_infer(call.body, call.header_length, active.limits)
         parsed_ns = time.monotonic_ns()
         if request.timeout_us is not None and parsed_ns - call.arrived_ns > request.timeout_us * 1000:
             raise UnavailableError(
                 f"parameters.timeout: expected to start within {request.timeout_us} us, found "
                 f"{(parsed_ns - call.arrived_ns) // 1000} us gone. No action was computed"
             )
-        outcome = self._decide(served, request)
+        outcome = self._decide(active, request)
         acted_ns = time.monotonic_ns()
         parameters: dict[str, str | int | bool] = {
             "verdict": outcome.verdict,
             "reasons": ",".join(outcome.reasons),
-            "bundle_sha256": served.policy.digest,
-            "contract_sha256": served.contract_sha256,
+            "bundle_sha256": active.policy.digest,
+            "contract_sha256": active.contract_sha256,
             "queue_ns": parsed_ns - call.arrived_ns,
             "policy_ns": acted_ns - parsed_ns,
             **outcome.parameters,
         }
-        answer = InferAnswer(self.name, served.version, request.id, parameters, outcome.actions)
+        answer = InferAnswer(self.name, active.version, request.id, parameters, outcome.actions)
         rendered = render_infer(answer, is_binary=request.is_binary)
         done_ns = time.monotonic_ns()
         times = Times(
             read_ns - call.arrived_ns, parsed_ns - read_ns, acted_ns - parsed_ns, done_ns - acted_ns
         )
-        self._count(served, request.sequence, outcome, times)
+        self._count(active, request.sequence, outcome, times)
         if self.listeners:
             self._tell(request.observations, outcome)
         return rendered
 
     def _tell(self, observations: FloatArray, outcome: _Outcome) -> None:
         for observation, action in zip(observations, outcome.actions, strict=True):
-            asked = action if outcome.verdict == "ok" else outcome.asked
-            decision = Decision(action, outcome.verdict, outcome.reasons, outcome.timings, asked)
+            policy_action = action if outcome.verdict == "ok" else outcome.policy_action
+            decision = Decision(action, outcome.verdict, outcome.reasons, outcome.timings, policy_action)
             for listener in self.listeners:
                 listener(observation, outcome.stamp_ns, decision)
 
-    def _decide(self, served: Served, request: InferRequest) -> _Outcome:
+    def _decide(self, active: ActiveModel, request: InferRequest) -> _Outcome:
         stamp_ns = time.monotonic_ns() if request.stamp_ns is None else request.stamp_ns
         if request.sequence is None:
-            actions = _act(served.policy, request.observations)
+            actions = _act(active.policy, request.observations)
             return _Outcome(actions, "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
         decision, blended_with = self._sequences.step(
             request.sequence,
-            served.policy,
-            served.blend_steps,
-            served.before,
+            active.policy,
+            active.blend_steps,
+            active.before,
             request.observations[0],
             stamp_ns,
         )
@@ -293,16 +293,16 @@ class Service:
             parameters,
             stamp_ns,
             decision.timings,
-            decision.asked,
+            decision.policy_action,
         )
 
-    def _count(self, served: Served, sequence: Sequence | None, outcome: _Outcome, times: Times) -> None:
+    def _count(self, active: ActiveModel, sequence: Sequence | None, outcome: _Outcome, times: Times) -> None:
         metrics, unix_s, total_ns = self.metrics, time.time(), sum(times)
         metrics.infer.add(total_ns)
         metrics.policy.add(times.compute_infer)
         metrics.verdicts[outcome.verdict] += 1
         metrics.dropped_sequences = self._sequences.dropped
-        served.statistics.add_success(times, len(outcome.actions), int(unix_s * 1000))
+        active.statistics.add_success(times, len(outcome.actions), int(unix_s * 1000))
         self.events.append(
             Event(
                 unix_s=unix_s,
@@ -310,19 +310,19 @@ class Service:
                 verdict=outcome.verdict,
                 reasons=",".join(outcome.reasons),
                 action=outcome.actions[0].tolist(),
-                version=served.version,
+                version=active.version,
                 total_us=total_ns / 1e3,
             )
         )
 
-    def _count_refusal(self, served: Served, refusal: RefusalError, total_ns: int) -> None:
+    def _count_refusal(self, active: ActiveModel, refusal: RefusalError, total_ns: int) -> None:
         refusals = self.metrics.refusals
         refusals[refusal.status] = refusals.get(refusal.status, 0) + 1
         if refusal.cause is not None:
             self.metrics.causes[refusal.cause] += 1
-        served.statistics.add_fail(total_ns)
+        active.statistics.add_fail(total_ns)
         self.events.append(
-            Event(time.time(), None, "refused", str(refusal)[:160], None, served.version, total_ns / 1e3)
+            Event(time.time(), None, "refused", str(refusal)[:160], None, active.version, total_ns / 1e3)
         )
 
 

@@ -1,4 +1,4 @@
-"""The contract of a universe, shipped: run `check_universe` on a task before training on it.
+"""The contract of a universe, shipped: run `check_env` on a task before training on it.
 
 Everything downstream leans on these facts: exact resume on seeds, the loss on the two flags, the
 replay pool on arrays that nobody writes to again.
@@ -47,7 +47,7 @@ class _Trace(NamedTuple):
     truncated: bool
 
 
-def check_universe(task: TaskSection, episodes: int = 2) -> None:
+def check_env(task: TaskSection, episodes: int = 2) -> None:
     """Run whole episodes of a task under random actions and test every promise of `Environment`.
 
     Args:
@@ -75,7 +75,7 @@ def check_universe(task: TaskSection, episodes: int = 2) -> None:
     wide = _SHORT._replace(stretch=3.0)
     clipped = _run(third, 1, name, wide) == _run(third, 1, name, wide._replace(clip=True))
     _require(clipped, name, "an action outside [-1, 1] differs from the clipped action")
-    _check_rewards_again(third, name)
+    _check_compute_rewards(third, name)
     _check_close((first, second, third), name)
 
 
@@ -163,7 +163,7 @@ def _check_order(env: Environment, name: str) -> None:
         _require(False, name, f"an action of shape {bad.shape} with first entry {bad[0]} is accepted")
 
 
-def _check_rewards_again(env: Environment, name: str) -> None:
+def _check_compute_rewards(env: Environment, name: str) -> None:
     """Compare rewards and terminations that were computed from a record with those the task gave."""
     record, observation = [], env.reset(0)
     for action in itertools.islice(_actions(env.spec.action_dim, _PLAIN), _FEW_STEPS):
@@ -173,7 +173,7 @@ def _check_rewards_again(env: Environment, name: str) -> None:
         if step.terminated or step.truncated:
             break
     *columns, rewards, terminations = (np.array(column, np.float32) for column in zip(*record, strict=True))
-    again = env.rewards_again(*columns)
+    again = env.compute_rewards(*columns)
     if again is not None:
         same = np.allclose(again[0], rewards, rtol=1e-4, atol=1e-5) and (again[1] == terminations).all()
         _require(bool(same), name, "rewards_again() says something else of a step than step() did")

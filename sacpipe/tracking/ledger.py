@@ -30,7 +30,7 @@ from sacpipe.tracking.ledger_values import (
     numbers_in,
     read_rows,
 )
-from sacpipe.tracking.mlflow.connection import POLICY_TAG, MlflowStore
+from sacpipe.tracking.mlflow.connection import POLICY_TAG, MlflowConnection
 from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger
 from sacpipe.tracking.mlflow.registry import VersionRecord
 from sacpipe.tracking.promotion_history import Promotion, current, read_promotions
@@ -57,7 +57,7 @@ class Origin:
 
 def open_ledger(workspace: Workspace) -> MlflowLedger:
     """Return the ledger of a workspace; nothing is opened before it is used."""
-    return MlflowLedger(MlflowStore(workspace.tracking_uri(), workspace.artifacts))
+    return MlflowLedger(MlflowConnection(workspace.tracking_uri(), workspace.artifacts))
 
 
 def known_bundles(workspace: Workspace, model_name: str) -> set[str]:

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_CALL_S = 30.0
 
 
-class LiveMirror:
+class LiveMetrics:
     """A context manager around the run of one stage."""
 
     def __init__(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sacpipe.project.workspace import Workspace
 from sacpipe.rollout.mlflow_source import SCHEME, Address, MlflowSource, parse_address
-from sacpipe.rollout.sources import Named, PathSource, Source, read_source
+from sacpipe.rollout.sources import PathSource, ResolvedBundle, Source, read_source
 
 if TYPE_CHECKING:
     from sacpipe.tracking.mlflow.registry import MlflowRegistry
@@ -23,7 +23,7 @@ class RegistrySource:
     def __init__(self, registry: "MlflowRegistry", address: Address) -> None:
         self._registry, self._address = registry, address
 
-    def find(self) -> Named:
+    def find(self) -> ResolvedBundle:
         """Ask which version the address names now.
 
         Raises:
@@ -31,7 +31,7 @@ class RegistrySource:
         """
         record = self._registry.version(self._address.name, self._address.which)
         text = f"{self._address} version {record.version}"
-        return Named(record.bundle_digest, text, lambda: self._read(record.version))
+        return ResolvedBundle(record.bundle_digest, text, lambda: self._read(record.version))
 
     def _read(self, version: int) -> dict[str, bytes]:
         with tempfile.TemporaryDirectory() as temporary:

@@ -96,7 +96,7 @@ def train(run: "Run", should_stop: Callable[[], bool], progress: Progress) -> No
             run.update()
         if step.terminated or step.truncated:
             run.end_episode()
-        keep_books(run, progress)
+        log_and_checkpoint(run, progress)
         if should_stop():
             run.checkpoint()
             raise InterruptedRunError(
@@ -105,7 +105,7 @@ def train(run: "Run", should_stop: Callable[[], bool], progress: Progress) -> No
             )
 
 
-def keep_books(run: "Run", progress: Progress) -> None:
+def log_and_checkpoint(run: "Run", progress: Progress) -> None:
     """Log, evaluate and checkpoint where that is due after the present step."""
     training = run.params.training
     if run.is_due(training.log_interval_steps):

@@ -155,14 +155,16 @@ def test_diagnostics_need_an_update_and_change_nothing(algorithm):
 
 def test_diagnostics_by_hand(algorithm):
     """Losses, values and the entropy of one update, computed again from the state before it."""
-    learner, twin = make_learner(algorithm), make_learner(algorithm)
+    learner, clone_session = make_learner(algorithm), make_learner(algorithm)
     batch = make_batch()
     learner.update(batch)
-    noise = torch.from_numpy(twin._draw_noise(16))
+    noise = torch.from_numpy(clone_session._draw_noise(16))
     with torch.no_grad():
-        q = twin.critic(torch.from_numpy(batch.observations), torch.from_numpy(batch.actions)).numpy()
-        twin.actor.sample(torch.from_numpy(batch.next_observations), noise[0])
-        _, log_probs = twin.actor.sample(torch.from_numpy(batch.observations), noise[1])
+        q = clone_session.critic(
+            torch.from_numpy(batch.observations), torch.from_numpy(batch.actions)
+        ).numpy()
+        clone_session.actor.sample(torch.from_numpy(batch.next_observations), noise[0])
+        _, log_probs = clone_session.actor.sample(torch.from_numpy(batch.observations), noise[1])
     found = learner.diagnostics()
     assert found["critic/q_mean"] == pytest.approx(q.mean(), abs=1e-6)
     assert [found["critic/0/q_mean"], found["critic/1/q_mean"]] == pytest.approx(q.mean(axis=1), abs=1e-6)

@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.golden import Golden
-from sacpipe.bundle.guard_settings import GuardTerms
+from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.bundle.writer import write_bundle
 
@@ -58,7 +58,7 @@ def make_tree(policy_onnx: bytes) -> dict:
         },
         "parity": {"tolerance": 1e-5, "max_error": 1e-7, "synthetic_max_error": 1e-6, "num_observations": 9},
         "golden": {"tolerance": 1e-5, "num_steps": 3},
-        "guards": GuardTerms.EXAMPLE,
+        "guards": GuardSettings.EXAMPLE,
         "envelope": {"low": [-10.0] * 2, "high": [10.0] * 2},
         "provenance": {"algorithm": "sac", "digests": {"policy": "ab" * 32, "params": "cd" * 32}},
     }

@@ -235,7 +235,7 @@ def test_spaces_that_do_not_fit_are_refused(odd, observation_space, action_space
 def test_the_pendulums_rewards_again_by_hand():
     """Hanging down at 2 rad/s under 1 N m: pi squared for the angle, 0.4 for the speed, 0.001 for the torque."""
     down, half = np.array([[-1.0, 0.0, 2.0]], dtype=np.float32), np.array([[0.5]], dtype=np.float32)
-    rewards, terminations = section("Pendulum-v1").make().rewards_again(down, half, down + 1)
+    rewards, terminations = section("Pendulum-v1").make().compute_rewards(down, half, down + 1)
     np.testing.assert_allclose(rewards, [-(np.pi**2 + 0.4 + 0.001)], rtol=1e-6)
     assert terminations.tolist() == [0.0]
 
@@ -243,4 +243,4 @@ def test_the_pendulums_rewards_again_by_hand():
 def test_rewards_that_no_record_tells_are_not_computed():
     environment = section("InvertedPendulum-v5").make()
     rows = np.zeros((3, environment.spec.observation_dim), dtype=np.float32)
-    assert environment.rewards_again(rows, np.zeros((3, 1), dtype=np.float32), rows) is None
+    assert environment.compute_rewards(rows, np.zeros((3, 1), dtype=np.float32), rows) is None

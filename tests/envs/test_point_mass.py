@@ -9,8 +9,8 @@ from sacpipe.core.errors import ConfigError, RendererError
 from sacpipe.envs.point_mass import PointMassTask
 
 
-def make(picture=None, **options):
-    return PointMassTask.parse(PointMassTask.EXAMPLE | {"options": options}).make(picture)
+def make(render_size=None, **options):
+    return PointMassTask.parse(PointMassTask.EXAMPLE | {"options": options}).make(render_size)
 
 
 def steer(observation):
@@ -61,11 +61,11 @@ def test_turned_actuators_push_elsewhere_and_leave_the_spec_as_it_is():
 
 def test_rewards_and_terminations_again_by_hand():
     places = np.array([[0.3, 0.4, 9.0, 9.0], [0.0, -0.1, 0.0, 0.0]], dtype=np.float32)
-    rewards, terminations = make().rewards_again(places + 1, np.zeros((2, 2), dtype=np.float32), places)
+    rewards, terminations = make().compute_rewards(places + 1, np.zeros((2, 2), dtype=np.float32), places)
     np.testing.assert_allclose(rewards, [-0.6, -0.2], atol=1e-6)
     assert terminations.tolist() == [0.0, 1.0]
     assert {rewards.dtype, terminations.dtype} == {np.dtype(np.float32)}
-    wider = make(goal_radius_m=0.55).rewards_again(places, places[:, :2], places)
+    wider = make(goal_radius_m=0.55).compute_rewards(places, places[:, :2], places)
     assert wider[1].tolist() == [1.0, 1.0]
 
 
@@ -93,7 +93,7 @@ def test_wrong_option_is_refused_with_its_reason(option, words):
 
 
 def test_picture_shows_goal_in_the_middle_and_mass_where_it_is():
-    environment = make(picture=(60, 90))
+    environment = make(render_size=(60, 90))
     x, y, _, _ = environment.reset(1)
     frame = environment.render()
     assert frame.shape == (60, 90, 3)

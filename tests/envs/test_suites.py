@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from sacpipe.core.errors import ContractError
-from sacpipe.envs import UNIVERSES, find_task
+from sacpipe.envs import SUITES, find_task
 from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.specs.records import Step
-from sacpipe.testing.environments import check_universe
+from sacpipe.testing.environments import check_env
 
 MORE = [
     ("gymnasium/HalfCheetah-v5", {"max_episode_steps": 300}),
@@ -20,12 +20,12 @@ MORE = [
 ]
 
 
-@pytest.mark.parametrize("kind", UNIVERSES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", SUITES, ids=lambda kind: kind.__name__)
 def test_example_of_every_universe_keeps_the_contract(kind):
-    check_universe(kind.parse(kind.EXAMPLE))
+    check_env(kind.parse(kind.EXAMPLE))
 
 
-@pytest.mark.parametrize("kind", UNIVERSES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", SUITES, ids=lambda kind: kind.__name__)
 def test_example_of_every_universe_is_listed_by_it(kind):
     assert kind.EXAMPLE["id"] in kind.tasks()
     assert list(kind.tasks()) == sorted(set(kind.tasks()))
@@ -33,12 +33,12 @@ def test_example_of_every_universe_is_listed_by_it(kind):
 
 @pytest.mark.parametrize(("name", "options"), MORE, ids=[name for name, _ in MORE])
 def test_further_tasks_keep_the_contract(name, options):
-    check_universe(find_task(name).replace(options=options))
+    check_env(find_task(name).replace(options=options))
 
 
 def test_one_episode_cannot_show_a_difference():
     with pytest.raises(ValueError, match="at least 2"):
-        check_universe(find_task("point-mass-v0"), episodes=1)
+        check_env(find_task("point-mass-v0"), episodes=1)
 
 
 class Walk:
@@ -72,7 +72,7 @@ class Walk:
     def observe(self):
         return self.place.astype(np.float32)
 
-    def rewards_again(self, observations, actions, next_observations):
+    def compute_rewards(self, observations, actions, next_observations):
         del observations, actions
         return next_observations.sum(axis=1), np.zeros(len(next_observations), dtype=np.float32)
 
@@ -210,13 +210,13 @@ class ChangesAction(Walk):
 
 
 class RewardsDiffer(Walk):
-    def rewards_again(self, observations, actions, next_observations):
-        return super().rewards_again(actions, next_observations, observations)
+    def compute_rewards(self, observations, actions, next_observations):
+        return super().compute_rewards(actions, next_observations, observations)
 
 
 class EndsDiffer(Walk):
-    def rewards_again(self, observations, actions, next_observations):
-        rewards, terminations = super().rewards_again(observations, actions, next_observations)
+    def compute_rewards(self, observations, actions, next_observations):
+        rewards, terminations = super().compute_rewards(observations, actions, next_observations)
         return rewards, terminations + 1
 
 
@@ -239,8 +239,8 @@ class Section:
     def __init__(self, kind):
         self.kind = kind
 
-    def make(self, picture=None):
-        del picture
+    def make(self, render_size=None):
+        del render_size
         return self.kind()
 
 
@@ -273,11 +273,11 @@ BROKEN = [
 
 
 def test_check_accepts_a_correct_toy():
-    check_universe(Section(Walk))
+    check_env(Section(Walk))
 
 
 @pytest.mark.parametrize(("kind", "words"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN])
 def test_check_finds_what_is_broken(kind, words):
     with pytest.raises(ContractError, match=words) as caught:
-        check_universe(Section(kind))
+        check_env(Section(kind))
     assert "toy/walk" in str(caught.value)

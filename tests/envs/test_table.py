@@ -5,7 +5,7 @@ from pydantic import TypeAdapter
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, UnknownTaskError
-from sacpipe.envs import UNIVERSES, TaskConfig, find_task, list_tasks
+from sacpipe.envs import SUITES, TaskConfig, find_task, list_tasks
 
 
 class Section(Config):
@@ -46,7 +46,7 @@ def test_unknown_name_offers_the_nearest(name, offer):
 
 def test_every_universe_is_in_the_section_of_params():
     section = TypeAdapter(TaskConfig)
-    for kind in UNIVERSES:
+    for kind in SUITES:
         assert type(section.validate_python(kind.EXAMPLE)) is kind
 
 

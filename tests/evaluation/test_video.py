@@ -54,7 +54,7 @@ def test_film_is_h264_in_real_time_with_every_step(tmp_path):
 
 
 def test_film_shows_what_the_task_draws(tmp_path):
-    environment = toy().make(picture=(64, 96))
+    environment = toy().make(render_size=(64, 96))
     environment.reset(4)
     for _ in range(10):
         environment.step(push(None))

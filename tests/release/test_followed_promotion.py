@@ -16,7 +16,7 @@ from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.robot.policy import session_options
-from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 TERMS = "poll_s: 0.1\nrollout: {shadow_s: 0, min_shadow_steps: 20, watch_s: 0}\n"
@@ -55,7 +55,7 @@ def test_a_promotion_comes_into_service_and_every_request_is_answered(finished, 
     name = address.removeprefix("models:/").removesuffix("@champion")
     bundles = [bundle_of(finished), nudge(bundle_of(finished), tmp_path / "next")]
     digests = [bundle_digest(bundle) for bundle in bundles]
-    store = MlflowStore(
+    store = MlflowConnection(
         f"sqlite:///{workspace / '.sacpipe' / 'mlflow.db'}", workspace / ".sacpipe" / "mlartifacts"
     )
     ledger = MlflowLedger(store)

@@ -3,7 +3,7 @@
 import pytest
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.release.gate import Candidate, ReleaseConfig, judge
+from sacpipe.release.gate import Candidate, ReleaseConfig, evaluate_release
 
 
 def make(**changes):
@@ -32,13 +32,13 @@ def config(floor=9_300.0, name="pole"):
     ],
 )
 def test_every_rule_must_hold(changes, floor, accepted):
-    verdict = judge(make(**changes), config(floor))
+    verdict = evaluate_release(make(**changes), config(floor))
     assert verdict.accepted is accepted
     assert verdict.accepted is all(reason.ok for reason in verdict.reasons)
 
 
 def test_a_refusal_says_what_was_expected_and_found():
-    verdict = judge(make(bundle_return_mean=12.5), config())
+    verdict = evaluate_release(make(bundle_return_mean=12.5), config())
     assert [(r.rule, r.expected, r.found) for r in verdict.reasons if not r.ok] == [
         ("return floor", "mean return of at least 9300", "12.50 over 20 episodes")
     ]

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.golden import Golden
-from sacpipe.bundle.guard_settings import GuardTerms
+from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.files import sha256_file, write_bytes, write_json, write_text
@@ -186,7 +186,7 @@ class Outputs:
                 "onnx": names | dtypes | versions | {"operators": list(facts.operators)},
                 "parity": parity | {"tolerance": 1e-4},
                 "golden": {"tolerance": 1e-4, "num_steps": 8},
-                "guards": GuardTerms.EXAMPLE,
+                "guards": GuardSettings.EXAMPLE,
                 "envelope": {
                     "low": [0.0] * self.spec.observation_dim,
                     "high": [0.0] * self.spec.observation_dim,

@@ -36,8 +36,8 @@ class TestActing:
 
     def test_a_twin_has_memory_of_its_own(self, build):
         policy = OnnxPolicy(build())
-        twin = policy.twin()
-        mine, its = policy.run(observation(0.5, 0.25, 0.0)), twin.run(observation(3.0, 1.0, 0.0))
+        clone_session = policy.clone_session()
+        mine, its = policy.run(observation(0.5, 0.25, 0.0)), clone_session.run(observation(3.0, 1.0, 0.0))
         assert (mine.tolist(), its.tolist()) == ([1.25, 2.5], [3.0, 4.0])
 
     def test_says_which_bundle_it_is(self, build):

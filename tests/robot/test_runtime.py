@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sacpipe.bundle.guard_settings import CAUSES, GuardTerms
+from sacpipe.bundle.guard_settings import CAUSES, GuardSettings
 from sacpipe.core.errors import BundleError
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
@@ -27,10 +27,10 @@ def observation(*values) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def terms(**changes) -> GuardTerms:
-    tree = dict(GuardTerms.EXAMPLE)
+def terms(**changes) -> GuardSettings:
+    tree = dict(GuardSettings.EXAMPLE)
     fallbacks = tree["fallbacks"] | changes.pop("fallbacks", {})
-    return GuardTerms.parse(tree | changes | {"fallbacks": fallbacks})
+    return GuardSettings.parse(tree | changes | {"fallbacks": fallbacks})
 
 
 def make_runtime(folder, **changes) -> tuple[Runtime, Clock]:

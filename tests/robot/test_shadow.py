@@ -34,7 +34,7 @@ def test_what_differs_is_measured_and_not_executed(runtime, build_other):
     assert (found.largest, found.largest_entry) == (0.75, "elbow")
     assert found.mean == pytest.approx(((0.4 + 0.6 + 0.2) + (0.5 + 0.75 + 0.25)) / 6)
     assert found.p99 == 0.75
-    assert found.in_service == runtime.policy.digest != found.candidate
+    assert found.host == runtime.policy.digest != found.candidate
 
 
 def test_equal_policies_do_not_differ(runtime, build):

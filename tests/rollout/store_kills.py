@@ -102,7 +102,7 @@ def main(folder: Path, old: Admitted, change: Change) -> dict[str, object]:
     change.make(wanted)
     report = {"kills": 0, "kills_while_opening": 0, "served": set(), "faults": []}
 
-    def judge(where: str, *, is_to_go_on: bool) -> None:
+    def admit_in_child(where: str, *, is_to_go_on: bool) -> None:
         try:
             report["served"].add(change.serve(twice))
             if is_to_go_on:
@@ -116,8 +116,8 @@ def main(folder: Path, old: Admitted, change: Change) -> dict[str, object]:
         report["kills"] += 1
         for opening in kills(killed, twice, lambda: BundleStore(twice).close()):
             report["kills_while_opening"] += 1
-            judge(f"{count} and at {opening}", is_to_go_on=False)
-        judge(str(count), is_to_go_on=True)
+            admit_in_child(f"{count} and at {opening}", is_to_go_on=False)
+        admit_in_child(str(count), is_to_go_on=True)
     return report | {"served": sorted(report["served"])}
 
 

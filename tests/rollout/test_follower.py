@@ -18,7 +18,7 @@ from sacpipe.rollout import follower as follow
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_terms import FollowTerms
 from sacpipe.rollout.follower import Follower, begin
-from sacpipe.rollout.sources import Named, PathSource, read_source
+from sacpipe.rollout.sources import PathSource, ResolvedBundle, read_source
 from sacpipe.server.__main__ import main
 from sacpipe.server.service import Call, Service
 
@@ -206,7 +206,7 @@ def test_what_cannot_be_pulled_is_asked_for_again_after_a_while(following, named
         raise StoreError("MLflow at there refuses: 404 gone.")
 
     with following(retry_s=1e6) as robot:
-        monkeypatch.setattr(Named, "pull", fail)
+        monkeypatch.setattr(ResolvedBundle, "pull", fail)
         name(bundles[1], named)
         robot.looked()
         robot.looked()

@@ -4,7 +4,7 @@ import pytest
 
 from sacpipe.core.errors import GateError
 from sacpipe.robot.load_gate import GateTerms
-from sacpipe.rollout.gate_process import LIMITS, judge
+from sacpipe.rollout.gate_process import LIMITS, admit_in_child
 from sacpipe.rollout.sources import read_source
 
 TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
@@ -17,12 +17,12 @@ def files(bundles):
 
 def refused(files, terms=TERMS, **limits) -> GateError:
     with pytest.raises(GateError) as refusal:
-        judge(files, terms, LIMITS.replace(**limits))
+        admit_in_child(files, terms, LIMITS.replace(**limits))
     return refusal.value
 
 
 def test_what_passes_there_acts_here(files):
-    admitted = judge(files, TERMS)
+    admitted = admit_in_child(files, TERMS)
     assert admitted.policy.act(admitted.bundle.golden.observations[0]).tolist() == [1.25, 2.5]
     assert admitted.report.p99_us > 0  # measured there
 
@@ -46,7 +46,7 @@ def test_no_process_imports_what_lies_in_the_current_folder(files, tmp_path, mon
     """Unless this one does: where it was started by `python -m`, that folder is on its path."""
     (tmp_path / "sacpipe.py").write_text("raise SystemExit('not ours')")
     monkeypatch.chdir(tmp_path)
-    assert judge(files, TERMS).policy is not None
+    assert admit_in_child(files, TERMS).policy is not None
     monkeypatch.syspath_prepend(tmp_path)
     error = refused(files)
     assert error.rule == "process"

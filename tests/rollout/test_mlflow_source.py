@@ -16,7 +16,7 @@ from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
 from sacpipe.rollout import mlflow_source
 from sacpipe.rollout.mlflow_source import MlflowSource, parse_address
-from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 SCRIPT = Path(__file__).with_name("mlflow_server.py")
@@ -28,7 +28,7 @@ class Registry:
     def __init__(self, process, folder, bundles):
         self.process, self.artifacts = process, folder / "artifacts"
         self.uri = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        ledger = MlflowLedger(MlflowStore(self.uri, folder))
+        ledger = MlflowLedger(MlflowConnection(self.uri, folder))
         run_id = ledger.ensure_run("ab" * 32, "export", {}, {})
         self.registry, self.digests = ledger.registry, [bundle_digest(bundle) for bundle in bundles]
         for bundle, digest in zip(bundles, self.digests, strict=True):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from active import running
 from repository import ROOT
-from served import running
 from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 

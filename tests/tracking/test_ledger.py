@@ -24,8 +24,8 @@ from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, rebuild, record_stage, register_bundle
 from sacpipe.tracking.ledger_values import IS_COMMITTED_TAG, OUTCOME_TAG, VERSION_TAG, flat_params
 from sacpipe.tracking.lineage import Edge, lineage
-from sacpipe.tracking.live_metrics import LiveMirror, _GrowingRows
-from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.live_metrics import LiveMetrics, _GrowingRows
+from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 from sacpipe.tracking.promotion_history import Promotion, append_promotion, current, read_promotions
 
@@ -165,14 +165,14 @@ def changed(retrained: Path, tmp_path: Path) -> Workspace:
 @pytest.fixture
 def ledger(database: str, tmp_path: Path) -> MlflowLedger:
     artifacts = Workspace(tmp_path / "project").artifacts
-    return MlflowLedger(MlflowStore(database, artifacts, experiment=str(tmp_path)))
+    return MlflowLedger(MlflowConnection(database, artifacts, experiment=str(tmp_path)))
 
 
 @pytest.fixture
 def lost(empty_ledger: Path, tmp_path: Path) -> MlflowLedger:
     """What is there after the ledger was deleted: nothing."""
     shutil.copy(empty_ledger, tmp_path / "another.db")
-    return MlflowLedger(MlflowStore(f"sqlite:///{tmp_path}/another.db", tmp_path / "another"))
+    return MlflowLedger(MlflowConnection(f"sqlite:///{tmp_path}/another.db", tmp_path / "another"))
 
 
 @pytest.fixture
@@ -446,7 +446,7 @@ def test_a_deleted_ledger_is_rebuilt_with_the_same_lineage_even_where_the_champi
     assert list(rebuild(workspace, lost)) == lines
 
     # Another training took the outputs' place, and was not released: the champion lies in DVC's cache alone.
-    again = MlflowLedger(MlflowStore(lost.tracking_uri, changed.artifacts, experiment="lost again"))
+    again = MlflowLedger(MlflowConnection(lost.tracking_uri, changed.artifacts, experiment="lost again"))
     changed.state.mkdir()
     text = workspace.promotions.read_text()
     changed.promotions.write_text(text.replace(name, f"{name}-2"))
@@ -511,7 +511,7 @@ def test_rows_appear_while_a_stage_runs_and_are_completed_after_it(
         run = ledger.find_run(key)
         return 0 if run is None else int(run.tags.get("sacpipe.metric_rows", "0"))
 
-    with LiveMirror(workspace, ledger, "train", interval_s=0.05):
+    with LiveMetrics(workspace, ledger, "train", interval_s=0.05):
         write_rows(path, range(2))
         wait_for(lambda: mirrored() == 2)
         write_rows(path, range(2, 3))
@@ -535,7 +535,7 @@ def test_a_stage_that_failed_leaves_no_run_that_seems_to_run(
         wait_for(lambda: ledger.find_run(key) is not None)
         raise StageError("diverged")
 
-    mirror = LiveMirror(workspace, ledger, "train", interval_s=0.05)
+    mirror = LiveMetrics(workspace, ledger, "train", interval_s=0.05)
     with pytest.raises(StageError), mirror:
         diverge()
     wait_for(lambda: not mirror._thread.is_alive())
@@ -568,12 +568,12 @@ def test_a_dead_ledger_neither_stops_nor_slows_a_stage(
         if answers:
             server.listen()  # takes the connection, and never says a word
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
-        dead = MlflowLedger(MlflowStore(uri, workspace.artifacts))
+        dead = MlflowLedger(MlflowConnection(uri, workspace.artifacts))
         write_rows(path, range(1))
         begin = time.monotonic()
         with (
             caplog.at_level(logging.WARNING),
-            LiveMirror(workspace, dead, "train", interval_s=0.05) as mirror,
+            LiveMetrics(workspace, dead, "train", interval_s=0.05) as mirror,
         ):
             for n in range(1, 5):
                 write_rows(path, range(n, n + 1))

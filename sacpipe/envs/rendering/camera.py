@@ -93,7 +93,7 @@ class MujocoCamera:
         for index in range(self._model.nhfield):
             self._mujoco.mjr_uploadHField(self._model, self._renderer, index)
 
-    def picture(self, data: Any) -> NDArray[np.uint8]:
+    def render(self, data: Any) -> NDArray[np.uint8]:
         """Return what the camera sees of a state. Shape (height, width, 3)."""
         self._context.make_current()
         every = self._mujoco.mjtCatBit.mjCAT_ALL.value

@@ -37,7 +37,7 @@ def end_of(folder: Path, spec: EnvSpec | None = None) -> int:
     return pool.segments[-1].first_step + pool.segments[-1].transitions if pool.segments else 0
 
 
-def grow(folder: Path, spec: EnvSpec, parts: Iterable[Transitions]) -> ReplayPool:
+def append_segments(folder: Path, spec: EnvSpec, parts: Iterable[Transitions]) -> ReplayPool:
     """Add a segment for each part behind what a pool holds, under episode ids that go on.
 
     The manifest is replaced last: until then, and after a kill, the pool is the one it was.

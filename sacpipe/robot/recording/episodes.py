@@ -53,7 +53,7 @@ class Outcome(NamedTuple):
 
     number: int
     reward: float | None
-    executed: FloatArray | None
+    executed_action: FloatArray | None
     """In task units, where it was not the decision's."""
 
 
@@ -103,8 +103,8 @@ class Episodes:
         if step is None or step.observation is None:
             return
         told = self._outcome if self._outcome.number == step.number else Outcome(step.number, None, None)
-        executed = step.decision.action if told.executed is None else told.executed
-        action, reward = self._in_unit_range(executed), told.reward or 0.0
+        executed_action = step.decision.action if told.executed_action is None else told.executed_action
+        action, reward = self._in_unit_range(executed_action), told.reward or 0.0
         is_sound = abs(reward) <= _LARGEST and stamp_ns > step.stamp_ns  # NaN is not
         episode_id = self._episode_id
         if following is None or action is None or not is_sound:
@@ -117,21 +117,21 @@ class Episodes:
             self._episode_id += 1
         yield (
             Transition(step.observation, action, reward, following, terminated, truncated, episode_id),
-            self._describe(step, stamp_ns, executed, has_reward=told.reward is not None),
+            self._describe(step, stamp_ns, executed_action, has_reward=told.reward is not None),
         )
 
-    def _in_unit_range(self, executed: FloatArray) -> FloatArray | None:
+    def _in_unit_range(self, executed_action: FloatArray) -> FloatArray | None:
         """Return an action in [-1, 1]; None where it is none of the task's, or outside its bounds."""
-        if executed.shape != self._action_shape:
+        if executed_action.shape != self._action_shape:
             return None
-        action = self._rescale(executed)
+        action = self._rescale(executed_action)
         return action if (np.abs(action) <= 1.0).all() else None  # NaN is not
 
     def _describe(
-        self, step: Heard, next_stamp_ns: int, executed: FloatArray, *, has_reward: bool
+        self, step: Heard, next_stamp_ns: int, executed_action: FloatArray, *, has_reward: bool
     ) -> RecordedStep:
         decision = step.decision
-        asked = decision.asked
+        policy_action = decision.policy_action
         return RecordedStep(
             stamp_ns=step.stamp_ns,
             next_stamp_ns=next_stamp_ns,
@@ -139,8 +139,10 @@ class Episodes:
             verdict=decision.verdict,
             cause=decision.reasons[0] if decision.reasons else None,
             has_reward=has_reward,
-            executed=executed,
-            asked=asked if asked is not None and np.isfinite(asked).all() else None,
+            executed_action=executed_action,
+            policy_action=policy_action
+            if policy_action is not None and np.isfinite(policy_action).all()
+            else None,
         )
 
     def _policy(self, policy: OnnxPolicy) -> RecordedPolicy:

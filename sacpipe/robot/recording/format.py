@@ -84,9 +84,9 @@ class RecordedStep(NamedTuple):
     cause: Cause | None
     has_reward: bool
     """Whether the robot gave the reward; else the pool holds 0."""
-    executed: FloatArray
+    executed_action: FloatArray
     """In task units. Shape (action_dim,)."""
-    asked: FloatArray | None
+    policy_action: FloatArray | None
     """What the policy gave, in task units; None where it gave nothing finite. Shape (action_dim,)."""
 
 

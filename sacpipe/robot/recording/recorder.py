@@ -92,17 +92,17 @@ class Recorder:
             failure=self._failure,
         )
 
-    def outcome(self, reward: float | None = None, executed: FloatArray | None = None) -> None:
+    def outcome(self, reward: float | None = None, executed_action: FloatArray | None = None) -> None:
         """Say what became of the last step. What no pool may hold leaves a gap.
 
         Args:
             reward: Where the robot has one.
-            executed: The action that was really executed, in task units, where it was not the decision's.
+            executed_action: The action that was really executed, in task units, where it was not the decision's.
                 Shape (action_dim,).
         """
         if self._is_heard:
-            given = None if executed is None else _copied(executed)
-            self._waiting.put(Outcome(self._number, reward, given))
+            executed_action = None if executed_action is None else _copied(executed_action)
+            self._waiting.put(Outcome(self._number, reward, executed_action))
 
     def end_episode(
         self, observation: FloatArray, stamp_ns: int, *, terminated: bool, truncated: bool
@@ -135,7 +135,9 @@ class Recorder:
         is_seen = decision.verdict != "stopped" and NO_OBSERVATION.isdisjoint(decision.reasons)
         seen = observation.copy() if is_seen else None
         runtime = self._runtime
-        self._waiting.put(Heard(self._number, runtime.episode, seen, stamp_ns, decision, runtime.acted))
+        self._waiting.put(
+            Heard(self._number, runtime.episode, seen, stamp_ns, decision, runtime.acting_policy)
+        )
 
     def _run(self) -> None:
         try:

@@ -120,8 +120,8 @@ class RecordingWriter:
         record["verdict"] = VERDICTS.index(step.verdict)
         record["cause"] = NO_CAUSE if step.cause is None else CAUSES.index(step.cause)
         record["has_reward"] = step.has_reward
-        record["executed"] = step.executed
-        record["asked"] = np.nan if step.asked is None else step.asked
+        record["executed"] = step.executed_action
+        record["asked"] = np.nan if step.policy_action is None else step.policy_action
         self._waiting.append(record.tobytes())
 
     def flush(self, dropped: int) -> None:

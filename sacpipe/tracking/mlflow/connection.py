@@ -41,7 +41,7 @@ class MetricPoint(NamedTuple):
     step: int
 
 
-class MlflowStore:
+class MlflowConnection:
     """One experiment at one address."""
 
     def __init__(self, tracking_uri: str, artifact_folder: Path, experiment: str = "sacpipe") -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import canonical_json, sha256_bytes
-from sacpipe.tracking.mlflow.connection import BUNDLE_TAG, MetricPoint, MlflowStore
+from sacpipe.tracking.mlflow.connection import BUNDLE_TAG, MetricPoint, MlflowConnection
 from sacpipe.tracking.mlflow.registry import MlflowRegistry
 
 STAGE_KEY_TAG = "sacpipe.stage_key"
@@ -50,7 +50,7 @@ class RunRecord:
 class MlflowLedger:
     """The runs of one experiment, and the registry beside them."""
 
-    def __init__(self, store: MlflowStore) -> None:
+    def __init__(self, store: MlflowConnection) -> None:
         self._store = store
         self.registry = MlflowRegistry(store)
         """Versions and aliases."""

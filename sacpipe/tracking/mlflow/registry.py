@@ -16,7 +16,7 @@ import numpy as np
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_file, storage_errors
-from sacpipe.tracking.mlflow.connection import BUNDLE_TAG, POLICY_TAG, MlflowStore
+from sacpipe.tracking.mlflow.connection import BUNDLE_TAG, POLICY_TAG, MlflowConnection
 
 _PAGE = 200
 
@@ -48,7 +48,7 @@ class VersionRecord:
 class MlflowRegistry:
     """The registered policies beside a ledger."""
 
-    def __init__(self, store: MlflowStore) -> None:
+    def __init__(self, store: MlflowConnection) -> None:
         self._store = store
 
     def register(

@@ -34,7 +34,7 @@ def test_no_picture_is_made_of_a_mujoco_task_where_rendering_is_off(monkeypatch)
     monkeypatch.setenv("MUJOCO_GL", "disabled")
     for name in ("gymnasium/InvertedPendulum-v5", "dm_control/pendulum-swingup"):
         with pytest.raises(RendererError, match="switched off"):
-            find_task(name).make(picture=(32, 32))
+            find_task(name).make(render_size=(32, 32))
 
 
 def test_machine_where_nothing_renders_is_told_what_to_install():
@@ -119,7 +119,7 @@ def test_simulators_write_no_log_file_where_the_user_stands(tmp_path):
 
 def test_the_toy_needs_no_renderer(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "disabled")
-    environment = find_task("point-mass-v0").make(picture=(20, 20))
+    environment = find_task("point-mass-v0").make(render_size=(20, 20))
     environment.reset(0)
     assert environment.render().shape == (20, 20, 3)
     assert environment.render().dtype == np.uint8

@@ -21,9 +21,9 @@ POLICY = RecordedPolicy(bundle_sha256="b" * 64, contract_sha256="c" * 64)
 
 
 def step(number: int) -> RecordedStep:
-    executed = np.array([number / 100], np.float32)
+    executed_action = np.array([number / 100], np.float32)
     stamp_ns = 1000 * number
-    return RecordedStep(stamp_ns, stamp_ns + 1000, POLICY, "ok", None, True, executed, executed)
+    return RecordedStep(stamp_ns, stamp_ns + 1000, POLICY, "ok", None, True, executed_action, executed_action)
 
 
 def record(folder: Path, tell: Callable[[int], None]) -> None:

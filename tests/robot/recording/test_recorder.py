@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sacpipe.bundle.contract import contract_sha256
-from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, GuardTerms
+from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, GuardSettings
 from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.robot.policy import OnnxPolicy
@@ -25,7 +25,7 @@ class Loop:
 
     def __init__(self, bundle, folder, terms=TERMS, **guards):
         self.now_ns = 10**9
-        guards = GuardTerms.parse(GuardTerms.EXAMPLE | {"deadline_periods": 1e6} | guards)
+        guards = GuardSettings.parse(GuardSettings.EXAMPLE | {"deadline_periods": 1e6} | guards)
         self.runtime = Runtime(OnnxPolicy(bundle), guards=guards, clock_ns=lambda: self.now_ns)
         self.folder = folder
         self.recorder = Recorder(self.runtime, folder, terms)
@@ -119,7 +119,7 @@ def test_what_was_asked_and_what_was_executed_are_both_kept(bundles, tmp_path):
     loop = Loop(bundles[0], tmp_path / "seen", max_action_change=0.1)
     loop.step(0.0, 0.0, 0.0)
     limited = loop.step(1.0, 0.0, 0.0)
-    loop.step(1.0, 0.0, 0.0, executed=np.array([-2.0, 4.0], np.float32))
+    loop.step(1.0, 0.0, 0.0, executed_action=np.array([-2.0, 4.0], np.float32))
     loop.end(0.0, 0.0, 0.0)
     _, seen, steps = loop.recorded()
     assert limited.verdict == "limited"
@@ -131,8 +131,8 @@ def test_what_was_asked_and_what_was_executed_are_both_kept(bundles, tmp_path):
 
 
 def test_what_no_pool_may_hold_leaves_a_gap_and_nothing_worse(loop):
-    for executed in ([9.0, 0.0], [np.nan, 0.0], [1.0], "one", {"elbow": 1.0}):
-        loop.step(0.0, 0.0, 0.0, executed=executed)
+    for executed_action in ([9.0, 0.0], [np.nan, 0.0], [1.0], "one", {"elbow": 1.0}):
+        loop.step(0.0, 0.0, 0.0, executed_action=executed_action)
     for reward in (float("inf"), float("nan"), 1e39):
         loop.step(0.0, 0.0, 0.0, reward=reward)
     loop.step(0.125, 0.0, 0.0)
@@ -146,7 +146,7 @@ def test_what_no_pool_may_hold_leaves_a_gap_and_nothing_worse(loop):
 
 def test_what_a_robot_gives_is_copied(loop):
     mine = np.array([1.0, 2.0], np.float32)
-    loop.step(0.0, 0.0, 0.0, executed=mine)
+    loop.step(0.0, 0.0, 0.0, executed_action=mine)
     mine[:] = 0.0
     loop.step(0.0, 0.0, 0.0)
     _, _, steps = loop.recorded()

@@ -25,7 +25,9 @@ def folder(tmp_path):
     writer = RecordingWriter.create(tmp_path / "recording", SPEC, 4, 1.5)
     for number in range(10):
         writer.append(transition(number), step(number))
-    refused = step(10)._replace(verdict="limited", cause="action_change", has_reward=False, asked=None)
+    refused = step(10)._replace(
+        verdict="limited", cause="action_change", has_reward=False, policy_action=None
+    )
     writer.append(transition(10), refused)
     writer.close(3)
     return tmp_path / "recording"

@@ -10,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.golden import Golden
-from sacpipe.bundle.guard_settings import GuardTerms
+from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.bundle.writer import write_bundle
-from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowConnection
 
 OBSERVATIONS = np.array([[0.5, 0.25, 0.0], [3.0, 1.0, 0.0], [0.0, 9.0, 2.0]], np.float32)
 
@@ -55,7 +55,7 @@ def make_bundle(folder: Path, gain: float) -> Path:
                 "num_observations": 3,
             },
             "golden": {"tolerance": 1e-5, "num_steps": 3},
-            "guards": GuardTerms.EXAMPLE,
+            "guards": GuardSettings.EXAMPLE,
             "envelope": {"low": [-9.0] * 3, "high": [9.0] * 3},
             "provenance": {"algorithm": "sac", "digests": {}},
         }
@@ -78,6 +78,6 @@ def database(empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> st
 
 
 @pytest.fixture
-def store(database: str, tmp_path: Path) -> MlflowStore:
+def store(database: str, tmp_path: Path) -> MlflowConnection:
     """An empty experiment of one's own."""
-    return MlflowStore(database, tmp_path / "artifacts", experiment=str(tmp_path))
+    return MlflowConnection(database, tmp_path / "artifacts", experiment=str(tmp_path))

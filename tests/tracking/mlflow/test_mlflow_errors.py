@@ -12,7 +12,7 @@ import sqlalchemy
 from mlflow.exceptions import MlflowException  # noqa: TID251 - one of what may arrive
 
 from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
-from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.errors import border
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
@@ -73,7 +73,7 @@ def test_a_server_that_refuses_is_named_at_once(tmp_path: Path) -> None:
     begin = time.monotonic()
     expected = f"MLflow at {uri} does not answer.*unset MLFLOW_TRACKING_URI"
     with pytest.raises(StoreUnavailableError, match=expected):
-        MlflowLedger(MlflowStore(uri, tmp_path)).find_run("ab")
+        MlflowLedger(MlflowConnection(uri, tmp_path)).find_run("ab")
     assert time.monotonic() - begin < 5
 
 
@@ -82,14 +82,14 @@ def test_a_server_that_says_nothing_is_given_up_within_seconds(tmp_path: Path) -
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         begin = time.monotonic()
         with pytest.raises(StoreUnavailableError, match="timed out"):
-            MlflowStore(uri, tmp_path).check()
+            MlflowConnection(uri, tmp_path).check()
         assert time.monotonic() - begin < 10
 
 
 def test_a_file_that_is_no_database_is_told_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"not a database at all, but long enough to look into" * 100)
     with pytest.raises(StoreError, match="sacpipe ledger rebuild"):
-        MlflowStore(f"sqlite:///{tmp_path}/mlflow.db", tmp_path).check()
+        MlflowConnection(f"sqlite:///{tmp_path}/mlflow.db", tmp_path).check()
 
 
 def test_importing_the_stores_imports_no_mlflow() -> None:

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StoreError
-from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.dvc_dataset_source import DvcDatasetSource
 from sacpipe.tracking.mlflow.ledger import ROWS_TAG, MlflowLedger
 
@@ -21,7 +21,7 @@ POOL_MD5 = "0" * 32 + ".dir"
 
 
 @pytest.fixture
-def ledger(store: MlflowStore) -> MlflowLedger:
+def ledger(store: MlflowConnection) -> MlflowLedger:
     return MlflowLedger(store)
 
 
@@ -37,7 +37,7 @@ def rows(number: int, scale: float = 1.0) -> list[dict[str, float]]:
     ]
 
 
-def history(store: MlflowStore, run_id: str, name: str) -> list[tuple[int, float]]:
+def history(store: MlflowConnection, run_id: str, name: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in store.client.get_metric_history(run_id, name)]
 
 
@@ -60,7 +60,7 @@ def test_more_parameters_than_one_call_takes_are_all_there(ledger: MlflowLedger)
 
 
 def test_rows_sent_in_parts_and_again_are_there_once(
-    store: MlflowStore, ledger: MlflowLedger, run_id: str
+    store: MlflowConnection, ledger: MlflowLedger, run_id: str
 ) -> None:
     every = rows(603)  # two values a row: more than two calls take
     assert ledger.log_rows(run_id, every[:350]) == 350
@@ -72,7 +72,9 @@ def test_rows_sent_in_parts_and_again_are_there_once(
     assert "gradient_steps" not in ledger.run(run_id).metrics
 
 
-def test_rows_at_the_same_step_are_kept_apart(store: MlflowStore, ledger: MlflowLedger, run_id: str) -> None:
+def test_rows_at_the_same_step_are_kept_apart(
+    store: MlflowConnection, ledger: MlflowLedger, run_id: str
+) -> None:
     twins = [{"env_steps": 5, "gradient_steps": 0, "episode/return": 1.0}] * 2
     ledger.log_rows(run_id, twins)
     assert history(store, run_id, "episode/return") == [(5, 1.0), (5, 1.0)]
@@ -91,7 +93,7 @@ def test_rows_that_are_not_the_ones_held_are_refused(ledger: MlflowLedger, run_i
 
 
 def test_a_summary_and_a_record_are_logged_once(
-    store: MlflowStore, ledger: MlflowLedger, run_id: str
+    store: MlflowConnection, ledger: MlflowLedger, run_id: str
 ) -> None:
     entry = {"cmd": "x", "deps": [{"path": "ü", "md5": "1"}]}
     for _ in range(2):
@@ -113,7 +115,11 @@ def test_a_record_that_was_changed_is_refused(ledger: MlflowLedger, run_id: str,
 
 
 def test_a_pool_is_an_input_under_the_digest_dvc_gave_it(
-    store: MlflowStore, ledger: MlflowLedger, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: MlflowConnection,
+    ledger: MlflowLedger,
+    run_id: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the path is relative to the project's folder
     for _ in range(2):
@@ -132,7 +138,11 @@ def test_a_pool_is_an_input_under_the_digest_dvc_gave_it(
 
 
 def test_a_bundle_is_logged_once_and_mlflow_serves_its_very_bytes(
-    store: MlflowStore, ledger: MlflowLedger, run_id: str, bundle: Callable[[float], Path], tmp_path: Path
+    store: MlflowConnection,
+    ledger: MlflowLedger,
+    run_id: str,
+    bundle: Callable[[float], Path],
+    tmp_path: Path,
 ) -> None:
     folder = bundle(1.0)
     model_id = ledger.log_model(run_id, folder)
@@ -146,7 +156,7 @@ def test_a_bundle_is_logged_once_and_mlflow_serves_its_very_bytes(
 
 
 def test_the_model_takes_float32_observations_and_no_others(
-    store: MlflowStore, ledger: MlflowLedger, run_id: str, bundle: Callable[[float], Path]
+    store: MlflowConnection, ledger: MlflowLedger, run_id: str, bundle: Callable[[float], Path]
 ) -> None:
     uri = f"models:/{ledger.log_model(run_id, bundle(1.0))}"
     observations = np.array([[0.5, 7.0, 7.0], [9.0, 7.0, 7.0]], np.float32)
@@ -156,16 +166,18 @@ def test_the_model_takes_float32_observations_and_no_others(
     assert isinstance(caught.value.__cause__, MlflowException)
 
 
-def test_a_ledger_whose_folder_was_moved_says_so(store: MlflowStore, tmp_path: Path) -> None:
+def test_a_ledger_whose_folder_was_moved_says_so(store: MlflowConnection, tmp_path: Path) -> None:
     store.check()
-    moved = MlflowStore(store.tracking_uri, tmp_path / "elsewhere", experiment=str(tmp_path))
+    moved = MlflowConnection(store.tracking_uri, tmp_path / "elsewhere", experiment=str(tmp_path))
     with pytest.raises(StoreError, match=r"the folder was moved. Delete .sacpipe/mlflow.db"):
         moved.check()
 
 
 def test_a_deleted_experiment_comes_back(
-    store: MlflowStore, ledger: MlflowLedger, run_id: str, tmp_path: Path
+    store: MlflowConnection, ledger: MlflowLedger, run_id: str, tmp_path: Path
 ) -> None:
     store.client.delete_experiment(store.experiment_id)
-    again = MlflowLedger(MlflowStore(store.tracking_uri, tmp_path / "artifacts", experiment=str(tmp_path)))
+    again = MlflowLedger(
+        MlflowConnection(store.tracking_uri, tmp_path / "artifacts", experiment=str(tmp_path))
+    )
     assert again.ensure_run(KEY, "train", PARAMS, {}) == run_id

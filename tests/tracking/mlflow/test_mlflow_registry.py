@@ -9,7 +9,7 @@ import pytest
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import BundleError, StoreError
-from sacpipe.tracking.mlflow.connection import MlflowStore
+from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 from sacpipe.tracking.mlflow.registry import MlflowRegistry, VersionRecord
 
@@ -23,7 +23,7 @@ def name(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def ledger(store: MlflowStore) -> MlflowLedger:
+def ledger(store: MlflowConnection) -> MlflowLedger:
     return MlflowLedger(store)
 
 
