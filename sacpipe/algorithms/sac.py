@@ -188,7 +188,13 @@ class SAC:
     def update(self, batch: Batch) -> None:
         """Make one step of critics, actor, temperature and targets; see `Learner.update`."""
         if self._fast is None or self._fast.size != len(batch.rewards):
-            self._fast = FastUpdate(self, len(batch.rewards))
+            self._fast = FastUpdate(
+                self,
+                len(batch.rewards),
+                discount=self.config.discount,
+                actor_q=self.config.actor_q,
+                matmul_precision=self.config.matmul_precision,
+            )
         self._fast.run(batch, self._draw_noise(len(batch.rewards)))
         self._step_temperature(self._fast.log_probs)
         self._finish_step()

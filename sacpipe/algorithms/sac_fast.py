@@ -6,31 +6,62 @@ pass of the actor, by evaluating it on this and the next observations at once; d
 critics with their targets and by giving arrays of a few numbers a row to NumPy; every allocation.
 """
 
-from typing import TYPE_CHECKING
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 
+from sacpipe.algorithms.adam import Adam
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.networks.actor import LOG_SQRT_TWO_PI, LOG_TWO
+from sacpipe.networks.actor import LOG_SQRT_TWO_PI, LOG_TWO, SquashedGaussianActor
 from sacpipe.networks.passes import BackwardPass, ForwardPass
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Batch, FloatArray
-
-if TYPE_CHECKING:
-    from sacpipe.algorithms.sac import SAC
 
 _TWO = np.float32(2.0)
 _SATURATED = 0.99
 
 
-class FastUpdate:
-    """The passes and buffers of a learner's update for one batch size, and what the last one left in them."""
+class UpdatedLearner(Protocol):
+    """What a fast update reads and writes of the learner it belongs to."""
 
-    def __init__(self, learner: "SAC", batch_size: int) -> None:
-        self._learner, self.size = learner, batch_size
-        self._is_min = learner.config.actor_q == "min"
-        spec, num = learner.spec, learner.config.num_critics
-        dtype = torch.float32 if learner.config.matmul_precision == "float32" else torch.bfloat16
+    spec: EnvSpec
+    gradient_steps: int
+    actor: SquashedGaussianActor
+    packed_actor: list[torch.Tensor]
+    """Weights with biases, a tensor a layer; see `networks.passes.pack`."""
+    packed_critic: list[torch.Tensor]
+    packed_both: list[torch.Tensor]
+    """The critics in the first half, their targets in the second."""
+    log_temperature: torch.nn.Parameter
+    optimisers: dict[str, Adam]
+    """`actor` and `critic`."""
+
+
+class FastUpdate:
+    """The passes and buffers of a learner's update for one batch size, and the results of the last update.
+
+    Args:
+        learner: Its networks and optimisers are updated in place.
+        batch_size: Transitions in a batch.
+        discount: Per step, in [0, 1).
+        actor_q: The critics' value in the actor's loss.
+        matmul_precision: Of the networks' products.
+    """
+
+    def __init__(
+        self,
+        learner: UpdatedLearner,
+        batch_size: int,
+        *,
+        discount: float,
+        actor_q: Literal["min", "mean"],
+        matmul_precision: Literal["float32", "bfloat16"],
+    ) -> None:
+        self._learner, self.size, self._discount = learner, batch_size, np.float32(discount)
+        self._is_min = actor_q == "min"
+        spec, num = learner.spec, len(learner.packed_critic[0])
+        dtype = torch.float32 if matmul_precision == "float32" else torch.bfloat16
         self._actor = ForwardPass(learner.packed_actor, rows=2 * batch_size, dtype=dtype)
         self.actor_back = BackwardPass(self._actor, members=1, rows=batch_size)
         self._critics = ForwardPass(learner.packed_both, rows=batch_size, dtype=dtype)
@@ -118,7 +149,7 @@ class FastUpdate:
         self._critics.run()
         targets = self._next_q_values.min(axis=0)
         targets -= self.temperature * self._next_log_probs
-        targets *= np.float32(learner.config.discount) * (1.0 - batch.terminations)
+        targets *= self._discount * (1.0 - batch.terminations)
         targets += batch.rewards
         self.targets = targets
         np.subtract(self.q_values, targets, out=self._d_q)

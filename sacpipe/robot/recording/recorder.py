@@ -97,7 +97,7 @@ class Recorder:
 
         Args:
             reward: Where the robot has one.
-            executed_action: The action that was really executed, in task units, where it was not the decision's.
+            executed_action: The action executed instead of the decision's, in task units.
                 Shape (action_dim,).
         """
         if self._is_heard:
