@@ -47,12 +47,12 @@ def test_the_robots_recorder_loads_no_training_package_but_the_pools_format():
 
 
 def test_a_command_that_a_robot_lacks_packages_for_says_which():
-    script = "import sys\nsys.modules['torch'] = None\nfrom sacpipe.cli.main import main\nsys.exit(main(['simulate']))"
+    script = "import sys\nsys.modules['pathspec'] = None\nfrom sacpipe.cli.main import main\nsys.exit(main(['run']))"
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-    assert "`sacpipe simulate` needs the package 'torch'" in result.stderr
+    assert "`sacpipe run` needs the package 'pathspec'" in result.stderr
     assert "pip install sacpipe[train,pipeline]" in result.stderr
 
 

@@ -61,8 +61,8 @@ def test_budgets_are_softlearnings():
 def test_stages_are_the_same_everywhere():
     assert tuple(graph()) == STAGES
     for name in STAGES:
-        assert graph()[name]["cmd"] == f"python -m sacpipe.project.stage.{name}"
-        assert callable(getattr(importlib.import_module(f"sacpipe.project.stage.{name}"), f"{name}_stage"))
+        assert graph()[name]["cmd"] == f"python -m pipelines.stages.{name}"
+        assert callable(getattr(importlib.import_module(f"pipelines.stages.{name}"), f"{name}_stage"))
 
 
 @pytest.mark.parametrize("name", STAGES)

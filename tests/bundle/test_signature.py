@@ -173,7 +173,7 @@ def test_bundles_need_no_cryptography_and_signatures_say_so(bundle, key):
 import sys
 from pathlib import Path
 sys.modules["cryptography"] = None
-from sacpipe.bundle.contract import open_bundle
+from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import ConfigError
 from sacpipe.bundle.signature import sign_bundle
 open_bundle(Path(sys.argv[1]))

@@ -185,8 +185,8 @@ import numpy as np
 import torch
 from pathlib import Path
 from sacpipe.bundle.contract import Provenance
-from sacpipe.bundle.guard_settings import GuardTerms
-from sacpipe.specs.records import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.bundle.guard_settings import GuardSettings
+from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 
@@ -203,7 +203,7 @@ config = ExportConfig(opset_version=20, parity_tolerance=1e-5, golden_steps=8)
 recorded = np.random.default_rng(0).normal(size=(20, 9)).astype(np.float32)
 provenance = Provenance(algorithm="sac", digests={"policy": "ab" * 32, "params": "cd" * 32})
 evidence = Evidence(recorded, recorded.min(axis=0), recorded.max(axis=0), provenance)
-export_bundle(Path(sys.argv[1]), module, spec, config, evidence, GuardTerms.parse(GuardTerms.EXAMPLE))
+export_bundle(Path(sys.argv[1]), module, spec, config, evidence, GuardSettings.parse(GuardSettings.EXAMPLE))
 """
 
 

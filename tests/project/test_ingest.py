@@ -189,7 +189,7 @@ def test_a_recording_of_an_unknown_policy_is_refused_unless_allowed(project, cal
 
 
 def test_a_recording_without_rewards_is_refused_where_the_task_cannot_judge(project, call, mine, monkeypatch):
-    monkeypatch.setattr(TaskEnvironment, "rewards_again", lambda *_: None)
+    monkeypatch.setattr(TaskEnvironment, "compute_rewards", lambda *_: None)
     assert ingested(call, project, mine)["recordings"][0]["rewards"] == "robot"
     shutil.rmtree(project / "data")
     header = json.loads((mine / "recording.json").read_text())

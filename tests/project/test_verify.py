@@ -123,7 +123,7 @@ def committed_toy(tmp_path_factory):
         "dvc.yaml": GRAPH,
         "params.yaml": PARAMS,
         "pipelines/__init__.py": "",
-        "sacpipe/project/stage.py": "",
+        "pipelines/stages/__init__.py": "",
         "pipelines/stages/train.py": TRAIN,
         "pipelines/stages/export.py": EXPORT,
         "pipelines/stages/evaluate.py": EVALUATE,

@@ -236,7 +236,7 @@ class Outputs:
         stages = {}
         for stage, (deps, outs) in wiring.items():
             stages[stage] = {
-                "cmd": f"python -m sacpipe.project.stage.{stage}",
+                "cmd": f"python -m pipelines.stages.{stage}",
                 "deps": [
                     {"path": path, "hash": "md5", "md5": "d" * 32, "size": 12345, "nfiles": 4}
                     for path in deps

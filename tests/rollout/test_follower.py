@@ -31,7 +31,7 @@ GATE = TERMS.gate
 def _judge_in_this_process(monkeypatch):
     """The same gate but for the timing: a process for each bundle takes a third of a second, and in this one
     the thread that asks without a pause would be timed."""
-    monkeypatch.setattr(follow, "judge", lambda files, terms: pass_gate(files, terms, p99_us=1.0))
+    monkeypatch.setattr(follow, "admit_in_child", lambda files, terms: pass_gate(files, terms, p99_us=1.0))
 
 
 class Counted:
@@ -256,14 +256,16 @@ def test_where_the_last_one_passes_no_longer_the_one_before_serves_and_is_curren
             raise GateError("not on this machine.", "golden")
         return pass_gate(files, terms, p99_us=1.0)
 
-    monkeypatch.setattr(follow, "judge", only_the_first)
+    monkeypatch.setattr(follow, "admit_in_child", only_the_first)
     assert begin(NoSource(), served, GATE).digest == first
     assert (served.current().bundle_digest, served.current().source) == (first, str(bundles[0]))
 
 
 def test_a_kept_one_that_was_too_slow_once_is_judged_again(served, bundles, monkeypatch):
     slow = [1e9, 1.0]
-    monkeypatch.setattr(follow, "judge", lambda files, terms: pass_gate(files, terms, p99_us=slow.pop(0)))
+    monkeypatch.setattr(
+        follow, "admit_in_child", lambda files, terms: pass_gate(files, terms, p99_us=slow.pop(0))
+    )
     assert begin(NoSource(), served, GATE).digest == bundle_digest(bundles[1])
 
 

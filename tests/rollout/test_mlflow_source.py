@@ -8,9 +8,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
@@ -19,7 +19,7 @@ from sacpipe.rollout.mlflow_source import MlflowSource, parse_address
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
-SCRIPT = Path(__file__).with_name("mlflow_server.py")
+SCRIPT = ROOT / "tests" / "mlflow_server.py"
 
 
 class Registry:

@@ -313,7 +313,7 @@ def test_one_that_has_no_twin_to_be_compared_with_stays_in_the_shadow(robot, oth
     robot.compared(5)
     robot.now_s += 10.0
     with monkeypatch.context() as patch:
-        patch.setattr(OnnxPolicy, "twin", no_thread)
+        patch.setattr(OnnxPolicy, "clone_session", no_thread)
         with pytest.raises(RuntimeError):
             robot.rollout.tick()
     assert robot.rollout.phase == "shadow"

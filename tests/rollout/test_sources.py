@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from sacpipe.bundle import contract as bundle
+from sacpipe.bundle import files as bundle_files
 from sacpipe.bundle.signature import make_key, sign_bundle
 from sacpipe.core.errors import GateError
 from sacpipe.rollout.sources import read_source
@@ -66,7 +66,7 @@ class TestFolders:
 
     def test_a_folder_that_is_replaced_meanwhile_gives_no_mixture(self, bundles, tmp_path, monkeypatch):
         one, two = bundles
-        link, read_file = tmp_path / "link", bundle._read_file
+        link, read_file = tmp_path / "link", bundle_files._read_file
         link.symlink_to(one)
 
         def read_and_replace(*arguments):
@@ -75,7 +75,7 @@ class TestFolders:
             link.symlink_to(two)
             return data
 
-        monkeypatch.setattr(bundle, "_read_file", read_and_replace)
+        monkeypatch.setattr(bundle_files, "_read_file", read_and_replace)
         assert read(link) == contents(one)
         assert read(link) == contents(two)
 

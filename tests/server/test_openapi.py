@@ -2,11 +2,11 @@
 
 import pytest
 import requests
-from active import running
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode, openapi
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
+from served import running
 
 CHECKS = [
     not_a_server_error,

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 
-from active import running
+from served import running
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.rollout.bundle_store import BundleStore

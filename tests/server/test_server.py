@@ -7,19 +7,18 @@ import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
-from active import running
 from repository import ROOT
+from served import running
 from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.files import sha256_file
 
-SCRIPT = Path(__file__).with_name("served.py")
+SCRIPT = ROOT / "tests" / "served.py"
 MODEL = "/v2/models/policy"
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105

@@ -66,9 +66,10 @@ if name == "train":
     metrics = {"env_steps": 40, "return_mean_deterministic": 2.5}
 if name == "export":
     from onnx import TensorProto, helper, numpy_helper
-    from sacpipe.bundle.contract import Contract, write_bundle
+    from sacpipe.bundle.contract import Contract
+    from sacpipe.bundle.writer import write_bundle
     from sacpipe.bundle.golden import Golden
-    from sacpipe.bundle.guard_settings import GuardTerms
+    from sacpipe.bundle.guard_settings import GuardSettings
     from sacpipe.bundle.policy_graph import read_graph
     node = helper.make_node("MatMul", ["observation", "weight"], ["action"])
     graph = helper.make_graph(
@@ -94,7 +95,7 @@ if name == "export":
         },
         "parity": {"tolerance": 1e-5, "max_error": 0.0, "synthetic_max_error": 0.0, "num_observations": 1},
         "golden": {"tolerance": 1e-5, "num_steps": 1},
-        "guards": GuardTerms.EXAMPLE, "envelope": {"low": [0.0, 0.0], "high": [9.0, 9.0]},
+        "guards": GuardSettings.EXAMPLE, "envelope": {"low": [0.0, 0.0], "high": [9.0, 9.0]},
         "provenance": {"algorithm": "sac", "digests": {"policy": policy}},
     })
     golden = Golden(np.array([[1, 5]], np.float32), np.array([[seed / 8]], np.float32))

@@ -65,7 +65,7 @@ from sacpipe.envs import find_task
 for name in ("gymnasium/HalfCheetah-v5", "dm_control/cheetah-run"):
     task = find_task(name)  # imports the simulator without OpenGL
     try:
-        environment = task.make(picture=(48, 64))
+        environment = task.make(render_size=(48, 64))
     except RendererError as exc:
         assert "install Debian's" in str(exc), exc
         sys.stdout.write("excused ")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from repository import ROOT
 
 import sacpipe
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
@@ -85,7 +86,7 @@ def test_flushes_and_kills_leave_no_trace(
 
 
 def test_kill_between_any_two_file_operations_is_survived(memory_folder: Path) -> None:
-    script = Path(__file__).with_name("crash_points.py")
+    script = ROOT / "tests" / "crash_points.py"
     result = subprocess.run(
         [sys.executable, str(script), str(memory_folder)],
         capture_output=True,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from crash_points import SPEC, transition
 from recording_kills import POLICY, step
+from repository import ROOT
 
 import sacpipe
 from sacpipe.bundle.guard_settings import CAUSES, VERDICTS
@@ -155,7 +156,7 @@ def test_what_was_not_synced_is_cut_off_and_what_was_is_not_taken_damaged(tmp_pa
 def test_killed_at_any_file_operation_what_was_synced_is_kept(memory_folder):
     """Some seventy kills of the writer, each followed by two of the one that closes the recording."""
     root = Path(sacpipe.__file__).parents[1]
-    script = Path(__file__).with_name("recording_kills.py")
+    script = ROOT / "tests" / "recording_kills.py"
     result = subprocess.run(
         [sys.executable, str(script), str(memory_folder)],
         capture_output=True,

@@ -92,9 +92,9 @@ def test_a_file_that_is_no_database_is_told_with_what_to_do(tmp_path: Path) -> N
         MlflowConnection(f"sqlite:///{tmp_path}/mlflow.db", tmp_path).check()
 
 
-def test_importing_the_stores_imports_no_mlflow() -> None:
+def test_importing_tracking_imports_no_mlflow() -> None:
     script = (
-        "import sys; from sacpipe.stores import dvc_store, mlflow_ledger, mlflow_registry, mlflow_store;"
+        "import sys; from sacpipe.project.dvc import store; from sacpipe.tracking.mlflow import connection, ledger, registry;"
         "print('mlflow' in sys.modules, 'dvc' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
