@@ -20,8 +20,8 @@ from ruamel.yaml.error import YAMLError
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, InterruptedRunError, StoreError
 from sacpipe.core.files import write_bytes, write_json, write_text
-from sacpipe.project.dvc.locks import release_dead_locks
 from sacpipe.project.dvc.messages import Said, dvc_failure, stage_error, stage_failure
+from sacpipe.project.dvc.stale_locks import release_dead_locks
 from sacpipe.project.process_group import run_group
 
 _SHORT_TIMEOUT_S = 600.0
