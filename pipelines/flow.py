@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError, StoreUnavailableError
 from sacpipe.flow import steps
 from sacpipe.flow.summary import Summary
-from sacpipe.project.dvc.store import Outcome
+from sacpipe.project.dvc.commands import Outcome
 from sacpipe.project.stage_key import stage_key
 from sacpipe.project.terminal import StageVoice, say, termination_as_interrupt
 from sacpipe.project.workspace import STAGES, Workspace, run_lock

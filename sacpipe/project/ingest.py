@@ -17,7 +17,7 @@ from sacpipe.core.errors import BundleError, ConfigError, PoolError, PoolFormatE
 from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.envs import TaskConfig
 from sacpipe.envs.base import Environment
-from sacpipe.project.dvc.store import DvcStore
+from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.project.workspace import Workspace
 from sacpipe.replay.pool.append import append_segments, end_of
 from sacpipe.replay.pool.manifest import MANIFEST_NAME

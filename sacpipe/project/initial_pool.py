@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
-from sacpipe.project.dvc.store import DvcStore
+from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.project.git import GitTree, in_repository
 from sacpipe.project.workspace import Workspace
 from sacpipe.replay.pool.manifest import MANIFEST_NAME

@@ -16,7 +16,7 @@ from typing import Any
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, InterruptedRunError
 from sacpipe.core.files import storage_errors
-from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
+from sacpipe.project.dvc.commands import DvcStore, Outcome, read_lock
 from sacpipe.project.git import head_commit, inputs_at, place_commit, uncommitted
 from sacpipe.project.initial_pool import is_tracked, manifest_sha256, named_pool, place_tracked
 from sacpipe.project.stage_key import locked_inputs

@@ -18,7 +18,7 @@ from sacpipe.core.files import read_json
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes_csv import read_episodes_csv
 from sacpipe.evaluation.statistics import difference_interval
-from sacpipe.project.dvc.store import DvcStore, read_lock
+from sacpipe.project.dvc.commands import DvcStore, read_lock
 from sacpipe.project.rerun import PREFIX, Locked, Rerun
 from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_outs
 from sacpipe.project.workspace import STAGES

@@ -20,7 +20,7 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file, sha256_tree
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation.config import EvaluationConfig
-from sacpipe.project.dvc.store import read_lock
+from sacpipe.project.dvc.commands import read_lock
 from sacpipe.project.rerun import rerun
 from sacpipe.project.terminal import termination_as_interrupt
 from sacpipe.project.verify import compare_locks, compare_returns, is_same, is_statistical

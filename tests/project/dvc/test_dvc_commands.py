@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sacpipe.core.errors import ConfigError, InterruptedRunError, StageError, StoreError
+from sacpipe.project.dvc.commands import DvcStore, Outcome, read_lock
 from sacpipe.project.dvc.stale_locks import release_dead_locks
-from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
 
 GRAPH = """
 stages:
