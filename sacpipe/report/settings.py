@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sacpipe.report.data import ReportData
+from sacpipe.report.dvc_lock import flattened
 from sacpipe.report.elements import breakable, section
-from sacpipe.report.lock import flattened
 from sacpipe.report.markup import Markup, tag
 
 
