@@ -7,7 +7,7 @@ import re
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import write_text
-from sacpipe.project.dvc.commands import read_lock
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import DiskTree, StageInputs, locked_inputs, stage_inputs
 from sacpipe.project.workspace import Workspace
 from sacpipe.training.checkpoint import unextendable

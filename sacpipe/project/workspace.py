@@ -180,11 +180,6 @@ class Workspace:
         return self.state / "prefect"
 
     @property
-    def dvcstore(self) -> Path:
-        """The default DVC remote."""
-        return self.state / "dvcstore"
-
-    @property
     def report(self) -> Path:
         """The last report."""
         return self.state / "report.html"

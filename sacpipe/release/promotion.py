@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.config import Config
-from sacpipe.project.dvc.commands import read_lock
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.gate import Verdict
 from sacpipe.tracking.ledger import register_bundle

@@ -14,7 +14,8 @@ from typing import Any
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.core.files import read_json, sha256_file, write_json
-from sacpipe.project.dvc.commands import DvcStore, Outcome, read_lock
+from sacpipe.project.dvc.commands import DvcStore, Outcome
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
 from sacpipe.project.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
 from sacpipe.project.workspace import STAGES, Workspace

@@ -8,7 +8,7 @@ import pytest
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
 from sacpipe.flow.steps import preflight
-from sacpipe.project.dvc.commands import read_lock
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.extend import extend_finished_run
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import Workspace

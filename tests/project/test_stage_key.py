@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from repository import ROOT
 
 from sacpipe.core.errors import ConfigError, StoreError
-from sacpipe.project.dvc.commands import read_lock
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import (
     DiskTree,
     StageInputs,

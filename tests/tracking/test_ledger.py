@@ -18,7 +18,8 @@ from repository import ROOT
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
-from sacpipe.project.dvc.commands import Outcome, read_lock
+from sacpipe.project.dvc.commands import Outcome
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import StageInputs, locked_inputs, locked_outs, stage_key
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, rebuild, record_stage, register_bundle

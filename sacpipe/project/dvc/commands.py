@@ -1,8 +1,8 @@
-"""The bytes and what depends on what: the only module that runs DVC, as a subprocess.
+"""DVC's commands, each run as a child process. No other module runs DVC.
 
-Floor 2. Promises: a stage that fails or is stopped leaves nothing running and its earlier outputs
-back in place; what DVC did is told as *ran*, *restored* or *unchanged*; what the stage said is what
-the operator reads, not DVC's frame around it.
+A stage that fails or is stopped leaves no process running, and its earlier outputs are restored. The
+outcome of a stage is *ran*, *restored* or *unchanged*. The operator reads the stage's own messages
+without those that DVC prints around them.
 """
 
 import os
@@ -14,14 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, InterruptedRunError, StoreError
 from sacpipe.core.files import write_bytes, write_json, write_text
-from sacpipe.project.dvc.messages import Said, dvc_failure, stage_error, stage_failure
-from sacpipe.project.dvc.stale_locks import release_dead_locks
+from sacpipe.project.dvc.lock_file import read_lock
+from sacpipe.project.dvc.messages import CommandOutput, dvc_failure, stage_error, stage_failure
+from sacpipe.project.dvc.stale_locks import remove_stale_locks
 from sacpipe.project.process_group import run_group
 
 _SHORT_TIMEOUT_S = 600.0
@@ -35,26 +33,6 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"
 
 
-def read_lock(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the entries of dvc.lock by stage; none where the file is missing.
-
-    Raises:
-        StoreError: the file is not a lock file of DVC 2 or 3.
-    """
-    try:
-        tree = YAML(typ="safe").load(path)
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, YAMLError) as exc:
-        fault = " ".join(str(exc).split())
-        raise StoreError(f"{path} cannot be read: {fault}. `git checkout dvc.lock` brings it back.") from exc
-    if not isinstance(tree, Mapping) or str(tree.get("schema")) != "2.0":
-        raise StoreError(
-            f"{path}: expected schema 2.0, found something else. `git checkout dvc.lock` brings it back."
-        )
-    return dict(tree.get("stages") or {})
-
-
 @dataclass(frozen=True)
 class DvcStore:
     """DVC in one project folder."""
@@ -63,7 +41,7 @@ class DvcStore:
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment variables added to this process's own."""
     grace_s: float = 30.0
-    """How long a stage that is stopped may take to write its checkpoint."""
+    """Seconds that a stopped stage may take to write its checkpoint."""
 
     def reproduce(
         self,
@@ -71,34 +49,34 @@ class DvcStore:
         *,
         on_output: Callable[[str], None] | None = None,
         timeout_s: float | None = None,
-        afresh: bool = False,
+        force: bool = False,
     ) -> Outcome:
-        """Bring one stage up to date (`dvc repro -s`), and say how.
+        """Bring one stage up to date (`dvc repro -s`), and return how DVC did it.
 
         Args:
-            stage: Its name in dvc.yaml; stages before it are not looked at.
-            on_output: Called with each line DVC and the stage write. Where stderr is a terminal, stderr
-                goes there instead, as it comes.
-            timeout_s: When to stop it, or None.
-            afresh: Run it even where it is up to date or the run-cache has its result.
+            stage: Its name in dvc.yaml; earlier stages are not checked.
+            on_output: Called with each line that DVC and the stage write. Where stderr is a terminal, the
+                lines of stderr go to the terminal instead.
+            timeout_s: Seconds until the stage is stopped, or None for no limit.
+            force: Run the stage even where it is up to date or the run-cache has its result.
 
         Raises:
-            StageError: the stage failed; carries its own message, its exit code and whether to try again.
-            InterruptedRunError: Ctrl-C; the stage was given time to write its checkpoint.
-            ConfigError: params.yaml lacks what the stage needs.
-            StoreError: DVC itself failed; says why.
+            StageError: the stage failed; carries its own message, its exit code and whether a retry may help.
+            InterruptedRunError: Ctrl-C; the stage had time to write its checkpoint.
+            ConfigError: params.yaml lacks a value that the stage needs.
+            StoreError: DVC itself failed; the message holds DVC's error.
         """
         before = self.lock_entries().get(stage)
         outs = self._outs(stage)
         had_outs = all((self.root / path).exists() for path in outs)
-        uncached = self._remember(path for path, cached in outs.items() if not cached)
-        said = Said(on_output)
-        options = ["--single-item", *(("--force", "--no-run-cache") if afresh else ())]
-        release_dead_locks(self.root)
+        uncached = self._read_files(path for path, cached in outs.items() if not cached)
+        output = CommandOutput(on_output)
+        options = ["--single-item", *(("--force", "--no-run-cache") if force else ())]
+        remove_stale_locks(self.root)
         try:
-            status = self._dvc(["repro", *options, stage], said, timeout_s)
+            status = self._dvc(["repro", *options, stage], output, timeout_s)
         except BaseException as exc:
-            self._bring_back(stage, outs, uncached, said)
+            self._restore_outputs(stage, outs, uncached, output)
             if isinstance(exc, TimeoutError):
                 raise stage_error(
                     f"stage '{stage}' was stopped after {timeout_s:g} s. Run the command again: it continues "
@@ -112,55 +90,28 @@ class DvcStore:
                 ) from exc
             raise
         if status != 0:
-            self._bring_back(stage, outs, uncached, said)
-            raise stage_failure(stage, said)
-        return self._judge(stage, said, before, had_outs)
-
-    def status(self) -> tuple[str, ...]:
-        """Return the stages and tracked files that are not up to date; none where all is.
-
-        Raises:
-            StoreError: DVC failed.
-        """
-        said = self._run(["status", "--json"])
-        try:
-            return tuple(YAML(typ="safe").load("\n".join(said.stdout)) or ())
-        except YAMLError as exc:
-            raise StoreError(f"`dvc status --json` in {self.root} gave no JSON: {said.complaint}") from exc
+            self._restore_outputs(stage, outs, uncached, output)
+            raise stage_failure(stage, output)
+        return self._outcome(stage, output, before, had_outs)
 
     def push(self) -> str:
-        """Send what the cache holds for this graph to the default remote; return DVC's summary.
+        """Send this graph's files in the cache to the default remote; return DVC's summary.
 
         Raises:
             StoreError: no remote is set, or it cannot be written.
         """
-        return self._last_word(self._run(["push", "--run-cache"], timeout_s=None))
-
-    def pull(self) -> str:
-        """Fetch outputs from the default remote and place them; return DVC's summary.
-
-        Raises:
-            StoreError: no remote is set, or it lacks something.
-        """
-        return self._last_word(self._run(["pull"], timeout_s=None))
-
-    def checkout(self, stage: str) -> None:
-        """Place a stage's outputs as dvc.lock names them, over whatever lies there.
-
-        Raises:
-            StoreError: the cache lacks something; `pull` may bring it.
-        """
-        self._run(["checkout", "--force", stage], timeout_s=None)
+        lines = self._run(["push", "--run-cache"], timeout_s=None).stdout
+        return lines[-1] if lines else "done"
 
     def place(self, entries: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
         """Place outputs of an older dvc.lock under another folder, from this project's cache.
 
         Args:
-            entries: Entries by stage; only the outputs they still name are placed.
-            folder: An empty folder; becomes a DVC project of its own.
+            entries: Entries by stage; their `outs` name the outputs to place.
+            folder: An empty folder, in which a DVC project is made.
 
         Raises:
-            StoreError: the cache lacks something; `dvc fetch --all-commits` may bring it.
+            StoreError: the cache lacks a file; `dvc fetch --all-commits` may bring it.
         """
         cache = self._run(["cache", "dir"]).stdout[-1]
         config = (
@@ -177,7 +128,7 @@ class DvcStore:
         DvcStore(folder, self.variables, self.grace_s)._run(["checkout", "--force"])  # noqa: SLF001 - itself
 
     def add(self, path: Path) -> None:
-        """Have DVC track a file or folder of the project: bytes in the cache, the digest in `<path>.dvc`.
+        """Track a file or folder of the project: its bytes in DVC's cache, its digest in `<path>.dvc`.
 
         Raises:
             StoreError: DVC failed.
@@ -189,25 +140,25 @@ class DvcStore:
 
         Args:
             repository: The git repository's folder, relative to the project's.
-            path: Of a tracked file or folder, or of a part of one, relative to the repository's folder.
+            path: Path of a tracked file or folder, or of a part of one, relative to the repository's folder.
             commit: The commit.
-            destination: Does not exist yet; the folder above it does.
+            destination: Path of the copy. It must not exist; the folder above it must.
 
         Raises:
-            StoreError: the commit tracks nothing there, or neither cache nor remote holds it.
+            StoreError: the commit tracks no such path, or neither cache nor remote holds it.
         """
-        said = Said()
+        output = CommandOutput()
         arguments = ["get", repository, path, "--rev", commit, "--out", str(destination)]
-        if self._dvc(arguments, said, None) != 0:
+        if self._dvc(arguments, output, None) != 0:
             raise StoreError(
-                f"DVC cannot give {path} of commit {commit[:12]} ({said.complaint}). `dvc fetch` may help."
+                f"DVC cannot give {path} of commit {commit[:12]} ({output.error_text}). `dvc fetch` may help."
             )
 
     def isolated(self) -> "DvcStore":
-        """Cut this folder off from every other project and return its store: no git, a cache of its own.
+        """Separate this folder from every other project and return its store: no git, its own cache.
 
-        A stage that is started as `python -m` takes the folder's modules before installed ones, also where
-        the operator's PYTHONSAFEPATH says otherwise.
+        A stage started as `python -m` imports the folder's modules before installed ones, even where the
+        operator set PYTHONSAFEPATH.
         """
         write_text(self.root / ".dvc" / "config.local", "[core]\n no_scm = true\n[cache]\n dir = cache\n")
         own = {"DVC_SITE_CACHE_DIR": str(self.root / ".dvc" / "site"), "PYTHONSAFEPATH": ""}
@@ -236,20 +187,21 @@ class DvcStore:
         """
         return read_lock(self.root / "dvc.lock")
 
-    def _run(self, arguments: list[str], timeout_s: float | None = _SHORT_TIMEOUT_S) -> Said:
-        said = Said()
-        release_dead_locks(self.root)
+    def _run(self, arguments: list[str], timeout_s: float | None = _SHORT_TIMEOUT_S) -> CommandOutput:
+        output = CommandOutput()
+        remove_stale_locks(self.root)
         try:
-            status = self._dvc(arguments, said, timeout_s)
+            status = self._dvc(arguments, output, timeout_s)
         except TimeoutError as exc:
             raise StoreError(
-                f"`dvc {arguments[0]}` in {self.root} did not end within {timeout_s:g} s. Is a disk hanging?"
+                f"`dvc {arguments[0]}` in {self.root} did not end within {timeout_s:g} s. Check the "
+                "disks of the cache and of the remote, then run the command again."
             ) from exc
         if status != 0:
-            raise dvc_failure(f"`dvc {arguments[0]}`", said)
-        return said
+            raise dvc_failure(f"`dvc {arguments[0]}`", output)
+        return output
 
-    def _dvc(self, arguments: list[str], said: Said, timeout_s: float | None) -> int:
+    def _dvc(self, arguments: list[str], output: CommandOutput, timeout_s: float | None) -> int:
         given = {**os.environ, **self.variables}
         own = str(Path(sys.executable).parent)
         environment = {
@@ -264,20 +216,22 @@ class DvcStore:
             command,
             folder=self.root,
             environment=environment,
-            on_line=said,
+            on_line=output,
             timeout_s=timeout_s,
             grace_s=self.grace_s,
         )
 
-    def _judge(self, stage: str, said: Said, before: dict[str, Any] | None, had_outs: bool) -> Outcome:
-        """Tell what happened from dvc.lock and the outputs; DVC's words only part *ran* from *restored*.
+    def _outcome(
+        self, stage: str, output: CommandOutput, before: dict[str, Any] | None, had_outs: bool
+    ) -> Outcome:
+        """Return what happened, from DVC's messages, dvc.lock and the outputs.
 
-        The lock alone cannot: a stage that runs again with the same result leaves it as it was, and one
-        taken from the run-cache moves it.
+        dvc.lock alone is not enough: it stays the same when a stage runs again with the same result, and
+        it changes when DVC takes the result from the run-cache.
         """
-        if said.ran(stage):
+        if output.ran(stage):
             return Outcome.RAN
-        if said.restored(stage):
+        if output.restored(stage):
             return Outcome.RESTORED
         unmoved = before is not None and before == self.lock_entries().get(stage)
         return Outcome.UNCHANGED if unmoved and had_outs else Outcome.RAN
@@ -293,22 +247,24 @@ class DvcStore:
             outs.update({path: (option or {}).get("cache", True) for path, option in options.items()})
         return outs
 
-    def _remember(self, paths: Iterable[str]) -> dict[Path, bytes]:
-        """Read the outputs DVC does not cache: small metrics it deletes and cannot bring back."""
+    def _read_files(self, paths: Iterable[str]) -> dict[Path, bytes]:
+        """Read the outputs that DVC does not cache: small metrics that it deletes and cannot restore."""
         files = [self.root / path for path in paths]
         return {file: file.read_bytes() for file in files if file.is_file()}
 
-    def _bring_back(
-        self, stage: str, outs: Mapping[str, bool], uncached: Mapping[Path, bytes], said: Said
+    def _restore_outputs(
+        self, stage: str, outs: Mapping[str, bool], uncached: Mapping[Path, bytes], output: CommandOutput
     ) -> None:
-        """Undo what DVC deletes before it runs a stage; a stage that never succeeded loses its half files."""
+        """Restore the outputs that DVC deleted before it ran a stage.
+
+        The half-written outputs of a stage that never succeeded are deleted.
+        """
         is_whole = all((self.root / path).exists() for path in outs)
-        if not said.ran(stage) and (is_whole or stage not in self.lock_entries()):
+        if not output.ran(stage) and (is_whole or stage not in self.lock_entries()):
             return
-        release_dead_locks(self.root)
-        self._dvc(["checkout", "--force", stage], Said(), None)  # what it cannot bring back, it names later
+        remove_stale_locks(self.root)
+        self._dvc(
+            ["checkout", "--force", stage], CommandOutput(), None
+        )  # the next command names missing files
         for file, data in uncached.items():
             write_bytes(file, data)
-
-    def _last_word(self, said: Said) -> str:
-        return said.stdout[-1] if said.stdout else "done"

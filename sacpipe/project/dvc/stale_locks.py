@@ -1,9 +1,9 @@
-"""DVC's path locks, freed where their owner is gone.
+"""Stale path locks of DVC are removed: those whose process has ended.
 
-Floor 2. DVC writes who reads and writes which path into .dvc/tmp/rwlock and trusts an entry while a
-process of that number lives. After a kill, or in a restarted container where numbers begin again,
-another program may own the number and the folder would stay locked for ever. An entry whose process
-is not a dvc is dropped here, as DVC itself drops one without a process.
+DVC writes the process id of each reader and writer of a path into .dvc/tmp/rwlock, and keeps an entry as
+long as a process with that id exists. After a kill, or in a restarted container where ids begin again,
+another program may have the id, and the folder would stay locked. So an entry is removed here where its
+process is not dvc; DVC itself removes an entry without a process.
 Reference: dvc/rwlock.py of DVC 3.67.
 """
 
@@ -14,27 +14,27 @@ from typing import Any
 from sacpipe.core.files import write_bytes
 
 
-def release_dead_locks(root: Path) -> None:
-    """Drop the entries of .dvc/tmp/rwlock that no living dvc holds."""
+def remove_stale_locks(root: Path) -> None:
+    """Remove the entries of .dvc/tmp/rwlock whose process is not a running dvc."""
     path = root / ".dvc" / "tmp" / "rwlock"
     try:
         locks: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         kept = {
-            "write": {name: owner for name, owner in locks.get("write", {}).items() if _lives(owner)},
+            "write": {name: owner for name, owner in locks.get("write", {}).items() if _is_running(owner)},
             "read": {
                 name: alive
                 for name, owners in locks.get("read", {}).items()
-                if (alive := [owner for owner in owners if _lives(owner)])
+                if (alive := [owner for owner in owners if _is_running(owner)])
             },
         }
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
-        return  # none there, or one that DVC itself will complain about
+        return  # there is no such file, or DVC itself reports the damage
     if any(kept[kind] != locks.get(kind, {}) for kind in kept):
         write_bytes(path, json.dumps(kept).encode())
 
 
-def _lives(owner: dict[str, Any]) -> bool:
-    """Return whether the process that took a lock is still a dvc; without /proc, DVC judges alone."""
+def _is_running(owner: dict[str, Any]) -> bool:
+    """Return whether the process that took a lock is a running dvc; True on a system without /proc."""
     if not Path("/proc/self").exists():
         return True
     try:

@@ -32,7 +32,6 @@ class VersionRecord:
     model_id: str
     tags: dict[str, str]
     aliases: tuple[str, ...]
-    created_ms: int
 
     @property
     def bundle_digest(self) -> str:
@@ -248,5 +247,4 @@ def _version(item: Any, aliases: Mapping[int, list[str]]) -> VersionRecord:
         model_id=str(item.source).removeprefix("models:/"),
         tags=dict(item.tags),
         aliases=tuple(sorted(aliases.get(int(item.version), ()))),
-        created_ms=int(item.creation_timestamp),
     )
