@@ -25,13 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the graph and print what came out; 1 where it is not what was committed."""
-    from sacpipe.project.terminal import say, termination_as_interrupt
+    from sacpipe.project.terminal import termination_as_interrupt, write_line
     from sacpipe.project.verification_run import verification_run
     from sacpipe.project.verify import is_same, is_statistical, verify_outputs, verify_returns
     from sacpipe.project.workspace import Workspace
 
     project = Workspace.enter()
-    keep = (lambda folder: say(f"kept: {folder}")) if arguments.keep else None
+    keep = (lambda folder: write_line(f"kept: {folder}")) if arguments.keep else None
     with termination_as_interrupt(), verification_run(project, keep) as run:
         _tell_before(run)
         _run_stages(run)
@@ -45,15 +45,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _tell_before(run: "VerificationRun") -> None:
     """Say what the operator may take for a part of the commit, and what its result was not made from."""
-    from sacpipe.project.terminal import say
+    from sacpipe.project.terminal import write_line
 
     edited = run.edited()
     if edited:
-        say(f"not in commit {run.commit[:12]}, so not verified: {_some(edited)}")
+        write_line(f"not in commit {run.commit[:12]}, so not verified: {_some(edited)}")
     other = run.other_inputs()
     if other:
         named = "; ".join(f"{stage}: {_some(names)}" for stage, names in other.items())
-        say(f"dvc.lock in commit {run.commit[:12]} was made from other inputs ({named})")
+        write_line(f"dvc.lock in commit {run.commit[:12]} was made from other inputs ({named})")
 
 
 def _some(names: Sequence[str]) -> str:
@@ -62,11 +62,11 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _run_stages(run: "VerificationRun") -> None:
-    from sacpipe.project.terminal import StageVoice, say
+    from sacpipe.project.terminal import StageOutput, write_line
     from sacpipe.project.workspace import STAGES
 
     for stage in STAGES:
-        say(f"{stage}: {run.run(stage, StageVoice())}")
+        write_line(f"{stage}: {run.run(stage, StageOutput())}")
 
 
 def _print_outputs(commit: str, outputs: "Sequence[Comparison]", *, as_json: bool) -> None:
