@@ -1,8 +1,8 @@
-"""Checkpoints: arrays and JSON, atomic, the last two kept. docs/checkpoint.md is the format's page.
+"""Checkpoints: arrays and JSON, written atomically; the last two are kept. docs/checkpoint.md has the format.
 
 A checkpoint is a folder `step-<env steps>`: `arrays.safetensors` and `state.json`, which holds the
-SHA-256 of the arrays and of itself. It is written under a temporary name, synced and renamed; one that
-does not match its digests is passed over for the one before.
+SHA-256 of the arrays and of itself. It is written under a temporary name, synced and renamed. If a checkpoint
+does not match its digests, the previous one is used.
 """
 
 import logging
@@ -41,14 +41,14 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 class RunState(Config):
-    """Everything of a run that is not an array."""
+    """The state of a run, except its arrays."""
 
     format_version: Literal[2]
     stage_key: str
     params: dict[str, Any]
-    """The sections of params.yaml that the run was given."""
+    """Sections of params.yaml that the run depends on."""
     determinism: Literal["exact", "statistical"]
-    """`statistical` once a simulator did not repeat itself when the run continued."""
+    """Tier; `statistical` after a resume at which the simulator did not repeat the recorded episode."""
     env_steps: int
     episode: int
     """Number of the running episode; with the run's seed it names the episode's start."""
@@ -70,7 +70,7 @@ class Checkpoint(NamedTuple):
 
 
 def write_checkpoint(folder: Path, state: RunState, arrays: Arrays) -> None:
-    """Write one checkpoint and remove all but the last two; where the same stands already, keep it.
+    """Write one checkpoint and remove all but the last two; an identical one is not written again.
 
     Raises:
         StorageError: the disk is full or unwritable; earlier checkpoints stay.
@@ -82,7 +82,7 @@ def write_checkpoint(folder: Path, state: RunState, arrays: Arrays) -> None:
     tree[_OWN_DIGEST] = sha256_bytes(canonical_json(tree).encode())
     with storage_errors(target):
         if not _folders(folder):
-            _make_lasting(folder)
+            _make_durable_folder(folder)
         if not _holds(target, tree, data):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
@@ -96,7 +96,7 @@ def write_checkpoint(folder: Path, state: RunState, arrays: Arrays) -> None:
 
 
 def discard_beyond(folder: Path, env_steps: int) -> None:
-    """Remove the checkpoints behind the one a run continues from, and what a kill left half-written.
+    """Remove checkpoints later than the one a run continues from, and incomplete ones that a kill left.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -110,10 +110,10 @@ def discard_beyond(folder: Path, env_steps: int) -> None:
                 shutil.rmtree(path)
 
 
-def _make_lasting(folder: Path) -> None:
-    """Before the first checkpoint: make its folder, and the names of the run's folder and files durable.
+def _make_durable_folder(folder: Path) -> None:
+    """Make the folder of the first checkpoint, and sync it with its three parents (run, stage key, `work`).
 
-    They are `checkpoints` and its neighbours, the stage key and `work`; they were made by whoever came first.
+    Other code made the parents without syncing their names to the disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for above in folder.parents[:3]:

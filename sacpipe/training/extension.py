@@ -1,4 +1,4 @@
-"""Begins a run with everything that a finished run left, to continue with more steps."""
+"""Starts a run from a copy of a finished run's files, to continue with more steps."""
 
 import shutil
 from pathlib import Path
@@ -15,9 +15,9 @@ _MAY_CHANGE = ("training.total_steps", "training.extends", "replay.initial_pool"
 def adopt_finished_run(
     base: Path, base_key: str, folder: Path, stage_key: str, params: dict[str, Any]
 ) -> None:
-    """Begin a run with all that a finished one left, to go on with more steps.
+    """Copy the files of a finished run into a new run, which continues with more steps.
 
-    The checkpoint is written last: interrupted before it, the same call starts again.
+    The checkpoint is written last: after an interruption before that, the same call starts over.
 
     Args:
         base: Folder of the finished run; nothing in it is changed.
@@ -27,7 +27,7 @@ def adopt_finished_run(
         params: The new run's; see `unextendable` for what may differ.
 
     Raises:
-        CheckpointError: no finished run of that key lies there, or another param differs.
+        CheckpointError: `base` holds no finished run of that key, or another param differs.
         StorageError: the folder cannot be written.
     """
     found = next(intact_checkpoints(base / "checkpoints", base_key), None)
@@ -47,8 +47,8 @@ def adopt_finished_run(
     planned = found.state.params["training"]["total_steps"]
     if steps != planned or wanted <= steps:
         raise CheckpointError(
-            f"the run {base_key[:12]} cannot be extended: it stands at step {steps} of {planned}, and "
-            f"training.total_steps is {wanted}. A finished run and more steps than it has were expected."
+            f"the run {base_key[:12]} cannot be extended: it is at step {steps} of {planned}, and "
+            f"training.total_steps is {wanted}; expected a finished run and more steps than it has."
         )
     with storage_errors(folder):
         for name in ("pool", "checkpoints"):
@@ -65,9 +65,9 @@ def adopt_finished_run(
 
 
 def unextendable(finished: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return the key paths, sorted, whose values forbid a run to go on from a finished one.
+    """Return the key paths, sorted, whose differing values forbid a run to continue from a finished one.
 
-    It may be longer, and draw on another initial pool. Everything else was settled when the first one began.
+    Only the number of steps and the initial pool may differ.
     """
     paths = _differing(finished, wanted)
     return sorted(path for path in paths if not any(f"{path}.".startswith(f"{may}.") for may in _MAY_CHANGE))
