@@ -18,8 +18,10 @@ from sacpipe.core.files import sha256_tree
 from sacpipe.core.seeding import episode_seed
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.training.config import TrainParams
-from sacpipe.training.loop import Run, train
+from sacpipe.training.loop import train
 from sacpipe.training.metrics import METRICS
+from sacpipe.training.outputs import publish
+from sacpipe.training.resume import open_run
 
 PARAMS = {
     "seed": 3,
@@ -92,10 +94,10 @@ class Onlooker:
 
 def run_once(folder, params=None, onlooker=None, key="k", pool=None):
     onlooker = onlooker or Onlooker()
-    run = Run(params or make_params(), folder / "work", key, None, pool)
+    run = open_run(params or make_params(), folder / "work", key, initial_pool=pool)
     try:
         train(run, onlooker.should_stop, onlooker)
-        return run.publish(folder / "out")
+        return publish(run, folder / "out")
     finally:
         run.close()
 
@@ -177,7 +179,7 @@ def test_a_finished_run_is_published_again_without_training(tmp_path):
 
 
 def test_a_parameter_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
-    run = Run(make_params(), tmp_path, "k")
+    run = open_run(make_params(), tmp_path, "k")
     run.checkpoint()
     run.learner.policy().actor.network.layers[0].weight.data[0, 0, 0] = float("inf")
     with pytest.raises(
@@ -185,7 +187,7 @@ def test_a_parameter_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
     ):
         run.checkpoint()
     run.close()
-    assert Run(make_params(), tmp_path, "k").env_steps == 0
+    assert open_run(make_params(), tmp_path, "k").env_steps == 0
 
 
 def test_sac_masters_the_point_mass(tmp_path):
@@ -285,10 +287,10 @@ def extended(tmp_path, total_steps, pool=None, **changes):
     params = make_params(
         training=PARAMS["training"] | {"total_steps": total_steps, "extends": KEY}, **changes
     )
-    run = Run(params, tmp_path / "longer", "longer", tmp_path / "work", pool)
+    run = open_run(params, tmp_path / "longer", "longer", base=tmp_path / "work", initial_pool=pool)
     try:
         train(run, lambda: False, Onlooker())
-        return run.publish(tmp_path / "longer-out")
+        return publish(run, tmp_path / "longer-out")
     finally:
         run.close()
 
@@ -327,7 +329,7 @@ def test_what_cannot_be_extended_is_refused(tmp_path, total_steps, changes, mess
 def test_extending_a_run_that_is_not_here_is_refused(tmp_path):
     params = make_params(training=PARAMS["training"] | {"total_steps": 180, "extends": KEY})
     with pytest.raises(CheckpointError, match="holds no checkpoint of it"):
-        Run(params, tmp_path / "longer", "longer", tmp_path / "nowhere")
+        open_run(params, tmp_path / "longer", "longer", base=tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("ratio", "updates"), [(2, 260), (0.5, 65), (0.25, 32)])
@@ -345,7 +347,7 @@ def test_the_clock_names_the_phases(tmp_path):
 
 
 def test_value_bias_is_the_first_value_minus_the_discounted_return(tmp_path):
-    run = Run(make_params(), tmp_path, "k")
+    run = open_run(make_params(), tmp_path, "k")
     environment, learner = make_params().task.make(), run.learner
     biases = []
     for index in range(2):
@@ -364,7 +366,7 @@ def test_value_bias_is_the_first_value_minus_the_discounted_return(tmp_path):
 
 def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_path):
     """A reward of 1e30 at step 70 is drawn sooner or later; its square overflows."""
-    run = Run(make_params(), tmp_path, "k")
+    run = open_run(make_params(), tmp_path, "k")
     real = run.step
 
     def step(action):
@@ -378,7 +380,7 @@ def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_
     ):
         train(run, lambda: False, Onlooker())
     run.close()
-    assert Run(make_params(), tmp_path, "k").env_steps in (60, 90)
+    assert open_run(make_params(), tmp_path, "k").env_steps in (60, 90)
 
 
 @pytest.mark.parametrize(
