@@ -42,7 +42,7 @@ class Tree(Protocol):
         """Return a YAML mapping; ConfigError where the path holds none."""
 
     def files(self, path: str) -> list[str] | None:
-        """Return the paths below a folder, relative to it; None for a file; ConfigError for a missing path."""
+        """Return the paths below a folder, relative to it; None for a file; ConfigError if missing."""
 
     def md5(self, path: str) -> str:
         """Return the MD5 of a file's bytes."""

@@ -188,7 +188,9 @@ def test_a_recording_of_an_unknown_policy_is_refused_unless_allowed(project, cal
     ingested(call, project, mine, "--any-policy")
 
 
-def test_a_recording_without_rewards_is_refused_where_the_task_cannot_compute_them(project, call, mine, monkeypatch):
+def test_a_recording_without_rewards_is_refused_where_the_task_cannot_compute_them(
+    project, call, mine, monkeypatch
+):
     monkeypatch.setattr(TaskEnvironment, "compute_rewards", lambda *_: None)
     assert ingested(call, project, mine)["recordings"][0]["rewards"] == "robot"
     shutil.rmtree(project / "data")
