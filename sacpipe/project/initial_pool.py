@@ -33,6 +33,11 @@ def named_pool(params: Mapping[str, Any]) -> str | None:
     return str(pool.get("sha256")) if isinstance(pool, Mapping) else None
 
 
+def initial_pool_line(sha256: str, share: float) -> str:
+    """Return the line of params.yaml, under `replay:`, that names an initial pool."""
+    return f"initial_pool: {_value_text(sha256, share)}"
+
+
 def with_initial_pool(workspace: Workspace, sha256: str, share: float) -> str:
     """Return the text of params.yaml with `initial_pool` set and every comment kept.
 
@@ -46,8 +51,9 @@ def with_initial_pool(workspace: Workspace, sha256: str, share: float) -> str:
     """
     text = workspace.params.read_text(encoding="utf-8")
     value = {"sha256": sha256, "share": share}
-    line = f'{{sha256: "{sha256}", share: {share}}}'  # unquoted, digits alone are a number
-    changed = re.sub(r"(?m)^( +initial_pool:)(?:[^#\n]*?)( *#.*)?$", rf"\1 {line}\2", text)
+    changed = re.sub(
+        r"(?m)^( +initial_pool:)(?:[^#\n]*?)( *#.*)?$", rf"\1 {_value_text(sha256, share)}\2", text
+    )
     wanted = read_yaml(workspace.params)
     with contextlib.suppress(YAMLError, KeyError, TypeError):
         wanted["replay"] = dict(wanted["replay"]) | {"initial_pool": value}
@@ -55,7 +61,7 @@ def with_initial_pool(workspace: Workspace, sha256: str, share: float) -> str:
             return changed
     raise ConfigError(
         f"{workspace.params}: expected `initial_pool:` under `replay:` with its value on the same line. "
-        f"Set it by hand: initial_pool: {line}"
+        f"Set it by hand: {initial_pool_line(sha256, share)}"
     )
 
 
@@ -93,6 +99,10 @@ def place_tracked(root: Path, commit: str, destination: Path) -> None:
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     _get(root, commit, INITIAL_POOL, destination)
+
+
+def _value_text(sha256: str, share: float) -> str:
+    return f'{{sha256: "{sha256}", share: {share}}}'  # unquoted, a digest of digits alone is a number
 
 
 def _get(root: Path, commit: str, path: str, destination: Path) -> None:

@@ -14,9 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, InterruptedRunError, StoreError
 from sacpipe.core.files import write_bytes, write_json, write_text
+from sacpipe.project.dvc.graph import graph_outputs
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.dvc.messages import CommandOutput, dvc_failure, stage_error, stage_failure
 from sacpipe.project.dvc.stale_locks import remove_stale_locks
@@ -238,14 +238,10 @@ class DvcStore:
 
     def _outs(self, stage: str) -> dict[str, bool]:
         """Return whether DVC caches each output of a stage, by path."""
-        entry = (read_yaml(self.root / "dvc.yaml").get("stages") or {}).get(stage)
-        if entry is None:
-            raise ConfigError(f"{self.root / 'dvc.yaml'}: no stage '{stage}'.")
-        outs = {}
-        for item in [item for kind in ("outs", "metrics", "plots") for item in entry.get(kind) or ()]:
-            options = {item: {}} if isinstance(item, str) else item
-            outs.update({path: (option or {}).get("cache", True) for path, option in options.items()})
-        return outs
+        outs = graph_outputs(self.root / "dvc.yaml")
+        if stage not in outs:
+            raise ConfigError(f"{self.root / 'dvc.yaml'}: no stage '{stage}'; it has {', '.join(outs)}.")
+        return outs[stage]
 
     def _read_files(self, paths: Iterable[str]) -> dict[Path, bytes]:
         """Read the outputs that DVC does not cache: small metrics that it deletes and cannot restore."""
