@@ -15,7 +15,7 @@ from sacpipe.tracking.promotion_history import (
     FORMAT_VERSION,
     Promotion,
     append_promotion,
-    current,
+    current_promotion,
     read_promotions,
 )
 
@@ -59,7 +59,7 @@ def promote_version(
         )
     met = "; ".join(f"{r.rule}: {r.found}" for r in verdict.reasons)
     if champion is not None and champion.version == version.version:
-        last = current(read_promotions(workspace), model_name, CHAMPION)
+        last = current_promotion(read_promotions(workspace), model_name, CHAMPION)
         if last is None or last.bundle_digest != version.bundle_digest:  # cut off between alias and history
             registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle))
             _note(workspace, version, None, verdict)

@@ -1,4 +1,4 @@
-"""What the tests of the stores share: one empty ledger, made once, and small bundles made by hand."""
+"""Fixtures of the MLflow tests: an empty ledger and small hand-made bundles."""
 
 import shutil
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def make_bundle(folder: Path, gain: float) -> Path:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Callable[[float], Path]:
-    """Make a bundle of a given gain."""
+    """Make a bundle with a given gain."""
     return lambda gain: make_bundle(tmp_path / f"bundle-{gain}", gain)
 
 
