@@ -3,26 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from factories import make_spec
 
 from sacpipe.export.onnx import export_policy
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 
 BOUNDS = ((-1.0, 1.0), (-0.4, 0.4), (0.0, 50.0))
-
-
-def make_spec(observation_dim=4, bounds=BOUNDS) -> EnvSpec:
-    terms = (ObservationTerm(name="state", size=observation_dim, unit="m", source="simulator"),)
-    action = tuple(
-        ActionTerm(name=f"joint_{index}", unit="N m", low=low, high=high)
-        for index, (low, high) in enumerate(bounds)
-    )
-    return EnvSpec(
-        task="example/Reach-v0",
-        observation=terms,
-        action=action,
-        control_period_s=0.02,
-        max_episode_steps=100,
-    )
 
 
 class Policy(torch.nn.Module):
@@ -46,7 +31,7 @@ class Policy(torch.nn.Module):
 
 @pytest.fixture(scope="session")
 def spec():
-    return make_spec()
+    return make_spec(4, BOUNDS)
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +52,3 @@ def recorded():
 @pytest.fixture(scope="session")
 def make_policy():
     return Policy
-
-
-@pytest.fixture(scope="session")
-def spec_with():
-    return make_spec

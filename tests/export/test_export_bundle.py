@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from factories import make_guards
 
 from sacpipe.bundle.contract import Provenance
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import ConfigError, ExportError, ParityError
 from sacpipe.export.bundle import Evidence, export_bundle
@@ -15,7 +15,7 @@ from sacpipe.robot.policy import OnnxPolicy
 
 CONFIG = ExportConfig(opset_version=20, parity_tolerance=1e-5, golden_steps=12)
 PROVENANCE = Provenance(algorithm="sac", digests={"policy": "0f" * 32})
-GUARDS = GuardSettings.parse(GuardSettings.EXAMPLE)
+GUARDS = make_guards()
 
 
 def evidence(recorded):

@@ -14,11 +14,11 @@ import sys
 
 import numpy as np
 import pytest
+from factories import make_point_mass
 from small_project import environment, git
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file, sha256_tree
-from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.project.dvc.store import read_lock
 from sacpipe.project.rerun import rerun
@@ -302,7 +302,7 @@ def test_a_run_that_begins_with_a_pool_finds_it_in_the_folder_or_by_dvc(toy, tmp
     project = Workspace(tmp_path / "repository" / "part")
     shutil.copytree(toy, project.root, ignore=shutil.ignore_patterns(".git", "out"))
     git(project.root.parent, "init", "--quiet")
-    spec = PointMassTask.parse(PointMassTask.EXAMPLE).make().spec
+    spec = make_point_mass().make().spec
     config = ReplayConfig(capacity=1, segment_transitions=1, format="full", initial_pool=None)
     writer, row = PoolWriter.create(project.initial_pool, spec, config), np.zeros(4, dtype=np.float32)
     writer.append(Transition(row, row[:2], 0.0, row, True, False, 0))
