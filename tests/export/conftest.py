@@ -1,11 +1,13 @@
-"""Tasks and networks for the export tests. Exports take about a second, so the common one is shared."""
+"""A task, a network and its bundle for the export tests. An export takes a second: one is shared per session."""
 
 import numpy as np
 import pytest
 import torch
-from factories import make_spec
+from factories import make_guards, make_spec
 
-from sacpipe.export.onnx import export_policy
+from sacpipe.bundle.contract import Provenance
+from sacpipe.export.bundle import Evidence, export_bundle
+from sacpipe.export.config import ExportConfig
 
 BOUNDS = ((-1.0, 1.0), (-0.4, 0.4), (0.0, 50.0))
 
@@ -40,13 +42,41 @@ def policy():
 
 
 @pytest.fixture(scope="session")
-def policy_onnx(policy, spec):
-    return export_policy(policy, spec, 20)
+def recorded():
+    return np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
 
 
 @pytest.fixture(scope="session")
-def recorded():
-    return np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
+def evidence(recorded):
+    provenance = Provenance(algorithm="sac", digests={"policy": "0f" * 32})
+    return Evidence(recorded, recorded.min(axis=0), recorded.max(axis=0), provenance)
+
+
+@pytest.fixture(scope="session")
+def config():
+    return ExportConfig(opset_version=20, parity_tolerance=1e-5, golden_steps=12)
+
+
+@pytest.fixture(scope="session")
+def export(policy, spec, config, evidence):
+    """Export the network to a folder, with another config or other evidence."""
+
+    def run(folder, config=config, evidence=evidence):
+        return export_bundle(folder, policy, spec, config, evidence, make_guards())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory, export):
+    """The folder of the bundle, and the report of its export."""
+    folder = tmp_path_factory.mktemp("export") / "bundle"
+    return folder, export(folder)
+
+
+@pytest.fixture(scope="session")
+def policy_onnx(exported):
+    return (exported[0] / "policy.onnx").read_bytes()
 
 
 @pytest.fixture(scope="session")
