@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_loop import PARAMS, Killer, KillError, Onlooker, extended, make_params, run_once
+from small_run import PARAMS, Killer, KillError, Onlooker, extended, make_params, run_once
 
 from sacpipe.core.errors import ConfigError, DivergenceError, InterruptedRunError, PoolCorruptError
 from sacpipe.core.files import sha256_file, sha256_tree
