@@ -32,6 +32,7 @@ def test_example_of_every_suite_is_listed_by_it(kind):
 
 
 @pytest.mark.parametrize(("name", "options"), MORE, ids=[name for name, _ in MORE])
+@pytest.mark.slow
 def test_further_tasks_keep_the_contract(name, options):
     check_env(find_task(name).replace(options=options))
 

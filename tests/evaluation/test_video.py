@@ -122,6 +122,7 @@ def test_film_takes_the_place_of_the_sentence(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["episode.mp4"]
 
 
+@pytest.mark.slow
 def test_film_of_a_mujoco_task_or_its_excuse_is_the_same_twice(tmp_path):
     task = find_task("gymnasium/InvertedPendulum-v5")
     paths = [

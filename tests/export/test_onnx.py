@@ -96,11 +96,13 @@ class TestGraph:
         assert facts.operators == tuple(sorted({node.op_type for node in model.graph.node}))
         assert (facts.opset_version, facts.ir_version) == (20, 10)
 
+    @pytest.mark.slow
     def test_the_newest_operator_set_gives_the_same_actions(self, policy, policy_onnx, spec, recorded):
         other = export_policy(policy, spec, 25)
         assert read_graph(other).opset_version == 25
         np.testing.assert_array_equal(run(other, recorded), run(policy_onnx, recorded))
 
+    @pytest.mark.slow
     def test_layers_of_other_algorithms(self, spec):
         torch.manual_seed(0)
         layers = [
@@ -126,6 +128,7 @@ class TestBytes:
         for trace in (str(ROOT).encode(), b".py", b"torch", b"Linear", b"first", b"forward", b"mean"):
             assert trace not in policy_onnx
 
+    @pytest.mark.slow
     def test_are_the_same_a_second_time_and_the_network_is_left_as_it_was(
         self, make_policy, policy_onnx, spec
     ):
@@ -175,6 +178,7 @@ class TestNetworksThatAreRefused:
         with pytest.raises(ExportError, match=r"cannot be exported for any batch size|has a batch of 2"):
             export_policy(Halved(), spec, 20)
 
+    @pytest.mark.slow
     def test_an_operator_that_no_bundle_may_hold(self, spec):
         with pytest.raises(ExportError, match="found 'TopK'"):
             export_policy(Sorted(), spec, 20)
@@ -201,6 +205,7 @@ export_bundle(Path(sys.argv[1]), module, spec, config, evidence, make_guards())
 """
 
 
+@pytest.mark.slow
 def test_another_process_in_another_folder_writes_the_same_bundle(tmp_path, monkeypatch):
     """This warm process, and a fresh one with another folder, hash seed, clock and number of threads."""
     here, there = tmp_path / "here", tmp_path / "there"

@@ -98,6 +98,7 @@ def make(folder):
         DvcStore(folder).reproduce(stage)
 
 
+@pytest.mark.acceptance
 def test_what_a_robot_saw_mends_the_policy_it_runs(trained, call, tmp_path):
     bundle, params = trained / "out" / "export" / "bundle", trained / "params.yaml"
     before = return_on_robot(bundle)

@@ -26,6 +26,7 @@ def finished_key(folder):
     return locked_inputs(read_lock(folder / "dvc.lock")["train"]).key
 
 
+@pytest.mark.acceptance
 def test_a_finished_run_goes_on_with_more_steps_and_earlier_experience(project, call):
     """Its own pool stands for a robot's."""
     key = finished_key(project)

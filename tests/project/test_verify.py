@@ -153,6 +153,7 @@ def scratch(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.acceptance
 def test_a_real_result_comes_out_again_whatever_lies_uncommitted(project, call, scratch):
     (project / "sacpipe" / "training" / "loop.py").write_text("raise SystemExit('an unfinished edit')\n")
     edit(project / "params.yaml", "seed: 1 ", "seed: 2 ")

@@ -18,6 +18,8 @@ from tritonclient.utils import InferenceServerException
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.files import sha256_file
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / "tests" / "served.py"
 MODEL = "/v2/models/policy"
 EVERYWHERE = "0.0.0.0"  # noqa: S104

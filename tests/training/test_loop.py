@@ -18,6 +18,7 @@ from sacpipe.training.loop import Run, train
 from sacpipe.training.metrics import METRICS
 
 
+@pytest.mark.slow
 def test_same_params_same_bytes_and_another_seed_differs(tmp_path):
     for name in ("a", "b"):
         run_once(tmp_path / name)
@@ -39,6 +40,7 @@ def test_a_parameter_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
     assert Run(make_params(), tmp_path, "k").env_steps == 0
 
 
+@pytest.mark.slow
 def test_sac_masters_the_point_mass(tmp_path):
     """Random actions return about -50; within 2,000 steps the goal is reached from every start."""
     params = make_params(
@@ -61,6 +63,7 @@ def test_sac_masters_the_point_mass(tmp_path):
     assert report.return_mean_deterministic > -16
 
 
+@pytest.mark.slow
 def test_evaluation_and_logging_change_nothing_in_training(tmp_path):
     run_once(tmp_path / "a")
     run_once(tmp_path / "b", make_params(training=PARAMS["training"] | {"evaluation_interval_steps": 150}))

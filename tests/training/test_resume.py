@@ -17,6 +17,7 @@ OTHER_PHYSICS = {"force_limit_n": 3.0}
 
 
 @pytest.mark.parametrize("stops", [{1}, {19, 33}, {30, 31, 40, 77}, {149}])
+@pytest.mark.slow
 def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, stops):
     run_once(tmp_path / "whole")
     onlooker = Onlooker()
@@ -85,6 +86,7 @@ def test_the_tier_stays_statistical_once_it_is(tmp_path):
     assert run_once(tmp_path, other).determinism == "statistical"
 
 
+@pytest.mark.slow
 def test_an_extended_run_is_the_longer_run(tmp_path):
     """180 steps in one go or 150 and then 30 more: the same policy and pool, and the shorter run stays."""
     before = run_once(tmp_path, key=KEY)
