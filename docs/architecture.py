@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-PICTURE = ROOT / "docs" / "architecture.svg"
+SVG_FILE = ROOT / "docs" / "architecture.svg"
 
 DESCRIPTIONS = {
     "pipelines": "the project's own stages and flow",
@@ -300,7 +300,7 @@ def _text(x: float, y: float, text: str, kind: str, *, anchor: str = "start", ro
 
 def main() -> None:
     """Write the picture."""
-    PICTURE.write_text(
+    SVG_FILE.write_text(
         draw(read_contracts((ROOT / "pyproject.toml").read_text(encoding="utf-8"))), encoding="utf-8"
     )
 

@@ -31,12 +31,12 @@ def packages():
 def drawn():
     """Return where each package's name is drawn, by its height in the picture."""
     pattern = r'<text class="name" x="[\d.]+" y="([\d.]+)" text-anchor="start">(\w+)</text>'
-    return {name: float(y) for y, name in re.findall(pattern, generator.PICTURE.read_text())}
+    return {name: float(y) for y, name in re.findall(pattern, generator.SVG_FILE.read_text())}
 
 
 def test_the_committed_picture_is_what_the_generator_draws():
     expected = generator.draw(CONTRACTS)
-    assert generator.PICTURE.read_text() == expected, "out of date: run `python docs/architecture.py`"
+    assert generator.SVG_FILE.read_text() == expected, "out of date: run `python docs/architecture.py`"
 
 
 def test_every_package_is_in_a_layer_and_in_the_picture():
@@ -58,7 +58,7 @@ def test_a_layer_that_moves_makes_the_picture_out_of_date():
     )
     assert swapped != PYPROJECT
     moved = generator.draw(generator.read_contracts(swapped))
-    assert moved != generator.PICTURE.read_text()
+    assert moved != generator.SVG_FILE.read_text()
 
 
 def test_a_new_package_needs_a_description():

@@ -6,7 +6,9 @@ import pytest
 from repository import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("decisions/*.md"), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"])
+PAGES = sorted(
+    [*DOCS.glob("*.md"), *DOCS.glob("decisions/*.md"), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+)
 KEPT_TRUE = ("architecture.md", "glossary.md", "index.md")
 """Pages about the tree as it is: every path in them exists."""
 
