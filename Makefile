@@ -67,9 +67,9 @@ fix: $(READY)    ## format and mend what ruff can
 	$(BIN)/ruff check --fix .
 
 lock: $(READY)   ## resolve pyproject.toml into requirements.lock
-	$(BIN)/pip-compile --quiet --strip-extras --all-extras --no-header --no-annotate \
+	$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --all-extras --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
-	sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock
+	sed -i -e 's/^\(torch==[0-9.]*\)+cpu$$/\1/' -e '/^pip==/d' requirements.lock
 
 bench: $(READY) $(PEERS_READY)  ## speed beside the peers, replay, robot, orchestration; writes docs/results.md
 	$(BIN)/python benchmarks/engine.py

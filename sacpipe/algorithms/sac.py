@@ -3,8 +3,8 @@
 Order of an update, as in Softlearning: critics, actor, temperature, targets. Differences from the
 paper are params: `actor_q` and `temperature.objective` (see losses.py).
 
-`reference_update` is the update as one reads it, by autograd. `update` is the same by hand
-(sac_fast.py), and is what training runs.
+`reference_update` is the definition, by autograd. `update` is the same by hand (sac_fast.py), and is the one
+that training calls.
 """
 
 from collections.abc import Iterator, Sequence
@@ -147,7 +147,7 @@ class SAC:
 
     @property
     def target_entropy(self) -> float:
-        """In nats; 0 where the temperature is fixed and nothing steers towards it."""
+        """Target entropy in nats; 0 if the temperature is fixed."""
         rule = self.config.temperature
         per_dimension = rule.target_entropy_per_dimension if isinstance(rule, AutomaticTemperature) else 0.0
         return per_dimension * self.spec.action_dim
@@ -204,7 +204,7 @@ class SAC:
             self.optimisers["temperature"].step([self._temperature_gradient])
 
     def _seen(self, observations: torch.Tensor) -> torch.Tensor:
-        """Return observations as the critics see them."""
+        """Return observations as the critics take them: normalised, if the params say so."""
         return observations if self.actor.normaliser is None else self.actor.normaliser(observations)
 
     def _regress_critics(self, batch: Batch, noise: torch.Tensor, temperature: torch.Tensor) -> None:

@@ -10,7 +10,7 @@ from sacpipe.core.files import write_text
 from sacpipe.project.dvc.store import read_lock
 from sacpipe.project.stage_key import DiskTree, StageInputs, locked_inputs, stage_inputs
 from sacpipe.project.workspace import Workspace
-from sacpipe.training.checkpoint import unextendable
+from sacpipe.training.extension import unextendable
 
 
 def extend_finished_run(workspace: Workspace) -> str:

@@ -3,11 +3,11 @@
 import time
 from typing import Any
 
-from sacpipe import __version__
 from sacpipe.rollout.follower import FollowerStatus
 from sacpipe.server.metrics import LATENCY_BOUNDS_US, following_text, prometheus_text
 from sacpipe.server.protocol import DATATYPE, INPUT, OUTPUT
 from sacpipe.server.service import ActiveModel, Service
+from sacpipe.version import __version__
 
 _PLATFORM = "onnx_onnxv1"
 _EXTENSIONS = ("binary_tensor_data", "sequence", "statistics")

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import factories
 
 from sacpipe.training.config import TrainParams
-from sacpipe.training.loop import Run, train
+from sacpipe.training.loop import train
+from sacpipe.training.outputs import publish
+from sacpipe.training.resume import open_run
 
 OWN = factories.make_params(
     seed=3,
@@ -83,10 +85,10 @@ class Killer(Onlooker):
 
 def run_once(folder, params=None, onlooker=None, key="k", pool=None):
     onlooker = onlooker or Onlooker()
-    run = Run(params or make_params(), folder / "work", key, None, pool)
+    run = open_run(params or make_params(), folder / "work", key, initial_pool=pool)
     try:
         train(run, onlooker.should_stop, onlooker)
-        return run.publish(folder / "out")
+        return publish(run, folder / "out")
     finally:
         run.close()
 
@@ -101,9 +103,9 @@ def extended(tmp_path, total_steps, pool=None, **changes):
     params = make_params(
         training=PARAMS["training"] | {"total_steps": total_steps, "extends": KEY}, **changes
     )
-    run = Run(params, tmp_path / "longer", "longer", tmp_path / "work", pool)
+    run = open_run(params, tmp_path / "longer", "longer", base=tmp_path / "work", initial_pool=pool)
     try:
         train(run, lambda: False, Onlooker())
-        return run.publish(tmp_path / "longer-out")
+        return publish(run, tmp_path / "longer-out")
     finally:
         run.close()

@@ -14,8 +14,9 @@ from sacpipe.core.errors import (
 from sacpipe.core.files import sha256_tree
 from sacpipe.core.seeding import episode_seed
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.training.loop import Run, train
+from sacpipe.training.loop import train
 from sacpipe.training.metrics import METRICS
+from sacpipe.training.resume import open_run
 
 
 @pytest.mark.slow
@@ -29,7 +30,7 @@ def test_same_params_same_bytes_and_another_seed_differs(tmp_path):
 
 
 def test_a_parameter_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
-    run = Run(make_params(), tmp_path, "k")
+    run = open_run(make_params(), tmp_path, "k")
     run.checkpoint()
     run.learner.policy().actor.network.layers[0].weight.data[0, 0, 0] = float("inf")
     with pytest.raises(
@@ -37,7 +38,7 @@ def test_a_parameter_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
     ):
         run.checkpoint()
     run.close()
-    assert Run(make_params(), tmp_path, "k").env_steps == 0
+    assert open_run(make_params(), tmp_path, "k").env_steps == 0
 
 
 @pytest.mark.slow
@@ -122,7 +123,7 @@ def test_the_clock_names_the_phases(tmp_path):
 
 
 def test_value_bias_is_the_first_value_minus_the_discounted_return(tmp_path):
-    run = Run(make_params(), tmp_path, "k")
+    run = open_run(make_params(), tmp_path, "k")
     environment, learner = make_params().task.make(), run.learner
     biases = []
     for index in range(2):
@@ -141,7 +142,7 @@ def test_value_bias_is_the_first_value_minus_the_discounted_return(tmp_path):
 
 def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_path):
     """A reward of 1e30 at step 70 is drawn sooner or later; its square overflows."""
-    run = Run(make_params(), tmp_path, "k")
+    run = open_run(make_params(), tmp_path, "k")
     real = run.step
 
     def step(action):
@@ -155,7 +156,7 @@ def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_
     ):
         train(run, lambda: False, Onlooker())
     run.close()
-    assert Run(make_params(), tmp_path, "k").env_steps in (60, 90)
+    assert open_run(make_params(), tmp_path, "k").env_steps in (60, 90)
 
 
 @pytest.mark.parametrize(

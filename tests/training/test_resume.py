@@ -11,7 +11,7 @@ from sacpipe.core.errors import (
 )
 from sacpipe.core.files import sha256_tree
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.training.loop import Run
+from sacpipe.training.resume import open_run
 
 OTHER_PHYSICS = {"force_limit_n": 3.0}
 
@@ -121,4 +121,4 @@ def test_what_cannot_be_extended_is_refused(tmp_path, total_steps, changes, mess
 def test_extending_a_run_that_is_not_here_is_refused(tmp_path):
     params = make_params(training=PARAMS["training"] | {"total_steps": 180, "extends": KEY})
     with pytest.raises(CheckpointError, match="holds no checkpoint of it"):
-        Run(params, tmp_path / "longer", "longer", tmp_path / "nowhere")
+        open_run(params, tmp_path / "longer", "longer", base=tmp_path / "nowhere")
