@@ -83,9 +83,10 @@ def test_keys_sign_and_check_work(tmp_path, bundles):
     assert (unsigned.returncode, "was not signed" in unsigned.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("command", ["run", "simulate"])
+@pytest.mark.parametrize("command", ["run", "report", "simulate policy.safetensors"])
 def test_a_command_that_needs_more_says_what(tmp_path, command):
-    result = run(tmp_path, "sacpipe", command)
+    (tmp_path / "policy.safetensors").touch()
+    result = run(tmp_path, "sacpipe", *command.split())
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
     assert "`pip install sacpipe[train,pipeline]` brings it" in result.stderr
 
