@@ -62,7 +62,7 @@ check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-fix: $(READY)    ## format and mend what ruff can
+fix: $(READY)    ## format, and repair what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -129,7 +129,7 @@ class TestSlowClients:
             idle.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert idle.makefile("rb").read().endswith(b'{"live":true}')
 
-    def test_one_too_many_is_told(self, hasty):
+    def test_one_connection_too_many_is_answered_with_503(self, hasty):
         open_ones = [socket.create_connection((hasty.host, hasty.port), timeout=30) for _ in range(5)]
         try:
             assert open_ones[-1].makefile("rb").read().startswith(b"HTTP/1.1 503 ")

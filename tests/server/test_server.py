@@ -247,7 +247,7 @@ class TestRefusals:
     def test_any_name_of_this_machine_will_do(self, server, host):
         assert server.get("/v2", Host=host)[0] == 200
 
-    def test_a_page_of_somebody_else(self, server):
+    def test_a_page_of_another_origin(self, server):
         assert server.get("/v2", Origin="http://evil.example")[0] == 403
         assert server.get("/v2", Origin=f"http://{server.address}")[0] == 200
 

@@ -70,7 +70,7 @@ class Onlooker:
 
 
 class KillError(Exception):
-    """Nobody catches it: files keep what came after the last checkpoint."""
+    """Not caught anywhere: files keep what was written after the last checkpoint."""
 
 
 class Killer(Onlooker):
