@@ -8,7 +8,7 @@ that training calls.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
@@ -51,30 +51,6 @@ class FixedTemperature(Config):
 
 class SACConfig(Config):
     """Soft Actor-Critic."""
-
-    EXAMPLE: ClassVar[dict[str, Any]] = {
-        "name": "sac",
-        "hidden_dims": [256, 256],
-        "discount": 0.99,
-        "tau": 0.005,
-        "target_update_interval": 1,
-        "num_critics": 2,
-        "actor_q": "min",
-        "critic_learning_rate": 3e-4,
-        "actor_learning_rate": 3e-4,
-        "adam_epsilon": 1e-8,
-        "log_std_min": -20.0,
-        "log_std_max": 2.0,
-        "normalise_observations": False,
-        "matmul_precision": "float32",
-        "temperature": {
-            "mode": "automatic",
-            "initial": 1.0,
-            "learning_rate": 3e-4,
-            "objective": "log_temperature",
-            "target_entropy_per_dimension": -1.0,
-        },
-    }
 
     name: Literal["sac"]
     hidden_dims: tuple[Annotated[int, Field(ge=1)], ...]

@@ -4,7 +4,7 @@ Thresholds in time are counted in control periods, so that one section fits task
 task has no clock they are not checked.
 """
 
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -84,31 +84,6 @@ class Fallbacks(Config):
 
 class GuardSettings(Config):
     """Thresholds and fallbacks."""
-
-    EXAMPLE: ClassVar[dict[str, Any]] = {
-        "max_age_periods": 2.0,
-        "max_future_periods": 0.5,
-        "deadline_periods": 0.8,
-        "max_action_change": 1.0,
-        "envelope_margin": 0.1,
-        "max_last_steps": 5,
-        "safe_action": None,
-        "blend_steps": 0,
-        "fallbacks": {
-            "shape": "stop",
-            "observation_not_finite": "last",
-            "observation_old": "last",
-            "observation_from_future": "last",
-            "observation_repeated": "last",
-            "observation_out_of_order": "last",
-            "start_outside_envelope": "safe",
-            "inference_failed": "stop",
-            "action_not_finite": "stop",
-            "action_outside_bounds": "stop",
-            "action_change": "limit",
-            "deadline_missed": "last",
-        },
-    }
 
     max_age_periods: float = Field(gt=0)
     max_future_periods: float = Field(ge=0)

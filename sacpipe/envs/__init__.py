@@ -1,6 +1,6 @@
 """Table of universes: one file each. A new one is an import and a member of `SUITES` and `TaskConfig`."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
@@ -18,6 +18,12 @@ TaskConfig = Annotated[AnyTask, Field(discriminator="universe")]
 """The `task` section of params.yaml."""
 
 
+def suite_name(kind: type[AnyTask]) -> str:
+    """Return the name of a task suite: the one value that its `universe` key takes."""
+    name: str = get_args(kind.model_fields["universe"].annotation)[0]
+    return name
+
+
 def find_task(name: str) -> AnyTask:
     """Return the section for `universe/id`, or for a bare id that only one universe has; options are empty.
 
@@ -27,7 +33,7 @@ def find_task(name: str) -> AnyTask:
     """
     prefix, _, task_id = name.partition("/")
     for kind in SUITES:
-        if kind.EXAMPLE["universe"] == prefix:
+        if suite_name(kind) == prefix:
             found = kind.parse({"universe": prefix, "id": task_id, "options": {}})
             found.make().close()
             return found
@@ -44,4 +50,4 @@ def find_task(name: str) -> AnyTask:
 
 def list_tasks() -> tuple[str, ...]:
     """List every task that can be trained here as `universe/id`, in the order of the table."""
-    return tuple(f"{kind.EXAMPLE['universe']}/{task_id}" for kind in SUITES for task_id in kind.tasks())
+    return tuple(f"{suite_name(kind)}/{task_id}" for kind in SUITES for task_id in kind.tasks())

@@ -8,7 +8,7 @@ import contextlib
 import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,8 +87,6 @@ class Environment(Protocol):
 
 class TaskSection(Protocol):
     """The `task` section of params.yaml, as one universe reads it."""
-
-    EXAMPLE: ClassVar[dict[str, Any]]
 
     @property
     def universe(self) -> str:

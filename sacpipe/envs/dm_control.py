@@ -9,7 +9,7 @@ References:
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,6 @@ _NO_BOUND = 1e9
 
 class DmControlTask(Config):
     """`task` section of the dm_control universe."""
-
-    EXAMPLE: ClassVar[dict[str, Any]] = {"universe": "dm_control", "id": "cartpole-swingup", "options": {}}
 
     universe: Literal["dm_control"]
     """Family of tasks."""

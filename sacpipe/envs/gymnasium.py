@@ -6,7 +6,7 @@ work once. Gymnasium and MuJoCo are imported inside `make()` and `tasks()`.
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +38,6 @@ _VIEWS: dict[str, dict[str, Any]] = {
 
 class GymnasiumTask(Config):
     """`task` section of the gymnasium universe."""
-
-    EXAMPLE: ClassVar[dict[str, Any]] = {
-        "universe": "gymnasium",
-        "id": "InvertedDoublePendulum-v5",
-        "options": {},
-    }
 
     universe: Literal["gymnasium"]
     """Family of tasks."""

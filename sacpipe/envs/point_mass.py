@@ -6,7 +6,7 @@ is a termination, running out of time a truncation, so a test can tell the two a
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,6 @@ _ARENA_M = 1.5
 
 class PointMassTask(Config):
     """`task` section of the point_mass universe."""
-
-    EXAMPLE: ClassVar[dict[str, Any]] = {"universe": "point_mass", "id": "point-mass-v0", "options": {}}
 
     universe: Literal["point_mass"]
     """Family of tasks."""

@@ -1,5 +1,6 @@
 """What `TaskEnvironment` does for every universe: order, scaling, time limit, finite numbers."""
 
+import factories
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,22 +8,12 @@ from hypothesis import strategies as st
 
 from sacpipe.core.errors import ConfigError, ContractError, UnknownTaskError
 from sacpipe.envs.base import TaskEnvironment, nearest, refusals
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 
 ZERO = np.zeros(1, dtype=np.float32)
 
 
 def make_spec(bounds=((-1.0, 1.0),), limit=3, size=1):
-    return EnvSpec(
-        task="toy/script",
-        observation=(ObservationTerm(name="x", size=size, unit="m", source="toy"),),
-        action=tuple(
-            ActionTerm(name=f"a{index}", unit="N", low=low, high=high)
-            for index, (low, high) in enumerate(bounds)
-        ),
-        control_period_s=None,
-        max_episode_steps=limit,
-    )
+    return factories.make_spec(size, bounds, task="toy/script", max_episode_steps=limit)
 
 
 class Script:

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from factories import make_point_mass
 
 from sacpipe.core.errors import ConfigError, RendererError
-from sacpipe.envs.point_mass import PointMassTask
 
 
 def make(render_size=None, **options):
-    return PointMassTask.parse(PointMassTask.EXAMPLE | {"options": options}).make(render_size)
+    return make_point_mass(**options).make(render_size)
 
 
 def steer(observation):

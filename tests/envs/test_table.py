@@ -1,11 +1,12 @@
 """Names lead to tasks, and wrong names to the nearest right one."""
 
 import pytest
+from factories import SUITE_TASKS
 from pydantic import TypeAdapter
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, UnknownTaskError
-from sacpipe.envs import SUITES, TaskConfig, find_task, list_tasks
+from sacpipe.envs import SUITES, TaskConfig, find_task, list_tasks, suite_name
 
 
 class Section(Config):
@@ -47,7 +48,8 @@ def test_unknown_name_offers_the_nearest(name, offer):
 def test_every_universe_is_in_the_section_of_params():
     section = TypeAdapter(TaskConfig)
     for kind in SUITES:
-        assert type(section.validate_python(kind.EXAMPLE)) is kind
+        tree = {"universe": suite_name(kind), "id": SUITE_TASKS[suite_name(kind)], "options": {}}
+        assert type(section.validate_python(tree)) is kind
 
 
 def test_unknown_universe_is_refused_with_the_known_ones():

@@ -1,5 +1,6 @@
 """Returns are sums of rewards, summaries are arithmetic, and the file gives back every digit."""
 
+import factories
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,6 @@ from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
 from sacpipe.evaluation.episodes_csv import read_episodes_csv, write_episodes_csv
 from sacpipe.evaluation.statistics import difference_interval, interquartile_mean, summarise
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 
 CONFIG = {"episodes": 2, "bootstrap_resamples": 2000, "confidence": 0.95, "video": None}
 
@@ -22,13 +22,7 @@ def config(**changes):
 
 
 def make_spec(bounds=((-1.0, 1.0),), limit=4):
-    return EnvSpec(
-        task="toy/counter",
-        observation=(ObservationTerm(name="x", size=1, unit="1", source="toy"),),
-        action=tuple(ActionTerm(name="a", unit="1", low=low, high=high) for low, high in bounds),
-        control_period_s=None,
-        max_episode_steps=limit,
-    )
+    return factories.make_spec(1, bounds, task="toy/counter", max_episode_steps=limit)
 
 
 class Counter:

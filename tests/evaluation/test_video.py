@@ -6,12 +6,11 @@ from fractions import Fraction
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from factories import make_point_mass, make_spec
 
 from sacpipe.core.errors import ConfigError, ContractError, StorageError
 from sacpipe.envs import find_task
-from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation.video import VideoConfig, film_speed, record_episode
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 
 SMALL = {"height": 64, "width": 96, "frames_per_s": 30.0, "max_s": 60.0}
 
@@ -21,7 +20,7 @@ def config(**changes):
 
 
 def toy(**options):
-    return PointMassTask.parse(PointMassTask.EXAMPLE | {"options": options})
+    return make_point_mass(**options)
 
 
 def rest(observation):
@@ -100,13 +99,7 @@ def test_slow_film_skips_steps_and_keeps_the_last(tmp_path):
     ],
 )
 def test_speed_is_real_time_at_about_the_wanted_rate(period_s, frames_per_s, expected):
-    spec = EnvSpec(
-        task="toy/clock",
-        observation=(ObservationTerm(name="x", size=1, unit="1", source="toy"),),
-        action=(ActionTerm(name="a", unit="1", low=-1.0, high=1.0),),
-        control_period_s=period_s,
-        max_episode_steps=1,
-    )
+    spec = make_spec(control_period_s=period_s)
     assert film_speed(spec, frames_per_s) == expected
 
 
@@ -129,6 +122,7 @@ def test_film_takes_the_place_of_the_sentence(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["episode.mp4"]
 
 
+@pytest.mark.slow
 def test_film_of_a_mujoco_task_or_its_excuse_is_the_same_twice(tmp_path):
     task = find_task("gymnasium/InvertedPendulum-v5")
     paths = [

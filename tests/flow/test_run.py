@@ -46,6 +46,7 @@ def test_summary_says_what_was_made(finished, call):
     assert dvc(finished, "status").strip() == "Data and pipelines are up to date."
 
 
+@pytest.mark.acceptance
 def test_plain_dvc_in_another_folder_gives_the_same_bytes(finished, fresh):
     dvc(fresh, "repro")
     for part in ("train", "export", "evaluate"):
@@ -100,6 +101,7 @@ def test_champion_is_the_bundle_byte_for_byte(finished, call):
     assert {sha256_file(path) for path in artifacts} == {onnx}
 
 
+@pytest.mark.acceptance
 def test_lineage_holds_and_is_the_same_after_the_ledger_is_lost(project, call):
     assert call(project, "run", "--engine", "local").code == 0
     before = call(project, "lineage", "--json")
@@ -148,6 +150,7 @@ def test_simulate_uses_the_options_the_policy_was_trained_with(project, call):
     assert "time limit of the policy's training, found others" in seen.err
 
 
+@pytest.mark.acceptance
 def test_a_refused_policy_stays_candidate_and_the_champion_stays(project, call):
     assert call(project, "run", "--engine", "local").code == 0
     edit(project, "min_return_mean: -60.0", "min_return_mean: 1000.0")

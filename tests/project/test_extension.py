@@ -26,6 +26,7 @@ def finished_key(folder):
     return locked_inputs(read_lock(folder / "dvc.lock")["train"]).key
 
 
+@pytest.mark.acceptance
 def test_a_finished_run_continues_with_more_steps_and_earlier_experience(project, call):
     """The run's own pool serves as a robot's."""
     key = finished_key(project)

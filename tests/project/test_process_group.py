@@ -72,12 +72,14 @@ def test_a_signal_is_told_as_a_negative_status(tmp_path: Path) -> None:
     assert python(tmp_path, "import os; os.kill(os.getpid(), 9)")[0] == -9
 
 
+@pytest.mark.slow
 def test_a_command_that_takes_too_long_may_write_its_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(TimeoutError, match="longer than 1 s"):
         python(tmp_path, PATIENT, timeout_s=1.0, grace_s=20.0)
     assert (tmp_path / "checkpoint").read_text() == "done"
 
 
+@pytest.mark.slow
 def test_a_group_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
     begin = time.monotonic()
     with pytest.raises(TimeoutError):

@@ -123,6 +123,7 @@ def assert_keys_agree(workspace: Workspace) -> None:
         assert stage_key(workspace, stage) == locked_inputs(entry).key
 
 
+@pytest.mark.slow
 def test_the_key_from_disk_is_the_key_in_the_lock_before_and_after_edits(workspace: Workspace) -> None:
     root = workspace.root
     assert_keys_agree(workspace)
@@ -145,6 +146,7 @@ def test_the_key_from_disk_is_the_key_in_the_lock_before_and_after_edits(workspa
     assert (root / "work" / "train").read_text() == second
 
 
+@pytest.mark.slow
 def test_outputs_of_the_lock_are_what_the_next_stage_depends_on(workspace: Workspace) -> None:
     entries = read_lock(workspace.dvc_lock)
     outs = locked_outs(entries["train"])

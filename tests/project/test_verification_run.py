@@ -6,12 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from factories import make_point_mass
 from small_project import environment, git
 from toy_project import commit, edit, left, snapshot
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file, sha256_tree
-from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.project.verification_run import verification_run
 from sacpipe.project.workspace import Workspace
 from sacpipe.replay.pool.config import ReplayConfig
@@ -48,7 +48,7 @@ def test_a_run_that_begins_with_a_pool_gets_it_from_the_folder_or_from_dvc(toy, 
     project = Workspace(tmp_path / "repository" / "part")
     shutil.copytree(toy, project.root, ignore=shutil.ignore_patterns(".git", "out"))
     git(project.root.parent, "init", "--quiet")
-    spec = PointMassTask.parse(PointMassTask.EXAMPLE).make().spec
+    spec = make_point_mass().make().spec
     config = ReplayConfig(capacity=1, segment_transitions=1, format="full", initial_pool=None)
     writer, row = PoolWriter.create(project.initial_pool, spec, config), np.zeros(4, dtype=np.float32)
     writer.append(Transition(row, row[:2], 0.0, row, True, False, 0))

@@ -26,6 +26,7 @@ def rows(seen):
     return {line[1]: line[4] for line in lines if line[0] in STAGES}
 
 
+@pytest.mark.acceptance
 def test_a_real_result_is_reproduced_whatever_edits_are_uncommitted(project, call, scratch):
     (project / "sacpipe" / "training" / "loop.py").write_text("raise SystemExit('an unfinished edit')\n")
     edit(project / "params.yaml", "seed: 1 ", "seed: 2 ")

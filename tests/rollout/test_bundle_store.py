@@ -296,6 +296,7 @@ class TestOpening:
             assert tree(tmp_path / "store") == before
 
 
+@pytest.mark.acceptance
 def test_a_kill_before_any_operation_on_a_file_leaves_a_store_that_serves(build, build_other, tmp_path):
     """Each of them, and each of those that opening it again makes; see store_kills.py."""
     shutil.copytree(build_other, tmp_path / "signed")

@@ -7,6 +7,8 @@ from sacpipe.robot.load_gate import GateTerms
 from sacpipe.rollout.gate_process import LIMITS, admit_in_child
 from sacpipe.rollout.sources import read_source
 
+pytestmark = pytest.mark.slow
+
 TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 
 

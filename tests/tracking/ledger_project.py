@@ -39,7 +39,6 @@ PARAMS = "seed: 1\ntraining: {total_steps: 40, tau: 5.0e-3, sizes: [1, 2]}\nexpo
 
 SCRIPT = """
 import hashlib, json, pathlib, sys
-import numpy as np
 
 name, out = sys.argv[1], pathlib.Path("out") / sys.argv[1]
 seed = int(pathlib.Path("params.yaml").read_text().split("seed: ")[1].split()[0])
@@ -52,47 +51,16 @@ if name == "train":
     (out / "metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
     metrics = {"env_steps": 40, "return_mean_deterministic": 2.5}
 if name == "export":
-    from onnx import TensorProto, helper, numpy_helper
-    from sacpipe.bundle.contract import Contract
-    from sacpipe.bundle.writer import write_bundle
-    from sacpipe.bundle.golden import Golden
-    from sacpipe.bundle.guard_settings import GuardSettings
-    from sacpipe.bundle.policy_graph import read_graph
-    node = helper.make_node("MatMul", ["observation", "weight"], ["action"])
-    graph = helper.make_graph(
-        [node], "policy",
-        [helper.make_tensor_value_info("observation", TensorProto.FLOAT, ["batch", 2])],
-        [helper.make_tensor_value_info("action", TensorProto.FLOAT, ["batch", 1])],
-        [numpy_helper.from_array(np.array([[seed / 8], [0]], np.float32), "weight")],
-    )
-    opset = [helper.make_opsetid("", 20)]
-    policy_onnx = helper.make_model(graph, ir_version=10, opset_imports=opset).SerializeToString()
+    from factories import make_bundle, make_onnx, make_spec
     policy = hashlib.sha256(pathlib.Path("out/train/policy.safetensors").read_bytes()).hexdigest()
-    contract = Contract.parse({
-        "format_version": 2,
-        "spec": {
-            "task": "example/Reach-v0",
-            "observation": [{"name": "position", "size": 2, "unit": "m", "source": "encoders"}],
-            "action": [{"name": "force", "unit": "N", "low": -1.0, "high": 1.0}],
-            "control_period_s": None, "max_episode_steps": None,
-        },
-        "onnx": {
-            "input_name": "observation", "output_name": "action", "input_dtype": "float32",
-            "output_dtype": "float32", **read_graph(policy_onnx)._asdict(),
-        },
-        "parity": {"tolerance": 1e-5, "max_error": 0.0, "synthetic_max_error": 0.0, "num_observations": 1},
-        "golden": {"tolerance": 1e-5, "num_steps": 1},
-        "guards": GuardSettings.EXAMPLE, "envelope": {"low": [0.0, 0.0], "high": [9.0, 9.0]},
-        "provenance": {"algorithm": "sac", "digests": {"policy": policy}},
-    })
-    golden = Golden(np.array([[1, 5]], np.float32), np.array([[seed / 8]], np.float32))
-    write_bundle(out / "bundle", policy_onnx, contract, golden)
+    provenance = {"algorithm": "sac", "digests": {"policy": policy}}
+    model, spec = make_onnx([[seed / 8], [0]]), make_spec(2, [(-1.0, 1.0)])
+    make_bundle(out / "bundle", model, spec, [[1, 5]], [[seed / 8]], provenance=provenance)
     metrics = {"parity_max_error": 0.0, "bundle_digest": "text"}
 if name == "evaluate":
     metrics = {"bundle": {"return_mean": 3.5, "episodes": 20}, "deterministic": {"return_mean": 3.25}}
 (out / "metrics.json").write_text(json.dumps(metrics))
 """
-
 LOSSES = [(0, 0.0), (10, 0.25), (20, 0.5), (30, 0.75), (40, 1.0)]
 
 
@@ -112,7 +80,12 @@ def repro(root: Path) -> None:
     dvc = Path(sys.executable).with_name("dvc")
     project = ROOT
     path = f"{dvc.parent}{os.pathsep}{os.environ['PATH']}"
-    variables = {**os.environ, "DVC_NO_ANALYTICS": "1", "PATH": path, "PYTHONPATH": str(project)}
+    variables = {
+        **os.environ,
+        "DVC_NO_ANALYTICS": "1",
+        "PATH": path,
+        "PYTHONPATH": f"{project}:{project / 'tests'}",
+    }
     result = subprocess.run(
         [dvc, "repro"], cwd=root, env=variables, capture_output=True, text=True, check=False
     )

@@ -68,7 +68,7 @@ def test_lineage_finds_each_link_that_was_changed(
     served.write_bytes(kept)
     (contract,) = workspace.artifacts.rglob("contract.json")
     text = contract.read_text()
-    contract.write_text(text.replace("force", "farce"))
+    contract.write_text(text.replace("joint", "joist"))
     assert "version -> bundle" in broken(workspace, ledger, name)
     contract.write_text(text)
     records = {json.loads(path.read_text())["cmd"]: path for path in workspace.artifacts.rglob("stage.json")}

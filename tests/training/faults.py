@@ -23,10 +23,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import numpy as np
 import torch
-from test_loop import PARAMS as POINT_MASS
-from test_loop import Onlooker, make_params
+from small_run import PARAMS as POINT_MASS
+from small_run import Onlooker, make_params
 from threadpoolctl import threadpool_limits
 from watched_disk import Disk, Fault, Memory, refuse
 

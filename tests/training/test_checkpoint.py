@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from test_loop import Onlooker, make_params, run_once
+from small_run import Onlooker, make_params, run_once
 
 from sacpipe.core.errors import CheckpointError, InterruptedRunError
 from sacpipe.core.files import canonical_json, sha256_bytes, sha256_tree

@@ -56,6 +56,7 @@ except RendererError as exc:
     ), result.stderr
 
 
+@pytest.mark.slow
 def test_chosen_renderer_draws_both_universes_though_mujoco_came_first():
     """Where none works here, the sentence says what to install; anything else is a fault."""
     script = """
@@ -88,6 +89,7 @@ for name in ("gymnasium/HalfCheetah-v5", "dm_control/cheetah-run"):
     assert result.stdout in {"drawn drawn ", "excused excused "}
 
 
+@pytest.mark.slow
 def test_training_loads_no_graphics_and_leaves_the_variable_alone():
     script = """
 import os, sys
@@ -110,6 +112,7 @@ def test_variable_that_was_not_there_is_not_there_afterwards(monkeypatch):
     assert "MUJOCO_GL" not in os.environ
 
 
+@pytest.mark.slow
 def test_simulators_write_no_log_file_where_the_user_stands(tmp_path):
     script = "from sacpipe.envs import find_task; find_task('gymnasium/HalfCheetah-v5').make()"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -56,7 +56,7 @@ def test_another_pool_is_refused_with_both_digests(folder: Path, spec: EnvSpec) 
         ({"task": "toy/run"}, "task: expected toy/run, found toy/walk"),
         ({"control_period_s": 0.1}, r"control_period_s: expected 0\.1, found 0\.05"),
         ({"high": 2.0}, r"action\.1\.high: expected 2\.0, found 1\.0"),
-        ({"name": "speed"}, r"observation\.0\.name: expected speed, found place"),
+        ({"name": "speed"}, r"observation\.0\.name: expected speed, found state"),
         ({"more": True}, r"action: expected \[.*\], found \[.*\]"),
     ],
 )

@@ -62,6 +62,7 @@ CONFIGS = st.builds(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, config=CONFIGS)
+@pytest.mark.slow
 def test_flushes_and_kills_leave_no_trace(
     memory_folder: Path, spec: EnvSpec, walk: Walk, steps: list[tuple[str, int]], config: ReplayConfig
 ) -> None:
@@ -85,6 +86,7 @@ def test_flushes_and_kills_leave_no_trace(
     assert sha256_tree(folder / "killed") == straight(folder / "straight", spec, config, transitions)
 
 
+@pytest.mark.acceptance
 def test_kill_between_any_two_file_operations_is_survived(memory_folder: Path) -> None:
     script = ROOT / "tests" / "crash_points.py"
     result = subprocess.run(

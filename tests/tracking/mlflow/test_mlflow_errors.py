@@ -77,7 +77,8 @@ def test_a_server_that_refuses_is_named_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 5
 
 
-def test_a_server_that_says_nothing_is_given_up_within_seconds(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_server_that_does_not_answer_is_given_up_within_seconds(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         begin = time.monotonic()
@@ -86,12 +87,14 @@ def test_a_server_that_says_nothing_is_given_up_within_seconds(tmp_path: Path) -
         assert time.monotonic() - begin < 10
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_database_comes_with_advice(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"not a database at all, but long enough to look into" * 100)
     with pytest.raises(StoreError, match="sacpipe ledger rebuild"):
         MlflowConnection(f"sqlite:///{tmp_path}/mlflow.db", tmp_path).check()
 
 
+@pytest.mark.slow
 def test_importing_tracking_imports_no_mlflow() -> None:
     script = (
         "import sys; from sacpipe.project.dvc import commands; from sacpipe.tracking.mlflow import connection, ledger, registry;"
