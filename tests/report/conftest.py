@@ -1,4 +1,4 @@
-"""A project folder after a run, in miniature: what every stage promises, and nothing of the machine."""
+"""A small project folder after a run, with the outputs of every stage."""
 
 import csv
 import hashlib
@@ -70,7 +70,7 @@ class Outputs:
 
     @property
     def inputs(self) -> ReportInputs:
-        """Where everything lies."""
+        """Paths of all outputs."""
         out = self.root / "out"
         return ReportInputs(
             params=self.root / "params.yaml",
@@ -176,7 +176,7 @@ class Outputs:
         )
 
     def write_lock(self):
-        """Write dvc.lock with the digests of what lies on disk now."""
+        """Write dvc.lock with the digests of the files on disk."""
         params = {
             "seed": self.params["seed"],
             "task": self.params["task"],
