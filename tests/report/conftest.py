@@ -44,14 +44,14 @@ VERDICT = {
 
 
 class Outputs:
-    """A project folder after a run, with the names and columns every stage promises."""
+    """A project folder after a run, with the files and columns of every stage."""
 
-    def __init__(self, root: Path, *, universe: str = "gymnasium", task: str = "HalfCheetah-v5") -> None:
+    def __init__(self, root: Path, *, suite: str = "gymnasium", task: str = "HalfCheetah-v5") -> None:
         self.root = root
-        self.spec = make_spec(task=f"{universe}/{task}", **TERMS)
+        self.spec = make_spec(task=f"{suite}/{task}", **TERMS)
         self.params = {
             "seed": 7,
-            "task": {"universe": universe, "id": task, "options": {}},
+            "task": {"universe": suite, "id": task, "options": {}},
             "algorithm": {
                 "name": "sac",
                 "hidden_dims": [256, 256],
