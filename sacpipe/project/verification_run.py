@@ -86,7 +86,7 @@ def verification_run(
     if commit is None:
         raise ConfigError(
             f"{project.root} has no git commit to verify. Commit the project and its dvc.lock; "
-            "`git log` says why git finds none."
+            "`git log` prints the reason if git finds none."
         )
     with storage_errors(Path(tempfile.gettempdir())):
         folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))

@@ -1,4 +1,4 @@
-"""dvc.lock, params.yaml and the gate's answer, and whether they agree with the files that lie here."""
+"""Read dvc.lock, params.yaml and the verdict, and compare dvc.lock with the files on disk."""
 
 import hashlib
 from collections.abc import Mapping
