@@ -17,6 +17,7 @@ from sacpipe.bundle.files import under_rule
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import BundleError, ObservationError
 from sacpipe.core.files import sha256_bytes
+from sacpipe.robot.golden_check import check_golden_sequence
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
@@ -54,7 +55,7 @@ class OnnxPolicy:
             with under_rule("tensors"):
                 self._open(bundle)
             with under_rule("golden"):
-                self.golden_error = self._replay(bundle)
+                self.golden_error = check_golden_sequence(bundle, self.act)
                 """Largest difference found in the replay, as a share of the action's range."""
         except BundleError as exc:
             where = bundle.digest if isinstance(source, Bundle) else source
@@ -151,21 +152,6 @@ class OnnxPolicy:
             "observation", *bound, self._observation.shape, self._observation.ctypes.data
         )
         self._binding.bind_output("action", *bound, self._action.shape, self._action.ctypes.data)
-
-    def _replay(self, bundle: Bundle) -> float:
-        tolerance = bundle.contract.golden.tolerance
-        span = np.subtract(self._high, self._low)
-        expected, observations = bundle.golden.actions, bundle.golden.observations
-        found = np.stack([self.act(observation) for observation in observations])
-        errors = np.abs(found.astype(np.float64) - expected) / span
-        row, entry = np.unravel_index(np.argmax(errors), errors.shape)
-        if errors[row, entry] > tolerance:
-            raise BundleError(
-                f"golden.npz: step {row}, action '{self._spec.action[entry].name}': expected "
-                f"{expected[row, entry]:.9g} within {tolerance:.3g} of its range, found "
-                f"{found[row, entry]:.9g}. This machine computes another policy; do not use it here."
-            )
-        return float(errors.max())
 
 
 def session_options() -> onnxruntime.SessionOptions:
