@@ -26,8 +26,8 @@ from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.actor import SquashedGaussianActor
 from sacpipe.robot.control_loop import AWAKE_S, LoopReport, Spread, run_loop, undisturbed
+from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.robot.policy_host import Decision
 from sacpipe.robot.runtime import Runtime
 from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 

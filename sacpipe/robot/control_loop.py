@@ -23,7 +23,7 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.robot.policy_host import Decision, Observation
+from sacpipe.robot.decision import Decision, Observation
 from sacpipe.robot.runtime import Runtime
 
 AWAKE_S = 300e-6

@@ -21,8 +21,9 @@ import numpy as np
 from sacpipe.bundle.contract import check_safe_action
 from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Fallback, GuardSettings, Verdict
 from sacpipe.core.errors import BundleError
+from sacpipe.robot.decision import Decision, Observation, Timings
+from sacpipe.robot.listeners import Listeners
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.robot.policy_host import Decision, Listeners, Observation, Timings
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sacpipe.core.config import Config
+from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.robot.policy_host import Decision, PolicyHost
+from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.specs.records import FloatArray
 
 _WAITING = 256

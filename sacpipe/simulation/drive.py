@@ -17,7 +17,7 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs.base import Environment, Options
 from sacpipe.robot.control_loop import LoopReport, realtime_priority, run_loop
-from sacpipe.robot.policy_host import Decision
+from sacpipe.robot.decision import Decision
 from sacpipe.robot.recording.folder import RecorderTerms
 from sacpipe.robot.recording.recorder import Recorder, RecorderStatus
 from sacpipe.robot.runtime import Runtime

@@ -12,8 +12,8 @@ import numpy as np
 
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.bundle.guard_settings import Cause
+from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.robot.policy_host import Decision
 from sacpipe.robot.recording.format import RecordedPolicy, RecordedStep
 from sacpipe.specs.env_spec import EnvSpec, to_unit_range
 from sacpipe.specs.records import FloatArray, Transition

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from sacpipe.core.config import Config
-from sacpipe.robot.policy_host import Decision
+from sacpipe.robot.decision import Decision
 from sacpipe.robot.recording.episodes import NO_OBSERVATION, End, Episodes, Heard, Outcome
 from sacpipe.robot.recording.folder import RecorderTerms, RecordingsFolder
 from sacpipe.robot.recording.writer import RecordingWriter
