@@ -72,7 +72,7 @@ def let_it_run(bundle, recordings):
             robot,
             period_s=simulator.spec.control_period_s,
             max_steps=ROBOT_STEPS,
-            awake_s=0.0,
+            busy_wait_s=0.0,
             clock=Clock(clock.read, clock.sleep),
         )
     assert recorder.status.transitions > 0.9 * ROBOT_STEPS
