@@ -16,7 +16,7 @@ Rules in the order in which they are asked; the first that says no is named in t
 
 Then the bundle may go into the store (sacpipe/rollout/bundle_store.py). Nothing is read a second time: what
 is loaded and what is kept are the bytes that were judged. A server that runs has all of this done in
-another process first (sacpipe/rollout/gate_process.py).
+another process first (sacpipe/rollout/load_gate_process.py).
 """
 
 import itertools

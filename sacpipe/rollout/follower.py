@@ -1,7 +1,7 @@
 """Follows a source: what it names comes into service by itself, and goes back by itself.
 
     find ──> pull ──> judge, in a child ──> store.add ──> shadow ──> watch ──> serves
-      every poll_s      sacpipe/rollout/gate_process.py           sacpipe/rollout/rollout.py
+      every poll_s      sacpipe/rollout/load_gate_process.py           sacpipe/rollout/rollout.py
 
 Two threads: one looks what the source names and may wait for a network or a child; the other looks
 after what is on its way, a few times a second, so that the way back never waits. Whatever fails here,
@@ -25,7 +25,7 @@ from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_terms import FollowTerms
-from sacpipe.rollout.gate_process import admit_in_child
+from sacpipe.rollout.load_gate_process import admit_in_child
 from sacpipe.rollout.rollout import Outcome, Phase, Rollout, RolloutEvent
 from sacpipe.rollout.sources import ResolvedBundle, Source, read_source
 

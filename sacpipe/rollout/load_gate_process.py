@@ -81,7 +81,7 @@ def _ask_child(task: bytes, limits: GateProcessLimits) -> _Finding:
     safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
     try:
         child = subprocess.run(
-            [sys.executable, *safe, "-m", "sacpipe.rollout.gate_process"],
+            [sys.executable, *safe, "-m", "sacpipe.rollout.load_gate_process"],
             input=task,
             capture_output=True,
             env={name: os.environ[name] for name in _KEPT if name in os.environ},

@@ -4,7 +4,7 @@ import pytest
 
 from sacpipe.core.errors import GateError
 from sacpipe.robot.load_gate import GateTerms
-from sacpipe.rollout.gate_process import LIMITS, admit_in_child
+from sacpipe.rollout.load_gate_process import LIMITS, admit_in_child
 from sacpipe.rollout.sources import read_source
 
 TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
@@ -57,7 +57,7 @@ def test_a_process_that_says_something_else_is_a_refusal(files, monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/echo")
     error = refused(files)
     assert error.rule == "process"
-    assert r"expected a verdict, found b'-m sacpipe.rollout.gate_process\n'" in str(error)
+    assert r"expected a verdict, found b'-m sacpipe.rollout.load_gate_process\n'" in str(error)
 
 
 def test_a_process_that_does_not_end_is_a_refusal(files):
