@@ -24,7 +24,7 @@ from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.follow_terms import FollowTerms
+from sacpipe.rollout.follow_settings import FollowTerms
 from sacpipe.rollout.load_gate_process import admit_in_child
 from sacpipe.rollout.rollout import Outcome, Phase, Rollout, RolloutEvent
 from sacpipe.rollout.sources import ResolvedBundle, Source, read_source

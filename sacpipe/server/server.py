@@ -21,7 +21,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.robot.load_gate import pass_gate
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.follow_terms import FollowTerms
+from sacpipe.rollout.follow_settings import FollowTerms
 from sacpipe.rollout.follower import Follower, begin
 from sacpipe.rollout.sources import Source
 from sacpipe.server.app import Access, App

@@ -16,7 +16,7 @@ from sacpipe.core.files import sha256_bytes
 from sacpipe.robot.load_gate import pass_gate
 from sacpipe.rollout import follower as follow
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.follow_terms import FollowTerms
+from sacpipe.rollout.follow_settings import FollowTerms
 from sacpipe.rollout.follower import Follower, begin
 from sacpipe.rollout.sources import PathSource, ResolvedBundle, read_source
 from sacpipe.server.__main__ import main

@@ -7,7 +7,7 @@ from repository import ROOT
 from ruamel.yaml import YAML
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.rollout.follow_terms import FollowTerms
+from sacpipe.rollout.follow_settings import FollowTerms
 
 KEY = "ab" * 32
 
