@@ -4,7 +4,7 @@ from typing import Any
 
 from sacpipe import __version__
 from sacpipe.rollout.rollout import PHASES
-from sacpipe.server.documents import server_metadata
+from sacpipe.server.metadata import server_metadata
 from sacpipe.server.protocol import DATATYPE, INPUT, OUTPUT
 from sacpipe.server.service import MAX_BATCH, ActiveModel
 
