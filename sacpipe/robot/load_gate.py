@@ -42,7 +42,7 @@ _ORDER: tuple[BundleRule, ...] = tuple(
 """The rules the gate asks, in order; the others are of judge.py and of the store."""
 
 
-class GateTerms(Config):
+class LoadGateSettings(Config):
     """What an operator asks of a bundle, beyond what is always asked."""
 
     public_keys: tuple[PublicKey, ...]
@@ -68,7 +68,7 @@ class RuleOutcome(Config):
     outcome: Literal["passed", "not_checked"]
 
 
-class GateReport(Config):
+class LoadGateReport(Config):
     """What the gate found of a bundle that passed."""
 
     bundle_digest: Sha256
@@ -85,23 +85,25 @@ class GateReport(Config):
 
 
 @dataclass(frozen=True, eq=False)
-class Admitted:
-    """A bundle that passed the gate; only `pass_gate` makes one."""
+class AdmittedBundle:
+    """A bundle that passed the gate; only `run_load_gate` makes one."""
 
     files: Mapping[str, bytes]
     """The bytes that were judged, by name."""
     bundle: Bundle
     policy: OnnxPolicy
     """Ready to act, from those bytes."""
-    report: GateReport
+    report: LoadGateReport
 
 
-def pass_gate(files: Mapping[str, bytes], terms: GateTerms, p99_us: float | None = None) -> Admitted:
+def run_load_gate(
+    files: Mapping[str, bytes], settings: LoadGateSettings, p99_us: float | None = None
+) -> AdmittedBundle:
     """Judge a bundle.
 
     Args:
         files: What `read_source` gave, by name.
-        terms: What the operator asks.
+        settings: What the operator asks.
         p99_us: What another process on this machine measured; without it, it is measured here.
 
     Raises:
@@ -109,18 +111,18 @@ def pass_gate(files: Mapping[str, bytes], terms: GateTerms, p99_us: float | None
         ConfigError: a signature is to be checked and the package `cryptography` is missing.
     """
     try:
-        key = check_signature(files, terms)
+        key = check_signature(files, settings)
         bundle = parse_bundle(files)
         with under_rule("graph"):
-            _check_operators(bundle.contract, terms.allowed_operators)
+            _check_operators(bundle.contract, settings.allowed_operators)
         policy = OnnxPolicy(bundle)
         with under_rule("timing"):
-            p99_us = _measure(policy, bundle, terms.timing_runs) if p99_us is None else p99_us
-            deadline_us = _check_timing(bundle.contract, p99_us, terms.timing_runs)
+            p99_us = _measure(policy, bundle, settings.timing_runs) if p99_us is None else p99_us
+            deadline_us = _check_timing(bundle.contract, p99_us, settings.timing_runs)
     except BundleError as exc:
         raise GateError(str(exc), exc.rule or "contract") from exc
     skipped = {"signature": key is None, "timing": deadline_us is None}
-    report = GateReport(
+    report = LoadGateReport(
         bundle_digest=bundle.digest,
         key_id=key,
         rules=tuple(
@@ -131,10 +133,10 @@ def pass_gate(files: Mapping[str, bytes], terms: GateTerms, p99_us: float | None
         p99_us=p99_us,
         deadline_us=deadline_us,
     )
-    return Admitted(files, bundle, policy, report)
+    return AdmittedBundle(files, bundle, policy, report)
 
 
-def check_signature(files: Mapping[str, bytes], terms: GateTerms) -> str | None:
+def check_signature(files: Mapping[str, bytes], settings: LoadGateSettings) -> str | None:
     """Return the id of the key that signed; None where there is nothing to check, or to check it with.
 
     Raises:
@@ -142,12 +144,12 @@ def check_signature(files: Mapping[str, bytes], terms: GateTerms) -> str | None:
         ConfigError: the package `cryptography` is missing.
     """
     signature = files.get(SIGNATURE_NAME)
-    if signature is None and terms.require_signature:
+    if signature is None and settings.require_signature:
         fault = "missing; expected a signature, as this robot requires one"
         raise BundleError(f"{SIGNATURE_NAME}: {fault}. Have the bundle signed.", "signature")
-    if signature is None or not terms.public_keys:
+    if signature is None or not settings.public_keys:
         return None
-    return verify_signature(files["manifest.json"], signature, terms.public_keys)
+    return verify_signature(files["manifest.json"], signature, settings.public_keys)
 
 
 def _check_operators(contract: Contract, allowed: tuple[str, ...] | None) -> None:

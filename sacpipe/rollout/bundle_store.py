@@ -34,7 +34,7 @@ from sacpipe.core.files import (
     write_json,
 )
 from sacpipe.core.locks import hold
-from sacpipe.robot.load_gate import Admitted
+from sacpipe.robot.load_gate import AdmittedBundle
 
 
 class StoredBundle(Config):
@@ -146,7 +146,7 @@ class BundleStore:
             raise BundleError(f"{self.path(digest)}: {fault}", "store")
         return bundle
 
-    def add(self, admitted: Admitted) -> str:
+    def add(self, admitted: AdmittedBundle) -> str:
         """Keep a bundle that passed the gate and return its digest. It does not serve yet.
 
         One that is kept already gets the very files that passed now: a damaged one is mended by this.

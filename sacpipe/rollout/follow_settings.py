@@ -7,13 +7,13 @@ from pydantic import Field
 
 from sacpipe.core.config import Config, read_yaml
 from sacpipe.core.errors import ConfigError
-from sacpipe.robot.load_gate import GateTerms
-from sacpipe.rollout.rollout import RolloutTerms
+from sacpipe.robot.load_gate import LoadGateSettings
+from sacpipe.rollout.rollout import RolloutSettings
 
 _KEY_DIGITS = 64
 
 
-class FollowTerms(Config):
+class FollowSettings(Config):
     """Everything; docs/serving.md shows the defaults as a file."""
 
     DEFAULT: ClassVar[dict[str, Any]] = {
@@ -41,8 +41,8 @@ class FollowTerms(Config):
     """After which a bundle that was refused is judged again: the machine may have been busy."""
     keep: int = Field(ge=2)
     """Bundles that stay in the store."""
-    gate: GateTerms
-    rollout: RolloutTerms
+    gate: LoadGateSettings
+    rollout: RolloutSettings
 
     @classmethod
     def read(cls, path: Path | None) -> Self:

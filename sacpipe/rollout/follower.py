@@ -19,13 +19,13 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreUnavailableError
-from sacpipe.robot.load_gate import GateTerms
+from sacpipe.robot.load_gate import LoadGateSettings
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.follow_settings import FollowTerms
-from sacpipe.rollout.load_gate_process import admit_in_child
+from sacpipe.rollout.follow_settings import FollowSettings
+from sacpipe.rollout.load_gate_process import run_load_gate_in_child
 from sacpipe.rollout.rollout import Outcome, Phase, Rollout, RolloutEvent
 from sacpipe.rollout.sources import ResolvedBundle, Source, read_source
 
@@ -70,7 +70,7 @@ class FollowerStatus(NamedTuple):
     """Of events since the start."""
 
 
-def begin(source: Source, store: BundleStore, terms: GateTerms) -> OnnxPolicy:
+def begin(source: Source, store: BundleStore, settings: LoadGateSettings) -> OnnxPolicy:
     """Return the policy to begin with: the last one that served and still passes, else what the source names.
 
     It is the store's current one from now on. What the source names besides it takes the usual way, once
@@ -83,7 +83,7 @@ def begin(source: Source, store: BundleStore, terms: GateTerms) -> OnnxPolicy:
     """
     for kept in store.good():
         try:
-            policy = _judge_kept(store.path(kept.bundle_digest), terms)
+            policy = _judge_kept(store.path(kept.bundle_digest), settings)
         except BundleError as exc:
             _say(f"bundle {kept.bundle_digest[:12]} of the store cannot serve: {exc}")
             continue
@@ -91,20 +91,20 @@ def begin(source: Source, store: BundleStore, terms: GateTerms) -> OnnxPolicy:
             store.set_current(kept.bundle_digest, kept.source)
         return policy
     named = source.find()
-    admitted = admit_in_child(named.pull(), terms)
+    admitted = run_load_gate_in_child(named.pull(), settings)
     store.set_current(store.add(admitted), named.text)
     return admitted.policy
 
 
-def _judge_kept(folder: Path, terms: GateTerms) -> OnnxPolicy:
+def _judge_kept(folder: Path, settings: LoadGateSettings) -> OnnxPolicy:
     """Judge a bundle of the store; twice where it was too slow, as a machine that starts is busy."""
     files = read_source(folder, allow_hard_links=False)
     try:
-        return admit_in_child(files, terms).policy
+        return run_load_gate_in_child(files, settings).policy
     except GateError as exc:
         if exc.rule != "timing":
             raise
-        return admit_in_child(files, terms).policy
+        return run_load_gate_in_child(files, settings).policy
 
 
 class Follower:
@@ -114,12 +114,14 @@ class Follower:
         source: Names bundles.
         in_service: Acts; with what `begin` gave, at first.
         store: Keeps them.
-        terms: What is asked.
+        settings: What is asked.
     """
 
-    def __init__(self, source: Source, host: PolicyHost, store: BundleStore, terms: FollowTerms) -> None:
-        self._source, self._host, self._store, self._terms = source, host, store, terms
-        self._rollout = Rollout(host, store, terms.rollout)
+    def __init__(
+        self, source: Source, host: PolicyHost, store: BundleStore, settings: FollowSettings
+    ) -> None:
+        self._source, self._host, self._store, self._settings = source, host, store, settings
+        self._rollout = Rollout(host, store, settings.rollout)
         self._lock = threading.Lock()
         """Held while something is done with the rollout."""
         self._is_ending = threading.Event()
@@ -131,7 +133,7 @@ class Follower:
         self._threads = [
             threading.Thread(target=self._every, args=(period_s, work), name=name, daemon=True)
             for name, period_s, work in (
-                ("follow", terms.poll_s, self._look),
+                ("follow", settings.poll_s, self._look),
                 ("rollout", _TICK_S, self._tick),
             )
         ]
@@ -217,7 +219,7 @@ class Follower:
             self._note("noticed", named.digest, named.text, "another than in service")
         if (reason := self._store.bad.get(named.digest)) is not None:
             raise BundleError(f"it is marked bad: {reason}", "store")
-        admitted = admit_in_child(named.pull(), self._terms.gate)
+        admitted = run_load_gate_in_child(named.pull(), self._settings.gate)
         with self._lock:
             if self._is_ending.is_set():  # a judgement may take a minute, and nobody waits for it
                 return
@@ -245,7 +247,7 @@ class Follower:
         self._note(event.outcome, event.bundle_digest, event.source, event.reason)
         if self._rollout.phase == "idle":
             try:
-                self._store.prune(self._terms.keep)
+                self._store.prune(self._settings.keep)
             except SacpipeError as exc:
                 self._complain(None, exc)
 
@@ -255,7 +257,7 @@ class Follower:
             return
         digest, source = ("", "") if named is None else (named.digest, named.text)
         if named is not None:
-            self._refused, self._retry_at_s = digest, time.monotonic() + self._terms.retry_s
+            self._refused, self._retry_at_s = digest, time.monotonic() + self._settings.retry_s
         kind: Kind = "unreachable" if isinstance(fault, StoreUnavailableError) else "failed"
         rule, text = "", str(fault)
         if isinstance(fault, BundleError):

@@ -2,7 +2,7 @@
 
 A graph that breaks no rule may still bring onnxruntime down, or ask it for all memory or all time. So
 a bundle goes through the whole gate in a child first; only what passed there is loaded here. As a
-module, this is that child: terms, limits and files on stdin, what the gate said on stdout.
+module, this is that child: settings, limits and files on stdin, what the gate said on stdout.
 """
 
 import json
@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule, GateError
-from sacpipe.robot.load_gate import Admitted, GateTerms, check_signature, pass_gate
+from sacpipe.robot.load_gate import AdmittedBundle, LoadGateSettings, check_signature, run_load_gate
 
 _KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 """Of the environment, what the child gets: not the tokens."""
@@ -25,7 +25,7 @@ _SAID = 200
 """Characters of a child's last line that are told."""
 
 
-class GateProcessLimits(Config):
+class ChildLimits(Config):
     """What the child may take."""
 
     time_s: float = Field(gt=0)
@@ -33,12 +33,12 @@ class GateProcessLimits(Config):
     """Of its address space."""
 
 
-LIMITS = GateProcessLimits(time_s=60.0, address_bytes=2**32)
+LIMITS = ChildLimits(time_s=60.0, address_bytes=2**32)
 
 
 class _Task(Config):
-    terms: GateTerms
-    limits: GateProcessLimits
+    settings: LoadGateSettings
+    limits: ChildLimits
     sizes: dict[str, int]
     """Bytes of each file; they follow one after the other."""
 
@@ -50,14 +50,14 @@ class _Finding(Config):
     p99_us: float
 
 
-def admit_in_child(
-    files: Mapping[str, bytes], terms: GateTerms, limits: GateProcessLimits = LIMITS
-) -> Admitted:
+def run_load_gate_in_child(
+    files: Mapping[str, bytes], settings: LoadGateSettings, limits: ChildLimits = LIMITS
+) -> AdmittedBundle:
     """Pass a bundle through the gate in a child, then load it here.
 
     Args:
         files: What a source gave, by name.
-        terms: What the operator asks.
+        settings: What the operator asks.
         limits: Of the child.
 
     Raises:
@@ -65,18 +65,18 @@ def admit_in_child(
         ConfigError: a signature is to be checked and the package `cryptography` is missing.
     """
     try:
-        check_signature(files, terms)  # before any process looks at the rest
+        check_signature(files, settings)  # before any process looks at the rest
     except BundleError as exc:
         raise GateError(str(exc), exc.rule or "signature") from exc
     sizes = {name: len(data) for name, data in files.items()}
-    task = _Task(terms=terms, limits=limits, sizes=sizes)
+    task = _Task(settings=settings, limits=limits, sizes=sizes)
     finding = _ask_child(b"\n".join([task.model_dump_json().encode(), b"".join(files.values())]), limits)
     if finding.rule is not None:
         raise GateError(finding.fault, finding.rule)
-    return pass_gate(files, terms, p99_us=finding.p99_us)
+    return run_load_gate(files, settings, p99_us=finding.p99_us)
 
 
-def _ask_child(task: bytes, limits: GateProcessLimits) -> _Finding:
+def _ask_child(task: bytes, limits: ChildLimits) -> _Finding:
     # It imports from the current folder only where this process does, by `python -m`.
     safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
     try:
@@ -116,7 +116,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     files = {name: sys.stdin.buffer.read(size) for name, size in task.sizes.items()}
     try:
-        p99_us = pass_gate(files, task.terms).report.p99_us
+        p99_us = run_load_gate(files, task.settings).report.p99_us
         finding = _Finding(rule=None, fault="", p99_us=p99_us)
     except GateError as exc:
         prefix = f"refused by the rule '{exc.rule}': "

@@ -23,7 +23,7 @@ from pydantic import Field
 from sacpipe.bundle.guard_settings import Cause
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, StorageError
-from sacpipe.robot.load_gate import Admitted
+from sacpipe.robot.load_gate import AdmittedBundle
 from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence, Shadow
 from sacpipe.rollout.bundle_store import BundleStore
@@ -34,7 +34,7 @@ Outcome = Literal["serves", "rejected", "rolled_back", "replaced", "withdrawn"]
 _FAILURES: tuple[Cause, ...] = ("inference_failed", "action_not_finite", "action_outside_bounds")
 
 
-class RolloutTerms(Config):
+class RolloutSettings(Config):
     """What a new bundle must show before it serves, and while it is new."""
 
     shadow_s: float = Field(ge=0)
@@ -66,7 +66,7 @@ class RolloutEvent(Config):
 class RolloutCandidate(NamedTuple):
     """A bundle on its way."""
 
-    admitted: Admitted
+    admitted: AdmittedBundle
     source: str
     before: str
     """Digest of the bundle that serves until it does."""
@@ -85,7 +85,7 @@ class Rollout:
     Args:
         in_service: What acts.
         store: Keeps the bundles, and which of them serves.
-        terms: What is asked.
+        settings: What is asked.
         clock_s: Seconds, of any origin.
     """
 
@@ -93,10 +93,10 @@ class Rollout:
         self,
         host: PolicyHost,
         store: BundleStore,
-        terms: RolloutTerms,
+        settings: RolloutSettings,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._host, self._store, self._terms, self._clock_s = host, store, terms, clock_s
+        self._host, self._store, self._settings, self._clock_s = host, store, settings, clock_s
         self._phase: Phase = "idle"
         self._shadow: Shadow | None = None
         self._divergence: Divergence | None = None
@@ -120,7 +120,7 @@ class Rollout:
         shadow = self._shadow
         return None if shadow is None else shadow.divergence()
 
-    def offer(self, admitted: Admitted, source: str) -> RolloutEvent | None:
+    def offer(self, admitted: AdmittedBundle, source: str) -> RolloutEvent | None:
         """Begin with a bundle that passed the gate; say what became of one that was not through yet.
 
         Args:
@@ -134,7 +134,7 @@ class Rollout:
         if self._phase == "watch":
             raise BundleError(
                 f"bundle {admitted.report.bundle_digest}: the one in service is new and still watched; offer "
-                f"it again in {self._terms.watch_s:g} s."
+                f"it again in {self._settings.watch_s:g} s."
             )
         admitted.policy.check_task(self._host.spec, "candidate")
         digest = self._store.add(admitted)
@@ -178,18 +178,18 @@ class Rollout:
         seen = self._shadow.divergence()
         if seen.refused:
             return self._reject(f"{seen.refused} of its actions would have been refused")
-        if seen.steps < self._terms.min_shadow_steps or self._passed_s() < self._terms.shadow_s:
+        if seen.steps < self._settings.min_shadow_steps or self._passed_s() < self._settings.shadow_s:
             return None
         if (fault := self._too_far(seen, "in service")) is not None:
             return self._reject(fault)
         return self._swap()
 
     def _too_far(self, seen: Divergence, whose: str) -> str | None:
-        if seen.p99 <= self._terms.max_divergence:
+        if seen.p99 <= self._settings.max_divergence:
             return None
         return (
             f"99 % of its actions are within {seen.p99:.3g} of those {whose}, as a share of the range; "
-            f"expected {self._terms.max_divergence:g}"
+            f"expected {self._settings.max_divergence:g}"
         )
 
     def _swap(self) -> RolloutEvent | None:
@@ -212,25 +212,25 @@ class Rollout:
             return self._roll_back("; ".join(failed))
         assert self._way is not None and self._shadow is not None  # noqa: PT018, S101 - both are in this phase
         seen = self._shadow.divergence()
-        if seen.steps < self._terms.min_shadow_steps or self._passed_s() < self._terms.watch_s:
+        if seen.steps < self._settings.min_shadow_steps or self._passed_s() < self._settings.watch_s:
             return None
         self._store.add(self._way.admitted)  # mends it, should the disk have lost some of it meanwhile
         self._store.set_current(self._way.digest, self._way.source)
-        return self._end("serves", f"watched for {self._terms.watch_s:g} s")
+        return self._end("serves", f"watched for {self._settings.watch_s:g} s")
 
     def _failures(self) -> list[str]:
         """Say what speaks against the policy that was swapped in, since then."""
         assert self._shadow is not None  # noqa: S101 - there is one in this phase
-        host, terms = self._host, self._terms
+        host, settings = self._host, self._settings
         grown = {cause: count - self._causes[cause] for cause, count in host.causes.items()}
         failed = [f"{cause}: {grown[cause]}" for cause in _FAILURES if grown[cause]]
-        if (misses := grown["deadline_missed"]) > terms.max_deadline_misses:
-            failed.append(f"deadline_missed: {misses}, expected at most {terms.max_deadline_misses}")
+        if (misses := grown["deadline_missed"]) > settings.max_deadline_misses:
+            failed.append(f"deadline_missed: {misses}, expected at most {settings.max_deadline_misses}")
         if host.stops > self._stops:
             failed.append("the robot was stopped")
         seen = self._shadow.divergence()
         if (
-            seen.steps >= terms.min_shadow_steps
+            seen.steps >= settings.min_shadow_steps
             and (fault := self._too_far(seen, "of the one before")) is not None
         ):
             failed.append(fault)

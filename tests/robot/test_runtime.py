@@ -27,7 +27,7 @@ def observation(*values) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def terms(**changes) -> GuardSettings:
+def settings(**changes) -> GuardSettings:
     tree = dict(GuardSettings.EXAMPLE)
     fallbacks = tree["fallbacks"] | changes.pop("fallbacks", {})
     return GuardSettings.parse(tree | changes | {"fallbacks": fallbacks})
@@ -35,7 +35,7 @@ def terms(**changes) -> GuardSettings:
 
 def make_runtime(folder, **changes) -> tuple[Runtime, Clock]:
     clock = Clock()
-    return Runtime(OnnxPolicy(folder), guards=terms(**changes), clock_ns=clock), clock
+    return Runtime(OnnxPolicy(folder), guards=settings(**changes), clock_ns=clock), clock
 
 
 def go(runtime, clock, seen, passed_ns=PERIOD_NS, age_ns=0):

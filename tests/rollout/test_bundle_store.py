@@ -13,17 +13,17 @@ from repository import ROOT
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.signature import make_key, sign_bundle
 from sacpipe.core.errors import BundleError, BusyError, StorageError
-from sacpipe.robot.load_gate import GateTerms, pass_gate
+from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.rollout import bundle_store as store_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.sources import read_source
 
-TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
+SETTINGS = LoadGateSettings(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 
 
 def admit(folder):
-    return pass_gate(read_source(folder, allow_hard_links=False), TERMS)
+    return run_load_gate(read_source(folder, allow_hard_links=False), SETTINGS)
 
 
 @pytest.fixture

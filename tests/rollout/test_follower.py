@@ -13,25 +13,27 @@ from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
 from sacpipe.core.files import sha256_bytes
-from sacpipe.robot.load_gate import pass_gate
+from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout import follower as follow
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.follow_settings import FollowTerms
+from sacpipe.rollout.follow_settings import FollowSettings
 from sacpipe.rollout.follower import Follower, begin
 from sacpipe.rollout.sources import PathSource, ResolvedBundle, read_source
 from sacpipe.server.__main__ import main
 from sacpipe.server.service import Call, Service
 
-ROLLOUT = FollowTerms.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_steps": 3, "watch_s": 0.0}
-TERMS = FollowTerms.parse(FollowTerms.DEFAULT)
-GATE = TERMS.gate
+ROLLOUT = FollowSettings.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_steps": 3, "watch_s": 0.0}
+SETTINGS = FollowSettings.parse(FollowSettings.DEFAULT)
+GATE = SETTINGS.gate
 
 
 @pytest.fixture(autouse=True)
 def _judge_in_this_process(monkeypatch):
     """The same gate but for the timing: a process for each bundle takes a third of a second, and in this one
     the thread that asks without a pause would be timed."""
-    monkeypatch.setattr(follow, "admit_in_child", lambda files, terms: pass_gate(files, terms, p99_us=1.0))
+    monkeypatch.setattr(
+        follow, "run_load_gate_in_child", lambda files, settings: run_load_gate(files, settings, p99_us=1.0)
+    )
 
 
 class Counted:
@@ -97,15 +99,15 @@ def name(bundle, named):
 def following(named, tmp_path):
     @contextmanager
     def run(retry_s=0.01, **rollout):
-        terms = FollowTerms.parse(
-            FollowTerms.DEFAULT
+        settings = FollowSettings.parse(
+            FollowSettings.DEFAULT
             | {"poll_s": 0.01, "retry_s": retry_s, "keep": 2}
             | {"rollout": ROLLOUT | rollout}
         )
         source = Counted(named)
         with BundleStore(tmp_path / "store") as store:
-            service = Service(begin(source, store, terms.gate))
-            with Follower(source, service, store, terms) as follower:
+            service = Service(begin(source, store, settings.gate))
+            with Follower(source, service, store, settings) as follower:
                 yield Robot(service, source, store, follower)
 
     return run
@@ -242,7 +244,7 @@ def served(tmp_path, bundles):
     with BundleStore(tmp_path / "store") as store:
         for bundle in bundles:
             files = read_source(bundle, allow_hard_links=False)
-            store.set_current(store.add(pass_gate(files, GATE, p99_us=1.0)), str(bundle))
+            store.set_current(store.add(run_load_gate(files, GATE, p99_us=1.0)), str(bundle))
         yield store
 
 
@@ -251,12 +253,12 @@ def test_where_the_last_one_passes_no_longer_the_one_before_serves_and_is_curren
 ):
     first, second = (bundle_digest(bundle) for bundle in bundles)
 
-    def only_the_first(files, terms):
+    def only_the_first(files, settings):
         if sha256_bytes(files["manifest.json"]) == second:
             raise GateError("not on this machine.", "golden")
-        return pass_gate(files, terms, p99_us=1.0)
+        return run_load_gate(files, settings, p99_us=1.0)
 
-    monkeypatch.setattr(follow, "admit_in_child", only_the_first)
+    monkeypatch.setattr(follow, "run_load_gate_in_child", only_the_first)
     assert begin(NoSource(), served, GATE).digest == first
     assert (served.current().bundle_digest, served.current().source) == (first, str(bundles[0]))
 
@@ -264,14 +266,16 @@ def test_where_the_last_one_passes_no_longer_the_one_before_serves_and_is_curren
 def test_a_kept_one_that_was_too_slow_once_is_judged_again(served, bundles, monkeypatch):
     slow = [1e9, 1.0]
     monkeypatch.setattr(
-        follow, "admit_in_child", lambda files, terms: pass_gate(files, terms, p99_us=slow.pop(0))
+        follow,
+        "run_load_gate_in_child",
+        lambda files, settings: run_load_gate(files, settings, p99_us=slow.pop(0)),
     )
     assert begin(NoSource(), served, GATE).digest == bundle_digest(bundles[1])
 
 
 def test_what_is_judged_while_following_ends_begins_no_way(served, bundles, tmp_path, monkeypatch):
     service = Service(begin(NoSource(), served, GATE))
-    follower = Follower(PathSource(bundles[0], allow_hard_links=False), service, served, TERMS)
+    follower = Follower(PathSource(bundles[0], allow_hard_links=False), service, served, SETTINGS)
     follower._is_ending.set()
     follower._look()
     assert (follower.state().phase, list(follower.state().counts)) == ("idle", ["noticed"])

@@ -3,11 +3,11 @@
 import pytest
 
 from sacpipe.core.errors import GateError
-from sacpipe.robot.load_gate import GateTerms
-from sacpipe.rollout.load_gate_process import LIMITS, admit_in_child
+from sacpipe.robot.load_gate import LoadGateSettings
+from sacpipe.rollout.load_gate_process import LIMITS, run_load_gate_in_child
 from sacpipe.rollout.sources import read_source
 
-TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
+SETTINGS = LoadGateSettings(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 
 
 @pytest.fixture
@@ -15,20 +15,20 @@ def files(bundles):
     return read_source(bundles[0], allow_hard_links=False)
 
 
-def refused(files, terms=TERMS, **limits) -> GateError:
+def refused(files, settings=SETTINGS, **limits) -> GateError:
     with pytest.raises(GateError) as refusal:
-        admit_in_child(files, terms, LIMITS.replace(**limits))
+        run_load_gate_in_child(files, settings, LIMITS.replace(**limits))
     return refusal.value
 
 
 def test_what_passes_there_acts_here(files):
-    admitted = admit_in_child(files, TERMS)
+    admitted = run_load_gate_in_child(files, SETTINGS)
     assert admitted.policy.act(admitted.bundle.golden.observations[0]).tolist() == [1.25, 2.5]
     assert admitted.report.p99_us > 0  # measured there
 
 
 def test_what_is_refused_there_is_refused_here_in_the_same_words(files):
-    error = refused(files, TERMS.replace(allowed_operators=["Add"]))
+    error = refused(files, SETTINGS.replace(allowed_operators=["Add"]))
     assert error.rule == "graph"
     assert str(error).startswith(
         "refused by the rule 'graph': policy.onnx: expected only the operators allowed"
@@ -46,7 +46,7 @@ def test_no_process_imports_what_lies_in_the_current_folder(files, tmp_path, mon
     """Unless this one does: where it was started by `python -m`, that folder is on its path."""
     (tmp_path / "sacpipe.py").write_text("raise SystemExit('not ours')")
     monkeypatch.chdir(tmp_path)
-    assert admit_in_child(files, TERMS).policy is not None
+    assert run_load_gate_in_child(files, SETTINGS).policy is not None
     monkeypatch.syspath_prepend(tmp_path)
     error = refused(files)
     assert error.rule == "process"
@@ -67,5 +67,5 @@ def test_a_process_that_does_not_end_is_a_refusal(files):
 
 
 def test_what_is_not_signed_as_asked_reaches_no_process(files):
-    terms = TERMS.replace(public_keys=["ab" * 32], require_signature=True)
-    assert refused(files, terms, time_s=0.01).rule == "signature"
+    settings = SETTINGS.replace(public_keys=["ab" * 32], require_signature=True)
+    assert refused(files, settings, time_s=0.01).rule == "signature"

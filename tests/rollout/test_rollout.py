@@ -7,17 +7,17 @@ import pytest
 
 from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.core.errors import BundleError, StorageError
-from sacpipe.robot.load_gate import GateTerms, pass_gate
+from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
 from sacpipe.rollout import bundle_store as store_module
 from sacpipe.rollout import rollout as rollout_module
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.rollout import Rollout, RolloutTerms
+from sacpipe.rollout.rollout import Rollout, RolloutSettings
 from sacpipe.rollout.sources import read_source
 
-GATE = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
-TERMS = RolloutTerms(
+GATE = LoadGateSettings(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
+SETTINGS = RolloutSettings(
     shadow_s=10.0, min_shadow_steps=5, max_divergence=1.0, watch_s=60.0, max_deadline_misses=2
 )
 
@@ -25,12 +25,12 @@ TERMS = RolloutTerms(
 class Robot:
     """A runtime with a rollout around it, in a world whose time somebody moves."""
 
-    def __init__(self, folder, store, **terms):
+    def __init__(self, folder, store, **settings):
         self.now_s = 1000.0
         guards = GuardSettings.parse(GuardSettings.EXAMPLE | {"deadline_periods": 1e6})
         self.runtime = Runtime(OnnxPolicy(folder), guards=guards, clock_ns=lambda: int(self.now_s * 1e9))
         self.store = store
-        self.rollout = Rollout(self.runtime, store, TERMS.replace(**terms), clock_s=lambda: self.now_s)
+        self.rollout = Rollout(self.runtime, store, SETTINGS.replace(**settings), clock_s=lambda: self.now_s)
 
     def step(self, count=1):
         for _ in range(count):
@@ -61,14 +61,14 @@ def store(tmp_path):
 @pytest.fixture
 def first(build, store):
     """The bundle that serves from the beginning."""
-    admitted = pass_gate(read_source(build(), allow_hard_links=False), GATE)
+    admitted = run_load_gate(read_source(build(), allow_hard_links=False), GATE)
     store.set_current(store.add(admitted), "here")
     return admitted
 
 
 @pytest.fixture
 def other(build_other):
-    return pass_gate(read_source(build_other, allow_hard_links=False), GATE)
+    return run_load_gate(read_source(build_other, allow_hard_links=False), GATE)
 
 
 @pytest.fixture

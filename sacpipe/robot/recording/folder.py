@@ -22,7 +22,7 @@ _SEGMENT_BYTES = 1 << 11
 _NAME = re.compile(r"recording-(\d{6,})")
 
 
-class RecorderTerms(Config):
+class RecorderSettings(Config):
     """How much is kept, and how much a kill may cost."""
 
     max_bytes: int = Field(ge=1)
@@ -41,7 +41,7 @@ class RecordingsFolder:
     Args:
         folder: Made where there is none.
         spec: Of what is going to be recorded.
-        terms: How much is kept.
+        settings: How much is kept.
 
     Raises:
         BusyError: another recorder has the folder.
@@ -49,18 +49,18 @@ class RecordingsFolder:
         StorageError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, spec: EnvSpec, terms: RecorderTerms) -> None:
-        self._folder, self._spec, self._terms = folder, spec, terms
+    def __init__(self, folder: Path, spec: EnvSpec, settings: RecorderSettings) -> None:
+        self._folder, self._spec, self._settings = folder, spec, settings
         # The open segment is in its journal and, while it is sealed, in its file.
-        num_rows = terms.recording_transitions + terms.segment_transitions
-        num_segments = 1 + terms.recording_transitions // terms.segment_transitions
+        num_rows = settings.recording_transitions + settings.segment_transitions
+        num_segments = 1 + settings.recording_transitions // settings.segment_transitions
         self._largest_bytes = (
             _HEADERS_BYTES + _SEGMENT_BYTES * num_segments + transition_bytes(spec) * num_rows
         )
-        if self._largest_bytes > terms.max_bytes:
+        if self._largest_bytes > settings.max_bytes:
             raise ConfigError(
                 f"max_bytes: expected {self._largest_bytes} at least, which one recording of "
-                f"{terms.recording_transitions} transitions may take, found {terms.max_bytes}. Allow "
+                f"{settings.recording_transitions} transitions may take, found {settings.max_bytes}. Allow "
                 "more, or make recordings shorter."
             )
         with storage_errors(folder):
@@ -84,11 +84,11 @@ class RecordingsFolder:
         number = 1 + max((_number(path) for path in kept), default=0)
         with storage_errors(self._folder):
             sizes = [_size_bytes(path) for path in kept]
-            while kept and sum(sizes) + self._largest_bytes > self._terms.max_bytes:
+            while kept and sum(sizes) + self._largest_bytes > self._settings.max_bytes:
                 sizes.pop(0)
                 _remove(kept.pop(0))
         path = self._folder / f"recording-{number:06d}"
-        return RecordingWriter.create(path, self._spec, self._terms.segment_transitions, time.time())
+        return RecordingWriter.create(path, self._spec, self._settings.segment_transitions, time.time())
 
     def end(self, writer: RecordingWriter, dropped: int) -> None:
         """Close a recording; one that holds nothing goes.

@@ -18,7 +18,7 @@ from pydantic import Field
 from sacpipe.core.config import Config
 from sacpipe.robot.decision import Decision
 from sacpipe.robot.recording.episodes import NO_OBSERVATION, End, Episodes, Heard, Outcome
-from sacpipe.robot.recording.folder import RecorderTerms, RecordingsFolder
+from sacpipe.robot.recording.folder import RecorderSettings, RecordingsFolder
 from sacpipe.robot.recording.writer import RecordingWriter
 from sacpipe.robot.runtime import Runtime
 from sacpipe.specs.records import FloatArray
@@ -50,7 +50,7 @@ class Recorder:
     Args:
         runtime: In service.
         folder: For the recordings; of one recorder at a time.
-        terms: How much is kept.
+        settings: How much is kept.
 
     Raises:
         BusyError: another recorder has the folder.
@@ -58,9 +58,9 @@ class Recorder:
         StorageError: the folder cannot be written.
     """
 
-    def __init__(self, runtime: Runtime, folder: Path, terms: RecorderTerms) -> None:
-        self._runtime, self._terms = runtime, terms
-        self._folder = RecordingsFolder(folder, runtime.spec, terms)
+    def __init__(self, runtime: Runtime, folder: Path, settings: RecorderSettings) -> None:
+        self._runtime, self._settings = runtime, settings
+        self._folder = RecordingsFolder(folder, runtime.spec, settings)
         self._episodes = Episodes(runtime.spec)
         self._waiting: queue.SimpleQueue[Heard | Outcome | End | None] = queue.SimpleQueue()
         self._number = self._transitions = self._recordings = self._dropped = 0
@@ -150,11 +150,11 @@ class Recorder:
     def _write(self, writer: RecordingWriter) -> None:
         """Write what is handed over, until the end."""
         self._recordings += 1
-        due_s = time.monotonic() + self._terms.flush_s
+        due_s = time.monotonic() + self._settings.flush_s
         while True:
             if (left_s := due_s - time.monotonic()) <= 0:
                 writer.flush(self._dropped)
-                due_s = time.monotonic() + self._terms.flush_s
+                due_s = time.monotonic() + self._settings.flush_s
                 continue
             try:
                 item = self._waiting.get(timeout=left_s)
@@ -163,7 +163,7 @@ class Recorder:
             if item is None:
                 break
             for transition, step in self._episodes.take(item):
-                if writer.transitions == self._terms.recording_transitions:
+                if writer.transitions == self._settings.recording_transitions:
                     self._folder.end(writer, self._dropped)
                     writer = self._folder.begin()
                     self._recordings += 1
