@@ -116,10 +116,6 @@ class BundleStore:
         """Return the bundle that served before the current one, unverified."""
         return next(iter(self._state.served[1:]), None)
 
-    def last_good(self) -> StoredBundle | None:
-        """Return the bundle to serve after a start: the first of `good`."""
-        return next(self.good(), None)
-
     def good(self) -> Iterator[StoredBundle]:
         """Walk the bundles that served, are not bad and are whole on disk; the last one first."""
         for item in self._state.served:

@@ -82,7 +82,7 @@ class Change:
     def serve(self, folder: Path) -> str:
         """Open the store as a robot does at its start, and return which bundle it can serve."""
         with BundleStore(folder) as store:
-            served = store.last_good()
+            served = next(store.good(), None)
             if served is None or served != store.current():
                 raise RuntimeError(f"serves {served}, current is {store.current()}")
             OnnxPolicy(store.open(served.bundle_digest))
