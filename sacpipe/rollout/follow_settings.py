@@ -8,13 +8,29 @@ from pydantic import Field
 from sacpipe.core.config import Config, read_yaml
 from sacpipe.core.errors import ConfigError
 from sacpipe.robot.load_gate import LoadGateSettings
-from sacpipe.rollout.rollout import RolloutSettings
 
 _KEY_DIGITS = 64
 
 
+class RolloutSettings(Config):
+    """Lengths and limits of the shadow phase and the watch phase."""
+
+    shadow_s: float = Field(ge=0)
+    """Minimum length of the shadow phase, in seconds."""
+    min_shadow_steps: int = Field(ge=0)
+    """Minimum number of compared steps in the shadow phase, and again in the watch phase: a robot that stands
+    still proves nothing."""
+    max_divergence: float = Field(gt=0)
+    """Limit on the difference between candidate and other policy that 99 % of the steps keep, as a share of
+    each action's range."""
+    watch_s: float = Field(ge=0)
+    """Minimum length of the watch phase, in seconds; until its end a failure rolls the candidate back."""
+    max_deadline_misses: int = Field(ge=0)
+    """Maximum number of missed deadlines in the watch phase."""
+
+
 class FollowSettings(Config):
-    """Everything; docs/serving.md shows the defaults as a file."""
+    """The whole file; docs/serving.md shows it with the defaults."""
 
     DEFAULT: ClassVar[dict[str, Any]] = {
         "poll_s": 10.0,

@@ -26,7 +26,8 @@ from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
 from sacpipe.rollout.load_gate_process import run_load_gate_in_child
-from sacpipe.rollout.rollout import Outcome, Phase, Rollout, RolloutEvent
+from sacpipe.rollout.phases import Outcome, PhaseName, RolloutEvent
+from sacpipe.rollout.rollout import Rollout
 from sacpipe.rollout.sources import ResolvedBundle, Source, read_source
 
 Kind = (
@@ -53,7 +54,7 @@ class FollowEvent(NamedTuple):
 class FollowerStatus(NamedTuple):
     """How things stand, for people and monitors."""
 
-    phase: Phase
+    phase: PhaseName
     source: str
     """Of the bundle in service, as it was resolved."""
     candidate: str
@@ -157,7 +158,7 @@ class Follower:
 
     def state(self) -> FollowerStatus:
         """Return how things stand. From any thread; waits for nothing."""
-        way = self._rollout.way
+        way = self._rollout.candidate
         return FollowerStatus(
             phase=self._rollout.phase,
             source=self._source_text(),
@@ -199,7 +200,7 @@ class Follower:
     def _is_wanted(self, named: ResolvedBundle) -> bool:
         """Say whether a bundle is to be pulled; withdraw what is on its way where another is named now."""
         with self._lock:
-            way = self._rollout.way
+            way = self._rollout.candidate
             if way is not None and named.digest != way.digest:
                 self._end(self._rollout.withdraw(f"{named.text}, bundle {named.digest[:12]}, is named now"))
             elif way is not None:
@@ -236,7 +237,7 @@ class Follower:
             except SacpipeError as exc:
                 self._complain(None, exc)
                 return
-            way = self._rollout.way
+            way = self._rollout.candidate
             if way is not None and self._rollout.phase != before:
                 self._note("watch", way.digest, way.source, "acts, and is watched")
             self._end(event)
@@ -270,7 +271,7 @@ class Follower:
 
     def _source_text(self) -> str:
         """Return what the bundle in service was resolved from."""
-        way = self._rollout.way
+        way = self._rollout.candidate
         if way is not None and self._rollout.phase == "watch":
             return way.source
         return self._store.source_of(self._host.policy.digest)
