@@ -139,7 +139,7 @@ class MlflowSource:
         self._address = address
         self._server = _Server(environment)
 
-    def find(self) -> ResolvedBundle:
+    def resolve(self) -> ResolvedBundle:
         """Ask which version the address names now.
 
         Raises:

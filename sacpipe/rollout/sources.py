@@ -25,7 +25,7 @@ class ResolvedBundle:
 
     digest: str
     """Of the bundle, as the source says."""
-    text: str
+    source: str
     """Where it comes from, for people: a path, or an alias with its version."""
     read: Callable[[], dict[str, bytes]]
     """Gives this one's files, by name, whatever the source names meanwhile."""
@@ -39,7 +39,7 @@ class ResolvedBundle:
         """
         files = self.read()
         if (found := sha256_bytes(files["manifest.json"])) != self.digest:
-            fault = f"{self.text}: expected bundle {self.digest}, as its source says, found {found}."
+            fault = f"{self.source}: expected bundle {self.digest}, as its source says, found {found}."
             raise GateError(f"{fault} Its files were changed; register it again.", "digest")
         return files
 
@@ -47,7 +47,7 @@ class ResolvedBundle:
 class Source(Protocol):
     """Where bundles come from, one after the other."""
 
-    def find(self) -> ResolvedBundle:
+    def resolve(self) -> ResolvedBundle:
         """Say which bundle is named now.
 
         Raises:
@@ -68,7 +68,7 @@ class PathSource:
     def __init__(self, path: Path, *, allow_hard_links: bool) -> None:
         self._path, self._allow_hard_links = path, allow_hard_links
 
-    def find(self) -> ResolvedBundle:
+    def resolve(self) -> ResolvedBundle:
         """Read what stands there now.
 
         Raises:

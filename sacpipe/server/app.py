@@ -173,7 +173,7 @@ class App:
         return _json({"ready": is_ready, "live": True}, 200 if is_ready else 503)
 
     def _following(self) -> FollowerStatus | None:
-        return None if self._follower is None else self._follower.state()
+        return None if self._follower is None else self._follower.status()
 
     def _show_page(self) -> Reply:
         page = self._page

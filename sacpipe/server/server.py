@@ -22,8 +22,9 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.follower import Follower, begin
+from sacpipe.rollout.follower import Follower
 from sacpipe.rollout.sources import Source
+from sacpipe.rollout.starting_policy import load_starting_policy
 from sacpipe.server.app import Access, App
 from sacpipe.server.connection import LIMITS, Connection, ConnectionLimits, ServerConfig
 from sacpipe.server.service import Service
@@ -105,13 +106,13 @@ def serve_source(source: Source, arguments: argparse.Namespace) -> int:
         raise ConfigError("--follow, --store: expected both or none. The store keeps what may serve.")
     if not arguments.follow:
         serve(
-            Service(run_load_gate(source.find().pull(), settings.gate).policy, arguments.name),
+            Service(run_load_gate(source.resolve().pull(), settings.gate).policy, arguments.name),
             address,
             access,
         )
         return 0
     with BundleStore(Path(arguments.store)) as store:
-        service = Service(begin(source, store, settings.gate), arguments.name)
+        service = Service(load_starting_policy(source, store, settings.gate), arguments.name)
         with Follower(source, service, store, settings) as follower:
             serve(service, address, access, follower=follower)
     return 0
