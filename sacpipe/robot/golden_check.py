@@ -33,6 +33,7 @@ def check_golden_sequence(bundle: Bundle, act: Callable[[FloatArray], FloatArray
         raise BundleError(
             f"golden.npz: step {row}, action '{spec.action[entry].name}': expected "
             f"{expected[row, entry]:.9g} within {tolerance:.3g} of its range, found "
-            f"{found[row, entry]:.9g}. This machine computes another policy; do not use it here."
+            f"{found[row, entry]:.9g}. This machine computes other actions than the exporting one; do not "
+            "use the policy here."
         )
     return float(errors.max())

@@ -138,7 +138,7 @@ class TestSignature:
 
     def test_cannot_be_required_without_a_key(self):
         tree = settings().as_tree() | {"require_signature": True}
-        with pytest.raises(ValidationError, match="require_signature needs one key at least"):
+        with pytest.raises(ValidationError, match="require_signature needs at least one key"):
             LoadGateSettings.model_validate_json(json.dumps(tree))
 
 

@@ -178,7 +178,7 @@ def test_an_episode_never_runs_on_into_another(loop):
 
 
 def test_a_disk_that_hangs_holds_no_step_up(bundles, tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder_module, "_WAITING", 6)
+    monkeypatch.setattr(recorder_module, "_MAX_WAITING", 6)
     hanging, begin = threading.Event(), RecordingsFolder.begin
     monkeypatch.setattr(RecordingsFolder, "begin", lambda folder: (hanging.wait(), begin(folder))[1])
     loop = Loop(bundles[0], tmp_path / "seen")
@@ -241,7 +241,7 @@ def test_what_is_no_recording_is_left_alone_and_what_holds_nothing_goes(loop, bu
 
 
 def test_a_budget_too_small_for_one_recording_is_refused(bundles, tmp_path):
-    with pytest.raises(ConfigError, match=r"max_bytes: expected \d+ at least.*found 1000"):
+    with pytest.raises(ConfigError, match=r"max_bytes: expected at least \d+, .*found 1000"):
         Loop(bundles[0], tmp_path / "seen", SETTINGS.replace(max_bytes=1000))
 
 
