@@ -157,7 +157,7 @@ def _check_operators(contract: Contract, allowed: tuple[str, ...] | None) -> Non
     """Check the operator's list. `parse_bundle` checked that the contract lists the graph's operators."""
     if allowed is not None and (others := sorted(set(contract.onnx.operators) - set(allowed))):
         raise BundleError(
-            f"policy.onnx: expected only operators that are allowed here, {', '.join(sorted(allowed))}; "
+            f"policy.onnx: expected only the operators allowed here, {', '.join(sorted(allowed))}; "
             f"found {', '.join(others)}. Allow them, or train another kind of network."
         )
 

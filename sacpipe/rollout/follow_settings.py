@@ -1,4 +1,4 @@
-"""What an operator asks of a bundle before it serves, and how it is looked for: the file of `--terms`."""
+"""Settings of a follower: how a source is polled, and what a bundle must pass. The file of `--terms`."""
 
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -52,19 +52,22 @@ class FollowSettings(Config):
     }
 
     poll_s: float = Field(gt=0)
-    """Between two looks at what the source names."""
+    """Time between two polls of the source, in seconds."""
     retry_s: float = Field(gt=0)
-    """After which a bundle that was refused is judged again: the machine may have been busy."""
+    """Time after which a refused bundle is checked again, in seconds: the machine may have been busy."""
     keep: int = Field(ge=2)
-    """Bundles that stay in the store."""
+    """Number of bundles that stay in the store."""
     gate: LoadGateSettings
     rollout: RolloutSettings
 
     @classmethod
     def read(cls, path: Path | None) -> Self:
-        """Read a YAML file over the defaults: what it leaves out is as there. Without one, the defaults.
+        """Read a YAML file; a missing key has its default.
 
-        In `gate.public_keys`, what is no key is the path of a file with one, from the file's own folder.
+        An entry of `gate.public_keys` that is no key is the path of a file with a key, relative to this file.
+
+        Args:
+            path: The file; None for the defaults.
 
         Raises:
             ConfigError: names the key, what was expected and what was found.

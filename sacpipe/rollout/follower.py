@@ -1,4 +1,4 @@
-"""Follows a source: a bundle that it names comes into service, or is rolled back, without an operator.
+"""Follows a source: a bundle that it names becomes active, or is rolled back, without an operator.
 
     resolve ──> pull ──> load gate, in a child ──> store ──> shadow ──> watch ──> current
       every poll_s       sacpipe/rollout/load_gate_process.py   sacpipe/rollout/phases.py

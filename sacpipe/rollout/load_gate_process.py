@@ -1,8 +1,8 @@
-"""The gate in a process of its own, for a server that must not die of what it judges.
+"""The load gate in a child process, so that a bundle cannot crash the server.
 
-A graph that breaks no rule may still bring onnxruntime down, or ask it for all memory or all time. So
-a bundle goes through the whole gate in a child first; only what passed there is loaded here. As a
-module, this is that child: settings, limits and files on stdin, what the gate said on stdout.
+A graph that breaks no rule may still crash onnxruntime, or take all memory or time. So a bundle passes the
+whole load gate in a child process first; only then is it loaded here. Run as a module, this file is that
+child: it reads settings, limits and files from stdin and writes a report to stdout.
 """
 
 import json
@@ -19,33 +19,38 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule, GateError
 from sacpipe.robot.load_gate import AdmittedBundle, LoadGateSettings, check_signature, run_load_gate
 
-_KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
-"""Of the environment, what the child gets: not the tokens."""
-_SAID = 200
-"""Characters of a child's last line that are told."""
+_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
+"""Environment variables that the child gets. Tokens are not among them."""
+_MAX_OUTPUT_CHARS = 200
+"""Number of characters of the child's output that an error shows."""
 
 
 class ChildLimits(Config):
-    """What the child may take."""
+    """Limits of the child process."""
 
     time_s: float = Field(gt=0)
+    """Maximum run time, in seconds."""
     address_bytes: int = Field(gt=0)
-    """Of its address space."""
+    """Maximum size of the address space, in bytes."""
 
 
 LIMITS = ChildLimits(time_s=60.0, address_bytes=2**32)
 
 
-class _Task(Config):
+class _ChildInput(Config):
+    """First line of the child's stdin. The bytes of the files follow it."""
+
     settings: LoadGateSettings
     limits: ChildLimits
     sizes: dict[str, int]
-    """Bytes of each file; they follow one after the other."""
+    """Size of each file in bytes, in the order of the files."""
 
 
-class _Finding(Config):
+class _ChildReport(Config):
+    """The child's stdout."""
+
     rule: BundleRule | None
-    """That refused it; null where it passed."""
+    """Rule that refused the bundle; null where it passed."""
     fault: str
     p99_us: float
 
@@ -53,53 +58,53 @@ class _Finding(Config):
 def run_load_gate_in_child(
     files: Mapping[str, bytes], settings: LoadGateSettings, limits: ChildLimits = LIMITS
 ) -> AdmittedBundle:
-    """Pass a bundle through the gate in a child, then load it here.
+    """Pass a bundle through the load gate in a child process, then load it here.
 
     Args:
-        files: What a source gave, by name.
-        settings: What the operator asks.
-        limits: Of the child.
+        files: The bundle's files by name, as a source returns them.
+        settings: Acceptance settings of the operator.
+        limits: Limits of the child process.
 
     Raises:
-        GateError: names the rule; `process` where the child died or took too long.
-        ConfigError: a signature is to be checked and the package `cryptography` is missing.
+        GateError: names the rule; `process` where the child died or exceeded a limit.
+        ConfigError: a signature must be checked and the package `cryptography` is missing.
     """
     try:
-        check_signature(files, settings)  # before any process looks at the rest
+        check_signature(files, settings)  # before a process reads the other files
     except BundleError as exc:
         raise GateError(str(exc), exc.rule or "signature") from exc
     sizes = {name: len(data) for name, data in files.items()}
-    task = _Task(settings=settings, limits=limits, sizes=sizes)
-    finding = _ask_child(b"\n".join([task.model_dump_json().encode(), b"".join(files.values())]), limits)
-    if finding.rule is not None:
-        raise GateError(finding.fault, finding.rule)
-    return run_load_gate(files, settings, p99_us=finding.p99_us)
+    task = _ChildInput(settings=settings, limits=limits, sizes=sizes)
+    report = _run_child(b"\n".join([task.model_dump_json().encode(), b"".join(files.values())]), limits)
+    if report.rule is not None:
+        raise GateError(report.fault, report.rule)
+    return run_load_gate(files, settings, p99_us=report.p99_us)
 
 
-def _ask_child(task: bytes, limits: ChildLimits) -> _Finding:
-    # It imports from the current folder only where this process does, by `python -m`.
+def _run_child(child_input: bytes, limits: ChildLimits) -> _ChildReport:
+    # The child imports from the current folder only where this process does, as after `python -m`.
     safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
     try:
         child = subprocess.run(
             [sys.executable, *safe, "-m", "sacpipe.rollout.load_gate_process"],
-            input=task,
+            input=child_input,
             capture_output=True,
-            env={name: os.environ[name] for name in _KEPT if name in os.environ},
+            env={name: os.environ[name] for name in _VARIABLES if name in os.environ},
             timeout=limits.time_s,
             check=False,
         )
     except subprocess.TimeoutExpired as exc:
-        raise _refuse(f"a verdict within {limits.time_s:g} s", "none") from exc
+        raise _refuse(f"a report within {limits.time_s:g} s", "none") from exc
     except OSError as exc:
-        raise _refuse("a process to judge it", str(exc)) from exc
+        raise _refuse("a child process", str(exc)) from exc
     if child.returncode != 0:
-        said = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        words = f", which said {said[:_SAID]!a}" if said else ""
-        raise _refuse("a process that ends by itself", f"exit code {child.returncode}{words}")
+        last_line = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        details = f" and the message {last_line[:_MAX_OUTPUT_CHARS]!a}" if last_line else ""
+        raise _refuse("a child process with exit code 0", f"exit code {child.returncode}{details}")
     try:
-        return _Finding.model_validate_json(child.stdout)
+        return _ChildReport.model_validate_json(child.stdout)
     except ValidationError as exc:
-        raise _refuse("a verdict", f"{child.stdout[:_SAID]!a}") from exc
+        raise _refuse("a report", f"{child.stdout[:_MAX_OUTPUT_CHARS]!a}") from exc
 
 
 def _refuse(expected: str, found: str) -> GateError:
@@ -108,8 +113,8 @@ def _refuse(expected: str, found: str) -> GateError:
 
 
 def main() -> int:
-    """Judge what stdin holds; the exit code is 0 where there is a verdict."""
-    task = _Task.model_validate_json(sys.stdin.buffer.readline())
+    """Check the bundle on stdin and write the report; the exit code is 0 where there is one."""
+    task = _ChildInput.model_validate_json(sys.stdin.buffer.readline())
     time_s = int(task.limits.time_s) + 1
     resource.setrlimit(resource.RLIMIT_AS, (task.limits.address_bytes, task.limits.address_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (time_s, time_s))
@@ -117,11 +122,11 @@ def main() -> int:
     files = {name: sys.stdin.buffer.read(size) for name, size in task.sizes.items()}
     try:
         p99_us = run_load_gate(files, task.settings).report.p99_us
-        finding = _Finding(rule=None, fault="", p99_us=p99_us)
+        report = _ChildReport(rule=None, fault="", p99_us=p99_us)
     except GateError as exc:
         prefix = f"refused by the rule '{exc.rule}': "
-        finding = _Finding(rule=exc.rule, fault=str(exc).removeprefix(prefix), p99_us=0.0)
-    sys.stdout.write(json.dumps(finding.as_tree()))
+        report = _ChildReport(rule=exc.rule, fault=str(exc).removeprefix(prefix), p99_us=0.0)
+    sys.stdout.write(json.dumps(report.as_tree()))
     return 0
 
 

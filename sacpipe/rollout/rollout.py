@@ -27,7 +27,7 @@ from sacpipe.rollout.phases import (
 
 
 class Rollout:
-    """Brings bundles into service, one at a time.
+    """Makes bundles active, one at a time.
 
     One thread at a time calls `offer`, `tick` and `withdraw`; it is not the thread that steps the host.
 

@@ -44,8 +44,8 @@ def test_a_key_may_stand_in_a_file_beside_it(read, tmp_path):
         ("poll: 1", "poll: unknown key; expected one of gate, keep, poll_s, retry_s, rollout"),
         ("rollout: {shadow_s: -1}", "rollout.shadow_s: Input should be greater than or equal to 0, found -1"),
         ("gate: 7", "gate: "),
-        ("gate: {require_signature: true}", "require_signature needs one key"),
-        ("gate: {public_keys: [nobody.pub]}", "found 'nobody.pub'"),
+        ("gate: {require_signature: true}", "require_signature needs at least one key"),
+        ("gate: {public_keys: [missing.pub]}", "found 'missing.pub'"),
         ("keep: 1", "keep: Input should be greater than or equal to 2"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A bundle is judged in a process that may die of it."""
+"""The load gate runs in a child process, which a bundle may crash."""
 
 import pytest
 
@@ -39,10 +39,10 @@ def test_a_process_that_dies_is_a_refusal(files):
     """It cannot hold what it is given: as where a graph asks onnxruntime for all memory there is."""
     error = refused(files | {"policy.onnx": bytes(2**25)}, address_bytes=2**20)
     assert error.rule == "process"
-    assert "expected a process that ends by itself, found exit code" in str(error)
+    assert "expected a child process with exit code 0, found exit code" in str(error)
 
 
-def test_no_process_imports_what_lies_in_the_current_folder(files, tmp_path, monkeypatch):
+def test_no_process_imports_a_file_of_the_current_folder(files, tmp_path, monkeypatch):
     """Unless this one does: where it was started by `python -m`, that folder is on its path."""
     (tmp_path / "sacpipe.py").write_text("raise SystemExit('not ours')")
     monkeypatch.chdir(tmp_path)
@@ -50,20 +50,20 @@ def test_no_process_imports_what_lies_in_the_current_folder(files, tmp_path, mon
     monkeypatch.syspath_prepend(tmp_path)
     error = refused(files)
     assert error.rule == "process"
-    assert "found exit code 1, which said 'not ours'" in str(error)
+    assert "found exit code 1 and the message 'not ours'" in str(error)
 
 
 def test_a_process_that_says_something_else_is_a_refusal(files, monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/echo")
     error = refused(files)
     assert error.rule == "process"
-    assert r"expected a verdict, found b'-m sacpipe.rollout.load_gate_process\n'" in str(error)
+    assert r"expected a report, found b'-m sacpipe.rollout.load_gate_process\n'" in str(error)
 
 
 def test_a_process_that_does_not_end_is_a_refusal(files):
     error = refused(files, time_s=0.01)
     assert error.rule == "process"
-    assert "expected a verdict within 0.01 s, found none" in str(error)
+    assert "expected a report within 0.01 s, found none" in str(error)
 
 
 def test_what_is_not_signed_as_asked_reaches_no_process(files):

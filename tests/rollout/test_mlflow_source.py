@@ -174,7 +174,7 @@ def test_what_is_no_answer_of_mlflows_is_refused(other, answer, error, said):
 
 def test_a_refusal_is_read_no_longer_than_an_answer(other, monkeypatch):
     other.handler.answer = (403, {}, b'{"message": "not you"}')
-    monkeypatch.setattr(mlflow_source, "_PULL_S", -1.0)
+    monkeypatch.setattr(mlflow_source, "_PULL_TIMEOUT_S", -1.0)
     with pytest.raises(StoreError, match=r"refuses .*: 403 Forbidden\.$"):
         find(other)
     monkeypatch.undo()
