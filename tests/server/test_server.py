@@ -297,7 +297,7 @@ class TestRefusals:
     def test_any_name_of_this_machine_will_do(self, server, host):
         assert server.get("/v2", Host=host)[0] == 200
 
-    def test_a_page_of_somebody_else(self, server):
+    def test_a_page_of_another_site(self, server):
         assert server.get("/v2", Origin="http://evil.example")[0] == 403
         assert server.get("/v2", Origin=f"http://{server.address}")[0] == 200
 
@@ -479,7 +479,7 @@ class TestSlowClients:
             idle.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert idle.makefile("rb").read().endswith(b'{"live":true}')
 
-    def test_one_too_many_is_told(self, hasty):
+    def test_one_too_many_gets_a_refusal(self, hasty):
         open_ones = [socket.create_connection((hasty.host, hasty.port), timeout=30) for _ in range(5)]
         try:
             assert open_ones[-1].makefile("rb").read().startswith(b"HTTP/1.1 503 ")

@@ -19,9 +19,9 @@ def request(*, is_binary, outputs=None, name="observation", parameters=None):
     return InferRequest("policy", [given], request_id="9", request_outputs=outputs, parameters=parameters)
 
 
-async def refusal(client, address, model, asked):
+async def refusal(client, address, model, infer_request):
     try:
-        await client.infer(address, asked, model_name=model)
+        await client.infer(address, infer_request, model_name=model)
     except httpx.HTTPStatusError as exc:
         return exc.response.status_code, str(exc)
     raise AssertionError("nothing was refused")
@@ -36,13 +36,13 @@ async def ask(address):
         for is_binary in (False, True):
             for wanted in (None, False, True):
                 outputs = None if wanted is None else [RequestedOutput("action", {"binary_data": wanted})]
-                asked = request(is_binary=is_binary, outputs=outputs)
-                answer = await client.infer(address, asked, model_name="policy")
+                infer_request = request(is_binary=is_binary, outputs=outputs)
+                answer = await client.infer(address, infer_request, model_name="policy")
                 assert answer.outputs[0].as_numpy().tolist() == ACTIONS
                 assert (answer.id, answer.model_name) == ("9", "policy")
                 assert answer.parameters["verdict"] == "ok"
-        asked = request(is_binary=True, parameters={"binary_data_output": True})
-        answer = await client.infer(address, asked, model_name="policy")
+        infer_request = request(is_binary=True, parameters={"binary_data_output": True})
+        answer = await client.infer(address, infer_request, model_name="policy")
         assert answer.outputs[0].as_numpy().tolist() == ACTIONS
         status, said = await refusal(client, address, "policy", request(is_binary=True, name="obs"))
         assert (status, "expected 'observation' once and nothing else, found 'obs'" in said) == (400, True), (
