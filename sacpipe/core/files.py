@@ -140,10 +140,3 @@ def sha256_file(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def sha256_tree(folder: Path) -> str:
-    """Return one SHA-256 for a folder: of the sorted lines `<file digest>  <relative path>`."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    return sha256_bytes("".join(lines).encode())

@@ -11,9 +11,9 @@ import sys
 import threading
 
 import pytest
+from folder_digest import sha256_tree
 from small_project import environment, sacpipe
 
-from sacpipe.core.files import sha256_tree
 from sacpipe.project.workspace import Workspace, run_lock
 
 PRESENT = ("out/train", "out/export", "out/evaluate")

@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from folder_digest import sha256_tree
 
 from sacpipe.core.errors import BundleError, StorageError
-from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_tree, write_bytes, write_json
+from sacpipe.core.files import canonical_json, read_json, sha256_bytes, write_bytes, write_json
 
 
 def test_writing_leaves_no_temporary_file(tmp_path):

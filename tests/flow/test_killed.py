@@ -4,9 +4,8 @@ import signal
 import subprocess
 import sys
 
+from folder_digest import sha256_tree
 from small_project import environment
-
-from sacpipe.core.files import sha256_tree
 
 REPRO = [sys.executable, "-P", "-m", "dvc", "repro", "train"]
 KILL = """

@@ -14,10 +14,11 @@ import sys
 
 import numpy as np
 import pytest
+from folder_digest import sha256_tree
 from small_project import environment, git
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.files import sha256_file
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.project.dvc.store import read_lock

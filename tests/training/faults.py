@@ -25,13 +25,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from folder_digest import sha256_tree
 from test_loop import PARAMS as POINT_MASS
 from test_loop import Onlooker, make_params
 from threadpoolctl import threadpool_limits
 from watched_disk import Disk, Fault, Memory, refuse
 
 from sacpipe.core.errors import SacpipeError
-from sacpipe.core.files import sha256_tree
 from sacpipe.training.loop import Run, train
 
 KINDS = ("kill", "term", "operation", "full", "torn", "power", "mixed")

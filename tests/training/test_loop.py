@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from folder_digest import sha256_tree
 
 from sacpipe.core.errors import (
     CheckpointError,
@@ -14,7 +15,6 @@ from sacpipe.core.errors import (
     DivergenceError,
     InterruptedRunError,
 )
-from sacpipe.core.files import sha256_tree
 from sacpipe.core.seeding import episode_seed
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.training.config import TrainParams

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folder_digest import sha256_tree
 
 from sacpipe.core.errors import PoolCorruptError, StorageError
-from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.files import sha256_file
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.config import ReplayConfig
