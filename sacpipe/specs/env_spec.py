@@ -1,4 +1,7 @@
-"""What an algorithm, a pool or a bundle may know of a task: its terms, bounds, clock and time limit."""
+"""The specification of a task: its terms, action bounds, control period and time limit.
+
+Algorithms, pools and bundles know a task by its `EnvSpec` only.
+"""
 
 from collections.abc import Callable
 from typing import Self
@@ -12,15 +15,15 @@ from sacpipe.specs.records import FloatArray
 
 
 class ObservationTerm(Config):
-    """A named run of entries in the observation vector."""
+    """Consecutive entries of the observation vector under one name."""
 
     name: str
     size: int = Field(ge=1)
-    """Entries."""
+    """Number of entries."""
     unit: str
-    """SI unit or `mixed` or `unknown`."""
+    """SI unit, `1` for a number without unit, `mixed`, or `unknown`."""
     source: str
-    """Where the simulator takes it from, for whoever wires the robot."""
+    """Simulator quantity that the entries come from, for the engineer who connects the robot's sensors."""
 
 
 class ActionTerm(Config):
@@ -39,16 +42,16 @@ class ActionTerm(Config):
 
 
 class EnvSpec(Config):
-    """All an algorithm, a pool or a bundle may know of a task."""
+    """All that an algorithm, a pool or a bundle knows of a task."""
 
     task: str
-    """`universe/id`, e.g. `gymnasium/HalfCheetah-v5`."""
+    """Task suite and id, e.g. `gymnasium/HalfCheetah-v5`."""
     observation: tuple[ObservationTerm, ...] = Field(min_length=1)
     action: tuple[ActionTerm, ...] = Field(min_length=1)
     control_period_s: float | None = Field(gt=0)
-    """Time between two actions, or null where the task has no clock."""
+    """Time between two actions, or null if the task has no clock."""
     max_episode_steps: int | None = Field(ge=1)
-    """Time limit after which an episode is truncated, or null."""
+    """Steps after which an episode is truncated, or null for no time limit."""
 
     @property
     def observation_dim(self) -> int:
@@ -79,17 +82,20 @@ class EnvSpec(Config):
 
 
 def to_unit_range(spec: EnvSpec) -> Callable[[FloatArray], FloatArray]:
-    """Return what maps an action in the task's own units to [-1, 1]."""
+    """Return a function that maps an action in the task's own units to [-1, 1]. Shape (action_dim,).
+
+    The function raises ContractError for an action of another shape.
+    """
     low = spec.action_low.astype(np.float64)
     half_span = 0.5 * (spec.action_high.astype(np.float64) - low)
 
-    def rescale(given: FloatArray) -> FloatArray:
-        action = np.asarray(given, dtype=np.float64)
-        if action.shape != low.shape:
+    def rescale(action: FloatArray) -> FloatArray:
+        exact = np.asarray(action, dtype=np.float64)
+        if exact.shape != low.shape:
             raise ContractError(
-                f"task '{spec.task}': expected an action of shape {low.shape}, found {action.shape}."
+                f"task '{spec.task}': expected an action of shape {low.shape}, found {exact.shape}."
                 " Does the policy belong to this task?"
             )
-        return ((action - low) / half_span - 1.0).astype(np.float32)
+        return ((exact - low) / half_span - 1.0).astype(np.float32)
 
     return rescale

@@ -123,7 +123,7 @@ def test_an_unwritable_folder_is_named(project, call):
     before = digests(project)
     seen = call(project, "run", "--engine", "local")
     assert seen.code == 2
-    assert re.search(r"cannot write .*work.*a file stands where a folder is needed", seen.err)
+    assert re.search(r"cannot write .*work.*a file exists where a folder is needed", seen.err)
     assert digests(project) == before
 
 

@@ -195,5 +195,5 @@ def test_folder_that_cannot_be_made_is_a_storage_error(
     tmp_path: Path, spec: EnvSpec, make_config: MakeConfig
 ) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="a file exists where a folder is needed"):
         PoolWriter.create(tmp_path / "file" / "pool", spec, make_config())
