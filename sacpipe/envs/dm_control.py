@@ -20,8 +20,9 @@ from sacpipe.envs import mujoco_terms
 from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_render_size, refusals, unknown_task
 from sacpipe.envs.rendering.camera import MujocoCamera
 from sacpipe.envs.rendering.opengl import without_opengl
-from sacpipe.specs.env_spec import EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
+from sacpipe.specs.terms import ObservationTerm
 
 _UNBOUNDED_DOMAINS = ("lqr",)
 _NO_BOUND = 1e9

@@ -9,8 +9,9 @@ import numpy as np
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 
 _KNOWN_TERMS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
     "InvertedDoublePendulum-v5": (

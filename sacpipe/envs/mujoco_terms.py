@@ -7,8 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from sacpipe.specs.env_spec import ActionTerm, ObservationTerm
 from sacpipe.specs.records import FloatArray
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 
 _LOGGER = logging.getLogger(__name__)
 

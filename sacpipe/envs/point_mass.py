@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
 from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_render_size, refusals, unknown_task
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 
 _IDS = ("point-mass-v0",)
 _PERIOD_S = 0.1

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from sacpipe.core.errors import ConfigError, ContractError, UnknownTaskError
 from sacpipe.envs.base import TaskEnvironment, nearest, refusals
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 
 ZERO = np.zeros(1, dtype=np.float32)
 

@@ -5,8 +5,9 @@ import pytest
 
 from sacpipe.core.errors import ContractError
 from sacpipe.envs import SUITES, find_task
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Step
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 from sacpipe.testing.environments import check_env
 
 MORE = [

@@ -11,7 +11,8 @@ from sacpipe.core.errors import ConfigError, ContractError, StorageError
 from sacpipe.envs import find_task
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation.video import VideoConfig, film_speed, record_episode
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 
 SMALL = {"height": 64, "width": 96, "frames_per_s": 30.0, "max_s": 60.0}
 

@@ -186,7 +186,8 @@ import torch
 from pathlib import Path
 from sacpipe.bundle.contract import Provenance
 from sacpipe.bundle.guard_settings import GuardSettings
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 
