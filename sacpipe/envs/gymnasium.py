@@ -22,7 +22,7 @@ from sacpipe.envs.base import (
     refusals,
     unknown_task,
 )
-from sacpipe.envs.gymnasium_spec import read_spec
+from sacpipe.envs.gymnasium_terms import read_spec
 from sacpipe.envs.mujoco_terms import route_warnings
 from sacpipe.envs.rendering.camera import MujocoCamera
 from sacpipe.envs.rendering.opengl import without_opengl
