@@ -174,7 +174,7 @@ def test_publishing_overwrites_nothing(write: Write, walk: Walk, tmp_path: Path)
     pool = ReplayPool.open(write(walk(11)))
     pool.publish(tmp_path / "out")
     before = sha256_tree(tmp_path / "out")
-    with pytest.raises(StorageError, match="out: expected nothing there; remove what is"):
+    with pytest.raises(StorageError, match="out: it exists already. Remove it first"):
         pool.publish(tmp_path / "out")
     assert sha256_tree(tmp_path / "out") == before
 
