@@ -55,8 +55,8 @@ _TEMPLATE = """\
 
 seed: {seed}                          # of all random numbers of the run
 
-task:                            # `sacpipe tasks` lists all
-  universe: {universe:<21}# the task suite
+task:                            # task suite and task; `sacpipe tasks` lists all
+  universe: {universe}
   id: {id}
   options: {{}}                    # keyword arguments of the task
 
