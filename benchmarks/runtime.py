@@ -29,7 +29,8 @@ from sacpipe.robot.control_loop import BUSY_WAIT_S, LoopReport, Percentiles, no_
 from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 
 WIDTHS = (17, (256, 256), 6)
 SWAPS, SWAP_RATE_HZ, BLEND_STEPS, MAX_CHANGE = 1_000, 200.0, 2, 0.05

@@ -15,10 +15,11 @@ import sys
 import numpy as np
 import pytest
 from factories import make_point_mass
+from folder_digest import sha256_tree
 from small_project import environment, git
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.files import sha256_file
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.project.dvc.store import read_lock
 from sacpipe.project.rerun import rerun

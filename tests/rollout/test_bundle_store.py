@@ -118,7 +118,7 @@ class TestAdding:
 
     def test_a_file_in_its_place(self, tmp_path):
         (tmp_path / "store").write_bytes(b"")
-        with pytest.raises(StorageError, match=r"a file stands where a folder is needed"):
+        with pytest.raises(StorageError, match=r"a file exists where a folder is needed"):
             BundleStore(tmp_path / "store")
 
 
