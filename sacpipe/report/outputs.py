@@ -21,7 +21,7 @@ from sacpipe.report.data import (
     ReportInputs,
     Training,
 )
-from sacpipe.report.lock import doubts, read_params, read_stages, read_verdict
+from sacpipe.report.dvc_lock import doubts, read_params, read_stages, read_verdict
 from sacpipe.report.readers import csv_rows, finite, json_lines, pick, require_files
 
 SIGNALS = ("temperature/value", "actor/entropy_nats", "critic/loss", "critic/q_mean", "episode/return")

@@ -113,7 +113,7 @@ def test_a_second_run_in_the_same_folder_is_refused(project, call):
     with run_lock(Workspace(project)):
         seen = call(project, "run", "--engine", "local")
     assert seen.code == 2
-    assert f"another run (process {os.getpid()}) is at work in" in seen.err
+    assert f"another run (process {os.getpid()}) is in progress in" in seen.err
 
 
 def test_an_unwritable_folder_is_named(project, call):

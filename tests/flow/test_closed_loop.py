@@ -10,7 +10,7 @@ from small_project import environment, make_project, small_params
 from sacpipe.core.seeding import episode_seed
 from sacpipe.evaluation.episodes import evaluate, from_task_units
 from sacpipe.params.model import Params
-from sacpipe.project.dvc.store import DvcStore
+from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.project.extend import extend_finished_run
 from sacpipe.project.workspace import Workspace
 from sacpipe.robot.control_loop import Clock, run_loop

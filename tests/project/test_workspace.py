@@ -77,7 +77,7 @@ def test_a_second_run_is_told_which_process_holds_the_folder(tmp_path: Path) -> 
     workspace = Workspace(tmp_path)
     process = hold(tmp_path)
     with (
-        pytest.raises(BusyError, match=f"another run .process {process.pid}. is at work in"),
+        pytest.raises(BusyError, match=f"another run .process {process.pid}. is in progress in"),
         run_lock(workspace),
     ):
         pass
