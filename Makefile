@@ -1,15 +1,17 @@
 # One word per action, the same on a laptop and in CI.
 # A fresh machine needs Python 3.11 or 3.12, make and git; everything else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix lock bench learn serve robot image
+.PHONY: help run quick test acceptance check fix lock bench learn serve image
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 PEERS := .peers
 PEERS_READY := $(PEERS)/.ready
 ROBOT := .robot
+ROBOT_READY := $(ROBOT)/.ready
 CLIENTS := .clients
 CLIENTS_READY := $(CLIENTS)/.ready
 
@@ -28,8 +30,15 @@ $(PEERS_READY): benchmarks/peers/requirements.txt
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
+# What a robot installs: the base install with the extra `serve`, built from the source as it is now.
+$(ROBOT_READY): requirements.lock pyproject.toml $(shell find sacpipe -type f -not -name '*.pyc')
+	$(PYTHON) -m venv --clear $(ROBOT)
+	rm -rf build
+	$(ROBOT)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock '.[serve]'
+	touch $@
+
 # Clients of the server's protocol, whose own pins do not fit beside ours.
-$(CLIENTS_READY): tests/server/clients/requirements.txt
+$(CLIENTS_READY): tests/acceptance/clients/requirements.txt
 	$(PYTHON) -m venv $(CLIENTS)
 	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
@@ -38,8 +47,14 @@ run: $(READY)    ## train, export, evaluate and release the task of params.yaml
 	$(BIN)/sacpipe doctor --brief
 	$(BIN)/sacpipe run
 
-test: $(READY)   ## all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+quick: $(READY)  ## the tests that take less than a second each; one minute
+	$(PYTEST) -m "not slow and not acceptance"
+
+test: $(READY)   ## all tests but those of `make acceptance`; up to six minutes
+	$(PYTEST) -m "not acceptance"
+
+acceptance: $(READY) $(ROBOT_READY) $(CLIENTS_READY)  ## fresh environments, real servers, kills, long runs; up to 40 minutes
+	$(PYTEST) -m acceptance
 
 check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -47,14 +62,14 @@ check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-fix: $(READY)    ## format and mend what ruff can
+fix: $(READY)    ## format, and repair what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 lock: $(READY)   ## resolve pyproject.toml into requirements.lock
-	$(BIN)/pip-compile --quiet --strip-extras --all-extras --no-header --no-annotate \
+	$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --all-extras --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
-	sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock
+	sed -i -e 's/^\(torch==[0-9.]*\)+cpu$$/\1/' -e '/^pip==/d' requirements.lock
 
 bench: $(READY) $(PEERS_READY)  ## speed beside the peers, replay, robot, orchestration; writes docs/results.md
 	$(BIN)/python benchmarks/engine.py
@@ -68,14 +83,8 @@ learn: $(READY) $(PEERS_READY)  ## learning curves beside the peers, most of a d
 	$(BIN)/python benchmarks/learning.py run
 	$(BIN)/python benchmarks/learning.py draw
 
-robot: $(READY) $(CLIENTS_READY)  ## what a robot installs, and public clients, in environments of their own
-	$(PYTHON) -m venv --clear $(ROBOT)
-	rm -rf build
-	$(ROBOT)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock '.[serve]'
-	$(BIN)/python -m pytest --capture=no tests/server/bare_install.py tests/server/public_clients.py
-
 image: $(READY)  ## the robot's container image, built, run and asked; needs a container engine
-	$(BIN)/python -m pytest --capture=no tests/server/container_image.py
+	$(BIN)/python -m pytest --capture=no tests/acceptance/container_image.py
 
 serve: $(READY)  ## serve the champion over HTTP on loopback
 	$(BIN)/sacpipe serve

@@ -20,11 +20,13 @@ from typing import Any
 import torch
 from ruamel.yaml import YAML
 
-from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.core.errors import InterruptedRunError
 from sacpipe.params.defaults import params_text
 from sacpipe.training.config import TrainParams
-from sacpipe.training.loop import Run, train
+from sacpipe.training.loop import train
+from sacpipe.training.numerics import keep_freed_memory, pin_arithmetic
+from sacpipe.training.resume import open_run
+from sacpipe.training.run import Run
 
 SIZES = {"batch_size": 256, "updates_per_step": 1}
 HIDDEN_DIMS = (256, 256)
@@ -102,7 +104,7 @@ def answer(task: str, seed: int, precision: str, folder: Path) -> None:
     pin_arithmetic(threads)
     intervals = {"random_steps": 300, "evaluation_interval_steps": steps, "evaluation_episodes": 1}
     params = make_params(task, steps, seed, precision, num_threads=threads, **intervals)
-    run = Run(params, folder, "benchmark")
+    run = open_run(params, folder, "benchmark")
     for line in sys.stdin:
         word, seconds = line.split()
         found = go(run, float(seconds)) if word == "go" else product(float(seconds), precision)

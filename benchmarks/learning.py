@@ -108,9 +108,10 @@ def one(program: str, task: str, steps: int, seed: int, folder: Path) -> None:
     """Train sacpipe on one task, from the last checkpoint where there is one."""
     from contender import Silent, make_params
 
-    from pipelines.stages.train import keep_freed_memory, pin_arithmetic
     from sacpipe.core.files import write_json
-    from sacpipe.training.loop import Run, train
+    from sacpipe.training.loop import train
+    from sacpipe.training.numerics import keep_freed_memory, pin_arithmetic
+    from sacpipe.training.resume import open_run
 
     params = make_params(
         task,
@@ -124,7 +125,7 @@ def one(program: str, task: str, steps: int, seed: int, folder: Path) -> None:
     )
     keep_freed_memory()
     pin_arithmetic(1)
-    run = Run(params, folder, params.digest())
+    run = open_run(params, folder, params.digest())
     train(run, lambda: False, Silent())
     run.checkpoint()
     run.close()

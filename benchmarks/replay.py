@@ -17,7 +17,6 @@ from contender import SIZES, make_params
 from report import ROOT, paragraph, shown, spread, table, write
 from storage import POOL_TRANSITIONS, TASK, checkpoints, resume, resumes, snapshots
 
-from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.algorithms.base import Learner
 from sacpipe.envs import find_task
 from sacpipe.replay.buffer import ReplayBuffer
@@ -25,6 +24,7 @@ from sacpipe.replay.pool.config import PoolFormat, ReplayConfig
 from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.records import Batch, Transition
+from sacpipe.training.numerics import keep_freed_memory, pin_arithmetic
 
 LENGTHS = (10_000, 100_000, 1_000_000, 10_000_000)
 OBSERVATION_DIM, ACTION_DIM = 17, 6

@@ -18,18 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 from race import CORES
-from report import paragraph, table, write
+from report import ROOT, paragraph, table, write
 
 from sacpipe.bundle.contract import Provenance
-from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.actor import SquashedGaussianActor
+from sacpipe.params.model import Params
 from sacpipe.robot.control_loop import BUSY_WAIT_S, LoopReport, Percentiles, no_interpreter_pauses, run_loop
 from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 
 WIDTHS = (17, (256, 256), 6)
 SWAPS, SWAP_RATE_HZ, BLEND_STEPS, MAX_CHANGE = 1_000, 200.0, 2, 0.05
@@ -57,9 +58,8 @@ def make_bundle(folder: Path, seed: int) -> Path:
     bounds = np.full(observation_dim, 10.0, dtype=np.float32)
     evidence = Evidence(recorded, -bounds, bounds, Provenance(algorithm="sac", digests={}))
     config = ExportConfig(opset_version=20, parity_tolerance=1e-4, golden_steps=64)
-    guards = GuardSettings.parse(
-        GuardSettings.EXAMPLE | {"max_action_change": MAX_CHANGE, "blend_steps": BLEND_STEPS}
-    )
+    guards = Params.load(ROOT / "params.yaml").guards
+    guards = guards.replace(max_action_change=MAX_CHANGE, blend_steps=BLEND_STEPS)
     export_bundle(folder, actor, spec, config, evidence, guards)
     return folder
 

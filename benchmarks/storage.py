@@ -14,14 +14,16 @@ import numpy as np
 from contender import Silent, go, make_params
 from report import spread
 
-from pipelines.stages.train import keep_freed_memory, pin_arithmetic
 from sacpipe.core.errors import InterruptedRunError
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Step, Transition
 from sacpipe.training.config import TrainParams
-from sacpipe.training.loop import Run, train
+from sacpipe.training.loop import train
+from sacpipe.training.numerics import keep_freed_memory, pin_arithmetic
+from sacpipe.training.resume import open_run
+from sacpipe.training.run import Run
 
 TASK = "gymnasium/HalfCheetah-v5"
 POOL_TRANSITIONS = 1_000_000
@@ -137,7 +139,7 @@ def checkpoints(folder: Path, seconds: float) -> dict[str, Any]:
 
     The run's last episode is a real one, so that it can be resumed.
     """
-    run = Run(default_params(), folder, _KEY)
+    run = open_run(default_params(), folder, _KEY)
     interval = run.params.training.checkpoint_interval_steps
     writes = []
     while run.env_steps < POOL_TRANSITIONS:
@@ -198,7 +200,7 @@ def resume(folder: Path) -> None:
     """Continue a run as the train stage does, and say so after the first update."""
     keep_freed_memory()
     pin_arithmetic(1)
-    run = Run(default_params(), folder, _KEY)
+    run = open_run(default_params(), folder, _KEY)
     before = run.learner.gradient_steps
 
     def stop() -> bool:

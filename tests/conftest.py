@@ -18,8 +18,19 @@ from sacpipe.tracking.mlflow.connection import MlflowConnection
 
 pytest_plugins = ["project_fixtures", "robot_fixtures", "pool_fixtures"]
 
+SLOW_FIXTURES = {"finished", "empty_ledger", "trained", "committed_toy"}
+"""Each takes seconds: a run of the pipeline, an MLflow database, a run of DVC."""
+
 # A shell's background job ignores Ctrl-C, and hands that down to every process it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark a test as slow if one of its fixtures is slow."""
+    for item in items:
+        if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

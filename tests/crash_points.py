@@ -12,24 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from factories import make_spec
+from folder_digest import sha256_tree
 
-from sacpipe.core.files import sha256_tree
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.manifest import PoolPosition
 from sacpipe.replay.pool.writer import START, PoolWriter
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.specs.records import Transition
 
 KILLED = 9
 OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod"}
 CONFIG = ReplayConfig(capacity=10, segment_transitions=4, format="compact", initial_pool=None)
-SPEC = EnvSpec(
-    task="toy/line",
-    observation=(ObservationTerm(name="place", size=1, unit="m", source="toy"),),
-    action=(ActionTerm(name="motor", unit="N", low=-1.0, high=1.0),),
-    control_period_s=None,
-    max_episode_steps=None,
-)
+SPEC = make_spec(1, [(-1.0, 1.0)], control_period_s=None, max_episode_steps=None)
 
 
 def transition(step: int) -> Transition:

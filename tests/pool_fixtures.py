@@ -8,35 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories import make_spec
 
 from sacpipe.replay.pool.config import PoolFormat, ReplayConfig
 from sacpipe.replay.pool.transitions import Transitions, record_dtype
 from sacpipe.replay.pool.writer import PoolWriter
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Transition
 
 ENDS = ((True, False), (False, True), (True, True))
 
 
 @pytest.fixture(scope="session")
-def make_spec() -> Callable[..., EnvSpec]:
-    def make(observation_dim: int = 3, action_dim: int = 2) -> EnvSpec:
-        return EnvSpec(
-            task="toy/walk",
-            observation=(ObservationTerm(name="place", size=observation_dim, unit="m", source="toy"),),
-            action=tuple(
-                ActionTerm(name=f"motor_{i}", unit="N", low=-1.0, high=1.0) for i in range(action_dim)
-            ),
-            control_period_s=0.05,
-            max_episode_steps=7,
-        )
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def spec(make_spec: Callable[..., EnvSpec]) -> EnvSpec:
-    return make_spec()
+def spec() -> EnvSpec:
+    return make_spec(task="toy/walk", control_period_s=0.05, max_episode_steps=7)
 
 
 @pytest.fixture(scope="session")

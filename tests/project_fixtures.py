@@ -5,9 +5,10 @@ import os
 import shutil
 
 import pytest
-from small_project import Outcome, environment, git, make_project, sacpipe
+from small_project import Outcome, environment, git, make_project, sacpipe, small_params
 
 from sacpipe.cli.main import main
+from sacpipe.training.config import TrainParams
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +72,11 @@ def call(monkeypatch, capsys):
         return Outcome(code=code, out=seen.out, err=seen.err)
 
     return run
+
+
+@pytest.fixture
+def small_train_params(tmp_path):
+    """The sections of a small point-mass run that training reads."""
+    path = tmp_path / "params.yaml"
+    path.write_text(small_params())
+    return TrainParams.load_sections(path)

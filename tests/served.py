@@ -16,6 +16,8 @@ from sacpipe.server.connection import LIMITS
 from sacpipe.server.server import Access, Address, serve
 from sacpipe.server.service import Service
 
+SCRIPT = Path(__file__)
+
 
 class Running:
     """A server that answers."""

@@ -1,8 +1,7 @@
-"""Adam over a fixed list of tensors, its moments in plain sight.
+"""Adam over a fixed list of tensors, with its moments accessible to a checkpoint.
 
-PyTorch's own fused kernel, without `torch.optim.Optimizer` around it: the wrapper's bookkeeping
-costs half a millisecond a step on a small machine, and a checkpoint wants the moments as arrays. A test
-holds it to `torch.optim.Adam`.
+PyTorch's own fused kernel, without `torch.optim.Optimizer` around it: the wrapper costs
+half a millisecond a step on a small machine. A test compares it with `torch.optim.Adam`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What every learner promises. `tests/algorithms/test_learners.py` holds each member of the table to it."""
+"""The protocol of a learner. `tests/algorithms/test_learners.py` checks every member of the table."""
 
 from typing import Protocol
 
@@ -26,7 +26,7 @@ class Learner(Protocol):
         ...
 
     def observe(self, observation: FloatArray) -> None:
-        """Take one training observation into the normaliser, where there is one."""
+        """Update the normaliser, if there is one, with one training observation."""
         ...
 
     def update(self, batch: Batch) -> None:
@@ -38,11 +38,11 @@ class Learner(Protocol):
         ...
 
     def reference_update(self, batch: Batch) -> None:
-        """Make the same step by autograd: what `update` must agree with, to rounding."""
+        """Make the same step by autograd: the definition that `update` agrees with, to rounding."""
         ...
 
     def diagnostics(self) -> dict[str, float]:
-        """Describe the last `update` (names in docs/metrics.md); costs nothing where it is not asked for.
+        """Describe the last `update` (names in docs/metrics.md); costs nothing unless it is called.
 
         Raises:
             ValueError: there was no update yet.
@@ -50,7 +50,7 @@ class Learner(Protocol):
         ...
 
     def value(self, observation: FloatArray, action: FloatArray) -> float:
-        """Return what the critics expect of an action: their minimum, in task units of reward."""
+        """Return the value of an action: the minimum over critics, in task units of reward."""
         ...
 
     def policy(self) -> Policy:

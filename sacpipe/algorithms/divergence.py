@@ -1,4 +1,4 @@
-"""Stops an update before what is not finite reaches a parameter."""
+"""Stops an update before a value that is not finite reaches a parameter."""
 
 import math
 
@@ -9,18 +9,18 @@ from sacpipe.specs.records import FloatArray
 
 
 def refuse_non_finite(term: str, values: FloatArray, gradient_step: int) -> None:
-    """Refuse values, a column a row of the batch, that are not all finite.
+    """Raise an error if any value is not finite.
 
-    Costs one dot product where they are: a finite sum of squares means finite values. Values over 1e19
-    overflow it, and are refused too.
+    Costs one dot product: a finite sum of squares means finite values. Values over 1e19 overflow the sum and
+    are refused too.
 
     Args:
-        term: What the values are.
-        values: Contiguous. Shape (..., B).
-        gradient_step: The one that is being made, for the message.
+        term: Name of the values, for the message.
+        values: Contiguous, a column for each transition of the batch. Shape (..., B).
+        gradient_step: Number of the present step, for the message.
 
     Raises:
-        DivergenceError: with the first row that has such a value.
+        DivergenceError: carries the first row of the batch that has such a value.
     """
     flat = values.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):

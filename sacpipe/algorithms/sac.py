@@ -3,12 +3,12 @@
 Order of an update, as in Softlearning: critics, actor, temperature, targets. Differences from the
 paper are params: `actor_q` and `temperature.objective` (see losses.py).
 
-`reference_update` is the update as one reads it, by autograd. `update` is the same by hand
-(sac_fast.py), and is what training runs.
+`reference_update` is the definition, by autograd. `update` is the same by hand (sac_fast.py), and is the one
+that training calls.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
@@ -51,30 +51,6 @@ class FixedTemperature(Config):
 
 class SACConfig(Config):
     """Soft Actor-Critic."""
-
-    EXAMPLE: ClassVar[dict[str, Any]] = {
-        "name": "sac",
-        "hidden_dims": [256, 256],
-        "discount": 0.99,
-        "tau": 0.005,
-        "target_update_interval": 1,
-        "num_critics": 2,
-        "actor_q": "min",
-        "critic_learning_rate": 3e-4,
-        "actor_learning_rate": 3e-4,
-        "adam_epsilon": 1e-8,
-        "log_std_min": -20.0,
-        "log_std_max": 2.0,
-        "normalise_observations": False,
-        "matmul_precision": "float32",
-        "temperature": {
-            "mode": "automatic",
-            "initial": 1.0,
-            "learning_rate": 3e-4,
-            "objective": "log_temperature",
-            "target_entropy_per_dimension": -1.0,
-        },
-    }
 
     name: Literal["sac"]
     hidden_dims: tuple[Annotated[int, Field(ge=1)], ...]
@@ -171,7 +147,7 @@ class SAC:
 
     @property
     def target_entropy(self) -> float:
-        """In nats; 0 where the temperature is fixed and nothing steers towards it."""
+        """Target entropy in nats; 0 if the temperature is fixed."""
         rule = self.config.temperature
         per_dimension = rule.target_entropy_per_dimension if isinstance(rule, AutomaticTemperature) else 0.0
         return per_dimension * self.spec.action_dim
@@ -228,7 +204,7 @@ class SAC:
             self.optimisers["temperature"].step([self._temperature_gradient])
 
     def _seen(self, observations: torch.Tensor) -> torch.Tensor:
-        """Return observations as the critics see them."""
+        """Return observations as the critics take them: normalised, if the params say so."""
         return observations if self.actor.normaliser is None else self.actor.normaliser(observations)
 
     def _regress_critics(self, batch: Batch, noise: torch.Tensor, temperature: torch.Tensor) -> None:

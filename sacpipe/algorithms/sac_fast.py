@@ -1,9 +1,9 @@
-"""The update of SAC by hand: what `SAC.update` runs.
+"""The update of SAC by hand, called by `SAC.update`.
 
-The equations of `SAC.reference_update`, agreeing to rounding, with their derivatives written out. What
-it saves against autograd: gradients of critic weights in the actor's pass, which nobody uses; a second
-pass of the actor, by evaluating it on this and the next observations at once; dispatches, by stacking
-critics with their targets and by giving arrays of a few numbers a row to NumPy; every allocation.
+The equations of `SAC.reference_update`, agreeing to rounding, with their derivatives written out. It saves,
+compared with autograd: gradients of critic weights in the actor's pass, which are not used; a second pass of
+the actor, by evaluating it on this and the next observations at once; dispatches, by stacking critics with
+their targets and by using NumPy for arrays of a few numbers a row; every allocation.
 """
 
 from typing import Literal, Protocol
@@ -73,7 +73,7 @@ class FastUpdate:
         self._view_buffers(spec.observation_dim, spec.action_dim, num)
 
     def _view_buffers(self, observation_dim: int, action_dim: int, num_critics: int) -> None:
-        """Look at the passes' memory as NumPy arrays, by what they hold."""
+        """Name the passes' memory as NumPy arrays, by content."""
         self._seen = self._actor.inputs[0].numpy()
         output = self._actor.output[0].numpy()
         self._mean, self._unclipped_log_std = output[:, :action_dim], output[:, action_dim:]

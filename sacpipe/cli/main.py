@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sacpipe import __version__
 from sacpipe.cli import (
     check,
     doctor,
@@ -30,6 +29,7 @@ from sacpipe.cli import (
     verify,
 )
 from sacpipe.core.errors import SacpipeError
+from sacpipe.version import __version__
 
 COMMANDS = {
     "run": run,

@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print one task a line."""
     from sacpipe.core.errors import ConfigError
-    from sacpipe.envs import SUITES
+    from sacpipe.envs import SUITES, suite_name
 
-    known = {universe.EXAMPLE["universe"]: universe for universe in SUITES}
+    known = {suite_name(kind): kind for kind in SUITES}
     if arguments.universe is not None and arguments.universe not in known:
         raise ConfigError(f"--universe: expected one of {', '.join(known)}, found '{arguments.universe}'.")
     names = [

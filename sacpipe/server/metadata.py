@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from sacpipe import __version__
 from sacpipe.server.protocol import DATATYPE, INPUT, OUTPUT
 from sacpipe.server.service import ActiveModel, Service
+from sacpipe.version import __version__
 
 _PLATFORM = "onnx_onnxv1"
 _EXTENSIONS = ("binary_tensor_data", "sequence", "statistics")

@@ -1,8 +1,8 @@
-"""Checkpoints: arrays and JSON, atomic, the last two kept. docs/checkpoint.md is the format's page.
+"""Checkpoints: arrays and JSON, written atomically; the last two are kept. docs/checkpoint.md has the format.
 
 A checkpoint is a folder `step-<env steps>`: `arrays.safetensors` and `state.json`, which holds the
-SHA-256 of the arrays and of itself. It is written under a temporary name, synced and renamed; one that
-does not match its digests is passed over for the one before.
+SHA-256 of the arrays and of itself. It is written under a temporary name, synced and renamed. If a checkpoint
+does not match its digests, the previous one is used.
 """
 
 import logging
@@ -20,8 +20,6 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import CheckpointError, ConfigError
 from sacpipe.core.files import (
     canonical_json,
-    copy_file,
-    make_folder,
     read_json,
     sha256_bytes,
     storage_errors,
@@ -38,21 +36,19 @@ _ARRAYS, _STATE = "arrays.safetensors", "state.json"
 _OWN_DIGEST = "sha256"
 """Key in state.json: the digest of the canonical JSON of the rest."""
 
-_MAY_CHANGE = ("training.total_steps", "training.extends", "replay.initial_pool")
-"""Key paths at which a run may differ from the one it extends."""
 
 Arrays = dict[str, NDArray[np.generic]]
 
 
 class RunState(Config):
-    """Everything of a run that is not an array."""
+    """The state of a run, except its arrays."""
 
     format_version: Literal[2]
     stage_key: str
     params: dict[str, Any]
-    """The sections of params.yaml that the run was given."""
+    """Sections of params.yaml that the run depends on."""
     determinism: Literal["exact", "statistical"]
-    """`statistical` once a simulator did not repeat itself when the run continued."""
+    """Tier; `statistical` after a resume at which the simulator did not repeat the recorded episode."""
     env_steps: int
     episode: int
     """Number of the running episode; with the run's seed it names the episode's start."""
@@ -74,7 +70,7 @@ class Checkpoint(NamedTuple):
 
 
 def write_checkpoint(folder: Path, state: RunState, arrays: Arrays) -> None:
-    """Write one checkpoint and remove all but the last two; where the same stands already, keep it.
+    """Write one checkpoint and remove all but the last two; an identical one is not written again.
 
     Raises:
         StorageError: the disk is full or unwritable; earlier checkpoints stay.
@@ -86,7 +82,7 @@ def write_checkpoint(folder: Path, state: RunState, arrays: Arrays) -> None:
     tree[_OWN_DIGEST] = sha256_bytes(canonical_json(tree).encode())
     with storage_errors(target):
         if not _folders(folder):
-            _make_lasting(folder)
+            _make_durable_folder(folder)
         if not _holds(target, tree, data):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
@@ -100,7 +96,7 @@ def write_checkpoint(folder: Path, state: RunState, arrays: Arrays) -> None:
 
 
 def discard_beyond(folder: Path, env_steps: int) -> None:
-    """Remove the checkpoints behind the one a run continues from, and what a kill left half-written.
+    """Remove checkpoints later than the one a run continues from, and incomplete ones that a kill left.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -114,10 +110,10 @@ def discard_beyond(folder: Path, env_steps: int) -> None:
                 shutil.rmtree(path)
 
 
-def _make_lasting(folder: Path) -> None:
-    """Before the first checkpoint: make its folder, and the names of the run's folder and files durable.
+def _make_durable_folder(folder: Path) -> None:
+    """Make the folder of the first checkpoint, and sync it with its three parents (run, stage key, `work`).
 
-    They are `checkpoints` and its neighbours, the stage key and `work`; they were made by whoever came first.
+    Other code made the parents without syncing their names to the disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for above in folder.parents[:3]:
@@ -132,75 +128,8 @@ def _holds(target: Path, tree: dict[str, Any], data: bytes) -> bool:
         return False
 
 
-def adopt(base: Path, base_key: str, folder: Path, stage_key: str, params: dict[str, Any]) -> None:
-    """Begin a run with all that a finished one left, to go on with more steps.
-
-    The checkpoint is written last: interrupted before it, the same call starts again.
-
-    Args:
-        base: Folder of the finished run; nothing in it is changed.
-        base_key: Its stage key.
-        folder: Of the new run.
-        stage_key: The new run's key.
-        params: The new run's; see `unextendable` for what may differ.
-
-    Raises:
-        CheckpointError: no finished run of that key lies there, or another param differs.
-        StorageError: the folder cannot be written.
-    """
-    found = next(whole_checkpoints(base / "checkpoints", base_key), None)
-    if found is None:
-        raise CheckpointError(
-            f"training.extends names the run {base_key[:12]}, but {base} holds no checkpoint of it. Run it "
-            "first on this machine, or set training.extends to null to train from the first step."
-        )
-    differing = unextendable(found.state.params, params)
-    if differing:
-        raise CheckpointError(
-            f"the run {base_key[:12]} cannot be extended: {', '.join(differing)} differ from its params. "
-            "Only training.total_steps and replay.initial_pool may; set training.extends to null to train "
-            "from the first step."
-        )
-    steps, wanted = found.state.env_steps, params["training"]["total_steps"]
-    planned = found.state.params["training"]["total_steps"]
-    if steps != planned or wanted <= steps:
-        raise CheckpointError(
-            f"the run {base_key[:12]} cannot be extended: it stands at step {steps} of {planned}, and "
-            f"training.total_steps is {wanted}. A finished run and more steps than it has were expected."
-        )
-    with storage_errors(folder):
-        for name in ("pool", "checkpoints"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        make_folder(folder / "pool")
-        for path in (base / "pool").iterdir():
-            copy_file(path, folder / "pool" / path.name)
-            shutil.copymode(path, folder / "pool" / path.name)
-        sync_folder(folder / "pool")
-        for name in ("metrics.jsonl", "curve.csv"):
-            write_bytes(folder / name, (base / name).read_bytes())
-    state = found.state.replace(stage_key=stage_key, params=params)
-    write_checkpoint(folder / "checkpoints", state, found.arrays)
-
-
-def unextendable(finished: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return the key paths, sorted, whose values forbid a run to go on from a finished one.
-
-    It may be longer, and draw on another initial pool. Everything else was settled when the first one began.
-    """
-    paths = _differing(finished, wanted)
-    return sorted(path for path in paths if not any(f"{path}.".startswith(f"{may}.") for may in _MAY_CHANGE))
-
-
-def _differing(first: Any, second: Any, path: str = "") -> set[str]:
-    """Return the key paths at which two trees differ."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        pairs = ((key, first.get(key), second.get(key)) for key in first.keys() | second.keys())
-        return {found for key, a, b in pairs for found in _differing(a, b, f"{path}.{key}".lstrip("."))}
-    return set() if first == second else {path}
-
-
-def whole_checkpoints(folder: Path, stage_key: str) -> Iterator[Checkpoint]:
-    """Go through the whole checkpoints of this run, newest first; torn ones are passed over.
+def intact_checkpoints(folder: Path, stage_key: str) -> Iterator[Checkpoint]:
+    """Yield the intact checkpoints of this run, newest first; torn ones are skipped.
 
     Raises:
         CheckpointError: a checkpoint of another stage key or format stands here.

@@ -1,4 +1,4 @@
-"""Where the time goes: wall-clock seconds by phase, in a file that is never an output."""
+"""Wall-clock seconds by phase, in a file that is never an output."""
 
 import json
 import time
@@ -8,7 +8,7 @@ from sacpipe.training.metrics import LineFile
 
 
 class Clock:
-    """Adds up time by phase. `lap` gives what passed since the last call to a phase."""
+    """Adds up time by phase: `lap` counts the time since the last call for a phase."""
 
     def __init__(self, path: Path, env_steps: int) -> None:
         self._file = LineFile(path, _whole_bytes(path))
@@ -40,7 +40,7 @@ class Clock:
 
 
 def _whole_bytes(path: Path) -> int:
-    """Return how many bytes of whole rows a file begins with: nobody syncs it, and a kill may cut a row."""
+    """Return the size of the whole rows at a file's start: it is not synced, so a kill may cut a row."""
     size_bytes = 0
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
         try:

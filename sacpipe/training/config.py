@@ -11,7 +11,7 @@ from sacpipe.replay.pool.config import ReplayConfig
 
 
 class TrainingConfig(Config):
-    """How long, how often, with how many threads."""
+    """Length of a run, its intervals, and its number of threads."""
 
     total_steps: int = Field(ge=1)
     """Environment steps of the whole run."""
@@ -23,13 +23,13 @@ class TrainingConfig(Config):
     """Gradient steps for each environment step: a whole number, or one over a whole number (0.5: one
     update every second step)."""
     evaluation_interval_steps: int = Field(ge=1)
-    """Steps between evaluations; one more is made before the first step and after the last."""
+    """Steps between evaluations; there is also one before the first step and one after the last."""
     evaluation_episodes: int = Field(ge=1)
     """Episodes of each evaluation, for the deterministic and for the stochastic policy."""
     log_interval_steps: int = Field(ge=1)
     """Steps averaged into one row of update metrics."""
     checkpoint_interval_steps: int = Field(ge=1)
-    """Steps that an interruption can cost at most."""
+    """Steps between checkpoints: the largest number of steps that an interruption costs."""
     num_threads: int = Field(ge=1)
     """Threads of PyTorch's arithmetic; part of the result's identity, whatever the machine has."""
     extends: str | None = Field(pattern="^[0-9a-f]{64}$")
@@ -38,7 +38,7 @@ class TrainingConfig(Config):
 
     @property
     def update_schedule(self) -> tuple[int, int]:
-        """How many steps apart updates are made, and how many at once."""
+        """Steps from one round of updates to the next, and updates in a round."""
         ratio = self.updates_per_step
         return (1, int(ratio)) if ratio >= 1 else (round(1 / ratio), 1)
 

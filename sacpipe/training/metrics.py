@@ -72,7 +72,7 @@ class LineFile:
     """An append-only text file that can be cut back to any position it was synced at."""
 
     def __init__(self, path: Path, position_bytes: int) -> None:
-        """Open for appending after the first `position_bytes`, dropping what stands behind them.
+        """Open for appending after the first `position_bytes`, dropping the rest.
 
         Raises:
             TornFileError: the file is shorter than that.
@@ -86,11 +86,11 @@ class LineFile:
                 self._file.close()
                 raise TornFileError(f"{path}: expected {position_bytes} bytes or more, found {found}")
             self._file.truncate(position_bytes)
-            self._file.seek(position_bytes)  # a sync before the next line must not tell the old end
+            self._file.seek(position_bytes)  # else a sync before the next line returns the old end
         self.path = path
 
     def write(self, line: str) -> None:
-        """Append one line; it reaches the system at once, so that others can follow it."""
+        """Append one line; it is flushed at once, so that other processes can follow the file."""
         with storage_errors(self.path):
             self._file.write(line.encode() + b"\n")
             self._file.flush()
@@ -106,20 +106,20 @@ class LineFile:
             return self._file.tell()
 
     def close(self) -> None:
-        """Close the file. What `sync` did not promise may be lost where the disk is full."""
+        """Close the file. Lines written after the last `sync` may be lost if the disk is full."""
         with contextlib.suppress(OSError):
             self._file.close()
 
 
 class Averages:
-    """Means over a logging interval of the updates that were looked at."""
+    """Means of the described updates over a logging interval."""
 
     def __init__(self, sums: dict[str, float] | None = None, count: int = 0) -> None:
         self.sums = dict(sums or {})
         self.count = count
 
     def add(self, metrics: dict[str, float]) -> None:
-        """Take in one update's metrics."""
+        """Add the metrics of one update."""
         for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1

@@ -3,28 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from factories import make_algorithm, make_spec
 
 from sacpipe.algorithms import ALGORITHMS
 from sacpipe.algorithms.adam import Adam
 from sacpipe.algorithms.sac import SACConfig
 from sacpipe.core.errors import CheckpointError, ConfigError, DivergenceError
-from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Batch
 
-SPEC = EnvSpec.parse(
-    {
-        "task": "test/test",
-        "observation": [{"name": "state", "size": 3, "unit": "m", "source": "test"}],
-        "action": [{"name": f"a{i}", "unit": "N", "low": -2.0, "high": 2.0} for i in range(2)],
-        "control_period_s": 0.1,
-        "max_episode_steps": 10,
-    }
-)
-SMALL = {"hidden_dims": [8, 8]}
+SPEC = make_spec(3, [(-2.0, 2.0)] * 2)
 
 
 def make_learner(config_type=SACConfig, seed=0, **changes):
-    return config_type.parse(config_type.EXAMPLE | SMALL | changes).build(SPEC, seed)
+    return make_algorithm(config_type, **changes).build(SPEC, seed)
 
 
 def make_batch(seed=0, size=16):
@@ -43,7 +34,7 @@ def states_equal(first, second):
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
-@pytest.fixture(params=ALGORITHMS, ids=lambda algorithm: algorithm.EXAMPLE["name"])
+@pytest.fixture(params=ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
 def algorithm(request):
     return request.param
 
@@ -293,4 +284,4 @@ def test_adam_is_pytorchs():
 )
 def test_wrong_values_name_their_key_path(changes, message):
     with pytest.raises(ConfigError, match=message):
-        SACConfig.parse(SACConfig.EXAMPLE | changes, where="algorithm")
+        make_algorithm(SACConfig, **changes)

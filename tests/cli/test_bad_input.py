@@ -11,9 +11,9 @@ import sys
 import threading
 
 import pytest
+from folder_digest import sha256_tree
 from small_project import environment, sacpipe
 
-from sacpipe.core.files import sha256_tree
 from sacpipe.project.workspace import Workspace, run_lock
 
 PRESENT = ("out/train", "out/export", "out/evaluate")
@@ -113,7 +113,7 @@ def test_a_second_run_in_the_same_folder_is_refused(project, call):
     with run_lock(Workspace(project)):
         seen = call(project, "run", "--engine", "local")
     assert seen.code == 2
-    assert f"another run (process {os.getpid()}) is at work in" in seen.err
+    assert f"another run (process {os.getpid()}) is in progress in" in seen.err
 
 
 def test_an_unwritable_folder_is_named(project, call):
@@ -123,7 +123,7 @@ def test_an_unwritable_folder_is_named(project, call):
     before = digests(project)
     seen = call(project, "run", "--engine", "local")
     assert seen.code == 2
-    assert re.search(r"cannot write .*work.*a file stands where a folder is needed", seen.err)
+    assert re.search(r"cannot write .*work.*a file exists where a folder is needed", seen.err)
     assert digests(project) == before
 
 
@@ -161,6 +161,7 @@ def test_a_remote_that_cannot_be_written_keeps_nobody_from_releasing(project, ca
     assert "is champion" in seen.out
 
 
+@pytest.mark.acceptance
 def test_a_ledger_that_does_not_answer_stops_nothing_and_is_complete_afterwards(project, call):
     """Somebody listens at the address and never says a word."""
     listener = socket.socket()
@@ -210,7 +211,10 @@ def test_a_damaged_bundle_is_refused_by_name(project, call, name):
     assert name in seen.err
 
 
-@pytest.mark.parametrize(("number", "engine"), [(signal.SIGINT, "local"), (signal.SIGTERM, "prefect")])
+@pytest.mark.parametrize(
+    ("number", "engine"),
+    [(signal.SIGINT, "local"), pytest.param(signal.SIGTERM, "prefect", marks=pytest.mark.acceptance)],
+)
 def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fresh, finished, number, engine):
     process = subprocess.Popen(
         [sys.executable, "-m", "sacpipe.cli.main", "run", "--engine", engine],
@@ -240,6 +244,7 @@ def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fres
     assert sha256_tree(fresh / "out" / "train") == sha256_tree(finished / "out" / "train")
 
 
+@pytest.mark.acceptance
 def test_a_stage_that_dies_is_told_in_one_message(project, call):
     before = digests(project)
     source = project / "pipelines" / "stages" / "export.py"

@@ -76,6 +76,7 @@ def test_our_server_answers_as_the_bundle(finished, which):
     np.testing.assert_array_equal(found, expected(finished))
 
 
+@pytest.mark.acceptance
 def test_mlflows_own_server_answers_as_the_bundle(finished):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -100,6 +101,7 @@ def test_mlflows_own_server_answers_as_the_bundle(finished):
         (["--mlflow", "out/export/bundle"], 2, "--mlflow: expected models:/NAME@ALIAS"),
     ],
 )
+@pytest.mark.slow
 def test_what_cannot_be_served_is_said(fresh, call, arguments, code, said):
     outcome = call(fresh, "serve", "--port", "0", *arguments)
     assert (outcome.code, outcome.out) == (code, "")

@@ -30,6 +30,7 @@ def test_makes_words_exist(command):
     assert ".venv/bin/" in result.stdout
 
 
+@pytest.mark.acceptance
 def test_commands_run_in_the_order_of_the_tour(finished, tmp_path):
     folder = tmp_path / "project"
     shutil.copytree(finished, folder, symlinks=True)
@@ -75,7 +76,7 @@ def test_pages_and_files_that_are_named_exist():
 
 def test_ci_calls_what_the_readme_says():
     script = (ROOT / ".ci" / "run").read_text()
-    for word in ("make check", "make run", "make test"):
+    for word in ("make check", "make quick", "make run", "make test", "make acceptance"):
         assert word in script
 
 

@@ -1,5 +1,6 @@
 """Returns are sums of rewards, summaries are arithmetic, and the file gives back every digit."""
 
+import factories
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,6 @@ from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
 from sacpipe.evaluation.episodes_csv import read_episodes_csv, write_episodes_csv
 from sacpipe.evaluation.statistics import difference_interval, interquartile_mean, summarise
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 
 CONFIG = {"episodes": 2, "bootstrap_resamples": 2000, "confidence": 0.95, "video": None}
 
@@ -22,13 +22,7 @@ def config(**changes):
 
 
 def make_spec(bounds=((-1.0, 1.0),), limit=4):
-    return EnvSpec(
-        task="toy/counter",
-        observation=(ObservationTerm(name="x", size=1, unit="1", source="toy"),),
-        action=tuple(ActionTerm(name="a", unit="1", low=low, high=high) for low, high in bounds),
-        control_period_s=None,
-        max_episode_steps=limit,
-    )
+    return factories.make_spec(1, bounds, task="toy/counter", max_episode_steps=limit)
 
 
 class Counter:
@@ -182,7 +176,7 @@ def test_interval_covers_about_as_often_as_it_says():
 
 @pytest.mark.parametrize(("returns", "lengths"), [([], []), ([1.0], [1, 2])])
 def test_summary_of_nothing_is_refused(returns, lengths):
-    with pytest.raises(ValueError, match="expected one length a return"):
+    with pytest.raises(ValueError, match="expected one or more returns and as many lengths"):
         summarise(returns, lengths, config(), seed=0)
 
 
@@ -255,8 +249,8 @@ def test_other_files_are_refused(tmp_path, text, words):
         read_episodes_csv(path)
 
 
-def test_missing_file_is_said(tmp_path):
-    with pytest.raises(ContractError, match=r"none\.csv does not hold episodes"):
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(ContractError, match=r"none\.csv is not an episodes file"):
         read_episodes_csv(tmp_path / "none.csv")
 
 

@@ -1,28 +1,15 @@
-"""Tasks and networks for the export tests. Exports take about a second, so the common one is shared."""
+"""A task, a network and its bundle for the export tests. An export takes a second: one is shared per session."""
 
 import numpy as np
 import pytest
 import torch
+from factories import make_guards, make_spec
 
-from sacpipe.export.onnx import export_policy
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.bundle.contract import Provenance
+from sacpipe.export.bundle import Evidence, export_bundle
+from sacpipe.export.config import ExportConfig
 
 BOUNDS = ((-1.0, 1.0), (-0.4, 0.4), (0.0, 50.0))
-
-
-def make_spec(observation_dim=4, bounds=BOUNDS) -> EnvSpec:
-    terms = (ObservationTerm(name="state", size=observation_dim, unit="m", source="simulator"),)
-    action = tuple(
-        ActionTerm(name=f"joint_{index}", unit="N m", low=low, high=high)
-        for index, (low, high) in enumerate(bounds)
-    )
-    return EnvSpec(
-        task="example/Reach-v0",
-        observation=terms,
-        action=action,
-        control_period_s=0.02,
-        max_episode_steps=100,
-    )
 
 
 class Policy(torch.nn.Module):
@@ -46,7 +33,7 @@ class Policy(torch.nn.Module):
 
 @pytest.fixture(scope="session")
 def spec():
-    return make_spec()
+    return make_spec(4, BOUNDS)
 
 
 @pytest.fixture(scope="session")
@@ -55,20 +42,43 @@ def policy():
 
 
 @pytest.fixture(scope="session")
-def policy_onnx(policy, spec):
-    return export_policy(policy, spec, 20)
-
-
-@pytest.fixture(scope="session")
 def recorded():
     return np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
 
 
 @pytest.fixture(scope="session")
-def make_policy():
-    return Policy
+def evidence(recorded):
+    provenance = Provenance(algorithm="sac", digests={"policy": "0f" * 32})
+    return Evidence(recorded, recorded.min(axis=0), recorded.max(axis=0), provenance)
 
 
 @pytest.fixture(scope="session")
-def spec_with():
-    return make_spec
+def config():
+    return ExportConfig(opset_version=20, parity_tolerance=1e-5, golden_steps=12)
+
+
+@pytest.fixture(scope="session")
+def export(policy, spec, config, evidence):
+    """Export the network to a folder, with another config or other evidence."""
+
+    def run(folder, config=config, evidence=evidence):
+        return export_bundle(folder, policy, spec, config, evidence, make_guards())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory, export):
+    """The folder of the bundle, and the report of its export."""
+    folder = tmp_path_factory.mktemp("export") / "bundle"
+    return folder, export(folder)
+
+
+@pytest.fixture(scope="session")
+def policy_onnx(exported):
+    return (exported[0] / "policy.onnx").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def make_policy():
+    return Policy

@@ -4,28 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from sacpipe.bundle.contract import Provenance
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import ConfigError, ExportError, ParityError
-from sacpipe.export.bundle import Evidence, export_bundle
-from sacpipe.export.config import ExportConfig
 from sacpipe.robot.policy import OnnxPolicy
-
-CONFIG = ExportConfig(opset_version=20, parity_tolerance=1e-5, golden_steps=12)
-PROVENANCE = Provenance(algorithm="sac", digests={"policy": "0f" * 32})
-GUARDS = GuardSettings.parse(GuardSettings.EXAMPLE)
-
-
-def evidence(recorded):
-    return Evidence(recorded, recorded.min(axis=0), recorded.max(axis=0), PROVENANCE)
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory, policy, spec, recorded):
-    folder = tmp_path_factory.mktemp("export") / "bundle"
-    return folder, export_bundle(folder, policy, spec, CONFIG, evidence(recorded), GUARDS)
 
 
 def test_the_bundle_acts_as_the_network(exported, policy, spec, recorded):
@@ -52,27 +34,28 @@ def test_the_golden_sequence_is_the_start_of_what_was_recorded(exported, recorde
     assert bundle.contract.golden.tolerance == 1e-5
 
 
-def test_the_contract_carries_the_task_and_the_provenance(exported, spec):
+def test_the_contract_carries_the_task_and_the_provenance(exported, spec, evidence):
     contract = open_bundle(exported[0]).contract
     assert contract.spec == spec
-    assert contract.provenance == PROVENANCE
+    assert contract.provenance == evidence.provenance
 
 
-def test_too_few_recorded_observations_are_refused(tmp_path, policy, spec, recorded):
+def test_too_few_recorded_observations_are_refused(tmp_path, export, evidence):
+    short = evidence._replace(observations=evidence.observations[:11])
     with pytest.raises(ExportError, match="needs 12 recorded observations, found 11"):
-        export_bundle(tmp_path / "bundle", policy, spec, CONFIG, evidence(recorded[:11]), GUARDS)
+        export(tmp_path / "bundle", evidence=short)
 
 
-def test_no_bundle_is_written_where_parity_fails(tmp_path, policy, spec, recorded):
-    config = CONFIG.replace(parity_tolerance=1e-12)
+def test_no_bundle_is_written_where_parity_fails(tmp_path, monkeypatch, export, policy_onnx, config):
+    monkeypatch.setattr("sacpipe.export.bundle.export_policy", lambda *_: policy_onnx)
     with pytest.raises(ParityError):
-        export_bundle(tmp_path / "bundle", policy, spec, config, evidence(recorded), GUARDS)
+        export(tmp_path / "bundle", config=config.replace(parity_tolerance=1e-12))
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     "change", [{"opset_version": 17}, {"opset_version": 26}, {"parity_tolerance": 0.0}, {"golden_steps": 0}]
 )
-def test_settings_out_of_bounds_are_refused(change):
+def test_settings_out_of_bounds_are_refused(config, change):
     with pytest.raises(ConfigError, match=next(iter(change))):
-        CONFIG.replace(**change)
+        config.replace(**change)

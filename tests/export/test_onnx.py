@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from factories import make_spec
 from repository import ROOT
 from torch import nn
 
@@ -38,8 +39,8 @@ BOUNDS = ((-1.0, 1.0), (-0.4, 0.4), (0.0, 50.0), (-1.17, 1.49), (-3.0, 0.13))
 
 
 @pytest.fixture(scope="module")
-def scaled_onnx(spec_with):
-    return export_policy(Scaled(1.0), spec_with(5, BOUNDS), 20)
+def scaled_onnx():
+    return export_policy(Scaled(1.0), make_spec(5, BOUNDS), 20)
 
 
 class TestTaskUnits:
@@ -60,9 +61,9 @@ class TestTaskUnits:
         expected = [[0.0, 0.0, 25.0], [0.5, 0.0, 37.5], [-0.25, 0.0, 6.25]]
         assert run(scaled_onnx, seen)[:, :3].tolist() == expected
 
-    def test_every_bit_is_that_of_the_environments_own_rescaling(self, scaled_onnx, spec_with):
+    def test_every_bit_is_that_of_the_environments_own_rescaling(self, scaled_onnx):
         actions = np.random.default_rng(0).uniform(-1.2, 1.2, (500, 5)).astype(np.float32)
-        expected = spec_with(5, BOUNDS).to_task_units(actions)
+        expected = make_spec(5, BOUNDS).to_task_units(actions)
         np.testing.assert_array_equal(run(scaled_onnx, actions), expected)
 
 
@@ -95,11 +96,13 @@ class TestGraph:
         assert facts.operators == tuple(sorted({node.op_type for node in model.graph.node}))
         assert (facts.opset_version, facts.ir_version) == (20, 10)
 
+    @pytest.mark.slow
     def test_the_newest_operator_set_gives_the_same_actions(self, policy, policy_onnx, spec, recorded):
         other = export_policy(policy, spec, 25)
         assert read_graph(other).opset_version == 25
         np.testing.assert_array_equal(run(other, recorded), run(policy_onnx, recorded))
 
+    @pytest.mark.slow
     def test_layers_of_other_algorithms(self, spec):
         torch.manual_seed(0)
         layers = [
@@ -125,6 +128,7 @@ class TestBytes:
         for trace in (str(ROOT).encode(), b".py", b"torch", b"Linear", b"first", b"forward", b"mean"):
             assert trace not in policy_onnx
 
+    @pytest.mark.slow
     def test_are_the_same_a_second_time_and_the_network_is_left_as_it_was(
         self, make_policy, policy_onnx, spec
     ):
@@ -154,13 +158,13 @@ class TestNetworksThatAreRefused:
             export_policy(make_policy(observation_dim=5), spec, 20)
 
     def test_another_action_size(self, make_policy, spec):
-        with pytest.raises(ExportError, match=r"gives \(torch.float32, \(2, 2\)\) .*expected .*\(2, 3\)"):
+        with pytest.raises(ExportError, match=r"returns \(torch.float32, \(2, 2\)\) .*expected .*\(2, 3\)"):
             export_policy(make_policy(action_dim=2), spec, 20)
 
     def test_another_type(self, spec):
         module = nn.Sequential(nn.Linear(4, 3), nn.Tanh())
         module.register_forward_hook(lambda _module, _inputs, output: output.double())
-        with pytest.raises(ExportError, match=r"gives \(torch.float64"):
+        with pytest.raises(ExportError, match=r"returns \(torch.float64"):
             export_policy(module, spec, 20)
 
     def test_a_weight_that_is_not_finite(self, make_policy, spec):
@@ -174,6 +178,7 @@ class TestNetworksThatAreRefused:
         with pytest.raises(ExportError, match=r"cannot be exported for any batch size|has a batch of 2"):
             export_policy(Halved(), spec, 20)
 
+    @pytest.mark.slow
     def test_an_operator_that_no_bundle_may_hold(self, spec):
         with pytest.raises(ExportError, match="found 'TopK'"):
             export_policy(Sorted(), spec, 20)
@@ -184,36 +189,35 @@ import hashlib, sys
 import numpy as np
 import torch
 from pathlib import Path
+from factories import make_guards, make_spec
 from sacpipe.bundle.contract import Provenance
-from sacpipe.bundle.guard_settings import GuardSettings
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 
 torch.manual_seed(3)
 module = torch.nn.Sequential(torch.nn.Linear(9, 32), torch.nn.ELU(), torch.nn.Linear(32, 2), torch.nn.Tanh())
-spec = EnvSpec(
-    task="example/Reach-v0",
-    observation=(ObservationTerm(name="state", size=9, unit="m", source="simulator"),),
-    action=tuple(ActionTerm(name=name, unit="N", low=-1.5, high=2.5) for name in ("left", "right")),
-    control_period_s=0.05,
-    max_episode_steps=None,
-)
+spec = make_spec(9, [(-1.5, 2.5), (-1.5, 2.5)])
 config = ExportConfig(opset_version=20, parity_tolerance=1e-5, golden_steps=8)
 recorded = np.random.default_rng(0).normal(size=(20, 9)).astype(np.float32)
 provenance = Provenance(algorithm="sac", digests={"policy": "ab" * 32, "params": "cd" * 32})
 evidence = Evidence(recorded, recorded.min(axis=0), recorded.max(axis=0), provenance)
-export_bundle(Path(sys.argv[1]), module, spec, config, evidence, GuardSettings.parse(GuardSettings.EXAMPLE))
+export_bundle(Path(sys.argv[1]), module, spec, config, evidence, make_guards())
 """
 
 
+@pytest.mark.slow
 def test_another_process_in_another_folder_writes_the_same_bundle(tmp_path, monkeypatch):
     """This warm process, and a fresh one with another folder, hash seed, clock and number of threads."""
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
         (folder / f"{folder.name}.py").write_text(PROGRAM)
-    settings = {"PYTHONHASHSEED": "4242", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TZ": "UTC+9"}
+    settings = {
+        "PYTHONHASHSEED": "4242",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+        "TZ": "UTC+9",
+    }
     command = [sys.executable, "there.py", "out/far/away"]
     with subprocess.Popen(command, cwd=there, env=os.environ | settings) as fresh:
         monkeypatch.chdir(here)

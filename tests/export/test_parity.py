@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from factories import make_spec
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -48,9 +49,9 @@ def test_an_export_agrees_far_below_the_tolerance(policy, policy_onnx, spec, rec
     np.testing.assert_allclose(report.golden_actions, expected, atol=1e-4)
 
 
-def test_the_error_is_a_share_of_the_actions_range(spec_with):
+def test_the_error_is_a_share_of_the_actions_range():
     """The action runs from 0 to 50: half a unit is a hundredth of its range."""
-    spec = spec_with(1, ((0.0, 50.0),))
+    spec = make_spec(1, ((0.0, 50.0),))
     half_a_unit_more = by_hand(
         ("Mul", ["observation", "zero"], "nothing"), ("Add", ["nothing", "c"], "action"), zero=0, c=25.5
     )
@@ -83,9 +84,9 @@ class TestDifferencesAreFound:
         with pytest.raises(ParityError):
             check_parity(policy, with_tensor(policy_onnx, (3, 16), swap), spec, recorded, 1e-5)
 
-    def test_one_that_shows_on_a_single_recorded_observation(self, spec_with):
+    def test_one_that_shows_on_a_single_recorded_observation(self):
         """Equal to zero everywhere but between 1234.5 and 1235.5, where one recorded observation lies."""
-        spec = spec_with(1, ((-1.0, 1.0),))
+        spec = make_spec(1, ((-1.0, 1.0),))
         flat = by_hand(("Mul", ["observation", "zero"], "action"), zero=0)
         recorded = np.float32([[0.1], [1235.0], [0.2]])
         with pytest.raises(
@@ -94,8 +95,8 @@ class TestDifferencesAreFound:
             check_parity(Bump(), flat, spec, recorded, 1e-3)
         assert check_parity(Bump(), flat, spec, recorded[[0, 2]], 1e-3).max_error == 0.0
 
-    def test_a_policy_that_looks_at_its_batch(self, spec_with, recorded):
-        spec = spec_with(4, ((-1.0, 1.0),) * 4)
+    def test_a_policy_that_looks_at_its_batch(self, recorded):
+        spec = make_spec(4, ((-1.0, 1.0),) * 4)
         nodes = (
             ("ReduceMean", ["observation", "axes"], "mean"),
             ("Sub", ["observation", "mean"], "difference"),
@@ -105,17 +106,17 @@ class TestDifferencesAreFound:
         with pytest.raises(ParityError):
             check_parity(BatchMean(), model.SerializeToString(), spec, recorded, 1e-5)
 
-    def test_an_action_that_is_not_a_number(self, spec_with):
-        spec = spec_with(1, ((-1.0, 1.0),))
+    def test_an_action_that_is_not_a_number(self):
+        spec = make_spec(1, ((-1.0, 1.0),))
         logarithm = by_hand(
             ("Log", ["observation"], "log"), ("Clip", ["log", "low", "high"], "action"), low=-1, high=1
         )
         with pytest.raises(ParityError, match=r"recorded observation 1, .* the network gives nan"):
             check_parity(Logarithm(), logarithm, spec, np.float32([[0.5], [-1.0]]), 1e-5)
 
-    def test_an_extreme_observation_that_leaves_the_limits(self, spec_with):
+    def test_an_extreme_observation_that_leaves_the_limits(self):
         """Right up to a million, but without the clip of the task's units."""
-        spec = spec_with(1, ((-1.0, 1.0),))
+        spec = make_spec(1, ((-1.0, 1.0),))
         unclipped = by_hand(("Mul", ["observation", "c"], "action"), c=1e-7)
         with pytest.raises(
             ParityError, match=r"extreme observation 0, action 'joint_0': expected a value in \[-1, 1\]"
@@ -153,22 +154,22 @@ class Cancelling(nn.Module):
 class TestWhereOnlyRoundingIsLeft:
     exact = staticmethod(lambda: by_hand(("Tanh", ["observation"], "action")))
 
-    def test_random_observations_may_differ_by_the_networks_own_rounding(self, spec_with):
-        spec = spec_with(1, ((-1.0, 1.0),))
+    def test_random_observations_may_differ_by_the_networks_own_rounding(self):
+        spec = make_spec(1, ((-1.0, 1.0),))
         report = check_parity(Cancelling(), self.exact(), spec, np.float32([[0.0]]), 1e-6)
         assert 1e-5 < report.synthetic_max_error < 1e-3
         assert report.max_error == 0.0
 
-    def test_recorded_observations_may_not(self, spec_with):
-        spec = spec_with(1, ((-1.0, 1.0),))
+    def test_recorded_observations_may_not(self):
+        spec = make_spec(1, ((-1.0, 1.0),))
         with pytest.raises(ParityError, match=r"recorded observation 0"):
             check_parity(Cancelling(), self.exact(), spec, np.float32([[0.1234]]), 1e-6)
 
-    def test_a_network_that_insists_on_float32_is_refused(self, spec_with):
+    def test_a_network_that_insists_on_float32_is_refused(self):
         module = nn.Sequential(nn.Linear(1, 1), nn.Tanh())
         module.register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
         with pytest.raises(ExportError, match="does not run in float64"):
-            check_parity(module, self.exact(), spec_with(1, ((-1.0, 1.0),)), np.float32([[0.0]]), 10.0)
+            check_parity(module, self.exact(), make_spec(1, ((-1.0, 1.0),)), np.float32([[0.0]]), 10.0)
 
 
 class TestObservations:

@@ -4,13 +4,13 @@ import shutil
 
 import numpy as np
 import pytest
+from factories import make_point_mass
 from small_project import environment, make_project, small_params
 
 from sacpipe.core.seeding import episode_seed
-from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.evaluation.episodes import evaluate, from_task_units
 from sacpipe.params.model import Params
-from sacpipe.project.dvc.store import DvcStore
+from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.project.extend import extend_finished_run
 from sacpipe.project.workspace import Workspace
 from sacpipe.robot.control_loop import Clock, run_loop
@@ -46,7 +46,7 @@ class VirtualTime:
 
 def robot_environment():
     """The point mass with its actuators mounted a quarter turn round."""
-    return PointMassTask.parse(PointMassTask.EXAMPLE | {"options": {"actuator_angle_deg": 90.0}}).make()
+    return make_point_mass(actuator_angle_deg=90.0).make()
 
 
 def return_on_robot(bundle):
@@ -98,6 +98,7 @@ def make(folder):
         DvcStore(folder).reproduce(stage)
 
 
+@pytest.mark.acceptance
 def test_what_a_robot_saw_mends_the_policy_it_runs(trained, call, tmp_path):
     bundle, params = trained / "out" / "export" / "bundle", trained / "params.yaml"
     before = return_on_robot(bundle)

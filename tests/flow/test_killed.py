@@ -4,9 +4,9 @@ import signal
 import subprocess
 import sys
 
+import pytest
+from folder_digest import sha256_tree
 from small_project import environment
-
-from sacpipe.core.files import sha256_tree
 
 REPRO = [sys.executable, "-P", "-m", "dvc", "repro", "train"]
 KILL = """
@@ -19,6 +19,7 @@ sys.addaudithook(hook)
 """Run by every Python at its start: before the second checkpoint gets its name, the process group dies."""
 
 
+@pytest.mark.acceptance
 def test_a_killed_dvc_repro_goes_on_to_the_same_bytes(fresh, finished, tmp_path):
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(KILL)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from repository import ROOT
 
 from sacpipe.core.errors import ConfigError, StoreError
-from sacpipe.project.dvc.store import read_lock
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import (
     DiskTree,
     StageInputs,
@@ -123,6 +123,7 @@ def assert_keys_agree(workspace: Workspace) -> None:
         assert stage_key(workspace, stage) == locked_inputs(entry).key
 
 
+@pytest.mark.slow
 def test_the_key_from_disk_is_the_key_in_the_lock_before_and_after_edits(workspace: Workspace) -> None:
     root = workspace.root
     assert_keys_agree(workspace)
@@ -145,6 +146,7 @@ def test_the_key_from_disk_is_the_key_in_the_lock_before_and_after_edits(workspa
     assert (root / "work" / "train").read_text() == second
 
 
+@pytest.mark.slow
 def test_outputs_of_the_lock_are_what_the_next_stage_depends_on(workspace: Workspace) -> None:
     entries = read_lock(workspace.dvc_lock)
     outs = locked_outs(entries["train"])
@@ -165,8 +167,8 @@ def test_a_stage_whose_dependency_is_missing_says_how_to_get_it(tmp_path: Path) 
         ("{cmd: x, params: [a.c]}", "params.yaml: 'a.c' is missing; stage 'train'"),
         ("{cmd: x, params: [a.b.c]}", "params.yaml: 'a.b.c' is missing"),
         ("{cmd: x, params: [rows.7]}", "params.yaml: 'rows.7' is missing"),
-        ("{cmd: x, params: [day]}", "holds a value JSON cannot"),
-        ("{cmd: x, params: [limit]}", "holds a value JSON cannot"),
+        ("{cmd: x, params: [day]}", "holds a value that JSON cannot hold"),
+        ("{cmd: x, params: [limit]}", "holds a value that JSON cannot hold"),
         ("{cmd: 'x ${a}'}", "does not read"),
         ("{cmd: x, wdir: sub}", "uses wdir, which the stage key does not read"),
     ],
@@ -185,7 +187,7 @@ def test_an_unknown_stage_names_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_a_lock_without_digests_is_refused() -> None:
-    with pytest.raises(StoreError, match="'x' carries no md5"):
+    with pytest.raises(StoreError, match="'x' has no md5"):
         locked_inputs({"cmd": "a", "deps": [{"path": "x", "etag": "1"}]})
 
 

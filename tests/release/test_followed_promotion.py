@@ -50,6 +50,7 @@ def workspace(finished, empty_ledger, tmp_path):
     return tmp_path
 
 
+@pytest.mark.acceptance
 def test_a_promotion_becomes_active_and_every_request_is_answered(finished, workspace, tmp_path):
     address = champion(finished)
     name = address.removeprefix("models:/").removesuffix("@champion")

@@ -9,29 +9,31 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from factories import make_bundle, make_onnx, make_spec
 from ruamel.yaml import YAML
 
-from sacpipe.bundle.contract import Contract
-from sacpipe.bundle.golden import Golden
-from sacpipe.bundle.guard_settings import GuardSettings
-from sacpipe.bundle.policy_graph import read_graph
-from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.files import sha256_file, write_bytes, write_json, write_text
 from sacpipe.replay.pool.manifest import PoolManifest, SegmentEntry
 from sacpipe.replay.pool.segments import segment_name
 from sacpipe.report.curves import mean_interval
 from sacpipe.report.data import ReportInputs
 from sacpipe.report.page import write_report
-from sacpipe.specs.env_spec import EnvSpec
 
+TERMS = {
+    "observation": [
+        {"name": "pose", "size": 8, "unit": "rad", "source": "qpos"},
+        {"name": "tip <height>", "size": 1, "unit": "rad", "source": "qpos"},
+    ],
+    "action": [{"name": f"joint_{n}", "unit": "N·m", "low": -1.5, "high": 1.5} for n in range(3)],
+    "control_period_s": 0.05,
+    "max_episode_steps": 1000,
+}
 VERDICT = {
     "accepted": True,
     "reasons": [
         {
-            "rule": "return floor",
+            "rule": "minimum return",
             "expected": "mean return of at least 4000",
             "found": "5801.20 over 10",
             "ok": True,
@@ -41,40 +43,12 @@ VERDICT = {
 }
 
 
-def make_spec(task: str) -> EnvSpec:
-    """Return a small task: two observation terms, three actions."""
-    term = {"unit": "rad", "source": "qpos"}
-    return EnvSpec.parse(
-        {
-            "task": task,
-            "observation": [{"name": "pose", "size": 8, **term}, {"name": "tip <height>", "size": 1, **term}],
-            "action": [{"name": f"joint_{n}", "unit": "N·m", "low": -1.5, "high": 1.5} for n in range(3)],
-            "control_period_s": 0.05,
-            "max_episode_steps": 1000,
-        }
-    )
-
-
-def make_onnx(spec: EnvSpec) -> bytes:
-    """Return a linear policy as ONNX bytes."""
-    weights = numpy_helper.from_array(
-        np.zeros((spec.observation_dim, spec.action_dim), np.float32), "weights"
-    )
-    inputs = [helper.make_tensor_value_info("observation", TensorProto.FLOAT, [None, spec.observation_dim])]
-    outputs = [helper.make_tensor_value_info("action", TensorProto.FLOAT, [None, spec.action_dim])]
-    node = helper.make_node("MatMul", ["observation", "weights"], ["action"])
-    graph = helper.make_graph([node], "policy", inputs, outputs, [weights])
-    model = helper.make_model(graph, producer_name="sacpipe", opset_imports=[helper.make_opsetid("", 18)])
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
-
-
 class Outputs:
     """A project folder after a run, with the names and columns every stage promises."""
 
     def __init__(self, root: Path, *, universe: str = "gymnasium", task: str = "HalfCheetah-v5") -> None:
         self.root = root
-        self.spec = make_spec(f"{universe}/{task}")
+        self.spec = make_spec(task=f"{universe}/{task}", **TERMS)
         self.params = {
             "seed": 7,
             "task": {"universe": universe, "id": task, "options": {}},
@@ -171,32 +145,18 @@ class Outputs:
         return -280 + 6100 * (1 - math.exp(-3.4 * share))
 
     def _write_bundle(self):
-        policy_onnx = make_onnx(self.spec)
-        facts = read_graph(policy_onnx)
-        names = {"input_name": "observation", "output_name": "action"}
-        dtypes = {"input_dtype": "float32", "output_dtype": "float32"}
-        versions = {"ir_version": facts.ir_version, "opset_version": facts.opset_version}
         parity = {"max_error": 3.1e-7, "synthetic_max_error": 2.2e-6, "num_observations": 640}
         policy = sha256_file(self.root / "out" / "train" / "policy.safetensors")
         pool = sha256_file(self.root / "out" / "train" / "pool" / "manifest.json")
-        contract = Contract.parse(
-            {
-                "format_version": 2,
-                "spec": self.spec.as_tree(),
-                "onnx": names | dtypes | versions | {"operators": list(facts.operators)},
-                "parity": parity | {"tolerance": 1e-4},
-                "golden": {"tolerance": 1e-4, "num_steps": 8},
-                "guards": GuardSettings.EXAMPLE,
-                "envelope": {
-                    "low": [0.0] * self.spec.observation_dim,
-                    "high": [0.0] * self.spec.observation_dim,
-                },
-                "provenance": {"algorithm": "sac", "digests": {"policy": policy, "pool": pool}},
-            }
+        sizes = self.spec.observation_dim, self.spec.action_dim
+        make_bundle(
+            self.root / "out" / "export" / "bundle",
+            make_onnx(np.zeros(sizes)),
+            self.spec,
+            *(np.zeros((8, size)) for size in sizes),
+            parity=parity | {"tolerance": 1e-4},
+            provenance={"algorithm": "sac", "digests": {"policy": policy, "pool": pool}},
         )
-        shapes = [(8, self.spec.observation_dim), (8, self.spec.action_dim)]
-        golden = Golden(*(np.zeros(shape, np.float32) for shape in shapes))
-        write_bundle(self.root / "out" / "export" / "bundle", policy_onnx, contract, golden)
         write_json(self.root / "out" / "export" / "metrics.json", parity)
 
     def _write_evaluate(self, episodes):

@@ -129,7 +129,7 @@ class TestSignature:
         reseal_contract(tmp_path / "bundle", "golden", tolerance=0.5)
         check(tmp_path / "bundle")  # a manifest alone does not protect against an attacker who rewrites it
         message = refused(tmp_path / "bundle", "signature", public_keys=[public])
-        assert "found one of other bytes" in message
+        assert "found a signature of other bytes" in message
 
     def test_is_asked_before_the_manifest_is_read(self, build, tmp_path, public):
         sign_bundle(build(), tmp_path / "key")

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from factories import make_guards
 
-from sacpipe.bundle.guard_settings import CAUSES, GuardSettings
+from sacpipe.bundle.guard_settings import CAUSES
 from sacpipe.core.errors import BundleError
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
@@ -27,15 +28,9 @@ def observation(*values) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def settings(**changes) -> GuardSettings:
-    tree = dict(GuardSettings.EXAMPLE)
-    fallbacks = tree["fallbacks"] | changes.pop("fallbacks", {})
-    return GuardSettings.parse(tree | changes | {"fallbacks": fallbacks})
-
-
 def make_runtime(folder, **changes) -> tuple[Runtime, Clock]:
     clock = Clock()
-    return Runtime(OnnxPolicy(folder), guards=settings(**changes), clock_ns=clock), clock
+    return Runtime(OnnxPolicy(folder), guards=make_guards(**changes), clock_ns=clock), clock
 
 
 def go(runtime, clock, seen, passed_ns=PERIOD_NS, age_ns=0):

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sacpipe.core.errors import SacpipeError
-from sacpipe.core.files import sha256_tree
 from sacpipe.robot.load_gate import AdmittedBundle, LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.rollout.bundle_store import BundleStore
@@ -22,6 +21,10 @@ from sacpipe.rollout.sources import read_source
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 SETTINGS = LoadGateSettings(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def admit(folder: str) -> AdmittedBundle:
@@ -109,7 +112,7 @@ def main(folder: Path, old: AdmittedBundle, change: Change) -> dict[str, object]
                 change.make(twice)
         except (SacpipeError, RuntimeError, OSError) as exc:
             report["faults"].append(f"killed at {where}: {exc}")
-        if is_to_go_on and sha256_tree(twice) != sha256_tree(wanted):
+        if is_to_go_on and contents(twice) != contents(wanted):
             report["faults"].append(f"killed at {where}: another store in the end")
 
     for count in kills(before, killed, lambda: change.make(killed)):

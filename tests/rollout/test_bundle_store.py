@@ -118,7 +118,7 @@ class TestAdding:
 
     def test_a_file_in_its_place(self, tmp_path):
         (tmp_path / "store").write_bytes(b"")
-        with pytest.raises(StorageError, match=r"a file stands where a folder is needed"):
+        with pytest.raises(StorageError, match=r"a file exists where a folder is needed"):
             BundleStore(tmp_path / "store")
 
 
@@ -296,6 +296,7 @@ class TestOpening:
             assert tree(tmp_path / "store") == before
 
 
+@pytest.mark.acceptance
 def test_a_kill_before_any_operation_on_a_file_leaves_a_store_that_serves(build, build_other, tmp_path):
     """Each of them, and each of those that opening it again makes; see store_kills.py."""
     shutil.copytree(build_other, tmp_path / "signed")

@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 
+import pytest
 from repository import ROOT
 
 SETTINGS = "poll_s: 0.05\nrollout: {shadow_s: 0, min_shadow_steps: 0, watch_s: 0}\n"
 
 
+@pytest.mark.acceptance
 def test_a_server_that_is_killed_in_a_rollout_serves_the_last_good_bundle(memory_folder, bundles):
     (memory_folder / "terms.yaml").write_text(SETTINGS)
     result = subprocess.run(

@@ -7,6 +7,8 @@ from sacpipe.robot.load_gate import LoadGateSettings
 from sacpipe.rollout.load_gate_process import LIMITS, run_load_gate_in_child
 from sacpipe.rollout.sources import read_source
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = LoadGateSettings(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 
 

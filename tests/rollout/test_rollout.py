@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from factories import make_guards
 
-from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
@@ -28,7 +28,7 @@ class Robot:
 
     def __init__(self, folder, store, **settings):
         self.now_s = 1000.0
-        guards = GuardSettings.parse(GuardSettings.EXAMPLE | {"deadline_periods": 1e6})
+        guards = make_guards(deadline_periods=1e6)
         self.runtime = Runtime(OnnxPolicy(folder), guards=guards, clock_ns=lambda: int(self.now_s * 1e9))
         self.store = store
         self.rollout = Rollout(self.runtime, store, SETTINGS.replace(**settings), clock_s=lambda: self.now_s)

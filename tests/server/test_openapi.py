@@ -8,6 +8,8 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 from served import running
 
+pytestmark = pytest.mark.slow
+
 CHECKS = [
     not_a_server_error,
     checks.content_type_conformance,

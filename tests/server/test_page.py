@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 
+import pytest
 from served import running
 
 from sacpipe.bundle.files import bundle_digest
@@ -24,6 +25,7 @@ def wait_for(server, is_so):
         pass
 
 
+@pytest.mark.slow
 def test_the_page_is_live(bundles, tmp_path):
     assert BROWSER is not None, "this test needs a browser: install chromium"
     tensor = {"name": "observation", "shape": [1, 3], "datatype": "FP32", "data": [0.5, 0.25, 0.0]}

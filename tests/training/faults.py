@@ -23,16 +23,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import numpy as np
 import torch
-from test_loop import PARAMS as POINT_MASS
-from test_loop import Onlooker, make_params
+from folder_digest import sha256_tree
+from small_run import PARAMS as POINT_MASS
+from small_run import Onlooker, make_params
 from threadpoolctl import threadpool_limits
 from watched_disk import Disk, Fault, Memory, refuse
 
 from sacpipe.core.errors import SacpipeError
-from sacpipe.core.files import sha256_tree
-from sacpipe.training.loop import Run, train
+from sacpipe.training.loop import train
+from sacpipe.training.outputs import publish
+from sacpipe.training.resume import open_run
 
 KINDS = ("kill", "term", "operation", "full", "torn", "power", "mixed")
 """`kill`: SIGKILL by the clock. `term`: SIGTERM by the clock. `operation`: SIGKILL before, in or after a file
@@ -304,16 +308,18 @@ def _work(folder: Path, disk: Disk | None, tell: Callable[..., None]) -> int:
 
 
 def _train(folder: Path, should_stop: Callable[[], bool], tell: Callable[..., None]) -> None:
-    class ToldRun(Run):
-        def checkpoint(self) -> None:
-            super().checkpoint()
-            tell(checkpoint=self.env_steps)
+    run = open_run(PARAMS, folder / WORK, "key")
+    write = run.checkpoint
 
-    run = ToldRun(PARAMS, folder / WORK, "key")
+    def checkpoint() -> None:
+        write()
+        tell(checkpoint=run.env_steps)
+
+    run.checkpoint = checkpoint
     try:
         tell(began=run.env_steps)
         train(run, should_stop, Onlooker())
-        run.publish(folder / OUT)
+        publish(run, folder / OUT)
     finally:
         run.close()
 

@@ -4,11 +4,12 @@ import json
 import shutil
 
 import pytest
-from test_loop import Onlooker, make_params, run_once
+from folder_digest import sha256_tree
+from small_run import Onlooker, make_params, run_once
 
 from sacpipe.core.errors import CheckpointError, InterruptedRunError
-from sacpipe.core.files import canonical_json, sha256_bytes, sha256_tree
-from sacpipe.training.loop import Run
+from sacpipe.core.files import canonical_json, sha256_bytes
+from sacpipe.training.resume import open_run
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def newest_state(folder):
 
 def begin(folder):
     """Return the step a run continues from."""
-    run = Run(make_params(), folder, "k")
+    run = open_run(make_params(), folder, "k")
     run.close()
     return run.env_steps
 
@@ -75,7 +76,7 @@ def test_what_lies_behind_the_continued_checkpoint_is_removed(stopped):
 
 def test_the_same_checkpoint_asked_for_twice_is_written_once(tmp_path):
     """A run told to stop at a step where a checkpoint was due."""
-    run = Run(make_params(), tmp_path, "k")
+    run = open_run(make_params(), tmp_path, "k")
     run.checkpoint()
     before = (tmp_path / "checkpoints" / "step-000000000000").stat().st_ino
     run.checkpoint()

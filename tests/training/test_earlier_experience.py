@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from test_loop import PARAMS, Killer, KillError, Onlooker, extended, make_params, run_once
+from folder_digest import sha256_tree
+from small_run import PARAMS, Killer, KillError, Onlooker, extended, make_params, run_once
 
 from sacpipe.core.errors import ConfigError, DivergenceError, InterruptedRunError, PoolCorruptError
-from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.files import sha256_file
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.writer import PoolWriter
@@ -43,6 +44,7 @@ def pool(tmp_path):
     return record_pool(tmp_path / "pool")
 
 
+@pytest.mark.slow
 def test_killed_or_stopped_it_gives_the_bytes_of_uninterrupted(tmp_path, pool):
     params = begin_with(pool, 0.5)
     run_once(tmp_path / "whole", params, pool=pool)
@@ -83,6 +85,7 @@ def test_the_newest_are_kept_and_a_divergence_names_the_pool(tmp_path):
         run_once(tmp_path / "b", begin_with(kept, 1.0), pool=kept)
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_it(tmp_path, pool):
     report = extended(tmp_path, 180, pool, replay=begin_with(pool, 1.0).replay.as_tree())
     assert (report.env_steps, report.gradient_steps) == (180, 160)

@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).with_name("faults.py")
 KINDS = ("kill", "term", "operation", "full", "torn", "power", "mixed")
 
 
+@pytest.mark.acceptance
 def test_no_fault_changes_the_outputs_or_costs_a_checkpoint(memory_folder):
     """Two faults of each kind; docs/checkpoint.md has the command for more of them."""
     command = [sys.executable, str(SCRIPT), str(memory_folder / "trial"), "1", "2", *KINDS]

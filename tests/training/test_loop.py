@@ -2,108 +2,24 @@
 
 import json
 import re
-import shutil
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from folder_digest import sha256_tree
+from small_run import PARAMS, Onlooker, make_params, rows, run_once
 
 from sacpipe.core.errors import (
-    CheckpointError,
     ConfigError,
     DivergenceError,
-    InterruptedRunError,
 )
-from sacpipe.core.files import sha256_tree
 from sacpipe.core.seeding import episode_seed
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.training.config import TrainParams
-from sacpipe.training.loop import Run, train
+from sacpipe.training.loop import train
 from sacpipe.training.metrics import METRICS
-
-PARAMS = {
-    "seed": 3,
-    "task": {"universe": "point_mass", "id": "point-mass-v0", "options": {}},
-    "algorithm": {
-        "name": "sac",
-        "hidden_dims": [8, 8],
-        "discount": 0.9,
-        "tau": 0.05,
-        "target_update_interval": 1,
-        "num_critics": 2,
-        "actor_q": "min",
-        "critic_learning_rate": 3e-3,
-        "actor_learning_rate": 3e-3,
-        "adam_epsilon": 1e-8,
-        "log_std_min": -20.0,
-        "log_std_max": 2.0,
-        "normalise_observations": True,
-        "matmul_precision": "float32",
-        "temperature": {
-            "mode": "automatic",
-            "initial": 0.2,
-            "learning_rate": 3e-3,
-            "objective": "log_temperature",
-            "target_entropy_per_dimension": -1.0,
-        },
-    },
-    "replay": {"capacity": 90, "segment_transitions": 40, "format": "compact", "initial_pool": None},
-    "training": {
-        "total_steps": 150,
-        "random_steps": 20,
-        "batch_size": 8,
-        "updates_per_step": 1,
-        "evaluation_interval_steps": 50,
-        "evaluation_episodes": 2,
-        "log_interval_steps": 25,
-        "checkpoint_interval_steps": 30,
-        "num_threads": 1,
-        "extends": None,
-    },
-}
+from sacpipe.training.resume import open_run
 
 
-def make_params(**changes):
-    tree = json.loads(json.dumps(PARAMS))
-    for path, value in changes.items():
-        section, _, key = path.partition("__")
-        if key:
-            tree[section][key] = value
-        else:
-            tree[section] = value
-    return TrainParams.parse(tree)
-
-
-@dataclass
-class Onlooker:
-    """Follows progress, and asks to stop at given steps."""
-
-    stops: set[int] = field(default_factory=set)
-    steps: list[int] = field(default_factory=list)
-    calls: int = 0
-
-    def update(self, env_steps, latest_return):
-        self.steps.append(env_steps)
-
-    def should_stop(self):
-        self.calls += 1
-        return self.calls in self.stops
-
-
-def run_once(folder, params=None, onlooker=None, key="k", pool=None):
-    onlooker = onlooker or Onlooker()
-    run = Run(params or make_params(), folder / "work", key, None, pool)
-    try:
-        train(run, onlooker.should_stop, onlooker)
-        return run.publish(folder / "out")
-    finally:
-        run.close()
-
-
-def rows(folder):
-    return [json.loads(line) for line in (folder / "out" / "metrics.jsonl").read_text().splitlines()]
-
-
+@pytest.mark.slow
 def test_same_params_same_bytes_and_another_seed_differs(tmp_path):
     for name in ("a", "b"):
         run_once(tmp_path / name)
@@ -113,71 +29,8 @@ def test_same_params_same_bytes_and_another_seed_differs(tmp_path):
     assert digests[0] != digests[2]
 
 
-@pytest.mark.parametrize("stops", [{1}, {19, 33}, {30, 31, 40, 77}, {149}])
-def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, stops):
-    run_once(tmp_path / "whole")
-    onlooker = Onlooker()
-    for _ in stops:
-        onlooker.stops = stops
-        with pytest.raises(InterruptedRunError, match="continues from it"):
-            run_once(tmp_path / "cut", onlooker=onlooker)
-    run_once(tmp_path / "cut", onlooker=Onlooker())
-    assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
-
-
-class KillError(Exception):
-    """Nobody catches it: files keep what came after the last checkpoint."""
-
-
-class Killer(Onlooker):
-    """Stands for a kill at step 101; checkpoints are at 90 and 120."""
-
-    def should_stop(self):
-        self.calls += 1
-        if self.calls == 101:
-            raise KillError
-        return False
-
-
-def test_killed_between_checkpoints_gives_the_same_bytes(tmp_path):
-    run_once(tmp_path / "whole")
-    with pytest.raises(KillError):
-        run_once(tmp_path / "cut", onlooker=Killer())
-    run_once(tmp_path / "cut")
-    assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
-
-
-def test_torn_checkpoint_is_passed_over_for_the_one_before(tmp_path):
-    run_once(tmp_path / "whole")
-    onlooker = Onlooker(stops={100})
-    with pytest.raises(InterruptedRunError):
-        run_once(tmp_path / "cut", onlooker=onlooker)
-    newest = sorted((tmp_path / "cut" / "work" / "checkpoints").iterdir())[-1] / "arrays.safetensors"
-    newest.write_bytes(newest.read_bytes()[:-1])
-    run_once(tmp_path / "cut")
-    assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
-
-
-def test_a_checkpoint_of_another_stage_key_is_refused(tmp_path):
-    with pytest.raises(InterruptedRunError):
-        run_once(tmp_path, onlooker=Onlooker(stops={40}))
-    with pytest.raises(CheckpointError, match="belongs to stage key"):
-        run_once(tmp_path, key="another")
-
-
-def test_a_finished_run_is_published_again_without_training(tmp_path):
-    """Where DVC could not take the outputs, hours of training must not start over."""
-    run_once(tmp_path)
-    before = sha256_tree(tmp_path / "out")
-    shutil.rmtree(tmp_path / "out")
-    onlooker = Onlooker()
-    run_once(tmp_path, onlooker=onlooker)
-    assert onlooker.steps == []
-    assert sha256_tree(tmp_path / "out") == before
-
-
 def test_a_parameter_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
-    run = Run(make_params(), tmp_path, "k")
+    run = open_run(make_params(), tmp_path, "k")
     run.checkpoint()
     run.learner.policy().actor.network.layers[0].weight.data[0, 0, 0] = float("inf")
     with pytest.raises(
@@ -185,9 +38,10 @@ def test_a_parameter_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
     ):
         run.checkpoint()
     run.close()
-    assert Run(make_params(), tmp_path, "k").env_steps == 0
+    assert open_run(make_params(), tmp_path, "k").env_steps == 0
 
 
+@pytest.mark.slow
 def test_sac_masters_the_point_mass(tmp_path):
     """Random actions return about -50; within 2,000 steps the goal is reached from every start."""
     params = make_params(
@@ -210,6 +64,7 @@ def test_sac_masters_the_point_mass(tmp_path):
     assert report.return_mean_deterministic > -16
 
 
+@pytest.mark.slow
 def test_evaluation_and_logging_change_nothing_in_training(tmp_path):
     run_once(tmp_path / "a")
     run_once(tmp_path / "b", make_params(training=PARAMS["training"] | {"evaluation_interval_steps": 150}))
@@ -253,83 +108,6 @@ def test_no_output_holds_wall_clock_or_place(tmp_path):
     assert b"steps_per_s" in (tmp_path / "work" / "throughput.jsonl").read_bytes()
 
 
-def test_a_simulator_that_does_not_repeat_itself_is_named(tmp_path, caplog):
-    with pytest.raises(InterruptedRunError):
-        run_once(tmp_path, onlooker=Onlooker(stops={47}))
-    other = make_params(task=PARAMS["task"] | {"options": OTHER_PHYSICS})
-    report = run_once(tmp_path, other)
-    assert "does not repeat itself: step 0 of episode 0" in caplog.text
-    assert report.determinism == "statistical"
-    assert report.env_steps == 150
-    ReplayPool.open(tmp_path / "out" / "pool").check()
-
-
-def test_the_tier_stays_statistical_once_it_is(tmp_path):
-    with pytest.raises(InterruptedRunError):
-        run_once(tmp_path, onlooker=Onlooker(stops={47}))
-    other = make_params(task=PARAMS["task"] | {"options": OTHER_PHYSICS})
-    with pytest.raises(InterruptedRunError):
-        run_once(tmp_path, other, onlooker=Onlooker(stops={20}))
-    assert run_once(tmp_path, other).determinism == "statistical"
-
-
-OTHER_PHYSICS = {"force_limit_n": 3.0}
-
-
-KEY = "a" * 64
-
-
-def extended(tmp_path, total_steps, pool=None, **changes):
-    """Run to 150 steps under one key, then on under another."""
-    run_once(tmp_path, key=KEY)
-    params = make_params(
-        training=PARAMS["training"] | {"total_steps": total_steps, "extends": KEY}, **changes
-    )
-    run = Run(params, tmp_path / "longer", "longer", tmp_path / "work", pool)
-    try:
-        train(run, lambda: False, Onlooker())
-        return run.publish(tmp_path / "longer-out")
-    finally:
-        run.close()
-
-
-def test_an_extended_run_is_the_longer_run(tmp_path):
-    """180 steps in one go or 150 and then 30 more: the same policy and pool, and the shorter run stays."""
-    before = run_once(tmp_path, key=KEY)
-    work = sha256_tree(tmp_path / "work" / "checkpoints")
-    report = extended(tmp_path, 180)
-    straight = run_once(
-        tmp_path / "straight", make_params(training=PARAMS["training"] | {"total_steps": 180})
-    )
-    assert (report.policy_sha256, report.pool_sha256) == (straight.policy_sha256, straight.pool_sha256)
-    assert report.policy_sha256 != before.policy_sha256
-    assert sha256_tree(tmp_path / "work" / "checkpoints") == work
-
-
-@pytest.mark.parametrize(
-    ("total_steps", "changes", "message"),
-    [
-        (150, {}, "training.total_steps is 150"),
-        (180, {"seed": 9}, "seed differ from its params"),
-        (180, {"algorithm": PARAMS["algorithm"] | {"tau": 0.1}}, r"algorithm\.tau differ"),
-        (
-            180,
-            {"replay__capacity": 91},
-            r"replay\.capacity differ from its params\. Only training\.total_steps and",
-        ),
-    ],
-)
-def test_what_cannot_be_extended_is_refused(tmp_path, total_steps, changes, message):
-    with pytest.raises(CheckpointError, match=message):
-        extended(tmp_path, total_steps, **changes)
-
-
-def test_extending_a_run_that_is_not_here_is_refused(tmp_path):
-    params = make_params(training=PARAMS["training"] | {"total_steps": 180, "extends": KEY})
-    with pytest.raises(CheckpointError, match="holds no checkpoint of it"):
-        Run(params, tmp_path / "longer", "longer", tmp_path / "nowhere")
-
-
 @pytest.mark.parametrize(("ratio", "updates"), [(2, 260), (0.5, 65), (0.25, 32)])
 def test_updates_follow_the_ratio(tmp_path, ratio, updates):
     """130 steps after the random ones: two an update, or one every second or fourth step."""
@@ -345,7 +123,7 @@ def test_the_clock_names_the_phases(tmp_path):
 
 
 def test_value_bias_is_the_first_value_minus_the_discounted_return(tmp_path):
-    run = Run(make_params(), tmp_path, "k")
+    run = open_run(make_params(), tmp_path, "k")
     environment, learner = make_params().task.make(), run.learner
     biases = []
     for index in range(2):
@@ -364,7 +142,7 @@ def test_value_bias_is_the_first_value_minus_the_discounted_return(tmp_path):
 
 def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_path):
     """A reward of 1e30 at step 70 is drawn sooner or later; its square overflows."""
-    run = Run(make_params(), tmp_path, "k")
+    run = open_run(make_params(), tmp_path, "k")
     real = run.step
 
     def step(action):
@@ -378,7 +156,7 @@ def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_
     ):
         train(run, lambda: False, Onlooker())
     run.close()
-    assert Run(make_params(), tmp_path, "k").env_steps in (60, 90)
+    assert open_run(make_params(), tmp_path, "k").env_steps in (60, 90)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from folder_digest import sha256_tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from repository import ROOT
 
 import sacpipe
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
-from sacpipe.core.files import sha256_tree
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.env_spec import EnvSpec
@@ -62,6 +62,7 @@ CONFIGS = st.builds(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, config=CONFIGS)
+@pytest.mark.slow
 def test_flushes_and_kills_leave_no_trace(
     memory_folder: Path, spec: EnvSpec, walk: Walk, steps: list[tuple[str, int]], config: ReplayConfig
 ) -> None:
@@ -85,6 +86,7 @@ def test_flushes_and_kills_leave_no_trace(
     assert sha256_tree(folder / "killed") == straight(folder / "straight", spec, config, transitions)
 
 
+@pytest.mark.acceptance
 def test_kill_between_any_two_file_operations_is_survived(memory_folder: Path) -> None:
     script = ROOT / "tests" / "crash_points.py"
     result = subprocess.run(

@@ -5,9 +5,10 @@ import threading
 
 import numpy as np
 import pytest
+from factories import make_guards
 
 from sacpipe.bundle.contract import contract_sha256
-from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, GuardSettings
+from sacpipe.bundle.guard_settings import CAUSES, VERDICTS
 from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.robot.policy import OnnxPolicy
@@ -27,7 +28,7 @@ class Loop:
 
     def __init__(self, bundle, folder, settings=SETTINGS, **guards):
         self.now_ns = 10**9
-        guards = GuardSettings.parse(GuardSettings.EXAMPLE | {"deadline_periods": 1e6} | guards)
+        guards = make_guards(**{"deadline_periods": 1e6} | guards)
         self.runtime = Runtime(OnnxPolicy(bundle), guards=guards, clock_ns=lambda: self.now_ns)
         self.folder = folder
         self.recorder = Recorder(self.runtime, folder, settings)

@@ -153,6 +153,7 @@ def test_what_was_not_synced_is_cut_off_and_what_was_is_not_taken_damaged(tmp_pa
     assert Recording.open(tmp_path / "recording").check().transitions == 6
 
 
+@pytest.mark.acceptance
 def test_killed_at_any_file_operation_what_was_synced_is_kept(memory_folder):
     """Some seventy kills of the writer, each followed by two of the one that closes the recording."""
     root = Path(sacpipe.__file__).parents[1]

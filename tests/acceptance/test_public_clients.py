@@ -1,4 +1,4 @@
-"""Public clients against a real server, from an environment of their own. `make robot` runs it."""
+"""Public clients against a real server, from an environment of their own. `make acceptance` makes it."""
 
 import subprocess
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 from served import running
+
+pytestmark = pytest.mark.acceptance
 
 PYTHON = ROOT / ".clients" / "bin" / "python"
 SCRIPTS = sorted((Path(__file__).parent / "clients").glob("*_client.py"))

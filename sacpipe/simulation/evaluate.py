@@ -1,0 +1,42 @@
+"""Evaluates a policy in its task, on the episodes of the evaluate stage."""
+
+import contextlib
+
+from sacpipe.core.errors import ConfigError
+from sacpipe.core.seeding import episode_seed
+from sacpipe.envs.base import TaskSection
+from sacpipe.evaluation.episodes import Episode
+from sacpipe.evaluation.episodes import evaluate as run_episodes
+from sacpipe.simulation.load_policy import LoadedPolicy
+from sacpipe.simulation.simulate import task_of
+
+
+def evaluate(
+    policy: LoadedPolicy, task: TaskSection | None = None, *, episodes: int = 20, seed: int = 1
+) -> tuple[Episode, ...]:
+    """Run whole episodes and return what became of each.
+
+    The same seed gives the episodes of the evaluate stage: a bundle gives the rows of its episodes.csv.
+
+    Args:
+        policy: As `load_policy` returns it.
+        task: A `task` section of params.yaml; None for the task the policy was trained for, with the options
+            that the project around the current folder has for it.
+        episodes: How many, at least 1.
+        seed: The run's seed.
+
+    Raises:
+        ConfigError: an argument is out of range, or the task differs from the one of the policy.
+        ContractError: the policy or the task broke its contract.
+    """
+    if episodes < 1:
+        raise ConfigError(f"episodes: expected at least 1, found {episodes}.")
+    seeds = [episode_seed(seed, "evaluate", index) for index in range(episodes)]
+    environment = (task or task_of(policy.spec)).make()
+    with contextlib.closing(environment):
+        if environment.spec != policy.spec:
+            raise ConfigError(
+                f"task '{environment.spec.task}': expected the terms, bounds and limits of "
+                f"'{policy.spec.task}', found others. Pass the task the policy was trained for."
+            )
+        return run_episodes(policy.unit_policy, environment, seeds)

@@ -1,0 +1,78 @@
+"""A policy from wherever it is: a bundle's folder, a trained policy file, or MLflow's registry."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sacpipe.core.errors import ConfigError
+from sacpipe.core.files import sha256_file
+from sacpipe.core.seeding import generator
+from sacpipe.envs.base import Policy
+from sacpipe.evaluation.episodes import from_task_units
+from sacpipe.simulation.open_policy import open_policy
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
+
+POLICY_FILE_SUFFIX = ".safetensors"
+"""Last characters of a policy file's name; another name is that of a bundle or an address."""
+
+
+class LoadedPolicy(NamedTuple):
+    """A policy that acts."""
+
+    act: Callable[[FloatArray], FloatArray]
+    """Maps a raw observation, float32 of shape (observation_dim,), to an action in the task's own units,
+    shape (action_dim,)."""
+    unit_policy: Policy
+    """The same with actions in [-1, 1], as environments and replay pools have them."""
+    spec: EnvSpec
+    """The task it was trained for."""
+    kind: str
+    """`bundle`, `deterministic` or `stochastic`."""
+    sha256: str
+    """Of the bundle's manifest, or of the policy file."""
+
+
+def load_policy(source: Path | str | None = None, *, stochastic: bool = False, seed: int = 0) -> LoadedPolicy:
+    """Load a policy.
+
+    Args:
+        source: A bundle's folder, a policy.safetensors, `models:/NAME@ALIAS` or `models:/NAME/VERSION` of the
+            project's registry; None for the bundle of the project around the current folder.
+        stochastic: Whether actions are sampled; for a policy file only, as a bundle is deterministic.
+        seed: Of the sampled actions.
+
+    Raises:
+        ConfigError: the arguments do not fit each other, or the address is invalid.
+        BundleError: the bundle is damaged or missing.
+        CheckpointError: the policy file is damaged or missing.
+        StoreError: the registry has no such alias or does not answer.
+    """
+    text = None if source is None else str(source)
+    if text is not None and text.endswith(POLICY_FILE_SUFFIX):
+        return _load_file(Path(text), stochastic=stochastic, seed=seed)
+    if stochastic:
+        raise ConfigError(
+            "stochastic: a bundle holds the deterministic policy only; name a policy.safetensors."
+        )
+    bundle = open_policy(text)
+    spec = bundle.contract.spec
+    return LoadedPolicy(bundle.act, from_task_units(bundle.act, spec), spec, "bundle", bundle.digest)
+
+
+def _load_file(path: Path, *, stochastic: bool, seed: int) -> LoadedPolicy:
+    from sacpipe.networks.policy_file import read_policy
+
+    actor, header = read_policy(path)
+    noise, size = generator(seed, "simulate/noise"), header.spec.action_dim
+
+    def unit_policy(observation: FloatArray) -> FloatArray:
+        return actor.act(observation, noise.standard_normal(size, dtype=np.float32) if stochastic else None)
+
+    def act(observation: FloatArray) -> FloatArray:
+        return header.spec.to_task_units(unit_policy(observation))
+
+    kind = "stochastic" if stochastic else "deterministic"
+    return LoadedPolicy(act, unit_policy, header.spec, kind, sha256_file(path))

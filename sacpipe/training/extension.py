@@ -1,0 +1,81 @@
+"""Starts a run from a copy of a finished run's files, to continue with more steps."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sacpipe.core.errors import CheckpointError
+from sacpipe.core.files import copy_file, make_folder, storage_errors, sync_folder, write_bytes
+from sacpipe.training.checkpoint import intact_checkpoints, write_checkpoint
+
+_MAY_CHANGE = ("training.total_steps", "training.extends", "replay.initial_pool")
+"""Key paths at which a run may differ from the one it extends."""
+
+
+def adopt_finished_run(
+    base: Path, base_key: str, folder: Path, stage_key: str, params: dict[str, Any]
+) -> None:
+    """Copy the files of a finished run into a new run, which continues with more steps.
+
+    The checkpoint is written last: after an interruption before that, the same call starts over.
+
+    Args:
+        base: Folder of the finished run; nothing in it is changed.
+        base_key: Its stage key.
+        folder: Of the new run.
+        stage_key: The new run's key.
+        params: The new run's; see `unextendable` for what may differ.
+
+    Raises:
+        CheckpointError: `base` holds no finished run of that key, or another param differs.
+        StorageError: the folder cannot be written.
+    """
+    found = next(intact_checkpoints(base / "checkpoints", base_key), None)
+    if found is None:
+        raise CheckpointError(
+            f"training.extends names the run {base_key[:12]}, but {base} holds no checkpoint of it. Run it "
+            "first on this machine, or set training.extends to null to train from the first step."
+        )
+    differing = unextendable(found.state.params, params)
+    if differing:
+        raise CheckpointError(
+            f"the run {base_key[:12]} cannot be extended: {', '.join(differing)} differ from its params. "
+            "Only training.total_steps and replay.initial_pool may; set training.extends to null to train "
+            "from the first step."
+        )
+    steps, wanted = found.state.env_steps, params["training"]["total_steps"]
+    planned = found.state.params["training"]["total_steps"]
+    if steps != planned or wanted <= steps:
+        raise CheckpointError(
+            f"the run {base_key[:12]} cannot be extended: it is at step {steps} of {planned}, and "
+            f"training.total_steps is {wanted}; expected a finished run and more steps than it has."
+        )
+    with storage_errors(folder):
+        for name in ("pool", "checkpoints"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        make_folder(folder / "pool")
+        for path in (base / "pool").iterdir():
+            copy_file(path, folder / "pool" / path.name)
+            shutil.copymode(path, folder / "pool" / path.name)
+        sync_folder(folder / "pool")
+        for name in ("metrics.jsonl", "curve.csv"):
+            write_bytes(folder / name, (base / name).read_bytes())
+    state = found.state.replace(stage_key=stage_key, params=params)
+    write_checkpoint(folder / "checkpoints", state, found.arrays)
+
+
+def unextendable(finished: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Return the key paths, sorted, whose differing values forbid a run to continue from a finished one.
+
+    Only the number of steps and the initial pool may differ.
+    """
+    paths = _differing(finished, wanted)
+    return sorted(path for path in paths if not any(f"{path}.".startswith(f"{may}.") for may in _MAY_CHANGE))
+
+
+def _differing(first: Any, second: Any, path: str = "") -> set[str]:
+    """Return the key paths at which two trees differ."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        pairs = ((key, first.get(key), second.get(key)) for key in first.keys() | second.keys())
+        return {found for key, a, b in pairs for found in _differing(a, b, f"{path}.{key}".lstrip("."))}
+    return set() if first == second else {path}

@@ -1,0 +1,62 @@
+"""Writes the outputs of a finished run: policy, replay pool, curve and metrics."""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from sacpipe.core.config import Config
+from sacpipe.core.files import copy_file, remove_leftovers, sha256_file, storage_errors, write_json
+from sacpipe.networks.policy_file import write_policy
+from sacpipe.training.run import Run
+
+
+class TrainingReport(Config):
+    """out/train/metrics.json: where the run ended."""
+
+    env_steps: int
+    gradient_steps: int
+    episodes: int
+    """Training episodes that ended."""
+    return_mean_deterministic: float
+    return_mean_stochastic: float
+    policy_sha256: str
+    pool_sha256: str
+    """Of the pool's manifest, which holds the digest of every segment."""
+    determinism: Literal["exact", "statistical"]
+    """The tier of reproducibility: `exact` is the same bytes on the CPU with the same thread count;
+    `statistical` the same distribution of returns, because a simulator did not repeat itself."""
+    num_threads: int
+
+
+def publish(run: Run, destination: Path) -> TrainingReport:
+    """Write the run's outputs.
+
+    The run's folder keeps its checkpoint: if anything fails before DVC has the outputs, the same command
+    publishes again from there, without training.
+
+    Raises:
+        StorageError: the destination cannot be written; the run can be published again.
+    """
+    with storage_errors(destination):
+        destination.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(destination / "pool", ignore_errors=True)
+        remove_leftovers(destination)
+        run.writer.finish()
+        run.writer.publish(destination / "pool")
+        for name in ("metrics.jsonl", "curve.csv"):
+            copy_file(run.folder / name, destination / name)
+    write_policy(destination / "policy.safetensors", run.learner.policy())
+    returns = run.evaluator.returns
+    report = TrainingReport(
+        env_steps=run.env_steps,
+        gradient_steps=run.learner.gradient_steps,
+        episodes=run.episode,
+        return_mean_deterministic=returns["deterministic"],
+        return_mean_stochastic=returns["stochastic"],
+        policy_sha256=sha256_file(destination / "policy.safetensors"),
+        pool_sha256=sha256_file(destination / "pool" / "manifest.json"),
+        determinism=run.determinism,
+        num_threads=run.params.training.num_threads,
+    )
+    write_json(destination / "metrics.json", report.as_tree())
+    return report

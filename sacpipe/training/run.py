@@ -1,0 +1,227 @@
+"""One training run: its learner, simulators, experience, random streams and files.
+
+`training/loop.py` calls its methods in order; `training/resume.py` opens it, from the start or a checkpoint.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sacpipe.algorithms.base import Learner
+from sacpipe.core.errors import DivergenceError
+from sacpipe.core.files import sync_folder
+from sacpipe.core.seeding import episode_seed, generator, generator_state
+from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.pool.writer import PoolWriter
+from sacpipe.replay.samplers.mixture import Mixture
+from sacpipe.specs.records import Batch, FloatArray, Step, Transition
+from sacpipe.training.batch_sources import batch_sources
+from sacpipe.training.checkpoint import RunState, write_checkpoint
+from sacpipe.training.clock import Clock
+from sacpipe.training.config import TrainParams
+from sacpipe.training.evaluator import CURVE_HEADER, Evaluator
+from sacpipe.training.metrics import Averages, LineFile
+
+_DIAGNOSED_EVERY = 20
+"""Gradient steps from one that is described in the metrics to the next."""
+
+
+class Run:
+    """The state of a training run. Made by `open_run` of training/resume.py, which starts or resumes it.
+
+    Args:
+        params: The sections of params.yaml that the run depends on.
+        folder: `work/<stage key>/`, for everything unfinished.
+        stage_key: The run's identity; a checkpoint of another one is refused.
+        initial_pool: Folder of the pool that `replay.initial_pool` names.
+
+    Raises:
+        ConfigError: the initial pool is missing, or is another than the one that was named.
+        PoolError: the initial pool is damaged.
+    """
+
+    writer: PoolWriter
+    """Of the replay pool on disk."""
+    metrics: LineFile
+    """metrics.jsonl."""
+    curve: LineFile
+    """curve.csv."""
+    _clock: Clock
+    observation: FloatArray
+    """Present observation of the running episode. Shape (observation_dim,)."""
+
+    def __init__(
+        self, params: TrainParams, folder: Path, stage_key: str, initial_pool: Path | None = None
+    ) -> None:
+        self.params, self.folder, self.stage_key = params, folder, stage_key
+        self.environment = params.task.make()
+        self.spec = self.environment.spec
+        self.learner: Learner = params.algorithm.build(self.spec, params.seed)
+        self.evaluator = Evaluator(params, self.learner)
+        self.buffer = ReplayBuffer(self.spec.observation_dim, self.spec.action_dim, params.replay.capacity)
+        self.exploration_stream = generator(params.seed, "explore")
+        self.sampling_stream = generator(params.seed, "replay/sample")
+        self._mixture = Mixture(batch_sources(params, self.spec, self.buffer, initial_pool))
+        self.averages = Averages()
+        self.determinism: Literal["exact", "statistical"] = "exact"
+        self.env_steps = self.episode = 0
+        self._episode_return, self.episode_length = 0.0, 0
+
+    def start(self) -> None:
+        """Begin at step 0 with empty files.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        self.metrics = LineFile(self.folder / "metrics.jsonl", 0)
+        self.curve = LineFile(self.folder / "curve.csv", 0)
+        self.curve.write(CURVE_HEADER)
+        self.writer = PoolWriter.create(self.folder / "pool", self.spec, self.params.replay)
+        sync_folder(self.folder)
+        self.begin_episode()
+
+    def start_clock(self) -> None:
+        """Measure time from now on; call it once the run is at its first or resumed step."""
+        self._clock = Clock(self.folder / "throughput.jsonl", self.env_steps)
+
+    def begin_episode(self) -> None:
+        """Reset the simulator to the start that the episode's number names."""
+        self.observation = self.environment.reset(episode_seed(self.params.seed, "train", self.episode))
+        self._episode_return, self.episode_length = 0.0, 0
+
+    def advance(self, step: Step) -> None:
+        """Make a step's observation the present one and count its reward."""
+        self.observation = step.observation
+        self._episode_return += step.reward
+        self.episode_length += 1
+
+    def is_due(self, interval_steps: int) -> bool:
+        """Return whether work done every so many steps, and after the last one, is due now."""
+        return self.env_steps % interval_steps == 0 or self.env_steps == self.params.training.total_steps
+
+    def act(self) -> FloatArray:
+        """Return a random action at first, then one of the stochastic policy. In [-1, 1]."""
+        shape = self.spec.action_dim
+        if self.env_steps < self.params.training.random_steps:
+            action = self.exploration_stream.uniform(-1.0, 1.0, shape).astype(np.float32)
+        else:
+            noise = self.exploration_stream.standard_normal(shape, dtype=np.float32)
+            action = self.learner.act(self.observation, noise)
+        self._clock.lap("act")
+        return action
+
+    def step(self, action: FloatArray) -> Step:
+        """Step the simulator."""
+        self.learner.observe(self.observation)
+        step = self.environment.step(action)
+        self._clock.lap("step")
+        return step
+
+    def store(self, action: FloatArray, step: Step) -> None:
+        """Add the transition to the buffer and the pool, and advance to its next observation."""
+        transition = Transition(
+            self.observation,
+            action,
+            step.reward,
+            step.observation,
+            step.terminated,
+            step.truncated,
+            self.episode,
+        )
+        self.buffer.add(transition)
+        self.writer.append(transition)
+        self.advance(step)
+        self.env_steps += 1
+        self._clock.lap("store")
+
+    def update(self) -> None:
+        """Sample and update, as often as the params require at this step; describe some of the updates."""
+        training = self.params.training
+        interval, count = training.update_schedule
+        if self.env_steps % interval:
+            return
+        for _ in range(count):
+            batch = self._mixture.sample(self.sampling_stream)
+            self._clock.lap("sample")
+            try:
+                self.learner.update(batch)
+            except DivergenceError as exc:
+                raise self._located(exc, batch) from exc
+            if self.learner.gradient_steps % _DIAGNOSED_EVERY == 0:
+                self.averages.add(self.learner.diagnostics())
+            self._clock.lap("update")
+
+    def _located(self, exc: DivergenceError, batch: Batch) -> DivergenceError:
+        """Add the step of a divergence, and the transition that caused it."""
+        culprit = "no single transition brought it"
+        if exc.row is not None:
+            culprit = f"{self._mixture.origin(exc.row)} brought it (reward {batch.rewards[exc.row]:g})"
+        return DivergenceError(
+            f"step {self.env_steps}: {exc} Of the batch, {culprit}. The last checkpoint is kept."
+        )
+
+    def end_episode(self) -> None:
+        """Log the episode that ended and begin the next."""
+        ended = {"episode/return": self._episode_return, "episode/length": self.episode_length}
+        self.metrics.write_row({"env_steps": self.env_steps} | ended)
+        self.episode += 1
+        self.begin_episode()
+
+    def log(self) -> None:
+        """Write the averages of the updates since the last row, and the time by phase."""
+        if self.learner.gradient_steps and not self.averages.count:
+            self.averages.add(self.learner.diagnostics())
+        if self.averages.count:
+            counters = {"env_steps": self.env_steps, "gradient_steps": self.learner.gradient_steps}
+            self.metrics.write_row(counters | self.averages.take())
+        self._clock.log(self.env_steps)
+
+    def evaluate(self) -> None:
+        """Evaluate the policy without and with noise, and write the row and the curve."""
+        row = self.evaluator.evaluate(self.env_steps, self.curve)
+        self.metrics.write_row({"env_steps": self.env_steps} | row)
+        self._clock.lap("evaluate")
+
+    def checkpoint(self) -> None:
+        """Make everything so far durable; costs what is new since the last one, and the networks.
+
+        Raises:
+            DivergenceError: a parameter is not finite; the previous checkpoint stays the last.
+        """
+        learner = self.learner.state()
+        for name, array in learner.items():
+            if not np.isfinite(array).all():
+                raise DivergenceError(
+                    f"{name} holds a value that is not finite at step {self.env_steps}. The checkpoint "
+                    "before stays. Lower the learning rates, or look at the task's rewards."
+                )
+        state = RunState(
+            format_version=2,
+            stage_key=self.stage_key,
+            params=self.params.as_tree(),
+            determinism=self.determinism,
+            env_steps=self.env_steps,
+            episode=self.episode,
+            average_sums=self.averages.sums,
+            average_count=self.averages.count,
+            latest_returns=self.evaluator.returns,
+            metrics_bytes=self.metrics.sync(),
+            curve_bytes=self.curve.sync(),
+            pool=self.writer.flush(),
+            arrays_sha256="",
+        )
+        arrays = {f"learner/{name}": array for name, array in learner.items()} | {
+            "explore": generator_state(self.exploration_stream),
+            "sample": generator_state(self.sampling_stream),
+        }
+        write_checkpoint(self.folder / "checkpoints", state, arrays)
+        self._clock.lap("checkpoint")
+
+    def close(self) -> None:
+        """Free the simulators and the files."""
+        self.environment.close()
+        self.evaluator.close()
+        self.metrics.close()
+        self.curve.close()
+        self._clock.close()

@@ -1,0 +1,71 @@
+"""What the code imports is declared in pyproject.toml, never only installed because another package needs it."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+
+import pytest
+from repository import ROOT
+
+OWN = {"sacpipe", "pipelines"}
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def normalised(name):
+    return re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!;, ]", name.strip(), maxsplit=1)[0]).lower()
+
+
+def declared(*extras):
+    optional = PYPROJECT["optional-dependencies"]
+    listed = [*PYPROJECT["dependencies"], *(line for extra in extras for line in optional[extra])]
+    return {normalised(line) for line in listed}
+
+
+def undeclared(folder, known):
+    """Return the packages that a folder's files import and no known distribution holds, each with one file."""
+    local = {path.stem for path in (ROOT / folder).rglob("*.py")} | {"conftest"}
+    found = {}
+    for path in (ROOT / folder).rglob("*.py"):
+        if (path.parent / "requirements.txt").exists():  # programs with an environment of their own
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for top in {name.partition(".")[0] for name in names}:
+                if top not in sys.stdlib_module_names and top not in OWN | local:
+                    found[top] = path
+    distributions = packages_distributions()
+    return {
+        top: str(path.relative_to(ROOT))
+        for top, path in found.items()
+        if not known & {normalised(name) for name in distributions.get(top, [top])}
+    }
+
+
+@pytest.mark.parametrize(
+    ("folder", "extras"),
+    [
+        ("sacpipe/core", []),
+        ("sacpipe/specs", []),
+        ("sacpipe/bundle", ["serve"]),
+        ("sacpipe/replay/pool", ["serve"]),
+        ("sacpipe/robot", ["serve"]),
+        ("sacpipe/rollout", ["serve"]),
+        ("sacpipe/server", ["serve"]),
+        ("sacpipe", ["serve", "train", "pipeline"]),
+        ("pipelines", ["train", "pipeline"]),
+        ("tests", ["serve", "train", "pipeline", "dev"]),
+        ("benchmarks", ["serve", "train", "pipeline", "dev"]),
+    ],
+)
+def test_every_import_is_declared(folder, extras):
+    assert not undeclared(folder, declared(*extras))
+
+
+def test_the_lock_holds_every_declared_package():
+    locked = {
+        normalised(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line
+    }
+    assert declared("serve", "train", "pipeline", "dev") <= locked
