@@ -31,7 +31,7 @@ class Evidence(NamedTuple):
     high: FloatArray
     """Highest value of each observation entry in training. Shape (observation_dim,)."""
     provenance: Provenance
-    """Name of the algorithm, and digests of the training's inputs."""
+    """Name of the algorithm, and digests of the policy and of its training data."""
 
 
 @dataclass(frozen=True, eq=False)
