@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError, StoreUnavailableError
 from sacpipe.flow import steps
 from sacpipe.flow.summary import Summary
-from sacpipe.project.dvc.store import Outcome
+from sacpipe.project.dvc.commands import Outcome
 from sacpipe.project.stage_key import stage_key
-from sacpipe.project.terminal import StageVoice, say, termination_as_interrupt
+from sacpipe.project.terminal import StageOutput, termination_as_interrupt, write_line
 from sacpipe.project.workspace import STAGES, Workspace, run_lock
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def pipeline(workspace: Workspace, call: Engine) -> Summary:
     params = call("preflight", steps.preflight, workspace)
     outcomes: dict[str, Outcome] = {}
     for stage in STAGES:
-        outcomes[stage] = call(stage, steps.reproduce, workspace, stage, StageVoice())
-        say(f"{stage}: {outcomes[stage]}")
+        outcomes[stage] = call(stage, steps.reproduce, workspace, stage, StageOutput())
+        write_line(f"{stage}: {outcomes[stage]}")
     unrecorded = _record(workspace, outcomes, call)
     verdict = call("gate", steps.gate, workspace, params)
     report = call("report", steps.write_page, workspace)
@@ -82,7 +82,7 @@ def _push(workspace: Workspace, call: Engine) -> str:
     try:
         return call("push", steps.push, workspace)
     except StoreError as exc:
-        say(f"not pushed: {exc}")
+        write_line(f"not pushed: {exc}")
         return f"not pushed: {exc}"
 
 
@@ -110,7 +110,7 @@ def _call_locally(name: str, step: Callable[..., Result], *arguments: Any) -> Re
         except SacpipeError as exc:
             if not exc.retryable:
                 raise
-            say(f"{name}: {exc}\n{name}: trying again in {delay_s:g} s")
+            write_line(f"{name}: {exc}\n{name}: trying again in {delay_s:g} s")
             time.sleep(delay_s)
     return step(*arguments)
 

@@ -155,7 +155,7 @@ def _ledger() -> Check:
 
 def _remote() -> Check:
     from sacpipe.core.errors import SacpipeError
-    from sacpipe.project.dvc.store import DvcStore
+    from sacpipe.project.dvc.commands import DvcStore
     from sacpipe.project.workspace import Workspace
 
     try:

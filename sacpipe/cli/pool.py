@@ -1,16 +1,20 @@
-"""`sacpipe pool`: check a replay pool or a recording, and take recordings into the next training."""
+"""`sacpipe pool`: check a replay pool, add recordings to the initial pool, and remove its oldest segments."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-HELP = "check replay pools, and take what a robot recorded into data/pool"
+HELP = "check replay pools, add a robot's recordings to data/pool, and evict its oldest segments"
 EXAMPLE = (
     "  sacpipe pool check out/train/pool\n"
     "  sacpipe pool ingest recordings/recording-000001\n"
-    "  sacpipe pool ingest recordings/* --share 0.5"
+    "  sacpipe pool ingest recordings/* --share 0.5\n"
+    "  sacpipe pool evict --keep-transitions 1000000"
 )
+
+_SHARE = 0.5
+"""Share of every batch in the line that the operator may copy."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,34 +28,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ingest.add_argument(
         "--share",
         type=float,
-        help="train on it: name the pool in params.yaml, as this share of every batch",
+        help="name the pool in params.yaml, for this share of every batch",
     )
-    ingest.add_argument(
-        "--any-policy", action="store_true", help="take recordings of policies unknown here too"
-    )
+    ingest.add_argument("--any-policy", action="store_true", help="accept recordings of unknown policies too")
     ingest.add_argument("--json", action="store_true", help="print one JSON object")
+    evict = commands.add_parser(
+        "evict",
+        help="delete the oldest segments of a pool",
+        description="delete the oldest whole segments of a pool while at least N transitions remain",
+        epilog="example:\n  sacpipe pool evict --keep-transitions 1000000",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evict.add_argument(
+        "--keep-transitions", type=int, required=True, metavar="N", help="transitions to keep, at least 1"
+    )
+    evict.add_argument("folder", type=Path, nargs="?", help="default: data/pool, which DVC tracks again")
+    evict.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check or ingest."""
-    if arguments.action == "check":
-        return _check(arguments.folder, as_json=arguments.json)
-    return _ingest(arguments)
+    """Run the action; exit code 0."""
+    return {"check": _check, "ingest": _ingest, "evict": _evict}[arguments.action](arguments)
 
 
-def _check(folder: Path | None, *, as_json: bool) -> int:
+def _check(arguments: argparse.Namespace) -> int:
     from sacpipe.project.workspace import Workspace
     from sacpipe.replay.pool.reader import ReplayPool
     from sacpipe.robot.recording.format import HEADER_NAME, Recording
 
-    folder = folder or Workspace.enter().pool
+    folder = arguments.folder or Workspace.enter().pool
     is_recording = (folder / HEADER_NAME).exists()
     report = Recording.open(folder).check() if is_recording else ReplayPool.open(folder).check()
-    if as_json:
+    if arguments.json:
         sys.stdout.write(json.dumps(report.as_tree()) + "\n")
         return 0
     sys.stdout.write(
-        f"{folder}: whole. {report.transitions} transitions of {report.episodes} episodes in "
+        f"{folder}: no damage found. {report.transitions} transitions of {report.episodes} episodes in "
         f"{report.segments} segments, {report.terminations} terminations, {report.truncations} truncations, "
         f"{report.size_bytes / 1e6:.1f} MB\n"
     )
@@ -63,7 +75,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
     from sacpipe.core.files import write_text
     from sacpipe.params.model import Params
     from sacpipe.project.ingest import ingest
-    from sacpipe.project.initial_pool import with_initial_pool
+    from sacpipe.project.initial_pool import initial_pool_line, with_initial_pool
     from sacpipe.project.workspace import Workspace, run_lock
     from sacpipe.tracking.ledger import known_bundles
 
@@ -73,7 +85,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
     workspace = Workspace.enter()
     with run_lock(workspace):
         if share is not None:
-            with_initial_pool(workspace, "0" * 64, share)  # refused before anything is changed
+            with_initial_pool(workspace, "0" * 64, share)  # refuses before any file is changed
         name = Params.load(workspace.params).release.model_name
         known = None if arguments.any_policy else known_bundles(workspace, name)
         done = ingest(workspace, arguments.recordings, known_bundles=known)
@@ -83,14 +95,45 @@ def _ingest(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(done.as_tree()) + "\n")
         return 0
     added = sum(entry.transitions for entry in done.recordings)
-    line = f'initial_pool: {{sha256: "{done.pool_sha256}", share: {share or 0.5}}}'
+    line = initial_pool_line(done.pool_sha256, share or _SHARE)
     sys.stdout.write(
         f"data/pool: {added} transitions of {len(done.recordings)} recordings added, {done.passed_over} "
-        f"recordings passed over as known, {done.pool_transitions} transitions in all. `git add data` keeps "
+        f"known recordings skipped, {done.pool_transitions} transitions in all. `git add data` keeps "
         "its digest.\n"
     )
     if share is None:
         sys.stdout.write(f"To train on it, set in params.yaml, under replay: {line}\n")
     else:
         sys.stdout.write(f"params.yaml names it now, under replay: {line}\n")
+    return 0
+
+
+def _evict(arguments: argparse.Namespace) -> int:
+    from sacpipe.params.model import Params
+    from sacpipe.project.evict import evict
+    from sacpipe.project.initial_pool import INITIAL_POOL, initial_pool_line
+    from sacpipe.project.workspace import Workspace, run_lock
+
+    workspace = Workspace.enter()
+    folder = arguments.folder or workspace.initial_pool
+    with run_lock(workspace):
+        initial = Params.load(workspace.params).replay.initial_pool
+        done = evict(workspace, folder, keep_transitions=arguments.keep_transitions)
+    if arguments.json:
+        sys.stdout.write(json.dumps(done.as_tree()) + "\n")
+        return 0
+    shown = arguments.folder or INITIAL_POOL
+    held = f"{done.pool_transitions} transitions in {done.pool_segments} segments"
+    if done.evicted_segments:
+        evicted = f"{done.evicted_transitions} transitions in {done.evicted_segments} segments"
+        line = f"{evicted} evicted, {held} kept."
+    else:
+        line = f"nothing evicted. {held}, and {arguments.keep_transitions} transitions must remain."
+    sys.stdout.write(f"{shown}: {line}\n")
+    if folder.resolve() == workspace.initial_pool.resolve():
+        share = _SHARE if initial is None else initial.share
+        sys.stdout.write(
+            "`git add data` keeps its digest. To train on it, set in params.yaml, under replay: "
+            f"{initial_pool_line(done.pool_sha256, share)}\n"
+        )
     return 0

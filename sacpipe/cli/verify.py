@@ -1,4 +1,4 @@
-"""`sacpipe verify`: the committed graph, run again from nothing, against the committed dvc.lock."""
+"""`sacpipe verify`: the committed graph, run run from nothing, against the committed dvc.lock."""
 
 import argparse
 import json
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sacpipe.project.rerun import Rerun
+    from sacpipe.project.verification_run import VerificationRun
     from sacpipe.project.verify import Comparison, ReturnsComparison
 
-HELP = "run the committed graph again in a temporary folder, and compare every output with dvc.lock"
+HELP = "run the committed graph run in a temporary folder, and compare every output with dvc.lock"
 EXAMPLE = "  sacpipe verify\n  sacpipe verify --json --keep"
 
 _DIGEST_SHOWN = 12
@@ -25,35 +25,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the graph and print what came out; 1 where it is not what was committed."""
-    from sacpipe.project.rerun import rerun
-    from sacpipe.project.terminal import say, termination_as_interrupt
+    from sacpipe.project.terminal import termination_as_interrupt, write_line
+    from sacpipe.project.verification_run import verification_run
     from sacpipe.project.verify import is_same, is_statistical, verify_outputs, verify_returns
     from sacpipe.project.workspace import Workspace
 
     project = Workspace.enter()
-    keep = (lambda folder: say(f"kept: {folder}")) if arguments.keep else None
-    with termination_as_interrupt(), rerun(project, keep) as again:
-        _tell_before(again)
-        _run_stages(again)
-        outputs = verify_outputs(again)
-        _print_outputs(again.commit, outputs, as_json=arguments.json)
-        returns = verify_returns(again) if is_statistical(again) else None
+    keep = (lambda folder: write_line(f"kept: {folder}")) if arguments.keep else None
+    with termination_as_interrupt(), verification_run(project, keep) as run:
+        _tell_before(run)
+        _run_stages(run)
+        outputs = verify_outputs(run)
+        _print_outputs(run.commit, outputs, as_json=arguments.json)
+        returns = verify_returns(run) if is_statistical(run) else None
         if returns is not None:
             _print_returns(returns, to_stderr=arguments.json)
     return 0 if is_same(outputs, returns) else 1
 
 
-def _tell_before(again: "Rerun") -> None:
+def _tell_before(run: "VerificationRun") -> None:
     """Say what the operator may take for a part of the commit, and what its result was not made from."""
-    from sacpipe.project.terminal import say
+    from sacpipe.project.terminal import write_line
 
-    edited = again.edited()
+    edited = run.edited()
     if edited:
-        say(f"not in commit {again.commit[:12]}, so not verified: {_some(edited)}")
-    other = again.other_inputs()
+        write_line(f"not in commit {run.commit[:12]}, so not verified: {_some(edited)}")
+    other = run.other_inputs()
     if other:
         named = "; ".join(f"{stage}: {_some(names)}" for stage, names in other.items())
-        say(f"dvc.lock in commit {again.commit[:12]} was made from other inputs ({named})")
+        write_line(f"dvc.lock in commit {run.commit[:12]} was made from other inputs ({named})")
 
 
 def _some(names: Sequence[str]) -> str:
@@ -61,12 +61,12 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _run_stages(again: "Rerun") -> None:
-    from sacpipe.project.terminal import StageVoice, say
+def _run_stages(run: "VerificationRun") -> None:
+    from sacpipe.project.terminal import StageOutput, write_line
     from sacpipe.project.workspace import STAGES
 
     for stage in STAGES:
-        say(f"{stage}: {again.run(stage, StageVoice())}")
+        write_line(f"{stage}: {run.run(stage, StageOutput())}")
 
 
 def _print_outputs(commit: str, outputs: "Sequence[Comparison]", *, as_json: bool) -> None:

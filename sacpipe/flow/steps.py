@@ -10,7 +10,8 @@ from sacpipe.core.files import read_json, write_bytes
 from sacpipe.evaluation.statistics import EvaluateMetrics
 from sacpipe.export.config import ExportMetrics
 from sacpipe.params.model import Params
-from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
+from sacpipe.project.dvc.commands import DvcStore, Outcome
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import locked_inputs, stage_key
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Candidate, Verdict, evaluate_release

@@ -9,7 +9,8 @@ from sacpipe.core.files import read_json
 from sacpipe.evaluation.statistics import EvaluateMetrics, EvaluationSummary
 from sacpipe.export.config import ExportMetrics
 from sacpipe.params.model import Params
-from sacpipe.project.dvc.store import Outcome, read_lock
+from sacpipe.project.dvc.commands import Outcome
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Verdict
 from sacpipe.release.promotion import RegistryStatus

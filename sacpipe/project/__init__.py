@@ -1,1 +1,1 @@
-"""A project folder: paths, identity of stages, DVC, git, and whether a result can be had again."""
+"""A project folder: its paths, stage keys, DVC, git, and the verification of a committed result."""

@@ -1,28 +1,30 @@
-"""Extending a finished run: a decision that stands in params.yaml, so that git and dvc.lock have it.
+"""Extend a finished run: params.yaml names it, so that git and dvc.lock hold the decision.
 
-The longer run is another run, with a stage key of its own that names the one it continues.
+The longer run is another run. Its stage key differs from that of the run it continues.
 """
 
 import re
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import write_text
-from sacpipe.project.dvc.store import read_lock
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import DiskTree, StageInputs, locked_inputs, stage_inputs
 from sacpipe.project.workspace import Workspace
 from sacpipe.training.extension import unextendable
 
 
 def extend_finished_run(workspace: Workspace) -> str:
-    """Name the run of dvc.lock in `training.extends` of params.yaml, and say so in one line.
+    """Write the key of dvc.lock's run to `training.extends` of params.yaml; return a line for the operator.
 
     Raises:
-        ConfigError: no run is finished, more than its length and its initial pool has changed since, it is
-            not on this machine, or `training.total_steps` was not raised.
+        ConfigError: no run is finished, it is not on this machine, other inputs than its length and its
+            initial pool have changed since, or `training.total_steps` was not raised.
     """
     entry = read_lock(workspace.dvc_lock).get("train")
     if entry is None:
-        raise ConfigError("nothing to extend: dvc.lock holds no finished training. `sacpipe run` trains.")
+        raise ConfigError(
+            "nothing to extend: dvc.lock holds no finished training. Train with `sacpipe run` first."
+        )
     finished = locked_inputs(entry)
     wanted = stage_inputs(DiskTree(workspace.root), "train")
     _refuse_other_changes(finished, wanted)
@@ -42,7 +44,9 @@ def extend_finished_run(workspace: Workspace) -> str:
 
 
 def _refuse_other_changes(finished: StageInputs, wanted: StageInputs) -> None:
-    changed = [name for name in finished.differences(wanted) if name != "params"]  # which of them, follows
+    changed = [
+        name for name in finished.differences(wanted) if name != "params"
+    ]  # `unextendable` names the params
     changed += unextendable(finished.params["params.yaml"], wanted.params["params.yaml"])
     if changed:
         raise ConfigError(
@@ -53,7 +57,7 @@ def _refuse_other_changes(finished: StageInputs, wanted: StageInputs) -> None:
 
 
 def _write(workspace: Workspace, key: str) -> None:
-    """Change the one value and keep every comment."""
+    """Replace the value of `extends:` and keep every comment."""
     text = workspace.params.read_text(encoding="utf-8")
     changed, count = re.subn(r"(?m)^( +extends:)[^#\n]*", rf"\1 {key}  ", text)
     if count != 1:

@@ -1,4 +1,4 @@
-"""Loads `pipelines/flow.py` of a project by its path: the flow belongs to the project, not to the library."""
+"""Load a project's `pipelines/flow.py` by its path. The flow belongs to the project, not to the library."""
 
 import importlib.util
 import sys
@@ -12,19 +12,19 @@ _ENTRY = "run_pipeline"
 
 
 def load_flow(workspace: Workspace) -> ModuleType:
-    """Import the project's flow; the project's folder goes first on `sys.path`, as in its stages.
+    """Import the project's flow. The project's folder becomes the first of `sys.path`, as in its stages.
 
     Raises:
         ConfigError: the file is missing, cannot be imported, or has no function `run_pipeline`.
     """
     path = workspace.flow
     if not path.is_file():
-        raise ConfigError(f"{path} is missing: the steps of a run. Bring it back with `git checkout`.")
+        raise ConfigError(f"{path} is missing: it holds the steps of a run. Restore it with `git checkout`.")
     if str(workspace.root) not in sys.path:
         sys.path.insert(0, str(workspace.root))
     spec = importlib.util.spec_from_file_location(_MODULE_NAME, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} cannot be loaded as a Python file.")
+        raise ConfigError(f"{path} cannot be loaded as a Python file. Restore it with `git checkout`.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[_MODULE_NAME] = module  # Prefect looks a flow's module up by its name
     try:

@@ -1,9 +1,8 @@
-"""The project's files as a git commit holds them, so that a stage key can be computed from a commit.
+"""A project's files as a git commit holds them, so that a stage key can be computed from a commit.
 
-Floor 5. This is how a claim "commit X made this policy" is checked: the digests of the code and the
-parameters in X must be those the stage ran on, and the files of X, placed in another folder, must make
-it again. Without git, or in a folder git does not trust, there is no commit to claim. Nothing here
-writes into the project's folder or moves its index.
+Lineage checks "commit X made this policy" with it: the digests of code and params in X must be those the
+stage ran on. `sacpipe verify` places the files of X in another folder and runs them. There is no commit
+without git, or in a folder that git does not trust. The project's folder and its index are not changed.
 """
 
 import hashlib
@@ -24,27 +23,30 @@ from sacpipe.project.stage_key import StageInputs, stage_inputs
 
 
 def head_commit(root: Path) -> str | None:
-    """Return the commit that is checked out, or None without git."""
+    """Return the checked-out commit, or None without git."""
     answer = _git(root, "rev-parse", "--verify", "HEAD^{commit}")
     return None if answer is None else answer.decode().strip()
 
 
 def uncommitted(root: Path, paths: Iterable[str]) -> tuple[str, ...]:
-    """Name the files under some paths of the project that differ from the commit, new ones among them."""
+    """Return the files under some paths that differ from the commit, new files included."""
     flags = ("--porcelain", "-z", "--no-renames", "--untracked-files=all")
     listing = _git(root, "--no-optional-locks", "status", *flags, "--", *paths) or b""
     return tuple(os.fsdecode(entry)[3:] for entry in listing.split(b"\0") if entry)
 
 
 def place_commit(root: Path, commit: str, folder: Path) -> None:
-    """Write the files of a commit into another folder, as a clone of the project would have them.
+    """Write the files of a commit to another folder, as a clone of the project has them.
 
     Raises:
         StorageError: the folder cannot be written, or git lacks a part of the commit.
     """
     git_folder, below = (
         (_git(root, "rev-parse", question) or b"").decode().strip()
-        for question in ("--absolute-git-dir", "--show-prefix")  # the project may be a part of a repository
+        for question in (
+            "--absolute-git-dir",
+            "--show-prefix",
+        )  # the project may be a subfolder of a repository
     )
     places = (f"--git-dir={git_folder}", f"--work-tree={folder}")
     with tempfile.TemporaryDirectory() as elsewhere:
@@ -52,13 +54,13 @@ def place_commit(root: Path, commit: str, folder: Path) -> None:
         arguments = ("read-tree", "--reset", "-u", "--no-sparse-checkout", f"{commit}:{below}")
         if _git(folder, *places, *arguments, variables=index) is None:
             raise StorageError(
-                f"commit {commit[:12]} cannot be written to {folder}. Is there space? "
-                "`git fsck` says whether the repository is whole."
+                f"commit {commit[:12]} cannot be written to {folder}. Check the free space, and the "
+                "repository with `git fsck`."
             )
 
 
 def in_repository(root: Path, path: str) -> tuple[str, str]:
-    """Return git's top folder as seen from the project's, and a path of the project as seen from there."""
+    """Return the repository's top folder relative to the project, and a project path relative to the top."""
     above, below = (
         (_git(root, "rev-parse", question) or b"").decode().strip()
         for question in ("--show-cdup", "--show-prefix")
@@ -67,13 +69,13 @@ def in_repository(root: Path, path: str) -> tuple[str, str]:
 
 
 def inputs_at(root: Path, commit: str, stage: str, known: StageInputs) -> StageInputs | None:
-    """Return a stage's inputs as a commit has them, or None where it lacks the stage.
+    """Return a stage's inputs as a commit has them, or None where the commit lacks the stage.
 
     Args:
         root: The project's folder.
         commit: The commit.
         stage: Name of the stage.
-        known: Its inputs as recorded; digests of outputs of other stages, in no commit, are taken from here.
+        known: The stage's recorded inputs. No commit has the digests of other stages' outputs.
     """
     try:
         return stage_inputs(GitTree(root, commit), stage, elsewhere=known.deps)
@@ -83,7 +85,7 @@ def inputs_at(root: Path, commit: str, stage: str, known: StageInputs) -> StageI
 
 @dataclass(frozen=True)
 class GitTree:
-    """One commit, seen from the project's folder; a `Tree` of sacpipe/project/stage_key.py."""
+    """The project's files in one commit; a `Tree` of sacpipe/project/stage_key.py."""
 
     root: Path
     commit: str
@@ -93,7 +95,7 @@ class GitTree:
         """Object names by path."""
         listing = _git(self.root, "ls-tree", "-r", "-z", self.commit)
         if listing is None:
-            raise ConfigError(f"commit {self.commit} is not in {self.root}. `git fetch` may bring it.")
+            raise ConfigError(f"commit {self.commit} is not in {self.root}. `git fetch` may fetch it.")
         entries = [entry.split("\t", 1) for entry in listing.decode().split("\0") if entry]
         return {path: meta.split()[2] for meta, path in entries if meta.split()[1] == "blob"}
 
@@ -106,7 +108,7 @@ class GitTree:
         return dict(tree) if isinstance(tree, Mapping) else {}
 
     def files(self, path: str) -> list[str] | None:
-        """List what a folder holds."""
+        """List the files of a folder."""
         if path in self._blobs:
             return None
         below = [name.removeprefix(f"{path}/") for name in self._blobs if name.startswith(f"{path}/")]
@@ -119,11 +121,11 @@ class GitTree:
         return hashlib.md5(self._read(path), usedforsecurity=False).hexdigest()
 
     def holds(self, path: str) -> bool:
-        """Look whether the commit has it."""
+        """Return whether the commit has the file or folder."""
         return path in self._blobs or any(name.startswith(f"{path}/") for name in self._blobs)
 
     def ignored(self) -> list[str]:
-        """Read .dvcignore, which need not exist."""
+        """Read .dvcignore; no lines where the commit has none."""
         return self._read(".dvcignore").decode().splitlines() if ".dvcignore" in self._blobs else []
 
     def _read(self, path: str) -> bytes:
@@ -134,7 +136,7 @@ class GitTree:
 
 
 def _git(root: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> bytes | None:
-    """Return what a git command writes, or None where it fails or is missing."""
+    """Return the stdout of a git command, or None where it fails or git is missing."""
     try:
         result = subprocess.run(
             ["git", "-C", str(root), *arguments],  # noqa: S607 - the git of the operator's PATH

@@ -1,8 +1,8 @@
-"""Taking a robot's recordings into `data/pool`, from which the next training may begin.
+"""Ingest a robot's recordings into `data/pool`, with which the next training can begin.
 
-Floor 5. A recording is read whole and checked against its digests, against the task of params.yaml, and
-against the policies that are known here, before a byte of the pool changes. `data/ingested.json` tells,
-for git, which recording became which transitions. docs/recording.md has the page.
+Every recording is checked before the pool changes: its digests, its task against that of params.yaml, and
+its policies against those known here. `data/ingested.json`, under git, holds which recording became which
+transitions. docs/recording.md describes the command.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +17,7 @@ from sacpipe.core.errors import BundleError, ConfigError, PoolError, PoolFormatE
 from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.envs import TaskConfig
 from sacpipe.envs.base import Environment
-from sacpipe.project.dvc.store import DvcStore
+from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.project.workspace import Workspace
 from sacpipe.replay.pool.append import append_segments, end_of
 from sacpipe.replay.pool.manifest import MANIFEST_NAME
@@ -29,21 +29,21 @@ _Rewards = Literal["robot", "task"]
 
 
 class _TaskParams(Config):
-    """The section of params.yaml that recordings are compared with."""
+    """The section of params.yaml with which recordings are compared."""
 
     task: TaskConfig
 
 
 class Ingested(Config):
-    """A recording that was taken in."""
+    """One ingested recording."""
 
     recording_sha256: str
-    """Of its recording.json."""
+    """SHA-256 of its recording.json."""
     policies: tuple[RecordedPolicy, ...]
     rewards: _Rewards
-    """Whether the robot gave them or the task computed them again."""
+    """Origin of the rewards: given by the robot, or computed again by the task."""
     first_step: int = Field(ge=0)
-    """Place of its first transition in the pool."""
+    """Step of its first transition in the pool. Evicted transitions count, so the number stays valid."""
     transitions: int = Field(ge=1)
 
 
@@ -55,15 +55,15 @@ class _History(Config):
 
 
 class Ingestion(Config):
-    """What became of some recordings."""
+    """Result of one ingestion."""
 
     pool_sha256: str
-    """Of the pool's manifest: what `replay.initial_pool.sha256` names."""
+    """SHA-256 of the pool's manifest, for `replay.initial_pool.sha256`."""
     pool_transitions: int
     recordings: tuple[Ingested, ...]
-    """Those taken in now."""
+    """Recordings added by this call."""
     passed_over: int
-    """Recordings that were in the pool already, or were named twice."""
+    """Number of skipped recordings: ingested before, or named twice."""
 
 
 class _Source(NamedTuple):
@@ -80,20 +80,21 @@ class _Source(NamedTuple):
 def ingest(
     workspace: Workspace, folders: Sequence[Path], *, known_bundles: Collection[str] | None
 ) -> Ingestion:
-    """Take recordings into the workspace's `data/pool`, and have DVC track it.
+    """Add recordings to the workspace's `data/pool`, which DVC then tracks.
 
-    One that is there already is passed over, so that the same call finishes what was cut off.
+    A recording that was ingested before is skipped. So an interrupted call is finished by the same call.
 
     Args:
-        workspace: Whose params.yaml names the task.
-        folders: Of closed recordings, one at least.
-        known_bundles: Digests of the bundles whose recordings are taken; None for those of any bundle.
+        workspace: The project whose params.yaml names the task.
+        folders: Folders of closed recordings, at least one.
+        known_bundles: Digests of the bundles whose recordings are accepted; None accepts any bundle.
 
     Raises:
-        PoolError: a recording is damaged, of another task, empty or without rewards, or the pool is.
-        BundleError: a policy that acted is not known here.
+        PoolError: a recording or the pool is damaged or of another task, or a recording is empty or lacks
+            rewards.
+        BundleError: the bundle of a policy in a recording is not in `known_bundles`.
         StorageError: the pool cannot be written.
-        StoreError: DVC failed; the same call may be made again.
+        StoreError: DVC failed; the same call may be repeated.
     """
     pool_folder = workspace.initial_pool
     history = _read_history(workspace.ingested, pool_folder)
@@ -110,7 +111,7 @@ def ingest(
         first_step += source.transitions
     if sources:
         tree = _History(format_version=1, recordings=(*history, *entries)).as_tree()
-        write_json(workspace.ingested, tree)  # first: what the pool does not reach yet does not count
+        write_json(workspace.ingested, tree)  # first: entries beyond the pool's end do not count
         append_segments(pool_folder, spec, _numbered(sources))
     DvcStore(workspace.root).add(pool_folder)
     return Ingestion(
@@ -124,13 +125,13 @@ def ingest(
 def _new_sources(
     folders: Sequence[Path], history: Sequence[Ingested], environment: Environment
 ) -> list[_Source]:
-    """Read what is not in the pool yet, each recording once."""
-    taken = {entry.recording_sha256 for entry in history}
+    """Read the recordings that are not in the pool yet, each once."""
+    ingested = {entry.recording_sha256 for entry in history}
     sources: list[_Source] = []
     for folder in folders:
         source = _read(folder, environment)
-        if source.sha256 not in taken:
-            taken.add(source.sha256)
+        if source.sha256 not in ingested:
+            ingested.add(source.sha256)
             sources.append(source)
     return sources
 
@@ -140,37 +141,38 @@ def _read(folder: Path, environment: Environment) -> _Source:
     if recording.header.spec != environment.spec:
         raise PoolFormatError(
             f"{folder}: expected a recording of {environment.spec.task} as params.yaml has it, found one of "
-            f"{recording.header.spec.task} or of other terms, bounds or limits. Ingest it where its task is."
+            f"{recording.header.spec.task}, or one with other terms, bounds or limits. Ingest it in its own "
+            "task's project."
         )
     recording.check()
     if not recording.pool.transitions:
         raise PoolError(f"{folder}: expected transitions, found none.")
     recorded = [recording.pool.read(entry) for entry in recording.pool.segments]
-    again = [_judged(part, environment) for part in recorded]
-    if any(part is None for part in again):
-        silent = int((recording.steps()["has_reward"] == 0).sum())
-        if silent:
+    recomputed = [_with_task_rewards(part, environment) for part in recorded]
+    if any(part is None for part in recomputed):
+        missing = int((recording.steps()["has_reward"] == 0).sum())
+        if missing:
             raise PoolError(
                 f"{folder}: expected a reward at every step, as {environment.spec.task} cannot compute them "
-                f"again; found none at {silent} of {recording.pool.transitions}. Record with "
+                f"again; found none at {missing} of {recording.pool.transitions}. Record with "
                 "`Recorder.outcome(reward=...)`."
             )
         return _Source(recording, recording.sha256, tuple(recorded), "robot")
-    parts = tuple(part for part in again if part is not None)
+    parts = tuple(part for part in recomputed if part is not None)
     return _Source(recording, recording.sha256, parts, "task")
 
 
-def _judged(part: Transitions, environment: Environment) -> Transitions | None:
-    """Return transitions with the task's own rewards and terminations, or None where it has none."""
-    again = environment.compute_rewards(part.observations, part.actions, part.next_observations)
-    if again is None:
+def _with_task_rewards(part: Transitions, environment: Environment) -> Transitions | None:
+    """Return transitions with the task's own rewards and terminations; None where it cannot compute them."""
+    computed = environment.compute_rewards(part.observations, part.actions, part.next_observations)
+    if computed is None:
         return None
-    rewards, terminations = again
+    rewards, terminations = computed
     return Transitions(**vars(part) | {"rewards": rewards, "terminations": terminations})
 
 
 def _numbered(sources: Sequence[_Source]) -> Iterator[Transitions]:
-    """Give all parts with episodes numbered anew: an end that the robot did not see ends one too."""
+    """Yield all parts with new episode ids: a recording, a gap and the step after an end begin an episode."""
     episode = -1
     for source in sources:
         before: tuple[int, bool] | None = None
@@ -199,14 +201,18 @@ def _check_known(recording: Recording, known: Collection[str] | None) -> None:
     for policy in recording.header.policies:
         if known is not None and policy.bundle_sha256 not in known:
             raise BundleError(
-                f"{recording.folder}: expected recordings of policies that are known here, found bundle "
-                f"{policy.bundle_sha256}: neither this workspace nor its registry has it. --any-policy takes "
-                "the recording all the same."
+                f"{recording.folder}: expected recordings of known policies, found bundle "
+                f"{policy.bundle_sha256}: neither this workspace nor its registry has it. --any-policy "
+                "accepts the recording."
             )
 
 
 def _read_history(path: Path, pool: Path) -> tuple[Ingested, ...]:
-    """Return what the pool holds; an entry that it does not reach is of an ingestion that was cut off."""
+    """Return the ingested recordings, without those of an interrupted ingestion.
+
+    The entries of an interrupted ingestion end beyond the pool's last step. Recordings whose transitions were
+    evicted stay: they must not be ingested again.
+    """
     if not path.exists():
         return ()
     history = _History.parse(read_json(path, ConfigError), source=str(path)).recordings

@@ -1,7 +1,7 @@
-"""The pool a training began with: as params name it, as it lies here, and as DVC keeps it under a commit.
+"""The initial pool of a training: the one params.yaml names, the one in data/pool, and the one DVC tracks.
 
-Floor 5. params.yaml names it by the SHA-256 of its manifest, so the stage key holds it, and dvc.yaml need not
-name a folder that most projects lack. docs/decisions/0010 says why.
+params.yaml names it by the SHA-256 of its manifest. So the stage key holds it, and dvc.yaml need not name a
+folder that most projects lack. docs/decisions/0010 gives the reasons.
 """
 
 import contextlib
@@ -17,37 +17,43 @@ from ruamel.yaml.error import YAMLError
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
-from sacpipe.project.dvc.store import DvcStore
+from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.project.git import GitTree, in_repository
 from sacpipe.project.workspace import Workspace
 from sacpipe.replay.pool.manifest import MANIFEST_NAME
 
 INITIAL_POOL = "data/pool"
-"""Where it lies in the project, and the name of the ledger's dataset."""
+"""Path of the initial pool in the project, and name of the ledger's dataset."""
 
 
 def named_pool(params: Mapping[str, Any]) -> str | None:
-    """Return the SHA-256 of the initial pool's manifest, where the params name one."""
+    """Return the SHA-256 of the initial pool's manifest, or None where the params name no pool."""
     replay = params.get("replay")
     pool = replay.get("initial_pool") if isinstance(replay, Mapping) else None
     return str(pool.get("sha256")) if isinstance(pool, Mapping) else None
 
 
+def initial_pool_line(sha256: str, share: float) -> str:
+    """Return the line of params.yaml, under `replay:`, that names an initial pool."""
+    return f"initial_pool: {_value_text(sha256, share)}"
+
+
 def with_initial_pool(workspace: Workspace, sha256: str, share: float) -> str:
-    """Return the text of params.yaml with that one value changed and every comment kept.
+    """Return the text of params.yaml with `initial_pool` set and every comment kept.
 
     Args:
-        workspace: Whose params.yaml.
-        sha256: Of the pool's manifest.
-        share: Of every batch, more than 0 and at most 1.
+        workspace: The project that has params.yaml.
+        sha256: SHA-256 of the pool's manifest.
+        share: Share of every batch, more than 0 and at most 1.
 
     Raises:
-        ConfigError: params.yaml does not have `initial_pool:` with its value on one line of its own.
+        ConfigError: params.yaml does not have `initial_pool:` and its value on one line.
     """
     text = workspace.params.read_text(encoding="utf-8")
     value = {"sha256": sha256, "share": share}
-    line = f'{{sha256: "{sha256}", share: {share}}}'  # without quotes, digits alone would be a number
-    changed = re.sub(r"(?m)^( +initial_pool:)(?:[^#\n]*?)( *#.*)?$", rf"\1 {line}\2", text)
+    changed = re.sub(
+        r"(?m)^( +initial_pool:)(?:[^#\n]*?)( *#.*)?$", rf"\1 {_value_text(sha256, share)}\2", text
+    )
     wanted = read_yaml(workspace.params)
     with contextlib.suppress(YAMLError, KeyError, TypeError):
         wanted["replay"] = dict(wanted["replay"]) | {"initial_pool": value}
@@ -55,18 +61,18 @@ def with_initial_pool(workspace: Workspace, sha256: str, share: float) -> str:
             return changed
     raise ConfigError(
         f"{workspace.params}: expected `initial_pool:` under `replay:` with its value on the same line. "
-        f"Set it by hand: initial_pool: {line}"
+        f"Set it by hand: {initial_pool_line(sha256, share)}"
     )
 
 
 def manifest_sha256(pool: Path) -> str | None:
-    """Return the SHA-256 of a pool's manifest, or None where there is none."""
+    """Return the SHA-256 of a pool's manifest, or None where there is no manifest."""
     path = pool / MANIFEST_NAME
     return sha256_file(path) if path.is_file() else None
 
 
 def is_tracked(root: Path, commit: str) -> bool:
-    """Return whether a commit, which may be unknown here, has DVC's pointer to an initial pool."""
+    """Return whether a commit has DVC's pointer to an initial pool; False where the commit is not here."""
     try:
         return GitTree(root, commit).holds(f"{INITIAL_POOL}.dvc")
     except ConfigError:
@@ -77,7 +83,7 @@ def tracked_manifest_sha256(root: Path, commit: str) -> str:
     """Return the SHA-256 of the manifest in the pool that a commit tracks.
 
     Raises:
-        StoreError: DVC holds it no more.
+        StoreError: neither DVC's cache nor its remote holds the pool.
     """
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / MANIFEST_NAME
@@ -86,13 +92,17 @@ def tracked_manifest_sha256(root: Path, commit: str) -> str:
 
 
 def place_tracked(root: Path, commit: str, destination: Path) -> None:
-    """Copy the pool that a commit tracks to a folder that does not exist yet.
+    """Copy the pool that a commit tracks to a folder, which must not exist.
 
     Raises:
-        StoreError: DVC holds it no more.
+        StoreError: neither DVC's cache nor its remote holds the pool.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     _get(root, commit, INITIAL_POOL, destination)
+
+
+def _value_text(sha256: str, share: float) -> str:
+    return f'{{sha256: "{sha256}", share: {share}}}'  # unquoted, a digest of digits alone is a number
 
 
 def _get(root: Path, commit: str, path: str, destination: Path) -> None:

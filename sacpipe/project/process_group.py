@@ -1,8 +1,8 @@
-"""Run a command in a process group of its own, pass on what it says, and leave nothing of it behind.
+"""Run a command in its own process group, pass its lines on, and leave no process of the group running.
 
-Floor 2. DVC ignores SIGINT while a stage runs and does not pass SIGTERM on, so the group is the unit
-that is stopped: SIGTERM to all, time to write a checkpoint, then SIGKILL. On a terminal the command's
-stderr is a terminal too, so that a progress bar draws itself; its bytes are copied through and kept.
+DVC ignores SIGINT while a stage runs and does not pass SIGTERM on. So the whole group is stopped: SIGTERM
+to all, time to write a checkpoint, then SIGKILL. Where this process's stderr is a terminal, the command's
+stderr is a pseudo-terminal, so that progress bars work; its bytes are copied to the terminal and kept.
 """
 
 import codecs
@@ -43,10 +43,10 @@ class _Stream:
     rest: str = ""
 
     def feed(self) -> bool:
-        """Read what is there; return False once the stream has ended."""
+        """Read the available bytes; return False once the stream has ended."""
         try:
             data = os.read(self.descriptor, _CHUNK_BYTES)
-        except OSError:  # a terminal whose other side is closed says EIO
+        except OSError:  # EIO: the other side of the pseudo-terminal is closed
             data = b""
         if self.copy_to is not None and data:
             with contextlib.suppress(OSError):
@@ -73,15 +73,15 @@ def run_group(
 
     Args:
         command: Program and arguments; no shell.
-        folder: Where it runs.
-        environment: All its variables.
+        folder: Working folder of the command.
+        environment: All environment variables of the command.
         on_line: Called with each line, without colours, in this thread.
-        timeout_s: When to stop it, or None.
-        grace_s: How long the group may take to end after SIGTERM.
+        timeout_s: Seconds until the group is stopped, or None for no limit.
+        grace_s: Seconds that the group may take to end after SIGTERM.
 
     Raises:
-        TimeoutError: it took longer than `timeout_s`; the whole group is gone.
-        KeyboardInterrupt: Ctrl-C; the whole group is gone.
+        TimeoutError: it took longer than `timeout_s`; the whole group has ended.
+        KeyboardInterrupt: Ctrl-C; the whole group has ended.
         OSError: the program cannot be started.
     """
     child, streams = _start(command, folder, environment, on_line)
@@ -141,8 +141,8 @@ def _pump(
 ) -> bool:
     """Pass lines on; return whether every stream ended.
 
-    Every member of the group holds the streams open, so their end is the end of the whole group.
-    False means that the deadline passed, or that `child` ended and left a silent process behind.
+    Every process of the group holds the streams open, so the streams end when the whole group has ended.
+    False means that the deadline passed, or that `child` ended and left a process that writes nothing.
     """
     with selectors.DefaultSelector() as selector:
         for stream in streams:
@@ -167,7 +167,7 @@ def _wait(child: subprocess.Popen[bytes], deadline: float | None) -> bool:
 
 
 def _stop(child: subprocess.Popen[bytes], streams: Sequence[_Stream], grace_s: float) -> None:
-    """End the group; a second Ctrl-C cuts the grace short."""
+    """End the group. A second Ctrl-C ends it at once, without the rest of `grace_s`."""
     try:
         _signal(child, signal.SIGTERM)
         _pump(streams, time.monotonic() + grace_s)

@@ -1,7 +1,7 @@
-"""The work, one plain function a file: files in, files out. No DVC, no Prefect, no MLflow.
+"""`run_stage` runs the function of one stage as a process.
 
-`run_stage` is the frame around each: it finds the workspace and the stage key, turns the signals of
-an impatient operator into a checkpoint, and an error of the tree into one message and an exit code.
+It finds the workspace and the stage key, turns SIGINT and SIGTERM into a request to stop at the next
+checkpoint, and turns a SacpipeError into one message and an exit code.
 """
 
 import logging
@@ -20,7 +20,7 @@ from sacpipe.project.workspace import Workspace
 
 @dataclass
 class Interruption:
-    """Whether somebody asked this process to stop."""
+    """Whether a signal asked this process to stop."""
 
     requested: bool = field(default=False)
 
@@ -31,18 +31,18 @@ class Interruption:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage is told about where it runs."""
+    """The workspace, key and interruption that a stage function gets."""
 
     workspace: Workspace
     key: str
-    """The stage key: names the folder for unfinished work."""
+    """Stage key: the name of the resume folder under work/."""
     interruption: Interruption
 
 
 def run_stage(name: str, body: Callable[[StageContext], None]) -> None:
     """Run one stage as a process and exit with its code.
 
-    A stage started outside DVC, with `python -m pipelines.stages.train`, does the same work.
+    A stage started without DVC, by `python -m pipelines.stages.train`, gives the same outputs.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     interruption = Interruption()
@@ -54,4 +54,4 @@ def run_stage(name: str, body: Callable[[StageContext], None]) -> None:
     except SacpipeError as exc:
         sys.stderr.write(f"sacpipe: {exc}\n")
         sys.stderr.flush()
-        os._exit(exc.exit_code)  # simulators and thread pools have nothing left to say
+        os._exit(exc.exit_code)  # skips the exit handlers of simulators and thread pools

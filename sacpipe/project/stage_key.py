@@ -1,13 +1,13 @@
 """The stage key: one digest of all a stage depends on, the same from disk, from a commit and from dvc.lock.
 
-Floor 5. The key is the SHA-256 of the canonical JSON of `cmd`, `deps` (path to MD5) and `params` (file to
-key to value). It names the resume folder work/<key>/, the ledger's run and the flow's run, so that a
-bare `dvc repro` and `sacpipe run` meet in the same place. A stage computes it while it runs, without
-calling DVC; afterwards dvc.lock holds the same digests.
+The key is the SHA-256 of the canonical JSON of `cmd`, `deps` (path to MD5) and `params` (file to key to
+value). It names the resume folder work/<key>/, the ledger's run and the flow's run, so that `dvc repro`
+alone and `sacpipe run` continue the same work. A stage computes it while it runs, without DVC; afterwards
+dvc.lock holds the same digests.
 
-DVC's own rules are followed here: a file is named by the MD5 of its bytes; a folder by the MD5 of
-the JSON listing of its files, with `.dir` appended; what .dvcignore in the project's folder names is
-left out; a parameter is a top-level section or a dotted key of a YAML 1.2 file.
+The digests follow DVC's rules: a file has the MD5 of its bytes; a folder has the MD5 of the JSON listing
+of its files, with `.dir` appended; paths that .dvcignore in the project's folder names are left out; a
+parameter is a top-level section or a dotted key of a YAML 1.2 file.
 References: dvc_data/hashfile/tree.py, dvc/dependency/param.py and dvc/ignore.py of DVC 3.67.
 """
 
@@ -29,26 +29,26 @@ from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.project.workspace import Workspace
 
 ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
-"""What DVC leaves out of every folder."""
+"""Patterns that DVC leaves out of every folder."""
 
 _UNREADABLE = ("foreach", "matrix", "do", "wdir", "vars")
 _LARGEST_EXACT_INT = 2**53
 
 
 class Tree(Protocol):
-    """A project's files at one moment: on disk, or in a commit. Paths are relative and use `/`."""
+    """A project's files, on disk or in a commit. Paths are relative and use `/`."""
 
     def yaml(self, path: str) -> dict[str, Any]:
-        """Return a YAML mapping; ConfigError where there is none."""
+        """Return a YAML mapping; ConfigError where the path holds none."""
 
     def files(self, path: str) -> list[str] | None:
-        """Return the paths below a folder, relative to it; None for a file; ConfigError where nothing is."""
+        """Return the paths below a folder, relative to it; None for a file; ConfigError if missing."""
 
     def md5(self, path: str) -> str:
         """Return the MD5 of a file's bytes."""
 
     def holds(self, path: str) -> bool:
-        """Return whether a file or a folder with files lies there."""
+        """Return whether the path is a file or a folder with files."""
 
     def ignored(self) -> list[str]:
         """Return the lines of .dvcignore."""
@@ -75,7 +75,7 @@ class StageInputs:
         return _digest(self.params)
 
     def differences(self, other: "StageInputs") -> list[str]:
-        """Name what differs: paths, `params`, `cmd`."""
+        """Return what differs: paths of dependencies, `params`, `cmd`."""
         paths = sorted(self.deps.keys() | other.deps.keys())
         names = [path for path in paths if self.deps.get(path) != other.deps.get(path)]
         names += ["params"] if self.params_digest != other.params_digest else []
@@ -84,7 +84,7 @@ class StageInputs:
 
 @dataclass(frozen=True)
 class DiskTree:
-    """The files as they lie in the project's folder."""
+    """The files in the project's folder."""
 
     root: Path
 
@@ -93,12 +93,12 @@ class DiskTree:
         return read_yaml(self.root / path)
 
     def files(self, path: str) -> list[str] | None:
-        """List a folder; links to folders are not followed, as in DVC."""
+        """List a folder. As in DVC, links to folders are not followed."""
         target = self.root / path
         if target.is_file():
             return None
         if not target.is_dir():
-            raise ConfigError(f"{target} is missing. `dvc repro` makes it, or `dvc checkout` brings it back.")
+            raise ConfigError(f"{target} is missing. `dvc repro` makes it, or `dvc checkout` restores it.")
         return [
             (Path(folder) / name).relative_to(target).as_posix()
             for folder, _, names in os.walk(target)
@@ -111,17 +111,17 @@ class DiskTree:
             return hashlib.file_digest(file, "md5").hexdigest()
 
     def holds(self, path: str) -> bool:
-        """Look whether anything lies there."""
+        """Return whether the path exists."""
         return (self.root / path).exists()
 
     def ignored(self) -> list[str]:
-        """Read .dvcignore, which need not exist."""
+        """Read .dvcignore; no lines where there is no such file."""
         path = self.root / ".dvcignore"
         return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
 def stage_key(workspace: Workspace, stage: str) -> str:
-    """Return the key of a stage as its inputs lie on disk now.
+    """Return the key of a stage from its inputs on disk.
 
     Raises:
         ConfigError: dvc.yaml or params.yaml lacks what the stage needs, or a dependency is missing.
@@ -133,9 +133,9 @@ def stage_inputs(tree: Tree, stage: str, elsewhere: Mapping[str, str] | None = N
     """Read a stage from dvc.yaml and hash what it depends on.
 
     Args:
-        tree: Where dvc.yaml, the parameters and the dependencies lie.
+        tree: Holds dvc.yaml, the parameters and the dependencies.
         stage: Name of the stage.
-        elsewhere: Digests of dependencies the tree need not hold: outputs of other stages are in no commit.
+        elsewhere: Digests of dependencies that the tree need not hold. No commit has other stages' outputs.
 
     Raises:
         ConfigError: as `stage_key`.
@@ -187,7 +187,7 @@ def dvc_md5(tree: Tree, path: str) -> str:
     """Return DVC's digest of a file or a folder.
 
     Raises:
-        ConfigError: nothing lies there.
+        ConfigError: the path does not exist.
     """
     path = posixpath.normpath(path)
     names = tree.files(path)
@@ -204,7 +204,7 @@ def _locked_digests(items: Any) -> dict[str, str]:
     digests = {}
     for item in items:
         if "md5" not in item:
-            raise StoreError(f"dvc.lock: '{item.get('path')}' carries no md5. `dvc repro` writes it again.")
+            raise StoreError(f"dvc.lock: '{item.get('path')}' has no md5. `dvc repro` writes it again.")
         digests[posixpath.normpath(item["path"])] = str(item["md5"])
     return digests
 
@@ -241,12 +241,12 @@ def _digest(value: Any) -> str:
         return sha256_bytes(canonical_json(plain(value)).encode())
     except (TypeError, ValueError) as exc:
         raise ConfigError(
-            f"params.yaml holds a value JSON cannot: {exc}. Write a number or a quoted text."
+            f"params.yaml holds a value that JSON cannot hold: {exc}. Write a number or a quoted text."
         ) from exc
 
 
 def plain(value: Any) -> Any:
-    """Write 1.0 as 1: DVC calls them equal and runs nothing again, so the key must not move either."""
+    """Write 1.0 as 1: DVC takes them for equal and runs no stage again, so the key must stay the same."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

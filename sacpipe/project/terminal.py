@@ -1,6 +1,6 @@
-"""What the operator at the terminal reads while stages run, and how a request to stop reaches them.
+"""Lines for the operator while stages run, and SIGTERM as an interruption of the stages.
 
-Floor 5. Shared by the commands that run stages.
+Used by the commands that run stages.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
-_DVC_FRAME = (
+_DVC_LINES = (
     "Running stage",
     "> python",
     "Generating lock file",
@@ -24,28 +24,28 @@ _DVC_FRAME = (
 )
 
 
-def say(line: str) -> None:
-    """Write one line to stderr at once: stdout is for the result."""
+def write_line(line: str) -> None:
+    """Write one line to stderr and flush it. stdout is for the result."""
     sys.stderr.write(line.rstrip("\n") + "\n")
     sys.stderr.flush()
 
 
-class StageVoice:
-    """Passes on what a stage says, without DVC's frame; an error is told once, at the end."""
+class StageOutput:
+    """Writes a stage's lines without DVC's own, and none after an error message: the command ends with it."""
 
     def __init__(self) -> None:
         self._failed = False
 
     def __call__(self, line: str) -> None:
-        """Take one line."""
+        """Write one line, unless it is DVC's or follows an error message."""
         self._failed = self._failed or line.startswith("sacpipe: ")
-        if line.strip() and not self._failed and not line.lstrip().startswith(_DVC_FRAME):
-            say(line)
+        if line.strip() and not self._failed and not line.lstrip().startswith(_DVC_LINES):
+            write_line(line)
 
 
 @contextlib.contextmanager
 def termination_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that the stage under way is ended in good order."""
+    """Treat SIGTERM like Ctrl-C, so that the running stage writes its checkpoint and ends."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

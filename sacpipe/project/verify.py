@@ -1,7 +1,7 @@
-"""Whether a graph that was run again gave what its committed dvc.lock says.
+"""Compare the outputs of a verification run with the committed dvc.lock.
 
-Floor 5. Outputs are compared by digest. Where a result is only `statistical` (a simulator that did not
-repeat itself), two runs differ in their bytes, and the returns of the policies are compared instead.
+Outputs are compared by digest. The bytes of a `statistical` result (the simulator did not repeat itself)
+differ from run to run, so the returns of the two policies are compared instead. See
 docs/reproducibility.md.
 """
 
@@ -18,9 +18,10 @@ from sacpipe.core.files import read_json
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes_csv import read_episodes_csv
 from sacpipe.evaluation.statistics import difference_interval
-from sacpipe.project.dvc.store import DvcStore, read_lock
-from sacpipe.project.rerun import PREFIX, Locked, Rerun
+from sacpipe.project.dvc.commands import DvcStore
+from sacpipe.project.dvc.lock_file import LockEntries, read_lock
 from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_outs
+from sacpipe.project.verification_run import FOLDER_PREFIX, VerificationRun
 from sacpipe.project.workspace import STAGES
 
 EPISODES = "out/evaluate/episodes.csv"
@@ -30,13 +31,14 @@ Mark = Literal["ok", "DIFFERS", "differs (statistical)"]
 
 
 class Comparison(Config):
-    """One output of a stage, as it was committed and as it came out again."""
+    """One output of a stage: the committed digest and the digest of the new run."""
 
     stage: str
     output: str
     expected: str | None
-    """DVC's digest in the committed dvc.lock; None where that names no such output."""
+    """DVC's digest in the committed dvc.lock; None where it names no such output."""
     got: str | None
+    """DVC's digest after the new run; None where the run made no such output."""
     mark: Mark
 
 
@@ -57,53 +59,53 @@ class ReturnsComparison(Config):
 
 
 class _ReturnsParams(Config):
-    """What of params.yaml the comparison of returns depends on."""
+    """The sections of params.yaml that the comparison of returns depends on."""
 
     seed: int = Field(ge=0)
     evaluation: EvaluationConfig
 
 
-def verify_outputs(again: Rerun) -> list[Comparison]:
-    """Compare every output of every stage, which all must have run."""
-    return compare_locks(again.expected, read_lock(again.fresh.dvc_lock), statistical=is_statistical(again))
+def verify_outputs(run: VerificationRun) -> list[Comparison]:
+    """Compare every output of every stage. All stages must have run."""
+    return compare_locks(run.expected, read_lock(run.fresh.dvc_lock), statistical=is_statistical(run))
 
 
-def verify_returns(again: Rerun) -> ReturnsComparison:
-    """Compare the deterministic returns with the committed ones, of this folder or of DVC's cache.
+def verify_returns(run: VerificationRun) -> ReturnsComparison:
+    """Compare the deterministic returns with the committed ones, from this folder or from DVC's cache.
 
     Raises:
-        StoreError: the cache lacks them; `dvc fetch` may bring them.
-        ContractError: a file does not hold them.
+        StoreError: the cache lacks the committed episodes; `dvc fetch` may bring them.
+        ContractError: a file holds no episodes of the deterministic policy.
     """
-    params = _ReturnsParams.load_sections(again.fresh.params)
-    if _project_holds(again, "evaluate", EPISODES):
-        committed = _returns(again.project.episodes)
+    params = _ReturnsParams.load_sections(run.fresh.params)
+    if _project_holds(run, "evaluate", EPISODES):
+        committed = _returns(run.project.episodes)
     else:
-        with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
-            committed = _returns(_place_episodes(again, Path(folder)))
-    return compare_returns(_returns(again.fresh.episodes), committed, params.evaluation, params.seed)
+        with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as folder:
+            committed = _returns(_place_episodes(run, Path(folder)))
+    return compare_returns(_returns(run.fresh.episodes), committed, params.evaluation, params.seed)
 
 
-def is_statistical(again: Rerun) -> bool:
-    """Return whether either result says of itself that its bytes cannot be expected again."""
-    known = [again.fresh.train_metrics]
-    if _project_holds(again, "train", TRAIN_METRICS):
-        known.append(again.project.train_metrics)
+def is_statistical(run: VerificationRun) -> bool:
+    """Return whether the `determinism` of either result is `statistical`."""
+    known = [run.fresh.train_metrics]
+    if _project_holds(run, "train", TRAIN_METRICS):
+        known.append(run.project.train_metrics)
     return any(read_json(path, ContractError).get("determinism") == "statistical" for path in known)
 
 
 def is_same(outputs: Sequence[Comparison], returns: ReturnsComparison | None) -> bool:
-    """Return the verdict: no output differs where it must not, and returns, where compared, are the same."""
+    """Return whether no output is marked DIFFERS and the interval of the returns, if any, holds 0."""
     return all(one.mark != "DIFFERS" for one in outputs) and (returns is None or returns.holds)
 
 
-def compare_locks(expected: Locked, got: Locked, *, statistical: bool) -> list[Comparison]:
-    """Compare the outputs two lock files name, stage by stage.
+def compare_locks(expected: LockEntries, got: LockEntries, *, statistical: bool) -> list[Comparison]:
+    """Compare the outputs that two lock files name, stage by stage.
 
     Args:
         expected: The committed one.
         got: The fresh one.
-        statistical: Whether other bytes are no mismatch by themselves. A missing output always is one.
+        statistical: Whether other bytes are allowed. A missing output is a mismatch in any case.
     """
     found = []
     for stage in STAGES:
@@ -135,17 +137,17 @@ def compare_returns(
     )
 
 
-def _project_holds(again: Rerun, stage: str, path: str) -> bool:
+def _project_holds(run: VerificationRun, stage: str, path: str) -> bool:
     """Return whether the project's own copy of an output is the committed one."""
-    tree = DiskTree(again.project.root)
-    return tree.holds(path) and dvc_md5(tree, path) == locked_outs(again.expected[stage]).get(path)
+    tree = DiskTree(run.project.root)
+    return tree.holds(path) and dvc_md5(tree, path) == locked_outs(run.expected[stage]).get(path)
 
 
-def _place_episodes(again: Rerun, folder: Path) -> Path:
-    """Bring the committed episodes from the project's DVC cache."""
-    entry = again.expected["evaluate"]
+def _place_episodes(run: VerificationRun, folder: Path) -> Path:
+    """Copy the committed episodes from the project's DVC cache."""
+    entry = run.expected["evaluate"]
     outs = [out for out in entry["outs"] if out["path"] == EPISODES]
-    DvcStore(again.project.root).place({"evaluate": {"cmd": entry["cmd"], "outs": outs}}, folder)
+    DvcStore(run.project.root).place({"evaluate": {"cmd": entry["cmd"], "outs": outs}}, folder)
     return folder / EPISODES
 
 

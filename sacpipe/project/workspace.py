@@ -1,9 +1,8 @@
-"""Where everything lies: the only module that joins paths, and the lock that keeps two runs apart.
+"""The paths of a project, and the lock that admits one run at a time. No other module joins these paths.
 
-Floor 5. A workspace is a folder that holds dvc.yaml. What DVC tracks lies under out/, what a stage
-needs to continue lies under work/<stage key>/, and what this folder keeps for itself (ledger,
-orchestrator, report, history of promotions, the default DVC remote) lies under .sacpipe/.
-docs/ledger.md lists the files.
+A workspace is a folder that holds dvc.yaml. Outputs that DVC tracks are under out/, the files with which a
+stage continues are under work/<stage key>/, and local files (ledger, orchestrator, report, promotion
+history, the default DVC remote) are under .sacpipe/. docs/ledger.md lists the files.
 """
 
 import contextlib
@@ -18,7 +17,7 @@ from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.core.files import storage_errors
 
 STAGES = ("train", "export", "evaluate")
-"""Names of the DVC stages, in the order they run."""
+"""Names of the DVC stages, in the order in which they run."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Workspace:
 
     @classmethod
     def find(cls, start: Path | None = None) -> Self:
-        """Return the workspace around a folder: the nearest parent that holds dvc.yaml.
+        """Return the workspace of a folder: the folder itself or its nearest parent that holds dvc.yaml.
 
         Raises:
             ConfigError: no parent holds dvc.yaml.
@@ -42,7 +41,7 @@ class Workspace:
 
     @classmethod
     def enter(cls) -> Self:
-        """Find the workspace around the current folder and set this process's environment for its tools.
+        """Find the workspace of the current folder and set this process's environment for its tools.
 
         Raises:
             ConfigError: no parent holds dvc.yaml.
@@ -53,22 +52,22 @@ class Workspace:
 
     @property
     def params(self) -> Path:
-        """Every value of the pipeline."""
+        """params.yaml: every parameter of the pipeline."""
         return self.root / "params.yaml"
 
     @property
     def dvc_yaml(self) -> Path:
-        """The graph."""
+        """dvc.yaml: the graph of the stages."""
         return self.root / "dvc.yaml"
 
     @property
     def dvc_lock(self) -> Path:
-        """What the graph gave last: digests of inputs and outputs."""
+        """dvc.lock: digests of the inputs and outputs of the last run of each stage."""
         return self.root / "dvc.lock"
 
     @property
     def flow(self) -> Path:
-        """The steps of a run, as this project has them."""
+        """pipelines/flow.py: the steps of a run of this project."""
         return self.root / "pipelines" / "flow.py"
 
     @property
@@ -78,7 +77,7 @@ class Workspace:
 
     @property
     def ingested(self) -> Path:
-        """Which recordings became which transitions of it."""
+        """data/ingested.json: which recording became which transitions of the initial pool."""
         return self.root / "data" / "ingested.json"
 
     @property
@@ -93,7 +92,7 @@ class Workspace:
 
     @property
     def pool(self) -> Path:
-        """Replay pool of the training run, sealed."""
+        """Finished replay pool of the training run."""
         return self.train / "pool"
 
     @property
@@ -118,7 +117,7 @@ class Workspace:
 
     @property
     def bundle(self) -> Path:
-        """What a robot gets."""
+        """Bundle: the exported policy for a robot."""
         return self.export / "bundle"
 
     @property
@@ -143,11 +142,11 @@ class Workspace:
 
     @property
     def video(self) -> Path:
-        """One filmed episode, or the reason why there is none."""
+        """Folder with the video of one episode, or with the reason why there is none."""
         return self.evaluate / "video"
 
     def stage_metrics(self, stage: str) -> Path:
-        """Return a stage's summary: out/<stage>/metrics.json."""
+        """Return the path of a stage's summary: out/<stage>/metrics.json."""
         return self.root / "out" / stage / "metrics.json"
 
     def work(self, key: str) -> Path:
@@ -156,17 +155,17 @@ class Workspace:
 
     @property
     def state(self) -> Path:
-        """What this folder keeps for itself; ignored by git and DVC."""
+        """Folder of local files; git and DVC ignore it."""
         return self.root / ".sacpipe"
 
     @property
     def lock_file(self) -> Path:
-        """Held by the run in progress; its text is that process's number."""
+        """Lock file of the run in progress; its text is the process id."""
         return self.state / "lock"
 
     @property
     def mlflow_db(self) -> Path:
-        """The embedded ledger."""
+        """Database of the embedded ledger."""
         return self.state / "mlflow.db"
 
     @property
@@ -176,17 +175,12 @@ class Workspace:
 
     @property
     def prefect_home(self) -> Path:
-        """The embedded orchestrator."""
+        """Folder of the embedded Prefect server."""
         return self.state / "prefect"
 
     @property
-    def dvcstore(self) -> Path:
-        """The default DVC remote."""
-        return self.state / "dvcstore"
-
-    @property
     def report(self) -> Path:
-        """The last report."""
+        """HTML page of the last report."""
         return self.state / "report.html"
 
     @property
@@ -196,7 +190,7 @@ class Workspace:
 
     @property
     def robot_store(self) -> Path:
-        """The bundles that `sacpipe serve --follow` keeps."""
+        """Bundle store of `sacpipe serve --follow`."""
         return self.state / "robot"
 
     def tracking_uri(self, variables: Mapping[str, str] | None = None) -> str:
@@ -207,20 +201,20 @@ class Workspace:
     def environment(self, variables: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return variables that keep every tool embedded, offline, quiet and free of telemetry.
 
-        What the caller's environment already sets is left out, so that
-        `os.environ.update(workspace.environment())` never overrides a choice.
+        Variables that are set already are left out, so that `os.environ.update(workspace.environment())`
+        never overrides the operator's choice.
 
         Args:
-            variables: The environment to respect; the process's own by default.
+            variables: The environment that is set already; this process's own by default.
         """
-        given = os.environ if variables is None else variables
+        present = os.environ if variables is None else variables
         defaults = _QUIET | {
-            "MLFLOW_TRACKING_URI": self.tracking_uri(given),
+            "MLFLOW_TRACKING_URI": self.tracking_uri(present),
             "PREFECT_HOME": str(self.prefect_home),
         }
-        if given.get("PREFECT_API_URL"):  # a server elsewhere: its own home and database stand
+        if present.get("PREFECT_API_URL"):  # another server has its own home and database
             defaults.pop("PREFECT_HOME")
-        return {name: value for name, value in defaults.items() if not given.get(name)}
+        return {name: value for name, value in defaults.items() if not present.get(name)}
 
 
 _QUIET = {
@@ -232,11 +226,11 @@ _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
     "ORT_DISABLE_TELEMETRY": "1",
-    # Prefect's console would repeat each step and print tracebacks; its API and UI still get them.
+    # Prefect's console handler repeats each step and prints tracebacks; its API and UI still get them.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # A fresh home takes 18 s on two cores; the tool's own limit of 20 s fails on a busy machine.
+    # Making a home takes 18 s on two cores, so Prefect's own limit of 20 s fails on a busy machine.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
 }
@@ -244,10 +238,10 @@ _QUIET = {
 
 @contextlib.contextmanager
 def run_lock(workspace: Workspace) -> Iterator[None]:
-    """Hold the workspace for one run; the operating system lets go when the process ends, however it ends.
+    """Lock the workspace for one run. The operating system releases the lock when the process ends.
 
     Raises:
-        BusyError: another process holds it; names that process.
+        BusyError: another process holds the lock; names that process.
         StorageError: the folder cannot be written.
     """
     with storage_errors(workspace.lock_file):
@@ -259,7 +253,7 @@ def run_lock(workspace: Workspace) -> Iterator[None]:
         except BlockingIOError as exc:
             holder = os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
             raise BusyError(
-                f"another run (process {holder}) is at work in {workspace.root}. "
+                f"another run (process {holder}) is in progress in {workspace.root}. "
                 "Wait until it ends, stop it, or use another copy of this folder."
             ) from exc
         os.ftruncate(descriptor, 0)

@@ -1,1 +1,1 @@
-"""Whether a bundle may be released, and the alias that releases it."""
+"""The release gate, and the promotion that moves the champion's alias."""

@@ -1,6 +1,6 @@
-"""The release gate: a pure judgement of numbers that are already on disk.
+"""The release gate: a pure function of numbers that the stages wrote.
 
-A refused release is no error: the answer is a Verdict, with what each rule expected and found.
+A refused release is no error. The result is a Verdict with what each rule expected and found.
 """
 
 from typing import Annotated
@@ -11,16 +11,16 @@ from sacpipe.core.config import Config
 
 
 class ReleaseConfig(Config):
-    """Under which name a policy is registered, and what it must reach to be released."""
+    """The registered name of a policy, and the minimum return for its release."""
 
     model_name: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the registered model."""
     min_return_mean: float | None
-    """Lowest mean return of the bundle over the evaluation episodes, or null for no floor."""
+    """Minimum of the bundle's mean return over the evaluation episodes, or null for no minimum."""
 
 
 class Finding(Config):
-    """One rule's answer."""
+    """The result of one rule."""
 
     rule: str
     expected: str
@@ -29,17 +29,17 @@ class Finding(Config):
 
 
 class Verdict(Config):
-    """The gate's answer; accepted when every rule is."""
+    """The result of the release gate: accepted when every rule is ok."""
 
     accepted: bool
     reasons: tuple[Finding, ...]
 
 
 class Candidate(Config):
-    """The numbers a verdict rests on."""
+    """The numbers on which a verdict depends."""
 
     bundle_return_mean: float
-    """The exported policy's, run by the robot's own runtime."""
+    """Mean return of the bundle, run by the robot's own runtime."""
     bundle_episodes: int
     parity_max_error: float
     """Largest difference between torch and ONNX actions, as a share of the action range."""
@@ -47,14 +47,14 @@ class Candidate(Config):
 
 
 def evaluate_release(candidate: Candidate, config: ReleaseConfig) -> Verdict:
-    """Hold a candidate against every rule."""
-    floor = config.min_return_mean
+    """Apply every rule to a candidate."""
+    minimum = config.min_return_mean
     reasons = (
         Finding(
-            rule="return floor",
-            expected="no floor is set" if floor is None else f"mean return of at least {floor:g}",
+            rule="minimum return",
+            expected="no minimum is set" if minimum is None else f"mean return of at least {minimum:g}",
             found=f"{candidate.bundle_return_mean:.2f} over {candidate.bundle_episodes} episodes",
-            ok=floor is None or candidate.bundle_return_mean >= floor,
+            ok=minimum is None or candidate.bundle_return_mean >= minimum,
         ),
         Finding(
             rule="parity of torch and ONNX",

@@ -1,10 +1,10 @@
-"""Moving the champion's alias: set, read again, load as a user would; put back the old one if that fails."""
+"""Move the champion's alias: set it, read it back, load it by MLflow; restore the old one if that fails."""
 
 from datetime import UTC, datetime
 
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.config import Config
-from sacpipe.project.dvc.store import read_lock
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.gate import Verdict
 from sacpipe.tracking.ledger import register_bundle
@@ -15,7 +15,7 @@ from sacpipe.tracking.promotion_history import (
     FORMAT_VERSION,
     Promotion,
     append_promotion,
-    current,
+    current_promotion,
     read_promotions,
 )
 
@@ -24,14 +24,14 @@ CANDIDATE = "candidate"
 
 
 class RegistryStatus(Config):
-    """What became of a bundle in the registry."""
+    """The version and alias of a bundle in the registry."""
 
     model_name: str
     version: int
     alias: str
-    """`champion`, or `candidate` where the gate refused it."""
+    """`champion`, or `candidate` where the release gate refused the bundle."""
     previous: int | None
-    """The champion before, where another version was."""
+    """Number of the champion before, where it was another version."""
     why: str
 
 
@@ -41,7 +41,7 @@ def promote_version(
     """Register the workspace's bundle under `model_name` and give it the alias the verdict allows.
 
     Raises:
-        StoreError: the registry failed, or the new champion does not load; the earlier one is champion again.
+        StoreError: the registry failed, or the new champion does not load; the alias is restored.
         BundleError: the bundle is damaged.
     """
     registry = ledger.registry
@@ -59,10 +59,10 @@ def promote_version(
         )
     met = "; ".join(f"{r.rule}: {r.found}" for r in verdict.reasons)
     if champion is not None and champion.version == version.version:
-        last = current(read_promotions(workspace), model_name, CHAMPION)
-        if last is None or last.bundle_digest != version.bundle_digest:  # cut off between alias and history
+        last = current_promotion(read_promotions(workspace), model_name, CHAMPION)
+        if last is None or last.bundle_digest != version.bundle_digest:  # killed between alias and history
             registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle))
-            _note(workspace, version, None, verdict)
+            _append_history(workspace, version, None, verdict)
         why = f"it was champion already; {met}"
         return RegistryStatus(
             model_name=model_name, version=version.version, alias=CHAMPION, previous=None, why=why
@@ -73,22 +73,22 @@ def promote_version(
     try:
         registry.set_alias(model_name, CHAMPION, version.version)
         registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle))
-    except BaseException:  # a signal too: an unproven champion must not stay
+    except BaseException:  # also on a signal: a champion that was not loaded must not stay
         if previous is None:
             registry.delete_alias(model_name, CHAMPION)
         else:
             registry.set_alias(model_name, CHAMPION, previous)
         raise
-    _note(workspace, version, champion, verdict)
+    _append_history(workspace, version, champion, verdict)
     return RegistryStatus(
         model_name=model_name, version=version.version, alias=CHAMPION, previous=previous, why=met
     )
 
 
-def _note(
+def _append_history(
     workspace: Workspace, version: VersionRecord, before: VersionRecord | None, verdict: Verdict
 ) -> None:
-    """Write the promotion into the history that outlives the registry."""
+    """Append the promotion to the history, which is kept when the registry is lost."""
     entries = read_lock(workspace.dvc_lock)
     append_promotion(
         workspace,

@@ -57,18 +57,17 @@ def evaluation_points(returns: Iterable[tuple[int, float]], confidence: float) -
     return points
 
 
-def bucketed(rows: Sequence[tuple[float, float]], num_buckets: int = MAX_POINTS) -> list[Point]:
-    """Return a long curve as means of equal runs of rows, each with its lowest and highest row.
+def bucketed(rows: Sequence[tuple[float, float]]) -> list[Point]:
+    """Return at most `MAX_POINTS` points: means of equal runs of rows, with each run's low and high.
 
     Args:
-        rows: (steps, value), in order.
-        num_buckets: The most points returned; no more rows than that come back as they are.
+        rows: (steps, value), in order. Where there are at most `MAX_POINTS`, each row is one point.
     """
-    if len(rows) <= num_buckets:
+    if len(rows) <= MAX_POINTS:
         return [Point(x, y, y, y) for x, y in rows]
     array = np.asarray(rows, dtype=np.float64)
     points = []
-    for bucket in np.array_split(array, num_buckets):
+    for bucket in np.array_split(array, MAX_POINTS):
         x, y = bucket.mean(axis=0)
         points.append(Point(float(x), float(y), float(bucket[:, 1].min()), float(bucket[:, 1].max())))
     return points

@@ -64,9 +64,9 @@ def breakable(name: str) -> Markup:
     return Markup("<wbr/>".join(text(part) for part in _WORD_ENDS.split(name)))
 
 
-def fold(summary: Child, *children: Child, is_open: bool = False) -> Markup:
-    """Return something the reader may unfold."""
-    return tag("details", tag("summary", summary), tag("div", children, class_="folded"), open=is_open)
+def fold(summary: Child, *children: Child) -> Markup:
+    """Return a `details` element: the summary is shown, a click shows the children."""
+    return tag("details", tag("summary", summary), tag("div", children, class_="folded"))
 
 
 def key(entries: Iterable[tuple[str, str]]) -> Markup:

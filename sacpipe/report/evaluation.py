@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.statistics import EvaluationSummary
-from sacpipe.report import numbers, strips
+from sacpipe.report import numbers, strip_plot
 from sacpipe.report.data import POLICIES, ReportData
 from sacpipe.report.elements import fold, section, table
 from sacpipe.report.markup import Child, Markup, tag
@@ -29,7 +29,7 @@ def evaluation(data: ReportData) -> Markup:
         lead,
         table("Returns after training", columns, rows),
         _pairs(data.evaluation.episodes),
-        tag("figure", strips.figure(_label(data), "return of an episode", _strips(data))),
+        tag("figure", strip_plot.figure(_label(data), "return of an episode", _strips(data))),
         fold(f"All {numbers.count(data.num_episodes)} episodes", _episodes(data)),
     )
 
@@ -90,7 +90,7 @@ def _pairs(episodes: Mapping[str, tuple[Episode, ...]]) -> Markup | None:
     return tag("p", f"On {seeds}, the bundle and the deterministic policy reach {same}.", class_="note")
 
 
-def _strips(data: ReportData) -> list[strips.Strip]:
+def _strips(data: ReportData) -> list[strip_plot.Strip]:
     found = []
     for policy in POLICIES:
         summary = data.evaluation.returns[policy]
@@ -102,7 +102,7 @@ def _strips(data: ReportData) -> list[strips.Strip]:
             for index, one in enumerate(data.evaluation.episodes[policy])
         ]
         low, high = summary.return_ci_low, summary.return_ci_high
-        found.append(strips.Strip(policy, policy, values, summary.return_mean, low, high))
+        found.append(strip_plot.Strip(policy, policy, values, summary.return_mean, low, high))
     return found
 
 

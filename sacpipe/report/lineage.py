@@ -1,7 +1,7 @@
 """Where the policy came from: a picture, the digest of every link, and each stage as dvc.lock has it."""
 
 from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
-from sacpipe.report import graph, numbers
+from sacpipe.report import lineage_graph, numbers
 from sacpipe.report.data import Artifact, ReportData, Stage
 from sacpipe.report.elements import fold, prose, section, table
 from sacpipe.report.markup import Child, Markup, tag
@@ -40,33 +40,35 @@ def lineage(data: ReportData) -> Markup:
         "lineage",
         "Lineage",
         lead,
-        tag("figure", graph.figure(label, nodes, edges)),
+        tag("figure", lineage_graph.figure(label, nodes, edges)),
         table("Digests", ("Link", "What it is", "Kind", "Digest"), _links(data), numeric_from=9),
         [_stage(stage) for stage in data.stages.values()],
     )
 
 
-def _nodes(data: ReportData) -> list[graph.Node]:
+def _nodes(data: ReportData) -> list[lineage_graph.Node]:
     train = data.stages["train"]
     pool = data.output("train", "pool")
     answer = data.answer
     word = "open" if answer is None else "accepted" if answer.accepted else "refused"
     found = [
-        graph.Node("params", "params.yaml", _short(data.params_digest), "file", 0, 0),
-        graph.Node("code", "code", f"{len(train.dependencies)} dependencies", "file", 0, 2),
-        graph.Node("train", "train", f"{numbers.count(data.training.env_steps)} steps", "stage", 1, 1),
-        graph.Node("policy", "policy", _short(data.training.policy_sha256), "file", 2, 0),
-        graph.Node(
+        lineage_graph.Node("params", "params.yaml", _short(data.params_digest), "file", 0, 0),
+        lineage_graph.Node("code", "code", f"{len(train.dependencies)} dependencies", "file", 0, 2),
+        lineage_graph.Node(
+            "train", "train", f"{numbers.count(data.training.env_steps)} steps", "stage", 1, 1
+        ),
+        lineage_graph.Node("policy", "policy", _short(data.training.policy_sha256), "file", 2, 0),
+        lineage_graph.Node(
             "pool", "replay pool", _short(pool.md5 if pool else data.pool.manifest_sha256), "file", 2, 2
         ),
-        graph.Node("export", "export", "ONNX", "stage", 3, 1),
-        graph.Node("bundle", "bundle", _short(data.bundle.digest), "file", 4, 1),
-        graph.Node("evaluate", "evaluate", f"{data.num_episodes} episodes", "stage", 5, 1),
-        graph.Node("verdict", "verdict", "not judged" if word == "open" else word, word, 6, 1),
+        lineage_graph.Node("export", "export", "ONNX", "stage", 3, 1),
+        lineage_graph.Node("bundle", "bundle", _short(data.bundle.digest), "file", 4, 1),
+        lineage_graph.Node("evaluate", "evaluate", f"{data.num_episodes} episodes", "stage", 5, 1),
+        lineage_graph.Node("verdict", "verdict", "not judged" if word == "open" else word, word, 6, 1),
     ]
     given = named_pool(train.params)
     if given is not None:
-        found.append(graph.Node("input", "earlier pool", _short(given), "file", 0, 1))
+        found.append(lineage_graph.Node("input", "earlier pool", _short(given), "file", 0, 1))
     return found
 
 

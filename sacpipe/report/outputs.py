@@ -10,7 +10,7 @@ from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_f
 from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.episodes_csv import read_episodes_csv
 from sacpipe.evaluation.statistics import EvaluationSummary
-from sacpipe.evaluation.video import EXCUSE_NAME, VIDEO_NAME
+from sacpipe.evaluation.video import NO_VIDEO_NAME, VIDEO_NAME
 from sacpipe.replay.pool.manifest import MANIFEST_NAME, read_manifest
 from sacpipe.report.data import (
     POLICIES,
@@ -21,7 +21,7 @@ from sacpipe.report.data import (
     ReportInputs,
     Training,
 )
-from sacpipe.report.lock import doubts, read_params, read_stages, read_verdict
+from sacpipe.report.dvc_lock import doubts, read_params, read_stages, read_verdict
 from sacpipe.report.readers import csv_rows, finite, json_lines, pick, require_files
 
 SIGNALS = ("temperature/value", "actor/entropy_nats", "critic/loss", "critic/q_mean", "episode/return")
@@ -113,7 +113,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     path, video, excuse = (
         folder / "metrics.json",
         folder / "video" / VIDEO_NAME,
-        folder / "video" / EXCUSE_NAME,
+        folder / "video" / NO_VIDEO_NAME,
     )
     tree = read_json(path, StorageError)
     return Evaluation(

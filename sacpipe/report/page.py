@@ -11,12 +11,12 @@ from sacpipe.report.data import ReportData, ReportInputs
 from sacpipe.report.elements import prose
 from sacpipe.report.evaluation import evaluation, video
 from sacpipe.report.export import export
-from sacpipe.report.headline import header
+from sacpipe.report.header import header
 from sacpipe.report.learning import learning, signals, throughput
 from sacpipe.report.lineage import lineage
 from sacpipe.report.markup import Markup, join, tag
 from sacpipe.report.outputs import read_report
-from sacpipe.report.settings import settings
+from sacpipe.report.params import params
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 _CONTENTS = (
@@ -57,7 +57,7 @@ def render(data: ReportData) -> str:
         tag("style", Markup(style)),
     )
     sections = [learning(data), evaluation(data), video(data), signals(data), throughput(data)]
-    sections += [export(data), lineage(data), settings(data)]
+    sections += [export(data), lineage(data), params(data)]
     body = tag("body", header(data), _contents(), tag("main", sections), _footer())
     return join([Markup("<!DOCTYPE html>\n"), tag("html", head, body, lang="en"), Markup("\n")])
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sacpipe.rollout.follower import Follower, FollowerStatus
-from sacpipe.server.documents import metrics_text, model_metadata, model_statistics, server_metadata, status
 from sacpipe.server.http_errors import (
     ForeignError,
     MediaTypeError,
@@ -25,6 +24,7 @@ from sacpipe.server.http_errors import (
     TooLargeError,
     UnauthorisedError,
 )
+from sacpipe.server.metadata import metrics_text, model_metadata, model_statistics, server_metadata, status
 from sacpipe.server.openapi import openapi
 from sacpipe.server.page import Page
 from sacpipe.server.protocol import render_error
@@ -173,7 +173,7 @@ class App:
         return _json({"ready": is_ready, "live": True}, 200 if is_ready else 503)
 
     def _following(self) -> FollowerStatus | None:
-        return None if self._follower is None else self._follower.state()
+        return None if self._follower is None else self._follower.status()
 
     def _show_page(self) -> Reply:
         page = self._page

@@ -7,7 +7,7 @@ from typing import Any
 
 from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Verdict
 from sacpipe.rollout.follower import FollowerStatus
-from sacpipe.rollout.rollout import PHASES
+from sacpipe.rollout.phases import PHASE_NAMES
 
 LATENCY_BOUNDS_US = (25, 50, 100, 200, 300, 400, 600, 1000, 2000, 5000, 10_000, 50_000, 250_000)
 """Upper ends of the histogram's buckets; one more is open."""
@@ -72,7 +72,7 @@ def prometheus_text(
 
 def following_text(state: FollowerStatus) -> bytes:
     """Render how the way of a new bundle stands, in the same format."""
-    phases = {phase: int(phase == state.phase) for phase in PHASES}
+    phases = {phase: int(phase == state.phase) for phase in PHASE_NAMES}
     lines = [
         *_family("follow_phase", "gauge", "1 for the phase a new bundle is in.", _by("phase", phases)),
         *_family("follow_events_total", "counter", "What happened on the way.", _by("kind", state.counts)),

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sacpipe.rollout.rollout import PHASES
-from sacpipe.server.documents import server_metadata
+from sacpipe.rollout.phases import PHASE_NAMES
+from sacpipe.server.metadata import server_metadata
 from sacpipe.server.protocol import DATATYPE, INPUT, OUTPUT
 from sacpipe.server.service import MAX_BATCH, ActiveModel
 from sacpipe.version import __version__
@@ -119,7 +119,7 @@ def _status() -> dict[str, Any]:
     number = {"type": "number"}
     event = _object(unix_s=number, kind=_TEXT, bundle_digest=_TEXT, source=_TEXT, text=_TEXT)
     following = _object(
-        phase={"enum": list(PHASES)},
+        phase={"enum": list(PHASE_NAMES)},
         source=_TEXT,
         candidate=_TEXT,
         divergence={"type": ["object", "null"]},

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from sacpipe.bundle.guard_settings import Cause
+from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.robot.policy_host import Decision
 from sacpipe.robot.runtime import Runtime
 from sacpipe.server.http_errors import RefusalError
 from sacpipe.server.protocol import Sequence

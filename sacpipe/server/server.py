@@ -19,11 +19,12 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.robot.load_gate import pass_gate
+from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.follow_terms import FollowTerms
-from sacpipe.rollout.follower import Follower, begin
+from sacpipe.rollout.follow_settings import FollowSettings
+from sacpipe.rollout.follower import Follower
 from sacpipe.rollout.sources import Source
+from sacpipe.rollout.starting_policy import load_starting_policy
 from sacpipe.server.app import Access, App
 from sacpipe.server.connection import LIMITS, Connection, ConnectionLimits, ServerConfig
 from sacpipe.server.service import Service
@@ -92,23 +93,27 @@ def serve_source(source: Source, arguments: argparse.Namespace) -> int:
     """Serve what a source names as the command line says, until Ctrl-C or SIGTERM; return the exit code.
 
     Raises:
-        ConfigError: terms, store, name, address or token are not as they should be.
+        ConfigError: settings, store, name, address or token are not as they should be.
         BundleError: the gate refuses the bundle; with --follow, only where no other is in the store.
         StoreError: the source failed; with --follow, likewise.
         BusyError: another process has the store.
     """
-    terms = FollowTerms.read(None if arguments.terms is None else Path(arguments.terms))
+    settings = FollowSettings.read(None if arguments.terms is None else Path(arguments.terms))
     address = Address.parse({"host": arguments.host, "port": arguments.port}, source="command line")
     token = read_token(arguments.token_file)
     access = access_of(address, token, is_insecure=arguments.insecure_no_token)
     if arguments.follow != (arguments.store is not None):
         raise ConfigError("--follow, --store: expected both or none. The store keeps what may serve.")
     if not arguments.follow:
-        serve(Service(pass_gate(source.find().pull(), terms.gate).policy, arguments.name), address, access)
+        serve(
+            Service(run_load_gate(source.resolve().pull(), settings.gate).policy, arguments.name),
+            address,
+            access,
+        )
         return 0
     with BundleStore(Path(arguments.store)) as store:
-        service = Service(begin(source, store, terms.gate), arguments.name)
-        with Follower(source, service, store, terms) as follower:
+        service = Service(load_starting_policy(source, store, settings.gate), arguments.name)
+        with Follower(source, service, store, settings) as follower:
             serve(service, address, access, follower=follower)
     return 0
 

@@ -19,8 +19,9 @@ import numpy as np
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.bundle.guard_settings import Cause, Verdict
 from sacpipe.core.errors import BundleError, ConfigError, ObservationError
+from sacpipe.robot.decision import Decision, Timings
+from sacpipe.robot.listeners import Listeners
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.robot.policy_host import Decision, Listeners, Timings
 from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError, UnavailableError
 from sacpipe.server.metrics import Metrics
 from sacpipe.server.protocol import (

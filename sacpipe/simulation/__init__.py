@@ -1,1 +1,1 @@
-"""Policies in simulated tasks: episodes to watch, and a simulated robot in real time."""
+"""Policies in simulated tasks: whole episodes, and a simulated robot in real time."""

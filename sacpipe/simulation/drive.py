@@ -1,6 +1,6 @@
-"""A simulated robot in real time: the control loop, the runtime and its guards around a MuJoCo task.
+"""A simulated robot in real time: the control loop, the runtime and its guards run a simulated task.
 
-What a robot would do to its observations can be done here: noise, drop-outs, delay, NaN.
+Observations can be disturbed as on a robot: noise, drop-outs, delay, NaN.
 """
 
 import time
@@ -17,8 +17,8 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs.base import Environment, Options
 from sacpipe.robot.control_loop import LoopReport, realtime_priority, run_loop
-from sacpipe.robot.policy_host import Decision
-from sacpipe.robot.recording.folder import RecorderTerms
+from sacpipe.robot.decision import Decision
+from sacpipe.robot.recording.folder import RecorderSettings
 from sacpipe.robot.recording.recorder import Recorder, RecorderStatus
 from sacpipe.robot.runtime import Runtime
 from sacpipe.simulation.open_policy import open_policy
@@ -26,67 +26,67 @@ from sacpipe.simulation.simulate import task_of
 from sacpipe.specs.env_spec import to_unit_range
 from sacpipe.specs.records import FloatArray, Step
 
-RECORDER_TERMS = RecorderTerms(
+RECORDER_SETTINGS = RecorderSettings(
     max_bytes=1 << 30, recording_transitions=100_000, segment_transitions=10_000, flush_s=1.0
 )
-"""Of `sacpipe drive`."""
+"""Limits of the recordings of `sacpipe drive`."""
 
 
 class Disturbance(Config):
-    """What happens to observations on their way to the policy, and to actions on their way back."""
+    """Disturbance of the observations that the policy gets, and of the actions that are executed."""
 
     noise: float = Field(ge=0)
-    """Standard deviation, as a share of each entry's range in training."""
+    """Standard deviation of observation noise, as a share of each entry's range in training."""
     drop_out: float = Field(ge=0, le=1)
-    """Chance that a step sees no new observation but the last one again, with its old stamp."""
+    """Probability that a step gets the previous observation again, with its old time stamp."""
     delay_steps: int = Field(ge=0)
-    """Steps that an observation, stamped when it was taken, is on its way."""
+    """Steps between an observation's time stamp and its arrival."""
     not_a_number: float = Field(ge=0, le=1)
-    """Chance that one entry is NaN."""
+    """Probability that one entry of an observation is NaN."""
     actuator_noise: float = Field(ge=0)
-    """Standard deviation of what is executed around the action, as a share of each action's range."""
+    """Standard deviation of the executed action around the policy's, as a share of each action's range."""
 
 
 class DriveConfig(Config):
-    """How a task is driven."""
+    """Settings of one real-time run."""
 
     rate_hz: float | None = Field(gt=0, le=10_000)
-    """Control rate; null for the contract's."""
+    """Control rate in Hz; null for the contract's."""
     seconds: float = Field(gt=0, lt=1e6)
     seed: int = Field(ge=0)
-    """Of the episodes and the disturbance."""
+    """Seed of the episodes and of the disturbance."""
     disturbance: Disturbance
     priority: int | None
-    """Realtime priority."""
+    """Realtime priority, 1 to 99; null for none."""
     options: Options
-    """Of the task, where the robot is not quite the simulated one."""
+    """Task options that differ here from those of the training."""
 
 
 class Drive(Config):
-    """What `sacpipe drive` saw."""
+    """Result of `sacpipe drive`."""
 
     task: str
     bundle: str
-    """Digest."""
+    """Digest of the bundle."""
     rate_hz: float
     disturbance: Disturbance
     episode_returns: tuple[float, ...]
-    """Of the episodes that ended."""
+    """Undiscounted returns of the episodes that ended, in the task's units."""
     loop: LoopReport
     recorder: RecorderStatus | None
-    """Null where nothing was recorded."""
+    """Status of the recorder; null without recording."""
 
 
 class SimulatedRobot:
-    """An environment that is stepped once a control period.
+    """An environment that takes one step in each control period.
 
     Args:
-        environment: Is stepped.
-        runtime: Whose stop is cleared when the next episode begins.
-        disturbance: Of what it sees and does.
-        seed: Of the episodes and the disturbance.
-        recorder: Is told rewards, executed actions and ends.
-        clock_ns: As the runtime's.
+        environment: The simulated task.
+        runtime: The runtime whose stop is cleared when the next episode begins.
+        disturbance: Disturbance of observations and executed actions.
+        seed: Seed of the episodes and of the disturbance.
+        recorder: Receives rewards, executed actions and ends of episodes.
+        clock_ns: The runtime's clock, in nanoseconds.
     """
 
     def __init__(
@@ -114,14 +114,14 @@ class SimulatedRobot:
         seed = episode_seed(self._seed, "drive", len(self.episode_returns))
         self._newest = self._environment.reset(seed)
         self._return = 0.0
-        self._on_way: deque[tuple[FloatArray, int]] = deque(maxlen=self._disturbance.delay_steps + 1)
+        self._in_transit: deque[tuple[FloatArray, int]] = deque(maxlen=self._disturbance.delay_steps + 1)
 
     def observe(self) -> tuple[FloatArray, int]:
-        """Give the observation that arrives now."""
-        is_dropped = self._on_way and self._random.random() < self._disturbance.drop_out
+        """Return the observation that arrives now, and its time stamp in nanoseconds."""
+        is_dropped = self._in_transit and self._random.random() < self._disturbance.drop_out
         if not is_dropped:
-            self._on_way.append((self._disturbed(), self._clock_ns()))
-        return self._on_way[0]
+            self._in_transit.append((self._disturbed(), self._clock_ns()))
+        return self._in_transit[0]
 
     def _disturbed(self) -> FloatArray:
         noise = self._scale * self._random.standard_normal(self._scale.shape, dtype=np.float32)
@@ -131,7 +131,7 @@ class SimulatedRobot:
         return observation
 
     def execute(self, decision: Decision) -> bool:
-        """Step the simulator; begin the next episode where one ended."""
+        """Step the simulator; begin the next episode after the end of one. Returns True: the run goes on."""
         executed = decision.action
         if self._disturbance.actuator_noise:
             noise = self._random.standard_normal(executed.shape, dtype=np.float32)
@@ -146,8 +146,10 @@ class SimulatedRobot:
         return True
 
     def _end(self, step: Step) -> None:
-        last = self._disturbed()  # also where nobody records it: the random stream is the same then
-        if self._recorder is not None and not self._disturbance.delay_steps:  # else it would come too early
+        last = self._disturbed()  # drawn without a recorder too: the random stream stays the same
+        if (
+            self._recorder is not None and not self._disturbance.delay_steps
+        ):  # delayed observations arrive later
             self._recorder.end_episode(
                 last, self._clock_ns(), terminated=step.terminated, truncated=step.truncated
             )
@@ -157,17 +159,17 @@ class SimulatedRobot:
 
 
 def drive(policy: str | None, config: DriveConfig, recordings: Path | None) -> Drive:
-    """Drive a task in real time.
+    """Run a task in real time.
 
     Args:
-        policy: As for `open_policy`.
-        config: How.
-        recordings: Folder to record into, or None.
+        policy: Address of the policy, as for `open_policy`.
+        config: Settings of the run.
+        recordings: Folder for the recordings, or None.
 
     Raises:
         ConfigError: the task has no rate, refuses its options, or the priority is not allowed.
         BundleError: the bundle is damaged or missing.
-        BusyError: another recorder has the folder.
+        BusyError: another recorder uses the folder.
     """
     bundle = open_policy(policy)
     spec = bundle.contract.spec
@@ -180,7 +182,7 @@ def drive(policy: str | None, config: DriveConfig, recordings: Path | None) -> D
         environment = stack.enter_context(closing(task_of(spec, config.options).make()))
         recorder = None
         if recordings is not None:
-            recorder = stack.enter_context(Recorder(runtime, recordings, RECORDER_TERMS))
+            recorder = stack.enter_context(Recorder(runtime, recordings, RECORDER_SETTINGS))
         robot = SimulatedRobot(environment, runtime, config.disturbance, config.seed, recorder)
         if config.priority is not None:
             stack.enter_context(realtime_priority(config.priority))

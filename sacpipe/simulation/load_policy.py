@@ -15,7 +15,8 @@ from sacpipe.simulation.open_policy import open_policy
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
-_POLICY_FILE_SUFFIX = ".safetensors"
+POLICY_FILE_SUFFIX = ".safetensors"
+"""Last characters of a policy file's name; another name is that of a bundle or an address."""
 
 
 class LoadedPolicy(NamedTuple):
@@ -50,7 +51,7 @@ def load_policy(source: Path | str | None = None, *, stochastic: bool = False, s
         StoreError: the registry has no such alias or does not answer.
     """
     text = None if source is None else str(source)
-    if text is not None and text.endswith(_POLICY_FILE_SUFFIX):
+    if text is not None and text.endswith(POLICY_FILE_SUFFIX):
         return _load_file(Path(text), stochastic=stochastic, seed=seed)
     if stochastic:
         raise ConfigError(

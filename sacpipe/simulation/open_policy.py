@@ -1,4 +1,4 @@
-"""Where commands get a bundle's policy from; for a folder, with nothing but what a robot has installed."""
+"""Open a bundle's policy for a command. A folder needs only the packages that a robot has installed."""
 
 import tempfile
 from pathlib import Path
@@ -12,7 +12,7 @@ def open_policy(policy: str | None) -> OnnxPolicy:
     """Open a bundle's folder, an alias or version (`models:/NAME@ALIAS`), or the workspace's own bundle.
 
     Raises:
-        ConfigError: the address is none.
+        ConfigError: the address is malformed.
         BundleError: the bundle is damaged or missing.
         StoreError: the registry has no such alias or does not answer.
     """

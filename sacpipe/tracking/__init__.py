@@ -1,1 +1,1 @@
-"""Runs, versions and aliases; the history of promotions; lineage."""
+"""Tracking: runs in the ledger, versions and aliases of policies, the promotion history, and lineage."""

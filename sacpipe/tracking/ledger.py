@@ -1,8 +1,8 @@
-"""The ledger, made from DVC's outputs: after a stage, or all over again.
+"""Records in the ledger, written from DVC's outputs: after a stage, or all of them again.
 
-Floor 5. One MLflow run a stage key: parameters and digests from dvc.lock, metrics and the bundle from
-out/. A stage that DVC restored instead of running is recorded all the same, and a ledger that was lost
-is written again (`rebuild`). Nothing here is needed to make the outputs. docs/ledger.md lists the tags.
+Each stage key has one MLflow run: parameters and digests from dvc.lock, metrics and the bundle from out/.
+A stage that DVC restored is recorded like one that ran. A lost ledger is written again (`rebuild`). No stage
+reads the ledger. docs/ledger.md lists the tags.
 """
 
 import tempfile
@@ -14,7 +14,8 @@ from typing import Any
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.core.files import read_json, sha256_file, write_json
-from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
+from sacpipe.project.dvc.commands import DvcStore, Outcome
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
 from sacpipe.project.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
 from sacpipe.project.workspace import STAGES, Workspace
@@ -33,7 +34,7 @@ from sacpipe.tracking.ledger_values import (
 from sacpipe.tracking.mlflow.connection import POLICY_TAG, MlflowConnection
 from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger
 from sacpipe.tracking.mlflow.registry import VersionRecord
-from sacpipe.tracking.promotion_history import Promotion, current, read_promotions
+from sacpipe.tracking.promotion_history import Promotion, current_promotion, read_promotions
 
 UPSTREAM_TAG = "sacpipe.train_key"
 
@@ -42,21 +43,21 @@ _READ = {
     "export": ("out/export/bundle", "out/export/metrics.json"),
     "evaluate": ("out/evaluate/metrics.json",),
 }
-"""Outputs the ledger reads; the others are named by digest alone and need not be here."""
+"""Outputs that the ledger reads. The others are recorded by digest alone and may be missing."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a stage's record comes from, when it is not the workspace as it is."""
+    """The project and commit of a recorded stage, where they differ from the workspace's."""
 
     root: Path
-    """The project's folder, for its commits."""
+    """The project's folder, which has the commit."""
     commit: str | None
-    """The commit that is said to hold the code."""
+    """The commit recorded for the code; None for the checked-out one."""
 
 
 def open_ledger(workspace: Workspace) -> MlflowLedger:
-    """Return the ledger of a workspace; nothing is opened before it is used."""
+    """Return the ledger of a workspace. The first call on it opens the connection."""
     return MlflowLedger(MlflowConnection(workspace.tracking_uri(), workspace.artifacts))
 
 
@@ -77,18 +78,19 @@ def record_stage(
     outcome: Outcome | None = None,
     origin: Origin | None = None,
 ) -> str:
-    """Make or complete the run of a stage as dvc.lock and out/ have it; return the run's id.
+    """Write or complete the run of a stage from dvc.lock and out/; return the run's id.
 
     Args:
-        workspace: Whose stage.
-        ledger: Where to.
+        workspace: The project of the stage.
+        ledger: The ledger to write to.
         stage: Name of the stage.
-        outcome: What DVC just did; versions are recorded only where the stage ran here and now.
-        origin: Where the code's commits are, if not here.
+        outcome: What DVC just did. Package versions are recorded only where the stage ran in this process's
+            environment.
+        origin: The project and commit of the code, if they differ from the workspace's.
 
     Raises:
-        StoreError: the stage never ran, an output is missing or is not the one of dvc.lock, or MLflow
-            failed; StoreUnavailableError where it does not answer.
+        StoreError: the stage never ran, an output is missing or differs from dvc.lock, or MLflow failed;
+            StoreUnavailableError where MLflow does not answer.
     """
     entries = read_lock(workspace.dvc_lock)
     if stage not in entries:
@@ -102,7 +104,9 @@ def record_stage(
     run_id = ledger.ensure_run(inputs.key, stage, params, tags)
     if stage == "train":
         rows = read_rows(workspace.train_rows)
-        if not ledger.rows_agree(run_id, rows):  # mirrored from a run that was cut back and went on otherwise
+        if not ledger.rows_agree(
+            run_id, rows
+        ):  # mirrored rows of a run that continued from an older checkpoint with others
             ledger.discard_run(run_id)
             run_id = ledger.ensure_run(inputs.key, stage, params, tags)
         ledger.log_rows(run_id, rows)
@@ -120,12 +124,12 @@ def record_stage(
 def check_inputs_kept(workspace: Workspace, stage: str, key: str) -> None:
     """Refuse a stage whose code or parameters were edited while it ran.
 
-    DVC reads the inputs again at the end, and would hold the outputs of the old code for the new one's.
+    DVC reads the inputs again at the end, so dvc.lock would name the old code's outputs as the new code's.
 
     Args:
-        workspace: Whose stage.
+        workspace: The project of the stage.
         stage: Name of a stage that just ran.
-        key: Its key before it started.
+        key: The stage's key before it started.
 
     Raises:
         StageError: dvc.lock holds another key.
@@ -133,15 +137,15 @@ def check_inputs_kept(workspace: Workspace, stage: str, key: str) -> None:
     entry = read_lock(workspace.dvc_lock).get(stage)
     if entry is not None and locked_inputs(entry).key != key:
         raise StageError(
-            f"stage '{stage}': its code or parameters were edited while it ran, so its outputs are not what "
-            f"they give. Make them again with `dvc repro --force --single-item {stage}`."
+            f"stage '{stage}': its code or parameters were edited while it ran, so its outputs may differ "
+            f"from those of the edited files. Run it again with `dvc repro --force --single-item {stage}`."
         )
 
 
 def register_bundle(workspace: Workspace, ledger: MlflowLedger, model_name: str) -> VersionRecord:
-    """Return the registered version of the workspace's bundle, making it where there is none.
+    """Return the registered version of the workspace's bundle, which is created where there is none.
 
-    `record_stage` of train and export comes first.
+    Call `record_stage` for train and export before.
 
     Raises:
         StoreError: the export stage is not recorded, or MLflow failed.
@@ -170,7 +174,7 @@ def register_bundle(workspace: Workspace, ledger: MlflowLedger, model_name: str)
 
 
 def rebuild(workspace: Workspace, ledger: MlflowLedger) -> Iterator[str]:
-    """Record every stage of dvc.lock and put every alias back; yield one line a thing done.
+    """Record every stage of dvc.lock and restore every alias; yield one line for each.
 
     Raises:
         StoreError: an output is missing, or MLflow failed.
@@ -181,14 +185,14 @@ def rebuild(workspace: Workspace, ledger: MlflowLedger) -> Iterator[str]:
             yield f"{stage}: run {record_stage(workspace, ledger, stage)}"
     promotions = read_promotions(workspace)
     for model, alias in sorted({(one.model, one.alias) for one in promotions}):
-        promotion = current(promotions, model, alias)
+        promotion = current_promotion(promotions, model, alias)
         if promotion is not None:
-            version = _put_back(workspace, ledger, promotion)
+            version = _restore_alias(workspace, ledger, promotion)
             yield f"{model}@{alias}: version {version.version}, bundle {version.bundle_digest[:12]}"
 
 
-def _put_back(workspace: Workspace, ledger: MlflowLedger, promotion: Promotion) -> VersionRecord:
-    """Point an alias at the bundle that was promoted last, bringing it from DVC's cache where it is gone."""
+def _restore_alias(workspace: Workspace, ledger: MlflowLedger, promotion: Promotion) -> VersionRecord:
+    """Point an alias at the bundle that was promoted last, restored from DVC's cache where it is missing."""
     known = ledger.registry.versions(promotion.model)
     found = next((one for one in known if one.bundle_digest == promotion.bundle_digest), None)
     if found is None:
@@ -201,13 +205,14 @@ def _put_back(workspace: Workspace, ledger: MlflowLedger, promotion: Promotion) 
 def _register_again(workspace: Workspace, ledger: MlflowLedger, promotion: Promotion) -> VersionRecord:
     with tempfile.TemporaryDirectory() as name:
         older = Workspace(Path(name))
-        entries = {stage: _only_read(stage, entry) for stage, entry in promotion.entries.items()}
+        entries = {stage: _with_read_outs(stage, entry) for stage, entry in promotion.entries.items()}
         DvcStore(workspace.root).place(entries, older.root)
         write_json(older.dvc_lock, {"schema": "2.0", "stages": promotion.entries})
         if bundle_digest(older.bundle) != promotion.bundle_digest:
             raise StoreError(
                 f"{workspace.promotions}: the last promotion of '{promotion.model}' names bundle "
-                f"{promotion.bundle_digest}, but its stages give {bundle_digest(older.bundle)}."
+                f"{promotion.bundle_digest}, but its stages give {bundle_digest(older.bundle)}. Restore the "
+                "file from a backup."
             )
         for stage in promotion.entries:
             record_stage(older, ledger, stage, origin=Origin(workspace.root, promotion.commit))
@@ -215,21 +220,21 @@ def _register_again(workspace: Workspace, ledger: MlflowLedger, promotion: Promo
 
 
 def _check_outs(workspace: Workspace, stage: str, entry: Mapping[str, Any]) -> None:
-    """Refuse to record what is not what dvc.lock names."""
+    """Refuse outputs that differ from dvc.lock."""
     expected = locked_outs(entry)
     for path in _READ[stage]:
         if not (workspace.root / path).exists():
-            raise StoreError(f"{path} is missing in {workspace.root}. `dvc checkout {stage}` brings it back.")
+            raise StoreError(f"{path} is missing in {workspace.root}. `dvc checkout {stage}` restores it.")
         found = dvc_md5(DiskTree(workspace.root), path)
         if found != expected.get(path):
             raise StoreError(
                 f"{path}: expected md5 {expected.get(path)} as in dvc.lock, found {found}. "
-                f"`dvc checkout --force {stage}` brings the right one back."
+                f"`dvc checkout --force {stage}` restores the expected one."
             )
 
 
 def _upstream(entries: Mapping[str, Mapping[str, Any]], inputs: StageInputs) -> dict[str, str]:
-    """Name the training a later stage took its policy from."""
+    """Return the tag with the key of the training whose policy a later stage used."""
     policy = "out/train/policy.safetensors"
     train = entries.get("train")
     if train is None or policy not in inputs.deps or locked_outs(train).get(policy) != inputs.deps[policy]:
@@ -240,7 +245,7 @@ def _upstream(entries: Mapping[str, Mapping[str, Any]], inputs: StageInputs) -> 
 def _history_tags(
     ledger: MlflowLedger, stage: str, inputs: StageInputs, outcome: Outcome | None, origin: Origin
 ) -> dict[str, str]:
-    """Return what is known of how a stage ran, never less than is recorded already."""
+    """Return tags about how a stage ran, without those that would replace better ones of its run."""
     run = ledger.find_run(inputs.key)
     known = run.tags if run is not None else {}
     tags = machine_tags() if outcome is Outcome.RAN else {}
@@ -251,5 +256,6 @@ def _history_tags(
     return tags
 
 
-def _only_read(stage: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _with_read_outs(stage: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stage's entry with only the outputs that the ledger reads."""
     return {**entry, "outs": [out for out in entry["outs"] if out["path"] in _READ[stage]]}

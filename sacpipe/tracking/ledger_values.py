@@ -1,6 +1,6 @@
-"""What of a stage goes into the ledger, as plain values: parameters, metrics, versions and digests.
+"""The values of a stage that the ledger records: parameters, metrics, versions and digests.
 
-Floor 5. Everything here comes from dvc.lock, from a stage's outputs, or from the machine that ran it.
+They come from dvc.lock, from a stage's outputs, or from the machine that ran the stage.
 """
 
 import json
@@ -28,7 +28,7 @@ _PACKAGES = (
 
 
 def flat_params(inputs: StageInputs) -> dict[str, Any]:
-    """Return parameters by dotted key; those of another file than params.yaml have its name in front."""
+    """Return parameters by dotted key; the file's name precedes keys of other files than params.yaml."""
     flat: dict[str, Any] = {}
     for file, values in inputs.params.items():
         flat |= flattened(plain(values), "" if file == "params.yaml" else file)
@@ -65,25 +65,25 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as exc:
         raise StoreError(
-            f"{path}: expected one JSON object a line, found {exc}. `dvc checkout` helps."
+            f"{path}: expected one JSON object a line, found {exc}. `dvc checkout` restores it."
         ) from exc
     return rows
 
 
 def identity_tags(inputs: StageInputs, entry: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a stage is: digests of its parameters and of each output, and its command."""
+    """Return the tags of a stage's identity: digests of its parameters and outputs, and its command."""
     outs = {f"{OUT_TAG}{path}": md5 for path, md5 in locked_outs(entry).items()}
     return {PARAMS_DIGEST_TAG: inputs.params_digest, "mlflow.source.name": str(inputs.cmd), **outs}
 
 
 def commit_tags(root: Path, commit: str | None, stage: str, inputs: StageInputs) -> dict[str, str]:
-    """Return which commit a stage is said to come from, and whether that commit holds its inputs.
+    """Return the tags of a stage's commit, and of whether that commit holds its inputs.
 
     Args:
         root: The project's folder.
-        commit: The commit, or None for the one checked out.
+        commit: The commit, or None for the checked-out one.
         stage: Name of the stage.
-        inputs: What it ran on.
+        inputs: The inputs of the stage's run.
     """
     commit = commit or head_commit(root)
     if commit is None:
@@ -98,7 +98,7 @@ def commit_tags(root: Path, commit: str | None, stage: str, inputs: StageInputs)
 
 
 def machine_tags() -> dict[str, str]:
-    """Return the versions that made the outputs; only true where the stage ran in this environment."""
+    """Return the platform and package versions of this environment, in which the stage must have run."""
     tags = {
         "sacpipe.device": "cpu",
         "sacpipe.platform": f"{platform.system()} {platform.machine()}",

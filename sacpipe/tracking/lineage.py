@@ -1,8 +1,7 @@
-"""Where a released policy came from, every edge checked by digest.
+"""The lineage of a released policy: every edge from the alias to the commit, checked by digest.
 
-Floor 5. From the alias down: promotion, version, bundle, the export's run, the training's run, its
-parameters, its replay pool and its code's commit. An edge says what it expected and what it found;
-none rests on a name alone. docs/ledger.md lists them.
+The order is: promotion, version, bundle, the export's run, the training's run, its parameters, its replay
+pool and its code's commit. An edge holds the expected and the found digest. docs/ledger.md lists the edges.
 """
 
 import tempfile
@@ -29,7 +28,7 @@ from sacpipe.tracking.ledger_values import COMMIT_TAG, IS_COMMITTED_TAG, PARAMS_
 from sacpipe.tracking.mlflow.connection import DATASET_DIGEST_LENGTH
 from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger, RunRecord, param_texts
 from sacpipe.tracking.mlflow.registry import VersionRecord
-from sacpipe.tracking.promotion_history import current, read_promotions
+from sacpipe.tracking.promotion_history import current_promotion, read_promotions
 
 BUNDLE = "out/export/bundle"
 POLICY = "out/train/policy.safetensors"
@@ -37,26 +36,26 @@ POOL = "out/train/pool"
 
 
 class Edge(Config):
-    """One link of the chain."""
+    """One checked link of the lineage."""
 
     name: str
-    """What is linked to what."""
+    """Names of both ends, e.g. `version -> bundle`."""
     expected: str
     found: str
     ok: bool
-    """Whether both are known and the same."""
+    """Whether both digests are known and equal."""
 
 
 def lineage(workspace: Workspace, ledger: MlflowLedger, wanted: str) -> list[Edge]:
-    """Follow a policy back to what made it.
+    """Check every edge from a registered policy to its code, params and pools.
 
     Args:
-        workspace: Whose promotions, outputs and commits are asked.
-        ledger: Where the policy is registered.
+        workspace: The project whose promotions, outputs and commits are read.
+        ledger: The ledger in which the policy is registered.
         wanted: `NAME` (its champion), `NAME@ALIAS` or `NAME/VERSION`.
 
     Returns:
-        Every edge, in order. The chain ends early where what the next edge needs is missing.
+        Every edge, in order. Edges are left out where a record that they need is missing.
 
     Raises:
         StoreError: there is no such version; StoreUnavailableError where MLflow does not answer.
@@ -103,7 +102,7 @@ def _edge(name: str, expected: str | None, found: str | None) -> Edge:
 
 
 def _promotion(workspace: Workspace, version: VersionRecord, alias: str) -> list[Edge]:
-    last = current(read_promotions(workspace), version.name, alias)
+    last = current_promotion(read_promotions(workspace), version.name, alias)
     expected = None if last is None else last.bundle_digest
     return [_edge("promotion -> version", expected, version.bundle_digest)]
 
@@ -111,7 +110,7 @@ def _promotion(workspace: Workspace, version: VersionRecord, alias: str) -> list
 def _bundle(
     ledger: MlflowLedger, version: VersionRecord, folder: Path, edges: list[Edge]
 ) -> tuple[Bundle | None, str | None]:
-    """Fetch what the version holds and verify it; return the bundle and DVC's digest of its folder."""
+    """Fetch the version's bundle and verify it; return the bundle and DVC's digest of its folder."""
     try:
         fetched, model_sha256 = ledger.registry.download(version, folder)
         bundle = open_bundle(fetched)
@@ -160,19 +159,19 @@ def _texts_digest(texts: Mapping[str, str]) -> str:
 
 
 def _provenance(workspace: Workspace, bundle: Bundle | None, made: Mapping[str, str]) -> list[Edge]:
-    """Compare the bundle's own account with the policy file, where the one of this training lies here."""
+    """Compare the bundle's provenance with the policy file, if out/train holds this training's policy."""
     if bundle is None or not workspace.policy.is_file():
         return []
     if DiskTree(workspace.root).md5(POLICY) != made.get(POLICY):
         return []
-    told = bundle.contract.provenance.digests.get("policy")
-    return [_edge("bundle -> policy.safetensors", told, sha256_file(workspace.policy))]
+    digest = bundle.contract.provenance.digests.get("policy")
+    return [_edge("bundle -> policy.safetensors", digest, sha256_file(workspace.policy))]
 
 
 def _initial_pool(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]) -> list[Edge]:
-    """Compare the pool the training began with, where it did, with what the ledger shows and what is kept.
+    """Compare the training's initial pool, if it had one, with the ledger, data/pool and DVC.
 
-    `data/pool` here may hold a later pool by now; then the one that the run's commit tracks is looked at.
+    `data/pool` may hold a later pool by now. Then only the pool that the run's commit tracks is compared.
     """
     named = named_pool(locked_inputs(entry).params.get("params.yaml", {}))
     if named is None:
@@ -185,10 +184,10 @@ def _initial_pool(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]
         edges.append(_edge("initial pool -> data/pool", named, here))
     if tracked:
         try:
-            kept = tracked_manifest_sha256(workspace.root, commit)
+            tracked_digest = tracked_manifest_sha256(workspace.root, commit)
         except StoreError as exc:
-            kept = str(exc)
-        edges.append(_edge("initial pool -> data/pool.dvc", named, kept))
+            tracked_digest = str(exc)
+        edges.append(_edge("initial pool -> data/pool.dvc", named, tracked_digest))
     return edges
 
 

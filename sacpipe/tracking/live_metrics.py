@@ -1,8 +1,8 @@
-"""Metrics of a running stage, in the ledger every few seconds, at no cost to the stage.
+"""Copy the metrics of a running stage to the ledger every few seconds.
 
-Floor 5. A thread of the orchestrator reads the rows a stage appends to work/<key>/metrics.jsonl and
-sends the new ones. The stage knows nothing of it. Any trouble is told once and ends the mirroring:
-`record_stage` logs what is missing afterwards.
+A thread of the flow reads the rows that a stage appends to work/<key>/metrics.jsonl, and sends new rows to
+the ledger. The stage itself does not wait for it. The first error is logged once and ends the copying;
+`record_stage` logs the missing rows afterwards.
 """
 
 import json
@@ -19,29 +19,29 @@ from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_CALL_S = 30.0
+_MAX_CALL_S = 30.0
 
 
 class LiveMetrics:
-    """A context manager around the run of one stage."""
+    """A context manager that copies the metrics of one stage while it is entered."""
 
     def __init__(
         self, workspace: Workspace, ledger: MlflowLedger, stage: str, *, interval_s: float = 5.0
     ) -> None:
-        """Prepare to mirror a stage as its inputs lie on disk now.
+        """Compute the stage key from the inputs on disk.
 
         Args:
-            workspace: Where the stage works.
-            ledger: Where its rows go.
+            workspace: The project of the stage.
+            ledger: The ledger that gets the rows.
             stage: Name of the stage.
-            interval_s: Time between two looks.
+            interval_s: Seconds between two reads of the file.
 
         Raises:
             ConfigError: the stage's inputs are missing or wrong.
         """
         self._ledger, self._stage, self._interval_s = ledger, stage, interval_s
         self._inputs: StageInputs = stage_inputs(DiskTree(workspace.root), stage)
-        self._rows = _GrowingRows(workspace.work(self._inputs.key) / "metrics.jsonl")
+        self._rows = _RowFile(workspace.work(self._inputs.key) / "metrics.jsonl")
         self._sent = 0
         self._run_id: str | None = None
         self._has_failed = False
@@ -49,17 +49,17 @@ class LiveMetrics:
         self._thread = threading.Thread(target=self._mirror, name=f"mirror-{stage}", daemon=True)
 
     def __enter__(self) -> Self:
-        """Start to look."""
+        """Start the thread."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop to look, and let a call under way end, so that nobody else makes the same run meanwhile."""
+        """Stop the thread after its call in progress, so that no second client creates the same run."""
         self._has_failed = kind is not None
         self._stop.set()
-        self._thread.join(timeout=_LONGEST_CALL_S)
+        self._thread.join(timeout=_MAX_CALL_S)
 
     def _mirror(self) -> None:
         try:
@@ -67,9 +67,9 @@ class LiveMetrics:
                 self._send()
             if self._has_failed and self._run_id is not None:
                 self._ledger.finish_run(self._run_id, is_complete=False)  # until `record_stage` finishes it
-        except Exception as exc:  # noqa: BLE001 - the ledger must never end a training
+        except Exception as exc:  # noqa: BLE001 - an error of the ledger must not end the training
             logger.warning(
-                "live metrics of stage '%s' end here: %s The ledger is completed after the stage.",
+                "live metrics of stage '%s' stop: %s The ledger is completed after the stage.",
                 self._stage,
                 exc,
             )
@@ -83,8 +83,8 @@ class LiveMetrics:
             self._sent = len(rows)
 
 
-class _GrowingRows:
-    """The whole lines of a file that grows, read once each."""
+class _RowFile:
+    """The complete lines of a file to which another process appends; each line is read once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -92,7 +92,7 @@ class _GrowingRows:
         self._rows: list[dict[str, Any]] = []
 
     def read(self) -> list[dict[str, Any]]:
-        """Return every row so far; a file cut back, as a resumed stage does, is read from the start."""
+        """Return every row so far. A file that a resumed stage has truncated is read from the start."""
         if not self._path.is_file():
             return self._rows
         with self._path.open("rb") as file:

@@ -1,8 +1,8 @@
-"""Every promotion and rollback, append-only: the one file of .sacpipe/ that nothing can make again.
+"""The history of promotions and rollbacks: an append-only file, and the only one that cannot be rebuilt.
 
-Floor 5. .sacpipe/promotions.jsonl holds one JSON object a line (format_version 1). MLflow keeps no
-history of an alias; this does, with what it takes to bring an older policy back into a ledger that
-was lost: the stages' entries of dvc.lock, whose bytes are in DVC's cache.
+.sacpipe/promotions.jsonl holds one JSON object a line (format_version 1). MLflow keeps no history of an
+alias. Each line also holds the stages' entries of dvc.lock, whose bytes are in DVC's cache, so that a
+rebuilt ledger can register an older policy again.
 """
 
 import json
@@ -20,7 +20,7 @@ FORMAT_VERSION: Literal[1] = 1
 
 
 class Promotion(Config):
-    """An alias moved."""
+    """One move of an alias."""
 
     format_version: Literal[1]
     time: str
@@ -30,21 +30,21 @@ class Promotion(Config):
     """Registered name."""
     alias: str
     version: int = Field(ge=1)
-    """As numbered when it was promoted; a rebuilt ledger counts anew."""
+    """Number of the version when it was promoted; a rebuilt ledger numbers from 1."""
     bundle_digest: str
-    """The version's identity."""
+    """Digest of the bundle: the version's identity."""
     previous_bundle_digest: str | None
-    """What the alias named before."""
+    """Digest of the bundle that the alias named before; None where it named none."""
     commit: str | None
-    """Commit that holds the code and parameters, where there is one."""
+    """Commit that holds the code and parameters; None without git."""
     entries: dict[str, dict[str, JsonValue]]
-    """Entries of dvc.lock by stage, as they were."""
+    """Entries of dvc.lock by stage at that time."""
     verdict: dict[str, JsonValue] | None
-    """The gate's answer; None for a rollback."""
+    """Verdict of the release gate; None for a rollback."""
 
 
 def append_promotion(workspace: Workspace, promotion: Promotion) -> None:
-    """Add a line, durably and in one write.
+    """Append a line durably, in one write.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -64,10 +64,10 @@ def append_promotion(workspace: Workspace, promotion: Promotion) -> None:
 
 
 def read_promotions(workspace: Workspace) -> list[Promotion]:
-    """Return every promotion, oldest first; a line cut short by a crash was never one.
+    """Return every promotion, oldest first. A line that a crash cut short is skipped.
 
     Raises:
-        StoreError: a line is whole but is no promotion this program reads.
+        StoreError: a complete line is no promotion of a known format.
     """
     path = workspace.promotions
     if not path.is_file():
@@ -87,8 +87,8 @@ def read_promotions(workspace: Workspace) -> list[Promotion]:
     return promotions
 
 
-def current(promotions: list[Promotion], model: str, alias: str) -> Promotion | None:
-    """Return the promotion that put a policy where its alias points now, or None."""
+def current_promotion(promotions: list[Promotion], model: str, alias: str) -> Promotion | None:
+    """Return the last move of a model's alias, or None."""
     return next((one for one in reversed(promotions) if (one.model, one.alias) == (model, alias)), None)
 
 

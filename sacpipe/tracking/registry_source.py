@@ -1,7 +1,7 @@
-"""What a server of this workspace serves: a path, or an address of MLflow's registry.
+"""The source of a served policy: a path, or an address in MLflow's registry.
 
-Floor 5. A tracking server is spoken to as a robot does it, over HTTP; the ledger of the workspace
-itself is a database, and only MLflow's own client reads that.
+A tracking server is read over HTTP, as on a robot. The workspace's own ledger is a database, which only
+MLflow's client can read.
 """
 
 import os
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class RegistrySource:
-    """An alias, or a version, of a registered policy in a workspace's own ledger."""
+    """An alias or a version of a registered policy in a workspace's own ledger."""
 
     def __init__(self, registry: "MlflowRegistry", address: Address) -> None:
         self._registry, self._address = registry, address
 
-    def find(self) -> ResolvedBundle:
-        """Ask which version the address names now.
+    def resolve(self) -> ResolvedBundle:
+        """Return the bundle of the version that the address names now.
 
         Raises:
-            StoreError: there is none such, or MLflow failed.
+            StoreError: there is no such version, or MLflow failed.
         """
         record = self._registry.version(self._address.name, self._address.which)
         text = f"{self._address} version {record.version}"
@@ -44,7 +44,7 @@ def open_source(text: str) -> Source:
     """Open `models:/NAME@ALIAS`, `models:/NAME/VERSION`, a bundle's folder or its tar file.
 
     Raises:
-        ConfigError: the address is none, or there is no workspace to look it up in.
+        ConfigError: the address is malformed, or there is no workspace whose registry could resolve it.
     """
     if not text.startswith(SCHEME):
         return PathSource(Path(text), allow_hard_links=True)  # DVC's caches make them

@@ -128,7 +128,7 @@ class TestWriting:
         (tmp_path / "file").write_text("mine")
         (tmp_path / "link").symlink_to(bundle)
         for name in ("file", "link"):
-            with pytest.raises(BundleError, match="expected a bundle or nothing there"):
+            with pytest.raises(BundleError, match="expected a bundle or no folder"):
                 write_bundle(tmp_path / name, policy_onnx, make_contract(), golden)
 
     def test_a_half_bundle_is_replaced(self, bundle, policy_onnx, golden, make_contract):

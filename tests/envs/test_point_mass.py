@@ -1,4 +1,4 @@
-"""The toy ends in two ways, and its pictures show where things are."""
+"""The point mass ends in two ways, and its images show goal and mass."""
 
 import math
 
@@ -92,7 +92,7 @@ def test_wrong_option_is_refused_with_its_reason(option, words):
         make(**option)
 
 
-def test_picture_shows_goal_in_the_middle_and_mass_where_it_is():
+def test_image_shows_goal_in_the_middle_and_mass_where_it_is():
     environment = make(render_size=(60, 90))
     x, y, _, _ = environment.reset(1)
     frame = environment.render()
@@ -103,8 +103,8 @@ def test_picture_shows_goal_in_the_middle_and_mass_where_it_is():
     assert tuple(frame[row, column]) == (40, 80, 160)
 
 
-def test_picture_without_a_size_is_refused():
+def test_image_without_a_size_is_refused():
     environment = make()
     environment.reset(0)
-    with pytest.raises(RendererError, match="without a picture size"):
+    with pytest.raises(RendererError, match="without a render size"):
         environment.render()

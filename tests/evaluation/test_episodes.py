@@ -176,7 +176,7 @@ def test_interval_covers_about_as_often_as_it_says():
 
 @pytest.mark.parametrize(("returns", "lengths"), [([], []), ([1.0], [1, 2])])
 def test_summary_of_nothing_is_refused(returns, lengths):
-    with pytest.raises(ValueError, match="expected one length a return"):
+    with pytest.raises(ValueError, match="expected one or more returns and as many lengths"):
         summarise(returns, lengths, config(), seed=0)
 
 
@@ -249,8 +249,8 @@ def test_other_files_are_refused(tmp_path, text, words):
         read_episodes_csv(path)
 
 
-def test_missing_file_is_said(tmp_path):
-    with pytest.raises(ContractError, match=r"none\.csv does not hold episodes"):
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(ContractError, match=r"none\.csv is not an episodes file"):
         read_episodes_csv(tmp_path / "none.csv")
 
 

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from folder_digest import sha256_tree
 from small_project import environment, git, sacpipe
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.files import sha256_file
 
 
 def outcomes(seen):
@@ -147,7 +148,7 @@ def test_simulate_uses_the_options_the_policy_was_trained_with(project, call):
     edit(project, "options: {} ", "options: {max_episode_steps: 7} ")
     seen = call(project, "simulate", "--episodes", "1")
     assert seen.code == 2
-    assert "is not the one this policy was trained for" in seen.err
+    assert "time limit of the policy's training, found others" in seen.err
 
 
 @pytest.mark.acceptance
@@ -157,7 +158,7 @@ def test_a_refused_policy_stays_candidate_and_the_champion_stays(project, call):
     edit(project, "golden_steps: 8 ", "golden_steps: 9 ")  # another bundle, without another training
     seen = call(project, "run", "--engine", "local")
     assert seen.code == 1
-    assert "refused: return floor: expected mean return of at least 1000" in seen.out
+    assert "refused: minimum return: expected mean return of at least 1000" in seen.out
     assert "version 2 is candidate; version 1 stays champion" in seen.out
 
 

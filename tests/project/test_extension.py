@@ -1,4 +1,4 @@
-"""`sacpipe run --extend`: the longer run stands in params.yaml and goes on from the finished one."""
+"""`sacpipe run --extend`: params.yaml names the finished run, and the longer run continues it."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ import pytest
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
 from sacpipe.flow.steps import preflight
-from sacpipe.project.dvc.store import read_lock
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.extend import extend_finished_run
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import Workspace
@@ -27,8 +27,8 @@ def finished_key(folder):
 
 
 @pytest.mark.acceptance
-def test_a_finished_run_goes_on_with_more_steps_and_earlier_experience(project, call):
-    """Its own pool stands for a robot's."""
+def test_a_finished_run_continues_with_more_steps_and_earlier_experience(project, call):
+    """The run's own pool serves as a robot's."""
     key = finished_key(project)
     shutil.copytree(project / "out" / "train" / "pool", project / "data" / "pool")
     digest = sha256_file(project / "data" / "pool" / "manifest.json")
@@ -52,7 +52,7 @@ def test_a_finished_run_goes_on_with_more_steps_and_earlier_experience(project, 
     assert again.code == 2
     assert "training.total_steps is 260 and the finished run has 260. Raise it" in again.err
     shutil.rmtree(project / "data")
-    preflight(Workspace(project))  # nothing is to be trained, so nothing asks for the pool
+    preflight(Workspace(project))  # no stage has to train, so the pool is not needed
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_finished_run_goes_on_with_more_steps_and_earlier_experience(project, 
         (lambda folder: edit(folder, "  extends: null", "  # extends: null"), "expected one line `extends:`"),
     ],
 )
-def test_what_is_no_longer_run_is_refused_and_params_stay(project, change, message):
+def test_a_run_that_cannot_be_extended_is_refused_and_params_stay(project, change, message):
     edit(project, "total_steps: 200 ", "total_steps: 260 ")
     change(project)
     before = (project / "params.yaml").read_text()

@@ -1,14 +1,15 @@
-"""A robot's recordings become the pool of the next training, once each, or are refused and change nothing."""
+"""A robot's recordings become the pool of the next training, each once, or are refused and change nothing."""
 
 import json
 import shutil
 
 import numpy as np
 import pytest
+from folder_digest import sha256_tree
 from ruamel.yaml import YAML
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.files import sha256_file
 from sacpipe.envs.base import TaskEnvironment
 from sacpipe.params.model import Params
 from sacpipe.replay.pool.reader import ReplayPool
@@ -50,12 +51,12 @@ def test_a_recording_becomes_a_pool_that_dvc_tracks(project, call, recordings):
     assert entry["recording_sha256"] == sha256_file(one / "recording.json")
     assert entry["policies"][0]["bundle_sha256"] == bundle_digest(project / "out" / "export" / "bundle")
     assert call(project, "pool", "check", str(one)).code == 0
-    said = call(project, "pool", "check", "data/pool")
-    assert f"whole. {pool.transitions} transitions" in said.out
+    checked = call(project, "pool", "check", "data/pool")
+    assert f"no damage found. {pool.transitions} transitions" in checked.out
 
 
-def test_the_task_judges_again_what_the_robot_saw(project, call, recordings):
-    """The point mass pays minus the distance and a little: what the robot said of it does not count."""
+def test_the_task_computes_the_rewards_again(project, call, recordings):
+    """The point mass pays minus the distance and a little; the robot's own rewards are not used."""
     found = ingested(call, project, recordings / "recording-000001")
     assert found["recordings"][0]["rewards"] == "task"
     pool = ReplayPool.open(project / "data" / "pool")
@@ -97,7 +98,7 @@ def test_share_names_the_pool_in_params_yaml_and_keeps_every_comment(project, ca
     assert (config.sha256, config.share) == (found["pool_sha256"], 0.25)
 
 
-def test_what_was_cut_off_before_the_pool_grew_is_taken_again(project, call, recordings):
+def test_an_ingestion_cut_off_before_the_pool_changed_is_done_again(project, call, recordings):
     one, two = (recordings / f"recording-00000{number}" for number in (1, 2))
     first = ingested(call, project, one)
     kept, pool = project / "kept", project / "data" / "pool"
@@ -113,7 +114,7 @@ def test_what_was_cut_off_before_the_pool_grew_is_taken_again(project, call, rec
     assert len(list(pool.iterdir())) == 1 + len(ReplayPool.open(pool).segments)
 
 
-def test_a_recording_is_taken_once_and_what_was_cut_off_behind_it_is_done(project, call, recordings):
+def test_a_recording_is_ingested_once_and_a_cut_off_dvc_add_is_done_again(project, call, recordings):
     one = recordings / "recording-000001"
     first = ingested(call, project, one, one)
     assert (len(first["recordings"]), first["passed_over"]) == (1, 1)
@@ -134,7 +135,7 @@ def mine(recordings, tmp_path):
 
 
 def refused(call, project, *arguments):
-    """The words of a refusal, which leaves everything as it was."""
+    """Return the message of a refusal, which changes no file."""
     before = sha256_tree(project / "data") if (project / "data").exists() else None
     params = (project / "params.yaml").read_text()
     seen = call(project, "pool", "ingest", *(str(word) for word in arguments))
@@ -154,15 +155,15 @@ def test_a_pool_of_another_task_is_refused(project, call, recordings):
     assert "max_episode_steps: expected 50, found 99" in refused(call, project, two)
 
 
-def test_params_whose_value_stands_on_several_lines_are_left_alone(project, call, recordings):
+def test_params_whose_value_takes_several_lines_are_not_changed(project, call, recordings):
     params = project / "params.yaml"
     text = params.read_text()
     digest = f"sha256: '{'a' * 64}'"
     block = text.replace("  initial_pool: null", f"  initial_pool:\n    {digest}\n    share: 0.5\n ")
     assert block != text
     params.write_text(block)
-    words = refused(call, project, recordings / "recording-000001", "--share", "0.25")
-    assert "with its value on the same line" in words
+    message = refused(call, project, recordings / "recording-000001", "--share", "0.25")
+    assert "with its value on the same line" in message
     assert not (project / "data").exists()
 
 
@@ -188,7 +189,9 @@ def test_a_recording_of_an_unknown_policy_is_refused_unless_allowed(project, cal
     ingested(call, project, mine, "--any-policy")
 
 
-def test_a_recording_without_rewards_is_refused_where_the_task_cannot_judge(project, call, mine, monkeypatch):
+def test_a_recording_without_rewards_is_refused_where_the_task_cannot_compute_them(
+    project, call, mine, monkeypatch
+):
     monkeypatch.setattr(TaskEnvironment, "compute_rewards", lambda *_: None)
     assert ingested(call, project, mine)["recordings"][0]["rewards"] == "robot"
     shutil.rmtree(project / "data")
@@ -205,8 +208,8 @@ def test_a_recording_without_rewards_is_refused_where_the_task_cannot_judge(proj
 
 
 def test_a_share_out_of_range_is_refused(project, call, recordings):
-    words = refused(call, project, recordings / "recording-000001", "--share", "1.5")
-    assert "--share: expected more than 0 and at most 1, found 1.5" in words
+    message = refused(call, project, recordings / "recording-000001", "--share", "1.5")
+    assert "--share: expected more than 0 and at most 1, found 1.5" in message
 
 
 def test_an_open_recording_is_refused(project, call, mine):

@@ -1,4 +1,4 @@
-"""A command in a group of its own: what it says is passed on, and nothing of it outlives the call."""
+"""A command in its own process group: its lines are passed on, and no process outlives the call."""
 
 import os
 import pty
@@ -41,7 +41,7 @@ def python(folder: Path, script: str, **options: object) -> tuple[int, list[tupl
 
 
 def has_ended(number: int) -> bool:
-    """A process closes its files a moment before it is gone; wait for that moment, not longer."""
+    """A process closes its files a moment before it ends. Wait for that moment and no longer."""
     try:
         descriptor = os.pidfd_open(number)
     except ProcessLookupError:
@@ -112,7 +112,7 @@ def test_what_a_dead_leader_left_running_is_stopped_too(tmp_path: Path) -> None:
     assert has_ended(int((tmp_path / "pid").read_text()))
 
 
-def test_on_a_terminal_the_command_has_one_too_and_its_words_are_kept() -> None:
+def test_on_a_terminal_the_command_has_one_too_and_its_lines_are_kept() -> None:
     inner = "import sys; sys.stderr.write(f'tty={sys.stderr.isatty()}\\n')"
     outer = (
         "import os, pathlib, sys; from sacpipe.project.process_group import run_group; kept = [];"

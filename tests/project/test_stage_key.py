@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from repository import ROOT
 
 from sacpipe.core.errors import ConfigError, StoreError
-from sacpipe.project.dvc.store import read_lock
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import (
     DiskTree,
     StageInputs,
@@ -167,8 +167,8 @@ def test_a_stage_whose_dependency_is_missing_says_how_to_get_it(tmp_path: Path) 
         ("{cmd: x, params: [a.c]}", "params.yaml: 'a.c' is missing; stage 'train'"),
         ("{cmd: x, params: [a.b.c]}", "params.yaml: 'a.b.c' is missing"),
         ("{cmd: x, params: [rows.7]}", "params.yaml: 'rows.7' is missing"),
-        ("{cmd: x, params: [day]}", "holds a value JSON cannot"),
-        ("{cmd: x, params: [limit]}", "holds a value JSON cannot"),
+        ("{cmd: x, params: [day]}", "holds a value that JSON cannot hold"),
+        ("{cmd: x, params: [limit]}", "holds a value that JSON cannot hold"),
         ("{cmd: 'x ${a}'}", "does not read"),
         ("{cmd: x, wdir: sub}", "uses wdir, which the stage key does not read"),
     ],
@@ -187,7 +187,7 @@ def test_an_unknown_stage_names_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_a_lock_without_digests_is_refused() -> None:
-    with pytest.raises(StoreError, match="'x' carries no md5"):
+    with pytest.raises(StoreError, match="'x' has no md5"):
         locked_inputs({"cmd": "a", "deps": [{"path": "x", "etag": "1"}]})
 
 

@@ -77,7 +77,7 @@ def test_a_second_run_is_told_which_process_holds_the_folder(tmp_path: Path) -> 
     workspace = Workspace(tmp_path)
     process = hold(tmp_path)
     with (
-        pytest.raises(BusyError, match=f"another run .process {process.pid}. is at work in"),
+        pytest.raises(BusyError, match=f"another run .process {process.pid}. is in progress in"),
         run_lock(workspace),
     ):
         pass
@@ -100,7 +100,7 @@ def test_a_run_that_was_killed_holds_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / ".sacpipe").write_text("a file")
     with (
-        pytest.raises(StorageError, match=r"cannot write .*\.sacpipe/lock: a file stands where"),
+        pytest.raises(StorageError, match=r"cannot write .*\.sacpipe/lock: a file exists where"),
         run_lock(Workspace(tmp_path)),
     ):
         pass

@@ -82,6 +82,6 @@ def test_a_promotion_comes_into_service_and_every_request_is_answered(finished, 
                 following = json.load(response)["following"]
             kinds = [event["kind"] for event in reversed(following["events"])]
         assert answered() == digests[1]
-    assert kinds[:4] == ["begins", "noticed", "shadow", "watch"]
+    assert kinds[:4] == ["started", "noticed", "shadow", "watch"]
     assert following["source"] == f"{address} version 2"
     assert (workspace / ".sacpipe" / "robot" / "sha256" / digests[1]).is_dir()

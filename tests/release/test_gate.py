@@ -40,7 +40,7 @@ def test_every_rule_must_hold(changes, floor, accepted):
 def test_a_refusal_says_what_was_expected_and_found():
     verdict = evaluate_release(make(bundle_return_mean=12.5), config())
     assert [(r.rule, r.expected, r.found) for r in verdict.reasons if not r.ok] == [
-        ("return floor", "mean return of at least 9300", "12.50 over 20 episodes")
+        ("minimum return", "mean return of at least 9300", "12.50 over 20 episodes")
     ]
 
 

@@ -33,7 +33,7 @@ VERDICT = {
     "accepted": True,
     "reasons": [
         {
-            "rule": "return floor",
+            "rule": "minimum return",
             "expected": "mean return of at least 4000",
             "found": "5801.20 over 10",
             "ok": True,

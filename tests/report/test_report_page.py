@@ -167,11 +167,11 @@ def test_a_hostile_name_is_shown_and_never_run(make_outputs):
 def test_refusal_shows_broken_rules_first(outputs):
     rules = [
         {"rule": "parity", "expected": 0.0001, "found": 0.00000031, "ok": True},
-        {"rule": "return floor", "expected": 9300.0, "found": 5801.25, "ok": False},
+        {"rule": "minimum return", "expected": 9300.0, "found": 5801.25, "ok": False},
     ]
     text = assert_sound(outputs.page(verdict={"accepted": False, "reasons": rules})).text
     assert "Refused 1 of 2 rules of the release gate does not hold." in text
-    broken = text.index("return floor expected 9,300 found 5,801")
+    broken = text.index("minimum return expected 9,300 found 5,801")
     assert broken < text.index("parity expected 0.0001 found 3.1 \u00d7 10⁻⁷")
 
 

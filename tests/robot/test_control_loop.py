@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.robot.control_loop import Clock, realtime_priority, run_loop, undisturbed
+from sacpipe.robot.control_loop import Clock, no_interpreter_pauses, realtime_priority, run_loop
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
 
@@ -39,14 +39,14 @@ class World:
         return len(self.decisions) != self.ends_after
 
 
-def drive(folder, world, max_steps, awake_s=0.0):
+def drive(folder, world, max_steps, busy_wait_s=0.0):
     runtime = Runtime(OnnxPolicy(folder), clock_ns=world.clock)
     return run_loop(
         runtime,
         world,
         period_s=0.02,
         max_steps=max_steps,
-        awake_s=awake_s,
+        busy_wait_s=busy_wait_s,
         clock=Clock(world.clock, world.sleep),
     )
 
@@ -101,7 +101,7 @@ def test_a_robot_ends_the_loop(build):
 def test_the_report_counts_this_run_alone(build):
     world = World()
     runtime = Runtime(OnnxPolicy(build()), clock_ns=world.clock)
-    settings = {"period_s": 0.02, "awake_s": 0.0, "clock": Clock(world.clock, world.sleep)}
+    settings = {"period_s": 0.02, "busy_wait_s": 0.0, "clock": Clock(world.clock, world.sleep)}
     run_loop(runtime, world, max_steps=3, **settings)
     report = run_loop(runtime, world, max_steps=2, **settings)
     # The second run begins at the moment of the last observation: that one is a repetition.
@@ -122,7 +122,7 @@ def test_the_loop_is_awake_before_a_step_is_due_and_the_policy_warm(build, monke
         world.now_ns += 1_000_000
         return world.now_ns
 
-    run_loop(runtime, world, period_s=0.02, max_steps=2, awake_s=0.003, clock=Clock(tick, world.sleep))
+    run_loop(runtime, world, period_s=0.02, max_steps=2, busy_wait_s=0.003, clock=Clock(tick, world.sleep))
     first, second = world.begun_ns
     due_ns = 1_000_000 + PERIOD_NS  # the first reading of the clock, and a period
     assert due_ns <= second < due_ns + 3_000_000
@@ -132,7 +132,7 @@ def test_the_loop_is_awake_before_a_step_is_due_and_the_policy_warm(build, monke
 
 def test_python_itself_is_kept_from_disturbing_a_loop():
     switch_s = sys.getswitchinterval()
-    with undisturbed():
+    with no_interpreter_pauses():
         assert not gc.isenabled()
         assert sys.getswitchinterval() == pytest.approx(1e-4)
     assert gc.isenabled()

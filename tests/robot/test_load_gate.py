@@ -12,7 +12,7 @@ from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.policy_graph import MAX_FIELDS
 from sacpipe.bundle.signature import key_id, make_key, sign_bundle
 from sacpipe.core.errors import GateError
-from sacpipe.robot.load_gate import GateTerms, pass_gate
+from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.rollout.sources import read_source
 
 RULES = [
@@ -30,13 +30,13 @@ RULES = [
 ]
 
 
-def terms(**changes) -> GateTerms:
+def settings(**changes) -> LoadGateSettings:
     tree = {"public_keys": [], "require_signature": False, "allowed_operators": None, "timing_runs": 200}
-    return GateTerms.parse(tree | changes)
+    return LoadGateSettings.parse(tree | changes)
 
 
 def judge(folder, **changes):
-    return pass_gate(read_source(folder, allow_hard_links=False), terms(**changes))
+    return run_load_gate(read_source(folder, allow_hard_links=False), settings(**changes))
 
 
 def refused(folder, rule, **changes) -> str:
@@ -80,7 +80,7 @@ class TestPassing:
         folder = build()
         files = read_source(folder, allow_hard_links=False)
         (folder / "policy.onnx").write_bytes(b"changed after it was read")
-        admitted = pass_gate(files, terms())
+        admitted = run_load_gate(files, settings())
         assert admitted.policy.act(np.float32([0.5, 0.25, 0.0])).tolist() == [1.25, 2.5]
         assert admitted.files is files
 
@@ -129,7 +129,7 @@ class TestSignature:
         reseal_contract(tmp_path / "bundle", "golden", tolerance=0.5)
         judge(tmp_path / "bundle")  # a manifest alone does not guard against somebody who writes it anew
         message = refused(tmp_path / "bundle", "signature", public_keys=[public])
-        assert "found one of other bytes" in message
+        assert "found a signature of other bytes" in message
 
     def test_is_asked_before_the_manifest_is_read(self, build, tmp_path, public):
         sign_bundle(build(), tmp_path / "key")
@@ -137,9 +137,9 @@ class TestSignature:
         refused(tmp_path / "bundle", "signature", public_keys=[public])
 
     def test_cannot_be_required_without_a_key(self):
-        tree = terms().as_tree() | {"require_signature": True}
-        with pytest.raises(ValidationError, match="require_signature needs one key at least"):
-            GateTerms.model_validate_json(json.dumps(tree))
+        tree = settings().as_tree() | {"require_signature": True}
+        with pytest.raises(ValidationError, match="require_signature needs at least one key"):
+            LoadGateSettings.model_validate_json(json.dumps(tree))
 
 
 class TestFiles:

@@ -135,19 +135,6 @@ class TestActionsThatBreakTheContract:
 
 
 class TestBundlesThatAreRefused:
-    def test_golden_actions_of_another_policy(self, build):
-        folder = build(actions=[[1.25, 2.5], [3.0, 4.0], [-2.0, -3.9]])
-        with pytest.raises(
-            BundleError, match=r"golden.npz: step 2, action 'elbow': expected -3.9.* found -4"
-        ):
-            OnnxPolicy(folder)
-
-    def test_the_golden_tolerance_is_a_share_of_the_actions_range(self, build):
-        within, beyond = 4.0 - 8.0 * 0.9e-5, 4.0 - 8.0 * 1.1e-5  # elbow: the range is 8, the tolerance 1e-5
-        OnnxPolicy(build(actions=[[1.25, 2.5], [3.0, within], [-2.0, -4.0]]))
-        with pytest.raises(BundleError, match=r"step 1, action 'elbow'"):
-            OnnxPolicy(build(actions=[[1.25, 2.5], [3.0, beyond], [-2.0, -4.0]]))
-
     @pytest.mark.parametrize(
         ("names", "kind"),
         [({"input": "obs"}, "input"), ({"output": "actions"}, "output"), ({"batch": 1}, "input")],

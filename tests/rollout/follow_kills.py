@@ -97,7 +97,7 @@ def run(folder: Path, first: Path, second: Path) -> dict[str, object]:
         (folder / "armed").unlink()
         (folder / "named").unlink()  # what serves next is what the store has
         with BundleStore(folder / "store") as store:
-            last = store.last_good()
+            last = next(store.good(), None)
             report["kept"].append("none" if last is None else names[last.bundle_digest])
             for path in (folder / "store" / "sha256").iterdir():
                 store.open(path.name)  # whatever stands under a digest is whole

@@ -27,13 +27,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
+from folder_digest import sha256_tree
 from small_run import PARAMS as POINT_MASS
 from small_run import Onlooker, make_params
 from threadpoolctl import threadpool_limits
 from watched_disk import Disk, Fault, Memory, refuse
 
 from sacpipe.core.errors import SacpipeError
-from sacpipe.core.files import sha256_tree
 from sacpipe.training.loop import train
 from sacpipe.training.outputs import publish
 from sacpipe.training.resume import open_run

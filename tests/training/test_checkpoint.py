@@ -4,10 +4,11 @@ import json
 import shutil
 
 import pytest
+from folder_digest import sha256_tree
 from small_run import Onlooker, make_params, run_once
 
 from sacpipe.core.errors import CheckpointError, InterruptedRunError
-from sacpipe.core.files import canonical_json, sha256_bytes, sha256_tree
+from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.training.resume import open_run
 
 

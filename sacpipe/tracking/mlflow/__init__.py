@@ -1,1 +1,1 @@
-"""MLflow: the only package that imports it."""
+"""MLflow: its tracking server or database, and its model registry. No other package imports MLflow."""

@@ -1,8 +1,8 @@
-# ruff: noqa: TID251 - this module and dvc_source.py are the two that may
-"""MLflow itself: a connection, and what needs MLflow's own classes. Runs and versions are built on it.
+# ruff: noqa: TID251 - the modules of this package may import MLflow
+"""A connection to MLflow, and the calls that need MLflow's own classes. Ledger and registry are built on it.
 
-Floor 2. MLflow is imported where it is used, for it takes 1.5 s; nothing is opened before the first
-call. Its exceptions, its database's and its network's leave as errors of this project's tree.
+MLflow is imported in the functions that use it, because the import takes 1.5 s. Nothing is opened before
+the first call. Every MLflow exception becomes a StoreError.
 """
 
 import shutil
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_bytes
-from sacpipe.tracking.mlflow.errors import border, fail_fast, reach
+from sacpipe.tracking.mlflow.errors import check_reachable, mlflow_errors, set_short_timeouts
 
 BUNDLE_TAG = "sacpipe.bundle_digest"
 POLICY_TAG = "sacpipe.policy_sha256"
 
 DATASET_DIGEST_LENGTH = 36
-"""Characters of a dataset's digest that MLflow holds: DVC's `<md5>.dir` fits."""
+"""Longest dataset digest that MLflow stores, in characters. DVC's `<md5>.dir` fits."""
 
 _BATCH = 1000
 _PARAM_BATCH = 100
@@ -45,34 +45,34 @@ class MlflowConnection:
     """One experiment at one address."""
 
     def __init__(self, tracking_uri: str, artifact_folder: Path, experiment: str = "sacpipe") -> None:
-        """Keep where the ledger is.
+        """Store the ledger's address. Nothing is opened.
 
         Args:
             tracking_uri: `sqlite:////absolute/path` or the address of a tracking server.
-            artifact_folder: Where artifacts lie beside a database; a server has its own place.
-            experiment: Name of the experiment, made where it is missing.
+            artifact_folder: Folder of the artifacts of a database; a server has its own.
+            experiment: Name of the experiment, created where it is missing.
         """
         self.tracking_uri = tracking_uri
         self._artifact_folder = artifact_folder.absolute()
         self._experiment = experiment
 
     def check(self) -> None:
-        """Ask whether MLflow answers and the experiment can be used.
+        """Check that MLflow answers and that the experiment can be used.
 
         Raises:
-            StoreUnavailableError: it does not answer.
-            StoreError: it cannot be used.
+            StoreUnavailableError: MLflow does not answer.
+            StoreError: the experiment cannot be used.
         """
-        with self.border():
+        with self.mlflow_errors():
             _ = self.experiment_id
 
-    def border(self) -> AbstractContextManager[None]:
-        """Return the frame around every use of `client`: what MLflow raises leaves as a StoreError."""
-        return border(self.tracking_uri)
+    def mlflow_errors(self) -> AbstractContextManager[None]:
+        """Return the context for every use of `client`: MLflow's exceptions become StoreErrors."""
+        return mlflow_errors(self.tracking_uri)
 
     @property
     def client(self) -> Any:
-        """MLflow's client; its process-wide addresses are set as well, since its registry looks there."""
+        """MLflow's client. Its process-wide addresses are set too, because its registry reads them."""
         import mlflow
 
         client = self._client
@@ -82,7 +82,7 @@ class MlflowConnection:
 
     @cached_property
     def experiment_id(self) -> str:
-        """The experiment, found or made; beside a database its artifacts have an absolute address."""
+        """Id of the experiment, which is created where it is missing."""
         location = self._artifact_folder.as_uri() if self._database else None
         found = self.client.get_experiment_by_name(self._experiment)
         if found is None:
@@ -91,7 +91,7 @@ class MlflowConnection:
             self.client.restore_experiment(found.experiment_id)
         if location is not None and found.artifact_location != location:
             raise StoreError(
-                f"the ledger's artifacts were at {found.artifact_location}, and belong at {location}: the "
+                f"the ledger's artifacts: expected at {location}, found at {found.artifact_location}. The "
                 "folder was moved. Delete .sacpipe/mlflow.db and run `sacpipe ledger rebuild`."
             )
         return str(found.experiment_id)
@@ -104,7 +104,7 @@ class MlflowConnection:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log many values in as few calls as MLflow's limits allow. To be used inside `border`."""
+        """Log many values in as few calls as MLflow's limits allow. Call it inside `mlflow_errors`."""
         from mlflow.entities import Metric, Param, RunTag
 
         for start in range(0, len(metrics), _BATCH):
@@ -117,8 +117,8 @@ class MlflowConnection:
             self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def log_dataset(self, run_id: str, path: str, digest: str, context: str) -> None:
-        """Log what DVC tracks at a path as an input of a run; the source holds the digest whole."""
-        with self.border():
+        """Log a path that DVC tracks as an input of a run. The dataset's source has the complete digest."""
+        with self.mlflow_errors():
             from mlflow.data.meta_dataset import MetaDataset
             from mlflow.entities import DatasetInput, InputTag
 
@@ -130,17 +130,17 @@ class MlflowConnection:
             self.client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), tags)])  # noqa: SLF001
 
     def log_bundle(self, run_id: str, bundle_folder: Path) -> str:
-        """Log a bundle as a model of a run: ONNX for MLflow's own tools, and the bundle whole beside it.
+        """Log a bundle as a model of a run: an ONNX model for MLflow's own tools, and the complete bundle.
 
         Returns:
             The model's id.
 
         Raises:
             BundleError: the bundle is damaged.
-            StoreError: what arrived differs from the bundle, or MLflow failed.
+            StoreError: the stored model differs from the bundle, or MLflow failed.
         """
         bundle = open_bundle(bundle_folder)
-        with self.border(), tempfile.TemporaryDirectory() as name:
+        with self.mlflow_errors(), tempfile.TemporaryDirectory() as name:
             from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
             folder = Path(name)
@@ -155,36 +155,36 @@ class MlflowConnection:
             _save_onnx(folder / "model", bundle, model, run_id)
             shutil.copytree(bundle_folder, folder / "model" / "bundle")
             self.client.log_model_artifacts(model.model_id, str(folder / "model"))
-            arrived = self.download(f"models:/{model.model_id}", folder / "arrived")
-            if (arrived / "model.onnx").read_bytes() != bundle.policy_onnx:
+            stored = self.download(f"models:/{model.model_id}", folder / "stored")
+            if (stored / "model.onnx").read_bytes() != bundle.policy_onnx:
                 raise StoreError(
-                    f"model {model.model_id} of {spec.task}: its model.onnx is not the bundle's policy.onnx. "
-                    "The artifact store changed it; check its disk and log it again."
+                    f"model {model.model_id} of {spec.task}: its model.onnx differs from the bundle's "
+                    "policy.onnx. Check the disk of the artifact store, then log the bundle again."
                 )
             self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
             self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         return str(model.model_id)
 
     def download(self, uri: str, folder: Path) -> Path:
-        """Copy the files of a `models:/` address into a folder and return that.
+        """Copy the files of a `models:/` address into a folder and return the path of the copy.
 
         Raises:
             StoreError: MLflow failed.
         """
-        with self.border():
+        with self.mlflow_errors():
             from mlflow.artifacts import download_artifacts
 
-            _ = self.client  # sets the address where `models:/` is looked up
+            _ = self.client  # sets the address at which MLflow resolves `models:/`
             folder.mkdir(parents=True, exist_ok=True)
             return Path(download_artifacts(uri, dst_path=str(folder)))
 
     def predict(self, uri: str, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Load a `models:/` address as any MLflow user would, and run it. Shape (B, action_dim).
+        """Load a `models:/` address by MLflow's own loader, and run it. Shape (B, action_dim).
 
         Raises:
-            StoreError: it cannot be loaded or run.
+            StoreError: the model cannot be loaded or run.
         """
-        with self.border():
+        with self.mlflow_errors():
             from mlflow.pyfunc import load_model
 
             _ = self.client
@@ -200,15 +200,15 @@ class MlflowConnection:
     def _client(self) -> Any:
         from mlflow import MlflowClient
 
-        fail_fast()
-        reach(self.tracking_uri)
+        set_short_timeouts()
+        check_reachable(self.tracking_uri)
         if self._database is not None:
             self._database.parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(self.tracking_uri, registry_uri=self.tracking_uri)
 
 
 def _save_onnx(folder: Path, bundle: Bundle, model: Any, run_id: str) -> None:
-    """Write MLflow's own form of a bundle: explicit float32 tensors, one file, pinned requirements."""
+    """Write a bundle as an MLflow model: explicit float32 tensors, one file, pinned requirements."""
     import mlflow.onnx
     import onnx
     from mlflow.models import Model, ModelSignature
@@ -233,4 +233,6 @@ def _save_onnx(folder: Path, bundle: Bundle, model: Any, run_id: str) -> None:
             metadata={"bundle_digest": bundle.digest, "task": spec.task},
         ),
     )
-    (folder / "model.onnx").write_bytes(bundle.policy_onnx)  # never what another serialiser makes of it
+    (folder / "model.onnx").write_bytes(
+        bundle.policy_onnx
+    )  # the bundle's own bytes, not those of another serialiser

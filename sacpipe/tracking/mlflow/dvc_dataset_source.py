@@ -1,13 +1,13 @@
-"""A replay pool under DVC, as MLflow names the source of a dataset.
+"""A replay pool that DVC tracks, as the source of an MLflow dataset.
 
-Floor 2. Registered by the entry point `mlflow.dataset_source`, so that MLflow can read back what this
+The entry point `mlflow.dataset_source` registers the class, so that MLflow can read the sources that this
 project wrote.
 """
 
 from pathlib import Path
 from typing import Any, Self
 
-from mlflow.data.dataset_source import DatasetSource  # noqa: TID251 - one of the two modules that may
+from mlflow.data.dataset_source import DatasetSource  # noqa: TID251 - the modules of this package may
 
 from sacpipe.core.errors import StoreError
 
@@ -17,9 +17,9 @@ class DvcDatasetSource(DatasetSource):  # type: ignore[misc]
 
     def __init__(self, path: str, digest: str) -> None:
         self.path = path
-        """Relative to the project's folder."""
+        """Path relative to the project's folder."""
         self.digest = digest
-        """DVC's own, `<md5>.dir`, or the SHA-256 of a pool's manifest."""
+        """DVC's digest, `<md5>.dir`, or the SHA-256 of a pool's manifest."""
 
     @staticmethod
     def _get_source_type() -> str:
@@ -29,15 +29,15 @@ class DvcDatasetSource(DatasetSource):  # type: ignore[misc]
         """Return the path, relative to the project's folder.
 
         Raises:
-            StoreError: it is not there.
+            StoreError: the path does not exist.
         """
         path = Path(self.path)
         if not path.exists():
-            raise StoreError(f"{path} is not here. Go to the project's folder and run `dvc pull {path}`.")
+            raise StoreError(f"{path} is missing. Go to the project's folder and run `dvc pull {path}`.")
         return path
 
     @staticmethod
-    def _can_resolve(raw_source: Any) -> bool:  # noqa: ARG004 - MLflow's own name
+    def _can_resolve(raw_source: Any) -> bool:  # noqa: ARG004 - MLflow passes it by name
         return False
 
     @classmethod
@@ -45,10 +45,10 @@ class DvcDatasetSource(DatasetSource):  # type: ignore[misc]
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `from_dict` takes."""
+        """Return the dictionary that `from_dict` reads."""
         return {"path": self.path, "digest": self.digest}
 
     @classmethod
     def from_dict(cls, source_dict: dict[Any, Any]) -> Self:
-        """Build one from what MLflow stored."""
+        """Build a source from the dictionary that MLflow stored."""
         return cls(path=source_dict["path"], digest=source_dict["digest"])

@@ -1,7 +1,7 @@
-"""The border with MLflow: its exceptions, its database's and its network's become StoreErrors here.
+"""The exceptions of MLflow, of its database and of its network, turned into StoreErrors.
 
-Floor 2. Nothing of MLflow is imported: an exception is known by the package it comes from, so that
-this costs nothing where MLflow is not used.
+An exception is recognised by the name of its package. So this module does not import MLflow, which takes
+1.5 s.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from sacpipe.core.errors import SacpipeError, StoreError, StoreUnavailableError
 
-_FOREIGN = (
+_PACKAGES = (
     "mlflow",
     "sqlalchemy",
     "sqlite3",
@@ -23,7 +23,7 @@ _FOREIGN = (
     "onnx",
     "onnxruntime",
 )
-_SILENT = (
+_UNAVAILABLE = (
     *(
         "failed with exception",
         "failed with timeout",
@@ -33,9 +33,9 @@ _SILENT = (
     ),
     *("database is locked", "error code 502", "error code 503", "error code 504"),
 )
-_REACH_S = 3.0
-_QUICK = {
-    # MLflow's own limits are 120 s and 7 retries: a dead server would hold a run for a quarter of an hour.
+_REACH_TIMEOUT_S = 3.0
+_SHORT_TIMEOUTS = {
+    # MLflow's own limits of 120 s and 7 retries would delay a run by 15 minutes when a server is down.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -45,15 +45,15 @@ _QUICK = {
 
 
 @contextlib.contextmanager
-def border(uri: str) -> Iterator[None]:
-    """Turn what comes out of MLflow into errors of this project's tree.
+def mlflow_errors(uri: str) -> Iterator[None]:
+    """Turn the exceptions of MLflow and of the packages it uses into StoreErrors.
 
     Args:
         uri: The ledger's address, for messages.
 
     Raises:
-        StoreUnavailableError: it does not answer; trying again may help.
-        StoreError: it answered with a refusal, or its database or artifact folder cannot be used.
+        StoreUnavailableError: MLflow does not answer; a retry may help.
+        StoreError: MLflow refused the request, or its database or artifact folder cannot be used.
     """
     try:
         yield
@@ -62,46 +62,46 @@ def border(uri: str) -> Iterator[None]:
     except OSError as exc:  # requests' errors are among them
         raise _translate(exc, uri) from exc
     except Exception as exc:
-        if type(exc).__module__.partition(".")[0] in _FOREIGN:
+        if type(exc).__module__.partition(".")[0] in _PACKAGES:
             raise _translate(exc, uri) from exc
         raise
 
 
-def fail_fast() -> None:
-    """Make MLflow's client give up within seconds and print nothing, unless the environment says more."""
-    for name, value in _QUICK.items():
+def set_short_timeouts() -> None:
+    """Make MLflow's client give up within seconds and print nothing. Variables that are set already stay."""
+    for name, value in _SHORT_TIMEOUTS.items():
         os.environ.setdefault(name, value)
 
 
-def reach(uri: str) -> None:
-    """Ask a tracking server over HTTP whether it is there; any answer will do.
+def check_reachable(uri: str) -> None:
+    """Request a tracking server's health over HTTP. Any HTTP answer passes; a database is not checked.
 
     Raises:
-        StoreUnavailableError: it refuses the connection, or says nothing for three seconds.
+        StoreUnavailableError: the server refuses the connection, or does not answer within three seconds.
     """
     if not uri.startswith(("http://", "https://")):
         return
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_REACH_S).close()  # noqa: S310 - http(s) only
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_REACH_TIMEOUT_S).close()  # noqa: S310 - http(s) only
     except urllib.error.HTTPError as exc:
         exc.close()
     except (OSError, ValueError) as exc:
-        raise _silent(uri, exc) from exc
+        raise _unavailable(uri, exc) from exc
 
 
 def _translate(exc: Exception, uri: str) -> StoreError:
     text = " ".join(str(exc).split())
-    if any(sign in text for sign in _SILENT) or isinstance(exc, ConnectionError | TimeoutError):
-        return _silent(uri, exc)
+    if any(sign in text for sign in _UNAVAILABLE) or isinstance(exc, ConnectionError | TimeoutError):
+        return _unavailable(uri, exc)
     advice = ""
     if "not a database" in text or "malformed" in text or "no such table" in text:
-        advice = " `sacpipe ledger rebuild` makes the ledger again from DVC's outputs."
+        advice = " `sacpipe ledger rebuild` writes the ledger again from DVC's outputs."
     elif "unable to open database" in text or "readonly database" in text or isinstance(exc, PermissionError):
         advice = " Make the folder writable for this user."
     return StoreError(f"MLflow at {uri} failed: {text[:500]}.{advice}")
 
 
-def _silent(uri: str, exc: Exception) -> StoreUnavailableError:
+def _unavailable(uri: str, exc: Exception) -> StoreUnavailableError:
     reason = " ".join(str(getattr(exc, "reason", exc)).split())[:200]
     return StoreUnavailableError(
         f"MLflow at {uri} does not answer ({reason}). Start it, or unset MLFLOW_TRACKING_URI to use the "

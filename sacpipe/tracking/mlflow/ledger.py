@@ -1,7 +1,7 @@
-"""The ledger: one MLflow run a stage key, with its parameters, metrics, pool and policy.
+"""The ledger: one MLflow run for each stage key, with its parameters, metrics, pool and policy.
 
-Floor 2. Every call may be repeated: what is there already is found and left as it is. Nothing is
-kept here that DVC's outputs cannot give again. docs/ledger.md lists the tags.
+Every call may be repeated: entries that exist already are found and stay as they are. DVC's outputs can
+give every entry again. docs/ledger.md lists the tags.
 """
 
 import json
@@ -30,7 +30,7 @@ _STEP_FIELDS = ("env_steps", "gradient_steps")
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run as the ledger holds it."""
+    """One run of the ledger."""
 
     run_id: str
     stage_key: str
@@ -40,11 +40,11 @@ class RunRecord:
     params: dict[str, str]
     tags: dict[str, str]
     metrics: dict[str, float]
-    """Last value of each."""
+    """Last value of each metric."""
     datasets: dict[str, str]
-    """Digest of each input by its path, as far as MLflow holds it (`DATASET_DIGEST_LENGTH`)."""
+    """Digest of each input by its path, cut to `DATASET_DIGEST_LENGTH` characters by MLflow."""
     model_ids: tuple[str, ...]
-    """Models the run made."""
+    """Ids of the models that the run made."""
 
 
 class MlflowLedger:
@@ -53,29 +53,29 @@ class MlflowLedger:
     def __init__(self, store: MlflowConnection) -> None:
         self._store = store
         self.registry = MlflowRegistry(store)
-        """Versions and aliases."""
+        """Registry of the versions and aliases."""
 
     @property
     def tracking_uri(self) -> str:
-        """Where the ledger is."""
+        """Address of the ledger."""
         return self._store.tracking_uri
 
     def ensure_run(
         self, stage_key: str, stage: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> str:
-        """Return the run of a stage key, making it where there is none.
+        """Return the id of a stage key's run, which is created where there is none.
 
         Args:
-            stage_key: Its identity; two runs never share one.
+            stage_key: Identity of the run; no other run has it.
             stage: Name of the stage.
-            params: Values by dotted key; logged once, since MLflow allows no change.
-            tags: Set or replaced each time.
+            params: Values by dotted key. They are logged once, because MLflow allows no change.
+            tags: Tags that are set or replaced by each call.
 
         Raises:
-            StoreError: MLflow failed; StoreUnavailableError where it does not answer.
+            StoreError: MLflow failed; StoreUnavailableError where MLflow does not answer.
         """
         own = {STAGE_KEY_TAG: stage_key, STAGE_TAG: stage, **tags}
-        with self._store.border():
+        with self._store.mlflow_errors():
             run = self._find(stage_key)
             if run is None:
                 name = f"{stage}-{stage_key[:8]}"
@@ -93,7 +93,7 @@ class MlflowLedger:
         Raises:
             StoreError: MLflow failed.
         """
-        with self._store.border():
+        with self._store.mlflow_errors():
             run = self._find(stage_key)
         return None if run is None else _record(run)
 
@@ -101,38 +101,38 @@ class MlflowLedger:
         """Return a run.
 
         Raises:
-            StoreError: there is none, or MLflow failed.
+            StoreError: there is no such run, or MLflow failed.
         """
-        with self._store.border():
+        with self._store.mlflow_errors():
             return _record(self._store.client.get_run(run_id))
 
     def discard_run(self, run_id: str) -> None:
-        """Take a run out of the ledger, e.g. because its metrics are not those of the outputs.
+        """Delete a run of the ledger, e.g. because its metrics differ from those of the outputs.
 
         Raises:
             StoreError: MLflow failed.
         """
-        with self._store.border():
+        with self._store.mlflow_errors():
             self._store.client.delete_run(run_id)
 
     def log_rows(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Log the rows of a metrics.jsonl that the run does not have yet; return how many those were.
+        """Log the rows of a metrics.jsonl that the run lacks; return their number.
 
-        A row's time stamp is the run's start plus the row's number in milliseconds, so that a row sent
-        twice is one row, whoever sent it and wherever a sender was stopped.
+        A row's time stamp is the run's start plus the row's index in milliseconds, so that a row sent twice
+        stays one row in MLflow.
 
         Args:
             run_id: The run.
             rows: All rows from the first on, in order; `env_steps` of each is its step.
 
         Raises:
-            StoreError: the run holds other rows (`rows_agree` tells), or MLflow failed.
+            StoreError: the run holds other rows (see `rows_agree`), or MLflow failed.
         """
         run = self.run(run_id)
-        if not _agree(run, rows):
+        if not _rows_agree(run, rows):
             raise StoreError(
                 f"run {run_id}: expected the {run.tags[ROWS_TAG]} rows of metrics it holds, found others. "
-                "`sacpipe ledger rebuild` starts it afresh."
+                "`sacpipe ledger rebuild` writes the run from the start."
             )
         done = _rows_held(run)
         points = [
@@ -142,18 +142,18 @@ class MlflowLedger:
             if name not in _STEP_FIELDS and isinstance(value, (int, float))
         ]
         if len(rows) > done:
-            with self._store.border():
+            with self._store.mlflow_errors():
                 self._store.batch(run_id, metrics=points)
                 self._store.batch(run_id, tags={ROWS_TAG: str(len(rows)), ROWS_DIGEST_TAG: _digest(rows)})
         return len(rows) - done
 
     def rows_agree(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Return whether the rows a run holds are the first of these.
+        """Return whether the rows that a run holds are the first of these rows.
 
         Raises:
             StoreError: MLflow failed.
         """
-        return _agree(self.run(run_id), rows)
+        return _rows_agree(self.run(run_id), rows)
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
         """Log a summary: each metric once, at step 0.
@@ -167,7 +167,7 @@ class MlflowLedger:
             for name, value in metrics.items()
             if run.metrics.get(name) != float(value)
         ]
-        with self._store.border():
+        with self._store.mlflow_errors():
             self._store.batch(run_id, metrics=points)
 
     def log_pool(self, run_id: str, path: str, digest: str, *, context: str) -> None:
@@ -175,9 +175,9 @@ class MlflowLedger:
 
         Args:
             run_id: The run.
-            path: Where DVC tracks it, relative to the project's folder; names the dataset.
-            digest: DVC's digest of it, or the SHA-256 of its manifest.
-            context: What it was for: `training` for the run's own, `initial` for earlier experience.
+            path: Path of the pool, relative to the project's folder; name of the dataset.
+            digest: DVC's digest of the pool, or the SHA-256 of its manifest.
+            context: `training` for the run's own pool, `initial` for earlier experience.
 
         Raises:
             StoreError: MLflow failed.
@@ -185,7 +185,7 @@ class MlflowLedger:
         self._store.log_dataset(run_id, path, digest, context)
 
     def log_record(self, run_id: str, record: Mapping[str, Any]) -> None:
-        """Keep a stage's entry of dvc.lock with the run, so that its key can be computed again.
+        """Store a stage's entry of dvc.lock with the run, so that its key can be computed again.
 
         Raises:
             StoreError: MLflow failed.
@@ -194,18 +194,18 @@ class MlflowLedger:
         digest = sha256_bytes(text.encode())
         if self.run(run_id).tags.get(RECORD_TAG) == digest:
             return
-        with self._store.border():
+        with self._store.mlflow_errors():
             self._store.client.log_text(run_id, text, _RECORD_FILE)
             self._store.batch(run_id, tags={RECORD_TAG: digest})
 
     def record(self, run_id: str) -> dict[str, Any]:
-        """Return what `log_record` kept; it must have the digest the run names.
+        """Return the entry that `log_record` stored, after a check of its digest.
 
         Raises:
-            StoreError: it is missing or was changed, or MLflow failed.
+            StoreError: the entry is missing or was changed, or MLflow failed.
         """
         expected = self.run(run_id).tags.get(RECORD_TAG)
-        with self._store.border(), tempfile.TemporaryDirectory() as folder:
+        with self._store.mlflow_errors(), tempfile.TemporaryDirectory() as folder:
             data = Path(self._store.client.download_artifacts(run_id, _RECORD_FILE, folder)).read_bytes()
         if sha256_bytes(data) != expected:
             raise StoreError(
@@ -222,25 +222,25 @@ class MlflowLedger:
 
         Raises:
             BundleError: the bundle is damaged.
-            StoreError: what arrived differs from the bundle, or MLflow failed.
+            StoreError: the stored model differs from the bundle, or MLflow failed.
         """
         digest = bundle_digest(bundle_folder)
         for model_id in self.run(run_id).model_ids:
-            with self._store.border():
+            with self._store.mlflow_errors():
                 tags = self._store.client.get_logged_model(model_id).tags
             if tags.get(BUNDLE_TAG) == digest:
                 return model_id
         return self._store.log_bundle(run_id, bundle_folder)
 
     def finish_run(self, run_id: str, *, is_complete: bool = True) -> None:
-        """Close a run; a closed one stays as it is.
+        """Close a run. A run with the same status already is not changed.
 
         Raises:
             StoreError: MLflow failed.
         """
         status = "FINISHED" if is_complete else "FAILED"
         if self.run(run_id).status != status:
-            with self._store.border():
+            with self._store.mlflow_errors():
                 self._store.client.set_terminated(run_id, status, end_time=int(time.time() * 1000))
 
     def _find(self, stage_key: str) -> Any:
@@ -254,7 +254,7 @@ class MlflowLedger:
 
 
 def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
-    """Return parameters as the ledger shows them: a text as it is, everything else as JSON writes it."""
+    """Return parameters as the ledger shows them: a text unchanged, every other value as JSON."""
     return {k: v if isinstance(v, str) else json.dumps(v, sort_keys=True) for k, v in params.items()}
 
 
@@ -283,7 +283,7 @@ def _rows_held(run: RunRecord) -> int:
     return int(run.tags.get(ROWS_TAG, "0"))
 
 
-def _agree(run: RunRecord, rows: Sequence[Mapping[str, Any]]) -> bool:
+def _rows_agree(run: RunRecord, rows: Sequence[Mapping[str, Any]]) -> bool:
     held = _rows_held(run)
     return held <= len(rows) and (held == 0 or _digest(rows[:held]) == run.tags.get(ROWS_DIGEST_TAG))
 

@@ -1,7 +1,7 @@
-"""The registry: versions of a policy, each one bundle, and the aliases that name the ones in service.
+"""The registry: versions of a policy, one for each bundle, and the aliases that name versions in service.
 
-Floor 2. MLflow keeps no history of aliases and lets the last writer win; the history is
-.sacpipe/promotions.jsonl, and whoever moves an alias holds the workspace's lock.
+MLflow keeps no history of aliases, and the last writer of an alias wins. The history is
+.sacpipe/promotions.jsonl, and the caller that moves an alias holds the workspace's lock.
 """
 
 import shutil
@@ -28,25 +28,24 @@ class VersionRecord:
     name: str
     version: int
     run_id: str
-    """The run that exported it."""
+    """Id of the run that exported the bundle."""
     model_id: str
     tags: dict[str, str]
     aliases: tuple[str, ...]
-    created_ms: int
 
     @property
     def bundle_digest(self) -> str:
-        """Digest of the bundle, as registered."""
+        """Registered digest of the bundle; empty where there is none."""
         return self.tags.get(BUNDLE_TAG, "")
 
     @property
     def policy_sha256(self) -> str:
-        """SHA-256 of policy.onnx, as registered."""
+        """Registered SHA-256 of policy.onnx; empty where there is none."""
         return self.tags.get(POLICY_TAG, "")
 
 
 class MlflowRegistry:
-    """The registered policies beside a ledger."""
+    """The registered policies of one MLflow connection."""
 
     def __init__(self, store: MlflowConnection) -> None:
         self._store = store
@@ -54,14 +53,14 @@ class MlflowRegistry:
     def register(
         self, name: str, model_id: str, run_id: str, bundle_digest: str, tags: Mapping[str, str]
     ) -> VersionRecord:
-        """Return the version of a bundle, making it where there is none.
+        """Return the version of a bundle, which is created where there is none.
 
         Args:
             name: Registered name.
-            model_id: What `log_model` gave.
-            run_id: The run that exported it.
-            bundle_digest: The version's identity.
-            tags: Set when it is made.
+            model_id: Id that `log_model` returned.
+            run_id: Id of the run that exported the bundle.
+            bundle_digest: Identity of the version.
+            tags: Tags of a new version.
 
         Raises:
             StoreError: MLflow failed.
@@ -69,7 +68,7 @@ class MlflowRegistry:
         for found in self.versions(name):
             if found.bundle_digest == bundle_digest:
                 return found
-        with self._store.border():
+        with self._store.mlflow_errors():
             client = self._store.client
             if self._registered(name) is None:
                 client.create_registered_model(name)
@@ -88,7 +87,7 @@ class MlflowRegistry:
         Raises:
             StoreError: MLflow failed.
         """
-        with self._store.border():
+        with self._store.mlflow_errors():
             model = self._registered(name)
             if model is None:
                 return []
@@ -109,17 +108,17 @@ class MlflowRegistry:
         """Return one version, by its number or by an alias.
 
         Raises:
-            StoreError: there is none such, with the ones there are; or MLflow failed.
+            StoreError: there is no such version, or MLflow failed. The message lists the versions.
         """
-        known = self.versions(name)
-        for record in known:
+        records = self.versions(name)
+        for record in records:
             if str(record.version) == str(which) or which in record.aliases:
                 return record
-        offer = ", ".join("/".join([str(item.version), *item.aliases]) for item in known) or "none"
-        raise StoreError(f"policy '{name}' has no version or alias '{which}'; it has {offer}.")
+        found = ", ".join("/".join([str(item.version), *item.aliases]) for item in records) or "none"
+        raise StoreError(f"policy '{name}' has no version or alias '{which}'; it has {found}.")
 
     def alias(self, name: str, alias: str) -> VersionRecord | None:
-        """Return the version an alias names, or None.
+        """Return the version that an alias names, or None.
 
         Raises:
             StoreError: MLflow failed.
@@ -127,36 +126,37 @@ class MlflowRegistry:
         return next((record for record in self.versions(name) if alias in record.aliases), None)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
-        """Point an alias at a version, and read it back.
+        """Point an alias at a version, and check it by reading it.
 
         Raises:
-            StoreError: it names another version afterwards, or MLflow failed.
+            StoreError: the alias names another version afterwards, or MLflow failed.
         """
-        with self._store.border():
+        with self._store.mlflow_errors():
             self._store.client.set_registered_model_alias(name, alias, str(version))
         found = self.alias(name, alias)
         if found is None or found.version != version:
             raise StoreError(
                 f"alias '{alias}' of policy '{name}': expected version {version} after setting it, found "
-                f"{found and found.version}. Somebody else moves it; try again when they are done."
+                f"{found and found.version}. Another client moved it; run the command again after "
+                "that client has finished."
             )
 
     def delete_alias(self, name: str, alias: str) -> None:
-        """Take an alias away; none afterwards.
+        """Delete an alias.
 
         Raises:
             StoreError: MLflow failed.
         """
-        with self._store.border():
+        with self._store.mlflow_errors():
             self._store.client.delete_registered_model_alias(name, alias)
 
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
-        """Set or replace tags of a version, e.g. the gate's verdict.
+        """Set or replace tags of a version, e.g. the verdict of the release gate.
 
         Raises:
             StoreError: MLflow failed.
         """
-        with self._store.border():
+        with self._store.mlflow_errors():
             for key, value in tags.items():
                 self._store.client.set_model_version_tag(name, str(version), key, value)
 
@@ -164,8 +164,8 @@ class MlflowRegistry:
         """Copy the bundle of a version or alias to a folder that does not exist yet, verified.
 
         Raises:
-            StoreError: there is none such, or its digest is not the registered one.
-            BundleError: it is damaged.
+            StoreError: there is no such version, or its digest is not the registered one.
+            BundleError: the bundle is damaged.
             StorageError: the folder cannot be written.
         """
         record = self.version(name, which)
@@ -182,33 +182,33 @@ class MlflowRegistry:
         return bundle
 
     def download(self, record: VersionRecord, folder: Path) -> tuple[Path, str]:
-        """Copy what a version holds; return its bundle's folder and the SHA-256 of the model MLflow serves.
+        """Copy a version's files; return its bundle's folder and the SHA-256 of the model that MLflow serves.
 
-        Nothing is verified: lineage asks whether it is what it should be.
+        The digests are not compared here; lineage compares them.
 
         Raises:
-            StoreError: MLflow failed, or its artifacts are gone.
+            StoreError: MLflow failed, or its artifacts are missing.
         """
         fetched = self._store.download(f"models:/{record.model_id}", folder)
         if not (fetched / "model.onnx").is_file():
             raise StoreError(
-                f"model {record.model_id}: its model.onnx is gone. `sacpipe ledger rebuild` helps."
+                f"model {record.model_id}: its model.onnx is missing. `sacpipe ledger rebuild` logs it again."
             )
         return fetched / "bundle", sha256_file(fetched / "model.onnx")
 
     def smoke_load(self, name: str, alias: str, bundle: Bundle) -> float:
-        """Load an alias as any MLflow user would, and run it on the bundle's golden observations.
+        """Load an alias by MLflow's own loader, and run it on the bundle's golden observations.
 
         Args:
             name: Registered name.
             alias: Alias to load.
-            bundle: What it must behave like.
+            bundle: Bundle whose golden actions it must give.
 
         Returns:
             The largest difference, as a share of the action's range.
 
         Raises:
-            StoreError: it does not load, or differs by more than the contract's golden tolerance.
+            StoreError: the model does not load, or differs by more than the contract's golden tolerance.
         """
         uri = f"models:/{name}@{alias}"
         actions = self._store.predict(uri, bundle.golden.observations)
@@ -216,19 +216,19 @@ class MlflowRegistry:
         if actions.shape != bundle.golden.actions.shape:
             raise StoreError(
                 f"{uri}: expected actions of shape {bundle.golden.actions.shape}, found {actions.shape}. "
-                "It is another policy; check the alias."
+                "The alias names another policy; check it."
             )
         shares = np.abs(actions - bundle.golden.actions) / (spec.action_high - spec.action_low)
         error = float(shares.max())
         if not error <= tolerance:
             raise StoreError(
-                f"{uri}: expected the golden actions, within {tolerance} of their range, found {error} off. "
-                "Another runtime computes otherwise; export the policy here again."
+                f"{uri}: expected the golden actions, within {tolerance} of their range, found "
+                f"{error} off. This runtime computes other values; export the policy again on this machine."
             )
         return error
 
     def _registered(self, name: str) -> Any:
-        """Return the registered model, or None; by a search, since a look-up of an unknown name fails."""
+        """Return the registered model, or None. It searches, because a look-up of an unknown name fails."""
         found = self._store.client.search_registered_models(f"name = '{name}'", max_results=1)
         return found[0] if found else None
 
@@ -248,5 +248,4 @@ def _version(item: Any, aliases: Mapping[int, list[str]]) -> VersionRecord:
         model_id=str(item.source).removeprefix("models:/"),
         tags=dict(item.tags),
         aliases=tuple(sorted(aliases.get(int(item.version), ()))),
-        created_ms=int(item.creation_timestamp),
     )

@@ -1,23 +1,23 @@
-"""What an operator reads of DVC's and a stage's words. The frames are those DVC 3.67 puts around them."""
+"""Messages that an operator reads after a stage failed. The surrounding lines are those of DVC 3.67."""
 
 import pytest
 
 from sacpipe.core.errors import ConfigError, SacpipeError, StageError, StoreError
-from sacpipe.project.dvc.messages import Said, stage_failure
+from sacpipe.project.dvc.messages import CommandOutput, stage_failure
 
 
 def failure(*stderr: str) -> SacpipeError:
-    said = Said()
+    output = CommandOutput()
     for line in stderr:
-        said("stderr", line)
-    return stage_failure("train", said)
+        output("stderr", line)
+    return stage_failure("train", output)
 
 
 def exited(status: int) -> str:
     return f"ERROR: failed to reproduce 'train': failed to run: python -m a, exited with {status}"
 
 
-def test_only_the_last_message_of_the_stage_is_told() -> None:
+def test_the_error_is_the_last_message_of_the_stage() -> None:
     error = failure("sacpipe: resuming", "10 %", "sacpipe: bad seed", "and more", exited(2))
     assert isinstance(error, StageError)
     assert str(error) == "bad seed\nand more"
@@ -25,31 +25,29 @@ def test_only_the_last_message_of_the_stage_is_told() -> None:
 
 
 @pytest.mark.parametrize(("status", "exit_code", "retryable"), [(1, 1, False), (2, 2, False), (3, 3, True)])
-def test_the_stages_exit_code_decides_whether_to_try_again(
-    status: int, exit_code: int, retryable: bool
-) -> None:
+def test_the_stages_exit_code_decides_about_a_retry(status: int, exit_code: int, retryable: bool) -> None:
     error = failure("sacpipe: no", exited(status))
     assert (error.exit_code, error.retryable) == (exit_code, retryable)
 
 
-def test_a_bug_shows_its_last_words() -> None:
+def test_an_unexpected_exception_shows_its_last_lines() -> None:
     error = failure("Traceback (most recent call last):", "RuntimeError: a bug", exited(1))
-    expected = "stage 'train' failed with exit code 1. Its last words:\n"
+    expected = "stage 'train' failed with exit code 1. Its last lines:\n"
     assert str(error) == expected + "Traceback (most recent call last):\nRuntimeError: a bug"
 
 
 @pytest.mark.parametrize("status", [-9, 137])
-def test_a_kill_is_told_whether_or_not_a_shell_stood_between(status: int) -> None:
+def test_a_kill_is_named_with_and_without_a_shell_between(status: int) -> None:
     error = failure(exited(status))
     assert str(error).startswith("stage 'train' was killed (SIGKILL); the machine may be out of memory")
     assert error.retryable
 
 
-def test_another_signal_is_told_by_its_number() -> None:
+def test_another_signal_is_named_by_its_number() -> None:
     assert str(failure(exited(-11))).startswith("stage 'train' was ended by signal 11")
 
 
-def test_dvcs_own_trouble_is_one_line_with_advice() -> None:
+def test_an_error_of_dvc_is_one_line_with_advice() -> None:
     error = failure(
         "WARNING: something else",
         "ERROR: failed to reproduce 'train': '/p/out/pool' is busy, it is being blocked by:",
@@ -57,7 +55,7 @@ def test_dvcs_own_trouble_is_one_line_with_advice() -> None:
         "Having any troubles? Hit us up",
     )
     assert isinstance(error, StoreError)
-    assert "blocked by: (PID 7): dvc repro b Another dvc is at work on the same files." in str(error)
+    assert "blocked by: (PID 7): dvc repro b Another dvc process uses the same files." in str(error)
     assert "WARNING" not in str(error)
     assert "troubles" not in str(error)
 
@@ -88,19 +86,19 @@ def test_a_params_file_that_cannot_be_read_is_the_operators_fault() -> None:
     assert str(error).startswith("unable to read: 'params.yaml', YAML file structure is corrupted")
 
 
-def test_a_stage_that_prints_dvcs_words_on_stderr_changes_no_outcome() -> None:
-    said = Said()
-    said("stderr", "Running stage 'train':")
-    assert not said.ran("train")
-    said("stdout", "Running stage 'train':")
-    assert said.ran("train")
-    assert not said.ran("export")
+def test_a_stage_that_prints_dvcs_messages_on_stderr_changes_no_outcome() -> None:
+    output = CommandOutput()
+    output("stderr", "Running stage 'train':")
+    assert not output.ran("train")
+    output("stdout", "Running stage 'train':")
+    assert output.ran("train")
+    assert not output.ran("export")
 
 
-def test_dvcs_words_survive_a_talkative_stage() -> None:
-    said = Said()
-    said("stdout", "Running stage 'train':")
+def test_dvcs_messages_are_kept_however_much_a_stage_prints() -> None:
+    output = CommandOutput()
+    output("stdout", "Running stage 'train':")
     for number in range(1000):
-        said("stdout", f"line {number}")
-    assert said.ran("train")
-    assert len(said.stdout) < 1000
+        output("stdout", f"line {number}")
+    assert output.ran("train")
+    assert len(output.stdout) < 1000

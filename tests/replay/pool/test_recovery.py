@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from folder_digest import sha256_tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from repository import ROOT
 
 import sacpipe
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
-from sacpipe.core.files import sha256_tree
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.env_spec import EnvSpec

@@ -1,4 +1,4 @@
-"""What the tests of the stores share: one empty ledger, made once, and small bundles made by hand."""
+"""Fixtures of the MLflow tests: an empty ledger and small hand-made bundles."""
 
 import shutil
 from collections.abc import Callable

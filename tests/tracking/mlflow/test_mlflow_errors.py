@@ -1,4 +1,4 @@
-"""What MLflow, its database and its network raise leaves as a StoreError with what to do, and soon."""
+"""Exceptions of MLflow, its database and its network become StoreErrors with advice, within seconds."""
 
 import socket
 import subprocess
@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import requests
 import sqlalchemy
-from mlflow.exceptions import MlflowException  # noqa: TID251 - one of what may arrive
+from mlflow.exceptions import MlflowException  # noqa: TID251 - one of the exceptions
 
 from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
 from sacpipe.tracking.mlflow.connection import MlflowConnection
-from sacpipe.tracking.mlflow.errors import border
+from sacpipe.tracking.mlflow.errors import mlflow_errors
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 
 @pytest.mark.parametrize(
-    "arriving",
+    "raised",
     [
         MlflowException("API request to http://x failed with exception HTTPConnectionPool"),
         MlflowException("API request to endpoint /x failed with error code 503 != 200."),
@@ -28,18 +28,18 @@ from sacpipe.tracking.mlflow.ledger import MlflowLedger
         ConnectionResetError("reset by peer"),
     ],
 )
-def test_silence_may_be_tried_again(arriving: Exception) -> None:
+def test_an_mlflow_that_does_not_answer_may_be_retried(raised: Exception) -> None:
     with (
         pytest.raises(StoreUnavailableError, match="MLflow at here does not answer") as caught,
-        border("here"),
+        mlflow_errors("here"),
     ):
-        raise arriving
+        raise raised
     assert caught.value.retryable
-    assert caught.value.__cause__ is arriving
+    assert caught.value.__cause__ is raised
 
 
 @pytest.mark.parametrize(
-    ("arriving", "advice"),
+    ("raised", "advice"),
     [
         (MlflowException("no such run"), "no such run"),
         (MlflowException("API request to endpoint /x failed with error code 403 != 200."), "403"),
@@ -52,16 +52,16 @@ def test_silence_may_be_tried_again(arriving: Exception) -> None:
         (PermissionError(13, "Permission denied"), "writable"),
     ],
 )
-def test_a_refusal_is_told_with_what_to_do(arriving: Exception, advice: str) -> None:
-    with pytest.raises(StoreError, match=advice) as caught, border("here"):
-        raise arriving
+def test_a_refusal_comes_with_advice(raised: Exception, advice: str) -> None:
+    with pytest.raises(StoreError, match=advice) as caught, mlflow_errors("here"):
+        raise raised
     assert not caught.value.retryable
-    assert caught.value.__cause__ is arriving
+    assert caught.value.__cause__ is raised
 
 
 @pytest.mark.parametrize("own", [BundleError("damaged"), ZeroDivisionError("a bug"), KeyError("a bug")])
 def test_what_is_not_mlflows_passes_as_it_is(own: Exception) -> None:
-    with pytest.raises(type(own)) as caught, border("here"):
+    with pytest.raises(type(own)) as caught, mlflow_errors("here"):
         raise own
     assert caught.value is own
 
@@ -88,7 +88,7 @@ def test_a_server_that_says_nothing_is_given_up_within_seconds(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_file_that_is_no_database_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_comes_with_advice(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"not a database at all, but long enough to look into" * 100)
     with pytest.raises(StoreError, match="sacpipe ledger rebuild"):
         MlflowConnection(f"sqlite:///{tmp_path}/mlflow.db", tmp_path).check()
@@ -97,7 +97,7 @@ def test_a_file_that_is_no_database_is_told_with_what_to_do(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_importing_tracking_imports_no_mlflow() -> None:
     script = (
-        "import sys; from sacpipe.project.dvc import store; from sacpipe.tracking.mlflow import connection, ledger, registry;"
+        "import sys; from sacpipe.project.dvc import commands; from sacpipe.tracking.mlflow import connection, ledger, registry;"
         "print('mlflow' in sys.modules, 'dvc' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-# ruff: noqa: TID251 - what MLflow itself reads back is asked here
+# ruff: noqa: TID251 - these tests read with MLflow itself
 """Runs in MLflow: made once, completed as often as one likes, and never twice the same."""
 
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def test_rows_sent_in_parts_and_again_are_there_once(
     every = rows(603)  # two values a row: more than two calls take
     assert ledger.log_rows(run_id, every[:350]) == 350
     assert ledger.log_rows(run_id, every[:350]) == 0
-    store.batch(run_id, tags={ROWS_TAG: "0"})  # the sender died after its values and before its count
+    store.batch(run_id, tags={ROWS_TAG: "0"})  # the sender was killed after its values and before its count
     assert ledger.log_rows(run_id, every) == 603
     assert history(store, run_id, "critic/loss") == [(10 * n, float(n)) for n in range(603)]
     assert history(store, run_id, "episode/return") == [(10 * n, float(-n)) for n in range(603)]
@@ -169,7 +169,7 @@ def test_the_model_takes_float32_observations_and_no_others(
 def test_a_ledger_whose_folder_was_moved_says_so(store: MlflowConnection, tmp_path: Path) -> None:
     store.check()
     moved = MlflowConnection(store.tracking_uri, tmp_path / "elsewhere", experiment=str(tmp_path))
-    with pytest.raises(StoreError, match=r"the folder was moved. Delete .sacpipe/mlflow.db"):
+    with pytest.raises(StoreError, match=r"The folder was moved. Delete .sacpipe/mlflow.db"):
         moved.check()
 
 

@@ -1,7 +1,7 @@
-"""The committed graph in a temporary folder of its own, to be run again from nothing.
+"""The committed graph in a temporary folder, where `sacpipe verify` runs it from the start.
 
-Floor 5. The files of git's HEAD are placed there, and nothing else of the project: no caches, no
-checkpoints, no uncommitted edits. The project's folder is only read.
+The folder holds the files of git's HEAD and no others of the project: no caches, no checkpoints, no
+uncommitted edits. The project's folder is only read.
 """
 
 import contextlib
@@ -11,57 +11,54 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, InterruptedRunError
 from sacpipe.core.files import storage_errors
-from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
+from sacpipe.project.dvc.commands import DvcStore, Outcome
+from sacpipe.project.dvc.lock_file import LockEntries, read_lock
 from sacpipe.project.git import head_commit, inputs_at, place_commit, uncommitted
 from sacpipe.project.initial_pool import is_tracked, manifest_sha256, named_pool, place_tracked
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.replay.pool.reader import ReplayPool
 
-PREFIX = "sacpipe-verify-"
-"""How the names of temporary folders begin."""
-
-Locked = Mapping[str, Mapping[str, Any]]
-"""Entries of a dvc.lock by stage."""
+FOLDER_PREFIX = "sacpipe-verify-"
+"""First characters of a temporary folder's name."""
 
 _GRAPH = ("dvc.yaml", "params.yaml", "dvc.lock", ".dvcignore", "data/pool.dvc", "pipelines", "sacpipe")
 _STAGE_KEY = re.compile("[0-9a-f]{64}")
-_GRACE_S = 2.0  # nothing of a stopped stage is kept
+_GRACE_S = 2.0  # short: the files of a stopped stage are deleted
 
 
 @dataclass(frozen=True)
-class Rerun:
-    """A commit's graph, placed."""
+class VerificationRun:
+    """A commit's graph, placed in a temporary folder."""
 
     project: Workspace
-    """Where the commit comes from."""
+    """The project that has the commit."""
     fresh: Workspace
-    """Where it is run."""
+    """The temporary folder, in which the stages run."""
     commit: str
-    expected: Locked
-    """The committed dvc.lock."""
+    expected: LockEntries
+    """Entries of the committed dvc.lock."""
 
     def run(self, stage: str, on_output: Callable[[str], None]) -> Outcome:
-        """Run one stage, which must follow those before it.
+        """Run one stage; the stages before it must have run.
 
         Raises:
             StageError: the stage failed; carries its own message and exit code.
             InterruptedRunError: Ctrl-C.
         """
         store = DvcStore(self.fresh.root, grace_s=_GRACE_S).isolated()
-        return store.reproduce(stage, on_output=on_output, afresh=True)
+        return store.reproduce(stage, on_output=on_output, force=True)
 
     def edited(self) -> tuple[str, ...]:
-        """Name what of the project's graph, values, code and result is not in the commit."""
+        """Return the project's files of graph, params, code and result that differ from the commit."""
         return uncommitted(self.project.root, _GRAPH)
 
     def other_inputs(self) -> dict[str, list[str]]:
-        """Name, by stage, what the commit holds otherwise than its dvc.lock says the outputs were made of."""
+        """Return, by stage, the inputs in the commit that differ from those its dvc.lock names."""
         found = {}
         for stage in STAGES:
             known = locked_inputs(self.expected[stage])
@@ -71,12 +68,14 @@ class Rerun:
 
 
 @contextlib.contextmanager
-def rerun(project: Workspace, keep: Callable[[Path], None] | None = None) -> Iterator[Rerun]:
-    """Place the commit in a temporary folder, which is removed at the end, however that comes.
+def verification_run(
+    project: Workspace, keep: Callable[[Path], None] | None = None
+) -> Iterator[VerificationRun]:
+    """Place the commit in a temporary folder, and remove the folder at the end, also after an error.
 
     Args:
-        project: Whose commit.
-        keep: Where given, the folder stays, and this hears of it at the end.
+        project: The project that has the commit.
+        keep: Called with the folder at the end; where it is given, the folder is not removed.
 
     Raises:
         ConfigError: there is no commit, or it lacks a part of the graph or of its result.
@@ -90,11 +89,13 @@ def rerun(project: Workspace, keep: Callable[[Path], None] | None = None) -> Ite
             "`git log` says why git finds none."
         )
     with storage_errors(Path(tempfile.gettempdir())):
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     try:
         yield _place(project, commit, folder)
     except (KeyboardInterrupt, InterruptedRunError) as exc:
-        raise InterruptedRunError("verification was interrupted; it starts anew next time.") from exc
+        raise InterruptedRunError(
+            "verification was interrupted. The same command starts it from the beginning."
+        ) from exc
     finally:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -102,29 +103,29 @@ def rerun(project: Workspace, keep: Callable[[Path], None] | None = None) -> Ite
             keep(folder)
 
 
-def _place(project: Workspace, commit: str, folder: Path) -> Rerun:
+def _place(project: Workspace, commit: str, folder: Path) -> VerificationRun:
     place_commit(project.root, commit, folder)
     fresh = Workspace(folder)
     for path in (fresh.dvc_yaml, fresh.params, fresh.dvc_lock):
         if not path.is_file():
             raise ConfigError(
-                f"{path.name} is not in commit {commit[:12]}. `sacpipe run` makes a result; commit it whole."
+                f"{path.name} is not in commit {commit[:12]}. Run `sacpipe run` and commit all of its result."
             )
     expected = read_lock(fresh.dvc_lock)
     for stage in STAGES:
         if not expected.get(stage):
             raise ConfigError(
-                f"dvc.lock in commit {commit[:12]} lacks stage '{stage}'. `sacpipe run` makes it; commit "
-                "dvc.lock then."
+                f"dvc.lock in commit {commit[:12]} lacks stage '{stage}'. Run `sacpipe run`, then commit "
+                "dvc.lock."
             )
-    fresh.dvc_lock.unlink()  # the expected answer is out of the runs' sight
-    _bring_extended_run(project, fresh, commit)
-    _bring_initial_pool(project, fresh, commit)
-    return Rerun(project, fresh, commit, expected)
+    fresh.dvc_lock.unlink()  # no stage may read the expected digests
+    _copy_extended_run(project, fresh, commit)
+    _copy_initial_pool(project, fresh, commit)
+    return VerificationRun(project, fresh, commit, expected)
 
 
-def _bring_extended_run(project: Workspace, fresh: Workspace, commit: str) -> None:
-    """Copy the finished run that the commit's run continues from, where it names one."""
+def _copy_extended_run(project: Workspace, fresh: Workspace, commit: str) -> None:
+    """Copy the finished run that the commit's run continues, where params.yaml names one."""
     training = read_yaml(fresh.params).get("training")
     key = training.get("extends") if isinstance(training, Mapping) else None
     if key is None:
@@ -133,14 +134,14 @@ def _bring_extended_run(project: Workspace, fresh: Workspace, commit: str) -> No
     if not _STAGE_KEY.fullmatch(str(key)) or not source.is_dir():
         raise ConfigError(
             f"params.yaml in commit {commit[:12]} continues the run {key} (training.extends), and "
-            f"{source} is not there. Bring that folder back; it is in no commit and no cache."
+            f"{source} is not there. Copy that folder back; no commit and no cache holds it."
         )
     with storage_errors(fresh.work(key)):
         shutil.copytree(source, fresh.work(key), symlinks=True)
 
 
-def _bring_initial_pool(project: Workspace, fresh: Workspace, commit: str) -> None:
-    """Place the pool that the commit's run begins with, where it names one: the project's own, or DVC's."""
+def _copy_initial_pool(project: Workspace, fresh: Workspace, commit: str) -> None:
+    """Copy the initial pool that params.yaml names: the project's data/pool, or the one DVC tracks."""
     named = named_pool(read_yaml(fresh.params))
     if named is None:
         return
@@ -150,7 +151,7 @@ def _bring_initial_pool(project: Workspace, fresh: Workspace, commit: str) -> No
         place_tracked(project.root, commit, fresh.initial_pool)
     if manifest_sha256(fresh.initial_pool) != named:
         raise ConfigError(
-            f"params.yaml in commit {commit[:12]} names the pool {named} (replay.initial_pool), which is "
-            f"neither in {project.initial_pool} nor what the commit's data/pool.dvc tracks. Bring that pool "
-            "back, or commit its data/pool.dvc."
+            f"params.yaml in commit {commit[:12]} names the pool {named} (replay.initial_pool). Neither "
+            f"{project.initial_pool} nor the pool that the commit's data/pool.dvc tracks has that digest. "
+            "Restore that pool, or commit its data/pool.dvc."
         )

@@ -8,7 +8,7 @@ from typing import Any
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import canonical_json
-from sacpipe.project.dvc.store import read_lock
+from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import STAGES
 from sacpipe.report import numbers
 from sacpipe.report.data import Answer, Artifact, Reason, ReportInputs, Stage

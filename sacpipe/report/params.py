@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sacpipe.report.data import ReportData
+from sacpipe.report.dvc_lock import flattened
 from sacpipe.report.elements import breakable, section
-from sacpipe.report.lock import flattened
 from sacpipe.report.markup import Markup, tag
 
 
-def settings(data: ReportData) -> Markup:
+def params(data: ReportData) -> Markup:
     """Return the section of params: nothing has a default, so this is every value there is."""
     loose = {key: value for key, value in data.params.items() if not isinstance(value, Mapping)}
     sections = {key: value for key, value in data.params.items() if isinstance(value, Mapping)}

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from sacpipe.core.errors import ConfigError, InterruptedRunError, StageError, StoreError
-from sacpipe.project.dvc.locks import release_dead_locks
-from sacpipe.project.dvc.store import DvcStore, Outcome, read_lock
+from sacpipe.project.dvc.commands import DvcStore, Outcome
+from sacpipe.project.dvc.lock_file import read_lock
+from sacpipe.project.dvc.stale_locks import remove_stale_locks
 
 GRAPH = """
 stages:
@@ -75,12 +76,19 @@ def root(trained: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stranger() -> Iterator[int]:
-    """The number of a living process that is no dvc."""
+def other_process() -> Iterator[int]:
+    """The id of a running process that is not dvc."""
     process = subprocess.Popen(["sleep", "60"])
     yield process.pid
     process.kill()
     process.wait()
+
+
+def dvc(root: Path, *arguments: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True, check=True
+    )
+    return result.stdout
 
 
 def set_params(root: Path, seed: int = 1, mood: str = "calm") -> None:
@@ -99,28 +107,28 @@ def test_a_stage_runs_then_stays_and_comes_back_from_the_cache(root: Path) -> No
     store = DvcStore(root)
     assert store.reproduce("train") is Outcome.UNCHANGED
     set_params(root, seed=2)
-    assert store.status() == ("train",)
+    assert list(json.loads(dvc(root, "status", "--json"))) == ["train"]
     assert store.reproduce("train") is Outcome.RAN
-    assert store.status() == ()
+    assert json.loads(dvc(root, "status", "--json")) == {}
     set_params(root, seed=1)
     assert store.reproduce("train") is Outcome.RESTORED
     assert outputs(root) == FIRST
     (root / "out" / "policy").unlink()
-    assert store.reproduce("train") is Outcome.RESTORED  # though dvc.lock does not move
+    assert store.reproduce("train") is Outcome.RESTORED  # although dvc.lock does not change
     assert outputs(root) == FIRST
 
 
-def test_afresh_runs_what_is_up_to_date_and_what_the_cache_has(root: Path) -> None:
+def test_force_runs_a_stage_that_is_up_to_date_or_cached(root: Path) -> None:
     store = DvcStore(root)
-    assert store.reproduce("train", afresh=True) is Outcome.RAN
+    assert store.reproduce("train", force=True) is Outcome.RAN
     set_params(root, seed=2)
     store.reproduce("train")
     set_params(root, seed=1)
-    assert store.reproduce("train", afresh=True) is Outcome.RAN
+    assert store.reproduce("train", force=True) is Outcome.RAN
     assert outputs(root) == FIRST
 
 
-def test_an_isolated_folder_takes_nothing_from_the_caches_it_is_told_of(root: Path, tmp_path: Path) -> None:
+def test_an_isolated_folder_uses_no_cache_but_its_own(root: Path, tmp_path: Path) -> None:
     config = root / ".dvc" / "config"
     config.write_text(
         f"[core]\n analytics = false\n[cache]\n dir = {tmp_path / 'shared'}\n"
@@ -128,14 +136,15 @@ def test_an_isolated_folder_takes_nothing_from_the_caches_it_is_told_of(root: Pa
     (root / ".dvc" / "cache").rename(tmp_path / "shared")
     store = DvcStore(root).isolated()
     (root / "out" / "policy").unlink()
+    (tmp_path / "older").mkdir()
     with pytest.raises(StoreError, match="cache lacks"):
-        store.checkout("train")
+        store.place(store.lock_entries(), tmp_path / "older")
     assert store.reproduce("train") is Outcome.RAN
     assert outputs(root) == FIRST
     assert (root / ".dvc" / "site").is_dir()
 
 
-def test_a_refusal_is_told_in_the_stages_own_words_and_loses_nothing(root: Path) -> None:
+def test_a_refusal_carries_the_stages_own_message_and_keeps_the_outputs(root: Path) -> None:
     set_params(root, mood="refuse")
     with pytest.raises(StageError) as caught:
         DvcStore(root).reproduce("train")
@@ -162,7 +171,7 @@ def test_a_stage_that_takes_too_long_writes_its_checkpoint_and_is_stopped(root: 
     assert (root / "checkpoint").read_text() == "done"
     assert outputs(root) == FIRST
     locks = json.loads((root / ".dvc" / "tmp" / "rwlock").read_text())
-    assert not any(locks.values())  # none is left of the dvc that was killed
+    assert not any(locks.values())  # the killed dvc left no lock
 
 
 def test_ctrl_c_writes_a_checkpoint_and_keeps_what_was_there(root: Path) -> None:
@@ -184,7 +193,7 @@ def test_a_missing_parameter_is_a_fault_of_params_yaml(root: Path) -> None:
     assert outputs(root) == FIRST
 
 
-def test_push_and_pull_bring_everything_back(root: Path, tmp_path: Path) -> None:
+def test_push_sends_all_that_a_pull_fetches(root: Path, tmp_path: Path) -> None:
     store = DvcStore(root)
     with pytest.raises(StoreError, match=r"no remote specified.*dvc remote add -d"):
         store.push()
@@ -197,12 +206,12 @@ def test_push_and_pull_bring_everything_back(root: Path, tmp_path: Path) -> None
     shutil.rmtree(root / "out")
     shutil.rmtree(root / ".dvc" / "cache")
     with pytest.raises(StoreError, match=r"Checkout failed.*`dvc pull` fetches them"):
-        store.checkout("train")
-    store.pull()
+        store.place(store.lock_entries(), tmp_path / "older")
+    dvc(root, "pull")
     assert outputs(root) == {name: text for name, text in FIRST.items() if "metrics" not in name}
 
 
-def test_another_dvc_in_the_folder_is_waited_for_and_then_named(root: Path) -> None:
+def test_a_second_dvc_process_in_the_folder_is_an_error_that_names_it(root: Path) -> None:
     holder = (
         "import zc.lockfile; lock = zc.lockfile.LockFile('.dvc/tmp/lock'); print('held', flush=True); input()"
     )
@@ -211,7 +220,7 @@ def test_another_dvc_in_the_folder_is_waited_for_and_then_named(root: Path) -> N
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
-        with pytest.raises(StoreError, match="Another dvc is at work in this folder"):
+        with pytest.raises(StoreError, match="Another dvc process works in this folder"):
             DvcStore(root).reproduce("train")
         process.kill()
     assert outputs(root) == FIRST
@@ -225,15 +234,17 @@ def test_a_folder_without_dvc_says_how_to_set_it_up(tmp_path: Path) -> None:
         DvcStore(tmp_path).reproduce("fly")
 
 
-def test_a_lock_whose_owner_became_another_program_is_released(root: Path, stranger: int) -> None:
+def test_a_lock_whose_process_id_belongs_to_another_program_is_removed(
+    root: Path, other_process: int
+) -> None:
     path = root / ".dvc" / "tmp" / "rwlock"
-    owner = {"pid": stranger, "cmd": "dvc repro train"}
+    owner = {"pid": other_process, "cmd": "dvc repro train"}
     path.write_text(json.dumps({"write": {str(root / "out" / "pool"): owner}, "read": {"a": [owner]}}))
-    release_dead_locks(root)
+    remove_stale_locks(root)
     assert json.loads(path.read_text()) == {"write": {}, "read": {}}
 
 
-def test_a_lock_of_a_living_dvc_stays(root: Path) -> None:
+def test_a_lock_of_a_running_dvc_stays(root: Path) -> None:
     path = root / ".dvc" / "tmp" / "rwlock"
     script = "print(flush=True); input()  # dvc"
     command = [sys.executable, "-c", script]
@@ -241,7 +252,7 @@ def test_a_lock_of_a_living_dvc_stays(root: Path) -> None:
         process.stdout.readline()  # before it runs, the system may not know its command line yet
         locks = {"write": {"a": {"pid": process.pid, "cmd": "dvc repro"}}, "read": {}}
         path.write_text(json.dumps(locks))
-        release_dead_locks(root)
+        remove_stale_locks(root)
         process.kill()
     assert json.loads(path.read_text()) == locks
 
@@ -250,7 +261,7 @@ def test_a_lock_file_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "dvc.lock"
     assert read_lock(path) == {}
     path.write_text("schema: '1.0'\n")
-    with pytest.raises(StoreError, match=r"expected schema 2.0"):
+    with pytest.raises(StoreError, match=r"expected schema 2.0, found schema 1.0"):
         read_lock(path)
     path.write_text("a: [1")
     with pytest.raises(StoreError, match="cannot be read"):
