@@ -229,7 +229,7 @@ class OtherName(Walk):
 class Section:
     """A task section around one of the environments above."""
 
-    universe, id = "toy", "walk"
+    universe, id = "toy", "walk"  # the params key
 
     def __init__(self, kind):
         self.kind = kind
