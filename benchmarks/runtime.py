@@ -25,11 +25,12 @@ from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
 from sacpipe.networks.actor import SquashedGaussianActor
 from sacpipe.params.model import Params
-from sacpipe.robot.control_loop import AWAKE_S, LoopReport, Spread, run_loop, undisturbed
+from sacpipe.robot.control_loop import BUSY_WAIT_S, LoopReport, Percentiles, no_interpreter_pauses, run_loop
+from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.robot.policy_host import Decision
 from sacpipe.robot.runtime import Runtime
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 
 WIDTHS = (17, (256, 256), 6)
 SWAPS, SWAP_RATE_HZ, BLEND_STEPS, MAX_CHANGE = 1_000, 200.0, 2, 0.05
@@ -83,14 +84,14 @@ class Robot:
         return True
 
 
-def closed_loop(folder: Path, steps: int) -> Spread:
+def closed_loop(folder: Path, steps: int) -> Percentiles:
     """Make step after step."""
     runtime, robot = Runtime(OnnxPolicy(folder)), Robot()
     times = np.zeros(steps, dtype=np.int64)
-    with undisturbed():
+    with no_interpreter_pauses():
         for index in range(steps):
             times[index] = runtime.step(*robot.observe()).timings.step_ns
-    return Spread.of(times)
+    return Percentiles.of(times)
 
 
 def open_loop(folder: Path, steps: int, rate_hz: float) -> LoopReport:
@@ -124,7 +125,7 @@ def swaps(first: Path, second: Path) -> dict[str, Any]:
 
 
 def neighbour(core: int) -> None:
-    """Walk through more memory than the caches hold, for ever."""
+    """Walk through more memory than the caches hold, without end."""
     os.sched_setaffinity(0, {core})
     memory = np.ones(16 << 20)
     while True:
@@ -163,8 +164,8 @@ def page(figures: dict[str, Any]) -> list[str]:
         paragraph(f"""
             A step of the robot's runtime with all guards, 17-256-256-6, in process, garbage collection off,
             ordinary scheduling: {figures["steps"]:,} steps each, closed loop (one after the other) and open
-            loop ({figures["rate_hz"]:g} Hz, awake {AWAKE_S * 1e3:g} ms before a step is due). Goals: {goals}.
-            Microseconds."""),
+            loop ({figures["rate_hz"]:g} Hz, awake {BUSY_WAIT_S * 1e3:g} ms before a step is due).
+            Goals: {goals}. Microseconds."""),
         table(["load", "loop", "p50", "p99", "p99.9", "largest", "deadlines missed"], rows),
         paragraph(f"""
             {swap["swaps"]:,} swaps of two unlike policies under a loop of {SWAP_RATE_HZ:g} Hz, a blend of

@@ -25,7 +25,7 @@ from report import ROOT, paragraph, write
 from runtime import WIDTHS, make_bundle
 
 from sacpipe.core.errors import GateError
-from sacpipe.robot.load_gate import GateTerms, pass_gate
+from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.rollout.sources import read_source
 from sacpipe.server.app import Access
@@ -35,7 +35,7 @@ from sacpipe.server.service import Service
 CONNECTIONS = 8
 OBSERVATIONS = np.random.default_rng(0).standard_normal((256, WIDTHS[0]), dtype=np.float32)
 TOLERANCE = 1e-5
-_TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
+_SETTINGS = LoadGateSettings(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 _PATIENCE_S = 30.0
 _MAX_ATTEMPTS = 20
 _ACTION_BYTES = 4 * WIDTHS[-1]
@@ -66,7 +66,7 @@ def swap_on_request(service: Service, folders: list[Path]) -> None:
     for _ in sys.stdin:
         files = read_source(folders[turn % len(folders)], allow_hard_links=False)
         try:
-            service.swap(pass_gate(files, _TERMS).policy)
+            service.swap(run_load_gate(files, _SETTINGS).policy)
         except GateError as exc:
             if exc.rule != "timing":
                 raise

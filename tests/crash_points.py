@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from factories import make_spec
+from folder_digest import sha256_tree
 
-from sacpipe.core.files import sha256_tree
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.manifest import PoolPosition
 from sacpipe.replay.pool.writer import START, PoolWriter

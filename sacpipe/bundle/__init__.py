@@ -1,1 +1,1 @@
-"""The bundle a robot gets: contract, manifest, graph rules, golden sequence, signature, guard settings."""
+"""The bundle a robot runs: contract, manifest, graph rules, golden sequence, signature, guard settings."""

@@ -1,4 +1,4 @@
-"""The JSON files of a bundle: one text for one value, so that equal contracts have equal digests."""
+"""The JSON files of a bundle: each value has exactly one text, so equal contracts have equal digests."""
 
 import json
 from typing import Literal, TypeVar
@@ -11,13 +11,22 @@ from sacpipe.core.errors import BundleError
 FORMAT_VERSION: Literal[2] = 2
 
 FETCH_AGAIN = "Fetch the bundle again, or export it again."
-
+"""Last sentence of a message about a damaged bundle."""
 
 _C = TypeVar("_C", bound=Config)
 
 
 def parse_canonical(model: type[_C], data: bytes, name: str) -> _C:
-    """Read one of the two JSON files; it must be byte for byte what this program would write."""
+    """Read manifest.json or contract.json; the bytes must be those that `render_canonical` returns.
+
+    Args:
+        model: Model of the file.
+        data: Bytes of the file.
+        name: Name of the file, for messages.
+
+    Raises:
+        BundleError: the bytes are not JSON, have another version or form, or do not fit the model.
+    """
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError) as exc:
@@ -46,5 +55,5 @@ def _explain(exc: ValidationError) -> str:
 
 
 def render_canonical(value: Config) -> bytes:
-    """Return the one JSON text of a value: sorted keys, two spaces, a line end."""
+    """Return the canonical JSON text of a value: sorted keys, two spaces of indentation, a line end."""
     return (json.dumps(value.as_tree(), sort_keys=True, indent=2, allow_nan=False) + "\n").encode()

@@ -1,4 +1,4 @@
-"""contract.json: what a bundle promises. docs/bundle.md is the format's page."""
+"""contract.json: terms, bounds and tolerances of a bundle. docs/bundle.md defines the format."""
 
 from typing import Annotated, Literal, Self
 
@@ -11,34 +11,38 @@ from sacpipe.core.files import sha256_bytes
 from sacpipe.specs.env_spec import EnvSpec
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 as 64 lower-case hexadecimal digits."""
 
 
 class OnnxTerms(Config):
-    """The two tensors of policy.onnx and what a runtime must know to run it."""
+    """Input, output and ONNX versions of policy.onnx."""
 
     input_name: Literal["observation"]
-    """Raw observations. Shape (batch, observation_dim), any batch."""
+    """Name of the input: raw observations. Shape (batch, observation_dim), any batch."""
     input_dtype: Literal["float32"]
     output_name: Literal["action"]
-    """Actions in the task's own units. Shape (batch, action_dim)."""
+    """Name of the output: actions in the task's own units. Shape (batch, action_dim)."""
     output_dtype: Literal["float32"]
     ir_version: int
+    """Version of the ONNX file format."""
     opset_version: int
+    """Version of the ONNX operator set."""
     operators: tuple[str, ...]
-    """Sorted, each once."""
+    """Names of the operators in the graph, sorted, each once."""
 
 
 class ParityTerms(Config):
-    """How far policy.onnx is from the network it was exported from."""
+    """Measured difference between policy.onnx and the network it was exported from."""
 
     tolerance: float = Field(gt=0)
     """Largest difference allowed, as a share of the action's range."""
     max_error: float = Field(ge=0)
     """Largest difference found on recorded observations, as a share of the action's range."""
     synthetic_max_error: float = Field(ge=0)
-    """The same on random and extreme observations, where the policy itself may be ill-conditioned."""
+    """Largest difference found on random and boundary observations, where the network may be
+    ill-conditioned; as a share of the action's range."""
     num_observations: int = Field(ge=1)
-    """Observations compared, recorded and synthetic."""
+    """Number of observations compared, recorded and synthetic."""
 
     @model_validator(mode="after")
     def _within(self) -> Self:
@@ -48,23 +52,29 @@ class ParityTerms(Config):
 
 
 class GoldenTerms(Config):
-    """How golden.npz is judged."""
+    """Length of golden.npz, and the difference that a runtime may show on it."""
 
     tolerance: float = Field(gt=0)
-    """Largest difference a runtime may show, as a share of the action's range."""
+    """Largest difference allowed between a golden action and the runtime's, as a share of its range."""
     num_steps: int = Field(ge=1)
+    """Rows of golden.npz."""
 
 
 class Provenance(Config):
-    """Where a policy came from."""
+    """Origin of a policy."""
 
     algorithm: str
+    """Name of the algorithm, e.g. `sac`."""
     digests: dict[str, Sha256]
-    """What it was made of: name to SHA-256, e.g. `policy`, `pool`, `params`."""
+    """SHA-256 of the policy and of its training data, by name, e.g. `policy`, `pool`, `params`."""
 
 
 def check_safe_action(safe_action: tuple[float, ...], spec: EnvSpec) -> None:
-    """Raise ValueError where a safe action is none of the task's."""
+    """Check that a safe action has the length and the bounds of the task's actions.
+
+    Raises:
+        ValueError: a number is missing, too many, or outside its bounds.
+    """
     bounds = [(term.low, term.high) for term in spec.action]
     fits = len(safe_action) == len(bounds) and all(
         low <= value <= high for value, (low, high) in zip(safe_action, bounds, strict=True)
@@ -76,19 +86,20 @@ def check_safe_action(safe_action: tuple[float, ...], spec: EnvSpec) -> None:
 
 
 class Contract(Config):
-    """What a bundle promises. Numbers keep their full precision."""
+    """The whole of contract.json. Numbers keep their full precision."""
 
     format_version: Literal[2]
     spec: EnvSpec
-    """Task, observation terms in order, action terms in order, clock and time limit."""
+    """Task, observation terms in order, action terms in order, control period and time limit."""
     onnx: OnnxTerms
     parity: ParityTerms
     golden: GoldenTerms
     guards: GuardSettings
-    """What a robot's runtime refuses, and what it does then."""
+    """Thresholds and fallbacks of the robot's runtime."""
     envelope: Envelope
-    """Where training has been."""
+    """Range of each observation entry in training."""
     provenance: Provenance
+    """Origin of the policy."""
 
     @model_validator(mode="after")
     def _widths(self) -> Self:
@@ -103,5 +114,5 @@ class Contract(Config):
 
 
 def contract_sha256(contract: Contract) -> str:
-    """Return the SHA-256 of the contract.json that holds a contract: there is but one."""
+    """Return the SHA-256 of a contract's only possible contract.json."""
     return sha256_bytes(render_canonical(contract))

@@ -1,4 +1,4 @@
-"""The files of a bundle's folder, read without trusting it: names, kinds and sizes are checked."""
+"""Reads the files of an untrusted bundle folder: names, file types and sizes are checked."""
 
 import contextlib
 import os
@@ -17,32 +17,35 @@ MAX_BYTES = {
     "golden.npz": 2**26,
     "policy.onnx": 2**28,
 }
-"""The largest file that is opened, by name."""
-
+"""Largest allowed size in bytes of each file, by name."""
 
 SIGNATURE_NAME = "manifest.sig"
 
-
 REQUIRED = MAX_BYTES.keys() - {SIGNATURE_NAME}
+"""Names of the files that every bundle has."""
 
 
 def bundle_digest(folder: Path) -> str:
     """Return the SHA-256 of a bundle's manifest.json, without checking the other files.
 
     Raises:
-        BundleError: there is no manifest.json that can be read.
+        BundleError: manifest.json is missing or cannot be read.
     """
     with _opened(folder) as descriptor:
         return sha256_bytes(_read_file(descriptor, "manifest.json"))
 
 
 def read_files(folder: Path, *, allow_hard_links: bool = True) -> dict[str, bytes]:
-    """Read the files of a bundle, by name. Names, kinds and sizes are checked; what they hold is not.
+    """Read the files of a bundle, by name. Names, file types and sizes are checked; contents are not.
 
-    All of them are read from the one folder that stands there now, should it be replaced meanwhile.
+    The folder is opened once, so all files are from one bundle even if the folder is replaced meanwhile.
+
+    Args:
+        folder: Folder of the bundle.
+        allow_hard_links: Whether a file may have further names, as files in DVC's cache do.
 
     Raises:
-        BundleError: a file is missing, too many, no plain file, too large or cannot be read.
+        BundleError: a file is missing, unexpected, not a plain file, too large, or cannot be read.
     """
     with under_rule("files"), _opened(folder) as descriptor:
         entries = sorted(os.scandir(descriptor), key=lambda entry: entry.name)
@@ -54,10 +57,10 @@ def read_files(folder: Path, *, allow_hard_links: bool = True) -> dict[str, byte
 
 
 def check_names(names: Collection[str]) -> None:
-    """Check that the files of a bundle are all there, and nothing else.
+    """Check that every file of a bundle is there, and no other file.
 
     Raises:
-        BundleError: names the file.
+        BundleError: a file is missing or unexpected; the message has its name.
     """
     for name in sorted(names):
         if name not in MAX_BYTES:
@@ -68,10 +71,10 @@ def check_names(names: Collection[str]) -> None:
 
 
 def check_size(name: str, size_bytes: int) -> None:
-    """Check that a file of a bundle is not larger than any can be.
+    """Check that a file of a bundle is at most as large as `MAX_BYTES` allows.
 
     Raises:
-        BundleError: names the file.
+        BundleError: the file is too large; the message has its name.
     """
     if size_bytes > MAX_BYTES[name]:
         fault = f"expected at most {MAX_BYTES[name]} bytes, found {size_bytes}"
@@ -80,7 +83,7 @@ def check_size(name: str, size_bytes: int) -> None:
 
 @contextlib.contextmanager
 def under_rule(rule: BundleRule) -> Iterator[None]:
-    """Give every BundleError that has no rule yet this one."""
+    """Set `rule` on every BundleError that has no rule yet."""
     try:
         yield
     except BundleError as exc:
@@ -113,7 +116,7 @@ def _check_plain(entry: os.DirEntry[str], *, allow_hard_links: bool) -> None:
 
 
 def _read_file(folder: int, name: str) -> bytes:
-    """Read a plain file of at most its allowed size; never follow a link, never wait for a pipe."""
+    """Read a plain file of at most its allowed size. Links are not followed; a pipe does not block."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         with os.fdopen(descriptor, "rb") as file:

@@ -1,7 +1,8 @@
-"""golden.npz: observations and the actions a policy gave for them, so that a robot can try the policy.
+"""golden.npz: the golden sequence, observations and the policy's action for each.
 
-Two float32 arrays in an uncompressed archive, as `numpy.savez` writes it. The reader allocates
-nothing that the contract does not announce, and unpickles nothing.
+A robot computes the actions again and compares them before it uses the policy. The file has two float32
+arrays in an uncompressed archive, as `numpy.savez` writes it. The reader compares each array's header
+with the contract before it allocates memory, and it unpickles nothing.
 """
 
 import io
@@ -19,7 +20,7 @@ _FLOAT32 = np.dtype("<f4")
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """A sequence of observations, and the action that onnxruntime gave for each."""
+    """A sequence of observations, and onnxruntime's action for each."""
 
     observations: FloatArray
     """Shape (num_steps, observation_dim)."""
@@ -28,7 +29,7 @@ class Golden:
 
 
 def pack_golden(golden: Golden) -> bytes:
-    """Return the bytes of golden.npz; its clock stands at 1980, so equal arrays give equal bytes."""
+    """Return the bytes of golden.npz. NumPy dates every entry 1980, so equal arrays give equal bytes."""
     buffer = io.BytesIO()
     observations, actions = (np.ascontiguousarray(array) for array in (golden.observations, golden.actions))
     np.savez(buffer, observations=observations, actions=actions)
@@ -38,8 +39,13 @@ def pack_golden(golden: Golden) -> bytes:
 def read_golden(data: bytes, spec: EnvSpec, num_steps: int) -> Golden:
     """Read golden.npz of a known number of steps.
 
+    Args:
+        data: Bytes of the file.
+        spec: The contract's task, which fixes widths and action bounds.
+        num_steps: The contract's number of rows.
+
     Raises:
-        BundleError: the bytes are no such archive, or a shape, type or value differs from the contract.
+        BundleError: the bytes are not such an archive, or a shape, type or value differs from the contract.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -56,7 +62,7 @@ def read_golden(data: bytes, spec: EnvSpec, num_steps: int) -> Golden:
 
 
 def _read_array(archive: zipfile.ZipFile, name: str, shape: tuple[int, int]) -> FloatArray:
-    """Read one array after its header was found to be exactly the expected one."""
+    """Read one array; its header must be exactly the expected one."""
     entry = archive.getinfo(f"{name}.npy")
     if entry.compress_type != zipfile.ZIP_STORED:
         raise _refuse(f"{name}: expected an uncompressed entry, found a compressed one")

@@ -1,7 +1,7 @@
-"""What a robot refuses, and what it does instead: the `guards` section of params.yaml, kept in the contract.
+"""The `guards` section of params.yaml: thresholds of the robot's guards, and the fallback of each.
 
-Thresholds in time are counted in control periods, so that one section fits tasks of any rate; where a
-task has no clock they are not checked.
+The section is copied into the contract. Times are counted in control periods, so one section fits tasks
+of any rate; for a task without a clock they are not checked.
 """
 
 from typing import Literal, Self, get_args
@@ -11,14 +11,15 @@ from pydantic import Field, model_validator
 from sacpipe.core.config import Config
 
 Fallback = Literal["last", "hold", "zero", "safe", "stop", "limit"]
-"""What is done instead of an action that was refused.
+"""The action that the runtime executes when a guard refuses the step.
 
-    last     the last executed action again, `max_last_steps` times in a row at most, then `stop`
-    hold     the last executed action, as long as it takes
-    zero     zero, or what of the action's range is nearest to it
+    last     the last executed action again, at most `max_last_steps` times in a row, then `stop`
+    hold     the last executed action again, without a limit
+    zero     zero, or the nearest value to zero in the action's range
     safe     `safe_action`
-    stop     `safe_action` from now on, until somebody clears the stop
-    limit    the action, brought back to what is allowed; of the two guards that can say what that is
+    stop     `safe_action` in this step and all later ones, until the operator clears the stop
+    limit    the policy's action, clipped to the allowed range; for `action_outside_bounds` and
+             `action_change` only
 """
 
 Cause = Literal[
@@ -35,11 +36,17 @@ Cause = Literal[
     "action_change",
     "deadline_missed",
 ]
+"""Why a guard refuses a step; the fields of `Fallbacks` define each."""
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 Verdict = Literal["ok", "limited", "fallback", "stopped"]
-"""What became of a step: the policy's action; the policy's, brought back to what is allowed; another
-one, as the fallbacks say; the safe action, until somebody clears the stop."""
+"""The action that a step executed.
+
+    ok        the policy's action
+    limited   the policy's action, clipped to the allowed range
+    fallback  the action of a fallback
+    stopped   the safe action, until the operator clears the stop
+"""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 _LIMITABLE = ("action_outside_bounds", "action_change")
@@ -49,66 +56,75 @@ class Fallbacks(Config):
     """The fallback of every cause."""
 
     shape: Fallback
-    """A term is missing or unknown, or has another size or type."""
+    """An observation term is missing or unknown, or has another size or type."""
     observation_not_finite: Fallback
-    """NaN or infinity among the entries."""
+    """An entry of the observation is NaN or infinity."""
     observation_old: Fallback
-    """Older than `max_age_periods`."""
+    """The observation is older than `max_age_periods`."""
     observation_from_future: Fallback
-    """Stamped later than now by more than `max_future_periods`."""
+    """The observation's time stamp is later than now by more than `max_future_periods`."""
     observation_repeated: Fallback
-    """The stamp of the one before."""
+    """The observation has the time stamp of the one before."""
     observation_out_of_order: Fallback
-    """An earlier stamp than the one before."""
+    """The observation has an earlier time stamp than the one before."""
     start_outside_envelope: Fallback
-    """The first observation of an episode lies outside what training saw, by more than `envelope_margin`."""
+    """An episode's first observation is outside the training range by more than `envelope_margin`."""
     inference_failed: Fallback
-    """The ONNX runtime gave an error instead of an action."""
+    """The ONNX runtime raised an error instead of returning an action."""
     action_not_finite: Fallback
+    """An entry of the action is NaN or infinity."""
     action_outside_bounds: Fallback
+    """An entry of the action is outside its term's bounds."""
     action_change: Fallback
-    """An entry moves by more than `max_action_change` from the last executed action."""
+    """An entry of the action differs from the last executed one by more than `max_action_change`."""
     deadline_missed: Fallback
-    """The step's own computation took longer than `deadline_periods`."""
+    """The computation of the step took longer than `deadline_periods`."""
 
     @model_validator(mode="after")
     def _only_where_it_can(self) -> Self:
         for cause in CAUSES:
             if getattr(self, cause) == "limit" and cause not in _LIMITABLE:
                 raise ValueError(
-                    f"{cause}: `limit` is for {' and '.join(_LIMITABLE)} alone; a value that is not known "
-                    "cannot be brought back. Choose last, hold, zero, safe or stop"
+                    f"{cause}: `limit` is for {' and '.join(_LIMITABLE)} only, because only these two have "
+                    "a nearest allowed action. Choose last, hold, zero, safe or stop"
                 )
         return self
 
 
 class GuardSettings(Config):
-    """Thresholds and fallbacks."""
+    """Thresholds of the guards, and what the runtime does when one is exceeded."""
 
     max_age_periods: float = Field(gt=0)
+    """Age from which an observation is refused, in control periods."""
     max_future_periods: float = Field(ge=0)
+    """How far a time stamp may be ahead of the robot's clock, in control periods."""
     deadline_periods: float = Field(gt=0)
+    """Longest computation of one step, in control periods."""
     max_action_change: float = Field(gt=0, le=1)
-    """From one step to the next, as a share of each action's range; 1 allows everything."""
+    """Largest change of an action entry from one step to the next, as a share of its range; 1 allows all."""
     envelope_margin: float = Field(ge=0)
-    """As a share of each observation entry's range in training."""
+    """Allowed distance of a first observation from the training range, as a share of each entry's range."""
     max_last_steps: int = Field(ge=1)
+    """Largest number of consecutive steps with the fallback `last`."""
     safe_action: tuple[float, ...] | None = Field(min_length=1)
-    """In the task's own units; null for zero, or what of the range is nearest to it."""
+    """Action in the task's own units; null for zero, or the nearest value to zero in the range."""
     blend_steps: int = Field(ge=0)
-    """Steps over which a new policy takes over from the one before; 0 for at once."""
+    """Steps over which a new policy replaces the one before; 0 for an immediate change."""
     fallbacks: Fallbacks
+    """Fallback of each cause."""
 
 
 class Envelope(Config):
-    """The lowest and the highest value of each observation entry in the pool the policy learned from."""
+    """Range of each observation entry in the pool that the policy was trained on."""
 
     low: tuple[float, ...] = Field(min_length=1)
+    """Lowest value of each entry. observation_dim numbers."""
     high: tuple[float, ...] = Field(min_length=1)
+    """Highest value of each entry. observation_dim numbers."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         pairs = list(zip(self.low, self.high, strict=False))
         if len(self.low) != len(self.high) or any(low > high for low, high in pairs):
-            raise ValueError("low and high must have one length, and low be at most high")
+            raise ValueError("low and high must have the same length, and each low must be at most its high")
         return self

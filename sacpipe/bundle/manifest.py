@@ -12,20 +12,20 @@ PayloadName = Literal["contract.json", "golden.npz", "policy.onnx"]
 
 
 class FileEntry(Config):
-    """One file as the manifest knows it."""
+    """Size and digest of one file."""
 
     sha256: Sha256
     size_bytes: int = Field(ge=0)
 
 
 class BundleManifest(Config):
-    """Size and digest of every other file of a bundle."""
+    """The whole of manifest.json: size and digest of every other file, the signature apart."""
 
     format_version: Literal[2]
     files: dict[PayloadName, FileEntry] = Field(min_length=3)
-    """All three."""
+    """Entry of each of the three files, by name."""
 
 
 def file_entry(data: bytes) -> FileEntry:
-    """Return the manifest's entry for a file of these bytes."""
+    """Return the manifest's entry for a file with these bytes."""
     return FileEntry(sha256=sha256_bytes(data), size_bytes=len(data))

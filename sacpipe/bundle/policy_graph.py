@@ -1,9 +1,8 @@
-"""What policy.onnx holds, read from its bytes without any ONNX library.
+"""Reads and checks the graph of policy.onnx from its bytes, without any ONNX library.
 
-The robot reads this before a runtime parses a byte, and a workstation without a runtime can read it
-too. It is a closed table of the protobuf fields an exported policy may have (`onnx/onnx.proto`).
-Whatever is not in the table is refused: files beside the model, sub-graphs, functions, other
-operator domains, training information, metadata.
+A robot runs these checks before onnxruntime parses the file. `_FIELDS` lists the protobuf fields that
+an exported policy may have (`onnx/onnx.proto`). Every other field is refused: tensors in other files,
+sub-graphs, functions, other operator domains, training information, metadata.
 """
 
 import itertools
@@ -27,23 +26,24 @@ ALLOWED_OPERATORS = frozenset(_OPERATOR_NAMES.split())
 """Operators without state, randomness, loops or branches."""
 
 _MAY_SKIP_INPUTS = frozenset({"Clip", "Slice"})
-"""Operators that may leave out an input before another one. onnxruntime 1.31 dies of an empty name as an
-input of Max, Min or LayerNormalization (SIGSEGV when it runs), and a robot's process with it."""
+"""Operators whose inputs may have empty names, for an input that is left out. onnxruntime 1.31 crashes
+(SIGSEGV at run time) on an empty input name of Max, Min or LayerNormalization."""
 
-_TAKES_INTEGERS: dict[str, frozenset[int]] = {
+_INTEGER_INPUTS: dict[str, frozenset[int]] = {
     **dict.fromkeys(("Expand", "Gather", "Pow", "Reshape", "Split", "Squeeze", "Unsqueeze"), frozenset({1})),
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), frozenset({1})),
     "Slice": frozenset({1, 2, 3, 4}),
 }
-"""Inputs that are shapes, indices, axes or exponents, by number. Nothing is computed with an integer: a
-division of the least one by -1 is a signal that ends the process (SIGFPE), at one observation of many."""
-_MOVES = frozenset({"Concat", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"})
-"""Operators that give what they were given; of integers, integers."""
+"""Indices of the inputs that may be integers, by operator: shapes, indices, axes and exponents. Arithmetic
+with integers is refused: dividing the lowest integer by -1 ends the process by a signal (SIGFPE), possibly
+for rare observations only."""
+_MOVING_OPERATORS = frozenset({"Concat", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"})
+"""Operators that copy values without arithmetic; their output is an integer if an input is."""
 _CAST_TARGETS = frozenset({1, 9})
-"""float32 and bool."""
+"""ONNX data types float32 and bool."""
 
 MAX_FIELDS = 2**17
-"""The most protobuf fields of a whole model. A policy has some hundreds; reading this many takes a second."""
+"""Largest number of protobuf fields in a model. A policy has some hundreds; this many take a second."""
 
 _INT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIELDS: dict[str, dict[int, int]] = {
@@ -71,16 +71,16 @@ _ITEM_TYPES: dict[int, np.dtype[Any]] = {
     7: np.dtype("<i8"),
     9: np.dtype("?"),
 }
-_TORN = "expected an ONNX model, found bytes that are none, or that stop too early"
+_NOT_A_MODEL = "expected an ONNX model, found other or truncated bytes"
 
 
 class GraphFacts(NamedTuple):
-    """What a contract says of its policy.onnx."""
+    """Properties of a policy.onnx that its contract states too."""
 
     ir_version: int
     opset_version: int
     operators: tuple[str, ...]
-    """Sorted, each once."""
+    """Names of the operators in the graph, sorted, each once."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ class _Message:
 
 
 def read_graph(policy_onnx: bytes) -> GraphFacts:
-    """Read a policy's facts and check that it holds nothing but a plain graph of finite numbers.
+    """Check that a policy is one plain graph of finite numbers, and return its properties.
 
     Raises:
-        BundleError: the bytes are no ONNX model, or hold what a policy may not hold.
+        BundleError: the bytes are not an ONNX model, or have a part that a policy may not have.
     """
     count = itertools.count(1)
     model = _read("model", memoryview(policy_onnx), count)
@@ -129,26 +129,26 @@ def read_graph(policy_onnx: bytes) -> GraphFacts:
 
 
 class _Integers(NamedTuple):
-    """Follows integers through a graph's nodes, in their order. They are constants and shapes alone."""
+    """Tracks which values of a graph are integers, node by node in the graph's order."""
 
     known: set[str]
-    """Names of the values that hold integers."""
+    """Names of the values that are integers."""
     used: set[str]
     """Names of all values that were an input so far."""
 
     def check(self, operator: str, inputs: list[str], outputs: list[str], *, makes: bool) -> None:
-        """Take over one node.
+        """Check the integers of one node and record its outputs.
 
         Args:
-            operator: Its name.
-            inputs: Names of values.
-            outputs: Names of values.
-            makes: Whether it gives integers of its own.
+            operator: The operator's name.
+            inputs: Names of the input values.
+            outputs: Names of the output values.
+            makes: Whether the outputs are integers whatever the inputs are.
         """
         self.used.update(inputs)
         places = {place for place, name in enumerate(inputs) if name in self.known}
-        if others := places - _TAKES_INTEGERS.get(operator, frozenset()):
-            if operator not in _MOVES:
+        if others := places - _INTEGER_INPUTS.get(operator, frozenset()):
+            if operator not in _MOVING_OPERATORS:
                 raise _refuse(
                     f"expected integers as shapes, indices and axes only, found one as input {min(others)} "
                     f"of '{operator}'"
@@ -187,7 +187,7 @@ def _check_node(data: memoryview, integers: _Integers, count: Iterator[int]) -> 
 
 
 def _check_tensors(message: _Message, count: Iterator[int]) -> list[tuple[str, str]]:
-    """Check a graph's or an attribute's tensors; return of each the name and NumPy's letter of its kind."""
+    """Check the tensors of a graph or an attribute; return name and NumPy kind letter of each."""
     return [_check_tensor(tensor, count) for tensor in message.blocks.get(5, [])]
 
 
@@ -208,12 +208,12 @@ def _check_tensor(data: memoryview, count: Iterator[int]) -> tuple[str, str]:
 
 
 def _read(kind: str, data: memoryview, count: Iterator[int]) -> _Message:
-    """Group the fields of one protobuf message by number, and refuse whatever the table does not name.
+    """Group the fields of one protobuf message by number, and refuse every field that is not in `_FIELDS`.
 
     Args:
-        kind: A key of the table.
-        data: The message.
-        count: Of the fields read so far in the whole model.
+        kind: Key of `_FIELDS`.
+        data: Bytes of the message.
+        count: Counter of the fields read so far in the whole model.
     """
     message = _Message(kind, {}, {})
     for number, wire, value in _fields(data):
@@ -230,7 +230,7 @@ def _read(kind: str, data: memoryview, count: Iterator[int]) -> _Message:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """Walk the fields of one protobuf message: number, wire type, value."""
+    """Yield number, wire type and value of each field of one protobuf message."""
     position = 0
     while position < len(data):
         key, position = _varint(data, position)
@@ -241,7 +241,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
             continue
         size = {_FIXED64: 8, _BYTES: value, _FIXED32: 4}.get(wire)
         if size is None or position + size > len(data):
-            raise _refuse(_TORN)
+            raise _refuse(_NOT_A_MODEL)
         yield number, wire, data[position : position + size]
         position += size
 
@@ -252,7 +252,7 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << (7 * index)
         if not byte & 0x80:
             return value, position + index + 1
-    raise _refuse(_TORN)
+    raise _refuse(_NOT_A_MODEL)
 
 
 def _refuse(fault: str) -> BundleError:

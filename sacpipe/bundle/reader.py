@@ -1,12 +1,12 @@
-"""A bundle: the folder a robot gets. Opening one without trusting it.
+"""Opens and verifies an untrusted bundle, the folder that a robot receives.
 
-    policy.onnx     raw observation in, action in the task's own units out
-    contract.json   what goes in and comes out, and where the policy came from
-    golden.npz      observations and the actions the policy gave for them
-    manifest.json   size and SHA-256 of the three others
+    policy.onnx     input: raw observation; output: action in the task's own units
+    contract.json   terms of input and output, guard settings, and the origin of the policy
+    golden.npz      observations and the policy's action for each
+    manifest.json   size and SHA-256 of the three files above
     manifest.sig    optional: a signature of manifest.json (sacpipe/bundle/signature.py)
 
-The digest of a bundle is the SHA-256 of its manifest.json. docs/bundle.md is the format's page.
+The digest of a bundle is the SHA-256 of its manifest.json. docs/bundle.md defines the format.
 """
 
 from collections.abc import Mapping
@@ -25,21 +25,23 @@ from sacpipe.core.files import sha256_bytes
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A bundle that was verified; it holds the very bytes that were verified."""
+    """A verified bundle. It keeps the verified bytes in memory, so later changes on disk have no effect."""
 
     digest: str
+    """SHA-256 of manifest.json."""
     contract: Contract
     policy_onnx: bytes
     golden: Golden
     signature: bytes | None
-    """The bytes of manifest.sig, unverified; None where there is none."""
+    """Bytes of manifest.sig, not verified; None if the bundle has no signature."""
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """Verify a bundle and return what it holds.
+    """Verify a bundle and return its contents.
 
     Raises:
-        BundleError: names the file and field, what was expected, what was found and what to do.
+        BundleError: the bundle is damaged. The message has the file and field, what was expected, what
+            was found and what to do.
     """
     try:
         return parse_bundle(read_files(folder))
@@ -48,13 +50,13 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def parse_bundle(files: Mapping[str, bytes]) -> Bundle:
-    """Verify a bundle from the bytes of its files and return what it holds.
+    """Verify a bundle from the bytes of its files and return its contents.
 
     Args:
-        files: By name; the names of a bundle.
+        files: Bytes of each file, by name; the names are already checked.
 
     Raises:
-        BundleError: names the file and field, what was expected, what was found and what to do.
+        BundleError: as for `open_bundle`.
     """
     with under_rule("manifest"):
         manifest = parse_canonical(BundleManifest, files["manifest.json"], "manifest.json")

@@ -1,10 +1,10 @@
-"""manifest.sig: who vouches for a bundle. A detached Ed25519 signature of the bytes of manifest.json.
+"""manifest.sig: a detached Ed25519 signature of the bytes of manifest.json.
 
     {"format_version":1,"key_id":"<16 hex digits>","signature":"<128 hex digits>"}
 
-The manifest holds the digest of every other file, so the signature covers them all. What is signed is
-a prefix and the manifest, so that no signature made for another purpose passes as one of a bundle.
-Signing and verifying need the package `cryptography`; nothing else here does.
+The manifest has the digest of every other file, so the signature covers all of them. The signed bytes
+are a prefix and the manifest; because of the prefix, a signature made for another purpose is not valid
+for a bundle. Only signing and verifying need the package `cryptography`.
 """
 
 import contextlib
@@ -36,28 +36,29 @@ _PREFIX = b"sacpipe bundle manifest.json, signature version 1\n"
 _KEY_ID_DIGITS = 16
 
 PublicKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-"""The 32 raw bytes of an Ed25519 public key, in lower-case hexadecimal digits."""
+"""The 32 raw bytes of an Ed25519 public key, as 64 lower-case hexadecimal digits."""
 
 
 class Signature(Config):
-    """What manifest.sig holds."""
+    """The whole of manifest.sig."""
 
     format_version: Literal[1]
     key_id: Annotated[str, StringConstraints(pattern=rf"^[0-9a-f]{{{_KEY_ID_DIGITS}}}$")]
-    """Which key: the beginning of the SHA-256 of its public half."""
+    """Id of the key that signed: the first 16 hexadecimal digits of its public key's SHA-256."""
     signature: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
+    """The 64 bytes of the signature, as hexadecimal digits."""
 
 
 def key_id(public_key: PublicKey) -> str:
-    """Return the name of a public key."""
+    """Return the id of a public key: the first 16 hexadecimal digits of its SHA-256."""
     return sha256_bytes(bytes.fromhex(public_key))[:_KEY_ID_DIGITS]
 
 
 def make_key(path: Path) -> PublicKey:
-    """Write a new private key, readable by its owner alone, and return its public half.
+    """Write a new private key, readable by its owner only, and return its public key.
 
     Raises:
-        ConfigError: something stands at `path`, or the package `cryptography` is missing.
+        ConfigError: `path` exists, or the package `cryptography` is missing.
         StorageError: the file cannot be written.
     """
     with _cryptography():
@@ -72,30 +73,30 @@ def make_key(path: Path) -> PublicKey:
 
 
 def read_public_key(path: Path) -> PublicKey:
-    """Return the public half of a private key's file.
+    """Return the public key of a private key's file.
 
     Raises:
-        ConfigError: the file is no such key, or the package `cryptography` is missing.
+        ConfigError: the file is not an Ed25519 private key, or the package `cryptography` is missing.
     """
     return _read_key(path).public_key().public_bytes_raw().hex()
 
 
 def sign_bundle(folder: Path, private_key: Path) -> str:
-    """Verify a bundle, write its manifest.sig, and return the key's id. The bundle's digest stays.
+    """Verify a bundle, write its manifest.sig, and return the key's id. The bundle's digest does not change.
 
     Args:
-        folder: The bundle; a signature it has is replaced.
-        private_key: What `make_key` wrote.
+        folder: The bundle; an existing signature is replaced.
+        private_key: File that `make_key` wrote.
 
     Raises:
         BundleError: the bundle is damaged.
-        ConfigError: the file is no key, or the package `cryptography` is missing.
+        ConfigError: the file is not a key, or the package `cryptography` is missing.
         StorageError: the folder cannot be written.
     """
     key = _read_key(private_key)
     try:
         with storage_errors(folder):
-            for leftover in folder.glob(f".{SIGNATURE_NAME}.*.tmp"):  # of a signing that was killed
+            for leftover in folder.glob(f".{SIGNATURE_NAME}.*.tmp"):  # an earlier call was killed
                 leftover.unlink()
         files = read_files(folder)
         parse_bundle(files)
@@ -111,16 +112,16 @@ def sign_bundle(folder: Path, private_key: Path) -> str:
 
 
 def verify_signature(manifest: bytes, signature: bytes, public_keys: tuple[PublicKey, ...]) -> str:
-    """Check that one of some keys signed a manifest, and return that key's id.
+    """Check that a trusted key signed a manifest, and return that key's id.
 
     Args:
-        manifest: The bytes of manifest.json.
-        signature: The bytes of manifest.sig.
-        public_keys: Those that are trusted.
+        manifest: Bytes of manifest.json.
+        signature: Bytes of manifest.sig.
+        public_keys: The trusted keys.
 
     Raises:
-        BundleError: it is no signature, by another key, or of other bytes.
-        ConfigError: a trusted key is none, or the package `cryptography` is missing.
+        BundleError: the signature has another form, is by another key, or is of other bytes.
+        ConfigError: a trusted key is not a key, or the package `cryptography` is missing.
     """
     found = _parse(signature)
     trusted = {key_id(key): key for key in public_keys}
@@ -133,8 +134,8 @@ def verify_signature(manifest: bytes, signature: bytes, public_keys: tuple[Publi
     try:
         key.verify(bytes.fromhex(found.signature), _PREFIX + manifest)
     except InvalidSignature as exc:
-        fault = f"expected a signature by {found.key_id} of this manifest.json, found one of other bytes"
-        raise _refuse(fault) from exc
+        fault = f"expected a signature by {found.key_id} of this manifest.json"
+        raise _refuse(f"{fault}, found a signature of other bytes") from exc
     return found.key_id
 
 
@@ -174,9 +175,11 @@ def _read_key(path: Path) -> "Ed25519PrivateKey":
 
 
 def _write_secret(path: Path, data: bytes) -> None:
-    """Write a file that nobody else can read at any moment, and never over another one."""
+    """Write a file that no other user can read at any moment; an existing file is never replaced."""
     if os.path.lexists(path):
-        raise ConfigError(f"{path}: expected nothing there, found a file. A key is never replaced; move it.")
+        raise ConfigError(
+            f"{path}: expected no file, found one. A key is never replaced; move the file away."
+        )
     with storage_errors(path):
         make_folder(path.parent)
         # A folder of mode 0700 hides the file until it has its own mode.
@@ -195,5 +198,5 @@ def _cryptography() -> Iterator[None]:
     except ImportError as exc:
         raise ConfigError(
             "signatures need the package `cryptography`, which is not installed here. "
-            "`pip install sacpipe[serve]` brings it."
+            "`pip install sacpipe[serve]` installs it."
         ) from exc

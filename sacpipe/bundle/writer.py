@@ -1,4 +1,4 @@
-"""Writes a bundle: whole or not at all, and the same parts give the same bytes."""
+"""Writes a bundle atomically; the same parts give the same bytes."""
 
 import os
 import secrets
@@ -16,10 +16,10 @@ from sacpipe.core.files import storage_errors, sync_folder, write_bytes
 
 
 def write_bundle(folder: Path, policy_onnx: bytes, contract: Contract, golden: Golden) -> str:
-    """Write a bundle and return its digest. Whole or not at all; a bundle that stands there is replaced.
+    """Write a bundle atomically and return its digest. An existing bundle is replaced.
 
     Raises:
-        BundleError: the parts do not fit each other, or something that is no bundle stands there.
+        BundleError: the parts do not fit each other, or `folder` exists and is not a bundle.
         StorageError: the disk is full or the folder cannot be written.
     """
     folder = folder.absolute()
@@ -50,12 +50,14 @@ def _render_files(policy_onnx: bytes, contract: Contract, golden: Golden) -> dic
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Only a bundle, whole or not, may be replaced: never a folder with anything else in it."""
+    """Refuse to replace anything but a bundle, complete or not: a folder with another file in it stays."""
     if not os.path.lexists(folder):
         return
     is_folder = folder.is_dir() and not folder.is_symlink()
     if not is_folder or {path.name for path in folder.iterdir()} - MAX_BYTES.keys():
-        raise BundleError(f"{folder}: expected a bundle or nothing there. Choose another folder.")
+        raise BundleError(
+            f"{folder}: expected a bundle or no folder, found something else. Choose another folder."
+        )
 
 
 def _move_into_place(temporary: Path, folder: Path) -> None:

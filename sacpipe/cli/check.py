@@ -25,11 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the load gate and print its report; exit code 1 where a rule refuses."""
     from sacpipe.core.errors import ConfigError, GateError
-    from sacpipe.robot.load_gate import GateTerms, pass_gate
+    from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
     from sacpipe.rollout.sources import read_source
 
     keys = arguments.public_key
-    terms = GateTerms.parse(
+    settings = LoadGateSettings.parse(
         {
             "public_keys": keys,
             "require_signature": bool(keys),
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     try:
         # DVC may hard-link the workspace's own bundle to its cache.
-        report = pass_gate(read_source(arguments.bundle, allow_hard_links=True), terms).report
+        report = run_load_gate(read_source(arguments.bundle, allow_hard_links=True), settings).report
     except GateError as exc:
         sys.stderr.write(f"sacpipe: {arguments.bundle}: {exc}\n")
         return 1

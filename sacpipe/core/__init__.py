@@ -1,1 +1,1 @@
-"""What training and the robot share: errors, files, configuration, records, seeds and bundles. No torch."""
+"""Shared by every other package, the robot's included: errors, files, locks, configuration and seeds."""

@@ -1,8 +1,9 @@
-"""Configuration: frozen, closed, strict models, each beside the part it configures.
+"""The base class of every configuration section: frozen, strict, and without unknown keys.
 
-A value lives in params.yaml or nowhere: models carry types, bounds, units and explanations, but no
-defaults. YAML is read by ruamel.yaml alone (YAML 1.2, as DVC reads it), and validated as JSON so
-that lists become tuples while strictness stays.
+Each section's model is in the package that uses it. Every value is in params.yaml: models hold types,
+bounds, units and explanations, but no defaults. YAML is read by ruamel.yaml only (YAML 1.2, as DVC
+reads it). The values are then validated as JSON, because pydantic's strict mode turns a list into a
+tuple in JSON only.
 """
 
 import json
@@ -19,7 +20,7 @@ from sacpipe.core.files import canonical_json, sha256_bytes
 
 
 class Config(BaseModel):
-    """A frozen, closed section of params.yaml, or a small record kept as JSON."""
+    """A frozen section of params.yaml, or a small record stored as JSON. Unknown keys are refused."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -30,17 +31,20 @@ class Config(BaseModel):
         """Validate a plain mapping.
 
         Args:
-            mapping: What a YAML or JSON reader gave.
+            mapping: Output of a YAML or JSON reader.
             where: Key path of the mapping inside its file, for messages.
             source: Name of that file, for messages.
 
         Raises:
-            ConfigError: names every wrong key path, what was expected and what was found.
+            ConfigError: a key or a value is wrong. The message has every wrong key path, what was
+                expected there and what was found.
         """
         try:
             text = json.dumps(mapping)
         except (TypeError, ValueError) as exc:
-            raise ConfigError(f"{source}: {where or 'the file'} holds a value JSON cannot: {exc}.") from exc
+            raise ConfigError(
+                f"{source}: {where or 'the file'} has a value that JSON cannot hold: {exc}."
+            ) from exc
         try:
             return cls.model_validate_json(text)
         except ValidationError as exc:
@@ -51,22 +55,22 @@ class Config(BaseModel):
         """Read a whole YAML file.
 
         Raises:
-            ConfigError: the file is missing, is no YAML, or does not fit the model.
+            ConfigError: the file is missing, is not YAML, or does not fit the model.
         """
         return cls.parse(read_yaml(path), source=str(path))
 
     @classmethod
     def load_sections(cls, path: Path) -> Self:
-        """Read only this model's own top-level sections of a YAML file; the others may hold anything.
+        """Read only this model's own top-level sections of a YAML file; other sections are not checked.
 
         Raises:
-            ConfigError: the file is missing, is no YAML, lacks a section, or does not fit the model.
+            ConfigError: the file is missing, is not YAML, lacks a section, or does not fit the model.
         """
         tree = read_yaml(path)
         return cls.parse({key: tree[key] for key in cls.model_fields if key in tree}, source=str(path))
 
     def replace(self, **changes: Any) -> Self:
-        """Return a validated copy (pydantic's own `model_copy` does not validate)."""
+        """Return a validated copy with some values changed (pydantic's `model_copy` does not validate)."""
         return self.parse(self.as_tree() | changes)
 
     def as_tree(self) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML 1.2 mapping.
 
     Raises:
-        ConfigError: the file is missing, is no YAML, or is not a mapping.
+        ConfigError: the file is missing, is not YAML, or is not a mapping.
     """
     try:
         tree = YAML(typ="safe").load(path)
@@ -98,7 +102,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _explain(exc: ValidationError, model: type[BaseModel], where: str, source: str) -> str:
-    """Say in one line per fault: the key path, what was expected, what was found, what to do."""
+    """Return one line per fault: the key path, what was expected, what was found, what to do."""
     lines = []
     for error in exc.errors(include_url=False):
         path = ".".join([*([where] if where else []), *(str(part) for part in error["loc"])]) or "the file"
@@ -129,7 +133,7 @@ def _known_keys(model: Any, location: tuple[Any, ...]) -> list[str]:
                 if part in candidate.model_fields:
                     following.extend(_models_in(candidate.model_fields[part].annotation))
                 elif any(part in _literals(field.annotation) for field in candidate.model_fields.values()):
-                    following.append(candidate)  # the discriminator's own step in the path
+                    following.append(candidate)  # pydantic puts the union's tag into the path
         candidates = following or candidates
     return sorted({key for candidate in candidates for key in candidate.model_fields})
 

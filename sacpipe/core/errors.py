@@ -1,29 +1,30 @@
-"""Every condition an operator can meet, in one tree.
+"""The tree of errors that an operator can meet.
 
     SacpipeError                      exit code 2, retryable = False
     ├─ ConfigError                    params.yaml or a command-line argument is wrong
     │  └─ UnknownTaskError            no such task; carries the nearest names
-    ├─ ContractError                  a universe or a learner broke its promise
+    ├─ ContractError                  a task suite or a learner broke its contract
     ├─ StorageError                   a file could not be written: full disk, missing permission
-    ├─ BusyError                      another run holds this folder
+    ├─ BusyError                      another process has locked this folder
     ├─ PoolError
     │  ├─ PoolFormatError             unknown version or schema
     │  └─ PoolCorruptError            bytes differ from the manifest
-    ├─ CheckpointError                torn, foreign or too new
+    ├─ CheckpointError                incomplete, of another run, or of a newer version
     ├─ DivergenceError                non-finite loss or parameter; training stops here
     ├─ ExportError
-    │  └─ ParityError                 torch and ONNX disagree beyond the bound
-    ├─ BundleError                    missing, tampered or too new; carries the rule it broke
+    │  └─ ParityError                 torch and ONNX differ by more than the tolerance
+    ├─ BundleError                    missing, changed, or of a newer version; carries the broken rule
     │  └─ GateError                   a robot's load gate refuses a bundle
     ├─ ObservationError               wrong shape or not finite
-    ├─ RendererError                  no off-screen renderer works here
-    ├─ StageError                     exit code 3: a DVC stage failed; carries what it said
-    ├─ InterruptedRunError            exit code 3: Ctrl-C or SIGTERM; what was done is kept
+    ├─ RendererError                  no off-screen renderer works on this machine
+    ├─ StageError                     exit code 3: a DVC stage failed; carries its output
+    ├─ InterruptedRunError            exit code 3: Ctrl-C or SIGTERM; finished work is kept
     └─ StoreError                     exit code 3: MLflow, DVC or Prefect failed
-       └─ StoreUnavailableError       retryable = True: it does not answer
+       └─ StoreUnavailableError       retryable = True: the store does not answer
 
-A mistake in code raises ValueError or TypeError instead. A refused release is no error: the gate
-returns a Verdict. A message says four things: what was expected, what was found, where, what to do.
+A mistake in code raises ValueError or TypeError instead. A refused release is not an error: the
+release gate returns a Verdict. A message has four parts: what was expected, what was found, where, and
+what to do.
 """
 
 from collections.abc import Sequence
@@ -44,15 +45,17 @@ BundleRule = Literal[
     "process",
     "store",
 ]
-"""What a bundle can break, in the order in which a robot's gate asks; docs/bundle.md says what each means.
-The last two are asked by a server that follows, around the gate."""
+"""Rules that a bundle can break, in the order in which a robot's load gate checks them; docs/bundle.md
+defines each. The last two are checked outside the load gate, by a server that follows a registry alias."""
 
 
 class SacpipeError(Exception):
-    """Root of the tree."""
+    """Base class of all errors of sacpipe."""
 
     exit_code: int = 2
+    """Exit code of a command that ends with this error."""
     retryable: bool = False
+    """Whether the same call may succeed later."""
 
 
 class ConfigError(SacpipeError):
@@ -60,7 +63,7 @@ class ConfigError(SacpipeError):
 
 
 class UnknownTaskError(ConfigError):
-    """No universe knows this task."""
+    """No task suite has this task."""
 
     def __init__(self, task: str, nearest: Sequence[str]) -> None:
         offer = f" Did you mean {', '.join(nearest)}?" if nearest else ""
@@ -69,7 +72,7 @@ class UnknownTaskError(ConfigError):
 
 
 class ContractError(SacpipeError):
-    """A universe or a learner did not keep its promise."""
+    """A task suite or a learner broke its contract."""
 
 
 class StorageError(SacpipeError):
@@ -77,7 +80,7 @@ class StorageError(SacpipeError):
 
 
 class BusyError(SacpipeError):
-    """Another run holds this folder."""
+    """Another process has locked this folder."""
 
 
 class PoolError(SacpipeError):
@@ -89,11 +92,11 @@ class PoolFormatError(PoolError):
 
 
 class PoolCorruptError(PoolError):
-    """The bytes of a replay pool differ from what its manifest says."""
+    """The bytes of a replay pool differ from its manifest."""
 
 
 class CheckpointError(SacpipeError):
-    """A checkpoint is torn, of another run, or too new."""
+    """A checkpoint is incomplete, of another run, or of a newer version."""
 
 
 class DivergenceError(SacpipeError):
@@ -102,7 +105,7 @@ class DivergenceError(SacpipeError):
     def __init__(self, message: str, row: int | None = None) -> None:
         super().__init__(message)
         self.row = row
-        """Row of the batch that brought it, where one did."""
+        """Row of the batch that caused it, or None if no single row did."""
 
 
 class ExportError(SacpipeError):
@@ -110,16 +113,16 @@ class ExportError(SacpipeError):
 
 
 class ParityError(ExportError):
-    """The exported policy differs from the trained one by more than the bound."""
+    """The exported policy differs from the trained one by more than the tolerance."""
 
 
 class BundleError(SacpipeError):
-    """A bundle is missing, tampered with, or too new."""
+    """A bundle is missing, changed, or of a newer version."""
 
     def __init__(self, message: str, rule: BundleRule | None = None) -> None:
         super().__init__(message)
         self.rule = rule
-        """The rule it broke, where one is known."""
+        """The rule that the bundle broke, or None if no rule is known."""
 
 
 class GateError(BundleError):
@@ -144,7 +147,7 @@ class StageError(SacpipeError):
 
 
 class InterruptedRunError(SacpipeError):
-    """The run was asked to stop; everything finished so far is kept."""
+    """Ctrl-C or SIGTERM stopped the run; everything finished so far is kept."""
 
     exit_code = 3
 
@@ -156,6 +159,6 @@ class StoreError(SacpipeError):
 
 
 class StoreUnavailableError(StoreError):
-    """A store does not answer; trying again may help."""
+    """A store does not answer; a later try may succeed."""
 
     retryable = True

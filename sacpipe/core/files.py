@@ -1,7 +1,8 @@
-"""Atomic writes, digests and strict JSON: the only way this project puts a file on disk.
+"""Atomic writes, digests and strict JSON: all of sacpipe writes its files through this module.
 
-A file is either the old one or the new one, never a part: bytes go to a temporary name beside the
-target, are synced, and are renamed over it; then the folder is synced.
+After a crash, a file has its old content or its new content, never a part of one. The bytes are
+written to a temporary file beside the target and synced; the temporary file is renamed to the target;
+then the folder is synced.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ _CHUNK_BYTES = 1 << 20
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write at `path` into a StorageError.
+    """Turn an OSError raised while writing at `path` into a StorageError.
 
     Raises:
         StorageError: the disk is full, the folder is read-only, or permission is missing.
@@ -33,18 +34,18 @@ def storage_errors(path: Path) -> Iterator[None]:
         reason = {
             errno.ENOSPC: "the disk is full; free some space and run the command again",
             errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
-            errno.EFBIG: "the file would pass the size limit of this process or disk; raise it and run again",
+            errno.EFBIG: "the file exceeds the size limit of this process or disk; raise it and run again",
             errno.EACCES: "permission is missing; make the folder writable for this user",
             errno.EPERM: "permission is missing; make the folder writable for this user",
             errno.EROFS: "the file system is read-only; choose another folder",
-            errno.ENOTDIR: "a file stands where a folder is needed; move it away",
-            errno.EEXIST: "a file stands where a folder is needed; move it away",
+            errno.ENOTDIR: "a file exists where a folder is needed; move the file away",
+            errno.EEXIST: "a file exists where a folder is needed; move the file away",
         }.get(exc.errno or 0, f"{(exc.strerror or str(exc)).lower()}; choose another place")
-        raise StorageError(f"cannot write {path}: {reason}. What was there before is unchanged.") from exc
+        raise StorageError(f"cannot write {path}: {reason}. Existing files are unchanged.") from exc
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file atomically and durably, making its folder where needed.
+    """Write a whole file atomically and durably. A missing folder is made.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -65,7 +66,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing, so that their names survive a power cut."""
+    """Make a folder and its missing parents, and sync them: they survive a power cut."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in reversed(missing):
@@ -73,21 +74,21 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of writes that a kill cut short; nobody else may be writing there."""
+    """Remove the temporary files of interrupted writes; no other process may be writing in the folder."""
     for path in folder.glob(".*.tmp"):
         if path.is_file():
             path.unlink()
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy the bytes of a file durably; what a kill leaves at `target` may be a part of them."""
+    """Copy the bytes of a file durably. Not atomic: a kill can leave a part of them at `target`."""
     shutil.copyfile(source, target)
     with target.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, so that a rename survives a power cut."""
+    """Sync a folder, so that a rename in it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -101,7 +102,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def canonical_json(value: Any) -> str:
-    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    """Return the canonical JSON text of a value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -118,7 +119,7 @@ def read_json(path: Path, error: type[SacpipeError]) -> Any:
     """
 
     def refuse(token: str) -> None:
-        raise ValueError(f"{token} is not a number JSON knows")
+        raise ValueError(f"{token} is not a JSON number")
 
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
@@ -140,10 +141,3 @@ def sha256_file(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def sha256_tree(folder: Path) -> str:
-    """Return one SHA-256 for a folder: of the sorted lines `<file digest>  <relative path>`."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    return sha256_bytes("".join(lines).encode())

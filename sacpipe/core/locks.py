@@ -1,4 +1,4 @@
-"""A folder that one process at a time has open."""
+"""A lock file: one process at a time may use a folder."""
 
 import fcntl
 import os
@@ -10,14 +10,14 @@ from sacpipe.core.files import storage_errors
 
 
 def hold(path: Path, busy: str) -> TextIO:
-    """Lock a file until it is closed; the operating system closes it when the process ends, however it ends.
+    """Lock a file and return it; the lock ends when the file is closed or the process ends.
 
     Args:
-        path: Made where there is none, in a folder that exists.
-        busy: What the error says.
+        path: The lock file, made if it is missing. Its folder must exist.
+        busy: Message of the BusyError.
 
     Raises:
-        BusyError: another process holds it.
+        BusyError: another process has the lock.
         StorageError: the folder cannot be written.
     """
     with storage_errors(path.parent):

@@ -1,7 +1,7 @@
-"""One seed, many named and independent streams of random numbers.
+"""Independent streams of random numbers from one seed, each with a name.
 
-A stream is named, never counted, so a new stream does not shift the others. No part uses a global
-generator; each owns the one it is given.
+A stream is found by its name, not by a counter, so a new stream does not change the others. No code
+uses a global generator; each part owns the generator it receives.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ def generator(seed: int, name: str) -> np.random.Generator:
 
 
 def stream_seed(seed: int, name: str) -> int:
-    """Return one integer in [0, 2**31) for a named stream, to seed what is not NumPy."""
+    """Return one integer in [0, 2**31) for a named stream, to seed generators other than NumPy's."""
     return int(_sequence(seed, name).generate_state(1)[0] >> 1)
 
 
 def episode_seed(seed: int, stream: str, episode: int) -> int:
-    """Return the seed an environment is reset with: it depends on the episode's number alone."""
+    """Return the seed to reset an environment with: a function of seed, stream and episode number only."""
     return stream_seed(seed, f"{stream}/episode/{episode}")
 
 
@@ -34,7 +34,7 @@ _LOW_64 = (1 << 64) - 1
 
 
 def generator_state(source: np.random.Generator) -> NDArray[np.uint64]:
-    """Return all of a PCG64 generator's state as six integers. Shape (6,)."""
+    """Return the whole state of a PCG64 generator as six integers. Shape (6,)."""
     state = source.bit_generator.state
     inner = state["state"]
     values = [inner["state"] >> 64, inner["state"] & _LOW_64, inner["inc"] >> 64, inner["inc"] & _LOW_64]
@@ -42,7 +42,7 @@ def generator_state(source: np.random.Generator) -> NDArray[np.uint64]:
 
 
 def restore_generator(target: np.random.Generator, state: NDArray[np.uint64]) -> None:
-    """Set a PCG64 generator to a state that `generator_state` gave."""
+    """Set a PCG64 generator to a state that `generator_state` returned."""
     values = [int(value) for value in state]
     target.bit_generator.state = {
         "bit_generator": "PCG64",

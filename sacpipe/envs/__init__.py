@@ -1,4 +1,4 @@
-"""Table of universes: one file each. A new one is an import and a member of `SUITES` and `TaskConfig`."""
+"""The table of task suites, one file each. A new suite is an import and a member of `SUITES`, `AnyTask`."""
 
 from typing import Annotated, get_args
 
@@ -13,6 +13,7 @@ from sacpipe.envs.point_mass import PointMassTask
 SUITES = (GymnasiumTask, DmControlTask, PointMassTask)
 
 AnyTask = GymnasiumTask | DmControlTask | PointMassTask
+"""The `task` section of any suite."""
 
 TaskConfig = Annotated[AnyTask, Field(discriminator="universe")]
 """The `task` section of params.yaml."""
@@ -25,16 +26,19 @@ def suite_name(kind: type[AnyTask]) -> str:
 
 
 def find_task(name: str) -> AnyTask:
-    """Return the section for `universe/id`, or for a bare id that only one universe has; options are empty.
+    """Return the section of a task, with empty options.
+
+    Args:
+        name: Task suite and id, e.g. `gymnasium/Ant-v5`, or an id that only one suite has.
 
     Raises:
-        UnknownTaskError: no universe has it; carries the nearest names.
-        ConfigError: several universes have it, or it cannot be trained here (with the reason).
+        UnknownTaskError: no suite has the task; carries the nearest names.
+        ConfigError: several suites have the task, or it cannot be trained here (with the reason).
     """
     prefix, _, task_id = name.partition("/")
-    for kind in SUITES:
-        if suite_name(kind) == prefix:
-            found = kind.parse({"universe": prefix, "id": task_id, "options": {}})
+    for suite in SUITES:
+        if suite_name(suite) == prefix:
+            found = suite.parse({"universe": prefix, "id": task_id, "options": {}})
             found.make().close()
             return found
     full_names = list_tasks()
@@ -49,5 +53,5 @@ def find_task(name: str) -> AnyTask:
 
 
 def list_tasks() -> tuple[str, ...]:
-    """List every task that can be trained here as `universe/id`, in the order of the table."""
-    return tuple(f"{suite_name(kind)}/{task_id}" for kind in SUITES for task_id in kind.tasks())
+    """List suite and id of every task that can be trained here, in the order of the table."""
+    return tuple(f"{suite_name(suite)}/{task_id}" for suite in SUITES for task_id in suite.tasks())

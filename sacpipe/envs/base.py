@@ -1,7 +1,8 @@
-"""What every universe promises, and the one class that keeps the promise for them all.
+"""The contract of an environment, and `TaskEnvironment`, which implements it for every task suite.
 
-A universe is one file: a `TaskSection` that reads `task:` in params.yaml and, inside `make()`, a
-`Simulator` handed to `TaskEnvironment`. `sacpipe.testing.environments.check_env` tests the promise.
+A task suite is one file with two classes: a `TaskSection`, the `task` section of params.yaml, and a
+`Simulator`, which `make()` wraps into a `TaskEnvironment`. `sacpipe.testing.environments.check_env` tests
+the contract.
 """
 
 import contextlib
@@ -28,19 +29,20 @@ ComputeRewards = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray
 """Maps observations, actions in task units and next observations, N rows each, to rewards and terminations,
 float32 of shape (N,)."""
 
-_FEW = 64
-"""Up to so many numbers, Python is faster than a call of NumPy."""
+_MAX_PYTHON_SUM = 64
+"""Largest number of values for which a sum in Python is faster than a call of NumPy."""
 
 
 class Environment(Protocol):
-    """One simulator instance. Never shared between training and evaluation."""
+    """One simulator instance. Training and evaluation use instances of their own."""
 
     spec: EnvSpec
+    """Specification of the task."""
 
     def reset(self, seed: int) -> FloatArray:
-        """Start the episode that this seed names, always the same one, and return its first observation.
+        """Start the episode of a seed and return its first observation. Shape (observation_dim,).
 
-        Shape (observation_dim,). The episode does not depend on what this instance ran before.
+        The same seed always gives the same episode, whatever this instance ran before.
         """
         ...
 
@@ -50,17 +52,17 @@ class Environment(Protocol):
         At most one of the two flags is true: a task that ends at its time limit has terminated.
 
         Raises:
-            ContractError: the action has the wrong shape or is not finite, the task gave a value that is
-                not finite, or no episode is running.
+            ContractError: the action has the wrong shape or is not finite, an observation or reward of the
+                task is not finite, or no episode is running.
         """
         ...
 
     def compute_rewards(
         self, observations: FloatArray, actions: FloatArray, next_observations: FloatArray
     ) -> tuple[FloatArray, FloatArray] | None:
-        """Compute from a record what the task would have said of its steps, or None where it cannot.
+        """Compute rewards and terminations of recorded steps; None if the task cannot.
 
-        The observations are rounded to float32, so the rewards are the task's own to rounding.
+        Recorded observations are rounded to float32, so the rewards equal the task's own up to rounding.
 
         Args:
             observations: Shape (N, observation_dim).
@@ -73,29 +75,29 @@ class Environment(Protocol):
         ...
 
     def render(self) -> NDArray[np.uint8]:
-        """Return the present picture. Shape (height, width, 3).
+        """Return an image of the current state. Shape (height, width, 3).
 
         Raises:
-            RendererError: this instance was made without a picture size, or no renderer works here.
+            RendererError: this instance was made without a render size, or no renderer works here.
         """
         ...
 
     def close(self) -> None:
-        """Free the simulator. Closing twice does no harm."""
+        """Free the simulator. A second call does nothing."""
         ...
 
 
 class TaskSection(Protocol):
-    """The `task` section of params.yaml, as one universe reads it."""
+    """The `task` section of params.yaml for one task suite."""
 
     @property
     def universe(self) -> str:
-        """Name of the universe."""
+        """Name of the task suite."""
         ...
 
     @property
     def id(self) -> str:
-        """The task's name within it."""
+        """Name of the task within its suite."""
         ...
 
     @property
@@ -104,39 +106,42 @@ class TaskSection(Protocol):
         ...
 
     def make(self, render_size: tuple[int, int] | None = None) -> Environment:
-        """Build a simulator; `render_size` is (height, width) in pixels where it shall render.
+        """Build an environment of the task.
+
+        Args:
+            render_size: Size of rendered images, (height, width) in pixels; None for no rendering.
 
         Raises:
             UnknownTaskError: no such task; carries the nearest names.
             ConfigError: the task has no bounded Box action space or no vector observation, refuses its
                 options, or needs a package that is not installed.
-            RendererError: a picture is asked for and no renderer works here.
+            RendererError: a render size is given and no renderer works here.
         """
         ...
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
-        """List the ids this universe can train here, sorted."""
+        """List the ids of this suite that can be trained on this machine, sorted."""
         ...
 
 
 class Simulator(Protocol):
-    """What a universe's file provides. Every array it returns is new and nobody else's."""
+    """The simulator of a task suite. Every array that it returns is new, and the caller owns it."""
 
     def start(self, seed: int) -> FloatArray:
-        """Begin the episode of this seed. Shape (observation_dim,)."""
+        """Start the episode of a seed and return its first observation. Shape (observation_dim,)."""
         ...
 
     def advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
         """Apply an action in task units; return observation, reward, terminated, truncated.
 
         Raises:
-            ArithmeticError: the physics came to a state it cannot leave.
+            ArithmeticError: the physics diverged.
         """
         ...
 
     def render(self) -> NDArray[np.uint8]:
-        """Return the present picture. Shape (height, width, 3)."""
+        """Return an image of the current state. Shape (height, width, 3)."""
         ...
 
     def close(self) -> None:
@@ -145,12 +150,12 @@ class Simulator(Protocol):
 
 
 class TaskEnvironment:
-    """An `Environment` around a simulator: order, scaling, time limit and finite numbers, checked once.
+    """An `Environment` around a simulator: checks call order and values, scales actions, ends at the limit.
 
     Args:
-        spec: The task's.
-        simulator: Of the universe.
-        rewards_again: The task's rewards as a function of a record, where they are one.
+        spec: Specification of the task.
+        simulator: Simulator of the task suite.
+        compute_rewards: The task's rewards as a function of recorded steps, or None if they are not one.
     """
 
     def __init__(
@@ -165,13 +170,13 @@ class TaskEnvironment:
         self._low, self._high = spec.action_low, spec.action_high
         self._half_span = np.float32(0.5) * (self._high - self._low)
         highest = (self._ones + self._ones) * self._half_span + self._low
-        self._may_overshoot = bool((highest > self._high).any())  # rounding may step past the upper bound
+        self._may_overshoot = bool((highest > self._high).any())  # rounding may exceed the upper bound
         self._steps = 0
         self._running = False
         self._closed = False
 
     def reset(self, seed: int) -> FloatArray:
-        """Start the episode that this seed names. Shape (observation_dim,).
+        """Start the episode of a seed and return its first observation. Shape (observation_dim,).
 
         Raises:
             ContractError: the first observation is not finite, or the environment is closed.
@@ -201,7 +206,7 @@ class TaskEnvironment:
             observation, reward, terminated, truncated = self._simulator.advance(scaled)
         except ArithmeticError as exc:
             self._running = False
-            raise ContractError(f"{self._where(1)}: the simulation broke down: {exc}") from exc
+            raise ContractError(f"{self._where(1)}: the simulation failed: {exc}") from exc
         self._steps += 1
         if not (math.isfinite(reward) and _is_finite(observation)):
             raise self._not_finite(observation, reward)
@@ -216,34 +221,34 @@ class TaskEnvironment:
     def compute_rewards(
         self, observations: FloatArray, actions: FloatArray, next_observations: FloatArray
     ) -> tuple[FloatArray, FloatArray] | None:
-        """Compute rewards and terminations from a record, see `Environment.compute_rewards`."""
+        """Compute rewards and terminations of recorded steps, see `Environment.compute_rewards`."""
         if self._compute_rewards is None:
             return None
         return self._compute_rewards(observations, self.spec.to_task_units(actions), next_observations)
 
     def render(self) -> NDArray[np.uint8]:
-        """Return the present picture. Shape (height, width, 3)."""
+        """Return an image of the current state. Shape (height, width, 3)."""
         return self._simulator.render()
 
     def close(self) -> None:
-        """Free the simulator. Closing twice does no harm."""
+        """Free the simulator. A second call does nothing."""
         if not self._closed:
             self._running, self._closed = False, True
             self._simulator.close()
 
     def _to_task_units(self, action: FloatArray) -> FloatArray:
-        """Return what `EnvSpec.to_task_units` returns, to the last digit and a few times faster."""
+        """Return the bits of `EnvSpec.to_task_units`, a few times faster."""
         action = np.asarray(action, dtype=np.float32)
         if action.shape != self._shape:
             raise ContractError(
                 f"{self._where(1)}: expected an action of shape {self._shape}, found {action.shape}."
                 " Does the policy belong to this task?"
             )
-        values = action.tolist()  # plain numbers: half the time of NumPy's calls on so few
+        values = action.tolist()  # for few numbers, plain Python takes half the time of NumPy
         if not math.isfinite(sum(values)):
             raise ContractError(
                 f"{self._where(1)}: expected a finite action in [-1, 1], found {_first_bad(action)}."
-                " The policy gave it; look at its parameters and its observation."
+                " The policy returned it; check the policy's parameters and its observation."
             )
         if max(values) > 1.0 or min(values) < -1.0:
             action = np.clip(action, -self._ones, self._ones)
@@ -266,7 +271,7 @@ class TaskEnvironment:
 
 
 def _is_finite(values: FloatArray) -> bool:
-    if values.size <= _FEW:
+    if values.size <= _MAX_PYTHON_SUM:
         return math.isfinite(sum(values.tolist()))  # a float64 sum of float32 numbers cannot overflow
     return bool(np.isfinite(values).all())
 
@@ -277,23 +282,23 @@ def _first_bad(values: FloatArray) -> str:
 
 
 def no_render_size() -> RendererError:
-    """Return the error for a picture of an environment that was made without one."""
-    return RendererError("this environment was made without a picture size; make(picture=...) gives one.")
+    """Return the error of `render()` in an environment that was made without a render size."""
+    return RendererError("this environment was made without a render size; make(render_size=...) sets it.")
 
 
-def unknown_task(universe: str, task_id: str, ids: Sequence[str]) -> UnknownTaskError:
-    """Return the error for an id that a universe does not have, with its nearest ids."""
+def unknown_task(suite: str, task_id: str, ids: Sequence[str]) -> UnknownTaskError:
+    """Return the error for an id that a task suite does not have, with the nearest ids."""
     offer = nearest(task_id, ids) or list(ids[:3])
-    return UnknownTaskError(f"{universe}/{task_id}", [f"{universe}/{near}" for near in offer])
+    return UnknownTaskError(f"{suite}/{task_id}", [f"{suite}/{near}" for near in offer])
 
 
 def nearest(name: str, names: Sequence[str]) -> list[str]:
-    """Return up to three of the names that look most like a name, whatever their case."""
+    """Return up to three names that are most similar to a name, whatever their case."""
     lowered = {candidate.lower(): candidate for candidate in names}
     return [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
 
 
-def _words(exc: Exception) -> str:
+def _message(exc: Exception) -> str:
     if isinstance(exc, ValidationError):
         faults = [f"{error['loc'][-1]}: {error['msg']}, found {error['input']!r}" for error in exc.errors()]
         return "; ".join(faults)
@@ -301,8 +306,8 @@ def _words(exc: Exception) -> str:
 
 
 @contextlib.contextmanager
-def refusals(task: str, options: Mapping[str, Any]) -> Iterator[None]:
-    """Turn whatever a task raises while it is built and tried into a ConfigError with its own words.
+def task_errors(task: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Turn every error of a task's constructor or first step into a ConfigError with the task's message.
 
     Raises:
         ConfigError: the task refuses its options, or cannot be made on this machine.
@@ -312,10 +317,10 @@ def refusals(task: str, options: Mapping[str, Any]) -> Iterator[None]:
     except SacpipeError:
         raise
     except Exception as exc:
-        words = _words(exc)
+        reason = _message(exc)
         if options:
             found = ", ".join(f"{key}={value!r}" for key, value in sorted(options.items()))
-            message = f"task.options: task '{task}' refuses {found}: {words}"
+            message = f"task.options: task '{task}' refuses {found}: {reason}"
         else:
-            message = f"task '{task}' cannot be made here: {words}"
+            message = f"task '{task}' cannot be made here: {reason}"
         raise ConfigError(message) from exc

@@ -1,7 +1,7 @@
-"""The `dm_control` universe: every task of the DeepMind Control Suite with bounded actions.
+"""The task suite `dm_control`: every task of the DeepMind Control Suite with bounded actions.
 
-An id is `domain-task`, e.g. `cartpole-swingup`. A task has terminated only where its discount is zero;
-any other last step is a time limit. dm_control is imported inside `make()` and `tasks()`.
+An id is `domain-task`, e.g. `cartpole-swingup`. A last step with discount zero is a termination; any other
+last step is a time limit. dm_control is imported inside `make()` and `tasks()` only.
 
 References:
     Tassa et al. 2018, arXiv:1801.00690, section 2 (episodes end by time limit; lqr apart).
@@ -17,34 +17,35 @@ from numpy.typing import NDArray
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
-from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_render_size, refusals, unknown_task
+from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_render_size, task_errors, unknown_task
 from sacpipe.envs.rendering.camera import MujocoCamera
 from sacpipe.envs.rendering.opengl import without_opengl
-from sacpipe.specs.env_spec import EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
+from sacpipe.specs.terms import ObservationTerm
 
 _UNBOUNDED_DOMAINS = ("lqr",)
 _NO_BOUND = 1e9
-"""MuJoCo writes 1e10 where an actuator has no limit."""
+"""Magnitude above which a bound means no limit: MuJoCo writes 1e10 then."""
 
 
 class DmControlTask(Config):
-    """`task` section of the dm_control universe."""
+    """`task` section of the task suite dm_control."""
 
     universe: Literal["dm_control"]
-    """Family of tasks."""
+    """Name of the task suite."""
     id: str
-    """`domain-task`, e.g. `cheetah-run`."""
+    """Domain and task, e.g. `cheetah-run`."""
     options: Options
     """Keyword arguments of the task, e.g. `time_limit` in seconds."""
 
     def make(self, render_size: tuple[int, int] | None = None) -> Environment:
-        """Build the task.
+        """Build the task and try one step, so that a bad option is found here.
 
         Raises:
             UnknownTaskError: the suite has no such task.
             ConfigError: see `TaskSection.make`.
-            RendererError: a picture is asked for and no renderer works here.
+            RendererError: a render size is given and no renderer works here.
         """
         suite = _import_suite()
         task = f"{self.universe}/{self.id}"
@@ -53,7 +54,7 @@ class DmControlTask(Config):
         if "random" in self.options:
             raise ConfigError("task.options: random is set by sacpipe, episode by episode. Remove it.")
         domain, _, name = self.id.partition("-")
-        with refusals(task, self.options):
+        with task_errors(task, self.options):
             env = suite.load(domain, name, task_kwargs=dict(self.options))
             simulator = DmControlSimulator(env, render_size)
             spec = _read_spec(task, env)
@@ -73,7 +74,7 @@ class DmControlTask(Config):
 
 
 class DmControlSimulator:
-    """One suite environment."""
+    """One environment of the Control Suite."""
 
     def __init__(self, env: Any, render_size: tuple[int, int] | None) -> None:
         from dm_control.rl.control import PhysicsError
@@ -82,14 +83,14 @@ class DmControlSimulator:
         self._physics_error = PhysicsError
         self._keys = tuple(env.observation_spec())
         self._physics = env.physics
-        _forget_opengl(self._physics)
+        _disable_opengl(self._physics)
         self._camera = None
         if render_size is not None:
             self._camera = MujocoCamera(_model(env), render_size, camera=0 if _model(env).ncam else -1)
 
     def start(self, seed: int) -> FloatArray:
-        """Begin the episode of this seed. Shape (observation_dim,)."""
-        self._env.task.random.seed(seed)  # one stream an episode: what ran before leaves no trace
+        """Start the episode of a seed and return its first observation. Shape (observation_dim,)."""
+        self._env.task.random.seed(seed)  # so that earlier episodes have no effect
         observation = self._vector(self._env.reset().observation)
         if self._camera is not None:
             self._camera.reload()
@@ -109,10 +110,10 @@ class DmControlSimulator:
         return self._vector(step.observation), float(step.reward), terminated, truncated
 
     def render(self) -> NDArray[np.uint8]:
-        """Return the present picture. Shape (height, width, 3).
+        """Return an image of the current state. Shape (height, width, 3).
 
         Raises:
-            RendererError: no picture size was given.
+            RendererError: no render size was given.
         """
         if self._camera is None:
             raise no_render_size()
@@ -130,14 +131,14 @@ class DmControlSimulator:
 
 
 def ending(step: Any) -> tuple[bool, bool]:
-    """Return (terminated, truncated) of a dm_env TimeStep: the discount tells the two apart."""
+    """Return (terminated, truncated) of a dm_env TimeStep; a termination has discount zero."""
     last = step.last()
     terminated = last and step.discount == 0.0
     return terminated, last and not terminated
 
 
 def _import_suite() -> Any:
-    """Import the suite without any OpenGL.
+    """Import the Control Suite without any OpenGL.
 
     Raises:
         ConfigError: dm_control is not installed.
@@ -146,15 +147,17 @@ def _import_suite() -> Any:
         with without_opengl():
             from dm_control import suite
     except ImportError as exc:
-        raise ConfigError(f"universe 'dm_control' needs the package dm_control: {exc}. Install it.") from exc
+        raise ConfigError(
+            f"task suite 'dm_control' needs the package dm_control: {exc}. Install the package."
+        ) from exc
     mujoco_terms.route_warnings()
     return suite
 
 
-def _forget_opengl(physics: Any) -> None:
-    """Let the task see no graphics: quadruped-escape would open a context at each reset, to redraw its hills.
+def _disable_opengl(physics: Any) -> None:
+    """Remove the physics' OpenGL contexts: quadruped-escape would open one at each reset to upload its hills.
 
-    Pictures are taken by our own camera, which reloads them.
+    `MujocoCamera` renders instead, and its `reload` uploads the hills.
     """
     kind = type(physics)
     physics.__class__ = type(kind.__name__, (kind,), {"contexts": None})
@@ -165,7 +168,7 @@ def _model(env: Any) -> Any:
 
 
 def _read_spec(task: str, env: Any) -> EnvSpec:
-    limit_steps = env._step_limit  # noqa: SLF001  dm_control keeps its time limit nowhere else
+    limit_steps = env._step_limit  # noqa: SLF001  dm_control has no public attribute for it
     return EnvSpec(
         task=task,
         observation=tuple(

@@ -1,7 +1,7 @@
-"""The `gymnasium` universe: any registered id with bounded Box actions, MuJoCo v5 first.
+"""The task suite `gymnasium`: any registered id with bounded Box actions, MuJoCo v5 first.
 
-Gymnasium's own wrappers for order, checks and time limits are taken off: `TaskEnvironment` does that
-work once. Gymnasium and MuJoCo are imported inside `make()` and `tasks()`.
+Gymnasium's own wrappers for call order, checks and time limits are removed, because `TaskEnvironment` does
+their work. Gymnasium and MuJoCo are imported inside `make()` and `tasks()` only.
 """
 
 import warnings
@@ -19,10 +19,10 @@ from sacpipe.envs.base import (
     Options,
     TaskEnvironment,
     no_render_size,
-    refusals,
+    task_errors,
     unknown_task,
 )
-from sacpipe.envs.gymnasium_spec import read_spec
+from sacpipe.envs.gymnasium_terms import read_spec
 from sacpipe.envs.mujoco_terms import route_warnings
 from sacpipe.envs.rendering.camera import MujocoCamera
 from sacpipe.envs.rendering.opengl import without_opengl
@@ -30,19 +30,20 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
 _RESERVED = ("render_mode", "disable_env_checker", "width", "height", "camera_id", "camera_name")
+"""Options that sacpipe sets itself."""
 _VIEWS: dict[str, dict[str, Any]] = {
     "InvertedDoublePendulum-v5": {"lookat": np.array([0.0, 0.0, 0.5]), "distance": 3.0, "elevation": -15.0}
 }
-"""Where Gymnasium's own free camera looks past the robot."""
+"""Camera settings of tasks whose default free camera does not show the robot."""
 
 
 class GymnasiumTask(Config):
-    """`task` section of the gymnasium universe."""
+    """`task` section of the task suite gymnasium."""
 
     universe: Literal["gymnasium"]
-    """Family of tasks."""
+    """Name of the task suite."""
     id: str
-    """A registered id with its version, e.g. `HalfCheetah-v5`; `package:Id-v0` imports the package first."""
+    """Registered id with its version, e.g. `HalfCheetah-v5`; `package:Id-v0` imports the package first."""
     options: Options
     """Keyword arguments of the task, e.g. `ctrl_cost_weight`, and `max_episode_steps`."""
 
@@ -52,7 +53,7 @@ class GymnasiumTask(Config):
         Raises:
             UnknownTaskError: the id is not registered.
             ConfigError: see `TaskSection.make`.
-            RendererError: a picture is asked for and no renderer works here.
+            RendererError: a render size is given and no renderer works here.
         """
         gym = _import_gymnasium()
         task = f"{self.universe}/{self.id}"
@@ -61,7 +62,7 @@ class GymnasiumTask(Config):
         taken = sorted(set(_RESERVED) & set(self.options))
         if taken:
             raise ConfigError(f"task.options: {', '.join(taken)} is set by sacpipe. Remove it.")
-        with refusals(task, self.options):
+        with task_errors(task, self.options):
             with without_opengl():
                 env = gym.make(
                     self.id,
@@ -79,7 +80,7 @@ class GymnasiumTask(Config):
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
-        """Build the newest version of every registered id, and list those that can be trained here."""
+        """Build the newest version of every registered id; list the ids that can be trained here."""
         try:
             gym = _import_gymnasium()
         except ConfigError:
@@ -106,7 +107,7 @@ class GymnasiumSimulator:
         self._camera = camera
 
     def start(self, seed: int) -> FloatArray:
-        """Begin the episode of this seed. Shape (observation_dim,)."""
+        """Start the episode of a seed and return its first observation. Shape (observation_dim,)."""
         observation, _ = self._env.reset(seed=seed)
         if self._camera is not None:
             self._camera.reload()
@@ -118,10 +119,10 @@ class GymnasiumSimulator:
         return self._vector(observation), float(reward), bool(terminated), bool(truncated)
 
     def render(self) -> NDArray[np.uint8]:
-        """Return the present picture. Shape (height, width, 3).
+        """Return an image of the current state. Shape (height, width, 3).
 
         Raises:
-            RendererError: no picture size was given, or the task cannot draw itself here.
+            RendererError: no render size was given, or the task cannot render here.
         """
         if self._size is None:
             raise no_render_size()
@@ -130,9 +131,11 @@ class GymnasiumSimulator:
         try:
             frame = np.asarray(self._env.render())
         except Exception as exc:
-            raise RendererError(f"the task cannot draw itself here: {' '.join(str(exc).split())}") from exc
+            raise RendererError(f"the task cannot render here: {' '.join(str(exc).split())}") from exc
         if frame.ndim != 3 or frame.shape[2] != 3:
-            raise RendererError(f"the task draws no colour picture; found an array of shape {frame.shape}.")
+            raise RendererError(
+                f"expected an RGB image from the task, found an array of shape {frame.shape}."
+            )
         return _resize(frame, *self._size)
 
     def close(self) -> None:
@@ -145,18 +148,18 @@ class GymnasiumSimulator:
 def _pendulum_rewards(
     observations: FloatArray, actions: FloatArray, _next_observations: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Compute what the pendulum pays for angle, speed and torque; it never terminates."""
+    """Compute the pendulum's cost of angle, speed and torque; the task never terminates."""
     cosine, sine, speed = observations.astype(np.float64).T
     costs = np.arctan2(sine, cosine) ** 2 + 0.1 * speed**2 + 0.001 * actions[:, 0].astype(np.float64) ** 2
     return (-costs).astype(np.float32), np.zeros(len(costs), dtype=np.float32)
 
 
 _COMPUTE_REWARDS: dict[str, ComputeRewards] = {"Pendulum-v1": _pendulum_rewards}
-"""Tasks whose rewards are a function of what is recorded, options included."""
+"""Reward functions of the tasks whose rewards depend on recorded values only, whatever the options."""
 
 
 def _import_gymnasium() -> Any:
-    """Import Gymnasium, and MuJoCo's warnings with it where that is installed.
+    """Import Gymnasium, and route MuJoCo's warnings if MuJoCo is installed.
 
     Raises:
         ConfigError: Gymnasium is not installed.
@@ -166,12 +169,12 @@ def _import_gymnasium() -> Any:
             import gymnasium as gym
         except ImportError as exc:
             raise ConfigError(
-                f"universe 'gymnasium' needs the package gymnasium: {exc}. Install it."
+                f"task suite 'gymnasium' needs the package gymnasium: {exc}. Install the package."
             ) from exc
         try:
             route_warnings()
         except ImportError:
-            return gym  # classic control needs no MuJoCo; a MuJoCo task will say that it is missing
+            return gym  # classic control needs no MuJoCo; a MuJoCo task reports the missing package itself
     return gym
 
 
@@ -193,7 +196,7 @@ def _unwrap(env: Any) -> Any:
 
 
 def _flattener(space: Any) -> Callable[[Any], FloatArray]:
-    """Return the function that copies an observation into a new float32 vector."""
+    """Return a function that copies an observation into a new float32 vector."""
     from gymnasium.spaces import Dict
 
     if isinstance(space, Dict):
@@ -203,10 +206,10 @@ def _flattener(space: Any) -> Callable[[Any], FloatArray]:
 
 
 def _try_step(env: Any, spec: EnvSpec) -> None:
-    """Reset and step once: some options are wrong only there.
+    """Reset and step once, because some wrong options fail only then.
 
     Raises:
-        ValueError: the observation has another length than the task says.
+        ValueError: the length of an observation differs from the specification.
     """
     vector = _flattener(env.observation_space)
     first, _ = env.reset(seed=0)
@@ -217,7 +220,7 @@ def _try_step(env: Any, spec: EnvSpec) -> None:
 
 
 def _open_camera(task_id: str, simulation: Any, render_size: tuple[int, int]) -> MujocoCamera | None:
-    """Look at a MuJoCo task through its own tracking camera, or as Gymnasium's settings say."""
+    """Open the model's camera `track`, or a free camera with Gymnasium's settings; None without MuJoCo."""
     view = getattr(simulation, "mujoco_renderer", None)
     if view is None:
         return None
@@ -228,7 +231,7 @@ def _open_camera(task_id: str, simulation: Any, render_size: tuple[int, int]) ->
 
 
 def _resize(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Take the nearest pixel of each; a task that draws itself chooses its own size."""
+    """Resize an image by nearest pixels, because a task without MuJoCo renders in a size of its own."""
     rows = np.arange(height) * frame.shape[0] // height
     columns = np.arange(width) * frame.shape[1] // width
     return np.ascontiguousarray(frame[rows[:, None], columns], dtype=np.uint8)

@@ -1,23 +1,23 @@
-"""Names, units and sources out of a compiled MuJoCo model, for whoever wires the robot.
+"""Observation and action terms from a compiled MuJoCo model: names, units and sources.
 
-Shared by the universes that simulate with MuJoCo. A model is only read, never imported here.
+The task suites that simulate with MuJoCo share this file. It does not import MuJoCo to read a model.
 """
 
 import logging
 from collections.abc import Sequence
 from typing import Any
 
-from sacpipe.specs.env_spec import ActionTerm, ObservationTerm
 from sacpipe.specs.records import FloatArray
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 
 _LOGGER = logging.getLogger(__name__)
 
 _FREE, _BALL, _SLIDE, _HINGE = 0, 1, 2, 3
-"""mjtJoint."""
+"""Joint types, as in MuJoCo's enum mjtJoint."""
 
 
 def route_warnings() -> None:
-    """Send MuJoCo's warnings to logging; without this it writes MUJOCO_LOG.TXT where the user stands."""
+    """Send MuJoCo's warnings to `logging`; by default MuJoCo writes MUJOCO_LOG.TXT to the current folder."""
     import mujoco
 
     mujoco.set_mju_user_warning(_log)
@@ -28,10 +28,10 @@ def _log(message: str) -> None:
 
 
 def action_terms(model: Any, low: FloatArray, high: FloatArray) -> tuple[ActionTerm, ...]:
-    """Name each action after its actuator, or after the joint that this moves.
+    """Name each action after its actuator, or after the actuator's joint.
 
-    A motor with gear 1 is driven in newtons or newton metres; with another gear in a share of it (unit
-    `1`); what else there is has the unit `unknown`.
+    The unit is `N` or `N m` for a motor with gear 1, `1` (a share of the gear) for a motor with another
+    gear, and `unknown` for other actuators.
     """
     terms = []
     for index in range(model.nu):
@@ -55,7 +55,7 @@ def _actuator(model: Any, index: int) -> tuple[str, str]:
 
 
 def position_terms(model: Any, skipped: int) -> tuple[ObservationTerm, ...]:
-    """Name the entries of qpos from entry `skipped` on, joint by joint."""
+    """Return the terms of qpos from entry `skipped` on, joint by joint."""
     parts = {
         _FREE: (("position", 3, "m"), ("orientation", 4, "1")),
         _BALL: (("orientation", 4, "1"),),
@@ -66,7 +66,7 @@ def position_terms(model: Any, skipped: int) -> tuple[ObservationTerm, ...]:
 
 
 def velocity_terms(model: Any, note: str) -> tuple[ObservationTerm, ...]:
-    """Name the entries of qvel, joint by joint; the note ends each source."""
+    """Return the terms of qvel, joint by joint; `note` is appended to each source."""
     parts = {
         _FREE: (("velocity", 3, "m/s"), ("angular_velocity", 3, "rad/s")),
         _BALL: (("angular_velocity", 3, "rad/s"),),
@@ -100,12 +100,12 @@ def _joint_terms(
 def observation_terms(
     model: Any, structure: dict[str, int], velocity_note: str
 ) -> tuple[ObservationTerm, ...]:
-    """Name the entries of an observation that Gymnasium describes by its `observation_structure`.
+    """Return the terms of an observation that Gymnasium describes by `observation_structure`.
 
     Args:
         model: The compiled MjModel.
         structure: Sizes of the blocks in order, e.g. {"skipped_qpos": 1, "qpos": 8, "qvel": 9}.
-        velocity_note: What else there is to say of every velocity, e.g. that it is clipped.
+        velocity_note: Text to append to the source of each velocity, e.g. that it is clipped.
     """
     bodies = [model.body(index).name for index in range(1, model.nbody)]
     terms: list[ObservationTerm] = []

@@ -1,7 +1,7 @@
-"""The `point_mass` universe: a toy of our own in NumPy, solvable in seconds, that needs no simulator.
+"""The task suite `point_mass`: a small task in NumPy, solved in seconds, that needs no simulator.
 
-A disc of 1 kg lies on a table with viscous drag; two forces push it to the origin. Reaching the goal
-is a termination, running out of time a truncation, so a test can tell the two apart.
+Two forces push a disc of 1 kg with viscous drag to the origin. An episode terminates at the goal and is
+truncated at the time limit, so tests can distinguish the two.
 """
 
 import math
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
-from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_render_size, refusals, unknown_task
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_render_size, task_errors, unknown_task
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 
 _IDS = ("point-mass-v0",)
 _PERIOD_S = 0.1
@@ -23,21 +24,21 @@ _DRAG_N_S_PER_M = 1.0
 _STEP_COST = 0.1
 _START_RADIUS_M = (0.6, 1.0)
 _ARENA_M = 1.5
-"""Half the width of the picture."""
+"""Half the width of the rendered area."""
 
 
 class PointMassTask(Config):
-    """`task` section of the point_mass universe."""
+    """`task` section of the task suite point_mass."""
 
     universe: Literal["point_mass"]
-    """Family of tasks."""
+    """Name of the task suite."""
     id: str
-    """`point-mass-v0`."""
+    """`point-mass-v0`, the only task."""
     options: Options
     """`goal_radius_m` (0.15), `force_limit_n` (2.0), `actuator_angle_deg` (0.0), `max_episode_steps` (50)."""
 
     def make(self, render_size: tuple[int, int] | None = None) -> Environment:
-        """Build the toy.
+        """Build the task.
 
         Raises:
             UnknownTaskError: no such task.
@@ -46,7 +47,7 @@ class PointMassTask(Config):
         if self.id not in _IDS:
             raise unknown_task(self.universe, self.id, _IDS)
         task = f"{self.universe}/{self.id}"
-        with refusals(task, self.options):
+        with task_errors(task, self.options):
             return make_point_mass(task, render_size, **self.options)  # type: ignore[arg-type]
 
     @classmethod
@@ -64,17 +65,17 @@ def make_point_mass(
     actuator_angle_deg: float = 0.0,
     max_episode_steps: int = 50,
 ) -> TaskEnvironment:
-    """Build the toy; the keyword arguments are the options of the task.
+    """Build the environment; the keyword arguments are the options of the task.
 
     Raises:
         ValueError: an option is out of its range.
     """
     if not 0.0 < goal_radius_m < _START_RADIUS_M[0]:
-        raise ValueError(f"goal_radius_m must lie in (0, {_START_RADIUS_M[0]}), found {goal_radius_m}")
+        raise ValueError(f"goal_radius_m must be in (0, {_START_RADIUS_M[0]}), found {goal_radius_m}")
     if not 0.0 < force_limit_n <= 100.0:
-        raise ValueError(f"force_limit_n must lie in (0, 100], found {force_limit_n}")
+        raise ValueError(f"force_limit_n must be in (0, 100], found {force_limit_n}")
     if not -180.0 <= actuator_angle_deg <= 180.0:
-        raise ValueError(f"actuator_angle_deg must lie in [-180, 180], found {actuator_angle_deg}")
+        raise ValueError(f"actuator_angle_deg must be in [-180, 180], found {actuator_angle_deg}")
     spec = EnvSpec(
         task=task,
         observation=(
@@ -93,7 +94,7 @@ def make_point_mass(
 
 
 class PointMass:
-    """The simulator: semi-implicit Euler steps of m v' = f - c v, with the forces turned by an angle."""
+    """The simulator: semi-implicit Euler steps of m v' = f - c v, with the forces rotated by an angle."""
 
     def __init__(
         self, goal_radius_m: float, actuator_angle_rad: float, render_size: tuple[int, int] | None
@@ -104,7 +105,7 @@ class PointMass:
         self._x = self._y = self._vx = self._vy = 0.0
 
     def start(self, seed: int) -> FloatArray:
-        """Put the mass at rest on a ring around the goal. Shape (4,)."""
+        """Place the mass at rest on a ring around the goal and return the observation. Shape (4,)."""
         random = np.random.default_rng(seed)
         radius, angle = random.uniform(*_START_RADIUS_M), random.uniform(-math.pi, math.pi)
         self._x, self._y = radius * math.cos(angle), radius * math.sin(angle)
@@ -112,11 +113,11 @@ class PointMass:
         return self._observe()
 
     def advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
-        """Push for one period; the reward is minus the distance in metres and a little for the time."""
-        asked_x, asked_y = action.tolist()
+        """Apply the forces for one period; the reward is minus the distance in metres, minus a step cost."""
+        command_x, command_y = action.tolist()
         force_x, force_y = (
-            self._cos * asked_x - self._sin * asked_y,
-            self._sin * asked_x + self._cos * asked_y,
+            self._cos * command_x - self._sin * command_y,
+            self._sin * command_x + self._cos * command_y,
         )
         self._vx += (force_x - _DRAG_N_S_PER_M * self._vx) / _MASS_KG * _PERIOD_S
         self._vy += (force_y - _DRAG_N_S_PER_M * self._vy) / _MASS_KG * _PERIOD_S
@@ -128,17 +129,17 @@ class PointMass:
     def compute_rewards(
         self, _observations: FloatArray, _actions: FloatArray, next_observations: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Compute rewards and terminations from where the steps led to. Shapes (N,)."""
+        """Compute rewards and terminations from the next observations. Shapes (N,)."""
         x, y = next_observations[:, :2].astype(np.float64).T
         distances = np.hypot(x, y)
         rewards = (-distances - _STEP_COST).astype(np.float32)
         return rewards, (distances < self._goal_radius_m).astype(np.float32)
 
     def render(self) -> NDArray[np.uint8]:
-        """Draw the goal and the mass as discs. Shape (height, width, 3).
+        """Return an image with the goal and the mass as discs. Shape (height, width, 3).
 
         Raises:
-            RendererError: no picture size was given.
+            RendererError: no render size was given.
         """
         if self._render_size is None:
             raise no_render_size()
@@ -152,7 +153,7 @@ class PointMass:
         return frame
 
     def close(self) -> None:
-        """Free nothing: there is nothing to free."""
+        """Do nothing: the simulator has no resources to free."""
 
     def _observe(self) -> FloatArray:
         return np.array((self._x, self._y, self._vx, self._vy), dtype=np.float32)

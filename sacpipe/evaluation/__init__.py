@@ -1,1 +1,1 @@
-"""Episodes of any policy, what their returns mean, and a video of one."""
+"""Episodes of any policy, statistics of their returns, and a video of one episode."""

@@ -10,10 +10,10 @@ class EvaluationConfig(Config):
     """`evaluation` section of params.yaml."""
 
     episodes: int = Field(ge=1)
-    """Episodes of each policy; all policies get the same seeds."""
+    """Number of episodes of each policy; all policies run the same seeds."""
     bootstrap_resamples: int = Field(ge=1)
-    """Resamples behind the interval of the mean return; 10,000 is plenty."""
+    """Number of resamples for the interval of the mean return; 10,000 are enough."""
     confidence: float = Field(gt=0.0, lt=1.0)
-    """Coverage of that interval, e.g. 0.95."""
+    """Coverage of the interval, e.g. 0.95."""
     video: VideoConfig | None
-    """Film of one episode, or null for none."""
+    """Video of one episode, or null for none."""

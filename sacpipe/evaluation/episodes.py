@@ -1,4 +1,4 @@
-"""Run seeded episodes of an environment with any policy."""
+"""Runs seeded episodes of an environment with any policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,44 +11,47 @@ from sacpipe.specs.records import FloatArray
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode that was played to its end."""
+    """One complete episode."""
 
     seed: int
-    """What the environment was reset with."""
+    """Seed that the environment was reset with."""
     episode_return: float
-    """Sum of rewards, undiscounted, in task units."""
+    """Undiscounted sum of rewards, in task units."""
     length: int
-    """Steps."""
+    """Number of steps."""
     terminated: bool
+    """The task itself ended the episode."""
     truncated: bool
+    """A time limit ended the episode."""
     rewards: tuple[float, ...] = field(default=(), repr=False, compare=False)
-    """Of every step, in task units; empty where the episode was read from a file."""
+    """Reward of every step, in task units; empty if the episode was read from a file."""
 
 
 def evaluate(policy: Policy, environment: Environment, seeds: Sequence[int]) -> tuple[Episode, ...]:
-    """Play one whole episode for each seed.
+    """Run one complete episode for each seed.
 
-    A policy that keeps something between steps must be handed in fresh, one seed a call.
+    For a policy with internal state, call this with one seed and a new policy each time.
 
     Args:
         policy: Maps an observation to an action in [-1, 1]; see `from_task_units` for a bundle.
-        environment: Used by nobody else meanwhile.
-        seeds: What the environment is reset with.
+        environment: Environment that nothing else uses meanwhile.
+        seeds: Seeds to reset the environment with.
 
     Raises:
         ConfigError: the task has no time limit, so an episode may never end.
-        ContractError: the policy gave an action of the wrong shape or one that is not finite, or the
-            task broke its promise.
+        ContractError: an action of the policy has the wrong shape or is not finite, or the task broke its
+            contract.
     """
     if environment.spec.max_episode_steps is None:
         raise ConfigError(
             f"task '{environment.spec.task}': expected a time limit, found none; an episode may never end."
-            " Set task.options.max_episode_steps where the task knows it, or choose another task."
+            " Set task.options.max_episode_steps if the task has this option, or choose another task."
         )
-    return tuple(_play(policy, environment, seed) for seed in seeds)
+    return tuple(_run_episode(policy, environment, seed) for seed in seeds)
 
 
-def _play(policy: Policy, environment: Environment, seed: int) -> Episode:
+def _run_episode(policy: Policy, environment: Environment, seed: int) -> Episode:
+    """Run one episode to its end."""
     observation = environment.reset(seed)
     episode_return, rewards = 0.0, []
     while True:
@@ -60,10 +63,10 @@ def _play(policy: Policy, environment: Environment, seed: int) -> Episode:
 
 
 def from_task_units(policy: Policy, spec: EnvSpec) -> Policy:
-    """Return a policy in [-1, 1] from one that answers in the task's own units, as a bundle does.
+    """Return a policy with actions in [-1, 1] from one with actions in task units, such as a bundle's.
 
-    The environment scales it back; where the bounds are -1 and 1 the action arrives bit for bit, else
-    within a rounding of float32. Actions outside the bounds are clipped there, as everywhere.
+    The environment scales the action back. If the bounds are -1 and 1, the action reaches the simulator bit
+    for bit, else with a rounding error of float32. The environment clips actions outside the bounds.
     """
     rescale = to_unit_range(spec)
 

@@ -1,8 +1,8 @@
-"""episodes.csv: UTF-8, comma, one header line, Unix line ends, a row an episode.
+"""episodes.csv: UTF-8, commas, one header line, Unix line ends, one row for each episode.
 
     policy,episode,seed,return,length,terminated,truncated
 
-`return` is written so that reading it gives the same float64; the flags are `true` or `false`.
+`return` is the shortest text that reads back as the same float64; the flags are `true` or `false`.
 """
 
 import csv
@@ -26,31 +26,31 @@ def write_episodes_csv(path: Path, episodes: Mapping[str, Sequence[Episode]]) ->
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    for policy, played in episodes.items():
-        for number, one in enumerate(played):
+    for policy, rows in episodes.items():
+        for number, one in enumerate(rows):
             flags = [str(flag).lower() for flag in (one.terminated, one.truncated)]
             writer.writerow([policy, number, one.seed, repr(float(one.episode_return)), one.length, *flags])
     write_text(path, text.getvalue())
 
 
 def read_episodes_csv(path: Path) -> dict[str, tuple[Episode, ...]]:
-    """Read what `write_episodes_csv` wrote, by policy.
+    """Read the episodes of an episodes.csv, by policy.
 
     Raises:
-        ContractError: the file is missing or is not in this format.
+        ContractError: the file is missing or has another format.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return _parse_episodes(list(csv.reader(file)))
     except (OSError, ValueError) as exc:
-        raise ContractError(f"{path} does not hold episodes: {exc}. Run the evaluate stage again.") from exc
+        raise ContractError(f"{path} is not an episodes file: {exc}. Run the evaluate stage again.") from exc
 
 
 def _parse_episodes(rows: Sequence[Sequence[str]]) -> dict[str, tuple[Episode, ...]]:
-    """Read the rows of a file.
+    """Parse the rows of a file.
 
     Raises:
-        ValueError: the header or a row is not of this format.
+        ValueError: the header or a row has another format.
     """
     header = tuple(rows[0]) if rows else ()
     if header != _COLUMNS:
@@ -60,7 +60,7 @@ def _parse_episodes(rows: Sequence[Sequence[str]]) -> dict[str, tuple[Episode, .
         flags = (_read_flag(terminated), _read_flag(truncated))
         episode = Episode(int(seed), float(episode_return), int(length), *flags)
         found.setdefault(policy, []).append(episode)
-    return {policy: tuple(played) for policy, played in found.items()}
+    return {policy: tuple(episodes) for policy, episodes in found.items()}
 
 
 def _read_flag(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the returns of some episodes mean: summary, interquartile mean, bootstrap intervals."""
+"""Statistics of episode returns: summary, interquartile mean, bootstrap intervals."""
 
 from collections.abc import Sequence
 
@@ -10,43 +10,48 @@ from sacpipe.core.seeding import generator
 from sacpipe.evaluation.config import EvaluationConfig
 
 _RESAMPLES_AT_ONCE = 1000
+"""Resamples computed in one array, to bound the memory."""
 
 
 class EvaluationSummary(Config):
-    """What out/evaluate/metrics.json says of one policy; returns are undiscounted, in task units."""
+    """Statistics of one policy in out/evaluate/metrics.json; returns are undiscounted, in task units."""
 
     episodes: int
+    """Number of episodes."""
     return_mean: float
     return_median: float
     return_iqm: float
-    """Interquartile mean: of the middle half, with fractional weights at its edges."""
+    """Interquartile mean: the mean of the middle half, with fractional weights at its edges."""
     return_std: float
-    """Over these episodes (divided by their number, not one less)."""
+    """Standard deviation over these episodes (divided by their number, not by one less)."""
     return_min: float
     return_max: float
     return_ci_low: float
     """Lower end of the percentile bootstrap interval of the mean."""
     return_ci_high: float
+    """Upper end of this interval."""
     length_mean: float
-    """Steps."""
+    """Mean number of steps."""
 
 
 def summarise(
     returns: Sequence[float], lengths: Sequence[int], config: EvaluationConfig, seed: int
 ) -> EvaluationSummary:
-    """Describe the returns of one policy.
+    """Compute the statistics of one policy.
 
     Args:
-        returns: One an episode, at least one.
-        lengths: Steps of the same episodes.
-        config: Size and coverage of the interval.
-        seed: The run's seed, behind the bootstrap.
+        returns: Return of each episode, at least one.
+        lengths: Number of steps of each episode.
+        config: Number of resamples and coverage of the interval.
+        seed: Seed of the run, for the bootstrap.
 
     Raises:
         ValueError: there is no episode, or the two sequences differ in length.
     """
     if not returns or len(returns) != len(lengths):
-        raise ValueError(f"expected one length a return, one or more; found {len(lengths)}, {len(returns)}")
+        raise ValueError(
+            f"expected one or more returns and as many lengths, found {len(returns)} and {len(lengths)}"
+        )
     values = np.sort(np.asarray(returns, dtype=np.float64))
     means = _resampled_means(values, config.bootstrap_resamples, generator(seed, "evaluation/bootstrap"))
     low, high = _percentiles(means, config.confidence)
@@ -65,7 +70,7 @@ def summarise(
 
 
 def interquartile_mean(sorted_values: NDArray[np.float64]) -> float:
-    """Return the mean of the middle half; a value that a quartile cuts counts for its part inside."""
+    """Return the mean of the middle half; a value cut by a quartile has the weight of its part inside."""
     number = len(sorted_values)
     edges = np.arange(number + 1)
     inside = np.clip(edges, number / 4, 3 * number / 4)
@@ -77,14 +82,14 @@ def difference_interval(
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of a difference of mean returns: found minus expected.
 
-    Each side is resampled by itself, not in pairs of one seed: the question is whether two policies are
-    about as good over such episodes, not whether they act alike in each.
+    The two sides are resampled independently, not in pairs of one seed, because the question is whether two
+    policies are about equally good, not whether they act alike in each episode.
 
     Args:
-        found: Returns of the one, at least one.
-        expected: Returns of the other, at least one.
-        config: Size and coverage of the interval.
-        seed: The run's seed, behind the bootstrap.
+        found: Returns of one policy, at least one.
+        expected: Returns of the other policy, at least one.
+        config: Number of resamples and coverage of the interval.
+        seed: Seed of the run, for the bootstrap.
     """
     random = generator(seed, "evaluation/difference")
     ours, theirs = (
@@ -97,6 +102,7 @@ def difference_interval(
 def _resampled_means(
     values: NDArray[np.float64], resamples: int, random: np.random.Generator
 ) -> NDArray[np.float64]:
+    """Return the mean of each bootstrap resample. Shape (resamples,)."""
     means = np.empty(resamples)
     for start in range(0, len(means), _RESAMPLES_AT_ONCE):
         part = means[start : start + _RESAMPLES_AT_ONCE]
@@ -105,13 +111,14 @@ def _resampled_means(
 
 
 def _percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """Return the ends of the central interval that has the given share of the values."""
     tail = 0.5 * (1.0 - confidence)
     low, high = np.quantile(values, [tail, 1.0 - tail])
     return float(low), float(high)
 
 
 class EvaluateMetrics(Config):
-    """out/evaluate/metrics.json, by policy."""
+    """The whole of out/evaluate/metrics.json: the statistics of each policy."""
 
     deterministic: EvaluationSummary
     stochastic: EvaluationSummary

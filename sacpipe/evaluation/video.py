@@ -1,6 +1,6 @@
-"""Film one episode off screen as H.264 that every browser plays; the same frames give the same bytes.
+"""Records one episode off screen as an H.264 video for any browser; the same frames give the same bytes.
 
-Frames go to the ffmpeg of the imageio-ffmpeg wheel through a pipe, one at a time.
+Frames go through a pipe, one at a time, to the ffmpeg of the imageio-ffmpeg wheel.
 """
 
 import contextlib
@@ -22,60 +22,61 @@ from sacpipe.envs.base import Environment, Policy, TaskSection
 from sacpipe.specs.env_spec import EnvSpec
 
 VIDEO_NAME = "episode.mp4"
-EXCUSE_NAME = "WHY_NO_VIDEO.txt"
+NO_VIDEO_NAME = "WHY_NO_VIDEO.txt"
+"""Name of the text file that is written instead of a video, with the reason."""
 
 
 class VideoConfig(Config):
     """`evaluation.video` in params.yaml."""
 
     height: int = Field(ge=16, le=2160, multiple_of=2)
-    """Pixels; even, as H.264 in browsers needs."""
+    """Height in pixels; even, because browsers need H.264 with even sizes."""
     width: int = Field(ge=16, le=3840, multiple_of=2)
-    """Pixels; even."""
+    """Width in pixels; even."""
     frames_per_s: float = Field(gt=0.0, le=120.0)
-    """At most so many; a task with a faster clock shows every second step, or third, ..."""
+    """Approximate frame rate; a task with a faster clock shows every second step, or every third, ..."""
     max_s: float = Field(gt=0.0)
-    """Cut the film here, in seconds of the task's time."""
+    """Longest video, in seconds of the task's time."""
 
 
 def record_episode(policy: Policy, task: TaskSection, seed: int, config: VideoConfig, folder: Path) -> Path:
-    """Play one episode and write `episode.mp4` in real time, or `WHY_NO_VIDEO.txt` where nothing renders.
+    """Run one episode and write `episode.mp4` in real time, or `WHY_NO_VIDEO.txt` without a renderer.
 
     Args:
         policy: Maps an observation to an action in [-1, 1].
-        task: What to build the environment from.
-        seed: What the environment is reset with.
-        config: Size, speed and length of the film.
-        folder: Made where missing; holds one of the two files afterwards.
+        task: Section to build the environment from.
+        seed: Seed to reset the environment with.
+        config: Size, frame rate and length of the video.
+        folder: Folder for one of the two files; made if it is missing.
 
     Returns:
         The file that was written.
 
     Raises:
         StorageError: ffmpeg failed, or the folder cannot be written.
-        ContractError: the policy or the task broke its promise.
+        ContractError: the policy or the task broke its contract.
     """
     try:
         encoder = _find_encoder()
         environment = task.make(render_size=(config.height, config.width))
         with contextlib.closing(environment):
-            stride, rate = film_speed(environment.spec, config.frames_per_s)
-            frames = _film(policy, environment, seed, stride)
-            number = max(1, int(rate * Fraction(config.max_s)))
-            film = _encode(encoder, itertools.islice(frames, number), config, rate)
+            stride, rate = frame_rate(environment.spec, config.frames_per_s)
+            frames = _render_episode(policy, environment, seed, stride)
+            num_frames = max(1, int(rate * Fraction(config.max_s)))
+            video = _encode(encoder, itertools.islice(frames, num_frames), config, rate)
     except RendererError as exc:
         (folder / VIDEO_NAME).unlink(missing_ok=True)
-        write_text(folder / EXCUSE_NAME, f"No video of task '{task.universe}/{task.id}': {exc}\n")
-        return folder / EXCUSE_NAME
-    (folder / EXCUSE_NAME).unlink(missing_ok=True)
-    write_bytes(folder / VIDEO_NAME, film)
+        write_text(folder / NO_VIDEO_NAME, f"No video of task '{task.universe}/{task.id}': {exc}\n")
+        return folder / NO_VIDEO_NAME
+    (folder / NO_VIDEO_NAME).unlink(missing_ok=True)
+    write_bytes(folder / VIDEO_NAME, video)
     return folder / VIDEO_NAME
 
 
-def film_speed(spec: EnvSpec, frames_per_s: float) -> tuple[int, Fraction]:
-    """Return every how many steps a frame is taken, and the frames a second that make it real time.
+def frame_rate(spec: EnvSpec, frames_per_s: float) -> tuple[int, Fraction]:
+    """Return the number of steps per frame, and the frames per second for a video in real time.
 
-    A task without a clock shows each step, `frames_per_s` of them a second.
+    For a task without a clock, every step is a frame, at `frames_per_s`.
     """
     if spec.control_period_s is None:
         return 1, Fraction(frames_per_s).limit_denominator(1000)
@@ -84,7 +85,10 @@ def film_speed(spec: EnvSpec, frames_per_s: float) -> tuple[int, Fraction]:
     return stride, steps_per_s / stride
 
 
-def _film(policy: Policy, environment: Environment, seed: int, stride: int) -> Iterator[NDArray[np.uint8]]:
+def _render_episode(
+    policy: Policy, environment: Environment, seed: int, stride: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Run one episode; yield an image of its start, of every `stride`-th step and of its end."""
     observation = environment.reset(seed)
     yield environment.render()
     for number in itertools.count(1):
@@ -127,19 +131,19 @@ def _encode(encoder: str, frames: Iterable[NDArray[np.uint8]], config: VideoConf
             code = _feed(process, frames)
         if code != 0 or not target.exists():
             lines = messages.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            said = lines[-1] if lines else "nothing"
-            raise StorageError(f"cannot write {VIDEO_NAME}: ffmpeg ended with code {code} and said: {said}")
+            message = lines[-1] if lines else "(no message)"
+            raise StorageError(f"cannot write {VIDEO_NAME}: ffmpeg ended with code {code}: {message}")
         return target.read_bytes()
 
 
 def _feed(process: "subprocess.Popen[bytes]", frames: Iterable[NDArray[np.uint8]]) -> int:
-    """Write every frame and return ffmpeg's exit code; an error in a frame stops ffmpeg and passes on."""
+    """Write every frame and return ffmpeg's exit code; an error of a frame stops ffmpeg and is raised."""
     with contextlib.suppress(BrokenPipeError), process:  # ffmpeg ended early; its exit code says why
         pipe = process.stdin
         try:
             for frame in frames:
                 pipe.write(frame.tobytes())  # type: ignore[union-attr]
-                pipe.flush()  # type: ignore[union-attr]  # so closing never trips over what is left
+                pipe.flush()  # type: ignore[union-attr]  # so that closing has nothing left to write
         except BaseException:
             process.kill()
             raise
@@ -147,7 +151,7 @@ def _feed(process: "subprocess.Popen[bytes]", frames: Iterable[NDArray[np.uint8]
 
 
 def _command(encoder: str, config: VideoConfig, rate: Fraction, target: Path) -> list[str]:
-    """Return the call; one thread and `bitexact` keep the same frames the same bytes."""
+    """Return ffmpeg's command line; with one thread and `bitexact`, the same frames give the same bytes."""
     source = f"-f rawvideo -pix_fmt rgb24 -s {config.width}x{config.height} -framerate {rate} -i -"
     codec = "-an -c:v libx264 -preset medium -crf 23 -pix_fmt yuv420p -threads 1"
     exact = "-sws_flags +accurate_rnd+bitexact -flags:v +bitexact -fflags +bitexact -map_metadata -1"

@@ -1,1 +1,1 @@
-"""From a trained network to the bundle a robot gets."""
+"""Exports a trained network to the bundle that a robot runs."""

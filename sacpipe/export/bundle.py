@@ -1,4 +1,4 @@
-"""The export stage's work: network in, verified bundle out."""
+"""Exports a network to a verified bundle: ONNX graph, parity check, golden sequence, contract."""
 
 import copy
 from dataclasses import dataclass
@@ -22,23 +22,24 @@ from sacpipe.specs.records import FloatArray
 
 
 class Evidence(NamedTuple):
-    """What training saw of the task, and where the network came from."""
+    """Observations of the training, and the origin of the network."""
 
     observations: FloatArray
-    """From the first step of an episode on. Shape (N, observation_dim)."""
+    """Recorded observations, from the first step of an episode on. Shape (N, observation_dim)."""
     low: FloatArray
-    """The lowest value of each entry, over all of training. Shape (observation_dim,)."""
+    """Lowest value of each observation entry in training. Shape (observation_dim,)."""
     high: FloatArray
-    """The highest. Shape (observation_dim,)."""
+    """Highest value of each observation entry in training. Shape (observation_dim,)."""
     provenance: Provenance
-    """The algorithm's name and the digests of what the network was made of."""
+    """Name of the algorithm, and digests of the policy and of its training data."""
 
 
 @dataclass(frozen=True, eq=False)
 class ExportReport:
-    """What an export gave."""
+    """Result of an export."""
 
     bundle_digest: str
+    """SHA-256 of the bundle's manifest.json."""
     parity: ParityReport
 
 
@@ -50,35 +51,27 @@ def export_bundle(
     evidence: Evidence,
     guards: GuardSettings,
 ) -> ExportReport:
-    """Export a network, compare both, and write the bundle.
+    """Export a network, compare it with its export, and write the bundle.
 
     Args:
-        folder: Where the bundle goes; one that stands there is replaced.
-        module: As for `export_policy`.
+        folder: Folder of the bundle; an existing bundle is replaced.
+        module: The network, as for `export_policy`.
         spec: The task.
         config: The `export` section of params.yaml.
-        evidence: What training saw and left; the first `config.golden_steps` of its observations become the
-            golden sequence.
-        guards: What the robot's runtime refuses, and what it does then.
+        evidence: Observations and origin; the first `config.golden_steps` observations become the golden
+            sequence.
+        guards: Thresholds and fallbacks of the robot's runtime.
 
     Raises:
         ExportError: the network cannot be exported, or too few observations were recorded.
         ConfigError: the guards do not fit the task.
-        ParityError: network and export disagree.
-        BundleError: something that is no bundle stands at `folder`.
+        ParityError: network and export differ by more than the tolerance.
+        BundleError: `folder` exists and is not a bundle.
         StorageError: the disk is full or the folder cannot be written.
     """
-    recorded = evidence.observations
-    if len(recorded) < config.golden_steps:
-        raise ExportError(
-            f"the golden sequence needs {config.golden_steps} recorded observations, found {len(recorded)}. "
-            "Lower export.golden_steps or train longer."
-        )
-    if guards.safe_action is not None:
-        try:
-            check_safe_action(guards.safe_action, spec)
-        except ValueError as exc:
-            raise ConfigError(f"params.yaml: {exc}.") from exc
+    recorded, steps = evidence.observations, config.golden_steps
+    _check_golden_steps(steps, len(recorded))
+    _check_guards(guards, spec)
     network = copy.deepcopy(module).to("cpu").eval()
     policy_onnx = export_policy(network, spec, config.opset_version)
     parity = check_parity(network, policy_onnx, spec, recorded, config.parity_tolerance)
@@ -87,16 +80,35 @@ def export_bundle(
         spec=spec,
         onnx=_onnx_terms(policy_onnx),
         parity=parity.terms(),
-        golden=GoldenTerms(tolerance=config.parity_tolerance, num_steps=config.golden_steps),
+        golden=GoldenTerms(tolerance=config.parity_tolerance, num_steps=steps),
         guards=guards,
         envelope=Envelope(low=tuple(evidence.low.tolist()), high=tuple(evidence.high.tolist())),
         provenance=evidence.provenance,
     )
-    golden = Golden(recorded[: config.golden_steps], parity.golden_actions[: config.golden_steps])
+    golden = Golden(recorded[:steps], parity.golden_actions[:steps])
     return ExportReport(write_bundle(folder, policy_onnx, contract, golden), parity)
 
 
+def _check_golden_steps(steps: int, num_recorded: int) -> None:
+    """Check that enough observations were recorded for the golden sequence."""
+    if num_recorded < steps:
+        raise ExportError(
+            f"the golden sequence needs {steps} recorded observations, found {num_recorded}. "
+            "Lower export.golden_steps or train longer."
+        )
+
+
+def _check_guards(guards: GuardSettings, spec: EnvSpec) -> None:
+    """Check that the safe action, if there is one, fits the task."""
+    if guards.safe_action is not None:
+        try:
+            check_safe_action(guards.safe_action, spec)
+        except ValueError as exc:
+            raise ConfigError(f"params.yaml: {exc}.") from exc
+
+
 def _onnx_terms(policy_onnx: bytes) -> OnnxTerms:
+    """Return the contract's section about policy.onnx."""
     return OnnxTerms(
         input_name="observation",
         input_dtype="float32",

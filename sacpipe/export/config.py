@@ -1,4 +1,4 @@
-"""The `export` section of params.yaml. Apart from the exporter, so that reading params loads no torch."""
+"""The `export` section of params.yaml, in a file of its own, so that reading params does not import torch."""
 
 from pydantic import Field
 
@@ -6,24 +6,28 @@ from sacpipe.core.config import Config
 
 
 class ExportConfig(Config):
-    """How a network becomes a bundle."""
+    """Settings of the export stage."""
 
     opset_version: int = Field(ge=18, le=25)
-    """ONNX operator set; old runtimes read only old ones. The exporter writes these without conversion."""
+    """Version of the ONNX operator set. Old runtimes read old versions only; the exporter writes each of
+    these without conversion."""
     parity_tolerance: float = Field(gt=0, le=1e-2)
-    """Largest difference between network and bundle, or two machines, as a share of each action's range."""
+    """Largest difference between network and bundle, or between two machines, as a share of each action's
+    range."""
     golden_steps: int = Field(ge=1, le=10_000)
-    """Recorded steps that every robot replays before it uses the bundle."""
+    """Length of the golden sequence: recorded steps that a robot replays before it uses the bundle."""
 
 
 class ExportMetrics(Config):
-    """out/export/metrics.json."""
+    """The whole of out/export/metrics.json. Differences are shares of the action's range."""
 
     bundle_digest: str
+    """SHA-256 of the bundle's manifest.json."""
     parity_tolerance: float
-    """Largest difference allowed between torch and ONNX actions, as a share of the action range."""
+    """Largest difference allowed between the actions of torch and ONNX."""
     parity_max_error: float
-    """The largest found on observations of the pool."""
+    """Largest difference found on observations of the pool."""
     parity_max_error_synthetic: float
-    """The largest found on random and boundary observations."""
+    """Largest difference found on random and boundary observations."""
     parity_observations: int
+    """Number of observations compared."""

@@ -1,7 +1,7 @@
-"""One ONNX file from a network: raw observation in, action in the task's own units out.
+"""Exports a network to one ONNX file: input raw observation, output action in the task's own units.
 
-The exporter writes source paths, stack traces and its own counters into the file. All of that is
-dropped and every value renamed in the order of use, so that identical networks give identical bytes.
+torch's exporter writes source paths, stack traces and counters into the file. They are removed, and every
+value is renamed in the order of use, so that identical networks give identical bytes.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from sacpipe.core.errors import BundleError, ExportError
 from sacpipe.specs.env_spec import EnvSpec
 
 _IR_VERSION = 10
-"""Read by onnxruntime since 1.18; newer ones add nothing that a policy needs."""
+"""Version of the ONNX file format. onnxruntime reads it since 1.18; a policy needs no newer one."""
 
 
 def export_policy(module: torch.nn.Module, spec: EnvSpec, opset_version: int) -> bytes:
@@ -28,13 +28,13 @@ def export_policy(module: torch.nn.Module, spec: EnvSpec, opset_version: int) ->
 
     Args:
         module: Maps raw observations (batch, observation_dim) to deterministic actions in [-1, 1],
-            (batch, action_dim), both float32; its normaliser is part of it. It is left unchanged.
-        spec: The task; its action bounds go into the graph.
-        opset_version: ONNX operator set.
+            (batch, action_dim), both float32; its normaliser is part of it. It is not changed.
+        spec: The task; its action bounds become part of the graph.
+        opset_version: Version of the ONNX operator set.
 
     Raises:
         ExportError: the network has another shape or type, cannot be traced, depends on the batch
-            size, or needs an operator that a bundle may not hold.
+            size, or needs an operator that a bundle may not have.
     """
     policy = copy.deepcopy(module).to("cpu").eval()
     _check_module(policy, spec)
@@ -50,7 +50,7 @@ def export_policy(module: torch.nn.Module, spec: EnvSpec, opset_version: int) ->
 
 
 class _TaskUnits(torch.nn.Module):
-    """Adds EnvSpec.to_task_units, in the same order of operations, behind a policy."""
+    """A policy followed by EnvSpec.to_task_units, with the same order of operations."""
 
     low: torch.Tensor
     high: torch.Tensor
@@ -74,9 +74,7 @@ class _TaskUnits(torch.nn.Module):
 def _check_module(policy: torch.nn.Module, spec: EnvSpec) -> None:
     for name, tensor in [*policy.named_parameters(), *policy.named_buffers()]:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ExportError(
-                f"the policy's '{name}' is not finite. Train again from a checkpoint before it broke."
-            )
+            raise ExportError(f"the policy's '{name}' is not finite. Train again from an earlier checkpoint.")
     expected = (torch.float32, (2, spec.action_dim))
     try:
         with torch.no_grad():
@@ -88,7 +86,7 @@ def _check_module(policy: torch.nn.Module, spec: EnvSpec) -> None:
     found = (actions.dtype, tuple(actions.shape))
     if found != expected:
         raise ExportError(
-            f"the policy gives {found} for two observations of {spec.task}; expected {expected}."
+            f"the policy returns {found} for two observations of {spec.task}; expected {expected}."
         )
 
 
@@ -110,13 +108,13 @@ def _trace(module: torch.nn.Module, spec: EnvSpec, opset_version: int) -> onnx.M
     except RuntimeError as exc:  # torch.onnx.OnnxExporterError is one
         raise ExportError(f"the policy cannot be exported for any batch size: {exc}") from exc
     if program is None:
-        raise ExportError("the exporter gave no model.")
+        raise ExportError("torch's ONNX exporter returned no model.")
     return program.model_proto
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch's own deprecations and its notes on packages that are not needed out of our output."""
+    """Suppress torch's own deprecation warnings and its notes about missing optional packages."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -130,7 +128,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _canonical(model: onnx.ModelProto, opset_version: int) -> onnx.ModelProto:
-    """Keep what computes and nothing else, named in the order of use."""
+    """Rebuild the model with the computation only, and with names in the order of use."""
     graph = model.graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     names = {"": "", "observation": "observation", "action": "action"}
@@ -171,7 +169,7 @@ def _canonical_node(node: onnx.NodeProto, name: str, names: dict[str, str]) -> o
 
 
 def _value(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    """Rebuild the input or the output with name, type and shape alone."""
+    """Rebuild the input or the output with name, type and shape only."""
     tensor = value.type.tensor_type
     batch, size = tensor.shape.dim
     if not batch.dim_param:

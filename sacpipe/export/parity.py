@@ -1,15 +1,15 @@
-"""Does policy.onnx compute what the network computes? Measured before a bundle is written.
+"""The parity check: policy.onnx must compute the same actions as the network.
 
 The network, rescaled by EnvSpec.to_task_units, is compared with onnxruntime twice: one observation
 at a time, as a robot runs it, and as a batch. Three kinds of observations are compared:
 
-* recorded: what the task showed. The tolerance holds without exception.
-* synthetic: zeros, normal draws of several scales, +-1 to +-1e6, denormal numbers. Far from what it
-  was trained on, a network may add and take away large numbers until only rounding is left, and no
-  two runtimes round alike. There the network's own rounding, measured against itself in float64, is
-  allowed on top, times a slack.
-* extreme: the largest float32 values. Sums overflow there in an order that no runtime promises; the
-  action must be inside its limits or not finite (the robot's runtime refuses what is not finite).
+* recorded: observations of the task. The tolerance holds without exception.
+* synthetic: zeros, normal draws of several scales, +-1 to +-1e6, denormal numbers. Far from its training
+  data, a network may subtract large numbers from each other until mainly rounding errors are left, and two
+  runtimes round differently. Therefore the network's own rounding error (its distance from itself in
+  float64), times a slack, is added to the tolerance.
+* extreme: the largest float32 values. Sums overflow there, in an order that no runtime fixes, so an action
+  must be within its bounds or not finite (the robot's runtime refuses an action that is not finite).
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from sacpipe.core.seeding import generator
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
-# It reports to its maker unless told not to, and reads that once, when it is loaded.
+# onnxruntime sends telemetry unless this variable is set; it reads the variable once, at import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
@@ -36,24 +36,28 @@ _RANDOM_SCALES = (0.1, 1.0, 10.0, 100.0)
 _RANDOM_ROWS = 64
 _BOUNDARY_SIZES = (1.0, 1e3, 1e6, 1e-6, 1e-38, 1e-45)
 _ROUNDING_SLACK = 16.0
+"""Factor of the network's own rounding error in the tolerance on synthetic observations."""
 
 _Policy = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
 class ParityReport:
-    """How far network and bundle are apart. Errors are shares of the action's range."""
+    """Measured difference between network and policy.onnx. Errors are shares of the action's range."""
 
     tolerance: float
+    """Largest error allowed on recorded observations."""
     max_error: float
-    """On recorded observations."""
+    """Largest error found on recorded observations."""
     synthetic_max_error: float
+    """Largest error found on synthetic observations."""
     num_observations: int
+    """Number of observations compared, of all three kinds."""
     golden_actions: FloatArray
-    """What onnxruntime gave for the recorded observations, one at a time. Shape (N, action_dim)."""
+    """Actions of onnxruntime for the recorded observations, one at a time. Shape (N, action_dim)."""
 
     def terms(self) -> ParityTerms:
-        """Return what the contract says of it."""
+        """Return the contract's section about parity."""
         return ParityTerms(
             tolerance=self.tolerance,
             max_error=self.max_error,
@@ -68,14 +72,14 @@ def check_parity(
     """Compare a network with its export.
 
     Args:
-        module: As for `export_policy`, in evaluation mode and on the CPU. Must also run in float64.
-        policy_onnx: Its export.
+        module: The network, as for `export_policy`, in evaluation mode, on the CPU; must run in float64 too.
+        policy_onnx: The network's export.
         spec: The task.
         recorded: Observations of the task. Shape (N, observation_dim), N >= 1.
         tolerance: Largest difference allowed, as a share of each action's range.
 
     Raises:
-        ParityError: names the worst observation and both actions.
+        ParityError: a difference is too large. The message has the worst observation and both actions.
         ExportError: the recorded observations do not fit the task, onnxruntime refuses the policy, or
             the network does not run in float64.
     """
@@ -110,14 +114,14 @@ def synthetic_observations(observation_dim: int) -> dict[str, FloatArray]:
 
 
 def extreme_observations(observation_dim: int) -> FloatArray:
-    """Return the largest and lowest float32, in all entries and alternating. Shape (4, observation_dim)."""
+    """Return the highest and lowest float32, in all entries and alternating. Shape (4, observation_dim)."""
     ones, alternating = np.ones(observation_dim), np.where(np.arange(observation_dim) % 2, 1.0, -1.0)
     signs = np.stack([ones, -ones, alternating, -alternating])
     return signs.astype(np.float32) * np.finfo(np.float32).max
 
 
 def session_options() -> onnxruntime.SessionOptions:
-    """Return the settings of sacpipe.server (a test holds the two equal): one thread, no spinning."""
+    """Return onnxruntime's settings of the robot (a test compares the two): one thread, no spinning."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -148,8 +152,8 @@ def _compare(
         raise ParityError(
             f"{kind} observation {row}, action '{spec.action[entry].name}': {worst[0]} gives {expected:.9g}, "
             f"{worst[1]} gives {found:.9g}. They differ by {error:.3g} of the action's range; expected at "
-            f"most {allowed:.3g}. No bundle is written; raise export.parity_tolerance only if the robot can "
-            "bear it."
+            f"most {allowed:.3g}. No bundle is written; raise export.parity_tolerance only if the robot "
+            "tolerates this difference."
         )
     return error, single
 
@@ -163,20 +167,22 @@ def _shares(expected: FloatArray, found: FloatArray, spec: EnvSpec) -> NDArray[n
 
 
 def _rounding(module: torch.nn.Module, observations: FloatArray) -> float:
-    """Return the network's largest distance from itself in float64, as a share of the action's range."""
+    """Return the network's largest difference from itself in float64, as a share of the action's range."""
     inputs = torch.from_numpy(observations)
     try:
         with torch.no_grad():
             distance = module(inputs).double() - copy.deepcopy(module).double()(inputs.double())
     except RuntimeError as exc:
         raise ExportError(
-            f"the network does not run in float64, where its own rounding is measured: {exc}. "
-            "Let its forward keep the type of its input."
+            f"the network does not run in float64, which measures its own rounding error: {exc}. "
+            "Change its `forward` to keep the type of its input."
         ) from exc
     return float(distance.abs().max()) / 2.0  # actions run from -1 to 1
 
 
 def _network(module: torch.nn.Module, spec: EnvSpec) -> _Policy:
+    """Return the network as a policy in task units."""
+
     def act(observations: FloatArray) -> FloatArray:
         with torch.no_grad():
             return spec.to_task_units(module(torch.from_numpy(observations)).numpy())
@@ -185,10 +191,11 @@ def _network(module: torch.nn.Module, spec: EnvSpec) -> _Policy:
 
 
 def _runtime(policy_onnx: bytes) -> _Policy:
+    """Return policy.onnx in onnxruntime as a policy in task units."""
     options, providers = session_options(), ["CPUExecutionProvider"]
     try:
         session = onnxruntime.InferenceSession(policy_onnx, options, providers=providers)
-    except Exception as exc:  # onnxruntime's errors have no class in common
+    except Exception as exc:  # onnxruntime's errors have no common class
         raise ExportError(f"onnxruntime {onnxruntime.__version__} refuses the policy: {exc}") from exc
 
     def act(observations: FloatArray) -> FloatArray:
@@ -199,7 +206,7 @@ def _runtime(policy_onnx: bytes) -> _Policy:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sum in one order, so that the measured error is the same in every process."""
+    """Use one thread, so that the order of sums and the measured error are the same in every process."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,1 +1,1 @@
-"""Bricks of the learners: perceptrons, the squashed Gaussian actor, stacked critics, the normaliser."""
+"""Parts of the learners: perceptrons, the squashed Gaussian actor, stacked critics, the normaliser."""

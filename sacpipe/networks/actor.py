@@ -19,9 +19,9 @@ _ZERO = np.float32(0.0)
 
 
 class SquashedGaussianActor(nn.Module):
-    """Raw observation in, a Gaussian squashed to (-1, 1) out.
+    """Maps raw observations to a Gaussian that tanh squashes to (-1, 1).
 
-    `normaliser` is None where observations are used as they come.
+    `normaliser` is None if observations are not normalised.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class SquashedGaussianActor(nn.Module):
 
     @cached_property
     def _views(self) -> list[tuple[FloatArray, FloatArray]]:
-        """Weights and biases as NumPy arrays on the parameters' memory; every update is made in place."""
+        """Weights and biases as NumPy views of the parameters; updates are in place, so views stay valid."""
         layers = self.network.linears()
         return [(layer.weight.detach().numpy()[0], layer.bias.detach().numpy()[0, 0]) for layer in layers]
 
@@ -57,7 +57,7 @@ class SquashedGaussianActor(nn.Module):
 
         Args:
             observations: Raw observations. Shape (B, observation_dim).
-            noise: Standard normal noise. Shape (B, action_dim).
+            noise: Standard normal random numbers. Shape (B, action_dim).
 
         Returns:
             Actions in (-1, 1), shape (B, action_dim); log-densities in nats, shape (B,).
@@ -67,10 +67,15 @@ class SquashedGaussianActor(nn.Module):
         return torch.tanh(unsquashed), squashed_log_density(noise, log_std, unsquashed)
 
     def act(self, observation: FloatArray, noise: FloatArray | None) -> FloatArray:
-        """Return one action; None for noise gives the deterministic one.
+        """Return one action in (-1, 1). Shape (action_dim,).
 
-        Computed by NumPy on the parameters' own memory: for a single observation PyTorch's
-        dispatch costs several times the arithmetic. Agrees with `sample` and `forward` to rounding.
+        NumPy computes it on the parameters' own memory, because for one observation PyTorch's dispatch
+        takes several times as long as the arithmetic. The result equals that of `sample` and `forward` up
+        to rounding.
+
+        Args:
+            observation: Raw observation. Shape (observation_dim,).
+            noise: Standard normal random numbers, shape (action_dim,); None for the deterministic action.
         """
         hidden = observation
         if self.normaliser is not None:
@@ -88,8 +93,8 @@ class SquashedGaussianActor(nn.Module):
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         """Return the deterministic action, the squashed mean. Shape (B, action_dim).
 
-        This is what a bundle holds, so it is written in plain products: a stacked one would leave
-        the exporter's reshaping in the robot's graph.
+        This function is exported to the bundle. It uses plain products, because stacked ones would leave
+        reshape operators in the exported graph.
         """
         hidden = observations if self.normaliser is None else self.normaliser(observations)
         *inner, last = self.network.linears()
@@ -104,8 +109,8 @@ def squashed_log_density(
 ) -> torch.Tensor:
     """Return log pi(a|s) in nats for a = tanh(u), u = mean + std * noise. Shape (B,).
 
-    log(1 - tanh(u)^2) is computed as 2 (log 2 - u - softplus(-2u)), which neither overflows nor
-    loses digits where tanh saturates.
+    log(1 - tanh(u)^2) is computed as 2 (log 2 - u - softplus(-2u)), which does not overflow and keeps its
+    precision where tanh saturates.
 
     References:
         Haarnoja et al. 2018, arXiv:1812.05905, appendix C, eq. 26.

@@ -1,7 +1,7 @@
-"""A stack of multilayer perceptrons evaluated as one batched product.
+"""A stack of multilayer perceptrons, evaluated with one batched product per layer.
 
-One network is a stack of one. Twin critics are a stack of two: a single `baddbmm` a layer instead of
-two products, and one set of tensors for the optimiser.
+A single network is a stack of one. Two critics are a stack of two: each layer is one `baddbmm` instead of
+two products, and the optimiser has one set of tensors.
 """
 
 import itertools
@@ -33,12 +33,12 @@ class StackedLinear(nn.Module):
             self.bias.zero_()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Map the same or separate inputs through every member. Shape (num, B, in_dim)."""
+        """Map each member's inputs, shape (num, B, in_dim), to its outputs, shape (num, B, out_dim)."""
         return torch.baddbmm(self.bias, inputs, self.weight)
 
 
 class StackedMLP(nn.Module):
-    """`num` perceptrons with ReLU between the layers and a linear end."""
+    """`num` perceptrons with ReLU after every layer but the last, which is linear."""
 
     def __init__(self, num: int, in_dim: int, hidden_dims: Sequence[int], out_dim: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class StackedMLP(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def linears(self) -> Iterator[StackedLinear]:
-        """Go through the layers in order."""
+        """Yield the layers in order."""
         yield from cast("Iterator[StackedLinear]", iter(self.layers))
 
     def reset(self, generator: torch.Generator) -> None:
@@ -57,7 +57,7 @@ class StackedMLP(nn.Module):
             layer.reset(generator)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Give every member the same inputs. (B, in_dim) -> (num, B, out_dim)."""
+        """Evaluate every member on the same inputs. (B, in_dim) -> (num, B, out_dim)."""
         hidden = inputs.unsqueeze(0).expand(self.num, -1, -1)
         for layer in self.layers[:-1]:
             hidden = torch.relu(layer(hidden))

@@ -1,7 +1,7 @@
-"""policy.safetensors: the actor alone, self-describing, without pickle. docs/policy.md is its page.
+"""policy.safetensors: the actor and a header that describes it. docs/policy.md has the format.
 
-Tensors are the actor's parameters and normaliser; one metadata entry, `sacpipe`, holds canonical JSON
-(a single entry, because safetensors writes several in no fixed order).
+The tensors are the actor's parameters and normaliser. One metadata entry, `sacpipe`, has the header as
+canonical JSON (one entry only, because safetensors writes several in no fixed order).
 """
 
 import json
@@ -23,26 +23,32 @@ FORMAT_VERSION = 1
 
 
 class PolicyHeader(Config):
-    """What the tensors mean."""
+    """Shape and meaning of the tensors."""
 
     format_version: Literal[1]
     kind: Literal["squashed_gaussian"]
+    """Kind of the policy's distribution."""
     algorithm: str
+    """Name of the algorithm, e.g. `sac`."""
     hidden_dims: tuple[int, ...]
+    """Units of each hidden layer."""
     log_std_bounds: tuple[float, float]
+    """Lowest and highest log standard deviation, before the squash."""
     normalised: bool
+    """Whether the actor normalises its observations."""
     spec: EnvSpec
+    """Task that the policy was trained on."""
 
 
 class Policy(NamedTuple):
-    """An actor and what it was trained for."""
+    """An actor and its header."""
 
     actor: SquashedGaussianActor
     header: PolicyHeader
 
 
 def build_actor(header: PolicyHeader) -> SquashedGaussianActor:
-    """Return an actor of the described shape with uninitialised weights."""
+    """Return an actor with the header's shape and uninitialised weights."""
     spec = header.spec
     return SquashedGaussianActor(
         spec.observation_dim,
@@ -54,7 +60,7 @@ def build_actor(header: PolicyHeader) -> SquashedGaussianActor:
 
 
 def write_policy(path: Path, policy: Policy) -> None:
-    """Write atomically; the same policy always gives the same bytes.
+    """Write a policy atomically; the same policy always gives the same bytes.
 
     Raises:
         StorageError: the file cannot be written.
@@ -64,20 +70,20 @@ def write_policy(path: Path, policy: Policy) -> None:
 
 
 def read_policy(path: Path) -> Policy:
-    """Read a policy back.
+    """Read a policy.
 
     Raises:
-        CheckpointError: missing, torn, or of another version or shape.
+        CheckpointError: the file is missing or incomplete, or has another version or shape.
     """
     if not path.is_file():
-        raise CheckpointError(f"policy {path} is missing. `dvc pull` or `sacpipe run` brings it.")
+        raise CheckpointError(f"policy {path} is missing. `dvc pull` restores it, `sacpipe run` makes it.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as exc:
         raise CheckpointError(
-            f"policy {path} is damaged ({exc}). `dvc checkout --force` brings it back."
+            f"policy {path} is damaged ({exc}). `dvc checkout --force` restores it."
         ) from exc
     header = _read_header(path, metadata)
     actor = build_actor(header)
@@ -95,7 +101,7 @@ def _read_header(path: Path, metadata: dict[str, str]) -> PolicyHeader:
         tree = json.loads(metadata["sacpipe"])
         version = tree["format_version"]
     except (KeyError, TypeError, ValueError) as exc:
-        raise CheckpointError(f"{path} is no sacpipe policy: its header is missing.") from exc
+        raise CheckpointError(f"{path} is not a sacpipe policy: its header is missing.") from exc
     if version != FORMAT_VERSION:
         raise CheckpointError(f"policy {path} has format {version}; this program reads {FORMAT_VERSION}.")
     return PolicyHeader.parse(tree, source=str(path))

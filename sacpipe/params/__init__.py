@@ -1,1 +1,1 @@
-"""params.yaml as a whole: its model, and a complete file for any task."""
+"""The whole params.yaml: its model, and a complete file for any task."""

@@ -1,4 +1,4 @@
-"""params.yaml, whole: every section, and the rules between sections."""
+"""The model of params.yaml: every section, and the rules between sections."""
 
 from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.evaluation.config import EvaluationConfig
@@ -8,7 +8,7 @@ from sacpipe.training.config import TrainParams
 
 
 class Params(TrainParams):
-    """All of params.yaml, field for field. Stages read only their own sections of it."""
+    """All of params.yaml, field for field. A stage reads its own sections only."""
 
     export: ExportConfig
     guards: GuardSettings

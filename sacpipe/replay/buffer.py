@@ -1,7 +1,7 @@
 """The replay buffer: the newest transitions in memory, sampled uniformly.
 
-One transition is one float32 row, so that a random draw touches one place in memory instead of five.
-Truncations and episode ids are not kept: the learner uses neither; the pool on disk has them.
+A transition is one float32 row, so a random draw reads one place in memory instead of five. Truncations
+and episode ids are not stored: the learner does not use them, and the pool on disk has them.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ from sacpipe.specs.records import Batch, FloatArray, Transition
 
 
 class ReplayBuffer:
-    """A ring of transitions in memory. Not safe for threads: `sample` gathers into one kept array."""
+    """A ring of transitions in memory. Not thread-safe: every `sample` gathers into the same array."""
 
     def __init__(self, observation_dim: int, action_dim: int, capacity: int) -> None:
         self.capacity = capacity
         width = 2 * observation_dim + action_dim + 2
-        # np.empty asks for addresses only: a page is taken from the machine when first written.
+        # np.empty reserves addresses only: the system allocates a page when it is first written.
         self._rows = np.empty((capacity, width), dtype=np.float32)
         self._action_dim, self._observation_dim = action_dim, observation_dim
         self._columns = self._split(self._rows)
@@ -32,7 +32,7 @@ class ReplayBuffer:
         return min(self._added, self.capacity)
 
     def add(self, transition: Transition) -> None:
-        """Put one transition in, over the oldest where the ring is full."""
+        """Add one transition; a full ring overwrites its oldest."""
         slot = self._added % self.capacity
         columns = self._columns
         columns.observations[slot] = transition.observation
@@ -43,7 +43,7 @@ class ReplayBuffer:
         self._added += 1
 
     def extend(self, transitions: Transitions) -> None:
-        """Put many in; the ring is then as if each had been added in turn.
+        """Add many transitions; the result is the same as one `add` for each.
 
         Raises:
             ValueError: an array has another width than this buffer.
@@ -60,14 +60,17 @@ class ReplayBuffer:
             skipped += count
 
     def load(self, parts: Sequence[tuple[int, Callable[[], Transitions]]]) -> None:
-        """Extend by parts, each its length and a reader; a part wholly overwritten by later ones is not read.
+        """Extend by parts in order; a part that later parts would overwrite completely is not read.
 
-        Where a reader fails the buffer holds nothing useful any more.
+        If a reader fails, the buffer must not be used any more.
+
+        Args:
+            parts: Length and reader of each part.
         """
-        following = sum(count for count, _ in parts)
+        remaining = sum(count for count, _ in parts)
         for count, read in parts:
-            following -= count
-            if following >= self.capacity:
+            remaining -= count
+            if remaining >= self.capacity:
                 self._added += count
             else:
                 self.extend(read())
@@ -76,10 +79,10 @@ class ReplayBuffer:
         """Draw transitions uniformly, with replacement.
 
         Args:
-            batch_size: Transitions drawn.
-            generator: Owned by the caller; one call of `integers` is made.
-            out: A batch an earlier call returned. Its arrays are written again and returned, which
-                spares fresh memory; what they held is lost.
+            batch_size: Number of transitions to draw.
+            generator: Random generator of the caller; one call of `integers` is made.
+            out: Batch that an earlier call returned. Its arrays are overwritten and returned, which saves
+                an allocation.
 
         Raises:
             ValueError: the buffer is empty, or `out` has another shape.
@@ -92,19 +95,19 @@ class ReplayBuffer:
             self._gathered = np.empty((batch_size, self._rows.shape[1]), dtype=np.float32)
             self._gathered_columns = self._split(self._gathered)
         self._drawn = indices = generator.integers(0, len(self), size=batch_size)
-        # With mode="raise" NumPy would gather into a hidden copy first; no index is out of range.
+        # With mode="raise" NumPy would gather into a temporary copy; here no index is out of range.
         self._rows.take(indices, axis=0, out=self._gathered, mode="clip")
         batch = out or self.empty_batch(batch_size)
         _copy(self._gathered_columns, batch)
         return batch
 
     def sampled_steps(self) -> NDArray[np.int64]:
-        """Return which transitions the last `sample` drew, counted from the first ever added. Shape (B,)."""
+        """Return the transitions of the last `sample`, counted from the first one ever added. Shape (B,)."""
         oldest = self._added - len(self)
         return oldest + (self._drawn - oldest) % self.capacity
 
     def empty_batch(self, batch_size: int) -> Batch:
-        """Return arrays of a batch's shapes, to be written into by `sample`."""
+        """Return uninitialised arrays with a batch's shapes, as the `out` of `sample`."""
 
         def empty(*shape: int) -> FloatArray:
             return np.empty((batch_size, *shape), dtype=np.float32)

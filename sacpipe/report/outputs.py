@@ -10,7 +10,7 @@ from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_f
 from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.episodes_csv import read_episodes_csv
 from sacpipe.evaluation.statistics import EvaluationSummary
-from sacpipe.evaluation.video import EXCUSE_NAME, VIDEO_NAME
+from sacpipe.evaluation.video import NO_VIDEO_NAME, VIDEO_NAME
 from sacpipe.replay.pool.manifest import MANIFEST_NAME, read_manifest
 from sacpipe.report.data import (
     POLICIES,
@@ -113,7 +113,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     path, video, reason = (
         folder / "metrics.json",
         folder / "video" / VIDEO_NAME,
-        folder / "video" / EXCUSE_NAME,
+        folder / "video" / NO_VIDEO_NAME,
     )
     tree = read_json(path, StorageError)
     return Evaluation(

@@ -1,1 +1,1 @@
-"""What runs on a robot: policy, runtime and guards, control loop, load gate, recorder. No torch."""
+"""Code that runs on a robot: policy, runtime and guards, control loop, load gate, recorder. No torch."""

@@ -1,22 +1,22 @@
-"""The load gate: the bytes of a bundle's files in, a policy that may act out, or the rule that refused it.
+"""The load gate: the bytes of a bundle's files in; a policy that may act out, or a refusal by a named rule.
 
-Rules in the order in which they are asked; the first that says no is named in the refusal:
+Rules in the order in which they are checked; the first rule that is broken refuses the bundle:
 
-    files      the names of a bundle, each once, nothing else         sacpipe/rollout/sources.py
-    links      each a plain file                                      sacpipe/rollout/sources.py
-    size       none larger than its name allows                       sacpipe/rollout/sources.py
-    signature  by a key that the operator trusts                      sacpipe/bundle/signature.py
-    manifest   its version, keys and form
-    digest     size and SHA-256 of every file, of the bytes that are loaded
-    contract   its version, keys, types and form
-    graph      nothing but a plain graph of finite numbers, and of operators that this operator allows
-    tensors    onnxruntime takes it, and names, types and shapes are the contract's
-    golden     the golden actions come out again on this machine
-    timing     on this machine, 99 of 100 actions are there before the contract's deadline
+    files      the names of a bundle's files, each once, no other     sacpipe/rollout/sources.py
+    links      plain files                                            sacpipe/rollout/sources.py
+    size       no file larger than its name allows                    sacpipe/rollout/sources.py
+    signature  made by a key that the operator trusts                 sacpipe/bundle/signature.py
+    manifest   version, keys and form of manifest.json                sacpipe/bundle/manifest.py
+    digest     size and SHA-256 of the bytes of every file            sacpipe/bundle/reader.py
+    contract   version, keys, types and form of contract.json         sacpipe/bundle/contract.py
+    graph      a plain graph of finite numbers and allowed operators  sacpipe/bundle/policy_graph.py
+    tensors    onnxruntime loads it, with the contract's names, types and shapes
+    golden     this machine computes the golden actions               sacpipe/robot/golden_check.py
+    timing     on this machine, 99 of 100 actions meet the contract's deadline
 
-Then the bundle may go into the store (sacpipe/rollout/bundle_store.py). Nothing is read a second time: what
-is loaded and what is kept are the bytes that were judged. A server that runs has all of this done in
-another process first (sacpipe/rollout/gate_process.py).
+A bundle that passed may go into the store (sacpipe/rollout/bundle_store.py). The files are read once: the
+bytes that were checked are the bytes that are loaded and stored. A following server runs the whole gate in
+a child process first (sacpipe/rollout/load_gate_process.py).
 """
 
 import itertools
@@ -39,88 +39,91 @@ from sacpipe.robot.policy import OnnxPolicy
 _ORDER: tuple[BundleRule, ...] = tuple(
     rule for rule in get_args(BundleRule) if rule not in ("process", "store")
 )
-"""The rules the gate asks, in order; the others are of judge.py and of the store."""
+"""The rules of this file, in order. The rule `process` is of load_gate_process.py, `store` of the store."""
 
 
-class GateTerms(Config):
-    """What an operator asks of a bundle, beyond what is always asked."""
+class LoadGateSettings(Config):
+    """Acceptance settings of the operator, beyond the rules that always hold."""
 
     public_keys: tuple[PublicKey, ...]
-    """Keys that are trusted to sign. With any, a signature that is there must be by one of them."""
+    """Trusted keys. If there are any, a signature must be made by one of them."""
     require_signature: bool
-    """Whether a bundle without a signature is refused."""
+    """Whether to refuse a bundle without a signature."""
     allowed_operators: tuple[str, ...] | None = Field(min_length=1)
-    """The ONNX operators this operator allows; null for all that a bundle may have."""
+    """Allowed ONNX operators; null for all operators that a bundle may have."""
     timing_runs: int = Field(ge=100)
-    """Actions computed to judge the timing."""
+    """Number of actions computed to measure the timing."""
 
     @model_validator(mode="after")
     def _has_keys(self) -> Self:
         if self.require_signature and not self.public_keys:
-            raise ValueError("require_signature needs one key at least in public_keys")
+            raise ValueError("require_signature needs at least one key in public_keys")
         return self
 
 
 class RuleOutcome(Config):
-    """What one rule said of a bundle that passed."""
+    """Result of one rule for a bundle that passed."""
 
     rule: BundleRule
     outcome: Literal["passed", "not_checked"]
 
 
-class GateReport(Config):
-    """What the gate found of a bundle that passed."""
+class LoadGateReport(Config):
+    """Result of the load gate for a bundle that passed."""
 
     bundle_digest: Sha256
     key_id: str | None
-    """The key that signed it; null where no signature was checked."""
+    """Id of the key that signed it; null where no signature was checked."""
     rules: tuple[RuleOutcome, ...]
-    """Every rule, in order."""
+    """All rules, in order."""
     golden_error: float
     """Largest difference from the golden actions, as a share of the action's range."""
     p99_us: float
-    """Microseconds within which 99 of 100 actions were there."""
+    """Time within which 99 of 100 actions were computed, in microseconds."""
     deadline_us: float | None
-    """What the contract allows for an action; null where its task has no clock, and timing is not checked."""
+    """Time that the contract allows for an action, in microseconds; null where the task has no clock, and
+    timing is not checked."""
 
 
 @dataclass(frozen=True, eq=False)
-class Admitted:
-    """A bundle that passed the gate; only `pass_gate` makes one."""
+class AdmittedBundle:
+    """A bundle that passed the load gate. Only `run_load_gate` makes one."""
 
     files: Mapping[str, bytes]
-    """The bytes that were judged, by name."""
+    """The bytes that were checked, by file name."""
     bundle: Bundle
     policy: OnnxPolicy
-    """Ready to act, from those bytes."""
-    report: GateReport
+    """Loaded from those bytes, ready to act."""
+    report: LoadGateReport
 
 
-def pass_gate(files: Mapping[str, bytes], terms: GateTerms, p99_us: float | None = None) -> Admitted:
-    """Judge a bundle.
+def run_load_gate(
+    files: Mapping[str, bytes], settings: LoadGateSettings, p99_us: float | None = None
+) -> AdmittedBundle:
+    """Check a bundle by every rule and load its policy.
 
     Args:
-        files: What `read_source` gave, by name.
-        terms: What the operator asks.
-        p99_us: What another process on this machine measured; without it, it is measured here.
+        files: The bundle's files by name, as `read_source` returns them.
+        settings: Acceptance settings of the operator.
+        p99_us: Timing that another process on this machine measured; None to measure it here.
 
     Raises:
         GateError: names the rule, what was expected and what was found.
-        ConfigError: a signature is to be checked and the package `cryptography` is missing.
+        ConfigError: a signature must be checked and the package `cryptography` is missing.
     """
     try:
-        key = check_signature(files, terms)
+        key = check_signature(files, settings)
         bundle = parse_bundle(files)
         with under_rule("graph"):
-            _check_operators(bundle.contract, terms.allowed_operators)
+            _check_operators(bundle.contract, settings.allowed_operators)
         policy = OnnxPolicy(bundle)
         with under_rule("timing"):
-            p99_us = _measure(policy, bundle, terms.timing_runs) if p99_us is None else p99_us
-            deadline_us = _check_timing(bundle.contract, p99_us, terms.timing_runs)
+            p99_us = _measure(policy, bundle, settings.timing_runs) if p99_us is None else p99_us
+            deadline_us = _check_timing(bundle.contract, p99_us, settings.timing_runs)
     except BundleError as exc:
         raise GateError(str(exc), exc.rule or "contract") from exc
     skipped = {"signature": key is None, "timing": deadline_us is None}
-    report = GateReport(
+    report = LoadGateReport(
         bundle_digest=bundle.digest,
         key_id=key,
         rules=tuple(
@@ -131,38 +134,38 @@ def pass_gate(files: Mapping[str, bytes], terms: GateTerms, p99_us: float | None
         p99_us=p99_us,
         deadline_us=deadline_us,
     )
-    return Admitted(files, bundle, policy, report)
+    return AdmittedBundle(files, bundle, policy, report)
 
 
-def check_signature(files: Mapping[str, bytes], terms: GateTerms) -> str | None:
-    """Return the id of the key that signed; None where there is nothing to check, or to check it with.
+def check_signature(files: Mapping[str, bytes], settings: LoadGateSettings) -> str | None:
+    """Return the id of the key that signed; None where there is no signature, or no key to check it with.
 
     Raises:
-        BundleError: it is missing, or by no key that is trusted.
+        BundleError: the signature is missing, or not made by a trusted key.
         ConfigError: the package `cryptography` is missing.
     """
     signature = files.get(SIGNATURE_NAME)
-    if signature is None and terms.require_signature:
+    if signature is None and settings.require_signature:
         fault = "missing; expected a signature, as this robot requires one"
         raise BundleError(f"{SIGNATURE_NAME}: {fault}. Have the bundle signed.", "signature")
-    if signature is None or not terms.public_keys:
+    if signature is None or not settings.public_keys:
         return None
-    return verify_signature(files["manifest.json"], signature, terms.public_keys)
+    return verify_signature(files["manifest.json"], signature, settings.public_keys)
 
 
 def _check_operators(contract: Contract, allowed: tuple[str, ...] | None) -> None:
-    """Ask for the narrower list; that the contract tells the graph's operators was checked before."""
+    """Check the operator's list. `parse_bundle` checked that the contract lists the graph's operators."""
     if allowed is not None and (others := sorted(set(contract.onnx.operators) - set(allowed))):
         raise BundleError(
-            f"policy.onnx: expected only the operators allowed here, {', '.join(sorted(allowed))}; found "
-            f"{', '.join(others)}. Allow them, or train another kind of network."
+            f"policy.onnx: expected only the operators allowed here, {', '.join(sorted(allowed))}; "
+            f"found {', '.join(others)}. Allow them, or train another kind of network."
         )
 
 
 def _measure(policy: OnnxPolicy, bundle: Bundle, num_runs: int) -> float:
-    """Return the microseconds within which 99 of 100 actions are there.
+    """Return the time within which 99 of 100 actions are computed, in microseconds.
 
-    The replay of the golden sequence has warmed the policy up.
+    The golden-sequence check before it was the warm-up.
     """
     durations_ns = []
     for observation in itertools.islice(itertools.cycle(bundle.golden.observations), num_runs):
@@ -173,7 +176,7 @@ def _measure(policy: OnnxPolicy, bundle: Bundle, num_runs: int) -> float:
 
 
 def _check_timing(contract: Contract, p99_us: float, num_runs: int) -> float | None:
-    """Return the microseconds that the contract allows for an action; None where its task has no clock."""
+    """Return the time that the contract allows for an action, in microseconds; None where it has no clock."""
     if contract.spec.control_period_s is None:
         return None
     deadline_us = contract.guards.deadline_periods * contract.spec.control_period_s * 1e6

@@ -1,7 +1,7 @@
 """A bundle as a function: one raw observation in, one action in the task's own units out.
 
-Used in process by a control loop and, before a release, by the gate, so that what is judged is what
-the robot runs. A bundle that differs from its contract in any way never becomes a policy.
+The control loop and the load gate use this same class: the policy that was checked is the policy that the
+robot runs. A bundle that differs from its contract never becomes a policy.
 """
 
 import copy
@@ -17,10 +17,11 @@ from sacpipe.bundle.files import under_rule
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import BundleError, ObservationError
 from sacpipe.core.files import sha256_bytes
+from sacpipe.robot.golden_check import check_golden_sequence
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
-# It reports to its maker unless told not to, and reads that once, when it is loaded.
+# onnxruntime sends telemetry to its maker unless this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
@@ -28,21 +29,21 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 class OnnxPolicy:
-    """A verified bundle, ready to act. May be shared by threads; they act one after the other."""
+    """A verified bundle, ready to act. Threads may share it; they act one after the other."""
 
     def __init__(self, source: Path | Bundle) -> None:
-        """Open a policy from a bundle's verified bytes and replay its golden sequence.
+        """Load the policy of a bundle and check its golden sequence.
 
         Args:
-            source: A bundle's folder, verified here; or a bundle that was verified.
+            source: Folder of a bundle, which is verified here; or a verified bundle.
 
         Raises:
-            BundleError: the bundle is damaged, too new, or gives other actions here than where it
-                was exported.
+            BundleError: the bundle is damaged or too new, or gives other actions here than on the machine
+                that exported it.
         """
         bundle = source if isinstance(source, Bundle) else open_bundle(source)
         self.contract = bundle.contract
-        """What the bundle promises."""
+        """Contract of the bundle."""
         self.digest = bundle.digest
         """SHA-256 of the bundle's manifest.json."""
         self.onnx_sha256 = sha256_bytes(bundle.policy_onnx)
@@ -54,8 +55,8 @@ class OnnxPolicy:
             with under_rule("tensors"):
                 self._open(bundle)
             with under_rule("golden"):
-                self.golden_error = self._replay(bundle)
-                """Largest difference found in the replay, as a share of the action's range."""
+                self.golden_error = check_golden_sequence(bundle, self.act)
+                """Largest difference from the golden actions, as a share of the action's range."""
         except BundleError as exc:
             where = bundle.digest if isinstance(source, Bundle) else source
             raise BundleError(f"bundle {where}: {exc}", exc.rule) from exc
@@ -70,7 +71,7 @@ class OnnxPolicy:
             A new array in the task's own units, within its limits. Shape (action_dim,).
 
         Raises:
-            ObservationError: another shape or type, or a value that is not finite. Nothing is clamped.
+            ObservationError: another shape or type, or a value that is not finite. Values are never clamped.
             BundleError: the policy gave an action that is not finite or outside its limits.
         """
         if observation.dtype != _FLOAT32 or observation.shape != self._shape:
@@ -95,8 +96,8 @@ class OnnxPolicy:
         """Check that this policy was made for the task in service.
 
         Args:
-            spec: Of that task.
-            role: What this policy is to be, for the message.
+            spec: Terms and bounds of the task in service.
+            role: Role of this policy in the message, for example "candidate".
 
         Raises:
             BundleError: it was made for another task, or for other terms or bounds.
@@ -109,16 +110,16 @@ class OnnxPolicy:
             )
 
     def clone_session(self) -> Self:
-        """Return the same policy with memory of its own, for another thread to run at the same time."""
-        clone_session = copy.copy(self)
-        clone_session._bind()  # noqa: SLF001 - one of us
-        return clone_session
+        """Return the same policy with memory of its own, for another thread that runs it in parallel."""
+        clone = copy.copy(self)
+        OnnxPolicy._bind(clone)
+        return clone
 
     def run(self, observation: FloatArray) -> FloatArray:
-        """Return what the policy computes, unchecked; overwritten by the next run. For one thread at a time.
+        """Return the policy's action, unchecked. The next run overwrites it. For one thread at a time.
 
         Raises:
-            Exception: whatever onnxruntime raises.
+            Exception: any error of onnxruntime; its errors have no class in common.
         """
         self._observation[0] = observation
         self._session.run_with_iobinding(self._binding)
@@ -140,7 +141,7 @@ class OnnxPolicy:
         self._bind()
 
     def _bind(self) -> None:
-        """Give the session memory to read from and write to."""
+        """Allocate the memory that the session reads from and writes to."""
         self._lock = threading.Lock()
         self._observation: FloatArray = np.zeros((1, self._spec.observation_dim), dtype=np.float32)
         self._action: FloatArray = np.zeros((1, self._spec.action_dim), dtype=np.float32)
@@ -152,24 +153,9 @@ class OnnxPolicy:
         )
         self._binding.bind_output("action", *bound, self._action.shape, self._action.ctypes.data)
 
-    def _replay(self, bundle: Bundle) -> float:
-        tolerance = bundle.contract.golden.tolerance
-        span = np.subtract(self._high, self._low)
-        expected, observations = bundle.golden.actions, bundle.golden.observations
-        found = np.stack([self.act(observation) for observation in observations])
-        errors = np.abs(found.astype(np.float64) - expected) / span
-        row, entry = np.unravel_index(np.argmax(errors), errors.shape)
-        if errors[row, entry] > tolerance:
-            raise BundleError(
-                f"golden.npz: step {row}, action '{self._spec.action[entry].name}': expected "
-                f"{expected[row, entry]:.9g} within {tolerance:.3g} of its range, found "
-                f"{found[row, entry]:.9g}. This machine computes another policy; do not use it here."
-            )
-        return float(errors.max())
-
 
 def session_options() -> onnxruntime.SessionOptions:
-    """Return the settings of a control loop: one thread, the caller's own, and no spinning."""
+    """Return session options for a control loop: the caller's thread alone, and no spinning."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -181,7 +167,7 @@ def session_options() -> onnxruntime.SessionOptions:
 
 
 def _check_tensors(session: onnxruntime.InferenceSession, spec: EnvSpec) -> None:
-    """Check names, types and shapes; a batch of any size is a text where a number would stand."""
+    """Check names, types and shapes. In a shape, the name `batch` is a batch of any size."""
     for kind, nodes, name, size in (
         ("input", session.get_inputs(), "observation", spec.observation_dim),
         ("output", session.get_outputs(), "action", spec.action_dim),
@@ -195,7 +181,7 @@ def _check_tensors(session: onnxruntime.InferenceSession, spec: EnvSpec) -> None
 
 
 def _name_fault(observation: FloatArray, spec: EnvSpec) -> str:
-    """Name the observation's first entry that is not finite, as whoever wired the robot knows it."""
+    """Name the first observation entry that is not finite by term, index and unit."""
     index = int(np.flatnonzero(~np.isfinite(observation))[0])
     names = [f"{term.name}[{entry}] ({term.unit})" for term in spec.observation for entry in range(term.size)]
     return (

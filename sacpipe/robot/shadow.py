@@ -1,8 +1,7 @@
-"""A candidate beside the policy in service: its actions are compared, never executed.
+"""The shadow: a candidate gets the observations of the policy in service; its actions are compared only.
 
-It sees what that one sees. The thread that acts only hands an observation over; where the candidate
-cannot keep up, observations are dropped and counted. What is kept is evidence for a promotion, or
-against it.
+The stepping thread only puts an observation into a queue. Where the candidate cannot keep up, observations
+are dropped and counted. The comparison is evidence for or against a promotion.
 """
 
 import queue
@@ -15,47 +14,50 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sacpipe.core.config import Config
+from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.robot.policy_host import Decision, PolicyHost
+from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.specs.records import FloatArray
 
-_WAITING = 256
-"""Observations that wait at most: 40 ms of a candidate's work, half a second at 500 Hz."""
+_MAX_WAITING = 256
+"""Maximum length of the queue: 40 ms of a candidate's work, half a second at 500 Hz."""
 _EDGES = np.logspace(-6.0, 0.0, 61)
-"""Bounds of the histogram's classes, ten a decade, as shares of an action's range."""
+"""Edges of the histogram's bins, ten a decade, as shares of an action's range."""
 
 
 class Divergence(Config):
-    """How far a candidate's actions were from the ones in service, as shares of each action's range."""
+    """Difference between a candidate's actions and those in service, as shares of each action's range."""
 
     host: str
-    """Digest of the bundle that acted."""
+    """Digest of the bundle in service."""
     candidate: str
-    """Digest of the bundle that watched."""
+    """Digest of the bundle that is compared with it."""
     steps: int = Field(ge=0)
-    """Compared. Only steps that the policy in service decided by itself are: not fallbacks and stops."""
+    """Number of compared steps. Only steps with the verdict `ok` are compared."""
     dropped: int = Field(ge=0)
-    """Not compared because the candidate could not keep up."""
+    """Number of steps that were not compared because the candidate could not keep up."""
     refused: int = Field(ge=0)
-    """Steps at which the candidate failed, or gave an action that is not finite or outside its bounds."""
+    """Number of steps at which the candidate failed, or its action was not finite or out of bounds."""
     mean: float = Field(ge=0)
-    """Over all steps and entries."""
+    """Mean over all steps and action entries."""
     p99: float = Field(ge=0)
-    """99 % of the steps' largest entries lie below; to a tenth of a decade, from above."""
+    """99th percentile of the steps' largest entries, rounded up to a tenth of a decade."""
     largest: float = Field(ge=0)
+    """Largest difference of all steps and action entries."""
     largest_entry: str
-    """Name of the action entry that differed most."""
+    """Name of the action entry with the largest difference."""
 
 
 class Shadow:
     """Compares a candidate with the policy in service, in a thread of its own, until it is closed.
 
     Args:
-        in_service: What acts.
-        candidate: For the same task, and used by nobody else.
+        host: Runs the policy in service.
+        candidate: A policy of the same task. No other object may run it.
 
     Raises:
         BundleError: the candidate is of another task.
+        RuntimeError: no thread could be started.
     """
 
     def __init__(self, host: PolicyHost, candidate: OnnxPolicy) -> None:
@@ -71,33 +73,33 @@ class Shadow:
         self._steps = self._refused = self._dropped = 0
         self._sums: NDArray[np.float64] = np.zeros(len(self._names))
         self._largest: NDArray[np.float64] = np.zeros(len(self._names))
-        self._classes: NDArray[np.int64] = np.zeros(len(_EDGES) + 1, dtype=np.int64)
+        self._bins: NDArray[np.int64] = np.zeros(len(_EDGES) + 1, dtype=np.int64)
         self._thread = threading.Thread(target=self._compare, name="shadow", daemon=True)
         self._thread.start()
-        host.listeners.add(self._hear)
+        host.listeners.add(self._on_step)
 
     def __enter__(self) -> Self:
-        """Watch until the block ends."""
+        """Compare until the block ends."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop watching."""
+        """Stop comparing."""
         self.close()
 
     def close(self) -> None:
-        """Stop watching; what waits is compared first."""
-        self._host.listeners.remove(self._hear)
+        """Compare what waits in the queue, then stop."""
+        self._host.listeners.remove(self._on_step)
         self._waiting.put(None)
         self._thread.join()
 
-    def _hear(self, observation: FloatArray, stamp_ns: int, decision: Decision) -> None:
-        """Take over one step; called by the thread that acts."""
+    def _on_step(self, observation: FloatArray, stamp_ns: int, decision: Decision) -> None:
+        """Queue one step; the stepping thread calls this."""
         del stamp_ns
         if decision.verdict != "ok":
             return
-        if self._waiting.qsize() >= _WAITING:
+        if self._waiting.qsize() >= _MAX_WAITING:
             self._dropped += 1
         else:
             self._waiting.put((observation.copy(), decision.action))
@@ -120,10 +122,10 @@ class Shadow:
         shares = np.abs(found.astype(np.float64) - action) / self._span
         self._sums += shares
         np.maximum(self._largest, shares, out=self._largest)
-        self._classes[np.searchsorted(_EDGES, shares.max())] += 1
+        self._bins[np.searchsorted(_EDGES, shares.max())] += 1
 
     def divergence(self) -> Divergence:
-        """Return what was seen so far."""
+        """Return the comparison so far. From any thread."""
         with self._lock:
             compared = self._steps - self._refused
             worst = int(self._largest.argmax())
@@ -140,7 +142,7 @@ class Shadow:
             )
 
     def _quantile(self, share: float, compared: int) -> float:
-        """Return the upper bound of the class in which a share of the steps is reached, or the largest."""
-        index = int(np.searchsorted(np.cumsum(self._classes), share * compared))
+        """Return the upper edge of the bin that holds a quantile, at most the largest difference."""
+        index = int(np.searchsorted(np.cumsum(self._bins), share * compared))
         bound = float(_EDGES[index]) if index < len(_EDGES) else np.inf
         return min(bound, float(self._largest.max()))

@@ -1,1 +1,1 @@
-"""A new bundle into service: store, sources, following an alias, shadow, watch, and the way back."""
+"""How a new bundle becomes active on a robot: sources, bundle store, follower, shadow, watch, rollback."""

@@ -1,13 +1,13 @@
-"""The bundles a robot keeps: those that passed its gate, by digest, and which of them serves.
+"""The bundle store of a robot: bundles that passed its load gate, by digest, and which of them is current.
 
-    current.json        which bundle serves, which served before it, which is tried, which are never used
-    evidence/           what became of each bundle that was tried, one file each, by digest
+    current.json        the current bundle, the ones before it, bundles on trial, bundles never used again
+    evidence/           how each bundle's rollout ended, one file for each bundle, by digest
     lock                held by the one process that has the store open
     sha256/<digest>/    a bundle, as docs/bundle.md describes it
 
-A bundle gets its name by one rename when all its bytes are synced, and current.json is replaced whole,
-so a process that is killed at any moment leaves a store that opens. What it left half done has a name
-that ends in `.tmp`, and goes when the store is opened next. docs/robot-store.md is the format's page.
+A bundle gets its name by one rename after all its bytes are synced, and current.json is replaced by a rename,
+so a process that is killed at any moment leaves a store that opens. Unfinished files have names that end in
+`.tmp`; the next opening removes them. docs/robot-store.md describes the format.
 """
 
 import re
@@ -34,39 +34,39 @@ from sacpipe.core.files import (
     write_json,
 )
 from sacpipe.core.locks import hold
-from sacpipe.robot.load_gate import Admitted
+from sacpipe.robot.load_gate import AdmittedBundle
 
 
 class StoredBundle(Config):
-    """A bundle that serves or served."""
+    """A bundle that is or was current."""
 
     bundle_digest: Sha256
     source: str
-    """What it was resolved from, in the words of whoever asked: a path, or an alias with its version."""
+    """Path, or alias with version, from which it was resolved."""
 
 
 class StoreState(Config):
-    """What current.json holds."""
+    """Content of current.json."""
 
     format_version: Literal[1]
     served: tuple[StoredBundle, ...]
-    """Each digest once; first the one that serves, then the one before it, and so on."""
+    """The current bundle, then the one before it, and so on; each digest once."""
     bad: dict[Sha256, str]
-    """Bundles that are never used again, and why."""
+    """Bundles that are never used again, by digest, with the reason."""
     on_trial: dict[Sha256, int] = Field(default_factory=dict)
-    """Bundles whose trial a process began and did not end, and how many did."""
+    """Number of unfinished trials of each bundle, by digest: a process began them and did not end them."""
 
 
 _EMPTY = StoreState(format_version=1, served=(), bad={})
-_MOST_DEATHS = 2
-"""Of processes that tried a bundle: one may have had another cause."""
+_MAX_TRIALS = 2
+"""Number of unfinished trials after which a bundle is bad; a single one may have another cause."""
 
 
 class BundleStore:
-    """A robot's store, open in this process alone. Its operations may be called from any thread.
+    """A robot's store, open in this process alone. Any thread may call its methods.
 
     Args:
-        folder: Made where there is none.
+        folder: Created where it does not exist.
 
     Raises:
         BusyError: another process has it open.
@@ -86,7 +86,7 @@ class BundleStore:
             with storage_errors(folder):
                 self._remove_leftovers()
             self._state = self._read_state()
-            self._refuse_killers()
+            self._mark_crashing()
         except BaseException:
             self.close()
             raise
@@ -100,45 +100,41 @@ class BundleStore:
         self.close()
 
     def close(self) -> None:
-        """Let another process open the store. What was closed stays closed."""
+        """Release the store for another process. This object cannot be used again."""
         self._lock.close()
 
     @property
     def bad(self) -> Mapping[str, str]:
-        """The bundles that are never used again, and why; by digest."""
+        """Bundles that are never used again: digest to reason."""
         return self._state.bad
 
     def current(self) -> StoredBundle | None:
-        """Return the bundle that serves, unverified; None where none ever did or all of them were bad."""
+        """Return the current bundle, unverified; None where there never was one, or all of them are bad."""
         return next(iter(self._state.served), None)
 
     def previous(self) -> StoredBundle | None:
-        """Return the bundle that served before the current one, unverified."""
+        """Return the bundle that was current before the current one, unverified."""
         return next(iter(self._state.served[1:]), None)
 
-    def last_good(self) -> StoredBundle | None:
-        """Return the bundle to serve after a start: the first of `good`."""
-        return next(self.good(), None)
-
     def good(self) -> Iterator[StoredBundle]:
-        """Walk the bundles that served, are not bad and are whole on disk; the last one first."""
+        """Walk the bundles that are or were current, are not bad, and verify on disk; the newest first."""
         for item in self._state.served:
             if item.bundle_digest not in self._state.bad and self._is_whole(item.bundle_digest):
                 yield item
 
     def source_of(self, digest: str) -> str:
-        """Return what a bundle that serves or served was resolved from; empty where it is none of these."""
+        """Return the source of a bundle that is or was current; empty for another bundle."""
         return next((item.source for item in self._state.served if item.bundle_digest == digest), "")
 
     def path(self, digest: str) -> Path:
-        """Return where a bundle stands, or would."""
+        """Return the folder of a bundle, whether it exists or not."""
         return self._bundles / digest
 
     def open(self, digest: str) -> Bundle:
-        """Verify a bundle of the store again and return what it holds.
+        """Verify a bundle of the store again and return it.
 
         Raises:
-            BundleError: there is none such, or its bytes are no longer what they were.
+            BundleError: the store has no such bundle, or its bytes have changed.
         """
         bundle = open_bundle(self.path(digest))
         if bundle.digest != digest:
@@ -146,13 +142,13 @@ class BundleStore:
             raise BundleError(f"{self.path(digest)}: {fault}", "store")
         return bundle
 
-    def add(self, admitted: Admitted) -> str:
-        """Keep a bundle that passed the gate and return its digest. It does not serve yet.
+    def add(self, admitted: AdmittedBundle) -> str:
+        """Store a bundle that passed the load gate and return its digest. It is not current yet.
 
-        One that is kept already gets the very files that passed now: a damaged one is mended by this.
+        Where the store has the bundle already, files that differ are replaced: this repairs a damaged one.
 
         Raises:
-            BundleError: it is one of the bad ones.
+            BundleError: the bundle is marked bad.
             StorageError: the disk is full or the store cannot be written.
         """
         digest = admitted.report.bundle_digest
@@ -160,7 +156,7 @@ class BundleStore:
             self._check_not_bad(digest)
             target = self.path(digest)
             if target.exists():
-                _mend(target, admitted.files)
+                _repair(target, admitted.files)
                 return digest
             temporary = self._temporary(digest)
             try:
@@ -174,14 +170,14 @@ class BundleStore:
         return digest
 
     def set_current(self, digest: str, source: str) -> None:
-        """Say that a bundle of the store serves from now on.
+        """Make a bundle of the store the current one.
 
         Args:
-            digest: One that `add` returned.
-            source: What it was resolved from, to be told to people.
+            digest: Digest that `add` returned.
+            source: Path, or alias with version, from which it was resolved.
 
         Raises:
-            BundleError: it is one of the bad ones, is not in the store or is damaged there.
+            BundleError: the bundle is marked bad, is not in the store, or is damaged.
             StorageError: the store cannot be written.
         """
         with self._mutex:
@@ -192,9 +188,9 @@ class BundleStore:
             self._write(self._changed(served=served, on_trial=self._trials_but(digest)))
 
     def begin_trial(self, digest: str) -> None:
-        """Note that a bundle is tried from now on, until it is current or bad or `end_trial` is called.
+        """Record that a bundle's trial begins. It ends when the bundle is current or bad, or by `end_trial`.
 
-        A bundle whose trial two processes began and did not end is bad from the next opening on.
+        A bundle with two unfinished trials is marked bad when the store is opened next.
 
         Raises:
             StorageError: the store cannot be written.
@@ -204,7 +200,7 @@ class BundleStore:
             self._write(self._changed(on_trial=on_trial | {digest: on_trial.get(digest, 0) + 1}))
 
     def end_trial(self, digest: str) -> None:
-        """Note that a bundle is tried no longer, and that the process lives.
+        """Record that a bundle's trial ended and that the process survived it.
 
         Raises:
             StorageError: the store cannot be written.
@@ -214,10 +210,10 @@ class BundleStore:
                 self._write(self._changed(on_trial=self._trials_but(digest)))
 
     def mark_bad(self, digest: str, reason: str) -> None:
-        """Never use a bundle again. Where it serves, the one before it is the current one from now on.
+        """Never use a bundle again. Where it is current, the one before it becomes current.
 
         Raises:
-            StorageError: the store cannot be written; it is bad until the process ends.
+            StorageError: the store cannot be written; the bundle is bad until the process ends.
         """
         with self._mutex:
             served = tuple(item for item in self._state.served if item.bundle_digest != digest)
@@ -226,11 +222,11 @@ class BundleStore:
             self._write(self._state)
 
     def keep_evidence(self, digest: str, evidence: Mapping[str, Any]) -> None:
-        """Keep what a bundle's trial showed, for whoever decides about it; the last trial's alone.
+        """Keep the evidence of a bundle's last trial for the operator who decides about it.
 
         Args:
-            digest: Of the bundle, which need not be in the store any more.
-            evidence: Plain JSON values.
+            digest: Digest of the bundle; the store need not have it any more.
+            evidence: Plain JSON values. They replace the evidence of an earlier trial.
 
         Raises:
             StorageError: the store cannot be written.
@@ -238,13 +234,13 @@ class BundleStore:
         write_json(self._evidence / f"{digest}.json", evidence)
 
     def prune(self, keep: int) -> tuple[str, ...]:
-        """Remove all bundles but the last that served, and return the digests of those that went.
+        """Remove old bundles and return their digests.
 
-        A bundle that was added and does not serve yet goes too: prune before an add or after a
-        `set_current`, not between the two.
+        A bundle that was added and was never current is removed too: do not prune between `add` and
+        `set_current`.
 
         Args:
-            keep: How many stay. The current one and the one before it stay in any case.
+            keep: Number of bundles to keep. The current one and the one before it are always kept.
 
         Raises:
             StorageError: the store cannot be written.
@@ -255,15 +251,15 @@ class BundleStore:
                 self._write(self._changed(served=served))
             kept = {item.bundle_digest for item in served}
             found = {path.name for path in self._bundles.iterdir() if re.fullmatch("[0-9a-f]{64}", path.name)}
-            gone = sorted(found - kept)
+            removed = sorted(found - kept)
             with storage_errors(self._bundles):
-                for digest in gone:
-                    # Under another name first: a half removed bundle must not stand under its digest.
+                for digest in removed:
+                    # Renamed first: an incomplete bundle must not have its digest as a name.
                     temporary = self._temporary(digest)
                     self.path(digest).rename(temporary)
                     _remove(temporary)
                 sync_folder(self._bundles)
-        return tuple(gone)
+        return tuple(removed)
 
     def _remove_leftovers(self) -> None:
         remove_leftovers(self._state_file.parent)
@@ -272,7 +268,7 @@ class BundleStore:
             if path.name.endswith(".tmp"):
                 _remove(path)
             else:
-                remove_leftovers(path)  # of a bundle that was being mended
+                remove_leftovers(path)  # of a bundle that was being repaired
 
     def _read_state(self) -> StoreState:
         try:
@@ -282,13 +278,14 @@ class BundleStore:
         except (OSError, ValidationError) as exc:
             raise BundleError(
                 f"{self._state_file}: expected what docs/robot-store.md describes, found {exc}. "
-                "Move it away to begin without a current bundle; the bundles themselves stay.",
+                "Move the file away to start without a current bundle; the bundles themselves stay.",
                 "store",
             ) from exc
 
-    def _refuse_killers(self) -> None:
-        deaths = {digest: count for digest, count in self._state.on_trial.items() if count >= _MOST_DEATHS}
-        for digest, count in deaths.items():
+    def _mark_crashing(self) -> None:
+        """Mark the bundles bad during whose trials too many processes died."""
+        crashing = {digest: count for digest, count in self._state.on_trial.items() if count >= _MAX_TRIALS}
+        for digest, count in crashing.items():
             self.mark_bad(digest, f"the process died {count} times while it was tried")
 
     def _changed(self, **changes: Any) -> StoreState:
@@ -304,7 +301,7 @@ class BundleStore:
     def _check_not_bad(self, digest: str) -> None:
         if (reason := self._state.bad.get(digest)) is not None:
             raise BundleError(
-                f"bundle {digest}: expected one that may serve, found it marked bad: {reason}. "
+                f"bundle {digest}: expected one that may be used, found it marked bad: {reason}. "
                 "Export another one.",
                 "store",
             )
@@ -321,15 +318,15 @@ class BundleStore:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder, or whatever else somebody put there."""
+    """Remove a folder, a file or a link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink()
 
 
-def _mend(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make a bundle's folder hold these files and no others; a kill in between leaves it no worse."""
+def _repair(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a bundle's folder hold exactly these files. A kill in between leaves no file worse than before."""
     with storage_errors(folder):
         for name, data in files.items():
             path = folder / name

@@ -1,12 +1,12 @@
-"""MLflow's registry as a place where bundles come from, by its REST API alone: no MLflow on the robot.
+"""MLflow's registry as a source of bundles, by its REST API alone: the robot needs no MLflow.
 
-    registered-models/alias, model-versions/get    an alias or a number to a version, its tags and its model
-    logged-models/ID                               the model to the place of its artifacts
-    mlflow-artifacts/artifacts                     the names, then the bytes, of the bundle's files there
+    registered-models/alias, model-versions/get    alias or number to a version with its tags and its model
+    logged-models/ID                               model to the location of its artifacts
+    mlflow-artifacts/artifacts                     names, then bytes, of the bundle's files at that location
 
-Metadata and bytes: nothing of what is registered is executed. What is downloaded is bounded by what a
-file of a bundle may be, no redirection is followed, and the credentials go to one server only. Known
-of MLflow's environment: MLFLOW_TRACKING_URI, _TOKEN, _USERNAME, _PASSWORD, _SERVER_CERT_PATH.
+Only metadata and bytes are fetched: no registered code is executed. A download is limited to the maximum
+size of a bundle's file, no redirection is followed, and the credentials go to one server only. MLflow's
+environment variables: MLFLOW_TRACKING_URI, _TOKEN, _USERNAME, _PASSWORD, _SERVER_CERT_PATH.
 """
 
 import base64
@@ -30,26 +30,28 @@ from sacpipe.rollout.sources import ResolvedBundle
 
 SCHEME = "models:/"
 BUNDLE_TAG = "sacpipe.bundle_digest"
-"""On every version: the digest of its bundle."""
+"""Tag of every version: the digest of its bundle."""
 
 _FOLDER = "bundle"
-"""Where the bundle lies among the artifacts of a model."""
-_ANSWER_BYTES = 2**20
+"""Folder of the bundle in the artifacts of a model."""
+_MAX_ANSWER_BYTES = 2**20
 _CHUNK_BYTES = 2**18
-_SILENCE_S = 10.0
-_PULL_S = 300.0
-"""For one file, however slowly it comes."""
+_READ_TIMEOUT_S = 10.0
+"""Maximum time without a byte, in seconds."""
+_PULL_TIMEOUT_S = 300.0
+"""Maximum time for one file, in seconds."""
 
 
 class Address(NamedTuple):
-    """Of a registered policy: `models:/NAME@ALIAS` or `models:/NAME/VERSION`."""
+    """Address of a registered policy: `models:/NAME@ALIAS` or `models:/NAME/VERSION`."""
 
     name: str
     which: str
+    """Alias or version number."""
     is_alias: bool
 
     def __str__(self) -> str:
-        """As it is written."""
+        """Return the address as a text."""
         return f"{SCHEME}{self.name}{'@' if self.is_alias else '/'}{self.which}"
 
 
@@ -57,7 +59,7 @@ def parse_address(text: str) -> Address:
     """Read an address of the registry.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is not such an address.
     """
     rest = text.removeprefix(SCHEME)
     is_alias = "@" in rest
@@ -68,7 +70,7 @@ def parse_address(text: str) -> Address:
 
 
 class _Answer(BaseModel):
-    """Part of what MLflow says; the rest is not looked at."""
+    """Part of an answer of MLflow; other keys are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
@@ -118,33 +120,33 @@ class _FilesAnswer(_Answer):
 
 
 class _NoRedirection(urllib.request.HTTPRedirectHandler):
-    """Whoever is redirected takes the credentials along."""
+    """Follows no redirection: the credentials would go to the other server."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Let the answer be the error that it is."""
+        """Return None, which makes a redirection an HTTP error."""
 
 
 class MlflowSource:
-    """An alias, or a version, of a registered policy.
+    """Source of an alias, or a version, of a registered policy.
 
     Args:
         address: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        environment: Where MLflow's variables are looked up.
+        environment: Environment variables of MLflow.
 
     Raises:
-        ConfigError: MLFLOW_TRACKING_URI is no http(s) address, or the certificate cannot be read.
+        ConfigError: MLFLOW_TRACKING_URI is not an http(s) address, or the certificate cannot be read.
     """
 
     def __init__(self, address: Address, environment: Mapping[str, str] = os.environ) -> None:
         self._address = address
         self._server = _Server(environment)
 
-    def find(self) -> ResolvedBundle:
-        """Ask which version the address names now.
+    def resolve(self) -> ResolvedBundle:
+        """Ask MLflow which version the address names now.
 
         Raises:
-            BundleError: a version without a bundle of ours.
-            StoreError: there is none such, or MLflow failed.
+            BundleError: the version has no bundle of sacpipe.
+            StoreError: there is no such version, or MLflow failed.
         """
         address = self._address
         path, key = (
@@ -163,7 +165,7 @@ class MlflowSource:
 
         Raises:
             GateError: by the rules `files` and `size`.
-            StoreError: MLflow failed, or keeps it where only its own client gets it from.
+            StoreError: MLflow failed, or only its own client can read the artifacts.
         """
         try:
             return self._download(self._artifacts(version))
@@ -171,7 +173,7 @@ class MlflowSource:
             raise GateError(f"{text}: {exc}", exc.rule or "files") from exc
 
     def _artifacts(self, version: _Version) -> str:
-        """Return the path of the bundle below the server's artifacts."""
+        """Return the path of the bundle in the server's artifacts."""
         location = version.source
         if location.startswith(SCHEME):
             model = urllib.parse.quote(location.removeprefix(SCHEME), safe="")
@@ -202,7 +204,7 @@ class MlflowSource:
 
 
 class _Server:
-    """A tracking server, and who we are to it."""
+    """A tracking server with our credentials."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.uri = environment.get("MLFLOW_TRACKING_URI", "").rstrip("/")
@@ -229,12 +231,17 @@ class _Server:
         )
 
     def ask(self, form: type[_A], path: str, query: Mapping[str, str]) -> _A:
-        """Return what the server says in JSON.
+        """Return an answer of the server in JSON.
+
+        Args:
+            form: Model of the answer.
+            path: Path below `/api/2.0/`.
+            query: Query parameters.
 
         Raises:
-            StoreError: it refuses, or says something else.
+            StoreError: the server refuses, or its answer has another form.
         """
-        data = self.fetch(f"{path}?{urllib.parse.urlencode(query)}" if query else path, _ANSWER_BYTES)
+        data = self.fetch(f"{path}?{urllib.parse.urlencode(query)}" if query else path, _MAX_ANSWER_BYTES)
         try:
             return form.model_validate_json(data)
         except ValidationError as exc:
@@ -246,17 +253,21 @@ class _Server:
                 f"MLflow at {self.uri} gave another answer than expected: {faults[:300]}."
             ) from exc
 
-    def fetch(self, path: str, most: int) -> bytes:
-        """Return the bytes of an answer, at most so many.
+    def fetch(self, path: str, max_bytes: int) -> bytes:
+        """Return the bytes of an answer.
+
+        Args:
+            path: Path below `/api/2.0/`, with the query.
+            max_bytes: Maximum size of the answer.
 
         Raises:
-            BundleError: it is longer.
+            BundleError: the answer is larger.
             StoreError: the server refuses; StoreUnavailableError where it does not answer.
         """
         request = urllib.request.Request(f"{self.uri}/api/2.0/{path}", headers=self._headers)  # noqa: S310 - http(s)
         try:
-            with self._opener.open(request, timeout=_SILENCE_S) as response:
-                return _read(response, path, most)
+            with self._opener.open(request, timeout=_READ_TIMEOUT_S) as response:
+                return _read(response, path, max_bytes)
         except urllib.error.HTTPError as exc:
             with exc:
                 text = _reason(exc, path)
@@ -267,21 +278,21 @@ class _Server:
             raise StoreUnavailableError(f"MLflow at {self.uri} does not answer ({reason}).") from exc
 
 
-def _read(response: http.client.HTTPResponse | urllib.error.HTTPError, path: str, most: int) -> bytes:
-    end_s, data = time.monotonic() + _PULL_S, bytearray()
+def _read(response: http.client.HTTPResponse | urllib.error.HTTPError, path: str, max_bytes: int) -> bytes:
+    end_s, data = time.monotonic() + _PULL_TIMEOUT_S, bytearray()
     while chunk := response.read1(_CHUNK_BYTES):
         data += chunk
-        if len(data) > most:
-            raise BundleError(f"{path}: expected at most {most} bytes, found more.", "size")
+        if len(data) > max_bytes:
+            raise BundleError(f"{path}: expected at most {max_bytes} bytes, found more.", "size")
         if time.monotonic() > end_s:
-            raise TimeoutError(f"{path} did not come within {_PULL_S:g} s")
-    if response.length:  # `read1` does not say that the connection ended too early
+            raise TimeoutError(f"{path} did not come within {_PULL_TIMEOUT_S:g} s")
+    if response.length:  # `read1` does not report that the connection ended too early
         raise http.client.IncompleteRead(b"", response.length)
     return bytes(data)
 
 
 def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
-    """As MLflow's own client: a user with a password comes before a token."""
+    """Return the header with the credentials: as in MLflow's client, a password precedes a token."""
     user, password = (environment.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
     if user and password:
         return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
@@ -292,8 +303,9 @@ def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _reason(exc: urllib.error.HTTPError, path: str) -> str:
-    """Return what MLflow says of a refusal."""
+    """Return the reason that MLflow gives for a refusal."""
     try:
-        return " ".join(str(json.loads(_read(exc, path, _ANSWER_BYTES))["message"]).split())[:300].rstrip(".")
+        message = str(json.loads(_read(exc, path, _MAX_ANSWER_BYTES))["message"])
+        return " ".join(message.split())[:300].rstrip(".")
     except (BundleError, OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
         return str(exc.reason)[:100]

@@ -1,11 +1,11 @@
-"""Where a robot gets bundles from: a folder, or a tar file. Either gives the bytes of a bundle's files.
+"""Sources of bundles on a robot: a folder or a tar file. Both give the bytes of a bundle's files.
 
-Nothing is unpacked on disk and no other file is followed: what the gate judges, what runs and what
-the store keeps are the bytes that were read here, once. The third place, MLflow's registry, has a page
-of its own (sacpipe/rollout/mlflow_source.py); all of them are a `Source`.
+Nothing is unpacked to disk and no link is followed: the bytes that the load gate checks, that run and that
+the store keeps are the bytes that were read here, once. The third source is MLflow's registry
+(sacpipe/rollout/mlflow_source.py).
 
-The tar reader is this page, and not `tarfile`, because it has to know one thing only: up to five plain
-files with short names. Of the headers it believes the name, the size, the kind and the checksum.
+The tar reader is our own, not `tarfile`: it reads up to five plain files with short names, and uses nothing
+of a header but the name, the size, the kind and the checksum.
 """
 
 import stat
@@ -21,58 +21,58 @@ from sacpipe.core.files import sha256_bytes
 
 @dataclass(frozen=True, eq=False)
 class ResolvedBundle:
-    """The bundle that a source names now."""
+    """The bundle that a source names at one moment."""
 
     digest: str
-    """Of the bundle, as the source says."""
-    text: str
-    """Where it comes from, for people: a path, or an alias with its version."""
+    """Digest of the bundle, as the source reports it; `pull` compares it."""
+    source: str
+    """Path, or alias with version, for operators."""
     read: Callable[[], dict[str, bytes]]
-    """Gives this one's files, by name, whatever the source names meanwhile."""
+    """Reads the files of this bundle by name, even where the source names another bundle meanwhile."""
 
     def pull(self) -> dict[str, bytes]:
-        """Return the files, by name.
+        """Return the bundle's files by name.
 
         Raises:
-            BundleError: they are not those of a bundle, or of another one.
+            BundleError: they are not the files of a bundle, or of a bundle with another digest.
             StoreError: the source failed.
         """
         files = self.read()
         if (found := sha256_bytes(files["manifest.json"])) != self.digest:
-            fault = f"{self.text}: expected bundle {self.digest}, as its source says, found {found}."
+            fault = f"{self.source}: expected bundle {self.digest}, as the source reports, found {found}."
             raise GateError(f"{fault} Its files were changed; register it again.", "digest")
         return files
 
 
 class Source(Protocol):
-    """Where bundles come from, one after the other."""
+    """Names one bundle at a time, such as an alias in a registry."""
 
-    def find(self) -> ResolvedBundle:
-        """Say which bundle is named now.
+    def resolve(self) -> ResolvedBundle:
+        """Return the bundle that the source names now.
 
         Raises:
-            BundleError: what is named is none.
+            BundleError: the source names something else than a bundle.
             StoreError: the source failed; StoreUnavailableError where it does not answer.
         """
         ...
 
 
 class PathSource:
-    """A folder or a tar file that somebody replaces. Replace it whole, by a rename.
+    """A folder or a tar file that an operator replaces, by a rename so that it is never incomplete.
 
     Args:
-        path: May be reached through a link.
-        allow_hard_links: As of `read_source`.
+        path: Folder or tar file; a symbolic link is followed.
+        allow_hard_links: As for `read_source`.
     """
 
     def __init__(self, path: Path, *, allow_hard_links: bool) -> None:
         self._path, self._allow_hard_links = path, allow_hard_links
 
-    def find(self) -> ResolvedBundle:
-        """Read what stands there now.
+    def resolve(self) -> ResolvedBundle:
+        """Read the folder or tar file.
 
         Raises:
-            GateError: nothing, or no bundle.
+            GateError: it does not exist, or is not a bundle.
         """
         files = read_source(self._path, allow_hard_links=self._allow_hard_links)
         return ResolvedBundle(sha256_bytes(files["manifest.json"]), str(self._path.absolute()), lambda: files)
@@ -102,11 +102,11 @@ def read_source(path: Path, *, allow_hard_links: bool) -> dict[str, bytes]:
     """Read the files of a bundle from a folder or a tar file, by name.
 
     Args:
-        path: May be reached through a link.
-        allow_hard_links: Whether files of a folder may have other names elsewhere. DVC and its caches
-            make such files, so a folder of this machine's own pipeline needs it; for a folder that
-            somebody else writes, say False. A hard link cannot change the bytes after they were read, but
-            who may write a folder and not read a file could have its digest told by a refusal.
+        path: Folder or tar file; a symbolic link is followed.
+        allow_hard_links: Whether a folder's files may be hard links. DVC's caches make such links: a folder
+            of this machine's own pipeline needs True. Give False for a folder that other users write: a
+            hard link cannot change the bytes after they were read, but a user who may write the folder and
+            may not read a file could learn its digest from a refusal.
 
     Raises:
         GateError: by the rules `files`, `links` and `size`.
@@ -136,27 +136,28 @@ def _read_tar(path: Path) -> dict[str, bytes]:
 
 
 def _members(file: BinaryIO) -> Iterator[tuple[str, int]]:
-    """Walk the plain files of an archive: name and size. Each time the file stands at the member's bytes."""
+    """Walk the plain files of an archive: name and size. The file position is at the member's bytes."""
     num_extensions = 0
     while any(header := _read(file, _BLOCK_BYTES)):
         name, kind, size_bytes = _parse_header(header)
-        beginning = file.tell()
+        start = file.tell()
         if kind in _EXTENSIONS:
-            # Times and owners, mostly. Could it name another file or size: the plain header is what counts.
+            # It has times and owners. A name or a size in it is ignored: the plain header counts.
             num_extensions += 1
             if num_extensions > _MAX_EXTENSIONS or size_bytes > _MAX_EXTENSION_BYTES:
-                raise _refuse("expected few and short extended headers, found more")
+                limits = f"{_MAX_EXTENSIONS} extended headers of {_MAX_EXTENSION_BYTES} bytes"
+                raise _refuse(f"expected at most {limits}, found more")
         elif kind in _PLAIN:
             yield name, size_bytes
         else:
             what = _LINKS.get(kind) or _OTHERS.get(kind) or f"kind {kind!r}"
             rule: BundleRule = "links" if kind in _LINKS else "files"
             raise _refuse(f"{name!a}: expected a plain file, found {what}", rule)
-        file.seek(beginning + -(-size_bytes // _BLOCK_BYTES) * _BLOCK_BYTES)
+        file.seek(start + -(-size_bytes // _BLOCK_BYTES) * _BLOCK_BYTES)
 
 
 def _parse_header(header: bytes) -> tuple[str, bytes, int]:
-    """Return name, kind and size of a member, after the header's own sum was found to be right."""
+    """Check a header's checksum and return name, kind and size of its member."""
     blanked = header[:148] + b" " * 8 + header[156:]
     if header[257:262] != b"ustar" or _octal(header[148:156]) != sum(blanked):
         raise _refuse("expected an uncompressed tar archive, found something else")
@@ -176,7 +177,7 @@ def _octal(field: bytes) -> int:
 def _read(file: BinaryIO, size_bytes: int) -> bytes:
     data = file.read(size_bytes)
     if len(data) != size_bytes:
-        raise _refuse("expected a whole tar archive, found one that stops too early")
+        raise _refuse("expected a whole tar archive, found one that ends too early")
     return data
 
 

@@ -1,6 +1,6 @@
-"""The HTTP server as a raw ASGI application: paths, methods, token, bodies. docs/serving.md is its page.
+"""The HTTP server as a raw ASGI application: paths, methods, token, bodies. docs/serving.md describes it.
 
-Nothing of an exception but its own text reaches a client, and of one nobody foresaw not even that.
+A client gets the text of a refusal. It gets nothing of an unexpected exception; that goes to the log.
 """
 
 import contextlib
@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sacpipe.rollout.follower import Follower, FollowerStatus
-from sacpipe.server.documents import metrics_text, model_metadata, model_statistics, server_metadata, status
 from sacpipe.server.http_errors import (
-    ForeignError,
+    ForbiddenError,
     MediaTypeError,
     MethodError,
     NotFoundError,
@@ -25,10 +24,13 @@ from sacpipe.server.http_errors import (
     TooLargeError,
     UnauthorisedError,
 )
+from sacpipe.server.metadata import model_metadata, model_statistics, server_metadata
 from sacpipe.server.openapi import openapi
 from sacpipe.server.page import Page
+from sacpipe.server.prometheus import prometheus_text
 from sacpipe.server.protocol import render_error
 from sacpipe.server.service import Call, Service
+from sacpipe.server.status import status_tree
 
 Message = MutableMapping[str, Any]
 Headers = dict[bytes, bytes]
@@ -37,14 +39,14 @@ _LOGGER = logging.getLogger(__name__)
 _JSON, _BINARY = b"application/json", b"application/octet-stream"
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _SAFE = (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")
-_DISCARDED = 16
-"""Times the largest body that are read and thrown away, so that a client gets to read why."""
-_OPEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
-"""Paths that need no token: they say nothing that is secret."""
+_MAX_DISCARDED_BODIES = 16
+"""Multiple of the largest body that is read and discarded, so that the client reads the refusal."""
+_WITHOUT_TOKEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
+"""Paths that need no token: their answers have no secrets."""
 
 
 class Reply(NamedTuple):
-    """What goes back."""
+    """An HTTP answer."""
 
     status: int
     body: bytes
@@ -53,20 +55,20 @@ class Reply(NamedTuple):
 
 
 class Access(NamedTuple):
-    """Who may ask."""
+    """Which clients may send requests."""
 
     token: bytes | None
-    """None: everybody who reaches the address."""
+    """Token that each request must carry; None where every client that reaches the address has access."""
     is_loopback_only: bool
-    """Whether only programs of this machine can be meant, and a request for another host is a trick."""
+    """Whether to refuse requests whose Host is not a loopback address."""
 
 
-class _GoneError(Exception):
-    """The client left."""
+class _DisconnectedError(Exception):
+    """The client closed the connection."""
 
 
 class App:
-    """An ASGI 3 application for one service, and for who follows a source for it."""
+    """An ASGI 3 application for one service and, where there is one, its follower."""
 
     def __init__(
         self, service: Service, access: Access, max_body_bytes: int, follower: Follower | None = None
@@ -74,10 +76,10 @@ class App:
         self._service, self._access, self._max_body_bytes = service, access, max_body_bytes
         self._follower = follower
         self._page = Page.load()
-        self._documents: dict[str, Callable[[], Reply]] = {
+        self._answers: dict[str, Callable[[], Reply]] = {
             "/": self._show_page,
-            "/status.json": lambda: _json(status(service, self._following())),
-            "/metrics": lambda: Reply(200, metrics_text(service, self._following()), _TEXT),
+            "/status.json": lambda: _json(status_tree(service, self._follower_status())),
+            "/metrics": lambda: Reply(200, prometheus_text(service, self._follower_status()), _TEXT),
             "/openapi.json": lambda: _json(openapi(service.name, service.active)),
             "/v2": lambda: _json(server_metadata()),
             "/v2/": lambda: _json(server_metadata()),
@@ -97,13 +99,13 @@ class App:
             return
         try:
             reply = await self._reply(scope, receive)
-        except _GoneError:
+        except _DisconnectedError:
             return
         except RefusalError as exc:
             reply = _refusal(exc)
         except Exception:
             _LOGGER.exception("sacpipe: a request failed")
-            reply = Reply(500, render_error("the server made a mistake; its log says which"))
+            reply = Reply(500, render_error("internal error; the log of the server has the details"))
         headers = [
             (b"content-type", reply.kind),
             (b"content-length", str(len(reply.body)).encode()),
@@ -117,12 +119,12 @@ class App:
         headers: Headers = dict(scope["headers"])
         arrived_ns = scope.get("state", {}).get("arrived_ns") or time.monotonic_ns()
         self._check_access(path, headers)
-        # Read even where it is not wanted: what is left of it would be taken for the next request.
+        # Read also for a path without a body: unread bytes would be parsed as the next request.
         body = await self._read(headers, receive)
-        document = self._documents.get(path)
-        if document is not None:
+        answer = self._answers.get(path)
+        if answer is not None:
             _check_method(method, "GET", "HEAD")
-            return document()
+            return answer()
         version, verb = self._find(path)
         if verb == "infer":
             _check_method(method, "POST")
@@ -151,7 +153,7 @@ class App:
         if verb == "":
             return _json(model_metadata(service.name, active))
         if service.is_draining:
-            return _json({"name": service.name, "ready": False, "error": "the server is about to end"}, 503)
+            return _json({"name": service.name, "ready": False, "error": "the server is shutting down"}, 503)
         return _json({"name": service.name, "ready": True})
 
     def _find(self, path: str) -> tuple[str | None, str]:
@@ -172,8 +174,8 @@ class App:
         is_ready = not self._service.is_draining
         return _json({"ready": is_ready, "live": True}, 200 if is_ready else 503)
 
-    def _following(self) -> FollowerStatus | None:
-        return None if self._follower is None else self._follower.state()
+    def _follower_status(self) -> FollowerStatus | None:
+        return None if self._follower is None else self._follower.status()
 
     def _show_page(self) -> Reply:
         page = self._page
@@ -182,35 +184,35 @@ class App:
         )
 
     def _check_access(self, path: str, headers: Headers) -> None:
-        """Ask for the token; and refuse what another site's page sends through a browser of this machine."""
+        """Check the token, and refuse requests of another site's web page in a browser of this machine."""
         host, origin = headers.get(b"host", b""), headers.get(b"origin")
         if self._access.is_loopback_only and not _is_loopback(host):
-            raise ForeignError(f"Host: expected a loopback address, found '{host[:80].decode('latin-1')}'")
+            raise ForbiddenError(f"Host: expected a loopback address, found '{host[:80].decode('latin-1')}'")
         if origin is not None and origin.partition(b"://")[2] != host:
-            raise ForeignError("Origin: expected no web page but the server's own")
-        if self._access.token is None or path in _OPEN:
+            raise ForbiddenError("Origin: expected no web page, or the server's own, found another site's")
+        if self._access.token is None or path in _WITHOUT_TOKEN:
             return
-        given = headers.get(b"authorization", b"")
-        if not hmac.compare_digest(given, b"Bearer " + self._access.token):
+        authorization = headers.get(b"authorization", b"")
+        if not hmac.compare_digest(authorization, b"Bearer " + self._access.token):
             raise UnauthorisedError("Authorization: expected `Bearer TOKEN` with the server's token")
 
     async def _read(self, headers: Headers, receive: Callable[[], Awaitable[Message]]) -> bytes:
-        """Return the body; of one that is too long, read on for a while without keeping it."""
-        most, patience = self._max_body_bytes, self._max_body_bytes * _DISCARDED
+        """Return the body. The rest of a body that is too long is read and discarded, up to a limit."""
+        max_bytes, max_read_bytes = self._max_body_bytes, self._max_body_bytes * _MAX_DISCARDED_BODIES
         announced = headers.get(b"content-length", b"")
         size = int(announced) if announced.isdigit() else 0
         kept: list[bytes] = []
-        read, is_more = 0, size <= patience
-        while is_more and read <= patience:
+        read, is_more = 0, size <= max_read_bytes
+        while is_more and read <= max_read_bytes:
             message = await receive()
             if message["type"] != "http.request":
-                raise _GoneError
+                raise _DisconnectedError
             piece, is_more = message.get("body", b""), message.get("more_body", False)
             read += len(piece)
-            if read <= most:
+            if read <= max_bytes:
                 kept.append(piece)
-        if max(size, read) > most:
-            raise TooLargeError(f"body: expected at most {most} bytes, found {max(size, read)} or more")
+        if max(size, read) > max_bytes:
+            raise TooLargeError(f"body: expected at most {max_bytes} bytes, found {max(size, read)} or more")
         return kept[0] if len(kept) == 1 else b"".join(kept)
 
 
@@ -225,7 +227,7 @@ def _json(tree: dict[str, Any], status_code: int = 200) -> Reply:
 
 @functools.lru_cache(maxsize=64)
 def _is_loopback(host: bytes) -> bool:
-    """Say whether a Host header names this machine as only this machine can."""
+    """Return whether a Host header is a loopback address or `localhost`."""
     name, colon, port = host.decode("latin-1").rpartition(":")
     name = name if colon and port.isdigit() else host.decode("latin-1")
     with contextlib.suppress(ValueError):
@@ -239,6 +241,6 @@ def _refusal(exc: RefusalError) -> Reply:
         more.append((b"allow", exc.allowed.encode()))
     if isinstance(exc, UnauthorisedError):
         more.append((b"www-authenticate", b"Bearer"))
-    if isinstance(exc, UnauthorisedError | ForeignError | TooLargeError):
-        more.append((b"connection", b"close"))  # its body was not read, or not all of it
+    if isinstance(exc, UnauthorisedError | ForbiddenError | TooLargeError):
+        more.append((b"connection", b"close"))  # the body was not read, or not completely
     return Reply(exc.status, render_error(str(exc)), _JSON, tuple(more))

@@ -1,4 +1,4 @@
-"""The server's process: its address, its token, its beginning and its end."""
+"""The server's process: its address, its token, its start and its shutdown."""
 
 import argparse
 import contextlib
@@ -19,11 +19,12 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.robot.load_gate import pass_gate
+from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.follow_terms import FollowTerms
-from sacpipe.rollout.follower import Follower, begin
+from sacpipe.rollout.follow_settings import FollowSettings
+from sacpipe.rollout.follower import Follower
 from sacpipe.rollout.sources import Source
+from sacpipe.rollout.starting_policy import load_starting_policy
 from sacpipe.server.app import Access, App
 from sacpipe.server.connection import LIMITS, Connection, ConnectionLimits, ServerConfig
 from sacpipe.server.service import Service
@@ -33,25 +34,25 @@ _MIN_TOKEN = 16
 
 
 class Address(Config):
-    """Where to listen."""
+    """Address to listen at."""
 
     host: str
     port: int = Field(ge=0, le=65_535)
-    """0 for any that is free."""
+    """Port; 0 for any free port."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, with our way to end: not ready at once, deaf after a while, then exit code 0."""
+    """uvicorn's server with our shutdown: first not ready, then no new connections, then exit code 0."""
 
     def __init__(self, config: ServerConfig, service: Service) -> None:
         super().__init__(config)
         self._service, self._drain_s = service, config.limits.drain_s
-        self._deaf_at_s: float | None = None
+        self._stop_accepting_at_s: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Listen, and write the address to stderr."""
         await super().startup(sockets)
-        # What lives now lives for ever: a collection need not look at it again.
+        # Freeze the heap: the garbage collector then skips start-up objects.
         gc.collect()
         gc.freeze()
         for listener in sockets or []:
@@ -64,13 +65,13 @@ class Server(uvicorn.Server):
         sys.stderr.flush()
 
     async def on_tick(self, counter: int) -> bool:
-        """Say whether it is time to stop accepting connections."""
-        is_over = self._deaf_at_s is not None and time.monotonic() >= self._deaf_at_s
+        """Return whether it is time to stop accepting connections."""
+        is_over = self._stop_accepting_at_s is not None and time.monotonic() >= self._stop_accepting_at_s
         return await super().on_tick(counter) or is_over
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Take Ctrl-C and SIGTERM. uvicorn's own way raises them again at the end, and so the exit code."""
+        """Handle Ctrl-C and SIGTERM. uvicorn raises them again at the end, which changes the exit code."""
         before = {
             number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -80,35 +81,43 @@ class Server(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's shape
-        """Begin to end; the second time, end now."""
-        if self._deaf_at_s is not None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
+        """Begin the shutdown; at a second signal, end now."""
+        if self._stop_accepting_at_s is not None:
             self.should_exit = self.force_exit = True
         self._service.is_draining = True
-        self._deaf_at_s = time.monotonic() + self._drain_s
+        self._stop_accepting_at_s = time.monotonic() + self._drain_s
 
 
 def serve_source(source: Source, arguments: argparse.Namespace) -> int:
-    """Serve what a source names as the command line says, until Ctrl-C or SIGTERM; return the exit code.
+    """Serve the bundle of a source until Ctrl-C or SIGTERM, and return the exit code.
+
+    Args:
+        source: Names the bundle; with --follow, it is polled.
+        arguments: The arguments of `add_server_arguments`.
 
     Raises:
-        ConfigError: terms, store, name, address or token are not as they should be.
-        BundleError: the gate refuses the bundle; with --follow, only where no other is in the store.
-        StoreError: the source failed; with --follow, likewise.
+        ConfigError: a setting, the store, the name, the address or the token is wrong.
+        BundleError: the load gate refuses the bundle; with --follow, only where none of the store passes.
+        StoreError: the source failed; with --follow, only where no bundle of the store passes.
         BusyError: another process has the store.
     """
-    terms = FollowTerms.read(None if arguments.terms is None else Path(arguments.terms))
+    settings = FollowSettings.read(None if arguments.terms is None else Path(arguments.terms))
     address = Address.parse({"host": arguments.host, "port": arguments.port}, source="command line")
     token = read_token(arguments.token_file)
     access = access_of(address, token, is_insecure=arguments.insecure_no_token)
     if arguments.follow != (arguments.store is not None):
-        raise ConfigError("--follow, --store: expected both or none. The store keeps what may serve.")
+        raise ConfigError("--follow, --store: expected both or none. The store keeps the followed bundles.")
     if not arguments.follow:
-        serve(Service(pass_gate(source.find().pull(), terms.gate).policy, arguments.name), address, access)
+        serve(
+            Service(run_load_gate(source.resolve().pull(), settings.gate).policy, arguments.name),
+            address,
+            access,
+        )
         return 0
     with BundleStore(Path(arguments.store)) as store:
-        service = Service(begin(source, store, terms.gate), arguments.name)
-        with Follower(source, service, store, terms) as follower:
+        service = Service(load_starting_policy(source, store, settings.gate), arguments.name)
+        with Follower(source, service, store, settings) as follower:
             serve(service, address, access, follower=follower)
     return 0
 
@@ -123,7 +132,7 @@ def serve(
     """Serve until Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigError: nobody can listen at the address.
+        ConfigError: the address cannot be bound.
     """
     app: Any = App(service, access, limits.body_bytes, follower)  # uvicorn's types of messages are private
     config = ServerConfig(
@@ -148,10 +157,15 @@ def serve(
 
 
 def access_of(address: Address, token: bytes | None, *, is_insecure: bool) -> Access:
-    """Say who may ask at an address.
+    """Return the access rules of an address.
+
+    Args:
+        address: Address to listen at.
+        token: Token of the server; None for none.
+        is_insecure: Whether the operator allows an address of the network without a token.
 
     Raises:
-        ConfigError: everybody on the network might.
+        ConfigError: every client of the network could send requests.
     """
     is_loopback = address.host == "localhost"
     with contextlib.suppress(ValueError):
@@ -159,16 +173,19 @@ def access_of(address: Address, token: bytes | None, *, is_insecure: bool) -> Ac
     if not is_loopback and token is None and not is_insecure:
         raise ConfigError(
             f"--host: expected a loopback address where there is no token, found '{address.host}'. Give "
-            "--token-file or SACPIPE_TOKEN, or read in --help what --insecure-no-token risks."
+            "--token-file or SACPIPE_TOKEN, or read about --insecure-no-token in --help."
         )
     return Access(token, is_loopback and token is None)
 
 
 def read_token(file: str | None) -> bytes | None:
-    """Return the token of a file, or of the environment, or None.
+    """Return the token of a file; without a file, of the environment; None where there is none.
+
+    Args:
+        file: Path of the file; None to read the variable SACPIPE_TOKEN.
 
     Raises:
-        ConfigError: the file cannot be read, or it is no token that a header can carry. It is never shown.
+        ConfigError: the file cannot be read, or a header cannot carry the token. The token is never shown.
     """
     where = "SACPIPE_TOKEN" if file is None else file
     try:
@@ -195,6 +212,6 @@ def _listen(address: Address) -> socket.socket:
         return socket.create_server((str(where[0]), int(where[1])), family=family, backlog=_BACKLOG)
     except OSError as exc:
         raise ConfigError(
-            f"--host, --port: nobody can listen at {address.host}, port {address.port}: {exc}. "
+            f"--host, --port: expected an address to bind, found {address.host}, port {address.port}: {exc}. "
             "Choose another port, or 0 for any."
         ) from exc

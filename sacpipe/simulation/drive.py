@@ -17,8 +17,8 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs.base import Environment, Options
 from sacpipe.robot.control_loop import LoopReport, realtime_priority, run_loop
-from sacpipe.robot.policy_host import Decision
-from sacpipe.robot.recording.folder import RecorderTerms
+from sacpipe.robot.decision import Decision
+from sacpipe.robot.recording.folder import RecorderSettings
 from sacpipe.robot.recording.recorder import Recorder, RecorderStatus
 from sacpipe.robot.runtime import Runtime
 from sacpipe.simulation.open_policy import open_policy
@@ -26,7 +26,7 @@ from sacpipe.simulation.simulate import task_of
 from sacpipe.specs.env_spec import to_unit_range
 from sacpipe.specs.records import FloatArray, Step
 
-RECORDER_TERMS = RecorderTerms(
+RECORDER_SETTINGS = RecorderSettings(
     max_bytes=1 << 30, recording_transitions=100_000, segment_transitions=10_000, flush_s=1.0
 )
 """Limits of the recordings of `sacpipe drive`."""
@@ -182,7 +182,7 @@ def drive(policy: str | None, config: DriveConfig, recordings: Path | None) -> D
         environment = stack.enter_context(closing(task_of(spec, config.options).make()))
         recorder = None
         if recordings is not None:
-            recorder = stack.enter_context(Recorder(runtime, recordings, RECORDER_TERMS))
+            recorder = stack.enter_context(Recorder(runtime, recordings, RECORDER_SETTINGS))
         robot = SimulatedRobot(environment, runtime, config.disturbance, config.seed, recorder)
         if config.priority is not None:
             stack.enter_context(realtime_priority(config.priority))

@@ -1,1 +1,1 @@
-"""Observation and action terms, and the records that cross borders: steps, transitions, batches."""
+"""Observation and action terms, and the records that packages exchange: steps, transitions, batches."""

@@ -1,54 +1,30 @@
-"""What an algorithm, a pool or a bundle may know of a task: its terms, bounds, clock and time limit."""
+"""The specification of a task: its terms, action bounds, control period and time limit.
+
+Algorithms, pools and bundles know a task by its `EnvSpec` only.
+"""
 
 from collections.abc import Callable
-from typing import Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ContractError
 from sacpipe.specs.records import FloatArray
-
-
-class ObservationTerm(Config):
-    """A named run of entries in the observation vector."""
-
-    name: str
-    size: int = Field(ge=1)
-    """Entries."""
-    unit: str
-    """SI unit or `mixed` or `unknown`."""
-    source: str
-    """Where the simulator takes it from, for whoever wires the robot."""
-
-
-class ActionTerm(Config):
-    """One entry of the action vector, in the task's own units."""
-
-    name: str
-    unit: str
-    low: float
-    high: float
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"low must be below high, found low={self.low} high={self.high}")
-        return self
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 
 
 class EnvSpec(Config):
-    """All an algorithm, a pool or a bundle may know of a task."""
+    """All that an algorithm, a pool or a bundle knows of a task."""
 
     task: str
-    """`universe/id`, e.g. `gymnasium/HalfCheetah-v5`."""
+    """Task suite and id, e.g. `gymnasium/HalfCheetah-v5`."""
     observation: tuple[ObservationTerm, ...] = Field(min_length=1)
     action: tuple[ActionTerm, ...] = Field(min_length=1)
     control_period_s: float | None = Field(gt=0)
-    """Time between two actions, or null where the task has no clock."""
+    """Time between two actions, or null if the task has no clock."""
     max_episode_steps: int | None = Field(ge=1)
-    """Time limit after which an episode is truncated, or null."""
+    """Steps after which an episode is truncated, or null for no time limit."""
 
     @property
     def observation_dim(self) -> int:
@@ -79,17 +55,20 @@ class EnvSpec(Config):
 
 
 def to_unit_range(spec: EnvSpec) -> Callable[[FloatArray], FloatArray]:
-    """Return what maps an action in the task's own units to [-1, 1]."""
+    """Return a function that maps an action in the task's own units to [-1, 1]. Shape (action_dim,).
+
+    The function raises ContractError for an action of another shape.
+    """
     low = spec.action_low.astype(np.float64)
     half_span = 0.5 * (spec.action_high.astype(np.float64) - low)
 
-    def rescale(given: FloatArray) -> FloatArray:
-        action = np.asarray(given, dtype=np.float64)
-        if action.shape != low.shape:
+    def rescale(action: FloatArray) -> FloatArray:
+        exact = np.asarray(action, dtype=np.float64)
+        if exact.shape != low.shape:
             raise ContractError(
-                f"task '{spec.task}': expected an action of shape {low.shape}, found {action.shape}."
+                f"task '{spec.task}': expected an action of shape {low.shape}, found {exact.shape}."
                 " Does the policy belong to this task?"
             )
-        return ((action - low) / half_span - 1.0).astype(np.float32)
+        return ((exact - low) / half_span - 1.0).astype(np.float32)
 
     return rescale

@@ -1,6 +1,6 @@
-"""The small records that cross borders: a step, a transition, a batch.
+"""The small records that packages exchange: a step, a transition, a batch.
 
-Arrays are float32 at every border. Singular names are one step, plural names are arrays of steps.
+All arrays are float32. A singular name is one step, a plural name an array of steps.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,20 @@ FloatArray = NDArray[np.float32]
 
 
 class Step(NamedTuple):
-    """What one environment step gives."""
+    """Result of one environment step."""
 
     observation: FloatArray
     """Shape (observation_dim,)."""
     reward: float
+    """In task units."""
     terminated: bool
-    """The task itself ended; there is no future to bootstrap from."""
+    """The task itself ended: there is no next value to bootstrap from."""
     truncated: bool
-    """A time limit cut the episode; the future exists."""
+    """A time limit ended the episode: the next value is still bootstrapped."""
 
 
 class Transition(NamedTuple):
-    """One step as the replay pool keeps it. Actions are in [-1, 1]."""
+    """One step as the replay pool stores it. The action is in [-1, 1]."""
 
     observation: FloatArray
     action: FloatArray

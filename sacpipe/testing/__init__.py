@@ -1,1 +1,1 @@
-"""The contract suites that implementers run against members of their own."""
+"""Contract tests that are shipped: run them on a task suite or another part of your own."""

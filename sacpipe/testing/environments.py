@@ -1,7 +1,7 @@
-"""The contract of a universe, shipped: run `check_env` on a task before training on it.
+"""The contract test of an environment: run `check_env` on a task before you train on it.
 
-Everything downstream leans on these facts: exact resume on seeds, the loss on the two flags, the
-replay pool on arrays that nobody writes to again.
+Other parts depend on the contract: exact resume on the seeds, the loss on the two flags, the replay pool
+on arrays that are not changed later.
 """
 
 import itertools
@@ -15,8 +15,8 @@ from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.specs.records import FloatArray, Step
 
 _STEPS_WITHOUT_LIMIT = 1000
-"""Steps tried of a task that has no time limit."""
-_FEW_STEPS = 100
+"""Steps of a whole episode in a task without a time limit."""
+_SHORT_RUN_STEPS = 100
 """Steps of the runs that do not need the end of an episode."""
 
 
@@ -24,21 +24,21 @@ class _Plan(NamedTuple):
     """How one run differs from a plain episode."""
 
     steps: int | None = None
-    """Stop after so many; None runs to the end."""
-    spoil: bool = False
-    """Overwrite every observation and action once it has been used."""
-    stretch: float = 1.0
-    """Actions are drawn from [-stretch, stretch]."""
+    """Number of steps after which the run stops; None runs to the end of the episode."""
+    overwrite: bool = False
+    """Whether every observation and action is overwritten after its use."""
+    scale: float = 1.0
+    """Bound of the random actions, which are drawn from [-scale, scale]."""
     clip: bool = False
-    """Clip them to [-1, 1] before they are given."""
+    """Whether the actions are clipped to [-1, 1] before `step()`."""
 
 
 _PLAIN = _Plan()
-_SHORT = _Plan(steps=_FEW_STEPS)
+_SHORT = _Plan(steps=_SHORT_RUN_STEPS)
 
 
 class _Trace(NamedTuple):
-    """One whole episode as bytes, to be compared bit for bit, and how it ended."""
+    """One run as bytes, for a comparison bit for bit, and how it ended."""
 
     observations: bytes
     rewards: bytes
@@ -48,18 +48,18 @@ class _Trace(NamedTuple):
 
 
 def check_env(task: TaskSection, episodes: int = 2) -> None:
-    """Run whole episodes of a task under random actions and test every promise of `Environment`.
+    """Run episodes of a task with random actions and test every rule of `Environment`.
 
     Args:
-        task: The section to build environments from; three are made and closed.
-        episodes: Seeds to try, at least 2.
+        task: Section to build environments from; three are made and closed.
+        episodes: Number of seeds to try, at least 2.
 
     Raises:
-        ContractError: names the task, the promise, and what was found instead.
-        ValueError: fewer than two episodes were asked for.
+        ContractError: a rule is broken. The message has the task, the rule and what was found.
+        ValueError: `episodes` is below two.
     """
     if episodes < 2:
-        raise ValueError(f"expected at least 2 episodes, found {episodes}: one shows no difference")
+        raise ValueError(f"expected at least 2 episodes, found {episodes}: a difference needs two seeds")
     name = f"{task.universe}/{task.id}"
     first, second, third = task.make(), task.make(), task.make()
     _require(first.spec.task == name, name, f"spec.task is '{first.spec.task}', not '{name}'")
@@ -68,27 +68,27 @@ def check_env(task: TaskSection, episodes: int = 2) -> None:
     _require(len(set(traces)) == episodes, name, "two different seeds gave the same episode")
     for other in (episodes, 1):
         _run(second, other, name, _SHORT)
-    again = _run(second, 0, name) == traces[0]
-    _require(again, name, "seed 0 gave another episode in an instance that had run other seeds before")
-    alone = _run(third, 0, name, _SHORT) == _run(third, 0, name, _SHORT._replace(spoil=True))
-    _require(alone, name, "writing into a returned observation or a used action changed the episode")
-    wide = _SHORT._replace(stretch=3.0)
+    is_repeated = _run(second, 0, name) == traces[0]
+    _require(is_repeated, name, "seed 0 gave another episode in an instance that had run other seeds before")
+    is_independent = _run(third, 0, name, _SHORT) == _run(third, 0, name, _SHORT._replace(overwrite=True))
+    _require(is_independent, name, "writing into a returned observation or a used action changed the episode")
+    wide = _SHORT._replace(scale=3.0)
     clipped = _run(third, 1, name, wide) == _run(third, 1, name, wide._replace(clip=True))
     _require(clipped, name, "an action outside [-1, 1] differs from the clipped action")
     _check_compute_rewards(third, name)
     _check_close((first, second, third), name)
 
 
-def _require(holds: bool, name: str, otherwise: str) -> None:
+def _require(holds: bool, name: str, fault: str) -> None:
     if not holds:
-        raise ContractError(f"task '{name}' breaks the contract of a universe: {otherwise}.")
+        raise ContractError(f"task '{name}' breaks the contract of an environment: {fault}.")
 
 
 def _actions(dim: int, plan: _Plan) -> Iterator[FloatArray]:
     """Yield the same actions for every episode, so that only the seed can make two differ."""
     random = np.random.default_rng(0)
     while True:
-        action = random.uniform(-plan.stretch, plan.stretch, dim).astype(np.float32)
+        action = random.uniform(-plan.scale, plan.scale, dim).astype(np.float32)
         yield np.clip(action, np.float32(-1.0), np.float32(1.0)) if plan.clip else action
 
 
@@ -101,12 +101,12 @@ def _run(env: Environment, seed: int, name: str, plan: _Plan = _PLAIN) -> _Trace
     copies, rewards = [kept[0].tobytes()], []
     step = Step(kept[0], 0.0, False, False)
     for action in itertools.islice(_actions(env.spec.action_dim, plan), cut):
-        given = action.copy()
-        if plan.spoil:
+        before = action.copy()
+        if plan.overwrite:
             kept[-1] += 1.0
         step = env.step(action)
-        _require(bool((action == given).all()), name, "step() changed the action it was given")
-        if plan.spoil:
+        _require(bool((action == before).all()), name, "step() changed the action that it received")
+        if plan.overwrite:
             np.add(action, 1.0, out=action)
         rewards.append(step.reward)
         _check_step(step, len(rewards), env, name)
@@ -117,10 +117,10 @@ def _run(env: Environment, seed: int, name: str, plan: _Plan = _PLAIN) -> _Trace
             break
     else:
         _require(len(rewards) != limit, name, f"the time limit of {limit} steps passed without truncation")
-    intact = plan.spoil or [observation.tobytes() for observation in kept] == copies
-    _require(intact, name, "a returned observation was changed by a later step")
-    everything = np.array(rewards).tobytes()
-    return _Trace(b"".join(copies), everything, len(rewards), step.terminated, step.truncated)
+    is_intact = plan.overwrite or [observation.tobytes() for observation in kept] == copies
+    _require(is_intact, name, "a returned observation was changed by a later step")
+    all_rewards = np.array(rewards).tobytes()
+    return _Trace(b"".join(copies), all_rewards, len(rewards), step.terminated, step.truncated)
 
 
 def _check_observation(observation: FloatArray, env: Environment, name: str) -> None:
@@ -130,7 +130,7 @@ def _check_observation(observation: FloatArray, env: Environment, name: str) -> 
     shape = observation.shape
     _require(shape == expected, name, f"an observation has shape {shape}, not {expected}")
     _require(bool(np.isfinite(observation).all()), name, "an observation is not finite")
-    _require(observation.flags.writeable, name, "an observation is read-only, so somebody else owns it")
+    _require(observation.flags.writeable, name, "an observation is read-only, so the caller does not own it")
 
 
 def _check_step(step: Step, number: int, env: Environment, name: str) -> None:
@@ -164,19 +164,21 @@ def _check_order(env: Environment, name: str) -> None:
 
 
 def _check_compute_rewards(env: Environment, name: str) -> None:
-    """Compare rewards and terminations that were computed from a record with those the task gave."""
+    """Compare computed rewards and terminations of recorded steps with those of `step()`."""
     record, observation = [], env.reset(0)
-    for action in itertools.islice(_actions(env.spec.action_dim, _PLAIN), _FEW_STEPS):
+    for action in itertools.islice(_actions(env.spec.action_dim, _PLAIN), _SHORT_RUN_STEPS):
         step = env.step(action)
         record.append((observation, action, step.observation, step.reward, step.terminated))
         observation = step.observation
         if step.terminated or step.truncated:
             break
     *columns, rewards, terminations = (np.array(column, np.float32) for column in zip(*record, strict=True))
-    again = env.compute_rewards(*columns)
-    if again is not None:
-        same = np.allclose(again[0], rewards, rtol=1e-4, atol=1e-5) and (again[1] == terminations).all()
-        _require(bool(same), name, "rewards_again() says something else of a step than step() did")
+    computed = env.compute_rewards(*columns)
+    if computed is not None:
+        equal = (
+            np.allclose(computed[0], rewards, rtol=1e-4, atol=1e-5) and (computed[1] == terminations).all()
+        )
+        _require(bool(equal), name, "compute_rewards() and step() disagree on a reward or a termination")
 
 
 def _check_close(environments: tuple[Environment, ...], name: str) -> None:

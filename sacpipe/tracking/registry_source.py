@@ -23,7 +23,7 @@ class RegistrySource:
     def __init__(self, registry: "MlflowRegistry", address: Address) -> None:
         self._registry, self._address = registry, address
 
-    def find(self) -> ResolvedBundle:
+    def resolve(self) -> ResolvedBundle:
         """Return the bundle of the version that the address names now.
 
         Raises:

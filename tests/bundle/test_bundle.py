@@ -85,7 +85,7 @@ def test_contract_numbers_keep_every_bit(period, low, make_contract):
 
 
 class TestWriting:
-    def test_a_bundle_that_stands_there_is_replaced(self, bundle, policy_onnx, golden, make_contract):
+    def test_an_existing_bundle_is_replaced(self, bundle, policy_onnx, golden, make_contract):
         contract = make_contract(max_episode_steps=7)
         write_bundle(bundle, policy_onnx, contract, golden)
         assert open_bundle(bundle).contract.spec.max_episode_steps == 7
@@ -128,7 +128,7 @@ class TestWriting:
         (tmp_path / "file").write_text("mine")
         (tmp_path / "link").symlink_to(bundle)
         for name in ("file", "link"):
-            with pytest.raises(BundleError, match="expected a bundle or nothing there"):
+            with pytest.raises(BundleError, match="expected a bundle or no folder"):
                 write_bundle(tmp_path / name, policy_onnx, make_contract(), golden)
 
     def test_a_half_bundle_is_replaced(self, bundle, policy_onnx, golden, make_contract):

@@ -36,7 +36,7 @@ class TestKeys:
 
     def test_a_key_is_never_replaced(self, key):
         before = key[0].read_bytes()
-        with pytest.raises(ConfigError, match=r"robot.key: expected nothing there, found a file"):
+        with pytest.raises(ConfigError, match=r"robot.key: expected no file, found one"):
             make_key(key[0])
         assert key[0].read_bytes() == before
 
@@ -117,7 +117,7 @@ class TestVerifying:
                     assert refusal.value.rule == "signature"
 
     def test_another_manifest_is_named(self, key, signed):
-        with pytest.raises(BundleError, match=r"manifest.sig: .* found one of other bytes. Fetch"):
+        with pytest.raises(BundleError, match=r"manifest.sig: .* found a signature of other bytes. Fetch"):
             verify_signature(signed[0] + b" ", signed[1], (key[1],))
 
     def test_a_key_that_is_not_trusted_is_named(self, tmp_path, key, signed):
@@ -131,7 +131,7 @@ class TestVerifying:
         sign_bundle(bundle, tmp_path / "other.key")
         tree = json.loads((bundle / "manifest.sig").read_bytes()) | {"key_id": key_id(key[1])}
         forged = (json.dumps(tree, sort_keys=True, separators=(",", ":")) + "\n").encode()
-        with pytest.raises(BundleError, match=r"found one of other bytes"):
+        with pytest.raises(BundleError, match=r"found a signature of other bytes"):
             verify_signature(signed[0], forged, (key[1],))
 
     def test_a_signature_of_the_bare_manifest_is_none_of_a_bundle(self, key, signed):
@@ -140,7 +140,7 @@ class TestVerifying:
         bare = load_pem_private_key(key[0].read_bytes(), None).sign(signed[0]).hex()
         tree = json.loads(signed[1]) | {"signature": bare}
         forged = (json.dumps(tree, sort_keys=True, separators=(",", ":")) + "\n").encode()
-        with pytest.raises(BundleError, match=r"found one of other bytes"):
+        with pytest.raises(BundleError, match=r"found a signature of other bytes"):
             verify_signature(signed[0], forged, (key[1],))
 
     @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import sys
 import threading
 
 import pytest
+from folder_digest import sha256_tree
 from small_project import environment, sacpipe
 
-from sacpipe.core.files import sha256_tree
 from sacpipe.project.workspace import Workspace, run_lock
 
 PRESENT = ("out/train", "out/export", "out/evaluate")
@@ -123,7 +123,7 @@ def test_an_unwritable_folder_is_named(project, call):
     before = digests(project)
     seen = call(project, "run", "--engine", "local")
     assert seen.code == 2
-    assert re.search(r"cannot write .*work.*a file stands where a folder is needed", seen.err)
+    assert re.search(r"cannot write .*work.*a file exists where a folder is needed", seen.err)
     assert digests(project) == before
 
 

@@ -57,7 +57,7 @@ def test_a_key_is_printed_kept_and_never_replaced(tmp_path, call, public_key):
     assert call(tmp_path, "keys", "release.key", "--show").out.strip() == public_key
     again = call(tmp_path, "keys", "release.key")
     assert again.code == 2
-    assert "release.key: expected nothing there, found a file" in again.err
+    assert "release.key: expected no file, found one" in again.err
     assert path.read_bytes() == before
 
 

@@ -56,7 +56,7 @@ def test_lists_become_tuples_and_scientific_notation_is_a_number(tmp_path):
         ("- 1", r"expected a mapping of sections, found list"),
         ("a: [", r"is not valid YAML"),
         ("", r"expected a mapping of sections, found NoneType"),
-        ("seed: 2026-11-22\ninner: {rate: 1.0, dims: []}", r"holds a value JSON cannot"),
+        ("seed: 2026-11-22\ninner: {rate: 1.0, dims: []}", r"has a value that JSON cannot hold"),
     ],
 )
 def test_what_is_wrong_is_named_by_key_path(tmp_path, text, message):

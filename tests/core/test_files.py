@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from folder_digest import sha256_tree
 
 from sacpipe.core.errors import BundleError, StorageError
-from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_tree, write_bytes, write_json
+from sacpipe.core.files import canonical_json, read_json, sha256_bytes, write_bytes, write_json
 
 
 def test_writing_leaves_no_temporary_file(tmp_path):
@@ -18,7 +19,7 @@ def test_writing_leaves_no_temporary_file(tmp_path):
 
 
 def test_a_write_that_finds_no_room_keeps_the_old_file(tmp_path):
-    """A file size limit of the process stands for the full disk: the same write, cut off midway."""
+    """A file size limit of the process simulates the full disk: the same write stops midway."""
     target = tmp_path / "kept.bin"
     write_bytes(target, b"old")
     script = (
@@ -33,14 +34,14 @@ def test_a_write_that_finds_no_room_keeps_the_old_file(tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "cannot write" in result.stdout
-    assert "What was there before is unchanged" in result.stdout
+    assert "Existing files are unchanged" in result.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["kept.bin"]
     assert target.read_bytes() == b"old"
 
 
 def test_a_file_where_a_folder_is_needed_is_named(tmp_path):
     (tmp_path / "out").write_text("in the way")
-    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="a file exists where a folder is needed"):
         write_bytes(tmp_path / "out" / "x", b"")
     assert (tmp_path / "out").read_text() == "in the way"
 
@@ -49,7 +50,7 @@ def test_json_is_strict_both_ways(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     (tmp_path / "b.json").write_text('{"x": Infinity}')
-    with pytest.raises(BundleError, match="Infinity is not a number JSON knows"):
+    with pytest.raises(BundleError, match="Infinity is not a JSON number"):
         read_json(tmp_path / "b.json", BundleError)
     with pytest.raises(BundleError, match="is missing"):
         read_json(tmp_path / "c.json", BundleError)

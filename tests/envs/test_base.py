@@ -1,4 +1,4 @@
-"""What `TaskEnvironment` does for every universe: order, scaling, time limit, finite numbers."""
+"""What `TaskEnvironment` does for every task suite: order, scaling, time limit, finite numbers."""
 
 import factories
 import numpy as np
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacpipe.core.errors import ConfigError, ContractError, UnknownTaskError
-from sacpipe.envs.base import TaskEnvironment, nearest, refusals
+from sacpipe.envs.base import TaskEnvironment, nearest, task_errors
 
 ZERO = np.zeros(1, dtype=np.float32)
 
@@ -17,7 +17,7 @@ def make_spec(bounds=((-1.0, 1.0),), limit=3, size=1):
 
 
 class Script:
-    """A simulator that says what it was told to say, and keeps the actions it was given."""
+    """A simulator that returns prepared steps, and keeps the actions it received."""
 
     def __init__(self, *lines, size=1):
         self.lines, self.actions, self.closed = list(lines), [], 0
@@ -130,7 +130,7 @@ def test_reward_that_is_not_finite_is_refused():
 
 def test_simulation_that_breaks_down_keeps_its_words():
     environment, _ = start(FloatingPointError("mjWARN_BADQPOS"))
-    with pytest.raises(ContractError, match="step 1: the simulation broke down: mjWARN_BADQPOS"):
+    with pytest.raises(ContractError, match="step 1: the simulation failed: mjWARN_BADQPOS"):
         environment.step(ZERO)
 
 
@@ -198,16 +198,16 @@ def test_nearest_names_come_in_their_own_case():
 def test_refusal_carries_the_words_and_the_options():
     with (
         pytest.raises(ConfigError, match=r"task 't' refuses gain='a', mass=1: no such gain"),
-        refusals("t", {"mass": 1, "gain": "a"}),
+        task_errors("t", {"mass": 1, "gain": "a"}),
     ):
         raise TypeError("no such\n gain")
 
 
 def test_refusal_without_options_blames_the_machine():
-    with pytest.raises(ConfigError, match="task 't' cannot be made here: no box"), refusals("t", {}):
+    with pytest.raises(ConfigError, match="task 't' cannot be made here: no box"), task_errors("t", {}):
         raise OSError("no box")
 
 
 def test_own_errors_pass_unchanged():
-    with pytest.raises(UnknownTaskError), refusals("t", {}):
+    with pytest.raises(UnknownTaskError), task_errors("t", {}):
         raise UnknownTaskError("t", ())

@@ -1,4 +1,4 @@
-"""The toy ends in two ways, and its pictures show where things are."""
+"""The point mass ends in two ways, and its images show goal and mass."""
 
 import math
 
@@ -76,23 +76,23 @@ def test_options_change_the_task():
 
 
 @pytest.mark.parametrize(
-    ("option", "words"),
+    ("option", "message"),
     [
-        ({"goal_radius_m": 2.0}, "goal_radius_m must lie in"),
-        ({"force_limit_n": -1.0}, "force_limit_n must lie in"),
-        ({"actuator_angle_deg": 181}, "actuator_angle_deg must lie in"),
+        ({"goal_radius_m": 2.0}, "goal_radius_m must be in"),
+        ({"force_limit_n": -1.0}, "force_limit_n must be in"),
+        ({"actuator_angle_deg": 181}, "actuator_angle_deg must be in"),
         ({"max_episode_steps": 0}, "max_episode_steps: .* found 0"),
         ({"max_episode_steps": 2.5}, "max_episode_steps: .* found 2.5"),
         ({"goal_radius_m": "wide"}, "goal_radius_m='wide'"),
         ({"colour": "red"}, "unexpected keyword argument 'colour'"),
     ],
 )
-def test_wrong_option_is_refused_with_its_reason(option, words):
-    with pytest.raises(ConfigError, match=words):
+def test_wrong_option_is_refused_with_its_reason(option, message):
+    with pytest.raises(ConfigError, match=message):
         make(**option)
 
 
-def test_picture_shows_goal_in_the_middle_and_mass_where_it_is():
+def test_image_shows_goal_in_the_middle_and_mass_where_it_is():
     environment = make(render_size=(60, 90))
     x, y, _, _ = environment.reset(1)
     frame = environment.render()
@@ -103,8 +103,8 @@ def test_picture_shows_goal_in_the_middle_and_mass_where_it_is():
     assert tuple(frame[row, column]) == (40, 80, 160)
 
 
-def test_picture_without_a_size_is_refused():
+def test_image_without_a_size_is_refused():
     environment = make()
     environment.reset(0)
-    with pytest.raises(RendererError, match="without a picture size"):
+    with pytest.raises(RendererError, match="without a render size"):
         environment.render()

@@ -1,4 +1,4 @@
-"""The contract of a universe holds for every one in the table, and the check itself can fail."""
+"""The contract of an environment holds for every task suite, and the check itself can fail."""
 
 import numpy as np
 import pytest
@@ -21,12 +21,12 @@ MORE = [
 
 
 @pytest.mark.parametrize("kind", SUITES, ids=suite_name)
-def test_example_of_every_suite_keeps_the_contract(kind):
+def test_example_of_every_task_suite_keeps_the_contract(kind):
     check_env(find_task(f"{suite_name(kind)}/{SUITE_TASKS[suite_name(kind)]}"))
 
 
 @pytest.mark.parametrize("kind", SUITES, ids=suite_name)
-def test_example_of_every_suite_is_listed_by_it(kind):
+def test_example_of_every_task_suite_is_listed_by_it(kind):
     assert SUITE_TASKS[suite_name(kind)] in kind.tasks()
     assert list(kind.tasks()) == sorted(set(kind.tasks()))
 
@@ -229,7 +229,7 @@ class OtherName(Walk):
 class Section:
     """A task section around one of the environments above."""
 
-    universe, id = "toy", "walk"
+    universe, id = "toy", "walk"  # the params key
 
     def __init__(self, kind):
         self.kind = kind
@@ -260,8 +260,8 @@ BROKEN = [
     (TakesAnyAction, "is accepted"),
     (DoesNotClip, "differs from the clipped"),
     (ChangesAction, "changed the action"),
-    (RewardsDiffer, r"rewards_again\(\) says something else"),
-    (EndsDiffer, r"rewards_again\(\) says something else"),
+    (RewardsDiffer, r"compute_rewards\(\) and step\(\) disagree"),
+    (EndsDiffer, r"compute_rewards\(\) and step\(\) disagree"),
     (StaysOpen, r"after close\(\)"),
     (OtherName, "spec.task is 'toy/run'"),
 ]
@@ -271,8 +271,8 @@ def test_check_accepts_a_correct_toy():
     check_env(Section(Walk))
 
 
-@pytest.mark.parametrize(("kind", "words"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN])
-def test_check_finds_what_is_broken(kind, words):
-    with pytest.raises(ContractError, match=words) as caught:
+@pytest.mark.parametrize(("kind", "message"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN])
+def test_check_finds_what_is_broken(kind, message):
+    with pytest.raises(ContractError, match=message) as caught:
         check_env(Section(kind))
     assert "toy/walk" in str(caught.value)

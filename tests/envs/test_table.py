@@ -21,7 +21,7 @@ def test_full_name_gives_its_section_without_options():
 
 
 @pytest.mark.parametrize("name", ["Pendulum-v1", "cheetah-run", "point-mass-v0"])
-def test_bare_id_is_enough_where_one_universe_has_it(name):
+def test_bare_id_is_enough_where_one_task_suite_has_it(name):
     assert find_task(name).id == name
 
 
@@ -45,14 +45,14 @@ def test_unknown_name_offers_the_nearest(name, offer):
     assert name in str(caught.value)
 
 
-def test_every_universe_is_in_the_section_of_params():
+def test_every_task_suite_is_in_the_section_of_params():
     section = TypeAdapter(TaskConfig)
     for kind in SUITES:
         tree = {"universe": suite_name(kind), "id": SUITE_TASKS[suite_name(kind)], "options": {}}
         assert type(section.validate_python(tree)) is kind
 
 
-def test_unknown_universe_is_refused_with_the_known_ones():
+def test_unknown_task_suite_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match="'gymnasium', 'dm_control', 'point_mass'"):
         Section.parse({"task": {"universe": "mujoco", "id": "x", "options": {}}})
 

@@ -158,13 +158,13 @@ class TestNetworksThatAreRefused:
             export_policy(make_policy(observation_dim=5), spec, 20)
 
     def test_another_action_size(self, make_policy, spec):
-        with pytest.raises(ExportError, match=r"gives \(torch.float32, \(2, 2\)\) .*expected .*\(2, 3\)"):
+        with pytest.raises(ExportError, match=r"returns \(torch.float32, \(2, 2\)\) .*expected .*\(2, 3\)"):
             export_policy(make_policy(action_dim=2), spec, 20)
 
     def test_another_type(self, spec):
         module = nn.Sequential(nn.Linear(4, 3), nn.Tanh())
         module.register_forward_hook(lambda _module, _inputs, output: output.double())
-        with pytest.raises(ExportError, match=r"gives \(torch.float64"):
+        with pytest.raises(ExportError, match=r"returns \(torch.float64"):
             export_policy(module, spec, 20)
 
     def test_a_weight_that_is_not_finite(self, make_policy, spec):

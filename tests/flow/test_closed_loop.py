@@ -17,7 +17,7 @@ from sacpipe.robot.control_loop import Clock, run_loop
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.recording.recorder import Recorder
 from sacpipe.robot.runtime import Runtime
-from sacpipe.simulation.drive import RECORDER_TERMS, Disturbance, SimulatedRobot
+from sacpipe.simulation.drive import RECORDER_SETTINGS, Disturbance, SimulatedRobot
 
 STEPS, MORE, ROBOT_STEPS = 2000, 2000, 3000
 QUICK = {
@@ -65,14 +65,14 @@ def let_it_run(bundle, recordings):
     clock, simulator = VirtualTime(), robot_environment()
     runtime = Runtime(OnnxPolicy(bundle), clock_ns=clock.read)
     disturbance = Disturbance(noise=0.0, drop_out=0.0, delay_steps=0, not_a_number=0.0, actuator_noise=0.25)
-    with Recorder(runtime, recordings, RECORDER_TERMS) as recorder:
+    with Recorder(runtime, recordings, RECORDER_SETTINGS) as recorder:
         robot = SimulatedRobot(simulator, runtime, disturbance, 1, recorder, clock.read)
         run_loop(
             runtime,
             robot,
             period_s=simulator.spec.control_period_s,
             max_steps=ROBOT_STEPS,
-            awake_s=0.0,
+            busy_wait_s=0.0,
             clock=Clock(clock.read, clock.sleep),
         )
     assert recorder.status.transitions > 0.9 * ROBOT_STEPS

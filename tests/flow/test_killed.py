@@ -5,9 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from folder_digest import sha256_tree
 from small_project import environment
-
-from sacpipe.core.files import sha256_tree
 
 REPRO = [sys.executable, "-P", "-m", "dvc", "repro", "train"]
 KILL = """

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from folder_digest import sha256_tree
 from small_project import environment, git, sacpipe
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.cli.main import COMMANDS
-from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.files import sha256_file
 
 
 def outcomes(seen):

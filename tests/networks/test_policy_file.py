@@ -66,7 +66,7 @@ def test_missing_torn_foreign_and_newer_files_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="is damaged"):
         read_policy(path)
     path.write_bytes(save({"weight": torch.zeros(2)}))
-    with pytest.raises(CheckpointError, match="no sacpipe policy"):
+    with pytest.raises(CheckpointError, match="is not a sacpipe policy"):
         read_policy(path)
     newer = policy.header.as_tree() | {"format_version": 2}
     path.write_bytes(save(policy.actor.state_dict(), metadata={"sacpipe": json.dumps(newer)}))

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from crash_points import CONFIG, SPEC, die_before, has_died, transition
+from folder_digest import sha256_tree
 
-from sacpipe.core.files import sha256_tree
 from sacpipe.project.evict import evict_segments
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.replay.pool.writer import PoolWriter

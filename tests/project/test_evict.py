@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from folder_digest import sha256_tree
 from repository import ROOT
 from ruamel.yaml import YAML
 from small_project import sacpipe
 
 from sacpipe.core.errors import StoreError
-from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.files import sha256_file
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.replay.pool.reader import ReplayPool

@@ -5,10 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from folder_digest import sha256_tree
 from ruamel.yaml import YAML
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.files import sha256_file
 from sacpipe.envs.base import TaskEnvironment
 from sacpipe.params.model import Params
 from sacpipe.replay.pool.reader import ReplayPool

@@ -100,7 +100,7 @@ def test_a_run_that_was_killed_holds_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / ".sacpipe").write_text("a file")
     with (
-        pytest.raises(StorageError, match=r"cannot write .*\.sacpipe/lock: a file stands where"),
+        pytest.raises(StorageError, match=r"cannot write .*\.sacpipe/lock: a file exists where"),
         run_lock(Workspace(tmp_path)),
     ):
         pass

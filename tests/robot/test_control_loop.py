@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.robot.control_loop import Clock, realtime_priority, run_loop, undisturbed
+from sacpipe.robot.control_loop import Clock, no_interpreter_pauses, realtime_priority, run_loop
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
 
@@ -15,7 +15,7 @@ PERIOD_NS = 20_000_000
 
 
 class World:
-    """A robot whose steps take as long as they are told to, and the clock it lives by."""
+    """A robot whose steps take a given time, and its simulated clock."""
 
     def __init__(self, work_ns=(), oversleeps_ns=0, ends_after=None):
         self.now_ns, self.oversleeps_ns = 10**12, oversleeps_ns
@@ -39,14 +39,14 @@ class World:
         return len(self.decisions) != self.ends_after
 
 
-def drive(folder, world, max_steps, awake_s=0.0):
+def drive(folder, world, max_steps, busy_wait_s=0.0):
     runtime = Runtime(OnnxPolicy(folder), clock_ns=world.clock)
     return run_loop(
         runtime,
         world,
         period_s=0.02,
         max_steps=max_steps,
-        awake_s=awake_s,
+        busy_wait_s=busy_wait_s,
         clock=Clock(world.clock, world.sleep),
     )
 
@@ -101,7 +101,7 @@ def test_a_robot_ends_the_loop(build):
 def test_the_report_counts_this_run_alone(build):
     world = World()
     runtime = Runtime(OnnxPolicy(build()), clock_ns=world.clock)
-    settings = {"period_s": 0.02, "awake_s": 0.0, "clock": Clock(world.clock, world.sleep)}
+    settings = {"period_s": 0.02, "busy_wait_s": 0.0, "clock": Clock(world.clock, world.sleep)}
     run_loop(runtime, world, max_steps=3, **settings)
     report = run_loop(runtime, world, max_steps=2, **settings)
     # The second run begins at the moment of the last observation: that one is a repetition.
@@ -109,8 +109,8 @@ def test_the_report_counts_this_run_alone(build):
     assert report.causes == {"observation_repeated": 1}
 
 
-def test_the_loop_is_awake_before_a_step_is_due_and_the_policy_warm(build, monkeypatch):
-    """Awake 3 ms before: there the policy runs for nothing, and the clock is read until the time has come."""
+def test_the_loop_warms_the_policy_up_and_busy_waits_before_a_step_is_due(build, monkeypatch):
+    """From 3 ms before: the policy runs as a warm-up, then the clock is read until the deadline."""
     world, ran_ns = World(), []
     runtime = Runtime(OnnxPolicy(build()), clock_ns=world.clock)
     run = runtime.policy.run
@@ -122,7 +122,7 @@ def test_the_loop_is_awake_before_a_step_is_due_and_the_policy_warm(build, monke
         world.now_ns += 1_000_000
         return world.now_ns
 
-    run_loop(runtime, world, period_s=0.02, max_steps=2, awake_s=0.003, clock=Clock(tick, world.sleep))
+    run_loop(runtime, world, period_s=0.02, max_steps=2, busy_wait_s=0.003, clock=Clock(tick, world.sleep))
     first, second = world.begun_ns
     due_ns = 1_000_000 + PERIOD_NS  # the first reading of the clock, and a period
     assert due_ns <= second < due_ns + 3_000_000
@@ -130,9 +130,9 @@ def test_the_loop_is_awake_before_a_step_is_due_and_the_policy_warm(build, monke
     assert sum(runtime.verdicts.values()) == 2
 
 
-def test_python_itself_is_kept_from_disturbing_a_loop():
+def test_no_garbage_collection_and_short_lock_times_inside_a_loop():
     switch_s = sys.getswitchinterval()
-    with undisturbed():
+    with no_interpreter_pauses():
         assert not gc.isenabled()
         assert sys.getswitchinterval() == pytest.approx(1e-4)
     assert gc.isenabled()

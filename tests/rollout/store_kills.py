@@ -14,18 +14,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sacpipe.core.errors import SacpipeError
-from sacpipe.core.files import sha256_tree
-from sacpipe.robot.load_gate import Admitted, GateTerms, pass_gate
+from sacpipe.robot.load_gate import AdmittedBundle, LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.sources import read_source
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
-TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
+SETTINGS = LoadGateSettings(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 
 
-def admit(folder: str) -> Admitted:
-    return pass_gate(read_source(Path(folder), allow_hard_links=False), TERMS)
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def admit(folder: str) -> AdmittedBundle:
+    return run_load_gate(read_source(Path(folder), allow_hard_links=False), SETTINGS)
 
 
 def is_killed(work: Callable[[], None], count: int) -> bool:
@@ -66,7 +69,7 @@ def kills(before: Path, after: Path, work: Callable[[], None]) -> "itertools.tak
 class Change:
     """From the old bundle to the new one, and to its signed copy."""
 
-    def __init__(self, old: Admitted, new: Admitted, signed: Admitted) -> None:
+    def __init__(self, old: AdmittedBundle, new: AdmittedBundle, signed: AdmittedBundle) -> None:
         self.new, self.signed = new, signed
         self.names = {old.report.bundle_digest: "old", new.report.bundle_digest: "new"}
         self.old_digest, self.new_digest = self.names
@@ -82,19 +85,19 @@ class Change:
     def serve(self, folder: Path) -> str:
         """Open the store as a robot does at its start, and return which bundle it can serve."""
         with BundleStore(folder) as store:
-            served = store.last_good()
+            served = next(store.good(), None)
             if served is None or served != store.current():
                 raise RuntimeError(f"serves {served}, current is {store.current()}")
             OnnxPolicy(store.open(served.bundle_digest))
             for path in (folder / "sha256").iterdir():
-                store.open(path.name)  # whatever stands under a digest is whole
+                store.open(path.name)  # each folder with a digest as its name is whole
             if leftovers := list(folder.rglob("*.tmp")):
                 raise RuntimeError(f"leftovers {leftovers}")
         return self.names[served.bundle_digest]
 
 
-def main(folder: Path, old: Admitted, change: Change) -> dict[str, object]:
-    """Kill at every point, and judge what is left."""
+def main(folder: Path, old: AdmittedBundle, change: Change) -> dict[str, object]:
+    """Kill at every point, and check the store that is left."""
     before, killed, twice, wanted = (folder / name for name in ("before", "killed", "twice", "wanted"))
     with BundleStore(before) as store:
         store.set_current(store.add(old), "old")
@@ -102,22 +105,22 @@ def main(folder: Path, old: Admitted, change: Change) -> dict[str, object]:
     change.make(wanted)
     report = {"kills": 0, "kills_while_opening": 0, "served": set(), "faults": []}
 
-    def admit_in_child(where: str, *, is_to_go_on: bool) -> None:
+    def check_after_kill(where: str, *, is_to_go_on: bool) -> None:
         try:
             report["served"].add(change.serve(twice))
             if is_to_go_on:
                 change.make(twice)
         except (SacpipeError, RuntimeError, OSError) as exc:
             report["faults"].append(f"killed at {where}: {exc}")
-        if is_to_go_on and sha256_tree(twice) != sha256_tree(wanted):
+        if is_to_go_on and contents(twice) != contents(wanted):
             report["faults"].append(f"killed at {where}: another store in the end")
 
     for count in kills(before, killed, lambda: change.make(killed)):
         report["kills"] += 1
         for opening in kills(killed, twice, lambda: BundleStore(twice).close()):
             report["kills_while_opening"] += 1
-            admit_in_child(f"{count} and at {opening}", is_to_go_on=False)
-        admit_in_child(str(count), is_to_go_on=True)
+            check_after_kill(f"{count} and at {opening}", is_to_go_on=False)
+        check_after_kill(str(count), is_to_go_on=True)
     return report | {"served": sorted(report["served"])}
 
 

@@ -13,17 +13,17 @@ from repository import ROOT
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.signature import make_key, sign_bundle
 from sacpipe.core.errors import BundleError, BusyError, StorageError
-from sacpipe.robot.load_gate import GateTerms, pass_gate
+from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.rollout import bundle_store as store_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.sources import read_source
 
-TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
+SETTINGS = LoadGateSettings(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 
 
 def admit(folder):
-    return pass_gate(read_source(folder, allow_hard_links=False), TERMS)
+    return run_load_gate(read_source(folder, allow_hard_links=False), SETTINGS)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def names(folder: Path) -> list[str]:
 
 class TestAdding:
     def test_a_new_store_is_empty(self, store):
-        assert (store.current(), store.previous(), store.last_good(), dict(store.bad)) == (
+        assert (store.current(), store.previous(), next(store.good(), None), dict(store.bad)) == (
             None,
             None,
             None,
@@ -88,7 +88,7 @@ class TestAdding:
         store.add(first)
         assert tree(tmp_path / "store") == before
 
-    def test_again_mends_a_damaged_one(self, store, first):
+    def test_again_repairs_a_damaged_one(self, store, first):
         path = store.path(store.add(first))
         (path / "policy.onnx").write_bytes(b"rot")
         (path / "golden.npz").unlink()
@@ -118,7 +118,7 @@ class TestAdding:
 
     def test_a_file_in_its_place(self, tmp_path):
         (tmp_path / "store").write_bytes(b"")
-        with pytest.raises(StorageError, match=r"a file stands where a folder is needed"):
+        with pytest.raises(StorageError, match=r"a file exists where a folder is needed"):
             BundleStore(tmp_path / "store")
 
 
@@ -130,7 +130,7 @@ class TestServing:
         with BundleStore(tmp_path / "store") as again:
             assert again.current().source == "models:/reach/2"
             assert again.previous().bundle_digest == digests[0]
-            assert again.last_good() == again.current()
+            assert next(again.good(), None) == again.current()
 
     def test_going_back_makes_the_former_one_current(self, store, first, second):
         digests = serve(store, first, second)
@@ -152,16 +152,16 @@ class TestServing:
     def test_a_damaged_one_is_not_the_last_good_one(self, store, first, second):
         digests = serve(store, first, second)
         os.truncate(store.path(digests[1]) / "policy.onnx", 5)
-        assert store.last_good().bundle_digest == digests[0]
+        assert next(store.good(), None).bundle_digest == digests[0]
         shutil.rmtree(store.path(digests[0]))
-        assert store.last_good() is None
+        assert next(store.good(), None) is None
 
 
 class TestBadOnes:
     def test_the_one_before_is_current_at_once(self, store, first, second):
         digests = serve(store, first, second)
         store.mark_bad(digests[1], "3 latched stops in 10 s")
-        assert store.current().bundle_digest == store.last_good().bundle_digest == digests[0]
+        assert store.current().bundle_digest == next(store.good(), None).bundle_digest == digests[0]
         assert store.previous() is None
         assert dict(store.bad) == {digests[1]: "3 latched stops in 10 s"}
 
@@ -184,7 +184,7 @@ class TestBadOnes:
 
     def test_all_of_them_leave_none(self, store, first):
         store.mark_bad(serve(store, first)[0], "it fell")
-        assert (store.current(), store.last_good()) == (None, None)
+        assert (store.current(), next(store.good(), None)) == (None, None)
 
     def test_is_not_the_last_good_one_even_where_the_disk_is_full(self, store, first, second, monkeypatch):
         digests = serve(store, first, second)
@@ -195,7 +195,7 @@ class TestBadOnes:
         monkeypatch.setattr(store_module, "write_json", full)
         with pytest.raises(StorageError):
             store.mark_bad(digests[1], "it fell")
-        assert store.current().bundle_digest == store.last_good().bundle_digest == digests[0]
+        assert store.current().bundle_digest == next(store.good(), None).bundle_digest == digests[0]
 
     def test_named_among_those_that_served_is_not_the_last_good_one(self, store, tmp_path, first, second):
         digests = serve(store, first, second)
@@ -203,7 +203,7 @@ class TestBadOnes:
         kept = json.loads((tmp_path / "store" / "current.json").read_bytes())
         (tmp_path / "store" / "current.json").write_text(json.dumps(kept | {"bad": {digests[1]: "recalled"}}))
         with BundleStore(tmp_path / "store") as again:
-            assert again.last_good().bundle_digest == digests[0]
+            assert next(again.good(), None).bundle_digest == digests[0]
 
 
 class TestTrials:
@@ -217,7 +217,7 @@ class TestTrials:
         for _ in range(2):
             with BundleStore(tmp_path / "store") as again:
                 assert dict(again.bad) == {digests[1]: "the process died 2 times while it was tried"}
-                assert again.last_good().bundle_digest == digests[0]
+                assert next(again.good(), None).bundle_digest == digests[0]
 
     @pytest.mark.parametrize("is_through", [False, True])
     def test_one_that_ended_does_not_count(self, store, tmp_path, first, is_through):

@@ -1,4 +1,4 @@
-"""What a source names comes into service by itself, and goes back by itself; requests go on all the while."""
+"""The bundle of a source becomes active and is rolled back without an operator, while requests go on."""
 
 import itertools
 import json
@@ -13,25 +13,32 @@ from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
 from sacpipe.core.files import sha256_bytes
-from sacpipe.robot.load_gate import pass_gate
-from sacpipe.rollout import follower as follow
+from sacpipe.robot.load_gate import run_load_gate
+from sacpipe.rollout import follower as follower_module
+from sacpipe.rollout import starting_policy as starting_module
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.follow_terms import FollowTerms
-from sacpipe.rollout.follower import Follower, begin
+from sacpipe.rollout.follow_settings import FollowSettings
+from sacpipe.rollout.follower import Follower
 from sacpipe.rollout.sources import PathSource, ResolvedBundle, read_source
+from sacpipe.rollout.starting_policy import load_starting_policy
 from sacpipe.server.__main__ import main
 from sacpipe.server.service import Call, Service
 
-ROLLOUT = FollowTerms.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_steps": 3, "watch_s": 0.0}
-TERMS = FollowTerms.parse(FollowTerms.DEFAULT)
-GATE = TERMS.gate
+ROLLOUT = FollowSettings.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_steps": 3, "watch_s": 0.0}
+SETTINGS = FollowSettings.parse(FollowSettings.DEFAULT)
+GATE = SETTINGS.gate
 
 
 @pytest.fixture(autouse=True)
-def _judge_in_this_process(monkeypatch):
+def _load_gate_in_this_process(monkeypatch):
     """The same gate but for the timing: a process for each bundle takes a third of a second, and in this one
     the thread that asks without a pause would be timed."""
-    monkeypatch.setattr(follow, "admit_in_child", lambda files, terms: pass_gate(files, terms, p99_us=1.0))
+    for module in (follower_module, starting_module):
+        monkeypatch.setattr(
+            module,
+            "run_load_gate_in_child",
+            lambda files, settings: run_load_gate(files, settings, p99_us=1.0),
+        )
 
 
 class Counted:
@@ -40,11 +47,11 @@ class Counted:
     def __init__(self, path):
         self.path, self.looks, self.fault = path, 0, None
 
-    def find(self):
+    def resolve(self):
         try:
             if self.fault is not None:
                 raise self.fault
-            return PathSource(self.path, allow_hard_links=False).find()
+            return PathSource(self.path, allow_hard_links=False).resolve()
         finally:
             self.looks += 1
 
@@ -67,7 +74,7 @@ class Robot:
 
     def until(self, is_so):
         """Ask for actions until something is so."""
-        for _ in itertools.takewhile(lambda _: not is_so(self.follower.state()), itertools.count()):
+        for _ in itertools.takewhile(lambda _: not is_so(self.follower.status()), itertools.count()):
             self.ask()
 
     def looked(self):
@@ -77,7 +84,7 @@ class Robot:
 
     @property
     def kinds(self):
-        return [event.kind for event in reversed(self.follower.state().events)]
+        return [event.kind for event in reversed(self.follower.status().events)]
 
 
 @pytest.fixture
@@ -97,34 +104,36 @@ def name(bundle, named):
 def following(named, tmp_path):
     @contextmanager
     def run(retry_s=0.01, **rollout):
-        terms = FollowTerms.parse(
-            FollowTerms.DEFAULT
+        settings = FollowSettings.parse(
+            FollowSettings.DEFAULT
             | {"poll_s": 0.01, "retry_s": retry_s, "keep": 2}
             | {"rollout": ROLLOUT | rollout}
         )
         source = Counted(named)
         with BundleStore(tmp_path / "store") as store:
-            service = Service(begin(source, store, terms.gate))
-            with Follower(source, service, store, terms) as follower:
+            service = Service(load_starting_policy(source, store, settings.gate))
+            with Follower(source, service, store, settings) as follower:
                 yield Robot(service, source, store, follower)
 
     return run
 
 
-def test_a_promotion_and_the_way_back_in_the_registry_are_followed(following, named, bundles, capsys):
+def test_a_promotion_and_a_rollback_in_the_registry_are_followed(following, named, bundles, capsys):
     digests = [bundle_digest(bundle) for bundle in bundles]
     with following() as robot:
         name(bundles[1], named)
         robot.until(lambda state: state.counts.get("serves") == 1)
-        assert robot.kinds == ["begins", "noticed", "shadow", "watch", "serves"]
+        assert robot.kinds == ["started", "noticed", "shadow", "watch", "serves"]
         assert robot.ask()["parameters"]["bundle_sha256"] == digests[1]
         assert (robot.store.current().bundle_digest, robot.store.current().source) == (digests[1], str(named))
         name(bundles[0], named)
         robot.until(lambda state: state.counts.get("serves") == 2)
         assert robot.ask()["outputs"][0]["data"] == [1.25, 2.5]
-        assert robot.follower.state().source == str(named)
+        assert robot.follower.status().source == str(named)
     said = capsys.readouterr().err
-    assert f"sacpipe: noticed: {named}, bundle {digests[1][:12]}: another than in service\n" in said
+    assert (
+        f"sacpipe: noticed: {named}, bundle {digests[1][:12]}: differs from the bundle in service\n" in said
+    )
     assert f"sacpipe: serves: {named}, bundle {digests[0][:12]}: watched for 0 s\n" in said
 
 
@@ -143,7 +152,7 @@ def test_what_stops_a_robot_goes_back_and_is_not_taken_again(following, named, b
         robot.ask(sequence_id=1, sequence_start=True)
         name(tmp_path / "stops", named)
         robot.until(lambda state: state.phase == "watch")
-        assert robot.follower.state().source == str(named)
+        assert robot.follower.status().source == str(named)
         assert robot.ask(2.0, 0.0, 0.0, sequence_id=1)["parameters"]["verdict"] == "stopped"
         robot.until(lambda state: "rolled_back" in state.counts)
         assert robot.store.bad == {bad: "the robot was stopped"}
@@ -151,22 +160,22 @@ def test_what_stops_a_robot_goes_back_and_is_not_taken_again(following, named, b
         robot.looked()
         assert robot.kinds[-2:] == ["rolled_back", "refused"]  # said once, however often it is looked
         assert (
-            robot.follower.state().events[0].text.startswith("refused by the rule 'store': it is marked bad")
+            robot.follower.status().events[0].text.startswith("refused by the rule 'store': it is marked bad")
         )
     with following() as robot:
         assert robot.ask()["parameters"]["bundle_sha256"] == first
         robot.looked()
-        assert robot.kinds == ["begins", "noticed", "refused"]
+        assert robot.kinds == ["started", "noticed", "refused"]
 
 
 def test_what_is_taken_back_before_it_serves_is_withdrawn(following, named, bundles):
     with following(min_shadow_steps=10**9) as robot:
         name(bundles[1], named)
         robot.until(lambda state: state.phase == "shadow" and state.divergence.steps > 0)
-        assert robot.follower.state().candidate == bundle_digest(bundles[1])
+        assert robot.follower.status().candidate == bundle_digest(bundles[1])
         name(bundles[0], named)
         robot.until(lambda state: "withdrawn" in state.counts)
-        assert robot.follower.state().phase == "idle"
+        assert robot.follower.status().phase == "idle"
         assert (dict(robot.store.bad), robot.service.metrics.swaps) == ({}, 0)
         name(bundles[1], named)
         robot.until(lambda state: state.phase == "shadow")
@@ -178,13 +187,13 @@ def test_what_cannot_be_reached_or_is_refused_is_said_once_each(following, named
     with following() as robot:
         robot.source.fault = StoreUnavailableError("MLflow at there does not answer.")
         robot.looked()
-        assert (robot.kinds, robot.follower.state().is_reachable) == (["begins", "unreachable"], False)
+        assert (robot.kinds, robot.follower.status().is_reachable) == (["started", "unreachable"], False)
         name(torn, named)
         robot.source.fault = None
         robot.looked()
         robot.looked()
         assert robot.kinds[2:] == ["noticed", "reachable", "refused"]
-        assert "refused by the rule 'digest': policy.onnx: " in robot.follower.state().events[0].text
+        assert "refused by the rule 'digest': policy.onnx: " in robot.follower.status().events[0].text
         assert robot.ask()["outputs"][0]["data"] == [1.25, 2.5]
         shutil.copyfile(bundles[1] / "policy.onnx", torn / "policy.onnx")
         robot.until(lambda state: state.counts.get("serves") == 1)  # what was refused is looked at again
@@ -194,8 +203,8 @@ def test_a_source_that_answers_something_else_failed_and_is_reachable(following,
     with following() as robot:
         robot.source.fault = StoreError("MLflow at there refuses: 403 not you.")
         robot.looked()
-        assert (robot.kinds, robot.follower.state().is_reachable) == (["begins", "failed"], True)
-        assert robot.follower.state().events[-1].text == "serves from the start"
+        assert (robot.kinds, robot.follower.status().is_reachable) == (["started", "failed"], True)
+        assert robot.follower.status().events[-1].text == "in service since the start"
 
 
 def test_what_cannot_be_pulled_is_asked_for_again_after_a_while(following, named, bundles, monkeypatch):
@@ -210,11 +219,11 @@ def test_what_cannot_be_pulled_is_asked_for_again_after_a_while(following, named
         name(bundles[1], named)
         robot.looked()
         robot.looked()
-        assert (robot.kinds, len(pulls)) == (["begins", "noticed", "failed"], 1)
+        assert (robot.kinds, len(pulls)) == (["started", "noticed", "failed"], 1)
 
 
 @pytest.mark.parametrize("phase", ["shadow", "watch"])
-def test_what_is_no_longer_named_does_not_come_into_service(following, named, bundles, tmp_path, phase):
+def test_a_bundle_that_is_no_longer_named_does_not_become_active(following, named, bundles, tmp_path, phase):
     torn = shutil.copytree(bundles[1], tmp_path / "torn")
     manifest = json.loads((torn / "manifest.json").read_bytes())
     (torn / "manifest.json").write_text(json.dumps(manifest))  # a third digest, and refused
@@ -224,7 +233,10 @@ def test_what_is_no_longer_named_does_not_come_into_service(following, named, bu
         name(torn, named)
         robot.until(lambda state: state.counts.get("refused") == 1)
         assert robot.kinds[-3:] == ["withdrawn", "noticed", "refused"]
-        assert f"bundle {bundle_digest(torn)[:12]}, is named now" in robot.follower.state().events[2].text
+        assert (
+            f"the source names bundle {bundle_digest(torn)[:12]} now, {named}"
+            in robot.follower.status().events[2].text
+        )
         assert robot.ask()["parameters"]["bundle_sha256"] == bundle_digest(bundles[0])
         assert dict(robot.store.bad) == {}
 
@@ -232,7 +244,7 @@ def test_what_is_no_longer_named_does_not_come_into_service(following, named, bu
 class NoSource:
     """A network that is not there."""
 
-    def find(self):
+    def resolve(self):
         raise StoreUnavailableError("MLflow at there does not answer.")
 
 
@@ -242,7 +254,7 @@ def served(tmp_path, bundles):
     with BundleStore(tmp_path / "store") as store:
         for bundle in bundles:
             files = read_source(bundle, allow_hard_links=False)
-            store.set_current(store.add(pass_gate(files, GATE, p99_us=1.0)), str(bundle))
+            store.set_current(store.add(run_load_gate(files, GATE, p99_us=1.0)), str(bundle))
         yield store
 
 
@@ -251,30 +263,34 @@ def test_where_the_last_one_passes_no_longer_the_one_before_serves_and_is_curren
 ):
     first, second = (bundle_digest(bundle) for bundle in bundles)
 
-    def only_the_first(files, terms):
+    def only_the_first(files, settings):
         if sha256_bytes(files["manifest.json"]) == second:
             raise GateError("not on this machine.", "golden")
-        return pass_gate(files, terms, p99_us=1.0)
+        return run_load_gate(files, settings, p99_us=1.0)
 
-    monkeypatch.setattr(follow, "admit_in_child", only_the_first)
-    assert begin(NoSource(), served, GATE).digest == first
+    monkeypatch.setattr(starting_module, "run_load_gate_in_child", only_the_first)
+    assert load_starting_policy(NoSource(), served, GATE).digest == first
     assert (served.current().bundle_digest, served.current().source) == (first, str(bundles[0]))
 
 
-def test_a_kept_one_that_was_too_slow_once_is_judged_again(served, bundles, monkeypatch):
+def test_a_stored_bundle_that_was_too_slow_once_is_checked_again(served, bundles, monkeypatch):
     slow = [1e9, 1.0]
     monkeypatch.setattr(
-        follow, "admit_in_child", lambda files, terms: pass_gate(files, terms, p99_us=slow.pop(0))
+        starting_module,
+        "run_load_gate_in_child",
+        lambda files, settings: run_load_gate(files, settings, p99_us=slow.pop(0)),
     )
-    assert begin(NoSource(), served, GATE).digest == bundle_digest(bundles[1])
+    assert load_starting_policy(NoSource(), served, GATE).digest == bundle_digest(bundles[1])
 
 
-def test_what_is_judged_while_following_ends_begins_no_way(served, bundles, tmp_path, monkeypatch):
-    service = Service(begin(NoSource(), served, GATE))
-    follower = Follower(PathSource(bundles[0], allow_hard_links=False), service, served, TERMS)
+def test_a_bundle_that_passes_while_the_follower_ends_begins_no_rollout(
+    served, bundles, tmp_path, monkeypatch
+):
+    service = Service(load_starting_policy(NoSource(), served, GATE))
+    follower = Follower(PathSource(bundles[0], allow_hard_links=False), service, served, SETTINGS)
     follower._is_ending.set()
-    follower._look()
-    assert (follower.state().phase, list(follower.state().counts)) == ("idle", ["noticed"])
+    follower._poll()
+    assert (follower.status().phase, list(follower.status().counts)) == ("idle", ["noticed"])
 
 
 def test_a_bundle_of_another_task_is_refused(following, named, bundles, tmp_path):
@@ -284,7 +300,7 @@ def test_a_bundle_of_another_task_is_refused(following, named, bundles, tmp_path
     with following() as robot:
         name(tmp_path / "push", named)
         robot.until(lambda state: "refused" in state.counts)
-        assert "found one of example/Push-v0" in robot.follower.state().events[0].text
+        assert "found one of example/Push-v0" in robot.follower.status().events[0].text
         assert not robot.store.path(bundle_digest(tmp_path / "push")).exists()
 
 
@@ -301,7 +317,7 @@ def test_offline_the_last_good_one_serves_and_a_damaged_one_does_not(following, 
     with following() as robot:
         robot.looked()
         assert robot.ask()["outputs"][0]["data"] == [1.25, 2.5]
-        assert robot.kinds == ["begins", "refused"]
+        assert robot.kinds == ["started", "refused"]
     (kept / "policy.onnx").write_bytes(b"")
     with pytest.raises(GateError, match="expected a bundle's folder or a tar file, found none"), following():
         pass

@@ -73,20 +73,20 @@ def contents(folder):
 def test_an_alias_is_resolved_once_to_a_version_and_its_bytes(registry, bundles):
     source = registry.source("models:/Reach@champion")
     with pytest.raises(StoreError, match=r"refuses .*: 400 Registered model alias champion not found\.$"):
-        source.find()
+        source.resolve()
     registry.registry.set_alias("Reach", "champion", 1)
-    named = source.find()
-    assert (named.digest, named.text) == (registry.digests[0], "models:/Reach@champion version 1")
+    named = source.resolve()
+    assert (named.digest, named.source) == (registry.digests[0], "models:/Reach@champion version 1")
     registry.registry.set_alias("Reach", "champion", 2)
     assert named.pull() == contents(bundles[0])  # the one it named then
-    assert source.find().pull() == contents(bundles[1])
+    assert source.resolve().pull() == contents(bundles[1])
 
 
 def test_a_version_is_found_by_its_number(registry, bundles):
-    named = registry.source("models:/Reach/2").find()
-    assert (named.text, named.pull()) == ("models:/Reach/2 version 2", contents(bundles[1]))
+    named = registry.source("models:/Reach/2").resolve()
+    assert (named.source, named.pull()) == ("models:/Reach/2 version 2", contents(bundles[1]))
     with pytest.raises(StoreError, match=f"MLflow at {registry.uri} refuses .*: 404 "):
-        registry.source("models:/Reach/7").find()
+        registry.source("models:/Reach/7").resolve()
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_version_is_found_by_its_number(registry, bundles):
     ],
 )
 def test_what_was_put_among_its_files_is_refused(registry, name, data, rule):
-    named = registry.source("models:/Reach/1").find()
+    named = registry.source("models:/Reach/1").resolve()
     path = registry.stored(registry.digests[0]) / name
     before = path.read_bytes() if path.exists() else None
     path.write_bytes(data)
@@ -111,7 +111,7 @@ def test_what_was_put_among_its_files_is_refused(registry, name, data, rule):
 
 
 class Recorder(http.server.BaseHTTPRequestHandler):
-    """A server that is none of MLflow's: answers what it was told to, and remembers who asked."""
+    """A server that is not MLflow: sends prepared answers, and records the requests."""
 
     answer: tuple[int, dict[str, str], bytes] = (200, {}, b"")
     seen: list[str | None]
@@ -131,7 +131,7 @@ class Recorder(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def other():
-    """Somebody else's server, on loopback: (answer) -> its address."""
+    """A server that is not MLflow, on loopback: (answer) -> its address."""
 
     class Handler(Recorder):
         seen = []  # noqa: RUF012 - of this server alone
@@ -147,7 +147,7 @@ def other():
 def find(server, **variables):
     return MlflowSource(
         parse_address("models:/Reach@champion"), {"MLFLOW_TRACKING_URI": server.uri} | variables
-    ).find()
+    ).resolve()
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_what_is_no_answer_of_mlflows_is_refused(other, answer, error, said):
 
 def test_a_refusal_is_read_no_longer_than_an_answer(other, monkeypatch):
     other.handler.answer = (403, {}, b'{"message": "not you"}')
-    monkeypatch.setattr(mlflow_source, "_PULL_S", -1.0)
+    monkeypatch.setattr(mlflow_source, "_PULL_TIMEOUT_S", -1.0)
     with pytest.raises(StoreError, match=r"refuses .*: 403 Forbidden\.$"):
         find(other)
     monkeypatch.undo()
@@ -235,8 +235,8 @@ def test_an_address_that_names_no_version_is_refused(text):
         parse_address(text)
 
 
-def test_nobody_there(other):
+def test_no_server_answers(other):
     with pytest.raises(
         StoreUnavailableError, match=r"MLflow at http://127.0.0.1:1 does not answer \(.*refused"
     ):
-        MlflowSource(parse_address("models:/R/1"), {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}).find()
+        MlflowSource(parse_address("models:/R/1"), {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}).resolve()

@@ -1,4 +1,4 @@
-"""A new bundle serves only after it was near enough for long enough, and not again after it failed."""
+"""A new bundle becomes current only after both phases, and is never used again after it failed."""
 
 import json
 
@@ -7,30 +7,31 @@ import pytest
 from factories import make_guards
 
 from sacpipe.core.errors import BundleError, StorageError
-from sacpipe.robot.load_gate import GateTerms, pass_gate
+from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
 from sacpipe.rollout import bundle_store as store_module
-from sacpipe.rollout import rollout as rollout_module
+from sacpipe.rollout import phases as phases_module
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.rollout import Rollout, RolloutTerms
+from sacpipe.rollout.follow_settings import RolloutSettings
+from sacpipe.rollout.rollout import Rollout
 from sacpipe.rollout.sources import read_source
 
-GATE = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
-TERMS = RolloutTerms(
+GATE = LoadGateSettings(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
+SETTINGS = RolloutSettings(
     shadow_s=10.0, min_shadow_steps=5, max_divergence=1.0, watch_s=60.0, max_deadline_misses=2
 )
 
 
 class Robot:
-    """A runtime with a rollout around it, in a world whose time somebody moves."""
+    """A runtime with a rollout around it, and a clock that a test moves."""
 
-    def __init__(self, folder, store, **terms):
+    def __init__(self, folder, store, **settings):
         self.now_s = 1000.0
         guards = make_guards(deadline_periods=1e6)
         self.runtime = Runtime(OnnxPolicy(folder), guards=guards, clock_ns=lambda: int(self.now_s * 1e9))
         self.store = store
-        self.rollout = Rollout(self.runtime, store, TERMS.replace(**terms), clock_s=lambda: self.now_s)
+        self.rollout = Rollout(self.runtime, store, SETTINGS.replace(**settings), clock_s=lambda: self.now_s)
 
     def step(self, count=1):
         for _ in range(count):
@@ -40,7 +41,7 @@ class Robot:
 
     def compared(self, steps):
         """Until the shadow, which has a thread of its own, has seen so many steps."""
-        while self.rollout._shadow.divergence().steps < steps:
+        while self.rollout.divergence().steps < steps:
             pass
 
     def let_it_act(self, admitted):
@@ -61,14 +62,14 @@ def store(tmp_path):
 @pytest.fixture
 def first(build, store):
     """The bundle that serves from the beginning."""
-    admitted = pass_gate(read_source(build(), allow_hard_links=False), GATE)
+    admitted = run_load_gate(read_source(build(), allow_hard_links=False), GATE)
     store.set_current(store.add(admitted), "here")
     return admitted
 
 
 @pytest.fixture
 def other(build_other):
-    return pass_gate(read_source(build_other, allow_hard_links=False), GATE)
+    return run_load_gate(read_source(build_other, allow_hard_links=False), GATE)
 
 
 @pytest.fixture
@@ -203,7 +204,7 @@ def test_one_that_goes_too_far_off_in_service_goes_back(build, store, first, oth
     monkeypatch.setattr(other.policy, "run", lambda _: np.array(acts, np.float32))
     before = robot.runtime.policy
     robot.let_it_act(other)
-    compared = robot.rollout._shadow._candidate  # by another thread than blends the one before out
+    compared = robot.rollout._phase.shadow._candidate  # by another thread than blends the one before out
     assert (compared.digest, compared._observation is before._observation) == (before.digest, False)
     monkeypatch.setattr(other.policy, "run", run)
     robot.step(4)
@@ -213,7 +214,7 @@ def test_one_that_goes_too_far_off_in_service_goes_back(build, store, first, oth
     robot.compared(5)
     event = robot.rollout.tick()
     assert event.outcome == "rolled_back"
-    assert "within 0.625 of those of the one before" in event.reason
+    assert "within 0.625 of those of the previous policy" in event.reason
     assert robot.step().action.tolist() == [1.25, 2.5]
 
 
@@ -241,7 +242,7 @@ def test_a_full_disk_does_not_keep_a_robot_from_going_back(robot, first, other, 
     monkeypatch.setattr(store_module, "write_json", full)
     event = robot.rollout.tick()
     assert (event.outcome, robot.rollout.phase) == ("rolled_back", "idle")
-    assert "known until the process ends only" in event.reason
+    assert "not written to the store, so a restart forgets it" in event.reason
     assert robot.step().action.tolist() == [1.25, 2.5]
     with pytest.raises(BundleError, match="marked bad"):
         robot.rollout.offer(other, "there")
@@ -256,7 +257,7 @@ def test_a_newer_offer_replaces_one_that_is_not_through(robot, first, other):
 
 def test_while_one_is_watched_no_other_is_taken(robot, first, other):
     robot.let_it_act(other)
-    with pytest.raises(BundleError, match="still watched; offer it again in 60 s"):
+    with pytest.raises(BundleError, match="still watched; offer this one again in 60 s"):
         robot.rollout.offer(first, "here")
 
 
@@ -285,11 +286,11 @@ def no_thread(*_):
     raise RuntimeError("can't start new thread")
 
 
-def test_one_that_cannot_be_compared_is_not_on_its_way(robot, other, monkeypatch):
-    monkeypatch.setattr(rollout_module, "Shadow", no_thread)
+def test_one_that_cannot_be_compared_is_not_in_rollout(robot, other, monkeypatch):
+    monkeypatch.setattr(phases_module, "Shadow", no_thread)
     with pytest.raises(RuntimeError):
         robot.rollout.offer(other, "there")
-    assert (robot.rollout.phase, robot.rollout.way, on_trial(robot)) == ("idle", None, {})
+    assert (robot.rollout.phase, robot.rollout.candidate, on_trial(robot)) == ("idle", None, {})
 
 
 def test_one_that_cannot_be_watched_does_not_act(robot, first, other, monkeypatch):
@@ -297,17 +298,17 @@ def test_one_that_cannot_be_watched_does_not_act(robot, first, other, monkeypatc
     robot.step(5)
     robot.compared(5)
     robot.now_s += 10.0
-    monkeypatch.setattr(rollout_module, "Shadow", no_thread)
+    monkeypatch.setattr(phases_module, "Shadow", no_thread)
     event = robot.rollout.tick()
     assert (event.outcome, event.reason) == ("withdrawn", "it cannot be watched: can't start new thread")
-    assert (robot.rollout.phase, robot.rollout.way, robot.runtime.policy.digest) == (
+    assert (robot.rollout.phase, robot.rollout.candidate, robot.runtime.policy.digest) == (
         "idle",
         None,
         digest(first),
     )
 
 
-def test_one_that_has_no_twin_to_be_compared_with_stays_in_the_shadow(robot, other, monkeypatch):
+def test_where_the_policy_in_service_cannot_be_cloned_the_shadow_goes_on(robot, other, monkeypatch):
     robot.rollout.offer(other, "there")
     robot.step(5)
     robot.compared(5)

@@ -82,7 +82,7 @@ class TestToken:
             check=False,
         )
         assert result.returncode == 2
-        assert f"nobody can listen at 127.0.0.1, port {server.port}" in result.stderr
+        assert f"expected an address to bind, found 127.0.0.1, port {server.port}" in result.stderr
 
     def test_a_token_of_the_environment(self, bundle):
         command = ("-m", "sacpipe.server", bundle, "--port", "0", "--host", EVERYWHERE)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from folder_digest import sha256_tree
 from small_run import PARAMS, Killer, KillError, Onlooker, extended, make_params, run_once
 
 from sacpipe.core.errors import ConfigError, DivergenceError, InterruptedRunError, PoolCorruptError
-from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.files import sha256_file
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.writer import PoolWriter

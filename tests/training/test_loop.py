@@ -5,13 +5,13 @@ import re
 
 import numpy as np
 import pytest
+from folder_digest import sha256_tree
 from small_run import PARAMS, Onlooker, make_params, rows, run_once
 
 from sacpipe.core.errors import (
     ConfigError,
     DivergenceError,
 )
-from sacpipe.core.files import sha256_tree
 from sacpipe.core.seeding import episode_seed
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.training.loop import train

@@ -3,13 +3,13 @@
 import shutil
 
 import pytest
+from folder_digest import sha256_tree
 from small_run import KEY, PARAMS, Killer, KillError, Onlooker, extended, make_params, run_once
 
 from sacpipe.core.errors import (
     CheckpointError,
     InterruptedRunError,
 )
-from sacpipe.core.files import sha256_tree
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.training.resume import open_run
 

@@ -1,1 +1,1 @@
-"""Pictures of a simulator without a screen."""
+"""Off-screen images of a simulator."""

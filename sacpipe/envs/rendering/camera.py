@@ -1,4 +1,4 @@
-"""Pictures of a MuJoCo model, off screen."""
+"""The MuJoCo camera: off-screen images of a model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,15 @@ from sacpipe.core.errors import RendererError
 from sacpipe.envs.rendering.opengl import VARIABLE, choose_renderer, without_opengl
 
 _SHADOW_PIXELS = 1024
-"""MuJoCo's 4096, with four samples a pixel, takes five times as long without a graphics card."""
+"""Size of the shadow map in pixels. Without a graphics card, MuJoCo's default (4096, four samples a pixel)
+takes five times as long."""
 
 
 def _make_context(height: int, width: int) -> Any:
     """Return a MuJoCo GLContext of the chosen renderer.
 
     Raises:
-        RendererError: none works, or another OpenGL was loaded into this process before.
+        RendererError: no renderer works, or this process has loaded another OpenGL before.
     """
     name = choose_renderer()
     try:
@@ -50,9 +51,9 @@ class MujocoCamera:
 
         Args:
             model: The compiled MjModel.
-            size: (height, width) in pixels.
-            camera: Index of a camera of the model, or -1 for a free one.
-            free: Fields of the free camera that differ from MuJoCo's own (`distance`, `lookat`, ...).
+            size: Size of the images, (height, width) in pixels.
+            camera: Index of a camera of the model, or -1 for a free camera.
+            free: Fields of the free camera that differ from MuJoCo's defaults (`distance`, `lookat`, ...).
 
         Raises:
             RendererError: no off-screen renderer works here.
@@ -88,23 +89,23 @@ class MujocoCamera:
             self._camera.type = kinds.mjCAMERA_TRACKING
 
     def reload(self) -> None:
-        """Tell the graphics about height fields that an episode's start has changed."""
+        """Upload the model's height fields to the renderer; the start of an episode may change them."""
         self._context.make_current()
         for index in range(self._model.nhfield):
             self._mujoco.mjr_uploadHField(self._model, self._renderer, index)
 
     def render(self, data: Any) -> NDArray[np.uint8]:
-        """Return what the camera sees of a state. Shape (height, width, 3)."""
+        """Return the camera's image of a state. Shape (height, width, 3)."""
         self._context.make_current()
         every = self._mujoco.mjtCatBit.mjCAT_ALL.value
         self._mujoco.mjv_updateScene(self._model, data, self._options, None, self._camera, every, self._scene)
         self._mujoco.mjr_render(self._area, self._scene, self._renderer)
         frame = np.empty((self._height, self._width, 3), dtype=np.uint8)
         self._mujoco.mjr_readPixels(frame, None, self._area, self._renderer)
-        return np.ascontiguousarray(frame[::-1])  # OpenGL starts at the bottom
+        return np.ascontiguousarray(frame[::-1])  # OpenGL's first row is the bottom one
 
     def close(self) -> None:
-        """Free the context."""
+        """Free the OpenGL context."""
         self._context.make_current()
         self._renderer.free()
         self._context.free()

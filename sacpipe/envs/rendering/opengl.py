@@ -1,9 +1,9 @@
-"""Pictures without a screen: choose an OpenGL that works here, and look at a MuJoCo model through it.
+"""Chooses an off-screen OpenGL that works on this machine.
 
-MuJoCo, dm_control and PyOpenGL each fix their OpenGL while they are imported, and a wrong one breaks
-the import, kills the process, or fails only at the first picture. So a candidate is tried in a process
-of its own, the simulators are imported without any OpenGL (`without_opengl`), and pictures go through a
-context made here: training needs no graphics library, and the order of imports does not matter.
+MuJoCo, dm_control and PyOpenGL each choose their OpenGL when they are imported. A wrong one breaks the
+import, kills the process, or fails only at the first image. Therefore each candidate is tried in a child
+process, the simulators are imported without any OpenGL (`without_opengl`), and `MujocoCamera` opens a
+context of its own. So training needs no graphics library, and the order of imports does not matter.
 """
 
 import contextlib
@@ -34,11 +34,11 @@ with mujoco.Renderer(model, 16, 16) as renderer:
 def choose_renderer() -> str:
     """Find an off-screen OpenGL for MuJoCo, set MUJOCO_GL to it in this process, and return its name.
 
-    A value of MUJOCO_GL that is already there is tried first; then `egl`, then `osmesa`. A candidate is
-    good when a fresh process renders with it. The answer is remembered.
+    The present value of MUJOCO_GL is tried first; then `egl`, then `osmesa`. A candidate works if a child
+    process renders with it. The result is cached.
 
     Raises:
-        RendererError: none works, or MUJOCO_GL switches rendering off.
+        RendererError: no candidate works, or MUJOCO_GL switches rendering off.
     """
     wanted = os.environ.get(VARIABLE, "").strip().lower()
     if wanted in _OFF:
@@ -64,7 +64,7 @@ def _variables(candidate: str) -> dict[str, str]:
 
 @functools.cache
 def _works(candidate: str) -> bool:
-    """Render 16 x 16 pixels in a process of its own: a bad driver may crash it."""
+    """Render 16 x 16 pixels in a child process, because a bad driver may crash it."""
     try:
         result = subprocess.run(
             [sys.executable, "-c", _PROBE],
@@ -80,7 +80,7 @@ def _works(candidate: str) -> bool:
 
 @contextlib.contextmanager
 def without_opengl() -> Iterator[None]:
-    """Import a simulator inside this: it then looks for no OpenGL, and a machine without one can train."""
+    """Keep a simulator that is imported inside from loading OpenGL, so a machine without OpenGL can train."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = "disable"
     try:

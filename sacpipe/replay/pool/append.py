@@ -1,4 +1,4 @@
-"""Adding transitions to a pool that nobody is writing: new segments behind the others, no file changed."""
+"""Adds transitions to a finished pool: new segments after the existing ones; no segment is changed."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,14 +16,14 @@ from sacpipe.specs.env_spec import EnvSpec
 
 
 def end_of(folder: Path, spec: EnvSpec | None = None) -> int:
-    """Return the step at which a pool would go on; 0 where there is none.
+    """Return the step of the next transition of a pool; 0 if there is no pool.
 
     Args:
-        folder: Of the pool.
-        spec: Of what would be added, to be refused where it does not fit.
+        folder: Folder of the pool.
+        spec: Task of the transitions to add, or None to skip the comparison.
 
     Raises:
-        PoolFormatError: the pool is of another task, or of a version not known here.
+        PoolFormatError: the pool has another task, or a version this program does not read.
         PoolCorruptError: the pool is damaged.
     """
     if not (folder / MANIFEST_NAME).exists():
@@ -32,23 +32,24 @@ def end_of(folder: Path, spec: EnvSpec | None = None) -> int:
     if spec is not None and pool.spec != spec:
         raise PoolFormatError(
             f"{folder}: expected a pool of the same task, found another: "
-            f"{difference(spec.as_tree(), pool.spec.as_tree())}. Move it away, or add to it what fits."
+            f"{difference(spec.as_tree(), pool.spec.as_tree())}. Move the pool away, or add transitions of "
+            "its own task."
         )
     return pool.segments[-1].first_step + pool.segments[-1].transitions if pool.segments else 0
 
 
 def append_segments(folder: Path, spec: EnvSpec, parts: Iterable[Transitions]) -> ReplayPool:
-    """Add a segment for each part behind what a pool holds, under episode ids that go on.
+    """Add one segment for each part after the pool's last segment; episode ids continue.
 
-    The manifest is replaced last: until then, and after a kill, the pool is the one it was.
+    The manifest is replaced last: until then, and after a kill, the pool is unchanged.
 
     Args:
-        folder: Of the pool; made where there is none, with compact segments.
-        spec: Of the task the parts come from.
-        parts: Each with one row at least; their episode ids never fall from part to part.
+        folder: Folder of the pool; a missing pool is made, with compact segments.
+        spec: Task of the parts.
+        parts: Transitions of each segment, at least one row; episode ids never fall from part to part.
 
     Raises:
-        PoolFormatError: the pool is of another task, or of a version not known here.
+        PoolFormatError: the pool has another task, or a version this program does not read.
         PoolCorruptError: the pool is damaged.
         StorageError: the disk is full or the folder cannot be written.
     """
@@ -70,7 +71,7 @@ def append_segments(folder: Path, spec: EnvSpec, parts: Iterable[Transitions]) -
 
 
 def _remove_beyond(folder: Path, manifest: PoolManifest) -> None:
-    """Remove what a kill left behind the pool's end; evicted segments, before its beginning, stay."""
+    """Remove the segments of an interrupted call, after the pool's end; evicted segments stay."""
     last = max((entry.file for entry in manifest.segments), default="")
     with storage_errors(folder):
         remove_leftovers(folder)

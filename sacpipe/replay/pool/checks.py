@@ -1,4 +1,4 @@
-"""What must hold for the transitions of a pool, beyond their digests."""
+"""Checks of a pool's transitions: shapes, values, and the order of steps and episodes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +14,10 @@ _Faults = NDArray[np.bool_]
 
 
 def check_shapes(transitions: Transitions, fields: tuple[FieldSpec, ...], rows: int, where: str) -> None:
-    """Compare every array with its field.
+    """Compare shape and type of every array with its field.
 
     Raises:
-        PoolCorruptError: names the field, the shape and type expected and those found.
+        PoolCorruptError: an array differs. The message has the field, and shape and type expected and found.
     """
     for field in fields:
         array = getattr(transitions, field.name)
@@ -28,10 +28,10 @@ def check_shapes(transitions: Transitions, fields: tuple[FieldSpec, ...], rows: 
 
 
 def check_values(transitions: Transitions, first_step: int, where: str) -> None:
-    """Look for what no recorded transition may hold.
+    """Check that every value is allowed.
 
     Raises:
-        PoolCorruptError: a number is not finite, a flag is neither 0 nor 1, or an action leaves [-1, 1].
+        PoolCorruptError: a number is not finite, a flag is neither 0 nor 1, or an action is outside [-1, 1].
     """
     rules: list[tuple[str, str, Callable[[NDArray[Any]], _Faults]]] = [
         *((name, "finite numbers", lambda array: ~np.isfinite(array)) for name in FIELD_NAMES),
@@ -51,11 +51,11 @@ def check_values(transitions: Transitions, first_step: int, where: str) -> None:
 
 
 def check_order(transitions: Transitions, first_step: int, where: str) -> None:
-    """Follow the episodes from row to row.
+    """Check the order of steps and episodes from row to row.
 
     Raises:
-        PoolCorruptError: episode ids fall, an episode goes on behind its end, or it jumps from one
-            observation to another.
+        PoolCorruptError: episode ids fall, an episode continues after its end, or a step does not begin
+            with the next observation of the step before.
     """
     ids = transitions.episode_ids
     same = ids[1:] == ids[:-1]
@@ -63,8 +63,8 @@ def check_order(transitions: Transitions, first_step: int, where: str) -> None:
     jumps = (transitions.next_observations[:-1] != transitions.observations[1:]).any(axis=1)
     rules: list[tuple[str, str, _Faults]] = [
         ("episode ids that never fall", "a lower one", ids[1:] < ids[:-1]),
-        ("a new episode id behind an end", "the same one", same & ended),
-        ("an episode to begin a step where the last one left it", "another observation", same & jumps),
+        ("a new episode id after an end", "the same one", same & ended),
+        ("the next observation of the step before", "another observation", same & jumps),
     ]
     for expected, found, faults in rules:
         if faults.any():

@@ -1,4 +1,4 @@
-"""The pool a run begins with: the one of the digest in params.yaml, and of the run's own task."""
+"""Opens a run's initial pool and checks it against the digest in params.yaml and the run's task."""
 
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,21 @@ from sacpipe.specs.env_spec import EnvSpec
 
 _KEY = "replay.initial_pool"
 _REMEDY = (
-    "`dvc pull data/pool.dvc` brings back the one of this commit, `sacpipe pool ingest` makes one of a "
-    f"robot's recordings; with {_KEY}: null the run begins without."
+    "`dvc pull data/pool.dvc` restores the pool of this commit, `sacpipe pool ingest` makes one from a "
+    f"robot's recordings; `{_KEY}: null` starts without one."
 )
 
 
 def open_initial_pool(folder: Path, config: InitialPoolConfig, spec: EnvSpec) -> ReplayPool:
     """Open the pool that params.yaml names; no segment is read.
 
-    Its time limit may be another one than the run's: no transition depends on it.
+    The pool's time limit may differ from the run's, because no transition depends on it.
 
     Raises:
-        ConfigError: it is not there, is another pool, of another task, or empty; names the key.
-        PoolFormatError: it has a version this program does not read.
-        PoolCorruptError: a segment is missing, or torn.
+        ConfigError: the pool is missing, has another digest or another task, or is empty. The message has
+            the key.
+        PoolFormatError: the pool has a version this program does not read.
+        PoolCorruptError: a segment is missing or incomplete.
     """
     manifest = folder / MANIFEST_NAME
     if not manifest.is_file():
@@ -33,8 +34,8 @@ def open_initial_pool(folder: Path, config: InitialPoolConfig, spec: EnvSpec) ->
     found = sha256_file(manifest)
     if found != config.sha256:
         raise ConfigError(
-            f"{_KEY}.sha256: expected the pool {config.sha256}, found in {folder} the pool {found}. Name "
-            f"that one if it is meant. {_REMEDY}"
+            f"{_KEY}.sha256: expected the pool {config.sha256}, found the pool {found} in {folder}. If that "
+            f"pool is the right one, write its digest. {_REMEDY}"
         )
     pool = ReplayPool.open(folder)
     alike = pool.spec.replace(max_episode_steps=spec.max_episode_steps)
@@ -49,7 +50,7 @@ def open_initial_pool(folder: Path, config: InitialPoolConfig, spec: EnvSpec) ->
 
 
 def difference(expected: Any, found: Any, path: str = "") -> str | None:
-    """Name the first place where two trees differ, what was expected there and what was found."""
+    """Return the first place where two trees differ, with both values; None if they are equal."""
     if expected == found:
         return None
     pairs: list[tuple[Any, Any, Any]] = []

@@ -1,4 +1,4 @@
-"""manifest.json: what a pool holds, in order, with digests; nothing of when or where it was written."""
+"""manifest.json: the segments of a pool in order, with their digests; no time and no place."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -19,34 +19,36 @@ _SHA256 = r"^[0-9a-f]{64}$"
 
 
 class SegmentEntry(Config):
-    """One sealed segment, as the manifest names it."""
+    """One sealed segment."""
 
     file: str = Field(pattern=r"^segment-\d{10,}\.safetensors$")
+    """File name in the pool's folder."""
     first_step: int = Field(ge=0)
-    """Transitions of the pool before this segment, evicted ones included."""
+    """Number of transitions of the pool before this segment, evicted ones included."""
     transitions: int = Field(ge=1)
+    """Number of transitions in this segment."""
     size_bytes: int = Field(ge=1)
     sha256: str = Field(pattern=_SHA256)
 
 
 class PoolPosition(Config):
-    """A durable point of a pool being written; `PoolWriter.resume` continues exactly there."""
+    """A durable position in a pool that is being written; `PoolWriter.resume` continues exactly there."""
 
     segments: tuple[SegmentEntry, ...]
     """Segments sealed so far."""
     open_transitions: int = Field(ge=0)
-    """Transitions behind the last sealed segment."""
+    """Number of transitions after the last sealed segment."""
     open_crc32: int = Field(ge=0, lt=2**32)
-    """Checksum of their records."""
+    """CRC-32 of the records of these open transitions."""
 
     @property
     def sealed_transitions(self) -> int:
-        """Transitions in sealed segments, which is also the step the open one begins at."""
+        """Number of transitions in sealed segments; equals the first step of the open segment."""
         return sum(segment.transitions for segment in self.segments)
 
     @property
     def transitions(self) -> int:
-        """All transitions up to this point."""
+        """Number of transitions up to this position."""
         return self.sealed_transitions + self.open_transitions
 
 
@@ -56,13 +58,13 @@ class PoolManifest(Config):
     format_version: Literal[1]
     format: PoolFormat
     spec: EnvSpec
-    """The task the transitions come from."""
+    """Task of the transitions."""
     transition_fields: tuple[FieldSpec, ...]
     """Name, type and shape of every field of one transition."""
     segments: tuple[SegmentEntry, ...]
-    """Oldest first."""
+    """Segments, oldest first."""
     transitions: int = Field(ge=0)
-    """Sum over the segments."""
+    """Number of transitions in all segments."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -97,11 +99,12 @@ class PoolManifest(Config):
 
 
 def read_manifest(folder: Path) -> PoolManifest:
-    """Read a pool's manifest; the segments are not looked at.
+    """Read a pool's manifest; the segments are not read.
 
     Raises:
-        PoolFormatError: the version, the fields or a key is not known here, or the parts disagree.
-        PoolCorruptError: the file is missing or is no JSON.
+        PoolFormatError: this program does not read the version, a field or a key is unknown, or two values
+            contradict each other.
+        PoolCorruptError: the file is missing or is not JSON.
     """
     path = folder / MANIFEST_NAME
     if not path.is_file():

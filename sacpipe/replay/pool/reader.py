@@ -1,4 +1,4 @@
-"""The replay pool: a folder of sealed segments and a manifest. docs/replay-pool.md has the format."""
+"""Reads a replay pool: a folder of sealed segments and a manifest. docs/replay-pool.md has the format."""
 
 import shutil
 from functools import partial
@@ -20,20 +20,20 @@ from sacpipe.specs.records import FloatArray
 
 
 class PoolReport(Config):
-    """What a full check of a pool counted."""
+    """Counts of a full check of a pool."""
 
     segments: int
     transitions: int
     episodes: int
-    """Distinct episode ids."""
+    """Number of distinct episode ids."""
     terminations: int
     truncations: int
     size_bytes: int
-    """Of the segments."""
+    """Size of all segments."""
 
 
 class ReplayPool:
-    """A finished pool. Immutable: what changes a pool gives back another one."""
+    """A finished pool. Immutable: a method that changes the pool on disk returns another ReplayPool."""
 
     def __init__(self, folder: Path, manifest: PoolManifest) -> None:
         self.folder = folder
@@ -41,11 +41,11 @@ class ReplayPool:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Read the manifest and look whether each segment is there in its full size; read no segment.
+        """Read the manifest and compare the size of each segment; no segment is read.
 
         Raises:
-            PoolFormatError: the version or the fields are not known here.
-            PoolCorruptError: the manifest or a segment is missing, or a segment is torn.
+            PoolFormatError: the pool has a version or fields this program does not read.
+            PoolCorruptError: the manifest or a segment is missing, or a segment is incomplete.
         """
         manifest = read_manifest(folder)
         for entry in manifest.segments:
@@ -58,7 +58,7 @@ class ReplayPool:
 
     @property
     def spec(self) -> EnvSpec:
-        """The task the transitions come from."""
+        """Task of the transitions."""
         return self.manifest.spec
 
     @property
@@ -68,15 +68,15 @@ class ReplayPool:
 
     @property
     def transitions(self) -> int:
-        """Transitions in all segments."""
+        """Number of transitions in all segments."""
         return self.manifest.transitions
 
     def read(self, segment: SegmentEntry) -> Transitions:
-        """Read one segment in the full form. Its digest is not compared: `check` does that.
+        """Read one segment in the full form. The digest is not compared; `check` compares it.
 
         Raises:
             PoolFormatError: the file has a version this program does not read.
-            PoolCorruptError: the file is missing, torn, or has other shapes than the manifest says.
+            PoolCorruptError: the file is missing or incomplete, or its shapes differ from the manifest's.
         """
         path = self.folder / segment.file
         transitions = read_segment(path)
@@ -84,15 +84,15 @@ class ReplayPool:
         return transitions
 
     def fill(self, buffer: TransitionSink) -> None:
-        """Add the pool to a buffer as if step by step; segments the buffer would not keep are not read.
+        """Add the pool to a buffer in order; segments that the buffer would overwrite are not read.
 
         Raises:
-            PoolCorruptError: a segment cannot be read; the buffer holds nothing useful then.
+            PoolCorruptError: a segment cannot be read; the buffer must not be used then.
         """
         buffer.load([(entry.transitions, partial(self.read, entry)) for entry in self.segments])
 
     def observations(self, limit: int) -> FloatArray:
-        """Return at most `limit` recorded observations, evenly spread. Shape (rows, observation_dim)."""
+        """Return at most `limit` observations, evenly spread over the pool. Shape (rows, observation_dim)."""
         count = min(limit, self.transitions)
         rows = np.arange(count, dtype=np.int64) * self.transitions // max(count, 1)
         chosen = [np.empty((0, self.spec.observation_dim), dtype=np.float32)]
@@ -105,7 +105,10 @@ class ReplayPool:
         return np.concatenate(chosen)
 
     def observation_range(self) -> tuple[FloatArray, FloatArray]:
-        """Return each entry's lowest and highest value over all observations. Of a pool that is not empty."""
+        """Return lowest and highest value of each observation entry. The pool must not be empty.
+
+        Shapes (observation_dim,).
+        """
         low = np.full(self.spec.observation_dim, np.inf, dtype=np.float32)
         high = -low
         for entry in self.segments:
@@ -115,11 +118,11 @@ class ReplayPool:
         return low, high
 
     def check(self) -> PoolReport:
-        """Read every byte: digests, shapes, finite values, flags, actions, order of steps and episodes.
+        """Read every byte and check digests, shapes, values, and the order of steps and episodes.
 
         Raises:
             PoolFormatError: a segment has a version this program does not read.
-            PoolCorruptError: names the segment, what was expected and what was found.
+            PoolCorruptError: a check fails. The message has segment, expected and found value.
         """
         counts = {"episodes": 0, "terminations": 0, "truncations": 0}
         previous: Transitions | None = None
@@ -136,7 +139,10 @@ class ReplayPool:
         )
 
     def evict(self, *, keep_transitions: int) -> "ReplayPool":
-        """Take the oldest segments out of the manifest while `keep_transitions` stay; delete no file.
+        """Remove the oldest segments from the manifest and return the shorter pool; no file is deleted.
+
+        Args:
+            keep_transitions: Least number of transitions to keep.
 
         Raises:
             StorageError: the manifest cannot be written.
@@ -150,15 +156,16 @@ class ReplayPool:
         return ReplayPool(self.folder, manifest)
 
     def publish(self, destination: Path) -> None:
-        """Copy the manifest and the segments it names to a new folder, which appears whole or not at all.
+        """Copy the manifest and its segments to a new folder, atomically.
 
-        Never links: a cache that links its files into a workspace would share them with the writer.
+        The files are copied, not linked: DVC may link them into its cache, and the writer must not share
+        the same files.
 
         Raises:
-            StorageError: something stands at `destination`, the disk is full, or a folder cannot be written.
+            StorageError: `destination` exists, the disk is full, or a folder cannot be written.
         """
         if destination.exists():
-            raise StorageError(f"cannot write {destination}: expected nothing there; remove what is.")
+            raise StorageError(f"cannot write {destination}: it exists already. Remove it first.")
         temporary = destination.with_name(f".{destination.name}.tmp")
         with storage_errors(destination):
             try:
@@ -183,7 +190,7 @@ class ReplayPool:
         transitions = self.read(entry)
         check_values(transitions, entry.first_step, str(path))
         if previous is not None:
-            border = Transitions.joined([previous, transitions[:1]])
-            check_order(border, entry.first_step - 1, str(path))
+            boundary = Transitions.joined([previous, transitions[:1]])
+            check_order(boundary, entry.first_step - 1, str(path))
         check_order(transitions, entry.first_step, str(path))
         return transitions

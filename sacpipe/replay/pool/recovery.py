@@ -1,7 +1,7 @@
-"""Brings a writer's folder back to a position that `flush` returned.
+"""Restores a writer's folder to a position that `flush` returned.
 
-Nothing is deleted before everything the position needs has been found whole. Killed at any moment, the
-same call gives the same result.
+All data of the position is verified before anything is deleted. If the call is killed at any moment, the
+next call has the same result.
 """
 
 import zlib
@@ -17,28 +17,28 @@ from sacpipe.replay.pool.segments import read_segment, segment_name
 from sacpipe.replay.pool.transitions import FIELD_NAMES
 
 _OWN_FILES = (MANIFEST_NAME, "journal-*.bin", "segment-*.safetensors", ".*.tmp")
-_GO_BACK = "Resume from an older checkpoint, or remove the folder to start this run again"
+_REMEDY = "Resume from an older checkpoint, or remove the folder to start this run again"
 
 
 def recover(folder: Path, position: PoolPosition, dtype: np.dtype[np.void]) -> bytes:
-    """Check all a position needs, discard what lies beyond, and return the records of the open segment.
+    """Check all data of a position, delete later data, and return the records of the open segment.
 
     Raises:
-        PoolCorruptError: bytes up to the position are missing or differ; nothing was discarded.
+        PoolCorruptError: bytes up to the position are missing or differ; nothing was deleted.
         StorageError: the folder cannot be written.
     """
     for entry in position.segments:
         path = folder / entry.file
         found = sha256_file(path) if path.is_file() else "no file"
         if found != entry.sha256:
-            raise PoolCorruptError(f"{path}: expected SHA-256 {entry.sha256}, found {found}. {_GO_BACK}.")
+            raise PoolCorruptError(f"{path}: expected SHA-256 {entry.sha256}, found {found}. {_REMEDY}.")
     data = _open_records(folder, position, dtype)
     _discard_beyond(folder, position, data)
     return data
 
 
 def _open_records(folder: Path, position: PoolPosition, dtype: np.dtype[np.void]) -> bytes:
-    """Find the records behind the last sealed segment: in their journal, or in the segment made of it."""
+    """Return the records after the last sealed segment, from their journal or from a segment sealed later."""
     size_bytes = position.open_transitions * dtype.itemsize
     journal = journal_path(folder, position.sealed_transitions)
     data = journal.read_bytes()[:size_bytes] if journal.is_file() else b""
@@ -50,12 +50,12 @@ def _open_records(folder: Path, position: PoolPosition, dtype: np.dtype[np.void]
         return later
     raise PoolCorruptError(
         f"{journal}: expected {size_bytes} bytes with CRC-32 {position.open_crc32}, found {len(data)} bytes "
-        f"with {zlib.crc32(data)}, and no {sealed.name} that begins with the former. {_GO_BACK}."
+        f"with {zlib.crc32(data)}, and no {sealed.name} that begins with the expected bytes. {_REMEDY}."
     )
 
 
 def _records_of(path: Path, dtype: np.dtype[np.void]) -> bytes:
-    """Return a segment's records; none where it cannot be read: no digest of it is known here."""
+    """Return a segment's records; no bytes if the segment cannot be read. Its digest is not known here."""
     try:
         transitions = read_segment(path)
     except PoolError:

@@ -1,4 +1,4 @@
-"""Puts a segment on disk: whole under its name, or not at all, and read-only from then on."""
+"""Seals a segment: writes its file atomically and makes it read-only."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ SEALED_MODE = 0o444
 def seal_segment(
     folder: Path, transitions: Transitions, *, first_step: int, form: PoolFormat
 ) -> SegmentEntry:
-    """Write one segment and return what the manifest says of it.
+    """Write one segment and return its entry for the manifest.
 
     Args:
-        folder: Of the pool.
-        transitions: At least one.
-        first_step: Transitions of the pool before these.
-        form: Of the segment.
+        folder: Folder of the pool.
+        transitions: Rows of the segment, at least one.
+        first_step: Number of transitions of the pool before these.
+        form: Form of the segment, full or compact.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written; the same call may be made again.

@@ -1,7 +1,7 @@
-"""One sealed segment: a safetensors file that is never changed again. docs/replay-pool.md has the format.
+"""Encodes and reads one segment: an immutable safetensors file. docs/replay-pool.md has the format.
 
-The same transitions give the same bytes: tensors are ordered by the library (widest type first, then
-name), and the header has one metadata key, because the order of several is not fixed.
+The same transitions give the same bytes: the library orders tensors by type (widest first) and name, and
+the header has one metadata key only, because the library writes several keys in no fixed order.
 """
 
 import json
@@ -19,19 +19,26 @@ from sacpipe.replay.pool.config import PoolFormat
 from sacpipe.replay.pool.transitions import FIELD_NAMES, Transitions
 
 FORMAT_VERSION = 1
-RESTORE = "Bring the pool back with `dvc checkout` or `dvc pull`, or record it again"
+RESTORE = "Restore the pool with `dvc checkout` or `dvc pull`, or record it again"
+"""Last sentence of a message about a damaged pool."""
 
 _METADATA_KEY = "sacpipe.replay"
 _ROWS = "next_observation_rows"
 
 
 def segment_name(first_step: int) -> str:
-    """Return the file name of the segment that begins at a step of the pool."""
+    """Return the file name of the segment that begins at a given step of the pool."""
     return f"segment-{first_step:010d}.safetensors"
 
 
 def encode_segment(transitions: Transitions, *, first_step: int, form: PoolFormat) -> bytes:
-    """Return the bytes of a segment. `transitions` holds at least one row."""
+    """Return the bytes of a segment with at least one row.
+
+    Args:
+        transitions: Rows of the segment.
+        first_step: Number of transitions of the pool before these.
+        form: Form of the segment, full or compact.
+    """
     tensors: dict[str, NDArray[Any]] = {
         name: np.ascontiguousarray(getattr(transitions, name)) for name in FIELD_NAMES
     }
@@ -43,20 +50,20 @@ def encode_segment(transitions: Transitions, *, first_step: int, form: PoolForma
 
 
 def read_segment(path: Path) -> Transitions:
-    """Read a segment of either form; the compact one gives back the full one bit for bit.
+    """Read a segment of either form; a compact one is expanded to the full one bit for bit.
 
     Raises:
-        PoolFormatError: the version or the set of fields is not known here.
-        PoolCorruptError: the file is missing, torn, or contradicts itself.
+        PoolFormatError: the segment has a version or fields this program does not read.
+        PoolCorruptError: the file is missing or incomplete, or its tensors contradict each other.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except FileNotFoundError as exc:
         raise PoolCorruptError(f"{path}: expected a sealed segment, found no file. {RESTORE}.") from exc
     except (SafetensorError, OSError) as exc:
-        raise PoolCorruptError(f"{path}: expected a whole segment, found: {exc}. {RESTORE}.") from exc
+        raise PoolCorruptError(f"{path}: expected a complete segment, found: {exc}. {RESTORE}.") from exc
     form = _form(path, metadata)
     expected = {*FIELD_NAMES, _ROWS} if form == "compact" else {*FIELD_NAMES}
     if set(tensors) != expected:
@@ -70,9 +77,9 @@ def read_segment(path: Path) -> Transitions:
 
 
 def _kept_rows(transitions: Transitions) -> NDArray[np.int64]:
-    """Return the rows whose next observation the following row does not repeat, bit for bit.
+    """Return the rows whose next observation must be stored: the following row does not repeat its bits.
 
-    Where an episode ends, and in the last row, it is kept always.
+    The rows that end an episode, and the last row, are always among them.
     """
     keep = (transitions.terminations > 0) | (transitions.truncations > 0)
     keep[-1] = True

@@ -1,4 +1,4 @@
-"""Transitions as arrays, and the name, type and shape each field has in every file of a pool."""
+"""Transitions as arrays, and the name, type and shape of each field in the files of a pool."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class FieldSpec(Config):
     name: str
     dtype: Literal["float32", "int64"]
     shape: tuple[int, ...]
-    """Shape of one row; () is a number."""
+    """Shape of one row; () for a single number."""
 
 
 @dataclass(frozen=True)
 class Transitions:
-    """N transitions in the order they were seen. Column names are those of the files."""
+    """N transitions in the order of recording. The names are those of the tensors in a segment."""
 
     observations: FloatArray
     """Shape (N, observation_dim)."""
@@ -38,9 +38,9 @@ class Transitions:
     terminations: FloatArray
     """1.0 where the task itself ended, else 0.0. Shape (N,)."""
     truncations: FloatArray
-    """1.0 where a time limit cut the episode, else 0.0. Shape (N,)."""
+    """1.0 where a time limit ended the episode, else 0.0. Shape (N,)."""
     episode_ids: NDArray[np.int64]
-    """Never falling; the same number while one episode lasts. Shape (N,)."""
+    """One number for each episode, never falling. Shape (N,)."""
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -55,7 +55,7 @@ class Transitions:
 
     @classmethod
     def joined(cls, parts: Iterable["Transitions"]) -> Self:
-        """Put parts, at least one, behind each other."""
+        """Concatenate parts, at least one."""
         columns = zip(*([getattr(part, name) for name in FIELD_NAMES] for part in parts), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
@@ -64,7 +64,7 @@ FIELD_NAMES = tuple(Transitions.__dataclass_fields__)
 
 
 def field_specs(spec: EnvSpec) -> tuple[FieldSpec, ...]:
-    """Return the fields a task's transitions have, in the order of `Transitions`."""
+    """Return the fields of a task's transitions, in the order of `Transitions`."""
     wide = {
         "observations": (spec.observation_dim,),
         "actions": (spec.action_dim,),
@@ -77,15 +77,15 @@ def field_specs(spec: EnvSpec) -> tuple[FieldSpec, ...]:
 
 
 def record_dtype(spec: EnvSpec) -> np.dtype[np.void]:
-    """Return the packed little-endian row of a journal: every field of one transition, no gaps."""
+    """Return the type of a journal's records: all fields of one transition, little-endian, without gaps."""
     return np.dtype(
         [(field.name, np.dtype(field.dtype).newbyteorder("<"), field.shape) for field in field_specs(spec)]
     )
 
 
 class TransitionSink(Protocol):
-    """What a pool can be read into: a replay buffer."""
+    """Target that a pool is read into, such as a replay buffer."""
 
     def load(self, parts: Sequence[tuple[int, Callable[[], Transitions]]]) -> None:
-        """Take in parts of known length, in order, each read only where it is kept."""
+        """Add parts in order, each given by its length and a reader; a part may be skipped unread."""
         ...

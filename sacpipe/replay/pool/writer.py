@@ -1,9 +1,9 @@
-"""Writes a replay pool while training runs, and continues it after a kill to the same bytes.
+"""Writes a replay pool during training; after a kill, a resumed writer produces the same bytes.
 
-The working folder holds sealed segments and one journal: the raw records of the open segment, grown by
-`flush` and never rewritten. A segment is written whole before its journal is removed, so the records a
-position needs are always in one or the other: every position `flush` ever returned can be resumed from,
-until a resume from an earlier one discards what it names.
+The working folder has sealed segments and one journal with the raw records of the open segment. `flush`
+appends to the journal and never rewrites it. A segment is complete before its journal is removed, so the
+records of a position are always in one of the two. A writer can resume from every position that `flush`
+returned, until it resumes from an earlier one: this deletes all later data.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ START = PoolPosition(segments=(), open_transitions=0, open_crc32=0)
 
 
 class PoolWriter:
-    """Appends transitions to a pool in a folder of its own. Made by `create` or `resume`; one a folder."""
+    """Appends transitions to a pool. Made by `create` or `resume`; only one writer may use a folder."""
 
     def __init__(self, folder: Path, spec: EnvSpec, config: ReplayConfig, position: PoolPosition) -> None:
         self._folder, self._spec, self._config = folder, spec, config
@@ -43,7 +43,7 @@ class PoolWriter:
 
     @classmethod
     def create(cls, folder: Path, spec: EnvSpec, config: ReplayConfig) -> Self:
-        """Start a pool, discarding what an earlier attempt left in the folder.
+        """Start a pool; files of an earlier attempt in the folder are deleted.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -52,13 +52,13 @@ class PoolWriter:
 
     @classmethod
     def resume(cls, folder: Path, spec: EnvSpec, config: ReplayConfig, position: PoolPosition) -> Self:
-        """Continue exactly from a position that `flush` returned; discard what was written behind it.
+        """Continue exactly from a position that `flush` returned; later data is deleted.
 
-        Reads every sealed segment once, to compare digests.
+        Every sealed segment is read once, to compare its digest.
 
         Raises:
-            PoolCorruptError: bytes up to the position are missing or differ; nothing was discarded.
-            PoolFormatError: the position comes from another `replay.segment_transitions`.
+            PoolCorruptError: bytes up to the position are missing or differ; nothing was deleted.
+            PoolFormatError: the position was written with another `replay.segment_transitions`.
             StorageError: the folder cannot be written.
         """
         size, lengths = config.segment_transitions, {entry.transitions for entry in position.segments}
@@ -71,14 +71,15 @@ class PoolWriter:
 
     @property
     def transitions(self) -> int:
-        """Transitions appended so far."""
+        """Number of transitions appended so far."""
         return self._first_step + self._open
 
     def append(self, transition: Transition) -> None:
-        """Take one transition; nothing is written, except a full segment before the next one begins.
+        """Add one transition in memory. A full segment is first written to disk.
 
         Raises:
-            StorageError: the full segment could not be written. This transition was not taken, none is lost.
+            StorageError: the full segment could not be written. This transition was not added; the earlier
+                ones are kept.
         """
         if self._open == len(self._records):
             self._seal()
@@ -94,10 +95,10 @@ class PoolWriter:
         self._open = row + 1
 
     def flush(self) -> PoolPosition:
-        """Make every transition so far durable, writing only those new since the last call.
+        """Make every transition so far durable; only those since the last call are written.
 
         Raises:
-            StorageError: the disk is full; earlier positions stay good, and flush may be called again.
+            StorageError: the disk is full; earlier positions stay valid, and flush may be called again.
         """
         if self._open == len(self._records):
             self._seal()
@@ -109,9 +110,9 @@ class PoolWriter:
         )
 
     def finish(self) -> PoolManifest:
-        """Seal what is open and write the manifest: the folder is then a pool.
+        """Seal the open segment and write the manifest: the folder is then a pool.
 
-        A later run that goes on from here resumes from a position flushed before.
+        To continue the pool later, resume from a position that `flush` returned before.
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.
@@ -123,21 +124,21 @@ class PoolWriter:
         return manifest
 
     def publish(self, destination: Path) -> None:
-        """Copy the finished pool to a folder that does not exist yet; it appears whole or not at all.
+        """Copy the finished pool to a new folder, atomically.
 
         Raises:
             PoolCorruptError: the pool is not finished, or a file is missing.
-            StorageError: something stands at `destination`, or it cannot be written.
+            StorageError: `destination` exists, or cannot be written.
         """
         ReplayPool.open(self._folder).publish(destination)
 
     def fill(self, buffer: TransitionSink) -> None:
-        """Add all transitions so far to a buffer, as if step by step."""
+        """Add all transitions so far to a buffer, in order."""
         parts = [(entry.transitions, partial(self._read, entry)) for entry in self._sealed]
         buffer.load([*parts, (self._open, self._open_rows)])
 
     def tail(self, episode_id: int) -> Transitions:
-        """Return what the running episode has so far; no rows where it has not begun."""
+        """Return the transitions of the running episode so far; no rows if it has not begun."""
         parts = [self._open_rows()]
         for entry in reversed(self._sealed):
             if len(parts[-1]) and parts[-1].episode_ids[0] != episode_id:

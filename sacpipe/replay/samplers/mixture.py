@@ -1,4 +1,4 @@
-"""Batches whose rows come from several buffers by fixed counts: a run's own experience, and earlier one."""
+"""Batches with a fixed number of rows from each of several buffers: the run's own and an initial pool."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,19 +10,19 @@ from sacpipe.specs.records import Batch
 
 
 class Source(NamedTuple):
-    """Where some rows of every batch come from."""
+    """A buffer, and the number of rows it has in every batch."""
 
     name: str
-    """For messages: whose transitions these are."""
+    """Name of the buffer's pool, for messages."""
     buffer: ReplayBuffer
     transitions: int
-    """Rows of each batch, at least one."""
+    """Rows of each batch that come from this buffer, at least one."""
 
 
 class Mixture:
-    """Draws batches into one kept array, always from the same sources in the same order.
+    """Draws every batch into the same arrays, from the same sources in the same order.
 
-    The rows of a source stand together; each buffer gathers straight into its own.
+    The rows of a source are contiguous, so each buffer gathers directly into its part of the batch.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -35,7 +35,7 @@ class Mixture:
         )
 
     def sample(self, generator: np.random.Generator) -> Batch:
-        """Draw a batch, uniformly and with replacement within each source. It is overwritten by the next.
+        """Draw a batch, uniformly and with replacement within each source. The next call overwrites it.
 
         Raises:
             ValueError: a buffer is empty.
@@ -45,7 +45,7 @@ class Mixture:
         return self._batch
 
     def origin(self, row: int) -> str:
-        """Say which transition of which source a row of the last batch is."""
+        """Return source and transition number of a row of the last batch, for a message."""
         source, first, _ = next(part for part in reversed(self._parts) if part[1] <= row)
         return f"transition {source.buffer.sampled_steps()[row - first]} of {source.name}"
 

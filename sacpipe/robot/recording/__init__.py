@@ -1,1 +1,1 @@
-"""What a robot records: a replay pool, and beside each transition how it came about."""
+"""Recordings of a robot: a replay pool, and for each transition the decision that led to it."""

@@ -1,7 +1,8 @@
-"""Transitions out of what a control loop hands over, step by step.
+"""Transitions from the steps of a control loop.
 
-Two observations that follow each other make a transition. One that was refused, late or dropped
-leaves a gap: the episode goes on under another id, as neither terminated nor truncated.
+Two observations that follow each other make a transition. An observation that was refused, late or dropped
+leaves a gap: the episode goes on under another id, and its last transition is neither terminated nor
+truncated.
 """
 
 import math
@@ -12,8 +13,8 @@ import numpy as np
 
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.bundle.guard_settings import Cause
+from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.robot.policy_host import Decision
 from sacpipe.robot.recording.format import RecordedPolicy, RecordedStep
 from sacpipe.specs.env_spec import EnvSpec, to_unit_range
 from sacpipe.specs.records import FloatArray, Transition
@@ -28,86 +29,94 @@ NO_OBSERVATION: frozenset[Cause] = frozenset(
         "observation_out_of_order",
     }
 )
-"""Causes for which a step saw nothing that a policy could learn from."""
-
+"""Causes of steps without an observation to learn from."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-class Heard(NamedTuple):
-    """A step of the runtime."""
+class RuntimeStep(NamedTuple):
+    """A step of the runtime, as the recorder received it."""
 
     number: int
-    """Of the step, from 1; a number that is left out was dropped."""
+    """Number of the step, from 1. A missing number is a step that was dropped."""
     episode: int
-    """The runtime's count."""
+    """Number of the episode, as the runtime counts."""
     observation: FloatArray | None
-    """None where it was refused, or the robot stood still."""
+    """Observation; None where it was refused, or the robot was stopped. Shape (observation_dim,)."""
     stamp_ns: int
+    """Stamp of the observation, in nanoseconds of the runtime's clock."""
     decision: Decision
     policy: OnnxPolicy
+    """The policy that acted."""
 
 
-class Outcome(NamedTuple):
-    """What became of a step."""
+class StepOutcome(NamedTuple):
+    """What the robot reports about a step after it executed the action."""
 
     number: int
+    """Number of the step."""
     reward: float | None
+    """Reward; None where the robot has none."""
     executed_action: FloatArray | None
-    """In task units, where it was not the decision's."""
+    """Executed action, in task units; None where the decision's action was executed. Shape (action_dim,)."""
 
 
-class End(NamedTuple):
-    """What the last step of an episode led to."""
+class EpisodeEnd(NamedTuple):
+    """The observation after the last step of an episode."""
 
     number: int
+    """Number of the last step."""
     observation: FloatArray
     stamp_ns: int
+    """Stamp of the observation, in nanoseconds of the runtime's clock."""
     terminated: bool
     truncated: bool
 
 
-class Episodes:
-    """Puts steps together to transitions; keeps one step until it knows what that led to."""
+class EpisodeAssembler:
+    """Makes transitions of steps. A step stays open until its next observation arrives."""
 
     def __init__(self, spec: EnvSpec) -> None:
         self._shape, self._action_shape = (spec.observation_dim,), (spec.action_dim,)
         self._rescale = to_unit_range(spec)
-        self._open: Heard | None = None
-        self._outcome = Outcome(0, None, None)
+        self._open: RuntimeStep | None = None
+        self._outcome = StepOutcome(0, None, None)
         self._policies: dict[str, RecordedPolicy] = {}
         self._episode_id = 0
         self.gaps = 0
-        """Times an episode could not be followed from one step to the next."""
+        """Number of steps that made no transition, for example the step before a refused observation."""
 
-    def take(self, item: Heard | Outcome | End) -> Iterator[tuple[Transition, RecordedStep]]:
-        """Take what comes next, and give the transition that is whole by it, if one is."""
-        if isinstance(item, Outcome):
+    def add(self, item: RuntimeStep | StepOutcome | EpisodeEnd) -> Iterator[tuple[Transition, RecordedStep]]:
+        """Add the next item, and yield the transition that it completes, if it completes one."""
+        if isinstance(item, StepOutcome):
             self._outcome = item
-        elif isinstance(item, Heard):
-            is_next = (item.number - 1, item.episode) == self._place()
-            yield from self._finish(item.observation if is_next else None, item.stamp_ns, None)
+        elif isinstance(item, RuntimeStep):
+            is_next = (item.number - 1, item.episode) == self._open_step()
+            yield from self._complete(item.observation if is_next else None, item.stamp_ns, None)
             self._open = None if item.observation is None else item
         else:
-            is_its_end = self._open is not None and item.number == self._open.number
-            yield from self._finish(self._checked(item) if is_its_end else None, item.stamp_ns, item)
+            is_of_open_step = self._open is not None and item.number == self._open.number
+            yield from self._complete(self._checked(item) if is_of_open_step else None, item.stamp_ns, item)
 
-    def _place(self) -> tuple[int, int] | None:
+    def _open_step(self) -> tuple[int, int] | None:
+        """Return number and episode of the open step."""
         return None if self._open is None else (self._open.number, self._open.episode)
 
-    def _finish(
-        self, following: FloatArray | None, stamp_ns: int, end: End | None
+    def _complete(
+        self, next_observation: FloatArray | None, stamp_ns: int, end: EpisodeEnd | None
     ) -> Iterator[tuple[Transition, RecordedStep]]:
-        """Give the open step's transition, or leave a gap where it cannot be made."""
+        """Yield the open step's transition; count a gap where it has no next observation or is not valid."""
         step, self._open = self._open, None
         if step is None or step.observation is None:
             return
-        told = self._outcome if self._outcome.number == step.number else Outcome(step.number, None, None)
-        executed_action = step.decision.action if told.executed_action is None else told.executed_action
-        action, reward = self._in_unit_range(executed_action), told.reward or 0.0
-        is_sound = abs(reward) <= _LARGEST and stamp_ns > step.stamp_ns  # NaN is not
+        outcome = self._outcome
+        if outcome.number != step.number:
+            outcome = StepOutcome(step.number, None, None)
+        executed_action = step.decision.action if outcome.executed_action is None else outcome.executed_action
+        action, reward = self._in_unit_range(executed_action), outcome.reward or 0.0
+        is_valid = abs(reward) <= _LARGEST and stamp_ns > step.stamp_ns  # NaN is not
         episode_id = self._episode_id
-        if following is None or action is None or not is_sound:
+        if next_observation is None or action is None or not is_valid:
             self.gaps += 1
             self._episode_id += 1
             return
@@ -116,19 +125,19 @@ class Episodes:
             terminated, truncated = end.terminated, end.truncated
             self._episode_id += 1
         yield (
-            Transition(step.observation, action, reward, following, terminated, truncated, episode_id),
-            self._describe(step, stamp_ns, executed_action, has_reward=told.reward is not None),
+            Transition(step.observation, action, reward, next_observation, terminated, truncated, episode_id),
+            self._describe(step, stamp_ns, executed_action, has_reward=outcome.reward is not None),
         )
 
     def _in_unit_range(self, executed_action: FloatArray) -> FloatArray | None:
-        """Return an action in [-1, 1]; None where it is none of the task's, or outside its bounds."""
+        """Return an action in [-1, 1]; None where it has not the task's shape, or is out of bounds."""
         if executed_action.shape != self._action_shape:
             return None
         action = self._rescale(executed_action)
         return action if (np.abs(action) <= 1.0).all() else None  # NaN is not
 
     def _describe(
-        self, step: Heard, next_stamp_ns: int, executed_action: FloatArray, *, has_reward: bool
+        self, step: RuntimeStep, next_stamp_ns: int, executed_action: FloatArray, *, has_reward: bool
     ) -> RecordedStep:
         decision = step.decision
         policy_action = decision.policy_action
@@ -152,6 +161,7 @@ class Episodes:
             )
         return self._policies[policy.digest]
 
-    def _checked(self, end: End) -> FloatArray | None:
-        seen = end.observation
-        return seen if seen.shape == self._shape and math.isfinite(sum(seen.tolist())) else None
+    def _checked(self, end: EpisodeEnd) -> FloatArray | None:
+        """Return the last observation; None where it has not the task's shape, or is not finite."""
+        last = end.observation
+        return last if last.shape == self._shape and math.isfinite(sum(last.tolist())) else None

@@ -1,4 +1,4 @@
-"""The folder a robot's recordings lie in: one recorder at a time, a budget in bytes, the oldest go first."""
+"""The folder of a robot's recordings: one recorder at a time; above a size limit, the oldest are removed."""
 
 import re
 import shutil
@@ -16,51 +16,51 @@ from sacpipe.robot.recording.writer import RecordingWriter
 from sacpipe.specs.env_spec import EnvSpec
 
 _HEADERS_BYTES = 1 << 16
-"""Room for a recording's JSON."""
+"""Size reserved for a recording's JSON files."""
 _SEGMENT_BYTES = 1 << 11
-"""Room for a segment's own header, and for what the JSON says of it."""
+"""Size reserved for a segment's own header and its JSON entry."""
 _NAME = re.compile(r"recording-(\d{6,})")
 
 
-class RecorderTerms(Config):
-    """How much is kept, and how much a kill may cost."""
+class RecorderSettings(Config):
+    """Limits of what is kept, and of what a kill may cost."""
 
     max_bytes: int = Field(ge=1)
-    """Of all recordings in the folder together."""
+    """Maximum size of all recordings in the folder together, in bytes."""
     recording_transitions: int = Field(ge=1)
-    """Transitions of one recording; then the next begins."""
+    """Number of transitions after which the next recording starts."""
     segment_transitions: int = Field(ge=1)
-    """Transitions in one sealed file of its pool."""
+    """Number of transitions in one sealed segment of a pool."""
     flush_s: float = Field(gt=0)
-    """Between two syncs."""
+    """Time between two syncs to disk, in seconds: a kill costs at most so much."""
 
 
 class RecordingsFolder:
-    """Recordings `recording-000001`, `recording-000002` and so on. What was left open is closed now.
+    """Recordings `recording-000001`, `recording-000002` and so on. Opening closes unfinished recordings.
 
     Args:
-        folder: Made where there is none.
-        spec: Of what is going to be recorded.
-        terms: How much is kept.
+        folder: Created where it does not exist.
+        spec: Terms and bounds of the task that will be recorded.
+        settings: Limits of what is kept.
 
     Raises:
         BusyError: another recorder has the folder.
-        ConfigError: one recording could already be larger than all may be together.
+        ConfigError: a single recording may be larger than `max_bytes`.
         StorageError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, spec: EnvSpec, terms: RecorderTerms) -> None:
-        self._folder, self._spec, self._terms = folder, spec, terms
-        # The open segment is in its journal and, while it is sealed, in its file.
-        num_rows = terms.recording_transitions + terms.segment_transitions
-        num_segments = 1 + terms.recording_transitions // terms.segment_transitions
+    def __init__(self, folder: Path, spec: EnvSpec, settings: RecorderSettings) -> None:
+        self._folder, self._spec, self._settings = folder, spec, settings
+        # While the open segment is sealed, it is on disk twice: in its journal and in its file.
+        num_rows = settings.recording_transitions + settings.segment_transitions
+        num_segments = 1 + settings.recording_transitions // settings.segment_transitions
         self._largest_bytes = (
             _HEADERS_BYTES + _SEGMENT_BYTES * num_segments + transition_bytes(spec) * num_rows
         )
-        if self._largest_bytes > terms.max_bytes:
+        if self._largest_bytes > settings.max_bytes:
             raise ConfigError(
-                f"max_bytes: expected {self._largest_bytes} at least, which one recording of "
-                f"{terms.recording_transitions} transitions may take, found {terms.max_bytes}. Allow "
+                f"max_bytes: expected at least {self._largest_bytes}, the size that one recording of "
+                f"{settings.recording_transitions} transitions may have, found {settings.max_bytes}. Allow "
                 "more, or make recordings shorter."
             )
         with storage_errors(folder):
@@ -69,13 +69,13 @@ class RecordingsFolder:
         self._lock = hold(folder / ".lock", busy)
         try:
             with storage_errors(folder):
-                self._tidy()
+                self._close_unfinished()
         except BaseException:
             self._lock.close()
             raise
 
     def begin(self) -> RecordingWriter:
-        """Make room for one recording and begin it.
+        """Remove old recordings until there is room for one more, and start it.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -84,17 +84,21 @@ class RecordingsFolder:
         number = 1 + max((_number(path) for path in kept), default=0)
         with storage_errors(self._folder):
             sizes = [_size_bytes(path) for path in kept]
-            while kept and sum(sizes) + self._largest_bytes > self._terms.max_bytes:
+            while kept and sum(sizes) + self._largest_bytes > self._settings.max_bytes:
                 sizes.pop(0)
                 _remove(kept.pop(0))
         path = self._folder / f"recording-{number:06d}"
-        return RecordingWriter.create(path, self._spec, self._terms.segment_transitions, time.time())
+        return RecordingWriter.create(path, self._spec, self._settings.segment_transitions, time.time())
 
     def end(self, writer: RecordingWriter, dropped: int) -> None:
-        """Close a recording; one that holds nothing goes.
+        """Close a recording; remove it where it has no transition.
+
+        Args:
+            writer: Writes the recording.
+            dropped: Number of steps that were dropped so far, for the header.
 
         Raises:
-            StorageError: the disk is full. The next recorder of the folder closes it.
+            StorageError: the disk is full. The next recorder of the folder closes the recording.
         """
         writer.close(dropped)
         if not writer.transitions:
@@ -102,19 +106,19 @@ class RecordingsFolder:
                 _remove(writer.folder)
 
     def close(self) -> None:
-        """Let another recorder have the folder."""
+        """Release the folder for another recorder."""
         self._lock.close()
 
     def _recordings(self) -> list[Path]:
-        named = (path for path in self._folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
-        return sorted(named, key=_number)
+        folders = (path for path in self._folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+        return sorted(folders, key=_number)
 
-    def _tidy(self) -> None:
+    def _close_unfinished(self) -> None:
         remove_leftovers(self._folder)
         for path in self._folder.glob(".*.tmp"):
             shutil.rmtree(path)
         for path in self._recordings():
-            if not (path / HEADER_NAME).exists():  # killed while it was made
+            if not (path / HEADER_NAME).exists():  # the recorder was killed while it created this one
                 _remove(path)
                 continue
             try:
@@ -124,7 +128,7 @@ class RecordingsFolder:
 
 
 def _close(folder: Path) -> None:
-    """Close a recording whose recorder was killed. An empty one goes; one that is damaged stays as it is."""
+    """Close a recording whose recorder was killed. Remove an empty one; leave a damaged one as it is."""
     try:
         writer = RecordingWriter.resume(folder)
     except PoolError:

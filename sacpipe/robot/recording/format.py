@@ -1,11 +1,11 @@
-"""What a robot saw: a replay pool, and beside each transition how it came about.
+"""The format of a recording: a replay pool, and for each transition the decision that led to it.
 
-    recording.json   what it is of, how much of it is durable, and its digests once it is closed
+    recording.json   task, policies, how much is durable, and the digests once the recording is closed
     pool/            the transitions, an ordinary replay pool
-    steps.bin        one packed record a transition: stamps, policy, verdict, the action that was asked for
+    steps.bin        one packed record for each transition: stamps, policy, verdict, cause, actions
 
-A recording that was killed is closed by whoever opens it next: it then ends where it was last synced.
-docs/recording.md is the format's page.
+Where a recorder was killed, the next recorder of the folder closes its recording at the last sync.
+docs/recording.md describes the format.
 """
 
 from pathlib import Path
@@ -18,11 +18,7 @@ from pydantic import Field
 from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Verdict
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, PoolCorruptError, PoolFormatError
-from sacpipe.core.files import (
-    read_json,
-    sha256_bytes,
-    sha256_file,
-)
+from sacpipe.core.files import read_json, sha256_bytes, sha256_file
 from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolPosition
 from sacpipe.replay.pool.reader import PoolReport, ReplayPool
 from sacpipe.replay.pool.transitions import Records, Transitions, record_dtype
@@ -31,6 +27,7 @@ from sacpipe.specs.records import FloatArray
 
 HEADER_NAME, STEPS_NAME, POOL_NAME = "recording.json", "steps.bin", "pool"
 NO_CAUSE = 255
+"""Value of the field `cause` in steps.bin where no guard refused anything."""
 
 _SHA256 = r"^[0-9a-f]{64}$"
 AGAIN = "Record it again"
@@ -38,60 +35,63 @@ _UNIT_TOLERANCE = 1e-6
 
 
 class RecordedPolicy(Config):
-    """A bundle that acted."""
+    """A bundle whose policy acted."""
 
     bundle_sha256: str = Field(pattern=_SHA256)
     contract_sha256: str = Field(pattern=_SHA256)
 
 
 class Seal(Config):
-    """Digests of what a closed recording holds."""
+    """Digests of a closed recording."""
 
     pool_sha256: str = Field(pattern=_SHA256)
-    """Of the pool's manifest, which names every segment's digest."""
+    """Digest of the pool's manifest, which has the digest of every segment."""
     steps_sha256: str = Field(pattern=_SHA256)
+    """Digest of steps.bin."""
 
 
 class RecordingHeader(Config):
-    """The whole of recording.json."""
+    """Content of recording.json."""
 
     format_version: Literal[1]
     spec: EnvSpec
-    """Of the contract in service: what was observed and what was done, by name, unit and bound."""
+    """Terms of the contract in service: names, units and bounds of observations and actions."""
     segment_transitions: int = Field(ge=1)
-    """Transitions in one sealed file of the pool."""
+    """Number of transitions in one sealed segment of the pool."""
     began_unix_s: float = Field(ge=0)
+    """Time of the start, in Unix seconds of the robot's clock."""
     policies: tuple[RecordedPolicy, ...]
-    """In the order in which they first acted; a step names one by its place here."""
+    """Policies in the order in which they first acted; a step has the index of its policy in this list."""
     position: PoolPosition
-    """What is durable of the pool; beyond it, a killed recording holds nothing."""
+    """How far the pool is durable; the rest of an unfinished recording is discarded."""
     steps_crc32: int = Field(ge=0, lt=2**32)
+    """CRC-32 of the durable records of steps.bin."""
     dropped: int = Field(ge=0)
-    """Steps that the recorder could not keep up with."""
+    """Number of steps that were dropped because the recorder could not keep up."""
     seal: Seal | None
-    """Null while it is being written."""
+    """Digests of the closed recording; null while it is written."""
 
 
 class RecordedStep(NamedTuple):
-    """How a transition came about."""
+    """The decision that led to a transition."""
 
     stamp_ns: int
-    """Of its observation, by the runtime's clock."""
+    """Stamp of the observation, in nanoseconds of the runtime's clock."""
     next_stamp_ns: int
-    """Of its next observation."""
+    """Stamp of the next observation."""
     policy: RecordedPolicy
     verdict: Verdict
     cause: Cause | None
     has_reward: bool
-    """Whether the robot gave the reward; else the pool holds 0."""
+    """Whether the robot reported a reward; the pool has 0 where it did not."""
     executed_action: FloatArray
-    """In task units. Shape (action_dim,)."""
+    """Executed action, in task units. Shape (action_dim,)."""
     policy_action: FloatArray | None
-    """What the policy gave, in task units; None where it gave nothing finite. Shape (action_dim,)."""
+    """Action of the policy, in task units; None where it computed no finite action. Shape (action_dim,)."""
 
 
 def step_dtype(spec: EnvSpec) -> np.dtype[np.void]:
-    """Return the packed little-endian record of steps.bin, without gaps."""
+    """Return the packed little-endian record of steps.bin, without padding."""
     wide = (spec.action_dim,)
     return np.dtype(
         [
@@ -108,8 +108,8 @@ def step_dtype(spec: EnvSpec) -> np.dtype[np.void]:
 
 
 def transition_bytes(spec: EnvSpec) -> int:
-    """Return how much a transition takes at most, in its segment and in steps.bin."""
-    row_bytes = np.dtype(np.int64).itemsize  # where its next observation is kept, this says which it is
+    """Return the largest size of a transition, in its segment and in steps.bin together."""
+    row_bytes = np.dtype(np.int64).itemsize  # the row number of a next observation that is stored apart
     return record_dtype(spec).itemsize + row_bytes + step_dtype(spec).itemsize
 
 
@@ -121,11 +121,11 @@ class Recording:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Read the headers of a recording and of its pool, and no more.
+        """Read the headers of a recording and of its pool, and no other file.
 
         Raises:
-            PoolFormatError: a version is not known here.
-            PoolCorruptError: it was never closed, or a file is missing or torn.
+            PoolFormatError: this program does not read the version.
+            PoolCorruptError: the recording was not closed, or a file is missing or incomplete.
         """
         header = read_header(folder)
         if header.seal is None:
@@ -137,14 +137,14 @@ class Recording:
 
     @property
     def sha256(self) -> str:
-        """Digest of the header, which names the digests of all the rest."""
+        """Digest of the header, which has the digests of the other files."""
         return sha256_file(self.folder / HEADER_NAME)
 
     def steps(self) -> Records:
-        """Read steps.bin: one record of `step_dtype` a transition.
+        """Read steps.bin: one record of `step_dtype` for each transition.
 
         Raises:
-            PoolCorruptError: its bytes are not those that were closed.
+            PoolCorruptError: the bytes differ from the digest in the header.
         """
         path = self.folder / STEPS_NAME
         data = path.read_bytes() if path.is_file() else b""
@@ -162,7 +162,7 @@ class Recording:
         return np.frombuffer(data, dtype=dtype)
 
     def check(self) -> PoolReport:
-        """Read every byte: digests, the pool's own rules, and whether steps and transitions agree.
+        """Read every byte and check digests, the rules of the pool, and that steps and transitions agree.
 
         Raises:
             PoolFormatError: a segment has a version this program does not read.
@@ -185,13 +185,13 @@ class Recording:
             rows = steps[first : first + len(transitions)]
             units = np.stack([rescale(action) for action in rows["executed"]])
             rules: list[tuple[str, NDArray[np.bool_]]] = [
-                ("a policy that the header names", rows["policy"] >= len(self.header.policies)),
+                ("the index of a policy in the header", rows["policy"] >= len(self.header.policies)),
                 ("a verdict of this format", rows["verdict"] >= len(VERDICTS)),
                 ("a cause of this format", (rows["cause"] >= len(CAUSES)) & (rows["cause"] != NO_CAUSE)),
                 ("0 or 1 in has_reward", rows["has_reward"] > 1),
                 ("a stamp before the next one", rows["stamp_ns"] >= rows["next_stamp_ns"]),
                 ("the pool's action where it was executed", _differ(units, transitions.actions)),
-                ("a step to begin when the one before ended", _jumps(transitions, rows)),
+                ("the stamp at which the step before ended", _jumps(transitions, rows)),
             ]
             for expected, faults in rules:
                 if faults.any():
@@ -215,11 +215,11 @@ def _jumps(transitions: Transitions, rows: Records) -> NDArray[np.bool_]:
 
 
 def read_header(folder: Path) -> RecordingHeader:
-    """Read recording.json, of a closed recording or an open one.
+    """Read recording.json, of a closed recording or of an open one.
 
     Raises:
-        PoolFormatError: the version or a key is not known here.
-        PoolCorruptError: the file is missing or no JSON.
+        PoolFormatError: this program does not read the version, or a key is unknown.
+        PoolCorruptError: the file is missing or is not JSON.
     """
     path = folder / HEADER_NAME
     tree = read_json(path, PoolCorruptError)

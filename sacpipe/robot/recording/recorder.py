@@ -1,8 +1,8 @@
-"""Keeps what a robot saw as recordings (docs/recording.md), off the control thread.
+"""Records the steps of a runtime (docs/recording.md) without delaying the control thread.
 
-The control thread only hands over what it saw. Another one writes it, and syncs it every `flush_s`, which
-is what a kill or a power cut can cost. Where that one cannot keep up, steps are dropped and counted;
-where the disk fails, recording ends and says so. No step ever waits.
+The control thread only puts steps into a queue. A writing thread writes them, and syncs every `flush_s`: a
+kill or a power cut costs at most so much. Where the writing thread cannot keep up, steps are dropped and
+counted. Where the disk fails, recording ends, and `status` has the failure. A step never waits.
 """
 
 import queue
@@ -16,60 +16,68 @@ import numpy as np
 from pydantic import Field
 
 from sacpipe.core.config import Config
-from sacpipe.robot.policy_host import Decision
-from sacpipe.robot.recording.episodes import NO_OBSERVATION, End, Episodes, Heard, Outcome
-from sacpipe.robot.recording.folder import RecorderTerms, RecordingsFolder
+from sacpipe.robot.decision import Decision
+from sacpipe.robot.recording.episodes import (
+    NO_OBSERVATION,
+    EpisodeAssembler,
+    EpisodeEnd,
+    RuntimeStep,
+    StepOutcome,
+)
+from sacpipe.robot.recording.folder import RecorderSettings, RecordingsFolder
 from sacpipe.robot.recording.writer import RecordingWriter
 from sacpipe.robot.runtime import Runtime
 from sacpipe.specs.records import FloatArray
 
-_WAITING = 8192
-"""Steps and outcomes that wait at most: eight seconds at 500 Hz, for a disk that is slow to sync."""
+_MAX_WAITING = 8192
+"""Maximum length of the queue: eight seconds at 500 Hz with an outcome for each step, for a disk that syncs
+slowly."""
 
 
 class RecorderStatus(Config):
-    """What a recorder did so far."""
+    """Status of a recorder."""
 
     transitions: int = Field(ge=0)
+    """Number of transitions written."""
     recordings: int = Field(ge=0)
-    """Begun."""
+    """Number of recordings started."""
     dropped: int = Field(ge=0)
-    """Steps that the writing thread could not keep up with."""
+    """Number of steps dropped because the writing thread could not keep up."""
     gaps: int = Field(ge=0)
-    """Times an episode could not be followed from one step to the next."""
+    """Number of steps that made no transition, for example the step before a refused observation."""
     failure: str | None
-    """Why recording ended; null where it goes on."""
+    """Error that ended the recording; null while it goes on."""
 
 
 class Recorder:
-    """Records a runtime from now until it is closed.
+    """Records a runtime until it is closed.
 
-    `outcome` and `end_episode` are called by the control thread, behind the step they belong to. An
-    episode ends without them too, where the runtime begins another: its last step is then a gap.
+    The control thread calls `outcome` and `end_episode` after the step that they belong to. Where the runtime
+    begins an episode without an `end_episode` before, the last step of the episode before is a gap.
 
     Args:
-        runtime: In service.
-        folder: For the recordings; of one recorder at a time.
-        terms: How much is kept.
+        runtime: Makes the steps.
+        folder: Folder of the recordings, for one recorder at a time.
+        settings: Limits of what is kept.
 
     Raises:
         BusyError: another recorder has the folder.
-        ConfigError: one recording could already be larger than all may be together.
+        ConfigError: a single recording may be larger than `max_bytes`.
         StorageError: the folder cannot be written.
     """
 
-    def __init__(self, runtime: Runtime, folder: Path, terms: RecorderTerms) -> None:
-        self._runtime, self._terms = runtime, terms
-        self._folder = RecordingsFolder(folder, runtime.spec, terms)
-        self._episodes = Episodes(runtime.spec)
-        self._waiting: queue.SimpleQueue[Heard | Outcome | End | None] = queue.SimpleQueue()
+    def __init__(self, runtime: Runtime, folder: Path, settings: RecorderSettings) -> None:
+        self._runtime, self._settings = runtime, settings
+        self._folder = RecordingsFolder(folder, runtime.spec, settings)
+        self._episodes = EpisodeAssembler(runtime.spec)
+        self._waiting: queue.SimpleQueue[RuntimeStep | StepOutcome | EpisodeEnd | None] = queue.SimpleQueue()
         self._number = self._transitions = self._recordings = self._dropped = 0
         self._failure: str | None = None
-        self._is_heard = False
-        """Whether the last step was handed over; what belongs to it goes its way."""
+        self._is_queued = False
+        """Whether the last step was queued; where it was dropped, its outcome and end are dropped too."""
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
-        runtime.listeners.add(self._hear)
+        runtime.listeners.add(self._on_step)
 
     def __enter__(self) -> Self:
         """Record until the block ends."""
@@ -78,12 +86,12 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close the recorder."""
         self.close()
 
     @property
     def status(self) -> RecorderStatus:
-        """What was done so far; from any thread."""
+        """Status so far. From any thread."""
         return RecorderStatus(
             transitions=self._transitions,
             recordings=self._recordings,
@@ -93,68 +101,69 @@ class Recorder:
         )
 
     def outcome(self, reward: float | None = None, executed_action: FloatArray | None = None) -> None:
-        """Say what became of the last step. What no pool may hold leaves a gap.
+        """Record what followed from the last step. A value that a pool may not hold leaves a gap.
 
         Args:
-            reward: Where the robot has one.
-            executed_action: The action executed instead of the decision's, in task units.
+            reward: Reward; None where the robot has none.
+            executed_action: Action that was executed instead of the decision's, in task units.
                 Shape (action_dim,).
         """
-        if self._is_heard:
+        if self._is_queued:
             executed_action = None if executed_action is None else _copied(executed_action)
-            self._waiting.put(Outcome(self._number, reward, executed_action))
+            self._waiting.put(StepOutcome(self._number, reward, executed_action))
 
     def end_episode(
         self, observation: FloatArray, stamp_ns: int, *, terminated: bool, truncated: bool
     ) -> None:
-        """Say what the last step of an episode led to. What no pool may hold leaves a gap.
+        """Record the end of an episode. A value that a pool may not hold leaves a gap.
 
         Args:
-            observation: Behind that step, as one vector; the runtime never sees it. Shape (observation_dim,).
-            stamp_ns: By the runtime's clock.
-            terminated: The task itself ended; there is no future.
-            truncated: The episode was cut; the future exists.
+            observation: Observation after the last step, as one vector. The runtime does not get it.
+                Shape (observation_dim,).
+            stamp_ns: Stamp of the observation, in nanoseconds of the runtime's clock.
+            terminated: Whether the task itself ended, so that there is no future reward.
+            truncated: Whether the episode was cut, so that future rewards exist.
         """
-        if self._is_heard:
-            self._waiting.put(End(self._number, _copied(observation), stamp_ns, terminated, truncated))
+        if self._is_queued:
+            self._waiting.put(EpisodeEnd(self._number, _copied(observation), stamp_ns, terminated, truncated))
 
     def close(self) -> None:
-        """Write what waits, and close the recording."""
-        self._runtime.listeners.remove(self._hear)
+        """Write what waits in the queue, and close the recording."""
+        self._runtime.listeners.remove(self._on_step)
         self._waiting.put(None)
         self._thread.join()
         self._folder.close()
 
-    def _hear(self, observation: FloatArray, stamp_ns: int, decision: Decision) -> None:
-        """Take over one step; called by the control thread."""
+    def _on_step(self, observation: FloatArray, stamp_ns: int, decision: Decision) -> None:
+        """Queue one step; the control thread calls this."""
         self._number += 1
-        self._is_heard = self._failure is None and self._waiting.qsize() < _WAITING
-        if not self._is_heard:
+        self._is_queued = self._failure is None and self._waiting.qsize() < _MAX_WAITING
+        if not self._is_queued:
             self._dropped += 1
             return
-        is_seen = decision.verdict != "stopped" and NO_OBSERVATION.isdisjoint(decision.reasons)
-        seen = observation.copy() if is_seen else None
+        is_usable = decision.verdict != "stopped" and NO_OBSERVATION.isdisjoint(decision.reasons)
+        kept = observation.copy() if is_usable else None
         runtime = self._runtime
         self._waiting.put(
-            Heard(self._number, runtime.episode, seen, stamp_ns, decision, runtime.acting_policy)
+            RuntimeStep(self._number, runtime.episode, kept, stamp_ns, decision, runtime.acting_policy)
         )
 
     def _run(self) -> None:
         try:
             self._write(self._folder.begin())
-        except Exception as exc:  # noqa: BLE001 - whatever ends it is told, and ends nothing else
+        except Exception as exc:  # noqa: BLE001 - any error is reported, and ends the recording alone
             self._failure = str(exc) or type(exc).__name__
-            while self._waiting.get() is not None:  # nothing piles up until the end
+            while self._waiting.get() is not None:  # empty the queue until `close`
                 pass
 
     def _write(self, writer: RecordingWriter) -> None:
-        """Write what is handed over, until the end."""
+        """Write what is queued, until `close`."""
         self._recordings += 1
-        due_s = time.monotonic() + self._terms.flush_s
+        due_s = time.monotonic() + self._settings.flush_s
         while True:
             if (left_s := due_s - time.monotonic()) <= 0:
                 writer.flush(self._dropped)
-                due_s = time.monotonic() + self._terms.flush_s
+                due_s = time.monotonic() + self._settings.flush_s
                 continue
             try:
                 item = self._waiting.get(timeout=left_s)
@@ -162,8 +171,8 @@ class Recorder:
                 continue
             if item is None:
                 break
-            for transition, step in self._episodes.take(item):
-                if writer.transitions == self._terms.recording_transitions:
+            for transition, step in self._episodes.add(item):
+                if writer.transitions == self._settings.recording_transitions:
                     self._folder.end(writer, self._dropped)
                     writer = self._folder.begin()
                     self._recordings += 1
@@ -173,7 +182,7 @@ class Recorder:
 
 
 def _copied(values: FloatArray) -> FloatArray:
-    """Copy what a robot gave; no numbers at all where it is no array of them, which then leaves a gap."""
+    """Copy an array of the robot; return an empty one where it is no array of numbers, which leaves a gap."""
     try:
         return np.array(values, dtype=np.float32)
     except (TypeError, ValueError):

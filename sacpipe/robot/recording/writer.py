@@ -1,4 +1,4 @@
-"""Writes a recording, and takes up one whose writer was killed. docs/recording.md is the format's page."""
+"""Writes a recording, and resumes one whose writer was killed. docs/recording.md describes the format."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -37,7 +37,7 @@ from sacpipe.specs.records import Transition
 
 
 class RecordingWriter:
-    """Writes one recording. Made by `create` or `resume`; one a folder, for one thread."""
+    """Writes one recording, from one thread. `create` and `resume` make it."""
 
     def __init__(self, folder: Path, header: RecordingHeader, pool: PoolWriter, steps: bytes) -> None:
         self.folder, self._header, self._pool = folder, header, pool
@@ -48,13 +48,13 @@ class RecordingWriter:
 
     @classmethod
     def create(cls, folder: Path, spec: EnvSpec, segment_transitions: int, began_unix_s: float) -> Self:
-        """Begin a recording in a folder that does not exist yet.
+        """Start a recording in a folder that does not exist yet.
 
         Args:
-            folder: Is made.
-            spec: Of the contract in service.
-            segment_transitions: In one sealed file of the pool.
-            began_unix_s: Now.
+            folder: Is created.
+            spec: Terms and bounds of the contract in service.
+            segment_transitions: Number of transitions in one sealed segment of the pool.
+            began_unix_s: Time of the start, in Unix seconds.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -78,11 +78,11 @@ class RecordingWriter:
 
     @classmethod
     def resume(cls, folder: Path) -> Self:
-        """Take up a recording that was killed, where it was last synced.
+        """Resume a recording whose writer was killed, from its last sync.
 
         Raises:
-            PoolFormatError: the version is not known here.
-            PoolCorruptError: what was synced is missing or differs; nothing was discarded.
+            PoolFormatError: this program does not read the version.
+            PoolCorruptError: synced bytes are missing or differ; nothing was discarded.
             StorageError: the folder cannot be written.
         """
         header = read_header(folder)
@@ -104,14 +104,14 @@ class RecordingWriter:
 
     @property
     def transitions(self) -> int:
-        """Transitions taken so far."""
+        """Number of transitions so far."""
         return self._pool.transitions
 
     def append(self, transition: Transition, step: RecordedStep) -> None:
-        """Take one transition.
+        """Append one transition.
 
         Raises:
-            StorageError: a full segment could not be written. This transition was not taken.
+            StorageError: a full segment could not be written. This transition was not appended.
         """
         self._pool.append(transition)
         record = self._record
@@ -125,13 +125,13 @@ class RecordingWriter:
         self._waiting.append(record.tobytes())
 
     def flush(self, dropped: int) -> None:
-        """Make everything so far durable.
+        """Sync everything so far to disk.
 
         Args:
-            dropped: Steps that could not be taken so far, for the header.
+            dropped: Number of steps that were dropped so far, for the header.
 
         Raises:
-            StorageError: the disk is full; what was flushed before stays good.
+            StorageError: the disk is full; what was synced before stays valid.
         """
         waiting = b"".join(self._waiting)
         self._steps.append(memoryview(waiting))
@@ -139,7 +139,10 @@ class RecordingWriter:
         self._write_header(position=self._pool.flush(), dropped=dropped)
 
     def close(self, dropped: int | None = None) -> None:
-        """Flush, seal and say so; the folder is then a recording that `Recording.open` takes.
+        """Flush and write the seal; `Recording.open` then accepts the folder.
+
+        Args:
+            dropped: Number of steps that were dropped, for the header; None where it has not changed.
 
         Raises:
             StorageError: the disk is full. The folder can be resumed and closed again.

@@ -1,4 +1,4 @@
-"""Pictures without a screen, and training without graphics; in a fresh interpreter where it counts."""
+"""Images without a screen, and training without graphics; in a fresh interpreter where imports matter."""
 
 import os
 import subprocess
@@ -30,14 +30,14 @@ def test_switched_off_rendering_is_said_in_one_sentence(monkeypatch, value):
     assert os.environ["MUJOCO_GL"] == value
 
 
-def test_no_picture_is_made_of_a_mujoco_task_where_rendering_is_off(monkeypatch):
+def test_no_image_is_made_of_a_mujoco_task_where_rendering_is_off(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "disabled")
     for name in ("gymnasium/InvertedPendulum-v5", "dm_control/pendulum-swingup"):
         with pytest.raises(RendererError, match="switched off"):
             find_task(name).make(render_size=(32, 32))
 
 
-def test_machine_where_nothing_renders_is_told_what_to_install():
+def test_a_machine_without_a_renderer_gets_a_message_with_what_to_install():
     """The probes run an interpreter that always fails, as they do without graphics libraries."""
     script = """
 import sys
@@ -57,7 +57,7 @@ except RendererError as exc:
 
 
 @pytest.mark.slow
-def test_chosen_renderer_draws_both_universes_though_mujoco_came_first():
+def test_chosen_renderer_draws_both_task_suites_though_mujoco_came_first():
     """Where none works here, the sentence says what to install; anything else is a fault."""
     script = """
 import sys
@@ -77,8 +77,8 @@ for name in ("gymnasium/HalfCheetah-v5", "dm_control/cheetah-run"):
         environment.step([1.0] * 6)
     after = environment.render()
     assert before.shape == after.shape == (48, 64, 3)
-    assert before.std() > 5.0, "a blank picture"
-    assert (before != after).any(), "a picture that does not move"
+    assert before.std() > 5.0, "a blank image"
+    assert (before != after).any(), "an image that does not change"
     if "Half" in name:
         assert before[24:].std() > 2 * before[:24].std(), "the chequered floor is not below the plain sky"
     environment.close()
@@ -113,7 +113,7 @@ def test_variable_that_was_not_there_is_not_there_afterwards(monkeypatch):
 
 
 @pytest.mark.slow
-def test_simulators_write_no_log_file_where_the_user_stands(tmp_path):
+def test_simulators_write_no_log_file_in_the_current_folder(tmp_path):
     script = "from sacpipe.envs import find_task; find_task('gymnasium/HalfCheetah-v5').make()"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)

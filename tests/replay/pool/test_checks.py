@@ -29,12 +29,12 @@ Write = Callable[..., Path]
         ({"episode_id": 0}, "expected episode ids that never fall, found a lower one at step 5"),
         (
             {"observation": np.zeros(3)},
-            "expected an episode to begin a step where the last one left it.*step 5",
+            "expected the next observation of the step before, found another observation.*step 5",
         ),
-        ({"terminated": True, "episode_id": 1}, "expected a new episode id behind an end.*step 6"),
+        ({"terminated": True, "episode_id": 1}, "expected a new episode id after an end.*step 6"),
     ],
 )
-@pytest.mark.parametrize("size", [2, 5, 6, 100])  # the fault lies inside a segment, and at both its borders
+@pytest.mark.parametrize("size", [2, 5, 6, 100])  # the fault is inside a segment, and at both its ends
 def test_check_refuses_what_cannot_have_been_recorded(
     write: Write, walk: Walk, size: int, change: dict[str, Any], message: str
 ) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folder_digest import sha256_tree
 
 from sacpipe.core.errors import PoolCorruptError, StorageError
-from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.files import sha256_file
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.config import ReplayConfig
@@ -173,7 +174,7 @@ def test_publishing_overwrites_nothing(write: Write, walk: Walk, tmp_path: Path)
     pool = ReplayPool.open(write(walk(11)))
     pool.publish(tmp_path / "out")
     before = sha256_tree(tmp_path / "out")
-    with pytest.raises(StorageError, match="out: expected nothing there; remove what is"):
+    with pytest.raises(StorageError, match="out: it exists already. Remove it first"):
         pool.publish(tmp_path / "out")
     assert sha256_tree(tmp_path / "out") == before
 
@@ -201,7 +202,7 @@ def test_unfinished_pool_is_not_published(
 
 
 @pytest.mark.parametrize("form", ["full", "compact"])
-def test_pool_written_in_format_1_is_read_for_ever(form: str) -> None:
+def test_a_pool_written_in_format_1_is_read(form: str) -> None:
     pool = ReplayPool.open(Path(__file__).parent / "pool_v1" / form)
     report = pool.check()
     assert (report.segments, report.transitions, report.episodes, report.truncations) == (2, 5, 2, 1)

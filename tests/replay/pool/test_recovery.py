@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from folder_digest import sha256_tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from repository import ROOT
 
 import sacpipe
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
-from sacpipe.core.files import sha256_tree
 from sacpipe.replay.pool.config import ReplayConfig
 from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.env_spec import EnvSpec
@@ -45,7 +45,7 @@ STEPS = st.lists(
         st.tuples(st.just("append"), st.integers(1, 11)),
         st.tuples(st.just("flush"), st.just(0)),
         st.tuples(st.just("kill"), st.integers(0, 3)),  # resume from the last position, or an older one
-        st.tuples(st.just("torn"), st.integers(0, 60)),  # the same, with bytes of a half-done flush behind
+        st.tuples(st.just("torn"), st.integers(0, 60)),  # the same, followed by bytes of an incomplete flush
     ),
     max_size=10,
 )

@@ -143,7 +143,7 @@ def test_torn_file_is_found_at_any_length(tmp_path: Path, form: PoolFormat, walk
     path = tmp_path / "segment"
     for length in range(0, len(data), 23):
         path.write_bytes(data[:length])
-        with pytest.raises(PoolCorruptError, match=f"{path}: expected a whole segment, found"):
+        with pytest.raises(PoolCorruptError, match=f"{path}: expected a complete segment, found"):
             read_segment(path)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folder_digest import sha256_tree
 
 from sacpipe.core.errors import StorageError
-from sacpipe.core.files import sha256_tree
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.config import ReplayConfig
@@ -163,7 +163,7 @@ def test_full_disk_at_a_flush_keeps_earlier_positions(
         writer.flush()
     shutil.copytree(tmp_path / "pool", tmp_path / "copy")
     assert PoolWriter.resume(tmp_path / "copy", spec, config, position).transitions == 5
-    again = writer.flush()  # the disk has room again, but half a flush stands in the journal
+    again = writer.flush()  # the disk has room again, but the journal has half a flush
     writer = PoolWriter.resume(tmp_path / "pool", spec, config, again)
     append(writer, transitions[20:])
     writer.finish()
@@ -195,5 +195,5 @@ def test_folder_that_cannot_be_made_is_a_storage_error(
     tmp_path: Path, spec: EnvSpec, make_config: MakeConfig
 ) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="a file exists where a folder is needed"):
         PoolWriter.create(tmp_path / "file" / "pool", spec, make_config())

@@ -13,23 +13,25 @@ from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.recording import recorder as recorder_module
-from sacpipe.robot.recording.folder import RecorderTerms, RecordingsFolder
+from sacpipe.robot.recording.folder import RecorderSettings, RecordingsFolder
 from sacpipe.robot.recording.format import Recording, transition_bytes
 from sacpipe.robot.recording.recorder import Recorder
 from sacpipe.robot.runtime import Runtime
 
-TERMS = RecorderTerms(max_bytes=1 << 20, recording_transitions=1000, segment_transitions=100, flush_s=0.001)
+SETTINGS = RecorderSettings(
+    max_bytes=1 << 20, recording_transitions=1000, segment_transitions=100, flush_s=0.001
+)
 
 
 class Loop:
     """A runtime, its recorder and a clock that goes on by a millisecond a step."""
 
-    def __init__(self, bundle, folder, terms=TERMS, **guards):
+    def __init__(self, bundle, folder, settings=SETTINGS, **guards):
         self.now_ns = 10**9
         guards = make_guards(**{"deadline_periods": 1e6} | guards)
         self.runtime = Runtime(OnnxPolicy(bundle), guards=guards, clock_ns=lambda: self.now_ns)
         self.folder = folder
-        self.recorder = Recorder(self.runtime, folder, terms)
+        self.recorder = Recorder(self.runtime, folder, settings)
 
     def step(self, *observation, **outcome):
         self.now_ns += 1_000_000
@@ -177,7 +179,7 @@ def test_an_episode_never_runs_on_into_another(loop):
 
 
 def test_a_disk_that_hangs_holds_no_step_up(bundles, tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder_module, "_WAITING", 6)
+    monkeypatch.setattr(recorder_module, "_MAX_WAITING", 6)
     hanging, begin = threading.Event(), RecordingsFolder.begin
     monkeypatch.setattr(RecordingsFolder, "begin", lambda folder: (hanging.wait(), begin(folder))[1])
     loop = Loop(bundles[0], tmp_path / "seen")
@@ -206,8 +208,8 @@ def test_a_disk_that_fails_ends_the_recording_and_nothing_else(loop):
 def test_the_oldest_recordings_go_when_the_budget_is_used_up(bundles, tmp_path):
     spec = OnnxPolicy(bundles[0]).contract.spec
     one = (1 << 16) + (1 << 11) * 3 + transition_bytes(spec) * 15
-    terms = TERMS.replace(max_bytes=one + 6000, recording_transitions=10, segment_transitions=5)
-    loop = Loop(bundles[0], tmp_path / "seen", terms)
+    settings = SETTINGS.replace(max_bytes=one + 6000, recording_transitions=10, segment_transitions=5)
+    loop = Loop(bundles[0], tmp_path / "seen", settings)
     for x in range(45):
         loop.step(x / 100, 0.0, 0.0)
     loop.recorder.close()
@@ -216,7 +218,7 @@ def test_the_oldest_recordings_go_when_the_budget_is_used_up(bundles, tmp_path):
     assert kept[-1].name == "recording-000005"
     assert 1 < len(kept) < 5
     sizes = [file.stat().st_size for path in kept for file in path.rglob("*") if file.is_file()]
-    assert sum(sizes) < terms.max_bytes
+    assert sum(sizes) < settings.max_bytes
     seen = [Recording.open(path).pool for path in kept]
     assert [pool.transitions for pool in seen] == [10] * (len(kept) - 1) + [4]
     # An episode that runs on from one recording into the next loses no step.
@@ -240,8 +242,8 @@ def test_what_is_no_recording_is_left_alone_and_what_holds_nothing_goes(loop, bu
 
 
 def test_a_budget_too_small_for_one_recording_is_refused(bundles, tmp_path):
-    with pytest.raises(ConfigError, match=r"max_bytes: expected \d+ at least.*found 1000"):
-        Loop(bundles[0], tmp_path / "seen", TERMS.replace(max_bytes=1000))
+    with pytest.raises(ConfigError, match=r"max_bytes: expected at least \d+, .*found 1000"):
+        Loop(bundles[0], tmp_path / "seen", SETTINGS.replace(max_bytes=1000))
 
 
 def test_a_folder_has_one_recorder(loop, bundles):

@@ -1,4 +1,4 @@
-"""A recording is a pool and how it came about; what contradicts itself is refused, what was synced survives."""
+"""A recording that contradicts itself is refused; synced transitions survive a kill."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def edit_header(folder, **changes):
 
 
 def edit_steps(folder, field, row, value):
-    """Change a record and the digest with it, as somebody would who knows the format."""
+    """Change a record and the digest with it, as an attacker who knows the format."""
     path = folder / "steps.bin"
     steps = np.frombuffer(path.read_bytes(), step_dtype(SPEC)).copy()
     steps[field][row] = value
@@ -85,14 +85,14 @@ def test_steps_bin_has_the_layout_of_the_page(folder):
 @pytest.mark.parametrize(
     ("field", "row", "value", "said"),
     [
-        ("policy", 5, 1, "a policy that the header names, found another at step 5"),
+        ("policy", 5, 1, "the index of a policy in the header, found another at step 5"),
         ("verdict", 0, 4, "a verdict of this format, found another at step 0"),
         ("cause", 9, 12, "a cause of this format, found another at step 9"),
         ("has_reward", 1, 2, "0 or 1 in has_reward"),
         ("next_stamp_ns", 4, 4000, "a stamp before the next one, found another at step 4"),
         ("executed", 8, 0.5, "the pool's action where it was executed, found another at step 8"),
         ("executed", 8, np.nan, "the pool's action where it was executed, found another at step 8"),
-        ("stamp_ns", 7, 6999, "a step to begin when the one before ended, found another at step 7"),
+        ("stamp_ns", 7, 6999, "the stamp at which the step before ended, found another at step 7"),
     ],
 )
 def test_steps_that_contradict_the_pool_are_refused(folder, field, row, value, said):

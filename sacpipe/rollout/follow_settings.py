@@ -1,4 +1,4 @@
-"""What an operator asks of a bundle before it serves, and how it is looked for: the file of `--terms`."""
+"""Settings of a follower: how a source is polled, and what a bundle must pass. The file of `--terms`."""
 
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -7,14 +7,30 @@ from pydantic import Field
 
 from sacpipe.core.config import Config, read_yaml
 from sacpipe.core.errors import ConfigError
-from sacpipe.robot.load_gate import GateTerms
-from sacpipe.rollout.rollout import RolloutTerms
+from sacpipe.robot.load_gate import LoadGateSettings
 
 _KEY_DIGITS = 64
 
 
-class FollowTerms(Config):
-    """Everything; docs/serving.md shows the defaults as a file."""
+class RolloutSettings(Config):
+    """Lengths and limits of the shadow phase and the watch phase."""
+
+    shadow_s: float = Field(ge=0)
+    """Minimum length of the shadow phase, in seconds."""
+    min_shadow_steps: int = Field(ge=0)
+    """Minimum number of compared steps in the shadow phase, and again in the watch phase: a robot that stands
+    still proves nothing."""
+    max_divergence: float = Field(gt=0)
+    """Limit on the difference between candidate and other policy that 99 % of the steps keep, as a share of
+    each action's range."""
+    watch_s: float = Field(ge=0)
+    """Minimum length of the watch phase, in seconds; until its end a failure rolls the candidate back."""
+    max_deadline_misses: int = Field(ge=0)
+    """Maximum number of missed deadlines in the watch phase."""
+
+
+class FollowSettings(Config):
+    """The whole file; docs/serving.md shows it with the defaults."""
 
     DEFAULT: ClassVar[dict[str, Any]] = {
         "poll_s": 10.0,
@@ -36,19 +52,22 @@ class FollowTerms(Config):
     }
 
     poll_s: float = Field(gt=0)
-    """Between two looks at what the source names."""
+    """Time between two polls of the source, in seconds."""
     retry_s: float = Field(gt=0)
-    """After which a bundle that was refused is judged again: the machine may have been busy."""
+    """Time after which a refused bundle is checked again, in seconds: the machine may have been busy."""
     keep: int = Field(ge=2)
-    """Bundles that stay in the store."""
-    gate: GateTerms
-    rollout: RolloutTerms
+    """Number of bundles that stay in the store."""
+    gate: LoadGateSettings
+    rollout: RolloutSettings
 
     @classmethod
     def read(cls, path: Path | None) -> Self:
-        """Read a YAML file over the defaults: what it leaves out is as there. Without one, the defaults.
+        """Read a YAML file; a missing key has its default.
 
-        In `gate.public_keys`, what is no key is the path of a file with one, from the file's own folder.
+        An entry of `gate.public_keys` that is no key is the path of a file with a key, relative to this file.
+
+        Args:
+            path: The file; None for the defaults.
 
         Raises:
             ConfigError: names the key, what was expected and what was found.

@@ -1,6 +1,6 @@
-"""What a Gymnasium task says of itself, as an `EnvSpec`: terms, names, units, bounds and clock.
+"""The `EnvSpec` of a Gymnasium task: observation and action terms with names, units and bounds.
 
-MuJoCo v5 tasks describe most of it; `_KNOWN_TERMS` holds what a task leaves unsaid.
+MuJoCo v5 tasks describe most of their terms; `_KNOWN_TERMS` has the terms of tasks that do not.
 """
 
 from typing import Any
@@ -9,8 +9,9 @@ import numpy as np
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
-from sacpipe.specs.env_spec import ActionTerm, EnvSpec, ObservationTerm
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
+from sacpipe.specs.terms import ActionTerm, ObservationTerm
 
 _KNOWN_TERMS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
     "InvertedDoublePendulum-v5": (
@@ -45,7 +46,7 @@ _KNOWN_TERMS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
         ("velocity", 1, "unknown", "velocity of the car, position units a step"),
     ),
 }
-"""Name, size, unit and source of the observations that the task itself does not describe."""
+"""Name, size, unit and source of observation terms, by task id, for tasks that do not describe them."""
 
 _CLIPPED_VELOCITIES = ("Hopper-v5", "Walker2d-v5")
 
@@ -55,8 +56,14 @@ _KNOWN_ACTIONS = {"Pendulum-v1": (("torque", "N m"),), "MountainCarContinuous-v0
 def read_spec(task_id: str, task: str, env: Any, limit: int | None) -> EnvSpec:
     """Read the specification of an unwrapped environment.
 
+    Args:
+        task_id: Registered id of the task.
+        task: Task suite and id.
+        env: The environment without Gymnasium's own wrappers.
+        limit: Time limit in steps, or None.
+
     Raises:
-        ConfigError: the actions are no bounded Box, or the observation is no vector.
+        ConfigError: the action space is not a bounded Box, or the observation is not a vector.
     """
     low, high = _bounds(task, env.action_space)
     model = getattr(env.unwrapped, "model", None)

@@ -1,15 +1,15 @@
-"""A bundle is judged in a process that may die of it."""
+"""The load gate runs in a child process, which a bundle may crash."""
 
 import pytest
 
 from sacpipe.core.errors import GateError
-from sacpipe.robot.load_gate import GateTerms
-from sacpipe.rollout.gate_process import LIMITS, admit_in_child
+from sacpipe.robot.load_gate import LoadGateSettings
+from sacpipe.rollout.load_gate_process import LIMITS, run_load_gate_in_child
 from sacpipe.rollout.sources import read_source
 
 pytestmark = pytest.mark.slow
 
-TERMS = GateTerms(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
+SETTINGS = LoadGateSettings(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 
 
 @pytest.fixture
@@ -17,20 +17,20 @@ def files(bundles):
     return read_source(bundles[0], allow_hard_links=False)
 
 
-def refused(files, terms=TERMS, **limits) -> GateError:
+def refused(files, settings=SETTINGS, **limits) -> GateError:
     with pytest.raises(GateError) as refusal:
-        admit_in_child(files, terms, LIMITS.replace(**limits))
+        run_load_gate_in_child(files, settings, LIMITS.replace(**limits))
     return refusal.value
 
 
 def test_what_passes_there_acts_here(files):
-    admitted = admit_in_child(files, TERMS)
+    admitted = run_load_gate_in_child(files, SETTINGS)
     assert admitted.policy.act(admitted.bundle.golden.observations[0]).tolist() == [1.25, 2.5]
     assert admitted.report.p99_us > 0  # measured there
 
 
 def test_what_is_refused_there_is_refused_here_in_the_same_words(files):
-    error = refused(files, TERMS.replace(allowed_operators=["Add"]))
+    error = refused(files, SETTINGS.replace(allowed_operators=["Add"]))
     assert error.rule == "graph"
     assert str(error).startswith(
         "refused by the rule 'graph': policy.onnx: expected only the operators allowed"
@@ -41,33 +41,33 @@ def test_a_process_that_dies_is_a_refusal(files):
     """It cannot hold what it is given: as where a graph asks onnxruntime for all memory there is."""
     error = refused(files | {"policy.onnx": bytes(2**25)}, address_bytes=2**20)
     assert error.rule == "process"
-    assert "expected a process that ends by itself, found exit code" in str(error)
+    assert "expected a child process with exit code 0, found exit code" in str(error)
 
 
-def test_no_process_imports_what_lies_in_the_current_folder(files, tmp_path, monkeypatch):
+def test_no_process_imports_a_file_of_the_current_folder(files, tmp_path, monkeypatch):
     """Unless this one does: where it was started by `python -m`, that folder is on its path."""
     (tmp_path / "sacpipe.py").write_text("raise SystemExit('not ours')")
     monkeypatch.chdir(tmp_path)
-    assert admit_in_child(files, TERMS).policy is not None
+    assert run_load_gate_in_child(files, SETTINGS).policy is not None
     monkeypatch.syspath_prepend(tmp_path)
     error = refused(files)
     assert error.rule == "process"
-    assert "found exit code 1, which said 'not ours'" in str(error)
+    assert "found exit code 1 and the message 'not ours'" in str(error)
 
 
 def test_a_process_that_says_something_else_is_a_refusal(files, monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/echo")
     error = refused(files)
     assert error.rule == "process"
-    assert r"expected a verdict, found b'-m sacpipe.rollout.gate_process\n'" in str(error)
+    assert r"expected a report, found b'-m sacpipe.rollout.load_gate_process\n'" in str(error)
 
 
 def test_a_process_that_does_not_end_is_a_refusal(files):
     error = refused(files, time_s=0.01)
     assert error.rule == "process"
-    assert "expected a verdict within 0.01 s, found none" in str(error)
+    assert "expected a report within 0.01 s, found none" in str(error)
 
 
 def test_what_is_not_signed_as_asked_reaches_no_process(files):
-    terms = TERMS.replace(public_keys=["ab" * 32], require_signature=True)
-    assert refused(files, terms, time_s=0.01).rule == "signature"
+    settings = SETTINGS.replace(public_keys=["ab" * 32], require_signature=True)
+    assert refused(files, settings, time_s=0.01).rule == "signature"

@@ -1,0 +1,66 @@
+"""The events of a follower: each is one line on stderr, and the last ones are kept for its status."""
+
+import sys
+import time
+from collections import deque
+from typing import Literal, NamedTuple
+
+from sacpipe.rollout.phases import Outcome
+
+EventKind = (
+    Literal["started", "noticed", "refused", "failed", "unreachable", "reachable", "shadow", "watch"]
+    | Outcome
+)
+"""What happened; docs/serving.md explains each kind."""
+
+_MAX_EVENTS = 50
+
+
+class FollowEvent(NamedTuple):
+    """One event."""
+
+    unix_s: float
+    kind: EventKind
+    bundle_digest: str
+    """Digest of the bundle concerned; empty where no bundle is known."""
+    source: str
+    text: str
+
+
+class EventLog:
+    """Writes events to stderr, counts them by kind and keeps the last ones."""
+
+    def __init__(self) -> None:
+        self._events: deque[FollowEvent] = deque(maxlen=_MAX_EVENTS)
+        self._counts: dict[EventKind, int] = {}
+
+    @property
+    def events(self) -> tuple[FollowEvent, ...]:
+        """The last events, newest first."""
+        return tuple(reversed(self._events))
+
+    @property
+    def counts(self) -> dict[EventKind, int]:
+        """Number of events since the start, by kind."""
+        return dict(self._counts)
+
+    def add(self, kind: EventKind, digest: str, source: str, text: str) -> None:
+        """Record an event.
+
+        Args:
+            kind: What happened.
+            digest: Digest of the bundle concerned, or empty.
+            source: Path, or alias with version, from which the bundle was resolved, or empty.
+            text: Details for the operator.
+        """
+        text = " ".join(text.split())
+        self._events.append(FollowEvent(time.time(), kind, digest, source, text))
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        subject = ", ".join(part for part in (source, digest and f"bundle {digest[:12]}") if part)
+        write_line(f"{kind.replace('_', ' ')}: " + (f"{subject}: {text}" if subject else text))
+
+
+def write_line(text: str) -> None:
+    """Write a line to stderr at once."""
+    sys.stderr.write(f"sacpipe: {text}\n")
+    sys.stderr.flush()
