@@ -1,1 +1,1 @@
-"""The orchestra: stages, the flow around them, the ledger and the commands. Nothing below imports it."""
+"""What a project owns: the stages, and the flow around them."""

@@ -94,7 +94,7 @@ def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
         SacpipeError: a step failed.
     """
     with run_lock(workspace), termination_as_interrupt():
-        steps.preflight(workspace)  # before a server is started for nothing
+        steps.preflight(workspace)  # before a server is started in vain
         try:
             return pipeline(workspace, _call_locally) if engine == "local" else _run_with_prefect(workspace)
         except KeyboardInterrupt as exc:

@@ -1,6 +1,6 @@
-"""Evaluate the policy, without noise and with it, and its bundle, on the same episodes; film one.
+"""Evaluate the policy, without noise and with it, and its bundle on the same episodes; record a video.
 
-The bundle is run by the robot's own runtime, so that what the gate judges is what a robot would do.
+The bundle is run by the robot's own runtime, so that the release gate compares what a robot would do.
 """
 
 from collections.abc import Callable
