@@ -245,7 +245,7 @@ class Service:
         if request.timeout_us is not None and parsed_ns - call.arrived_ns > request.timeout_us * 1000:
             raise UnavailableError(
                 f"parameters.timeout: expected to start within {request.timeout_us} us, found "
-                f"{(parsed_ns - call.arrived_ns) // 1000} us gone. No action was computed"
+                f"{(parsed_ns - call.arrived_ns) // 1000} us passed. No action was computed"
             )
         result = self._decide(active, request)
         inferred_ns = time.monotonic_ns()
