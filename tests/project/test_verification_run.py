@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import pytest
 from factories import make_point_mass
+from folder_digest import sha256_tree
 from small_project import environment, git
 from toy_project import commit, edit, left, snapshot
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.files import sha256_file, sha256_tree
+from sacpipe.core.files import sha256_file
 from sacpipe.project.verification_run import verification_run
 from sacpipe.project.workspace import Workspace
 from sacpipe.replay.pool.config import ReplayConfig
