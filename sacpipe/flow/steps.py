@@ -15,7 +15,7 @@ from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import locked_inputs, stage_key
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Candidate, Verdict, evaluate_release
-from sacpipe.release.promotion import RegistryStatus, promote_version
+from sacpipe.release.promote_alias import RegistryStatus, promote_version
 from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.report.data import ReportInputs
 from sacpipe.report.page import write_report

@@ -13,7 +13,7 @@ from sacpipe.project.dvc.commands import Outcome
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Verdict
-from sacpipe.release.promotion import RegistryStatus
+from sacpipe.release.promote_alias import RegistryStatus
 
 
 class Summary(Config):

@@ -54,7 +54,7 @@ class VerificationRun:
         return store.reproduce(stage, on_output=on_output, force=True)
 
     def edited(self) -> tuple[str, ...]:
-        """Return the project's files of graph, params, code and result that differ from the commit."""
+        """Return files with uncommitted changes: dvc.yaml, params.yaml, code, dvc.lock."""
         return uncommitted(self.project.root, _GRAPH)
 
     def other_inputs(self) -> dict[str, list[str]]:
@@ -78,7 +78,7 @@ def verification_run(
         keep: Called with the folder at the end; where it is given, the folder is not removed.
 
     Raises:
-        ConfigError: there is no commit, or it lacks a part of the graph or of its result.
+        ConfigError: there is no commit, or it lacks dvc.yaml, params.yaml or an entry of dvc.lock.
         InterruptedRunError: Ctrl-C.
         StorageError: the temporary folder cannot be written.
     """

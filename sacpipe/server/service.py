@@ -131,7 +131,7 @@ class _Result(NamedTuple):
     """Stamp of the observation."""
     timings: Timings
     policy_action: FloatArray | None
-    """Action of the policy where another one was given instead; None where the policy computed none."""
+    """The policy's action, if a guard replaced it; None if the policy computed none."""
 
 
 class Service:

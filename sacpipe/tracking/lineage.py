@@ -145,7 +145,7 @@ def _run(
 
 
 def _params(run: RunRecord, entry: Mapping[str, Any], stage: str) -> list[Edge]:
-    """Compare the parameters under the stage key with the digest of them and with those MLflow shows."""
+    """Compare the recorded parameters with their digest tag and with those of MLflow's run."""
     inputs = locked_inputs(entry)
     shown, recorded = (_texts_digest(texts) for texts in (run.params, param_texts(flat_params(inputs))))
     return [
