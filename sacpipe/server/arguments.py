@@ -27,6 +27,13 @@ def add_server_arguments(parser: argparse.ArgumentParser, store_default: str) ->
         metavar="FILE",
         help="YAML of what is asked of a bundle, as docs/serving.md shows; default: what stands there",
     )
+    parser.add_argument(
+        "--max-sequences",
+        type=int,
+        default=64,
+        metavar="N",
+        help="episodes of remote robots that are open at once; default: %(default)s",
+    )
     parser.add_argument("--name", default="policy", help="the model's name in paths; default: %(default)s")
     parser.add_argument(
         "--token-file",

@@ -3,6 +3,7 @@
 One thread steps them all, and a runtime copies what the policy computed before the next one runs.
 """
 
+import time
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -10,9 +11,12 @@ from sacpipe.bundle.guard_settings import Cause
 from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
-from sacpipe.server.http_errors import RefusalError
+from sacpipe.server.http_errors import RefusalError, UnavailableError
 from sacpipe.server.protocol import Sequence
 from sacpipe.specs.records import FloatArray
+
+IDLE_S = 30.0
+"""Seconds without a step after which a sequence may lose its place."""
 
 
 class Stepped(NamedTuple):
@@ -24,16 +28,20 @@ class Stepped(NamedTuple):
 
 
 class Sequences:
-    """The open sequences, at most so many: where there is no room, the one idle longest is dropped.
+    """The open sequences, a limited number. A new one takes the place of one that is idle for `IDLE_S`.
+
+    If none is, the new one is refused: to drop a sequence in use costs its episode, and the dropped one would
+    in turn take the place of another.
 
     Args:
-        most: How many.
+        max_open: Open sequences at once.
         causes: Counts what the guards of all of them say.
     """
 
-    def __init__(self, most: int, causes: dict[Cause, int]) -> None:
-        self._most, self._causes = most, causes
+    def __init__(self, max_open: int, causes: dict[Cause, int]) -> None:
+        self._max_open, self._causes = max_open, causes
         self._open: OrderedDict[int | str, Runtime] = OrderedDict()
+        self._last_step_s: dict[int | str, float] = {}
         self.dropped = 0
         """To make room."""
         self.stops = 0
@@ -71,8 +79,9 @@ class Sequences:
         stops_before = runtime.stops
         decision = runtime.step(observation, stamp_ns)
         self.stops += runtime.stops - stops_before
+        self._last_step_s[sequence.key] = time.monotonic()
         if sequence.is_end:
-            del self._open[sequence.key]
+            del self._open[sequence.key], self._last_step_s[sequence.key]
         return Stepped(decision, runtime.blended_with)
 
     def _find(self, sequence: Sequence, policy: OnnxPolicy) -> Runtime:
@@ -85,11 +94,21 @@ class Sequences:
         if not sequence.is_start:
             raise RefusalError(
                 f"parameters.sequence_id: expected an open sequence or `sequence_start`, found "
-                f"{sequence.key!r}: never begun, ended, or dropped as the idlest of {self._most}"
+                f"{sequence.key!r}: never begun, ended, or dropped after {IDLE_S:g} s without a step"
             )
-        if len(self._open) >= self._most:
-            self._open.popitem(last=False)
-            self.dropped += 1
+        if len(self._open) >= self._max_open:
+            self._drop_idle()
         self._open[sequence.key] = runtime = Runtime(policy)
+        self._last_step_s[sequence.key] = time.monotonic()
         runtime.causes = self._causes
         return runtime
+
+    def _drop_idle(self) -> None:
+        key = next(iter(self._open))
+        if time.monotonic() - self._last_step_s[key] < IDLE_S:
+            raise UnavailableError(
+                f"parameters.sequence_id: expected at most {self._max_open} open sequences; none is idle for "
+                f"{IDLE_S:g} s. End one with `sequence_end`, or raise --max-sequences of the server"
+            )
+        del self._open[key], self._last_step_s[key]
+        self.dropped += 1

@@ -5,12 +5,14 @@ other. A request reads once which policy that is, so that every answer belongs t
 and names it.
 """
 
+import asyncio
+import contextlib
 import logging
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,6 +43,8 @@ from sacpipe.specs.records import FloatArray
 MAX_BATCH = 256
 """Observations in one request: some 5 ms during which nobody else is answered."""
 MAX_SEQUENCES = 64
+SLICE_ROWS = 32
+"""Observations of a batch computed at once: under 1 ms, in which no other request is answered."""
 
 _REMEMBERED = 50
 _NO_TIMINGS = Timings(0, 0, 0)
@@ -136,12 +140,13 @@ class Service:
     Args:
         policy: A verified bundle, ready to act, and run by nobody else.
         name: The model's name: 1 to 64 letters, digits, `_`, `.` or `-`.
+        max_sequences: Open sequences at once.
 
     Raises:
         ConfigError: the name is none.
     """
 
-    def __init__(self, policy: OnnxPolicy, name: str = "policy") -> None:
+    def __init__(self, policy: OnnxPolicy, name: str = "policy", max_sequences: int = MAX_SEQUENCES) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) or name == "stats":
             raise ConfigError(
                 f"--name: expected 1 to 64 letters, digits, '_', '.' or '-', and not 'stats', found '{name}'."
@@ -154,7 +159,7 @@ class Service:
         """Whether the process is about to end."""
         self.listeners = Listeners()
         """Told of every answered observation, a batch row by row."""
-        self._sequences = Sequences(MAX_SEQUENCES, self.metrics.causes)
+        self._sequences = Sequences(max_sequences, self.metrics.causes)
         self._lock = threading.Lock()
         self._served = ActiveModel.of(policy)
 
@@ -219,22 +224,44 @@ class Service:
         self._served = ActiveModel.of(policy, blend_steps, self._served.policy)
         self.metrics.swaps += 1
 
-    def answer(self, call: Call) -> Rendered:
-        """Answer an inference request.
+    def answer(self, call: Call) -> Rendered | Awaitable[Rendered]:
+        """Answer an inference request; a large batch in slices, between which other requests are answered.
 
         Raises:
             RefusalError: instead of an action; it was counted.
         """
-        active = self._served
-        try:
+        active, read_ns = self._served, time.monotonic_ns()
+        with self._counting(active, call):
             active.check_version(call.version)
-            return self._answer(active, call)
+            request, parsed_ns = self._parse(active, call)
+            if request.sequence is None and len(request.observations) > SLICE_ROWS:
+                return self._answer_in_slices(active, call, request, read_ns, parsed_ns)
+            return self._render(
+                active, call, request, self._decide(active, call, request), read_ns, parsed_ns
+            )
+
+    async def _answer_in_slices(
+        self, active: ActiveModel, call: Call, request: InferRequest, read_ns: int, parsed_ns: int
+    ) -> Rendered:
+        with self._counting(active, call):
+            parts = []
+            for first in range(0, len(request.observations), SLICE_ROWS):
+                await asyncio.sleep(0)
+                parts.append(_act(active.policy, request.observations[first : first + SLICE_ROWS], first))
+            stamp_ns = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
+            outcome = _Outcome(np.concatenate(parts), "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
+            return self._render(active, call, request, outcome, read_ns, parsed_ns)
+
+    @contextlib.contextmanager
+    def _counting(self, active: ActiveModel, call: Call) -> Iterator[None]:
+        try:
+            yield
         except RefusalError as exc:
             self._count_refusal(active, exc, time.monotonic_ns() - call.arrived_ns)
             raise
 
-    def _answer(self, active: ActiveModel, call: Call) -> Rendered:
-        read_ns = time.monotonic_ns()
+    def _parse(self, active: ActiveModel, call: Call) -> tuple[InferRequest, int]:
+        """Return the request and when it was parsed; refuse one whose time is over."""
         request = parse_infer(call.body, call.header_length, active.limits)
         parsed_ns = time.monotonic_ns()
         if request.timeout_us is not None and parsed_ns - call.arrived_ns > request.timeout_us * 1000:
@@ -242,7 +269,17 @@ class Service:
                 f"parameters.timeout: expected to start within {request.timeout_us} us, found "
                 f"{(parsed_ns - call.arrived_ns) // 1000} us gone. No action was computed"
             )
-        outcome = self._decide(active, request)
+        return request, parsed_ns
+
+    def _render(
+        self,
+        active: ActiveModel,
+        call: Call,
+        request: InferRequest,
+        outcome: "_Outcome",
+        read_ns: int,
+        parsed_ns: int,
+    ) -> Rendered:
         acted_ns = time.monotonic_ns()
         parameters: dict[str, str | int | bool] = {
             "verdict": outcome.verdict,
@@ -271,8 +308,9 @@ class Service:
             for listener in self.listeners:
                 listener(observation, outcome.stamp_ns, decision)
 
-    def _decide(self, active: ActiveModel, request: InferRequest) -> _Outcome:
-        stamp_ns = time.monotonic_ns() if request.stamp_ns is None else request.stamp_ns
+    def _decide(self, active: ActiveModel, call: Call, request: InferRequest) -> _Outcome:
+        # Without a stamp of its own an observation is as old as the first byte of its request.
+        stamp_ns = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
         if request.sequence is None:
             actions = _act(active.policy, request.observations)
             return _Outcome(actions, "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
@@ -327,12 +365,12 @@ class Service:
         )
 
 
-def _act(policy: OnnxPolicy, observations: FloatArray) -> FloatArray:
+def _act(policy: OnnxPolicy, observations: FloatArray, first_row: int = 0) -> FloatArray:
     """Return the actions of a batch, or none at all. Shape (batch, action_dim)."""
     actions: FloatArray = np.empty((len(observations), policy.contract.spec.action_dim), dtype=np.float32)
-    for row, observation in enumerate(observations):
+    for row, observation in enumerate(observations, first_row):
         try:
-            actions[row] = policy.act(observation)
+            actions[row - first_row] = policy.act(observation)
         except ObservationError as exc:
             raise RefusalError(f"row {row}: {exc}", "observation_not_finite") from None
         except BundleError as exc:
