@@ -86,7 +86,7 @@ def verification_run(
     if commit is None:
         raise ConfigError(
             f"{project.root} has no git commit to verify. Commit the project and its dvc.lock; "
-            "`git log` says why git finds none."
+            "`git log` prints the reason if git finds none."
         )
     with storage_errors(Path(tempfile.gettempdir())):
         folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
@@ -142,16 +142,16 @@ def _copy_extended_run(project: Workspace, fresh: Workspace, commit: str) -> Non
 
 def _copy_initial_pool(project: Workspace, fresh: Workspace, commit: str) -> None:
     """Copy the initial pool that params.yaml names: the project's data/pool, or the one DVC tracks."""
-    named = named_pool(read_yaml(fresh.params))
-    if named is None:
+    expected = named_pool(read_yaml(fresh.params))
+    if expected is None:
         return
-    if manifest_sha256(project.initial_pool) == named:
+    if manifest_sha256(project.initial_pool) == expected:
         ReplayPool.open(project.initial_pool).publish(fresh.initial_pool)
     elif is_tracked(project.root, commit):
         place_tracked(project.root, commit, fresh.initial_pool)
-    if manifest_sha256(fresh.initial_pool) != named:
+    if manifest_sha256(fresh.initial_pool) != expected:
         raise ConfigError(
-            f"params.yaml in commit {commit[:12]} names the pool {named} (replay.initial_pool). Neither "
+            f"params.yaml in commit {commit[:12]} names the pool {expected} (replay.initial_pool). Neither "
             f"{project.initial_pool} nor the pool that the commit's data/pool.dvc tracks has that digest. "
             "Restore that pool, or commit its data/pool.dvc."
         )

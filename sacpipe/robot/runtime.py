@@ -1,4 +1,4 @@
-"""What runs on a robot: an observation and its stamp in, a decision out. Never an exception, never a clamp.
+"""The runtime of a robot: an observation and its stamp in, a decision out. Never an exception, never a clamp.
 
 Each step checks the observation, runs the policy, checks the action, and then checks that the step met its
 deadline. The first refusal is the cause of a fallback (sacpipe/robot/guards.py).

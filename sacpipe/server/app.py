@@ -16,7 +16,7 @@ import msgspec
 from sacpipe.rollout.follower import Follower, FollowerStatus
 from sacpipe.server.http_errors import (
     FaultError,
-    ForeignError,
+    ForbiddenError,
     MediaTypeError,
     MethodError,
     NotFoundError,
@@ -24,11 +24,13 @@ from sacpipe.server.http_errors import (
     UnauthorisedError,
 )
 from sacpipe.server.http_messages import Head, Reply, Request
-from sacpipe.server.metadata import metrics_text, model_metadata, model_statistics, server_metadata, status
+from sacpipe.server.metadata import model_metadata, model_statistics, server_metadata
 from sacpipe.server.openapi import openapi
 from sacpipe.server.page import Page
+from sacpipe.server.prometheus import prometheus_text
 from sacpipe.server.protocol import Rendered, render_error
 from sacpipe.server.service import Call, Service
+from sacpipe.server.status import status_tree
 
 Headers = dict[bytes, bytes]
 
@@ -38,18 +40,18 @@ _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _SAFE = (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")
 _MAX_UNUSED_BODY_BYTES = 1024
 """Body of a request that needs none: some clients send `{}`."""
-_OPEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
-"""Paths that need no token: they say nothing that is secret."""
-_UNFORESEEN = "the server made a mistake; its log says which"
+_WITHOUT_TOKEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
+"""Paths that need no token: their answers have no secrets."""
+_INTERNAL_ERROR = "internal error; the log of the server has the details"
 
 
 class Access(NamedTuple):
     """Which clients may use the server."""
 
     token: bytes | None
-    """None: every client that reaches the address."""
+    """Token that each request must carry; None where every client that reaches the address has access."""
     is_loopback_only: bool
-    """Whether only programs of this machine are meant: a request for another host is then a trick."""
+    """Whether to refuse requests whose Host is not a loopback address."""
 
 
 class App:
@@ -63,8 +65,8 @@ class App:
         self._page = Page.load()
         self._documents: dict[str, Callable[[], Reply]] = {
             "/": self._show_page,
-            "/status.json": lambda: _json(status(service, self._following())),
-            "/metrics": lambda: Reply(200, metrics_text(service, self._following()), _TEXT),
+            "/status.json": lambda: _json(status_tree(service, self._follower_status())),
+            "/metrics": lambda: Reply(200, prometheus_text(service, self._follower_status()), _TEXT),
             "/openapi.json": lambda: _json(openapi(service.name, service.active)),
             "/v2": lambda: _json(server_metadata()),
             "/v2/": lambda: _json(server_metadata()),
@@ -126,7 +128,7 @@ class App:
         if isinstance(exc, RefusalError):
             return self.refuse(exc)
         _LOGGER.error("sacpipe: a request failed", exc_info=exc)
-        return self.refuse(FaultError(_UNFORESEEN))
+        return self.refuse(FaultError(_INTERNAL_ERROR))
 
     def _infer(self, request: Request, version: str | None) -> Reply | Awaitable[Reply]:
         length = request.headers.get(b"inference-header-content-length")
@@ -149,7 +151,7 @@ class App:
         if verb == "":
             return _json(model_metadata(service.name, active))
         if service.is_draining:
-            return _json({"name": service.name, "ready": False, "error": "the server is about to end"}, 503)
+            return _json({"name": service.name, "ready": False, "error": "the server is shutting down"}, 503)
         return _json({"name": service.name, "ready": True})
 
     def _find(self, path: str) -> tuple[str | None, str]:
@@ -170,7 +172,7 @@ class App:
         is_ready = not self._service.is_draining
         return _json({"ready": is_ready, "live": True}, 200 if is_ready else 503)
 
-    def _following(self) -> FollowerStatus | None:
+    def _follower_status(self) -> FollowerStatus | None:
         return None if self._follower is None else self._follower.status()
 
     def _show_page(self) -> Reply:
@@ -180,18 +182,18 @@ class App:
         )
 
     def _check_access(self, head: Head) -> None:
-        """Check the token; refuse what another site's page sends through a browser of this machine.
+        """Check the token, and refuse requests of another site's web page in a browser of this machine.
 
         Raises:
-            ForeignError: the Host or the Origin is another than this server's.
+            ForbiddenError: the Host or the Origin is another than this server's.
             UnauthorisedError: the token is missing or wrong.
         """
         host, origin = head.headers.get(b"host", b"").lower(), head.headers.get(b"origin")
         if self._access.is_loopback_only and not _is_loopback(host):
-            raise ForeignError(f"Host: expected a loopback address, found '{host[:80].decode('latin-1')}'")
+            raise ForbiddenError(f"Host: expected a loopback address, found '{host[:80].decode('latin-1')}'")
         if origin is not None and origin.lower().partition(b"://")[2] != host:
-            raise ForeignError("Origin: expected no web page but the server's own")
-        if head.path not in _OPEN and not self.is_trusted(head):
+            raise ForbiddenError("Origin: expected no web page, or the server's own, found another site's")
+        if head.path not in _WITHOUT_TOKEN and not self.is_trusted(head):
             raise UnauthorisedError("Authorization: expected `Bearer TOKEN` with the server's token")
 
 
@@ -213,7 +215,7 @@ def _rendered(answer: Rendered) -> Reply:
 
 @functools.lru_cache(maxsize=64)
 def _is_loopback(host: bytes) -> bool:
-    """Return whether a Host header names this machine as only this machine can."""
+    """Return whether a Host header is a loopback address or `localhost`."""
     name, colon, port = host.decode("latin-1").rpartition(":")
     name = name if colon and port.isdigit() else host.decode("latin-1")
     with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""The server's process: its address, its token, its beginning and its end."""
+"""The server's process: its address, its token, its start and its shutdown."""
 
 import argparse
 import asyncio
@@ -36,11 +36,11 @@ _MIN_TOKEN = 16
 
 
 class Address(Config):
-    """Where to listen."""
+    """Address to listen at."""
 
     host: str
     port: int = Field(ge=0, le=65_535)
-    """0 for any that is free."""
+    """Port; 0 for any free port."""
 
 
 class Server:
@@ -103,12 +103,16 @@ class Server:
 
 
 def serve_source(source: Source, arguments: argparse.Namespace) -> int:
-    """Serve what a source names as the command line says, until Ctrl-C or SIGTERM; return the exit code.
+    """Serve the bundle of a source until Ctrl-C or SIGTERM, and return the exit code.
+
+    Args:
+        source: Names the bundle; with --follow, it is polled.
+        arguments: The arguments of `add_server_arguments`.
 
     Raises:
-        ConfigError: settings, store, name, address or token are not as they should be.
-        BundleError: the gate refuses the bundle; with --follow, only where no other is in the store.
-        StoreError: the source failed; with --follow, likewise.
+        ConfigError: a setting, the store, the name, the address or the token is wrong.
+        BundleError: the load gate refuses the bundle; with --follow, only where none of the store passes.
+        StoreError: the source failed; with --follow, only where no bundle of the store passes.
         BusyError: another process has the store.
     """
     settings = FollowSettings.read(None if arguments.terms is None else Path(arguments.terms))
@@ -116,18 +120,10 @@ def serve_source(source: Source, arguments: argparse.Namespace) -> int:
     token = read_token(arguments.token_file)
     access = access_of(address, token, is_insecure=arguments.insecure_no_token)
     if arguments.follow != (arguments.store is not None):
-        raise ConfigError("--follow, --store: expected both or none. The store keeps what may serve.")
+        raise ConfigError("--follow, --store: expected both or none. The store keeps the followed bundles.")
     make_service = partial(Service, name=arguments.name, max_sequences=arguments.max_sequences)
     if not arguments.follow:
-        serve(
-            Service(
-                run_load_gate(source.resolve().pull(), settings.gate).policy,
-                arguments.name,
-                arguments.max_sequences,
-            ),
-            address,
-            access,
-        )
+        serve(make_service(run_load_gate(source.resolve().pull(), settings.gate).policy), address, access)
         return 0
     with BundleStore(Path(arguments.store)) as store:
         service = make_service(load_starting_policy(source, store, settings.gate))
@@ -170,10 +166,15 @@ def _new_event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def access_of(address: Address, token: bytes | None, *, is_insecure: bool) -> Access:
-    """Say who may ask at an address.
+    """Return the access rules of an address.
+
+    Args:
+        address: Address to listen at.
+        token: Token of the server; None for none.
+        is_insecure: Whether the operator allows an address of the network without a token.
 
     Raises:
-        ConfigError: everybody on the network might.
+        ConfigError: every client of the network could send requests.
     """
     is_loopback = address.host == "localhost"
     with contextlib.suppress(ValueError):
@@ -181,16 +182,19 @@ def access_of(address: Address, token: bytes | None, *, is_insecure: bool) -> Ac
     if not is_loopback and token is None and not is_insecure:
         raise ConfigError(
             f"--host: expected a loopback address where there is no token, found '{address.host}'. Give "
-            "--token-file or SACPIPE_TOKEN, or read in --help what --insecure-no-token risks."
+            "--token-file or SACPIPE_TOKEN, or read about --insecure-no-token in --help."
         )
     return Access(token, is_loopback and token is None)
 
 
 def read_token(file: str | None) -> bytes | None:
-    """Return the token of a file, or of the environment, or None.
+    """Return the token of a file; without a file, of the environment; None where there is none.
+
+    Args:
+        file: Path of the file; None to read the variable SACPIPE_TOKEN.
 
     Raises:
-        ConfigError: the file cannot be read, or it is no token that a header can carry. It is never shown.
+        ConfigError: the file cannot be read, or a header cannot carry the token. The token is never shown.
     """
     where = "SACPIPE_TOKEN" if file is None else file
     try:
@@ -232,7 +236,7 @@ def _listen(address: Address) -> list[socket.socket]:
         for listener in listeners:
             listener.close()
         raise ConfigError(
-            f"--host, --port: cannot listen at {address.host}, port {port}: {exc}. "
+            f"--host, --port: expected an address to bind, found {address.host}, port {port}: {exc}. "
             "Choose another port, or 0 for any."
         ) from exc
     return listeners

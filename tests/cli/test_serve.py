@@ -31,7 +31,7 @@ def expected(project):
 
 @contextmanager
 def serving(folder, *arguments, until):
-    """Run `sacpipe serve` until the block ends; gives what it said up to a line with a text."""
+    """Run `sacpipe serve` until the block ends; yields its output up to a line with a text."""
     server = subprocess.Popen(
         [sys.executable, "-m", "sacpipe.cli.main", "serve", *arguments],
         cwd=folder,
@@ -42,12 +42,12 @@ def serving(folder, *arguments, until):
         start_new_session=True,
     )
     try:
-        said = ""
+        output = ""
         for line in server.stderr:
-            said += line
+            output += line
             if until in line:
                 break
-        yield said
+        yield output
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
@@ -67,8 +67,8 @@ def champion(project):
 @pytest.mark.parametrize("which", ["default", "folder"])
 def test_our_server_answers_as_the_bundle(finished, which):
     named = {"default": [], "folder": ["out/export/bundle"]}[which]
-    with serving(finished, *named, "--port", "0", "--name", "arm", until=" at http://") as said:
-        address = said.strip().rpartition(" ")[2]
+    with serving(finished, *named, "--port", "0", "--name", "arm", until=" at http://") as output:
+        address = output.strip().rpartition(" ")[2]
         tensor = {"name": "observation", "shape": [2, 4], "datatype": "FP32", "data": OBSERVATIONS.tolist()}
         answer = post(f"{address}/v2/models/arm/infer", {"inputs": [tensor]})
     assert answer["parameters"]["bundle_sha256"] == bundle_digest(bundle_of(finished))
@@ -81,8 +81,8 @@ def test_mlflows_own_server_answers_as_the_bundle(finished):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with serving(finished, "--mlflow", "--port", str(port), until="Uvicorn running on") as said:
-        assert f"127.0.0.1:{port}" in said, said
+    with serving(finished, "--mlflow", "--port", str(port), until="Uvicorn running on") as output:
+        assert f"127.0.0.1:{port}" in output, output
         answer = post(f"http://127.0.0.1:{port}/invocations", {"inputs": OBSERVATIONS.tolist()})
     found = answer["predictions"]
     found = (
@@ -94,7 +94,7 @@ def test_mlflows_own_server_answers_as_the_bundle(finished):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "output"),
     [
         ([], 3, "is champion yet. `sacpipe run` trains and releases one"),
         (["nothing-here"], 2, "nothing-here"),
@@ -102,7 +102,7 @@ def test_mlflows_own_server_answers_as_the_bundle(finished):
     ],
 )
 @pytest.mark.slow
-def test_what_cannot_be_served_is_said(fresh, call, arguments, code, said):
+def test_a_policy_that_cannot_be_served_is_named(fresh, call, arguments, code, output):
     outcome = call(fresh, "serve", "--port", "0", *arguments)
     assert (outcome.code, outcome.out) == (code, "")
-    assert said in outcome.err
+    assert output in outcome.err
