@@ -37,6 +37,8 @@ _MAX_FRAMING_BYTES = 65_536
 """Chunk sizes and line ends around a chunked body."""
 _LINGER_S = 1.0
 """How long bytes are read and dropped after an error, so that the client can read the answer."""
+_MAX_DROPPED_BYTES = 2**24
+"""Bytes of a trusted client that are dropped meanwhile."""
 _WRITE_BUFFER_BYTES = 65_536
 """Unread bytes of answers above which the client is waited for."""
 
@@ -57,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._deadline_s = self._loop.time() + self._limits.request_s
         self._timer: asyncio.TimerHandle | None = None
         self._is_in_message = self._has_completed = False
+        self._num_dropped_bytes = 0
         self._reset_message()
 
     def _reset_message(self) -> None:
@@ -127,7 +130,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes, unless the connection is only being closed."""
-        if self._is_deaf or self._transport is None:
+        if self._transport is None:
+            return
+        if self._is_deaf:
+            self._drop(data)
             return
         if not self._is_in_message:
             self._arrived_ns = time.monotonic_ns()
@@ -136,6 +142,12 @@ class Connection(asyncio.Protocol):
         if error is not None:
             self._refuse(error)
         self._answer()
+
+    def _drop(self, data: bytes) -> None:
+        """Count bytes that are read only so that the client reads its answer; close after too many."""
+        self._num_dropped_bytes += len(data)
+        if self._num_dropped_bytes > (_MAX_DROPPED_BYTES if self.is_trusted else _MAX_FRAMING_BYTES):
+            self.abort()
 
     def _parse(self, data: bytes) -> RefusalError | None:
         """Feed the parser, which calls the methods below; return what is wrong with the bytes."""

@@ -213,25 +213,24 @@ def read_token(file: str | None) -> bytes | None:
 
 
 def _listen(address: Address) -> list[socket.socket]:
-    """Return a listener for each address that the host names: 127.0.0.1 and ::1 for localhost.
+    """Return a listener for each address of the host: for localhost, 127.0.0.1 and ::1.
 
     Raises:
         ConfigError: no address can be bound, or one is taken.
     """
     listeners: list[socket.socket] = []
-    port, refused = address.port, None
+    port, unavailable = address.port, None
     try:
-        found = socket.getaddrinfo(address.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, where in sorted({(family, str(where[0])) for family, _, _, _, where in found}):
+        for family, host in _addresses(address):
             try:
-                listeners.append(_bind(family, where, port))
+                listeners.append(_bind(family, host, port))
                 port = listeners[0].getsockname()[1]
             except OSError as exc:
-                refused = exc
                 if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
-        if not listeners and refused is not None:
-            raise refused
+                unavailable = exc
+        if not listeners and unavailable is not None:
+            raise unavailable
     except OSError as exc:
         for listener in listeners:
             listener.close()
@@ -240,6 +239,14 @@ def _listen(address: Address) -> list[socket.socket]:
             "Choose another port, or 0 for any."
         ) from exc
     return listeners
+
+
+def _addresses(address: Address) -> list[tuple[int, str]]:
+    """Return family and numeric address of every address of a host, IPv4 first."""
+    if address.host == "localhost":  # whatever a hosts file makes of it
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return sorted({(int(family), str(where[0])) for family, _, _, _, where in found})
 
 
 def _bind(family: int, host: str, port: int) -> socket.socket:
