@@ -37,10 +37,6 @@ LABEL org.opencontainers.image.title="sacpipe-serve" \
     org.opencontainers.image.description="A policy of sacpipe over HTTP, by the Open Inference Protocol v2" \
     org.opencontainers.image.licenses="MIT"
 EXPOSE 5001
-HEALTHCHECK --interval=30s --timeout=3s --start-period=20s CMD ["python", "-c", "\
-import http.client, sys\n\
-connection = http.client.HTTPConnection('127.0.0.1', 5001, timeout=2)\n\
-connection.request('GET', '/v2/health/live')\n\
-sys.exit(connection.getresponse().status != 200)"]
+HEALTHCHECK --interval=30s --timeout=3s --start-period=20s CMD ["python", "-m", "sacpipe.server.health"]
 ENTRYPOINT ["python", "-m", "sacpipe.server"]
 CMD ["/bundle", "--host", "0.0.0.0"]

@@ -29,6 +29,13 @@ def add_server_arguments(parser: argparse.ArgumentParser, store_default: str) ->
         metavar="FILE",
         help="YAML file with the acceptance settings of bundles; docs/serving.md shows all keys and defaults",
     )
+    parser.add_argument(
+        "--max-sequences",
+        type=int,
+        default=64,
+        metavar="N",
+        help="episodes of remote robots that are open at once; default: %(default)s",
+    )
     parser.add_argument("--name", default="policy", help="the model's name in paths; default: %(default)s")
     parser.add_argument(
         "--token-file",

@@ -14,6 +14,28 @@ class RefusalError(Exception):
         """Guard that refused; None where no guard did."""
 
 
+class HeaderError(RefusalError):
+    """What was sent is no HTTP request, or one that could be understood in two ways."""
+
+
+class HeaderTooLargeError(RefusalError):
+    """The request line and the headers are longer than allowed."""
+
+    status = 431
+
+
+class RequestTimeoutError(RefusalError):
+    """The request did not arrive in time."""
+
+    status = 408
+
+
+class RateError(RefusalError):
+    """An address sends more requests without the token than allowed."""
+
+    status = 429
+
+
 class UnauthorisedError(RefusalError):
     """The token is missing or wrong."""
 

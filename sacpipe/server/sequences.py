@@ -3,6 +3,7 @@
 One thread steps all of them, and a runtime copies the policy's action before the next runtime runs.
 """
 
+import time
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -10,9 +11,12 @@ from sacpipe.bundle.guard_settings import Cause
 from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
-from sacpipe.server.http_errors import RefusalError
+from sacpipe.server.http_errors import RefusalError, UnavailableError
 from sacpipe.server.protocol import Sequence
 from sacpipe.specs.records import FloatArray
+
+IDLE_S = 30.0
+"""Seconds without a step after which a sequence may lose its place."""
 
 
 class SequenceStep(NamedTuple):
@@ -24,7 +28,10 @@ class SequenceStep(NamedTuple):
 
 
 class Sequences:
-    """The open sequences. Where there are too many, the sequence that was idle longest is dropped.
+    """The open sequences. A new one may take the place of one that was idle for `IDLE_S`.
+
+    Otherwise the new one is refused: to drop a sequence in use costs its episode, and the dropped one would
+    in turn take the place of another.
 
     Args:
         max_open: Maximum number of open sequences.
@@ -34,6 +41,7 @@ class Sequences:
     def __init__(self, max_open: int, causes: dict[Cause, int]) -> None:
         self._max_open, self._causes = max_open, causes
         self._open: OrderedDict[int | str, Runtime] = OrderedDict()
+        self._last_step_s: dict[int | str, float] = {}
         self.dropped = 0
         """Number of idle sequences that were dropped for new ones."""
         self.stops = 0
@@ -72,8 +80,9 @@ class Sequences:
         stops_before = runtime.stops
         decision = runtime.step(observation, stamp_ns)
         self.stops += runtime.stops - stops_before
+        self._last_step_s[sequence.key] = time.monotonic()
         if sequence.is_end:
-            del self._open[sequence.key]
+            del self._open[sequence.key], self._last_step_s[sequence.key]
         return SequenceStep(decision, runtime.blended_with)
 
     def _find(self, sequence: Sequence, policy: OnnxPolicy) -> Runtime:
@@ -86,11 +95,21 @@ class Sequences:
         if not sequence.is_start:
             raise RefusalError(
                 f"parameters.sequence_id: expected an open sequence or `sequence_start`, found "
-                f"{sequence.key!r}: not started, ended, or dropped while idle as {self._max_open} were open"
+                f"{sequence.key!r}: not started, ended, or dropped after {IDLE_S:g} s without a step"
             )
         if len(self._open) >= self._max_open:
-            self._open.popitem(last=False)
-            self.dropped += 1
+            self._drop_idle()
         self._open[sequence.key] = runtime = Runtime(policy)
+        self._last_step_s[sequence.key] = time.monotonic()
         runtime.causes = self._causes
         return runtime
+
+    def _drop_idle(self) -> None:
+        key = next(iter(self._open))
+        if time.monotonic() - self._last_step_s[key] < IDLE_S:
+            raise UnavailableError(
+                f"parameters.sequence_id: expected at most {self._max_open} open sequences; none is idle for "
+                f"{IDLE_S:g} s. End one with `sequence_end`, or raise --max-sequences of the server"
+            )
+        del self._open[key], self._last_step_s[key]
+        self.dropped += 1

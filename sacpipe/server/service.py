@@ -4,12 +4,14 @@ One thread answers the requests, one after the other; any other thread may swap 
 the active policy once, so every answer comes from one policy and names it.
 """
 
+import asyncio
+import contextlib
 import logging
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,6 +42,8 @@ from sacpipe.specs.records import FloatArray
 MAX_BATCH = 256
 """Maximum number of observations in one request: 5 ms of work during which other requests wait."""
 MAX_SEQUENCES = 64
+SLICE_ROWS = 32
+"""Observations of a batch computed at once: under 1 ms, in which no other request is answered."""
 
 _MAX_EVENTS = 50
 _NO_TIMINGS = Timings(0, 0, 0)
@@ -134,18 +138,25 @@ class _Result(NamedTuple):
     """The policy's action, if a guard replaced it; None if the policy computed none."""
 
 
+class _Parsed(NamedTuple):
+    request: InferRequest
+    read_ns: int
+    parsed_ns: int
+
+
 class Service:
     """Answers inference requests with the active policy.
 
     Args:
         policy: A verified bundle, ready to act. No other object may run it.
         name: Name of the model in paths: 1 to 64 letters, digits, `_`, `.` or `-`.
+        max_sequences: Maximum number of open sequences.
 
     Raises:
         ConfigError: the name has other characters or another length.
     """
 
-    def __init__(self, policy: OnnxPolicy, name: str = "policy") -> None:
+    def __init__(self, policy: OnnxPolicy, name: str = "policy", max_sequences: int = MAX_SEQUENCES) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) or name == "stats":
             raise ConfigError(
                 f"--name: expected 1 to 64 letters, digits, '_', '.' or '-', and not 'stats', found '{name}'."
@@ -158,7 +169,7 @@ class Service:
         """Whether the server is shutting down."""
         self.listeners = Listeners()
         """Called for every answered observation, for each row of a batch."""
-        self._sequences = Sequences(MAX_SEQUENCES, self.metrics.causes)
+        self._sequences = Sequences(max_sequences, self.metrics.causes)
         self._lock = threading.Lock()
         self._active = ActiveModel.of(policy)
 
@@ -224,21 +235,40 @@ class Service:
         self._active = ActiveModel.of(policy, blend_steps, self._active.policy)
         self.metrics.swaps += 1
 
-    def answer(self, call: Call) -> Rendered:
-        """Answer an inference request.
+    def answer(self, call: Call) -> Rendered | Awaitable[Rendered]:
+        """Answer an inference request; a large batch in slices, between which other requests are answered.
 
         Raises:
             RefusalError: the request gets no action; the refusal was counted.
         """
         active = self._active
-        try:
+        with self._counting(active, call):
             active.check_version(call.version)
-            return self._answer(active, call)
+            parsed = self._parse(active, call)
+            if parsed.request.sequence is None and len(parsed.request.observations) > SLICE_ROWS:
+                return self._answer_in_slices(active, call, parsed)
+            return self._render(active, call, parsed, self._decide(active, call, parsed.request))
+
+    async def _answer_in_slices(self, active: ActiveModel, call: Call, parsed: "_Parsed") -> Rendered:
+        with self._counting(active, call):
+            request, parts = parsed.request, []
+            for first in range(0, len(request.observations), SLICE_ROWS):
+                await asyncio.sleep(0)
+                parts.append(_act(active.policy, request.observations[first : first + SLICE_ROWS], first))
+            stamp_ns = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
+            result = _Result(np.concatenate(parts), "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
+            return self._render(active, call, parsed, result)
+
+    @contextlib.contextmanager
+    def _counting(self, active: ActiveModel, call: Call) -> Iterator[None]:
+        try:
+            yield
         except RefusalError as exc:
             self._count_refusal(active, exc, time.monotonic_ns() - call.arrived_ns)
             raise
 
-    def _answer(self, active: ActiveModel, call: Call) -> Rendered:
+    def _parse(self, active: ActiveModel, call: Call) -> "_Parsed":
+        """Parse a request; refuse it if its time is over."""
         read_ns = time.monotonic_ns()
         request = parse_infer(call.body, call.header_length, active.limits)
         parsed_ns = time.monotonic_ns()
@@ -247,7 +277,10 @@ class Service:
                 f"parameters.timeout: expected to start within {request.timeout_us} us, found "
                 f"{(parsed_ns - call.arrived_ns) // 1000} us passed. No action was computed"
             )
-        result = self._decide(active, request)
+        return _Parsed(request, read_ns, parsed_ns)
+
+    def _render(self, active: ActiveModel, call: Call, parsed: "_Parsed", result: _Result) -> Rendered:
+        request, read_ns, parsed_ns = parsed
         inferred_ns = time.monotonic_ns()
         parameters: dict[str, str | int | bool] = {
             "verdict": result.verdict,
@@ -276,8 +309,9 @@ class Service:
             for listener in self.listeners:
                 listener(observation, result.stamp_ns, decision)
 
-    def _decide(self, active: ActiveModel, request: InferRequest) -> _Result:
-        stamp_ns = time.monotonic_ns() if request.stamp_ns is None else request.stamp_ns
+    def _decide(self, active: ActiveModel, call: Call, request: InferRequest) -> _Result:
+        # Without a stamp of its own, an observation is as old as the first byte of its request.
+        stamp_ns = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
         if request.sequence is None:
             actions = _act(active.policy, request.observations)
             return _Result(actions, "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
@@ -334,12 +368,12 @@ class Service:
         )
 
 
-def _act(policy: OnnxPolicy, observations: FloatArray) -> FloatArray:
+def _act(policy: OnnxPolicy, observations: FloatArray, first_row: int = 0) -> FloatArray:
     """Return the actions of a batch; refuse the whole batch where a row fails. Shape (batch, action_dim)."""
     actions: FloatArray = np.empty((len(observations), policy.contract.spec.action_dim), dtype=np.float32)
-    for row, observation in enumerate(observations):
+    for row, observation in enumerate(observations, first_row):
         try:
-            actions[row] = policy.act(observation)
+            actions[row - first_row] = policy.act(observation)
         except ObservationError as exc:
             raise RefusalError(f"row {row}: {exc}", "observation_not_finite") from None
         except BundleError as exc:

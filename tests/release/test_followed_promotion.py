@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from test_serve import OBSERVATIONS, bundle_of, champion, post, serving
+from served_project import OBSERVATIONS, bundle_of, champion, post, serving
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.golden import Golden
