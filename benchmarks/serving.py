@@ -166,7 +166,7 @@ def main(rounds: int = 5, requests: int = 2000) -> None:
         figures["arms"][arm] = {name: spread(turn[name] for turn in turns) for name in turns[0]}
     pairs = zip(found[ARMS[2]], found[ARMS[0]], strict=True)
     figures["times_faster"] = spread(theirs["p50"] / ours["p50"] for theirs, ours in pairs)
-    write("serving", ["onnxruntime", "uvicorn", "mlflow"], figures, "\n".join(page(figures)))
+    write("serving", ["onnxruntime", "httptools", "mlflow"], figures, "\n".join(page(figures)))
 
 
 def page(figures: dict[str, Any]) -> list[str]:

@@ -35,7 +35,7 @@ class Connections:
 
     Args:
         limits: Bounds on clients.
-        all_trusted: Whether the server has no token, so that there is nobody to tell apart.
+        all_trusted: Whether the server has no token, so that all clients are alike.
     """
 
     def __init__(self, limits: ConnectionLimits, *, all_trusted: bool) -> None:

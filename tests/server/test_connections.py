@@ -185,7 +185,7 @@ class TestManyRequests:
 
 
 class TestPlaces:
-    def test_idle_connections_lock_nobody_with_the_token_out(self, guarded):
+    def test_idle_connections_lock_no_trusted_client_out(self, guarded):
         with contextlib.ExitStack() as stack:
             for host in range(2, 10):
                 for _ in range(32):
@@ -194,7 +194,7 @@ class TestPlaces:
             assert guarded.infer(request(), Authorization=f"Bearer {TOKEN}")[0] == 200
             assert guarded.get("/v2/health/live")[0] == 200
 
-    def test_half_requests_lock_nobody_out_either(self, guarded):
+    def test_half_requests_lock_no_client_out_either(self, guarded):
         with contextlib.ExitStack() as stack:
             for host in range(2, 10):
                 for _ in range(32):
