@@ -38,6 +38,8 @@ class Metrics:
     causes: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
     refusals: dict[int, int] = field(default_factory=dict)
     """Inference requests that got no action, by HTTP status."""
+    unexpected_errors: int = 0
+    """Errors that nobody foresaw, of requests and listeners. Each is in the log."""
     swaps: int = 0
     dropped_sequences: int = 0
     """The oldest idle ones, to make room."""
@@ -63,6 +65,7 @@ def prometheus_text(
         *_family("verdicts_total", "counter", "Actions given, by verdict.", _by("verdict", metrics.verdicts)),
         *_family("causes_total", "counter", "Guards that said no.", _by("cause", metrics.causes)),
         *_family("refusals_total", "counter", "Requests refused.", _by("status", metrics.refusals)),
+        *_family("unexpected_errors_total", "counter", "See the log.", [("", metrics.unexpected_errors)]),
         *_family("swaps_total", "counter", "Changes of policy.", [("", metrics.swaps)]),
         *_family("sequences", "gauge", "Sequences open.", [("", open_sequences)]),
         *_family("sequences_dropped_total", "counter", "To make room.", [("", metrics.dropped_sequences)]),

@@ -36,6 +36,8 @@ class Sequences:
         self._open: OrderedDict[int | str, Runtime] = OrderedDict()
         self.dropped = 0
         """To make room."""
+        self.last_error: Exception | None = None
+        """The last exception in a step that no guard foresaw; the caller reports it and sets None."""
         self.stops = 0
         """How often one latched a stop."""
 
@@ -70,6 +72,8 @@ class Sequences:
             runtime.swap(policy, blend_steps if runtime.policy is before else 0)
         stops_before = runtime.stops
         decision = runtime.step(observation, stamp_ns)
+        if runtime.last_error is not None:
+            self.last_error, runtime.last_error = runtime.last_error, None
         self.stops += runtime.stops - stops_before
         if sequence.is_end:
             del self._open[sequence.key]

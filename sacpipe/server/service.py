@@ -33,7 +33,7 @@ from sacpipe.server.protocol import (
     parse_infer,
     render_infer,
 )
-from sacpipe.server.sequences import Sequences
+from sacpipe.server.sequences import Sequences, Stepped
 from sacpipe.server.statistics import Statistics, Times
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
@@ -224,6 +224,7 @@ class Service:
 
         Raises:
             RefusalError: instead of an action; it was counted.
+            Exception: an error that nobody foresaw; it was counted too.
         """
         active = self._served
         try:
@@ -231,6 +232,11 @@ class Service:
             return self._answer(active, call)
         except RefusalError as exc:
             self._count_refusal(active, exc, time.monotonic_ns() - call.arrived_ns)
+            raise
+        except Exception as exc:
+            self.metrics.unexpected_errors += 1
+            refusal = FaultError(f"the server made a mistake: {type(exc).__name__}")
+            self._count_refusal(active, refusal, time.monotonic_ns() - call.arrived_ns)
             raise
 
     def _answer(self, active: ActiveModel, call: Call) -> Rendered:
@@ -269,21 +275,18 @@ class Service:
             policy_action = action if outcome.verdict == "ok" else outcome.policy_action
             decision = Decision(action, outcome.verdict, outcome.reasons, outcome.timings, policy_action)
             for listener in self.listeners:
-                listener(observation, outcome.stamp_ns, decision)
+                try:
+                    listener(observation, outcome.stamp_ns, decision)
+                except Exception:  # the action is computed: a recorder or a shadow must not withhold it
+                    self.metrics.unexpected_errors += 1
+                    _LOGGER.exception("sacpipe: a listener failed")
 
     def _decide(self, active: ActiveModel, request: InferRequest) -> _Outcome:
         stamp_ns = time.monotonic_ns() if request.stamp_ns is None else request.stamp_ns
         if request.sequence is None:
             actions = _act(active.policy, request.observations)
             return _Outcome(actions, "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
-        decision, blended_with = self._sequences.step(
-            request.sequence,
-            active.policy,
-            active.blend_steps,
-            active.before,
-            request.observations[0],
-            stamp_ns,
-        )
+        decision, blended_with = self._step(active, request.sequence, request.observations[0], stamp_ns)
         parameters: dict[str, str | int | bool] = {"observation_age_ns": decision.timings.age_ns}
         if blended_with is not None:
             parameters["blended_with_sha256"] = blended_with.digest
@@ -296,6 +299,26 @@ class Service:
             decision.timings,
             decision.policy_action,
         )
+
+    def _step(
+        self, active: ActiveModel, sequence: Sequence, observation: FloatArray, stamp_ns: int
+    ) -> Stepped:
+        sequences = self._sequences
+        try:
+            stepped = sequences.step(
+                sequence, active.policy, active.blend_steps, active.before, observation, stamp_ns
+            )
+        except RefusalError:
+            raise
+        except Exception as exc:  # counted as a cause, so that a rollout takes it for a failure
+            self.metrics.unexpected_errors += 1
+            _LOGGER.exception("sacpipe: a step failed")
+            raise FaultError("the step failed and gave no action", "inference_failed") from exc
+        if sequences.last_error is not None:
+            self.metrics.unexpected_errors += 1
+            _LOGGER.error("sacpipe: a step failed; its fallback was given", exc_info=sequences.last_error)
+            sequences.last_error = None
+        return stepped
 
     def _count(self, active: ActiveModel, sequence: Sequence | None, outcome: _Outcome, times: Times) -> None:
         metrics, unix_s, total_ns = self.metrics, time.time(), sum(times)
