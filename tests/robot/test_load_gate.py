@@ -24,8 +24,10 @@ RULES = [
     "digest",
     "contract",
     "graph",
+    "terms",
     "tensors",
     "golden",
+    "runtime",
     "timing",
 ]
 
@@ -114,9 +116,23 @@ class TestSignature:
     def public(self, tmp_path):
         return make_key(tmp_path / "key")
 
-    def test_missing_where_one_is_required(self, build, public):
-        message = refused(build(), "signature", public_keys=[public], require_signature=True)
+    @pytest.mark.parametrize("require_signature", [False, True])
+    def test_missing_where_a_key_is_trusted(self, build, public, require_signature):
+        changes = {"public_keys": [public], "require_signature": require_signature}
+        message = refused(build(), "signature", **changes)
         assert "manifest.sig: missing; expected a signature" in message
+
+    @pytest.mark.parametrize("require_signature", [False, True])
+    def test_stripped_off(self, build, tmp_path, public, require_signature):
+        changes = {"public_keys": [public], "require_signature": require_signature}
+        sign_bundle(build(), tmp_path / "key")
+        judge(tmp_path / "bundle", **changes)
+        (tmp_path / "bundle" / "manifest.sig").unlink()
+        refused(tmp_path / "bundle", "signature", **changes)
+
+    def test_empty(self, build, tmp_path, public):
+        (build() / "manifest.sig").write_bytes(b"")
+        refused(tmp_path / "bundle", "signature", public_keys=[public])
 
     def test_by_another_key_even_where_none_is_required(self, build, tmp_path, public):
         make_key(tmp_path / "other.key")
@@ -126,7 +142,7 @@ class TestSignature:
 
     def test_of_a_bundle_that_was_forged_afterwards(self, build, tmp_path, public):
         sign_bundle(build(), tmp_path / "key")
-        reseal_contract(tmp_path / "bundle", "golden", tolerance=0.5)
+        reseal_contract(tmp_path / "bundle", "golden", tolerance=0.005)
         judge(tmp_path / "bundle")  # a manifest alone does not guard against somebody who writes it anew
         message = refused(tmp_path / "bundle", "signature", public_keys=[public])
         assert "found a signature of other bytes" in message
