@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
+from robot_fixtures import make_model
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.bundle.policy_graph import MAX_FIELDS
+from sacpipe.bundle.protobuf import MAX_FIELDS
 from sacpipe.bundle.signature import key_id, make_key, sign_bundle
 from sacpipe.core.errors import GateError
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
@@ -252,14 +253,18 @@ class TestPolicies:
 
     @pytest.mark.parametrize("names", [{"input": "obs"}, {"output": "actions"}, {"batch": 1}])
     def test_other_names_or_shapes(self, build, names):
-        assert "policy.onnx: expected one " in refused(build(**names), "tensors")
+        folder = build()
+        reseal(folder, "policy.onnx", make_model(**names).SerializeToString())
+        assert "policy.onnx: expected one " in refused(folder, "tensors")
 
     def test_another_width_than_the_contracts(self, build, model):
         folder = build()
         model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
         model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((4, 2), np.float32), "weight"))
         reseal(folder, "policy.onnx", model.SerializeToString())
-        assert "tensor(float) ['batch', 3], found" in refused(folder, "tensors")
+        assert "expected one input 'observation', tensor(float) ['batch', 3], found" in refused(
+            folder, "tensors"
+        )
 
     def test_what_onnxruntime_cannot_read(self, build, model):
         model.opset_import[0].version = 99
