@@ -3,9 +3,9 @@
 from typing import Any
 
 from sacpipe.rollout.phases import PHASE_NAMES
+from sacpipe.server.active_model import MAX_BATCH, ActiveModel
 from sacpipe.server.metadata import server_metadata
 from sacpipe.server.protocol import DATATYPE, INPUT, OUTPUT
-from sacpipe.server.service import MAX_BATCH, ActiveModel
 from sacpipe.version import __version__
 
 _TEXT = {"type": "string"}

@@ -37,6 +37,7 @@ def _service_lines(service: Service) -> list[str]:
         *_family("verdicts_total", "counter", "Answered requests.", _by("verdict", metrics.verdicts)),
         *_family("causes_total", "counter", "Refusals by guards.", _by("cause", metrics.causes)),
         *_family("refusals_total", "counter", "Refused requests.", _by("status", metrics.refusals)),
+        *_family("unexpected_errors_total", "counter", "See the log.", [("", metrics.unexpected_errors)]),
         *_family("swaps_total", "counter", "Policy swaps.", [("", metrics.swaps)]),
         *_family("sequences", "gauge", "Open sequences.", [("", service.open_sequences)]),
         *_family(

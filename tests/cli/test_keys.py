@@ -20,8 +20,10 @@ RULES = [
     "digest",
     "contract",
     "graph",
+    "terms",
     "tensors",
     "golden",
+    "runtime",
     "timing",
 ]
 
