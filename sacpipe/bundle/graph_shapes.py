@@ -227,10 +227,10 @@ def _concat(node: Node, inputs: Inputs) -> Result:
     if len(sizes) != 1 or any(len(value.shape) != len(first) for value in values):
         raise ValueError(f"shapes {[list(value.shape) for value in values[:9]]}")
     shape = (*first[:axis], sum(value.shape[axis] for value in values), *first[axis + 1 :])
-    parts = [value.integers for value in values]
+    parts = [value.integers for value in values if value.integers is not None]
     known: NDArray[Any] | None = None
-    if math.prod(shape) <= _MAX_KNOWN and all(part is not None for part in parts):
-        known = np.concatenate(parts, axis)  # type: ignore[arg-type]
+    if math.prod(shape) <= _MAX_KNOWN and len(parts) == len(values):
+        known = np.concatenate(parts, axis)
     return Result([Value(shape, known)], math.prod(shape))
 
 

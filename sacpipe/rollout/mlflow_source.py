@@ -42,6 +42,11 @@ _PULL_TIMEOUT_S = 300.0
 """Maximum time for one file, in seconds."""
 
 
+_NAME = re.compile(r"[^/:@\x00-\x1f\x7f]{1,256}")
+"""Names and aliases: MLflow allows neither `/` nor `:` in a name."""
+_VERSION = re.compile(r"[0-9]{1,18}")
+
+
 class Address(NamedTuple):
     """Address of a registered policy: `models:/NAME@ALIAS` or `models:/NAME/VERSION`."""
 
@@ -55,8 +60,12 @@ class Address(NamedTuple):
         return f"{SCHEME}{self.name}{'@' if self.is_alias else '/'}{self.which}"
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, argument: str = "policy") -> Address:
     """Read an address of the registry.
+
+    Args:
+        text: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        argument: Name of the argument that has it, for the message.
 
     Raises:
         ConfigError: the text is not such an address.
@@ -64,8 +73,12 @@ def parse_address(text: str) -> Address:
     rest = text.removeprefix(SCHEME)
     is_alias = "@" in rest
     name, _, which = rest.partition("@" if is_alias else "/")
-    if not text.startswith(SCHEME) or not name or not which or "/" in name + which:
-        raise ConfigError(f"policy: expected models:/NAME@ALIAS or models:/NAME/VERSION, found '{text}'.")
+    is_address = text.startswith(SCHEME) and _NAME.fullmatch(name) and _NAME.fullmatch(which)
+    if not is_address or not (is_alias or _VERSION.fullmatch(which)):
+        raise ConfigError(
+            f"{argument}: expected models:/NAME@ALIAS or models:/NAME/VERSION, found {text[:200]!a}. "
+            "A version is a number."
+        )
     return Address(name, which, is_alias)
 
 

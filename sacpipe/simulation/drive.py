@@ -168,10 +168,10 @@ def drive(policy: str | None, config: DriveConfig, recordings: Path | None) -> D
 
     Raises:
         ConfigError: the task has no rate, refuses its options, or the priority is not allowed.
-        BundleError: the bundle is damaged or missing.
+        BundleError: the load gate refuses the bundle.
         BusyError: another recorder uses the folder.
     """
-    bundle = open_policy(policy)
+    bundle = open_policy(policy, is_realtime=True)
     spec = bundle.contract.spec
     period_s = spec.control_period_s if config.rate_hz is None else 1.0 / config.rate_hz
     if period_s is None:

@@ -229,7 +229,40 @@ def test_an_address_that_is_no_servers_is_refused(uri):
     assert "secret" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", ["models:/Reach", "models:/@champion", "models:/Reach@", "models:/a/b/c"])
+@pytest.mark.parametrize(
+    ("text", "name", "which", "is_alias"),
+    [
+        ("models:/Reach@champion", "Reach", "champion", True),
+        ("models:/Reach/12", "Reach", "12", False),
+        ("models:/a task - v0@7", "a task - v0", "7", True),
+    ],
+)
+def test_an_address_is_read_and_written_as_it_was(text, name, which, is_alias):
+    address = parse_address(text)
+    assert (address.name, address.which, address.is_alias, str(address)) == (name, which, is_alias, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "models:/Reach",
+        "models:/@champion",
+        "models:/Reach@",
+        "models:/a/b/c",
+        "models:/Reach/latest",
+        "models:/Reach/-1",
+        "models:/Reach/\u0661",
+        "models:/Reach/1@champion",
+        "models:/Reach@one@two",
+        "models:/m:1@champion",
+        "models:/Reach@\x1b[2J",
+        "models:/Reach/1\n",
+        "models:/" + "a" * 300 + "@champion",
+        "models:Reach@champion",
+        "Reach@champion",
+        "",
+    ],
+)
 def test_an_address_that_names_no_version_is_refused(text):
     with pytest.raises(ConfigError, match=r"expected models:/NAME@ALIAS or models:/NAME/VERSION, found"):
         parse_address(text)
