@@ -274,7 +274,7 @@ GRAPHS: dict[str, tuple[Change, frozenset[str]]] = {
     "deep graph": (_deep, _COSTLY | _WRONG),
     "cycle": (_cycle, _LOADING),
     "value computed twice": (_twice, _LOADING),
-    "weight given twice": (_second_weight, _LOADING),
+    "weight given twice": (_second_weight, _WRONG),
     "tensor with the input's name": (_shadowed_input, _LOADING),
     "value that no node computes": (
         _other(lambda model: model.graph.node[0].input.__setitem__(0, "missing")),
