@@ -69,7 +69,7 @@ acceptance: $(READY) $(ROBOT_READY) $(CLIENTS_READY)  ## fresh environments, rea
 attack: $(READY)  ## hostile clients, damaged bundles, broken surroundings; up to 40 minutes
 	ATTACK_SECONDS=5 ATTACK_PEERS=8 $(BIN)/python -m pytest -m attack tests/attack
 
-attack-short: $(READY)  ## the same kinds, each for a moment; 4 minutes
+attack-short: $(READY)  ## some of every part of it, each for a moment; 4 minutes
 	ATTACK_SHORT=1 ATTACK_SECONDS=0.5 ATTACK_PEERS=4 $(PYTEST) -m attack tests/attack
 
 mutants: $(MUTANTS_READY)  ## change gate, graph rules, signature, store and guards; every change must fail a test

@@ -51,7 +51,9 @@ def describe(name: str) -> tuple[str, str, str]:
         )
         for sign in "-+"
     )
-    function = name.rpartition("__mutmut_")[0].replace("x\u01c1", "").replace("\u01c1", ".").replace(".x_", ".")
+    function = (
+        name.rpartition("__mutmut_")[0].replace("x\u01c1", "").replace("\u01c1", ".").replace(".x_", ".")
+    )
     return function, removed, added
 
 
