@@ -59,6 +59,9 @@ class TestThresholds:
         assert found.max_last_steps == make_guards().max_last_steps
         assert found.fallbacks == make_guards().fallbacks.as_tree()
 
+    def test_a_second_has_a_thousand_million_nanoseconds(self, contract):
+        assert Thresholds.of(make_guards(**SETTINGS), contract, 1.0).max_age_ns == 2 * 10**9
+
     def test_a_task_without_a_clock_has_no_times(self, contract):
         found = Thresholds.of(make_guards(**SETTINGS), contract, None)
         assert {found.max_age_ns, found.max_future_ns, found.deadline_ns} == {2**63}
@@ -108,6 +111,26 @@ class TestStart:
         assert [guards.decide(None, "shape")[1] for _ in range(3)] == ["fallback", "fallback", "stopped"]
         assert guards.stops == 1
 
+    def test_each_stop_counts_once(self, make):
+        guards = make(fallbacks={"shape": "stop"})
+        for number in (1, 2, 3):
+            assert guards.decide(None, "shape")[1] == "stopped"
+            assert guards.decide([0.0, 1.0], None) == ([0.0, 1.0], "stopped", ("shape",))
+            assert guards.stops == number
+            guards.stop = None
+
+    def test_terms_by_name_are_each_in_their_place(self, contract):
+        names = [
+            {"name": name, "size": size, "unit": "m", "source": "s"}
+            for name, size in (("a", 2), ("b", 1), ("c", 2))
+        ]
+        spec = make_spec(observation=names)
+        guards = Guards(spec, Thresholds.of(make_guards(**SETTINGS), contract, None))
+        guards.thresholds.start_low.resize(5, refcheck=False)
+        guards.thresholds.start_high.resize(5, refcheck=False)
+        guards.check_observation({"c": seen(4, 5), "a": seen(1, 2), "b": seen(3)}, NOW_NS, NOW_NS)
+        assert guards.observation.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
+
 
 class TestStamps:
     @pytest.mark.parametrize(
@@ -155,6 +178,23 @@ class TestActions:
         guards = make()
         guards.decide([0.0, 3.0], None)
         assert guards.check_action(action) == cause
+
+    def test_an_action_that_passed_is_executed_as_it_is(self, make):
+        guards, action = make(), [0.1, 3.0]
+        assert guards.decide(action, None)[0] is action
+
+    def test_an_action_of_another_size_is_an_error_and_not_cut(self, make):
+        guards = make(fallbacks={"action_change": "limit"})
+        for action in ([0.0], [0.0, 3.0, 3.0]):
+            with pytest.raises(ValueError, match="zip"):
+                guards.check_action(action)
+            with pytest.raises(ValueError, match="zip"):
+                guards.decide(action, "action_change")
+        guards.decide([0.0], None)
+        with pytest.raises(ValueError, match="zip"):
+            guards.check_action([0.0, 3.0])
+        with pytest.raises(ValueError, match="zip"):
+            guards.decide([0.0, 3.0], "action_change")
 
 
 class TestLimit:
