@@ -1,6 +1,7 @@
 """A server in surroundings that a test chooses: its streams, limits, user, folder, environment and registry."""
 
 import contextlib
+import ctypes
 import http.client
 import http.server
 import json
@@ -23,8 +24,10 @@ from sacpipe.rollout.follow_settings import FollowSettings
 from sacpipe.rollout.sources import read_source
 
 START_S = 40.0
-NO_ONE = 65_534
-"""User and group without rights, as the superuser may write everything."""
+_LIBC = ctypes.CDLL(None)
+_PR_CAPBSET_DROP = 24
+_RIGHTS = (1, 2, 3)
+"""Numbers of CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH and CAP_FOWNER in linux/capability.h."""
 
 
 def free_port() -> int:
@@ -32,6 +35,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def bound_by_file_modes() -> None:
+    """Run in a child process before its program: the superuser then obeys file modes as others do."""
+    for right in _RIGHTS:
+        _LIBC.prctl(_PR_CAPBSET_DROP, right, 0, 0, 0)
 
 
 class Host:

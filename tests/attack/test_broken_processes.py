@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 from hostile_peer import INFER, head
 from repository import ROOT
-from surroundings import NO_ONE, hosted, make_store, replace_folder, write_terms
+from surroundings import bound_by_file_modes, hosted, make_store, replace_folder, write_terms
 
 pytestmark = pytest.mark.attack
 
-is_superuser = os.geteuid() == 0
 MAX_END_S = 8.0
 """A container is killed after 10 s."""
 
@@ -119,7 +118,7 @@ def test_stdin_and_stdout_closed(log, bundle):
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1, signal.SIGTTIN], ids=lambda number: number.name
+    "number", [signal.SIGHUP, signal.SIGPIPE, signal.SIGTTIN], ids=lambda number: number.name
 )
 def test_a_signal_that_is_no_order_to_end(log, bundle, number):
     with hosted(log, bundle) as host:
@@ -273,11 +272,9 @@ def test_a_bundle_whose_folder_has_an_odd_name(log, bundle, tmp_path, name):
             assert line.startswith("sacpipe: "), host.log()
 
 
-@pytest.mark.skipif(not is_superuser, reason="needs to become another user")
 def test_a_working_directory_that_cannot_be_written(log, bundle, tmp_path):
     (tmp_path / "empty").mkdir(mode=0o555)
-    options = {"cwd": tmp_path / "empty", "user": NO_ONE, "group": NO_ONE, "extra_groups": []}
-    with hosted(log, bundle, **options) as host:
+    with hosted(log, bundle, cwd=tmp_path / "empty", preexec_fn=bound_by_file_modes) as host:
         host.wait_for_service()
         assert host.end() == 0
 
