@@ -66,7 +66,7 @@ class Provenance(Config):
     algorithm: str
     """Name of the algorithm, e.g. `sac`."""
     digests: dict[str, Sha256]
-    """SHA-256 of each input of the training, by name, e.g. `policy`, `pool`, `params`."""
+    """SHA-256 of the policy and of its training data, by name, e.g. `policy`, `pool`, `params`."""
 
 
 def check_safe_action(safe_action: tuple[float, ...], spec: EnvSpec) -> None:

@@ -126,5 +126,5 @@ class Envelope(Config):
     def _ordered(self) -> Self:
         pairs = list(zip(self.low, self.high, strict=False))
         if len(self.low) != len(self.high) or any(low > high for low, high in pairs):
-            raise ValueError("low and high must have one length, and low be at most high")
+            raise ValueError("low and high must have the same length, and each low must be at most its high")
         return self

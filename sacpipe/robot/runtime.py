@@ -1,4 +1,4 @@
-"""What runs on a robot: an observation and its stamp in, a decision out. Never an exception, never a clamp.
+"""The runtime of a robot: an observation and its stamp in, a decision out. Never an exception, never a clamp.
 
 Each step checks the observation, runs the policy, checks the action, and then checks that the step met its
 deadline. The first refusal is the cause of a fallback (sacpipe/robot/guards.py).
@@ -63,7 +63,7 @@ class Runtime:
         self.episode = 0
         """Number of the current episode, from 0."""
         self.blended_with: OnnxPolicy | None = None
-        """The policy before the last swap where the last step's action is a mean of both, else None."""
+        """During a blend, the policy that is being replaced; else None."""
         self._settings, self._period_s, self._clock_ns = guards, control_period_s, clock_ns
         self._acting = self._next = self._ready(policy, 0)
         self._guards = Guards(self.spec, self._acting.thresholds)

@@ -1,4 +1,4 @@
-"""Each guard says no to what it is there for, once, and what is done then is what the contract says."""
+"""Each guard refuses its own cause, once, and the contract's fallback is executed."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ MS = 1_000_000
 
 
 class Clock:
-    """A clock that stands still until somebody moves it, and then passes some time at each look."""
+    """A clock that a test moves, and that may advance at each reading."""
 
     def __init__(self):
         self.now_ns, self.each_look_ns = 10**12, 0

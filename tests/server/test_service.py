@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def blending(contract):
 def ask(service, version=None, **parameters):
     tensor = {"name": "observation", "shape": [1, 3], "datatype": "FP32", "data": [0.5, 0.25, 0.0]}
     body = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
-    found = json.loads(service.answer(Call(body, None, version, 0)).body)
+    found = json.loads(service.answer(Call(body, None, version, time.monotonic_ns())).body)
     return found["outputs"][0]["data"], found["parameters"]
 
 
@@ -100,16 +101,16 @@ def test_a_stop_counts_once_however_long_it_holds(bundles, monkeypatch):
     assert (service.stops, service.causes["action_not_finite"]) == (2, 2)
 
 
-def test_listeners_are_told_of_rows_and_of_steps(bundles):
-    service, told = Service(OnnxPolicy(bundles[0])), []
-    service.listeners.add(lambda seen, stamp, decision: told.append((seen.tolist(), stamp, decision)))
+def test_listeners_get_rows_and_steps(bundles):
+    service, received = Service(OnnxPolicy(bundles[0])), []
+    service.listeners.add(lambda seen, stamp, decision: received.append((seen.tolist(), stamp, decision)))
     tensor = {"name": "observation", "shape": [2, 3], "datatype": "FP32", "data": [0.5, 0.25, 0, 3, 1, 0]}
-    service.answer(Call(json.dumps({"inputs": [tensor]}).encode(), None, None, 0))
+    service.answer(Call(json.dumps({"inputs": [tensor]}).encode(), None, None, time.monotonic_ns()))
     ask(service, sequence_id=1, sequence_start=True, observation_stamp_ns=7)
-    assert [seen for seen, _, _ in told] == [[0.5, 0.25, 0.0], [3.0, 1.0, 0.0], [0.5, 0.25, 0.0]]
-    assert [decision.action.tolist() for _, _, decision in told[:2]] == [[1.25, 2.5], [3.0, 4.0]]
-    assert [decision.verdict for _, _, decision in told] == ["ok", "ok", "fallback"]  # that stamp is old
-    assert (told[2][1], told[2][2].reasons) == (7, ("observation_old",))
+    assert [seen for seen, _, _ in received] == [[0.5, 0.25, 0.0], [3.0, 1.0, 0.0], [0.5, 0.25, 0.0]]
+    assert [decision.action.tolist() for _, _, decision in received[:2]] == [[1.25, 2.5], [3.0, 4.0]]
+    assert [decision.verdict for _, _, decision in received] == ["ok", "ok", "fallback"]  # that stamp is old
+    assert (received[2][1], received[2][2].reasons) == (7, ("observation_old",))
 
 
 def test_a_policy_of_another_task_is_refused(bundles, tmp_path):
