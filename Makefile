@@ -70,7 +70,7 @@ attack: $(READY)  ## hostile clients, damaged bundles, broken surroundings; up t
 	ATTACK_SECONDS=5 ATTACK_PEERS=8 $(BIN)/python -m pytest -m attack tests/attack
 
 attack-short: $(READY)  ## some of every part of it, each for a moment; 4 minutes
-	ATTACK_SHORT=1 ATTACK_SECONDS=0.5 ATTACK_PEERS=4 $(PYTEST) -m attack tests/attack
+	ATTACK_SHORT=1 ATTACK_SECONDS=0.5 ATTACK_PEERS=4 $(PYTEST) -m "attack and not slow" tests/attack
 
 mutants: $(MUTANTS_READY)  ## change gate, graph rules, signature, store and guards; every change must fail a test
 	$(MUTANTS)/bin/python tests/mutants/run.py $(MODULES)

@@ -194,8 +194,8 @@ def _close(handler):
 @pytest.mark.parametrize(
     ("answer", "events"),
     [
-        (_drip, {"unreachable", "failed"}),
-        (_drip_headers, {"unreachable", "failed"}),
+        pytest.param(_drip, {"unreachable", "failed"}, marks=pytest.mark.slow),
+        pytest.param(_drip_headers, {"unreachable", "failed"}, marks=pytest.mark.slow),
         (_endless, {"unreachable", "failed", "refused"}),
         (_redirect, {"unreachable", "failed"}),
         (_no_json, {"unreachable", "failed"}),

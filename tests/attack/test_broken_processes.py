@@ -117,9 +117,7 @@ def test_stdin_and_stdout_closed(log, bundle):
         assert host.end() == 0
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGHUP, signal.SIGPIPE, signal.SIGTTIN], ids=lambda number: number.name
-)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGPIPE], ids=lambda number: number.name)
 def test_a_signal_that_is_no_order_to_end(log, bundle, number):
     with hosted(log, bundle) as host:
         host.wait_for_service()

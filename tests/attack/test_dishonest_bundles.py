@@ -37,6 +37,10 @@ ROWS = {
     },
 }
 
+LONG = {"graph, seconds for an action"}
+"""Refused at the end of the child's time."""
+PARAMETERS = [pytest.param(kind, marks=pytest.mark.slow if kind in LONG else ()) for kind in ROWS]
+
 
 def run_measured(command, folder):
     """Run a command; return exit code, stdout, stderr, and the largest memory of it and its children."""
@@ -70,7 +74,7 @@ def forge(bundles, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("kind", ROWS)
+@pytest.mark.parametrize("kind", PARAMETERS)
 def test_the_followers_child_refuses(kind, forge, tmp_path):
     path, keys = forge(kind)
     begin_s = time.monotonic()
@@ -84,7 +88,7 @@ def test_the_followers_child_refuses(kind, forge, tmp_path):
     assert time.monotonic() - begin_s < MAX_TIME_S
 
 
-@pytest.mark.parametrize("kind", ROWS)
+@pytest.mark.parametrize("kind", PARAMETERS)
 def test_check_refuses(kind, forge, tmp_path):
     path, keys = forge(kind)
     trusted = [word for key in keys for word in ("--public-key", key)]
