@@ -1,7 +1,7 @@
 # One word per action, the same on a laptop and in CI.
 # A fresh machine needs Python 3.11 or 3.12, make and git; everything else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run quick test acceptance check fix lock bench learn serve image
+.PHONY: help run quick test acceptance attack attack-short mutants check fix lock bench learn serve image
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,9 +14,11 @@ ROBOT := .robot
 ROBOT_READY := $(ROBOT)/.ready
 CLIENTS := .clients
 CLIENTS_READY := $(CLIENTS)/.ready
+MUTANTS := .mutants
+MUTANTS_READY := $(MUTANTS)/.ready
 
 help:            ## this list
-	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
+	@grep -E '^[a-z-]+: .*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/'
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,18 +45,35 @@ $(CLIENTS_READY): tests/acceptance/clients/requirements.txt
 	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
+# The mutation tester, whose pins do not fit beside ours. It finds the product's packages by a path file.
+$(MUTANTS_READY): tests/mutants/requirements.txt $(READY)
+	$(PYTHON) -m venv --clear $(MUTANTS)
+	$(MUTANTS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$($(MUTANTS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/product.pth"
+	touch $@
+
 run: $(READY)    ## train, export, evaluate and release the task of params.yaml
 	$(BIN)/sacpipe doctor --brief
 	$(BIN)/sacpipe run
 
 quick: $(READY)  ## the tests that take less than a second each; one minute
-	$(PYTEST) -m "not slow and not acceptance" --durations 10 --durations-min 1
+	$(PYTEST) -m "not slow and not acceptance and not attack" --durations 10 --durations-min 1
 
 test: $(READY)   ## all tests but those of `make acceptance`; up to six minutes
-	$(PYTEST) -m "not acceptance"
+	$(PYTEST) -m "not acceptance and not attack"
 
 acceptance: $(READY) $(ROBOT_READY) $(CLIENTS_READY)  ## fresh environments, real servers, kills, long runs; up to 40 minutes
 	$(PYTEST) -m acceptance
+
+attack: $(READY)  ## hostile clients, damaged bundles, broken surroundings; up to 40 minutes
+	ATTACK_SECONDS=5 ATTACK_PEERS=8 $(BIN)/python -m pytest -m attack tests/attack
+
+attack-short: $(READY)  ## some of every part of it, each for a moment; 4 minutes
+	ATTACK_SHORT=1 ATTACK_SECONDS=0.5 ATTACK_PEERS=4 $(PYTEST) -m "attack and not slow" tests/attack
+
+mutants: $(MUTANTS_READY)  ## change gate, graph rules, signature, store and guards; every change must fail a test
+	$(MUTANTS)/bin/python tests/mutants/run.py $(MODULES)
 
 check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -77,6 +96,7 @@ bench: $(READY) $(PEERS_READY)  ## speed beside the peers, replay, robot, orches
 	$(BIN)/python benchmarks/runtime.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python benchmarks/attack.py
 	$(BIN)/python benchmarks/orchestration.py
 
 learn: $(READY) $(PEERS_READY)  ## learning curves beside the peers, most of a day; writes docs/results.md

@@ -204,9 +204,12 @@ class Guards:
         return self._last_action, "fallback", reasons
 
     def _limit(self, action: list[float]) -> list[float]:
-        """Bring an action within its bounds and near enough to the last one."""
-        last_action = action if self._last_action is None else self._last_action
-        limits = zip(action, last_action, self.thresholds.max_change, self._bounds, strict=True)
+        """Bring an action within its bounds, and near enough to the last one where there is one."""
+        if self._last_action is None:
+            return [
+                min(max(value, low), high) for value, (low, high) in zip(action, self._bounds, strict=True)
+            ]
+        limits = zip(action, self._last_action, self.thresholds.max_change, self._bounds, strict=True)
         return [
             min(max(value, last - max_change, low), last + max_change, high)
             for value, last, max_change, (low, high) in limits

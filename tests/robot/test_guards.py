@@ -1,0 +1,241 @@
+"""The guards by themselves: each threshold at its value, and each number of a limited action, worked out by hand."""
+
+import numpy as np
+import pytest
+from factories import make_contract, make_guards, make_onnx, make_spec
+
+from sacpipe.robot.guards import Guards, Thresholds
+
+SPEC = make_spec(2, bounds=((-2.0, 3.0), (1.0, 5.0)))
+PERIOD_S = 0.02
+MAX_AGE_NS = 40_000_000
+MAX_FUTURE_NS = 10_000_000
+NOW_NS = 10**12
+SETTINGS = {
+    "max_age_periods": 2.0,
+    "max_future_periods": 0.5,
+    "deadline_periods": 0.8,
+    "max_action_change": 0.25,
+    "envelope_margin": 0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def contract():
+    model = make_onnx([[1, 0], [0, 1]]).SerializeToString()
+    return make_contract(model, SPEC, envelope={"low": [0.0, -4.0], "high": [2.0, 4.0]})
+
+
+@pytest.fixture
+def make(contract):
+    """Return a function that makes guards with changed settings."""
+
+    def build(**changes):
+        return Guards(SPEC, Thresholds.of(make_guards(**SETTINGS | changes), contract, PERIOD_S))
+
+    return build
+
+
+def seen(*values):
+    return np.array(values, np.float32)
+
+
+def check(guards, stamp_ns, *values, now_ns=NOW_NS):
+    return guards.check_observation(seen(*(values or (1.0, 0.0))), stamp_ns, now_ns)
+
+
+class TestThresholds:
+    def test_all_numbers_are_converted(self, contract):
+        found = Thresholds.of(make_guards(**SETTINGS), contract, PERIOD_S)
+        assert (found.max_age_ns, found.max_future_ns, found.deadline_ns) == (
+            MAX_AGE_NS,
+            MAX_FUTURE_NS,
+            16_000_000,
+        )
+        assert found.max_change == [1.25, 1.0]
+        assert (found.start_low.tolist(), found.start_high.tolist()) == ([-1.0, -8.0], [3.0, 8.0])
+        assert {found.start_low.dtype, found.start_high.dtype} == {np.dtype(np.float32)}
+        assert found.safe_action == [0.0, 1.0]
+        assert found.max_last_steps == make_guards().max_last_steps
+        assert found.fallbacks == make_guards().fallbacks.as_tree()
+
+    def test_a_second_has_a_thousand_million_nanoseconds(self, contract):
+        assert Thresholds.of(make_guards(**SETTINGS), contract, 1.0).max_age_ns == 2 * 10**9
+
+    def test_a_task_without_a_clock_has_no_times(self, contract):
+        found = Thresholds.of(make_guards(**SETTINGS), contract, None)
+        assert {found.max_age_ns, found.max_future_ns, found.deadline_ns} == {2**63}
+
+    def test_a_safe_action_is_copied(self, contract):
+        found = Thresholds.of(make_guards(safe_action=[3.0, 5.0]), contract, PERIOD_S)
+        assert found.safe_action == [3.0, 5.0]
+
+
+class TestStart:
+    def test_a_new_guard_has_seen_nothing(self, make):
+        guards = make()
+        assert guards.observation.tolist() == [0.0, 0.0]
+        assert guards.observation.dtype == np.float32
+        assert (guards.stop, guards.stops) == (None, 0)
+
+    @pytest.mark.parametrize("values", [(-1.0, -8.0), (3.0, 8.0)])
+    def test_the_envelope_includes_its_margin(self, make, values):
+        assert check(make(), NOW_NS, *values) is None
+
+    @pytest.mark.parametrize("values", [(-1.01, 0.0), (3.01, 0.0), (1.0, -8.01), (1.0, 8.01)])
+    def test_each_side_of_the_envelope(self, make, values):
+        assert check(make(), NOW_NS, *values) == "start_outside_envelope"
+
+    def test_the_envelope_is_for_the_first_step(self, make):
+        guards = make()
+        assert check(guards, NOW_NS) is None
+        guards.decide([0.0, 1.0], None)
+        assert check(guards, NOW_NS + 1, 100.0, 100.0) is None
+        guards.begin_episode()
+        assert check(guards, NOW_NS, 100.0, 100.0) == "start_outside_envelope"
+
+    def test_an_episode_forgets_the_last_stamp_and_action(self, make):
+        guards = make()
+        check(guards, NOW_NS)
+        guards.decide([3.0, 5.0], None)
+        guards.begin_episode()
+        assert check(guards, NOW_NS - 5) is None
+        assert guards.check_action([-2.0, 1.0]) is None
+
+    def test_an_episode_begins_with_all_its_repeats(self, make):
+        guards = make(max_last_steps=2, fallbacks={"shape": "last"})
+        guards.decide([1.0, 2.0], None)
+        for _ in range(2):
+            assert guards.decide(None, "shape")[1] == "fallback"
+        guards.begin_episode()
+        assert [guards.decide(None, "shape")[1] for _ in range(3)] == ["fallback", "fallback", "stopped"]
+        assert guards.stops == 1
+
+    def test_each_stop_counts_once(self, make):
+        guards = make(fallbacks={"shape": "stop"})
+        for number in (1, 2, 3):
+            assert guards.decide(None, "shape")[1] == "stopped"
+            assert guards.decide([0.0, 1.0], None) == ([0.0, 1.0], "stopped", ("shape",))
+            assert guards.stops == number
+            guards.stop = None
+
+    def test_terms_by_name_are_each_in_their_place(self, contract):
+        names = [
+            {"name": name, "size": size, "unit": "m", "source": "s"}
+            for name, size in (("a", 2), ("b", 1), ("c", 2))
+        ]
+        spec = make_spec(observation=names)
+        guards = Guards(spec, Thresholds.of(make_guards(**SETTINGS), contract, None))
+        guards.thresholds.start_low.resize(5, refcheck=False)
+        guards.thresholds.start_high.resize(5, refcheck=False)
+        guards.check_observation({"c": seen(4, 5), "a": seen(1, 2), "b": seen(3)}, NOW_NS, NOW_NS)
+        assert guards.observation.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+class TestStamps:
+    @pytest.mark.parametrize(
+        ("age_ns", "cause"),
+        [
+            (MAX_AGE_NS, None),
+            (MAX_AGE_NS + 1, "observation_old"),
+            (-MAX_FUTURE_NS, None),
+            (-MAX_FUTURE_NS - 1, "observation_from_future"),
+        ],
+    )
+    def test_each_limit_is_allowed_itself(self, make, age_ns, cause):
+        assert check(make(), NOW_NS - age_ns) == cause
+
+    def test_order(self, make):
+        guards = make()
+        assert check(guards, NOW_NS) is None
+        assert check(guards, NOW_NS) == "observation_repeated"
+        assert check(guards, NOW_NS - 1) == "observation_out_of_order"
+        assert check(guards, NOW_NS + 1) is None
+
+
+class TestActions:
+    @pytest.mark.parametrize("action", [[-2.0, 1.0], [3.0, 5.0]])
+    def test_bounds_are_allowed_themselves(self, make, action):
+        assert make().check_action(action) is None
+
+    @pytest.mark.parametrize("action", [[-2.01, 1.0], [3.01, 1.0], [0.0, 0.99], [0.0, 5.01]])
+    def test_each_side_of_each_bound(self, make, action):
+        assert make().check_action(action) == "action_outside_bounds"
+
+    @pytest.mark.parametrize(
+        ("action", "cause"),
+        [
+            ([1.25, 3.0], None),
+            ([-1.25, 3.0], None),
+            ([0.0, 4.0], None),
+            ([1.26, 3.0], "action_change"),
+            ([-1.26, 3.0], "action_change"),
+            ([0.0, 4.01], "action_change"),
+            ([0.0, 1.99], "action_change"),
+        ],
+    )
+    def test_a_change_is_of_the_last_executed_action(self, make, action, cause):
+        guards = make()
+        guards.decide([0.0, 3.0], None)
+        assert guards.check_action(action) == cause
+
+    def test_an_action_that_passed_is_executed_as_it_is(self, make):
+        guards, action = make(), [0.1, 3.0]
+        assert guards.decide(action, None)[0] is action
+
+    def test_an_action_of_another_size_is_an_error_and_not_cut(self, make):
+        guards = make(fallbacks={"action_change": "limit"})
+        for action in ([0.0], [0.0, 3.0, 3.0]):
+            with pytest.raises(ValueError, match="zip"):
+                guards.check_action(action)
+            with pytest.raises(ValueError, match="zip"):
+                guards.decide(action, "action_change")
+        guards.decide([0.0], None)
+        with pytest.raises(ValueError, match="zip"):
+            guards.check_action([0.0, 3.0])
+        with pytest.raises(ValueError, match="zip"):
+            guards.decide([0.0, 3.0], "action_change")
+
+
+class TestLimit:
+    @pytest.mark.parametrize(
+        ("action", "executed"),
+        [
+            ([3.0, 5.0], [1.25, 4.0]),  # up by a quarter of the range
+            ([-2.0, 1.0], [-1.25, 2.0]),  # down by it
+            ([0.5, 3.5], [0.5, 3.5]),  # near enough
+        ],
+    )
+    def test_of_a_change(self, make, action, executed):
+        guards = make(fallbacks={"action_change": "limit"})
+        guards.decide([0.0, 3.0], None)
+        assert guards.decide(action, "action_change") == (executed, "limited", ("action_change",))
+
+    @pytest.mark.parametrize(
+        ("last", "action", "executed"),
+        [
+            ([2.5, 4.8], [9.0, 9.0], [3.0, 5.0]),  # the bound is nearer than the largest change
+            ([-1.5, 1.2], [-9.0, -9.0], [-2.0, 1.0]),
+            ([0.0, 3.0], [9.0, -9.0], [1.25, 2.0]),  # the largest change is nearer
+        ],
+    )
+    def test_of_the_bounds(self, make, last, action, executed):
+        guards = make(fallbacks={"action_outside_bounds": "limit"})
+        guards.decide(last, None)
+        assert guards.decide(action, "action_outside_bounds")[0] == executed
+
+    @pytest.mark.parametrize(
+        ("action", "executed"),
+        [([9.0, 9.0], [3.0, 5.0]), ([-9.0, -9.0], [-2.0, 1.0]), ([1.0, 9.0], [1.0, 5.0])],
+    )
+    def test_of_the_bounds_in_the_first_step(self, make, action, executed):
+        """There is no last action: only the bounds limit, and nothing else moves."""
+        guards = make(fallbacks={"action_outside_bounds": "limit"})
+        assert guards.decide(action, "action_outside_bounds")[0] == executed
+
+    def test_what_was_executed_is_the_next_last_action(self, make):
+        guards = make(fallbacks={"action_change": "limit"})
+        guards.decide([0.0, 3.0], None)
+        guards.decide([3.0, 5.0], "action_change")
+        assert guards.check_action([2.5, 5.0]) is None
+        assert guards.check_action([2.51, 5.0]) == "action_change"
