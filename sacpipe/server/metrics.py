@@ -77,6 +77,10 @@ def following_text(state: FollowerStatus) -> bytes:
         *_family("follow_phase", "gauge", "1 for the phase a new bundle is in.", _by("phase", phases)),
         *_family("follow_events_total", "counter", "What happened on the way.", _by("kind", state.counts)),
         *_family("follow_reachable", "gauge", "Whether the source answers.", [("", int(state.is_reachable))]),
+        *_family(
+            "follow_last_look_seconds", "gauge", "Last good look, Unix time.", [("", state.last_look_unix_s)]
+        ),
+        *_family("follow_errors_total", "counter", "Errors not foreseen.", [("", state.errors)]),
         *_family("store_bad_bundles", "gauge", "Never taken again.", [("", state.bad)]),
     ]
     if (seen := state.divergence) is not None:
