@@ -159,6 +159,11 @@ class StoreError(SacpipeError):
 
     exit_code = 3
 
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        """Short name of the cause, such as an HTTP status; equal causes have equal codes."""
+
 
 class StoreUnavailableError(StoreError):
     """A store does not answer; a later try may succeed."""

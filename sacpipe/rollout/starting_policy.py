@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from sacpipe.core.errors import BundleError, GateError
+from sacpipe.core.report_line import report_line
 from sacpipe.robot.load_gate import LoadGateSettings
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.follow_events import write_line
 from sacpipe.rollout.load_gate_process import run_load_gate_in_child
 from sacpipe.rollout.sources import Source, read_source
 
@@ -31,7 +31,7 @@ def load_starting_policy(source: Source, store: BundleStore, settings: LoadGateS
         try:
             policy = _pass_again(store.path(stored.bundle_digest), settings)
         except BundleError as exc:
-            write_line(f"bundle {stored.bundle_digest[:12]} of the store cannot serve: {exc}")
+            report_line(f"bundle {stored.bundle_digest[:12]} of the store cannot serve: {exc}")
             continue
         if store.current() != stored:
             store.set_current(stored.bundle_digest, stored.source)

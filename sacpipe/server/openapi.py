@@ -126,6 +126,8 @@ def _status() -> dict[str, Any]:
         candidate=_TEXT,
         divergence={"type": ["object", "null"]},
         is_reachable={"type": "boolean"},
+        last_look_unix_s=number,
+        errors=_COUNT,
         bad=_COUNT,
         events=_list(event),
         counts={"type": "object", "additionalProperties": _COUNT},
