@@ -11,7 +11,7 @@ from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import ConfigError, GateError, StorageError, StoreError, StoreUnavailableError
 from sacpipe.rollout.follow_events import EventLog
 from sacpipe.rollout.follow_state import State
-from sacpipe.server.metrics import following_text
+from sacpipe.server.prometheus import _follower_lines
 
 DOWN = StoreUnavailableError("MLflow at there does not answer (refused).", "refused")
 SLOW = StoreUnavailableError("MLflow at there does not answer (too slow).", "too slow")
@@ -105,7 +105,7 @@ def test_the_time_of_the_last_good_look_stands_still_while_the_source_fails(foll
             robot.looked()
             assert robot.follower.status().last_look_unix_s == last
         assert robot.follower.status().errors > 1
-        text = following_text(robot.follower.status()).decode()
+        text = "\n".join(_follower_lines(robot.follower.status()))
         assert f"\nsacpipe_follow_last_look_seconds {last}\n" in text
         assert "\nsacpipe_follow_errors_total " in text
 
