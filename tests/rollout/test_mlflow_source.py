@@ -14,7 +14,6 @@ from repository import ROOT
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
-from sacpipe.rollout import mlflow_source
 from sacpipe.rollout.mlflow_source import MlflowSource, parse_address
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
@@ -172,15 +171,18 @@ def test_what_is_no_answer_of_mlflows_is_refused(other, answer, error, said):
         find(other)
 
 
-def test_a_refusal_is_read_no_longer_than_an_answer(other, monkeypatch):
-    other.handler.answer = (403, {}, b'{"message": "not you"}')
-    monkeypatch.setattr(mlflow_source, "_PULL_TIMEOUT_S", -1.0)
-    with pytest.raises(StoreError, match=r"refuses .*: 403 Forbidden\.$"):
-        find(other)
-    monkeypatch.undo()
+def test_a_refusal_is_read_no_longer_than_an_answer(other):
     other.handler.answer = (403, {}, b'{"message": "not you"}' + b" " * 2**20)
     with pytest.raises(StoreError, match=r"refuses .*: 403 Forbidden\.$"):
         find(other)
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"message": ' * 100_000, b"\xff", b"[]", b"1", b""])
+def test_a_refusal_without_a_reason_is_a_refusal(other, body):
+    other.handler.answer = (403, {}, body)
+    with pytest.raises(StoreError, match=r"refuses .*: 403 Forbidden\.$") as refusal:
+        find(other)
+    assert refusal.value.code == "403"
 
 
 VERSION = b'{"model_version": {"version": "1", "source": "%s", "tags": [{"key": "sacpipe.bundle_digest", "value": "%s"}]}}'
