@@ -48,7 +48,7 @@ run: $(READY)    ## train, export, evaluate and release the task of params.yaml
 	$(BIN)/sacpipe run
 
 quick: $(READY)  ## the tests that take less than a second each; one minute
-	$(PYTEST) -m "not slow and not acceptance"
+	$(PYTEST) -m "not slow and not acceptance" --durations 10 --durations-min 1
 
 test: $(READY)   ## all tests but those of `make acceptance`; up to six minutes
 	$(PYTEST) -m "not acceptance"

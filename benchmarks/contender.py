@@ -46,10 +46,10 @@ def make_params(
 
 
 class Silent:
-    """Hears of progress and says nothing."""
+    """Ignores progress."""
 
     def update(self, env_steps: int, latest_return: float | None) -> None:
-        """Hear and say nothing."""
+        """Do nothing."""
 
 
 class Watch(Silent):

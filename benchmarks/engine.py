@@ -3,7 +3,7 @@
     python benchmarks/engine.py [rounds] [seconds]
 
 For each task six contenders are started, each program on one core and on two, and stay; only one works
-at a time. A round gives every contender so many seconds, in shuffled order. A program is judged at
+at a time. A round gives every contender so many seconds, in shuffled order. A program is measured at
 its better number of threads. Then two seeds of sacpipe on a core each against one of them alone.
 Writes benchmarks/engine.json and its part of docs/results.md; .peers is built by `make bench`.
 """
@@ -57,7 +57,7 @@ def _weights(sizes: list[int]) -> list[int]:
     return [inputs * outputs for inputs, outputs in itertools.pairwise(sizes)]
 
 
-def judge(task: str, turns: list[list[Turn]]) -> Figures:
+def compare(task: str, turns: list[list[Turn]]) -> Figures:
     """Make figures of a race."""
     programs = (*PRECISIONS, *PEERS)
     names = [(program, threads) for program in programs for threads in (1, 2)]
@@ -201,7 +201,7 @@ def main(rounds: int = 5, seconds: float = 4.0) -> None:
     start = time.perf_counter()
     figures: Figures = {"rounds": rounds, "seconds": seconds, "peers": peers_versions(), "tasks": {}}
     for task in TASKS:
-        figures["tasks"][task] = judge(task, race(task, rounds, seconds))
+        figures["tasks"][task] = compare(task, race(task, rounds, seconds))
         print(f"{task}: done after {time.perf_counter() - start:.0f} s", flush=True)
     figures["two_seeds"] = two_seeds(rounds, seconds)
     write(

@@ -4,7 +4,7 @@
     python benchmarks/learning.py draw [FOLDER]    pictures and tables in docs/ from what is finished
 
 A job is one program, task and seed. sacpipe's continue from their checkpoint when they are started
-again, a peer's start over; what is finished is not run twice. FOLDER is `.learning` unless told.
+again, a peer's start over; what is finished is not run twice. FOLDER is `.learning` by default.
 The peers' jobs need the environment that `make bench` builds in .peers.
 """
 
@@ -158,7 +158,7 @@ def draw(folder: Path) -> None:
             curves.setdefault(job.task, {}).setdefault(job.program, []).append(found)
     if not curves:
         sys.exit(f"{folder} holds no finished curve yet; `make learn` makes them.")
-    picture(curves)
+    draw_curves(curves)
     rows = [line for task, programs in curves.items() for line in table_rows(task, programs)]
     head = (
         "task",
@@ -174,7 +174,7 @@ def draw(folder: Path) -> None:
     report.write("learning", ["sacpipe", "torch", "mujoco", "gymnasium"], {"curves": curves}, text)
 
 
-def picture(curves: dict[str, dict[str, list[list[dict[str, float]]]]]) -> None:
+def draw_curves(curves: dict[str, dict[str, list[list[dict[str, float]]]]]) -> None:
     """Draw a panel a task: thin lines are seeds, the thick one their mean, the band their range."""
     import matplotlib as mpl
 

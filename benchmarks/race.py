@@ -26,7 +26,7 @@ _PRODUCT_S = 0.3
 
 
 class Contender:
-    """A program that trains when it is told to, in a process of its own on cores of its own."""
+    """A program that trains on request, in a process of its own on cores of its own."""
 
     def __init__(self, program: str, task: str, cores: list[int], seed: int, folder: Path) -> None:
         if program in PRECISIONS:
@@ -53,7 +53,7 @@ class Contender:
         self._process.stdin.write(f"{word} {seconds}\n")
         self._process.stdin.flush()
 
-    def hear(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
         """Wait until it is done and return its figures."""
         line = self._process.stdout.readline()
         if not line:
@@ -61,9 +61,9 @@ class Contender:
         return json.loads(line)
 
     def go(self, seconds: float) -> dict[str, Any]:
-        """Let it train, and nobody else."""
+        """Let it train, while the others wait."""
         self.tell("go", seconds)
-        return self.hear()
+        return self.receive()
 
     def warm_up(self, seconds: float) -> None:
         """Bring it past the random steps and whatever it compiles."""
@@ -113,7 +113,7 @@ def play(contender: Contender, seconds: float) -> Turn:
     gflop_per_s = 0.0
     if contender.program in PRECISIONS:
         contender.tell("product", _PRODUCT_S)
-        gflop_per_s = contender.hear()["gflop_per_s"]
+        gflop_per_s = contender.receive()["gflop_per_s"]
     spent = found.get("phases_s", {})
     phases = {name: spent[name] / found["steps"] * 1e6 for name in PHASES if name in spent}
     speed = found["steps"] / found["seconds"]

@@ -125,7 +125,7 @@ def swaps(first: Path, second: Path) -> dict[str, Any]:
 
 
 def neighbour(core: int) -> None:
-    """Walk through more memory than the caches hold, for ever."""
+    """Walk through more memory than the caches hold, without end."""
     os.sched_setaffinity(0, {core})
     memory = np.ones(16 << 20)
     while True:

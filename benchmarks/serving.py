@@ -35,7 +35,7 @@ Ask = Callable[[], None]
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a free port of loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -166,7 +166,7 @@ def main(rounds: int = 5, requests: int = 2000) -> None:
         figures["arms"][arm] = {name: spread(turn[name] for turn in turns) for name in turns[0]}
     pairs = zip(found[ARMS[2]], found[ARMS[0]], strict=True)
     figures["times_faster"] = spread(theirs["p50"] / ours["p50"] for theirs, ours in pairs)
-    write("serving", ["onnxruntime", "uvicorn", "mlflow"], figures, "\n".join(page(figures)))
+    write("serving", ["onnxruntime", "httptools", "mlflow"], figures, "\n".join(page(figures)))
 
 
 def page(figures: dict[str, Any]) -> list[str]:

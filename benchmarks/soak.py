@@ -143,7 +143,7 @@ def main(requests: int = 100_000, swaps: int = 100) -> None:
         "connections": CONNECTIONS,
         "refused_by_timing": refused,
     }
-    write("soak", ["onnxruntime", "uvicorn"], figures, page(figures))
+    write("soak", ["onnxruntime", "httptools"], figures, page(figures))
 
 
 def _soak(

@@ -2,7 +2,7 @@
 #
 #     docker build --file docker/serve.Dockerfile --tag sacpipe-serve .
 #
-# docs/serving.md says how to run it; `make image` builds it and asks it everything that page promises.
+# docs/serving.md describes how to run it; `make image` builds it and tests what that page promises.
 FROM debian:bookworm-slim AS python
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
@@ -10,7 +10,7 @@ RUN apt-get update \
 
 FROM python AS builder
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
-# pip stands beside the environment that it fills: what is copied from here cannot install anything.
+# pip is outside the environment that it fills: the copied environment cannot install packages.
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/sacpipe
 COPY . /source
 RUN cd /source && /opt/pip/bin/pip --python /opt/sacpipe/bin/python install \
@@ -19,14 +19,14 @@ RUN cd /source && /opt/pip/bin/pip --python /opt/sacpipe/bin/python install \
 FROM python
 COPY --from=builder /opt/sacpipe /opt/sacpipe
 ENV PATH=/opt/sacpipe/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1
-# A robot carries nothing that trains, installs or compiles.
+# A robot has no package that trains, installs or compiles.
 RUN for name in torch mlflow dvc prefect gymnasium pip; do \
         if python -c "import $name" 2>/dev/null; then echo "'$name' can be imported"; exit 1; fi; \
     done; \
     for name in pip pip3 cc gcc make; do \
         if command -v "$name"; then echo "'$name' can be run"; exit 1; fi; \
     done
-# A new volume at this place belongs to the user.
+# A new volume mounted here belongs to this user.
 RUN groupadd --gid 10001 sacpipe \
     && useradd --uid 10001 --gid 10001 --no-log-init --no-create-home --home-dir /var/lib/sacpipe \
         --shell /usr/sbin/nologin sacpipe \
@@ -37,10 +37,6 @@ LABEL org.opencontainers.image.title="sacpipe-serve" \
     org.opencontainers.image.description="A policy of sacpipe over HTTP, by the Open Inference Protocol v2" \
     org.opencontainers.image.licenses="MIT"
 EXPOSE 5001
-HEALTHCHECK --interval=30s --timeout=3s --start-period=20s CMD ["python", "-c", "\
-import http.client, sys\n\
-connection = http.client.HTTPConnection('127.0.0.1', 5001, timeout=2)\n\
-connection.request('GET', '/v2/health/live')\n\
-sys.exit(connection.getresponse().status != 200)"]
+HEALTHCHECK --interval=30s --timeout=3s --start-period=20s CMD ["python", "-m", "sacpipe.server.health"]
 ENTRYPOINT ["python", "-m", "sacpipe.server"]
 CMD ["/bundle", "--host", "0.0.0.0"]

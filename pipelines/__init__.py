@@ -1,1 +1,1 @@
-"""The orchestra: stages, the flow around them, the ledger and the commands. Nothing below imports it."""
+"""The pipeline of this project: its stages, and the flow that runs them."""

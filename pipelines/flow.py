@@ -1,8 +1,8 @@
 """The flow of this project: the steps of a run, in order. `sacpipe run` loads this file by its path.
 
-`prefect` runs the steps as tasks of one Prefect flow: retries that continue from a checkpoint, states and
-artifacts in Prefect's UI. `local` calls the same functions. Prefect caches and persists no step, and no
-array passes through it: DVC knows what is stale.
+The engine `prefect` runs the steps as tasks of one Prefect flow: retries continue from a checkpoint, and
+Prefect's UI shows states and artifacts. The engine `local` calls the same functions. Prefect caches and
+persists no step, because DVC knows which stage is stale, and no array passes through it.
 """
 
 import os
@@ -28,22 +28,22 @@ Result = TypeVar("Result")
 
 
 class Engine(Protocol):
-    """Calls a step under a name, and again where its error says that may help."""
+    """Calls a step under a name, and repeats it after an error that is retryable."""
 
     def __call__(self, name: str, step: Callable[..., Result], *arguments: Any) -> Result:
-        """Return what the step returns.
+        """Return the result of the step.
 
         Raises:
-            SacpipeError: the step's own, after the last try.
+            SacpipeError: the step's own error, after the last try.
         """
         ...
 
 
 def pipeline(workspace: Workspace, call: Engine) -> Summary:
-    """Train, export, evaluate; record each; evaluate the release, promote, report, push.
+    """Train, export, evaluate; record each stage; run the release gate, report, push, promote.
 
     Raises:
-        SacpipeError: a step failed; everything before it is kept, and running again continues there.
+        SacpipeError: a step failed; finished steps are kept, and the same command continues there.
     """
     started = time.perf_counter()
     params = call("preflight", steps.preflight, workspace)
@@ -52,7 +52,7 @@ def pipeline(workspace: Workspace, call: Engine) -> Summary:
         outcomes[stage] = call(stage, steps.reproduce, workspace, stage, StageOutput())
         write_line(f"{stage}: {outcomes[stage]}")
     unrecorded = _record(workspace, outcomes, call)
-    verdict = call("gate", steps.gate, workspace, params)
+    verdict = call("gate", steps.release_gate, workspace, params)
     report = call("report", steps.write_page, workspace)
     pushed = _push(workspace, call)
     if unrecorded is not None:
@@ -68,7 +68,7 @@ def pipeline(workspace: Workspace, call: Engine) -> Summary:
 
 
 def _record(workspace: Workspace, outcomes: dict[str, Outcome], call: Engine) -> StoreError | None:
-    """Record every stage; return a failure instead of raising it: the report is still to be written."""
+    """Record every stage; return an error instead of raising it, because the report is not written yet."""
     try:
         for stage in STAGES:
             call(f"ledger {stage}", steps.record, workspace, stage, outcomes[stage])
@@ -78,7 +78,7 @@ def _record(workspace: Workspace, outcomes: dict[str, Outcome], call: Engine) ->
 
 
 def _push(workspace: Workspace, call: Engine) -> str:
-    """Push the outputs; a remote that fails does not prevent the release."""
+    """Push the outputs. An error of the remote does not prevent the release."""
     try:
         return call("push", steps.push, workspace)
     except StoreError as exc:
@@ -87,19 +87,19 @@ def _push(workspace: Workspace, call: Engine) -> str:
 
 
 def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
-    """Run the steps, alone in the workspace's folder, under the `prefect` or the `local` engine.
+    """Run the steps with the `prefect` or the `local` engine, under the workspace's lock.
 
     Raises:
-        BusyError: another run is at work in this folder.
+        BusyError: another run is in progress in this folder.
         SacpipeError: a step failed.
     """
     with run_lock(workspace), termination_as_interrupt():
-        steps.preflight(workspace)  # before a server is started for nothing
+        steps.preflight(workspace)  # bad input is refused before Prefect's server starts
         try:
             return pipeline(workspace, _call_locally) if engine == "local" else _run_with_prefect(workspace)
         except KeyboardInterrupt as exc:
             raise InterruptedRunError(
-                "the run was interrupted. What is finished is kept; the same command continues."
+                "the run was interrupted. Finished steps are kept; the same command continues."
             ) from exc
 
 
@@ -116,9 +116,9 @@ def _call_locally(name: str, step: Callable[..., Result], *arguments: Any) -> Re
 
 
 def _run_with_prefect(workspace: Workspace) -> Summary:
-    """Run the steps as tasks of a flow that is called directly.
+    """Run the steps as tasks that the flow calls directly.
 
-    A subflow costs a second, and a submitted task runs in a thread that its timeout cannot interrupt.
+    A subflow would cost a second, and a time-out cannot interrupt the thread of a submitted task.
 
     Raises:
         KeyboardInterrupt: SIGTERM reached the flow.
@@ -134,7 +134,7 @@ def _run_with_prefect(workspace: Workspace) -> Summary:
     @flow(name="sacpipe", flow_run_name=f"{workspace.root.name} {key[:12]}", validate_parameters=False)
     def sacpipe_flow() -> Summary:
         summary = pipeline(workspace, _call_as_task)
-        _leave_artifacts(summary)
+        _create_artifacts(summary)
         return summary
 
     try:
@@ -173,8 +173,8 @@ def _is_retryable(_task: "Task[Any, Any]", _run: "TaskRun", state: "State[Any]")
     return isinstance(error, SacpipeError) and error.retryable
 
 
-def _leave_artifacts(summary: Summary) -> None:
-    """Put the result table, the lineage and the report's address where Prefect shows them."""
+def _create_artifacts(summary: Summary) -> None:
+    """Create Prefect artifacts: the result table, the lineage and the report's address."""
     from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
     create_table_artifact(key="result", table=summary.rows(), description=f"Result of {summary.task}")

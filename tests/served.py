@@ -12,7 +12,7 @@ from pathlib import Path
 from repository import ROOT
 
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.server.connection import LIMITS
+from sacpipe.server.connection_limits import LIMITS
 from sacpipe.server.server import Access, Address, serve
 from sacpipe.server.service import Service
 

@@ -56,6 +56,7 @@ def test_every_public_name_is_there_and_no_other():
         _ = sacpipe.trian
 
 
+@pytest.mark.slow
 class TestTrain:
     def test_it_gives_the_stages_bytes_whatever_the_notebook_set(self, finished, tmp_path):
         before = torch.get_num_threads(), torch.get_float32_matmul_precision()

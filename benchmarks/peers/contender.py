@@ -50,8 +50,8 @@ class SuiteTask(gymnasium.Env):
 
 def make_task(name: str, seed: int) -> gymnasium.Env:
     """Return `gymnasium/ID` or `dm_control/DOMAIN-TASK`."""
-    universe, _, rest = name.partition("/")
-    return gymnasium.make(rest) if universe == "gymnasium" else SuiteTask(*rest.split("-", 1), seed)
+    suite, _, rest = name.partition("/")
+    return gymnasium.make(rest) if suite == "gymnasium" else SuiteTask(*rest.split("-", 1), seed)
 
 
 def make_model(peer: str, task: gymnasium.Env, seed: int, random_steps: int) -> object:

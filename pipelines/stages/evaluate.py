@@ -1,6 +1,6 @@
-"""Evaluate the policy, without noise and with it, and its bundle, on the same episodes; film one.
+"""Evaluate the policy without and with noise, and its bundle, on the same episodes; record a video of one.
 
-The bundle is run by the robot's own runtime, so that what the gate judges is what a robot would do.
+The robot's own inference code runs the bundle, so that the release gate checks a robot's actions.
 """
 
 from collections.abc import Callable
@@ -35,14 +35,14 @@ class EvaluateParams(Config):
 
 
 def evaluate_stage(context: StageContext) -> None:
-    """Write every episode, their summary, and a video or the reason why there is none."""
+    """Write every episode, the summaries, and a video or the reason why there is none."""
     workspace = context.workspace
     params = EvaluateParams.load_sections(workspace.params)
     torch.set_num_threads(1)
     policy = read_policy(workspace.policy)
     bundle = OnnxPolicy(workspace.bundle)
     seeds = [episode_seed(params.seed, "evaluate", index) for index in range(params.evaluation.episodes)]
-    deterministic: Act = lambda observation: policy.actor.act(observation, None)  # noqa: E731 - one of three
+    deterministic: Act = lambda observation: policy.actor.act(observation, None)  # noqa: E731 - one of three alike
     if params.evaluation.video is not None:
         record_episode(deterministic, params.task, seeds[0], params.evaluation.video, workspace.video)
     candidates = {
@@ -50,9 +50,11 @@ def evaluate_stage(context: StageContext) -> None:
         "stochastic": _with_noise(policy, params.seed),
         "bundle": from_task_units(bundle.act, policy.header.spec),
     }
-    played = {name: _play(context, act, params, seeds) for name, act in candidates.items()}
-    summaries = {name: _summarise(episodes, params) for name, episodes in played.items()}
-    write_episodes_csv(workspace.episodes, played)
+    episodes_by_policy = {
+        name: _run_episodes(context, act, params, seeds) for name, act in candidates.items()
+    }
+    summaries = {name: _summarise(episodes, params) for name, episodes in episodes_by_policy.items()}
+    write_episodes_csv(workspace.episodes, episodes_by_policy)
     write_json(workspace.evaluate_metrics, EvaluateMetrics(**summaries).as_tree())
 
 
@@ -61,12 +63,14 @@ def _with_noise(policy: Policy, seed: int) -> Act:
     return lambda observation: policy.actor.act(observation, noise.standard_normal(size, dtype=np.float32))
 
 
-def _play(context: StageContext, act: Act, params: EvaluateParams, seeds: list[int]) -> tuple[Episode, ...]:
+def _run_episodes(
+    context: StageContext, act: Act, params: EvaluateParams, seeds: list[int]
+) -> tuple[Episode, ...]:
     environment = params.task.make()
     episodes: list[Episode] = []
     for seed in seeds:
         if context.interruption.requested:
-            raise InterruptedRunError("evaluation was asked to stop; the same command starts it again.")
+            raise InterruptedRunError("evaluation was interrupted. The same command starts it again.")
         episodes += evaluate(act, environment, [seed])
     environment.close()
     return tuple(episodes)

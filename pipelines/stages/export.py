@@ -1,4 +1,4 @@
-"""Export the trained policy as a bundle, checked against the network it came from."""
+"""Export the trained policy as a bundle, and check it against the trained network."""
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class ExportParams(Config):
 
 
 def recorded_observations(pool: ReplayPool, golden_steps: int) -> FloatArray:
-    """Return the pool's first steps, one after the other, then others from all of it. Shape (N, dim)."""
+    """Return the pool's first `golden_steps` observations, then some spread over all. Shape (N, dim)."""
     first: list[FloatArray] = []
     for segment in pool.segments:
         first.append(pool.read(segment).observations)
@@ -35,7 +35,7 @@ def recorded_observations(pool: ReplayPool, golden_steps: int) -> FloatArray:
 
 
 def export_stage(context: StageContext) -> None:
-    """Write the bundle and what the parity check found."""
+    """Write the bundle and the metrics of the parity check."""
     workspace = context.workspace
     params = ExportParams.load_sections(workspace.params)
     policy = read_policy(workspace.policy)

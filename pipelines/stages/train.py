@@ -1,4 +1,4 @@
-"""Train a policy: params.yaml in, policy, replay pool, curve and metrics out."""
+"""Train a policy. Input: params.yaml. Outputs: policy, replay pool, learning curve and metrics."""
 
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.training.config import TrainParams

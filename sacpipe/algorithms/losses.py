@@ -1,4 +1,8 @@
-"""The losses of Soft Actor-Critic as pure functions. Every equation is of arXiv:1812.05905."""
+"""The losses of Soft Actor-Critic as pure functions: the definition, by the equations of arXiv:1812.05905.
+
+Training runs the same equations with hand-written gradients in sac_fast.py: a change here needs one there.
+Tests compare both, to rounding.
+"""
 
 import torch
 

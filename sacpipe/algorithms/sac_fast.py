@@ -94,7 +94,7 @@ class FastUpdate:
         self._ones = np.ones(action_dim, dtype=np.float32)
 
     def run(self, batch: Batch, noise: FloatArray) -> None:
-        """Make one gradient step of critics and actor, and leave the log-densities for the temperature's.
+        """Make one gradient step of critics and actor, and keep the log-densities for the temperature's step.
 
         Args:
             batch: Raw observations.

@@ -74,7 +74,7 @@ class Provenance(Config):
     algorithm: Text
     """Name of the algorithm, e.g. `sac`."""
     digests: dict[Text, Sha256] = Field(max_length=_MAX_NAMES)
-    """SHA-256 of each input of the training, by name, e.g. `policy`, `pool`, `params`."""
+    """SHA-256 of the policy and of its training data, by name, e.g. `policy`, `pool`, `params`."""
 
 
 def check_safe_action(safe_action: tuple[float, ...], spec: EnvSpec) -> None:

@@ -79,8 +79,8 @@ class Fallbacks(Config):
     start_outside_envelope: Fallback
     """An episode's first observation is outside the training range by more than `envelope_margin`."""
     inference_failed: Fallback
-    """The ONNX runtime raised an error instead of returning an action, or the step failed by an error that
-    no guard foresaw."""
+    """The ONNX runtime raised an error instead of returning an action, or the step failed by an unforeseen
+    error."""
     action_not_finite: Fallback
     """An entry of the action is NaN or infinity."""
     action_outside_bounds: Fallback
@@ -144,5 +144,5 @@ class Envelope(Config):
     def _ordered(self) -> Self:
         pairs = list(zip(self.low, self.high, strict=False))
         if len(self.low) != len(self.high) or any(low > high for low, high in pairs):
-            raise ValueError("low and high must have one length, and low be at most high")
+            raise ValueError("low and high must have the same length, and each low must be at most its high")
         return self

@@ -198,5 +198,5 @@ def _cryptography() -> Iterator[None]:
     except ImportError as exc:
         raise ConfigError(
             "signatures need the package `cryptography`, which is not installed here. "
-            "`pip install sacpipe[serve]` brings it."
+            "`pip install sacpipe[serve]` installs it."
         ) from exc

@@ -1,1 +1,1 @@
-"""The commands of `sacpipe`, one file each. A module offers `HELP`, `EXAMPLE`, `add_arguments` and `run`."""
+"""The commands of `sacpipe`, one file each. A module has `HELP`, `EXAMPLE`, `add_arguments` and `run`."""

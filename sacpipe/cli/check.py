@@ -1,10 +1,10 @@
-"""`sacpipe check`: ask of a bundle what a robot's gate asks, on this machine."""
+"""`sacpipe check`: run a robot's load gate over a bundle, on this machine."""
 
 import argparse
 import sys
 from pathlib import Path
 
-HELP = "pass a bundle through a robot's load gate on this machine, and say what each rule found"
+HELP = "run a robot's load gate over a bundle on this machine, and print the result of each rule"
 EXAMPLE = "  sacpipe check out/export/bundle\n  sacpipe check release.tar --public-key HEX"
 
 _TIMING_RUNS = 1000
@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="HEX",
-        help="refuse what this key did not sign; may be given again for other keys that are trusted",
+        help="refuse a bundle that no such key signed; repeat the option for several trusted keys",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Judge, and say what was found; 1 where a rule refused."""
+    """Run the load gate and print its report; exit code 1 where a rule refuses."""
     from sacpipe.core.errors import ConfigError, GateError
     from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
     from sacpipe.rollout.sources import read_source
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.bundle}: expected a bundle's folder or a tar file, found nothing there."
         )
     try:
-        # DVC's caches make hard links of the workspace's own bundle.
+        # DVC may hard-link the workspace's own bundle to its cache.
         report = run_load_gate(read_source(arguments.bundle, allow_hard_links=True), settings).report
     except GateError as exc:
         sys.stderr.write(f"sacpipe: {arguments.bundle}: {exc}\n")

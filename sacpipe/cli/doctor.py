@@ -1,4 +1,4 @@
-"""`sacpipe doctor`: what works here, and what to do where something does not."""
+"""`sacpipe doctor`: check this machine, and print advice where a check fails."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-HELP = "check versions, renderer, devices, stores and disk; say what to do where one fails"
+HELP = "check versions, renderer, devices, stores and disk, and print advice where a check fails"
 EXAMPLE = "  sacpipe doctor\n  sacpipe doctor --json"
 
 _PACKAGES = (
@@ -29,12 +29,12 @@ _NEEDED_FREE_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the answer."""
+    """The result of one check."""
 
     name: str
     ok: bool
     needed: bool
-    """Whether `sacpipe run` fails without it."""
+    """Whether `sacpipe run` fails where this check fails."""
     found: str
     advice: str
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print every check; 1 where one that is needed fails."""
+    """Print every check; exit code 1 where a needed one fails."""
     results = [check() for check in CHECKS]
     healthy = all(result.ok for result in results if result.needed)
     if arguments.json:
@@ -81,7 +81,7 @@ def _packages() -> Check:
 
 
 def _orchestrator() -> Check:
-    """Import what an unpinned resolve breaks."""
+    """Check the version of fastapi, with which an unpinned installation breaks Prefect."""
     from importlib.metadata import version
 
     found = tuple(int(part) for part in version("fastapi").split(".")[:2])
@@ -104,7 +104,7 @@ def _renderer() -> Check:
     from sacpipe.envs.rendering.opengl import choose_renderer
 
     try:
-        return Check("renderer", True, False, f"off-screen pictures by {choose_renderer()}", "")
+        return Check("renderer", True, False, f"off-screen images by {choose_renderer()}", "")
     except RendererError as exc:
         return Check("renderer", False, False, "none: evaluation makes no video", str(exc))
 

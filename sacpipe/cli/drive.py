@@ -1,4 +1,4 @@
-"""`sacpipe drive`: a simulated robot in real time, through the runtime that robots use."""
+"""`sacpipe drive`: a simulated robot in real time, with the runtime of a robot."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HELP = "drive a task in real time through the robot's runtime: returns, verdicts, latency"
+HELP = "run a task in real time with the robot's runtime: returns, verdicts, latency"
 EXAMPLE = (
     "  sacpipe drive\n"
     "  sacpipe drive out/export/bundle --rate 200 --seconds 30\n"
@@ -23,27 +23,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, metavar="HZ", help="control rate; default: the contract's")
     parser.add_argument("--seconds", type=float, default=10.0, help="default: %(default)s")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of episodes and disturbances; default: %(default)s"
+        "--seed", type=int, default=0, help="seed of episodes and disturbances; default: %(default)s"
     )
-    parser.add_argument("--noise", type=float, default=0.0, help="share of each entry's range in training")
-    parser.add_argument("--drop-out", type=float, default=0.0, help="chance that a step sees nothing new")
-    parser.add_argument("--delay", type=int, default=0, metavar="STEPS", help="of every observation")
-    parser.add_argument("--nan", type=float, default=0.0, help="chance that an entry is not a number")
-    parser.add_argument("--actuator-noise", type=float, default=0.0, help="share of each action's range")
+    parser.add_argument(
+        "--noise",
+        type=float,
+        default=0.0,
+        help="of observations, as a share of each entry's range in training",
+    )
+    parser.add_argument(
+        "--drop-out", type=float, default=0.0, help="probability that a step gets no new observation"
+    )
+    parser.add_argument("--delay", type=int, default=0, metavar="STEPS", help="delay of every observation")
+    parser.add_argument(
+        "--nan", type=float, default=0.0, help="probability that an entry of an observation is NaN"
+    )
+    parser.add_argument(
+        "--actuator-noise", type=float, default=0.0, help="of actions, as a share of each one's range"
+    )
     parser.add_argument(
         "--option",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="option of the task that is another one on this robot; may be given again",
+        help="task option that differs on this robot; repeat it for several options",
     )
-    parser.add_argument("--record", type=Path, metavar="FOLDER", help="record what the robot sees")
-    parser.add_argument("--priority", type=int, help="realtime priority, 1 to 99; needs leave to use it")
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="record transitions into this folder")
+    parser.add_argument(
+        "--priority", type=int, help="realtime priority, 1 to 99; needs the permission for it"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Drive, and print what became of it."""
+    """Run the task and print returns, verdicts and latency."""
     from sacpipe.simulation.drive import DriveConfig, drive
 
     disturbance = {
@@ -71,8 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     if returns := found.episode_returns:
         sys.stdout.write(f"  return    {sum(returns) / len(returns):.2f} mean of {len(returns)} episodes\n")
     for name, counts in (("verdicts", loop.verdicts), ("causes", loop.causes)):
-        told = ", ".join(f"{key} {count}" for key, count in counts.items() if count)
-        sys.stdout.write(f"  {name:<9} {told or 'none'}\n")
+        listed = ", ".join(f"{key} {count}" for key, count in counts.items() if count)
+        sys.stdout.write(f"  {name:<9} {listed or 'none'}\n")
     sys.stdout.write("  us             p50       p99     p99.9   largest\n")
     for name, spread in (("step", loop.step_us), ("late", loop.lateness_us)):
         numbers = (spread.p50, spread.p99, spread.p999, spread.largest)
@@ -85,19 +98,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _options(given: list[str]) -> dict[str, Any]:
+def _options(arguments: list[str]) -> dict[str, Any]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     from sacpipe.core.errors import ConfigError
 
     options = {}
-    for text in given:
+    for text in arguments:
         name, sign, value = text.partition("=")
         try:
             options[name] = YAML(typ="safe").load(value)
         except YAMLError:
             options[name] = None
         if not (name and sign) or not isinstance(options[name], bool | int | float | str):
-            raise ConfigError(f"--option: expected NAME=VALUE with a number, a word or true, found '{text}'.")
+            raise ConfigError(
+                f"--option: expected NAME=VALUE with a number, a text, true or false, found '{text}'."
+            )
     return options

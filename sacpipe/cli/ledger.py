@@ -1,4 +1,4 @@
-"""`sacpipe ledger`: the MLflow records, made again from DVC's outputs."""
+"""`sacpipe ledger`: write the MLflow records again from DVC's outputs."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Rebuild and print one line a record."""
+    """Rebuild, and print one line for each record."""
     from sacpipe.project.workspace import Workspace, run_lock
     from sacpipe.tracking.ledger import open_ledger, rebuild
 

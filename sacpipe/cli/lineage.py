@@ -1,10 +1,10 @@
-"""`sacpipe lineage`: where a released policy came from, every edge checked."""
+"""`sacpipe lineage`: check every edge from a registered policy to its code, params and pools."""
 
 import argparse
 import json
 import sys
 
-HELP = "follow a policy back: bundle, version, run, params, commit, pool; every edge checked"
+HELP = "check every edge from a policy to its bundle, version, runs, params, commit and pools"
 EXAMPLE = "  sacpipe lineage\n  sacpipe lineage InvertedDoublePendulum-v5@champion --json"
 
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print every edge; 1 where one does not hold."""
+    """Print every edge; exit code 1 where one does not hold."""
     from sacpipe.params.model import Params
     from sacpipe.project.workspace import Workspace
     from sacpipe.tracking.ledger import open_ledger

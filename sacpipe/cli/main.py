@@ -1,8 +1,8 @@
-"""`sacpipe`: the parser, and the one place where an error becomes a message and an exit code.
+"""`sacpipe`: the parser, and the only place that turns an error into a message and an exit code.
 
-Exit codes: 0 done, 1 the answer is no (a refused release, a broken lineage), 2 bad input,
-3 the outside world failed. Command modules import what is heavy only when they run, so that
-`sacpipe --help` stays quick.
+Exit codes: 0 done, 1 refused or different (a release, a lineage, a verification), 2 bad input, 3 another
+program or service failed, or the command was interrupted. Command modules import heavy packages only when
+they run, so that `sacpipe --help` is fast.
 """
 
 import argparse
@@ -54,8 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command."""
     parser = argparse.ArgumentParser(
         prog="sacpipe",
-        description="From a simulated task to a policy on a robot, and the proof of where it came from.",
-        epilog="Exit codes: 0 done, 1 the answer is no, 2 bad input, 3 the outside world failed.",
+        description="From a simulated task to a policy on a robot, with the proof of its origin.",
+        epilog="Exit codes: 0 done, 1 refused or different, 2 bad input, 3 another program failed.",
     )
     parser.add_argument("--version", action="version", version=f"sacpipe {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -74,7 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     namespace = build_parser().parse_args(arguments)
-    if logging.lastResort is not None:  # our own warnings reach stderr, whatever a library does to logging
+    if (
+        logging.lastResort is not None
+    ):  # this project's warnings go to stderr even where a library reconfigures logging
         for name in ("pipelines", "sacpipe"):
             logging.getLogger(name).addHandler(logging.lastResort)
     try:
@@ -88,12 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (exc.name or "sacpipe").startswith(("sacpipe", "pipelines")):
             raise
         sys.stderr.write(
-            f"sacpipe: `sacpipe {namespace.command}` needs the package '{exc.name}', which is not installed "
-            "here. `pip install sacpipe[train,pipeline]` brings it; a robot does without.\n"
+            f"sacpipe: `sacpipe {namespace.command}` needs the package '{exc.name}', which is not "
+            "installed. `pip install sacpipe[train,pipeline]` installs it; a robot does not need it.\n"
         )
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("sacpipe: interrupted; everything finished so far is kept.\n")
+        sys.stderr.write("sacpipe: interrupted. Finished steps are kept.\n")
         return 3
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

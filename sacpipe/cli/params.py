@@ -13,17 +13,17 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("task", help="universe/id, see `sacpipe tasks`")
+    parser.add_argument("task", help="SUITE/ID, see `sacpipe tasks`")
     parser.add_argument("--steps", type=int, help="environment steps, instead of the task's usual budget")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     parser.add_argument(
         "--preset",
         choices=["paper", "softlearning"],
         default="paper",
-        help="the actor's loss: the minimum of the critics as in the paper, or their mean as in "
-        "Softlearning's last version; default: %(default)s",
+        help="the actor's loss: the critics' minimum as in the paper, or their mean as in Softlearning's "
+        "last version; default: %(default)s",
     )
-    parser.add_argument("--output", type=Path, help="write this file, atomically, instead of printing")
+    parser.add_argument("--output", type=Path, help="write this file instead of printing")
 
 
 def run(arguments: argparse.Namespace) -> int:

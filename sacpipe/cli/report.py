@@ -1,4 +1,4 @@
-"""`sacpipe report`: the page about the present result, from DVC's outputs alone."""
+"""`sacpipe report`: write the report of the present result, from DVC's outputs alone."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the page and print where it is."""
+    """Write the page and print its path."""
     from sacpipe.flow.steps import write_page
     from sacpipe.project.workspace import Workspace
 

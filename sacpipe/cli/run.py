@@ -1,10 +1,10 @@
-"""`sacpipe run`: the whole pipeline around `dvc repro`."""
+"""`sacpipe run`: the stages by `dvc repro`, then records, release, report and push."""
 
 import argparse
 import json
 import sys
 
-HELP = "train, export, evaluate, record, judge and release the task of params.yaml"
+HELP = "train, export, evaluate, record and release the task of params.yaml"
 EXAMPLE = "  sacpipe run\n  sacpipe run --engine local"
 
 
@@ -14,19 +14,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=["prefect", "local"],
         default="prefect",
-        help="who calls the steps: a Prefect flow, or plain Python; default: %(default)s",
+        help="caller of the steps: a Prefect flow, or plain Python; default: %(default)s",
     )
     parser.add_argument(
         "--extend",
         action="store_true",
-        help="continue the finished run up to a raised training.total_steps, with another "
-        "replay.initial_pool if you like; writes training.extends",
+        help="continue the finished run up to a raised training.total_steps, also with another "
+        "replay.initial_pool; writes training.extends",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the flow and print its summary; 1 where the gate refused."""
+    """Run the flow and print its summary; exit code 1 where the release gate refused."""
     from sacpipe.project.extend import extend_finished_run
     from sacpipe.project.flow_file import load_flow
     from sacpipe.project.workspace import Workspace

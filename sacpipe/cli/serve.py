@@ -1,4 +1,4 @@
-"""`sacpipe serve`: a policy over HTTP by the Open Inference Protocol v2, or by MLflow's own server."""
+"""`sacpipe serve`: serve a policy by the Open Inference Protocol v2, or by MLflow's own server."""
 
 import argparse
 import os
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mlflow",
         action="store_true",
-        help="by MLflow's own scoring server instead; of the options above, only --port is for it",
+        help="use MLflow's own scoring server; of the options above it takes only --port",
     )
 
 

@@ -1,21 +1,23 @@
-"""`sacpipe sign`: vouch for a bundle."""
+"""`sacpipe sign`: sign a bundle."""
 
 import argparse
 import sys
 from pathlib import Path
 
-HELP = "sign a bundle, so that a robot can tell who vouches for it; sign a copy of what DVC tracks"
+HELP = "sign a bundle, so that a robot can verify its signer; sign a copy, not the bundle that DVC tracks"
 EXAMPLE = "  cp -r out/export/bundle release\n  sacpipe sign release --key release.key"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("bundle", type=Path, help="a bundle's folder; a signature it has is replaced")
-    parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="what `sacpipe keys` made")
+    parser.add_argument("bundle", type=Path, help="a bundle's folder; an existing signature is replaced")
+    parser.add_argument(
+        "--key", type=Path, required=True, metavar="FILE", help="private key from `sacpipe keys`"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Sign, and say what was signed by which key."""
+    """Sign, and print the bundle's digest and the key's id."""
     from sacpipe.bundle.files import bundle_digest
     from sacpipe.bundle.signature import sign_bundle
 

@@ -1,11 +1,11 @@
-"""`sacpipe simulate`: watch a policy run its task: a trained policy, a bundle or a registry alias."""
+"""`sacpipe simulate`: run episodes of a policy file, a bundle or a registered policy."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-HELP = "run a policy in its task: returns, and a video where a renderer is present"
+HELP = "run episodes of a policy in its task: returns, and a video if a renderer works"
 EXAMPLE = (
     "  sacpipe simulate\n"
     "  sacpipe simulate out/train/policy.safetensors --stochastic --episodes 5\n"
@@ -21,12 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a policy file, a bundle folder or models:/NAME@ALIAS; default: the workspace's own bundle",
     )
     parser.add_argument("--episodes", type=int, default=3, help="default: %(default)s")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the first episode's start; default: %(default)s"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the episodes; default: %(default)s")
     parser.add_argument("--stochastic", action="store_true", help="sample actions (policy files only)")
     parser.add_argument(
-        "--video", type=Path, metavar="FOLDER", help="record the first episode into this folder"
+        "--video", type=Path, metavar="FOLDER", help="record a video of the first episode into this folder"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

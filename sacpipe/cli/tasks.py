@@ -1,22 +1,24 @@
-"""`sacpipe tasks`: what can be trained here."""
+"""`sacpipe tasks`: list the tasks that can be trained."""
 
 import argparse
 import json
 import sys
 
-HELP = "list every task that can be trained here"
+HELP = "list every task that can be trained"
 EXAMPLE = "  sacpipe tasks cheetah\n  sacpipe tasks --universe dm_control --json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("contains", nargs="?", default="", help="only names that contain this, in any case")
-    parser.add_argument("--universe", help="only this universe")
+    parser.add_argument(
+        "contains", nargs="?", default="", help="only names that contain this text, in upper or lower case"
+    )
+    parser.add_argument("--universe", help="only this task suite")
     parser.add_argument("--json", action="store_true", help="print a JSON list of names")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one task a line."""
+    """Print one task a line; exit code 1 where none matches."""
     from sacpipe.core.errors import ConfigError
     from sacpipe.envs import SUITES, suite_name
 
@@ -25,9 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--universe: expected one of {', '.join(known)}, found '{arguments.universe}'.")
     names = [
         f"{name}/{task}"
-        for name, universe in known.items()
+        for name, suite in known.items()
         if arguments.universe in (None, name)
-        for task in universe.tasks()
+        for task in suite.tasks()
         if arguments.contains.lower() in f"{name}/{task}".lower()
     ]
     sys.stdout.write(json.dumps(names) + "\n" if arguments.json else "".join(f"{name}\n" for name in names))

@@ -1,4 +1,4 @@
-"""`sacpipe verify`: the committed graph, run run from nothing, against the committed dvc.lock."""
+"""`sacpipe verify`: run the committed graph from the start and compare it with the committed dvc.lock."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sacpipe.project.verification_run import VerificationRun
     from sacpipe.project.verify import Comparison, ReturnsComparison
 
-HELP = "run the committed graph run in a temporary folder, and compare every output with dvc.lock"
+HELP = "run the committed graph in a temporary folder, and compare every output with dvc.lock"
 EXAMPLE = "  sacpipe verify\n  sacpipe verify --json --keep"
 
 _DIGEST_SHOWN = 12
@@ -20,11 +20,11 @@ _NAMES_SHOWN = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument("--json", action="store_true", help="print a JSON list of outputs")
-    parser.add_argument("--keep", action="store_true", help="keep the temporary folder, and say where it is")
+    parser.add_argument("--keep", action="store_true", help="keep the temporary folder, and print its path")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the graph and print what came out; 1 where it is not what was committed."""
+    """Run the graph and print the comparison; exit code 1 where an output differs."""
     from sacpipe.project.terminal import termination_as_interrupt, write_line
     from sacpipe.project.verification_run import verification_run
     from sacpipe.project.verify import is_same, is_statistical, verify_outputs, verify_returns
@@ -32,28 +32,28 @@ def run(arguments: argparse.Namespace) -> int:
 
     project = Workspace.enter()
     keep = (lambda folder: write_line(f"kept: {folder}")) if arguments.keep else None
-    with termination_as_interrupt(), verification_run(project, keep) as run:
-        _tell_before(run)
-        _run_stages(run)
-        outputs = verify_outputs(run)
-        _print_outputs(run.commit, outputs, as_json=arguments.json)
-        returns = verify_returns(run) if is_statistical(run) else None
+    with termination_as_interrupt(), verification_run(project, keep) as verification:
+        _print_differences(verification)
+        _run_stages(verification)
+        outputs = verify_outputs(verification)
+        _print_outputs(verification.commit, outputs, as_json=arguments.json)
+        returns = verify_returns(verification) if is_statistical(verification) else None
         if returns is not None:
             _print_returns(returns, to_stderr=arguments.json)
     return 0 if is_same(outputs, returns) else 1
 
 
-def _tell_before(run: "VerificationRun") -> None:
-    """Say what the operator may take for a part of the commit, and what its result was not made from."""
+def _print_differences(verification: "VerificationRun") -> None:
+    """Print uncommitted edits, and inputs of the commit that differ from those in its dvc.lock."""
     from sacpipe.project.terminal import write_line
 
-    edited = run.edited()
+    edited = verification.edited()
     if edited:
-        write_line(f"not in commit {run.commit[:12]}, so not verified: {_some(edited)}")
-    other = run.other_inputs()
+        write_line(f"not in commit {verification.commit[:12]}, so not verified: {_some(edited)}")
+    other = verification.other_inputs()
     if other:
-        named = "; ".join(f"{stage}: {_some(names)}" for stage, names in other.items())
-        write_line(f"dvc.lock in commit {run.commit[:12]} was made from other inputs ({named})")
+        listed = "; ".join(f"{stage}: {_some(names)}" for stage, names in other.items())
+        write_line(f"dvc.lock in commit {verification.commit[:12]} was made from other inputs ({listed})")
 
 
 def _some(names: Sequence[str]) -> str:
@@ -61,12 +61,12 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _run_stages(run: "VerificationRun") -> None:
+def _run_stages(verification: "VerificationRun") -> None:
     from sacpipe.project.terminal import StageOutput, write_line
     from sacpipe.project.workspace import STAGES
 
     for stage in STAGES:
-        write_line(f"{stage}: {run.run(stage, StageOutput())}")
+        write_line(f"{stage}: {verification.run(stage, StageOutput())}")
 
 
 def _print_outputs(commit: str, outputs: "Sequence[Comparison]", *, as_json: bool) -> None:

@@ -4,7 +4,7 @@
     ├─ ConfigError                    params.yaml or a command-line argument is wrong
     │  └─ UnknownTaskError            no such task; carries the nearest names
     ├─ ContractError                  a task suite or a learner broke its contract
-    ├─ StorageError                   a file could not be written: full disk, missing permission
+    ├─ StorageError                   a file is missing, malformed, or cannot be written
     ├─ BusyError                      another process has locked this folder
     ├─ PoolError
     │  ├─ PoolFormatError             unknown version or schema
@@ -17,7 +17,7 @@
     │  └─ GateError                   a robot's load gate refuses a bundle
     ├─ ObservationError               wrong shape or not finite
     ├─ RendererError                  no off-screen renderer works on this machine
-    ├─ StageError                     exit code 3: a DVC stage failed; carries its output
+    ├─ StageError                     exit code of the stage (1 or 2), else 3; carries its output
     ├─ InterruptedRunError            exit code 3: Ctrl-C or SIGTERM; finished work is kept
     └─ StoreError                     exit code 3: MLflow, DVC or Prefect failed
        └─ StoreUnavailableError       retryable = True: the store does not answer

@@ -40,7 +40,7 @@ class Environment(Protocol):
     """Specification of the task."""
 
     def reset(self, seed: int) -> FloatArray:
-        """Start the episode of a seed and return its first observation. Shape (observation_dim,).
+        """Start an episode with this seed and return its first observation. Shape (observation_dim,).
 
         The same seed always gives the same episode, whatever this instance ran before.
         """
@@ -49,7 +49,7 @@ class Environment(Protocol):
     def step(self, action: FloatArray) -> Step:
         """Apply an action in [-1, 1] (clipped, then rescaled to the task's units) for one control period.
 
-        At most one of the two flags is true: a task that ends at its time limit has terminated.
+        If a task terminates in the same step as its time limit, only `terminated` is true.
 
         Raises:
             ContractError: the action has the wrong shape or is not finite, an observation or reward of the
@@ -129,7 +129,7 @@ class Simulator(Protocol):
     """The simulator of a task suite. Every array that it returns is new, and the caller owns it."""
 
     def start(self, seed: int) -> FloatArray:
-        """Start the episode of a seed and return its first observation. Shape (observation_dim,)."""
+        """Start an episode with this seed and return its first observation. Shape (observation_dim,)."""
         ...
 
     def advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
@@ -155,7 +155,7 @@ class TaskEnvironment:
     Args:
         spec: Specification of the task.
         simulator: Simulator of the task suite.
-        compute_rewards: The task's rewards as a function of recorded steps, or None if they are not one.
+        compute_rewards: The task's rewards as a function of recorded steps, or None if the task cannot.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class TaskEnvironment:
         self._closed = False
 
     def reset(self, seed: int) -> FloatArray:
-        """Start the episode of a seed and return its first observation. Shape (observation_dim,).
+        """Start an episode with this seed and return its first observation. Shape (observation_dim,).
 
         Raises:
             ContractError: the first observation is not finite, or the environment is closed.

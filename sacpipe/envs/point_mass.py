@@ -71,11 +71,11 @@ def make_point_mass(
         ValueError: an option is out of its range.
     """
     if not 0.0 < goal_radius_m < _START_RADIUS_M[0]:
-        raise ValueError(f"goal_radius_m must lie in (0, {_START_RADIUS_M[0]}), found {goal_radius_m}")
+        raise ValueError(f"goal_radius_m must be in (0, {_START_RADIUS_M[0]}), found {goal_radius_m}")
     if not 0.0 < force_limit_n <= 100.0:
-        raise ValueError(f"force_limit_n must lie in (0, 100], found {force_limit_n}")
+        raise ValueError(f"force_limit_n must be in (0, 100], found {force_limit_n}")
     if not -180.0 <= actuator_angle_deg <= 180.0:
-        raise ValueError(f"actuator_angle_deg must lie in [-180, 180], found {actuator_angle_deg}")
+        raise ValueError(f"actuator_angle_deg must be in [-180, 180], found {actuator_angle_deg}")
     spec = EnvSpec(
         task=task,
         observation=(

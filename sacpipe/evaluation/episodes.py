@@ -51,6 +51,7 @@ def evaluate(policy: Policy, environment: Environment, seeds: Sequence[int]) -> 
 
 
 def _run_episode(policy: Policy, environment: Environment, seed: int) -> Episode:
+    """Run one episode to its end."""
     observation = environment.reset(seed)
     episode_return, rewards = 0.0, []
     while True:

@@ -102,6 +102,7 @@ def difference_interval(
 def _resampled_means(
     values: NDArray[np.float64], resamples: int, random: np.random.Generator
 ) -> NDArray[np.float64]:
+    """Return the mean of each bootstrap resample. Shape (resamples,)."""
     means = np.empty(resamples)
     for start in range(0, len(means), _RESAMPLES_AT_ONCE):
         part = means[start : start + _RESAMPLES_AT_ONCE]
@@ -110,6 +111,7 @@ def _resampled_means(
 
 
 def _percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """Return the ends of the central interval that has the given share of the values."""
     tail = 0.5 * (1.0 - confidence)
     low, high = np.quantile(values, [tail, 1.0 - tail])
     return float(low), float(high)

@@ -31,7 +31,7 @@ class Evidence(NamedTuple):
     high: FloatArray
     """Highest value of each observation entry in training. Shape (observation_dim,)."""
     provenance: Provenance
-    """Name of the algorithm, and digests of the training's inputs."""
+    """Name of the algorithm, and digests of the policy and of its training data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +90,7 @@ def export_bundle(
 
 
 def _check_golden_steps(steps: int, num_recorded: int) -> None:
+    """Check that enough observations were recorded for the golden sequence."""
     if num_recorded < steps:
         raise ExportError(
             f"the golden sequence needs {steps} recorded observations, found {num_recorded}. "
@@ -98,6 +99,7 @@ def _check_golden_steps(steps: int, num_recorded: int) -> None:
 
 
 def _check_guards(guards: GuardSettings, spec: EnvSpec) -> None:
+    """Check that the safe action, if there is one, fits the task."""
     if guards.safe_action is not None:
         try:
             check_safe_action(guards.safe_action, spec)
@@ -106,6 +108,7 @@ def _check_guards(guards: GuardSettings, spec: EnvSpec) -> None:
 
 
 def _onnx_terms(policy_onnx: bytes) -> OnnxTerms:
+    """Return the contract's section about policy.onnx."""
     return OnnxTerms(
         input_name="observation",
         input_dtype="float32",

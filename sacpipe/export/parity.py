@@ -181,6 +181,8 @@ def _rounding(module: torch.nn.Module, observations: FloatArray) -> float:
 
 
 def _network(module: torch.nn.Module, spec: EnvSpec) -> _Policy:
+    """Return the network as a policy in task units."""
+
     def act(observations: FloatArray) -> FloatArray:
         with torch.no_grad():
             return spec.to_task_units(module(torch.from_numpy(observations)).numpy())
@@ -189,6 +191,7 @@ def _network(module: torch.nn.Module, spec: EnvSpec) -> _Policy:
 
 
 def _runtime(policy_onnx: bytes) -> _Policy:
+    """Return policy.onnx in onnxruntime as a policy in task units."""
     options, providers = session_options(), ["CPUExecutionProvider"]
     try:
         session = onnxruntime.InferenceSession(policy_onnx, options, providers=providers)

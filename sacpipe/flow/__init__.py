@@ -1,1 +1,1 @@
-"""The steps of a run as plain functions, and the summary it ends with."""
+"""The steps of a run as plain functions, and the summary of a run."""

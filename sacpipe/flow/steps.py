@@ -1,4 +1,4 @@
-"""The steps of a run as plain functions, called through an engine by the flow; nothing here knows Prefect."""
+"""The steps of a run as plain functions. The flow calls them through an engine; none knows Prefect."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import locked_inputs, stage_key
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Candidate, Verdict, evaluate_release
-from sacpipe.release.promotion import RegistryStatus, promote_version
+from sacpipe.release.promote_alias import RegistryStatus, promote_version
 from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.report.data import ReportInputs
 from sacpipe.report.page import write_report
@@ -24,10 +24,10 @@ from sacpipe.tracking.live_metrics import LiveMetrics
 
 
 def preflight(workspace: Workspace) -> Params:
-    """Refuse bad input before anything is started: params, task, folder.
+    """Refuse bad params, an unknown task or a read-only folder before the first stage starts.
 
     Raises:
-        ConfigError: params.yaml is wrong, or training needs an initial pool that is not here;
+        ConfigError: params.yaml is wrong, or training needs an initial pool that is missing;
             UnknownTaskError where the task is not known.
         PoolError: the initial pool is damaged.
         StorageError: the folder cannot be written.
@@ -49,17 +49,17 @@ def preflight(workspace: Workspace) -> Params:
 
 
 def _is_to_train(workspace: Workspace) -> bool:
-    """Say whether dvc.lock holds other inputs than those here: else nothing is needed to train."""
+    """Return whether the train stage has to run: its inputs differ from those in dvc.lock."""
     entry = read_lock(workspace.dvc_lock).get("train")
     return entry is None or locked_inputs(entry).key != stage_key(workspace, "train")
 
 
 def reproduce(workspace: Workspace, stage: str, on_output: Callable[[str], None]) -> Outcome:
-    """Bring one stage up to date, its metrics mirrored to the ledger meanwhile.
+    """Bring one stage up to date, and copy the metrics of a training to the ledger meanwhile.
 
     Raises:
-        StageError: the stage failed; trying again continues from its last checkpoint.
-        InterruptedRunError: somebody asked to stop.
+        StageError: the stage failed; a retry continues from its last checkpoint.
+        InterruptedRunError: Ctrl-C or SIGTERM.
     """
     store, key = DvcStore(workspace.root), stage_key(workspace, stage)
     mirror = LiveMetrics(workspace, open_ledger(workspace), stage) if stage == "train" else nullcontext()
@@ -71,7 +71,7 @@ def reproduce(workspace: Workspace, stage: str, on_output: Callable[[str], None]
 
 
 def record(workspace: Workspace, stage: str, outcome: Outcome) -> str:
-    """Make the ledger's run of a stage complete and return its id.
+    """Record a stage in the ledger, and return the id of its run.
 
     Raises:
         StoreUnavailableError: MLflow does not answer; `sacpipe ledger rebuild` records it later.
@@ -79,8 +79,8 @@ def record(workspace: Workspace, stage: str, outcome: Outcome) -> str:
     return record_stage(workspace, open_ledger(workspace), stage, outcome=outcome)
 
 
-def gate(workspace: Workspace, params: Params) -> Verdict:
-    """Judge the bundle by what the stages measured."""
+def release_gate(workspace: Workspace, params: Params) -> Verdict:
+    """Evaluate the release of the bundle from the metrics of the stages."""
     evaluated = EvaluateMetrics.parse(
         _output(workspace.evaluate_metrics), source=str(workspace.evaluate_metrics)
     )
@@ -88,19 +88,19 @@ def gate(workspace: Workspace, params: Params) -> Verdict:
     candidate = Candidate(
         bundle_return_mean=evaluated.bundle.return_mean,
         bundle_episodes=evaluated.bundle.episodes,
-        parity_max_error=exported.parity_max_error,  # the exporter judged the others
+        parity_max_error=exported.parity_max_error,  # the exporter has checked the synthetic ones
         parity_tolerance=exported.parity_tolerance,
     )
     return evaluate_release(candidate, params.release)
 
 
 def promote(workspace: Workspace, params: Params, verdict: Verdict) -> RegistryStatus:
-    """Register the bundle and, where the gate accepted it, make it champion."""
+    """Register the bundle; make it champion if the release gate accepted it."""
     return promote_version(workspace, open_ledger(workspace), params.release.model_name, verdict)
 
 
 def write_page(workspace: Workspace, path: Path | None = None) -> Path:
-    """Write the report of the present outputs."""
+    """Write the report of the present outputs, and return its path."""
     params = Params.load(workspace.params)
     trained = read_lock(workspace.dvc_lock).get("train")
     has_numbers = workspace.evaluate_metrics.is_file() and workspace.export_metrics.is_file()
@@ -113,21 +113,21 @@ def write_page(workspace: Workspace, path: Path | None = None) -> Path:
         throughput=None
         if trained is None
         else workspace.work(locked_inputs(trained).key) / "throughput.jsonl",
-        verdict=gate(workspace, params).as_tree() if has_numbers else None,
+        verdict=release_gate(workspace, params).as_tree() if has_numbers else None,
         model_name=params.release.model_name,
     )
     return write_report(inputs, path or workspace.report)
 
 
 def push(workspace: Workspace) -> str:
-    """Send the outputs to the DVC remote."""
+    """Send the outputs to the DVC remote, and return DVC's summary."""
     return DvcStore(workspace.root).push()
 
 
 def _output(path: Path) -> object:
     if not path.is_file():
         raise StorageError(
-            f"{os.path.relpath(path)} is missing. `dvc checkout` or `dvc pull` brings it back; `sacpipe run` "
+            f"{os.path.relpath(path)} is missing. `dvc checkout` or `dvc pull` restores it; `sacpipe run` "
             "makes it."
         )
     return read_json(path, StorageError)

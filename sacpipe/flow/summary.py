@@ -1,4 +1,4 @@
-"""What a run ends with: the return, the report, the version and its alias, the digest, what to type next."""
+"""The summary of a run: return, verdict, version and alias, digests, report, and the next commands."""
 
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,22 @@ from sacpipe.project.dvc.commands import Outcome
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Verdict
-from sacpipe.release.promotion import RegistryStatus
+from sacpipe.release.promote_alias import RegistryStatus
 
 
 class Summary(Config):
-    """The result of one run of the pipeline."""
+    """The result of one run."""
 
     task: str
     outcomes: dict[str, str]
-    """Stage to `ran`, `restored` or `unchanged`."""
+    """Outcome of each stage: `ran`, `restored` or `unchanged`."""
     deterministic: EvaluationSummary
     bundle: EvaluationSummary
     verdict: Verdict
     promotion: RegistryStatus
     bundle_digest: str
     pool_digest: str
-    """DVC's name of the replay pool's snapshot."""
+    """DVC's digest of the replay pool."""
     report: Path
     pushed: str
     seconds: float
@@ -44,7 +44,7 @@ class Summary(Config):
         pushed: str,
         seconds: float,
     ) -> "Summary":
-        """Gather the result from the outputs and the steps' answers."""
+        """Build the summary from the outputs on disk and the results of the steps."""
         params = Params.load(workspace.params)
         evaluated = EvaluateMetrics.parse(read_json(workspace.evaluate_metrics, StorageError))
         exported = ExportMetrics.parse(read_json(workspace.export_metrics, StorageError))
@@ -64,7 +64,7 @@ class Summary(Config):
         )
 
     def text(self) -> str:
-        """Return the lines a person reads at the end of a run."""
+        """Return the lines for the operator at the end of a run."""
         stages = ", ".join(f"{stage} {outcome}" for stage, outcome in self.outcomes.items())
         policy, promotion = self.deterministic, self.promotion
         accepted = "accepted" if self.verdict.accepted else "refused"
@@ -93,14 +93,14 @@ class Summary(Config):
         return f"; version {self.promotion.previous} stays champion"
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the result as a table: one row a stage."""
+        """Return the result as a table, one row for each stage."""
         return [{"stage": stage, "outcome": outcome} for stage, outcome in self.outcomes.items()] + [
             {"stage": "gate", "outcome": "accepted" if self.verdict.accepted else "refused"},
             {"stage": "return (bundle)", "outcome": f"{self.bundle.return_mean:.2f}"},
         ]
 
     def lineage_markdown(self) -> str:
-        """Return the digests from pool to version."""
+        """Return the digests of pool, bundle and version as a Markdown list."""
         return (
             f"* pool `{self.pool_digest}`\n* bundle `{self.bundle_digest}`\n"
             f"* {self.promotion.model_name} version {self.promotion.version}: {self.promotion.alias}\n"

@@ -76,7 +76,7 @@ algorithm:                       # Soft Actor-Critic, arXiv:1812.05905
   normalise_observations: false  # true subtracts the running mean and divides by the standard deviation
   matmul_precision: float32      # of the products in an update; bfloat16 is faster on CPUs that support it
   temperature:                   # weight of the entropy term
-    mode: automatic              # or `mode: fixed` with `value:` alone
+    mode: automatic              # or `mode: fixed` with `value:` only
     initial: 1.0
     learning_rate: {learning_rate}
     objective: {objective:<18}# factor of the entropy gap in the loss: log_temperature or temperature

@@ -1,4 +1,4 @@
-"""The model of params.yaml: every section, and the rules between sections."""
+"""The model of params.yaml: every section."""
 
 from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.evaluation.config import EvaluationConfig

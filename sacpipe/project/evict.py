@@ -107,7 +107,7 @@ def _refuse_pool_of_others(workspace: Workspace, folder: Path) -> None:
     if workspace.work("any").resolve().parent in folder.parents:
         raise ConfigError(
             f"{folder} is the working pool of a run, and the run's checkpoint needs every segment. Delete "
-            "the run's whole folder if nobody will continue or extend the run."
+            "the run's whole folder if no run will continue or extend it."
         )
     if (folder.parent / HEADER_NAME).is_file():
         raise ConfigError(

@@ -40,7 +40,7 @@ def extend_finished_run(workspace: Workspace) -> str:
             "ran, or run without --extend to train from the first step."
         )
     _write(workspace, finished.key)
-    return f"extending the run {finished.key[:12]} from {steps} to {more} steps; params.yaml says so"
+    return f"extending the run {finished.key[:12]} from {steps} to {more} steps; written to params.yaml"
 
 
 def _refuse_other_changes(finished: StageInputs, wanted: StageInputs) -> None:

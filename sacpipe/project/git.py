@@ -24,8 +24,8 @@ from sacpipe.project.stage_key import StageInputs, stage_inputs
 
 def head_commit(root: Path) -> str | None:
     """Return the checked-out commit, or None without git."""
-    answer = _git(root, "rev-parse", "--verify", "HEAD^{commit}")
-    return None if answer is None else answer.decode().strip()
+    name = _git(root, "rev-parse", "--verify", "HEAD^{commit}")
+    return None if name is None else name.decode().strip()
 
 
 def uncommitted(root: Path, paths: Iterable[str]) -> tuple[str, ...]:

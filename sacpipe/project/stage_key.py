@@ -135,7 +135,7 @@ def stage_inputs(tree: Tree, stage: str, elsewhere: Mapping[str, str] | None = N
     Args:
         tree: Holds dvc.yaml, the parameters and the dependencies.
         stage: Name of the stage.
-        elsewhere: Digests of dependencies that the tree need not hold. No commit has other stages' outputs.
+        elsewhere: Digests of outputs of other stages, which no commit holds.
 
     Raises:
         ConfigError: as `stage_key`.

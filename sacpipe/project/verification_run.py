@@ -54,7 +54,7 @@ class VerificationRun:
         return store.reproduce(stage, on_output=on_output, force=True)
 
     def edited(self) -> tuple[str, ...]:
-        """Return the project's files of graph, params, code and result that differ from the commit."""
+        """Return files with uncommitted changes: dvc.yaml, params.yaml, code, dvc.lock."""
         return uncommitted(self.project.root, _GRAPH)
 
     def other_inputs(self) -> dict[str, list[str]]:
@@ -78,7 +78,7 @@ def verification_run(
         keep: Called with the folder at the end; where it is given, the folder is not removed.
 
     Raises:
-        ConfigError: there is no commit, or it lacks a part of the graph or of its result.
+        ConfigError: there is no commit, or it lacks dvc.yaml, params.yaml or an entry of dvc.lock.
         InterruptedRunError: Ctrl-C.
         StorageError: the temporary folder cannot be written.
     """
@@ -86,7 +86,7 @@ def verification_run(
     if commit is None:
         raise ConfigError(
             f"{project.root} has no git commit to verify. Commit the project and its dvc.lock; "
-            "`git log` says why git finds none."
+            "`git log` prints the reason if git finds none."
         )
     with storage_errors(Path(tempfile.gettempdir())):
         folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
@@ -142,16 +142,16 @@ def _copy_extended_run(project: Workspace, fresh: Workspace, commit: str) -> Non
 
 def _copy_initial_pool(project: Workspace, fresh: Workspace, commit: str) -> None:
     """Copy the initial pool that params.yaml names: the project's data/pool, or the one DVC tracks."""
-    named = named_pool(read_yaml(fresh.params))
-    if named is None:
+    expected = named_pool(read_yaml(fresh.params))
+    if expected is None:
         return
-    if manifest_sha256(project.initial_pool) == named:
+    if manifest_sha256(project.initial_pool) == expected:
         ReplayPool.open(project.initial_pool).publish(fresh.initial_pool)
     elif is_tracked(project.root, commit):
         place_tracked(project.root, commit, fresh.initial_pool)
-    if manifest_sha256(fresh.initial_pool) != named:
+    if manifest_sha256(fresh.initial_pool) != expected:
         raise ConfigError(
-            f"params.yaml in commit {commit[:12]} names the pool {named} (replay.initial_pool). Neither "
+            f"params.yaml in commit {commit[:12]} names the pool {expected} (replay.initial_pool). Neither "
             f"{project.initial_pool} nor the pool that the commit's data/pool.dvc tracks has that digest. "
             "Restore that pool, or commit its data/pool.dvc."
         )

@@ -1,7 +1,7 @@
-"""Line charts as inline SVG: axes, bands, dots, direct labels, and values on hover without a script.
+"""Line charts as inline SVG: axes, bands, dots, labels at the lines, and values on hover without a script.
 
-Every chart is drawn twice, for a wide and for a narrow window, and the style sheet shows one: text
-keeps its size instead of shrinking with the drawing. Colours are classes; the style sheet owns them.
+Every chart is drawn twice, for a wide and for a narrow window, and the style sheet shows one of them, so
+that text keeps its size. Colours are classes, which the style sheet defines.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from sacpipe.report.scales import Scale, fit, span
 
 _MAX_HOVERS = 60
 _HOVER_WIDTH = 480
-"""A narrow window is a touch screen, most of the time, and has nothing to hover with."""
+"""Width from which a chart has values on hover; narrow windows are mostly touch screens, without hovering."""
 
 _LABEL_GAP = 17.0
 _CHARACTER_WIDTH = 7.2
-"""Of the charts' 12-unit text, on average and rounded up: only the tips' boxes depend on it."""
+"""Average width of a character of 12-unit text, rounded up; sets the width of the boxes of values."""
 
 
 class Size(NamedTuple):
@@ -35,7 +35,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """One line: its points in order, and the class that gives it colour and dashes."""
+    """One line: its points in order, and the style sheet's class for colour and dashes."""
 
     name: str
     kind: str
@@ -44,22 +44,23 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """What a line chart shows, whatever its size."""
+    """The contents of a line chart, for any size."""
 
     label: str
-    """The whole chart in one sentence, for a reader who cannot see it."""
+    """The chart in one sentence, for screen readers."""
     unit: str
-    """What the vertical axis counts."""
+    """Unit of the vertical axis."""
     steps: float
-    """Where the horizontal axis ends, so that all charts of a page share it."""
+    """End of the horizontal axis, the same for all charts of a page."""
     series: Sequence[Series]
     dots: Sequence[tuple[float, float]] = ()
-    """Faint single values behind the lines: (steps, value)."""
+    """Single values behind the lines, as (steps, value)."""
     reference: float | None = None
-    """Where a dotted horizontal line goes; what it means is for the caption to say."""
+    """Value of a dotted horizontal line, which the caption explains; None for no line."""
     may_log: bool = False
+    """Whether the vertical axis may be logarithmic."""
     from_zero: bool = False
-    """Whether the vertical axis must begin at zero, as a rate's does unless it is logarithmic."""
+    """Whether a linear vertical axis begins at zero, as for a rate."""
 
 
 class _Plot(NamedTuple):
@@ -81,7 +82,7 @@ SMALL = (Size(500, 246, 52, 14), Size(360, 236, 46, 10))
 
 
 def figure(chart: Chart, sizes: tuple[Size, Size]) -> Markup:
-    """Return a chart at both sizes; one of them is shown."""
+    """Return a chart at both sizes; the style sheet shows one of them."""
     return join(
         tag("div", draw(chart, size), class_=f"plot {window}")
         for window, size in zip(("wide", "narrow"), sizes, strict=True)
@@ -167,7 +168,7 @@ def _line(plot: _Plot, series: Series) -> Markup:
 
 
 def _direct_labels(plot: _Plot, series: Sequence[Series]) -> Markup:
-    """Return each line's name and last value beside its end, spread so that none covers another."""
+    """Return each line's name and last value beside its end, spread so that labels do not overlap."""
     labels, lowest = [], plot.size.top
     for one in sorted(series, key=lambda one: plot.y(one.points[-1].y)):
         last = one.points[-1]
@@ -182,7 +183,7 @@ def _direct_labels(plot: _Plot, series: Sequence[Series]) -> Markup:
 
 
 def _hovers(plot: _Plot, series: Sequence[Series]) -> Markup:
-    """Return invisible columns that show a rule and the values there while a pointer is over them."""
+    """Return invisible columns; one shows a vertical line and the values while the pointer is over it."""
     steps = thinned(sorted({point.x for one in series for point in one.points}), _MAX_HOVERS)
     found = [{point.x: point for point in one.points} for one in series]
     columns = []

@@ -1,4 +1,4 @@
-"""Curves made short and honest: bootstrap intervals, and thinning that keeps the extremes in sight."""
+"""Points of a curve: bootstrap intervals, and fewer points that keep the lowest and highest values."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,14 @@ import numpy as np
 from sacpipe.core.seeding import generator
 
 MAX_POINTS = 600
-"""The most points of one curve that reach the page, however long the training was."""
+"""Maximum number of points of one curve on the page."""
 
 _RESAMPLES = 2000
 _Item = TypeVar("_Item")
 
 
 class Point(NamedTuple):
-    """A value over environment steps, with the range around it (equal to the value where there is none)."""
+    """A value over environment steps, with its range; without a range, low and high equal the value."""
 
     x: float
     y: float
@@ -25,7 +25,7 @@ class Point(NamedTuple):
 
 
 def mean_interval(values: Sequence[float], confidence: float) -> tuple[float, float]:
-    """Return the percentile-bootstrap interval of the mean; the same values give the same interval.
+    """Return the percentile-bootstrap interval of the mean. The same values give the same interval.
 
     Args:
         values: At least one.
@@ -74,7 +74,7 @@ def bucketed(rows: Sequence[tuple[float, float]]) -> list[Point]:
 
 
 def thinned(items: Sequence[_Item], limit: int = MAX_POINTS) -> list[_Item]:
-    """Return at most `limit` items, evenly spread, the first and the last among them."""
+    """Return at most `limit` items, evenly spread, with the first and the last."""
     if len(items) <= limit:
         return list(items)
     return [items[round(index * (len(items) - 1) / (limit - 1))] for index in range(limit)]

@@ -1,4 +1,4 @@
-"""What the page is made of: paths in, small frozen records out. No file is read here."""
+"""The records of the page, and the paths they are read from. No file is read here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.statistics import EvaluationSummary
 
 POLICIES = ("deterministic", "stochastic", "bundle")
-"""Who is evaluated after training, in the order of the page; during training the first two."""
+"""Evaluated policies, in the order of the page. The first two are evaluated during training too."""
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Where everything the report shows lies. Nothing else is read."""
+    """Paths of every file that the report reads, the verdict and the model's name."""
 
     params: Path
     """params.yaml."""
@@ -24,16 +24,16 @@ class ReportInputs:
     export_folder: Path
     evaluate_folder: Path
     throughput: Path | None
-    """throughput.jsonl of the train stage's work folder; None or an absent file where it ran elsewhere."""
+    """throughput.jsonl of the train stage's work folder; None or a missing file where it ran elsewhere."""
     verdict: Mapping[str, Any] | None
-    """The gate's answer, `{accepted, reasons: [{rule, expected, found, ok}]}`; None where nobody asked it."""
+    """Verdict, `{accepted, reasons: [{rule, expected, found, ok}]}`; None if the release gate did not run."""
     model_name: str
-    """Name in the registry."""
+    """Registered name of the policy."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One rule of the gate and what it found."""
+    """One rule of the release gate, with what it expected and found."""
 
     rule: str
     expected: str
@@ -42,8 +42,8 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The gate's verdict as the page shows it; broken rules come first."""
+class ShownVerdict:
+    """Verdict of the release gate as the page shows it: broken rules first."""
 
     accepted: bool
     reasons: tuple[Reason, ...]
@@ -59,20 +59,20 @@ class CurveRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Training:
-    """out/train without the pool."""
+    """Contents of out/train without the pool."""
 
     env_steps: int
     gradient_steps: int
     episodes: int
     curve: tuple[CurveRow, ...]
     signals: Mapping[str, tuple[tuple[float, float], ...]]
-    """(env_steps, value) by metric name; names without a row are absent."""
+    """Rows of (env_steps, value) by metric name; metrics without a row are left out."""
     policy_sha256: str
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The replay pool, from its manifest alone."""
+    """The replay pool, as its manifest describes it."""
 
     transitions: int
     segments: int
@@ -84,12 +84,12 @@ class Pool:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """out/evaluate."""
+    """Contents of out/evaluate."""
 
     returns: Mapping[str, EvaluationSummary]
     episodes: Mapping[str, tuple[Episode, ...]]
     video: bytes | None
-    """MP4."""
+    """Video of one episode as MP4; None where there is none."""
     why_no_video: str
 
 
@@ -111,7 +111,7 @@ class Stage:
     dependencies: tuple[Artifact, ...]
     outputs: tuple[Artifact, ...]
     params: Mapping[str, Any]
-    """Values DVC recorded, by key path."""
+    """Params that DVC recorded, by section."""
 
 
 @dataclass(frozen=True)
@@ -127,31 +127,32 @@ class ReportData:
     pool: Pool
     evaluation: Evaluation
     bundle: Bundle
-    """Verified: digest, contract, policy.onnx and golden sequences."""
+    """Verified bundle: digest, contract, policy.onnx and golden sequences."""
     bundle_files: Mapping[str, str]
     """SHA-256 of each of the bundle's files, by name."""
     throughput: tuple[tuple[float, float], ...] | None
-    """(env_steps, steps_per_s), or None."""
-    answer: Answer | None
-    doubts: tuple[str, ...]
-    """Where files and dvc.lock disagree, one sentence each; none is good."""
+    """Rows of (env_steps, steps_per_s), or None."""
+    verdict: ShownVerdict | None
+    """Verdict of the release gate; None if it did not run."""
+    warnings: tuple[str, ...]
+    """One sentence for each difference between the files and dvc.lock; empty if there is none."""
 
     @property
     def num_episodes(self) -> int:
-        """Evaluation episodes of all policies together."""
+        """Number of evaluation episodes of all policies together."""
         return sum(len(episodes) for episodes in self.evaluation.episodes.values())
 
     @property
     def confidence(self) -> float:
-        """Coverage of the intervals the evaluate stage made, e.g. 0.95."""
+        """Coverage of the intervals of the evaluate stage, e.g. 0.95."""
         return float(self.params["evaluation"]["confidence"])
 
     @property
     def task(self) -> str:
-        """`universe/id`."""
+        """Name of the task, SUITE/ID."""
         task = self.params["task"]
         return f"{task['universe']}/{task['id']}"
 
     def output(self, stage: str, name: str) -> Artifact | None:
-        """Return a stage's output of this file or folder name, or None where dvc.lock has none."""
+        """Return a stage's output with this file or folder name, or None where dvc.lock has none."""
         return next((one for one in self.stages[stage].outputs if one.path.endswith(f"/{name}")), None)

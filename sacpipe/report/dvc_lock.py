@@ -1,4 +1,4 @@
-"""dvc.lock, params.yaml and the gate's answer, and whether they agree with the files that lie here."""
+"""Read dvc.lock, params.yaml and the verdict, and compare dvc.lock with the files on disk."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ from sacpipe.core.files import canonical_json
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import STAGES
 from sacpipe.report import numbers
-from sacpipe.report.data import Answer, Artifact, Reason, ReportInputs, Stage
+from sacpipe.report.data import Artifact, Reason, ReportInputs, ShownVerdict, Stage
 from sacpipe.report.readers import finite, pick
 
 
 def read_params(path: Path) -> dict[str, Any]:
-    """Read params.yaml whole.
+    """Read all of params.yaml.
 
     Raises:
-        ConfigError: it is missing, or lacks what every page shows.
+        ConfigError: the file is missing, or lacks a value that every page shows.
     """
     params = read_yaml(path)
     shown = (("task", "universe"), ("task", "id"), ("algorithm", "name"), ("evaluation", "confidence"))
@@ -31,7 +31,7 @@ def read_params(path: Path) -> dict[str, Any]:
         canonical_json(params)
     except (TypeError, ValueError) as exc:
         raise ConfigError(
-            f"{path} holds a value JSON cannot: {exc}. Write a number, a text or null there."
+            f"{path} holds a value that JSON cannot hold: {exc}. Write a number, a text or null."
         ) from exc
     return params
 
@@ -41,22 +41,23 @@ def read_stages(path: Path) -> dict[str, Stage]:
 
     Raises:
         StoreError: the file is of another DVC.
-        StorageError: a stage never ran here, or its entry lacks a key.
+        StorageError: dvc.lock lacks a stage, or an entry lacks a key.
     """
     stages = read_lock(path)
     missing = [name for name in STAGES if name not in stages]
     if missing:
         raise StorageError(
-            f"{path}: the stage(s) {', '.join(missing)} never ran here. `sacpipe run` runs them."
+            f"{path}: expected the stages {', '.join(STAGES)}, found no {', '.join(missing)}. "
+            "`sacpipe run` runs them."
         )
     return {name: _read_stage(name, stages[name], f"{path}: {name}") for name in STAGES}
 
 
-def read_verdict(tree: Mapping[str, Any] | None) -> Answer | None:
-    """Read the gate's answer from plain data, broken rules first.
+def read_verdict(tree: Mapping[str, Any] | None) -> ShownVerdict | None:
+    """Read the release gate's verdict from plain data; broken rules come first.
 
     Raises:
-        ConfigError: it lacks a key.
+        ConfigError: the verdict lacks a key.
     """
     if tree is None:
         return None
@@ -70,20 +71,22 @@ def read_verdict(tree: Mapping[str, Any] | None) -> Answer | None:
         for one in pick(tree, "reasons", "verdict", ConfigError)
     ]
     accepted = bool(pick(tree, "accepted", "verdict", ConfigError))
-    return Answer(accepted, tuple(sorted(reasons, key=lambda reason: reason.ok)))
+    return ShownVerdict(accepted, tuple(sorted(reasons, key=lambda reason: reason.ok)))
 
 
-def doubts(stages: Mapping[str, Stage], params: Mapping[str, Any], inputs: ReportInputs) -> tuple[str, ...]:
-    """Return a sentence for each place where the files here are not those dvc.lock names.
+def differing_files(
+    stages: Mapping[str, Stage], params: Mapping[str, Any], inputs: ReportInputs
+) -> tuple[str, ...]:
+    """Return a sentence for each difference between the files on disk and dvc.lock.
 
-    Single files are compared by digest; folders (the pool may be large) are not read for that.
+    Files are compared by digest. Folders are not compared, because the pool may be large.
     """
     found = []
     changed = sorted({key for stage in stages.values() for key in _changed_params(stage, params)})
     if changed:
         found.append(
             f"params.yaml has changed since these outputs were made ({', '.join(changed)}). "
-            "The outputs on this page are older; `sacpipe run` brings them up to date."
+            "The outputs on this page are older; `sacpipe run` updates them."
         )
     folders = {
         "train": inputs.train_folder,
@@ -95,7 +98,7 @@ def doubts(stages: Mapping[str, Stage], params: Mapping[str, Any], inputs: Repor
             path = folder / Path(output.path).name
             if path.is_file() and _md5(path) != output.md5:
                 found.append(
-                    f"{output.path} is not the file dvc.lock names. `dvc checkout` brings that one back."
+                    f"{output.path} differs from the file in dvc.lock. `dvc checkout` restores that one."
                 )
     return tuple(found)
 
@@ -111,13 +114,13 @@ def flattened(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """Return a value of a rule as text; a number gets few digits."""
+    """Return a value of a rule as text, a number with few digits."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return numbers.number(finite(value, "verdict", ConfigError)) if is_number else str(value)
 
 
 def _changed_params(stage: Stage, params: Mapping[str, Any]) -> set[str]:
-    """Return the key paths whose value now differs from the one DVC recorded, on either side."""
+    """Return the keys whose value differs from the one DVC recorded, and keys that one side lacks."""
     now = flattened(params)
     changed = set()
     for section, recorded in stage.params.items():

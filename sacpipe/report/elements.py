@@ -1,4 +1,4 @@
-"""The page's few recurring elements: section, table, facts, digest, fold."""
+"""The recurring elements of the page: section, table, facts, digest, fold, key."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -21,9 +21,9 @@ def table(
     """Return a table that scrolls inside its own box.
 
     Args:
-        caption: Read aloud by a screen reader, unseen on the page.
-        columns: Heads.
-        rows: Cells; the first of each is the row's head.
+        caption: Name of the table, for screen readers only.
+        columns: Column heads.
+        rows: Cells of each row; the first cell is the row's head.
         numeric_from: First column whose cells are numbers, aligned at the right.
     """
     heads = [
@@ -50,17 +50,17 @@ def facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
 
 
 def digest(value: str) -> Markup:
-    """Return a digest cut by the style sheet alone: hovering shows it whole, one click selects it whole."""
+    """Return a digest that the style sheet cuts. Hovering shows all of it, and a click selects all of it."""
     return tag("code", value, class_="digest", title=value) if value else tag("span", "none", class_="muted")
 
 
 def prose(sentence: str) -> Markup:
-    """Return text in which what stands between two backticks is code."""
+    """Return text in which the parts between two backticks are code."""
     return join(tag("code", part) if index % 2 else part for index, part in enumerate(sentence.split("`")))
 
 
 def breakable(name: str) -> Markup:
-    """Return a name that wraps where its words meet: behind a sign, before a capital letter."""
+    """Return a name that may wrap after a sign and before a capital letter."""
     return Markup("<wbr/>".join(text(part) for part in _WORD_ENDS.split(name)))
 
 

@@ -1,4 +1,4 @@
-"""The evaluation after training: three ways to run the policy on the same episodes, and one on film."""
+"""The evaluation after training: three policies on the same episodes, and the video of one."""
 
 import base64
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def evaluation(data: ReportData) -> Markup:
     rows = [_row(policy, returns[policy]) for policy in POLICIES]
     lead = (
         "Deterministic takes the mean action, stochastic samples it; bundle is the exported ONNX file, run "
-        "by the robot's own runtime. It is the bundle that the release gate judges."
+        "by the robot's own runtime. The release gate checks the bundle."
     )
     interval = numbers.interval_name(data.confidence)
     columns = ("Policy", "Mean", interval, "Median", "IQM", "Std", "Min", "Max", "Length", "Episodes")
@@ -35,11 +35,11 @@ def evaluation(data: ReportData) -> Markup:
 
 
 def video(data: ReportData) -> Markup:
-    """Return the section of the filmed episode, or the reason why there is none."""
-    film = data.evaluation.video
-    if film is None:
-        return section("video", "Video", data.evaluation.why_no_video or "No episode was filmed.")
-    source = f"data:video/mp4;base64,{base64.b64encode(film).decode()}"
+    """Return the section of the video, or of the reason why there is none."""
+    recorded = data.evaluation.video
+    if recorded is None:
+        return section("video", "Video", data.evaluation.why_no_video or "No video was recorded.")
+    source = f"data:video/mp4;base64,{base64.b64encode(recorded).decode()}"
     player = tag(
         "video",
         src=source,
@@ -54,7 +54,7 @@ def video(data: ReportData) -> Markup:
         "video",
         "Video",
         "The deterministic policy on the first evaluation episode, in real time.",
-        tag("figure", player, class_="film"),
+        tag("figure", player, class_="video-frame"),
     )
 
 
@@ -79,14 +79,14 @@ def _row(policy: str, returns: EvaluationSummary) -> list[Child]:
 
 
 def _pairs(episodes: Mapping[str, tuple[Episode, ...]]) -> Markup | None:
-    """Say how far the bundle strays from the policy it was made of, where both ran the same seeds."""
+    """Return the largest difference of returns between bundle and policy, if both ran the same seeds."""
     trained = {one.seed: one.episode_return for one in episodes["deterministic"]}
     bundled = {one.seed: one.episode_return for one in episodes["bundle"]}
     if not trained or trained.keys() != bundled.keys():
         return None
     gap = max(abs(bundled[seed] - trained[seed]) for seed in trained)
     seeds = f"the same {len(trained)} seeds" if len(trained) > 1 else "the same seed"
-    same = "the very same return" if gap == 0 else f"returns that differ by at most {numbers.number(gap)}"
+    same = "exactly the same return" if gap == 0 else f"returns that differ by at most {numbers.number(gap)}"
     return tag("p", f"On {seeds}, the bundle and the deterministic policy reach {same}.", class_="note")
 
 
@@ -114,17 +114,17 @@ def _label(data: ReportData) -> str:
 
 
 def _episodes(data: ReportData) -> list[Child]:
-    played = [
+    all_episodes = [
         (policy, index, one)
         for policy, ones in data.evaluation.episodes.items()
         for index, one in enumerate(ones)
     ]
     rows: list[list[Child]] = [
         [policy, index, one.seed, numbers.number(one.episode_return), numbers.count(one.length), _ending(one)]
-        for policy, index, one in played[:_TABLE_EPISODES]
+        for policy, index, one in all_episodes[:_TABLE_EPISODES]
     ]
     columns = ("Policy", "Episode", "Seed", "Return", "Length", "Ended by")
-    rest = len(played) - len(rows)
+    rest = len(all_episodes) - len(rows)
     more = (
         tag("p", f"{numbers.count(rest)} more are in out/evaluate/episodes.csv.", class_="note")
         if rest

@@ -1,4 +1,4 @@
-"""What a robot gets: how near the ONNX file is to the trained network, and what goes in and comes out."""
+"""The export: the error of the ONNX file against the trained network, and its observations and actions."""
 
 from sacpipe.bundle.contract import Contract, ParityTerms
 from sacpipe.report import numbers
@@ -7,15 +7,15 @@ from sacpipe.report.elements import digest, facts, section, table
 from sacpipe.report.markup import Child, Markup, tag
 from sacpipe.specs.env_spec import EnvSpec
 
-_MANY = 40
-"""Rows beyond which a table scrolls in a box of its own height."""
+_MAX_ROWS = 40
+"""Rows of a table beyond which it scrolls in a box of fixed height."""
 
 
 def export(data: ReportData) -> Markup:
     """Return the section of the bundle."""
     contract = data.bundle.contract
     lead = (
-        "One ONNX file that takes raw observations and gives actions in the task's own units, "
+        "One ONNX file that takes raw observations and returns actions in the task's own units, "
         "with the contract below and golden sequences that every runtime must reproduce."
     )
     return section(
@@ -32,18 +32,18 @@ def export(data: ReportData) -> Markup:
 
 
 def _parity(parity: ParityTerms) -> Markup:
-    """Return the largest error as a share of the bound, in words and as a bar."""
+    """Return the largest error as text, and its share of the bound as a bar."""
     share = min(parity.max_error / parity.tolerance, 1.0)
-    words = f"{_ratio(parity.max_error)} of the action range; the bound is {_ratio(parity.tolerance)}"
+    text = f"{_ratio(parity.max_error)} of the action range; the bound is {_ratio(parity.tolerance)}"
     return tag(
         "div",
-        tag("p", tag("b", "Largest difference between network and ONNX: "), words, "."),
+        tag("p", tag("b", "Largest difference between network and ONNX: "), text, "."),
         tag(
             "div",
             tag("i", style=f"width:{max(share * 100, 0.5):.2f}%"),
             class_="meter",
             role="img",
-            aria_label=words,
+            aria_label=text,
         ),
         class_="parity",
     )
@@ -102,4 +102,4 @@ def _action(spec: EnvSpec) -> Markup:
 
 
 def _tall(inner: Markup, num_rows: int) -> Markup:
-    return tag("div", inner, class_="tall") if num_rows > _MANY else inner
+    return tag("div", inner, class_="tall") if num_rows > _MAX_ROWS else inner

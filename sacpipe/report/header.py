@@ -1,7 +1,7 @@
-"""The top of the page: which task, whether the release gate took it, and the numbers that matter most."""
+"""The header of the page: the task, the verdict of the release gate, and the main numbers."""
 
 from sacpipe.report import numbers
-from sacpipe.report.data import Answer, Reason, ReportData
+from sacpipe.report.data import Reason, ReportData, ShownVerdict
 from sacpipe.report.elements import breakable, digest, prose
 from sacpipe.report.markup import Markup, join, tag
 
@@ -14,12 +14,12 @@ _ICONS = {
 
 def header(data: ReportData) -> Markup:
     """Return the title, the verdict and the headline numbers."""
-    universe, identifier = str(data.params["task"]["universe"]), str(data.params["task"]["id"])
+    suite, identifier = str(data.params["task"]["universe"]), str(data.params["task"]["id"])
     algorithm, seed = data.params["algorithm"]["name"], data.params["seed"]
     return tag(
         "header",
         tag("p", "sacpipe report", tag("span", " · ", class_="muted"), data.model_name, class_="eyebrow"),
-        tag("h1", tag("span", f"{universe}/", class_="universe"), breakable(identifier)),
+        tag("h1", tag("span", f"{suite}/", class_="suite"), breakable(identifier)),
         tag(
             "p",
             ["Algorithm ", tag("b", algorithm), tag("span", " · ", class_="muted")],
@@ -28,40 +28,40 @@ def header(data: ReportData) -> Markup:
             class_="subtitle",
         ),
         [
-            tag("p", tag("b", "Look here first. "), prose(doubt), class_="doubt", role="alert")
-            for doubt in data.doubts
+            tag("p", tag("b", "Warning. "), prose(warning), class_="warning", role="alert")
+            for warning in data.warnings
         ],
-        _verdict(data.answer),
+        _verdict(data.verdict),
         _figures(data),
     )
 
 
-def _verdict(answer: Answer | None) -> Markup:
-    if answer is None:
+def _verdict(verdict: ShownVerdict | None) -> Markup:
+    if verdict is None:
         return tag(
             "section",
-            _seal(
+            _badge(
                 "open",
-                "Not judged",
-                "Nobody has asked the release gate about this bundle; `sacpipe run` does.",
+                "Not evaluated",
+                "The release gate did not run for this bundle; `sacpipe run` runs it.",
             ),
             id="verdict",
             class_="verdict open",
             aria_label="Verdict of the release gate",
         )
-    kind, word = ("accepted", "Accepted") if answer.accepted else ("refused", "Refused")
+    kind, word = ("accepted", "Accepted") if verdict.accepted else ("refused", "Refused")
     return tag(
         "section",
-        _seal(kind, word, _tally(answer)),
-        tag("ul", [_rule(reason) for reason in answer.reasons], class_="rules"),
+        _badge(kind, word, _count_rules(verdict)),
+        tag("ul", [_rule(reason) for reason in verdict.reasons], class_="rules"),
         id="verdict",
         class_=f"verdict {kind}",
         aria_label="Verdict of the release gate",
     )
 
 
-def _tally(answer: Answer) -> str:
-    total, broken = len(answer.reasons), sum(not reason.ok for reason in answer.reasons)
+def _count_rules(verdict: ShownVerdict) -> str:
+    total, broken = len(verdict.reasons), sum(not reason.ok for reason in verdict.reasons)
     if not broken:
         return f"{total} of {total} rules of the release gate hold."
     return f"{broken} of {total} rules of the release gate {'does' if broken == 1 else 'do'} not hold."
@@ -79,14 +79,14 @@ def _rule(reason: Reason) -> Markup:
     )
 
 
-def _seal(kind: str, word: str, sentence: str) -> Markup:
+def _badge(kind: str, word: str, sentence: str) -> Markup:
     return tag(
-        "div", _icon(kind, None), tag("div", tag("h2", word), tag("p", prose(sentence))), class_="seal"
+        "div", _icon(kind, None), tag("div", tag("h2", word), tag("p", prose(sentence))), class_="badge"
     )
 
 
 def _icon(kind: str, label: str | None) -> Markup:
-    """Return a tick, a cross or a dash; with a label it speaks, without one it is decoration."""
+    """Return a tick, a cross or a dash. Screen readers read the label; without one they skip the icon."""
     return tag(
         "svg",
         tag("path", d=_ICONS[kind]),
@@ -106,10 +106,10 @@ def _figures(data: ReportData) -> Markup:
     return tag(
         "div",
         _return("Deterministic return", "deterministic", data),
-        _return("The bundle's own return", "bundle", data),
+        _return("Return of the bundle", "bundle", data),
         _figure("Environment steps", numbers.count(training.env_steps), work, ""),
         _figure(
-            "Bundle", digest(data.bundle.digest), "SHA-256 of its manifest; click to select it whole", ""
+            "Bundle", digest(data.bundle.digest), "SHA-256 of its manifest; a click selects all of it", ""
         ),
         class_="figures",
     )

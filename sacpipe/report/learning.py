@@ -1,4 +1,4 @@
-"""Training as it went: the learning curve, the four signals worth watching, and the speed."""
+"""The training: its learning curve, four signals of the learner, and the speed."""
 
 from statistics import median
 
@@ -19,7 +19,7 @@ _SIGNALS = {
     "critic/q_mean": "Mean Q-value",
 }
 _MAY_LOG = frozenset({"temperature/value", "critic/loss"})
-"""Positive quantities that may fall or rise by orders of magnitude."""
+"""Positive metrics whose axis may be logarithmic."""
 
 
 def learning(data: ReportData) -> Markup:
@@ -32,8 +32,8 @@ def learning(data: ReportData) -> Markup:
             series.append(Series(policy, policy, evaluation_points(returns, confidence)))
     episodes = data.training.signals.get("episode/return", ())
     dots = thinned(episodes)
-    story = _story(series[0])
-    label = f"Mean evaluation return over environment steps. {story}"
+    summary = _curve_summary(series[0])
+    label = f"Mean evaluation return over environment steps. {summary}"
     chart = Chart(label, "return of an episode", steps, series, dots)
     entries = [(f"line {one.kind}", f"{one.name} policy, mean") for one in series]
     if any(point.low < point.high for one in series for point in one.points):
@@ -44,7 +44,7 @@ def learning(data: ReportData) -> Markup:
     return section(
         "learning",
         "Learning curve",
-        story,
+        summary,
         key(entries),
         tag("figure", figure(chart, LARGE)),
         fold("The evaluations as a table", _evaluations(series, numbers.interval_name(confidence))),
@@ -52,12 +52,12 @@ def learning(data: ReportData) -> Markup:
 
 
 def signals(data: ReportData) -> Markup:
-    """Return the section of small multiples."""
+    """Return the section with one small chart for each signal."""
     found = {name: data.training.signals[name] for name in _SIGNALS if name in data.training.signals}
     is_averaged = any(len(rows) > MAX_POINTS for rows in found.values())
-    lead = "Numbers of the updates themselves, as the learner logged them."
+    lead = "Metrics of the updates, as the learner logged them."
     if is_averaged:
-        lead += " A point is the mean of several logged rows; the shading spans them."
+        lead += " A point is the mean of several logged rows; the band spans them."
     charts = [_signal(data, name, rows) for name, rows in found.items()]
     return section(
         "signals", "Entropy, temperature and critics", lead, tag("div", charts, class_="multiples")
@@ -65,11 +65,11 @@ def signals(data: ReportData) -> Markup:
 
 
 def throughput(data: ReportData) -> Markup:
-    """Return the section of the speed, or one sentence where it was not measured here."""
+    """Return the section of the speed, or one sentence where its log is missing."""
     if data.throughput is None:
         sentence = (
-            "Speed is wall-clock time and so belongs to no tracked output; "
-            "its log stays on the machine that trained, and is not here."
+            "Speed is wall-clock time, so no tracked output has it. "
+            "Its log is on the machine that trained, and is missing on this one."
         )
         return section("throughput", "Throughput", sentence)
     middle = median(speed for _, speed in data.throughput)
@@ -86,13 +86,13 @@ def throughput(data: ReportData) -> Markup:
     lead = [
         "The median, dotted, is ",
         tag("b", shown),
-        ". It is wall-clock time: another machine gives another curve.",
+        ". Speed is wall-clock time: another machine gives another curve.",
     ]
     sizes = (LARGE[0]._replace(height=264.0, right=16.0), SMALL[1])
     return section("throughput", "Throughput", lead, tag("figure", figure(chart, sizes)))
 
 
-def _story(series: Series) -> str:
+def _curve_summary(series: Series) -> str:
     """Return the curve in one sentence."""
     points = series.points
     first, last, best = points[0], points[-1], max(points, key=lambda point: point.y)
@@ -138,8 +138,15 @@ def _signal(data: ReportData, name: str, rows: tuple[tuple[float, float], ...]) 
         reference=target,
         may_log=name in _MAY_LOG,
     )
-    aim = None if target is None else tag("span", f"target {numbers.number(target)}", class_="target")
-    heading = [tag("span", title, class_="title"), tag("span", last, class_="last"), aim, tag("code", name)]
+    target_label = (
+        None if target is None else tag("span", f"target {numbers.number(target)}", class_="target")
+    )
+    heading = [
+        tag("span", title, class_="title"),
+        tag("span", last, class_="last"),
+        target_label,
+        tag("code", name),
+    ]
     return tag("figure", tag("figcaption", heading), figure(chart, SMALL), class_="multiple")
 
 

@@ -1,4 +1,4 @@
-"""Where the policy came from: a picture, the digest of every link, and each stage as dvc.lock has it."""
+"""The lineage of the policy: its graph, the digest of every link, and each stage's entry in dvc.lock."""
 
 from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
 from sacpipe.report import lineage_graph, numbers
@@ -31,7 +31,7 @@ def lineage(data: ReportData) -> Markup:
     )
     label = (
         "Lineage: params.yaml and code go into train, which gives policy and replay pool; these go into "
-        "export, which gives the bundle; policy and bundle are evaluated; the verdict judges the bundle."
+        "export, which gives the bundle; policy and bundle are evaluated; the verdict is about the bundle."
     )
     nodes, edges = _nodes(data), list(_EDGES)
     if any(node.name == "input" for node in nodes):
@@ -49,8 +49,8 @@ def lineage(data: ReportData) -> Markup:
 def _nodes(data: ReportData) -> list[lineage_graph.Node]:
     train = data.stages["train"]
     pool = data.output("train", "pool")
-    answer = data.answer
-    word = "open" if answer is None else "accepted" if answer.accepted else "refused"
+    verdict = data.verdict
+    word = "open" if verdict is None else "accepted" if verdict.accepted else "refused"
     found = [
         lineage_graph.Node("params", "params.yaml", _short(data.params_digest), "file", 0, 0),
         lineage_graph.Node("code", "code", f"{len(train.dependencies)} dependencies", "file", 0, 2),
@@ -64,11 +64,11 @@ def _nodes(data: ReportData) -> list[lineage_graph.Node]:
         lineage_graph.Node("export", "export", "ONNX", "stage", 3, 1),
         lineage_graph.Node("bundle", "bundle", _short(data.bundle.digest), "file", 4, 1),
         lineage_graph.Node("evaluate", "evaluate", f"{data.num_episodes} episodes", "stage", 5, 1),
-        lineage_graph.Node("verdict", "verdict", "not judged" if word == "open" else word, word, 6, 1),
+        lineage_graph.Node("verdict", "verdict", "not evaluated" if word == "open" else word, word, 6, 1),
     ]
-    given = named_pool(train.params)
-    if given is not None:
-        found.append(lineage_graph.Node("input", "earlier pool", _short(given), "file", 0, 1))
+    initial_pool = named_pool(train.params)
+    if initial_pool is not None:
+        found.append(lineage_graph.Node("input", "earlier pool", _short(initial_pool), "file", 0, 1))
     return found
 
 
@@ -93,13 +93,18 @@ def _links(data: ReportData) -> list[list[Child]]:
             _hash(data.pool.manifest_sha256),
         ],
     ]
-    given = named_pool(data.stages["train"].params)
-    if given is not None:
+    initial_pool = named_pool(data.stages["train"].params)
+    if initial_pool is not None:
         rows.append(
-            [f"{INITIAL_POOL}/manifest.json", "experience training began with", _SHA256, _hash(given)]
+            [
+                f"{INITIAL_POOL}/manifest.json",
+                "experience from before the training",
+                _SHA256,
+                _hash(initial_pool),
+            ]
         )
     for name, digest in data.bundle_files.items():
-        what = "the bundle's own digest" if name == "manifest.json" else "what a robot gets"
+        what = "the bundle's own digest" if name == "manifest.json" else "a file of the bundle"
         rows.append([f"out/export/bundle/{name}", what, _SHA256, _hash(digest)])
     evaluated = data.stages["evaluate"].outputs
     return rows + [[one.path, "evaluation of the bundle", _MD5, _hash(one.md5)] for one in evaluated]

@@ -1,4 +1,4 @@
-"""The lineage as a picture: files and stages in the order data flows, once across and once down the page."""
+"""The graph of the lineage: files and stages along the flow of data, drawn once across and once down."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ LAYOUTS = (Layout(122, 58, 31, 18, is_upright=False), Layout(58, 112, 28, 12, is
 
 
 def figure(label: str, nodes: Sequence[Node], edges: Sequence[tuple[str, str]]) -> Markup:
-    """Return the picture in both directions; one of them is shown."""
+    """Return the graph in both directions; the style sheet shows one of them."""
     return join(
         tag("div", draw(label, nodes, edges, layout), class_=f"plot {window}")
         for window, layout in zip(("wide", "narrow"), LAYOUTS, strict=True)
@@ -46,7 +46,7 @@ def figure(label: str, nodes: Sequence[Node], edges: Sequence[tuple[str, str]]) 
 
 
 def draw(label: str, nodes: Sequence[Node], edges: Sequence[tuple[str, str]], layout: Layout) -> Markup:
-    """Return the picture as an SVG element, as large as its boxes need."""
+    """Return the graph as an SVG element, sized for its boxes."""
     by_name = {node.name: node for node in nodes}
     columns, lanes = 1 + max(node.column for node in nodes), 3
     length = columns * (layout.box_u + layout.gap_u) - layout.gap_u + 2
@@ -85,7 +85,7 @@ def _box(node: Node, layout: Layout) -> Markup:
 
 
 def _edge(start: Node, end: Node, layout: Layout) -> Markup:
-    """Return an arrow; one that passes over a column keeps to its lane and comes in from the side."""
+    """Return an arrow. One that skips a column stays in its lane and ends at the side of the box."""
     u0, v0 = _corner(start, layout)
     u1, v1 = _corner(end, layout)
     u0, v0 = u0 + layout.box_u, v0 + layout.box_v / 2

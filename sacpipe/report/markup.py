@@ -1,7 +1,7 @@
-"""HTML and SVG as values: every text and every attribute is escaped here and nowhere else.
+"""HTML and SVG as values. Every text and every attribute is escaped here, and in no other module.
 
-A plain `str` is text and gets escaped; `Markup` is finished HTML and does not. So a task named
-`<script>` can only ever be shown, never run, and every `<svg>` is also well-formed XML.
+A plain `str` is text and is escaped; `Markup` is finished HTML and is not. So a browser shows a task named
+`<script>` as text, and every `<svg>` is well-formed XML too.
 """
 
 import html
@@ -23,7 +23,7 @@ Attribute = str | int | float | bool | None
 
 
 def text(value: object) -> Markup:
-    """Return any value as escaped text; characters no XML may hold become U+FFFD."""
+    """Return any value as escaped text; characters that XML does not allow become U+FFFD."""
     return Markup(html.escape(_UNPRINTABLE.sub("\ufffd", str(value)), quote=True))
 
 
@@ -33,7 +33,7 @@ def tag(name: str, /, *children: Child, **attributes: Attribute) -> Markup:
     Args:
         name: Element name.
         children: Text, numbers, `Markup`, or any nesting of iterables of them; None is left out.
-        attributes: `class_` stands for `class`, `stroke_width` for `stroke-width`. None and False
+        attributes: `class_` becomes `class`, `stroke_width` becomes `stroke-width`. None and False
             leave the attribute out, True gives it an empty value, a float is cut to two decimals.
     """
     opening = name + "".join(_attribute(key, value) for key, value in attributes.items())
@@ -48,7 +48,7 @@ def join(children: Iterable[Child]) -> Markup:
 
 
 def coordinate(value: float) -> str:
-    """Return a length in user units with at most two decimals, as short as it can be."""
+    """Return a length in user units with at most two decimals, without trailing zeros."""
     shortened = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if shortened in {"", "-0"} else shortened
 

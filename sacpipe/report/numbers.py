@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: few digits, thousands separators, a true minus sign, no exponent soup."""
+"""Numbers as text: few digits, thousands separators, a typographic minus sign, powers of ten as 10⁻⁴."""
 
 import math
 
@@ -11,8 +11,8 @@ def number(value: float, *, resolution: float | None = None) -> str:
 
     Args:
         value: What to show.
-        resolution: The smallest difference that matters, e.g. the width of an interval; then two
-            digits of that are shown instead.
+        resolution: The smallest relevant difference, e.g. the width of an interval. Where it is given, the
+            number has two digits of it.
     """
     if value == 0:
         return "0"
@@ -27,12 +27,12 @@ def number(value: float, *, resolution: float | None = None) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Return an interval with enough digits to tell its ends apart."""
+    """Return an interval, with enough digits to distinguish its ends."""
     return f"{number(low, resolution=high - low)} to {number(high, resolution=high - low)}"
 
 
 def interval_name(confidence: float) -> str:
-    """Return what an interval of this coverage is called, e.g. `95% interval`."""
+    """Return the name of an interval of this coverage, e.g. `95% interval`."""
     return f"{number(100 * confidence)}% interval"
 
 
@@ -50,7 +50,7 @@ def size(num_bytes: float) -> str:
 
 
 def tick_labels(ticks: list[float]) -> list[str]:
-    """Return the labels of an axis: one unit and one number of decimals for all of them."""
+    """Return the labels of an axis, with the same unit and the same number of decimals."""
     largest = max(abs(tick) for tick in ticks)
     if largest >= 1e9 or 0 < largest < 1e-3:
         return [number(tick) if tick == 0 else _scientific(tick) for tick in ticks]

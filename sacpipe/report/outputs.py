@@ -1,4 +1,4 @@
-"""DVC's outputs read into the records of data.py. docs/report.md lists every file and key that is used."""
+"""Read DVC's outputs into the records of data.py. docs/report.md lists every file and key."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -21,7 +21,7 @@ from sacpipe.report.data import (
     ReportInputs,
     Training,
 )
-from sacpipe.report.dvc_lock import doubts, read_params, read_stages, read_verdict
+from sacpipe.report.dvc_lock import differing_files, read_params, read_stages, read_verdict
 from sacpipe.report.readers import csv_rows, finite, json_lines, pick, require_files
 
 SIGNALS = ("temperature/value", "actor/entropy_nats", "critic/loss", "critic/q_mean", "episode/return")
@@ -32,13 +32,13 @@ _CURVE_COLUMNS = ("env_steps", "policy", "episode", "seed", "return", "length")
 
 
 def read_report(inputs: ReportInputs) -> ReportData:
-    """Read everything once.
+    """Read every file of the report once.
 
     Raises:
-        StorageError: an output is missing or odd; says which and how to get it.
+        StorageError: an output is missing or malformed; the message names it and a command to restore it.
         ConfigError: params.yaml or the verdict is wrong.
         PoolError: the pool's manifest is wrong.
-        BundleError: the bundle is not what its manifest says.
+        BundleError: the bundle differs from its manifest.
     """
     train, bundle_folder, evaluate = (
         inputs.train_folder,
@@ -60,8 +60,8 @@ def read_report(inputs: ReportInputs) -> ReportData:
         bundle=bundle,
         bundle_files={path.name: sha256_file(path) for path in sorted(bundle_folder.iterdir())},
         throughput=read_throughput(inputs.throughput),
-        answer=read_verdict(inputs.verdict),
-        doubts=doubts(stages, params, inputs) + _strangers(training, pool, bundle),
+        verdict=read_verdict(inputs.verdict),
+        warnings=differing_files(stages, params, inputs) + _other_sources(training, pool, bundle),
     )
 
 
@@ -69,7 +69,7 @@ def read_training(folder: Path) -> Training:
     """Read out/train.
 
     Raises:
-        StorageError: a file is odd, or no evaluation was made.
+        StorageError: a file is malformed, or has no evaluation.
     """
     path = folder / "metrics.json"
     totals = read_json(path, StorageError)
@@ -89,7 +89,7 @@ def read_training(folder: Path) -> Training:
 
 
 def read_pool(folder: Path) -> Pool:
-    """Read a pool's manifest; its segments are not opened.
+    """Read a pool's manifest. No segment is read.
 
     Raises:
         PoolError: the manifest is of another version, or its parts disagree.
@@ -108,9 +108,9 @@ def read_evaluation(folder: Path) -> Evaluation:
     """Read out/evaluate.
 
     Raises:
-        StorageError: a file is odd, or one of the three policies was not evaluated.
+        StorageError: a file is malformed, or one of the three policies was not evaluated.
     """
-    path, video, excuse = (
+    path, video, reason = (
         folder / "metrics.json",
         folder / "video" / VIDEO_NAME,
         folder / "video" / NO_VIDEO_NAME,
@@ -120,15 +120,15 @@ def read_evaluation(folder: Path) -> Evaluation:
         returns={policy: _read_summary(pick(tree, policy, str(path)), policy, path) for policy in POLICIES},
         episodes=_read_episodes(folder / "episodes.csv"),
         video=video.read_bytes() if video.is_file() else None,
-        why_no_video=excuse.read_text(encoding="utf-8").strip() if excuse.is_file() else "",
+        why_no_video=reason.read_text(encoding="utf-8").strip() if reason.is_file() else "",
     )
 
 
 def read_throughput(path: Path | None) -> tuple[tuple[float, float], ...] | None:
-    """Read (env_steps, steps_per_s), or None where the file is not here.
+    """Read rows of (env_steps, steps_per_s), or None where the file is missing.
 
     Raises:
-        StorageError: the file is odd.
+        StorageError: the file is malformed.
     """
     if path is None or not path.is_file():
         return None
@@ -170,15 +170,15 @@ def _read_episodes(path: Path) -> dict[str, tuple[Episode, ...]]:
     return episodes
 
 
-def _strangers(training: Training, pool: Pool, bundle: Bundle) -> tuple[str, ...]:
-    """Return a sentence for each part the bundle was made of that is not the one lying here."""
-    here = {"policy": training.policy_sha256, "pool": pool.manifest_sha256}
-    made_of = bundle.contract.provenance.digests
+def _other_sources(training: Training, pool: Pool, bundle: Bundle) -> tuple[str, ...]:
+    """Return a sentence for each source of the bundle that differs from the one under out/train."""
+    present = {"policy": training.policy_sha256, "pool": pool.manifest_sha256}
+    sources = bundle.contract.provenance.digests
     return tuple(
-        f"The bundle was made of the {name} {made_of[name][:10]}; the one under out/train is {found[:10]}. "
+        f"The bundle was exported from the {name} {sources[name][:10]}; out/train has {found[:10]}. "
         "`sacpipe run` exports the present one."
-        for name, found in here.items()
-        if made_of.get(name, found) != found
+        for name, found in present.items()
+        if sources.get(name, found) != found
     )
 
 

@@ -1,6 +1,6 @@
-"""The page: sections in the order a reader asks for them, in one file that needs nothing else.
+"""The HTML page of the report: every section, in one file that loads no other file.
 
-No script, no request, no time, no host: the same outputs give the same bytes.
+The page has no script, no request, no time and no host name, so that the same outputs give the same bytes.
 """
 
 from importlib import resources
@@ -35,17 +35,17 @@ def write_report(inputs: ReportInputs, path: Path) -> Path:
     """Write the report of one set of outputs, atomically, and return its path.
 
     Raises:
-        StorageError: an output is missing or odd, or the page cannot be written.
+        StorageError: an output is missing or malformed, or the page cannot be written.
         ConfigError: params.yaml or the verdict is wrong.
         PoolError: the pool's manifest is wrong.
-        BundleError: the bundle is not what its manifest says.
+        BundleError: the bundle differs from its manifest.
     """
     write_text(path, render(read_report(inputs)))
     return path
 
 
 def render(data: ReportData) -> str:
-    """Return the page as HTML; a function of the data alone."""
+    """Return the page as HTML. It depends on the data alone."""
     style = resources.files("sacpipe.report").joinpath("style.css").read_text(encoding="utf-8")
     head = tag(
         "head",
@@ -72,8 +72,8 @@ def _footer() -> Markup:
         "Made by `sacpipe report` from params.yaml, dvc.lock and the files under out/ alone. "
         "In a clone, `dvc pull` and then `sacpipe report` make it again."
     )
-    absent = (
-        "It names no version, host or time on purpose: the same outputs give the same bytes. "
-        "Versions belong to the run in the ledger; `sacpipe doctor` prints those of this machine."
+    omitted = (
+        "The page has no version, host or time, so that the same outputs give the same bytes. "
+        "The ledger has the versions of the run; `sacpipe doctor` prints those of this machine."
     )
-    return tag("footer", tag("p", prose(origin)), tag("p", prose(absent)))
+    return tag("footer", tag("p", prose(origin)), tag("p", prose(omitted)))

@@ -1,4 +1,4 @@
-"""The whole of params.yaml, a small table for each section."""
+"""The params section: all of params.yaml, one table for each of its sections."""
 
 import json
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from sacpipe.report.markup import Markup, tag
 
 
 def params(data: ReportData) -> Markup:
-    """Return the section of params: nothing has a default, so this is every value there is."""
-    loose = {key: value for key, value in data.params.items() if not isinstance(value, Mapping)}
+    """Return the section of params. No param has a default, so params.yaml has every value."""
+    top_level = {key: value for key, value in data.params.items() if not isinstance(value, Mapping)}
     sections = {key: value for key, value in data.params.items() if isinstance(value, Mapping)}
-    cards = [_card("top level", loose)] if loose else []
+    cards = [_card("top level", top_level)] if top_level else []
     cards += [_card(name, tree) for name, tree in sections.items()]
-    lead = "No value has a default anywhere else; this is all of params.yaml."
+    lead = "All of params.yaml. No param has a default in the code."
     return section("params", "Params", lead, tag("div", cards, class_="cards"))
 
 

@@ -1,6 +1,6 @@
-"""Strict readers of DVC's outputs: what is missing, odd or not finite is named with its file and line.
+"""Strict readers of DVC's outputs. An error names the file and the line of a missing or malformed value.
 
-Nothing here guesses: a value that is no finite number stops the report, so that none can reach the page.
+A number that is not finite is an error too, so that the page cannot show one.
 """
 
 import csv
@@ -13,20 +13,20 @@ from typing import Any
 from sacpipe.core.errors import SacpipeError, StorageError
 
 MAX_MAGNITUDE = 1e100
-"""Beyond this a number is taken for a fault: no return, loss or count of steps comes near it."""
+"""Largest accepted magnitude; a larger return, loss or count of steps is an error."""
 
 
 def require_files(paths: list[Path]) -> None:
-    """Say at once which outputs are missing, and how to get them.
+    """Check that every file exists.
 
     Raises:
-        StorageError: at least one of the files is not there.
+        StorageError: at least one file is missing; the message lists all of them.
     """
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise StorageError(
-            f"the report needs {len(missing)} file(s) that are not there: {', '.join(missing)}. "
-            "`dvc pull` fetches them where they were pushed; `sacpipe run` makes them."
+            f"the report needs {len(missing)} file(s) that are missing: {', '.join(missing)}. "
+            "`dvc pull` fetches them if they were pushed; `sacpipe run` makes them."
         )
 
 
@@ -34,7 +34,7 @@ def finite(value: object, where: str, error: type[SacpipeError] = StorageError) 
     """Return a finite float.
 
     Raises:
-        error: the value is no number, not finite, or beyond `MAX_MAGNITUDE`.
+        error: the value is not a number, not finite, or beyond `MAX_MAGNITUDE`.
     """
     try:
         found = (
@@ -53,20 +53,21 @@ def pick(tree: Any, key: str, where: str, error: type[SacpipeError] = StorageErr
     """Return one key of a mapping.
 
     Raises:
-        error: `tree` is no mapping or lacks the key.
+        error: `tree` is not a mapping or lacks the key.
     """
     if not isinstance(tree, Mapping):
         raise error(
-            f"{where}: expected a mapping with '{key}', found {type(tree).__name__}. Run `sacpipe run`."
+            f"{where}: expected a mapping with '{key}', found {type(tree).__name__}. "
+            "`sacpipe run` writes it again."
         )
     if key not in tree:
-        known = ", ".join(map(str, tree)) or "nothing"
-        raise error(f"{where}: expected the key '{key}', found {known}. `sacpipe run` writes it again.")
+        keys = ", ".join(map(str, tree)) or "none"
+        raise error(f"{where}: expected the key '{key}', found {keys}. `sacpipe run` writes it again.")
     return tree[key]
 
 
 def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield (where, row) of a CSV file that has at least these columns.
+    """Yield the place (file and line) and the row of a CSV file that has at least these columns.
 
     Raises:
         StorageError: a column or a cell is missing, or the file cannot be read.
@@ -74,10 +75,10 @@ def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[s
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            absent = [column for column in columns if column not in (reader.fieldnames or [])]
-            if absent:
+            missing = [column for column in columns if column not in (reader.fieldnames or [])]
+            if missing:
                 raise StorageError(
-                    f"{path}: expected the columns {', '.join(columns)}; {', '.join(absent)} not found. "
+                    f"{path}: expected the columns {', '.join(columns)}; {', '.join(missing)} not found. "
                     "`sacpipe run` writes it again."
                 )
             for row in reader:
@@ -88,14 +89,14 @@ def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[s
                     )
                 yield where, row
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
-        raise StorageError(f"{path} cannot be read as CSV: {exc}.") from exc
+        raise StorageError(f"{path} cannot be read as CSV: {exc}. `dvc checkout` restores it.") from exc
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (where, row) of a file of one JSON object a line.
+    """Yield the place (file and line) and the row of a file of one JSON object a line.
 
     Raises:
-        StorageError: a line is no JSON object, or the file cannot be read.
+        StorageError: a line is not a JSON object, or the file cannot be read.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -103,7 +104,12 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 where = f"{path}, line {line_number}"
                 row = json.loads(line)
                 if not isinstance(row, dict):
-                    raise StorageError(f"{where}: expected a JSON object, found {type(row).__name__}.")
+                    raise StorageError(
+                        f"{where}: expected a JSON object, found {type(row).__name__}. "
+                        "`dvc checkout` restores the file."
+                    )
                 yield where, row
     except (OSError, ValueError) as exc:
-        raise StorageError(f"{path} cannot be read as JSON lines: {exc}.") from exc
+        raise StorageError(
+            f"{path} cannot be read as JSON lines: {exc}. `dvc checkout` restores it."
+        ) from exc

@@ -1,4 +1,4 @@
-"""Axes: where a value falls on the paper, and which round values are worth a tick."""
+"""Scales of the axes: from values to lengths, with round values as ticks."""
 
 import math
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from sacpipe.report import numbers
 
 _ROUND_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _LOG_RATIO = 30.0
-"""A positive quantity that spans a decade and a half or more gets a logarithmic axis where allowed."""
+"""Ratio of highest to lowest value from which an axis is logarithmic, where that is allowed."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Scale:
 
     @property
     def labelled(self) -> list[tuple[float, str]]:
-        """The ticks and what stands beside them: one unit for all, but where they are decades."""
+        """The ticks with their labels, which share one unit unless the ticks are decades."""
         ticks = list(self.ticks)
         labels = [numbers.number(tick) for tick in ticks] if self.is_log else numbers.tick_labels(ticks)
         return list(zip(ticks, labels, strict=True))
 
     def __call__(self, value: float) -> float:
-        """Return the length of a value; one outside the range lands on the nearest end."""
+        """Return the length of a value; a value outside the range gets the length of the nearest end."""
         if self.is_log:
             share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
         else:
@@ -39,14 +39,14 @@ class Scale:
 
 
 def fit(values: Iterable[float], start: float, end: float, *, num_ticks: int, may_log: bool = False) -> Scale:
-    """Return a scale that shows all values with a little air, and round ticks inside it.
+    """Return a scale that shows all values with a small margin, and round ticks.
 
     Args:
-        values: Finite numbers; none at all gives 0 to 1, one alone gets room around it.
+        values: Finite numbers. No value gives the range 0 to 1; a single value gets a range around it.
         start: Length of the lowest value.
         end: Length of the highest value.
-        num_ticks: About how many ticks to aim for.
-        may_log: Whether the axis may be logarithmic, which it then is over a decade and a half.
+        num_ticks: Approximate number of ticks.
+        may_log: Whether the axis may be logarithmic, which it is for a ratio of 30 or more.
     """
     finite = list(values)
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
@@ -55,24 +55,24 @@ def fit(values: Iterable[float], start: float, end: float, *, num_ticks: int, ma
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
         room = 0.05 * max(abs(low), abs(high)) or 1.0
         low, high = low - room, high + room
-    low, high = _aired(low, high)
+    low, high = _with_margin(low, high)
     step = _round_step((high - low) / max(num_ticks, 1))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return Scale(low, high, start, end, tuple(index * step for index in range(first, last + 1)))
 
 
 def span(high: float, start: float, end: float, *, num_ticks: int) -> Scale:
-    """Return a scale from exactly 0 to exactly `high`, with round ticks inside: an axis of steps."""
+    """Return a scale from exactly 0 to exactly `high`, with round ticks, for an axis of steps."""
     high = high if high > 0 else 1.0
     step = max(_round_step(high / max(num_ticks, 1)), 1.0)
     ticks = tuple(index * step for index in range(math.floor(high / step + 1e-9) + 1))
     return Scale(0.0, high, start, end, ticks)
 
 
-def _aired(low: float, high: float) -> tuple[float, float]:
-    """Return a range 4% wider at both ends; one that comes near zero begins there, and never crosses it."""
-    air, near = 0.04 * (high - low), 0.15 * (high - low)
-    return (0.0 if 0 <= low < near else low - air), (0.0 if -near < high <= 0 else high + air)
+def _with_margin(low: float, high: float) -> tuple[float, float]:
+    """Return a range 4% wider at both ends. An end near zero becomes zero; no end crosses zero."""
+    margin, near = 0.04 * (high - low), 0.15 * (high - low)
+    return (0.0 if 0 <= low < near else low - margin), (0.0 if -near < high <= 0 else high + margin)
 
 
 def _round_step(rough: float) -> float:

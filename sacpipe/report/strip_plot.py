@@ -1,4 +1,4 @@
-"""The strip plot: every evaluation episode as one dot, the mean and its interval below it, a row a policy."""
+"""The strip plot: a row for each policy, a dot for each episode, the mean and its interval below."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SIZES = (Size(1040, 0, 16, 24, 4, 46), Size(360, 0, 10, 14, 4, 46))
 
 @dataclass(frozen=True)
 class Strip:
-    """One row: its values, each with a label for the pointer, and the interval of their mean."""
+    """One row: the values, each with a label to show under the pointer, and the interval of their mean."""
 
     name: str
     kind: str
@@ -28,7 +28,7 @@ class Strip:
 
 
 def figure(label: str, unit: str, strips: Sequence[Strip]) -> Markup:
-    """Return the plot at both sizes; one of them is shown."""
+    """Return the plot at both sizes; the style sheet shows one of them."""
     return join(
         tag("div", draw(label, unit, strips, size), class_=f"plot {window}")
         for window, size in zip(("wide", "narrow"), SIZES, strict=True)
@@ -86,17 +86,17 @@ def _row(strip: Strip, scale: Scale, top: float) -> Markup:
 
 
 def _lifts(places: Sequence[float]) -> list[float]:
-    """Return how far each dot moves up or down so that none hides another, as far as there is room."""
-    offers = [0.0]
-    while offers[-1] < _MAX_LIFT:
-        offers += [-abs(offers[-1]) - 4.5, abs(offers[-1]) + 4.5]
+    """Return the vertical offset of each dot, so that dots do not overlap while there is room."""
+    offsets = [0.0]
+    while offsets[-1] < _MAX_LIFT:
+        offsets += [-abs(offsets[-1]) - 4.5, abs(offsets[-1]) + 4.5]
     placed: list[tuple[float, float]] = []
     for place in places:
         near = [(x, y) for x, y in placed[-60:] if place - x < 2 * _RADIUS]
         free = (
             lift
-            for lift in offers
+            for lift in offsets
             if all((place - x) ** 2 + (lift - y) ** 2 >= (1.9 * _RADIUS) ** 2 for x, y in near)
         )
-        placed.append((place, next(free, offers[len(placed) % len(offers)])))
+        placed.append((place, next(free, offsets[len(placed) % len(offsets)])))
     return [lift for _, lift in placed]

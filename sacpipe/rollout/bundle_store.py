@@ -283,7 +283,7 @@ class BundleStore:
             ) from exc
 
     def _mark_crashing(self) -> None:
-        """Mark the bundles bad during whose trials too many processes died."""
+        """Mark a bundle bad if too many processes died in its trials."""
         crashing = {digest: count for digest, count in self._state.on_trial.items() if count >= _MAX_TRIALS}
         for digest, count in crashing.items():
             self.mark_bad(digest, f"the process died {count} times while it was tried")

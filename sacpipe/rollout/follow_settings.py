@@ -76,12 +76,11 @@ class FollowSettings(Config):
         return cls.parse(tree, source=str(path))
 
 
-def _merge(default: Any, given: Any) -> Any:
-    """Return `given` with the missing keys of every mapping from `default`."""
-    if not isinstance(default, dict) or not isinstance(given, dict):
-        return given
-    merged = {key: _merge(default[key], value) if key in default else value for key, value in given.items()}
-    return default | merged
+def _merge(default: Any, changes: Any) -> Any:
+    """Return the changes, and from the default every key that they lack, in each mapping."""
+    if not isinstance(default, dict) or not isinstance(changes, dict):
+        return changes
+    return default | {key: _merge(default.get(key), value) for key, value in changes.items()}
 
 
 def _read_key(folder: Path, key: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The phases of a rollout, one class each. A phase has only what exists in it, and returns the next phase.
+"""The phases of a rollout, one class each. A phase holds only the data it needs, and returns the next.
 
     Idle ── offer ──> ShadowPhase ── long enough, near enough ──> WatchPhase ── long enough ──> Idle: serves
                         │                                           │
@@ -77,7 +77,7 @@ class RolloutContext:
         return reason
 
     def end_trial(self, candidate: RolloutCandidate) -> None:
-        """Record that this process survived the candidate's trial, where it is neither current nor bad."""
+        """Record that this process survived the trial, unless the candidate is current or bad already."""
         with contextlib.suppress(StorageError):  # a full disk: at worst this counts as a death
             self.store.end_trial(candidate.digest)
 

@@ -1,1 +1,1 @@
-"""The robot's door: runs a bundle with numpy and onnxruntime alone. No torch."""
+"""The HTTP server of a robot: serves a bundle with numpy and onnxruntime alone. No torch."""

@@ -13,7 +13,7 @@ from sacpipe.server.server import serve_source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve what a source names and return the exit code."""
+    """Serve the bundle of a source and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m sacpipe.server", description="Serve a bundle by the Open Inference Protocol v2."
     )
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="a bundle's folder or tar file; or models:/NAME@ALIAS or models:/NAME/VERSION of the MLflow "
         "server at MLFLOW_TRACKING_URI",
     )
-    add_server_arguments(parser, "needed there")
+    add_server_arguments(parser, "required with --follow")
     namespace = parser.parse_args(arguments)
     try:
         return serve_source(_open(namespace.source), namespace)

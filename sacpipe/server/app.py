@@ -1,6 +1,6 @@
-"""The HTTP server as a raw ASGI application: paths, methods, token, bodies. docs/serving.md is its page.
+"""The server's paths: documents, access, answers. docs/serving.md describes them.
 
-Nothing of an exception but its own text reaches a client, and of one nobody foresaw not even that.
+A client receives the text of a refusal, but nothing of an unforeseen exception: that goes to the log.
 """
 
 import contextlib
@@ -8,65 +8,54 @@ import functools
 import hmac
 import ipaddress
 import logging
-import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
 from sacpipe.rollout.follower import Follower, FollowerStatus
 from sacpipe.server.http_errors import (
-    ForeignError,
+    FaultError,
+    ForbiddenError,
     MediaTypeError,
     MethodError,
     NotFoundError,
     RefusalError,
-    TooLargeError,
     UnauthorisedError,
 )
-from sacpipe.server.metadata import metrics_text, model_metadata, model_statistics, server_metadata, status
+from sacpipe.server.http_messages import Head, Reply, Request
+from sacpipe.server.metadata import model_metadata, model_statistics, server_metadata
 from sacpipe.server.openapi import openapi
 from sacpipe.server.page import Page
-from sacpipe.server.protocol import render_error
+from sacpipe.server.prometheus import prometheus_text
+from sacpipe.server.protocol import Rendered, render_error
 from sacpipe.server.service import Call, Service
+from sacpipe.server.status import status_tree
 
-Message = MutableMapping[str, Any]
 Headers = dict[bytes, bytes]
 
 _LOGGER = logging.getLogger(__name__)
-_JSON, _BINARY = b"application/json", b"application/octet-stream"
+_BINARY = b"application/octet-stream"
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _SAFE = (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")
-_DISCARDED = 16
-"""Times the largest body that are read and thrown away, so that a client gets to read why."""
-_OPEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
-"""Paths that need no token: they say nothing that is secret."""
-
-
-class Reply(NamedTuple):
-    """What goes back."""
-
-    status: int
-    body: bytes
-    kind: bytes = _JSON
-    more_headers: tuple[tuple[bytes, bytes], ...] = ()
+_MAX_UNUSED_BODY_BYTES = 1024
+"""Body of a request that needs none: some clients send `{}`."""
+_WITHOUT_TOKEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
+"""Paths that need no token: their answers have no secrets."""
+_INTERNAL_ERROR = "internal error; the log of the server has the details"
 
 
 class Access(NamedTuple):
-    """Who may ask."""
+    """Which clients may use the server."""
 
     token: bytes | None
-    """None: everybody who reaches the address."""
+    """Token that each request must carry; None where every client that reaches the address has access."""
     is_loopback_only: bool
-    """Whether only programs of this machine can be meant, and a request for another host is a trick."""
-
-
-class _GoneError(Exception):
-    """The client left."""
+    """Whether to refuse requests whose Host is not a loopback address."""
 
 
 class App:
-    """An ASGI 3 application for one service, and for who follows a source for it."""
+    """Answers the requests of one service, and of the follower that updates it."""
 
     def __init__(
         self, service: Service, access: Access, max_body_bytes: int, follower: Follower | None = None
@@ -76,8 +65,8 @@ class App:
         self._page = Page.load()
         self._documents: dict[str, Callable[[], Reply]] = {
             "/": self._show_page,
-            "/status.json": lambda: _json(status(service, self._following())),
-            "/metrics": lambda: Reply(200, metrics_text(service, self._following()), _TEXT),
+            "/status.json": lambda: _json(status_tree(service, self._follower_status())),
+            "/metrics": lambda: Reply(200, prometheus_text(service, self._follower_status()), _TEXT),
             "/openapi.json": lambda: _json(openapi(service.name, service.active)),
             "/v2": lambda: _json(server_metadata()),
             "/v2/": lambda: _json(server_metadata()),
@@ -86,62 +75,73 @@ class App:
             "/v2/models/stats": lambda: _json(model_statistics(service, service.active)),
         }
 
-    async def __call__(
-        self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            return
-        try:
-            reply = await self._reply(scope, receive)
-        except _GoneError:
-            return
-        except RefusalError as exc:
-            reply = _refusal(exc)
-        except Exception:
-            _LOGGER.exception("sacpipe: a request failed")
-            reply = Reply(500, render_error("the server made a mistake; its log says which"))
-        headers = [
-            (b"content-type", reply.kind),
-            (b"content-length", str(len(reply.body)).encode()),
-            *reply.more_headers,
-        ]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+    def is_trusted(self, head: Head) -> bool:
+        """Return whether the request shows the token; true for all if there is none. See `Handler`."""
+        token = self._access.token
+        if token is None:
+            return True
+        scheme, _, shown = head.headers.get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(shown.strip(), token)
 
-    async def _reply(self, scope: Message, receive: Callable[[], Awaitable[Message]]) -> Reply:
-        path, method = scope["path"], scope["method"]
-        headers: Headers = dict(scope["headers"])
-        arrived_ns = scope.get("state", {}).get("arrived_ns") or time.monotonic_ns()
-        self._check_access(path, headers)
-        # Read even where it is not wanted: what is left of it would be taken for the next request.
-        body = await self._read(headers, receive)
-        document = self._documents.get(path)
-        if document is not None:
-            _check_method(method, "GET", "HEAD")
-            return document()
-        version, verb = self._find(path)
-        if verb == "infer":
-            _check_method(method, "POST")
-            return self._infer(body, headers, version, arrived_ns)
-        _check_method(method, "GET", "HEAD")
-        return self._describe(version, verb)
-
-    def _infer(self, body: bytes, headers: Headers, version: str | None, arrived_ns: int) -> Reply:
-        coding = headers.get(b"content-encoding", b"identity")
-        if coding != b"identity":
+    def max_body_bytes(self, head: Head) -> int:
+        """Check access, path and method, and return the largest body of the request. See `Handler`."""
+        self._check_access(head)
+        if head.path in self._documents:
+            _check_method(head.method, "GET", "HEAD")
+            return _MAX_UNUSED_BODY_BYTES
+        _, verb = self._find(head.path)
+        if verb != "infer":
+            _check_method(head.method, "GET", "HEAD")
+            return _MAX_UNUSED_BODY_BYTES
+        _check_method(head.method, "POST")
+        coding = head.headers.get(b"content-encoding", b"identity")
+        if coding.lower() != b"identity":
             raise MediaTypeError(
                 f"Content-Encoding: expected identity, found '{coding[:40].decode('latin-1')}'. "
                 "Send the body as it is"
             )
-        length = headers.get(b"inference-header-content-length")
-        body, header_length = self._service.answer(Call(body, length, version, arrived_ns))
-        if header_length is None:
-            return Reply(200, body)
-        return Reply(200, body, _BINARY, ((b"inference-header-content-length", str(header_length).encode()),))
+        return self._max_body_bytes
+
+    def handle(self, request: Request) -> Reply | Awaitable[Reply]:
+        """Answer one request. See `Handler`."""
+        try:
+            document = self._documents.get(request.path)
+            if document is not None:
+                return document()
+            version, verb = self._find(request.path)
+            if verb == "infer":
+                return self._infer(request, version)
+            return self._describe(version, verb)
+        except Exception as exc:  # noqa: BLE001 - answered and logged by _failure
+            return self._failure(exc)
+
+    def refuse(self, error: RefusalError) -> Reply:
+        """Return the answer for an error. See `Handler`."""
+        more: list[tuple[bytes, bytes]] = []
+        if isinstance(error, MethodError):
+            more.append((b"allow", error.allowed.encode()))
+        if isinstance(error, UnauthorisedError):
+            more.append((b"www-authenticate", b"Bearer"))
+        return Reply(error.status, render_error(str(error)), more_headers=tuple(more))
+
+    def _failure(self, exc: Exception) -> Reply:
+        if isinstance(exc, RefusalError):
+            return self.refuse(exc)
+        _LOGGER.error("sacpipe: a request failed", exc_info=exc)
+        return self.refuse(FaultError(_INTERNAL_ERROR))
+
+    def _infer(self, request: Request, version: str | None) -> Reply | Awaitable[Reply]:
+        length = request.headers.get(b"inference-header-content-length")
+        answer = self._service.answer(Call(request.body, length, version, request.arrived_ns))
+        if isinstance(answer, Rendered):
+            return _rendered(answer)
+        return self._infer_in_slices(answer)
+
+    async def _infer_in_slices(self, answer: Awaitable[Rendered]) -> Reply:
+        try:
+            return _rendered(await answer)
+        except Exception as exc:  # noqa: BLE001 - answered and logged by _failure
+            return self._failure(exc)
 
     def _describe(self, version: str | None, verb: str) -> Reply:
         service, active = self._service, self._service.active
@@ -151,7 +151,7 @@ class App:
         if verb == "":
             return _json(model_metadata(service.name, active))
         if service.is_draining:
-            return _json({"name": service.name, "ready": False, "error": "the server is about to end"}, 503)
+            return _json({"name": service.name, "ready": False, "error": "the server is shutting down"}, 503)
         return _json({"name": service.name, "ready": True})
 
     def _find(self, path: str) -> tuple[str | None, str]:
@@ -172,7 +172,7 @@ class App:
         is_ready = not self._service.is_draining
         return _json({"ready": is_ready, "live": True}, 200 if is_ready else 503)
 
-    def _following(self) -> FollowerStatus | None:
+    def _follower_status(self) -> FollowerStatus | None:
         return None if self._follower is None else self._follower.status()
 
     def _show_page(self) -> Reply:
@@ -181,37 +181,20 @@ class App:
             200, page.html, b"text/html; charset=utf-8", ((b"content-security-policy", page.policy), *_SAFE)
         )
 
-    def _check_access(self, path: str, headers: Headers) -> None:
-        """Ask for the token; and refuse what another site's page sends through a browser of this machine."""
-        host, origin = headers.get(b"host", b""), headers.get(b"origin")
-        if self._access.is_loopback_only and not _is_loopback(host):
-            raise ForeignError(f"Host: expected a loopback address, found '{host[:80].decode('latin-1')}'")
-        if origin is not None and origin.partition(b"://")[2] != host:
-            raise ForeignError("Origin: expected no web page but the server's own")
-        if self._access.token is None or path in _OPEN:
-            return
-        given = headers.get(b"authorization", b"")
-        if not hmac.compare_digest(given, b"Bearer " + self._access.token):
-            raise UnauthorisedError("Authorization: expected `Bearer TOKEN` with the server's token")
+    def _check_access(self, head: Head) -> None:
+        """Check the token, and refuse requests of another site's web page in a browser of this machine.
 
-    async def _read(self, headers: Headers, receive: Callable[[], Awaitable[Message]]) -> bytes:
-        """Return the body; of one that is too long, read on for a while without keeping it."""
-        most, patience = self._max_body_bytes, self._max_body_bytes * _DISCARDED
-        announced = headers.get(b"content-length", b"")
-        size = int(announced) if announced.isdigit() else 0
-        kept: list[bytes] = []
-        read, is_more = 0, size <= patience
-        while is_more and read <= patience:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise _GoneError
-            piece, is_more = message.get("body", b""), message.get("more_body", False)
-            read += len(piece)
-            if read <= most:
-                kept.append(piece)
-        if max(size, read) > most:
-            raise TooLargeError(f"body: expected at most {most} bytes, found {max(size, read)} or more")
-        return kept[0] if len(kept) == 1 else b"".join(kept)
+        Raises:
+            ForbiddenError: the Host or the Origin is another than this server's.
+            UnauthorisedError: the token is missing or wrong.
+        """
+        host, origin = head.headers.get(b"host", b"").lower(), head.headers.get(b"origin")
+        if self._access.is_loopback_only and not _is_loopback(host):
+            raise ForbiddenError(f"Host: expected a loopback address, found '{host[:80].decode('latin-1')}'")
+        if origin is not None and origin.lower().partition(b"://")[2] != host:
+            raise ForbiddenError("Origin: expected no web page, or the server's own, found another site's")
+        if head.path not in _WITHOUT_TOKEN and not self.is_trusted(head):
+            raise UnauthorisedError("Authorization: expected `Bearer TOKEN` with the server's token")
 
 
 def _check_method(method: str, *allowed: str) -> None:
@@ -223,22 +206,18 @@ def _json(tree: dict[str, Any], status_code: int = 200) -> Reply:
     return Reply(status_code, msgspec.json.encode(tree))
 
 
+def _rendered(answer: Rendered) -> Reply:
+    if answer.header_length is None:
+        return Reply(200, answer.body)
+    length = str(answer.header_length).encode()
+    return Reply(200, answer.body, _BINARY, ((b"inference-header-content-length", length),))
+
+
 @functools.lru_cache(maxsize=64)
 def _is_loopback(host: bytes) -> bool:
-    """Say whether a Host header names this machine as only this machine can."""
+    """Return whether a Host header is a loopback address or `localhost`."""
     name, colon, port = host.decode("latin-1").rpartition(":")
     name = name if colon and port.isdigit() else host.decode("latin-1")
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(name.removeprefix("[").removesuffix("]")).is_loopback
     return name == "localhost"
-
-
-def _refusal(exc: RefusalError) -> Reply:
-    more: list[tuple[bytes, bytes]] = []
-    if isinstance(exc, MethodError):
-        more.append((b"allow", exc.allowed.encode()))
-    if isinstance(exc, UnauthorisedError):
-        more.append((b"www-authenticate", b"Bearer"))
-    if isinstance(exc, UnauthorisedError | ForeignError | TooLargeError):
-        more.append((b"connection", b"close"))  # its body was not read, or not all of it
-    return Reply(exc.status, render_error(str(exc)), _JSON, tuple(more))

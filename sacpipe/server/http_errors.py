@@ -1,17 +1,39 @@
-"""What the server answers instead of an action: an HTTP status and a text, always as {"error": text}."""
+"""Refusals of the server: each has an HTTP status and a text, which the client gets as {"error": text}."""
 
 from sacpipe.bundle.guard_settings import Cause
 
 
 class RefusalError(Exception):
-    """The request is not as it should be. Every other refusal is one of these, with its own status."""
+    """The request is malformed. The other refusals are subclasses with their own status."""
 
     status = 400
 
     def __init__(self, text: str, cause: Cause | None = None) -> None:
         super().__init__(text if cause is None else f"{cause}: {text}")
         self.cause = cause
-        """The guard that said no, where one did."""
+        """Guard that refused; None where no guard did."""
+
+
+class HeaderError(RefusalError):
+    """What was sent is no HTTP request, or one that could be understood in two ways."""
+
+
+class HeaderTooLargeError(RefusalError):
+    """The request line and the headers are longer than allowed."""
+
+    status = 431
+
+
+class RequestTimeoutError(RefusalError):
+    """The request did not arrive in time."""
+
+    status = 408
+
+
+class RateError(RefusalError):
+    """An address sends more requests without the token than allowed."""
+
+    status = 429
 
 
 class UnauthorisedError(RefusalError):
@@ -20,8 +42,8 @@ class UnauthorisedError(RefusalError):
     status = 401
 
 
-class ForeignError(RefusalError):
-    """A web page of somebody else's asks, through a person's browser."""
+class ForbiddenError(RefusalError):
+    """The request is of another site's web page, or its Host is not this machine's."""
 
     status = 403
 
@@ -33,7 +55,7 @@ class NotFoundError(RefusalError):
 
 
 class MethodError(RefusalError):
-    """The path is right and the method is not."""
+    """The path exists, but not with this method."""
 
     status = 405
 
@@ -55,12 +77,12 @@ class MediaTypeError(RefusalError):
 
 
 class FaultError(RefusalError):
-    """The policy in service gave no action that may be executed: our fault, not the client's."""
+    """The active policy gave no action that may be executed. The client is not at fault."""
 
     status = 500
 
 
 class UnavailableError(RefusalError):
-    """It cannot be answered now, or no longer in time."""
+    """The request cannot be answered now, or its time-out has passed."""
 
     status = 503

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 page of the server, for the policy in service."""
+"""The OpenAPI 3.1 document of the server, for the active policy."""
 
 from typing import Any
 
@@ -18,19 +18,19 @@ def openapi(name: str, active: ActiveModel) -> dict[str, Any]:
     """Return the document as a JSON tree.
 
     Args:
-        name: Of the model.
-        active: The policy in service; its widths stand in the schemas.
+        name: Name of the model.
+        active: The active policy; the schemas have the sizes of its observations and actions.
     """
     model, versioned = f"/v2/models/{name}", f"/v2/models/{name}/versions/{{version}}"
     spec = active.policy.contract.spec
     infer = _infer(spec.observation_dim, spec.action_dim)
     paths: dict[str, Any] = {
         "/v2": _get("The server's metadata", _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT))),
-        "/v2/health/live": _get("Whether the process lives", _object(live={"const": True})),
+        "/v2/health/live": _get("Whether the process is alive", _object(live={"const": True})),
         "/v2/health/ready": _ready("Whether it takes requests", _object(ready={"type": "boolean"})),
         "/v2/models/stats": _get("Statistics of every model", _statistics()),
         "/metrics": _get("Counters for Prometheus", _TEXT, "text/plain"),
-        "/status.json": _get("What the page shows", _status()),
+        "/status.json": _get("Values that the page shows", _status()),
     }
     for path, parameters in ((model, []), (versioned, [_version(active.version)])):
         answers = {
@@ -63,7 +63,9 @@ def _answer(text: str, schema: dict[str, Any], kind: str = "application/json") -
 
 
 def _refusals(*statuses: int) -> dict[str, Any]:
-    return {str(status): _answer("Refused: the text says why", _ERROR) for status in (401, 403, *statuses)}
+    return {
+        str(status): _answer("Refused; `error` has the reason", _ERROR) for status in (401, 403, *statuses)
+    }
 
 
 def _get(text: str, schema: dict[str, Any], kind: str = "application/json") -> dict[str, Any]:
@@ -72,7 +74,7 @@ def _get(text: str, schema: dict[str, Any], kind: str = "application/json") -> d
 
 def _ready(text: str, schema: dict[str, Any]) -> dict[str, Any]:
     item = _get(text, schema)
-    item["get"]["responses"]["503"] = _answer("Not, or no longer", schema)
+    item["get"]["responses"]["503"] = _answer("Not ready", schema)
     return item
 
 

@@ -1,4 +1,4 @@
-"""The page for a person: one file, nothing from outside, and a policy under which nothing else can run."""
+"""The status page: one HTML file that loads no other, and a Content-Security-Policy that enforces this."""
 
 import base64
 import hashlib
@@ -28,6 +28,6 @@ class Page:
 
 
 def _hash(html: str, tag: str) -> str:
-    """Return the source expression that allows the page's one element of a kind, and no other."""
+    """Return the source expression that allows the page's single element of a kind, and no other."""
     (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,9 +1,9 @@
 """The Open Inference Protocol v2 for one policy: bytes to a request, an answer to bytes. No I/O.
 
-A body is JSON; or a JSON header and the raw tensor after it, where the HTTP header
-`Inference-Header-Content-Length` says how long the JSON is; or one raw observation, where it says 0.
-docs/serving.md has the parameters. What is not exactly right is refused with the place, what was
-expected and what was found; nothing is converted, padded or clamped.
+A body is JSON; or JSON followed by the raw tensor, where the HTTP header `Inference-Header-Content-Length`
+gives the length of the JSON; or one raw observation, where that header is 0. docs/serving.md lists the
+parameters. A malformed request is refused with the place, what was expected and what was found. Values are
+never converted, padded or clamped.
 """
 
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -25,15 +25,16 @@ _MAX_SEQUENCE_ID = 2**64 - 1
 
 
 class Limits(NamedTuple):
-    """What a request may ask for."""
+    """Limits of a request."""
 
     width: int
-    """Entries of an observation."""
+    """Number of entries of an observation."""
     max_batch: int
+    """Maximum number of observations in one request."""
 
 
 class Sequence(NamedTuple):
-    """A request's place in an episode."""
+    """The sequence of a request: its episode, and whether the request starts or ends it."""
 
     key: int | str
     is_start: bool
@@ -41,21 +42,21 @@ class Sequence(NamedTuple):
 
 
 class InferRequest(NamedTuple):
-    """A request that is well formed; its numbers are not judged yet."""
+    """A well-formed request. Its numbers are not checked yet."""
 
     observations: FloatArray
-    """May be read-only and may hold NaN. Shape (batch, observation_dim), batch at least 1."""
+    """Observations; may be read-only and may have NaN. Shape (batch, observation_dim), batch at least 1."""
     id: str | None
     sequence: Sequence | None
     stamp_ns: int | None
-    """When the observation was taken, by this machine's monotonic clock."""
+    """Time at which the observation was taken, in nanoseconds of this machine's monotonic clock."""
     timeout_us: int | None
     is_binary: bool
-    """Whether the actions go back as raw bytes."""
+    """Whether to answer with raw bytes."""
 
 
 class InferAnswer(NamedTuple):
-    """What goes back."""
+    """An answer with actions."""
 
     model_name: str
     model_version: str
@@ -66,11 +67,11 @@ class InferAnswer(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """A body."""
+    """Body of an answer."""
 
     body: bytes
     header_length: int | None
-    """Bytes of JSON before the raw tensor; None where all of it is JSON."""
+    """Number of bytes of JSON before the raw tensor; None where the whole body is JSON."""
 
 
 class _TensorParameters(Struct):
@@ -120,12 +121,12 @@ def parse_infer(body: bytes, header_length: bytes | None, limits: Limits) -> Inf
     """Read the body of an inference request.
 
     Args:
-        body: All of it.
-        header_length: The value of `Inference-Header-Content-Length`, where it was sent.
-        limits: What is allowed.
+        body: The whole body.
+        header_length: Value of `Inference-Header-Content-Length`; None where it was not sent.
+        limits: Limits of a request.
 
     Raises:
-        RefusalError: says what is wrong with it, and where.
+        RefusalError: names the place, what was expected and what was found.
     """
     if header_length is None:
         return _parse(body, b"", limits)
@@ -139,7 +140,7 @@ def render_infer(answer: InferAnswer, *, is_binary: bool) -> Rendered:
     """Write an answer.
 
     Raises:
-        FaultError: an action is not finite. JSON would turn it into null, and a client that back to NaN.
+        FaultError: an action is not finite. JSON would have null in its place.
     """
     if not np.isfinite(answer.actions).all():
         raise FaultError("the action is not finite. Do not use this policy.", "action_not_finite")
@@ -158,7 +159,7 @@ def render_infer(answer: InferAnswer, *, is_binary: bool) -> Rendered:
 
 
 def render_error(text: str) -> bytes:
-    """Write the body of every refusal."""
+    """Write the body of a refusal."""
     return msgspec.json.encode({"error": text})
 
 
@@ -193,7 +194,7 @@ def _decode(decoder: "msgspec.json.Decoder[_T]", text: bytes | Raw, where: str) 
     try:
         return decoder.decode(text)
     except RecursionError:
-        raise RefusalError(f"{where}: expected no such depth of nesting") from None
+        raise RefusalError(f"{where}: expected a smaller depth of nesting") from None
     except ValueError as exc:  # msgspec's own, and of text that is not UTF-8
         raise RefusalError(f"{where}: {exc}") from None
 
@@ -208,7 +209,7 @@ def _only_input(inputs: list[_Input]) -> _Input:
 
 
 def _check_shape(shape: list[int], limits: Limits) -> int:
-    """Return the batch. No product of sizes is computed before each is known to be small."""
+    """Return the batch size. Each size is checked before sizes are multiplied."""
     if len(shape) != 2 or shape[1] != limits.width or not 1 <= shape[0] <= limits.max_batch:
         found = str(shape[:8])[:80]
         raise RefusalError(
@@ -255,7 +256,7 @@ def _json_rows(data: bytes, batch: int, width: int) -> FloatArray:
         values = _decode(_FLAT, data, place)
     if len(values) != batch * width:
         raise RefusalError(f"{place}: expected {batch * width} numbers, found {len(values)}", "shape")
-    with np.errstate(over="ignore"):  # said below
+    with np.errstate(over="ignore"):  # checked below
         flat: FloatArray = np.array(values, dtype=np.float32)
     if not np.isfinite(flat).all():
         index = int(np.flatnonzero(~np.isfinite(flat))[0])
@@ -265,9 +266,11 @@ def _json_rows(data: bytes, batch: int, width: int) -> FloatArray:
 
 def _sequence(parameters: _Parameters) -> Sequence | None:
     key = parameters.sequence_id
-    if not key:  # 0 and "" mean none, as in Triton
+    if not key:  # 0 and "" are no sequence, as in Triton
         if parameters.sequence_start or parameters.sequence_end:
-            raise RefusalError("parameters.sequence_id: expected with sequence_start or sequence_end")
+            raise RefusalError(
+                "parameters.sequence_id: expected with sequence_start or sequence_end, found none"
+            )
         return None
     if isinstance(key, int) and not 0 < key <= _MAX_SEQUENCE_ID:
         raise RefusalError(

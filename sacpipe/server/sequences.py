@@ -1,45 +1,55 @@
-"""Episodes of remote robots: each sequence has a runtime of its own, and they share the policy.
+"""Sequences: episodes of remote robots. Each sequence has a runtime of its own, and all share the policy.
 
-One thread steps them all, and a runtime copies what the policy computed before the next one runs.
+One thread steps all of them, and a runtime copies the policy's action before the next runtime runs.
 """
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sacpipe.bundle.guard_settings import Cause
 from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
-from sacpipe.server.http_errors import RefusalError
+from sacpipe.server.http_errors import FaultError, RefusalError, UnavailableError
 from sacpipe.server.protocol import Sequence
 from sacpipe.specs.records import FloatArray
 
+IDLE_S = 30.0
+"""Seconds without a step after which a sequence may lose its place."""
 
-class Stepped(NamedTuple):
-    """What became of a step."""
+
+class SequenceStep(NamedTuple):
+    """Result of a step of a sequence."""
 
     decision: Decision
     blended_with: OnnxPolicy | None
-    """The policy before the last swap, where the action is a mean of both."""
+    """The policy before the last swap where the action is a mean of both, else None."""
 
 
 class Sequences:
-    """The open sequences, at most so many: where there is no room, the one idle longest is dropped.
+    """The open sequences. A new one may take the place of one that was idle for `IDLE_S`.
+
+    Otherwise the new one is refused: to drop a sequence in use costs its episode, and the dropped one would
+    in turn take the place of another.
 
     Args:
-        most: How many.
-        causes: Counts what the guards of all of them say.
+        max_open: Maximum number of open sequences.
+        causes: Counts the refusals by the guards of all sequences.
+        report_error: Called with each unforeseen error of a step.
     """
 
-    def __init__(self, most: int, causes: dict[Cause, int]) -> None:
-        self._most, self._causes = most, causes
+    def __init__(
+        self, max_open: int, causes: dict[Cause, int], report_error: Callable[[Exception], None]
+    ) -> None:
+        self._max_open, self._causes, self._report_error = max_open, causes, report_error
         self._open: OrderedDict[int | str, Runtime] = OrderedDict()
+        self._last_step_s: dict[int | str, float] = {}
         self.dropped = 0
-        """To make room."""
-        self.last_error: Exception | None = None
-        """The last exception in a step that no guard foresaw; the caller reports it and sets None."""
+        """Number of idle sequences that were dropped for new ones."""
         self.stops = 0
-        """How often one latched a stop."""
+        """Number of stops latched, over all sequences."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -49,35 +59,46 @@ class Sequences:
         sequence: Sequence,
         policy: OnnxPolicy,
         blend_steps: int | None,
-        before: OnnxPolicy | None,
+        previous: OnnxPolicy | None,
         observation: FloatArray,
         stamp_ns: int,
-    ) -> Stepped:
-        """Decide one step of a sequence, and begin or end it where it says so.
+    ) -> SequenceStep:
+        """Decide one step of a sequence, and open or close the sequence where the request says so.
 
         Args:
-            sequence: A start of a sequence that is open begins a new episode; a latched stop stays.
-            policy: In service; takes over where it is another than before.
-            blend_steps: Over which it does; None where its contract says.
-            before: In service before it. From any other nothing is blended: it may have been taken back
-                while the sequence was idle, and what failed is not run again.
-            observation: Shape (observation_dim,). May hold NaN: that is for the guards.
-            stamp_ns: By the monotonic clock.
+            sequence: The sequence of the request. A start of an open sequence begins a new episode; a latched
+                stop stays.
+            policy: The active policy; it replaces the sequence's policy where they differ.
+            blend_steps: Number of steps over which it does; None for the contract's.
+            previous: The policy that was active before. The sequence blends from this policy alone: any other
+                may have been rolled back while the sequence was idle, and a policy that failed must not run.
+            observation: May have NaN, which the guards refuse. Shape (observation_dim,).
+            stamp_ns: Time at which it was taken, in nanoseconds of the monotonic clock.
 
         Raises:
             RefusalError: the sequence is not open and this is not its start.
+            FaultError: the step failed by an unforeseen error. It counts as a refusal by the guard
+                `inference_failed`, so that a rollout takes it for a failure of the policy.
         """
-        runtime = self._find(sequence, policy)
-        if policy is not runtime.policy:
-            runtime.swap(policy, blend_steps if runtime.policy is before else 0)
+        try:
+            runtime = self._find(sequence, policy)
+            if policy is not runtime.policy:
+                runtime.swap(policy, blend_steps if runtime.policy is previous else 0)
+        except RefusalError:
+            raise
+        except Exception as exc:
+            self._report_error(exc)
+            raise FaultError("the step failed and gave no action", "inference_failed") from exc
         stops_before = runtime.stops
         decision = runtime.step(observation, stamp_ns)
         if runtime.last_error is not None:
-            self.last_error, runtime.last_error = runtime.last_error, None
+            self._report_error(runtime.last_error)
+            runtime.last_error = None
         self.stops += runtime.stops - stops_before
+        self._last_step_s[sequence.key] = time.monotonic()
         if sequence.is_end:
-            del self._open[sequence.key]
-        return Stepped(decision, runtime.blended_with)
+            del self._open[sequence.key], self._last_step_s[sequence.key]
+        return SequenceStep(decision, runtime.blended_with)
 
     def _find(self, sequence: Sequence, policy: OnnxPolicy) -> Runtime:
         runtime = self._open.get(sequence.key)
@@ -89,11 +110,21 @@ class Sequences:
         if not sequence.is_start:
             raise RefusalError(
                 f"parameters.sequence_id: expected an open sequence or `sequence_start`, found "
-                f"{sequence.key!r}: never begun, ended, or dropped as the idlest of {self._most}"
+                f"{sequence.key!r}: not started, ended, or dropped after {IDLE_S:g} s without a step"
             )
-        if len(self._open) >= self._most:
-            self._open.popitem(last=False)
-            self.dropped += 1
+        if len(self._open) >= self._max_open:
+            self._drop_idle()
         self._open[sequence.key] = runtime = Runtime(policy)
+        self._last_step_s[sequence.key] = time.monotonic()
         runtime.causes = self._causes
         return runtime
+
+    def _drop_idle(self) -> None:
+        key = next(iter(self._open))
+        if time.monotonic() - self._last_step_s[key] < IDLE_S:
+            raise UnavailableError(
+                f"parameters.sequence_id: expected at most {self._max_open} open sequences; none is idle for "
+                f"{IDLE_S:g} s. End one with `sequence_end`, or raise --max-sequences of the server"
+            )
+        del self._open[key], self._last_step_s[key]
+        self.dropped += 1

@@ -1,24 +1,23 @@
-"""The server's process: its address, its token, its beginning and its end."""
+"""The server's process: its address, its token, its start and its shutdown."""
 
 import argparse
+import asyncio
 import contextlib
+import errno
 import gc
 import ipaddress
 import os
 import signal
 import socket
-import sys
-import time
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
-import uvicorn
 from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
+from sacpipe.core.report_line import report_line
 from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
@@ -26,76 +25,94 @@ from sacpipe.rollout.follower import Follower
 from sacpipe.rollout.sources import Source
 from sacpipe.rollout.starting_policy import load_starting_policy
 from sacpipe.server.app import Access, App
-from sacpipe.server.connection import LIMITS, Connection, ConnectionLimits, ServerConfig
+from sacpipe.server.connection import Connection
+from sacpipe.server.connection_limits import LIMITS, ConnectionLimits
+from sacpipe.server.connections import Connections
 from sacpipe.server.service import Service
 
 _BACKLOG = 128
+_POLL_S = 0.02
 _MIN_TOKEN = 16
 
 
 class Address(Config):
-    """Where to listen."""
+    """Address to listen at."""
 
     host: str
     port: int = Field(ge=0, le=65_535)
-    """0 for any that is free."""
+    """Port; 0 for any free port."""
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, with our way to end: not ready at once, deaf after a while, then exit code 0."""
+class Server:
+    """Listens, and ends in three steps: not ready, then no new connections, then no connections; exit code 0.
 
-    def __init__(self, config: ServerConfig, service: Service) -> None:
-        super().__init__(config)
-        self._service, self._drain_s = service, config.limits.drain_s
-        self._deaf_at_s: float | None = None
+    Args:
+        service: Answers.
+        connections: Accounts of the clients.
+        accept: Makes the protocol of a new connection.
+    """
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
-        await super().startup(sockets)
-        # What lives now lives for ever: a collection need not look at it again.
+    def __init__(
+        self, service: Service, connections: Connections, accept: Callable[[], asyncio.BaseProtocol]
+    ) -> None:
+        self._service, self._connections, self._accept = service, connections, accept
+        self._is_ending, self._is_forced = asyncio.Event(), asyncio.Event()
+
+    async def run(self, listeners: Sequence[socket.socket]) -> None:
+        """Serve until Ctrl-C or SIGTERM; a second signal ends at once."""
+        loop, limits = asyncio.get_running_loop(), self._connections.limits
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._end)
+        with contextlib.suppress(AttributeError):  # a terminal that closes does not stop a robot
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        servers = [
+            await loop.create_server(self._accept, sock=listener, backlog=_BACKLOG) for listener in listeners
+        ]
+        # Freeze the heap: the collector then skips the objects of the start.
         gc.collect()
         gc.freeze()
-        for listener in sockets or []:
+        self._report(listeners)
+        await self._is_ending.wait()
+        await self._wait(self._is_forced.wait, limits.drain_s)
+        for server in servers:
+            server.close()
+        self._connections.end()
+        await self._wait(self._until_idle, limits.finish_s)
+        self._connections.abort()
+
+    async def _wait(self, until: Callable[[], Awaitable[object]], timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(until(), timeout_s)
+
+    async def _until_idle(self) -> None:
+        while len(self._connections) and not self._is_forced.is_set():
+            await asyncio.sleep(_POLL_S)
+
+    def _end(self) -> None:
+        if self._is_ending.is_set():
+            self._is_forced.set()
+        self._service.is_draining = True
+        self._is_ending.set()
+
+    def _report(self, listeners: Sequence[socket.socket]) -> None:
+        policy = self._service.active.policy
+        for listener in listeners:
             host, port = listener.getsockname()[:2]
             where = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            policy = self._service.active.policy
-            sys.stderr.write(
-                f"sacpipe: serving {policy.contract.spec.task}, bundle {policy.digest[:12]}, at {where}\n"
-            )
-        sys.stderr.flush()
-
-    async def on_tick(self, counter: int) -> bool:
-        """Say whether it is time to stop accepting connections."""
-        is_over = self._deaf_at_s is not None and time.monotonic() >= self._deaf_at_s
-        return await super().on_tick(counter) or is_over
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Take Ctrl-C and SIGTERM. uvicorn's own way raises them again at the end, and so the exit code."""
-        before = {
-            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's shape
-        """Begin to end; the second time, end now."""
-        if self._deaf_at_s is not None:
-            self.should_exit = self.force_exit = True
-        self._service.is_draining = True
-        self._deaf_at_s = time.monotonic() + self._drain_s
+            report_line(f"serving {policy.contract.spec.task}, bundle {policy.digest[:12]}, at {where}")
 
 
 def serve_source(source: Source, arguments: argparse.Namespace) -> int:
-    """Serve what a source names as the command line says, until Ctrl-C or SIGTERM; return the exit code.
+    """Serve the bundle of a source until Ctrl-C or SIGTERM, and return the exit code.
+
+    Args:
+        source: Names the bundle; with --follow, it is polled.
+        arguments: The arguments of `add_server_arguments`.
 
     Raises:
-        ConfigError: settings, store, name, address or token are not as they should be.
-        BundleError: the gate refuses the bundle; with --follow, only where no other is in the store.
-        StoreError: the source failed; with --follow, likewise.
+        ConfigError: a setting, the store, the name, the address or the token is wrong.
+        BundleError: the load gate refuses the bundle; with --follow, only where none of the store passes.
+        StoreError: the source failed; with --follow, only where no bundle of the store passes.
         BusyError: another process has the store.
     """
     settings = FollowSettings.read(None if arguments.terms is None else Path(arguments.terms))
@@ -103,16 +120,13 @@ def serve_source(source: Source, arguments: argparse.Namespace) -> int:
     token = read_token(arguments.token_file)
     access = access_of(address, token, is_insecure=arguments.insecure_no_token)
     if arguments.follow != (arguments.store is not None):
-        raise ConfigError("--follow, --store: expected both or none. The store keeps what may serve.")
+        raise ConfigError("--follow, --store: expected both or none. The store keeps the followed bundles.")
+    make_service = partial(Service, name=arguments.name, max_sequences=arguments.max_sequences)
     if not arguments.follow:
-        serve(
-            Service(run_load_gate(source.resolve().pull(), settings.gate).policy, arguments.name),
-            address,
-            access,
-        )
+        serve(make_service(run_load_gate(source.resolve().pull(), settings.gate).policy), address, access)
         return 0
     with BundleStore(Path(arguments.store)) as store:
-        service = Service(load_starting_policy(source, store, settings.gate), arguments.name)
+        service = make_service(load_starting_policy(source, store, settings.gate))
         with Follower(source, service, store, settings) as follower:
             serve(service, address, access, follower=follower)
     return 0
@@ -128,35 +142,39 @@ def serve(
     """Serve until Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigError: nobody can listen at the address.
+        ConfigError: the address cannot be bound.
     """
-    app: Any = App(service, access, limits.body_bytes, follower)  # uvicorn's types of messages are private
-    config = ServerConfig(
-        app,
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        loop="uvloop" if sys.platform != "win32" else "auto",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=limits.idle_s,
-        timeout_graceful_shutdown=round(limits.request_s) + 1,
-    )
-    config.limits = limits
-    with _listen(address) as listener:
-        Server(config, service).run([listener])
+    handler = App(service, access, limits.body_bytes, follower)
+    connections = Connections(limits, all_trusted=access.token is None)
+
+    async def run(listeners: Sequence[socket.socket]) -> None:
+        await Server(service, connections, lambda: Connection(connections, handler)).run(listeners)
+
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(listener) for listener in _listen(address)]
+        with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
+            runner.run(run(listeners))
+
+
+def _new_event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's loop, which answers in half the time, if it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def access_of(address: Address, token: bytes | None, *, is_insecure: bool) -> Access:
-    """Say who may ask at an address.
+    """Return the access rules of an address.
+
+    Args:
+        address: Address to listen at.
+        token: Token of the server; None for none.
+        is_insecure: Whether the operator allows an address of the network without a token.
 
     Raises:
-        ConfigError: everybody on the network might.
+        ConfigError: every client of the network could send requests.
     """
     is_loopback = address.host == "localhost"
     with contextlib.suppress(ValueError):
@@ -164,16 +182,19 @@ def access_of(address: Address, token: bytes | None, *, is_insecure: bool) -> Ac
     if not is_loopback and token is None and not is_insecure:
         raise ConfigError(
             f"--host: expected a loopback address where there is no token, found '{address.host}'. Give "
-            "--token-file or SACPIPE_TOKEN, or read in --help what --insecure-no-token risks."
+            "--token-file or SACPIPE_TOKEN, or read about --insecure-no-token in --help."
         )
     return Access(token, is_loopback and token is None)
 
 
 def read_token(file: str | None) -> bytes | None:
-    """Return the token of a file, or of the environment, or None.
+    """Return the token of a file; without a file, of the environment; None where there is none.
+
+    Args:
+        file: Path of the file; None to read the variable SACPIPE_TOKEN.
 
     Raises:
-        ConfigError: the file cannot be read, or it is no token that a header can carry. It is never shown.
+        ConfigError: the file cannot be read, or a header cannot carry the token. The token is never shown.
     """
     where = "SACPIPE_TOKEN" if file is None else file
     try:
@@ -191,15 +212,44 @@ def read_token(file: str | None) -> bytes | None:
     return token.encode()
 
 
-def _listen(address: Address) -> socket.socket:
+def _listen(address: Address) -> list[socket.socket]:
+    """Return a listener for each address of the host: for localhost, 127.0.0.1 and ::1.
+
+    Raises:
+        ConfigError: no address can be bound, or one is taken.
+    """
+    listeners: list[socket.socket] = []
+    port, unavailable = address.port, None
     try:
-        found = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, _, _, _, where = found[0]
-        return socket.create_server((str(where[0]), int(where[1])), family=family, backlog=_BACKLOG)
+        for family, host in _addresses(address):
+            try:
+                listeners.append(_bind(family, host, port))
+                port = listeners[0].getsockname()[1]
+            except OSError as exc:
+                if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                unavailable = exc
+        if not listeners and unavailable is not None:
+            raise unavailable
     except OSError as exc:
+        for listener in listeners:
+            listener.close()
         raise ConfigError(
-            f"--host, --port: nobody can listen at {address.host}, port {address.port}: {exc}. "
+            f"--host, --port: expected an address to bind, found {address.host}, port {port}: {exc}. "
             "Choose another port, or 0 for any."
         ) from exc
+    return listeners
+
+
+def _addresses(address: Address) -> list[tuple[int, str]]:
+    """Return family and numeric address of every address of a host, IPv4 first."""
+    if address.host == "localhost":  # whatever a hosts file makes of it
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return sorted({(int(family), str(where[0])) for family, _, _, _, where in found})
+
+
+def _bind(family: int, host: str, port: int) -> socket.socket:
+    """Bind one address; `::` takes IPv4 clients as well, if the system can."""
+    is_dual = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=is_dual)

@@ -1,16 +1,17 @@
-"""The policy in service: bytes in, bytes out, and what became of every request.
+"""The active policy behind the protocol: bytes in, bytes out, and statistics of every request.
 
-Requests are answered by one thread, one after the other; a policy may be put into service by any
-other. A request reads once which policy that is, so that every answer belongs to one whole policy
-and names it.
+One thread answers the requests, one after the other; any other thread may swap the policy. A request reads
+the active policy once, so every answer comes from one policy and names it.
 """
 
+import asyncio
+import contextlib
 import logging
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,47 +34,49 @@ from sacpipe.server.protocol import (
     parse_infer,
     render_infer,
 )
-from sacpipe.server.sequences import Sequences, Stepped
+from sacpipe.server.sequences import Sequences
 from sacpipe.server.statistics import Statistics, Times
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
 MAX_BATCH = 256
-"""Observations in one request: some 5 ms during which nobody else is answered."""
+"""Maximum number of observations in one request: 5 ms of work during which other requests wait."""
 MAX_SEQUENCES = 64
+SLICE_ROWS = 32
+"""Observations of a batch computed at once: under 1 ms, in which no other request is answered."""
 
-_REMEMBERED = 50
+_MAX_EVENTS = 50
 _NO_TIMINGS = Timings(0, 0, 0)
-"""A request without a sequence has no clock of a robot's."""
+"""Timings of a request without a sequence, which has no step of a runtime."""
 _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ActiveModel:
-    """A policy in service."""
+    """The active policy with its version and statistics."""
 
     policy: OnnxPolicy
     blend_steps: int | None
-    """Over which open sequences go over to it; None where its contract says."""
-    before: OnnxPolicy | None
-    """In service before it."""
+    """Number of steps over which open sequences blend into it; None for the contract's."""
+    previous: OnnxPolicy | None
+    """The policy that was active before it."""
     version: str
     """The first 12 digits of the bundle's digest."""
     contract_sha256: str
     limits: Limits
     since_s: float
-    """Unix time."""
+    """Time of the activation, in Unix seconds."""
     statistics: Statistics
 
     @classmethod
     def of(
-        cls, policy: OnnxPolicy, blend_steps: int | None = None, before: OnnxPolicy | None = None
+        cls, policy: OnnxPolicy, blend_steps: int | None = None, previous: OnnxPolicy | None = None
     ) -> "ActiveModel":
-        """Put a policy into service now."""
+        """Describe a policy that becomes active now."""
         return cls(
             policy=policy,
             blend_steps=blend_steps,
-            before=before,
+            previous=previous,
             version=policy.digest[:12],
             contract_sha256=contract_sha256(policy.contract),
             limits=Limits(policy.contract.spec.observation_dim, MAX_BATCH),
@@ -82,154 +85,185 @@ class ActiveModel:
         )
 
     def check_version(self, version: str | None) -> None:
-        """Check that a path's version is this one; None means any.
+        """Check the version of a path.
+
+        Args:
+            version: The version, or the whole digest; None for any.
 
         Raises:
-            NotFoundError: it is another.
+            NotFoundError: another version is active.
         """
         if version not in (None, self.version, self.policy.digest):
             raise NotFoundError(f"version: expected {self.version}, the one in service, found '{version}'")
 
 
 class Call(NamedTuple):
-    """An inference request as it came."""
+    """An inference request, before it is parsed."""
 
     body: bytes
     header_length: bytes | None
-    """Of `Inference-Header-Content-Length`."""
+    """Value of `Inference-Header-Content-Length`; None where it was not sent."""
     version: str | None
-    """Of the path."""
+    """Version in the path; None where the path has none."""
     arrived_ns: int
-    """Its first byte, by the monotonic clock."""
+    """Time of its first byte, in nanoseconds of the monotonic clock."""
 
 
-class Event(NamedTuple):
+class RequestEvent(NamedTuple):
     """One request as the page shows it."""
 
     unix_s: float
     sequence: str | None
     verdict: str
-    """Or `refused`."""
+    """Verdict of the runtime, or `refused`."""
     reasons: str
     action: list[float] | None
-    """Of the batch's first observation."""
+    """Action of the first observation of the batch, in task units."""
     version: str
     total_us: float
 
 
-class _Outcome(NamedTuple):
+class _Result(NamedTuple):
+    """Result of a request, before it is rendered."""
+
     actions: FloatArray
     verdict: Verdict
     reasons: tuple[Cause, ...]
     parameters: dict[str, str | int | bool]
-    """What only this kind of request has."""
+    """Response parameters of a sequence."""
     stamp_ns: int
-    """Of the observation."""
+    """Stamp of the observation."""
     timings: Timings
     policy_action: FloatArray | None
-    """The policy's action where it is not the one given; None where there is none."""
+    """The policy's action, if a guard replaced it; None if the policy computed none."""
+
+
+class _Parsed(NamedTuple):
+    request: InferRequest
+    read_ns: int
+    parsed_ns: int
 
 
 class Service:
-    """A policy under a name of the protocol.
+    """Answers inference requests with the active policy.
 
     Args:
-        policy: A verified bundle, ready to act, and run by nobody else.
-        name: The model's name: 1 to 64 letters, digits, `_`, `.` or `-`.
+        policy: A verified bundle, ready to act. No other object may run it.
+        name: Name of the model in paths: 1 to 64 letters, digits, `_`, `.` or `-`.
+        max_sequences: Maximum number of open sequences.
 
     Raises:
-        ConfigError: the name is none.
+        ConfigError: the name has other characters or another length.
     """
 
-    def __init__(self, policy: OnnxPolicy, name: str = "policy") -> None:
+    def __init__(self, policy: OnnxPolicy, name: str = "policy", max_sequences: int = MAX_SEQUENCES) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) or name == "stats":
             raise ConfigError(
                 f"--name: expected 1 to 64 letters, digits, '_', '.' or '-', and not 'stats', found '{name}'."
             )
         self.name = name
         self.metrics = Metrics()
-        self.events: deque[Event] = deque(maxlen=_REMEMBERED)
+        self.events: deque[RequestEvent] = deque(maxlen=_MAX_EVENTS)
         """The last requests, oldest first."""
         self.is_draining = False
-        """Whether the process is about to end."""
+        """Whether the server is shutting down."""
         self.listeners = Listeners()
-        """Told of every answered observation, a batch row by row."""
-        self._sequences = Sequences(MAX_SEQUENCES, self.metrics.causes)
+        """Called for every answered observation, for each row of a batch."""
+        self._sequences = Sequences(max_sequences, self.metrics.causes, self._report_error)
         self._lock = threading.Lock()
-        self._served = ActiveModel.of(policy)
+        self._active = ActiveModel.of(policy)
 
     @property
     def active(self) -> ActiveModel:
         """The policy of the next request."""
-        return self._served
+        return self._active
 
     @property
     def spec(self) -> EnvSpec:
-        """The task's."""
-        return self._served.policy.contract.spec
+        """Observation and action terms of the task."""
+        return self._active.policy.contract.spec
 
     @property
     def policy(self) -> OnnxPolicy:
         """The policy of the next request."""
-        return self._served.policy
+        return self._active.policy
 
     @property
     def causes(self) -> Mapping[Cause, int]:
-        """How often each guard said no, in requests of either kind."""
+        """Number of refusals by each guard, in requests with and without a sequence."""
         return self.metrics.causes
 
     @property
     def stops(self) -> int:
-        """How often a sequence latched a stop."""
+        """Number of stops latched, over all sequences."""
         return self._sequences.stops
 
     @property
     def open_sequences(self) -> int:
-        """How many sequences are open."""
+        """Number of open sequences."""
         return len(self._sequences)
 
     def swap(self, policy: OnnxPolicy) -> None:
-        """Put another policy into service, from the next request on. From any thread.
+        """Make another policy active from the next request on. From any thread.
 
         Args:
-            policy: Of the same task; run by nobody else. Sequences blend into it as its contract says.
+            policy: A policy of the same task. No other object may run it. Sequences blend into it over the
+                `blend_steps` of its contract.
 
         Raises:
             BundleError: it was made for another task; the policy in service goes on.
         """
         with self._lock:
-            self._put(policy, None)
+            self._activate(policy, None)
 
     def rollback(self) -> OnnxPolicy:
-        """Put the policy before the last swap into service again, and return it. From any thread.
+        """Make the policy before the last swap active again, and return it. From any thread.
 
-        Sequences do not blend: what failed is not run again.
+        Sequences do not blend: a policy that failed must not run again.
 
         Raises:
             BundleError: there was no swap.
         """
         with self._lock:
-            if (before := self._served.before) is None:
+            if (previous := self._active.previous) is None:
                 raise BundleError("there is no policy to go back to: this is the first one.")
-            self._put(before, 0)
-            return before
+            self._activate(previous, 0)
+            return previous
 
-    def _put(self, policy: OnnxPolicy, blend_steps: int | None) -> None:
+    def _activate(self, policy: OnnxPolicy, blend_steps: int | None) -> None:
         policy.check_task(self.spec)
-        self._served = ActiveModel.of(policy, blend_steps, self._served.policy)
+        self._active = ActiveModel.of(policy, blend_steps, self._active.policy)
         self.metrics.swaps += 1
 
-    def answer(self, call: Call) -> Rendered:
-        """Answer an inference request.
+    def answer(self, call: Call) -> Rendered | Awaitable[Rendered]:
+        """Answer an inference request; a large batch in slices, between which other requests are answered.
 
         Raises:
-            RefusalError: instead of an action; it was counted.
-            Exception: an error that nobody foresaw; it was counted too.
+            RefusalError: the request gets no action; the refusal was counted.
+            Exception: an unforeseen error; it was counted too.
         """
-        active = self._served
-        try:
+        active = self._active
+        with self._counting(active, call):
             active.check_version(call.version)
-            return self._answer(active, call)
+            parsed = self._parse(active, call)
+            if parsed.request.sequence is None and len(parsed.request.observations) > SLICE_ROWS:
+                return self._answer_in_slices(active, call, parsed)
+            return self._render(active, call, parsed, self._decide(active, call, parsed.request))
+
+    async def _answer_in_slices(self, active: ActiveModel, call: Call, parsed: "_Parsed") -> Rendered:
+        with self._counting(active, call):
+            request, parts = parsed.request, []
+            for first in range(0, len(request.observations), SLICE_ROWS):
+                await asyncio.sleep(0)
+                parts.append(_act(active.policy, request.observations[first : first + SLICE_ROWS], first))
+            stamp_ns = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
+            result = _Result(np.concatenate(parts), "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
+            return self._render(active, call, parsed, result)
+
+    @contextlib.contextmanager
+    def _counting(self, active: ActiveModel, call: Call) -> Iterator[None]:
+        try:
+            yield
         except RefusalError as exc:
             self._count_refusal(active, exc, time.monotonic_ns() - call.arrived_ns)
             raise
@@ -239,58 +273,73 @@ class Service:
             self._count_refusal(active, refusal, time.monotonic_ns() - call.arrived_ns)
             raise
 
-    def _answer(self, active: ActiveModel, call: Call) -> Rendered:
+    def _parse(self, active: ActiveModel, call: Call) -> "_Parsed":
+        """Parse a request; refuse it if its time is over."""
         read_ns = time.monotonic_ns()
         request = parse_infer(call.body, call.header_length, active.limits)
         parsed_ns = time.monotonic_ns()
         if request.timeout_us is not None and parsed_ns - call.arrived_ns > request.timeout_us * 1000:
             raise UnavailableError(
                 f"parameters.timeout: expected to start within {request.timeout_us} us, found "
-                f"{(parsed_ns - call.arrived_ns) // 1000} us gone. No action was computed"
+                f"{(parsed_ns - call.arrived_ns) // 1000} us passed. No action was computed"
             )
-        outcome = self._decide(active, request)
-        acted_ns = time.monotonic_ns()
+        return _Parsed(request, read_ns, parsed_ns)
+
+    def _render(self, active: ActiveModel, call: Call, parsed: "_Parsed", result: _Result) -> Rendered:
+        request, read_ns, parsed_ns = parsed
+        inferred_ns = time.monotonic_ns()
         parameters: dict[str, str | int | bool] = {
-            "verdict": outcome.verdict,
-            "reasons": ",".join(outcome.reasons),
+            "verdict": result.verdict,
+            "reasons": ",".join(result.reasons),
             "bundle_sha256": active.policy.digest,
             "contract_sha256": active.contract_sha256,
             "queue_ns": parsed_ns - call.arrived_ns,
-            "policy_ns": acted_ns - parsed_ns,
-            **outcome.parameters,
+            "policy_ns": inferred_ns - parsed_ns,
+            **result.parameters,
         }
-        answer = InferAnswer(self.name, active.version, request.id, parameters, outcome.actions)
+        answer = InferAnswer(self.name, active.version, request.id, parameters, result.actions)
         rendered = render_infer(answer, is_binary=request.is_binary)
         done_ns = time.monotonic_ns()
         times = Times(
-            read_ns - call.arrived_ns, parsed_ns - read_ns, acted_ns - parsed_ns, done_ns - acted_ns
+            read_ns - call.arrived_ns, parsed_ns - read_ns, inferred_ns - parsed_ns, done_ns - inferred_ns
         )
-        self._count(active, request.sequence, outcome, times)
+        self._count(active, request.sequence, result, times)
         if self.listeners:
-            self._tell(request.observations, outcome)
+            self._notify(request.observations, result)
         return rendered
 
-    def _tell(self, observations: FloatArray, outcome: _Outcome) -> None:
-        for observation, action in zip(observations, outcome.actions, strict=True):
-            policy_action = action if outcome.verdict == "ok" else outcome.policy_action
-            decision = Decision(action, outcome.verdict, outcome.reasons, outcome.timings, policy_action)
+    def _report_error(self, error: Exception) -> None:
+        self.metrics.unexpected_errors += 1
+        _LOGGER.error("sacpipe: unforeseen error", exc_info=error)
+
+    def _notify(self, observations: FloatArray, result: _Result) -> None:
+        for observation, action in zip(observations, result.actions, strict=True):
+            policy_action = action if result.verdict == "ok" else result.policy_action
+            decision = Decision(action, result.verdict, result.reasons, result.timings, policy_action)
             for listener in self.listeners:
                 try:
-                    listener(observation, outcome.stamp_ns, decision)
-                except Exception:  # the action is computed: a recorder or a shadow must not withhold it
-                    self.metrics.unexpected_errors += 1
-                    _LOGGER.exception("sacpipe: a listener failed")
+                    listener(observation, result.stamp_ns, decision)
+                except Exception as exc:  # noqa: BLE001 - a recorder must not withhold the action
+                    self._report_error(exc)
 
-    def _decide(self, active: ActiveModel, request: InferRequest) -> _Outcome:
-        stamp_ns = time.monotonic_ns() if request.stamp_ns is None else request.stamp_ns
+    def _decide(self, active: ActiveModel, call: Call, request: InferRequest) -> _Result:
+        # Without a stamp of its own, an observation is as old as the first byte of its request.
+        stamp_ns = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
         if request.sequence is None:
             actions = _act(active.policy, request.observations)
-            return _Outcome(actions, "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
-        decision, blended_with = self._step(active, request.sequence, request.observations[0], stamp_ns)
+            return _Result(actions, "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
+        decision, blended_with = self._sequences.step(
+            request.sequence,
+            active.policy,
+            active.blend_steps,
+            active.previous,
+            request.observations[0],
+            stamp_ns,
+        )
         parameters: dict[str, str | int | bool] = {"observation_age_ns": decision.timings.age_ns}
         if blended_with is not None:
             parameters["blended_with_sha256"] = blended_with.digest
-        return _Outcome(
+        return _Result(
             decision.action[np.newaxis],
             decision.verdict,
             decision.reasons,
@@ -300,40 +349,20 @@ class Service:
             decision.policy_action,
         )
 
-    def _step(
-        self, active: ActiveModel, sequence: Sequence, observation: FloatArray, stamp_ns: int
-    ) -> Stepped:
-        sequences = self._sequences
-        try:
-            stepped = sequences.step(
-                sequence, active.policy, active.blend_steps, active.before, observation, stamp_ns
-            )
-        except RefusalError:
-            raise
-        except Exception as exc:  # counted as a cause, so that a rollout takes it for a failure
-            self.metrics.unexpected_errors += 1
-            _LOGGER.exception("sacpipe: a step failed")
-            raise FaultError("the step failed and gave no action", "inference_failed") from exc
-        if sequences.last_error is not None:
-            self.metrics.unexpected_errors += 1
-            _LOGGER.error("sacpipe: a step failed; its fallback was given", exc_info=sequences.last_error)
-            sequences.last_error = None
-        return stepped
-
-    def _count(self, active: ActiveModel, sequence: Sequence | None, outcome: _Outcome, times: Times) -> None:
+    def _count(self, active: ActiveModel, sequence: Sequence | None, result: _Result, times: Times) -> None:
         metrics, unix_s, total_ns = self.metrics, time.time(), sum(times)
         metrics.infer.add(total_ns)
         metrics.policy.add(times.compute_infer)
-        metrics.verdicts[outcome.verdict] += 1
+        metrics.verdicts[result.verdict] += 1
         metrics.dropped_sequences = self._sequences.dropped
-        active.statistics.add_success(times, len(outcome.actions), int(unix_s * 1000))
+        active.statistics.add_success(times, len(result.actions), int(unix_s * 1000))
         self.events.append(
-            Event(
+            RequestEvent(
                 unix_s=unix_s,
                 sequence=None if sequence is None else str(sequence.key),
-                verdict=outcome.verdict,
-                reasons=",".join(outcome.reasons),
-                action=outcome.actions[0].tolist(),
+                verdict=result.verdict,
+                reasons=",".join(result.reasons),
+                action=result.actions[0].tolist(),
                 version=active.version,
                 total_us=total_ns / 1e3,
             )
@@ -346,16 +375,18 @@ class Service:
             self.metrics.causes[refusal.cause] += 1
         active.statistics.add_fail(total_ns)
         self.events.append(
-            Event(time.time(), None, "refused", str(refusal)[:160], None, active.version, total_ns / 1e3)
+            RequestEvent(
+                time.time(), None, "refused", str(refusal)[:160], None, active.version, total_ns / 1e3
+            )
         )
 
 
-def _act(policy: OnnxPolicy, observations: FloatArray) -> FloatArray:
-    """Return the actions of a batch, or none at all. Shape (batch, action_dim)."""
+def _act(policy: OnnxPolicy, observations: FloatArray, first_row: int = 0) -> FloatArray:
+    """Return the actions of a batch; refuse the whole batch where a row fails. Shape (batch, action_dim)."""
     actions: FloatArray = np.empty((len(observations), policy.contract.spec.action_dim), dtype=np.float32)
-    for row, observation in enumerate(observations):
+    for row, observation in enumerate(observations, first_row):
         try:
-            actions[row] = policy.act(observation)
+            actions[row - first_row] = policy.act(observation)
         except ObservationError as exc:
             raise RefusalError(f"row {row}: {exc}", "observation_not_finite") from None
         except BundleError as exc:

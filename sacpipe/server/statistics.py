@@ -1,38 +1,38 @@
-"""Triton's statistics extension: what perf_analyzer and dashboards read."""
+"""Triton's statistics extension, which perf_analyzer and dashboards read."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 
 class Times(NamedTuple):
-    """Nanoseconds of one request."""
+    """Times of one request, in nanoseconds."""
 
     queue: int
-    """From its first byte until it was read."""
+    """From the first byte until the whole body was read."""
     compute_input: int
-    """Until it was understood."""
+    """Until the request was parsed."""
     compute_infer: int
     """In the policy, guards included."""
     compute_output: int
-    """Until its answer was written down."""
+    """Until the answer was rendered."""
 
 
 @dataclass(slots=True)
 class Statistics:
-    """Of one policy, from when it was put into service."""
+    """Statistics of one policy since its activation."""
 
     last_ms: int = 0
-    """Unix time of the last success; 0 where there was none."""
+    """Time of the last success, in Unix milliseconds; 0 where there was none."""
     inferences: int = 0
-    """Observations answered."""
+    """Number of answered observations."""
     successes: int = 0
     fails: int = 0
     fail_ns: int = 0
     times: Times = field(default_factory=lambda: Times(0, 0, 0, 0))
-    """Summed over the successes."""
+    """Times summed over the successes."""
 
     def add_success(self, times: Times, batch: int, unix_ms: int) -> None:
-        """Count an answer."""
+        """Count an answered request."""
         self.successes += 1
         self.inferences += batch
         self.last_ms = unix_ms
@@ -45,12 +45,12 @@ class Statistics:
         )
 
     def add_fail(self, nanoseconds: int) -> None:
-        """Count a refusal."""
+        """Count a refused request."""
         self.fails += 1
         self.fail_ns += nanoseconds
 
     def as_tree(self, name: str, version: str) -> dict[str, Any]:
-        """Return the extension's object for one model."""
+        """Return the object of the extension for one model."""
         parts = {key: {"count": self.successes, "ns": ns} for key, ns in self.times._asdict().items()}
         return {
             "name": name,

@@ -100,8 +100,8 @@ def task_of(spec: EnvSpec, changed: Options | None = None) -> AnyTask:
     if environment.spec != spec:
         raise ConfigError(
             f"task '{spec.task}' with options {task.options}: expected the observations, actions and "
-            "time limit of the policy's training, found others. Run this in the project whose params.yaml "
-            "trained the policy."
+            "time limit of the policy's training, found others. Run this in the project that trained the "
+            "policy."
         )
     return task
 

@@ -145,7 +145,7 @@ def _run(
 
 
 def _params(run: RunRecord, entry: Mapping[str, Any], stage: str) -> list[Edge]:
-    """Compare the parameters under the stage key with the digest of them and with those MLflow shows."""
+    """Compare the recorded parameters with their digest tag and with those of MLflow's run."""
     inputs = locked_inputs(entry)
     shown, recorded = (_texts_digest(texts) for texts in (run.params, param_texts(flat_params(inputs))))
     return [
@@ -173,21 +173,21 @@ def _initial_pool(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]
 
     `data/pool` may hold a later pool by now. Then only the pool that the run's commit tracks is compared.
     """
-    named = named_pool(locked_inputs(entry).params.get("params.yaml", {}))
-    if named is None:
+    expected = named_pool(locked_inputs(entry).params.get("params.yaml", {}))
+    if expected is None:
         return []
     shown, here = run.datasets.get(INITIAL_POOL), manifest_sha256(workspace.initial_pool)
-    edges = [_edge("train run -> initial pool", named[:DATASET_DIGEST_LENGTH], shown)]
+    edges = [_edge("train run -> initial pool", expected[:DATASET_DIGEST_LENGTH], shown)]
     commit = run.tags.get(COMMIT_TAG, "") if run.tags.get(IS_COMMITTED_TAG) == "true" else ""
     tracked = is_tracked(workspace.root, commit)
-    if here == named or not tracked:
-        edges.append(_edge("initial pool -> data/pool", named, here))
+    if here == expected or not tracked:
+        edges.append(_edge("initial pool -> data/pool", expected, here))
     if tracked:
         try:
             tracked_digest = tracked_manifest_sha256(workspace.root, commit)
         except StoreError as exc:
             tracked_digest = str(exc)
-        edges.append(_edge("initial pool -> data/pool.dvc", named, tracked_digest))
+        edges.append(_edge("initial pool -> data/pool.dvc", expected, tracked_digest))
     return edges
 
 

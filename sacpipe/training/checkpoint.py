@@ -121,7 +121,7 @@ def _make_durable_folder(folder: Path) -> None:
 
 
 def _holds(target: Path, tree: dict[str, Any], data: bytes) -> bool:
-    """Say whether a checkpoint stands there already: a run is told to stop just after it wrote one."""
+    """Return whether this checkpoint exists already: a run may be stopped just after it wrote one."""
     try:
         return read_json(target / _STATE, CheckpointError) == tree and (target / _ARRAYS).read_bytes() == data
     except (CheckpointError, OSError):
@@ -132,7 +132,7 @@ def intact_checkpoints(folder: Path, stage_key: str) -> Iterator[Checkpoint]:
     """Yield the intact checkpoints of this run, newest first; torn ones are skipped.
 
     Raises:
-        CheckpointError: a checkpoint of another stage key or format stands here.
+        CheckpointError: the folder holds a checkpoint of another stage key or format.
     """
     for path in reversed(_folders(folder)):
         try:

@@ -24,7 +24,7 @@ from sacpipe.training.evaluator import CURVE_HEADER, Evaluator
 from sacpipe.training.metrics import Averages, LineFile
 
 _DIAGNOSED_EVERY = 20
-"""Gradient steps from one that is described in the metrics to the next."""
+"""Every so many gradient steps, one contributes to the metrics."""
 
 
 class Run:
@@ -154,9 +154,9 @@ class Run:
 
     def _located(self, exc: DivergenceError, batch: Batch) -> DivergenceError:
         """Add the step of a divergence, and the transition that caused it."""
-        culprit = "no single transition brought it"
+        culprit = "no single transition caused it"
         if exc.row is not None:
-            culprit = f"{self._mixture.origin(exc.row)} brought it (reward {batch.rewards[exc.row]:g})"
+            culprit = f"{self._mixture.origin(exc.row)} caused it (reward {batch.rewards[exc.row]:g})"
         return DivergenceError(
             f"step {self.env_steps}: {exc} Of the batch, {culprit}. The last checkpoint is kept."
         )
@@ -184,7 +184,7 @@ class Run:
         self._clock.lap("evaluate")
 
     def checkpoint(self) -> None:
-        """Make everything so far durable; costs what is new since the last one, and the networks.
+        """Make everything so far durable; writes the transitions since the last checkpoint, and all networks.
 
         Raises:
             DivergenceError: a parameter is not finite; the previous checkpoint stays the last.

@@ -82,6 +82,7 @@ LIMITS = re.compile(r"(most|few)_")
 ALLOWED = {
     ("sacpipe/envs", "universe"): "key of params.yaml",
     ("sacpipe/simulation", "universe"): "key of params.yaml",
+    ("tests/envs", "universe"): "key of params.yaml",
     ("sacpipe/rollout/bundle_store.py", "served"): "key of current.json",
 }
 """Identifiers that stay, by folder or file: names inside formats, with the format."""
@@ -98,7 +99,7 @@ PHRASES = {
     r"houses?": "project",
     r"doors?": "entry point",
     r"for ever": "permanently",
-    r"(?<!--)(?<!')universes?(?!:|/|')": "task suite",
+    r"(?<!--)(?<!')(?<!\{)universes?(?!:|/|')": "task suite",
     r"says? no": "refuses",
     r"on (its|their|the) way": "in rollout; in transit",
     r"way back": "rollback",

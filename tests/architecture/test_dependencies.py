@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -23,6 +24,12 @@ def declared(*extras):
     return {normalised(line) for line in listed}
 
 
+@cache
+def installed():
+    """Map each importable name to the distributions that hold it."""
+    return packages_distributions()
+
+
 def undeclared(folder, known):
     """Return the packages that a folder's files import and no known distribution holds, each with one file."""
     local = {path.stem for path in (ROOT / folder).rglob("*.py")} | {"conftest"}
@@ -36,7 +43,7 @@ def undeclared(folder, known):
             for top in {name.partition(".")[0] for name in names}:
                 if top not in sys.stdlib_module_names and top not in OWN | local:
                     found[top] = path
-    distributions = packages_distributions()
+    distributions = installed()
     return {
         top: str(path.relative_to(ROOT))
         for top, path in found.items()

@@ -7,6 +7,8 @@ import zipfile
 import pytest
 from repository import ROOT
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = "sacpipe/project/template/"
 
 

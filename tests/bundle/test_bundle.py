@@ -87,7 +87,7 @@ def test_contract_numbers_keep_every_bit(period, low, make_contract):
 
 
 class TestWriting:
-    def test_a_bundle_that_stands_there_is_replaced(self, bundle, policy_onnx, golden, make_contract):
+    def test_an_existing_bundle_is_replaced(self, bundle, policy_onnx, golden, make_contract):
         contract = make_contract(max_episode_steps=7)
         write_bundle(bundle, policy_onnx, contract, golden)
         assert open_bundle(bundle).contract.spec.max_episode_steps == 7

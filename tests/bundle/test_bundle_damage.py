@@ -18,7 +18,7 @@ def render(tree) -> bytes:
 
 
 def reseal(bundle, name: str, data: bytes) -> None:
-    """Replace a file and make the manifest agree, as whoever forges a bundle would."""
+    """Replace a file and update the manifest, as an attacker would."""
     (bundle / name).write_bytes(data)
     manifest = json.loads((bundle / "manifest.json").read_bytes())
     manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}

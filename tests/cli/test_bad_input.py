@@ -1,4 +1,4 @@
-"""Every way to get it wrong ends with one clear message, the right exit code, and everything still there."""
+"""Every bad input ends with one clear message and the right exit code, and changes no output."""
 
 import os
 import re
@@ -117,7 +117,7 @@ def test_a_second_run_in_the_same_folder_is_refused(project, call):
 
 
 def test_an_unwritable_folder_is_named(project, call):
-    """A file where a folder is needed stands for missing permission, which root does not feel."""
+    """A file in the place of a folder replaces missing permission, which does not stop root."""
     shutil.rmtree(project / "work")
     (project / "work").write_text("")
     before = digests(project)
@@ -128,7 +128,7 @@ def test_an_unwritable_folder_is_named(project, call):
 
 
 def test_a_full_disk_stops_training_and_keeps_what_was_there(project):
-    """A limit on the size of any file stands for the full disk; the pool's segments are what meets it."""
+    """A limit on file sizes replaces the full disk; the pool's segments exceed it."""
     before = digests(project)
     replace(project, "seed: 1 ", "seed: 7 ")
     script = (
@@ -145,14 +145,14 @@ def test_a_full_disk_stops_training_and_keeps_what_was_there(project):
     assert digests(project) == before
 
 
-def test_prefect_out_of_reach_is_told_with_the_way_around_it(project):
+def test_an_unreachable_prefect_is_named_with_the_local_engine(project):
     seen = sacpipe(project, "run", env={"PREFECT_API_URL": "http://127.0.0.1:9/api"})
     assert seen.code == 3
     assert "http://127.0.0.1:9/api" in seen.err
     assert "--engine local" in seen.err
 
 
-def test_a_remote_that_cannot_be_written_keeps_nobody_from_releasing(project, call):
+def test_a_remote_that_cannot_be_written_does_not_prevent_a_release(project, call):
     shutil.rmtree(project / ".sacpipe" / "dvcstore")
     (project / ".sacpipe" / "dvcstore").write_text("in the way")
     seen = call(project, "run", "--engine", "local")
@@ -163,7 +163,7 @@ def test_a_remote_that_cannot_be_written_keeps_nobody_from_releasing(project, ca
 
 @pytest.mark.acceptance
 def test_a_ledger_that_does_not_answer_stops_nothing_and_is_complete_afterwards(project, call):
-    """Somebody listens at the address and never says a word."""
+    """A server listens at the address and never answers."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -234,10 +234,10 @@ def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fres
     rest.start()
     code = process.wait(timeout=120)
     rest.join()
-    said = "".join(lines)
-    assert code == 3, said
-    assert "Traceback" not in said
-    assert "continues" in said
+    messages = "".join(lines)
+    assert code == 3, messages
+    assert "Traceback" not in messages
+    assert "continues" in messages
     assert not (fresh / "out" / "train").exists() or not list((fresh / "out" / "train").iterdir())
     command = [sys.executable, "-P", "-m", "dvc", "repro", "train"]
     subprocess.run(command, cwd=fresh, check=True, capture_output=True, env=environment())
@@ -245,7 +245,7 @@ def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fres
 
 
 @pytest.mark.acceptance
-def test_a_stage_that_dies_is_told_in_one_message(project, call):
+def test_a_stage_that_ends_abruptly_gives_one_message(project, call):
     before = digests(project)
     source = project / "pipelines" / "stages" / "export.py"
     source.write_text(

@@ -1,74 +1,19 @@
 """The champion over HTTP gives the bundle's actions: by our own server, and by MLflow's."""
 
-import json
-import os
-import signal
 import socket
-import subprocess
-import sys
-import urllib.request
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from small_project import environment
+from served_project import OBSERVATIONS, bundle_of, expected, post, serving
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.params.model import Params
-from sacpipe.robot.policy import OnnxPolicy
-
-OBSERVATIONS = np.array([[0.5, -0.25, 0.1, 0.0], [0.0, 0.0, 0.0, 0.0]], dtype=np.float32)
-
-
-def bundle_of(project):
-    return project / "out" / "export" / "bundle"
-
-
-def expected(project):
-    policy = OnnxPolicy(bundle_of(project))
-    return [policy.act(observation) for observation in OBSERVATIONS]
-
-
-@contextmanager
-def serving(folder, *arguments, until):
-    """Run `sacpipe serve` until the block ends; gives what it said up to a line with a text."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "sacpipe.cli.main", "serve", *arguments],
-        cwd=folder,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        env=environment(),
-        start_new_session=True,
-    )
-    try:
-        said = ""
-        for line in server.stderr:
-            said += line
-            if until in line:
-                break
-        yield said
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
-        server.stderr.close()
-
-
-def post(address, tree):
-    request = urllib.request.Request(address, json.dumps(tree).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as response:
-        return json.load(response)
-
-
-def champion(project):
-    return f"models:/{Params.load(project / 'params.yaml').release.model_name}@champion"
 
 
 @pytest.mark.parametrize("which", ["default", "folder"])
 def test_our_server_answers_as_the_bundle(finished, which):
     named = {"default": [], "folder": ["out/export/bundle"]}[which]
-    with serving(finished, *named, "--port", "0", "--name", "arm", until=" at http://") as said:
-        address = said.strip().rpartition(" ")[2]
+    with serving(finished, *named, "--port", "0", "--name", "arm", until=" at http://") as output:
+        address = output.strip().rpartition(" ")[2]
         tensor = {"name": "observation", "shape": [2, 4], "datatype": "FP32", "data": OBSERVATIONS.tolist()}
         answer = post(f"{address}/v2/models/arm/infer", {"inputs": [tensor]})
     assert answer["parameters"]["bundle_sha256"] == bundle_digest(bundle_of(finished))
@@ -81,8 +26,8 @@ def test_mlflows_own_server_answers_as_the_bundle(finished):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with serving(finished, "--mlflow", "--port", str(port), until="Uvicorn running on") as said:
-        assert f"127.0.0.1:{port}" in said, said
+    with serving(finished, "--mlflow", "--port", str(port), until="Uvicorn running on") as output:
+        assert f"127.0.0.1:{port}" in output, output
         answer = post(f"http://127.0.0.1:{port}/invocations", {"inputs": OBSERVATIONS.tolist()})
     found = answer["predictions"]
     found = (
@@ -94,7 +39,7 @@ def test_mlflows_own_server_answers_as_the_bundle(finished):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "output"),
     [
         ([], 3, "is champion yet. `sacpipe run` trains and releases one"),
         (["nothing-here"], 2, "nothing-here"),
@@ -102,7 +47,7 @@ def test_mlflows_own_server_answers_as_the_bundle(finished):
     ],
 )
 @pytest.mark.slow
-def test_what_cannot_be_served_is_said(fresh, call, arguments, code, said):
+def test_a_policy_that_cannot_be_served_is_named(fresh, call, arguments, code, output):
     outcome = call(fresh, "serve", "--port", "0", *arguments)
     assert (outcome.code, outcome.out) == (code, "")
-    assert said in outcome.err
+    assert output in outcome.err

@@ -19,7 +19,7 @@ def test_writing_leaves_no_temporary_file(tmp_path):
 
 
 def test_a_write_that_finds_no_room_keeps_the_old_file(tmp_path):
-    """A file size limit of the process stands for the full disk: the same write, cut off midway."""
+    """A file size limit of the process simulates the full disk: the same write stops midway."""
     target = tmp_path / "kept.bin"
     write_bytes(target, b"old")
     script = (

@@ -17,7 +17,7 @@ def make_spec(bounds=((-1.0, 1.0),), limit=3, size=1):
 
 
 class Script:
-    """A simulator that says what it was told to say, and keeps the actions it was given."""
+    """A simulator that returns prepared steps, and keeps the actions it received."""
 
     def __init__(self, *lines, size=1):
         self.lines, self.actions, self.closed = list(lines), [], 0

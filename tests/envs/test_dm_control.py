@@ -83,7 +83,7 @@ def test_physics_that_diverges_names_task_and_step():
 
 
 @pytest.mark.parametrize(
-    ("task_id", "options", "words"),
+    ("task_id", "options", "message"),
     [
         ("lqr-lqr_2_1", {}, "expected a bounded, continuous vector of actions"),
         ("cheetah-run", {"legs": 3}, r"refuses legs=3: .*unexpected keyword argument 'legs'"),
@@ -91,8 +91,8 @@ def test_physics_that_diverges_names_task_and_step():
         ("cheetah-run", {"random": 3}, "random is set by sacpipe"),
     ],
 )
-def test_what_cannot_be_trained_says_why(task_id, options, words):
-    with pytest.raises(ConfigError, match=words):
+def test_what_cannot_be_trained_says_why(task_id, options, message):
+    with pytest.raises(ConfigError, match=message):
         section(task_id, **options).make()
 
 

@@ -121,7 +121,7 @@ def test_options_reach_the_task():
 
 
 @pytest.mark.parametrize(
-    ("task_id", "options", "words"),
+    ("task_id", "options", "message"),
     [
         ("CartPole-v1", {}, r"expected a bounded, continuous Box .* found Discrete\(2\)"),
         ("HalfCheetah-v5", {"wings": 2}, "refuses wings=2: .*unexpected keyword argument 'wings'"),
@@ -131,8 +131,8 @@ def test_options_reach_the_task():
         ("Pendulum-v1", {"render_mode": "human"}, "render_mode is set by sacpipe"),
     ],
 )
-def test_what_cannot_be_trained_says_why(task_id, options, words):
-    with pytest.raises(ConfigError, match=words):
+def test_what_cannot_be_trained_says_why(task_id, options, message):
+    with pytest.raises(ConfigError, match=message):
         section(task_id, **options).make()
 
 
@@ -216,7 +216,7 @@ def test_wrappers_for_order_and_time_come_off_and_those_of_the_registration_stay
 
 
 @pytest.mark.parametrize(
-    ("observation_space", "action_space", "words"),
+    ("observation_space", "action_space", "message"),
     [
         (spaces.Box(0, 255, (8, 8, 3), np.uint8), UNIT, "expected a vector observation .* found Box"),
         (spaces.Discrete(5), UNIT, r"expected a vector observation .* found Discrete\(5\)"),
@@ -227,8 +227,8 @@ def test_wrappers_for_order_and_time_come_off_and_those_of_the_registration_stay
         (VECTOR, spaces.MultiDiscrete([2, 2]), "found MultiDiscrete"),
     ],
 )
-def test_spaces_that_do_not_fit_are_refused(odd, observation_space, action_space, words):
-    with pytest.raises(ConfigError, match=words):
+def test_spaces_that_do_not_fit_are_refused(odd, observation_space, action_space, message):
+    with pytest.raises(ConfigError, match=message):
         odd(observation_space, action_space).make()
 
 

@@ -76,19 +76,19 @@ def test_options_change_the_task():
 
 
 @pytest.mark.parametrize(
-    ("option", "words"),
+    ("option", "message"),
     [
-        ({"goal_radius_m": 2.0}, "goal_radius_m must lie in"),
-        ({"force_limit_n": -1.0}, "force_limit_n must lie in"),
-        ({"actuator_angle_deg": 181}, "actuator_angle_deg must lie in"),
+        ({"goal_radius_m": 2.0}, "goal_radius_m must be in"),
+        ({"force_limit_n": -1.0}, "force_limit_n must be in"),
+        ({"actuator_angle_deg": 181}, "actuator_angle_deg must be in"),
         ({"max_episode_steps": 0}, "max_episode_steps: .* found 0"),
         ({"max_episode_steps": 2.5}, "max_episode_steps: .* found 2.5"),
         ({"goal_radius_m": "wide"}, "goal_radius_m='wide'"),
         ({"colour": "red"}, "unexpected keyword argument 'colour'"),
     ],
 )
-def test_wrong_option_is_refused_with_its_reason(option, words):
-    with pytest.raises(ConfigError, match=words):
+def test_wrong_option_is_refused_with_its_reason(option, message):
+    with pytest.raises(ConfigError, match=message):
         make(**option)
 
 

@@ -229,7 +229,7 @@ class OtherName(Walk):
 class Section:
     """A task section around one of the environments above."""
 
-    universe, id = "toy", "walk"
+    universe, id = "toy", "walk"  # the params key
 
     def __init__(self, kind):
         self.kind = kind
@@ -271,8 +271,8 @@ def test_check_accepts_a_correct_toy():
     check_env(Section(Walk))
 
 
-@pytest.mark.parametrize(("kind", "words"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN])
-def test_check_finds_what_is_broken(kind, words):
-    with pytest.raises(ContractError, match=words) as caught:
+@pytest.mark.parametrize(("kind", "message"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN])
+def test_check_finds_what_is_broken(kind, message):
+    with pytest.raises(ContractError, match=message) as caught:
         check_env(Section(kind))
     assert "toy/walk" in str(caught.value)

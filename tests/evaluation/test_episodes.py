@@ -195,11 +195,11 @@ def test_section_refuses_values_out_of_range(change, where):
 
 def test_episodes_file_is_this_text(tmp_path):
     path = tmp_path / "out" / "episodes.csv"
-    played = {
+    recorded = {
         "deterministic": [Episode(7, 1 / 3, 50, True, False), Episode(8, -1e300, 3, False, True)],
         "bundle": [Episode(7, 2.0, 1, False, True)],
     }
-    write_episodes_csv(path, played)
+    write_episodes_csv(path, recorded)
     assert path.read_text() == (
         "policy,episode,seed,return,length,terminated,truncated\n"
         "deterministic,0,7,0.3333333333333333,50,true,false\n"
@@ -220,18 +220,18 @@ EPISODES = st.builds(
 
 @settings(deadline=None)
 @given(
-    played=st.dictionaries(
+    recorded=st.dictionaries(
         st.sampled_from(["deterministic", "stochastic", "bundle"]), st.lists(EPISODES, min_size=1)
     )
 )
-def test_episodes_file_gives_back_what_was_written(tmp_path_factory, played):
+def test_episodes_file_gives_back_what_was_written(tmp_path_factory, recorded):
     path = tmp_path_factory.mktemp("episodes") / "episodes.csv"
-    write_episodes_csv(path, played)
-    assert read_episodes_csv(path) == {policy: tuple(episodes) for policy, episodes in played.items()}
+    write_episodes_csv(path, recorded)
+    assert read_episodes_csv(path) == {policy: tuple(episodes) for policy, episodes in recorded.items()}
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("", "expected the columns"),
         ("policy,episode\n", "expected the columns policy,episode,seed"),
@@ -242,10 +242,10 @@ def test_episodes_file_gives_back_what_was_written(tmp_path_factory, played):
         ("policy,episode,seed,return,length,terminated,truncated\na,0,1,2.0\n", "not enough values"),
     ],
 )
-def test_other_files_are_refused(tmp_path, text, words):
+def test_other_files_are_refused(tmp_path, text, message):
     path = tmp_path / "episodes.csv"
     path.write_text(text)
-    with pytest.raises(ContractError, match=words):
+    with pytest.raises(ContractError, match=message):
         read_episodes_csv(path)
 
 

@@ -85,7 +85,7 @@ class TestDifferencesAreFound:
             check_parity(policy, with_tensor(policy_onnx, (3, 16), swap), spec, recorded, 1e-5)
 
     def test_one_that_shows_on_a_single_recorded_observation(self):
-        """Equal to zero everywhere but between 1234.5 and 1235.5, where one recorded observation lies."""
+        """Equal to zero everywhere but between 1234.5 and 1235.5, where one recorded observation is."""
         spec = make_spec(1, ((-1.0, 1.0),))
         flat = by_hand(("Mul", ["observation", "zero"], "action"), zero=0)
         recorded = np.float32([[0.1], [1235.0], [0.2]])

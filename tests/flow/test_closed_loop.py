@@ -1,4 +1,4 @@
-"""Train, run on a robot that is not quite the simulated one, record, ingest, fine-tune: the robot gets better."""
+"""Train, run on a robot that differs from the simulated one, record, ingest, fine-tune: returns improve."""
 
 import shutil
 
@@ -31,7 +31,7 @@ QUICK = {
 
 
 class VirtualTime:
-    """A clock that goes on when it is read, by a microsecond, and when somebody sleeps."""
+    """A clock that advances by a microsecond when it is read, and by the duration of a sleep."""
 
     def __init__(self):
         self.now_ns = 10**12
@@ -99,12 +99,12 @@ def make(folder):
 
 
 @pytest.mark.acceptance
-def test_what_a_robot_saw_mends_the_policy_it_runs(trained, call, tmp_path):
+def test_recordings_of_a_robot_improve_its_policy(trained, call, tmp_path):
     bundle, params = trained / "out" / "export" / "bundle", trained / "params.yaml"
     before = return_on_robot(bundle)
     recording = let_it_run(bundle, tmp_path / "recordings")
-    said = call(trained, "pool", "ingest", str(recording), "--share", "1.0")
-    assert said.code == 0, said.err
+    ingested = call(trained, "pool", "ingest", str(recording), "--share", "1.0")
+    assert ingested.code == 0, ingested.err
     params.write_text(params.read_text().replace(f"total_steps: {STEPS} ", f"total_steps: {STEPS + MORE} "))
     extend_finished_run(Workspace(trained))
     make(trained)

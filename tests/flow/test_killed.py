@@ -16,7 +16,7 @@ def hook(event, arguments):
         os.killpg(0, signal.SIGKILL)
 sys.addaudithook(hook)
 """
-"""Run by every Python at its start: before the second checkpoint gets its name, the process group dies."""
+"""Every Python runs this at its start: the process group is killed before the second checkpoint is renamed."""
 
 
 @pytest.mark.acceptance

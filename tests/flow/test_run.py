@@ -1,4 +1,4 @@
-"""The whole corridor on the point mass, by real DVC and MLflow: what runs again and what does not."""
+"""The complete pipeline on the point mass with DVC and MLflow: which stages run again after a change."""
 
 import json
 import shutil
@@ -12,6 +12,7 @@ from folder_digest import sha256_tree
 from small_project import environment, git, sacpipe
 
 from sacpipe.bundle.files import bundle_digest
+from sacpipe.cli.main import COMMANDS
 from sacpipe.core.files import sha256_file
 
 
@@ -35,7 +36,7 @@ def edit(folder, old, new):
     (folder / "params.yaml").write_text(text.replace(old, new))
 
 
-def test_summary_says_what_was_made(finished, call):
+def test_summary_has_outcomes_verdict_and_digests(finished, call):
     seen = call(finished, "run", "--engine", "local", "--json")
     summary = json.loads(seen.out)
     assert seen.code == 0
@@ -78,7 +79,7 @@ def test_an_experiment_is_tracked(project):
 
 
 def test_pull_brings_policy_and_pool_back_and_simulate_runs_them(finished, tmp_path, call):
-    """A real clone has the lock and nothing else; it is told where the remote is."""
+    """A clone has dvc.lock and no outputs; the test sets its remote."""
     project = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(finished), str(project))
     dvc(project, "remote", "modify", "--local", "local", "url", str(finished / ".sacpipe" / "dvcstore"))
@@ -88,9 +89,9 @@ def test_pull_brings_policy_and_pool_back_and_simulate_runs_them(finished, tmp_p
     seen = call(
         project, "simulate", "out/train/policy.safetensors", "--stochastic", "--episodes", "2", "--json"
     )
-    played = json.loads(seen.out)
-    assert played["kind"] == "stochastic"
-    assert len(played["episodes"]) == 2
+    simulation = json.loads(seen.out)
+    assert simulation["kind"] == "stochastic"
+    assert len(simulation["episodes"]) == 2
 
 
 def test_champion_is_the_bundle_byte_for_byte(finished, call):
@@ -134,7 +135,7 @@ def test_lineage_names_a_tampered_artifact(project, call):
 
 
 def test_a_promotion_that_was_cut_off_is_completed(project, call):
-    """The alias moved and the history did not: the next run proves the champion and writes the line."""
+    """The alias moved and the history lacks it: the next run loads the champion and writes the line."""
     call(project, "run", "--engine", "local")
     history = project / ".sacpipe" / "promotions.jsonl"
     line = json.loads(history.read_text())
@@ -170,11 +171,8 @@ def test_report_comes_from_the_outputs_alone(project, call, tmp_path):
     assert not (project / ".sacpipe" / "mlflow.db").exists()
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["run", "tasks", "params", "simulate", "lineage", "verify", "ledger", "report", "serve", "doctor"],
-)
-def test_every_command_explains_itself_with_an_example(tmp_path, call, name):
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_has_an_example(tmp_path, call, name):
     seen = call(tmp_path, name, "--help")
     assert seen.code == 0
     assert "example:" in seen.out

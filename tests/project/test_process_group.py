@@ -68,7 +68,7 @@ def test_a_last_line_without_an_end_and_a_letter_cut_in_two_are_whole(tmp_path: 
     assert python(tmp_path, script) == (0, [("stdout", "café")])
 
 
-def test_a_signal_is_told_as_a_negative_status(tmp_path: Path) -> None:
+def test_a_signal_is_reported_as_a_negative_status(tmp_path: Path) -> None:
     assert python(tmp_path, "import os; os.kill(os.getpid(), 9)")[0] == -9
 
 

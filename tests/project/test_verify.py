@@ -121,9 +121,9 @@ def test_an_interruption_leaves_nothing_behind(toy, scratch, number):
         assert any(line == "at work\n" for line in process.stderr)
         assert len(left(scratch)) == 1
         process.send_signal(number)
-        told = process.stderr.read()
+        messages = process.stderr.read()
         assert process.wait() == 3
-    assert "verification was interrupted" in told
+    assert "verification was interrupted" in messages
     assert left(scratch) == []
 
 

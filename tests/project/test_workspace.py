@@ -40,7 +40,7 @@ def test_it_is_the_nearest_folder_above_that_holds_dvc_yaml(tmp_path: Path) -> N
     assert Workspace.find(tmp_path / "inner" / "deep").root == (tmp_path / "inner").resolve()
 
 
-def test_every_path_lies_in_the_folder_and_none_is_two_things(tmp_path: Path) -> None:
+def test_every_path_is_in_the_folder_and_has_one_name(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     names = [name for name, value in vars(Workspace).items() if isinstance(value, property)]
     paths = [getattr(workspace, name) for name in names]
@@ -51,7 +51,7 @@ def test_every_path_lies_in_the_folder_and_none_is_two_things(tmp_path: Path) ->
     assert workspace.work("ab") == tmp_path / "work" / "ab"
 
 
-def test_every_tool_is_embedded_and_silent_unless_the_operator_says_otherwise(tmp_path: Path) -> None:
+def test_every_tool_is_embedded_and_silent_unless_variables_are_set(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     found = workspace.environment({})
     assert (
@@ -73,7 +73,7 @@ def test_every_tool_is_embedded_and_silent_unless_the_operator_says_otherwise(tm
     assert workspace.environment(found) == {}
 
 
-def test_a_second_run_is_told_which_process_holds_the_folder(tmp_path: Path) -> None:
+def test_a_second_run_is_refused_with_the_process_that_holds_the_folder(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     process = hold(tmp_path)
     with (

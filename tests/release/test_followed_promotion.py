@@ -1,4 +1,4 @@
-"""`sacpipe serve --follow`: a promotion in the workspace's registry comes into service while requests go on."""
+"""`sacpipe serve --follow`: a promotion in the workspace's registry becomes active while requests go on."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from test_serve import OBSERVATIONS, bundle_of, champion, post, serving
+from served_project import OBSERVATIONS, bundle_of, champion, post, serving
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.golden import Golden
@@ -51,7 +51,7 @@ def workspace(finished, empty_ledger, tmp_path):
 
 
 @pytest.mark.acceptance
-def test_a_promotion_comes_into_service_and_every_request_is_answered(finished, workspace, tmp_path):
+def test_a_promotion_becomes_active_and_every_request_is_answered(finished, workspace, tmp_path):
     address = champion(finished)
     name = address.removeprefix("models:/").removesuffix("@champion")
     bundles = [bundle_of(finished), nudge(bundle_of(finished), tmp_path / "next")]

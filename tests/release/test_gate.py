@@ -1,4 +1,4 @@
-"""The gate: a pure function, with each rule seen on both sides of its bound."""
+"""The release gate: each rule is tested on both sides of its bound."""
 
 import pytest
 
@@ -37,14 +37,14 @@ def test_every_rule_must_hold(changes, floor, accepted):
     assert verdict.accepted is all(reason.ok for reason in verdict.reasons)
 
 
-def test_a_refusal_says_what_was_expected_and_found():
+def test_a_refusal_has_the_expected_and_the_found_value():
     verdict = evaluate_release(make(bundle_return_mean=12.5), config())
     assert [(r.rule, r.expected, r.found) for r in verdict.reasons if not r.ok] == [
         ("minimum return", "mean return of at least 9300", "12.50 over 20 episodes")
     ]
 
 
-def test_numbers_that_are_not_finite_cannot_be_judged():
+def test_numbers_that_are_not_finite_are_refused():
     for name in ("bundle_return_mean", "parity_max_error"):
         with pytest.raises(ConfigError, match=name):
             make(**{name: float("nan")})

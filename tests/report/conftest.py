@@ -1,4 +1,4 @@
-"""A project folder after a run, in miniature: what every stage promises, and nothing of the machine."""
+"""A small project folder after a run, with the outputs of every stage."""
 
 import csv
 import hashlib
@@ -44,14 +44,14 @@ VERDICT = {
 
 
 class Outputs:
-    """A project folder after a run, with the names and columns every stage promises."""
+    """A project folder after a run, with the files and columns of every stage."""
 
-    def __init__(self, root: Path, *, universe: str = "gymnasium", task: str = "HalfCheetah-v5") -> None:
+    def __init__(self, root: Path, *, suite: str = "gymnasium", task: str = "HalfCheetah-v5") -> None:
         self.root = root
-        self.spec = make_spec(task=f"{universe}/{task}", **TERMS)
+        self.spec = make_spec(task=f"{suite}/{task}", **TERMS)
         self.params = {
             "seed": 7,
-            "task": {"universe": universe, "id": task, "options": {}},
+            "task": {"universe": suite, "id": task, "options": {}},
             "algorithm": {
                 "name": "sac",
                 "hidden_dims": [256, 256],
@@ -70,7 +70,7 @@ class Outputs:
 
     @property
     def inputs(self) -> ReportInputs:
-        """Where everything lies."""
+        """Paths of all outputs."""
         out = self.root / "out"
         return ReportInputs(
             params=self.root / "params.yaml",
@@ -176,7 +176,7 @@ class Outputs:
         )
 
     def write_lock(self):
-        """Write dvc.lock with the digests of what lies on disk now."""
+        """Write dvc.lock with the digests of the files on disk."""
         params = {
             "seed": self.params["seed"],
             "task": self.params["task"],

@@ -69,7 +69,7 @@ def svgs(page: str) -> list[ET.Element]:
 
 
 def assert_sound(page: str) -> Reader:
-    """Check what must hold of every page, whatever the run."""
+    """Check the properties of every page, for any run."""
     reader = Reader(page)
     ids = reader.values("id")
     assert len(ids) == len(set(ids))
@@ -89,7 +89,7 @@ def assert_sound(page: str) -> Reader:
     return reader
 
 
-def test_page_is_one_sound_file_that_asks_nobody_for_anything(outputs):
+def test_page_is_one_sound_file_that_sends_no_request(outputs):
     page = outputs.page()
     reader = assert_sound(page)
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
@@ -98,7 +98,7 @@ def test_page_is_one_sound_file_that_asks_nobody_for_anything(outputs):
     assert addresses == {"http://www.w3.org/2000/svg"}  # the name of a language, which no browser fetches
 
 
-def test_every_drawing_is_well_formed_and_speaks(outputs):
+def test_every_drawing_is_well_formed_and_has_a_label(outputs):
     drawings = svgs(outputs.page())
     plots = [one for one in drawings if one.get("role") == "img" and one.get("viewBox") != "0 0 24 24"]
     assert len(plots) == 2 * 7  # learning, strips, four signals, lineage, each at two sizes
@@ -112,17 +112,17 @@ def test_same_outputs_elsewhere_give_the_same_bytes_without_naming_the_folder(ma
     assert str(elsewhere.root) not in page
 
 
-def test_headline_says_what_matters(outputs):
+def test_header_has_verdict_and_main_numbers(outputs):
     summary = json.loads((outputs.inputs.evaluate_folder / "metrics.json").read_text())["bundle"]
     text = Reader(outputs.page()).text
     assert "Accepted 2 of 2 rules of the release gate hold." in text
     around = numbers.interval(summary["return_ci_low"], summary["return_ci_high"])
     mean = numbers.number(summary["return_mean"], resolution=100)
-    assert f"The bundle's own return {mean} 95% interval {around}" in text
+    assert f"Return of the bundle {mean} 95% interval {around}" in text
     assert "Algorithm sac · 120,000 environment steps · seed 7" in text
 
 
-def test_every_digest_of_the_chain_stands_there_in_full(outputs):
+def test_every_digest_of_the_chain_is_shown_in_full(outputs):
     page = outputs.page()
     bundle = outputs.inputs.export_folder / "bundle"
     for path in [outputs.inputs.train_folder / "policy.safetensors", *bundle.iterdir()]:
@@ -176,19 +176,19 @@ def test_refusal_shows_broken_rules_first(outputs):
 
 
 def test_without_a_verdict_the_page_says_so(outputs):
-    assert "Not judged" in assert_sound(outputs.page(verdict=None)).text
+    assert "Not evaluated" in assert_sound(outputs.page(verdict=None)).text
 
 
-def test_film_is_embedded_byte_for_byte(fresh):
+def test_video_is_embedded_byte_for_byte(fresh):
     assert "No off-screen renderer works here: EGL and OSMesa failed." in Reader(fresh.page()).text
-    film = bytes(range(256)) * 40
-    write_bytes(fresh.inputs.evaluate_folder / "video" / "episode.mp4", film)
+    video = bytes(range(256)) * 40
+    write_bytes(fresh.inputs.evaluate_folder / "video" / "episode.mp4", video)
     (source,) = assert_sound(fresh.page()).values("src")
-    assert base64.b64decode(source.removeprefix("data:video/mp4;base64,")) == film
+    assert base64.b64decode(source.removeprefix("data:video/mp4;base64,")) == video
 
 
-def test_throughput_is_drawn_where_its_log_is_and_explained_where_it_is_not(fresh):
-    assert "its log stays on the machine that trained" in Reader(fresh.page()).text
+def test_throughput_is_drawn_if_its_log_exists_and_explained_if_not(fresh):
+    assert "Its log is on the machine that trained" in Reader(fresh.page()).text
     rows = [
         {"env_steps": 1000 * n, "elapsed_s": 9.0 * n, "steps_per_s": speed}
         for n, speed in ((1, 90), (2, 120), (3, 100))

@@ -15,7 +15,7 @@ PERIOD_NS = 20_000_000
 
 
 class World:
-    """A robot whose steps take as long as they are told to, and the clock it lives by."""
+    """A robot whose steps take a given time, and its simulated clock."""
 
     def __init__(self, work_ns=(), oversleeps_ns=0, ends_after=None):
         self.now_ns, self.oversleeps_ns = 10**12, oversleeps_ns
@@ -109,8 +109,8 @@ def test_the_report_counts_this_run_alone(build):
     assert report.causes == {"observation_repeated": 1}
 
 
-def test_the_loop_is_awake_before_a_step_is_due_and_the_policy_warm(build, monkeypatch):
-    """Awake 3 ms before: there the policy runs for nothing, and the clock is read until the time has come."""
+def test_the_loop_warms_the_policy_up_and_busy_waits_before_a_step_is_due(build, monkeypatch):
+    """From 3 ms before: the policy runs as a warm-up, then the clock is read until the deadline."""
     world, ran_ns = World(), []
     runtime = Runtime(OnnxPolicy(build()), clock_ns=world.clock)
     run = runtime.policy.run
@@ -130,7 +130,7 @@ def test_the_loop_is_awake_before_a_step_is_due_and_the_policy_warm(build, monke
     assert sum(runtime.verdicts.values()) == 2
 
 
-def test_python_itself_is_kept_from_disturbing_a_loop():
+def test_no_garbage_collection_and_short_lock_times_inside_a_loop():
     switch_s = sys.getswitchinterval()
     with no_interpreter_pauses():
         assert not gc.isenabled()

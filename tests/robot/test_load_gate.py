@@ -38,13 +38,13 @@ def settings(**changes) -> LoadGateSettings:
     return LoadGateSettings.parse(tree | changes)
 
 
-def judge(folder, **changes):
+def check(folder, **changes):
     return run_load_gate(read_source(folder, allow_hard_links=False), settings(**changes))
 
 
 def refused(folder, rule, **changes) -> str:
     with pytest.raises(GateError) as refusal:
-        judge(folder, **changes)
+        check(folder, **changes)
     assert refusal.value.rule == rule
     assert f"refused by the rule '{rule}': " in str(refusal.value)
     return str(refusal.value)
@@ -55,7 +55,7 @@ def render(tree) -> bytes:
 
 
 def reseal(folder, name: str, data: bytes) -> None:
-    """Replace a file and make the manifest agree, as whoever forges a bundle would."""
+    """Replace a file and make the manifest agree, as an attacker who forges a bundle."""
     (folder / name).write_bytes(data)
     manifest = json.loads((folder / "manifest.json").read_bytes())
     manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
@@ -71,7 +71,7 @@ def reseal_contract(folder, section: str, **changes) -> None:
 class TestPassing:
     def test_the_report_says_what_was_found(self, build):
         folder = build(actions=[[1.25, 2.5], [3.0, 4.0 - 8.0 * 5e-6], [-2.0, -4.0]])
-        report = judge(folder).report
+        report = check(folder).report
         assert report.bundle_digest == bundle_digest(folder)
         assert [item.rule for item in report.rules] == RULES
         skipped = [item.rule for item in report.rules if item.outcome == "not_checked"]
@@ -79,7 +79,7 @@ class TestPassing:
         assert report.golden_error == pytest.approx(5e-6, rel=0.05)
         assert 0 < report.p99_us < report.deadline_us == pytest.approx(0.8 * 20_000)
 
-    def test_the_policy_acts_from_the_bytes_that_were_judged(self, build):
+    def test_the_policy_acts_from_the_bytes_that_were_checked(self, build):
         folder = build()
         files = read_source(folder, allow_hard_links=False)
         (folder / "policy.onnx").write_bytes(b"changed after it was read")
@@ -90,7 +90,7 @@ class TestPassing:
     def test_a_task_without_a_clock_has_no_deadline(self, build):
         folder = build()
         reseal_contract(folder, "spec", control_period_s=None)
-        report = judge(folder).report
+        report = check(folder).report
         assert report.deadline_us is None
         assert report.p99_us > 0
         assert report.rules[-1].outcome == "not_checked"
@@ -98,18 +98,18 @@ class TestPassing:
     def test_a_signature_by_a_trusted_key(self, build, tmp_path):
         public = make_key(tmp_path / "key")
         sign_bundle(build(), tmp_path / "key")
-        report = judge(tmp_path / "bundle", public_keys=[public], require_signature=True).report
+        report = check(tmp_path / "bundle", public_keys=[public], require_signature=True).report
         assert report.key_id == key_id(public)
         assert {item.outcome for item in report.rules} == {"passed"}
 
     def test_a_signature_is_not_checked_where_no_key_is_trusted(self, build, tmp_path):
         make_key(tmp_path / "key")
         sign_bundle(build(), tmp_path / "key")
-        report = judge(tmp_path / "bundle").report
+        report = check(tmp_path / "bundle").report
         assert (report.key_id, report.rules[3].outcome) == (None, "not_checked")
 
     def test_the_operators_it_has_may_be_the_only_ones_allowed(self, build):
-        judge(build(), allowed_operators=["Add", "MatMul", "Max", "Min"])
+        check(build(), allowed_operators=["Add", "MatMul", "Max", "Min"])
 
 
 class TestSignature:
@@ -127,7 +127,7 @@ class TestSignature:
     def test_stripped_off(self, build, tmp_path, public, require_signature):
         changes = {"public_keys": [public], "require_signature": require_signature}
         sign_bundle(build(), tmp_path / "key")
-        judge(tmp_path / "bundle", **changes)
+        check(tmp_path / "bundle", **changes)
         (tmp_path / "bundle" / "manifest.sig").unlink()
         refused(tmp_path / "bundle", "signature", **changes)
 
@@ -144,7 +144,7 @@ class TestSignature:
     def test_of_a_bundle_that_was_forged_afterwards(self, build, tmp_path, public):
         sign_bundle(build(), tmp_path / "key")
         reseal_contract(tmp_path / "bundle", "golden", tolerance=0.005)
-        judge(tmp_path / "bundle")  # a manifest alone does not guard against somebody who writes it anew
+        check(tmp_path / "bundle")  # a manifest alone does not protect against an attacker who rewrites it
         message = refused(tmp_path / "bundle", "signature", public_keys=[public])
         assert "found a signature of other bytes" in message
 

@@ -1,4 +1,4 @@
-"""A policy acts as its bundle says, refuses what it cannot judge, and never opens a bundle that differs."""
+"""A policy acts as its bundle says, refuses other observations, and never opens a bundle that differs."""
 
 import shutil
 import subprocess
@@ -34,7 +34,7 @@ class TestActing:
         assert given.dtype == np.float32
         assert given.tolist() == list(action)
 
-    def test_a_twin_has_memory_of_its_own(self, build):
+    def test_a_clone_has_memory_of_its_own(self, build):
         policy = OnnxPolicy(build())
         clone_session = policy.clone_session()
         mine, its = policy.run(observation(0.5, 0.25, 0.0)), clone_session.run(observation(3.0, 1.0, 0.0))
@@ -184,7 +184,7 @@ def test_importing_it_loads_nothing_of_training(module):
     assert result.stdout.strip() == "[]"
 
 
-def test_onnxruntime_reports_to_nobody_and_leaves_nothing_at_home(build, tmp_path):
+def test_onnxruntime_sends_no_telemetry_and_writes_no_file_at_home(build, tmp_path):
     """Its wheels for Linux send events to their maker, and keep a database for them, from 1.29 on."""
     code = "import pathlib, sys, sacpipe.robot.policy as p; p.OnnxPolicy(pathlib.Path(sys.argv[1]))"
     home = tmp_path / "home"

@@ -1,4 +1,4 @@
-"""Each guard says no to what it is there for, once, and what is done then is what the contract says."""
+"""Each guard refuses its own cause, once, and the contract's fallback is executed."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ MS = 1_000_000
 
 
 class Clock:
-    """A clock that stands still until somebody moves it, and then passes some time at each look."""
+    """A clock that a test moves, and that may advance at each reading."""
 
     def __init__(self):
         self.now_ns, self.each_look_ns = 10**12, 0
@@ -282,7 +282,7 @@ class TestSwap:
 
 
 def raise_error(*_, **__):
-    raise ZeroDivisionError("nobody foresaw this")
+    raise ZeroDivisionError("unforeseen")
 
 
 class Hostile(dict):
@@ -345,12 +345,12 @@ class TestUnforeseenErrors:
 
     def test_in_a_listener_changes_no_decision_and_stops_no_other_listener(self, build):
         runtime, clock = make_runtime(build())
-        told = []
+        steps = []
         runtime.listeners.add(raise_error)
-        runtime.listeners.add(lambda *step: told.append(step))
+        runtime.listeners.add(lambda *step: steps.append(step))
         decisions = [go(runtime, clock, CALM) for _ in range(2)]
         assert [decision.verdict for decision in decisions] == ["ok", "ok"]
-        assert (runtime.listener_errors, len(told), sum(runtime.causes.values())) == (2, 2, 0)
+        assert (runtime.listener_errors, len(steps), sum(runtime.causes.values())) == (2, 2, 0)
 
     def test_ctrl_c_is_no_error_of_a_step(self, build, monkeypatch):
         runtime, clock = make_runtime(build())

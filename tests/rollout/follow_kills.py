@@ -34,7 +34,7 @@ def kill_at(moment: Moment, armed: Path) -> None:
 
 
 def ask(port: int) -> str:
-    """Return the digest of the bundle that serves; raises OSError where nobody answers."""
+    """Return the digest of the bundle that serves; raises OSError where no server answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("GET", "/v2/models/policy")
     found = json.loads(connection.getresponse().read())["properties"]["bundle_sha256"]
@@ -62,7 +62,7 @@ class Life:
         return next((line for line in self.said if text in line), "")
 
     def end(self) -> int:
-        """Return the exit code; reads what is still said, so that nobody waits for anybody."""
+        """Return the exit code; reads the rest of the output, so that the server does not block."""
         self.said.read()
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
@@ -73,7 +73,7 @@ def name(folder: Path, bundle: Path) -> None:
 
 
 def run(folder: Path, first: Path, second: Path) -> dict[str, object]:
-    """Begin with one bundle, name the other, and die on its way once for each moment."""
+    """Start with one bundle, name the other, and die in its rollout once for each moment."""
     old, new = bundle_digest(first), bundle_digest(second)
     names = {old: "old", new: "new"}
     pull, gate = ("open", "policy.onnx", 1), ("subprocess.Popen", sys.executable, 1)
@@ -100,7 +100,7 @@ def run(folder: Path, first: Path, second: Path) -> dict[str, object]:
             last = next(store.good(), None)
             report["kept"].append("none" if last is None else names[last.bundle_digest])
             for path in (folder / "store" / "sha256").iterdir():
-                store.open(path.name)  # whatever stands under a digest is whole
+                store.open(path.name)  # each folder with a digest as its name is whole
     return dict(report)
 
 

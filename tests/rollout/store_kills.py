@@ -90,14 +90,14 @@ class Change:
                 raise RuntimeError(f"serves {served}, current is {store.current()}")
             OnnxPolicy(store.open(served.bundle_digest))
             for path in (folder / "sha256").iterdir():
-                store.open(path.name)  # whatever stands under a digest is whole
+                store.open(path.name)  # each folder with a digest as its name is whole
             if leftovers := list(folder.rglob("*.tmp")):
                 raise RuntimeError(f"leftovers {leftovers}")
         return self.names[served.bundle_digest]
 
 
 def main(folder: Path, old: AdmittedBundle, change: Change) -> dict[str, object]:
-    """Kill at every point, and judge what is left."""
+    """Kill at every point, and check the store that is left."""
     before, killed, twice, wanted = (folder / name for name in ("before", "killed", "twice", "wanted"))
     with BundleStore(before) as store:
         store.set_current(store.add(old), "old")

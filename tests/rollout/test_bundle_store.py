@@ -88,7 +88,7 @@ class TestAdding:
         store.add(first)
         assert tree(tmp_path / "store") == before
 
-    def test_again_mends_a_damaged_one(self, store, first):
+    def test_again_repairs_a_damaged_one(self, store, first):
         path = store.path(store.add(first))
         (path / "policy.onnx").write_bytes(b"rot")
         (path / "golden.npz").unlink()

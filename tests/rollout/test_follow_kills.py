@@ -1,4 +1,4 @@
-"""Killed at any moment of the way, a server begins again with the last good bundle, and goes on."""
+"""Killed at any moment of a rollout, a server starts again with the last good bundle, and goes on."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ SETTINGS = "poll_s: 0.05\nrollout: {shadow_s: 0, min_shadow_steps: 0, watch_s: 0
 
 
 @pytest.mark.acceptance
-def test_a_server_that_is_killed_on_the_way_serves_the_last_good_one(memory_folder, bundles):
+def test_a_server_that_is_killed_in_a_rollout_serves_the_last_good_bundle(memory_folder, bundles):
     (memory_folder / "terms.yaml").write_text(SETTINGS)
     result = subprocess.run(
         [sys.executable, ROOT / "tests" / "rollout" / "follow_kills.py", memory_folder, *bundles],

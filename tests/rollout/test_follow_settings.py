@@ -33,7 +33,7 @@ def test_what_a_file_leaves_out_is_the_default(read):
     assert (settings.poll_s, settings.rollout.watch_s, settings.rollout.shadow_s) == (1.5, 0.0, 30.0)
 
 
-def test_a_key_may_stand_in_a_file_beside_it(read, tmp_path):
+def test_a_key_may_be_in_a_file_beside_it(read, tmp_path):
     (tmp_path / "team.pub").write_text(f"{KEY}\n")
     assert read(f"gate: {{public_keys: [team.pub, '{KEY[::-1]}']}}").gate.public_keys == (KEY, KEY[::-1])
 

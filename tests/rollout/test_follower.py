@@ -1,4 +1,4 @@
-"""What a source names comes into service by itself, and goes back by itself; requests go on all the while."""
+"""The bundle of a source becomes active and is rolled back without an operator, while requests go on."""
 
 import itertools
 import json
@@ -118,7 +118,7 @@ def following(named, tmp_path):
     return run
 
 
-def test_a_promotion_and_the_way_back_in_the_registry_are_followed(following, named, bundles, capsys):
+def test_a_promotion_and_a_rollback_in_the_registry_are_followed(following, named, bundles, capsys):
     digests = [bundle_digest(bundle) for bundle in bundles]
     with following() as robot:
         name(bundles[1], named)
@@ -223,7 +223,7 @@ def test_what_cannot_be_pulled_is_asked_for_again_after_a_while(following, named
 
 
 @pytest.mark.parametrize("phase", ["shadow", "watch"])
-def test_what_is_no_longer_named_does_not_come_into_service(following, named, bundles, tmp_path, phase):
+def test_a_bundle_that_is_no_longer_named_does_not_become_active(following, named, bundles, tmp_path, phase):
     torn = shutil.copytree(bundles[1], tmp_path / "torn")
     manifest = json.loads((torn / "manifest.json").read_bytes())
     (torn / "manifest.json").write_text(json.dumps(manifest))  # a third digest, and refused
@@ -273,7 +273,7 @@ def test_where_the_last_one_passes_no_longer_the_one_before_serves_and_is_curren
     assert (served.current().bundle_digest, served.current().source) == (first, str(bundles[0]))
 
 
-def test_a_kept_one_that_was_too_slow_once_is_judged_again(served, bundles, monkeypatch):
+def test_a_stored_bundle_that_was_too_slow_once_is_checked_again(served, bundles, monkeypatch):
     slow = [1e9, 1.0]
     monkeypatch.setattr(
         starting_module,
@@ -283,7 +283,9 @@ def test_a_kept_one_that_was_too_slow_once_is_judged_again(served, bundles, monk
     assert load_starting_policy(NoSource(), served, GATE).digest == bundle_digest(bundles[1])
 
 
-def test_what_is_judged_while_following_ends_begins_no_way(served, bundles, tmp_path, monkeypatch):
+def test_a_bundle_that_passes_while_the_follower_ends_begins_no_rollout(
+    served, bundles, tmp_path, monkeypatch
+):
     service = Service(load_starting_policy(NoSource(), served, GATE))
     follower = Follower(PathSource(bundles[0], allow_hard_links=False), service, served, SETTINGS)
     follower._is_ending.set()

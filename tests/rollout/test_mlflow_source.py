@@ -111,7 +111,7 @@ def test_what_was_put_among_its_files_is_refused(registry, name, data, rule):
 
 
 class Recorder(http.server.BaseHTTPRequestHandler):
-    """A server that is none of MLflow's: answers what it was told to, and remembers who asked."""
+    """A server that is not MLflow: sends prepared answers, and records the requests."""
 
     answer: tuple[int, dict[str, str], bytes] = (200, {}, b"")
     seen: list[str | None]
@@ -131,7 +131,7 @@ class Recorder(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def other():
-    """Somebody else's server, on loopback: (answer) -> its address."""
+    """A server that is not MLflow, on loopback: (answer) -> its address."""
 
     class Handler(Recorder):
         seen = []  # noqa: RUF012 - of this server alone
@@ -268,7 +268,7 @@ def test_an_address_that_names_no_version_is_refused(text):
         parse_address(text)
 
 
-def test_nobody_there(other):
+def test_no_server_answers(other):
     with pytest.raises(
         StoreUnavailableError, match=r"MLflow at http://127.0.0.1:1 does not answer \(.*refused"
     ):

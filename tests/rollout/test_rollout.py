@@ -1,4 +1,4 @@
-"""A new bundle serves only after it was near enough for long enough, and not again after it failed."""
+"""A new bundle becomes current only after both phases, and is never used again after it failed."""
 
 import json
 
@@ -24,7 +24,7 @@ SETTINGS = RolloutSettings(
 
 
 class Robot:
-    """A runtime with a rollout around it, in a world whose time somebody moves."""
+    """A runtime with a rollout around it, and a clock that a test moves."""
 
     def __init__(self, folder, store, **settings):
         self.now_s = 1000.0
@@ -286,7 +286,7 @@ def no_thread(*_):
     raise RuntimeError("can't start new thread")
 
 
-def test_one_that_cannot_be_compared_is_not_on_its_way(robot, other, monkeypatch):
+def test_one_that_cannot_be_compared_is_not_in_rollout(robot, other, monkeypatch):
     monkeypatch.setattr(phases_module, "Shadow", no_thread)
     with pytest.raises(RuntimeError):
         robot.rollout.offer(other, "there")
@@ -308,7 +308,7 @@ def test_one_that_cannot_be_watched_does_not_act(robot, first, other, monkeypatc
     )
 
 
-def test_one_that_has_no_twin_to_be_compared_with_stays_in_the_shadow(robot, other, monkeypatch):
+def test_where_the_policy_in_service_cannot_be_cloned_the_shadow_goes_on(robot, other, monkeypatch):
     robot.rollout.offer(other, "there")
     robot.step(5)
     robot.compared(5)

@@ -1,4 +1,4 @@
-"""What the server says of itself in /openapi.json is what it does, for requests nobody would write by hand."""
+"""The server does what its /openapi.json describes, for generated requests."""
 
 import pytest
 import requests

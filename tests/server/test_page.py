@@ -32,7 +32,7 @@ def test_the_page_is_live(bundles, tmp_path):
     name(bundles[0], tmp_path / "named")
     (tmp_path / "terms.yaml").write_text("poll_s: 0.05\nrollout: {min_shadow_steps: 1000}\n")
     with BundleStore(tmp_path / "store") as store:
-        store.mark_bad("ab" * 32, "it fell")
+        store.mark_bad("ab" * 32, "it crashed")
     follow = ("--follow", "--store", tmp_path / "store", "--terms", tmp_path / "terms.yaml")
     with running("-m", "sacpipe.server", tmp_path / "named", "--port", "0", *follow) as server:
         for parameters in ({"sequence_id": "left arm", "sequence_start": True}, {}):
@@ -60,12 +60,12 @@ def test_the_page_is_live(bundles, tmp_path):
     assert '<b class="ok">3</b>' in shown
     assert '<b class="refused">2</b>' in shown
     assert ">left arm</td>" in shown
-    assert "&lt;b&gt;bold" in shown  # told, not obeyed
+    assert "&lt;b&gt;bold" in shown  # shown as text, not as markup
     assert "Content Security Policy" not in result.stderr
     candidate = bundle_digest(bundles[1])[:12]
     for term, value in (
         ("phase", "shadow"),
-        ("on its way", candidate),
+        ("candidate", candidate),
         ("the source answers", "yes"),
         ("bundles marked bad", "1"),
         ("compared with", candidate),

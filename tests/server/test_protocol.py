@@ -227,7 +227,7 @@ class TestBinaryRefusals:
         said = refusal(*binary(parameters={"binary_data_size": announced}))
         assert f"expected the 12 bytes after the JSON header, found {announced}" in said
 
-    def test_bytes_that_nobody_announced(self):
+    def test_bytes_that_were_not_announced(self):
         assert "expected the 12 bytes after the JSON header, found None" in refusal(*binary(header=body()))
 
     def test_data_twice(self):

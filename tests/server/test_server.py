@@ -6,6 +6,7 @@ import struct
 
 import pytest
 from infer_requests import MODEL, raw, request, tensor
+from served import running
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.files import sha256_file
@@ -172,12 +173,14 @@ class TestSequences:
         assert verdict(sequence_end=True) == "stopped"
         assert verdict(sequence_start=True, sequence_end=True) == "ok"
 
-    def test_the_idlest_is_dropped_to_make_room(self, server):
-        for key in range(1000, 1065):  # one more than there is room for
-            assert server.infer(request(sequence_id=key, sequence_start=True))[0] == 200
-        assert server.infer(request(sequence_id=1000))[0] == 400
-        assert server.infer(request(sequence_id=1064))[0] == 200
-        assert server.get("/status.json")[1]["sequences"] == 64
+    def test_one_more_than_there_is_room_for_is_refused_while_the_others_are_in_use(self, bundle):
+        with running("-m", "sacpipe.server", bundle, "--port", "0", "--max-sequences", "3") as server:
+            starts = [server.infer(request(sequence_id=key, sequence_start=True)) for key in range(1, 5)]
+            assert [status for status, _ in starts] == [200, 200, 200, 503]
+            assert "raise --max-sequences" in starts[-1][1]["error"]
+            assert [server.infer(request(sequence_id=key))[0] for key in range(1, 4)] == [200, 200, 200]
+            assert server.infer(request(sequence_id=1, sequence_end=True))[0] == 200
+            assert server.infer(request(sequence_id=4, sequence_start=True))[0] == 200
 
 
 class TestRefusals:

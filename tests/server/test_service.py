@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sacpipe.robot.guards import Guards
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
 from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError
-from sacpipe.server.metadata import metrics_text
+from sacpipe.server.prometheus import prometheus_text
 from sacpipe.server.service import Call, Service
 
 BLEND_STEPS = 2
@@ -33,7 +34,7 @@ def blending(contract):
 def ask(service, version=None, **parameters):
     tensor = {"name": "observation", "shape": [1, 3], "datatype": "FP32", "data": [0.5, 0.25, 0.0]}
     body = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
-    found = json.loads(service.answer(Call(body, None, version, 0)).body)
+    found = json.loads(service.answer(Call(body, None, version, time.monotonic_ns())).body)
     return found["outputs"][0]["data"], found["parameters"]
 
 
@@ -103,16 +104,16 @@ def test_a_stop_counts_once_however_long_it_holds(bundles, monkeypatch):
     assert (service.stops, service.causes["action_not_finite"]) == (2, 2)
 
 
-def test_listeners_are_told_of_rows_and_of_steps(bundles):
-    service, told = Service(OnnxPolicy(bundles[0])), []
-    service.listeners.add(lambda seen, stamp, decision: told.append((seen.tolist(), stamp, decision)))
+def test_listeners_get_rows_and_steps(bundles):
+    service, received = Service(OnnxPolicy(bundles[0])), []
+    service.listeners.add(lambda seen, stamp, decision: received.append((seen.tolist(), stamp, decision)))
     tensor = {"name": "observation", "shape": [2, 3], "datatype": "FP32", "data": [0.5, 0.25, 0, 3, 1, 0]}
-    service.answer(Call(json.dumps({"inputs": [tensor]}).encode(), None, None, 0))
+    service.answer(Call(json.dumps({"inputs": [tensor]}).encode(), None, None, time.monotonic_ns()))
     ask(service, sequence_id=1, sequence_start=True, observation_stamp_ns=7)
-    assert [seen for seen, _, _ in told] == [[0.5, 0.25, 0.0], [3.0, 1.0, 0.0], [0.5, 0.25, 0.0]]
-    assert [decision.action.tolist() for _, _, decision in told[:2]] == [[1.25, 2.5], [3.0, 4.0]]
-    assert [decision.verdict for _, _, decision in told] == ["ok", "ok", "fallback"]  # that stamp is old
-    assert (told[2][1], told[2][2].reasons) == (7, ("observation_old",))
+    assert [seen for seen, _, _ in received] == [[0.5, 0.25, 0.0], [3.0, 1.0, 0.0], [0.5, 0.25, 0.0]]
+    assert [decision.action.tolist() for _, _, decision in received[:2]] == [[1.25, 2.5], [3.0, 4.0]]
+    assert [decision.verdict for _, _, decision in received] == ["ok", "ok", "fallback"]  # that stamp is old
+    assert (received[2][1], received[2][2].reasons) == (7, ("observation_old",))
 
 
 def test_a_policy_of_another_task_is_refused(bundles, tmp_path):
@@ -171,7 +172,7 @@ def test_a_name_that_no_path_can_hold(bundles, name):
 
 
 def raise_error(*_, **__):
-    raise ZeroDivisionError("nobody foresaw this")
+    raise ZeroDivisionError("unforeseen")
 
 
 def test_a_step_that_fails_unforeseen_is_counted_shown_and_a_cause(bundles, monkeypatch):
@@ -203,12 +204,12 @@ def test_an_error_outside_the_policy_is_counted_and_no_cause(bundles, monkeypatc
         ask(service)
     assert (service.metrics.unexpected_errors, sum(service.causes.values())) == (1, 0)
     assert service.metrics.refusals == {500: 1}
-    assert "unexpected_errors_total 1" in metrics_text(service, None).decode()
+    assert "unexpected_errors_total 1" in prometheus_text(service, None).decode()
 
 
 def test_a_listener_that_fails_withholds_no_action(bundles):
-    service, told = Service(OnnxPolicy(bundles[0])), []
+    service, steps = Service(OnnxPolicy(bundles[0])), []
     service.listeners.add(raise_error)
-    service.listeners.add(lambda *step: told.append(step))
+    service.listeners.add(lambda *step: steps.append(step))
     assert ask(service)[0] == [1.25, 2.5]
-    assert (service.metrics.unexpected_errors, len(told)) == (1, 1)
+    assert (service.metrics.unexpected_errors, len(steps)) == (1, 1)

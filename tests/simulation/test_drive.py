@@ -1,4 +1,4 @@
-"""`sacpipe drive`: a simulated robot in real time, and what disturbances do to it."""
+"""`sacpipe drive`: a simulated robot in real time, with and without disturbances."""
 
 import json
 
@@ -32,11 +32,11 @@ def test_an_undisturbed_robot_runs_its_policy_at_every_step(finished, call):
         ("--noise", "5.0", "start_outside_envelope"),
     ],
 )
-def test_each_disturbance_is_met_by_its_guard(finished, call, option, value, cause):
+def test_each_disturbance_triggers_its_guard(finished, call, option, value, cause):
     assert driven(call, finished, option, value)["loop"]["causes"][cause] > 0
 
 
-def test_the_table_says_it_in_words(finished, call):
+def test_the_table_has_every_line(finished, call):
     seen = call(finished, "drive", "--rate", "500", "--seconds", "0.1")
     assert seen.code == 0
     for word in ("deadlines missed", "verdicts  ok", "p99.9", "step"):
@@ -44,7 +44,7 @@ def test_the_table_says_it_in_words(finished, call):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["--rate", "0"], "rate_hz: Input should be greater than 0"),
         (["--seconds", "-1"], "seconds: Input should be greater than 0"),
@@ -55,13 +55,13 @@ def test_the_table_says_it_in_words(finished, call):
         (["--option", "colour=red"], "task.options: task 'point_mass/point-mass-v0' refuses"),
     ],
 )
-def test_bad_input_is_refused(finished, call, arguments, words):
+def test_bad_input_is_refused(finished, call, arguments, message):
     seen = call(finished, "drive", "--seconds", "0.1", *arguments)
     assert seen.code == 2
-    assert words in seen.err
+    assert message in seen.err
 
 
-def test_what_it_sees_can_be_recorded(finished, call, tmp_path):
+def test_its_transitions_can_be_recorded(finished, call, tmp_path):
     """Episodes end in the goal or at the time limit; the recording has an end for each that ended."""
     folder = tmp_path / "recordings"
     options = ["--actuator-noise", "0.5", "--option", "force_limit_n=2.0", "--record", str(folder)]

@@ -61,7 +61,6 @@ if name == "evaluate":
     metrics = {"bundle": {"return_mean": 3.5, "episodes": 20}, "deterministic": {"return_mean": 3.25}}
 (out / "metrics.json").write_text(json.dumps(metrics))
 """
-
 LOSSES = [(0, 0.0), (10, 0.25), (20, 0.5), (30, 0.75), (40, 1.0)]
 
 

@@ -87,7 +87,7 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     """By what happened."""
     counts: Counter[str] = field(default_factory=Counter)
-    """Cases, starts, checkpoints they completed, sealed segments that lay there when one ended."""
+    """Cases, starts, checkpoints they completed, sealed segments that existed when one ended."""
     different: list[str] = field(default_factory=list)
     """Cases whose outputs were other bytes."""
     lost: list[str] = field(default_factory=list)
@@ -140,7 +140,7 @@ class Trial:
         sorts = [_sort(kind, generator) for _ in range(generator.integers(1, MOST_FAULTS + 1))]
         for sort in (*sorts, "none"):
             result = self._start(sort, generator)
-            self._judge(name, sort, result, promised)
+            self._compare(name, sort, result, promised)
             began = promised if result.began is None else result.began
             promised = 0 if sort == "torn" else max(min(promised, began), result.checkpoint)
             if result.code == 0:
@@ -157,7 +157,7 @@ class Trial:
     def _start(self, sort: str, generator: np.random.Generator) -> Start:
         """Start the run once, with a fault of a sort."""
         if sort in ("kill", "term", "none"):
-            self._kept.unlink(missing_ok=True)  # nobody watches: what lies there counts as synced
+            self._kept.unlink(missing_ok=True)  # nothing is watched: the files count as synced
             after_s = None if sort == "none" else float(generator.uniform(0.0, self._duration_s))
             return start(
                 self._folder, sent=signal.SIGTERM if sort == "term" else signal.SIGKILL, after_s=after_s
@@ -171,7 +171,7 @@ class Trial:
             Memory(self._folder, self._kept).cut(generator)
         return result
 
-    def _judge(self, name: str, sort: str, result: Start, promised: int) -> None:
+    def _compare(self, name: str, sort: str, result: Start, promised: int) -> None:
         report = self.report
         segments = len(list((self._folder / WORK / "pool").glob("segment-*")))
         report.counts.update(starts=1, checkpoints=result.checkpoints, segments=segments)
@@ -252,7 +252,7 @@ def start(
                 os.kill(process, sent)
         lines += pipe.readall()
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    return _told(lines, Start(code=code, duration_s=time.monotonic() - begin))
+    return _reported(lines, Start(code=code, duration_s=time.monotonic() - begin))
 
 
 def _listen(pipe, until: float) -> bytes:
@@ -265,11 +265,11 @@ def _listen(pipe, until: float) -> bytes:
     return lines
 
 
-def _told(lines: bytes, result: Start) -> Start:
+def _reported(lines: bytes, result: Start) -> Start:
     for line in lines.splitlines():
-        told = json.loads(line)
-        result.checkpoints += "checkpoint" in told
-        for name, value in told.items():
+        report = json.loads(line)
+        result.checkpoints += "checkpoint" in report
+        for name, value in report.items():
             setattr(result, name, value)
     return result
 
@@ -281,7 +281,7 @@ def _be_child(folder: Path, disk: Disk | None, sender: int) -> None:
     code = 1
     try:
         code = _work(folder, disk, tell)
-    except Exception:  # noqa: BLE001 - told to the parent, which names the case
+    except Exception:  # noqa: BLE001 - reported to the parent, which names the case
         tell(error=traceback.format_exc())
     finally:
         os._exit(code)

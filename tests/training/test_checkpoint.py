@@ -66,8 +66,8 @@ def test_a_whole_state_of_another_format_is_refused(stopped):
         begin(stopped)
 
 
-def test_what_lies_behind_the_continued_checkpoint_is_removed(stopped):
-    """Otherwise the last two that are kept could be the two that nobody can read."""
+def test_checkpoints_later_than_the_continued_one_are_removed(stopped):
+    """Otherwise the last two that are kept could be two that cannot be read."""
     (newest_state(stopped)).write_text("")
     (stopped / "checkpoints" / ".step-000000000120.tmp").mkdir()
     assert begin(stopped) == 90
@@ -75,7 +75,7 @@ def test_what_lies_behind_the_continued_checkpoint_is_removed(stopped):
 
 
 def test_the_same_checkpoint_asked_for_twice_is_written_once(tmp_path):
-    """A run told to stop at a step where a checkpoint was due."""
+    """A run stopped at a step where a checkpoint was due."""
     run = open_run(make_params(), tmp_path, "k")
     run.checkpoint()
     before = (tmp_path / "checkpoints" / "step-000000000000").stat().st_ino

@@ -80,7 +80,7 @@ def test_the_newest_are_kept_and_a_divergence_names_the_pool(tmp_path):
     run_once(tmp_path / "a", begin_with(forgotten, 1.0), pool=forgotten)
     kept = record_pool(tmp_path / "kept", {10: 1e30})
     with pytest.raises(
-        DivergenceError, match=r"Of the batch, transition 10 of the initial pool brought it \(reward 1e\+30\)"
+        DivergenceError, match=r"Of the batch, transition 10 of the initial pool caused it \(reward 1e\+30\)"
     ):
         run_once(tmp_path / "b", begin_with(kept, 1.0), pool=kept)
 

@@ -152,7 +152,7 @@ def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_
     run.step = step
     with pytest.raises(
         DivergenceError,
-        match=r"step \d+: critic error .* is -1e\+30 at gradient step \d+.*transition 70 of this run's pool brought it \(reward 1e\+30\)",
+        match=r"step \d+: critic error .* is -1e\+30 at gradient step \d+.*transition 70 of this run's pool caused it \(reward 1e\+30\)",
     ):
         train(run, lambda: False, Onlooker())
     run.close()

@@ -31,7 +31,7 @@ class Fault:
     moment: str
     """`before` it, `after` it, or after a `part` of it where it writes bytes."""
     act: Callable[[str], None]
-    """Told the operation's name; ends the process, raises, or changes something."""
+    """Receives the operation's name; ends the process, raises, or changes something."""
     lasts: bool = False
     """Whether later operations meet it too."""
 
@@ -45,7 +45,7 @@ class Disk:
         self._open = io.open
 
     def watch(self) -> None:
-        """Stand between this process and the disk, until it ends."""
+        """Intercept file operations of this process, until it ends."""
         for name in FOLDER_CALLS:
             setattr(os, name, self._watched(name, getattr(os, name)))
         os.fsync = self._watched("fsync", os.fsync)

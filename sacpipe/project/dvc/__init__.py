@@ -1,1 +1,1 @@
-"""DVC: the only package that runs it."""
+"""DVC, run as a child process. No other package runs it."""

@@ -202,12 +202,12 @@ class DvcStore:
         return output
 
     def _dvc(self, arguments: list[str], output: CommandOutput, timeout_s: float | None) -> int:
-        given = {**os.environ, **self.variables}
+        variables = {**os.environ, **self.variables}
         own = str(Path(sys.executable).parent)
         environment = {
             "DVC_NO_ANALYTICS": "1",
-            **given,
-            "PATH": os.pathsep.join([own, given.get("PATH", os.defpath)]),  # `python` is this one
+            **variables,
+            "PATH": os.pathsep.join([own, variables.get("PATH", os.defpath)]),  # `python` is this one
             "PYTHONUNBUFFERED": "1",
         }
         # -P: a file of the project named like one of DVC's modules must not be imported instead.

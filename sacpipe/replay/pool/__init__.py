@@ -1,1 +1,1 @@
-"""The replay pool on disk: sealed segments and a manifest, in NumPy and safetensors alone."""
+"""The replay pool on disk: sealed segments and a manifest, with NumPy and safetensors only."""

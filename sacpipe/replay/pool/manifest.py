@@ -1,4 +1,4 @@
-"""manifest.json: the segments of a pool in order, with their digests; no time and no place."""
+"""manifest.json: the segments of a pool in order, with their digests; no time stamp and no path."""
 
 from pathlib import Path
 from typing import Literal, Self

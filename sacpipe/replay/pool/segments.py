@@ -94,7 +94,8 @@ def _expanded(path: Path, tensors: dict[str, Any], rows: NDArray[np.int64]) -> N
     last = len(observations) - 1
     if not _rises_to(last, rows) or kept.shape != (len(rows), *observations.shape[1:]):
         raise PoolCorruptError(
-            f"{path}: expected {_ROWS} to rise to the last row, {last}, with one next observation each; "
+            f"{path}: expected {_ROWS} as increasing numbers up to the last row, {last}, and "
+            f"one next observation each; "
             f"found rows of shape {rows.shape} and next observations of shape {kept.shape}. {RESTORE}."
         )
     expanded: NDArray[Any] = np.empty_like(observations)

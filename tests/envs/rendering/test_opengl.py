@@ -1,4 +1,4 @@
-"""Pictures without a screen, and training without graphics; in a fresh interpreter where it counts."""
+"""Images without a screen, and training without graphics; in a fresh interpreter where imports matter."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def test_no_image_is_made_of_a_mujoco_task_where_rendering_is_off(monkeypatch):
             find_task(name).make(render_size=(32, 32))
 
 
-def test_machine_where_nothing_renders_is_told_what_to_install():
+def test_a_machine_without_a_renderer_gets_a_message_with_what_to_install():
     """The probes run an interpreter that always fails, as they do without graphics libraries."""
     script = """
 import sys
@@ -113,7 +113,7 @@ def test_variable_that_was_not_there_is_not_there_afterwards(monkeypatch):
 
 
 @pytest.mark.slow
-def test_simulators_write_no_log_file_where_the_user_stands(tmp_path):
+def test_simulators_write_no_log_file_in_the_current_folder(tmp_path):
     script = "from sacpipe.envs import find_task; find_task('gymnasium/HalfCheetah-v5').make()"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)

@@ -34,7 +34,7 @@ Write = Callable[..., Path]
         ({"terminated": True, "episode_id": 1}, "expected a new episode id after an end.*step 6"),
     ],
 )
-@pytest.mark.parametrize("size", [2, 5, 6, 100])  # the fault lies inside a segment, and at both its borders
+@pytest.mark.parametrize("size", [2, 5, 6, 100])  # the fault is inside a segment, and at both its ends
 def test_check_refuses_what_cannot_have_been_recorded(
     write: Write, walk: Walk, size: int, change: dict[str, Any], message: str
 ) -> None:

@@ -202,7 +202,7 @@ def test_unfinished_pool_is_not_published(
 
 
 @pytest.mark.parametrize("form", ["full", "compact"])
-def test_pool_written_in_format_1_is_read_for_ever(form: str) -> None:
+def test_a_pool_written_in_format_1_is_read(form: str) -> None:
     pool = ReplayPool.open(Path(__file__).parent / "pool_v1" / form)
     report = pool.check()
     assert (report.segments, report.transitions, report.episodes, report.truncations) == (2, 5, 2, 1)

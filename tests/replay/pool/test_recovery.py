@@ -45,7 +45,7 @@ STEPS = st.lists(
         st.tuples(st.just("append"), st.integers(1, 11)),
         st.tuples(st.just("flush"), st.just(0)),
         st.tuples(st.just("kill"), st.integers(0, 3)),  # resume from the last position, or an older one
-        st.tuples(st.just("torn"), st.integers(0, 60)),  # the same, with bytes of a half-done flush behind
+        st.tuples(st.just("torn"), st.integers(0, 60)),  # the same, followed by bytes of an incomplete flush
     ),
     max_size=10,
 )

@@ -188,5 +188,7 @@ def test_compact_rows_that_contradict_are_refused(tmp_path: Path, rows: list[Any
     header = '{"first_step":0,"format":"compact","format_version":1}'
     path = tmp_path / "segment"
     path.write_bytes(save(tensors, metadata={"sacpipe.replay": header}))
-    with pytest.raises(PoolCorruptError, match="expected next_observation_rows to rise to the last row, 2"):
+    with pytest.raises(
+        PoolCorruptError, match="expected next_observation_rows as increasing numbers up to the last row, 2"
+    ):
         read_segment(path)

@@ -163,7 +163,7 @@ def test_full_disk_at_a_flush_keeps_earlier_positions(
         writer.flush()
     shutil.copytree(tmp_path / "pool", tmp_path / "copy")
     assert PoolWriter.resume(tmp_path / "copy", spec, config, position).transitions == 5
-    again = writer.flush()  # the disk has room again, but half a flush stands in the journal
+    again = writer.flush()  # the disk has room again, but the journal has half a flush
     writer = PoolWriter.resume(tmp_path / "pool", spec, config, again)
     append(writer, transitions[20:])
     writer.finish()

@@ -1,4 +1,4 @@
-"""A recording is a pool and how it came about; what contradicts itself is refused, what was synced survives."""
+"""A recording that contradicts itself is refused; synced transitions survive a kill."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def edit_header(folder, **changes):
 
 
 def edit_steps(folder, field, row, value):
-    """Change a record and the digest with it, as somebody would who knows the format."""
+    """Change a record and the digest with it, as an attacker who knows the format."""
     path = folder / "steps.bin"
     steps = np.frombuffer(path.read_bytes(), step_dtype(SPEC)).copy()
     steps[field][row] = value

@@ -1,4 +1,4 @@
-"""Fixtures of the MLflow tests: an empty ledger and small hand-made bundles."""
+"""What the tests of the stores share: one empty ledger, made once, and small bundles made by hand."""
 
 import shutil
 from collections.abc import Callable

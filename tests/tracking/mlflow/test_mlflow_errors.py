@@ -78,7 +78,7 @@ def test_a_server_that_refuses_is_named_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_says_nothing_is_given_up_within_seconds(tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer_is_given_up_within_seconds(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         begin = time.monotonic()

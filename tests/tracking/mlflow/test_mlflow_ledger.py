@@ -75,8 +75,8 @@ def test_rows_sent_in_parts_and_again_are_there_once(
 def test_rows_at_the_same_step_are_kept_apart(
     store: MlflowConnection, ledger: MlflowLedger, run_id: str
 ) -> None:
-    twins = [{"env_steps": 5, "gradient_steps": 0, "episode/return": 1.0}] * 2
-    ledger.log_rows(run_id, twins)
+    clones = [{"env_steps": 5, "gradient_steps": 0, "episode/return": 1.0}] * 2
+    ledger.log_rows(run_id, clones)
     assert history(store, run_id, "episode/return") == [(5, 1.0), (5, 1.0)]
 
 

@@ -44,10 +44,10 @@ def register(ledger: MlflowLedger, name: str) -> Register:
 
 
 def test_an_unknown_policy_has_no_versions_and_no_aliases(registry: MlflowRegistry) -> None:
-    assert registry.versions("nobody") == []
-    assert registry.alias("nobody", "champion") is None
-    with pytest.raises(StoreError, match="'nobody' has no version or alias '1'; it has none"):
-        registry.version("nobody", 1)
+    assert registry.versions("missing") == []
+    assert registry.alias("missing", "champion") is None
+    with pytest.raises(StoreError, match="'missing' has no version or alias '1'; it has none"):
+        registry.version("missing", 1)
 
 
 def test_a_bundle_has_one_version(
@@ -124,4 +124,4 @@ def test_an_alias_is_loaded_and_must_act_like_its_bundle(
     with pytest.raises(StoreError, match=r"within 1e-05 of their range, found 0\.1"):
         registry.smoke_load(name, "champion", open_bundle(bundle(2.0)))
     with pytest.raises(StoreError):
-        registry.smoke_load(name, "nobody", open_bundle(bundle(1.0)))
+        registry.smoke_load(name, "missing", open_bundle(bundle(1.0)))
