@@ -46,7 +46,8 @@ def test_the_table_has_every_line(finished, call):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rate", "0"], "rate_hz: Input should be greater than 0"),
+        (["--rate", "0"], "rate_hz: Input should be greater than or equal to 0.0001"),
+        (["--rate", "1e-308"], "rate_hz: Input should be greater than or equal to 0.0001"),
         (["--seconds", "-1"], "seconds: Input should be greater than 0"),
         (["--nan", "2"], "not_a_number: Input should be less than or equal to 1"),
         (["--priority", "0"], "priority: expected 1 to 99"),
