@@ -79,8 +79,8 @@ class Fallbacks(Config):
     start_outside_envelope: Fallback
     """An episode's first observation is outside the training range by more than `envelope_margin`."""
     inference_failed: Fallback
-    """The ONNX runtime raised an error instead of returning an action, or the step failed by an error that
-    no guard foresaw."""
+    """The ONNX runtime raised an error instead of returning an action, or the step failed by an unforeseen
+    error."""
     action_not_finite: Fallback
     """An entry of the action is NaN or infinity."""
     action_outside_bounds: Fallback

@@ -1,6 +1,6 @@
 """The runtime of a robot: an observation and its stamp in, a decision out. Never an exception, never a clamp.
 
-An exception that no guard foresaw becomes the cause `inference_failed`, so that it is counted, recorded and a
+An unforeseen exception becomes the cause `inference_failed`, so that it is counted, recorded and a
 reason for a rollback like an error of onnxruntime; `Runtime.last_error` keeps it.
 
 Each step checks the observation, runs the policy, checks the action, and then checks that the step met its
@@ -68,7 +68,7 @@ class Runtime:
         self.blended_with: OnnxPolicy | None = None
         """During a blend, the policy that is being replaced; else None."""
         self.last_error: Exception | None = None
-        """The last exception that no guard foresaw, of a step or of a listener; None where there was none."""
+        """The last unforeseen exception of a step or of a listener; None where there was none."""
         self.listener_errors = 0
         """Number of exceptions of listeners. The step is executed, and the listener is called again."""
         self._settings, self._period_s, self._clock_ns = guards, control_period_s, clock_ns

@@ -43,7 +43,7 @@ def build(tmp_path):
     return write
 
 
-WAYS_IN = {
+ENTRIES = {
     "open_policy": lambda path: open_policy(path, is_realtime=False),
     "load_policy": sacpipe.load_policy,
     "simulate": lambda path: simulate(path, episodes=1, seed=0, stochastic=False, video=None),
@@ -51,7 +51,7 @@ WAYS_IN = {
 }
 
 
-@pytest.mark.parametrize("way_in", WAYS_IN)
+@pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize(
     ("rule", "contract"),
     [
@@ -60,26 +60,26 @@ WAYS_IN = {
         ("runtime", {"envelope": {"low": [100.0] * 3, "high": [101.0] * 3}}),
     ],
 )
-def test_every_way_in_refuses_what_a_server_refuses(build, way_in, rule, contract):
+def test_every_entry_refuses_what_a_server_refuses(build, entry, rule, contract):
     """`OnnxPolicy` alone opens each of these."""
     with pytest.raises(GateError) as refusal:
-        WAYS_IN[way_in](str(build(**contract)))
+        ENTRIES[entry](str(build(**contract)))
     assert refusal.value.rule == rule
 
 
-@pytest.mark.parametrize("way_in", WAYS_IN)
-def test_a_file_that_does_not_belong_to_a_bundle_is_refused(build, way_in):
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_file_that_does_not_belong_to_a_bundle_is_refused(build, entry):
     folder = build()
     (folder / "notes.txt").write_text("")
     with pytest.raises(GateError, match=r"refused by the rule 'files': .*notes.txt"):
-        WAYS_IN[way_in](str(folder))
+        ENTRIES[entry](str(folder))
 
 
-@pytest.mark.parametrize("way_in", WAYS_IN)
+@pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("address", ["models:/Reach", "models:/Reach/latest", "models:/a/b@c", "models:/"])
-def test_every_way_in_reads_addresses_alike(way_in, address):
+def test_every_entry_reads_addresses_alike(entry, address):
     with pytest.raises(ConfigError, match="expected models:/NAME@ALIAS or models:/NAME/VERSION, found"):
-        WAYS_IN[way_in](address)
+        ENTRIES[entry](address)
 
 
 def test_a_tar_file_opens_too(build, tmp_path):
