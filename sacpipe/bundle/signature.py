@@ -143,8 +143,8 @@ def _parse(data: bytes) -> Signature:
     try:
         found = Signature.model_validate_json(data)
     except ValidationError as exc:
-        fault = exc.errors(include_url=False, include_context=False, include_input=False)[0]
-        path = ".".join(str(part) for part in fault["loc"]) or "the file"
+        fault = exc.errors()[0]
+        path = fault["loc"][0] if fault["loc"] else "the file"
         raise _refuse(f"{path}: {fault['msg']}") from exc
     if _render(found) != data:
         raise _refuse("expected sorted JSON on one line with each key once, found another form")

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import SacpipeError
@@ -18,10 +18,7 @@ from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence, Shadow
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import RolloutSettings
-
-Outcome = Literal["serves", "rejected", "rolled_back", "replaced", "withdrawn"]
-"""How a rollout ended. `replaced`: another bundle was offered in the shadow phase. `withdrawn`: the source
-names another bundle now, or an error that is not the candidate's ended the phase."""
+from sacpipe.rollout.outcome import Outcome
 
 
 class RolloutEvent(Config):

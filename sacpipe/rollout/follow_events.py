@@ -6,7 +6,7 @@ from collections import deque
 from typing import Literal, NamedTuple
 
 from sacpipe.core.report_line import report_line
-from sacpipe.rollout.context import Outcome
+from sacpipe.rollout.outcome import Outcome
 
 EventKind = (
     Literal["started", "store", "noticed", "refused", "failed", "error", "recovered"]

@@ -104,6 +104,8 @@ class Follower:
         self._log.add(
             "started", self._host.policy.digest, self._source_in_service(), "in service since the start"
         )
+        for notice in self._store.notices:
+            self._log.add("store", "", "", notice)
         for thread in self._threads:
             thread.start()
         return self
@@ -204,6 +206,10 @@ class Follower:
             self._log.add("noticed", digest, source, "differs from the bundle in service")
         if (refusal := self._rollout.refusal(digest)) is not None:
             raise BundleError(refusal, "store")
+        if self._store.unwritable is not None:
+            raise BundleError(
+                f"a rollout needs a store that can be written: {self._store.unwritable}", "store"
+            )
         admitted = run_load_gate_in_child(resolved.pull(), self._settings.gate)
         with self._lock:
             if (

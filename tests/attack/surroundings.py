@@ -6,6 +6,7 @@ import http.client
 import http.server
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -31,10 +32,11 @@ _RIGHTS = (1, 2, 3)
 
 
 def free_port() -> int:
-    """Return a port of loopback on which no process listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port on which no process listens, below those that clients' sockets get."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", 15_000 + secrets.randbelow(15_000)))
+            return int(probe.getsockname()[1])
 
 
 def bound_by_file_modes() -> None:

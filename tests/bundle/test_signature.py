@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from repository import ROOT
@@ -12,7 +14,7 @@ from repository import ROOT
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.signature import key_id, make_key, read_public_key, sign_bundle, verify_signature
-from sacpipe.core.errors import BundleError, ConfigError
+from sacpipe.core.errors import BundleError, ConfigError, StorageError
 
 
 @pytest.fixture
@@ -65,6 +67,46 @@ class TestKeys:
         with pytest.raises(ConfigError, match=r"no.key: expected an Ed25519 private key, found none"):
             sign_bundle(bundle, tmp_path / "no.key")
 
+    def test_the_reason_is_the_first_line_of_the_librarys(self, bundle, tmp_path):
+        with pytest.raises(ConfigError) as missing:
+            sign_bundle(bundle, tmp_path / "no.key")
+        assert str(missing.value).endswith(
+            f"found none: [Errno 2] No such file or directory: '{tmp_path / 'no.key'}'."
+        )
+        with pytest.raises(ConfigError) as malformed:
+            sign_bundle(bundle, bundle / "policy.onnx")
+        assert re.fullmatch(r".*: expected an Ed25519 private key, found none: \w.+\.", str(malformed.value))
+
+    def test_a_reason_of_two_lines_is_cut(self, bundle, key, monkeypatch):
+        def fail(path):
+            raise OSError("first\nsecond")
+
+        monkeypatch.setattr(Path, "read_bytes", fail)
+        with pytest.raises(ConfigError, match=r"found none: first\.$"):
+            sign_bundle(bundle, key[0])
+
+    def test_a_key_is_hidden_beside_its_place_until_it_is_whole(self, tmp_path, monkeypatch):
+        """In a folder of mode 0700 on the same disk, so that the rename is one step."""
+        seen = []
+        replace = Path.replace
+
+        def watched(self, target):
+            seen.append((self, stat.S_IMODE(self.parent.stat().st_mode)))
+            return replace(self, target)
+
+        monkeypatch.setattr(Path, "replace", watched)
+        make_key(tmp_path / "keys" / "arm.key")
+        written, mode = seen[-1]
+        assert (written.parent.parent, mode) == (tmp_path / "keys", 0o700)
+        assert written.parent.name.startswith(".arm.key.")
+
+    def test_a_place_that_cannot_be_written_is_named(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(
+            StorageError, match=rf"cannot write {tmp_path / 'file' / 'arm.key'}: a file exists"
+        ):
+            make_key(tmp_path / "file" / "arm.key")
+
 
 class TestSigning:
     def test_the_bundle_opens_and_keeps_its_digest(self, bundle, key):
@@ -100,6 +142,17 @@ class TestSigning:
             sign_bundle(bundle, key[0])
         assert not (bundle / "manifest.sig").exists()
 
+    def test_the_broken_rule_is_kept(self, bundle, key):
+        (bundle / "policy.onnx").write_bytes(b"")
+        with pytest.raises(BundleError, match=f"bundle {bundle} was not signed: policy.onnx") as refusal:
+            sign_bundle(bundle, key[0])
+        assert refusal.value.rule == "digest"
+
+    def test_a_leftover_that_cannot_be_removed_is_named(self, bundle, key):
+        (bundle / ".manifest.sig.1.tmp").mkdir()
+        with pytest.raises(StorageError, match=f"cannot write {bundle}: "):
+            sign_bundle(bundle, key[0])
+
 
 class TestVerifying:
     def test_a_trusted_key_is_found_among_others(self, tmp_path, key, signed):
@@ -117,7 +170,8 @@ class TestVerifying:
                     assert refusal.value.rule == "signature"
 
     def test_another_manifest_is_named(self, key, signed):
-        with pytest.raises(BundleError, match=r"manifest.sig: .* found a signature of other bytes. Fetch"):
+        expected = f"expected a signature by {key_id(key[1])} of this manifest.json"
+        with pytest.raises(BundleError, match=f"sig: {expected}, found a signature of other bytes. Fetch"):
             verify_signature(signed[0] + b" ", signed[1], (key[1],))
 
     def test_a_key_that_is_not_trusted_is_named(self, tmp_path, key, signed):
@@ -125,6 +179,9 @@ class TestVerifying:
         expected = f"expected a signature by one of {key_id(other)}, found {key_id(key[1])}"
         with pytest.raises(BundleError, match=expected):
             verify_signature(*signed, (other,))
+        both = sorted([key_id(other), key_id(make_key(tmp_path / "third.key"))])
+        with pytest.raises(BundleError, match=f"expected a signature by one of {both[0]}, {both[1]}, found"):
+            verify_signature(*signed, (other, read_public_key(tmp_path / "third.key")))
 
     def test_a_foreign_key_does_not_pass_under_a_trusted_keys_id(self, bundle, tmp_path, key, signed):
         make_key(tmp_path / "other.key")
