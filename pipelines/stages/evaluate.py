@@ -42,7 +42,10 @@ def evaluate_stage(context: StageContext) -> None:
     policy = read_policy(workspace.policy)
     bundle = OnnxPolicy(workspace.bundle)
     seeds = [episode_seed(params.seed, "evaluate", index) for index in range(params.evaluation.episodes)]
-    deterministic: Act = lambda observation: policy.actor.act(observation, None)  # noqa: E731 - one of three alike
+
+    def deterministic(observation: FloatArray) -> FloatArray:
+        return policy.actor.act(observation, None)
+
     if params.evaluation.video is not None:
         record_episode(deterministic, params.task, seeds[0], params.evaluation.video, workspace.video)
     candidates = {

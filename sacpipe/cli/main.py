@@ -80,8 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in ("pipelines", "sacpipe"):
             logging.getLogger(name).addHandler(logging.lastResort)
     try:
-        code: int = COMMANDS[namespace.command].run(namespace)
-        return code  # noqa: TRY300 - the exit code of the command itself
+        return int(COMMANDS[namespace.command].run(namespace))
     except SacpipeError as exc:
         sys.stdout.flush()
         sys.stderr.write(f"sacpipe: {exc}\n")

@@ -80,7 +80,8 @@ def read_policy(path: Path) -> Policy:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
     except SafetensorError as exc:
         raise CheckpointError(
             f"policy {path} is damaged ({exc}). `dvc checkout --force` restores it."

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import SacpipeError
+from sacpipe.core.fence import first_error
 from sacpipe.robot.load_gate import AdmittedBundle
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import PolicyHost
@@ -170,8 +171,5 @@ def describe_error(exc: Exception) -> str:
 
 def _attempt(what: str, work: Callable[[], object]) -> list[str]:
     """Do what may fail; return what failed, and no line where nothing did."""
-    try:
-        work()
-    except Exception as exc:  # noqa: BLE001 - nothing prevents a rollback; the event has the error
-        return [f"{what}: {describe_error(exc)}"]
-    return []
+    error = first_error(work)
+    return [] if error is None else [f"{what}: {describe_error(error)}"]

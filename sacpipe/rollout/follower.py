@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreError, StoreUnavailableError
+from sacpipe.core.fence import first_error
 from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
@@ -141,23 +142,23 @@ class Follower:
 
     def _run_every(self, period_s: float, work: Callable[[], None]) -> None:
         while not self._is_ending.is_set():
-            try:
-                work()
-            except Exception as exc:  # noqa: BLE001 - without its thread, the follower would be blind
+            if (error := first_error(work)) is not None:  # without its thread, the follower would be blind
                 self._errors += 1
-                self._tick.fail(f"{type(exc).__name__} of the follower", "error", "", "", describe_error(exc))
+                text = describe_error(error)
+                self._tick.fail(f"{type(error).__name__} of the follower", "error", "", "", text)
             self._is_ending.wait(period_s)
 
     def _poll(self) -> None:
         """Resolve the source, and begin the rollout of its bundle where it is new."""
         resolved: ResolvedBundle | None = None
-        failure: Exception | None = None
-        try:
+
+        def look() -> None:
+            nonlocal resolved
             resolved = self._source.resolve()
             if self._is_wanted(resolved):
                 self._begin_rollout(resolved)
-        except Exception as exc:  # noqa: BLE001 - reported; the policy in service goes on
-            failure = exc
+
+        failure = first_error(look)  # reported; the policy in service goes on
         self._report_look(resolved, failure)
 
     def _report_look(self, resolved: ResolvedBundle | None, failure: Exception | None) -> None:
@@ -251,10 +252,9 @@ class Follower:
             return
         self._log.add(event.outcome, event.bundle_digest, event.source, event.reason)
         if self._rollout.phase == "idle":
-            try:
-                self._store.prune(self._settings.keep)
-            except Exception as exc:  # noqa: BLE001 - old bundles stay; the next end of a rollout tries again
-                self._report_failure(self._prune, "", "", exc)
+            error = first_error(lambda: self._store.prune(self._settings.keep))
+            if error is not None:  # old bundles stay; the next end of a rollout tries again
+                self._report_failure(self._prune, "", "", error)
             else:
                 self._prune.recover("", "", "old bundles were removed")
 

@@ -1,7 +1,7 @@
 """HTTP requests of a robot to a registry that may be slow, broken or hostile: every request ends in time.
 
 A time-out of a socket counts from byte to byte: a server that sends a byte now and then would hold a request
-for ever, in the handshake, the headers, the body or endless trailers. The lookup of a name has no time-out at
+without end, in the handshake, the headers, the body or the trailers. The lookup of a name has no time-out at
 all. So each request runs in a thread of its own, and the caller watches it: by total time, by the time until
 the headers, and by the rate of the body. A request that takes longer is cut off. All bytes of an answer are
 limited, with those of its headers, chunk sizes and trailers. No redirection is followed.

@@ -55,7 +55,7 @@ class Rollout:
         self._aborted: dict[str, int] = {}
         """Number of rollouts that errors ended, by digest."""
         self._failed: dict[str, str] = {}
-        """Reasons by digest of candidates that failed, even where the store could not be told."""
+        """Reasons by digest of candidates that failed, even where the store could not write them."""
         self._unreported: RolloutEvent | None = None
 
     @property

@@ -83,6 +83,7 @@ ALLOWED = {
     ("sacpipe/envs", "universe"): "key of params.yaml",
     ("sacpipe/simulation", "universe"): "key of params.yaml",
     ("tests/envs", "universe"): "key of params.yaml",
+    ("sacpipe/rollout/store_state.py", "served"): "key of current.json",
     ("sacpipe/rollout/bundle_store.py", "served"): "key of current.json",
 }
 """Identifiers that stay, by folder or file: names inside formats, with the format."""

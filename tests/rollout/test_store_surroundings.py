@@ -65,7 +65,7 @@ def folder(tmp_path, bundles, digests):
 
 
 @contextlib.contextmanager
-def nobody():
+def unprivileged():
     """Act as a user without rights; root could write everywhere."""
     if os.geteuid() != 0:
         yield
@@ -89,7 +89,7 @@ def read_only(folder, bundles):
     paths = [base / "store", *(base / "store").rglob("*")]
     for path in paths:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    with nobody():
+    with unprivileged():
         yield base / "store"
     for path in paths:
         path.chmod(0o755)
@@ -158,7 +158,7 @@ def test_a_folder_without_a_store_that_cannot_be_made_is_an_error(tmp_path):
     base = Path(tempfile.mkdtemp(prefix="sacpipe-read-only-"))
     base.chmod(0o555)
     try:
-        with nobody(), pytest.raises(StorageError, match="permission is missing"):
+        with unprivileged(), pytest.raises(StorageError, match="permission is missing"):
             BundleStore(base / "store")
     finally:
         base.chmod(0o755)

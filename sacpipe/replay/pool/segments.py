@@ -59,7 +59,8 @@ def read_segment(path: Path) -> Transitions:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError as exc:
         raise PoolCorruptError(f"{path}: expected a sealed segment, found no file. {RESTORE}.") from exc
     except (SafetensorError, OSError) as exc:

@@ -120,7 +120,7 @@ class RecordingsFolder:
             StorageError: the folder cannot be written, or other files use up `max_bytes`.
         """
         with storage_errors(self._folder):
-            number = 1 + max((_number(path) for path in self._named()), default=0)
+            number = 1 + max((_number(path) for path in self._paths_with_its_name()), default=0)
             kept = self._recordings()
             sizes = {path: size_bytes(path) for path in kept}
             for path in kept:
@@ -166,12 +166,12 @@ class RecordingsFolder:
         """Release the folder for another recorder."""
         self._lock.close()
 
-    def _named(self) -> list[Path]:
+    def _paths_with_its_name(self) -> list[Path]:
         """Return what has the name of a recording, whatever it is, in the order of the numbers."""
         return sorted((path for path in self._folder.iterdir() if _NAME.fullmatch(path.name)), key=_number)
 
     def _recordings(self) -> list[Path]:
-        return [path for path in self._named() if path.is_dir() and not path.is_symlink()]
+        return [path for path in self._paths_with_its_name() if path.is_dir() and not path.is_symlink()]
 
     def _is_own(self, path: Path) -> bool:
         """Return whether a recorder made a folder and all of it; report once where it did not."""

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import StorageError
+from sacpipe.core.fence import first_error
 from sacpipe.robot.decision import Decision
 from sacpipe.robot.recording.episodes import (
     NO_OBSERVATION,
@@ -163,17 +164,19 @@ class Recorder:
     def _run(self) -> None:
         """Record until `close`; after an error, try again every second."""
         while not self._is_closing:
-            try:
-                self._folder.check_room(is_paused=self._failure is not None)
-                self._close_writer()
-                self._writer = self._folder.begin()
-                self._recordings += 1
-                self._failure = None
-                self._write()
-            except Exception as exc:  # noqa: BLE001 - any error is reported, and pauses the recording alone
-                self._pause(exc)
+            if (error := first_error(self._record)) is not None:  # it pauses the recording alone
+                self._pause(error)
         with contextlib.suppress(Exception):  # the next recorder of the folder closes it
             self._close_writer()
+
+    def _record(self) -> None:
+        """Begin a recording, and write to it until `close`."""
+        self._folder.check_room(is_paused=self._failure is not None)
+        self._close_writer()
+        self._writer = self._folder.begin()
+        self._recordings += 1
+        self._failure = None
+        self._write()
 
     def _write(self) -> None:
         """Write what is queued, until `close`.

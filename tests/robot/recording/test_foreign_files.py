@@ -84,7 +84,7 @@ FOREIGN = {
         (folder / "recording-000003" / "recording.json").symlink_to("/dev/zero"),
     ),
     "socket": lambda folder: bind(folder / "recording-000003"),
-    "folder nobody may read": lambda folder: make_tree(folder / "recording-000003", "a/b"),
+    "folder without permission": lambda folder: make_tree(folder / "recording-000003", "a/b"),
 }
 
 
