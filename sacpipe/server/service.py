@@ -319,8 +319,9 @@ class Service:
             for listener in self.listeners:
                 try:
                     listener(observation, result.stamp_ns, decision)
-                except Exception as exc:  # noqa: BLE001 - a recorder must not withhold the action
-                    self._report_error(exc)
+                except Exception:  # a recorder must not withhold the action
+                    self.metrics.unexpected_errors += 1
+                    _LOGGER.exception("sacpipe: a listener failed")
 
     def _decide(self, active: ActiveModel, call: Call, request: InferRequest) -> _Result:
         # Without a stamp of its own, an observation is as old as the first byte of its request.
