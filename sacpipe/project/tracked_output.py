@@ -22,8 +22,8 @@ def find_tracked_output(path: Path) -> Path | None:
     Args:
         path: Any path; it need not exist.
     """
-    as_typed, real = Path(os.path.abspath(path)), path.resolve()  # noqa: PTH100 - `absolute` keeps `..`
-    for folder in dict.fromkeys([as_typed, real, *as_typed.parents, *real.parents]):
+    lexical, real = Path(os.path.normpath(Path.cwd() / path)), path.resolve()
+    for folder in dict.fromkeys([lexical, real, *lexical.parents, *real.parents]):
         for output in _outputs(folder):
             found = output.resolve()
             if found == real or found in real.parents or real in found.parents:

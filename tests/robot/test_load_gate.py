@@ -212,6 +212,13 @@ def not_finite(model):
     model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.float32([1, np.nan]), "bias"))
 
 
+def two_gigabytes(model):
+    """A graph of 1 kB; onnxruntime would take the memory already when it loads the graph."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2**29 // 3, 3]), "shape"))
+    model.graph.node.append(helper.make_node("Expand", ["bias_row", "shape"], ["expanded"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 3), np.float32), "bias_row"))
+
+
 def too_many_fields(model):
     model.graph.node[3].input.extend(["high"] * MAX_FIELDS)
 
@@ -241,6 +248,14 @@ class TestPolicies:
         change(model)
         reseal(folder, "policy.onnx", model.SerializeToString())
         assert f"policy.onnx: {sentence}" in refused(folder, "graph")
+
+    def test_a_small_graph_that_takes_much_memory(self, build, model):
+        folder = build()
+        two_gigabytes(model)
+        reseal(folder, "policy.onnx", model.SerializeToString())
+        assert (folder / "policy.onnx").stat().st_size < 1024
+        reseal_contract(folder, "onnx", operators=["Add", "Expand", "MatMul", "Max", "Min"])
+        assert "bytes for one observation, found more from 'Expand' on" in refused(folder, "graph")
 
     def test_a_contract_that_misstates_the_graph(self, build):
         folder = build()
