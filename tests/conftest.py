@@ -16,7 +16,7 @@ import pytest
 
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 
-pytest_plugins = ["project_fixtures", "robot_fixtures", "pool_fixtures"]
+pytest_plugins = ["project_fixtures", "robot_fixtures", "pool_fixtures", "follow_fixtures"]
 
 SLOW_FIXTURES = {"finished", "empty_ledger", "trained", "committed_toy"}
 """Each takes seconds: a run of the pipeline, an MLflow database, a run of DVC."""

@@ -9,6 +9,14 @@ from sacpipe.bundle.guard_settings import Envelope, GuardSettings
 from sacpipe.core.config import Config
 from sacpipe.core.files import sha256_bytes
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.terms import Text
+
+MAX_GOLDEN_STEPS = 10_000
+"""Maximum number of rows of golden.npz: a robot computes each before it uses the policy."""
+_MAX_VERSION = 1000
+_MAX_NAMES = 1000
+_MAX_ERROR = 10.0
+_MAX_OBSERVATIONS = 10**9
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 as 64 lower-case hexadecimal digits."""
@@ -23,25 +31,25 @@ class OnnxTerms(Config):
     output_name: Literal["action"]
     """Name of the output: actions in the task's own units. Shape (batch, action_dim)."""
     output_dtype: Literal["float32"]
-    ir_version: int
+    ir_version: int = Field(ge=1, le=_MAX_VERSION)
     """Version of the ONNX file format."""
-    opset_version: int
+    opset_version: int = Field(ge=1, le=_MAX_VERSION)
     """Version of the ONNX operator set."""
-    operators: tuple[str, ...]
+    operators: tuple[Text, ...] = Field(max_length=_MAX_NAMES)
     """Names of the operators in the graph, sorted, each once."""
 
 
 class ParityTerms(Config):
     """Measured difference between policy.onnx and the network it was exported from."""
 
-    tolerance: float = Field(gt=0)
+    tolerance: float = Field(gt=0, le=1)
     """Largest difference allowed, as a share of the action's range."""
-    max_error: float = Field(ge=0)
+    max_error: float = Field(ge=0, le=1)
     """Largest difference found on recorded observations, as a share of the action's range."""
-    synthetic_max_error: float = Field(ge=0)
+    synthetic_max_error: float = Field(ge=0, le=_MAX_ERROR)
     """Largest difference found on random and boundary observations, where the network may be
     ill-conditioned; as a share of the action's range."""
-    num_observations: int = Field(ge=1)
+    num_observations: int = Field(ge=1, le=_MAX_OBSERVATIONS)
     """Number of observations compared, recorded and synthetic."""
 
     @model_validator(mode="after")
@@ -54,19 +62,19 @@ class ParityTerms(Config):
 class GoldenTerms(Config):
     """Length of golden.npz, and the difference that a runtime may show on it."""
 
-    tolerance: float = Field(gt=0)
+    tolerance: float = Field(gt=0, le=1)
     """Largest difference allowed between a golden action and the runtime's, as a share of its range."""
-    num_steps: int = Field(ge=1)
+    num_steps: int = Field(ge=1, le=MAX_GOLDEN_STEPS)
     """Rows of golden.npz."""
 
 
 class Provenance(Config):
     """Origin of a policy."""
 
-    algorithm: str
+    algorithm: Text
     """Name of the algorithm, e.g. `sac`."""
-    digests: dict[str, Sha256]
-    """SHA-256 of the policy and of its training data, by name, e.g. `policy`, `pool`, `params`."""
+    digests: dict[Text, Sha256] = Field(max_length=_MAX_NAMES)
+    """SHA-256 of each input of the training, by name, e.g. `policy`, `pool`, `params`."""
 
 
 def check_safe_action(safe_action: tuple[float, ...], spec: EnvSpec) -> None:

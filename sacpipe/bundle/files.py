@@ -125,6 +125,6 @@ def _read_file(folder: int, name: str) -> bytes:
                 fault = "expected a plain file, found something else"
                 raise BundleError(f"{name}: {fault}. {FETCH_AGAIN}", "links")
             check_size(name, status.st_size)
-            return file.read(MAX_BYTES[name])
+            return file.read(status.st_size)
     except OSError as exc:
         raise BundleError(f"{name}: cannot be read: {exc}. {FETCH_AGAIN}", "files") from exc

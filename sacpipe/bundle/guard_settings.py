@@ -4,11 +4,13 @@ The section is copied into the contract. Times are counted in control periods, s
 of any rate; for a task without a clock they are not checked.
 """
 
-from typing import Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from sacpipe.core.config import Config
+from sacpipe.specs.terms import MAX_ACTION, MAX_ENTRIES, MAX_TERMS
 
 Fallback = Literal["last", "hold", "zero", "safe", "stop", "limit"]
 """The action that the runtime executes when a guard refuses the step.
@@ -49,6 +51,13 @@ Verdict = Literal["ok", "limited", "fallback", "stopped"]
 """
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
+MAX_PERIODS = 1e6
+"""Upper bound of the settings that count control periods. Operators set lower ones (`LoadGateSettings`)."""
+MAX_MARGIN = 1e6
+"""Upper bound of `envelope_margin`."""
+MAX_STEPS = 1_000_000
+"""Upper bound of the settings that count steps."""
+
 _LIMITABLE = ("action_outside_bounds", "action_change")
 
 
@@ -70,7 +79,8 @@ class Fallbacks(Config):
     start_outside_envelope: Fallback
     """An episode's first observation is outside the training range by more than `envelope_margin`."""
     inference_failed: Fallback
-    """The ONNX runtime raised an error instead of returning an action."""
+    """The ONNX runtime raised an error instead of returning an action, or the step failed by an unforeseen
+    error."""
     action_not_finite: Fallback
     """An entry of the action is NaN or infinity."""
     action_outside_bounds: Fallback
@@ -91,35 +101,43 @@ class Fallbacks(Config):
         return self
 
 
+_ActionEntry = Annotated[float, Field(ge=-MAX_ACTION, le=MAX_ACTION)]
+
+
 class GuardSettings(Config):
     """Thresholds of the guards, and what the runtime does when one is exceeded."""
 
-    max_age_periods: float = Field(gt=0)
+    max_age_periods: float = Field(gt=0, le=MAX_PERIODS)
     """Age from which an observation is refused, in control periods."""
-    max_future_periods: float = Field(ge=0)
+    max_future_periods: float = Field(ge=0, le=MAX_PERIODS)
     """How far a time stamp may be ahead of the robot's clock, in control periods."""
-    deadline_periods: float = Field(gt=0)
+    deadline_periods: float = Field(gt=0, le=MAX_PERIODS)
     """Longest computation of one step, in control periods."""
     max_action_change: float = Field(gt=0, le=1)
     """Largest change of an action entry from one step to the next, as a share of its range; 1 allows all."""
-    envelope_margin: float = Field(ge=0)
+    envelope_margin: float = Field(ge=0, le=MAX_MARGIN)
     """Allowed distance of a first observation from the training range, as a share of each entry's range."""
-    max_last_steps: int = Field(ge=1)
+    max_last_steps: int = Field(ge=1, le=MAX_STEPS)
     """Largest number of consecutive steps with the fallback `last`."""
-    safe_action: tuple[float, ...] | None = Field(min_length=1)
+    safe_action: tuple[_ActionEntry, ...] | None = Field(min_length=1, max_length=MAX_TERMS)
     """Action in the task's own units; null for zero, or the nearest value to zero in the range."""
-    blend_steps: int = Field(ge=0)
+    blend_steps: int = Field(ge=0, le=MAX_STEPS)
     """Steps over which a new policy replaces the one before; 0 for an immediate change."""
     fallbacks: Fallbacks
     """Fallback of each cause."""
 
 
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+_Float32 = Annotated[float, Field(ge=-_MAX_FLOAT32, le=_MAX_FLOAT32)]
+"""A number that is finite as float32."""
+
+
 class Envelope(Config):
     """Range of each observation entry in the pool that the policy was trained on."""
 
-    low: tuple[float, ...] = Field(min_length=1)
+    low: tuple[_Float32, ...] = Field(min_length=1, max_length=MAX_ENTRIES)
     """Lowest value of each entry. observation_dim numbers."""
-    high: tuple[float, ...] = Field(min_length=1)
+    high: tuple[_Float32, ...] = Field(min_length=1, max_length=MAX_ENTRIES)
     """Highest value of each entry. observation_dim numbers."""
 
     @model_validator(mode="after")

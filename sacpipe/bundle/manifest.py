@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from sacpipe.bundle.contract import Sha256
+from sacpipe.bundle.files import MAX_BYTES
 from sacpipe.core.config import Config
 from sacpipe.core.files import sha256_bytes
 
@@ -15,7 +16,7 @@ class FileEntry(Config):
     """Size and digest of one file."""
 
     sha256: Sha256
-    size_bytes: int = Field(ge=0)
+    size_bytes: int = Field(ge=0, le=max(MAX_BYTES.values()))
 
 
 class BundleManifest(Config):

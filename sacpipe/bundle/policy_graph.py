@@ -1,19 +1,18 @@
 """Reads and checks the graph of policy.onnx from its bytes, without any ONNX library.
 
-A robot runs these checks before onnxruntime parses the file. `_FIELDS` lists the protobuf fields that
-an exported policy may have (`onnx/onnx.proto`). Every other field is refused: tensors in other files,
-sub-graphs, functions, other operator domains, training information, metadata.
+A robot runs these checks before onnxruntime parses the file. sacpipe/bundle/protobuf.py refuses every field
+that an exported policy may not have. sacpipe/bundle/graph_size.py bounds memory and time of the graph.
 """
 
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sacpipe.core.errors import BundleError
+from sacpipe.bundle.protobuf import read_message, refuse, signed
 
 _OPERATOR_NAMES = """
     Abs Add And BatchNormalization Cast Clip Concat Constant Cos Div Elu Equal Erf Exp Expand Flatten
@@ -42,36 +41,18 @@ _MOVING_OPERATORS = frozenset({"Concat", "Gather", "Identity", "Reshape", "Slice
 _CAST_TARGETS = frozenset({1, 9})
 """ONNX data types float32 and bool."""
 
-MAX_FIELDS = 2**17
-"""Largest number of protobuf fields in a model. A policy has some hundreds; this many take a second."""
-
-_INT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_FIELDS: dict[str, dict[int, int]] = {
-    "model": {1: _INT, 2: _BYTES, 7: _BYTES, 8: _BYTES},  # ir_version producer_name graph opset_import
-    "opset": {1: _BYTES, 2: _INT},  # domain version
-    "graph": {1: _BYTES, 2: _BYTES, 5: _BYTES, 11: _BYTES, 12: _BYTES},  # node name initializer input output
-    "node": {1: _BYTES, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: _BYTES},  # input output name op_type attribute
-    "attribute": {1: _BYTES, 2: _FIXED32, 3: _INT, 4: _BYTES, 5: _BYTES, 7: _FIXED32, 8: _INT, 20: _INT},
-    "tensor": {1: _INT, 2: _INT, 8: _BYTES, 9: _BYTES},  # dims data_type name raw_data
-}
-_REFUSED = {
-    ("model", 14): "metadata",
-    ("model", 20): "training information",
-    ("model", 25): "a function",
-    ("graph", 15): "a sparse tensor",
-    ("node", 7): "an operator domain",
-    ("attribute", 6): "a sub-graph",
-    ("attribute", 11): "a sub-graph",
-    ("tensor", 13): "data in another file",
-    ("tensor", 14): "data in another file",
-}
+MAX_RANK = 8
+"""Maximum number of dimensions of a value."""
+MAX_DIM = 2**31 - 1
+"""Maximum size of one dimension."""
+_ATTRIBUTE_FIELDS = {1: 2, 2: 3, 3: 4, 4: 5, 6: 7, 7: 8}
+"""Protobuf field of the value, by type of attribute: FLOAT, INT, STRING, TENSOR, FLOATS, INTS."""
 _ITEM_TYPES: dict[int, np.dtype[Any]] = {
     1: np.dtype("<f4"),
     6: np.dtype("<i4"),
     7: np.dtype("<i8"),
     9: np.dtype("?"),
 }
-_NOT_A_MODEL = "expected an ONNX model, found other or truncated bytes"
 
 
 class GraphFacts(NamedTuple):
@@ -83,28 +64,28 @@ class GraphFacts(NamedTuple):
     """Names of the operators in the graph, sorted, each once."""
 
 
-@dataclass(frozen=True)
-class _Message:
-    """The fields of one protobuf message, by number."""
+class Node(NamedTuple):
+    """One operation of a graph."""
 
-    kind: str
-    numbers: dict[int, list[int]]
-    blocks: dict[int, list[memoryview]]
+    operator: str
+    inputs: list[str]
+    """Names of the values that it takes; empty where an input is left out."""
+    outputs: list[str]
+    """Names of the values that it makes."""
+    attributes: dict[str, Any]
+    """Value of each attribute, by name: a number, a list of numbers, bytes, or an array for a tensor."""
 
-    def number(self, field: int, what: str) -> int:
-        values = self.numbers.get(field, [])
-        if len(values) != 1:
-            raise _refuse(f"expected one {what}, found {len(values)}")
-        return values[0]
 
-    def block(self, field: int, what: str) -> memoryview:
-        values = self.blocks.get(field, [])
-        if len(values) != 1:
-            raise _refuse(f"expected one {what}, found {len(values)}")
-        return values[0]
+class Graph(NamedTuple):
+    """The graph of a policy.onnx."""
 
-    def text(self, field: int, what: str) -> str:
-        return bytes(self.block(field, what)).decode(errors="replace")
+    facts: GraphFacts
+    tensors: dict[str, NDArray[Any]]
+    """Constant tensors, by name. They share the memory of the file's bytes."""
+    inputs: list[tuple[str, list[int | str]]]
+    """Name and shape of each input; in a shape, a text is the name of a dimension of any size."""
+    nodes: list[Node]
+    """All operations, in the order of the file."""
 
 
 def read_graph(policy_onnx: bytes) -> GraphFacts:
@@ -113,19 +94,50 @@ def read_graph(policy_onnx: bytes) -> GraphFacts:
     Raises:
         BundleError: the bytes are not an ONNX model, or have a part that a policy may not have.
     """
+    return parse_graph(policy_onnx).facts
+
+
+def parse_graph(policy_onnx: bytes) -> Graph:
+    """Check that a policy is one plain graph of finite numbers, and return it.
+
+    Raises:
+        BundleError: as for `read_graph`.
+    """
     count = itertools.count(1)
-    model = _read("model", memoryview(policy_onnx), count)
-    opset = _read("opset", model.block(8, "operator set"), count)
+    model = read_message("model", memoryview(policy_onnx), count)
+    opset = read_message("opset", model.block(8, "operator set"), count)
     if domain := opset.text(1, "operator domain"):
-        raise _refuse(f"expected the standard operator domain, found '{domain}'")
-    graph = _read("graph", model.block(7, "graph"), count)
-    integers = _Integers({name for name, kind in _check_tensors(graph, count) if kind == "i"}, set())
-    operators = {_check_node(node, integers, count) for node in graph.blocks.get(1, [])}
-    return GraphFacts(
+        raise refuse(f"expected the standard operator domain, found '{domain}'")
+    graph = read_message("graph", model.block(7, "graph"), count)
+    tensors: dict[str, NDArray[Any]] = {}
+    for block in graph.blocks.get(5, []):
+        name, array = _read_tensor(block, count)
+        if name in tensors:
+            raise refuse(f"tensor '{name}': expected one tensor of this name, found two")
+        tensors[name] = array
+    integers = _Integers({name for name, array in tensors.items() if array.dtype.kind == "i"}, set())
+    nodes = [_read_node(node, integers, count) for node in graph.blocks.get(1, [])]
+    facts = GraphFacts(
         ir_version=model.number(1, "IR version"),
         opset_version=opset.number(2, "operator set version"),
-        operators=tuple(sorted(operators)),
+        operators=tuple(sorted({node.operator for node in nodes})),
     )
+    inputs = [_read_input(block, count) for block in graph.blocks.get(11, [])]
+    return Graph(facts, tensors, inputs, nodes)
+
+
+def _read_input(data: memoryview, count: Iterator[int]) -> tuple[str, list[int | str]]:
+    """Return name and shape of an input. onnxruntime compares its element type with the contract's."""
+    info = read_message("value_info", data, count)
+    name = info.text(1, "name of an input")
+    kind = read_message("type", info.block(2, f"type of the input '{name}'"), count)
+    tensor = read_message("tensor_type", kind.block(1, f"tensor type of the input '{name}'"), count)
+    shape = read_message("shape", tensor.block(2, f"shape of the input '{name}'"), count)
+    dims = [read_message("dimension", block, count) for block in shape.blocks.get(1, [])]
+    return name, [
+        dim.text(2, "name of a dimension") if 2 in dim.blocks else dim.number(1, "size of a dimension")
+        for dim in dims
+    ]
 
 
 class _Integers(NamedTuple):
@@ -149,111 +161,88 @@ class _Integers(NamedTuple):
         places = {place for place, name in enumerate(inputs) if name in self.known}
         if others := places - _INTEGER_INPUTS.get(operator, frozenset()):
             if operator not in _MOVING_OPERATORS:
-                raise _refuse(
+                raise refuse(
                     f"expected integers as shapes, indices and axes only, found one as input {min(others)} "
                     f"of '{operator}'"
                 )
             makes = True
         if makes:
             if not self.used.isdisjoint(outputs):
-                raise _refuse(f"expected every node after those whose values it takes, found '{operator}'")
+                raise refuse(f"expected every node after those whose values it takes, found '{operator}'")
             self.known.update(outputs)
 
 
-def _check_node(data: memoryview, integers: _Integers, count: Iterator[int]) -> str:
-    node = _read("node", data, count)
-    operator = node.text(4, "operator name in a node")
+def _read_node(data: memoryview, integers: _Integers, count: Iterator[int]) -> Node:
+    message = read_message("node", data, count)
+    operator = message.text(4, "operator name in a node")
     inputs, outputs = (
-        [bytes(name).decode(errors="replace") for name in node.blocks.get(n, [])] for n in (1, 2)
+        [bytes(name).decode(errors="replace") for name in message.blocks.get(n, [])] for n in (1, 2)
     )
     if operator not in ALLOWED_OPERATORS:
-        raise _refuse(f"expected operators that docs/bundle.md lists, found '{operator}'")
+        raise refuse(f"expected operators that docs/bundle.md lists, found '{operator}'")
     if operator not in _MAY_SKIP_INPUTS and not all(inputs):
-        raise _refuse(f"expected a name for every input of '{operator}', found an empty one")
-    makes = operator == "Shape"
-    for block in node.blocks.get(5, []):
-        attribute = _read("attribute", block, count)
-        kinds = [kind for _, kind in _check_tensors(attribute, count)]
-        numbers = attribute.numbers.get(3, []) + attribute.numbers.get(8, [])
-        if (
-            operator == "Cast"
-            and attribute.text(1, "attribute name") == "to"
-            and set(numbers) - _CAST_TARGETS
-        ):
-            raise _refuse(f"expected a Cast to float32 or bool, found ONNX data type {numbers}")
-        makes |= operator == "Constant" and ("i" in kinds or bool(numbers))
+        raise refuse(f"expected a name for every input of '{operator}', found an empty one")
+    attributes: dict[str, Any] = {}
+    for block in message.blocks.get(5, []):
+        name, value = _read_attribute(block, count)
+        if name in attributes:
+            raise refuse(f"expected each attribute of '{operator}' once, found '{name}' twice")
+        attributes[name] = value
+    if operator == "Cast" and attributes.get("to") not in _CAST_TARGETS:
+        raise refuse(f"expected a Cast to float32 or bool, found ONNX data type {attributes.get('to')}")
+    makes = operator == "Shape" or (operator == "Constant" and _has_integers(attributes))
     integers.check(operator, inputs, outputs, makes=makes)
-    return operator
+    return Node(operator, inputs, outputs, attributes)
 
 
-def _check_tensors(message: _Message, count: Iterator[int]) -> list[tuple[str, str]]:
-    """Check the tensors of a graph or an attribute; return name and NumPy kind letter of each."""
-    return [_check_tensor(tensor, count) for tensor in message.blocks.get(5, [])]
+def _has_integers(attributes: dict[str, Any]) -> bool:
+    value = attributes.get("value")
+    is_tensor = isinstance(value, np.ndarray) and value.dtype.kind == "i"
+    return is_tensor or not attributes.keys().isdisjoint({"value_int", "value_ints"})
 
 
-def _check_tensor(data: memoryview, count: Iterator[int]) -> tuple[str, str]:
-    tensor = _read("tensor", data, count)
+def _read_attribute(data: memoryview, count: Iterator[int]) -> tuple[str, Any]:
+    """Return name and value. An attribute has one kind of value, the one that its type says."""
+    attribute = read_message("attribute", data, count)
+    name = attribute.text(1, "attribute name")
+    kind = attribute.number(20, f"type of the attribute '{name}'")
+    field = _ATTRIBUTE_FIELDS.get(kind)
+    found = (attribute.numbers.keys() | attribute.blocks.keys()) - {1, 20}
+    if field is None or found - {field}:
+        raise refuse(f"attribute '{name}': expected one value of type {kind}, found another")
+    if field in (3, 8):
+        numbers = [signed(number) for number in attribute.numbers.get(field, [])]
+        return name, numbers if field == 8 else _one(name, numbers)
+    blocks = attribute.blocks.get(field, [])
+    if field in (2, 7):
+        floats = [float(np.frombuffer(block, "<f4")[0]) for block in blocks]
+        if not all(map(math.isfinite, floats)):
+            raise refuse(f"attribute '{name}': expected finite numbers, found NaN or infinity")
+        return name, floats if field == 7 else _one(name, floats)
+    block = _one(name, blocks)
+    return name, _read_tensor(block, count)[1] if field == 5 else bytes(block)
+
+
+def _one(name: str, values: list[Any]) -> Any:
+    if len(values) != 1:
+        raise refuse(f"attribute '{name}': expected one value, found {len(values)}")
+    return values[0]
+
+
+def _read_tensor(data: memoryview, count: Iterator[int]) -> tuple[str, NDArray[Any]]:
+    tensor = read_message("tensor", data, count)
     name = tensor.text(8, "name in a tensor")
     code = tensor.number(2, f"data type in tensor '{name}'")
     item_type = _ITEM_TYPES.get(code)
     if item_type is None:
-        raise _refuse(f"tensor '{name}': expected float32, int32, int64 or bool, found ONNX data type {code}")
+        raise refuse(f"tensor '{name}': expected float32, int32, int64 or bool, found ONNX data type {code}")
     raw = tensor.block(9, f"block of raw data in tensor '{name}'")
-    expected = math.prod(tensor.numbers.get(1, [])) * item_type.itemsize
-    if len(raw) != expected:
-        raise _refuse(f"tensor '{name}': expected {expected} bytes, found {len(raw)}")
-    if item_type.kind == "f" and not np.isfinite(np.frombuffer(raw, item_type)).all():
-        raise _refuse(f"tensor '{name}': expected finite numbers, found NaN or infinity")
-    return name, item_type.kind
-
-
-def _read(kind: str, data: memoryview, count: Iterator[int]) -> _Message:
-    """Group the fields of one protobuf message by number, and refuse every field that is not in `_FIELDS`.
-
-    Args:
-        kind: Key of `_FIELDS`.
-        data: Bytes of the message.
-        count: Counter of the fields read so far in the whole model.
-    """
-    message = _Message(kind, {}, {})
-    for number, wire, value in _fields(data):
-        if next(count) > MAX_FIELDS:
-            raise _refuse(f"expected at most {MAX_FIELDS} protobuf fields, found more")
-        if _FIELDS[kind].get(number) != wire:
-            what = _REFUSED.get((kind, number), f"field {number}")
-            raise _refuse(f"the {kind} holds {what}, which a policy may not hold")
-        if isinstance(value, int):
-            message.numbers.setdefault(number, []).append(value)
-        else:
-            message.blocks.setdefault(number, []).append(value)
-    return message
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """Yield number, wire type and value of each field of one protobuf message."""
-    position = 0
-    while position < len(data):
-        key, position = _varint(data, position)
-        number, wire = key >> 3, key & 7
-        value, position = _varint(data, position) if wire in {_INT, _BYTES} else (0, position)
-        if wire == _INT:
-            yield number, wire, value
-            continue
-        size = {_FIXED64: 8, _BYTES: value, _FIXED32: 4}.get(wire)
-        if size is None or position + size > len(data):
-            raise _refuse(_NOT_A_MODEL)
-        yield number, wire, data[position : position + size]
-        position += size
-
-
-def _varint(data: memoryview, position: int) -> tuple[int, int]:
-    value = 0
-    for index, byte in enumerate(data[position : position + 10]):
-        value |= (byte & 0x7F) << (7 * index)
-        if not byte & 0x80:
-            return value, position + index + 1
-    raise _refuse(_NOT_A_MODEL)
-
-
-def _refuse(fault: str) -> BundleError:
-    return BundleError(f"policy.onnx: {fault}. Export the policy again with `sacpipe`.")
+    dims = tensor.numbers.get(1, [])
+    if len(dims) > MAX_RANK or any(dim > MAX_DIM for dim in dims):
+        raise refuse(f"tensor '{name}': expected at most {MAX_RANK} dimensions of at most {MAX_DIM}")
+    if len(raw) != (expected := math.prod(dims) * item_type.itemsize):
+        raise refuse(f"tensor '{name}': expected {expected} bytes, found {len(raw)}")
+    array = np.frombuffer(raw, item_type).reshape(dims)
+    if item_type.kind == "f" and not np.isfinite(array).all():
+        raise refuse(f"tensor '{name}': expected finite numbers, found NaN or infinity")
+    return name, array

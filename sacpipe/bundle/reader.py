@@ -17,8 +17,9 @@ from sacpipe.bundle.canonical_json import FETCH_AGAIN, parse_canonical
 from sacpipe.bundle.contract import Contract, OnnxTerms
 from sacpipe.bundle.files import SIGNATURE_NAME, read_files, under_rule
 from sacpipe.bundle.golden import Golden, read_golden
+from sacpipe.bundle.graph_size import check_size
 from sacpipe.bundle.manifest import BundleManifest, FileEntry, file_entry
-from sacpipe.bundle.policy_graph import GraphFacts, read_graph
+from sacpipe.bundle.policy_graph import GraphFacts, parse_graph
 from sacpipe.core.errors import BundleError
 from sacpipe.core.files import sha256_bytes
 
@@ -66,7 +67,9 @@ def parse_bundle(files: Mapping[str, bytes]) -> Bundle:
     with under_rule("contract"):
         contract = parse_canonical(Contract, files["contract.json"], "contract.json")
     with under_rule("graph"):
-        _check_graph(read_graph(files["policy.onnx"]), contract.onnx)
+        graph = parse_graph(files["policy.onnx"])
+        _check_graph(graph.facts, contract.onnx)
+        check_size(graph, contract.spec.observation_dim, len(files["policy.onnx"]))
     with under_rule("golden"):
         golden = read_golden(files["golden.npz"], contract.spec, contract.golden.num_steps)
     digest = sha256_bytes(files["manifest.json"])

@@ -7,8 +7,6 @@ from pathlib import Path
 HELP = "run a robot's load gate over a bundle on this machine, and print the result of each rule"
 EXAMPLE = "  sacpipe check out/export/bundle\n  sacpipe check release.tar --public-key HEX"
 
-_TIMING_RUNS = 1000
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
@@ -20,24 +18,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HEX",
         help="refuse a bundle that no such key signed; repeat the option for several trusted keys",
     )
+    parser.add_argument(
+        "--terms", type=Path, metavar="FILE", help="acceptance settings of a server, as in docs/serving.md"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the load gate and print its report; exit code 1 where a rule refuses."""
     from sacpipe.core.errors import ConfigError, GateError
     from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
+    from sacpipe.rollout.follow_settings import FollowSettings
     from sacpipe.rollout.sources import read_source
 
-    keys = arguments.public_key
-    settings = LoadGateSettings.parse(
-        {
-            "public_keys": keys,
-            "require_signature": bool(keys),
-            "allowed_operators": None,
-            "timing_runs": _TIMING_RUNS,
-        },
-        source="command line",
-    )
+    gate = FollowSettings.read(arguments.terms).gate
+    keys = [*gate.public_keys, *arguments.public_key]
+    settings = LoadGateSettings.parse(gate.as_tree() | {"public_keys": keys}, source="command line")
     if not arguments.bundle.exists():
         raise ConfigError(
             f"{arguments.bundle}: expected a bundle's folder or a tar file, found nothing there."

@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     if (seen := found.recorder) is not None:
         sys.stdout.write(
             f"  recorded  {seen.transitions} transitions, {seen.gaps} gaps, {seen.dropped} steps dropped"
-            f"{'' if seen.failure is None else ', then ended: ' + seen.failure}\n"
+            f"{'' if seen.failure is None else ', paused at the end: ' + seen.failure}\n"
         )
     return 0
 

@@ -50,21 +50,21 @@ def _champion(*, is_followed: bool) -> str:
     from sacpipe.core.errors import StoreError
     from sacpipe.params.model import Params
     from sacpipe.project.workspace import Workspace
+    from sacpipe.rollout.mlflow_source import Address
     from sacpipe.tracking.ledger import open_ledger
 
     workspace = Workspace.enter()
     name = Params.load(workspace.params).release.model_name
     if not is_followed and open_ledger(workspace).registry.alias(name, "champion") is None:
         raise StoreError(f"no version of '{name}' is champion yet. `sacpipe run` trains and releases one.")
-    return f"models:/{name}@champion"
+    return str(Address(name, "champion", is_alias=True))
 
 
 def _become_mlflow(uri: str, port: str) -> NoReturn:
-    from sacpipe.core.errors import ConfigError
     from sacpipe.project.workspace import Workspace
+    from sacpipe.rollout.mlflow_source import parse_address
 
-    if not uri.startswith("models:/"):
-        raise ConfigError(f"--mlflow: expected models:/NAME@ALIAS, found '{uri}'. Leave --mlflow out.")
+    parse_address(uri, "--mlflow")
     Workspace.enter()
     sys.stderr.write(f"sacpipe: serving {uri} at http://127.0.0.1:{port}/invocations\n")
     sys.stderr.flush()

@@ -20,7 +20,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Sign, and print the bundle's digest and the key's id."""
     from sacpipe.bundle.files import bundle_digest
     from sacpipe.bundle.signature import sign_bundle
+    from sacpipe.core.errors import ConfigError
+    from sacpipe.project.tracked_output import find_tracked_output
 
+    if (output := find_tracked_output(arguments.bundle)) is not None:
+        raise ConfigError(
+            f"{arguments.bundle}: expected a copy of the bundle, found {output}, which DVC tracks: a "
+            "signature would change it. Copy it with `cp -r` to a folder that DVC does not track, and sign "
+            "the copy."
+        )
     key_id = sign_bundle(arguments.bundle, arguments.key)
     sys.stdout.write(f"bundle {bundle_digest(arguments.bundle)}, signed by {key_id}\n")
     return 0

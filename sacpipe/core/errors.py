@@ -39,8 +39,10 @@ BundleRule = Literal[
     "digest",
     "contract",
     "graph",
+    "terms",
     "tensors",
     "golden",
+    "runtime",
     "timing",
     "process",
     "store",
@@ -156,6 +158,11 @@ class StoreError(SacpipeError):
     """MLflow, DVC or Prefect failed."""
 
     exit_code = 3
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        """Short name of the cause, such as an HTTP status; equal causes have equal codes."""
 
 
 class StoreUnavailableError(StoreError):

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,22 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n")
 
 
+def read_regular_file(path: Path) -> bytes:
+    """Read a whole regular file. Links are followed; a pipe or a device is refused without waiting for it.
+
+    Raises:
+        OSError: it is missing, is no regular file, or cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "expected a regular file, found something else", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
 def read_json(path: Path, error: type[SacpipeError]) -> Any:
     """Read strict JSON.
 
@@ -122,10 +139,10 @@ def read_json(path: Path, error: type[SacpipeError]) -> Any:
         raise ValueError(f"{token} is not a JSON number")
 
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        return json.loads(read_regular_file(path).decode(), parse_constant=refuse)
     except FileNotFoundError as exc:
         raise error(f"{path} is missing.") from exc
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise error(f"{path} cannot be read as JSON: {exc}.") from exc
 
 

@@ -39,7 +39,7 @@ def _write(descriptor: int, line: bytes) -> bool:
     """Write a line to a descriptor that is ready for it."""
     if len(line) > _MAX_BYTES:
         line = line[: _MAX_BYTES - 4] + b"...\n"
-    # The descriptor itself: after a failure, a stream keeps the line and fails again at exit.
+    # Not by the stream: after a failure it would keep the line, and fail again at the end of the process.
     with _LOCK:
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sacpipe.bundle.contract import Contract, check_safe_action
 from sacpipe.bundle.guard_settings import CAUSES, Cause, Fallback, GuardSettings, Verdict
@@ -55,7 +56,7 @@ class Thresholds:
         """
 
         def nanoseconds(periods: float) -> int:
-            return _NEVER_NS if period_s is None else int(periods * period_s * 1e9)
+            return _NEVER_NS if period_s is None else int(min(periods * period_s * 1e9, _NEVER_NS))
 
         low, high = np.array(contract.envelope.low), np.array(contract.envelope.high)
         margin = guards.envelope_margin * (high - low)
@@ -64,12 +65,18 @@ class Thresholds:
             max_future_ns=nanoseconds(guards.max_future_periods),
             deadline_ns=nanoseconds(guards.deadline_periods),
             max_change=[guards.max_action_change * (term.high - term.low) for term in contract.spec.action],
-            start_low=(low - margin).astype(np.float32),
-            start_high=(high + margin).astype(np.float32),
+            start_low=_to_float32(low - margin),
+            start_high=_to_float32(high + margin),
             safe_action=_safe_action(guards, contract.spec),
             max_last_steps=guards.max_last_steps,
             fallbacks={cause: getattr(guards.fallbacks, cause) for cause in CAUSES},
         )
+
+
+def _to_float32(values: NDArray[np.float64]) -> FloatArray:
+    """Round to float32; a number beyond its range becomes the largest one."""
+    largest = np.finfo(np.float32).max
+    return np.clip(values, -largest, largest).astype(np.float32)
 
 
 class Guards:
@@ -162,6 +169,12 @@ class Guards:
                 if abs(value - last) > max_change:
                     return "action_change"
         return None
+
+    def latch_stop(self, cause: Cause) -> tuple[list[float], Verdict, tuple[Cause, ...]]:
+        """Latch a stop where no fallback can be computed; return what `decide` returns."""
+        self.stops += self.stop is None
+        self.stop = _REASONS[cause]
+        return self._zero_action, "stopped", self.stop
 
     def decide(
         self, action: list[float] | None, cause: Cause | None

@@ -5,13 +5,15 @@ Rules in the order in which they are checked; the first rule that is broken refu
     files      the names of a bundle's files, each once, no other     sacpipe/rollout/sources.py
     links      plain files                                            sacpipe/rollout/sources.py
     size       no file larger than its name allows                    sacpipe/rollout/sources.py
-    signature  made by a key that the operator trusts                 sacpipe/bundle/signature.py
+    signature  where keys are trusted: made by one of them            sacpipe/bundle/signature.py
     manifest   version, keys and form of manifest.json                sacpipe/bundle/manifest.py
     digest     size and SHA-256 of the bytes of every file            sacpipe/bundle/reader.py
     contract   version, keys, types and form of contract.json         sacpipe/bundle/contract.py
     graph      a plain graph of finite numbers and allowed operators  sacpipe/bundle/policy_graph.py
+    terms      tolerances, deadline and guards within the operator's     sacpipe/robot/operator_terms.py
     tensors    onnxruntime loads it, with the contract's names, types and shapes
     golden     this machine computes the golden actions               sacpipe/robot/golden_check.py
+    runtime    the robot's runtime can be built and stepped              sacpipe/robot/runtime_check.py
     timing     on this machine, 99 of 100 actions meet the contract's deadline
 
 A bundle that passed may go into the store (sacpipe/rollout/bundle_store.py). The files are read once: the
@@ -34,7 +36,9 @@ from sacpipe.bundle.reader import Bundle, parse_bundle
 from sacpipe.bundle.signature import PublicKey, verify_signature
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule, GateError
+from sacpipe.robot.operator_terms import OperatorTerms, check_terms
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.runtime_check import check_runtime
 
 _ORDER: tuple[BundleRule, ...] = tuple(
     rule for rule in get_args(BundleRule) if rule not in ("process", "store")
@@ -42,13 +46,14 @@ _ORDER: tuple[BundleRule, ...] = tuple(
 """The rules of this file, in order. The rule `process` is of load_gate_process.py, `store` of the store."""
 
 
-class LoadGateSettings(Config):
+class LoadGateSettings(OperatorTerms):
     """Acceptance settings of the operator, beyond the rules that always hold."""
 
     public_keys: tuple[PublicKey, ...]
-    """Trusted keys. If there are any, a signature must be made by one of them."""
+    """Trusted keys. If there are any, a bundle must have a signature by one of them."""
     require_signature: bool
-    """Whether to refuse a bundle without a signature."""
+    """Whether an empty `public_keys` is an error, as where a key was removed by mistake. With a key, a
+    signature is required in any case."""
     allowed_operators: tuple[str, ...] | None = Field(min_length=1)
     """Allowed ONNX operators; null for all operators that a bundle may have."""
     timing_runs: int = Field(ge=100)
@@ -59,6 +64,12 @@ class LoadGateSettings(Config):
         if self.require_signature and not self.public_keys:
             raise ValueError("require_signature needs at least one key in public_keys")
         return self
+
+
+DEFAULT_GATE = LoadGateSettings(
+    public_keys=(), require_signature=False, allowed_operators=None, timing_runs=1000
+)
+"""The settings of an operator who has none of his own. The bundle that a new project exports passes them."""
 
 
 class RuleOutcome(Config):
@@ -81,8 +92,8 @@ class LoadGateReport(Config):
     p99_us: float
     """Time within which 99 of 100 actions were computed, in microseconds."""
     deadline_us: float | None
-    """Time that the contract allows for an action, in microseconds; null where the task has no clock, and
-    timing is not checked."""
+    """Time that the contract allows for an action, in microseconds; null where timing is not checked, for
+    example in a task without a clock."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +109,11 @@ class AdmittedBundle:
 
 
 def run_load_gate(
-    files: Mapping[str, bytes], settings: LoadGateSettings, p99_us: float | None = None
+    files: Mapping[str, bytes],
+    settings: LoadGateSettings,
+    p99_us: float | None = None,
+    *,
+    is_realtime: bool = True,
 ) -> AdmittedBundle:
     """Check a bundle by every rule and load its policy.
 
@@ -106,6 +121,7 @@ def run_load_gate(
         files: The bundle's files by name, as `read_source` returns them.
         settings: Acceptance settings of the operator.
         p99_us: Timing that another process on this machine measured; None to measure it here.
+        is_realtime: Whether the policy has to meet its deadline here; else the rule `timing` is not checked.
 
     Raises:
         GateError: names the rule, what was expected and what was found.
@@ -116,10 +132,13 @@ def run_load_gate(
         bundle = parse_bundle(files)
         with under_rule("graph"):
             _check_operators(bundle.contract, settings.allowed_operators)
+        check_terms(bundle.contract, settings)
         policy = OnnxPolicy(bundle)
+        check_runtime(policy, bundle)
         with under_rule("timing"):
             p99_us = _measure(policy, bundle, settings.timing_runs) if p99_us is None else p99_us
-            deadline_us = _check_timing(bundle.contract, p99_us, settings.timing_runs)
+            timed = bundle.contract if is_realtime else None
+            deadline_us = _check_timing(timed, p99_us, settings.timing_runs)
     except BundleError as exc:
         raise GateError(str(exc), exc.rule or "contract") from exc
     skipped = {"signature": key is None, "timing": deadline_us is None}
@@ -138,18 +157,20 @@ def run_load_gate(
 
 
 def check_signature(files: Mapping[str, bytes], settings: LoadGateSettings) -> str | None:
-    """Return the id of the key that signed; None where there is no signature, or no key to check it with.
+    """Return the id of the key that signed; None where no key is trusted.
+
+    This is the only place that decides whether a bundle needs a signature: it does where a key is trusted.
 
     Raises:
         BundleError: the signature is missing, or not made by a trusted key.
         ConfigError: the package `cryptography` is missing.
     """
-    signature = files.get(SIGNATURE_NAME)
-    if signature is None and settings.require_signature:
-        fault = "missing; expected a signature, as this robot requires one"
-        raise BundleError(f"{SIGNATURE_NAME}: {fault}. Have the bundle signed.", "signature")
-    if signature is None or not settings.public_keys:
+    if not settings.public_keys:
         return None
+    signature = files.get(SIGNATURE_NAME)
+    if signature is None:
+        fault = "missing; expected a signature, as keys are trusted here"
+        raise BundleError(f"{SIGNATURE_NAME}: {fault}. Have the bundle signed.", "signature")
     return verify_signature(files["manifest.json"], signature, settings.public_keys)
 
 
@@ -175,9 +196,9 @@ def _measure(policy: OnnxPolicy, bundle: Bundle, num_runs: int) -> float:
     return sorted(durations_ns)[math.ceil(0.99 * num_runs) - 1] / 1e3
 
 
-def _check_timing(contract: Contract, p99_us: float, num_runs: int) -> float | None:
-    """Return the time that the contract allows for an action, in microseconds; None where it has no clock."""
-    if contract.spec.control_period_s is None:
+def _check_timing(contract: Contract | None, p99_us: float, num_runs: int) -> float | None:
+    """Return the time that the contract allows for an action, in microseconds; None where none is checked."""
+    if contract is None or contract.spec.control_period_s is None:
         return None
     deadline_us = contract.guards.deadline_periods * contract.spec.control_period_s * 1e6
     if p99_us >= deadline_us:

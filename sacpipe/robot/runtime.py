@@ -1,5 +1,8 @@
 """The runtime of a robot: an observation and its stamp in, a decision out. Never an exception, never a clamp.
 
+An unforeseen exception becomes the cause `inference_failed`, so that it is counted, recorded and a
+reason for a rollback like an error of onnxruntime; `Runtime.last_error` keeps it.
+
 Each step checks the observation, runs the policy, checks the action, and then checks that the step met its
 deadline. The first refusal is the cause of a fallback (sacpipe/robot/guards.py).
 
@@ -64,6 +67,10 @@ class Runtime:
         """Number of the current episode, from 0."""
         self.blended_with: OnnxPolicy | None = None
         """During a blend, the policy that is being replaced; else None."""
+        self.last_error: Exception | None = None
+        """The last unforeseen exception of a step or of a listener; None where there was none."""
+        self.listener_errors = 0
+        """Number of exceptions of listeners. The step is executed, and the listener is called again."""
         self._settings, self._period_s, self._clock_ns = guards, control_period_s, clock_ns
         self._acting = self._next = self._ready(policy, 0)
         self._guards = Guards(self.spec, self._acting.thresholds)
@@ -112,8 +119,9 @@ class Runtime:
             BundleError: it was made for another task; the policy in service goes on.
         """
         policy.check_task(self.spec)
+        ready = self._ready(policy, blend_steps)  # before any change: it may be refused
         self._before = self._next.policy
-        self._next = self._ready(policy, blend_steps)
+        self._next = ready
 
     def rollback(self) -> OnnxPolicy:
         """Use the policy before the last swap from the next step on, without a blend, and return it.
@@ -133,6 +141,19 @@ class Runtime:
             observation: Raw; see `Observation`. It is copied.
             stamp_ns: Time at which it was taken, by the runtime's clock.
         """
+        try:
+            decision = self._decide(observation, stamp_ns)
+        except Exception as exc:  # noqa: BLE001 - a robot needs an action whatever failed; counted as a cause
+            decision = self._recover(exc)
+        for listener in self.listeners:
+            try:
+                listener(self._guards.observation, stamp_ns, decision)
+            except Exception as exc:  # noqa: BLE001 - a recorder or a shadow must not end the control loop
+                self.last_error = exc
+                self.listener_errors += 1
+        return decision
+
+    def _decide(self, observation: Observation, stamp_ns: int) -> Decision:
         start_ns = self._clock_ns()
         if self._next is not self._acting:
             self._take_over()
@@ -147,22 +168,30 @@ class Runtime:
             cause = guards.check_action(action)
             if cause is None and self._clock_ns() - start_ns > guards.thresholds.deadline_ns:
                 cause = "deadline_missed"
-        if cause is not None:
-            self.causes[cause] += 1
         executed, verdict, reasons = guards.decide(action, cause)
-        self.verdicts[verdict] += 1
         age_ns, step_ns = start_ns - stamp_ns, self._clock_ns() - start_ns
         timings = Timings(age_ns, policy_ns, step_ns)
         executed_action = np.array(executed, dtype=np.float32)
         policy_action = (
             executed_action if verdict == "ok" or action is None else np.array(action, dtype=np.float32)
         )
-        decision = Decision(
-            executed_action, verdict, reasons, timings, None if action is None else policy_action
-        )
-        for listener in self.listeners:
-            listener(guards.observation, stamp_ns, decision)
-        return decision
+        if cause is not None:
+            self.causes[cause] += 1
+        self.verdicts[verdict] += 1
+        return Decision(executed_action, verdict, reasons, timings, None if action is None else policy_action)
+
+    def _recover(self, error: Exception) -> Decision:
+        """Decide a step that failed: the fallback of `inference_failed`; a stop where that fails too."""
+        self.last_error = error
+        try:
+            executed, verdict, reasons = self._guards.decide(None, "inference_failed")
+            action = np.array(executed, dtype=np.float32)
+        except Exception:  # noqa: BLE001 - the thresholds themselves may be what failed
+            executed, verdict, reasons = self._guards.latch_stop("inference_failed")
+            action = np.array(executed, dtype=np.float32)
+        self.causes["inference_failed"] += 1
+        self.verdicts[verdict] += 1
+        return Decision(action, verdict, reasons, Timings(0, 0, 0), None)
 
     def warm_up(self) -> None:
         """Run the policy on the last observation and drop the result: the next step finds warm caches."""

@@ -21,6 +21,8 @@ from sacpipe.specs.records import FloatArray
 
 _MAX_WAITING = 256
 """Maximum length of the queue: 40 ms of a candidate's work, half a second at 500 Hz."""
+_CLOSE_S = 5.0
+"""Maximum time to wait for the candidate's last action when the comparison ends, in seconds."""
 _EDGES = np.logspace(-6.0, 0.0, 61)
 """Edges of the histogram's bins, ten a decade, as shares of an action's range."""
 
@@ -71,6 +73,8 @@ class Shadow:
         self._waiting: queue.SimpleQueue[tuple[FloatArray, FloatArray] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._steps = self._refused = self._dropped = 0
+        self.failure: str | None = None
+        """Error that ended the comparing thread; None while it lives."""
         self._sums: NDArray[np.float64] = np.zeros(len(self._names))
         self._largest: NDArray[np.float64] = np.zeros(len(self._names))
         self._bins: NDArray[np.int64] = np.zeros(len(_EDGES) + 1, dtype=np.int64)
@@ -89,10 +93,18 @@ class Shadow:
         self.close()
 
     def close(self) -> None:
-        """Compare what waits in the queue, then stop."""
+        """Compare what waits in the queue, then stop. It may be called again.
+
+        Raises:
+            TimeoutError: the candidate still computes after 5 s; no other object may run it.
+        """
         self._host.listeners.remove(self._on_step)
         self._waiting.put(None)
-        self._thread.join()
+        self._thread.join(_CLOSE_S)
+        if self._thread.is_alive():
+            raise TimeoutError(
+                f"the policy {self._candidate.digest[:12]} still computes after {_CLOSE_S:g} s"
+            )
 
     def _on_step(self, observation: FloatArray, stamp_ns: int, decision: Decision) -> None:
         """Queue one step; the stepping thread calls this."""
@@ -105,18 +117,23 @@ class Shadow:
             self._waiting.put((observation.copy(), decision.action))
 
     def _compare(self) -> None:
-        while (step := self._waiting.get()) is not None:
-            observation, action = step
-            try:
-                found = self._candidate.run(observation).copy()
-            except Exception:  # noqa: BLE001 - onnxruntime's errors have no class in common; counted
-                found = np.full_like(action, np.nan)
-            with self._lock:
-                self._add(found, action)
+        try:
+            while (step := self._waiting.get()) is not None:
+                observation, action = step
+                try:
+                    found = self._candidate.run(observation).copy()
+                except Exception:  # noqa: BLE001 - onnxruntime's errors have no class in common; counted
+                    found = np.full_like(action, np.nan)
+                with self._lock:
+                    self._add(found, action)
+        except BaseException as exc:  # noqa: BLE001 - the thread's end; the rollout reads it
+            self.failure = f"{type(exc).__name__}: {exc}"
 
     def _add(self, found: FloatArray, action: FloatArray) -> None:
         self._steps += 1
-        if not ((found >= self._low) & (found <= self._high)).all():  # NaN included
+        if (
+            found.shape != self._low.shape or not ((found >= self._low) & (found <= self._high)).all()
+        ):  # NaN included
             self._refused += 1
             return
         shares = np.abs(found.astype(np.float64) - action) / self._span

@@ -7,24 +7,23 @@
 
 A bundle gets its name by one rename after all its bytes are synced, and current.json is replaced by a rename,
 so a process that is killed at any moment leaves a store that opens. Unfinished files have names that end in
-`.tmp`; the next opening removes them. docs/robot-store.md describes the format.
+`.tmp`; the next opening removes them. A store that cannot be written is read, and a current.json that a power
+cut tore is recovered (sacpipe/rollout/store_state.py). docs/robot-store.md describes the format.
 """
 
+import os
 import re
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self, TextIO
 
-from pydantic import Field, ValidationError
-
-from sacpipe.bundle.contract import Sha256
 from sacpipe.bundle.reader import Bundle, open_bundle
-from sacpipe.core.config import Config
-from sacpipe.core.errors import BundleError
+from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.core.files import (
     make_folder,
     remove_leftovers,
@@ -35,29 +34,14 @@ from sacpipe.core.files import (
 )
 from sacpipe.core.locks import hold
 from sacpipe.robot.load_gate import AdmittedBundle
+from sacpipe.rollout.store_state import EMPTY, StoredBundle, StoreState, read_state, recover_state
 
-
-class StoredBundle(Config):
-    """A bundle that is or was current."""
-
-    bundle_digest: Sha256
-    source: str
-    """Path, or alias with version, from which it was resolved."""
-
-
-class StoreState(Config):
-    """Content of current.json."""
-
-    format_version: Literal[1]
-    served: tuple[StoredBundle, ...]
-    """The current bundle, then the one before it, and so on; each digest once."""
-    bad: dict[Sha256, str]
-    """Bundles that are never used again, by digest, with the reason."""
-    on_trial: dict[Sha256, int] = Field(default_factory=dict)
-    """Number of unfinished trials of each bundle, by digest: a process began them and did not end them."""
-
-
-_EMPTY = StoreState(format_version=1, served=(), bad={})
+_TORN_NAME = "current.torn.json"
+_LOST = (
+    "Lost: bundles marked bad by hand, and bundles that were current without a rollout here; those come from "
+    f"the source again. The torn file is kept as {_TORN_NAME}; docs/robot-store.md."
+)
+"""What the operator should know about a recovered state."""
 _MAX_TRIALS = 2
 """Number of unfinished trials after which a bundle is bad; a single one may have another cause."""
 
@@ -70,14 +54,43 @@ class BundleStore:
 
     Raises:
         BusyError: another process has it open.
-        BundleError: current.json is damaged.
-        StorageError: the folder cannot be written.
+        BundleError: current.json has another version, or a content that is not its own.
+        StorageError: there is no store, and none can be made.
     """
 
     def __init__(self, folder: Path) -> None:
         self._bundles, self._state_file = folder / "sha256", folder / "current.json"
         self._evidence = folder / "evidence"
         self._mutex = threading.Lock()
+        self.unwritable: str | None = None
+        """Reason for which the store is only read; None where it can be written."""
+        self.notices: tuple[str, ...] = ()
+        """What the operator should know about the opening, such as a recovered state."""
+        self._state = EMPTY
+        self._lock: TextIO | None = None
+        try:
+            self._open_for_writing(folder)
+        except StorageError as exc:
+            if not os.path.exists(self._state_file):  # noqa: PTH110 - `Path.exists` raises without permission
+                raise
+            self.unwritable = str(exc)
+            self.notices += (
+                f"the store is only read: {exc} Rollouts are refused until a restart can write it.",
+            )
+        try:
+            self._state = self._load_state()
+            self._mark_crashing()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_for_writing(self, folder: Path) -> None:
+        """Lock the store and remove what a killed process left.
+
+        Raises:
+            BusyError: another process has it open.
+            StorageError: the folder cannot be written.
+        """
         with storage_errors(folder):
             make_folder(self._bundles)
         busy = f"another process has the store {folder} open. Stop it, or use another store."
@@ -85,11 +98,12 @@ class BundleStore:
         try:
             with storage_errors(folder):
                 self._remove_leftovers()
-            self._state = self._read_state()
-            self._mark_crashing()
         except BaseException:
             self.close()
             raise
+        if not os.access(folder, os.W_OK) or not os.access(self._bundles, os.W_OK):
+            self.close()
+            raise StorageError(f"cannot write {folder}: permission is missing or the disk is read-only.")
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +115,8 @@ class BundleStore:
 
     def close(self) -> None:
         """Release the store for another process. This object cannot be used again."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     @property
     def bad(self) -> Mapping[str, str]:
@@ -154,6 +169,7 @@ class BundleStore:
         digest = admitted.report.bundle_digest
         with self._mutex:
             self._check_not_bad(digest)
+            self._check_writable()
             target = self.path(digest)
             if target.exists():
                 _repair(target, admitted.files)
@@ -231,6 +247,7 @@ class BundleStore:
         Raises:
             StorageError: the store cannot be written.
         """
+        self._check_writable()
         write_json(self._evidence / f"{digest}.json", evidence)
 
     def prune(self, keep: int) -> tuple[str, ...]:
@@ -246,6 +263,7 @@ class BundleStore:
             StorageError: the store cannot be written.
         """
         with self._mutex:
+            self._check_writable()
             served = self._state.served[: max(keep, 2)]
             if served != self._state.served:
                 self._write(self._changed(served=served))
@@ -270,23 +288,46 @@ class BundleStore:
             else:
                 remove_leftovers(path)  # of a bundle that was being repaired
 
-    def _read_state(self) -> StoreState:
-        try:
-            return StoreState.model_validate_json(self._state_file.read_bytes())
-        except FileNotFoundError:
-            return _EMPTY
-        except (OSError, ValidationError) as exc:
-            raise BundleError(
-                f"{self._state_file}: expected what docs/robot-store.md describes, found {exc}. "
-                "Move the file away to start without a current bundle; the bundles themselves stay.",
-                "store",
-            ) from exc
+    def _load_state(self) -> StoreState:
+        """Read current.json; where a power cut tore it, recover it and keep the torn file.
+
+        Raises:
+            BundleError: it has another version or content.
+        """
+        found = read_state(self._state_file)
+        if found.torn is None:
+            return found.state
+        self._state = recover_state(self._evidence, self._bundles)
+        served, bad = len(self._state.served), len(self._state.bad)
+        self.notices += (
+            f"{self._state_file} was empty or torn. By the evidence {served} served, {bad} bad. {_LOST}",
+        )
+        if self.unwritable is None:
+            try:  # first the copy: a kill in between leaves the torn file
+                write_bytes(self._state_file.with_name(_TORN_NAME), found.torn)
+                self._write(self._state)
+            except StorageError as exc:
+                self.notices += (f"the recovered state was not written: {exc}",)
+        return self._state
 
     def _mark_crashing(self) -> None:
         """Mark a bundle bad if too many processes died in its trials."""
         crashing = {digest: count for digest, count in self._state.on_trial.items() if count >= _MAX_TRIALS}
         for digest, count in crashing.items():
-            self.mark_bad(digest, f"the process died {count} times while it was tried")
+            reason = f"the process died {count} times while it was tried"
+            evidence = {
+                "bundle_digest": digest,
+                "source": self.source_of(digest),
+                "outcome": "rejected",
+                "reason": reason,
+                "divergence": None,
+                "ended_unix_s": time.time(),
+            }
+            try:
+                self.mark_bad(digest, reason)
+                self.keep_evidence(digest, evidence)
+            except StorageError as exc:  # bad until the process ends; it is counted again at the next opening
+                self.notices += (f"bundle {digest[:12]} is bad: {reason}; not written to the store: {exc}",)
 
     def _changed(self, **changes: Any) -> StoreState:
         return StoreState(**(dict(self._state) | changes))
@@ -294,7 +335,12 @@ class BundleStore:
     def _trials_but(self, digest: str) -> dict[str, int]:
         return {key: count for key, count in self._state.on_trial.items() if key != digest}
 
+    def _check_writable(self) -> None:
+        if self.unwritable is not None:
+            raise StorageError(self.unwritable)
+
     def _write(self, state: StoreState) -> None:
+        self._check_writable()
         write_json(self._state_file, state.as_tree())
         self._state = state
 

@@ -1,14 +1,16 @@
 """The events of a follower: each is one line on stderr, and the last ones are kept for its status."""
 
-import sys
+import threading
 import time
 from collections import deque
 from typing import Literal, NamedTuple
 
-from sacpipe.rollout.phases import Outcome
+from sacpipe.core.report_line import report_line
+from sacpipe.rollout.outcome import Outcome
 
 EventKind = (
-    Literal["started", "noticed", "refused", "failed", "unreachable", "reachable", "shadow", "watch"]
+    Literal["started", "store", "noticed", "refused", "failed", "error", "recovered"]
+    | Literal["unreachable", "reachable", "shadow", "watch", "rollback"]
     | Outcome
 )
 """What happened; docs/serving.md explains each kind."""
@@ -28,21 +30,24 @@ class FollowEvent(NamedTuple):
 
 
 class EventLog:
-    """Writes events to stderr, counts them by kind and keeps the last ones."""
+    """Writes events to stderr, counts them by kind and keeps the last ones. From any thread."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._events: deque[FollowEvent] = deque(maxlen=_MAX_EVENTS)
         self._counts: dict[EventKind, int] = {}
 
     @property
     def events(self) -> tuple[FollowEvent, ...]:
         """The last events, newest first."""
-        return tuple(reversed(self._events))
+        with self._lock:
+            return tuple(reversed(self._events))
 
     @property
     def counts(self) -> dict[EventKind, int]:
         """Number of events since the start, by kind."""
-        return dict(self._counts)
+        with self._lock:
+            return dict(self._counts)
 
     def add(self, kind: EventKind, digest: str, source: str, text: str) -> None:
         """Record an event.
@@ -54,13 +59,8 @@ class EventLog:
             text: Details for the operator.
         """
         text = " ".join(text.split())
-        self._events.append(FollowEvent(time.time(), kind, digest, source, text))
-        self._counts[kind] = self._counts.get(kind, 0) + 1
+        with self._lock:
+            self._events.append(FollowEvent(time.time(), kind, digest, source, text))
+            self._counts[kind] = self._counts.get(kind, 0) + 1
         subject = ", ".join(part for part in (source, digest and f"bundle {digest[:12]}") if part)
-        write_line(f"{kind.replace('_', ' ')}: " + (f"{subject}: {text}" if subject else text))
-
-
-def write_line(text: str) -> None:
-    """Write a line to stderr at once."""
-    sys.stderr.write(f"sacpipe: {text}\n")
-    sys.stderr.flush()
+        report_line(f"{kind.replace('_', ' ')}: " + (f"{subject}: {text}" if subject else text))

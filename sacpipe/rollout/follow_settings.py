@@ -7,7 +7,7 @@ from pydantic import Field
 
 from sacpipe.core.config import Config, read_yaml
 from sacpipe.core.errors import ConfigError
-from sacpipe.robot.load_gate import LoadGateSettings
+from sacpipe.robot.load_gate import DEFAULT_GATE, LoadGateSettings
 
 _KEY_DIGITS = 64
 
@@ -36,12 +36,7 @@ class FollowSettings(Config):
         "poll_s": 10.0,
         "retry_s": 60.0,
         "keep": 5,
-        "gate": {
-            "public_keys": [],
-            "require_signature": False,
-            "allowed_operators": None,
-            "timing_runs": 1000,
-        },
+        "gate": DEFAULT_GATE.as_tree(),
         "rollout": {
             "shadow_s": 30.0,
             "min_shadow_steps": 500,
@@ -74,14 +69,21 @@ class FollowSettings(Config):
         """
         if path is None:
             return cls.parse(cls.DEFAULT)
-        tree = cls.DEFAULT | read_yaml(path)
-        for name in ("gate", "rollout"):
-            if isinstance(tree[name], dict):
-                tree[name] = cls.DEFAULT[name] | tree[name]
+        tree = _merge(cls.DEFAULT, read_yaml(path))
         gate = tree["gate"]
         if isinstance(gate, dict) and isinstance(gate["public_keys"], list):
             gate["public_keys"] = [_read_key(path.parent, key) for key in gate["public_keys"]]
         return cls.parse(tree, source=str(path))
+
+
+def _merge(default: Any, settings: Any) -> Any:
+    """Return `settings` with the missing keys of every mapping from `default`."""
+    if not isinstance(default, dict) or not isinstance(settings, dict):
+        return settings
+    merged = {
+        key: _merge(default[key], value) if key in default else value for key, value in settings.items()
+    }
+    return default | merged
 
 
 def _read_key(folder: Path, key: Any) -> Any:

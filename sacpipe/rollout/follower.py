@@ -8,27 +8,29 @@ rollout several times a second, so that a rollback never waits. The policy in se
 here. docs/serving.md has the diagram.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreUnavailableError
+from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreError, StoreUnavailableError
 from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
+from sacpipe.rollout.context import RolloutEvent, describe_error
 from sacpipe.rollout.follow_events import EventKind, EventLog, FollowEvent
 from sacpipe.rollout.follow_settings import FollowSettings
+from sacpipe.rollout.follow_state import State
 from sacpipe.rollout.load_gate_process import run_load_gate_in_child
-from sacpipe.rollout.phases import PhaseName, RolloutEvent
+from sacpipe.rollout.phases import PhaseName
 from sacpipe.rollout.rollout import Rollout
 from sacpipe.rollout.sources import ResolvedBundle, Source
 
 _ADVANCE_S = 0.2
 """Time between two ticks of the rollout, in seconds."""
-_LOGGER = logging.getLogger(__name__)
+_END_S = 1.0
+"""Maximum time to wait for each thread at the end, in seconds."""
 
 
 class FollowerStatus(NamedTuple):
@@ -43,6 +45,10 @@ class FollowerStatus(NamedTuple):
     """Comparison of the current phase; None while idle."""
     is_reachable: bool
     """Whether the source answered the last poll."""
+    last_look_unix_s: float
+    """Time of the last poll that the source answered with a bundle, in Unix seconds; 0 before the first."""
+    errors: int
+    """Number of errors since the start that were not foreseen."""
     bad: int
     """Number of bundles marked bad."""
     events: tuple[FollowEvent, ...]
@@ -70,11 +76,19 @@ class Follower:
         """Held by the thread that works with the rollout."""
         self._is_ending = threading.Event()
         self._log = EventLog()
-        self._is_reachable = True
+        self._reach = State(self._log, "reachable")
+        """Whether the source answers."""
+        self._look = State(self._log, "recovered")
+        """Whether the source names a bundle."""
+        self._offer = State(self._log, "recovered")
+        """Whether the bundle that the source names is taken."""
+        self._tick = State(self._log, "recovered")
+        """Whether the rollout can go on."""
+        self._prune = State(self._log, "recovered")
+        """Whether old bundles can be removed."""
+        self._last_look_unix_s, self._errors = 0.0, 0
         self._noticed_digest = ""
         """Digest of the last bundle that was reported as noticed."""
-        self._reported_failure = ""
-        """Key of the last failure that was reported; the same failure is not reported twice in a row."""
         self._refused_digest, self._retry_at_s = "", 0.0
         """Digest of the last bundle that was refused or failed, and when to try it again."""
         self._threads = [
@@ -90,6 +104,8 @@ class Follower:
         self._log.add(
             "started", self._host.policy.digest, self._source_in_service(), "in service since the start"
         )
+        for notice in self._store.notices:
+            self._log.add("store", "", "", notice)
         for thread in self._threads:
             thread.start()
         return self
@@ -100,9 +116,12 @@ class Follower:
         """Stop polling; the policy in service stays. The result of a poll that still waits is dropped."""
         self._is_ending.set()
         for thread in self._threads:
-            thread.join(timeout=1.0)
-        with self._lock:
-            self._rollout.close()
+            thread.join(timeout=_END_S)
+        if self._lock.acquire(timeout=_END_S):
+            try:
+                self._rollout.close()
+            finally:
+                self._lock.release()
 
     def status(self) -> FollowerStatus:
         """Return the status. From any thread; waits for nothing."""
@@ -112,7 +131,9 @@ class Follower:
             source=self._source_in_service(),
             candidate="" if candidate is None else candidate.digest,
             divergence=self._rollout.divergence(),
-            is_reachable=self._is_reachable,
+            is_reachable=self._reach.is_fine,
+            last_look_unix_s=self._last_look_unix_s,
+            errors=self._errors,
             bad=len(self._store.bad),
             events=self._log.events,
             counts=self._log.counts,
@@ -122,28 +143,41 @@ class Follower:
         while not self._is_ending.is_set():
             try:
                 work()
-            except Exception:
-                _LOGGER.exception("sacpipe: the follower failed; the policy in service goes on")
+            except Exception as exc:  # noqa: BLE001 - without its thread, the follower would be blind
+                self._errors += 1
+                self._tick.fail(f"{type(exc).__name__} of the follower", "error", "", "", describe_error(exc))
             self._is_ending.wait(period_s)
 
     def _poll(self) -> None:
         """Resolve the source, and begin the rollout of its bundle where it is new."""
         resolved: ResolvedBundle | None = None
-        failure: SacpipeError | None = None
+        failure: Exception | None = None
         try:
             resolved = self._source.resolve()
             if self._is_wanted(resolved):
                 self._begin_rollout(resolved)
-        except SacpipeError as exc:
+        except Exception as exc:  # noqa: BLE001 - reported; the policy in service goes on
             failure = exc
+        self._report_look(resolved, failure)
+
+    def _report_look(self, resolved: ResolvedBundle | None, failure: Exception | None) -> None:
+        """Report what changed since the last look at the source."""
         if isinstance(failure, StoreUnavailableError):
-            self._is_reachable = False
-            self._report_failure(None, failure)
+            self._reach.fail(f"unreachable {failure.code}", "unreachable", "", "", str(failure))
             return
-        if not self._is_reachable:
-            self._is_reachable, self._reported_failure = True, ""
-            self._log.add("reachable", "", "", "the source answers again")
-        self._report_failure(resolved, failure)
+        self._reach.recover("", "", "the source answers again")
+        if resolved is None:
+            if failure is not None:
+                self._report_failure(self._look, "", "", failure)
+            return
+        digest, source = resolved.digest, resolved.source
+        self._last_look_unix_s = time.time()
+        self._look.recover(digest, source, "the source names a bundle again")
+        if failure is not None:
+            self._refused_digest, self._retry_at_s = digest, time.monotonic() + self._settings.retry_s
+            self._report_failure(self._offer, digest, source, failure)
+        elif digest != self._refused_digest:
+            self._offer.recover(digest, source, "what failed is no longer asked for")
 
     def _is_wanted(self, resolved: ResolvedBundle) -> bool:
         """Return whether to pull a bundle; withdraw the candidate where the source names another one now."""
@@ -155,6 +189,7 @@ class Follower:
             elif candidate is not None:
                 return False
             if resolved.digest == self._host.policy.digest:
+                self._noticed_digest = self._refused_digest = ""
                 return False
             return resolved.digest != self._refused_digest or time.monotonic() >= self._retry_at_s
 
@@ -163,13 +198,18 @@ class Follower:
 
         Raises:
             SacpipeError: the bundle is refused, or the source or the store failed.
+            Exception: the comparison could not begin.
         """
         digest, source = resolved.digest, resolved.source
         if digest != self._noticed_digest:
             self._noticed_digest = digest
             self._log.add("noticed", digest, source, "differs from the bundle in service")
-        if (reason := self._store.bad.get(digest)) is not None:
-            raise BundleError(f"it is marked bad: {reason}", "store")
+        if (refusal := self._rollout.refusal(digest)) is not None:
+            raise BundleError(refusal, "store")
+        if self._store.unwritable is not None:
+            raise BundleError(
+                f"a rollout needs a store that can be written: {self._store.unwritable}", "store"
+            )
         admitted = run_load_gate_in_child(resolved.pull(), self._settings.gate)
         with self._lock:
             if (
@@ -177,21 +217,32 @@ class Follower:
             ):  # the load gate may take a minute, and `__exit__` does not wait for it
                 return
             self._report_end(self._rollout.offer(admitted, source))
+            self._refused_digest = ""
+            self._offer.recover(digest, source, "it is taken now")
             self._log.add("shadow", digest, source, "compared, not executed")
-        self._reported_failure = ""
 
     def _advance(self) -> None:
         """Let the rollout check its candidate, and report what happened."""
         with self._lock:
             phase_before = self._rollout.phase
+            candidate = self._rollout.candidate
+            digest, source = ("", "") if candidate is None else (candidate.digest, candidate.source)
             try:
                 event = self._rollout.tick()
-            except SacpipeError as exc:
-                self._report_failure(None, exc)
+            except Exception as exc:  # noqa: BLE001 - the phase goes on, or is ended by a later tick
+                self._report_failure(self._tick, digest, source, exc)
                 return
-            candidate = self._rollout.candidate
-            if candidate is not None and self._rollout.phase != phase_before:
-                self._log.add("watch", candidate.digest, candidate.source, "in service, and watched")
+            phase = self._rollout.phase
+            if phase == "watch" != phase_before:
+                self._log.add("watch", digest, source, "in service, and watched")
+            elif phase == "rollback" != phase_before:
+                self._errors += 1
+                self._log.add("rollback", digest, source, f"it is tried again: {self._rollout.fault}")
+            if event is not None and event.outcome == "withdrawn":  # by an error, not by the source
+                self._errors += 1
+                self._refused_digest = event.bundle_digest
+                self._retry_at_s = time.monotonic() + self._settings.retry_s
+            self._tick.recover(digest, source, "the rollout goes on")
             self._report_end(event)
 
     def _report_end(self, event: RolloutEvent | None) -> None:
@@ -202,25 +253,24 @@ class Follower:
         if self._rollout.phase == "idle":
             try:
                 self._store.prune(self._settings.keep)
-            except SacpipeError as exc:
-                self._report_failure(None, exc)
+            except Exception as exc:  # noqa: BLE001 - old bundles stay; the next end of a rollout tries again
+                self._report_failure(self._prune, "", "", exc)
+            else:
+                self._prune.recover("", "", "old bundles were removed")
 
-    def _report_failure(self, resolved: ResolvedBundle | None, failure: SacpipeError | None) -> None:
-        """Report a failure, if there is one, unless it is the one that was reported last."""
-        if failure is None:
-            return
-        digest, source = ("", "") if resolved is None else (resolved.digest, resolved.source)
-        if resolved is not None:
-            self._refused_digest, self._retry_at_s = digest, time.monotonic() + self._settings.retry_s
-        kind: EventKind = "unreachable" if isinstance(failure, StoreUnavailableError) else "failed"
-        rule, text = "", str(failure)
+    def _report_failure(self, state: State, digest: str, source: str, failure: Exception) -> None:
+        """Report a failure, unless it is the state already."""
+        kind: EventKind = "failed"
+        detail, text = "", describe_error(failure)
         if isinstance(failure, BundleError):
-            kind, rule = "refused", failure.rule or "contract"
-            text = text if isinstance(failure, GateError) else f"refused by the rule '{rule}': {text}"
-        key = f"{type(failure).__name__} {rule} {digest}"
-        if key != self._reported_failure:
-            self._reported_failure = key
-            self._log.add(kind, digest, source, text)
+            kind, detail = "refused", failure.rule or "contract"
+            text = text if isinstance(failure, GateError) else f"refused by the rule '{detail}': {text}"
+        elif isinstance(failure, StoreError):
+            detail = failure.code
+        elif not isinstance(failure, SacpipeError):
+            kind = "error"
+            self._errors += 1
+        state.fail(f"{type(failure).__name__} {detail} {digest}", kind, digest, source, text)
 
     def _source_in_service(self) -> str:
         """Return the path or alias from which the bundle in service was resolved."""

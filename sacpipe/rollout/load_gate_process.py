@@ -3,6 +3,9 @@
 A graph that breaks no rule may still crash onnxruntime, or take all memory or time. So a bundle passes the
 whole load gate in a child process first; only then is it loaded here. Run as a module, this file is that
 child: it reads settings, limits and files from stdin and writes a report to stdout.
+
+The child's memory is bounded by its address space, from the moment when everything is imported. Measured: a
+policy of 1 kB takes 1 MiB more, one of 256 MB takes 734 MB more, 2.9 times its files.
 """
 
 import json
@@ -21,6 +24,11 @@ from sacpipe.robot.load_gate import AdmittedBundle, LoadGateSettings, check_sign
 
 _VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 """Environment variables that the child gets. Tokens are not among them."""
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+"""Variables that keep the child's address space independent of the number of processors."""
+_SHARE_OF_FILES = 6
+"""Address space that the child may take for its files, as a multiple of their size: they are read, and
+onnxruntime copies the constants up to twice."""
 _MAX_OUTPUT_CHARS = 200
 """Number of characters of the child's output that an error shows."""
 
@@ -31,10 +39,11 @@ class ChildLimits(Config):
     time_s: float = Field(gt=0)
     """Maximum run time, in seconds."""
     address_bytes: int = Field(gt=0)
-    """Maximum size of the address space, in bytes."""
+    """Maximum growth of the address space after the imports, in bytes, beyond `_SHARE_OF_FILES` times the
+    size of the files."""
 
 
-LIMITS = ChildLimits(time_s=60.0, address_bytes=2**32)
+LIMITS = ChildLimits(time_s=60.0, address_bytes=2**28)
 
 
 class _ChildInput(Config):
@@ -89,7 +98,7 @@ def _run_child(child_input: bytes, limits: ChildLimits) -> _ChildReport:
             [sys.executable, *safe, "-m", "sacpipe.rollout.load_gate_process"],
             input=child_input,
             capture_output=True,
-            env={name: os.environ[name] for name in _VARIABLES if name in os.environ},
+            env=_ONE_THREAD | {name: os.environ[name] for name in _VARIABLES if name in os.environ},
             timeout=limits.time_s,
             check=False,
         )
@@ -112,11 +121,18 @@ def _refuse(expected: str, found: str) -> GateError:
     return GateError(fault, "process")
 
 
+def _address_bytes() -> int:
+    """Return the size of this process's address space now, in bytes."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    return pages * resource.getpagesize()
+
+
 def main() -> int:
     """Check the bundle on stdin and write the report; the exit code is 0 where there is one."""
     task = _ChildInput.model_validate_json(sys.stdin.buffer.readline())
     time_s = int(task.limits.time_s) + 1
-    resource.setrlimit(resource.RLIMIT_AS, (task.limits.address_bytes, task.limits.address_bytes))
+    max_bytes = _address_bytes() + task.limits.address_bytes + _SHARE_OF_FILES * sum(task.sizes.values())
+    resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (time_s, time_s))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     files = {name: sys.stdin.buffer.read(size) for name, size in task.sizes.items()}

@@ -5,27 +5,26 @@
     mlflow-artifacts/artifacts                     names, then bytes, of the bundle's files at that location
 
 Only metadata and bytes are fetched: no registered code is executed. A download is limited to the maximum
-size of a bundle's file, no redirection is followed, and the credentials go to one server only. MLflow's
-environment variables: MLFLOW_TRACKING_URI, _TOKEN, _USERNAME, _PASSWORD, _SERVER_CERT_PATH.
+size of a bundle's file, and a whole look to 300 s (sacpipe/rollout/http_fetch.py). No redirection is
+followed, and the credentials go to one server only. MLflow's environment variables: MLFLOW_TRACKING_URI,
+_TOKEN, _USERNAME, _PASSWORD, _SERVER_CERT_PATH.
 """
 
 import base64
-import http.client
 import json
 import os
 import re
 import ssl
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple, TypeVar
+from http import HTTPStatus
+from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from sacpipe.bundle.files import MAX_BYTES, check_names, check_size, under_rule
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
+from sacpipe.rollout.http_fetch import Answer, Fetcher, Look
 from sacpipe.rollout.sources import ResolvedBundle
 
 SCHEME = "models:/"
@@ -35,11 +34,11 @@ BUNDLE_TAG = "sacpipe.bundle_digest"
 _FOLDER = "bundle"
 """Folder of the bundle in the artifacts of a model."""
 _MAX_ANSWER_BYTES = 2**20
-_CHUNK_BYTES = 2**18
-_READ_TIMEOUT_S = 10.0
-"""Maximum time without a byte, in seconds."""
-_PULL_TIMEOUT_S = 300.0
-"""Maximum time for one file, in seconds."""
+
+
+_NAME = re.compile(r"[^/:@\x00-\x1f\x7f]{1,256}")
+"""Names and aliases: MLflow allows neither `/` nor `:` in a name."""
+_VERSION = re.compile(r"[0-9]{1,18}")
 
 
 class Address(NamedTuple):
@@ -55,8 +54,12 @@ class Address(NamedTuple):
         return f"{SCHEME}{self.name}{'@' if self.is_alias else '/'}{self.which}"
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, argument: str = "policy") -> Address:
     """Read an address of the registry.
+
+    Args:
+        text: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        argument: Name of the argument that has it, for the message.
 
     Raises:
         ConfigError: the text is not such an address.
@@ -64,8 +67,12 @@ def parse_address(text: str) -> Address:
     rest = text.removeprefix(SCHEME)
     is_alias = "@" in rest
     name, _, which = rest.partition("@" if is_alias else "/")
-    if not text.startswith(SCHEME) or not name or not which or "/" in name + which:
-        raise ConfigError(f"policy: expected models:/NAME@ALIAS or models:/NAME/VERSION, found '{text}'.")
+    is_address = text.startswith(SCHEME) and _NAME.fullmatch(name) and _NAME.fullmatch(which)
+    if not is_address or not (is_alias or _VERSION.fullmatch(which)):
+        raise ConfigError(
+            f"{argument}: expected models:/NAME@ALIAS or models:/NAME/VERSION, found {text[:200]!a}. "
+            "A version is a number."
+        )
     return Address(name, which, is_alias)
 
 
@@ -119,13 +126,6 @@ class _FilesAnswer(_Answer):
     files: list[_File] = []
 
 
-class _NoRedirection(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: the credentials would go to the other server."""
-
-    def redirect_request(self, *_: Any) -> None:
-        """Return None, which makes a redirection an HTTP error."""
-
-
 class MlflowSource:
     """Source of an alias, or a version, of a registered policy.
 
@@ -153,14 +153,15 @@ class MlflowSource:
             ("registered-models/alias", "alias") if address.is_alias else ("model-versions/get", "version")
         )
         query = {"name": address.name, key: address.which}
-        version = self._server.ask(_VersionAnswer, f"mlflow/{path}", query).model_version
+        look = Look()
+        version = self._server.ask(_VersionAnswer, f"mlflow/{path}", query, look).model_version
         text = f"{address} version {version.version}"
         if not re.fullmatch("[0-9a-f]{64}", version.digest):
             fault = f"{text}: expected a digest in the tag {BUNDLE_TAG}, found '{version.digest[:80]}'."
             raise GateError(f"{fault} Register the bundle again.", "digest")
-        return ResolvedBundle(version.digest, text, lambda: self._read(text, version))
+        return ResolvedBundle(version.digest, text, lambda: self._read(text, version, look))
 
-    def _read(self, text: str, version: _Version) -> dict[str, bytes]:
+    def _read(self, text: str, version: _Version, look: Look) -> dict[str, bytes]:
         """Download a version's bundle.
 
         Raises:
@@ -168,17 +169,17 @@ class MlflowSource:
             StoreError: MLflow failed, or only its own client can read the artifacts.
         """
         try:
-            return self._download(self._artifacts(version))
+            return self._download(self._artifacts(version, look), look)
         except BundleError as exc:
             raise GateError(f"{text}: {exc}", exc.rule or "files") from exc
 
-    def _artifacts(self, version: _Version) -> str:
+    def _artifacts(self, version: _Version, look: Look) -> str:
         """Return the path of the bundle in the server's artifacts."""
         location = version.source
         if location.startswith(SCHEME):
             model = urllib.parse.quote(location.removeprefix(SCHEME), safe="")
             location = self._server.ask(
-                _ModelAnswer, f"mlflow/logged-models/{model}", {}
+                _ModelAnswer, f"mlflow/logged-models/{model}", {}, look
             ).model.info.artifact_uri
         try:
             parts = urllib.parse.urlsplit(location)
@@ -191,8 +192,8 @@ class MlflowSource:
             )
         return f"{parts.path.strip('/')}/{_FOLDER}"
 
-    def _download(self, folder: str) -> dict[str, bytes]:
-        listed = self._server.ask(_FilesAnswer, "mlflow-artifacts/artifacts", {"path": folder}).files
+    def _download(self, folder: str, look: Look) -> dict[str, bytes]:
+        listed = self._server.ask(_FilesAnswer, "mlflow-artifacts/artifacts", {"path": folder}, look).files
         with under_rule("files"):
             check_names(names := [file.path for file in listed])
             if len(set(names)) != len(names):
@@ -200,7 +201,10 @@ class MlflowSource:
         for file in listed:
             check_size(file.path, file.file_size)
         path = f"mlflow-artifacts/artifacts/{urllib.parse.quote(folder)}"
-        return {file.path: self._server.fetch(f"{path}/{file.path}", MAX_BYTES[file.path]) for file in listed}
+        return {
+            file.path: self._server.fetch(f"{path}/{file.path}", MAX_BYTES[file.path], look)
+            for file in listed
+        }
 
 
 class _Server:
@@ -218,7 +222,6 @@ class _Server:
                 "the user in MLFLOW_TRACKING_USERNAME; found none. Or name a bundle's folder."
             )
         self.netloc = parts.netloc
-        self._headers = _authorization(environment)
         certificate = environment.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
         try:
             context = ssl.create_default_context(cafile=certificate)
@@ -226,22 +229,22 @@ class _Server:
             raise ConfigError(
                 f"MLFLOW_TRACKING_SERVER_CERT_PATH: {certificate} cannot be read: {exc}."
             ) from exc
-        self._opener = urllib.request.build_opener(
-            _NoRedirection, urllib.request.HTTPSHandler(context=context)
-        )
+        self._fetcher = Fetcher(context, _authorization(environment))
 
-    def ask(self, form: type[_A], path: str, query: Mapping[str, str]) -> _A:
+    def ask(self, form: type[_A], path: str, query: Mapping[str, str], look: Look) -> _A:
         """Return an answer of the server in JSON.
 
         Args:
             form: Model of the answer.
             path: Path below `/api/2.0/`.
             query: Query parameters.
+            look: Time that is left.
 
         Raises:
             StoreError: the server refuses, or its answer has another form.
         """
-        data = self.fetch(f"{path}?{urllib.parse.urlencode(query)}" if query else path, _MAX_ANSWER_BYTES)
+        full = f"{path}?{urllib.parse.urlencode(query)}" if query else path
+        data = self.fetch(full, _MAX_ANSWER_BYTES, look)
         try:
             return form.model_validate_json(data)
         except ValidationError as exc:
@@ -250,45 +253,32 @@ class _Server:
                 for fault in exc.errors(include_url=False)
             )
             raise StoreError(
-                f"MLflow at {self.uri} gave another answer than expected: {faults[:300]}."
+                f"MLflow at {self.uri} gave another answer than expected: {faults[:300]}.", "form"
             ) from exc
 
-    def fetch(self, path: str, max_bytes: int) -> bytes:
+    def fetch(self, path: str, max_bytes: int, look: Look) -> bytes:
         """Return the bytes of an answer.
 
         Args:
             path: Path below `/api/2.0/`, with the query.
             max_bytes: Maximum size of the answer.
+            look: Time that is left.
 
         Raises:
             BundleError: the answer is larger.
-            StoreError: the server refuses; StoreUnavailableError where it does not answer.
+            StoreError: the server refuses; StoreUnavailableError where it does not answer in time.
         """
-        request = urllib.request.Request(f"{self.uri}/api/2.0/{path}", headers=self._headers)  # noqa: S310 - http(s)
         try:
-            with self._opener.open(request, timeout=_READ_TIMEOUT_S) as response:
-                return _read(response, path, max_bytes)
-        except urllib.error.HTTPError as exc:
-            with exc:
-                text = _reason(exc, path)
-            kind = StoreUnavailableError if exc.code >= 500 else StoreError
-            raise kind(f"MLflow at {self.uri} refuses {path}: {exc.code} {text}.") from exc
-        except (OSError, http.client.HTTPException) as exc:
-            reason = " ".join(str(getattr(exc, "reason", exc)).split())[:200]
-            raise StoreUnavailableError(f"MLflow at {self.uri} does not answer ({reason}).") from exc
-
-
-def _read(response: http.client.HTTPResponse | urllib.error.HTTPError, path: str, max_bytes: int) -> bytes:
-    end_s, data = time.monotonic() + _PULL_TIMEOUT_S, bytearray()
-    while chunk := response.read1(_CHUNK_BYTES):
-        data += chunk
-        if len(data) > max_bytes:
-            raise BundleError(f"{path}: expected at most {max_bytes} bytes, found more.", "size")
-        if time.monotonic() > end_s:
-            raise TimeoutError(f"{path} did not come within {_PULL_TIMEOUT_S:g} s")
-    if response.length:  # `read1` does not report that the connection ended too early
-        raise http.client.IncompleteRead(b"", response.length)
-    return bytes(data)
+            answer = self._fetcher.fetch(f"{self.uri}/api/2.0/{path}", max_bytes, look)
+        except BundleError as exc:
+            raise BundleError(f"{path}: {exc}", exc.rule) from exc
+        except StoreUnavailableError as exc:
+            raise StoreUnavailableError(f"MLflow at {self.uri} does not answer ({exc}).", exc.code) from exc
+        if answer.status == HTTPStatus.OK:
+            return answer.body
+        kind = StoreUnavailableError if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR else StoreError
+        text = f"MLflow at {self.uri} refuses {path}: {answer.status} {_reason(answer)}."
+        raise kind(text, str(answer.status))
 
 
 def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
@@ -302,10 +292,10 @@ def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _reason(exc: urllib.error.HTTPError, path: str) -> str:
+def _reason(answer: Answer) -> str:
     """Return the reason that MLflow gives for a refusal."""
     try:
-        message = str(json.loads(_read(exc, path, _MAX_ANSWER_BYTES))["message"])
+        message = str(json.loads(answer.body)["message"])
         return " ".join(message.split())[:300].rstrip(".")
-    except (BundleError, OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
-        return str(exc.reason)[:100]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return answer.reason[:100]

@@ -1,119 +1,45 @@
-"""The phases of a rollout, one class each. A phase holds only the data it needs, and returns the next.
+"""The phases of a rollout, one class each. A phase has only what exists in it, and returns the next phase.
 
     Idle ── offer ──> ShadowPhase ── long enough, near enough ──> WatchPhase ── long enough ──> Idle: serves
                         │                                           │
                         ├── refused, too far off                    ├── stop, late, failed, too far off
                         │           ──> Idle: rejected              │           ──> Idle: rolled back
-                        └── replaced, withdrawn                     └── withdrawn
-                                    ──> Idle                                    ──> Idle
+                        └── replaced, withdrawn, error              └── withdrawn, error
+                                    ──> Idle                                    ──> Idle: withdrawn
 
 In the shadow phase the candidate is compared with the policy in service; in the watch phase the candidate is
 in service, and the previous policy is compared with it. A candidate that failed either phase is marked bad in
-the store and never used again.
+the store and never used again. Where the host refuses to roll back, the RollbackPhase tries again at every
+tick.
+
+`withdraw` and `abort` never raise. `tick` raises only where the phase can go on as if it had not been called.
 """
 
-import contextlib
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, Self, get_args
 
 from sacpipe.bundle.guard_settings import Cause
-from sacpipe.core.config import Config
-from sacpipe.core.errors import StorageError
-from sacpipe.robot.load_gate import AdmittedBundle
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence, Shadow
-from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.follow_settings import RolloutSettings
+from sacpipe.rollout.context import Ending, RolloutCandidate, RolloutContext, RolloutEvent, describe_error
 
-PhaseName = Literal["idle", "shadow", "watch"]
+PhaseName = Literal["idle", "shadow", "watch", "rollback"]
 PHASE_NAMES: tuple[PhaseName, ...] = get_args(PhaseName)
-Outcome = Literal["serves", "rejected", "rolled_back", "replaced", "withdrawn"]
-"""How a rollout ended. `replaced`: another bundle was offered in the shadow phase. `withdrawn`: the source
-names another bundle now, or no thread could be started to watch the candidate."""
-_FAILURES: tuple[Cause, ...] = ("inference_failed", "action_not_finite", "action_outside_bounds")
-
-
-class RolloutEvent(Config):
-    """End of a candidate's rollout; the store keeps it as evidence."""
-
-    bundle_digest: str
-    source: str
-    outcome: Outcome
-    reason: str
-    divergence: Divergence | None
-    """Comparison of the shadow phase."""
-
-
-class RolloutCandidate(NamedTuple):
-    """A bundle in rollout."""
-
-    admitted: AdmittedBundle
-    source: str
-    """Path, or alias with version, from which it was resolved."""
-
-    @property
-    def digest(self) -> str:
-        """Digest of the bundle."""
-        return self.admitted.report.bundle_digest
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class RolloutContext:
-    """What every phase works with."""
-
-    host: PolicyHost
-    store: BundleStore
-    settings: RolloutSettings
-    clock_s: Callable[[], float]
-
-    def mark_bad(self, candidate: RolloutCandidate, reason: str) -> str:
-        """Mark a candidate bad and return the reason. A full disk does not prevent the rollback."""
-        try:
-            self.store.mark_bad(candidate.digest, reason)
-        except StorageError as exc:
-            return f"{reason}; not written to the store, so a restart forgets it: {exc}"
-        return reason
-
-    def end_trial(self, candidate: RolloutCandidate) -> None:
-        """Record that this process survived the trial, unless the candidate is current or bad already."""
-        with contextlib.suppress(StorageError):  # a full disk: at worst this counts as a death
-            self.store.end_trial(candidate.digest)
-
-    def end(
-        self, candidate: RolloutCandidate, outcome: Outcome, reason: str, divergence: Divergence
-    ) -> "PhaseChange":
-        """End the rollout of a candidate and keep the evidence."""
-        self.end_trial(candidate)
-        event = RolloutEvent(
-            bundle_digest=candidate.digest,
-            source=candidate.source,
-            outcome=outcome,
-            reason=reason,
-            divergence=divergence,
-        )
-        with contextlib.suppress(StorageError):  # a full disk does not prevent the rollback
-            self.store.keep_evidence(event.bundle_digest, event.as_tree() | {"ended_unix_s": time.time()})
-        return PhaseChange(Idle(), event)
-
-    def find_excess(self, found: Divergence, whose: str) -> str | None:
-        """Return by how much a comparison exceeds the allowed divergence; None where it does not.
-
-        Args:
-            found: Result of the comparison.
-            whose: The policy that the candidate is compared with, for the message.
-        """
-        if found.p99 <= self.settings.max_divergence:
-            return None
-        return (
-            f"99 % of its actions are within {found.p99:.3g} of those {whose}, as a share of the range; "
-            f"expected {self.settings.max_divergence:g}"
-        )
-
-    def is_long_enough(self, found: Divergence, since_s: float, min_s: float) -> bool:
-        """Return whether a phase compared enough steps for enough time."""
-        return found.steps >= self.settings.min_shadow_steps and self.clock_s() - since_s >= min_s
+_OTHERS_FAULTS: frozenset[Cause] = frozenset(
+    {
+        "shape",
+        "observation_not_finite",
+        "observation_old",
+        "observation_from_future",
+        "observation_repeated",
+        "observation_out_of_order",
+        "start_outside_envelope",
+        "action_change",
+        "deadline_missed",
+    }
+)
+"""Causes that are no failure of the candidate. `deadline_missed` has a limit of its own."""
 
 
 class Idle:
@@ -132,6 +58,11 @@ class Idle:
     def withdraw(self, reason: str) -> "PhaseChange":
         """Stay idle: there is nothing to withdraw."""
         del reason
+        return PhaseChange(self, None)
+
+    def abort(self, ending: Ending) -> "PhaseChange":
+        """Stay idle: there is nothing to end."""
+        del ending
         return PhaseChange(self, None)
 
     def close(self) -> None:
@@ -157,15 +88,16 @@ class ShadowPhase:
 
         Raises:
             StorageError: the store cannot be written.
-            RuntimeError: no thread could be started.
+            Exception: the comparison could not begin, for example because no thread could be started.
         """
+        since_s = context.clock_s()
         context.store.begin_trial(candidate.digest)  # before it runs: it may crash the process
         try:
             shadow = Shadow(context.host, candidate.admitted.policy)
-        except RuntimeError:
-            context.end_trial(candidate)
+        except Exception as exc:
+            context.end(candidate, Ending("withdrawn", describe_error(exc), is_bad=False), None, None)
             raise
-        return cls(context, candidate, shadow, context.clock_s())
+        return cls(context, candidate, shadow, since_s)
 
     def divergence(self) -> Divergence:
         """Return the comparison so far."""
@@ -175,50 +107,50 @@ class ShadowPhase:
         """Reject the candidate, swap it in, or go on.
 
         Raises:
-            RuntimeError: the policy in service could not be cloned; the phase goes on.
+            Exception: nothing has changed; the phase goes on.
         """
         context, found = self.context, self.shadow.divergence()
+        _check_comparing(self.shadow)
         if found.refused:
             return self._reject(f"{found.refused} of its actions would have been refused")
         if not context.is_long_enough(found, self.since_s, context.settings.shadow_s):
             return PhaseChange(self, None)
         if (excess := context.find_excess(found, "in service")) is not None:
             return self._reject(excess)
-        return self._swap()
+        previous = context.host.policy
+        return self._swap(previous, previous.clone_session(), found)
 
     def withdraw(self, reason: str) -> "PhaseChange":
         """End the comparison; the policy in service stays."""
-        return self.end("withdrawn", reason)
+        return self.abort(Ending("withdrawn", reason, is_bad=False))
 
-    def end(self, outcome: Outcome, reason: str) -> "PhaseChange":
+    def abort(self, ending: Ending) -> "PhaseChange":
         """End the comparison and the rollout."""
-        self.shadow.close()
-        return self.context.end(self.candidate, outcome, reason, self.shadow.divergence())
+        return PhaseChange(Idle(), self.context.end(self.candidate, ending, self.shadow, None))
 
     def close(self) -> None:
         """End the comparison because the process ends."""
-        self.shadow.close()
-        self.context.end_trial(self.candidate)
+        self.withdraw("the process ends")
 
     def _reject(self, reason: str) -> "PhaseChange":
-        return self.end("rejected", self.context.mark_bad(self.candidate, reason))
+        return self.abort(Ending("rejected", reason, is_bad=True))
 
-    def _swap(self) -> "PhaseChange":
-        """Swap the candidate in and watch it; where no thread can be started for that, swap it out again."""
-        host = self.context.host
-        previous = host.policy.clone_session()
-        self.shadow.close()
-        divergence, causes, stops = self.shadow.divergence(), dict(host.causes), host.stops
-        host.swap(self.candidate.admitted.policy)
+    def _swap(self, previous: OnnxPolicy, clone: OnnxPolicy, found: Divergence) -> "PhaseChange":
+        """Swap the candidate in and watch it; where that fails, the previous policy is active again."""
+        context, candidate = self.context, self.candidate
         try:
-            shadow = Shadow(host, previous)
-        except RuntimeError as exc:
-            host.rollback()
-            reason = f"it cannot be watched: {exc}"
-            return self.context.end(self.candidate, "withdrawn", reason, divergence)
-        now_s = self.context.clock_s()
+            self.shadow.close()  # ends the thread that runs the candidate
+            found = self.shadow.divergence()
+            causes, stops, errors = dict(context.host.causes), context.host.stops, _errors(context.host)
+            since_s = context.clock_s()
+            context.host.swap(candidate.admitted.policy)
+            shadow = Shadow(context.host, clone)
+        except Exception as exc:  # noqa: BLE001 - whatever failed, the previous policy must be active
+            reason = f"it cannot be watched: {_short(exc)}"
+            ending = Ending("withdrawn", reason, is_bad=False)
+            return RollbackPhase(context, candidate, previous, ending, self.shadow, None).tick()
         return PhaseChange(
-            WatchPhase(self.context, self.candidate, shadow, now_s, divergence, causes, stops), None
+            WatchPhase(context, candidate, previous, shadow, since_s, found, causes, stops, errors), None
         )
 
 
@@ -230,6 +162,8 @@ class WatchPhase:
 
     context: RolloutContext
     candidate: RolloutCandidate
+    previous: OnnxPolicy
+    """The policy before the swap."""
     shadow: Shadow
     """Compares the previous policy with the candidate."""
     since_s: float
@@ -240,6 +174,8 @@ class WatchPhase:
     """Number of refusals by each guard before the swap."""
     stops: int
     """Number of stops latched before the swap."""
+    errors: int
+    """Number of unexpected errors of the host before the swap."""
 
     def divergence(self) -> Divergence:
         """Return the comparison so far."""
@@ -249,42 +185,51 @@ class WatchPhase:
         """Roll back, make the candidate the store's current bundle, or go on.
 
         Raises:
-            StorageError: the store cannot be written; the phase goes on.
+            Exception: nothing has changed; the phase goes on. A StorageError: the store cannot be written.
         """
-        context = self.context
+        context, candidate = self.context, self.candidate
         if failures := self._failures():
-            context.host.rollback()
-            return self._end("rolled_back", context.mark_bad(self.candidate, "; ".join(failures)))
+            return self.abort(Ending("rolled_back", "; ".join(failures), is_bad=True))
+        _check_comparing(self.shadow)
         watch_s = context.settings.watch_s
         if not context.is_long_enough(self.shadow.divergence(), self.since_s, watch_s):
             return PhaseChange(self, None)
-        context.store.add(self.candidate.admitted)  # repairs it, should the disk have lost some of it
-        context.store.set_current(self.candidate.digest, self.candidate.source)
-        return self._end("serves", f"watched for {watch_s:g} s")
+        context.store.add(candidate.admitted)  # repairs it, should the disk have lost some of it
+        context.store.set_current(candidate.digest, candidate.source)
+        ending = Ending("serves", f"watched for {watch_s:g} s", is_bad=False)
+        return PhaseChange(Idle(), context.end(candidate, ending, self.shadow, self.shadow_divergence))
 
     def withdraw(self, reason: str) -> "PhaseChange":
         """Roll back to the previous policy. The candidate is not marked bad."""
-        self.context.host.rollback()
-        return self._end("withdrawn", reason)
+        return self.abort(Ending("withdrawn", reason, is_bad=False))
+
+    def abort(self, ending: Ending) -> "PhaseChange":
+        """Roll back to the previous policy and end the rollout."""
+        phase = RollbackPhase(
+            self.context, self.candidate, self.previous, ending, self.shadow, self.shadow_divergence
+        )
+        return phase.tick()
 
     def close(self) -> None:
         """End the comparison because the process ends; the policy in service stays."""
-        self.shadow.close()
-        self.context.end_trial(self.candidate)
-
-    def _end(self, outcome: Outcome, reason: str) -> "PhaseChange":
-        self.shadow.close()
-        return self.context.end(self.candidate, outcome, reason, self.shadow_divergence)
+        ending = Ending("withdrawn", "the process ends", is_bad=False)
+        self.context.end(self.candidate, ending, self.shadow, self.shadow_divergence)
 
     def _failures(self) -> list[str]:
         """Return the failures of the candidate since the swap."""
         host, settings = self.context.host, self.context.settings
-        since_swap = {cause: count - self.causes[cause] for cause, count in host.causes.items()}
-        failures = [f"{cause}: {since_swap[cause]}" for cause in _FAILURES if since_swap[cause]]
-        if (misses := since_swap["deadline_missed"]) > settings.max_deadline_misses:
+        since_swap = {cause: count - self.causes.get(cause, 0) for cause, count in host.causes.items()}
+        failures = [
+            f"{cause}: {count}"
+            for cause, count in since_swap.items()
+            if count > 0 and cause not in _OTHERS_FAULTS
+        ]
+        if (misses := since_swap.get("deadline_missed", 0)) > settings.max_deadline_misses:
             failures.append(f"deadline_missed: {misses}, expected at most {settings.max_deadline_misses}")
         if host.stops > self.stops:
             failures.append("the robot was stopped")
+        if (errors := _errors(host) - self.errors) > 0:
+            failures.append(f"unexpected errors: {errors}")
         found = self.shadow.divergence()
         if found.steps >= settings.min_shadow_steps:
             excess = self.context.find_excess(found, "of the previous policy")
@@ -292,7 +237,56 @@ class WatchPhase:
         return failures
 
 
-Phase = Idle | ShadowPhase | WatchPhase
+@dataclass(frozen=True, eq=False, slots=True)
+class RollbackPhase:
+    """The candidate has to go, and the host has not rolled back yet. Every tick tries again."""
+
+    name: ClassVar[PhaseName] = "rollback"
+
+    context: RolloutContext
+    candidate: RolloutCandidate
+    previous: OnnxPolicy
+    """The policy before the swap."""
+    ending: Ending
+    """How the rollout ends after the rollback."""
+    shadow: Shadow
+    """Comparison that is closed after the rollback."""
+    shadow_divergence: Divergence | None
+    """Comparison of the shadow phase; None where `shadow` is that comparison."""
+    fault: str = ""
+    """Error of the last try; empty before the first."""
+
+    def divergence(self) -> Divergence | None:
+        """Return the comparison of the shadow phase."""
+        return self.shadow_divergence
+
+    def tick(self) -> "PhaseChange":
+        """Roll back and end the rollout; go on where the host refuses."""
+        context, candidate, ending = self.context, self.candidate, self.ending
+        is_done, fault = context.restore(candidate, self.previous)
+        if not is_done:
+            return PhaseChange(replace(self, fault=fault), None)
+        if faults := "; ".join(filter(None, (self.fault, fault))):
+            ending = ending._replace(reason=f"{ending.reason}; the rollback failed at first: {faults}")
+        event = context.end(candidate, ending, self.shadow, self.shadow_divergence)
+        return PhaseChange(Idle(), event)
+
+    def withdraw(self, reason: str) -> "PhaseChange":
+        """Try again: the candidate has to go already."""
+        del reason
+        return self.tick()
+
+    def abort(self, ending: Ending) -> "PhaseChange":
+        """Try again: the candidate has to go already."""
+        del ending
+        return self.tick()
+
+    def close(self) -> None:
+        """Try once more because the process ends."""
+        self.tick()
+
+
+Phase = Idle | ShadowPhase | WatchPhase | RollbackPhase
 
 
 class PhaseChange(NamedTuple):
@@ -302,3 +296,22 @@ class PhaseChange(NamedTuple):
     """The next phase; the same object where the phase goes on."""
     event: RolloutEvent | None
     """End of the rollout; None where it goes on or none is under way."""
+
+
+def _check_comparing(shadow: Shadow) -> None:
+    """Check that a comparison's thread lives: without it, no phase would end.
+
+    Raises:
+        RuntimeError: it ended.
+    """
+    if shadow.failure is not None:
+        raise RuntimeError(f"the comparison ended: {shadow.failure}")
+
+
+def _errors(host: PolicyHost) -> int:
+    """Return the number of unexpected errors of a host since its start; 0 where it does not count them."""
+    return int(getattr(host, "unexpected_errors", 0))
+
+
+def _short(exc: Exception) -> str:
+    return str(exc) or type(exc).__name__

@@ -3,27 +3,31 @@
 sacpipe/rollout/phases.py has the phases. A bundle becomes the store's current one only after its watch phase:
 where the process is killed before, the robot starts with the bundle that was current before. A stop that a
 candidate caused stays latched after the rollback: the operator beside the robot decides whether it may move.
+
+An error leaves no phase half way. In the shadow phase, and where the store cannot be written at the end of
+the watch phase, the next ticks try again. Then, and after any other error in the watch phase, the previous
+policy is active and the rollout is `withdrawn`. After three rollouts that such errors ended, the bundle is
+refused until the process ends, except where only the store could not be written.
 """
 
 import time
 from collections.abc import Callable
 
-from sacpipe.core.errors import BundleError
+from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.robot.load_gate import AdmittedBundle
 from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
+from sacpipe.rollout.context import Ending, RolloutCandidate, RolloutContext, RolloutEvent, describe_error
 from sacpipe.rollout.follow_settings import RolloutSettings
-from sacpipe.rollout.phases import (
-    Idle,
-    Phase,
-    PhaseName,
-    RolloutCandidate,
-    RolloutContext,
-    RolloutEvent,
-    ShadowPhase,
-    WatchPhase,
-)
+from sacpipe.rollout.phases import Idle, Phase, PhaseName, RollbackPhase, ShadowPhase, WatchPhase
+
+_MAX_TICKS = 3
+"""Number of ticks in a row that may fail in the shadow phase."""
+_MAX_UNWRITTEN_S = 60.0
+"""Time for which the end of the watch phase may not be written to the store, in seconds."""
+_MAX_ABORTED = 3
+"""Number of rollouts of one bundle that errors may end; then the bundle is refused."""
 
 
 class Rollout:
@@ -47,6 +51,12 @@ class Rollout:
     ) -> None:
         self._context = RolloutContext(host, store, settings, clock_s)
         self._phase: Phase = Idle()
+        self._failing_ticks, self._failing_since_s = 0, 0.0
+        self._aborted: dict[str, int] = {}
+        """Number of rollouts that errors ended, by digest."""
+        self._failed: dict[str, str] = {}
+        """Reasons by digest of candidates that failed, even where the store could not be told."""
+        self._unreported: RolloutEvent | None = None
 
     @property
     def phase(self) -> PhaseName:
@@ -57,6 +67,22 @@ class Rollout:
     def candidate(self) -> RolloutCandidate | None:
         """The bundle in rollout; None while idle. From any thread."""
         return self._phase.candidate
+
+    @property
+    def fault(self) -> str:
+        """Error for which the host has not rolled back yet; empty outside the rollback phase."""
+        phase = self._phase
+        return phase.fault if isinstance(phase, RollbackPhase) else ""
+
+    def refusal(self, digest: str) -> str | None:
+        """Return why a bundle is not taken by this process; None where it may be offered."""
+        if (reason := self._context.store.bad.get(digest)) is not None:
+            return f"it is marked bad: {reason}"
+        if (reason := self._failed.get(digest)) is not None:
+            return f"it failed in this process: {reason}"
+        if (count := self._aborted.get(digest, 0)) >= _MAX_ABORTED:
+            return f"errors ended {count} of its rollouts; restart the process to try it again"
+        return None
 
     def divergence(self) -> Divergence | None:
         """Return the comparison so far of the current phase; None while idle. From any thread."""
@@ -76,29 +102,55 @@ class Rollout:
             BundleError: another bundle is in its watch phase; or this one is marked bad, or of another task.
                 The policy in service goes on.
             StorageError: the store cannot be written.
-            RuntimeError: no thread could be started.
+            Exception: the comparison could not begin, for example because no thread could be started.
         """
         context, phase = self._context, self._phase
-        if isinstance(phase, WatchPhase):
+        digest = admitted.report.bundle_digest
+        if isinstance(phase, WatchPhase | RollbackPhase):
             raise BundleError(
-                f"bundle {admitted.report.bundle_digest}: the bundle in service is new and still watched; "
+                f"bundle {digest}: the bundle in service is new and still watched; "
                 f"offer this one again in {context.settings.watch_s:g} s."
             )
         admitted.policy.check_task(context.host.spec, "candidate")
         context.store.add(admitted)
+        if (refusal := self.refusal(digest)) is not None:  # after the store, whose message is more precise
+            raise BundleError(f"bundle {digest}: {refusal}.", "store")
         event = None
         if isinstance(phase, ShadowPhase):
-            self._phase, event = phase.end("replaced", "another bundle was offered")
-        self._phase = ShadowPhase.begin(context, RolloutCandidate(admitted, source))
+            self._phase, event = phase.abort(Ending("replaced", "another bundle was offered", is_bad=False))
+        self._failing_ticks = 0
+        try:
+            self._phase = ShadowPhase.begin(context, RolloutCandidate(admitted, source))
+        except Exception:
+            self._unreported = event
+            raise
         return event
 
     def tick(self) -> RolloutEvent | None:
         """Check the candidate and return the end of its rollout, if it ended. Call it several times a second.
 
+        A rollout that ends here as `withdrawn` was ended by an error, which is its reason.
+
         Raises:
-            StorageError: the store cannot be written; the phase goes on, and the next tick tries again.
+            Exception: an error; the phase goes on, and the next tick tries again.
         """
-        self._phase, event = self._phase.tick()
+        if (event := self._unreported) is not None:
+            self._unreported = None
+            return event
+        phase, is_storage = self._phase, False
+        try:
+            self._phase, event = phase.tick()
+        except Exception as exc:
+            if self._may_go_on(phase, exc):
+                raise
+            reason = f"an error in the {phase.name} phase: {describe_error(exc)}"
+            is_storage = isinstance(exc, StorageError)
+            self._phase, event = phase.abort(Ending("withdrawn", reason, is_bad=False))
+        self._failing_ticks = 0
+        if event is not None and event.outcome in ("rejected", "rolled_back"):
+            self._failed[event.bundle_digest] = event.reason
+        elif event is not None and event.outcome == "withdrawn" and not is_storage:
+            self._aborted[event.bundle_digest] = self._aborted.get(event.bundle_digest, 0) + 1
         return event
 
     def withdraw(self, reason: str) -> RolloutEvent | None:
@@ -109,3 +161,13 @@ class Rollout:
     def close(self) -> None:
         """End the comparison; the policy in service stays."""
         self._phase.close()
+
+    def _may_go_on(self, phase: Phase, exc: Exception) -> bool:
+        """Return whether a phase whose tick failed may try again."""
+        now_s = self._context.clock_s()
+        if not self._failing_ticks:
+            self._failing_since_s = now_s
+        self._failing_ticks += 1
+        if isinstance(exc, StorageError):
+            return now_s - self._failing_since_s < _MAX_UNWRITTEN_S
+        return isinstance(phase, ShadowPhase) and self._failing_ticks < _MAX_TICKS

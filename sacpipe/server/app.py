@@ -112,8 +112,11 @@ class App:
             if verb == "infer":
                 return self._infer(request, version)
             return self._describe(version, verb)
-        except Exception as exc:  # noqa: BLE001 - answered and logged by _failure
-            return self._failure(exc)
+        except RefusalError as exc:
+            return self.refuse(exc)
+        except Exception:
+            _LOGGER.exception("sacpipe: a request failed")
+            return self.refuse(FaultError(_INTERNAL_ERROR))
 
     def refuse(self, error: RefusalError) -> Reply:
         """Return the answer for an error. See `Handler`."""
@@ -123,12 +126,6 @@ class App:
         if isinstance(error, UnauthorisedError):
             more.append((b"www-authenticate", b"Bearer"))
         return Reply(error.status, render_error(str(error)), more_headers=tuple(more))
-
-    def _failure(self, exc: Exception) -> Reply:
-        if isinstance(exc, RefusalError):
-            return self.refuse(exc)
-        _LOGGER.error("sacpipe: a request failed", exc_info=exc)
-        return self.refuse(FaultError(_INTERNAL_ERROR))
 
     def _infer(self, request: Request, version: str | None) -> Reply | Awaitable[Reply]:
         length = request.headers.get(b"inference-header-content-length")
@@ -140,8 +137,11 @@ class App:
     async def _infer_in_slices(self, answer: Awaitable[Rendered]) -> Reply:
         try:
             return _rendered(await answer)
-        except Exception as exc:  # noqa: BLE001 - answered and logged by _failure
-            return self._failure(exc)
+        except RefusalError as exc:
+            return self.refuse(exc)
+        except Exception:
+            _LOGGER.exception("sacpipe: a request failed")
+            return self.refuse(FaultError(_INTERNAL_ERROR))
 
     def _describe(self, version: str | None, verb: str) -> Reply:
         service, active = self._service, self._service.active

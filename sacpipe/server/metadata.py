@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from sacpipe.server.active_model import ActiveModel
 from sacpipe.server.protocol import DATATYPE, INPUT, OUTPUT
-from sacpipe.server.service import ActiveModel, Service
+from sacpipe.server.service import Service
 from sacpipe.version import __version__
 
 _PLATFORM = "onnx_onnxv1"

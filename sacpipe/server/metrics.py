@@ -37,6 +37,8 @@ class Metrics:
     """Number of refusals by each guard."""
     refusals: dict[int, int] = field(default_factory=dict)
     """Number of inference requests without an action, by HTTP status."""
+    unexpected_errors: int = 0
+    """Number of unforeseen errors, of requests and listeners. The log has each."""
     swaps: int = 0
     dropped_sequences: int = 0
     """Number of idle sequences that were dropped for new ones."""

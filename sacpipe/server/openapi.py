@@ -3,9 +3,9 @@
 from typing import Any
 
 from sacpipe.rollout.phases import PHASE_NAMES
+from sacpipe.server.active_model import MAX_BATCH, ActiveModel
 from sacpipe.server.metadata import server_metadata
 from sacpipe.server.protocol import DATATYPE, INPUT, OUTPUT
-from sacpipe.server.service import MAX_BATCH, ActiveModel
 from sacpipe.version import __version__
 
 _TEXT = {"type": "string"}
@@ -126,6 +126,8 @@ def _status() -> dict[str, Any]:
         candidate=_TEXT,
         divergence={"type": ["object", "null"]},
         is_reachable={"type": "boolean"},
+        last_look_unix_s=number,
+        errors=_COUNT,
         bad=_COUNT,
         events=_list(event),
         counts={"type": "object", "additionalProperties": _COUNT},

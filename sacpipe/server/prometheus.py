@@ -37,6 +37,7 @@ def _service_lines(service: Service) -> list[str]:
         *_family("verdicts_total", "counter", "Answered requests.", _by("verdict", metrics.verdicts)),
         *_family("causes_total", "counter", "Refusals by guards.", _by("cause", metrics.causes)),
         *_family("refusals_total", "counter", "Refused requests.", _by("status", metrics.refusals)),
+        *_family("unexpected_errors_total", "counter", "See the log.", [("", metrics.unexpected_errors)]),
         *_family("swaps_total", "counter", "Policy swaps.", [("", metrics.swaps)]),
         *_family("sequences", "gauge", "Open sequences.", [("", service.open_sequences)]),
         *_family(
@@ -55,6 +56,13 @@ def _follower_lines(status: FollowerStatus) -> list[str]:
         *_family("follow_phase", "gauge", "1 for the current rollout phase.", _by("phase", phases)),
         *_family("follow_events_total", "counter", "Events of the follower.", _by("kind", status.counts)),
         *_family("follow_reachable", "gauge", "Whether the source answers.", reachable),
+        *_family(
+            "follow_last_look_seconds",
+            "gauge",
+            "Unix time of the last good look.",
+            [("", status.last_look_unix_s)],
+        ),
+        *_family("follow_errors_total", "counter", "Unforeseen errors.", [("", status.errors)]),
         *_family("store_bad_bundles", "gauge", "Bundles marked bad.", [("", status.bad)]),
     ]
     if (found := status.divergence) is not None:

@@ -44,6 +44,8 @@ class Sequences:
         self._last_step_s: dict[int | str, float] = {}
         self.dropped = 0
         """Number of idle sequences that were dropped for new ones."""
+        self.last_error: Exception | None = None
+        """The last exception in a step that no guard foresaw; the caller reports it and sets None."""
         self.stops = 0
         """Number of stops latched, over all sequences."""
 
@@ -79,6 +81,8 @@ class Sequences:
             runtime.swap(policy, blend_steps if runtime.policy is previous else 0)
         stops_before = runtime.stops
         decision = runtime.step(observation, stamp_ns)
+        if runtime.last_error is not None:
+            self.last_error, runtime.last_error = runtime.last_error, None
         self.stops += runtime.stops - stops_before
         self._last_step_s[sequence.key] = time.monotonic()
         if sequence.is_end:

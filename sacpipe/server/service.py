@@ -12,35 +12,31 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from sacpipe.bundle.contract import contract_sha256
 from sacpipe.bundle.guard_settings import Cause, Verdict
 from sacpipe.core.errors import BundleError, ConfigError, ObservationError
 from sacpipe.robot.decision import Decision, Timings
 from sacpipe.robot.listeners import Listeners
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError, UnavailableError
+from sacpipe.server.active_model import ActiveModel
+from sacpipe.server.http_errors import FaultError, RefusalError, UnavailableError
 from sacpipe.server.metrics import Metrics
 from sacpipe.server.protocol import (
     InferAnswer,
     InferRequest,
-    Limits,
     Rendered,
     Sequence,
     parse_infer,
     render_infer,
 )
-from sacpipe.server.sequences import Sequences
-from sacpipe.server.statistics import Statistics, Times
+from sacpipe.server.sequences import Sequences, SequenceStep
+from sacpipe.server.statistics import Times
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
-MAX_BATCH = 256
-"""Maximum number of observations in one request: 5 ms of work during which other requests wait."""
 MAX_SEQUENCES = 64
 SLICE_ROWS = 32
 """Observations of a batch computed at once: under 1 ms, in which no other request is answered."""
@@ -49,52 +45,6 @@ _MAX_EVENTS = 50
 _NO_TIMINGS = Timings(0, 0, 0)
 """Timings of a request without a sequence, which has no step of a runtime."""
 _LOGGER = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class ActiveModel:
-    """The active policy with its version and statistics."""
-
-    policy: OnnxPolicy
-    blend_steps: int | None
-    """Number of steps over which open sequences blend into it; None for the contract's."""
-    previous: OnnxPolicy | None
-    """The policy that was active before it."""
-    version: str
-    """The first 12 digits of the bundle's digest."""
-    contract_sha256: str
-    limits: Limits
-    since_s: float
-    """Time of the activation, in Unix seconds."""
-    statistics: Statistics
-
-    @classmethod
-    def of(
-        cls, policy: OnnxPolicy, blend_steps: int | None = None, previous: OnnxPolicy | None = None
-    ) -> "ActiveModel":
-        """Describe a policy that becomes active now."""
-        return cls(
-            policy=policy,
-            blend_steps=blend_steps,
-            previous=previous,
-            version=policy.digest[:12],
-            contract_sha256=contract_sha256(policy.contract),
-            limits=Limits(policy.contract.spec.observation_dim, MAX_BATCH),
-            since_s=time.time(),
-            statistics=Statistics(),
-        )
-
-    def check_version(self, version: str | None) -> None:
-        """Check the version of a path.
-
-        Args:
-            version: The version, or the whole digest; None for any.
-
-        Raises:
-            NotFoundError: another version is active.
-        """
-        if version not in (None, self.version, self.policy.digest):
-            raise NotFoundError(f"version: expected {self.version}, the one in service, found '{version}'")
 
 
 class Call(NamedTuple):
@@ -240,6 +190,7 @@ class Service:
 
         Raises:
             RefusalError: the request gets no action; the refusal was counted.
+            Exception: an unforeseen error; it was counted, too.
         """
         active = self._active
         with self._counting(active, call):
@@ -265,6 +216,11 @@ class Service:
             yield
         except RefusalError as exc:
             self._count_refusal(active, exc, time.monotonic_ns() - call.arrived_ns)
+            raise
+        except Exception as exc:
+            self.metrics.unexpected_errors += 1
+            refusal = FaultError(f"internal error: {type(exc).__name__}")
+            self._count_refusal(active, refusal, time.monotonic_ns() - call.arrived_ns)
             raise
 
     def _parse(self, active: ActiveModel, call: Call) -> "_Parsed":
@@ -307,7 +263,11 @@ class Service:
             policy_action = action if result.verdict == "ok" else result.policy_action
             decision = Decision(action, result.verdict, result.reasons, result.timings, policy_action)
             for listener in self.listeners:
-                listener(observation, result.stamp_ns, decision)
+                try:
+                    listener(observation, result.stamp_ns, decision)
+                except Exception:  # the action is computed: a recorder or a shadow must not withhold it
+                    self.metrics.unexpected_errors += 1
+                    _LOGGER.exception("sacpipe: a listener failed")
 
     def _decide(self, active: ActiveModel, call: Call, request: InferRequest) -> _Result:
         # Without a stamp of its own, an observation is as old as the first byte of its request.
@@ -315,14 +275,7 @@ class Service:
         if request.sequence is None:
             actions = _act(active.policy, request.observations)
             return _Result(actions, "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
-        decision, blended_with = self._sequences.step(
-            request.sequence,
-            active.policy,
-            active.blend_steps,
-            active.previous,
-            request.observations[0],
-            stamp_ns,
-        )
+        decision, blended_with = self._step(active, request.sequence, request.observations[0], stamp_ns)
         parameters: dict[str, str | int | bool] = {"observation_age_ns": decision.timings.age_ns}
         if blended_with is not None:
             parameters["blended_with_sha256"] = blended_with.digest
@@ -335,6 +288,26 @@ class Service:
             decision.timings,
             decision.policy_action,
         )
+
+    def _step(
+        self, active: ActiveModel, sequence: Sequence, observation: FloatArray, stamp_ns: int
+    ) -> SequenceStep:
+        sequences = self._sequences
+        try:
+            stepped = sequences.step(
+                sequence, active.policy, active.blend_steps, active.previous, observation, stamp_ns
+            )
+        except RefusalError:
+            raise
+        except Exception as exc:  # counted as a cause, so that a rollout takes it for a failure
+            self.metrics.unexpected_errors += 1
+            _LOGGER.exception("sacpipe: a step failed")
+            raise FaultError("the step failed and gave no action", "inference_failed") from exc
+        if sequences.last_error is not None:
+            self.metrics.unexpected_errors += 1
+            _LOGGER.error("sacpipe: a step failed; its fallback was given", exc_info=sequences.last_error)
+            sequences.last_error = None
+        return stepped
 
     def _count(self, active: ActiveModel, sequence: Sequence | None, result: _Result, times: Times) -> None:
         metrics, unix_s, total_ns = self.metrics, time.time(), sum(times)

@@ -50,7 +50,7 @@ class Disturbance(Config):
 class DriveConfig(Config):
     """Settings of one real-time run."""
 
-    rate_hz: float | None = Field(gt=0, le=10_000)
+    rate_hz: float | None = Field(ge=1e-4, le=10_000)
     """Control rate in Hz; null for the contract's."""
     seconds: float = Field(gt=0, lt=1e6)
     seed: int = Field(ge=0)
@@ -168,10 +168,10 @@ def drive(policy: str | None, config: DriveConfig, recordings: Path | None) -> D
 
     Raises:
         ConfigError: the task has no rate, refuses its options, or the priority is not allowed.
-        BundleError: the bundle is damaged or missing.
+        BundleError: the load gate refuses the bundle.
         BusyError: another recorder uses the folder.
     """
-    bundle = open_policy(policy)
+    bundle = open_policy(policy, is_realtime=True)
     spec = bundle.contract.spec
     period_s = spec.control_period_s if config.rate_hz is None else 1.0 / config.rate_hz
     if period_s is None:

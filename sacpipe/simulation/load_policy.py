@@ -39,14 +39,15 @@ def load_policy(source: Path | str | None = None, *, stochastic: bool = False, s
     """Load a policy.
 
     Args:
-        source: A bundle's folder, a policy.safetensors, `models:/NAME@ALIAS` or `models:/NAME/VERSION` of the
-            project's registry; None for the bundle of the project around the current folder.
+        source: A bundle's folder or tar file, a policy.safetensors, `models:/NAME@ALIAS` or
+            `models:/NAME/VERSION` of the project's registry; None for the bundle of the project around the
+            current folder.
         stochastic: Whether actions are sampled; for a policy file only, as a bundle is deterministic.
         seed: Of the sampled actions.
 
     Raises:
         ConfigError: the arguments do not fit each other, or the address is invalid.
-        BundleError: the bundle is damaged or missing.
+        BundleError: the load gate refuses the bundle.
         CheckpointError: the policy file is damaged or missing.
         StoreError: the registry has no such alias or does not answer.
     """
@@ -57,7 +58,7 @@ def load_policy(source: Path | str | None = None, *, stochastic: bool = False, s
         raise ConfigError(
             "stochastic: a bundle holds the deterministic policy only; name a policy.safetensors."
         )
-    bundle = open_policy(text)
+    bundle = open_policy(text, is_realtime=False)
     spec = bundle.contract.spec
     return LoadedPolicy(bundle.act, from_task_units(bundle.act, spec), spec, "bundle", bundle.digest)
 

@@ -52,7 +52,7 @@ def simulate(
 
     Raises:
         ConfigError: the arguments do not fit each other.
-        BundleError: the bundle is damaged or missing.
+        BundleError: the load gate refuses the bundle.
         CheckpointError: the policy file is damaged or missing.
         StoreError: the registry has no such alias or does not answer.
     """

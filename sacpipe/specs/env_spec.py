@@ -4,27 +4,40 @@ Algorithms, pools and bundles know a task by its `EnvSpec` only.
 """
 
 from collections.abc import Callable
+from typing import Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ContractError
 from sacpipe.specs.records import FloatArray
-from sacpipe.specs.terms import ActionTerm, ObservationTerm
+from sacpipe.specs.terms import MAX_ENTRIES, MAX_TERMS, ActionTerm, ObservationTerm, Text
+
+MIN_PERIOD_S, MAX_PERIOD_S = 1e-9, 86_400.0
+"""Shortest and longest control period, in seconds: the runtime counts in nanoseconds."""
+MAX_EPISODE_STEPS = 10**12
 
 
 class EnvSpec(Config):
     """All that an algorithm, a pool or a bundle knows of a task."""
 
-    task: str
+    task: Text
     """Task suite and id, e.g. `gymnasium/HalfCheetah-v5`."""
-    observation: tuple[ObservationTerm, ...] = Field(min_length=1)
-    action: tuple[ActionTerm, ...] = Field(min_length=1)
-    control_period_s: float | None = Field(gt=0)
+    observation: tuple[ObservationTerm, ...] = Field(min_length=1, max_length=MAX_TERMS)
+    action: tuple[ActionTerm, ...] = Field(min_length=1, max_length=MAX_TERMS)
+    control_period_s: float | None = Field(ge=MIN_PERIOD_S, le=MAX_PERIOD_S)
     """Time between two actions, or null if the task has no clock."""
-    max_episode_steps: int | None = Field(ge=1)
+    max_episode_steps: int | None = Field(ge=1, le=MAX_EPISODE_STEPS)
     """Steps after which an episode is truncated, or null for no time limit."""
+
+    @model_validator(mode="after")
+    def _size(self) -> Self:
+        if self.observation_dim > MAX_ENTRIES:
+            raise ValueError(
+                f"observation: expected at most {MAX_ENTRIES} entries in all, found {self.observation_dim}"
+            )
+        return self
 
     @property
     def observation_dim(self) -> int:

@@ -23,6 +23,7 @@ from sacpipe.project.initial_pool import (
 )
 from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_inputs, locked_outs
 from sacpipe.project.workspace import Workspace
+from sacpipe.rollout.mlflow_source import SCHEME, parse_address
 from sacpipe.tracking.ledger import UPSTREAM_TAG
 from sacpipe.tracking.ledger_values import COMMIT_TAG, IS_COMMITTED_TAG, PARAMS_DIGEST_TAG, flat_params
 from sacpipe.tracking.mlflow.connection import DATASET_DIGEST_LENGTH
@@ -89,11 +90,10 @@ def lineage(workspace: Workspace, ledger: MlflowLedger, wanted: str) -> list[Edg
 
 def _parse(wanted: str) -> tuple[str, str, str]:
     """Return name, alias and version number of `NAME`, `NAME@ALIAS` or `NAME/VERSION`."""
-    name, at, alias = wanted.removeprefix("models:/").partition("@")
-    if at:
-        return name, alias, ""
-    name, slash, number = name.rpartition("/")
-    return (name, "", number) if slash else (number, "champion", "")
+    text = wanted if wanted.startswith(SCHEME) else f"{SCHEME}{wanted}"
+    is_name = not {"@", "/"} & set(text.removeprefix(SCHEME))
+    address = parse_address(f"{text}@champion" if is_name else text)
+    return (address.name, address.which, "") if address.is_alias else (address.name, "", address.which)
 
 
 def _edge(name: str, expected: str | None, found: str | None) -> Edge:

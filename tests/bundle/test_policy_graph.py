@@ -156,6 +156,65 @@ def integer_made_after_its_use(model):
     model.graph.node.append(helper.make_node("Shape", ["observation"], ["shape"]))
 
 
+def not_a_number_as_attribute(model):
+    model.graph.node[0].attribute[0].f = float("nan")
+
+
+def infinity_as_attribute(model):
+    model.graph.node.append(helper.make_node("LeakyRelu", ["action"], ["leaky"], alpha=float("-inf")))
+
+
+def infinity_in_a_list(model):
+    values = helper.make_attribute("value_floats", [1.0, float("inf")])
+    model.graph.node[1].attribute[0].CopyFrom(values)
+
+
+def not_a_number_as_constant(model):
+    model.graph.node[1].attribute[0].CopyFrom(helper.make_attribute("value_float", float("nan")))
+
+
+def attribute_twice(model):
+    model.graph.node[0].attribute.append(helper.make_attribute("alpha", 2.0))
+
+
+def attribute_of_two_kinds(model):
+    model.graph.node[0].attribute[0].i = 7
+
+
+def attribute_of_another_type(model):
+    model.graph.node[0].attribute[0].type = onnx.AttributeProto.INT
+
+
+def attribute_without_type(model):
+    model.graph.node[0].attribute[0].ClearField("type")
+
+
+def attribute_without_value(model):
+    model.graph.node[0].attribute[0].ClearField("f")
+
+
+def tensor_name_twice(model):
+    model.graph.initializer.append(model.graph.initializer[0])
+
+
+def tensor_of_many_dimensions(model):
+    model.graph.initializer[0].dims.extend([1] * 9)
+
+
+def empty_tensor_of_a_negative_size(model):
+    model.graph.initializer[0].raw_data = b""
+    del model.graph.initializer[0].dims[:]
+    model.graph.initializer[0].dims.extend([0, -1])
+
+
+def sequence_as_input(model):
+    model.graph.input[0].type.sequence_type.elem_type.tensor_type.elem_type = 1
+
+
+def metadata_of_an_input(model):
+    model.graph.input[0].doc_string = "/home/someone/train.py"
+
+
 def no_graph(model):
     model.ClearField("graph")
 
@@ -187,8 +246,22 @@ def no_graph(model):
         ),
         (integer_constant, "expected integers as .* found one as input 1 of 'Mul'"),
         (moved_integer, "expected integers as .* found one as input 0 of 'Add'"),
-        (cast_to_an_integer, r"expected a Cast to float32 or bool, found ONNX data type \[7\]"),
+        (cast_to_an_integer, r"expected a Cast to float32 or bool, found ONNX data type 7"),
         (integer_made_after_its_use, "expected every node after those whose values it takes, found 'Shape'"),
+        (not_a_number_as_attribute, "attribute 'alpha': expected finite numbers, found NaN or infinity"),
+        (infinity_as_attribute, "attribute 'alpha': expected finite numbers, found NaN or infinity"),
+        (infinity_in_a_list, "attribute 'value_floats': expected finite numbers, found NaN or infinity"),
+        (not_a_number_as_constant, "attribute 'value_float': expected finite numbers, found NaN or"),
+        (attribute_twice, "expected each attribute of 'Gemm' once, found 'alpha' twice"),
+        (attribute_of_two_kinds, "attribute 'alpha': expected one value of type 1, found another"),
+        (attribute_of_another_type, "attribute 'alpha': expected one value of type 2, found another"),
+        (attribute_without_type, "expected one type of the attribute 'alpha', found 0"),
+        (attribute_without_value, "attribute 'alpha': expected one value, found 0"),
+        (tensor_name_twice, "tensor 'weight': expected one tensor of this name, found two"),
+        (tensor_of_many_dimensions, "tensor 'weight': expected at most 8 dimensions"),
+        (empty_tensor_of_a_negative_size, "tensor 'weight': expected at most 8 dimensions of at most"),
+        (sequence_as_input, "the type holds field 4"),
+        (metadata_of_an_input, "the value_info holds field 3"),
         (no_graph, "expected one graph, found 0"),
     ],
 )

@@ -20,8 +20,10 @@ RULES = [
     "digest",
     "contract",
     "graph",
+    "terms",
     "tensors",
     "golden",
+    "runtime",
     "timing",
 ]
 
@@ -111,6 +113,37 @@ def test_a_damaged_bundle_is_neither_signed_nor_passed(tmp_path, call, release, 
     rule = "manifest" if name == "manifest.json" else "digest"
     assert checked.err.startswith(f"sacpipe: release: refused by the rule '{rule}': {name}: ")
     assert contents(release) == before
+
+
+@pytest.mark.parametrize("name", ["out/export/bundle", "./out/export/../export/bundle/", "link", "release"])
+def test_an_output_of_dvc_is_not_signed(finished, tmp_path, call, public_key, name):
+    """A signature in it would change what DVC tracks. A name elsewhere is no way around."""
+    bundle = finished / "out" / "export" / "bundle"
+    before = contents(bundle)
+    where = finished
+    if name in ("link", "release"):
+        (tmp_path / name).symlink_to(bundle)
+        where = tmp_path
+    seen = call(where, "sign", name, "--key", str(tmp_path / "release.key"))
+    assert (seen.code, seen.out) == (2, "")
+    assert f"found {bundle}, which DVC tracks" in seen.err
+    assert "Copy it with `cp -r`" in seen.err
+    assert contents(bundle) == before
+
+
+def test_check_takes_the_terms_of_a_server(tmp_path, call, release, public_key):
+    (tmp_path / "terms.yaml").write_text("gate: {weakest_guards: {max_action_change: 0.5}}\n")
+    refused = call(tmp_path, "check", "release", "--terms", "terms.yaml")
+    assert refused.code == 1
+    assert (
+        "refused by the rule 'terms': contract.json: guards.max_action_change: expected at most"
+        in refused.err
+    )
+    (tmp_path / "terms.yaml").write_text(f"gate: {{public_keys: ['{public_key}']}}\n")
+    unsigned = call(tmp_path, "check", "release", "--terms", "terms.yaml")
+    assert (unsigned.code, "manifest.sig: missing" in unsigned.err) == (1, True)
+    call(tmp_path, "sign", "release", "--key", "release.key")
+    assert call(tmp_path, "check", "release", "--terms", "terms.yaml").code == 0
 
 
 def test_check_says_what_each_rule_found(tmp_path, call, release):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
+from robot_fixtures import make_model
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.bundle.policy_graph import MAX_FIELDS
+from sacpipe.bundle.protobuf import MAX_FIELDS
 from sacpipe.bundle.signature import key_id, make_key, sign_bundle
 from sacpipe.core.errors import GateError
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
@@ -24,8 +25,10 @@ RULES = [
     "digest",
     "contract",
     "graph",
+    "terms",
     "tensors",
     "golden",
+    "runtime",
     "timing",
 ]
 
@@ -114,9 +117,23 @@ class TestSignature:
     def public(self, tmp_path):
         return make_key(tmp_path / "key")
 
-    def test_missing_where_one_is_required(self, build, public):
-        message = refused(build(), "signature", public_keys=[public], require_signature=True)
+    @pytest.mark.parametrize("require_signature", [False, True])
+    def test_missing_where_a_key_is_trusted(self, build, public, require_signature):
+        changes = {"public_keys": [public], "require_signature": require_signature}
+        message = refused(build(), "signature", **changes)
         assert "manifest.sig: missing; expected a signature" in message
+
+    @pytest.mark.parametrize("require_signature", [False, True])
+    def test_stripped_off(self, build, tmp_path, public, require_signature):
+        changes = {"public_keys": [public], "require_signature": require_signature}
+        sign_bundle(build(), tmp_path / "key")
+        check(tmp_path / "bundle", **changes)
+        (tmp_path / "bundle" / "manifest.sig").unlink()
+        refused(tmp_path / "bundle", "signature", **changes)
+
+    def test_empty(self, build, tmp_path, public):
+        (build() / "manifest.sig").write_bytes(b"")
+        refused(tmp_path / "bundle", "signature", public_keys=[public])
 
     def test_by_another_key_even_where_none_is_required(self, build, tmp_path, public):
         make_key(tmp_path / "other.key")
@@ -126,7 +143,7 @@ class TestSignature:
 
     def test_of_a_bundle_that_was_forged_afterwards(self, build, tmp_path, public):
         sign_bundle(build(), tmp_path / "key")
-        reseal_contract(tmp_path / "bundle", "golden", tolerance=0.5)
+        reseal_contract(tmp_path / "bundle", "golden", tolerance=0.005)
         check(tmp_path / "bundle")  # a manifest alone does not protect against an attacker who rewrites it
         message = refused(tmp_path / "bundle", "signature", public_keys=[public])
         assert "found a signature of other bytes" in message
@@ -236,14 +253,18 @@ class TestPolicies:
 
     @pytest.mark.parametrize("names", [{"input": "obs"}, {"output": "actions"}, {"batch": 1}])
     def test_other_names_or_shapes(self, build, names):
-        assert "policy.onnx: expected one " in refused(build(**names), "tensors")
+        folder = build()
+        reseal(folder, "policy.onnx", make_model(**names).SerializeToString())
+        assert "policy.onnx: expected one " in refused(folder, "tensors")
 
     def test_another_width_than_the_contracts(self, build, model):
         folder = build()
         model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
         model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((4, 2), np.float32), "weight"))
         reseal(folder, "policy.onnx", model.SerializeToString())
-        assert "tensor(float) ['batch', 3], found" in refused(folder, "tensors")
+        assert "expected one input 'observation', tensor(float) ['batch', 3], found" in refused(
+            folder, "tensors"
+        )
 
     def test_what_onnxruntime_cannot_read(self, build, model):
         model.opset_import[0].version = 99

@@ -6,6 +6,7 @@ from factories import make_guards
 
 from sacpipe.bundle.guard_settings import CAUSES
 from sacpipe.core.errors import BundleError
+from sacpipe.robot.guards import Guards, Thresholds
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
 
@@ -269,3 +270,111 @@ class TestSwap:
         with pytest.raises(BundleError, match="The policy in service goes on"):
             runtime.swap(negated)
         assert go(runtime, clock, CALM).action.tolist() == [1.25, 2.5]
+
+    def test_a_swap_that_fails_half_way_changes_nothing(self, build, negated, monkeypatch):
+        runtime, clock = make_runtime(build())
+        monkeypatch.setattr(Thresholds, "of", raise_error)
+        with pytest.raises(ZeroDivisionError):
+            runtime.swap(negated)
+        with pytest.raises(BundleError, match="no policy to go back to"):
+            runtime.rollback()
+        assert go(runtime, clock, CALM).action.tolist() == [1.25, 2.5]
+
+
+def raise_error(*_, **__):
+    raise ZeroDivisionError("unforeseen")
+
+
+class Hostile(dict):
+    """An observation by terms that raises where it is read."""
+
+    def __getitem__(self, name):
+        raise_error()
+
+
+class TestUnforeseenErrors:
+    """Whatever raises in a step, a decision comes out, and the error is counted as `inference_failed`."""
+
+    @pytest.mark.parametrize("name", ["check_observation", "check_action", "_check_stamp", "_copy"])
+    def test_in_a_guard(self, build, monkeypatch, name):
+        runtime, clock = make_runtime(build(), fallbacks={"inference_failed": "last"})
+        go(runtime, clock, CALM)
+        monkeypatch.setattr(Guards, name, raise_error)
+        decision = go(runtime, clock, observation(3.0, 1.0, 0.0))
+        assert (decision.verdict, decision.reasons) == ("fallback", ("inference_failed",))
+        assert decision.action.tolist() == [1.25, 2.5]
+        assert decision.policy_action is None
+        assert isinstance(runtime.last_error, ZeroDivisionError)
+        assert runtime.causes["inference_failed"] == sum(runtime.causes.values()) == 1
+        assert runtime.verdicts == {"ok": 1, "limited": 0, "fallback": 1, "stopped": 0}
+
+    def test_in_the_fallback_itself_latches_a_stop(self, build, monkeypatch):
+        runtime, clock = make_runtime(build(), fallbacks={"inference_failed": "hold"})
+        monkeypatch.setattr(Guards, "decide", raise_error)
+        for _ in range(3):
+            decision = go(runtime, clock, CALM)
+            assert (decision.verdict, decision.reasons) == ("stopped", ("inference_failed",))
+            assert decision.action.tolist() == [0.0, 0.0]
+        assert (runtime.is_stopped, runtime.stops, runtime.causes["inference_failed"]) == (True, 1, 3)
+        monkeypatch.undo()
+        assert go(runtime, clock, CALM).verdict == "stopped"
+        runtime.clear_stop()
+        assert go(runtime, clock, CALM).verdict == "ok"
+
+    def test_while_a_policy_takes_over(self, build, build_other, monkeypatch):
+        runtime, clock = make_runtime(build())
+        monkeypatch.setattr(runtime, "_take_over", raise_error)
+        runtime.swap(OnnxPolicy(build_other))
+        assert go(runtime, clock, CALM).verdict == "stopped"
+
+    @pytest.mark.parametrize("stamp", ["now", None, [1], {}, 1j])
+    def test_in_a_stamp_of_another_type(self, build, stamp):
+        runtime, _ = make_runtime(build())
+        decision = runtime.step(CALM, stamp)
+        assert (decision.verdict, decision.reasons) == ("stopped", ("inference_failed",))
+
+    def test_in_an_observation_that_raises(self, build):
+        runtime, clock = make_runtime(build())
+        hostile = Hostile(position=observation(0.0, 0.0), velocity=observation(0.0))
+        assert go(runtime, clock, hostile).reasons == ("inference_failed",)
+
+    def test_in_the_clock(self, build):
+        runtime, _ = make_runtime(build())
+        runtime._clock_ns = raise_error
+        assert runtime.step(CALM, 10**12).verdict == "stopped"
+
+    def test_in_a_listener_changes_no_decision_and_stops_no_other_listener(self, build):
+        runtime, clock = make_runtime(build())
+        steps = []
+        runtime.listeners.add(raise_error)
+        runtime.listeners.add(lambda *step: steps.append(step))
+        decisions = [go(runtime, clock, CALM) for _ in range(2)]
+        assert [decision.verdict for decision in decisions] == ["ok", "ok"]
+        assert (runtime.listener_errors, len(steps), sum(runtime.causes.values())) == (2, 2, 0)
+
+    def test_ctrl_c_is_no_error_of_a_step(self, build, monkeypatch):
+        runtime, clock = make_runtime(build())
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Guards, "check_observation", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            go(runtime, clock, CALM)
+
+
+@pytest.mark.parametrize("period_s", [1e300, 1e-300])
+def test_no_period_overflows(build, period_s):
+    runtime = Runtime(OnnxPolicy(build()), control_period_s=period_s, clock_ns=Clock())
+    assert runtime.step(CALM, 10**12).action.dtype == np.float32
+
+
+def test_the_widest_envelope_is_still_float32(build):
+    """Its margin is added in float64, and would be infinite as float32."""
+    largest = float(np.finfo(np.float32).max)
+    policy = OnnxPolicy(build())
+    envelope = {"low": [-largest] * 3, "high": [largest] * 3}
+    contract = policy.contract.replace(envelope=envelope)
+    thresholds = Thresholds.of(make_guards(envelope_margin=1e6), contract, 0.02)
+    assert thresholds.start_low.tolist() == [-largest] * 3
+    assert thresholds.start_high.tolist() == [largest] * 3

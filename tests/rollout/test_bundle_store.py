@@ -272,9 +272,7 @@ class TestOpening:
             BundleStore(tmp_path / "store")
         assert store.current() is None
 
-    @pytest.mark.parametrize(
-        "text", ["", "{", "[]", '{"format_version": 2, "served": [], "bad": {}}', '{"x": NaN}']
-    )
+    @pytest.mark.parametrize("text", ["{}", '{"format_version": 2, "served": [], "bad": {}}', '{"x": NaN}'])
     def test_a_damaged_state_is_refused_and_not_lost(self, tmp_path, text):
         (tmp_path / "store").mkdir()
         (tmp_path / "store" / "current.json").write_text(text)

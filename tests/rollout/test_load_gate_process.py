@@ -1,9 +1,16 @@
 """The load gate runs in a child process, which a bundle may crash."""
 
+import subprocess
+import sys
+
+import numpy as np
 import pytest
+from factories import make_bundle, make_spec
+from onnx import TensorProto, helper, numpy_helper
 
 from sacpipe.core.errors import GateError
 from sacpipe.robot.load_gate import LoadGateSettings
+from sacpipe.rollout import load_gate_process
 from sacpipe.rollout.load_gate_process import LIMITS, run_load_gate_in_child
 from sacpipe.rollout.sources import read_source
 
@@ -38,10 +45,48 @@ def test_what_is_refused_there_is_refused_here_in_the_same_words(files):
 
 
 def test_a_process_that_dies_is_a_refusal(files):
-    """It cannot hold what it is given: as where a graph asks onnxruntime for all memory there is."""
-    error = refused(files | {"policy.onnx": bytes(2**25)}, address_bytes=2**20)
+    """It has no memory left for onnxruntime."""
+    error = refused(files, address_bytes=1)
     assert error.rule == "process"
     assert "expected a child process with exit code 0, found exit code" in str(error)
+
+
+@pytest.mark.parametrize("num_bytes", [2**31, 2**29])
+def test_the_memory_of_the_process_is_bounded_whatever_takes_it(files, num_bytes):
+    """As where onnxruntime takes memory that the check of the graph did not foresee."""
+    code = (
+        "import sys; import sacpipe.rollout.load_gate_process as child\n"
+        f"child.run_load_gate = lambda *_: bytearray({num_bytes})\n"
+        "sys.exit(child.main())"
+    )
+    sizes = {name: len(data) for name, data in files.items()}
+    task = load_gate_process._ChildInput(settings=SETTINGS, limits=LIMITS, sizes=sizes)
+    child_input = task.model_dump_json().encode() + b"\n" + b"".join(files.values())
+    child = subprocess.run([sys.executable, "-c", code], input=child_input, capture_output=True, check=False)
+    assert child.returncode == 1
+    assert child.stderr.decode().splitlines()[-1] == "MemoryError"
+
+
+def test_a_policy_of_many_megabytes_has_memory_enough(tmp_path):
+    """Its constants are read, parsed and packed: about three times its file."""
+    width = 2000
+    weights = [np.zeros(shape, np.float32) for shape in ((3, width), (width, width), (width, 2))]
+    values = ["observation", "first", "second", "action"]
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", [values[n], f"weight_{n}"], [values[n + 1]])
+            for n in range(len(weights))
+        ],
+        "policy",
+        [helper.make_tensor_value_info("observation", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("action", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(weight, f"weight_{n}") for n, weight in enumerate(weights)],
+    )
+    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
+    spec = make_spec(control_period_s=5.0)
+    folder = make_bundle(tmp_path / "large", model, spec, np.zeros((3, 3)), np.zeros((3, 2)))
+    assert (folder / "policy.onnx").stat().st_size > 2**23
+    run_load_gate_in_child(read_source(folder, allow_hard_links=False), SETTINGS)
 
 
 def test_no_process_imports_a_file_of_the_current_folder(files, tmp_path, monkeypatch):

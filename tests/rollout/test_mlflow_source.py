@@ -14,7 +14,6 @@ from repository import ROOT
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
-from sacpipe.rollout import mlflow_source
 from sacpipe.rollout.mlflow_source import MlflowSource, parse_address
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
@@ -172,15 +171,18 @@ def test_what_is_no_answer_of_mlflows_is_refused(other, answer, error, said):
         find(other)
 
 
-def test_a_refusal_is_read_no_longer_than_an_answer(other, monkeypatch):
-    other.handler.answer = (403, {}, b'{"message": "not you"}')
-    monkeypatch.setattr(mlflow_source, "_PULL_TIMEOUT_S", -1.0)
-    with pytest.raises(StoreError, match=r"refuses .*: 403 Forbidden\.$"):
-        find(other)
-    monkeypatch.undo()
+def test_a_refusal_is_read_no_longer_than_an_answer(other):
     other.handler.answer = (403, {}, b'{"message": "not you"}' + b" " * 2**20)
     with pytest.raises(StoreError, match=r"refuses .*: 403 Forbidden\.$"):
         find(other)
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"message": ' * 100_000, b"\xff", b"[]", b"1", b""])
+def test_a_refusal_without_a_reason_is_a_refusal(other, body):
+    other.handler.answer = (403, {}, body)
+    with pytest.raises(StoreError, match=r"refuses .*: 403 Forbidden\.$") as refusal:
+        find(other)
+    assert refusal.value.code == "403"
 
 
 VERSION = b'{"model_version": {"version": "1", "source": "%s", "tags": [{"key": "sacpipe.bundle_digest", "value": "%s"}]}}'
@@ -229,7 +231,40 @@ def test_an_address_that_is_no_servers_is_refused(uri):
     assert "secret" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", ["models:/Reach", "models:/@champion", "models:/Reach@", "models:/a/b/c"])
+@pytest.mark.parametrize(
+    ("text", "name", "which", "is_alias"),
+    [
+        ("models:/Reach@champion", "Reach", "champion", True),
+        ("models:/Reach/12", "Reach", "12", False),
+        ("models:/a task - v0@7", "a task - v0", "7", True),
+    ],
+)
+def test_an_address_is_read_and_written_as_it_was(text, name, which, is_alias):
+    address = parse_address(text)
+    assert (address.name, address.which, address.is_alias, str(address)) == (name, which, is_alias, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "models:/Reach",
+        "models:/@champion",
+        "models:/Reach@",
+        "models:/a/b/c",
+        "models:/Reach/latest",
+        "models:/Reach/-1",
+        "models:/Reach/\u0661",
+        "models:/Reach/1@champion",
+        "models:/Reach@one@two",
+        "models:/m:1@champion",
+        "models:/Reach@\x1b[2J",
+        "models:/Reach/1\n",
+        "models:/" + "a" * 300 + "@champion",
+        "models:Reach@champion",
+        "Reach@champion",
+        "",
+    ],
+)
 def test_an_address_that_names_no_version_is_refused(text):
     with pytest.raises(ConfigError, match=r"expected models:/NAME@ALIAS or models:/NAME/VERSION, found"):
         parse_address(text)

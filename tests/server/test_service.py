@@ -10,8 +10,11 @@ import pytest
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import BundleError, ConfigError
+from sacpipe.robot.guards import Guards
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.runtime import Runtime
 from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError
+from sacpipe.server.prometheus import prometheus_text
 from sacpipe.server.service import Call, Service
 
 BLEND_STEPS = 2
@@ -166,3 +169,47 @@ def test_swaps_of_several_threads_are_all_counted(bundles):
 def test_a_name_that_no_path_can_hold(bundles, name):
     with pytest.raises(ConfigError, match="--name"):
         Service(OnnxPolicy(bundles[0]), name)
+
+
+def raise_error(*_, **__):
+    raise ZeroDivisionError("unforeseen")
+
+
+def test_a_step_that_fails_unforeseen_is_counted_shown_and_a_cause(bundles, monkeypatch):
+    """Where a runtime could not even be built, every step answered 500 and nothing was counted."""
+    service = Service(OnnxPolicy(bundles[0]))
+    monkeypatch.setattr(Runtime, "__init__", raise_error)
+    with pytest.raises(FaultError, match="inference_failed: the step failed"):
+        ask(service, sequence_id=1, sequence_start=True)
+    assert service.causes["inference_failed"] == service.metrics.unexpected_errors == 1
+    assert service.metrics.refusals == {500: 1}
+    assert (service.events[-1].verdict, len(service.events)) == ("refused", 1)
+
+
+def test_an_error_inside_a_step_is_answered_by_the_fallback_and_counted(bundles, monkeypatch):
+    service = Service(OnnxPolicy(bundles[0]))
+    monkeypatch.setattr(Guards, "check_action", raise_error)
+    assert ask(service, sequence_id=1, sequence_start=True)[1]["reasons"] == "inference_failed"
+    assert service.causes["inference_failed"] == service.metrics.unexpected_errors == 1
+    monkeypatch.undo()
+    ask(service, sequence_id=2, sequence_start=True)
+    assert service.metrics.unexpected_errors == 1
+
+
+def test_an_error_outside_the_policy_is_counted_and_no_cause(bundles, monkeypatch):
+    """A request that trips the parser must not roll a policy back."""
+    service = Service(OnnxPolicy(bundles[0]))
+    monkeypatch.setattr("sacpipe.server.service.parse_infer", raise_error)
+    with pytest.raises(ZeroDivisionError):
+        ask(service)
+    assert (service.metrics.unexpected_errors, sum(service.causes.values())) == (1, 0)
+    assert service.metrics.refusals == {500: 1}
+    assert "unexpected_errors_total 1" in prometheus_text(service, None).decode()
+
+
+def test_a_listener_that_fails_withholds_no_action(bundles):
+    service, steps = Service(OnnxPolicy(bundles[0])), []
+    service.listeners.add(raise_error)
+    service.listeners.add(lambda *step: steps.append(step))
+    assert ask(service)[0] == [1.25, 2.5]
+    assert (service.metrics.unexpected_errors, len(steps)) == (1, 1)

@@ -46,11 +46,11 @@ def test_the_table_has_every_line(finished, call):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rate", "0"], "rate_hz: Input should be greater than 0"),
+        (["--rate", "0"], "rate_hz: Input should be greater than or equal to"),
         (["--seconds", "-1"], "seconds: Input should be greater than 0"),
         (["--nan", "2"], "not_a_number: Input should be less than or equal to 1"),
         (["--priority", "0"], "priority: expected 1 to 99"),
-        (["nowhere"], "bundle nowhere"),
+        (["nowhere"], "nowhere: expected a bundle's folder or a tar file, found none"),
         (["--option", "goal_radius_m"], "--option: expected NAME=VALUE"),
         (["--option", "colour=red"], "task.options: task 'point_mass/point-mass-v0' refuses"),
     ],

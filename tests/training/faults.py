@@ -140,7 +140,7 @@ class Trial:
         sorts = [_sort(kind, generator) for _ in range(generator.integers(1, MOST_FAULTS + 1))]
         for sort in (*sorts, "none"):
             result = self._start(sort, generator)
-            self._compare(name, sort, result, promised)
+            self._check_start(name, sort, result, promised)
             began = promised if result.began is None else result.began
             promised = 0 if sort == "torn" else max(min(promised, began), result.checkpoint)
             if result.code == 0:
@@ -171,7 +171,7 @@ class Trial:
             Memory(self._folder, self._kept).cut(generator)
         return result
 
-    def _compare(self, name: str, sort: str, result: Start, promised: int) -> None:
+    def _check_start(self, name: str, sort: str, result: Start, promised: int) -> None:
         report = self.report
         segments = len(list((self._folder / WORK / "pool").glob("segment-*")))
         report.counts.update(starts=1, checkpoints=result.checkpoints, segments=segments)

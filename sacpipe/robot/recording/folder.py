@@ -1,17 +1,23 @@
-"""The folder of a robot's recordings: one recorder at a time; above a size limit, the oldest are removed."""
+"""The folder of a robot's recordings: one recorder at a time; above a size limit, the oldest are removed.
 
+Nothing is removed that a recorder did not make (sacpipe/robot/recording/ownership.py). Below a floor of free
+space, nothing is recorded.
+"""
+
+import os
 import re
-import shutil
 import time
 from pathlib import Path
 
 from pydantic import Field
 
 from sacpipe.core.config import Config
-from sacpipe.core.errors import ConfigError, PoolError
-from sacpipe.core.files import make_folder, remove_leftovers, storage_errors
+from sacpipe.core.errors import ConfigError, PoolError, StorageError
+from sacpipe.core.files import make_folder, storage_errors
 from sacpipe.core.locks import hold
+from sacpipe.core.report_line import report_line
 from sacpipe.robot.recording.format import HEADER_NAME, Recording, transition_bytes
+from sacpipe.robot.recording.ownership import REMOVED, find_foreign, remove_recording, size_bytes
 from sacpipe.robot.recording.writer import RecordingWriter
 from sacpipe.specs.env_spec import EnvSpec
 
@@ -19,6 +25,9 @@ _HEADERS_BYTES = 1 << 16
 """Size reserved for a recording's JSON files."""
 _SEGMENT_BYTES = 1 << 11
 """Size reserved for a segment's own header and its JSON entry."""
+_LOCK_NAME = ".lock"
+_RESUME_SHARE = 1.25
+"""Free space at which recording resumes, as a multiple of the floor."""
 _NAME = re.compile(r"recording-(\d{6,})")
 
 
@@ -33,6 +42,8 @@ class RecorderSettings(Config):
     """Number of transitions in one sealed segment of a pool."""
     flush_s: float = Field(gt=0)
     """Time between two syncs to disk, in seconds: a kill costs at most so much."""
+    min_free_bytes: int = Field(default=1 << 28, ge=0)
+    """Free space on the disk, in bytes, below which recording pauses; other programs need it."""
 
 
 class RecordingsFolder:
@@ -51,6 +62,8 @@ class RecordingsFolder:
 
     def __init__(self, folder: Path, spec: EnvSpec, settings: RecorderSettings) -> None:
         self._folder, self._spec, self._settings = folder, spec, settings
+        self._left_alone: set[Path] = set()
+        """What was reported as not made by a recorder."""
         # While the open segment is sealed, it is on disk twice: in its journal and in its file.
         num_rows = settings.recording_transitions + settings.segment_transitions
         num_segments = 1 + settings.recording_transitions // settings.segment_transitions
@@ -66,7 +79,7 @@ class RecordingsFolder:
         with storage_errors(folder):
             make_folder(folder)
         busy = f"{folder}: another recorder has it. Stop that one, or choose another folder."
-        self._lock = hold(folder / ".lock", busy)
+        self._lock = hold(folder / _LOCK_NAME, busy)
         try:
             with storage_errors(folder):
                 self._close_unfinished()
@@ -74,21 +87,65 @@ class RecordingsFolder:
             self._lock.close()
             raise
 
+    def check_room(self, *, is_paused: bool) -> None:
+        """Check that the folder is where it was and that the disk has room.
+
+        Args:
+            is_paused: Whether recording is paused: then it takes more free space, so that it does not resume
+                for a moment.
+
+        Raises:
+            StorageError: the folder was moved or removed, or less space is free than the floor.
+        """
+        floor = self._settings.min_free_bytes
+        with storage_errors(self._folder):
+            lock = (self._folder / _LOCK_NAME).stat()
+            is_same = os.path.samestat(lock, os.fstat(self._lock.fileno()))
+            disk = os.statvfs(self._folder)
+        if not is_same:
+            raise StorageError(
+                f"cannot write {self._folder}: another folder took its place. Start a new recorder."
+            )
+        wanted = max(round(floor * _RESUME_SHARE), floor + self._largest_bytes) if is_paused else floor
+        if (free := disk.f_bavail * disk.f_frsize) < wanted:
+            raise StorageError(
+                f"cannot write {self._folder}: expected at least {wanted} bytes of free space, found {free}. "
+                "Recording is paused; free some space, or lower min_free_bytes."
+            )
+
     def begin(self) -> RecordingWriter:
         """Remove old recordings until there is room for one more, and start it.
 
         Raises:
-            StorageError: the folder cannot be written.
+            StorageError: the folder cannot be written, or other files use up `max_bytes`.
         """
-        kept = self._recordings()
-        number = 1 + max((_number(path) for path in kept), default=0)
         with storage_errors(self._folder):
-            sizes = [_size_bytes(path) for path in kept]
-            while kept and sum(sizes) + self._largest_bytes > self._settings.max_bytes:
-                sizes.pop(0)
-                _remove(kept.pop(0))
+            number = 1 + max((_number(path) for path in self._named()), default=0)
+            kept = self._recordings()
+            sizes = {path: size_bytes(path) for path in kept}
+            for path in kept:
+                if sum(sizes.values()) + self._largest_bytes <= self._settings.max_bytes:
+                    break
+                if self._is_own(path):
+                    remove_recording(path)
+                    del sizes[path]
+        if (used := sum(sizes.values())) + self._largest_bytes > self._settings.max_bytes:
+            raise StorageError(
+                f"cannot write {self._folder}: recordings with files of another program use {used} of "
+                f"{self._settings.max_bytes} bytes (max_bytes). Move them away."
+            )
         path = self._folder / f"recording-{number:06d}"
         return RecordingWriter.create(path, self._spec, self._settings.segment_transitions, time.time())
+
+    def resume_or_leave(self, folder: Path) -> None:
+        """Close a recording whose writer failed, where that is possible; the next recorder tries again.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        with storage_errors(self._folder):
+            if folder.exists() and self._is_own(folder):
+                _close(folder)
 
     def end(self, writer: RecordingWriter, dropped: int) -> None:
         """Close a recording; remove it where it has no transition.
@@ -103,28 +160,42 @@ class RecordingsFolder:
         writer.close(dropped)
         if not writer.transitions:
             with storage_errors(self._folder):
-                _remove(writer.folder)
+                remove_recording(writer.folder)
 
     def close(self) -> None:
         """Release the folder for another recorder."""
         self._lock.close()
 
+    def _named(self) -> list[Path]:
+        """Return what has the name of a recording, whatever it is, in the order of the numbers."""
+        return sorted((path for path in self._folder.iterdir() if _NAME.fullmatch(path.name)), key=_number)
+
     def _recordings(self) -> list[Path]:
-        folders = (path for path in self._folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
-        return sorted(folders, key=_number)
+        return [path for path in self._named() if path.is_dir() and not path.is_symlink()]
+
+    def _is_own(self, path: Path) -> bool:
+        """Return whether a recorder made a folder and all of it; report once where it did not."""
+        try:
+            foreign = find_foreign(path)
+        except OSError as exc:
+            foreign = f"one that cannot be read: {exc}"
+        if foreign is not None and path not in self._left_alone:
+            self._left_alone.add(path)
+            report_line(f"{path}: left as it is: expected files of a recorder, found {foreign}.")
+        return foreign is None
 
     def _close_unfinished(self) -> None:
-        remove_leftovers(self._folder)
-        for path in self._folder.glob(".*.tmp"):
-            shutil.rmtree(path)
-        for path in self._recordings():
-            if not (path / HEADER_NAME).exists():  # the recorder was killed while it created this one
-                _remove(path)
-                continue
-            try:
-                Recording.open(path)
-            except PoolError:
-                _close(path)
+        for path in sorted(self._folder.iterdir()):
+            if REMOVED.fullmatch(path.name) and self._is_own(path):
+                remove_recording(path)
+            elif _NAME.fullmatch(path.name) and self._is_own(path):
+                if not (path / HEADER_NAME).exists():  # the recorder was killed while it created this one
+                    remove_recording(path)
+                    continue
+                try:
+                    Recording.open(path)
+                except PoolError:
+                    _close(path)
 
 
 def _close(folder: Path) -> None:
@@ -136,18 +207,8 @@ def _close(folder: Path) -> None:
     if writer.transitions:
         writer.close()
     else:
-        _remove(folder)
+        remove_recording(folder)
 
 
 def _number(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
-
-
-def _remove(folder: Path) -> None:
-    hidden = folder.with_name(f".{folder.name}.tmp")
-    folder.rename(hidden)
-    shutil.rmtree(hidden)
-
-
-def _size_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

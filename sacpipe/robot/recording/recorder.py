@@ -2,9 +2,11 @@
 
 The control thread only puts steps into a queue. A writing thread writes them, and syncs every `flush_s`: a
 kill or a power cut costs at most so much. Where the writing thread cannot keep up, steps are dropped and
-counted. Where the disk fails, recording ends, and `status` has the failure. A step never waits.
+counted. Where the disk fails, or less space is free than the floor, recording pauses and `status` has the
+failure; once the disk has room, recording resumes. A step never waits.
 """
 
+import contextlib
 import queue
 import threading
 import time
@@ -16,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from sacpipe.core.config import Config
+from sacpipe.core.errors import StorageError
 from sacpipe.robot.decision import Decision
 from sacpipe.robot.recording.episodes import (
     NO_OBSERVATION,
@@ -29,6 +32,8 @@ from sacpipe.robot.recording.writer import RecordingWriter
 from sacpipe.robot.runtime import Runtime
 from sacpipe.specs.records import FloatArray
 
+_RETRY_S = 1.0
+"""Time between two tries to resume, in seconds."""
 _MAX_WAITING = 8192
 """Maximum length of the queue: eight seconds at 500 Hz with an outcome for each step, for a disk that syncs
 slowly."""
@@ -42,11 +47,13 @@ class RecorderStatus(Config):
     recordings: int = Field(ge=0)
     """Number of recordings started."""
     dropped: int = Field(ge=0)
-    """Number of steps dropped because the writing thread could not keep up."""
+    """Number of steps dropped because the writing thread could not keep up, or recording was paused."""
     gaps: int = Field(ge=0)
     """Number of steps that made no transition, for example the step before a refused observation."""
     failure: str | None
-    """Error that ended the recording; null while it goes on."""
+    """Reason for which nothing is recorded now, such as a full disk; null while recording goes on."""
+    pauses: int = Field(ge=0)
+    """Number of times that recording paused."""
 
 
 class Recorder:
@@ -72,7 +79,11 @@ class Recorder:
         self._episodes = EpisodeAssembler(runtime.spec)
         self._waiting: queue.SimpleQueue[RuntimeStep | StepOutcome | EpisodeEnd | None] = queue.SimpleQueue()
         self._number = self._transitions = self._recordings = self._dropped = 0
+        self._discarded = self._pauses = 0
+        """Number of queued steps that were not written because recording paused; number of pauses."""
         self._failure: str | None = None
+        self._writer: RecordingWriter | None = None
+        self._is_closing = False
         self._is_queued = False
         """Whether the last step was queued; where it was dropped, its outcome and end are dropped too."""
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -95,9 +106,10 @@ class Recorder:
         return RecorderStatus(
             transitions=self._transitions,
             recordings=self._recordings,
-            dropped=self._dropped,
+            dropped=self._dropped + self._discarded,
             gaps=self._episodes.gaps,
             failure=self._failure,
+            pauses=self._pauses,
         )
 
     def outcome(self, reward: float | None = None, executed_action: FloatArray | None = None) -> None:
@@ -149,36 +161,86 @@ class Recorder:
         )
 
     def _run(self) -> None:
-        try:
-            self._write(self._folder.begin())
-        except Exception as exc:  # noqa: BLE001 - any error is reported, and ends the recording alone
-            self._failure = str(exc) or type(exc).__name__
-            while self._waiting.get() is not None:  # empty the queue until `close`
-                pass
+        """Record until `close`; after an error, try again every second."""
+        while not self._is_closing:
+            try:
+                self._folder.check_room(is_paused=self._failure is not None)
+                self._close_writer()
+                self._writer = self._folder.begin()
+                self._recordings += 1
+                self._failure = None
+                self._write()
+            except Exception as exc:  # noqa: BLE001 - any error is reported, and pauses the recording alone
+                self._pause(exc)
+        with contextlib.suppress(Exception):  # the next recorder of the folder closes it
+            self._close_writer()
 
-    def _write(self, writer: RecordingWriter) -> None:
-        """Write what is queued, until `close`."""
-        self._recordings += 1
-        due_s = time.monotonic() + self._settings.flush_s
-        while True:
+    def _write(self) -> None:
+        """Write what is queued, until `close`.
+
+        Raises:
+            StorageError: the disk failed, or less space is free than the floor.
+        """
+        flush_s = self._settings.flush_s
+        due_s = time.monotonic() + flush_s
+        while (writer := self._writer) is not None:
             if (left_s := due_s - time.monotonic()) <= 0:
-                writer.flush(self._dropped)
-                due_s = time.monotonic() + self._settings.flush_s
+                self._folder.check_room(is_paused=False)
+                writer.flush(self.status.dropped)
+                due_s = time.monotonic() + flush_s
                 continue
             try:
                 item = self._waiting.get(timeout=left_s)
             except queue.Empty:
                 continue
             if item is None:
-                break
+                self._is_closing = True
+                self._close_writer()
+                return
             for transition, step in self._episodes.add(item):
                 if writer.transitions == self._settings.recording_transitions:
-                    self._folder.end(writer, self._dropped)
-                    writer = self._folder.begin()
+                    self._close_writer()
+                    self._writer = writer = self._folder.begin()
                     self._recordings += 1
                 writer.append(transition, step)
                 self._transitions += 1
-        self._folder.end(writer, self._dropped)
+
+    def _close_writer(self) -> None:
+        """Close the recording that is open, if there is one.
+
+        Raises:
+            StorageError: the disk failed; the same call may be made again.
+        """
+        writer = self._writer
+        if writer is None:
+            return
+        try:
+            self._folder.end(writer, self.status.dropped)
+        except StorageError:
+            raise
+        except Exception:  # not the disk: what was synced is closed without this writer
+            self._writer = None
+            self._folder.resume_or_leave(writer.folder)
+            raise
+        self._writer = None
+
+    def _pause(self, error: Exception) -> None:
+        """Keep the reason, close what is open where possible, and drop steps until the next try."""
+        if self._failure is None:
+            self._pauses += 1
+        self._failure = str(error) or type(error).__name__
+        with contextlib.suppress(Exception):  # the next try closes it
+            self._close_writer()
+        end_s = time.monotonic() + _RETRY_S
+        while (left_s := end_s - time.monotonic()) > 0:
+            try:
+                item = self._waiting.get(timeout=left_s)
+            except queue.Empty:
+                return
+            if item is None:
+                self._is_closing = True
+                return
+            self._discarded += isinstance(item, RuntimeStep)
 
 
 def _copied(values: FloatArray) -> FloatArray:

@@ -13,6 +13,7 @@ from sacpipe.core.files import (
     sha256_bytes,
     sha256_file,
     storage_errors,
+    sync_folder,
     write_bytes,
     write_json,
 )
@@ -71,9 +72,11 @@ class RecordingWriter:
             seal=None,
         )
         with storage_errors(folder):
-            make_folder(folder)
+            make_folder(folder.parent)
+            folder.mkdir()
+            sync_folder(folder.parent)
+        write_json(folder / HEADER_NAME, header.as_tree())  # first: it proves that the folder is a recorder's
         pool = PoolWriter.create(folder / POOL_NAME, spec, _replay(segment_transitions))
-        write_json(folder / HEADER_NAME, header.as_tree())
         return cls(folder, header, pool, b"")
 
     @classmethod

@@ -1,0 +1,122 @@
+"""The state of a robot's store, current.json, and its recovery where a power cut left no JSON in it.
+
+What is recovered comes from the evidence of the rollouts, one file for each bundle: a bundle whose last
+rollout ended with `serves` was current, and a bundle that was rejected or rolled back is bad. A bundle
+without evidence is not trusted: it has to come from the source again. docs/robot-store.md says what is lost.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from sacpipe.bundle.contract import Sha256
+from sacpipe.core.config import Config
+from sacpipe.core.errors import BundleError
+from sacpipe.core.files import read_regular_file
+from sacpipe.rollout.outcome import Outcome
+
+
+class StoredBundle(Config):
+    """A bundle that is or was current."""
+
+    bundle_digest: Sha256
+    source: str
+    """Path, or alias with version, from which it was resolved."""
+
+
+class StoreState(Config):
+    """Content of current.json."""
+
+    format_version: Literal[1]
+    served: tuple[StoredBundle, ...]
+    """The current bundle, then the one before it, and so on; each digest once."""
+    bad: dict[Sha256, str]
+    """Bundles that are never used again, by digest, with the reason."""
+    on_trial: dict[Sha256, int] = Field(default_factory=dict)
+    """Number of unfinished trials of each bundle, by digest: a process began them and did not end them."""
+
+
+class FoundState(NamedTuple):
+    """The state of a store at its opening."""
+
+    state: StoreState
+    torn: bytes | None
+    """Content of current.json where it is no JSON object, else None."""
+
+
+class _Evidence(BaseModel):
+    """Part of the evidence of a rollout; other keys are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    bundle_digest: Sha256
+    source: str
+    outcome: Outcome
+    reason: str
+    ended_unix_s: float
+
+
+EMPTY = StoreState(format_version=1, served=(), bad={})
+
+
+def read_state(path: Path) -> FoundState:
+    """Read current.json.
+
+    Raises:
+        BundleError: it is a JSON object of another version or with another content, or cannot be read.
+    """
+    try:
+        data = read_regular_file(path)
+    except FileNotFoundError:
+        return FoundState(EMPTY, None)
+    except OSError as exc:
+        raise _refuse(path, str(exc)) from exc
+    try:
+        is_torn = not isinstance(from_json(data), dict)
+    except ValueError:
+        is_torn = True
+    if is_torn:
+        return FoundState(EMPTY, data)
+    try:
+        return FoundState(StoreState.model_validate_json(data), None)
+    except ValidationError as exc:
+        raise _refuse(path, str(exc)) from exc
+
+
+def recover_state(evidence: Path, bundles: Path) -> StoreState:
+    """Return what the evidence says about the bundles of a store whose state is lost.
+
+    Args:
+        evidence: Folder of the evidence.
+        bundles: Folder of the bundles.
+    """
+    found = sorted(_read_evidence(evidence), key=lambda one: one.ended_unix_s, reverse=True)
+    served = tuple(
+        StoredBundle(bundle_digest=one.bundle_digest, source=one.source)
+        for one in found
+        if one.outcome == "serves" and (bundles / one.bundle_digest).is_dir()
+    )
+    bad = {one.bundle_digest: one.reason for one in found if one.outcome in ("rejected", "rolled_back")}
+    return StoreState(format_version=1, served=served, bad=bad)
+
+
+def _read_evidence(folder: Path) -> Iterator[_Evidence]:
+    """Walk the evidence that is whole; what is torn says nothing."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            evidence = _Evidence.model_validate_json(read_regular_file(path))
+        except (OSError, ValidationError):
+            continue
+        if path.stem == evidence.bundle_digest:
+            yield evidence
+
+
+def _refuse(path: Path, found: str) -> BundleError:
+    return BundleError(
+        f"{path}: expected what docs/robot-store.md describes, found {found}. "
+        "Move the file away to start without a current bundle; the bundles themselves stay.",
+        "store",
+    )

@@ -1,0 +1,109 @@
+"""A service that follows a folder, with the load gate in this process."""
+
+import itertools
+import json
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from sacpipe.robot.load_gate import run_load_gate
+from sacpipe.rollout import follower as follower_module
+from sacpipe.rollout import starting_policy as starting_module
+from sacpipe.rollout.bundle_store import BundleStore
+from sacpipe.rollout.follow_settings import FollowSettings
+from sacpipe.rollout.follower import Follower
+from sacpipe.rollout.sources import PathSource
+from sacpipe.rollout.starting_policy import load_starting_policy
+from sacpipe.server.service import Call, Service
+
+ROLLOUT = FollowSettings.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_steps": 3, "watch_s": 0.0}
+
+
+@pytest.fixture
+def load_gate_here(monkeypatch):
+    """The same gate but for the timing: a process for each bundle takes a third of a second, and in this one
+    the thread that asks without a pause would be timed."""
+    for module in (follower_module, starting_module):
+        monkeypatch.setattr(
+            module,
+            "run_load_gate_in_child",
+            lambda files, settings: run_load_gate(files, settings, p99_us=1.0),
+        )
+
+
+class Counted:
+    """A source that counts how often it was asked, and may be cut off."""
+
+    def __init__(self, path):
+        self.path, self.looks, self.fault = path, 0, None
+
+    def resolve(self):
+        try:
+            if self.fault is not None:
+                raise self.fault
+            return PathSource(self.path, allow_hard_links=False).resolve()
+        finally:
+            self.looks += 1
+
+
+class Robot:
+    """A service that follows a folder."""
+
+    def __init__(self, service, source, store, follower):
+        self.service, self.source, self.store, self.follower = service, source, store, follower
+
+    def ask(self, *values, **parameters):
+        tensor = {
+            "name": "observation",
+            "shape": [1, 3],
+            "datatype": "FP32",
+            "data": values or [0.5, 0.25, 0],
+        }
+        body = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
+        return json.loads(self.service.answer(Call(body, None, None, time.monotonic_ns())).body)
+
+    def until(self, is_so):
+        """Ask for actions until something is so."""
+        for _ in itertools.takewhile(lambda _: not is_so(self.follower.status()), itertools.count()):
+            self.ask()
+
+    def looked(self):
+        """Until the source was asked twice more: the first of these may have begun before."""
+        wanted = self.source.looks + 2
+        self.until(lambda _: self.source.looks >= wanted)
+
+    @property
+    def kinds(self):
+        return [event.kind for event in reversed(self.follower.status().events)]
+
+
+@pytest.fixture
+def named(tmp_path, bundles):
+    """Where the source looks."""
+    name(bundles[0], tmp_path / "named")
+    return tmp_path / "named"
+
+
+def name(bundle, named):
+    """Let the source name another bundle, in one step."""
+    named.with_name("next").symlink_to(bundle)
+    named.with_name("next").replace(named)
+
+
+@pytest.fixture
+def following(named, tmp_path, load_gate_here):
+    @contextmanager
+    def run(retry_s=0.01, **rollout):
+        settings = FollowSettings.parse(
+            FollowSettings.DEFAULT
+            | {"poll_s": 0.01, "retry_s": retry_s, "keep": 2}
+            | {"rollout": ROLLOUT | rollout}
+        )
+        source = Counted(named)
+        with BundleStore(tmp_path / "store") as store:
+            service = Service(load_starting_policy(source, store, settings.gate))
+            with Follower(source, service, store, settings) as follower:
+                yield Robot(service, source, store, follower)
+
+    return run

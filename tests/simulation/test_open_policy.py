@@ -1,0 +1,99 @@
+"""Commands and the library open bundles through the load gate that a server uses."""
+
+import subprocess
+
+import numpy as np
+import pytest
+from factories import make_bundle, make_guards
+from robot_fixtures import GOLDEN_ACTIONS, GOLDEN_OBSERVATIONS, SPEC, make_model
+
+import sacpipe
+from sacpipe.core.errors import ConfigError, GateError
+from sacpipe.simulation.drive import DriveConfig, drive
+from sacpipe.simulation.open_policy import open_policy
+from sacpipe.simulation.simulate import simulate
+
+CONFIG = DriveConfig.parse(
+    {
+        "rate_hz": None,
+        "seconds": 0.1,
+        "seed": 0,
+        "disturbance": {
+            "noise": 0.0,
+            "drop_out": 0.0,
+            "delay_steps": 0,
+            "not_a_number": 0.0,
+            "actuator_noise": 0.0,
+        },
+        "priority": None,
+        "options": {},
+    }
+)
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Write a bundle with changes to its contract, and return its folder."""
+
+    def write(spec=SPEC, **contract):
+        contract = {"golden": {"tolerance": 1e-5, "num_steps": 3}} | contract
+        folder = tmp_path / "bundle"
+        return make_bundle(folder, make_model(), spec, GOLDEN_OBSERVATIONS, GOLDEN_ACTIONS, **contract)
+
+    return write
+
+
+ENTRIES = {
+    "open_policy": lambda path: open_policy(path, is_realtime=False),
+    "load_policy": sacpipe.load_policy,
+    "simulate": lambda path: simulate(path, episodes=1, seed=0, stochastic=False, video=None),
+    "drive": lambda path: drive(path, CONFIG, None),
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize(
+    ("rule", "contract"),
+    [
+        ("terms", {"golden": {"tolerance": 1.0, "num_steps": 3}}),
+        ("terms", {"guards": make_guards(fallbacks={"shape": "hold"}).as_tree()}),
+        ("runtime", {"envelope": {"low": [100.0] * 3, "high": [101.0] * 3}}),
+    ],
+)
+def test_every_entry_refuses_what_a_server_refuses(build, entry, rule, contract):
+    """`OnnxPolicy` alone opens each of these."""
+    with pytest.raises(GateError) as refusal:
+        ENTRIES[entry](str(build(**contract)))
+    assert refusal.value.rule == rule
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_file_that_does_not_belong_to_a_bundle_is_refused(build, entry):
+    folder = build()
+    (folder / "notes.txt").write_text("")
+    with pytest.raises(GateError, match=r"refused by the rule 'files': .*notes.txt"):
+        ENTRIES[entry](str(folder))
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("address", ["models:/Reach", "models:/Reach/latest", "models:/a/b@c", "models:/"])
+def test_every_entry_reads_addresses_alike(entry, address):
+    with pytest.raises(ConfigError, match="expected models:/NAME@ALIAS or models:/NAME/VERSION, found"):
+        ENTRIES[entry](address)
+
+
+def test_a_tar_file_opens_too(build, tmp_path):
+    folder = build()
+    names = sorted(path.name for path in folder.iterdir())
+    subprocess.run(["tar", "-cf", tmp_path / "bundle.tar", "-C", folder, *names], check=True)
+    policy = sacpipe.load_policy(tmp_path / "bundle.tar")
+    assert policy.sha256 == sacpipe.load_policy(folder).sha256
+
+
+def test_only_what_runs_in_real_time_has_to_meet_the_deadline(build):
+    """A simulation waits for the policy."""
+    folder = str(build(SPEC.replace(control_period_s=1e-9)))
+    action = open_policy(folder, is_realtime=False).act(np.float32(GOLDEN_OBSERVATIONS[0]))
+    assert action.tolist() == GOLDEN_ACTIONS[0]
+    with pytest.raises(GateError, match="refused by the rule 'timing'"):
+        open_policy(folder, is_realtime=True)
