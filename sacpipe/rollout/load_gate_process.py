@@ -92,7 +92,7 @@ def run_load_gate_in_child(
 
 def _run_child(child_input: bytes, limits: ChildLimits) -> _ChildReport:
     # The child imports from the current folder only where this process does, as after `python -m`.
-    safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
+    safe = [] if _is_current_folder_on_path() else ["-P"]
     try:
         child = subprocess.run(
             [sys.executable, *safe, "-m", "sacpipe.rollout.load_gate_process"],
@@ -114,6 +114,15 @@ def _run_child(child_input: bytes, limits: ChildLimits) -> _ChildReport:
         return _ChildReport.model_validate_json(child.stdout)
     except ValidationError as exc:
         raise _refuse("a report", f"{child.stdout[:_MAX_OUTPUT_CHARS]!a}") from exc
+
+
+def _is_current_folder_on_path() -> bool:
+    """Return whether this process imports from the current folder, which may have been deleted."""
+    try:
+        current = str(Path.cwd())
+    except OSError:
+        return False
+    return bool({"", current} & set(sys.path))
 
 
 def _refuse(expected: str, found: str) -> GateError:

@@ -203,7 +203,19 @@ def _check_method(method: str, *allowed: str) -> None:
 
 
 def _json(tree: dict[str, Any], status_code: int = 200) -> Reply:
-    return Reply(status_code, msgspec.json.encode(tree))
+    try:
+        return Reply(status_code, msgspec.json.encode(tree))
+    except UnicodeEncodeError:  # a path that is not valid UTF-8
+        return Reply(status_code, msgspec.json.encode(_escaped(tree)))
+
+
+def _escaped(value: Any) -> Any:
+    """Return a JSON tree whose text is valid UTF-8: other bytes of a path are shown as escapes."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _rendered(answer: Rendered) -> Reply:

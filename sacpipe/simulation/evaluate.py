@@ -1,25 +1,26 @@
 """Evaluates a policy in its task, on the episodes of the evaluate stage."""
 
 import contextlib
+from pathlib import Path
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.seeding import episode_seed
 from sacpipe.envs.base import TaskSection
 from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.episodes import evaluate as run_episodes
-from sacpipe.simulation.load_policy import LoadedPolicy
+from sacpipe.simulation.load_policy import LoadedPolicy, load_policy
 from sacpipe.simulation.simulate import task_of
 
 
 def evaluate(
-    policy: LoadedPolicy, task: TaskSection | None = None, *, episodes: int = 20, seed: int = 1
+    policy: LoadedPolicy | Path | str, task: TaskSection | None = None, *, episodes: int = 20, seed: int = 1
 ) -> tuple[Episode, ...]:
     """Run whole episodes and return what became of each.
 
     The same seed gives the episodes of the evaluate stage: a bundle gives the rows of its episodes.csv.
 
     Args:
-        policy: As `load_policy` returns it.
+        policy: As `load_policy` returns it, or a source that `load_policy` takes.
         task: A `task` section of params.yaml; None for the task the policy was trained for, with the options
             that the project around the current folder has for it.
         episodes: How many, at least 1.
@@ -31,6 +32,8 @@ def evaluate(
     """
     if episodes < 1:
         raise ConfigError(f"episodes: expected at least 1, found {episodes}.")
+    if not isinstance(policy, LoadedPolicy):
+        policy = load_policy(policy)
     seeds = [episode_seed(seed, "evaluate", index) for index in range(episodes)]
     environment = (task or task_of(policy.spec)).make()
     with contextlib.closing(environment):

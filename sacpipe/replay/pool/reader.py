@@ -40,13 +40,14 @@ class ReplayPool:
         self.manifest = manifest
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path | str) -> Self:
         """Read the manifest and compare the size of each segment; no segment is read.
 
         Raises:
             PoolFormatError: the pool has a version or fields this program does not read.
             PoolCorruptError: the manifest or a segment is missing, or a segment is incomplete.
         """
+        folder = Path(folder)
         manifest = read_manifest(folder)
         for entry in manifest.segments:
             path = folder / entry.file
