@@ -92,7 +92,7 @@ def run_load_gate_in_child(
 
 def _run_child(child_input: bytes, limits: ChildLimits) -> _ChildReport:
     # The child imports from the current folder only where this process does, as after `python -m`.
-    safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
+    safe = [] if _imports_from_here() else ["-P"]
     try:
         child = subprocess.run(
             [sys.executable, *safe, "-m", "sacpipe.rollout.load_gate_process"],
@@ -114,6 +114,14 @@ def _run_child(child_input: bytes, limits: ChildLimits) -> _ChildReport:
         return _ChildReport.model_validate_json(child.stdout)
     except ValidationError as exc:
         raise _refuse("a report", f"{child.stdout[:_MAX_OUTPUT_CHARS]!a}") from exc
+
+
+def _imports_from_here() -> bool:
+    """Return whether this process imports from its current folder."""
+    try:
+        return bool({"", str(Path.cwd())} & set(sys.path))
+    except OSError:  # the folder was removed
+        return False
 
 
 def _refuse(expected: str, found: str) -> GateError:
