@@ -58,7 +58,7 @@ class EventLog:
             source: Path, or alias with version, from which the bundle was resolved, or empty.
             text: Details for the operator.
         """
-        text = " ".join(text.split())
+        text = " ".join(text.encode("utf-8", errors="backslashreplace").decode().split())
         with self._lock:
             self._events.append(FollowEvent(time.time(), kind, digest, source, text))
             self._counts[kind] = self._counts.get(kind, 0) + 1

@@ -8,6 +8,7 @@ The tar reader is our own, not `tarfile`: it reads up to five plain files with s
 of a header but the name, the size, the kind and the checksum.
 """
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -75,7 +76,9 @@ class PathSource:
             GateError: it does not exist, or is not a bundle.
         """
         files = read_source(self._path, allow_hard_links=self._allow_hard_links)
-        return ResolvedBundle(sha256_bytes(files["manifest.json"]), str(self._path.absolute()), lambda: files)
+        # A name that is not UTF-8 can be in neither JSON nor the store: it is shown with escapes.
+        name = os.fsencode(self._path.absolute()).decode("utf-8", errors="backslashreplace")
+        return ResolvedBundle(sha256_bytes(files["manifest.json"]), name, lambda: files)
 
 
 _BLOCK_BYTES = 512

@@ -1,10 +1,12 @@
 """The state of a robot's store, current.json, and its recovery where a power cut left no JSON in it.
 
 What is recovered comes from the evidence of the rollouts, one file for each bundle: a bundle whose last
-rollout ended with `serves` was current, and a bundle that was rejected or rolled back is bad. A bundle
-without evidence is not trusted: it has to come from the source again. docs/robot-store.md says what is lost.
+rollout ended with `serves` was current, and a bundle that was rejected or rolled back is bad. The only bundle
+of a store without such evidence is the one that the robot began with. Any other bundle without evidence is
+not trusted: it has to come from the source again. docs/robot-store.md says what is lost.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -99,8 +101,18 @@ def recover_state(evidence: Path, bundles: Path) -> StoreState:
         for one in found
         if one.outcome == "serves" and (bundles / one.bundle_digest).is_dir()
     )
+    if not served:
+        served = _find_only_one(bundles, {one.bundle_digest for one in found})
     bad = {one.bundle_digest: one.reason for one in found if one.outcome in ("rejected", "rolled_back")}
     return StoreState(format_version=1, served=served, bad=bad)
+
+
+def _find_only_one(bundles: Path, known: set[str]) -> tuple[StoredBundle, ...]:
+    """Return the bundle that a robot began with: the only one of its store, and never in a rollout."""
+    digests = [path.name for path in bundles.iterdir() if re.fullmatch("[0-9a-f]{64}", path.name)]
+    if len(digests) != 1 or digests[0] in known:
+        return ()
+    return (StoredBundle(bundle_digest=digests[0], source="unknown, recovered from the store"),)
 
 
 def _read_evidence(folder: Path) -> Iterator[_Evidence]:

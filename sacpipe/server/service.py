@@ -144,6 +144,11 @@ class Service:
         return self.metrics.causes
 
     @property
+    def unexpected_errors(self) -> int:
+        """Number of unexpected errors since the start; a rollout takes a new one for a failure."""
+        return self.metrics.unexpected_errors
+
+    @property
     def stops(self) -> int:
         """Number of stops latched, over all sequences."""
         return self._sequences.stops

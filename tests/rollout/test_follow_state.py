@@ -9,6 +9,7 @@ from follow_fixtures import name
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import ConfigError, GateError, StorageError, StoreError, StoreUnavailableError
+from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_events import EventLog
 from sacpipe.rollout.follow_state import State
 from sacpipe.server.prometheus import _follower_lines
@@ -171,3 +172,18 @@ def test_a_follower_goes_on_without_stderr(following, named, bundles, monkeypatc
         robot.source.fault = None
         name(bundles[1], named)
         robot.until(lambda state: state.counts.get("serves") == 1)
+
+
+@pytest.mark.parametrize("folder_name", ["b\u00fcndel", "\udcff\udcfe", "two\nlines"], ids=ascii)
+def test_a_name_that_no_json_can_hold_is_shown_with_escapes(following, named, bundles, tmp_path, folder_name):
+    odd = shutil.copytree(bundles[1], tmp_path / folder_name)
+    with following() as robot:
+        robot.source.path = odd
+        robot.until(lambda state: state.counts.get("serves") == 1)
+        status = robot.follower.status()
+        robot.source.path = tmp_path / f"{folder_name}-gone"
+        robot.looked()
+        for text in (status.source, *(event.source + event.text for event in robot.follower.status().events)):
+            text.encode()
+    with BundleStore(tmp_path / "store") as store:
+        assert store.current().bundle_digest == bundle_digest(odd)

@@ -270,6 +270,24 @@ def test_what_no_evidence_says_comes_from_the_source(folder, digests, outcome, b
         assert store.current().bundle_digest == digests[0]
 
 
+@pytest.mark.parametrize("outcome", [None, "withdrawn", "rolled_back"])
+def test_the_only_bundle_of_a_store_serves_unless_it_was_in_a_rollout(folder, digests, outcome):
+    shutil.rmtree(folder / "sha256" / digests[0])
+    shutil.rmtree(folder / "evidence")
+    (folder / "evidence").mkdir()
+    if outcome is not None:
+        path = folder / "evidence" / f"{digests[1]}.json"
+        path.write_text(json.dumps(evidence(digests[1], outcome, 1.0)))
+    (folder / "current.json").write_bytes(b"")
+    with BundleStore(folder) as store:
+        if outcome is None:
+            assert load_starting_policy(NoSource(), store, GATE).digest == digests[1]
+            assert store.current().source == "unknown, recovered from the store"
+        else:
+            with pytest.raises(StoreUnavailableError):
+                load_starting_policy(NoSource(), store, GATE)
+
+
 def test_a_recovered_bundle_that_is_damaged_does_not_serve(folder, digests):
     (folder / "current.json").write_bytes(b"")
     os.truncate(folder / "sha256" / digests[1] / "policy.onnx", 5)
