@@ -7,6 +7,7 @@ import pytest
 from factories import make_guards
 
 from sacpipe.core.errors import BundleError, StorageError
+from sacpipe.robot.guards import Guards
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
@@ -159,6 +160,16 @@ def test_one_that_fails_in_service_goes_back_and_the_stop_stays(
     assert robot.step().verdict == "stopped"
     robot.runtime.clear_stop()
     assert robot.step().action.tolist() == [1.25, 2.5]
+
+
+def test_one_whose_step_fails_unforeseen_goes_back(robot, first, other, monkeypatch):
+    robot.let_it_act(other)
+    with monkeypatch.context() as broken:
+        broken.setattr(Guards, "check_action", lambda *_: 1 / 0)
+        assert robot.step().reasons == ("inference_failed",)
+    event = robot.rollout.tick()
+    assert (event.outcome, event.reason) == ("rolled_back", "inference_failed: 1; the robot was stopped")
+    assert robot.runtime.policy.digest == digest(first)
 
 
 def test_one_that_comes_late_too_often_goes_back(robot, other):
