@@ -6,13 +6,13 @@ of a store without such evidence is the one that the robot began with. Any other
 not trusted: it has to come from the source again. docs/robot-store.md says what is lost.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
 
 from sacpipe.bundle.contract import Sha256
 from sacpipe.core.config import Config
@@ -77,8 +77,8 @@ def read_state(path: Path) -> FoundState:
     except OSError as exc:
         raise _refuse(path, str(exc)) from exc
     try:
-        is_torn = not isinstance(from_json(data), dict)
-    except ValueError:
+        is_torn = not isinstance(json.loads(data), dict)
+    except (ValueError, RecursionError):
         is_torn = True
     if is_torn:
         return FoundState(EMPTY, data)

@@ -152,16 +152,16 @@ def test_params_are_shown_to_the_last_value(outputs):
 
 
 def test_a_hostile_name_is_shown_and_never_run(make_outputs):
-    name = "<script>alert(1)</script>\"'&\x07" + "x" * 300
+    name = "<script>alert(1)</script>\"'&" + "x" * 300
     outputs = make_outputs(task=name)
     outputs.params["task"]["options"] = {"</style><b onmouseover=x>": "</pre><img src=//x>"}
     outputs.params["algorithm"]["</svg>"] = "<svg onload=x>"
-    reason = {"rule": "<b>", "expected": "</li>", "found": "<i onclick=x>", "ok": False}
+    reason = {"rule": "<b>", "expected": "</li>", "found": "<i onclick=x>\x07", "ok": False}
     outputs.write(points=2, episodes=2, rows=3)
     page = outputs.page(verdict={"accepted": False, "reasons": [reason]}, model_name="<h1>")
     reader = assert_sound(page)
-    assert name.replace("\x07", "\ufffd") in reader.text
-    assert "expected </li> found <i onclick=x>" in reader.text
+    assert name in reader.text
+    assert "expected </li> found <i onclick=x>\ufffd" in reader.text
 
 
 def test_refusal_shows_broken_rules_first(outputs):
