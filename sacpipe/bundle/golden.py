@@ -54,7 +54,8 @@ def read_golden(data: bytes, spec: EnvSpec, num_steps: int) -> Golden:
                 raise _refuse(f"expected actions.npy and observations.npy, found {', '.join(names)}")
             observations = _read_array(archive, "observations", (num_steps, spec.observation_dim))
             actions = _read_array(archive, "actions", (num_steps, spec.action_dim))
-    except (ValueError, EOFError, OSError, NotImplementedError, zipfile.BadZipFile) as exc:
+    except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile) as exc:
+        # RuntimeError: an entry is encrypted, or by NotImplementedError compressed in an unknown way
         raise _refuse(f"expected an archive of arrays, found {exc}") from exc
     if ((actions < spec.action_low) | (actions > spec.action_high)).any():
         raise _refuse("actions: expected each within its term's low and high, found one outside")

@@ -29,6 +29,7 @@ from sacpipe.cli import (
     verify,
 )
 from sacpipe.core.errors import SacpipeError
+from sacpipe.core.report_line import LAYOUT, escape_unprintable
 from sacpipe.version import __version__
 
 COMMANDS = {
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(COMMANDS[namespace.command].run(namespace))
     except SacpipeError as exc:
         sys.stdout.flush()
-        sys.stderr.write(f"sacpipe: {exc}\n")
+        sys.stderr.write(f"sacpipe: {escape_unprintable(str(exc), kept=LAYOUT)}\n")
         return exc.exit_code
     except ModuleNotFoundError as exc:
         if (exc.name or "sacpipe").startswith(("sacpipe", "pipelines")):

@@ -30,6 +30,8 @@ what to do.
 from collections.abc import Sequence
 from typing import Literal
 
+from sacpipe.core.report_line import escape_unprintable
+
 BundleRule = Literal[
     "files",
     "links",
@@ -122,7 +124,7 @@ class BundleError(SacpipeError):
     """A bundle is missing, changed, or of a newer version."""
 
     def __init__(self, message: str, rule: BundleRule | None = None) -> None:
-        super().__init__(message)
+        super().__init__(escape_unprintable(message))  # it shows texts of a foreign bundle
         self.rule = rule
         """The rule that the bundle broke, or None if no rule is known."""
 

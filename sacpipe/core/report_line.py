@@ -8,6 +8,8 @@ import threading
 _MAX_BYTES = 4096
 """Maximum size of a line. A pipe or a terminal that is ready takes so much without waiting."""
 _LOCK = threading.Lock()
+LAYOUT = "\n\t"
+"""Characters that lay out a message of several lines."""
 
 
 def report_line(text: str) -> bool:
@@ -20,8 +22,7 @@ def report_line(text: str) -> bool:
     """
     try:
         stream = sys.stderr
-        shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
-        line = f"sacpipe: {shown}\n"
+        line = f"sacpipe: {escape_unprintable(text)}\n"
         if not hasattr(stream, "fileno"):
             stream.write(line)
             return True
@@ -33,6 +34,16 @@ def report_line(text: str) -> bool:
         return _write(descriptor, line.encode(errors="backslashreplace"))
     except Exception:  # noqa: BLE001 - closed, full, gone, replaced by any object: a message is never worth a policy
         return False
+
+
+def escape_unprintable(text: str, kept: str = "") -> str:
+    """Return a text whose control characters and line breaks are escaped, so that it controls no terminal.
+
+    Args:
+        text: Any text, such as a name that a foreign file states.
+        kept: Characters that stay as they are, e.g. the line breaks of a message of several lines.
+    """
+    return "".join(one if one.isprintable() or one in kept else ascii(one)[1:-1] for one in text)
 
 
 def _write(descriptor: int, line: bytes) -> bool:

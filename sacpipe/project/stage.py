@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from sacpipe.core.errors import SacpipeError
+from sacpipe.core.report_line import LAYOUT, escape_unprintable
 from sacpipe.project.stage_key import stage_key
 from sacpipe.project.workspace import Workspace
 
@@ -52,6 +53,6 @@ def run_stage(name: str, body: Callable[[StageContext], None]) -> None:
         workspace = Workspace.find(Path.cwd())
         body(StageContext(workspace, stage_key(workspace, name), interruption))
     except SacpipeError as exc:
-        sys.stderr.write(f"sacpipe: {exc}\n")
+        sys.stderr.write(f"sacpipe: {escape_unprintable(str(exc), kept=LAYOUT)}\n")
         sys.stderr.flush()
         os._exit(exc.exit_code)  # skips the exit handlers of simulators and thread pools

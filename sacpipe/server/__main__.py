@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sacpipe.core.errors import SacpipeError
+from sacpipe.core.report_line import LAYOUT, escape_unprintable
 from sacpipe.rollout.mlflow_source import SCHEME, MlflowSource, parse_address
 from sacpipe.rollout.sources import PathSource, Source
 from sacpipe.server.arguments import add_server_arguments
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return serve_source(_open(namespace.source), namespace)
     except SacpipeError as exc:
-        sys.stderr.write(f"sacpipe: {exc}\n")
+        sys.stderr.write(f"sacpipe: {escape_unprintable(str(exc), kept=LAYOUT)}\n")
         return exc.exit_code
 
 

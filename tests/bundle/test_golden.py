@@ -29,6 +29,17 @@ def npz(compression=zipfile.ZIP_STORED, **entries) -> bytes:
     return buffer.getvalue()
 
 
+def encrypted(archive: bytes) -> bytes:
+    """Return an archive whose headers state that its entries are encrypted."""
+    data = bytearray(archive)
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = data.find(signature)
+        while start >= 0:
+            data[start + offset] |= 1
+            start = data.find(signature, start + 1)
+    return bytes(data)
+
+
 def with_entry(array: np.ndarray, index: int, value: float) -> np.ndarray:
     changed = array.copy()
     changed.flat[index] = value
@@ -92,6 +103,7 @@ def test_bytes_do_not_depend_on_the_memory_layout_of_the_arrays():
             npz().replace(b"\x00\x00\x00\x3f", b"\x00\x00\x80\x3f", 1),
             "expected an archive of arrays, found Bad CRC",
         ),
+        (encrypted(npz()), "expected an archive of arrays, found .*encrypted"),
         (npz()[:-30], "expected an archive of arrays"),
         (b"", "expected an archive of arrays"),
     ],

@@ -41,3 +41,8 @@ def test_exit_codes_and_retries():
 def test_an_unknown_task_offers_the_nearest():
     message = str(errors.UnknownTaskError("gymnasium/HalfChetah-v5", ["gymnasium/HalfCheetah-v5"]))
     assert "Did you mean gymnasium/HalfCheetah-v5?" in message
+
+
+def test_the_message_of_a_bundle_controls_no_terminal():
+    for error in (errors.BundleError("a\x1b[2J\nb"), errors.GateError("a\x1b[2J\nb", "contract")):
+        assert str(error).endswith("a\\x1b[2J\\nb")

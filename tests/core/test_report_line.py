@@ -10,12 +10,16 @@ import threading
 
 import pytest
 
-from sacpipe.core.report_line import report_line
+from sacpipe.core.report_line import LAYOUT, escape_unprintable, report_line
 
 
 def test_a_line_has_the_prefix_and_no_control_character(capsys):
     assert report_line("a\nb\x1b[2Jc\u2028d \udcff é")
     assert capsys.readouterr().err == "sacpipe: a\\nb\\x1b[2Jc\\u2028d \\udcff é\n"
+
+
+def test_a_message_of_several_lines_keeps_its_layout_only():
+    assert escape_unprintable("a\n\tb\r\x07", kept=LAYOUT) == "a\n\tb\\r\\x07"
 
 
 class Raises:
