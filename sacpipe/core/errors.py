@@ -122,7 +122,8 @@ class BundleError(SacpipeError):
     """A bundle is missing, changed, or of a newer version."""
 
     def __init__(self, message: str, rule: BundleRule | None = None) -> None:
-        super().__init__(message)
+        # A message quotes an untrusted bundle: control characters would reach the operator's terminal.
+        super().__init__("".join(char if char.isprintable() else ascii(char)[1:-1] for char in message))
         self.rule = rule
         """The rule that the bundle broke, or None if no rule is known."""
 
