@@ -110,6 +110,16 @@ class Contract(Config):
     """Origin of the policy."""
 
     @model_validator(mode="after")
+    def _names(self) -> Self:
+        for kind, terms in (("observation", self.spec.observation), ("action", self.spec.action)):
+            names = [term.name for term in terms]
+            if len(set(names)) != len(names):
+                raise ValueError(
+                    f"spec.{kind}: expected each name once, because robots give observations by name"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _widths(self) -> Self:
         spec, safe = self.spec, self.guards.safe_action
         if len(self.envelope.low) != spec.observation_dim:

@@ -6,6 +6,7 @@ with the contract before it allocates memory, and it unpickles nothing.
 """
 
 import io
+import struct
 import zipfile
 from dataclasses import dataclass
 
@@ -15,6 +16,19 @@ from sacpipe.core.errors import BundleError
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
+_NOT_AN_ARCHIVE = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,  # for example an encrypted entry
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+"""Errors of `zipfile` and NumPy for bytes that are not such an archive; neither lists its errors."""
 _FLOAT32 = np.dtype("<f4")
 
 
@@ -54,8 +68,7 @@ def read_golden(data: bytes, spec: EnvSpec, num_steps: int) -> Golden:
                 raise _refuse(f"expected actions.npy and observations.npy, found {', '.join(names)}")
             observations = _read_array(archive, "observations", (num_steps, spec.observation_dim))
             actions = _read_array(archive, "actions", (num_steps, spec.action_dim))
-    except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile) as exc:
-        # RuntimeError: an entry is encrypted, or by NotImplementedError compressed in an unknown way
+    except _NOT_AN_ARCHIVE as exc:
         raise _refuse(f"expected an archive of arrays, found {exc}") from exc
     if ((actions < spec.action_low) | (actions > spec.action_high)).any():
         raise _refuse("actions: expected each within its term's low and high, found one outside")

@@ -36,6 +36,8 @@ def action_terms(model: Any, low: FloatArray, high: FloatArray) -> tuple[ActionT
     terms = []
     for index in range(model.nu):
         name, unit = _actuator(model, index)
+        if any(term.name == name for term in terms):  # two actuators without a name on one joint
+            name = f"{name}_{index}"
         terms.append(ActionTerm(name=name, unit=unit, low=float(low[index]), high=float(high[index])))
     return tuple(terms)
 

@@ -66,6 +66,8 @@ class OperatorTerms(Config):
     max_control_period_s: float | None = Field(default=None, gt=0, le=MAX_PERIOD_S)
     """Maximum of `spec.control_period_s`, in seconds; a task without a clock is then refused, because its
     times are not checked. Null for any task."""
+    max_envelope: float = Field(default=1e6, gt=0)
+    """Maximum magnitude of `envelope.low` and `envelope.high`: an envelope of everything refuses nothing."""
     weakest_guards: WeakestGuards = WeakestGuards()
     """The loosest guards that a bundle may have."""
 
@@ -121,6 +123,8 @@ def _terms(contract: Contract, terms: OperatorTerms) -> Iterator[_Term]:
     if max_s is not None:
         is_kept = period_s is not None and period_s <= max_s
         yield _Term("spec.control_period_s", period_s, "max_control_period_s", f"at most {max_s:g}", is_kept)
+    envelope = max(map(abs, (*contract.envelope.low, *contract.envelope.high)))
+    yield _at_most("envelope: magnitude", envelope, "max_envelope", terms.max_envelope)
     for name in sorted(WeakestGuards.model_fields.keys() - {"fallbacks"}):
         found, bound = getattr(guards, name), getattr(weakest, name)
         yield _at_most(f"guards.{name}", found, f"weakest_guards.{name}", bound)

@@ -96,6 +96,21 @@ def test_values_just_beyond_are_refused(path, value):
         parse(changed(path, value))
 
 
+@pytest.mark.parametrize("kind", ["observation", "action"])
+def test_two_terms_of_one_name_are_refused(kind):
+    tree = changed(("spec", kind, 0, "name"), TREE["spec"][kind][1]["name"])
+    with pytest.raises(BundleError, match=f"spec.{kind}: expected each name once"):
+        parse(tree)
+
+
+@pytest.mark.parametrize("value", ["\x1b]0;owned\x07", "a\nsacpipe: all is well", "\u202e"])
+def test_a_message_quotes_no_control_character(value):
+    for tree in (changed(("spec", "task"), value), TREE | {value: 1}):
+        with pytest.raises(BundleError) as error:
+            parse(tree)
+        assert str(error.value).isprintable()
+
+
 def test_many_small_terms_are_bounded_together():
     term = TREE["spec"]["observation"][0]
     tree = changed(("spec", "observation"), [term | {"name": f"t{n}", "size": 10**6} for n in range(2)])

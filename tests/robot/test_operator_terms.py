@@ -60,6 +60,10 @@ def test_the_default_bundle_passes(check):
             {"guards": guards(max_age_periods=1e5)},
             r"guards.max_age_periods: expected at most 10 \(gate.weakest_guards.max_age_periods\)",
         ),
+        (
+            {"envelope": {"low": [-1e30, 0.0, 0.0], "high": [10.0] * 3}},
+            r"envelope: magnitude: expected at most 1e\+06 \(gate.max_envelope\), found 1e\+30",
+        ),
         ({"guards": guards(max_future_periods=2.0)}, r"guards.max_future_periods: expected at most 1 "),
         ({"guards": guards(envelope_margin=50.0)}, r"guards.envelope_margin: expected at most 1 "),
         ({"guards": guards(max_last_steps=10**6)}, r"guards.max_last_steps: expected at most 25 "),
