@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from factories import make_spec
+from folder_digest import sha256_tree
 
 from sacpipe.replay.pool.config import PoolFormat, ReplayConfig
 from sacpipe.replay.pool.transitions import Transitions, record_dtype
@@ -17,6 +18,23 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Transition
 
 ENDS = ((True, False), (False, True), (True, True))
+
+
+def append(writer: PoolWriter, transitions: list[Transition]) -> None:
+    for transition in transitions:
+        writer.append(transition)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def straight(folder: Path, spec: EnvSpec, config: ReplayConfig, transitions: list[Transition]) -> str:
+    """Digest of the pool written without any flush or kill."""
+    writer = PoolWriter.create(folder, spec, config)
+    append(writer, transitions)
+    writer.finish()
+    return sha256_tree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,11 @@ def bundle(bundles, tmp_path):
     return shutil.copytree(bundles[0], tmp_path / "bundle")
 
 
+def following(bundle, folder):
+    """Return the arguments of a server that follows a bundle, with a store and terms in a folder."""
+    return (bundle, "--follow", "--store", folder / "store", "--terms", write_terms(folder / "terms"))
+
+
 def limited(**limits):
     """Return a function for a child process that sets limits of resources."""
 
@@ -66,15 +71,7 @@ def test_stderr_on_a_full_disk(log, bundle):
 def test_stderr_of_a_follower_whose_reader_ended(log, bundle, bundles, tmp_path):
     """Every event of a promotion is a line that cannot be written."""
     read_end, write_end = os.pipe()
-    arguments = (
-        bundle,
-        "--follow",
-        "--store",
-        tmp_path / "store",
-        "--terms",
-        write_terms(tmp_path / "terms"),
-    )
-    with hosted(log, *arguments, stderr=write_end) as host:
+    with hosted(log, *following(bundle, tmp_path), stderr=write_end) as host:
         os.close(write_end)
         host.wait_for_service()
         os.close(read_end)
@@ -87,15 +84,7 @@ def test_stderr_of_a_follower_whose_reader_ended(log, bundle, bundles, tmp_path)
 def test_stderr_of_a_reader_that_reads_nothing(log, bundle, bundles, tmp_path):
     """A pipe that is full must not hold up an answer."""
     read_end, write_end = os.pipe()
-    arguments = (
-        bundle,
-        "--follow",
-        "--store",
-        tmp_path / "store",
-        "--terms",
-        write_terms(tmp_path / "terms"),
-    )
-    with hosted(log, *arguments, stderr=write_end) as host:
+    with hosted(log, *following(bundle, tmp_path), stderr=write_end) as host:
         host.wait_for_service()
         os.set_blocking(write_end, False)
         try:
@@ -280,15 +269,7 @@ def test_a_working_directory_that_cannot_be_written(log, bundle, tmp_path):
 def test_a_working_directory_that_was_deleted(log, bundle, bundles, tmp_path):
     """A candidate's child needs none."""
     (tmp_path / "work").mkdir()
-    arguments = (
-        bundle,
-        "--follow",
-        "--store",
-        tmp_path / "store",
-        "--terms",
-        write_terms(tmp_path / "terms"),
-    )
-    with hosted(log, *arguments, cwd=tmp_path / "work") as host:
+    with hosted(log, *following(bundle, tmp_path), cwd=tmp_path / "work") as host:
         host.wait_for_service()
         (tmp_path / "work").rmdir()
         replace_folder(bundle, bundles[1])

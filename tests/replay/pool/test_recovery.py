@@ -10,6 +10,7 @@ import pytest
 from folder_digest import sha256_tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pool_fixtures import append, names, straight
 from repository import ROOT
 
 import sacpipe
@@ -21,23 +22,6 @@ from sacpipe.specs.records import Transition
 
 Walk = Callable[..., list[Transition]]
 MakeConfig = Callable[..., ReplayConfig]
-
-
-def append(writer: PoolWriter, transitions: list[Transition]) -> None:
-    for transition in transitions:
-        writer.append(transition)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def straight(folder: Path, spec: EnvSpec, config: ReplayConfig, transitions: list[Transition]) -> str:
-    """Digest of the pool written without any flush or kill."""
-    writer = PoolWriter.create(folder, spec, config)
-    append(writer, transitions)
-    writer.finish()
-    return sha256_tree(folder)
 
 
 STEPS = st.lists(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from folder_digest import sha256_tree
+from pool_fixtures import append, names, straight
 
 from sacpipe.core.errors import StorageError
 from sacpipe.core.seeding import generator
@@ -23,23 +24,6 @@ Walk = Callable[..., list[Transition]]
 MakeConfig = Callable[..., ReplayConfig]
 
 RECORD_BYTES = 4 * (3 + 2 + 1 + 3 + 1 + 1) + 8
-
-
-def append(writer: PoolWriter, transitions: list[Transition]) -> None:
-    for transition in transitions:
-        writer.append(transition)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def straight(folder: Path, spec: EnvSpec, config: ReplayConfig, transitions: list[Transition]) -> str:
-    """Digest of the pool written without any flush or kill."""
-    writer = PoolWriter.create(folder, spec, config)
-    append(writer, transitions)
-    writer.finish()
-    return sha256_tree(folder)
 
 
 def test_segments_are_sealed_at_their_size(
