@@ -33,7 +33,7 @@ def action_terms(model: Any, low: FloatArray, high: FloatArray) -> tuple[ActionT
     The unit is `N` or `N m` for a motor with gear 1, `1` (a share of the gear) for a motor with another
     gear, and `unknown` for other actuators.
     """
-    terms = []
+    terms: list[ActionTerm] = []
     for index in range(model.nu):
         name, unit = _actuator(model, index)
         if any(term.name == name for term in terms):  # two actuators without a name on one joint
