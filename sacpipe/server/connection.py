@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
     def _reset_message(self) -> None:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
+        self._num_headers = 0
         self._head: Head | None = None
         self._max_body_bytes = self._num_body_bytes = 0
         self._pieces: list[bytes] = []
@@ -185,6 +186,9 @@ class Connection(asyncio.Protocol):
         """Add a header; one after the body is refused."""
         if self._head is not None:
             raise HeaderError("trailers: expected no header after the body")
+        self._num_headers += 1
+        if self._num_headers > self._limits.headers:
+            raise HeaderTooLargeError(f"headers: expected at most {self._limits.headers} of them")
         name = name.lower()
         if name in self._headers:
             if name in _SINGLE:

@@ -10,6 +10,8 @@ class ConnectionLimits(Config):
 
     header_bytes: int = Field(ge=1024)
     """Size of the request line with all headers."""
+    headers: int = Field(ge=16)
+    """Number of headers of a request, repeated ones included: each costs a call, however short it is."""
     body_bytes: int = Field(ge=1)
     """Size of the body of an inference request; other requests have none."""
     request_s: float = Field(gt=0)
@@ -34,6 +36,7 @@ class ConnectionLimits(Config):
 
 LIMITS = ConnectionLimits(
     header_bytes=16_384,
+    headers=100,
     body_bytes=2**22,
     request_s=10.0,
     idle_s=75.0,

@@ -259,6 +259,7 @@ class TestRefusals:
         [
             (b"hello\r\n\r\n", b"400"),
             (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 300_000, b"431"),
+            (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 102, b"431"),
         ],
     )
     def test_what_is_no_request(self, server, sent, status):
