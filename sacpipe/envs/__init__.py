@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from pydantic import PlainValidator
+from pydantic import PlainSerializer, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from sacpipe.core.config import Config
@@ -63,7 +63,7 @@ def _parse(value: Any) -> Any:
 if TYPE_CHECKING:
     TaskConfig: TypeAlias = GymnasiumTask | DmControlTask | PointMassTask
 else:
-    TaskConfig = Annotated[_TaskKeys, PlainValidator(_parse)]
+    TaskConfig = Annotated[_TaskKeys, PlainValidator(_parse), PlainSerializer(Config.as_tree)]
 """The `task` section of params.yaml, of any suite."""
 
 

@@ -16,7 +16,7 @@ from sacpipe.project.identity.dependency_lines import StageNeeds, covers, missin
 from sacpipe.project.identity.mujoco_models import record_models
 from sacpipe.project.identity.opened_files import opened_files, record_opened_files
 from sacpipe.project.identity.source_code import source_code
-from sacpipe.project.identity.versions import NUMERIC, distribution_of
+from sacpipe.project.identity.versions import NUMERIC, distributions_of
 
 OUTSIDE_IDENTITY = (
     "pipelines/flow.py",  # calls the stages
@@ -56,10 +56,10 @@ def product_needs(root: Path, stage: str, members: Iterable[str]) -> StageNeeds:
     """
     entry = f"pipelines.stages.{stage}"
     found = source_code(root, [entry, *members], lambda path: not covers(OUTSIDE_IDENTITY, path))
-    names = {distribution_of(package) for package in found.packages & {*NUMERIC}}
+    packages = found.packages & {*NUMERIC}
     if not (root / "sacpipe").is_dir():
-        names.add(distribution_of("sacpipe"))  # installed, not a part of the project
-    return StageNeeds(found.files, frozenset(names - {None}))  # type: ignore[arg-type]
+        packages |= {"sacpipe"}  # installed, not a part of the project
+    return StageNeeds(found.files, distributions_of(packages))
 
 
 def task_needs(root: Path, environment: Environment) -> StageNeeds:
@@ -84,8 +84,7 @@ def task_needs(root: Path, environment: Environment) -> StageNeeds:
         elif not _is_under(path, root) and (path in by_mujoco or not _is_of_the_system(path)):
             files.add(str(path))
     packages -= {*_PRODUCT, *sys.stdlib_module_names}
-    names = {distribution_of(package) for package in packages}
-    return StageNeeds(frozenset(files), frozenset(names - {None}))  # type: ignore[arg-type]
+    return StageNeeds(frozenset(files), distributions_of(packages))
 
 
 @contextlib.contextmanager

@@ -30,15 +30,20 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def distribution_of(package: str) -> str | None:
-    """Return the name of the distribution that a top-level package is from, in lower case with `-`.
+def distributions_of(packages: Iterable[str]) -> frozenset[str]:
+    """Return the distributions that top-level packages are from, in lower case with `-`.
 
-    The numeric packages keep the name by which they are imported. None for a package without metadata.
+    The numeric packages keep the name by which they are imported. A package without metadata has none, and
+    one whose parts are distributed apart has several.
     """
-    if package in NUMERIC:
-        return package
-    names = _distributions().get(package) or [package]
-    return re.sub(r"[-_.]+", "-", names[0]).lower() if installed_version(names[0]) else None
+    found = set()
+    for package in packages:
+        if package in NUMERIC:
+            found.add(package)
+        else:
+            names = _distributions().get(package, ())
+            found |= {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+    return frozenset(found)
 
 
 @cache
