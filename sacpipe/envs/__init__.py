@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import PlainSerializer, PlainValidator
-from pydantic_core import PydanticCustomError
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, UnknownTaskError
@@ -52,11 +51,7 @@ def _parse(value: Any) -> Any:
         return value
     name = value.get("universe") if isinstance(value, Mapping) else None
     if not isinstance(name, str) or name not in SUITES:
-        raise PydanticCustomError(
-            "task_suite",
-            "expected `universe` to be one of {suites}",
-            {"suites": ", ".join(map(repr, SUITES))},
-        )
+        raise ValueError(f"expected `universe` to be one of {', '.join(map(repr, SUITES))}")
     return suite(name).model_validate_json(json.dumps(value))
 
 

@@ -38,7 +38,7 @@ class StageNeeds:
         return StageNeeds(self.files | other.files, self.packages | other.packages)
 
 
-def named_needs(root: Path, stage: str) -> StageNeeds:
+def listed_needs(root: Path, stage: str) -> StageNeeds:
     """Return what a stage of dvc.yaml names: its dependencies, and its keys of versions.lock.
 
     Raises:
@@ -56,15 +56,15 @@ def named_needs(root: Path, stage: str) -> StageNeeds:
     )
 
 
-def covers(named: Iterable[str], path: str) -> bool:
+def covers(paths: Iterable[str], path: str) -> bool:
     """Return whether a path is one of those named, or below one."""
-    return any(path == name or path.startswith(f"{name}/") for name in named)
+    return any(path == name or path.startswith(f"{name}/") for name in paths)
 
 
-def missing_lines(named: StageNeeds, needed: StageNeeds) -> list[str]:
+def missing_lines(listed: StageNeeds, needed: StageNeeds) -> list[str]:
     """Return the lines that dvc.yaml lacks for what a stage needs: paths, then keys of versions.lock."""
-    files = [f"- {path}" for path in sorted(needed.files) if not covers(named.files, path)]
-    packages = sorted(needed.packages - named.packages)
+    files = [f"- {path}" for path in sorted(needed.files) if not covers(listed.files, path)]
+    packages = sorted(needed.packages - listed.packages)
     return files + _version_lines(packages)
 
 

@@ -71,14 +71,14 @@ def model_files(model: Path) -> list[Path]:
 
 
 def _walk(tree: ET.Element, top: Path, folders: list[Path], found: dict[Path, None]) -> None:
-    named = [
+    asset_folders = [
         (folder / element.get(name, "")).absolute()
         for element in tree.iter("compiler")
         for name in _FOLDER_ATTRIBUTES
         if element.get(name)
         for folder in folders
     ]
-    places = list(dict.fromkeys([*folders, *named, top]))
+    places = list(dict.fromkeys([*folders, *asset_folders, top]))
     for path in _named_files(tree, places):
         if path in found:
             continue

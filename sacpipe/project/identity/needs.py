@@ -12,7 +12,7 @@ import numpy as np
 
 from sacpipe.core.errors import ConfigError, RendererError
 from sacpipe.envs.base import Environment, TaskSection
-from sacpipe.project.identity.dependency_lines import StageNeeds, covers, missing_lines, named_needs
+from sacpipe.project.identity.dependency_lines import StageNeeds, covers, listed_needs, missing_lines
 from sacpipe.project.identity.mujoco_models import record_models
 from sacpipe.project.identity.opened_files import opened_files, record_opened_files
 from sacpipe.project.identity.source_code import source_code
@@ -124,7 +124,7 @@ def refuse_uncovered(root: Path, stage: str, needed: StageNeeds) -> None:
     Raises:
         ConfigError: something is not named; has the lines to add.
     """
-    lines = missing_lines(named_needs(root, stage), needed)
+    lines = missing_lines(listed_needs(root, stage), needed)
     if lines:
         raise ConfigError(
             f"stage '{stage}' depends on what dvc.yaml does not name, so that a change of it would not be "

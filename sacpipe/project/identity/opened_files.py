@@ -46,7 +46,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _absolute(path: Any) -> str:
     """Return an absolute path without following links: dvc.yaml names the link that the task opens."""
-    return os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - Path.resolve follows links
+    return os.path.normpath(Path(os.fsdecode(path)).absolute())
 
 
 def _writes(mode: Any, flags: Any) -> bool:

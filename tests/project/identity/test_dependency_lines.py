@@ -6,8 +6,8 @@ from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError
 from sacpipe.project.identity.dependency_lines import (
     StageNeeds,
+    listed_needs,
     missing_lines,
-    named_needs,
     write_dependency_lines,
 )
 
@@ -68,7 +68,7 @@ def test_enclosed_lines_are_replaced_and_all_others_stay(root):
         "it's.yaml",
         "my task.py",
     ]
-    assert missing_lines(named_needs(root, "train"), needed) == []
+    assert missing_lines(listed_needs(root, "train"), needed) == []
 
 
 def test_second_time_changes_nothing(root):
@@ -79,9 +79,9 @@ def test_second_time_changes_nothing(root):
     assert (root / "dvc.yaml").stat().st_mtime_ns == before
 
 
-def test_what_is_missing_is_told_as_the_lines_to_add(root):
+def test_what_is_missing_is_reported_as_the_lines_to_add(root):
     lines = missing_lines(
-        named_needs(root, "train"), needs("data/terrain/x", "b.py", "old.py", packages=["numpy"])
+        listed_needs(root, "train"), needs("data/terrain/x", "b.py", "old.py", packages=["numpy"])
     )
     assert lines == ["- b.py", "- versions.lock: [numpy]"]
 

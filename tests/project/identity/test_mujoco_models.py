@@ -1,7 +1,9 @@
 """The files that MuJoCo opens are found in its XML, in every place where it looks."""
 
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -26,10 +28,19 @@ ARM = """
 JOINTS = '<mujoco><worldbody><body><joint name="j"/><geom size=".1"/></body></worldbody></mujoco>'
 
 
+def png(width, height):
+    """A black picture."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + bytes(3 * width)) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
 @pytest.fixture
 def model(tmp_path):
-    import imageio.v3
-
     for name in ("meshes", "pictures", "parts"):
         (tmp_path / name).mkdir()
     (tmp_path / "arm.xml").write_text(ARM)
@@ -37,7 +48,7 @@ def model(tmp_path):
     (tmp_path / "hand.xml").write_text(HAND)
     (tmp_path / "unused.xml").write_text(HAND)
     (tmp_path / "meshes/link.obj").write_text(CUBE)
-    imageio.v3.imwrite(tmp_path / "pictures/floor.png", np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "pictures/floor.png").write_bytes(png(4, 4))
     hills = np.array([2, 2], np.int32).tobytes() + np.ones(4, np.float32).tobytes()
     (tmp_path / "hills.bin").write_bytes(hills)
     (tmp_path / "meshes/hills.bin").write_bytes(hills)

@@ -8,13 +8,14 @@ import sys
 
 import pytest
 from factories import SUITE_TASKS
+from own_task import OWN, make_arm
 from repository import ROOT
-from small_project import make_project, sacpipe
+from small_project import sacpipe
 
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import SUITES
-from sacpipe.project.identity.dependency_lines import StageNeeds, named_needs
+from sacpipe.project.identity.dependency_lines import StageNeeds, listed_needs
 from sacpipe.project.identity.needs import OUTSIDE_IDENTITY, product_needs, refuse_uncovered
 
 SAC = "sacpipe.algorithms.sac"
@@ -23,6 +24,7 @@ STAGES = ("train", "export", "evaluate")
 
 _NEEDS = """
 import json
+from sacpipe.project.identity.lock import project_needs
 from sacpipe.project.workspace import Workspace
 needs = project_needs(Workspace.find())
 print(json.dumps({stage: [sorted(needed.files), sorted(needed.packages)] for stage, needed in needs.items()}))
@@ -39,7 +41,7 @@ def needed():
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_committed_graph_is_what_lock_writes(needed, stage):
     files, packages = needed[stage]
-    named = named_needs(ROOT, stage)
+    named = listed_needs(ROOT, stage)
     assert {path for path in named.files if not path.startswith("out/")} == set(files)
     assert named.packages == set(packages)
 
@@ -70,7 +72,7 @@ def test_run_depends_on_its_own_suite_alone(suite):
 ])  # fmt: skip
 def test_code_that_changes_no_result_is_no_dependency(path):
     assert (ROOT / path).is_file()
-    assert not [stage for stage in STAGES if path in named_needs(ROOT, stage).files]
+    assert not [stage for stage in STAGES if path in listed_needs(ROOT, stage).files]
 
 
 def test_every_path_outside_the_identity_exists():
@@ -83,73 +85,9 @@ def test_file_and_package_that_are_not_named_are_refused_with_the_lines():
         refuse_uncovered(ROOT, "train", needed)
 
 
-TASKS = """
-import gymnasium as gym
-import mujoco
-import numpy as np
-import yaml
-from pathlib import Path
-
-import my_helper
-
-HERE = Path(__file__).parent
-class Arm(gym.Env):
-    def __init__(self, render_mode=None):
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
-        self.model = mujoco.MjModel.from_xml_path(str(HERE / "robot/arm.xml"))
-        self.data = mujoco.MjData(self.model)
-        self.gains = yaml.safe_load((HERE / "robot/gains.yaml").read_text())
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        mujoco.mj_resetData(self.model, self.data)
-        self.data.qpos[0] = self.np_random.uniform(-1, 1)
-        return np.array([self.data.qpos[0], self.data.qvel[0]]), {}
-
-    def step(self, action):
-        self.data.ctrl[0] = self.gains["p"] * float(action[0])
-        mujoco.mj_step(self.model, self.data, 5)
-        found = np.array([self.data.qpos[0], self.data.qvel[0]])
-        if found[1] > 1e9:
-            np.loadtxt(HERE / "robot/late.txt")
-        return found, my_helper.reward(found[0]), False, False, {}
-
-gym.register("Arm-v0", entry_point="my_tasks:Arm", max_episode_steps=20)
-"""
-MODEL = """
-<mujoco><include file="joint.xml"/><actuator><motor joint="j"/></actuator></mujoco>
-"""
-JOINT = """
-<mujoco><worldbody><body><joint name="j" type="slide" axis="1 0 0"/><geom size=".1" mass="1.0"/></body></worldbody></mujoco>
-"""
-FILES = {
-    "my_tasks.py": TASKS,
-    "my_helper.py": "def reward(x):\n    return -abs(x)\n",
-    "robot/arm.xml": MODEL,
-    "robot/joint.xml": JOINT,
-    "robot/gains.yaml": "p: 1.0\n",
-    "robot/late.txt": "1.0\n",
-    "robot/readme.txt": "not read",
-    "my_notes.py": "",
-}
-OWN = {"my_tasks.py", "my_helper.py", "robot/arm.xml", "robot/joint.xml", "robot/gains.yaml"}
-
-
 @pytest.fixture
 def arm(tmp_path):
-    """A project with a task of its own: two modules, a model of two files, and gains in YAML."""
-    folder = make_project(tmp_path / "arm")
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
-    params = folder / "params.yaml"
-    params.write_text(
-        params.read_text()
-        .replace("universe: point_mass", "universe: gymnasium")
-        .replace("id: point-mass-v0", "id: my_tasks:Arm-v0")
-    )
-    return folder
+    return make_arm(tmp_path / "arm")
 
 
 def stage(folder, name="train"):
@@ -169,7 +107,7 @@ def test_own_task_is_covered_by_its_modules_and_files(arm):
     assert not (arm / "out").exists()
     sacpipe(arm, "lock", check=0)
     own = {
-        path for path in named_needs(arm, "train").files if not path.startswith(("sacpipe/", "pipelines/"))
+        path for path in listed_needs(arm, "train").files if not path.startswith(("sacpipe/", "pipelines/"))
     }
     assert own == OWN
     assert read_yaml(arm / "versions.lock")["pyyaml"] == importlib.metadata.version("pyyaml")
@@ -189,7 +127,7 @@ def test_file_that_is_read_late_publishes_nothing_and_keeps_the_checkpoint(arm):
 
 
 def test_product_has_no_import_inside_a_function_that_the_list_would_miss():
-    """An import by a computed name is seen by nobody: only the tables import so."""
+    """An import by a computed name is not followed: only the tables import so."""
     found = set()
     for path in (ROOT / "sacpipe").rglob("*.py"):
         tree = ast.parse(path.read_text())
