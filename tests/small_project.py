@@ -34,6 +34,17 @@ def git(folder, *arguments):
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
+_GRAPHS = []
+
+
+def _locked_graph(folder):
+    """Return dvc.yaml with the lines of the small project's task, which are the same in every copy."""
+    if not _GRAPHS:
+        sacpipe(folder, "lock", check=0)  # a process of its own: this one has opened files of other tasks
+        _GRAPHS.append((folder / "dvc.yaml").read_text())
+    return _GRAPHS[0]
+
+
 def make_project(folder):
     """Copy what git tracks here, with small params and without a result, and commit it."""
     listed = subprocess.run(
@@ -49,6 +60,7 @@ def make_project(folder):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
     (folder / "params.yaml").write_text(small_params())
+    (folder / "dvc.yaml").write_text(_locked_graph(folder))
     git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "start")

@@ -19,6 +19,7 @@ from sacpipe.evaluation.episodes_csv import write_episodes_csv
 from sacpipe.evaluation.statistics import EvaluateMetrics, EvaluationSummary, summarise
 from sacpipe.evaluation.video import record_episode
 from sacpipe.networks.policy_file import Policy, read_policy
+from sacpipe.project.identity.needs import members_of
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.specs.records import FloatArray
@@ -38,6 +39,9 @@ def evaluate_stage(context: StageContext) -> None:
     """Write every episode, the summaries, and a video or the reason why there is none."""
     workspace = context.workspace
     params = EvaluateParams.load_sections(workspace.params)
+    video = params.evaluation.video
+    members = members_of(params.task)
+    task = context.probe(params.task, members, None if video is None else (video.height, video.width))
     torch.set_num_threads(1)
     policy = read_policy(workspace.policy)
     bundle = OnnxPolicy(workspace.bundle)
@@ -46,8 +50,8 @@ def evaluate_stage(context: StageContext) -> None:
     def deterministic(observation: FloatArray) -> FloatArray:
         return policy.actor.act(observation, None)
 
-    if params.evaluation.video is not None:
-        record_episode(deterministic, params.task, seeds[0], params.evaluation.video, workspace.video)
+    if video is not None:
+        record_episode(deterministic, params.task, seeds[0], video, workspace.video)
     candidates = {
         "deterministic": deterministic,
         "stochastic": _with_noise(policy, params.seed),
@@ -57,6 +61,7 @@ def evaluate_stage(context: StageContext) -> None:
         name: _run_episodes(context, act, params, seeds) for name, act in candidates.items()
     }
     summaries = {name: _summarise(episodes, params) for name, episodes in episodes_by_policy.items()}
+    context.refuse_uncovered(members, task)
     write_episodes_csv(workspace.episodes, episodes_by_policy)
     write_json(workspace.evaluate_metrics, EvaluateMetrics(**summaries).as_tree())
 

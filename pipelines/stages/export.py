@@ -37,6 +37,7 @@ def recorded_observations(pool: ReplayPool, golden_steps: int) -> FloatArray:
 def export_stage(context: StageContext) -> None:
     """Write the bundle and the metrics of the parity check."""
     workspace = context.workspace
+    context.refuse_uncovered(())
     params = ExportParams.load_sections(workspace.params)
     policy = read_policy(workspace.policy)
     pool = ReplayPool.open(workspace.pool)
@@ -51,6 +52,7 @@ def export_stage(context: StageContext) -> None:
     report = export_bundle(
         workspace.bundle, policy.actor, policy.header.spec, params.export, evidence, params.guards
     )
+    context.refuse_uncovered(())
     metrics = ExportMetrics(
         bundle_digest=report.bundle_digest,
         parity_tolerance=report.parity.tolerance,

@@ -1,5 +1,6 @@
 """Train a policy. Input: params.yaml. Outputs: policy, replay pool, learning curve and metrics."""
 
+from sacpipe.project.identity.needs import members_of
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import train
@@ -13,6 +14,8 @@ def train_stage(context: StageContext) -> None:
     """Train from the start, or from the last checkpoint of this stage key."""
     workspace = context.workspace
     params = TrainParams.load_sections(workspace.params)
+    members = members_of(params.task, params.algorithm)
+    task = context.probe(params.task, members)
     keep_freed_memory()
     pin_arithmetic(params.training.num_threads)
     extended = params.training.extends
@@ -27,6 +30,7 @@ def train_stage(context: StageContext) -> None:
         title = f"train {run.spec.task}"
         with ProgressDisplay(title, params.training.total_steps, run.env_steps) as progress:
             train(run, lambda: context.interruption.requested, progress)
+        context.refuse_uncovered(members, task)
         publish(run, workspace.train)
     finally:
         run.close()

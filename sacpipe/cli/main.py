@@ -18,6 +18,7 @@ from sacpipe.cli import (
     keys,
     ledger,
     lineage,
+    lock,
     params,
     pool,
     report,
@@ -28,7 +29,7 @@ from sacpipe.cli import (
     tasks,
     verify,
 )
-from sacpipe.core.errors import SacpipeError
+from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.core.report_line import LAYOUT, escape_unprintable
 from sacpipe.version import __version__
 
@@ -36,6 +37,7 @@ COMMANDS = {
     "run": run,
     "tasks": tasks,
     "params": params,
+    "lock": lock,
     "simulate": simulate,
     "drive": drive,
     "lineage": lineage,
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in ("pipelines", "sacpipe"):
             logging.getLogger(name).addHandler(logging.lastResort)
     try:
-        return int(COMMANDS[namespace.command].run(namespace))
+        return _run(namespace)
     except SacpipeError as exc:
         sys.stdout.flush()
         sys.stderr.write(f"sacpipe: {escape_unprintable(str(exc), kept=LAYOUT)}\n")
@@ -100,6 +102,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+_WITHOUT_VERSIONS = ("lock", "doctor")
+"""Commands that work where other versions are installed than those of the project's results."""
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    if namespace.command not in _WITHOUT_VERSIONS:
+        _check_versions()
+    return int(COMMANDS[namespace.command].run(namespace))
+
+
+def _check_versions() -> None:
+    """Refuse to work in a project whose results belong to other versions than the installed ones."""
+    from sacpipe.project.identity.versions import check_versions
+    from sacpipe.project.workspace import Workspace
+
+    try:
+        workspace = Workspace.find()
+    except ConfigError:
+        return  # not in a project, such as on a robot
+    check_versions(workspace.root)
 
 
 if __name__ == "__main__":

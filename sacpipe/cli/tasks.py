@@ -20,16 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print one task a line; exit code 1 where none matches."""
     from sacpipe.core.errors import ConfigError
-    from sacpipe.envs import SUITES, suite_name
+    from sacpipe.envs import SUITES, suite
 
-    known = {suite_name(kind): kind for kind in SUITES}
-    if arguments.universe is not None and arguments.universe not in known:
-        raise ConfigError(f"--universe: expected one of {', '.join(known)}, found '{arguments.universe}'.")
+    if arguments.universe is not None and arguments.universe not in SUITES:
+        raise ConfigError(f"--universe: expected one of {', '.join(SUITES)}, found '{arguments.universe}'.")
     names = [
         f"{name}/{task}"
-        for name, suite in known.items()
+        for name in SUITES
         if arguments.universe in (None, name)
-        for task in suite.tasks()
+        for task in suite(name).tasks()
         if arguments.contains.lower() in f"{name}/{task}".lower()
     ]
     sys.stdout.write(json.dumps(names) + "\n" if arguments.json else "".join(f"{name}\n" for name in names))

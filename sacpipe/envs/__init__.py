@@ -1,31 +1,68 @@
-"""The table of task suites, one file each. A new suite is an import and a member of `SUITES`, `AnyTask`."""
+"""The table of task suites, one file each. A new suite is a line in `SUITES`.
 
-from typing import Annotated, get_args
+A suite's file is imported when params or a command name the suite, so that a run loads, and depends on, its
+own suite only.
+"""
 
-from pydantic import Field
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
+from pydantic import PlainSerializer, PlainValidator
+
+from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, UnknownTaskError
-from sacpipe.envs.base import nearest
-from sacpipe.envs.dm_control import DmControlTask
-from sacpipe.envs.gymnasium import GymnasiumTask
-from sacpipe.envs.point_mass import PointMassTask
+from sacpipe.envs.base import Options, nearest
 
-SUITES = (GymnasiumTask, DmControlTask, PointMassTask)
+if TYPE_CHECKING:
+    from sacpipe.envs.dm_control import DmControlTask
+    from sacpipe.envs.gymnasium import GymnasiumTask
+    from sacpipe.envs.point_mass import PointMassTask
 
-AnyTask = GymnasiumTask | DmControlTask | PointMassTask
-"""The `task` section of any suite."""
+    AnyTask: TypeAlias = GymnasiumTask | DmControlTask | PointMassTask
 
-TaskConfig = Annotated[AnyTask, Field(discriminator="universe")]
-"""The `task` section of params.yaml."""
-
-
-def suite_name(kind: type[AnyTask]) -> str:
-    """Return the name of a task suite: the one value that its `universe` key takes."""
-    name: str = get_args(kind.model_fields["universe"].annotation)[0]
-    return name
+SUITES: Mapping[str, str] = {
+    "gymnasium": "sacpipe.envs.gymnasium:GymnasiumTask",
+    "dm_control": "sacpipe.envs.dm_control:DmControlTask",
+    "point_mass": "sacpipe.envs.point_mass:PointMassTask",
+}
+"""Module and class of each task suite, by the value of `universe`."""
 
 
-def find_task(name: str) -> AnyTask:
+def suite(name: str) -> "type[AnyTask]":
+    """Import a task suite of the table and return its class."""
+    module, _, kind = SUITES[name].partition(":")
+    found: type[AnyTask] = getattr(import_module(module), kind)
+    return found
+
+
+class _TaskKeys(Config):
+    """Keys that the `task` section of every suite has."""
+
+    universe: str
+    id: str
+    options: Options
+
+
+def _parse(value: Any) -> Any:
+    """Validate a `task` section by the suite that it names."""
+    if isinstance(value, Config):
+        return value
+    name = value.get("universe") if isinstance(value, Mapping) else None
+    if not isinstance(name, str) or name not in SUITES:
+        raise ValueError(f"expected `universe` to be one of {', '.join(map(repr, SUITES))}")
+    return suite(name).model_validate_json(json.dumps(value))
+
+
+if TYPE_CHECKING:
+    TaskConfig: TypeAlias = GymnasiumTask | DmControlTask | PointMassTask
+else:
+    TaskConfig = Annotated[_TaskKeys, PlainValidator(_parse), PlainSerializer(Config.as_tree)]
+"""The `task` section of params.yaml, of any suite."""
+
+
+def find_task(name: str) -> "AnyTask":
     """Return the section of a task, with empty options.
 
     Args:
@@ -36,11 +73,10 @@ def find_task(name: str) -> AnyTask:
         ConfigError: several suites have the task, or it cannot be trained here (with the reason).
     """
     prefix, _, task_id = name.partition("/")
-    for suite in SUITES:
-        if suite_name(suite) == prefix:
-            found = suite.parse({"universe": prefix, "id": task_id, "options": {}})
-            found.make().close()
-            return found
+    if prefix in SUITES:
+        found = suite(prefix).parse({"universe": prefix, "id": task_id, "options": {}})
+        found.make().close()
+        return found
     full_names = list_tasks()
     matches = [full for full in full_names if full.partition("/")[2] == name]
     if len(matches) == 1:
@@ -54,4 +90,4 @@ def find_task(name: str) -> AnyTask:
 
 def list_tasks() -> tuple[str, ...]:
     """List suite and id of every task that can be trained here, in the order of the table."""
-    return tuple(f"{suite_name(suite)}/{task_id}" for suite in SUITES for task_id in suite.tasks())
+    return tuple(f"{name}/{task_id}" for name in SUITES for task_id in suite(name).tasks())

@@ -126,7 +126,10 @@ class TaskSection(Protocol):
 
 
 class Simulator(Protocol):
-    """The simulator of a task suite. Every array that it returns is new, and the caller owns it."""
+    """The simulator of a task suite. Every array that it returns is new, and the caller owns it.
+
+    An attribute `modules` may name the modules that define the task, where another's classes do.
+    """
 
     def start(self, seed: int) -> FloatArray:
         """Start an episode with this seed and return its first observation. Shape (observation_dim,)."""
@@ -162,6 +165,8 @@ class TaskEnvironment:
         self, spec: EnvSpec, simulator: Simulator, compute_rewards: ComputeRewards | None = None
     ) -> None:
         self.spec = spec
+        self.modules: tuple[str, ...] = getattr(simulator, "modules", (type(simulator).__module__,))
+        """Modules that define the task: those that the simulator names, else that of the simulator."""
         self._simulator = simulator
         self._compute_rewards = compute_rewards
         self._limit = spec.max_episode_steps

@@ -80,6 +80,7 @@ class DmControlSimulator:
         from dm_control.rl.control import PhysicsError
 
         self._env = env
+        self.modules = (type(env.task).__module__,)
         self._physics_error = PhysicsError
         self._keys = tuple(env.observation_spec())
         self._physics = env.physics

@@ -101,6 +101,7 @@ class GymnasiumSimulator:
 
     def __init__(self, env: Any, render_size: tuple[int, int] | None, camera: MujocoCamera | None) -> None:
         self._env = env
+        self.modules = _modules(env)
         self._step = env.step
         self._vector = _flattener(env.observation_space)
         self._size = render_size
@@ -185,6 +186,13 @@ def _newest_versions(gym: Any) -> list[str]:
         if family not in newest or version > newest[family][0]:
             newest[family] = (version, task_id)
     return [task_id for _, task_id in newest.values()]
+
+
+def _modules(env: Any) -> tuple[str, ...]:
+    layers = [env]
+    while layers[-1] is not env.unwrapped:
+        layers.append(layers[-1].env)
+    return tuple(dict.fromkeys(type(layer).__module__ for layer in layers))
 
 
 def _unwrap(env: Any) -> Any:

@@ -12,7 +12,9 @@ from sacpipe.export.config import ExportMetrics
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import DvcStore, Outcome
 from sacpipe.project.dvc.lock_file import read_lock
+from sacpipe.project.identity.lock import write_dependencies
 from sacpipe.project.stage_key import locked_inputs, stage_key
+from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Candidate, Verdict, evaluate_release
 from sacpipe.release.promote_alias import RegistryStatus, promote_version
@@ -33,6 +35,8 @@ def preflight(workspace: Workspace) -> Params:
         StorageError: the folder cannot be written.
     """
     params = Params.load(workspace.params)
+    for line in write_dependencies(workspace):
+        write_line(line)
     environment = params.task.make()
     environment.close()
     initial = params.replay.initial_pool

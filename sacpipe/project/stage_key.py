@@ -75,10 +75,15 @@ class StageInputs:
         return _digest(self.params)
 
     def differences(self, other: "StageInputs") -> list[str]:
-        """Return what differs: paths of dependencies, `params`, `cmd`."""
+        """Return what differs: paths of dependencies, `params` for params.yaml, other params files, `cmd`."""
         paths = sorted(self.deps.keys() | other.deps.keys())
         names = [path for path in paths if self.deps.get(path) != other.deps.get(path)]
-        names += ["params"] if self.params_digest != other.params_digest else []
+        files = sorted(self.params.keys() | other.params.keys())
+        names += [
+            "params" if file == "params.yaml" else file
+            for file in files
+            if _digest(self.params.get(file)) != _digest(other.params.get(file))
+        ]
         return names + (["cmd"] if self.cmd != other.cmd else [])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.seeding import episode_seed
-from sacpipe.envs import AnyTask, TaskConfig, find_task
+from sacpipe.envs import TaskConfig, find_task
 from sacpipe.envs.base import Options
 from sacpipe.evaluation.episodes import Episode, evaluate
 from sacpipe.evaluation.video import VideoConfig, record_episode
@@ -80,7 +80,7 @@ def simulate(
     )
 
 
-def task_of(spec: EnvSpec, changed: Options | None = None) -> AnyTask:
+def task_of(spec: EnvSpec, changed: Options | None = None) -> TaskConfig:
     """Return the task of a policy, with this workspace's options where params.yaml names the same task.
 
     Args:

@@ -67,7 +67,8 @@ def test_stages_are_the_same_everywhere():
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_reads_the_sections_it_depends_on(name):
-    assert list(SECTIONS[name].model_fields) == graph()[name]["params"]
+    sections = [section for section in graph()[name]["params"] if isinstance(section, str)]
+    assert list(SECTIONS[name].model_fields) == sections
 
 
 def test_dvc_yaml_keeps_out_of_the_traps():

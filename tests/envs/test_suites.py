@@ -5,7 +5,7 @@ import pytest
 from factories import SUITE_TASKS, make_spec
 
 from sacpipe.core.errors import ContractError
-from sacpipe.envs import SUITES, find_task, suite_name
+from sacpipe.envs import SUITES, find_task, suite
 from sacpipe.specs.records import Step
 from sacpipe.testing.environments import check_env
 
@@ -20,15 +20,16 @@ MORE = [
 ]
 
 
-@pytest.mark.parametrize("kind", SUITES, ids=suite_name)
-def test_example_of_every_task_suite_keeps_the_contract(kind):
-    check_env(find_task(f"{suite_name(kind)}/{SUITE_TASKS[suite_name(kind)]}"))
+@pytest.mark.parametrize("name", SUITES)
+def test_example_of_every_task_suite_keeps_the_contract(name):
+    check_env(find_task(f"{name}/{SUITE_TASKS[name]}"))
 
 
-@pytest.mark.parametrize("kind", SUITES, ids=suite_name)
-def test_example_of_every_task_suite_is_listed_by_it(kind):
-    assert SUITE_TASKS[suite_name(kind)] in kind.tasks()
-    assert list(kind.tasks()) == sorted(set(kind.tasks()))
+@pytest.mark.parametrize("name", SUITES)
+def test_example_of_every_task_suite_is_listed_by_it(name):
+    tasks = suite(name).tasks()
+    assert SUITE_TASKS[name] in tasks
+    assert list(tasks) == sorted(set(tasks))
 
 
 @pytest.mark.parametrize(("name", "options"), MORE, ids=[name for name, _ in MORE])

@@ -63,7 +63,7 @@ def test_a_finished_run_continues_with_more_steps_and_earlier_experience(project
         (lambda folder: edit(folder, "batch_size: 256", "batch_size: 25"), r"training\.batch_size changed"),
         (
             lambda folder: edit(folder, '"""', '"""Edited. ', "sacpipe/algorithms/losses.py"),
-            "sacpipe/algorithms changed since",
+            "sacpipe/algorithms/losses.py changed since",
         ),
         (lambda folder: shutil.rmtree(folder / "work"), "is not on this machine"),
         (lambda folder: edit(folder, "  extends: null", "  # extends: null"), "expected one line `extends:`"),

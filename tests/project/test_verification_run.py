@@ -85,5 +85,13 @@ def test_a_project_that_is_a_part_of_a_repository_is_placed_alone(toy, tmp_path,
     index = snapshot(repository, ".git")
     with verification_run(Workspace(repository / "part")) as run:
         placed = {path.name for path in run.fresh.root.iterdir()}
-    assert placed == {".dvc", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml", "pipelines"}
+    assert placed == {
+        ".dvc",
+        ".dvcignore",
+        ".gitignore",
+        "dvc.yaml",
+        "params.yaml",
+        "pipelines",
+        "versions.lock",
+    }
     assert snapshot(repository, ".git") == index

@@ -64,6 +64,7 @@ def make_toy(root):
         ".gitignore": "out/\nwork/\n__pycache__/\n.dvc/cache\n.dvc/tmp\n",
         "dvc.yaml": GRAPH,
         "params.yaml": PARAMS,
+        "versions.lock": "{}",
         "pipelines/__init__.py": "",
         "pipelines/stages/__init__.py": "",
         "pipelines/stages/train.py": TRAIN,

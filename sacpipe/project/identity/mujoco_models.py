@@ -1,0 +1,128 @@
+"""The files of a MuJoCo model, which MuJoCo opens itself, unseen by Python.
+
+`record_models` keeps the path of each model that this process compiles; `model_files` walks a model's XML:
+includes, attached models, meshes, textures, height fields and skins.
+References: MuJoCo 3.17, XML reference, sections compiler, include and asset.
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+_LOADERS = (
+    ("MjModel", "from_xml_path"),
+    ("MjModel", "from_binary_path"),
+    ("MjSpec", "from_file"),
+)
+_STRING_LOADERS = (("MjModel", "from_xml_string"), ("MjSpec", "from_string"))
+_FILE_ATTRIBUTES = (
+    "file",
+    "fileright",
+    "fileleft",
+    "fileup",
+    "filedown",
+    "filefront",
+    "fileback",
+    "content_file",
+)
+_FOLDER_ATTRIBUTES = ("assetdir", "meshdir", "texturedir")
+
+_recorded: dict[Path, None] = {}
+
+
+def record_models() -> bool:
+    """Record the models that this process compiles from now on.
+
+    Returns:
+        Whether recording began with this call: False where MuJoCo is not imported, or is recorded already.
+    """
+    mujoco = sys.modules.get("mujoco")
+    if mujoco is None or hasattr(mujoco.MjModel.from_xml_path, "__wrapped__"):
+        return False
+    for kind, name in _LOADERS:
+        _wrap(getattr(mujoco, kind), name, lambda path: _recorded.setdefault(Path(path).absolute()))
+    for kind, name in _STRING_LOADERS:
+        _wrap(getattr(mujoco, kind), name, _record_text)
+    return True
+
+
+def recorded_models() -> tuple[Path, ...]:
+    """Return the files of every model that was compiled since `record_models`."""
+    return tuple(dict.fromkeys(file for model in list(_recorded) for file in model_files(model)))
+
+
+def model_files(model: Path) -> list[Path]:
+    """Return a model's file and all that it names, in order; names without a file are left out.
+
+    A relative name is looked for in the folder of the file that has it, in that of the first file, and in
+    the folders that `compiler` elements name: which one MuJoCo takes differs by element and by version.
+    """
+    if not model.is_file():
+        return []
+    found: dict[Path, None] = {model: None}
+    tree = _parse(model.read_bytes)
+    if tree is not None:
+        _walk(tree, model.parent, [model.parent], found)
+    return list(found)
+
+
+def _walk(tree: ET.Element, top: Path, folders: list[Path], found: dict[Path, None]) -> None:
+    asset_folders = [
+        (folder / element.get(name, "")).absolute()
+        for element in tree.iter("compiler")
+        for name in _FOLDER_ATTRIBUTES
+        if element.get(name)
+        for folder in folders
+    ]
+    places = list(dict.fromkeys([*folders, *asset_folders, top]))
+    for path in _named_files(tree, places):
+        if path in found:
+            continue
+        found[path] = None
+        part = _parse(path.read_bytes) if path.suffix.lower() in {".xml", ".mjcf", ".urdf"} else None
+        if part is not None:
+            _walk(part, top, list(dict.fromkeys([path.parent, *places])), found)
+
+
+def _named_files(tree: ET.Element, places: list[Path]) -> Iterator[Path]:
+    for element in tree.iter():
+        for attribute in _FILE_ATTRIBUTES:
+            name = element.get(attribute)
+            if name is None and element.tag == "mesh" and attribute == "file":
+                name = element.get("filename")  # URDF
+            for place in places if name else ():
+                path = Path(os.path.normpath(place / str(name)))
+                if path.is_file():
+                    yield path
+
+
+def _parse(read: Callable[[], bytes]) -> ET.Element | None:
+    try:
+        return ET.fromstring(read())  # noqa: S314 - MuJoCo has compiled this file already
+    except (ET.ParseError, OSError, ValueError):
+        return None  # a binary model, or no XML
+
+
+def _record_text(text: str) -> None:
+    """Record what the XML in a string names; relative names are relative to the current folder."""
+    tree = _parse(lambda: text.encode() if isinstance(text, str) else bytes(text))
+    if tree is not None:
+        found: dict[Path, None] = {}
+        _walk(tree, Path.cwd(), [Path.cwd()], found)
+        _recorded.update(found)
+
+
+def _wrap(kind: Any, name: str, record: Callable[[Any], object]) -> None:
+    original = getattr(kind, name)
+
+    @functools.wraps(original)
+    def recorded(*arguments: Any, **options: Any) -> Any:
+        loaded = original(*arguments, **options)
+        record(arguments[0] if arguments else next(iter(options.values())))
+        return loaded
+
+    setattr(kind, name, staticmethod(recorded))

@@ -1,0 +1,206 @@
+"""What the stages of a project need, found by looking, and the refusal of what dvc.yaml does not name."""
+
+import contextlib
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sacpipe.core.errors import ConfigError, RendererError
+from sacpipe.envs.base import Environment, TaskSection
+from sacpipe.project.identity.dependency_lines import StageNeeds, covers, listed_needs, missing_lines
+from sacpipe.project.identity.mujoco_models import record_models
+from sacpipe.project.identity.opened_files import opened_files, record_opened_files
+from sacpipe.project.identity.source_code import source_code
+from sacpipe.project.identity.versions import NUMERIC, distributions_of
+
+OUTSIDE_IDENTITY = (
+    "pipelines/flow.py",  # calls the stages
+    "sacpipe/__init__.py",  # names of the public API
+    "sacpipe/algorithms/__init__.py",  # the table: the algorithm's own file counts
+    "sacpipe/core/errors.py",  # texts of messages
+    "sacpipe/core/fence.py",
+    "sacpipe/core/locks.py",
+    "sacpipe/core/report_line.py",
+    "sacpipe/envs/__init__.py",  # the table: the suite's own file counts
+    "sacpipe/envs/rendering",  # pictures for people, which depend on the machine's renderer as well
+    "sacpipe/evaluation/video.py",
+    "sacpipe/project",  # paths, digests, and this check
+    "sacpipe/training/clock.py",  # durations, which are in no output
+    "sacpipe/training/progress_display.py",
+    "sacpipe/version.py",
+)
+"""Files and folders of the product that stages load and that change no result that is compared."""
+
+_PRODUCT = ("pipelines", "sacpipe")
+_OWN_FILES = (
+    ".dvc", ".dvcignore", ".git", ".sacpipe", "data/pool", "dvc.lock", "dvc.yaml", "out", "params.yaml",
+    "results", "versions.lock", "work",
+)  # fmt: skip
+"""Paths of a project that stages read themselves: params, outputs, checkpoints, and the pool, which
+`replay.initial_pool` names by its digest."""
+_SYSTEM = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var")
+
+
+def product_needs(root: Path, stage: str, members: Iterable[str]) -> StageNeeds:
+    """Return the product's files that a stage loads, and the numeric packages that they import.
+
+    Args:
+        root: The project's folder.
+        stage: Name of the stage; its file is pipelines/stages/<stage>.py.
+        members: Modules that params choose from tables: of the task suite and of the algorithm.
+    """
+    entry = f"pipelines.stages.{stage}"
+    found = source_code(root, [entry, *members], lambda path: not covers(OUTSIDE_IDENTITY, path))
+    packages = found.packages & {*NUMERIC}
+    if not (root / "sacpipe").is_dir():
+        packages |= {"sacpipe"}  # installed, not a part of the project
+    return StageNeeds(found.files, distributions_of(packages))
+
+
+def task_needs(root: Path, environment: Environment) -> StageNeeds:
+    """Return what a task depends on that this process has loaded: own modules, files, packages.
+
+    Args:
+        root: The project's folder.
+        environment: The task; `record_opened_files` was called before it was made.
+    """
+    modules = tuple(getattr(environment, "modules", ()))
+    own = _own_modules(root)
+    code = source_code(root, [*own.values(), *modules], lambda path: not covers(_PRODUCT, path))
+    packages = {name.partition(".")[0] for name in modules} | code.packages
+    files = set(own)
+    by_python, by_mujoco = opened_files()
+    for path in [*by_python, *by_mujoco]:
+        package = _installed_package(path)
+        if package is not None:
+            packages |= {package} if path in by_mujoco else set()
+        elif (name := _project_file(root, path)) is not None:
+            files.add(name)
+        elif not _is_under(path, root) and (path in by_mujoco or not _is_of_the_system(path)):
+            files.add(str(path))
+    packages -= {*_PRODUCT, *sys.stdlib_module_names}
+    return StageNeeds(frozenset(files), distributions_of(packages))
+
+
+@contextlib.contextmanager
+def probed_task(task: TaskSection, render_size: tuple[int, int] | None = None) -> Iterator[Environment]:
+    """Make, reset, step and render a task, so that it loads what it needs, and give it to the caller.
+
+    Raises:
+        ConfigError: see `TaskSection.make`.
+        ContractError: the task breaks its contract in its first step.
+    """
+    record_opened_files()
+    environment = _make(task, render_size)
+    if record_models():  # the task imported MuJoCo: its model was compiled unseen
+        environment.close()
+        environment = _make(task, render_size)
+    try:
+        environment.reset(0)
+        environment.step(np.zeros(environment.spec.action_dim, dtype=np.float32))
+        if render_size is not None:
+            with contextlib.suppress(RendererError):
+                environment.render()
+        yield environment
+    finally:
+        environment.close()
+
+
+def _make(task: TaskSection, render_size: tuple[int, int] | None) -> Environment:
+    try:
+        return task.make(render_size)
+    except RendererError:
+        return task.make()
+
+
+def refuse_uncovered(root: Path, stage: str, needed: StageNeeds) -> None:
+    """Refuse a stage whose outputs depend on what dvc.yaml does not name.
+
+    Raises:
+        ConfigError: something is not named; has the lines to add.
+    """
+    lines = missing_lines(listed_needs(root, stage), needed)
+    if lines:
+        raise ConfigError(
+            f"stage '{stage}' depends on what dvc.yaml does not name, so that a change of it would not be "
+            f"seen. `sacpipe lock` adds these lines to the stage's deps and params:\n"
+            + "\n".join(f"  {line}" for line in lines)
+        )
+
+
+def loaded_needs(root: Path, stage: str, members: Iterable[str]) -> StageNeeds:
+    """Return the product's files that this process has loaded and that count for a stage.
+
+    A file that only files outside the identity import does not count.
+    """
+    entry = f"pipelines.stages.{stage}"
+    everything = source_code(root, [entry, *members]).files
+    counted = source_code(root, [entry, *members], lambda path: not covers(OUTSIDE_IDENTITY, path)).files
+    loaded = {
+        path
+        for path in _module_files(root)
+        if covers(_PRODUCT, path) and not covers(OUTSIDE_IDENTITY, path) and _has_code(root, path)
+    }
+    return StageNeeds(frozenset(loaded - (everything - counted)), frozenset())
+
+
+def _has_code(root: Path, path: str) -> bool:
+    return (
+        path
+        in source_code(root, [path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")]).files
+    )
+
+
+def _own_modules(root: Path) -> dict[str, str]:
+    """Return the loaded modules of the project that are not the product's: names by path."""
+    return {path: name for path, name in _module_files(root).items() if not covers(_PRODUCT, path)}
+
+
+def _module_files(root: Path) -> dict[str, str]:
+    found = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and _is_under(Path(file), root) and _installed_package(Path(file)) is None:
+            found[Path(file).relative_to(root).as_posix()] = name
+    return found
+
+
+def _project_file(root: Path, path: Path) -> str | None:
+    """Return the path of a file that a task read in the project; None for files of stages and caches."""
+    if not _is_under(path, root):
+        return None
+    name = path.relative_to(root).as_posix()
+    ignored = covers(_OWN_FILES, name) or covers(_PRODUCT, name) or "__pycache__" in path.parts
+    return None if ignored or path.suffix == ".pyc" else name
+
+
+def _installed_package(path: Path) -> str | None:
+    """Return the top-level name of the installed package that a file is in; None for other files."""
+    for marker in ("site-packages", "dist-packages"):
+        if marker in path.parts:
+            below = path.parts[path.parts.index(marker) + 1 :]
+            return below[0].removesuffix(".py") if below else ""
+    return None
+
+
+def _is_of_the_system(path: Path) -> bool:
+    """Return whether a file belongs to the system, to Python, to a cache or is temporary."""
+    folders = [*_SYSTEM, sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), tempfile.gettempdir()]
+    if any(_is_under(path, Path(folder)) for folder in folders):
+        return True
+    home = Path.home()
+    return _is_under(path, home) and path.relative_to(home).parts[0].startswith(".")
+
+
+def _is_under(path: Path, folder: Path) -> bool:
+    return path.is_relative_to(folder)
+
+
+def members_of(*sections: Any) -> tuple[str, ...]:
+    """Return the modules of sections of params that a table chose: the task's, the algorithm's."""
+    return tuple(type(section).__module__ for section in sections)

@@ -1,0 +1,96 @@
+"""The files that MuJoCo opens are found in its XML, in every place where it looks."""
+
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+
+from sacpipe.project.identity.mujoco_models import model_files
+
+CUBE = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 3 4\nf 1 4 2\nf 2 4 3\n"
+HAND = '<mujoco><worldbody><body name="hand"><geom size=".1" mass="1"/></body></worldbody></mujoco>'
+ARM = """
+<mujoco>
+  <compiler meshdir="meshes" texturedir="pictures"/>
+  <include file="parts/joints.xml"/>
+  <asset>
+    <mesh name="link" file="link.obj"/>
+    <texture name="floor" type="2d" file="floor.png"/>
+    <hfield name="hills" file="hills.bin" size="1 1 1 1"/>
+    <model name="hand" file="hand.xml"/>
+  </asset>
+  <worldbody><geom type="mesh" mesh="link"/><geom type="hfield" hfield="hills"/><attach model="hand" body="hand" prefix="h"/></worldbody>
+</mujoco>
+"""
+JOINTS = '<mujoco><worldbody><body><joint name="j"/><geom size=".1"/></body></worldbody></mujoco>'
+
+
+def png(width, height):
+    """A black picture."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + bytes(3 * width)) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.fixture
+def model(tmp_path):
+    for name in ("meshes", "pictures", "parts"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "arm.xml").write_text(ARM)
+    (tmp_path / "parts/joints.xml").write_text(JOINTS)
+    (tmp_path / "hand.xml").write_text(HAND)
+    (tmp_path / "unused.xml").write_text(HAND)
+    (tmp_path / "meshes/link.obj").write_text(CUBE)
+    (tmp_path / "pictures/floor.png").write_bytes(png(4, 4))
+    hills = np.array([2, 2], np.int32).tobytes() + np.ones(4, np.float32).tobytes()
+    (tmp_path / "hills.bin").write_bytes(hills)
+    (tmp_path / "meshes/hills.bin").write_bytes(hills)
+    return tmp_path / "arm.xml"
+
+
+def test_includes_models_meshes_textures_and_height_fields_are_found(model):
+    names = {path.relative_to(model.parent).as_posix() for path in model_files(model)}
+    assert names == {
+        "arm.xml", "parts/joints.xml", "hand.xml", "meshes/link.obj", "pictures/floor.png",
+        "hills.bin", "meshes/hills.bin",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("call", [
+    "mujoco.MjModel.from_xml_path(path)",
+    "MjModel.from_xml_path(filename=path)",
+    "mujoco.MjSpec.from_file(path).compile()",
+    "mujoco.MjModel.from_xml_string(open(path).read())",
+])  # fmt: skip
+def test_every_way_to_compile_a_model_is_recorded(model, call):
+    """In a process of its own: recording wraps MuJoCo's functions."""
+    code = (
+        "import sys, mujoco; from mujoco import MjModel\n"
+        "from sacpipe.project.identity.mujoco_models import record_models, recorded_models\n"
+        "assert record_models() and not record_models()\n"
+        f"path = sys.argv[1]; {call}\n"
+        "print(*recorded_models(), sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(model)],
+        cwd=model.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = {line.removeprefix(f"{model.parent}/") for line in done.stdout.splitlines()}
+    assert {"parts/joints.xml", "hand.xml", "meshes/link.obj", "hills.bin"} <= found
+
+
+def test_text_that_is_no_xml_has_no_parts(tmp_path):
+    path = tmp_path / "model.mjb"
+    path.write_bytes(b"\x00\x01")
+    assert model_files(path) == [path]
+    assert model_files(tmp_path / "missing.xml") == []
