@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from sacpipe.cli import (
     check,
+    check_env,
     doctor,
     drive,
     keys,
@@ -49,6 +50,7 @@ COMMANDS = {
     "keys": keys,
     "sign": sign,
     "check": check,
+    "check-env": check_env,
     "doctor": doctor,
 }
 

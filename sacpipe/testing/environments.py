@@ -5,12 +5,13 @@ on arrays that are not changed later.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from sacpipe.core.errors import ContractError
+from sacpipe.core.errors import ContractError, SacpipeError
 from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.specs.records import FloatArray, Step
 
@@ -47,6 +48,19 @@ class _Trace(NamedTuple):
     truncated: bool
 
 
+@dataclass(frozen=True)
+class RuleResult:
+    """What became of one rule of the contract."""
+
+    rule: str
+    fault: str | None
+    """What breaks the rule; None if nothing does, or if it was not checked."""
+    is_checked: bool
+    """False where a rule before it failed, without which this one says nothing."""
+    reason: str
+    """What depends on the rule, and how to keep it."""
+
+
 def check_env(task: TaskSection, episodes: int = 2) -> None:
     """Run episodes of a task with random actions and test every rule of `Environment`.
 
@@ -58,30 +72,161 @@ def check_env(task: TaskSection, episodes: int = 2) -> None:
         ContractError: a rule is broken. The message has the task, the rule and what was found.
         ValueError: `episodes` is below two.
     """
+    for result in env_results(task, episodes):
+        if result.fault is not None:
+            raise ContractError(
+                f"task '{task.universe}/{task.id}' breaks the contract of an environment: {result.fault}."
+            )
+
+
+def env_results(task: TaskSection, episodes: int = 2) -> Iterator[RuleResult]:
+    """Test the rules of `Environment` one by one, and go on after a fault.
+
+    Args:
+        task: As for `check_env`.
+        episodes: As for `check_env`.
+
+    Raises:
+        ValueError: `episodes` is below two.
+    """
     if episodes < 2:
         raise ValueError(f"expected at least 2 episodes, found {episodes}: a difference needs two seeds")
-    name = f"{task.universe}/{task.id}"
-    first, second, third = task.make(), task.make(), task.make()
-    _require(first.spec.task == name, name, f"spec.task is '{first.spec.task}', not '{name}'")
-    _check_order(first, name)
-    traces = [_run(first, seed, name) for seed in range(episodes)]
-    _require(len(set(traces)) == episodes, name, "two different seeds gave the same episode")
-    for other in (episodes, 1):
-        _run(second, other, name, _SHORT)
-    is_repeated = _run(second, 0, name) == traces[0]
-    _require(is_repeated, name, "seed 0 gave another episode in an instance that had run other seeds before")
-    is_independent = _run(third, 0, name, _SHORT) == _run(third, 0, name, _SHORT._replace(overwrite=True))
-    _require(is_independent, name, "writing into a returned observation or a used action changed the episode")
-    wide = _SHORT._replace(scale=3.0)
-    clipped = _run(third, 1, name, wide) == _run(third, 1, name, wide._replace(clip=True))
-    _require(clipped, name, "an action outside [-1, 1] differs from the clipped action")
-    _check_compute_rewards(third, name)
-    _check_close((first, second, third), name)
+    trial = _Trial(task, episodes)
+    failed: set[str] = set()
+    try:
+        for rule, (check, needed, reason) in _RULES.items():
+            is_checked = failed.isdisjoint(needed)
+            fault = None
+            if is_checked:
+                try:
+                    check(trial)
+                except SacpipeError as exc:
+                    fault = str(exc).removesuffix(".")
+                    failed.add(rule)
+            else:
+                failed.add(rule)
+            yield RuleResult(rule, fault, is_checked, reason)
+    finally:
+        for env in trial.environments:
+            env.close()
 
 
-def _require(holds: bool, name: str, fault: str) -> None:
+class _Trial:
+    """Three instances of a task, and the episodes that the rules share."""
+
+    def __init__(self, task: TaskSection, episodes: int) -> None:
+        self.task, self.episodes = task, episodes
+        self.name = f"{task.universe}/{task.id}"
+        self.environments: tuple[Environment, ...] = ()
+        self.traces: list[_Trace] = []
+
+    def make(self) -> None:
+        """Build the three instances."""
+        self.environments = tuple(self.task.make() for _ in range(3))
+        found = self.environments[0].spec.task
+        _require(found == self.name, f"spec.task is '{found}', not '{self.name}'")
+
+    def check_order(self) -> None:
+        """Call the methods in the wrong order and with wrong actions."""
+        _check_order(self.environments[0])
+
+    def run_episodes(self) -> None:
+        """Run a whole episode of each seed."""
+        self.traces = [_run(self.environments[0], seed) for seed in range(self.episodes)]
+
+    def check_difference(self) -> None:
+        """Compare the episodes of two seeds."""
+        different = len(set(self.traces)) == self.episodes
+        _require(different, "two different seeds gave the same episode")
+
+    def check_repetition(self) -> None:
+        """Run a seed again, in an instance that ran other seeds before."""
+        env = self.environments[1]
+        for other in (self.episodes, 1):
+            _run(env, other, _SHORT)
+        fault = "seed 0 gave another episode in an instance that had run other seeds before"
+        _require(_run(env, 0) == self.traces[0], fault)
+
+    def check_ownership(self) -> None:
+        """Overwrite what the environment returned and received."""
+        env = self.environments[2]
+        is_independent = _run(env, 0, _SHORT) == _run(env, 0, _SHORT._replace(overwrite=True))
+        _require(is_independent, "writing into a returned observation or a used action changed the episode")
+
+    def check_clipping(self) -> None:
+        """Compare actions outside [-1, 1] with clipped ones."""
+        env, wide = self.environments[2], _SHORT._replace(scale=3.0)
+        clipped = _run(env, 1, wide) == _run(env, 1, wide._replace(clip=True))
+        _require(clipped, "an action outside [-1, 1] differs from the clipped action")
+
+    def check_rewards(self) -> None:
+        """Compare computed rewards with those of the steps."""
+        _check_compute_rewards(self.environments[2])
+
+    def check_close(self) -> None:
+        """Close every instance twice."""
+        _check_close(self.environments)
+
+
+_RULES: dict[str, tuple[Callable[[_Trial], None], tuple[str, ...], str]] = {
+    "built": (
+        _Trial.make,
+        (),
+        "Training, evaluation and the robot's contract read the task's specification. Mend the task's "
+        "constructor, its spaces or its options.",
+    ),
+    "call order": (
+        _Trial.check_order,
+        ("built",),
+        "A step outside an episode would enter the replay pool. `TaskEnvironment` keeps this rule for its "
+        "simulator.",
+    ),
+    "episodes": (
+        _Trial.run_episodes,
+        ("built",),
+        "Every step must have a new float32 observation, a finite reward and two flags, and the time limit "
+        "must end the episode: the pool on disk and the critics' targets depend on it. Mend what `reset` "
+        "and `step` return.",
+    ),
+    "seeds differ": (
+        _Trial.check_difference,
+        ("episodes",),
+        "An evaluation over equal episodes measures one episode. Draw the start from `self.np_random`, "
+        "which `super().reset(seed=seed)` seeds.",
+    ),
+    "seed repeats": (
+        _Trial.check_repetition,
+        ("episodes",),
+        "An interrupted run continues by repeating its episode from the seed; without that its tier is "
+        "`statistical`. Take every random number from `self.np_random`, and set all state in `reset`.",
+    ),
+    "own arrays": (
+        _Trial.check_ownership,
+        ("episodes",),
+        "The replay buffer keeps what it gets. Return a copy of the state, and do not keep the action.",
+    ),
+    "clipped actions": (
+        _Trial.check_clipping,
+        ("episodes",),
+        "A policy's action may exceed the bounds by a rounding. `TaskEnvironment` clips for its simulator.",
+    ),
+    "computed rewards": (
+        _Trial.check_rewards,
+        ("episodes",),
+        "Rewards of a robot's recordings are computed by this function. Mend it, or leave it out.",
+    ),
+    "closed": (
+        _Trial.check_close,
+        ("built",),
+        "A closed simulator must not go on. `TaskEnvironment` keeps this rule for its simulator.",
+    ),
+}
+"""Rules by name: the check, the rules without which it says nothing, and what depends on the rule."""
+
+
+def _require(holds: bool, fault: str) -> None:
     if not holds:
-        raise ContractError(f"task '{name}' breaks the contract of an environment: {fault}.")
+        raise ContractError(f"{fault}.")
 
 
 def _actions(dim: int, plan: _Plan) -> Iterator[FloatArray]:
@@ -92,12 +237,12 @@ def _actions(dim: int, plan: _Plan) -> Iterator[FloatArray]:
         yield np.clip(action, np.float32(-1.0), np.float32(1.0)) if plan.clip else action
 
 
-def _run(env: Environment, seed: int, name: str, plan: _Plan = _PLAIN) -> _Trace:
+def _run(env: Environment, seed: int, plan: _Plan = _PLAIN) -> _Trace:
     """Run one episode, or some steps of it, and check each step."""
     limit = env.spec.max_episode_steps
     cut = plan.steps or limit or _STEPS_WITHOUT_LIMIT
     kept = [env.reset(seed)]
-    _check_observation(kept[0], env, name)
+    _check_observation(kept[0], env)
     copies, rewards = [kept[0].tobytes()], []
     step = Step(kept[0], 0.0, False, False)
     for action in itertools.islice(_actions(env.spec.action_dim, plan), cut):
@@ -105,43 +250,43 @@ def _run(env: Environment, seed: int, name: str, plan: _Plan = _PLAIN) -> _Trace
         if plan.overwrite:
             kept[-1] += 1.0
         step = env.step(action)
-        _require(bool((action == before).all()), name, "step() changed the action that it received")
+        _require(bool((action == before).all()), "step() changed the action that it received")
         if plan.overwrite:
             np.add(action, 1.0, out=action)
         rewards.append(step.reward)
-        _check_step(step, len(rewards), env, name)
+        _check_step(step, len(rewards), env)
         kept.append(step.observation)
         copies.append(step.observation.tobytes())
         if step.terminated or step.truncated:
-            _require(_refuses(env), name, "step() after the end of an episode is accepted")
+            _require(_refuses(env), "step() after the end of an episode is accepted")
             break
     else:
-        _require(len(rewards) != limit, name, f"the time limit of {limit} steps passed without truncation")
+        _require(len(rewards) != limit, f"the time limit of {limit} steps passed without truncation")
     is_intact = plan.overwrite or [observation.tobytes() for observation in kept] == copies
-    _require(is_intact, name, "a returned observation was changed by a later step")
+    _require(is_intact, "a returned observation was changed by a later step")
     all_rewards = np.array(rewards).tobytes()
     return _Trace(b"".join(copies), all_rewards, len(rewards), step.terminated, step.truncated)
 
 
-def _check_observation(observation: FloatArray, env: Environment, name: str) -> None:
+def _check_observation(observation: FloatArray, env: Environment) -> None:
     expected = (env.spec.observation_dim,)
-    _require(isinstance(observation, np.ndarray), name, f"an observation is a {type(observation).__name__}")
-    _require(observation.dtype == np.float32, name, f"an observation is {observation.dtype}, not float32")
+    _require(isinstance(observation, np.ndarray), f"an observation is a {type(observation).__name__}")
+    _require(observation.dtype == np.float32, f"an observation is {observation.dtype}, not float32")
     shape = observation.shape
-    _require(shape == expected, name, f"an observation has shape {shape}, not {expected}")
-    _require(bool(np.isfinite(observation).all()), name, "an observation is not finite")
-    _require(observation.flags.writeable, name, "an observation is read-only, so the caller does not own it")
+    _require(shape == expected, f"an observation has shape {shape}, not {expected}")
+    _require(bool(np.isfinite(observation).all()), "an observation is not finite")
+    _require(observation.flags.writeable, "an observation is read-only, so the caller does not own it")
 
 
-def _check_step(step: Step, number: int, env: Environment, name: str) -> None:
-    _check_observation(step.observation, env, name)
+def _check_step(step: Step, number: int, env: Environment) -> None:
+    _check_observation(step.observation, env)
     limit = env.spec.max_episode_steps
-    _require(type(step.reward) is float and np.isfinite(step.reward), name, f"a reward is {step.reward!r}")
+    _require(type(step.reward) is float and np.isfinite(step.reward), f"a reward is {step.reward!r}")
     flags = (step.terminated, step.truncated)
-    _require(all(type(flag) is bool for flag in flags), name, f"the flags are {flags}, not bool")
-    _require(not all(flags), name, "a step is both terminated and truncated")
+    _require(all(type(flag) is bool for flag in flags), f"the flags are {flags}, not bool")
+    _require(not all(flags), "a step is both terminated and truncated")
     early = step.truncated and number != limit
-    _require(not early, name, f"truncated at step {number}, and the time limit is {limit}")
+    _require(not early, f"truncated at step {number}, and the time limit is {limit}")
 
 
 def _refuses(env: Environment) -> bool:
@@ -152,18 +297,18 @@ def _refuses(env: Environment) -> bool:
     return False
 
 
-def _check_order(env: Environment, name: str) -> None:
-    _require(_refuses(env), name, "step() before reset() is accepted")
+def _check_order(env: Environment) -> None:
+    _require(_refuses(env), "step() before reset() is accepted")
     env.reset(0)
     for bad in (np.zeros(env.spec.action_dim + 1), np.full(env.spec.action_dim, np.nan)):
         try:
             env.step(bad.astype(np.float32))
         except ContractError:
             continue
-        _require(False, name, f"an action of shape {bad.shape} with first entry {bad[0]} is accepted")
+        _require(False, f"an action of shape {bad.shape} with first entry {bad[0]} is accepted")
 
 
-def _check_compute_rewards(env: Environment, name: str) -> None:
+def _check_compute_rewards(env: Environment) -> None:
     """Compare computed rewards and terminations of recorded steps with those of `step()`."""
     record, observation = [], env.reset(0)
     for action in itertools.islice(_actions(env.spec.action_dim, _PLAIN), _SHORT_RUN_STEPS):
@@ -178,11 +323,11 @@ def _check_compute_rewards(env: Environment, name: str) -> None:
         equal = (
             np.allclose(computed[0], rewards, rtol=1e-4, atol=1e-5) and (computed[1] == terminations).all()
         )
-        _require(bool(equal), name, "compute_rewards() and step() disagree on a reward or a termination")
+        _require(bool(equal), "compute_rewards() and step() disagree on a reward or a termination")
 
 
-def _check_close(environments: tuple[Environment, ...], name: str) -> None:
+def _check_close(environments: tuple[Environment, ...]) -> None:
     for env in environments:
         env.close()
         env.close()
-        _require(_refuses(env), name, "step() after close() is accepted")
+        _require(_refuses(env), "step() after close() is accepted")

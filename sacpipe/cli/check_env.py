@@ -1,0 +1,84 @@
+"""`sacpipe check-env`: test a task against the contract of an environment, and explain each fault."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sacpipe.envs import TaskConfig
+
+HELP = "test a task of your own against the contract of an environment"
+EXAMPLE = "  sacpipe check-env gymnasium/my_package:Arm-v0\n  sacpipe check-env  # the task of params.yaml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument(
+        "task",
+        nargs="?",
+        help="SUITE/ID, without options; the task of params.yaml by default",
+    )
+    parser.add_argument("--episodes", type=int, default=2, help="seeds to try; default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print a JSON list of rules")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print each rule; exit code 1 where one is broken."""
+    from sacpipe.core.errors import ConfigError
+    from sacpipe.testing.environments import env_results
+
+    if arguments.episodes < 2:
+        raise ConfigError(f"--episodes: expected at least 2, found {arguments.episodes}.")
+    task = _task(arguments.task)
+    results = []
+    for result in env_results(task, arguments.episodes):
+        results.append(result)
+        if arguments.json:
+            continue
+        mark = "FAIL" if result.fault else "ok  " if result.is_checked else "-   "
+        text = result.fault or ("" if result.is_checked else "not checked: a rule above is broken")
+        sys.stdout.write(f"{mark}  {result.rule:<16} {text}".rstrip() + "\n")
+        if result.fault:
+            sys.stdout.write(f"      {'':<16} {result.reason}\n")
+        sys.stdout.flush()
+    if arguments.json:
+        sys.stdout.write(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+    elif results[0].fault is None:
+        _print_reads(task)
+    return int(any(result.fault for result in results))
+
+
+def _print_reads(task: "TaskConfig") -> None:
+    """Print what the task reads, and what of it dvc.yaml does not name yet."""
+    from sacpipe.core.errors import ConfigError
+    from sacpipe.project.identity.dependency_lines import listed_needs, missing_lines
+    from sacpipe.project.identity.needs import probed_task, task_needs
+    from sacpipe.project.workspace import Workspace
+
+    try:
+        root = Workspace.find().root
+    except ConfigError:
+        return  # outside of a project there is no dvc.yaml
+    with probed_task(task) as environment:
+        needed = task_needs(root, environment)
+    missing = missing_lines(listed_needs(root, "train"), needed)
+    reads = ", ".join(sorted(needed.files | needed.packages)) or "nothing of its own"
+    sys.stdout.write(f"{'note' if missing else 'ok  '}  {'identity':<16} reads {reads}\n")
+    if missing:
+        advice = "dvc.yaml does not name all of it; `sacpipe lock` does, for the task of params.yaml"
+        sys.stdout.write(f"      {'':<16} {advice}\n")
+
+
+def _task(name: str | None) -> "TaskConfig":
+    from sacpipe.envs import SUITES, find_task, suite
+    from sacpipe.project.workspace import Workspace
+    from sacpipe.training.config import TrainParams
+
+    if name is None:
+        return TrainParams.load_sections(Workspace.enter().params).task
+    prefix, _, task_id = name.partition("/")
+    if prefix not in SUITES or not task_id:
+        return find_task(name)
+    return suite(prefix).parse({"universe": prefix, "id": task_id, "options": {}})
