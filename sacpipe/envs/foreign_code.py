@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from sacpipe.core.errors import ConfigError, SacpipeError, SimulatorError
 from sacpipe.envs.step_values import UnexpectedValueError, foreign_text
@@ -47,16 +48,21 @@ def retryable_errors(task: str, owner: object) -> RetryableErrors:
 def describe_error(exc: BaseException) -> str:
     """Return class and text of an error in one line; the text alone if the class says nothing."""
     if isinstance(exc, ValidationError):
-        return "; ".join(
-            f"{'.'.join(map(str, error['loc']))}: {error['msg']}, found {error['input']!r}"[:_MAX_TEXT]
-            for error in exc.errors()
-        )
+        return "; ".join(map(_describe_fault, exc.errors()))
     text = foreign_text(exc)
     if isinstance(exc, UnexpectedValueError):
         return text
     if len(text) > _MAX_TEXT:
         text = text[: _MAX_TEXT - 3] + "..."
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def _describe_fault(fault: ErrorDetails) -> str:
+    """Return one fault of a specification: key, rule and value; of a rule between keys, the rule alone."""
+    message = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:
+        return message
+    return f"{'.'.join(map(str, fault['loc']))}: {message}, found {fault['input']!r}"[:_MAX_TEXT]
 
 
 def simulator_error(
