@@ -51,7 +51,7 @@ def test_saturated_action_lies_in_the_tasks_own_space(pairs):
         assert own.contains(action.astype(np.float64))
 
 
-@pytest.mark.parametrize(("low", "high"), [(-0.1, 0.3), (0.1, 0.7), (-1.1, -0.9)])
+@pytest.mark.parametrize(("low", "high"), [(-0.1, 0.3), (0.3, 0.6), (-1.1, -0.9)])
 def test_a_bound_that_float32_rounds_outwards_is_rounded_inwards(low, high):
     assert float(np.float32(low)) < low or float(np.float32(high)) > high
     found_low, found_high = action_bounds("t", np.array([low]), np.array([high]))
