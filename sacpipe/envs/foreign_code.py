@@ -5,7 +5,9 @@ KeyboardInterrupt passes, because Ctrl-C during a step raises it too. SystemExit
 """
 
 import contextlib
+import traceback
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,7 +48,7 @@ def retryable_errors(task: str, owner: object) -> RetryableErrors:
 
 
 def describe_error(exc: BaseException) -> str:
-    """Return class and text of an error in one line; the text alone if the class says nothing."""
+    """Return class and text of an error in one line, without a full stop."""
     if isinstance(exc, ValidationError):
         return "; ".join(map(_describe_fault, exc.errors()))
     text = foreign_text(exc)
@@ -54,7 +56,7 @@ def describe_error(exc: BaseException) -> str:
         return text
     if len(text) > _MAX_TEXT:
         text = text[: _MAX_TEXT - 3] + "..."
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+    return f"{type(exc).__name__}: {text.rstrip('.')}" if text else f"{type(exc).__name__} without a message"
 
 
 def _describe_fault(fault: ErrorDetails) -> str:
@@ -79,8 +81,15 @@ def simulator_error(
     if isinstance(exc, UnexpectedValueError):
         return SimulatorError(f"{where}: {describe_error(exc)}.")
     return SimulatorError(
-        f"{where}: the task's {action} raised {describe_error(exc)}", retryable=isinstance(exc, retryable)
+        f"{where}: the task's {action} raised {describe_error(exc)}{_place(exc)}.",
+        retryable=isinstance(exc, retryable),
     )
+
+
+def _place(exc: BaseException) -> str:
+    """Return file and line where an error was raised."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 @contextlib.contextmanager
@@ -102,7 +111,7 @@ def task_errors(task: str, options: Mapping[str, Any], owner: object = None) -> 
         raise
     except (Exception, SystemExit) as exc:
         retryable = retryable_errors(task, owner)
-        reason = describe_error(exc)
+        reason = describe_error(exc) if foreign_text(exc) else f"{describe_error(exc)}{_place(exc)}"
         if isinstance(exc, retryable):
             raise SimulatorError(f"task '{task}' cannot be made now: {reason}", retryable=True) from exc
         if options:

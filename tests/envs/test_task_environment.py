@@ -144,19 +144,19 @@ def test_reward_that_is_not_finite_is_refused():
     [
         (FloatingPointError("mjWARN_BADQPOS"), "FloatingPointError: mjWARN_BADQPOS", False),
         (RuntimeError("lost\n  connection"), "RuntimeError: lost connection", False),
-        (AssertionError(), "AssertionError", False),
+        (AssertionError(), "AssertionError without a message", False),
         (KeyError("joint"), "KeyError: 'joint'", False),
         (SystemExit(0), "SystemExit: 0", False),
         (ConnectionResetError("peer"), "ConnectionResetError: peer", True),
         (TimeoutError("5 s"), "TimeoutError: 5 s", True),
-        (UnprintableError(), "UnprintableError", False),
+        (UnprintableError(), "UnprintableError without a message", False),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )
 def test_whatever_a_step_raises_is_one_error_with_place_and_cause(error, message, retryable):
     environment, _ = start((0.0, 0.0, False, False), error)
     environment.step(ZERO)
-    expected = rf"task 'toy/script', episode 1 \(seed 0\), step 2: the task's step\(\) raised {message}$"
+    expected = rf"task 'toy/script', episode 1 \(seed 0\), step 2: the task's step\(\) raised {message} \(test_task_environment.py, line \d+\)\.$"
     with pytest.raises(SimulatorError, match=expected) as caught:
         environment.step(ZERO)
     assert (caught.value.exit_code, caught.value.retryable) == (3, retryable)
@@ -258,9 +258,9 @@ def test_an_error_in_close_is_a_warning_and_hides_nothing(error, caplog):
     simulator.close_error = error
     environment.close()
     environment.close()
-    assert [record.getMessage() for record in caplog.records] == [
-        f"task 'toy/script', episode 1 (seed 0), step 0: the task's close() raised {type(error).__name__}: {error}"
-    ]
+    (record,) = caplog.records
+    expected = f"task 'toy/script', episode 1 (seed 0), step 0: the task's close() raised {type(error).__name__}: {error} ("
+    assert record.getMessage().startswith(expected)
 
 
 def test_an_error_in_render_is_one_error():
