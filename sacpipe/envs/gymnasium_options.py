@@ -48,7 +48,7 @@ class Parameters:
 
     def __init__(self, constructor: Callable[..., Any] | None) -> None:
         self._defaults: dict[str, Any] = {}
-        self._any_name = True
+        self._any_name = not _takes_nothing(constructor)
         for function in _functions(constructor):
             try:
                 parameters = inspect.signature(function).parameters.values()
@@ -77,7 +77,7 @@ class Parameters:
 
 
 def _functions(constructor: Callable[..., Any] | None) -> list[Any]:
-    if constructor is None:
+    if constructor is None or _takes_nothing(constructor):
         return []
     if not inspect.isclass(constructor):
         return [constructor]
@@ -86,6 +86,13 @@ def _functions(constructor: Callable[..., Any] | None) -> list[Any]:
         for kind in constructor.__mro__
         if kind is not object and "__init__" in kind.__dict__
     ]
+
+
+def _takes_nothing(constructor: Any) -> bool:
+    """Return whether a class has no constructor of its own."""
+    return inspect.isclass(constructor) and (
+        constructor.__init__ is object.__init__ and constructor.__new__ is object.__new__
+    )
 
 
 def _convert(value: Any, default: Any) -> Any:

@@ -128,11 +128,18 @@ class PassesOnToNoRenderMode(NoRenderMode):
         super().__init__(**keywords)
 
 
+class NoConstructor(Line):
+    """Its attributes are those of the class, as in a task that has no parameters."""
+
+    __init__ = object.__init__
+    steps = 0
+
+
 def build():
     return NoRenderMode()
 
 
-@pytest.mark.parametrize("constructor", [NoRenderMode, PassesOnToNoRenderMode, build])
+@pytest.mark.parametrize("constructor", [NoRenderMode, PassesOnToNoRenderMode, NoConstructor, build])
 def test_constructor_without_render_mode_is_not_given_one(task, constructor):
     environment = task(constructor).make(render_size=(4, 6))
     environment.reset(0)
