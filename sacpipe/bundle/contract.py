@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 from sacpipe.bundle.canonical_json import render_canonical
 from sacpipe.bundle.guard_settings import Envelope, GuardSettings
 from sacpipe.core.config import Config
+from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.terms import Text
@@ -93,6 +94,21 @@ def check_safe_action(safe_action: tuple[float, ...], spec: EnvSpec) -> None:
         )
 
 
+def check_guards(guards: GuardSettings, spec: EnvSpec) -> None:
+    """Check that the `guards` section of params.yaml fits a task.
+
+    Raises:
+        ConfigError: the safe action has another length than the task's actions, or is outside their bounds.
+    """
+    if guards.safe_action is not None:
+        try:
+            check_safe_action(guards.safe_action, spec)
+        except ValueError as exc:
+            raise ConfigError(
+                f"params.yaml: {exc}. Give one number for each action of {spec.task}, or null for zero."
+            ) from exc
+
+
 class Contract(Config):
     """The whole of contract.json. Numbers keep their full precision."""
 
@@ -108,16 +124,6 @@ class Contract(Config):
     """Range of each observation entry in training."""
     provenance: Provenance
     """Origin of the policy."""
-
-    @model_validator(mode="after")
-    def _names(self) -> Self:
-        for kind, terms in (("observation", self.spec.observation), ("action", self.spec.action)):
-            names = [term.name for term in terms]
-            if len(set(names)) != len(names):
-                raise ValueError(
-                    f"spec.{kind}: expected each name once, because robots give observations by name"
-                )
-        return self
 
     @model_validator(mode="after")
     def _widths(self) -> Self:

@@ -1,15 +1,17 @@
 """`sacpipe`: the parser, and the only place that turns an error into a message and an exit code.
 
 Exit codes: 0 done, 1 refused or different (a release, a lineage, a verification), 2 bad input, 3 another
-program or service failed, or the command was interrupted. Command modules import heavy packages only when
-they run, so that `sacpipe --help` is fast.
+program or service failed, the command was interrupted, or an error was not foreseen. Command modules import
+heavy packages only when they run, so that `sacpipe --help` is fast.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from sacpipe.cli import (
     check,
@@ -30,8 +32,11 @@ from sacpipe.cli import (
     tasks,
     verify,
 )
+from sacpipe.core.crash_log import EXIT_CODE, report_crash
 from sacpipe.core.errors import ConfigError, SacpipeError
+from sacpipe.core.fence import first_error
 from sacpipe.core.report_line import LAYOUT, escape_unprintable
+from sacpipe.project.workspace import Workspace
 from sacpipe.version import __version__
 
 COMMANDS = {
@@ -84,26 +89,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):  # this project's warnings go to stderr even where a library reconfigures logging
         for name in ("pipelines", "sacpipe"):
             logging.getLogger(name).addHandler(logging.lastResort)
+    codes: list[int] = []
     try:
-        return _run(namespace)
-    except SacpipeError as exc:
-        sys.stdout.flush()
-        sys.stderr.write(f"sacpipe: {escape_unprintable(str(exc), kept=LAYOUT)}\n")
-        return exc.exit_code
-    except ModuleNotFoundError as exc:
-        if (exc.name or "sacpipe").startswith(("sacpipe", "pipelines")):
-            raise
-        sys.stderr.write(
-            f"sacpipe: `sacpipe {namespace.command}` needs the package '{exc.name}', which is not "
-            "installed. `pip install sacpipe[train,pipeline]` installs it; a robot does not need it.\n"
-        )
-        return 2
+        error = first_error(lambda: codes.append(_run(namespace)))
     except KeyboardInterrupt:
         sys.stderr.write("sacpipe: interrupted. Finished steps are kept.\n")
         return 3
-    except BrokenPipeError:
+    return codes[0] if error is None else _report(namespace.command, error)
+
+
+def _report(command: str, error: Exception) -> int:
+    """Write the one message of an error that ended a command, and return the exit code."""
+    if isinstance(error, BrokenPipeError):  # the reader of the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    message, exit_code = _explain(command, error)
+    sys.stderr.write(f"sacpipe: {escape_unprintable(message, kept=LAYOUT)}\n")
+    return exit_code
+
+
+def _explain(command: str, error: Exception) -> tuple[str, int]:
+    if isinstance(error, SacpipeError):
+        return str(error), error.exit_code
+    package = error.name or "sacpipe" if isinstance(error, ModuleNotFoundError) else "sacpipe"
+    if not package.startswith(("sacpipe", "pipelines")):
+        return (
+            f"`sacpipe {command}` needs the package '{package}', which is not installed. "
+            "`pip install sacpipe[train,pipeline]` installs it; a robot does not need it."
+        ), 2
+    return report_crash(f"`sacpipe {command}`", error, _log_folder()), EXIT_CODE
+
+
+def _log_folder() -> Path | None:
+    try:
+        return Workspace.find().state
+    except (SacpipeError, OSError):
+        return None
 
 
 _WITHOUT_VERSIONS = ("lock", "doctor")
@@ -119,7 +142,6 @@ def _run(namespace: argparse.Namespace) -> int:
 def _check_versions() -> None:
     """Refuse to work in a project whose results belong to other versions than the installed ones."""
     from sacpipe.project.identity.versions import check_versions
-    from sacpipe.project.workspace import Workspace
 
     try:
         workspace = Workspace.find()

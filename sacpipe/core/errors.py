@@ -17,6 +17,7 @@
     │  └─ GateError                   a robot's load gate refuses a bundle
     ├─ ObservationError               wrong shape or not finite
     ├─ RendererError                  no off-screen renderer works on this machine
+    ├─ SimulatorError                 exit code 3: a task raised an error, or returned a wrong value, in a run
     ├─ StageError                     exit code of the stage (1 or 2), else 3; carries its output
     ├─ InterruptedRunError            exit code 3: Ctrl-C or SIGTERM; finished work is kept
     └─ StoreError                     exit code 3: MLflow, DVC or Prefect failed
@@ -142,6 +143,16 @@ class ObservationError(SacpipeError):
 
 class RendererError(SacpipeError):
     """No off-screen renderer works on this machine."""
+
+
+class SimulatorError(SacpipeError):
+    """A task raised an error, or returned a value that its specification excludes, after it was made."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 class StageError(SacpipeError):

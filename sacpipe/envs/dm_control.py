@@ -7,6 +7,7 @@ References:
     Tassa et al. 2018, arXiv:1801.00690, section 2 (episodes end by time limit; lqr apart).
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -17,9 +18,13 @@ from numpy.typing import NDArray
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
-from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_render_size, task_errors, unknown_task
+from sacpipe.envs.action_bounds import action_bounds
+from sacpipe.envs.base import Environment, Options, no_render_size, try_step, unknown_task
+from sacpipe.envs.foreign_code import task_errors
 from sacpipe.envs.rendering.camera import MujocoCamera
 from sacpipe.envs.rendering.opengl import without_opengl
+from sacpipe.envs.step_values import ObservationPart, observation_reader
+from sacpipe.envs.task_environment import TaskEnvironment
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 from sacpipe.specs.terms import ObservationTerm
@@ -55,11 +60,10 @@ class DmControlTask(Config):
             raise ConfigError("task.options: random is set by sacpipe, episode by episode. Remove it.")
         domain, _, name = self.id.partition("-")
         with task_errors(task, self.options):
-            env = suite.load(domain, name, task_kwargs=dict(self.options))
+            env = suite.load(domain, name, task_kwargs=copy.deepcopy(self.options))
             simulator = DmControlSimulator(env, render_size)
             spec = _read_spec(task, env)
-            simulator.start(0)
-            simulator.advance(spec.to_task_units(np.zeros(spec.action_dim, dtype=np.float32)))
+            try_step(simulator, spec)
         return TaskEnvironment(spec, simulator)
 
     @classmethod
@@ -77,12 +81,10 @@ class DmControlSimulator:
     """One environment of the Control Suite."""
 
     def __init__(self, env: Any, render_size: tuple[int, int] | None) -> None:
-        from dm_control.rl.control import PhysicsError
-
         self._env = env
         self.modules = (type(env.task).__module__,)
-        self._physics_error = PhysicsError
-        self._keys = tuple(env.observation_spec())
+        shapes = env.observation_spec().items()
+        self._read = observation_reader([ObservationPart((key,), tuple(part.shape)) for key, part in shapes])
         self._physics = env.physics
         _disable_opengl(self._physics)
         self._camera = None
@@ -92,23 +94,16 @@ class DmControlSimulator:
     def start(self, seed: int) -> FloatArray:
         """Start the episode of a seed and return its first observation. Shape (observation_dim,)."""
         self._env.task.random.seed(seed)  # so that earlier episodes have no effect
-        observation = self._vector(self._env.reset().observation)
+        observation = self._read(self._env.reset().observation)
         if self._camera is not None:
             self._camera.reload()
         return observation
 
-    def advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
-        """Apply an action in task units.
-
-        Raises:
-            FloatingPointError: the physics diverged.
-        """
-        try:
-            step = self._env.step(action)
-        except self._physics_error as exc:
-            raise FloatingPointError(" ".join(str(exc).split())) from exc
+    def advance(self, action: FloatArray) -> tuple[FloatArray, Any, bool, bool]:
+        """Apply an action in task units; a physics that diverges raises dm_control's PhysicsError."""
+        step = self._env.step(action)
         terminated, truncated = ending(step)
-        return self._vector(step.observation), float(step.reward), terminated, truncated
+        return self._read(step.observation), step.reward, terminated, truncated
 
     def render(self) -> NDArray[np.uint8]:
         """Return an image of the current state. Shape (height, width, 3).
@@ -125,10 +120,6 @@ class DmControlSimulator:
         if self._camera is not None:
             self._camera.close()
         self._env.close()
-
-    def _vector(self, parts: Any) -> FloatArray:
-        flat = [np.ravel(parts[key]) for key in self._keys]
-        return np.concatenate(flat, dtype=np.float32, casting="same_kind")
 
 
 def ending(step: Any) -> tuple[bool, bool]:
@@ -188,10 +179,10 @@ def _read_spec(task: str, env: Any) -> EnvSpec:
 
 
 def _bounds(task: str, array: Any) -> tuple[FloatArray, FloatArray]:
-    low, high = np.broadcast_to(array.minimum, array.shape), np.broadcast_to(array.maximum, array.shape)
-    if array.shape != (len(low),) or np.abs([low, high]).max() > _NO_BOUND:
+    if len(array.shape) != 1:
         raise ConfigError(
             f"task '{task}': expected a bounded, continuous vector of actions, found {array}."
-            " Choose a task whose actions have limits."
+            " Choose another task."
         )
-    return low, high
+    low, high = np.broadcast_to(array.minimum, array.shape), np.broadcast_to(array.maximum, array.shape)
+    return action_bounds(task, low, high, no_bound=_NO_BOUND)

@@ -12,21 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
-from sacpipe.core.errors import ConfigError, RendererError
-from sacpipe.envs.base import (
-    ComputeRewards,
-    Environment,
-    Options,
-    TaskEnvironment,
-    no_render_size,
-    task_errors,
-    unknown_task,
-)
-from sacpipe.envs.gymnasium_terms import read_spec
-from sacpipe.envs.mujoco_terms import route_warnings
+from sacpipe.core.errors import ConfigError, RendererError, SacpipeError
+from sacpipe.envs.base import ComputeRewards, Environment, Options, no_render_size, try_step, unknown_task
+from sacpipe.envs.foreign_code import describe_error, retryable_errors, task_errors
+from sacpipe.envs.gymnasium_options import Parameters, find_constructor
+from sacpipe.envs.gymnasium_terms import observation_parts, read_spec
+from sacpipe.envs.mujoco_compat import repair_robotics
+from sacpipe.envs.mujoco_terms import compiled_model, route_warnings
 from sacpipe.envs.rendering.camera import MujocoCamera
 from sacpipe.envs.rendering.opengl import without_opengl
-from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.envs.step_values import observation_reader
+from sacpipe.envs.task_environment import TaskEnvironment
 from sacpipe.specs.records import FloatArray
 
 _RESERVED = ("render_mode", "disable_env_checker", "width", "height", "camera_id", "camera_name")
@@ -53,6 +49,7 @@ class GymnasiumTask(Config):
         Raises:
             UnknownTaskError: the id is not registered.
             ConfigError: see `TaskSection.make`.
+            SimulatorError: see `TaskSection.make`.
             RendererError: a render size is given and no renderer works here.
         """
         gym = _import_gymnasium()
@@ -62,21 +59,25 @@ class GymnasiumTask(Config):
         taken = sorted(set(_RESERVED) & set(self.options))
         if taken:
             raise ConfigError(f"task.options: {', '.join(taken)} is set by sacpipe. Remove it.")
-        with task_errors(task, self.options):
+        with task_errors(task, self.options), without_opengl():
+            constructor, registered = find_constructor(gym, self.id)
+            repair_robotics()
+        parameters = Parameters(constructor)
+        arguments = parameters.convert(self.options, registered)
+        if render_size is not None and parameters.accepts("render_mode"):
+            arguments["render_mode"] = "rgb_array"
+        with task_errors(task, self.options, constructor):
             with without_opengl():
-                env = gym.make(
-                    self.id,
-                    disable_env_checker=True,
-                    render_mode=None if render_size is None else "rgb_array",
-                    **self.options,
-                )
+                env = gym.make(self.id, disable_env_checker=True, **arguments)
             limit = None if env.spec is None else env.spec.max_episode_steps
             env = _unwrap(env)
-            spec = read_spec(self.id, task, env, limit)
-            _try_step(env, spec)
-        camera = None if render_size is None else _open_camera(self.id, env.unwrapped, render_size)
-        simulator = GymnasiumSimulator(env, render_size, camera)
-        return TaskEnvironment(spec, simulator, _COMPUTE_REWARDS.get(self.id))
+            parts = observation_parts(task, env.observation_space)
+            spec = read_spec(self.id, task, env, limit, parts)
+            simulator = GymnasiumSimulator(env, observation_reader(parts), render_size)
+            try_step(simulator, spec)
+            retryable = retryable_errors(task, env.unwrapped)
+        simulator.open_camera(self.id)
+        return TaskEnvironment(spec, simulator, _COMPUTE_REWARDS.get(self.id), retryable)
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
@@ -90,7 +91,7 @@ class GymnasiumTask(Config):
             try:
                 with warnings.catch_warnings(action="ignore"):
                     cls(universe="gymnasium", id=task_id, options={}).make().close()
-            except ConfigError:
+            except SacpipeError:
                 continue
             found.append(task_id)
         return tuple(sorted(found))
@@ -99,25 +100,40 @@ class GymnasiumTask(Config):
 class GymnasiumSimulator:
     """One Gymnasium environment without its wrappers."""
 
-    def __init__(self, env: Any, render_size: tuple[int, int] | None, camera: MujocoCamera | None) -> None:
+    def __init__(
+        self, env: Any, read: Callable[[Any], FloatArray], render_size: tuple[int, int] | None
+    ) -> None:
         self._env = env
         self.modules = _modules(env)
         self._step = env.step
-        self._vector = _flattener(env.observation_space)
+        self._read = read
         self._size = render_size
-        self._camera = camera
+        self._camera: MujocoCamera | None = None
+        dtype = env.action_space.dtype
+        self._narrow_dtype = None if np.can_cast(np.float32, dtype) else dtype
+
+    def open_camera(self, task_id: str) -> None:
+        """Open MuJoCo's camera if there is a render size and the task uses MuJoCo.
+
+        Raises:
+            RendererError: no off-screen renderer works here.
+        """
+        if self._size is not None:
+            self._camera = _open_camera(task_id, self._env.unwrapped, self._size)
 
     def start(self, seed: int) -> FloatArray:
         """Start the episode of a seed and return its first observation. Shape (observation_dim,)."""
         observation, _ = self._env.reset(seed=seed)
         if self._camera is not None:
             self._camera.reload()
-        return self._vector(observation)
+        return self._read(observation)
 
-    def advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
+    def advance(self, action: FloatArray) -> tuple[FloatArray, Any, Any, Any]:
         """Apply an action in task units."""
+        if self._narrow_dtype is not None:  # a float16 space does not contain a float32 action
+            action = action.astype(self._narrow_dtype)
         observation, reward, terminated, truncated, _ = self._step(action)
-        return self._vector(observation), float(reward), bool(terminated), bool(truncated)
+        return self._read(observation), reward, terminated, truncated
 
     def render(self) -> NDArray[np.uint8]:
         """Return an image of the current state. Shape (height, width, 3).
@@ -131,11 +147,12 @@ class GymnasiumSimulator:
             return self._camera.render(self._env.unwrapped.data)
         try:
             frame = np.asarray(self._env.render())
-        except Exception as exc:
-            raise RendererError(f"the task cannot render here: {' '.join(str(exc).split())}") from exc
-        if frame.ndim != 3 or frame.shape[2] != 3:
+        except (Exception, SystemExit) as exc:
+            raise RendererError(f"the task cannot render here: {describe_error(exc)}") from exc
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:
             raise RendererError(
-                f"expected an RGB image from the task, found an array of shape {frame.shape}."
+                "expected an RGB image of uint8 from the task's render(), found an array of shape"
+                f" {frame.shape} of {frame.dtype}."
             )
         return _resize(frame, *self._size)
 
@@ -203,36 +220,11 @@ def _unwrap(env: Any) -> Any:
     return env
 
 
-def _flattener(space: Any) -> Callable[[Any], FloatArray]:
-    """Return a function that copies an observation into a new float32 vector."""
-    from gymnasium.spaces import Dict
-
-    if isinstance(space, Dict):
-        keys = tuple(space.keys())
-        return lambda parts: np.concatenate([parts[key] for key in keys]).astype(np.float32)
-    return lambda vector: np.asarray(vector).astype(np.float32)  # always a copy
-
-
-def _try_step(env: Any, spec: EnvSpec) -> None:
-    """Reset and step once, because some wrong options fail only then.
-
-    Raises:
-        ValueError: the length of an observation differs from the specification.
-    """
-    vector = _flattener(env.observation_space)
-    first, _ = env.reset(seed=0)
-    second = env.step(spec.to_task_units(np.zeros(spec.action_dim, dtype=np.float32)))[0]
-    shapes = [vector(first).shape, vector(second).shape]
-    if shapes != [(spec.observation_dim,)] * 2:
-        raise ValueError(f"expected observations of length {spec.observation_dim}, found {shapes}")
-
-
 def _open_camera(task_id: str, simulation: Any, render_size: tuple[int, int]) -> MujocoCamera | None:
     """Open the model's camera `track`, or a free camera with Gymnasium's settings; None without MuJoCo."""
-    view = getattr(simulation, "mujoco_renderer", None)
-    if view is None:
+    view, model = getattr(simulation, "mujoco_renderer", None), compiled_model(simulation)
+    if view is None or model is None:
         return None
-    model = simulation.model
     track = next((index for index in range(model.ncam) if model.camera(index).name == "track"), -1)
     free = _VIEWS.get(task_id, view.default_cam_config)
     return MujocoCamera(model, render_size, camera=track, free=free)

@@ -3,12 +3,15 @@
 MuJoCo v5 tasks describe most of their terms; `_KNOWN_TERMS` has the terms of tasks that do not.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
+from sacpipe.envs.action_bounds import action_bounds
+from sacpipe.envs.step_values import ObservationPart
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 from sacpipe.specs.terms import ActionTerm, ObservationTerm
@@ -53,7 +56,13 @@ _CLIPPED_VELOCITIES = ("Hopper-v5", "Walker2d-v5")
 _KNOWN_ACTIONS = {"Pendulum-v1": (("torque", "N m"),), "MountainCarContinuous-v0": (("force", "1"),)}
 
 
-def read_spec(task_id: str, task: str, env: Any, limit: int | None) -> EnvSpec:
+_KNOWN_PERIODS_S = {"Pendulum-v1": 0.05}
+"""Control periods of tasks without MuJoCo."""
+
+
+def read_spec(
+    task_id: str, task: str, env: Any, limit: int | None, parts: Sequence[ObservationPart]
+) -> EnvSpec:
     """Read the specification of an unwrapped environment.
 
     Args:
@@ -61,14 +70,14 @@ def read_spec(task_id: str, task: str, env: Any, limit: int | None) -> EnvSpec:
         task: Task suite and id.
         env: The environment without Gymnasium's own wrappers.
         limit: Time limit in steps, or None.
+        parts: Arrays of the observation, see `observation_parts`.
 
     Raises:
-        ConfigError: the action space is not a bounded Box, or the observation is not a vector.
+        ConfigError: the action space is not a bounded Box.
     """
     low, high = _bounds(task, env.action_space)
-    model = getattr(env.unwrapped, "model", None)
-    period = getattr(env.unwrapped, "dt", None)
-    if model is not None and getattr(model, "nu", 0) == len(low):
+    model = mujoco_terms.compiled_model(env.unwrapped)
+    if model is not None and model.nu == len(low):
         action = mujoco_terms.action_terms(model, low, high)
     else:
         names = _KNOWN_ACTIONS.get(task_id) or [(f"action_{index}", "unknown") for index in range(len(low))]
@@ -78,40 +87,75 @@ def read_spec(task_id: str, task: str, env: Any, limit: int | None) -> EnvSpec:
         )
     return EnvSpec(
         task=task,
-        observation=_name_observation(task_id, task, env, model),
+        observation=_name_observation(task_id, task, env, model, parts),
         action=action,
-        control_period_s=None if period is None else float(period),
+        control_period_s=_control_period_s(task_id, env.unwrapped, model),
         max_episode_steps=limit,
     )
+
+
+def _control_period_s(task_id: str, task: Any, model: Any) -> float | None:
+    """Return the time between two actions; None if the task does not tell it.
+
+    The attribute `dt` is the control period of Gymnasium's MuJoCo tasks only. Elsewhere it is often the
+    simulator's own step.
+    """
+    period = getattr(task, "control_period_s", None)
+    if period is None and model is not None:
+        period = getattr(task, "dt", None)
+    if period is None:
+        period = _KNOWN_PERIODS_S.get(task_id)
+    return None if period is None else float(period)
 
 
 def _bounds(task: str, space: Any) -> tuple[FloatArray, FloatArray]:
     from gymnasium.spaces import Box
 
-    expected = f"task '{task}': expected a bounded, continuous Box of actions with one axis"
-    if not isinstance(space, Box):
-        raise ConfigError(f"{expected}, found {space}. Choose another task.")
-    if len(space.shape) != 1 or not np.issubdtype(space.dtype, np.floating):
-        raise ConfigError(f"{expected}, found {space}. Choose another task.")
-    if not (space.is_bounded() and (space.low < space.high).all()):
-        raise ConfigError(f"{expected}, found {space}. Choose a task whose actions have limits.")
-    return space.low.astype(np.float32), space.high.astype(np.float32)
+    if not isinstance(space, Box) or len(space.shape) != 1 or not np.issubdtype(space.dtype, np.floating):
+        raise ConfigError(
+            f"task '{task}': expected a bounded, continuous Box of actions with one axis, found {space}."
+            " Choose another task."
+        )
+    return action_bounds(task, space.low, space.high)
 
 
-def _name_observation(task_id: str, task: str, env: Any, model: Any) -> tuple[ObservationTerm, ...]:
-    from gymnasium.spaces import Dict
+def observation_parts(task: str, space: Any) -> tuple[ObservationPart, ...]:
+    """Return the arrays of an observation space: a vector, a number, or Dicts of these, in the space's order.
 
-    space = env.observation_space
+    Raises:
+        ConfigError: an entry is an image, a category, a text, or another space that is no vector of numbers.
+    """
+    return tuple(_parts(task, space, ()))
+
+
+def _parts(task: str, space: Any, path: tuple[Any, ...]) -> list[ObservationPart]:
+    from gymnasium.spaces import Box, Dict, MultiBinary
+
     if isinstance(space, Dict):
+        return [part for key, entry in space.items() for part in _parts(task, entry, (*path, key))]
+    if isinstance(space, Box | MultiBinary) and len(space.shape) <= 1:
+        return [ObservationPart(path, tuple(space.shape))]
+    entry = f" at the entry '{'/'.join(map(str, path))}'" if path else ""
+    raise ConfigError(
+        f"task '{task}': expected a vector observation (a Box or MultiBinary with at most one axis, or a Dict"
+        f" of them), found {space}{entry}. Images and discrete observations are not supported; choose another"
+        " task, or convert the entry in a wrapper."
+    )
+
+
+def _name_observation(
+    task_id: str, task: str, env: Any, model: Any, parts: Sequence[ObservationPart]
+) -> tuple[ObservationTerm, ...]:
+    if parts and parts[0].path:
         return tuple(
             ObservationTerm(
-                name=key, size=_vector_size(task, part), unit="unknown", source=f"observation '{key}'"
+                name=part.name, size=part.size, unit="unknown", source=f"observation '{part.name}'"
             )
-            for key, part in space.items()
+            for part in parts
         )
-    size = _vector_size(task, space)
+    size = sum(part.size for part in parts)
     structure = getattr(env.unwrapped, "observation_structure", None)
-    if structure is not None and model is not None:
+    if isinstance(structure, dict) and model is not None:
         note = ", clipped to [-10, 10]" if task_id in _CLIPPED_VELOCITIES else ""
         terms = mujoco_terms.observation_terms(model, structure, note)
     else:
@@ -120,14 +164,3 @@ def _name_observation(task_id: str, task: str, env: Any, model: Any) -> tuple[Ob
     if sum(term.size for term in terms) == size:
         return terms
     return (ObservationTerm(name="observation", size=size, unit="unknown", source=f"observation of {task}"),)
-
-
-def _vector_size(task: str, space: Any) -> int:
-    from gymnasium.spaces import Box
-
-    if isinstance(space, Box) and len(space.shape) == 1:
-        return int(space.shape[0])
-    raise ConfigError(
-        f"task '{task}': expected a vector observation (a Box with one axis, or a Dict of them),"
-        f" found {space}. Images and discrete observations are not supported; choose another task."
-    )

@@ -3,8 +3,10 @@
 The task suites that simulate with MuJoCo share this file. It does not import MuJoCo to read a model.
 """
 
+import itertools
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sacpipe.specs.records import FloatArray
@@ -27,6 +29,20 @@ def _log(message: str) -> None:
     _LOGGER.log(logging.DEBUG if "deprecated" in message else logging.WARNING, "MuJoCo: %s", message)
 
 
+def compiled_model(task: Any) -> Any:
+    """Return the attribute `model` of a task if it is MuJoCo's MjModel; None for any other, or none."""
+    mujoco = sys.modules.get("mujoco")  # a task that has an MjModel has imported it
+    model = getattr(task, "model", None)
+    return model if mujoco is not None and isinstance(model, mujoco.MjModel) else None
+
+
+def _unique_name(name: str, names: Iterable[str], first: int) -> str:
+    """Return a name that no earlier term has, by a number from `first` on if need be."""
+    taken = set(names)
+    numbered = (f"{name}_{number}" for number in itertools.count(first))
+    return next(free for free in itertools.chain([name], numbered) if free not in taken)
+
+
 def action_terms(model: Any, low: FloatArray, high: FloatArray) -> tuple[ActionTerm, ...]:
     """Name each action after its actuator, or after the actuator's joint.
 
@@ -36,8 +52,7 @@ def action_terms(model: Any, low: FloatArray, high: FloatArray) -> tuple[ActionT
     terms: list[ActionTerm] = []
     for index in range(model.nu):
         name, unit = _actuator(model, index)
-        if any(term.name == name for term in terms):  # two actuators without a name on one joint
-            name = f"{name}_{index}"
+        name = _unique_name(name, (term.name for term in terms), index)  # several actuators of one joint
         terms.append(ActionTerm(name=name, unit=unit, low=float(low[index]), high=float(high[index])))
     return tuple(terms)
 
@@ -118,7 +133,11 @@ def observation_terms(
             terms.extend(velocity_terms(model, velocity_note))
         elif block != "skipped_qpos" and size > 0:
             terms.append(_block_term(block, int(size), bodies))
-    return tuple(terms)
+    named: list[ObservationTerm] = []
+    for index, term in enumerate(terms):  # a joint may have the name that another joint's term gets
+        name = _unique_name(term.name, (earlier.name for earlier in named), index)
+        named.append(term if name == term.name else term.replace(name=name))
+    return tuple(named)
 
 
 def _block_term(block: str, size: int, bodies: Sequence[str]) -> ObservationTerm:

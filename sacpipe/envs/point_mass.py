@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
-from sacpipe.envs.base import Environment, Options, TaskEnvironment, no_render_size, task_errors, unknown_task
+from sacpipe.envs.action_bounds import action_bounds
+from sacpipe.envs.base import Environment, Options, no_render_size, unknown_task
+from sacpipe.envs.foreign_code import task_errors
+from sacpipe.envs.task_environment import TaskEnvironment
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 from sacpipe.specs.terms import ActionTerm, ObservationTerm
@@ -76,6 +79,8 @@ def make_point_mass(
         raise ValueError(f"force_limit_n must be in (0, 100], found {force_limit_n}")
     if not -180.0 <= actuator_angle_deg <= 180.0:
         raise ValueError(f"actuator_angle_deg must be in [-180, 180], found {actuator_angle_deg}")
+    limits = np.full(1, force_limit_n, dtype=np.float64)
+    low, high = action_bounds(task, -limits, limits)
     spec = EnvSpec(
         task=task,
         observation=(
@@ -83,7 +88,7 @@ def make_point_mass(
             ObservationTerm(name="velocity", size=2, unit="m/s", source="x and y velocity of the mass"),
         ),
         action=tuple(
-            ActionTerm(name=f"force_{axis}", unit="N", low=-float(force_limit_n), high=float(force_limit_n))
+            ActionTerm(name=f"force_{axis}", unit="N", low=float(low[0]), high=float(high[0]))
             for axis in "xy"
         ),
         control_period_s=_PERIOD_S,

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sacpipe.core.errors import ConfigError
-from sacpipe.envs.base import Environment, Policy
+from sacpipe.envs.base import Environment, Policy, require_time_limit
 from sacpipe.specs.env_spec import EnvSpec, to_unit_range
 from sacpipe.specs.records import FloatArray
 
@@ -39,14 +38,10 @@ def evaluate(policy: Policy, environment: Environment, seeds: Sequence[int]) -> 
 
     Raises:
         ConfigError: the task has no time limit, so an episode may never end.
-        ContractError: an action of the policy has the wrong shape or is not finite, or the task broke its
-            contract.
+        SimulatorError: the task raised an error, or returned a value that its specification excludes.
+        ContractError: an action of the policy has the wrong shape or is not finite.
     """
-    if environment.spec.max_episode_steps is None:
-        raise ConfigError(
-            f"task '{environment.spec.task}': expected a time limit, found none; an episode may never end."
-            " Set task.options.max_episode_steps if the task has this option, or choose another task."
-        )
+    require_time_limit(environment.spec)
     return tuple(_run_episode(policy, environment, seed) for seed in seeds)
 
 

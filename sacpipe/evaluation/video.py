@@ -54,7 +54,8 @@ def record_episode(policy: Policy, task: TaskSection, seed: int, config: VideoCo
 
     Raises:
         StorageError: ffmpeg failed, or the folder cannot be written.
-        ContractError: the policy or the task broke its contract.
+        SimulatorError: the task raised an error, or returned a value that its specification excludes.
+        ContractError: an action of the policy has the wrong shape or is not finite.
     """
     try:
         encoder = _find_encoder()

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 
 from sacpipe.bundle.canonical_json import FORMAT_VERSION
-from sacpipe.bundle.contract import Contract, GoldenTerms, OnnxTerms, Provenance, check_safe_action
+from sacpipe.bundle.contract import Contract, GoldenTerms, OnnxTerms, Provenance, check_guards
 from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.guard_settings import Envelope, GuardSettings
 from sacpipe.bundle.policy_graph import read_graph
 from sacpipe.bundle.writer import write_bundle
-from sacpipe.core.errors import ConfigError, ExportError
+from sacpipe.core.errors import ExportError
 from sacpipe.export.config import ExportConfig
 from sacpipe.export.onnx import export_policy
 from sacpipe.export.parity import ParityReport, check_parity
@@ -71,7 +71,7 @@ def export_bundle(
     """
     recorded, steps = evidence.observations, config.golden_steps
     _check_golden_steps(steps, len(recorded))
-    _check_guards(guards, spec)
+    check_guards(guards, spec)
     network = copy.deepcopy(module).to("cpu").eval()
     policy_onnx = export_policy(network, spec, config.opset_version)
     parity = check_parity(network, policy_onnx, spec, recorded, config.parity_tolerance)
@@ -96,15 +96,6 @@ def _check_golden_steps(steps: int, num_recorded: int) -> None:
             f"the golden sequence needs {steps} recorded observations, found {num_recorded}. "
             "Lower export.golden_steps or train longer."
         )
-
-
-def _check_guards(guards: GuardSettings, spec: EnvSpec) -> None:
-    """Check that the safe action, if there is one, fits the task."""
-    if guards.safe_action is not None:
-        try:
-            check_safe_action(guards.safe_action, spec)
-        except ValueError as exc:
-            raise ConfigError(f"params.yaml: {exc}.") from exc
 
 
 def _onnx_terms(policy_onnx: bytes) -> OnnxTerms:

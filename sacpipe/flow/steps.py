@@ -5,8 +5,10 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+from sacpipe.bundle.contract import check_guards
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import read_json, write_bytes
+from sacpipe.envs.base import require_time_limit
 from sacpipe.evaluation.statistics import EvaluateMetrics
 from sacpipe.export.config import ExportMetrics
 from sacpipe.params.model import Params
@@ -29,8 +31,8 @@ def preflight(workspace: Workspace) -> Params:
     """Refuse bad params, an unknown task or a read-only folder before the first stage starts.
 
     Raises:
-        ConfigError: params.yaml is wrong, or training needs an initial pool that is missing;
-            UnknownTaskError where the task is not known.
+        ConfigError: params.yaml is wrong, the task has no time limit, the safe action does not fit the task,
+            or training needs an initial pool that is missing; UnknownTaskError where the task is not known.
         PoolError: the initial pool is damaged.
         StorageError: the folder cannot be written.
     """
@@ -39,6 +41,8 @@ def preflight(workspace: Workspace) -> Params:
         write_line(line)
     environment = params.task.make()
     environment.close()
+    require_time_limit(environment.spec)
+    check_guards(params.guards, environment.spec)
     initial = params.replay.initial_pool
     if initial is not None and _is_to_train(workspace):
         open_initial_pool(workspace.initial_pool, initial, environment.spec)

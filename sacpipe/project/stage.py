@@ -1,9 +1,10 @@
 """`run_stage` runs the function of one stage as a process.
 
 It finds the workspace and the stage key, turns SIGINT and SIGTERM into a request to stop at the next
-checkpoint, and turns a SacpipeError into one message and an exit code.
+checkpoint, and turns an error into one message and an exit code.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -13,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from sacpipe.core.errors import SacpipeError
+from sacpipe.core.crash_log import EXIT_CODE, report_crash
+from sacpipe.core.errors import InterruptedRunError, SacpipeError
+from sacpipe.core.fence import first_error
 from sacpipe.core.report_line import LAYOUT, escape_unprintable
 from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.project.identity.needs import (
@@ -27,6 +30,12 @@ from sacpipe.project.identity.opened_files import record_opened_files
 from sacpipe.project.identity.versions import check_versions
 from sacpipe.project.stage_key import stage_key
 from sacpipe.project.workspace import Workspace
+
+MESSAGE_PREFIX = "sacpipe: "
+"""First characters of the one message that a stage writes to stderr before it exits with the error's code."""
+RETRY_NOTE = " The same command may succeed when it is tried again."
+"""Last characters of a message with exit code 3 after which a retry may help; the process that runs the stage
+reads them."""
 
 
 @dataclass
@@ -98,11 +107,38 @@ def run_stage(name: str, body: Callable[[StageContext], None]) -> None:
     signal.signal(signal.SIGINT, interruption.request)
     signal.signal(signal.SIGTERM, interruption.request)
     try:
-        workspace = Workspace.find(Path.cwd())
-        check_versions(workspace.root)
-        record_opened_files()
-        body(StageContext(workspace, name, stage_key(workspace, name), interruption))
-    except SacpipeError as exc:
-        sys.stderr.write(f"sacpipe: {escape_unprintable(str(exc), kept=LAYOUT)}\n")
-        sys.stderr.flush()
-        os._exit(exc.exit_code)  # skips the exit handlers of simulators and thread pools
+        error: BaseException | None = first_error(lambda: _run(name, body, interruption))
+    except KeyboardInterrupt:
+        error = InterruptedRunError(f"stage '{name}' was interrupted. The same command starts it again.")
+    except SystemExit as exc:
+        error = exc
+    if error is not None:
+        message, exit_code = _ending(name, error)
+        with contextlib.suppress(OSError):  # a closed stderr must not change the exit code
+            sys.stderr.write(f"{MESSAGE_PREFIX}{escape_unprintable(message, kept=LAYOUT)}\n")
+            sys.stderr.flush()
+        os._exit(exit_code)  # skips the exit handlers of simulators and thread pools
+
+
+def _run(name: str, body: Callable[[StageContext], None], interruption: Interruption) -> None:
+    workspace = Workspace.find(Path.cwd())
+    check_versions(workspace.root)
+    record_opened_files()
+    body(StageContext(workspace, name, stage_key(workspace, name), interruption))
+
+
+def _ending(name: str, error: BaseException) -> tuple[str, int]:
+    """Return message and exit code of a stage that ends with an error."""
+    if not isinstance(error, SacpipeError):
+        return report_crash(f"stage '{name}'", error, _log_folder()), EXIT_CODE
+    message = str(error)
+    if error.exit_code == EXIT_CODE and (error.retryable or isinstance(error, InterruptedRunError)):
+        message += RETRY_NOTE
+    return message, error.exit_code
+
+
+def _log_folder() -> Path | None:
+    try:
+        return Workspace.find(Path.cwd()).state
+    except (SacpipeError, OSError):
+        return None

@@ -28,7 +28,8 @@ def evaluate(
 
     Raises:
         ConfigError: an argument is out of range, or the task differs from the one of the policy.
-        ContractError: the policy or the task broke its contract.
+        SimulatorError: the task raised an error, or returned a value that its specification excludes.
+        ContractError: an action of the policy has the wrong shape or is not finite.
     """
     if episodes < 1:
         raise ConfigError(f"episodes: expected at least 1, found {episodes}.")

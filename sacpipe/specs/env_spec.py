@@ -39,6 +39,18 @@ class EnvSpec(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for kind, terms in (("observation", self.observation), ("action", self.action)):
+            names = [term.name for term in terms]
+            if len(set(names)) != len(names):
+                twice = next(name for index, name in enumerate(names) if name in names[:index])
+                raise ValueError(
+                    f"{kind}: expected each name once, because robots give observations by name; '{twice}' "
+                    "stands there twice"
+                )
+        return self
+
     @property
     def observation_dim(self) -> int:
         """Length of the observation vector."""

@@ -163,6 +163,7 @@ def _result(answer: dict[str, Any], exit_code: int, stderr_tail: str) -> Trainin
     if "error" in answer:
         kind = getattr(errors, answer["error"])
         error: SacpipeError = kind.__new__(kind, answer["message"])
+        error.retryable = answer["retryable"]
         raise error
     reason = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
     raise StageError(
@@ -222,7 +223,7 @@ def main() -> int:
         try:
             answers.write({"report": _train(request, answers, stop).as_tree()})
         except SacpipeError as exc:
-            answers.write({"error": type(exc).__name__, "message": str(exc)})
+            answers.write({"error": type(exc).__name__, "message": str(exc), "retryable": exc.retryable})
             return exc.exit_code
     return 0
 

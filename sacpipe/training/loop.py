@@ -24,7 +24,8 @@ def train(run: Run, should_stop: Callable[[], bool], progress: Progress) -> None
     Raises:
         InterruptedRunError: `should_stop` returned true; a checkpoint was written first.
         DivergenceError: a loss or a parameter is not finite; the last checkpoint stays.
-        ContractError: the task returned a value that is not finite.
+        SimulatorError: the task raised an error, or returned a value that its specification excludes; the
+            last checkpoint stays.
     """
     training = run.params.training
     if run.env_steps == 0:

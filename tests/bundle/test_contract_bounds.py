@@ -99,7 +99,7 @@ def test_values_just_beyond_are_refused(path, value):
 @pytest.mark.parametrize("kind", ["observation", "action"])
 def test_two_terms_of_one_name_are_refused(kind):
     tree = changed(("spec", kind, 0, "name"), TREE["spec"][kind][1]["name"])
-    with pytest.raises(BundleError, match=f"spec.{kind}: expected each name once"):
+    with pytest.raises(BundleError, match=f"spec: .*{kind}: expected each name once"):
         parse(tree)
 
 

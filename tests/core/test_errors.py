@@ -30,6 +30,8 @@ def test_exit_codes_and_retries():
     assert errors.ConfigError("x").exit_code == 2
     assert errors.StoreError("x").exit_code == 3
     assert errors.StageError("x").exit_code == 3
+    assert errors.SimulatorError("x").exit_code == 3
+    assert errors.SimulatorError("x", retryable=True).retryable
     retryable = {
         item.__name__
         for _, item in inspect.getmembers(errors, inspect.isclass)

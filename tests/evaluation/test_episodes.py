@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sacpipe.core.errors import ConfigError, ContractError
 from sacpipe.envs import find_task
-from sacpipe.envs.base import TaskEnvironment
+from sacpipe.envs.task_environment import TaskEnvironment
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
 from sacpipe.evaluation.episodes_csv import read_episodes_csv, write_episodes_csv
@@ -63,7 +63,7 @@ def test_same_seeds_give_the_same_episodes():
 @pytest.mark.parametrize("action", [np.zeros(2), np.zeros((1, 1)), np.array([np.nan]), np.array([np.inf])])
 def test_policy_that_gives_no_action_is_refused_with_task_and_step(action):
     environment = TaskEnvironment(make_spec(), Counter())
-    with pytest.raises(ContractError, match=r"task 'toy/counter', step 1: expected a.* action"):
+    with pytest.raises(ContractError, match=r"task 'toy/counter', episode 1 .*, step 1: expected a.* action"):
         evaluate(lambda _: action, environment, [0])
 
 

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.files import sha256_file
-from sacpipe.envs.base import TaskEnvironment
+from sacpipe.envs.task_environment import TaskEnvironment
 from sacpipe.params.model import Params
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.robot.recording.format import STEPS_NAME, Recording, step_dtype

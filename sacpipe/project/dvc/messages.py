@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 
 from sacpipe.core.errors import ConfigError, SacpipeError, StageError, StoreError
 from sacpipe.project.process_group import Source
-
-MESSAGE_PREFIX = "sacpipe: "
-"""First characters of the one message a stage writes to stderr before it exits with the error's code."""
+from sacpipe.project.stage import MESSAGE_PREFIX, RETRY_NOTE
 
 _LINES_KEPT = 400
 _LINES_SHOWN = 8
@@ -72,10 +70,12 @@ def stage_failure(stage: str, output: CommandOutput) -> SacpipeError:
     starts = [n for n, line in enumerate(lines) if line.startswith(MESSAGE_PREFIX)]
     if starts and status in (1, 2, 3):
         message = "\n".join(lines[starts[-1] :]).removeprefix(MESSAGE_PREFIX)
-    else:
-        shown = "\n".join(lines[-_LINES_SHOWN:]) or "(none)"
-        message = f"stage '{stage}' {_ending(status)}. Its last lines:\n{shown}"
-    return stage_error(message, exit_code=status if status in (1, 2) else 3, retryable=status not in (1, 2))
+        return stage_error(
+            message.removesuffix(RETRY_NOTE), exit_code=status, retryable=message.endswith(RETRY_NOTE)
+        )
+    shown = "\n".join(lines[-_LINES_SHOWN:]) or "(none)"
+    message = f"stage '{stage}' {_ending(status)}. Its last lines:\n{shown}"
+    return stage_error(message, exit_code=status if status == 2 else 3, retryable=status not in (1, 2))
 
 
 def stage_error(message: str, *, retryable: bool, exit_code: int = 3) -> StageError:

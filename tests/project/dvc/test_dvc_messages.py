@@ -4,6 +4,7 @@ import pytest
 
 from sacpipe.core.errors import ConfigError, SacpipeError, StageError, StoreError
 from sacpipe.project.dvc.messages import CommandOutput, stage_failure
+from sacpipe.project.stage import RETRY_NOTE
 
 
 def failure(*stderr: str) -> SacpipeError:
@@ -24,14 +25,15 @@ def test_the_error_is_the_last_message_of_the_stage() -> None:
     assert (error.exit_code, error.retryable) == (2, False)
 
 
-@pytest.mark.parametrize(("status", "exit_code", "retryable"), [(1, 1, False), (2, 2, False), (3, 3, True)])
-def test_the_stages_exit_code_decides_about_a_retry(status: int, exit_code: int, retryable: bool) -> None:
-    error = failure("sacpipe: no", exited(status))
-    assert (error.exit_code, error.retryable) == (exit_code, retryable)
+@pytest.mark.parametrize(("status", "retryable"), [(1, False), (2, False), (3, False), (3, True)])
+def test_the_stage_says_whether_a_retry_may_help(status: int, retryable: bool) -> None:
+    error = failure(f"sacpipe: no{RETRY_NOTE if retryable else ''}", exited(status))
+    assert (str(error), error.exit_code, error.retryable) == ("no", status, retryable)
 
 
 def test_an_unexpected_exception_shows_its_last_lines() -> None:
     error = failure("Traceback (most recent call last):", "RuntimeError: a bug", exited(1))
+    assert (error.exit_code, error.retryable) == (3, False)
     expected = "stage 'train' failed with exit code 1. Its last lines:\n"
     assert str(error) == expected + "Traceback (most recent call last):\nRuntimeError: a bug"
 

@@ -1,0 +1,122 @@
+"""The boundary to a task's own code: whatever it raises becomes one error of sacpipe.
+
+KeyboardInterrupt passes, because Ctrl-C during a step raises it too. SystemExit does not: a task that calls
+`sys.exit(0)` would end a training as if it were done.
+"""
+
+import contextlib
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from sacpipe.core.errors import ConfigError, SacpipeError, SimulatorError
+from sacpipe.envs.step_values import UnexpectedValueError, foreign_text
+
+_MAX_TEXT = 500
+"""Maximum length of a foreign error's text in a message."""
+
+RetryableErrors = tuple[type[Exception], ...]
+"""Classes of errors after which the same call may succeed."""
+
+_RETRYABLE: RetryableErrors = (ConnectionError, TimeoutError)
+
+
+def retryable_errors(task: str, owner: object) -> RetryableErrors:
+    """Return the errors of a task after which a run is tried again.
+
+    Args:
+        task: Task suite and id, for messages.
+        owner: The task's object or class. Its attribute `retryable_errors`, a tuple of classes, adds to
+            ConnectionError and TimeoutError.
+
+    Raises:
+        ConfigError: the attribute is something else.
+    """
+    own = getattr(owner, "retryable_errors", ())
+    if not isinstance(own, tuple) or not all(
+        isinstance(kind, type) and issubclass(kind, Exception) for kind in own
+    ):
+        raise ConfigError(
+            f"task '{task}': retryable_errors: expected a tuple of exception classes, found "
+            f"{foreign_text(own, repr)[:60]}."
+        )
+    return (*_RETRYABLE, *own)
+
+
+def describe_error(exc: BaseException) -> str:
+    """Return class and text of an error in one line, without a full stop."""
+    if isinstance(exc, ValidationError):
+        return "; ".join(map(_describe_fault, exc.errors()))
+    text = foreign_text(exc)
+    if isinstance(exc, UnexpectedValueError):
+        return text
+    if len(text) > _MAX_TEXT:
+        text = text[: _MAX_TEXT - 3] + "..."
+    return f"{type(exc).__name__}: {text.rstrip('.')}" if text else f"{type(exc).__name__} without a message"
+
+
+def _describe_fault(fault: ErrorDetails) -> str:
+    """Return one fault of a specification: key, rule and value; of a rule between keys, the rule alone."""
+    message = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:
+        return message
+    return f"{'.'.join(map(str, fault['loc']))}: {message}, found {fault['input']!r}"[:_MAX_TEXT]
+
+
+def simulator_error(
+    where: str, action: str, exc: BaseException, retryable: RetryableErrors
+) -> SimulatorError:
+    """Return the error of a task that raised something in a run.
+
+    Args:
+        where: Task, episode and step.
+        action: Call that raised it, e.g. `step()`.
+        exc: The task's error, or an UnexpectedValueError about what it returned.
+        retryable: Classes after which a retry may succeed.
+    """
+    if isinstance(exc, UnexpectedValueError):
+        return SimulatorError(f"{where}: {describe_error(exc)}.")
+    return SimulatorError(
+        f"{where}: the task's {action} raised {describe_error(exc)}{_place(exc)}.",
+        retryable=isinstance(exc, retryable),
+    )
+
+
+def _place(exc: BaseException) -> str:
+    """Return file and line where an error was raised."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+
+
+@contextlib.contextmanager
+def task_errors(task: str, options: Mapping[str, Any], owner: object = None) -> Iterator[None]:
+    """Turn every error of a task's constructor or first step into an error with the task's message.
+
+    Args:
+        task: Task suite and id.
+        options: Keyword arguments of the task.
+        owner: The task's class, if it is known: see `retryable_errors`.
+
+    Raises:
+        ConfigError: the task refuses its options, or cannot be made on this machine.
+        SimulatorError: the task's error is one after which a retry may succeed.
+    """
+    try:
+        yield
+    except SacpipeError:
+        raise
+    except (Exception, SystemExit) as exc:
+        retryable = retryable_errors(task, owner)
+        reason = describe_error(exc) if foreign_text(exc) else f"{describe_error(exc)}{_place(exc)}"
+        if isinstance(exc, retryable):
+            raise SimulatorError(f"task '{task}' cannot be made now: {reason}", retryable=True) from exc
+        if options:
+            found = ", ".join(f"{key}={value!r}" for key, value in sorted(options.items()))
+            message = f"task.options: task '{task}' refuses {found}: {reason}"
+        else:
+            message = f"task '{task}' cannot be made here: {reason}"
+        raise ConfigError(message) from exc

@@ -1,0 +1,179 @@
+"""`TaskEnvironment` implements the contract of an environment around the simulator of any task suite."""
+
+import logging
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sacpipe.core.errors import ContractError, SacpipeError, SimulatorError
+from sacpipe.core.fence import first_error
+from sacpipe.envs.base import ComputeRewards, Simulator
+from sacpipe.envs.foreign_code import RetryableErrors, retryable_errors, simulator_error
+from sacpipe.envs.step_values import check_vector, first_bad, read_flag, read_reward
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray, Step
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class TaskEnvironment:
+    """An `Environment` around a simulator: checks order and values, scales actions, ends at the limit.
+
+    Args:
+        spec: Specification of the task.
+        simulator: Simulator of the task suite.
+        compute_rewards: The task's rewards as a function of recorded steps, or None if the task cannot.
+        retryable: Errors of the task after which a run is tried again; None for the usual ones.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        simulator: Simulator,
+        compute_rewards: ComputeRewards | None = None,
+        retryable: RetryableErrors | None = None,
+    ) -> None:
+        self.spec = spec
+        self.modules: tuple[str, ...] = getattr(simulator, "modules", (type(simulator).__module__,))
+        """Modules that define the task: those that the simulator names, else that of the simulator."""
+        self._simulator = simulator
+        self._compute_rewards = compute_rewards
+        self._retryable = retryable_errors(spec.task, None) if retryable is None else retryable
+        self._limit = spec.max_episode_steps
+        self._observation_shape = (spec.observation_dim,)
+        self._shape = (spec.action_dim,)
+        self._ones = np.ones(self._shape, dtype=np.float32)
+        self._low, self._high = spec.action_low, spec.action_high
+        self._half_span = np.float32(0.5) * (self._high - self._low)
+        highest = (self._ones + self._ones) * self._half_span + self._low
+        self._may_overshoot = bool((highest > self._high).any())  # rounding may exceed the upper bound
+        self._episodes = self._steps = self._seed = 0
+        self._running = False
+        self._closed = False
+
+    def reset(self, seed: int) -> FloatArray:
+        """Start an episode with this seed and return its first observation. Shape (observation_dim,).
+
+        Raises:
+            SimulatorError: the task raised an error, or its observation has another shape or is not finite.
+            ContractError: the environment is closed.
+        """
+        if self._closed:
+            raise ContractError(f"task '{self.spec.task}': expected an open environment, found a closed one.")
+        self._episodes, self._steps, self._seed, self._running = self._episodes + 1, 0, seed, False
+        try:
+            observation = self._simulator.start(seed)
+            check_vector(observation, self._observation_shape)
+        except SacpipeError:
+            raise
+        except (Exception, SystemExit) as exc:
+            raise self._failure("reset()", exc) from exc
+        self._running = True
+        return observation
+
+    def step(self, action: FloatArray) -> Step:
+        """Apply an action in [-1, 1] for one control period.
+
+        Raises:
+            SimulatorError: see `Environment.step`.
+            ContractError: see `Environment.step`.
+        """
+        if not self._running:
+            raise ContractError(
+                f"task '{self.spec.task}': expected reset() first, found step() outside an episode"
+                f" (after {self._steps} steps)."
+            )
+        scaled = self._to_task_units(action)
+        observation, reward, terminated, truncated = self._advance(scaled)
+        if terminated:
+            truncated = False
+        elif self._steps == self._limit:
+            truncated = True
+        if terminated or truncated:
+            self._running = False
+        return Step(observation, reward, terminated, truncated)
+
+    def _advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
+        """Advance the simulator and check what it returns."""
+        self._steps += 1
+        try:
+            observation, reward, terminated, truncated = self._simulator.advance(action)
+            check_vector(observation, self._observation_shape)
+            if type(reward) is not float or not math.isfinite(reward):
+                reward = read_reward(reward)
+            if type(terminated) is not bool:
+                terminated = read_flag("terminated", terminated)
+            if type(truncated) is not bool:
+                truncated = read_flag("truncated", truncated)
+        except SacpipeError:
+            self._running = False
+            raise
+        except (Exception, SystemExit) as exc:
+            self._running = False
+            raise self._failure("step()", exc) from exc
+        return observation, reward, terminated, truncated
+
+    def compute_rewards(
+        self, observations: FloatArray, actions: FloatArray, next_observations: FloatArray
+    ) -> tuple[FloatArray, FloatArray] | None:
+        """Compute rewards and terminations of recorded steps, see `Environment.compute_rewards`."""
+        if self._compute_rewards is None:
+            return None
+        return self._compute_rewards(observations, self.spec.to_task_units(actions), next_observations)
+
+    def render(self) -> NDArray[np.uint8]:
+        """Return an image of the current state. Shape (height, width, 3)."""
+        try:
+            return self._simulator.render()
+        except SacpipeError:
+            raise
+        except (Exception, SystemExit) as exc:
+            raise self._failure("render()", exc) from exc
+
+    def close(self) -> None:
+        """Free the simulator. A second call does nothing.
+
+        An error of the task is a warning, because everything the task had to give is there already: an error
+        would lose a finished training, or hide the error that ended it.
+        """
+        if self._closed:
+            return
+        self._running, self._closed = False, True
+        error = first_error(self._close)
+        if error is not None:
+            _LOGGER.warning("%s", error)
+
+    def _close(self) -> None:
+        try:
+            self._simulator.close()
+        except (Exception, SystemExit) as exc:
+            raise self._failure("close()", exc) from exc
+
+    def _to_task_units(self, action: FloatArray) -> FloatArray:
+        """Return the bits of `EnvSpec.to_task_units`, a few times faster."""
+        action = np.asarray(action, dtype=np.float32)
+        if action.shape != self._shape:
+            raise ContractError(
+                f"{self._where(1)}: expected an action of shape {self._shape}, found {action.shape}."
+                " Does the policy belong to this task?"
+            )
+        values = action.tolist()  # for few numbers, plain Python takes half the time of NumPy
+        if not math.isfinite(sum(values)):
+            raise ContractError(
+                f"{self._where(1)}: expected a finite action in [-1, 1], found {first_bad(action)}."
+                " The policy returned it; check the policy's parameters and its observation."
+            )
+        if max(values) > 1.0 or min(values) < -1.0:
+            action = np.clip(action, -self._ones, self._ones)
+        scaled = action + self._ones
+        scaled *= self._half_span
+        scaled += self._low
+        return np.minimum(scaled, self._high) if self._may_overshoot else scaled
+
+    def _failure(self, call: str, exc: BaseException) -> SimulatorError:
+        return simulator_error(self._where(), call, exc, self._retryable)
+
+    def _where(self, ahead: int = 0) -> str:
+        episode = f"episode {self._episodes} (seed {self._seed})"
+        return f"task '{self.spec.task}', {episode}, step {self._steps + ahead}"

@@ -1,0 +1,432 @@
+"""Gymnasium tasks as people write them: constructors, spaces and errors that Gymnasium's own tasks do not have."""
+
+import sys
+from typing import ClassVar
+
+import gymnasium
+import mujoco
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from sacpipe.core.errors import ConfigError, RendererError, SimulatorError
+from sacpipe.envs.gymnasium import GymnasiumTask
+from sacpipe.testing.environments import check_env
+
+NUMBER = spaces.Box(-np.inf, np.inf, ())
+VECTOR = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+
+
+class Line(gymnasium.Env):
+    """A point on a line; a class that derives from it changes one thing."""
+
+    metadata: ClassVar = {"render_modes": ["rgb_array"]}
+    observation_space = VECTOR
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+        self.steps = 0
+
+    def observe(self):
+        return np.array([self.x, self.steps])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x, self.steps = self.np_random.uniform(-1, 1), 0
+        return self.observe(), {}
+
+    def step(self, action):
+        self.x += 0.1 * float(action[0])
+        self.steps += 1
+        return self.observe(), -abs(self.x), False, False, {}
+
+    def render(self):
+        return np.full((8, 8, 3), 7, np.uint8)
+
+
+@pytest.fixture
+def task():
+    """Register a class or a function, and return its section: (constructor, **options)."""
+    names = []
+
+    def register(constructor, registered=None, **options):
+        names.append(f"SacpipeUser{len(names)}-v0")
+        gymnasium.register(names[-1], entry_point=constructor, max_episode_steps=20, kwargs=registered or {})
+        return GymnasiumTask.parse({"universe": "gymnasium", "id": names[-1], "options": options})
+
+    yield register
+    for name in names:
+        del gymnasium.registry[name]
+
+
+def made(section):
+    """The task's own object inside an environment."""
+    return section.make()._simulator._env.unwrapped
+
+
+class Options(Line):
+    def __init__(self, gains=(1.0,), limits=None, table=None, ranges=((0, 1),), render_mode=None):
+        super().__init__(render_mode)
+        self.gains, self.limits, self.table, self.ranges = gains, limits, table, ranges
+
+
+class PassesOn(Options):
+    def __init__(self, colour="red", **keywords):
+        super().__init__(**keywords)
+        self.colour = colour
+
+
+@pytest.mark.parametrize("constructor", [Options, PassesOn])
+def test_list_becomes_a_tuple_where_the_default_is_one(task, constructor):
+    simulator = made(task(constructor, gains=[1, 2.0], limits=None, table=[1, 2], ranges=[[0, 2], [1, 3]]))
+    assert (simulator.gains, simulator.limits, simulator.table) == ((1, 2.0), None, [1, 2])
+    assert simulator.ranges == ((0, 2), (1, 3))
+
+
+def test_default_of_the_registration_precedes_that_of_the_constructor(task):
+    assert made(task(Options, {"table": (3, 4)}, table=[1, 2])).table == (1, 2)
+
+
+def test_mapping_is_passed_as_it_is(task):
+    assert made(task(Options, limits={"x": [-1, 2], "y": None})).limits == {"x": [-1, 2], "y": None}
+
+
+class Consumes(Line):
+    def __init__(self, limits, render_mode=None):
+        super().__init__(render_mode)
+        self.limits = limits.pop("x")
+
+
+def test_task_that_changes_its_options_does_not_change_the_params(task):
+    section = task(Consumes, limits={"x": [1]})
+    assert [made(section).limits for _ in range(2)] == [[1], [1]]
+    assert section.options == {"limits": {"x": [1]}}
+
+
+@pytest.mark.parametrize(
+    ("task_id", "option"),
+    [
+        ("Humanoid-v5", {"healthy_z_range": [1.1, 1.9]}),
+        ("Hopper-v5", {"healthy_angle_range": [-0.3, 0.3]}),
+        ("Ant-v5", {"contact_force_range": [-2, 2]}),
+    ],
+)
+def test_ranges_of_gymnasiums_own_tasks_are_lists_in_yaml(task_id, option):
+    section = GymnasiumTask.parse({"universe": "gymnasium", "id": task_id, "options": option})
+    ((name, value),) = option.items()
+    assert getattr(made(section), f"_{name}") == tuple(value)
+
+
+class NoRenderMode(Line):
+    def __init__(self):
+        super().__init__()
+
+
+class PassesOnToNoRenderMode(NoRenderMode):
+    def __init__(self, **keywords):
+        super().__init__(**keywords)
+
+
+class NoConstructor(Line):
+    """Its attributes are those of the class, as in a task that has no parameters."""
+
+    __init__ = object.__init__
+    steps = 0
+
+
+def build():
+    return NoRenderMode()
+
+
+@pytest.mark.parametrize("constructor", [NoRenderMode, PassesOnToNoRenderMode, NoConstructor, build])
+def test_constructor_without_render_mode_is_not_given_one(task, constructor):
+    environment = task(constructor).make(render_size=(4, 6))
+    environment.reset(0)
+    assert environment.render().shape == (4, 6, 3)
+
+
+def build_any(**keywords):
+    return Line(**keywords)
+
+
+@pytest.mark.parametrize("constructor", [Line, PassesOn, build_any])
+def test_constructor_with_render_mode_gets_it_for_images_only(task, constructor):
+    section = task(constructor)
+    assert made(section).render_mode is None
+    assert section.make(render_size=(4, 4))._simulator._env.unwrapped.render_mode == "rgb_array"
+
+
+class Mixed(Line):
+    observation_space = spaces.Dict(
+        [
+            ("z", NUMBER),
+            ("contacts", spaces.MultiBinary(3)),
+            ("arm", spaces.Dict({"q": VECTOR, "hand": spaces.Dict({"n": spaces.Box(0, 9, (1,), np.int32)})})),
+        ]
+    )
+
+    def observe(self):
+        hand = {"n": np.array([self.steps], np.int32)}
+        arm = {"q": np.array([0.25, 0.5]), "hand": hand}
+        return {"arm": arm, "contacts": np.array([1, 0, 1], np.int8), "z": np.float32(self.x)}
+
+
+def test_nested_scalar_and_binary_observations_are_terms_named_by_their_path(task):
+    section = task(Mixed)
+    environment = section.make()
+    terms = [(term.name, term.size) for term in environment.spec.observation]
+    assert terms == [("z", 1), ("contacts", 3), ("arm/hand/n", 1), ("arm/q", 2)]
+    first = environment.reset(3)
+    assert first.dtype == np.float32
+    x = environment._simulator._env.unwrapped.x
+    assert first.tolist() == [np.float32(x), 1.0, 0.0, 1.0, 0.0, 0.25, 0.5]
+    check_env(section)
+
+
+class Scalar(Line):
+    observation_space = NUMBER
+
+    def observe(self):
+        return np.float64(self.x)
+
+
+class Binary(Line):
+    observation_space = spaces.MultiBinary(2)
+
+    def observe(self):
+        return np.array([self.x > 0, self.x > 0.001 * self.steps], np.int8)
+
+
+@pytest.mark.parametrize(("constructor", "size"), [(Scalar, 1), (Binary, 2)])
+def test_a_number_and_bits_are_vectors_too(task, constructor, size):
+    environment = task(constructor).make()
+    assert environment.reset(0).shape == (size,)
+    assert environment.step(np.ones(1)).observation.shape == (size,)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (
+            spaces.Dict({"a": spaces.Dict({"c": spaces.Discrete(3)})}),
+            r"found Discrete\(3\) at the entry 'a/c'",
+        ),
+        (spaces.Dict({"eye": spaces.Box(0, 255, (4, 4, 3), np.uint8)}), r"found Box.* at the entry 'eye'"),
+        (spaces.MultiBinary([2, 2]), "found MultiBinary"),
+        (spaces.MultiDiscrete([2, 2]), "found MultiDiscrete"),
+        (spaces.Tuple([NUMBER, NUMBER]), "found Tuple"),
+        (spaces.Text(3), "found Text"),
+        (
+            spaces.Dict({"a/b": NUMBER, "a": spaces.Dict({"b": NUMBER})}),
+            "observation: expected each name once",
+        ),
+    ],
+)
+def test_spaces_without_a_vector_are_refused_by_the_entry(task, space, message):
+    with pytest.raises(ConfigError, match=message):
+        task(type("Odd", (Line,), {"observation_space": space})).make()
+
+
+def wrong_after(value, first_bad_step=5):
+    """A task whose observation is `value` from a step on."""
+
+    def observe(self):
+        return value if self.steps >= first_bad_step else Line.observe(self)
+
+    return type("Wrong", (Line,), {"observe": observe})
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (np.zeros(1), r"shape \(1,\) of float64"),
+        (np.zeros(3), r"shape \(3,\) of float64"),
+        (np.zeros((2, 1)), r"shape \(2, 1\) of float64"),
+        (np.array(["0.5", "0.5"]), r"shape \(2,\) of <U3"),
+        (np.array([0.5, None]), r"shape \(2,\) of object"),
+        (np.array([1j, 0]), r"shape \(2,\) of complex128"),
+        ([[0.0], [0.0, 1.0]], r"list \[\[0.0\], \[0.0, 1.0\]\]"),
+        (0.5, "float 0.5"),
+        (None, "NoneType None"),
+        ({"x": 1}, "the entries 'x'"),
+    ],
+)
+def test_an_observation_of_another_shape_or_kind_stops_the_run(task, value, found):
+    section = task(wrong_after(value))
+    environment = section.make()
+    environment.reset(4)
+    for _ in range(4):
+        environment.step(np.zeros(1))
+    expected = (
+        rf"task 'gymnasium/{section.id}', episode 1 \(seed 4\), step 5: expected an observation of numbers of "
+        r"shape \(2,\), found "
+    )
+    with pytest.raises(SimulatorError, match=expected + found):
+        environment.step(np.zeros(1))
+
+
+def test_an_observation_of_another_shape_is_refused_before_a_run(task):
+    with pytest.raises(ConfigError, match=r"cannot be made here: .* of shape \(2,\), found shape \(1,\)"):
+        task(wrong_after(np.zeros(1), 1)).make()
+
+
+class Exchanged(Line):
+    """Two arrays whose lengths are wrong, and right in all."""
+
+    observation_space = spaces.Dict({"a": NUMBER, "b": VECTOR})
+
+    def observe(self):
+        arrays = [np.zeros(2), np.zeros(())] if self.steps > 2 else [np.zeros(()), np.zeros(2)]
+        return dict(zip("ab", arrays, strict=True)) if self.steps < 5 else {"a": np.zeros(())}
+
+
+def test_each_entry_of_a_mapping_has_its_own_shape(task):
+    environment = task(Exchanged).make()
+    environment.reset(0)
+    for _ in range(2):
+        environment.step(np.zeros(1))
+    with pytest.raises(SimulatorError, match=r"step 3: .* at the entry 'a', found shape \(2,\)"):
+        environment.step(np.zeros(1))
+
+
+class LosesAnEntry(Mixed):
+    def observe(self):
+        whole = super().observe()
+        return whole if self.steps < 2 else whole | {"arm": {"q": np.zeros(2)}}
+
+
+def test_a_missing_entry_is_named_by_its_path(task):
+    environment = task(LosesAnEntry).make()
+    environment.reset(0)
+    environment.step(np.zeros(1))
+    with pytest.raises(SimulatorError, match="step 2: expected an observation with the entry 'arm/hand'"):
+        environment.step(np.zeros(1))
+
+
+class PhysicsStep(Line):
+    dt = 0.002
+    model: ClassVar = {"mass": 1.0, "nu": 1}
+    observation_structure = "two numbers"
+
+
+class OwnPeriod(PhysicsStep):
+    control_period_s = 0.02
+
+
+class HasModel(Line):
+    dt = 0.05
+    model = mujoco.MjModel.from_xml_string(
+        "<mujoco><worldbody><body><joint name='slider' type='slide'/><geom size='.1'/></body></worldbody>"
+        "<actuator><motor joint='slider'/></actuator></mujoco>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("constructor", "period_s", "action"),
+    [(PhysicsStep, None, "action_0"), (OwnPeriod, 0.02, "action_0"), (HasModel, 0.05, "slider")],
+)
+def test_only_a_mujoco_task_has_the_words_of_mujoco(task, constructor, period_s, action):
+    spec = task(constructor).make().spec
+    assert (spec.control_period_s, spec.action[0].name) == (period_s, action)
+
+
+def test_the_pendulum_keeps_its_period():
+    section = GymnasiumTask.parse({"universe": "gymnasium", "id": "Pendulum-v1", "options": {}})
+    assert section.make().spec.control_period_s == 0.05
+
+
+class ChecksItsActions(Line):
+    """Refuses an action outside its space, as a robot's driver would."""
+
+    def step(self, action):
+        assert self.action_space.contains(action), f"{action!r} not in {self.action_space}"
+        assert self.action_space.contains(np.asarray(action, self.action_space.dtype))
+        return super().step(action)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [(-0.1, 0.3, np.float64), (-1.1, 0.7, np.float64), (0.1, 0.2, np.float32), (-0.1, 0.3, np.float16)],
+)
+def test_saturated_actions_lie_in_the_tasks_own_space(task, low, high, dtype):
+    space = spaces.Box(low, high, (1,), dtype)
+    environment = task(type("Strict", (ChecksItsActions,), {"action_space": space})).make()
+    environment.reset(0)
+    for value in (-1.0, 1.0, -5.0, 5.0, 0.99999994, 0.1):
+        environment.step(np.full(1, value, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "message"),
+    [
+        (np.finfo(np.float32).min, np.finfo(np.float32).max, "action entry 0, .*at most 1e.38 in magnitude"),
+        (0.5, 0.5, "action entry 0, .*equal bounds"),
+        (-np.inf, 1.0, "action entry 0, .*whose actions have limits"),
+    ],
+)
+def test_bounds_without_a_usable_range_are_refused(task, low, high, message):
+    space = spaces.Box(low, high, (1,), np.float32)
+    with pytest.raises(ConfigError, match=message):
+        task(type("Odd", (Line,), {"action_space": space})).make()
+
+
+class Busy(Exception):  # noqa: N818
+    """What a task's own driver raises."""
+
+
+def failing(place, error):
+    """A task with a retryable error of its own that raises in one place."""
+
+    def method(self, *arguments, **keywords):
+        if place == "step" and self.steps < 3:
+            return Line.step(self, *arguments)
+        raise error
+
+    return type("Failing", (Line,), {place: method, "retryable_errors": (Busy,)})
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"), [(RuntimeError("lost"), False), (Busy("x"), True), (TimeoutError("x"), True)]
+)
+def test_errors_that_the_task_names_are_retryable_in_a_step(task, error, retryable):
+    environment = task(failing("step", error)).make()
+    environment.reset(0)
+    for _ in range(3):
+        environment.step(np.zeros(1))
+    with pytest.raises(
+        SimulatorError, match=rf"step 4: the task's step\(\) raised {type(error).__name__}"
+    ) as caught:
+        environment.step(np.zeros(1))
+    assert caught.value.retryable is retryable
+
+
+@pytest.mark.parametrize("place", ["__init__", "reset"])
+@pytest.mark.parametrize("error", [Busy("port"), ConnectionRefusedError("port")])
+def test_a_simulator_that_is_busy_is_retryable_when_it_is_made(task, place, error):
+    with pytest.raises(SimulatorError, match="cannot be made now: .*port") as caught:
+        task(failing(place, error)).make()
+    assert (caught.value.retryable, caught.value.exit_code) == (True, 3)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no licence"), SystemExit("no licence")])
+def test_any_other_error_refuses_the_task(task, error):
+    with pytest.raises(ConfigError, match=f"cannot be made here: {type(error).__name__}: no licence"):
+        task(failing("__init__", error)).make()
+
+
+@pytest.mark.parametrize(
+    ("render", "message"),
+    [
+        (lambda self: None, r"found an array of shape \(\) of object"),
+        (lambda self: np.zeros((4, 4, 3)), r"found an array of shape \(4, 4, 3\) of float64"),
+        (lambda self: np.zeros((0, 4, 3), np.uint8), r"found an array of shape \(0, 4, 3\)"),
+        (lambda self: 1 / 0, "the task cannot render here: ZeroDivisionError"),
+        (lambda self: sys.exit(0), "the task cannot render here: SystemExit: 0"),
+    ],
+)
+def test_what_is_no_image_is_a_renderers_error(task, render, message):
+    environment = task(type("NoImage", (Line,), {"render": render})).make(render_size=(4, 4))
+    environment.reset(0)
+    with pytest.raises(RendererError, match=message):
+        environment.render()

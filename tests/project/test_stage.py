@@ -1,0 +1,90 @@
+"""How a stage ends: exit code, one message, and whether a retry may help."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from small_project import environment
+
+from sacpipe.project.dvc.messages import CommandOutput, stage_failure
+
+SCRIPT = """
+import os, signal, sys
+from sacpipe.core.errors import *
+from sacpipe.project.stage import run_stage
+
+def body(context):
+    {line}
+
+run_stage("toy", body)
+"""
+
+
+def end(folder, line):
+    """Run a stage whose body is one line; return the process, and the error that the flow makes of it."""
+    (folder / "dvc.yaml").write_text("stages:\n  toy:\n    cmd: python toy.py\n")
+    (folder / "params.yaml").write_text("seed: 1\n")
+    (folder / ".sacpipe").mkdir()
+    (folder / "toy.py").write_text(SCRIPT.format(line=line))
+    result = subprocess.run(
+        [sys.executable, "toy.py"], cwd=folder, capture_output=True, text=True, check=False, env=environment()
+    )
+    output = CommandOutput()
+    for text in (
+        *result.stderr.splitlines(),
+        f"ERROR: failed to run: python toy.py, exited with {result.returncode}",
+    ):
+        output("stderr", text)
+    return result, stage_failure("toy", output)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message", "retryable"),
+    [
+        ("raise ConfigError('bad seed')", 2, "bad seed", False),
+        ("raise SimulatorError('lost')", 3, "lost", False),
+        ("raise SimulatorError('busy', retryable=True)", 3, "busy", True),
+        ("raise InterruptedRunError('stopped')", 3, "stopped", True),
+        ("raise KeyboardInterrupt", 3, "stage 'toy' was interrupted", True),
+    ],
+)
+def test_an_error_is_one_message_with_its_code(tmp_path, line, code, message, retryable):
+    result, error = end(tmp_path, line)
+    assert result.returncode == code
+    assert result.stderr.startswith(f"sacpipe: {message}")
+    assert result.stderr.count("\n") == 1
+    assert str(error).startswith(message)
+    assert "tried again" not in str(error)
+    assert (error.exit_code, error.retryable) == (code, retryable)
+    assert list((tmp_path / ".sacpipe").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("raise RuntimeError('a bug')", "RuntimeError: a bug"),
+        ("sys.exit(0)", "SystemExit: 0"),
+        ("1 / 0", "Zero"),
+    ],
+)
+def test_an_unforeseen_error_is_one_line_and_a_log_and_not_tried_again(tmp_path, line, cause):
+    result, error = end(tmp_path, line)
+    assert result.returncode == 3
+    assert result.stderr.startswith(f"sacpipe: stage 'toy' ended by an error that was not foreseen: {cause}")
+    assert result.stderr.count("\n") == 1
+    (log,) = (tmp_path / ".sacpipe").iterdir()
+    assert str(log) in result.stderr
+    assert "toy.py" in log.read_text()
+    assert (error.exit_code, error.retryable) == (3, False)
+
+
+def test_a_closed_stderr_keeps_the_exit_code(tmp_path):
+    result, _ = end(tmp_path, "os.close(2); raise ConfigError('bad')")
+    assert result.returncode == 2
+
+
+def test_a_killed_stage_is_tried_again(tmp_path):
+    result, error = end(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    assert result.returncode == -signal.SIGKILL
+    assert error.retryable
