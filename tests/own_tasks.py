@@ -106,7 +106,7 @@ class Locked(Point):
         self.action_space = spaces.Box(np.array([-1.0, 0.5]), np.array([1.0, 0.5]), dtype=np.float64)
 
 
-class Picture(Point):
+class Image(Point):
     """refused. The observation is an image."""
 
     def __init__(self):

@@ -172,7 +172,7 @@ _RULES: dict[str, tuple[Callable[[_Trial], None], tuple[str, ...], str]] = {
     "built": (
         _Trial.make,
         (),
-        "Training, evaluation and the robot's contract read the task's specification. Mend the task's "
+        "Training, evaluation and the robot's contract read the task's specification. Repair the task's "
         "constructor, its spaces or its options.",
     ),
     "call order": (
@@ -185,7 +185,7 @@ _RULES: dict[str, tuple[Callable[[_Trial], None], tuple[str, ...], str]] = {
         _Trial.run_episodes,
         ("built",),
         "Every step must have a new float32 observation, a finite reward and two flags, and the time limit "
-        "must end the episode: the pool on disk and the critics' targets depend on it. Mend what `reset` "
+        "must end the episode: the pool on disk and the critics' targets depend on it. Repair what `reset` "
         "and `step` return.",
     ),
     "seeds differ": (
@@ -213,7 +213,7 @@ _RULES: dict[str, tuple[Callable[[_Trial], None], tuple[str, ...], str]] = {
     "computed rewards": (
         _Trial.check_rewards,
         ("episodes",),
-        "Rewards of a robot's recordings are computed by this function. Mend it, or leave it out.",
+        "Rewards of a robot's recordings are computed by this function. Repair it, or leave it out.",
     ),
     "closed": (
         _Trial.check_close,

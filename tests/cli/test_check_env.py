@@ -1,4 +1,4 @@
-"""`sacpipe check-env` names each broken rule of a task, and says how to mend it."""
+"""`sacpipe check-env` names each broken rule of a task, and says how to repair it."""
 
 import json
 

@@ -48,6 +48,7 @@ def test_a_missing_package_is_bad_input(ending):
     ids=lambda error: type(error).__name__,
 )
 def test_an_unforeseen_error_is_one_line_that_names_the_log(ending, tmp_path, error):
+    (tmp_path / "versions.lock").write_text("{}")
     (tmp_path / "dvc.yaml").write_text("stages: {}")
     (tmp_path / ".sacpipe").mkdir()
     code, text = ending(error)
