@@ -15,6 +15,7 @@ from typing import Self
 
 from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.core.files import storage_errors
+from sacpipe.project.sqlite_address import sqlite_address
 
 STAGES = ("train", "export", "evaluate")
 """Names of the DVC stages, in the order in which they run."""
@@ -179,6 +180,11 @@ class Workspace:
         return self.state / "prefect"
 
     @property
+    def prefect_db(self) -> Path:
+        """Database of the embedded Prefect server."""
+        return self.prefect_home / "prefect.db"
+
+    @property
     def report(self) -> Path:
         """HTML page of the last report."""
         return self.state / "report.html"
@@ -196,7 +202,7 @@ class Workspace:
     def tracking_uri(self, variables: Mapping[str, str] | None = None) -> str:
         """Return the ledger's address: MLFLOW_TRACKING_URI, else the embedded database."""
         chosen = (os.environ if variables is None else variables).get("MLFLOW_TRACKING_URI")
-        return chosen or f"sqlite:///{self.mlflow_db}"
+        return chosen or sqlite_address(self.mlflow_db)
 
     def environment(self, variables: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return variables that keep every tool embedded, offline, quiet and free of telemetry.
@@ -210,10 +216,13 @@ class Workspace:
         present = os.environ if variables is None else variables
         defaults = _QUIET | {
             "MLFLOW_TRACKING_URI": self.tracking_uri(present),
-            "PREFECT_HOME": str(self.prefect_home),
         }
-        if present.get("PREFECT_API_URL"):  # another server has its own home and database
-            defaults.pop("PREFECT_HOME")
+        if not present.get("PREFECT_API_URL"):  # another server has its own home and database
+            defaults["PREFECT_HOME"] = str(self.prefect_home)
+            if not any(name.startswith(_PREFECT_OWN) and text for name, text in present.items()):
+                # Prefect's default is this file too, but Prefect does not quote the address.
+                address = sqlite_address(self.prefect_db, "aiosqlite")
+                defaults["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = address
         return {name: value for name, value in defaults.items() if not present.get(name)}
 
 
@@ -234,6 +243,9 @@ _QUIET = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
 }
+
+_PREFECT_OWN = ("PREFECT_HOME", "PREFECT_SERVER_DATABASE_", "PREFECT_API_DATABASE_")
+"""First characters of the variables with which an operator chooses Prefect's database."""
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_bytes
+from sacpipe.project.sqlite_address import sqlite_file
 from sacpipe.tracking.mlflow.errors import check_reachable, mlflow_errors, set_short_timeouts
 
 BUNDLE_TAG = "sacpipe.bundle_digest"
@@ -48,7 +49,7 @@ class MlflowConnection:
         """Store the ledger's address. Nothing is opened.
 
         Args:
-            tracking_uri: `sqlite:////absolute/path` or the address of a tracking server.
+            tracking_uri: A database's address, see `sqlite_address`, or the address of a tracking server.
             artifact_folder: Folder of the artifacts of a database; a server has its own.
             experiment: Name of the experiment, created where it is missing.
         """
@@ -193,8 +194,7 @@ class MlflowConnection:
     @property
     def _database(self) -> Path | None:
         """The database's file, or None for a server."""
-        prefix = "sqlite:///"
-        return Path(self.tracking_uri.removeprefix(prefix)) if self.tracking_uri.startswith(prefix) else None
+        return sqlite_file(self.tracking_uri)
 
     @cached_property
     def _client(self) -> Any:
