@@ -17,7 +17,7 @@ from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
 from sacpipe.evaluation.episodes_csv import write_episodes_csv
 from sacpipe.evaluation.statistics import EvaluateMetrics, EvaluationSummary, summarise
-from sacpipe.evaluation.video import record_episode
+from sacpipe.evaluation.video import record_episode, write_no_video
 from sacpipe.networks.policy_file import Policy, read_policy
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.robot.policy import OnnxPolicy
@@ -46,8 +46,11 @@ def evaluate_stage(context: StageContext) -> None:
     def deterministic(observation: FloatArray) -> FloatArray:
         return policy.actor.act(observation, None)
 
-    if params.evaluation.video is not None:
-        record_episode(deterministic, params.task, seeds[0], params.evaluation.video, workspace.video)
+    video = params.evaluation.video
+    if video is None:  # DVC expects the folder always
+        write_no_video(params.task, workspace.video, "evaluation.video in params.yaml is null.")
+    else:
+        record_episode(deterministic, params.task, seeds[0], video, workspace.video)
     candidates = {
         "deterministic": deterministic,
         "stochastic": _with_noise(policy, params.seed),

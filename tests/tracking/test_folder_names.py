@@ -28,5 +28,6 @@ def test_the_ledger_is_in_the_project_and_nothing_is_beside_it(
     assert again.record(ids[0])["cmd"] == "python stages.py train"
     fetched = again.registry.fetch_bundle("Reach", "champion", tmp_path / "fetched")
     assert fetched.digest == bundle_digest(workspace.bundle)
+    assert again.registry.smoke_load("Reach", "champion", fetched) == 0.0
     assert any(workspace.artifacts.rglob("policy.onnx"))
     assert [path.name for path in (tmp_path / "home").iterdir()] == [name]

@@ -185,11 +185,12 @@ class MlflowConnection:
         Raises:
             StoreError: the model cannot be loaded or run.
         """
-        with self.mlflow_errors():
+        with self.mlflow_errors(), tempfile.TemporaryDirectory() as name:
             from mlflow.pyfunc import load_model
 
-            _ = self.client
-            return np.asarray(load_model(uri).predict(observations)["action"], dtype=np.float32)
+            # Not from the artifact folder itself: MLflow unquotes its path, which a `%20` in it does not survive.
+            copy = self.download(uri, Path(name))
+            return np.asarray(load_model(str(copy)).predict(observations)["action"], dtype=np.float32)
 
     @property
     def _database(self) -> Path | None:
