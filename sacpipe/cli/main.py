@@ -6,6 +6,7 @@ they run, so that `sacpipe --help` is fast.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -28,8 +29,9 @@ from sacpipe.cli import (
     tasks,
     verify,
 )
-from sacpipe.core.errors import SacpipeError
+from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.core.report_line import LAYOUT, escape_unprintable
+from sacpipe.project.workspace import Workspace
 from sacpipe.version import __version__
 
 COMMANDS = {
@@ -49,6 +51,9 @@ COMMANDS = {
     "check": check,
     "doctor": doctor,
 }
+
+_ON_A_ROBOT = ("serve", "keys", "sign", "check")
+"""Commands that load no task: they stay in the user's folder and import nothing from a project."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -72,6 +77,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _enter_project(command: str) -> None:
+    """Enter the project around the current folder, if there is one, for a command that may load its task."""
+    if command not in _ON_A_ROBOT:
+        with contextlib.suppress(ConfigError, OSError):  # outside every project, or in a deleted folder
+            Workspace.enter()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     namespace = build_parser().parse_args(arguments)
@@ -81,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in ("pipelines", "sacpipe"):
             logging.getLogger(name).addHandler(logging.lastResort)
     try:
+        _enter_project(namespace.command)
         return int(COMMANDS[namespace.command].run(namespace))
     except SacpipeError as exc:
         sys.stdout.flush()

@@ -8,6 +8,7 @@ history, the default DVC remote) are under .sacpipe/. docs/ledger.md lists the f
 import contextlib
 import fcntl
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,23 @@ class Workspace:
 
     @classmethod
     def enter(cls) -> Self:
+        """Find the workspace of the current folder and give this process what its stages get.
+
+        The project's folder becomes the current one and the first that modules are imported from, as DVC and
+        `python -m` make it for a stage, so that a task's module and its relative paths are found by both.
+        For commands only: a library call leaves its caller's folder as it is, see `with_tools`.
+
+        Raises:
+            ConfigError: no parent holds dvc.yaml.
+        """
+        workspace = cls.with_tools()
+        os.chdir(workspace.root)
+        root = str(workspace.root)
+        sys.path[:] = [root, *(path for path in sys.path if path != root)]
+        return workspace
+
+    @classmethod
+    def with_tools(cls) -> Self:
         """Find the workspace of the current folder and set this process's environment for its tools.
 
         Raises:

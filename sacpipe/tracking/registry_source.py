@@ -53,4 +53,4 @@ def open_source(text: str) -> Source:
         return MlflowSource(address)
     from sacpipe.tracking.ledger import open_ledger
 
-    return RegistrySource(open_ledger(Workspace.enter()).registry, address)
+    return RegistrySource(open_ledger(Workspace.with_tools()).registry, address)

@@ -1,13 +1,25 @@
 """Addresses of databases in folders of any name: SQLAlchemy, MLflow and Prefect open the file that was meant."""
 
-
 import pytest
-
 import sqlalchemy
+
 from sacpipe.project.sqlite_address import sqlite_address, sqlite_file
 from sacpipe.project.workspace import Workspace
 
-NAMES = ["plain", "a%20b", "a%2520b", "100%", "a#b", "a?b", "a?b=c&d", "a+b", "a b", "ümläut", "a:b@c", "a;b,c"]
+NAMES = [
+    "plain",
+    "a%20b",
+    "a%2520b",
+    "100%",
+    "a#b",
+    "a?b",
+    "a?b=c&d",
+    "a+b",
+    "a b",
+    "ümläut",
+    "a:b@c",
+    "a;b,c",
+]
 
 
 @pytest.mark.parametrize("driver", ["", "aiosqlite"])

@@ -188,7 +188,7 @@ class MlflowConnection:
         with self.mlflow_errors(), tempfile.TemporaryDirectory() as name:
             from mlflow.pyfunc import load_model
 
-            # Not from the artifact folder itself: MLflow unquotes its path, which a `%20` in it does not survive.
+            # From a copy, because MLflow would unquote the artifact folder's path, which may hold a `%20`.
             copy = self.download(uri, Path(name))
             return np.asarray(load_model(str(copy)).predict(observations)["action"], dtype=np.float32)
 
