@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.config import Config
 from sacpipe.core.errors import InterruptedRunError
 from sacpipe.core.files import write_json
@@ -40,7 +41,7 @@ def evaluate_stage(context: StageContext) -> None:
     params = EvaluateParams.load_sections(workspace.params)
     torch.set_num_threads(1)
     policy = read_policy(workspace.policy)
-    bundle = OnnxPolicy(workspace.bundle)
+    bundle = OnnxPolicy(open_bundle(workspace.bundle, follow_cache_links=True))
     seeds = [episode_seed(params.seed, "evaluate", index) for index in range(params.evaluation.episodes)]
 
     def deterministic(observation: FloatArray) -> FloatArray:

@@ -140,7 +140,7 @@ class MlflowConnection:
             BundleError: the bundle is damaged.
             StoreError: the stored model differs from the bundle, or MLflow failed.
         """
-        bundle = open_bundle(bundle_folder)
+        bundle = open_bundle(bundle_folder, follow_cache_links=True)
         with self.mlflow_errors(), tempfile.TemporaryDirectory() as name:
             from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 

@@ -224,7 +224,7 @@ class MlflowLedger:
             BundleError: the bundle is damaged.
             StoreError: the stored model differs from the bundle, or MLflow failed.
         """
-        digest = bundle_digest(bundle_folder)
+        digest = bundle_digest(bundle_folder, follow_cache_links=True)
         for model_id in self.run(run_id).model_ids:
             with self._store.mlflow_errors():
                 tags = self._store.client.get_logged_model(model_id).tags
