@@ -81,7 +81,7 @@ def test_an_own_task_with_a_relative_file_works_from_every_folder_and_by_every_c
     below = own / "notes" / "deep"
     (own / ".sacpipe").mkdir()
     shutil.copy(empty_ledger, own / ".sacpipe" / "mlflow.db")
-    texts = [sacpipe(folder, "params", TASK, "--steps", "60", check=0).out for folder in (own, below)]
+    texts = [sacpipe(folder, "params", TASK, "--steps", "80", check=0).out for folder in (own, below)]
     assert texts[0] == texts[1]
     prepare(own, texts[0])
     sacpipe(below, "run", "--engine", "local", check=0)
