@@ -98,7 +98,7 @@ def test_run_edit_run_restore_and_pull(project, place, kind):
     dvc(project, "pull")
     assert is_linked(linked, kind)
     assert sacpipe(project, "run", "--engine", "local", "--json", check=0).out.count('"unchanged"') == 3
-    assert sacpipe(project, "lineage").code == 0
+    assert sacpipe(project, "report").code == 0
     assert damaged(cache) == []
 
 
