@@ -259,8 +259,8 @@ class MlflowLedger:
 def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
     """Return parameters as the ledger shows them: a text unchanged, every other value as JSON.
 
-    In names that MLflow would refuse, such as those of nested task options, characters are escaped. A name or a
-    value beyond MLflow's limits is cut, and ends in a digest of the whole.
+    In names that MLflow would refuse, such as those of nested task options, characters are escaped. A name or
+    a value beyond MLflow's limits is cut, and ends in a digest of the whole.
     """
     texts = {}
     for name, value in params.items():
