@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import sys
 
 import pytest
 from small_project import Outcome, environment, git, make_project, sacpipe, small_params
@@ -56,6 +57,7 @@ def call(monkeypatch, capsys):
 
     def run(folder, *arguments):
         monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "path", [*sys.path])
         capsys.readouterr()
         before = dict(os.environ)
         clean = environment()

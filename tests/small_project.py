@@ -67,6 +67,14 @@ def make_project(folder):
     return folder
 
 
+def dvc(folder, *arguments):
+    """Run DVC itself, as an operator does."""
+    command = [sys.executable, "-P", "-m", "dvc", *arguments]
+    return subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True, env=environment()
+    ).stdout
+
+
 class Outcome(Config):
     """What a command gave back."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.config import Config
 from sacpipe.core.errors import InterruptedRunError
 from sacpipe.core.files import write_json
@@ -17,7 +18,7 @@ from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
 from sacpipe.evaluation.episodes_csv import write_episodes_csv
 from sacpipe.evaluation.statistics import EvaluateMetrics, EvaluationSummary, summarise
-from sacpipe.evaluation.video import record_episode
+from sacpipe.evaluation.video import record_episode, write_no_video
 from sacpipe.networks.policy_file import Policy, read_policy
 from sacpipe.project.identity.needs import members_of
 from sacpipe.project.stage import StageContext, run_stage
@@ -44,13 +45,15 @@ def evaluate_stage(context: StageContext) -> None:
     task = context.probe(params.task, members, None if video is None else (video.height, video.width))
     torch.set_num_threads(1)
     policy = read_policy(workspace.policy)
-    bundle = OnnxPolicy(workspace.bundle)
+    bundle = OnnxPolicy(open_bundle(workspace.bundle, follow_cache_links=True))
     seeds = [episode_seed(params.seed, "evaluate", index) for index in range(params.evaluation.episodes)]
 
     def deterministic(observation: FloatArray) -> FloatArray:
         return policy.actor.act(observation, None)
 
-    if video is not None:
+    if video is None:  # DVC expects the folder always
+        write_no_video(params.task, workspace.video, "evaluation.video in params.yaml is null.")
+    else:
         record_episode(deterministic, params.task, seeds[0], video, workspace.video)
     candidates = {
         "deterministic": deterministic,

@@ -6,6 +6,7 @@ import torch
 from sacpipe.bundle.contract import Provenance
 from sacpipe.bundle.guard_settings import GuardSettings
 from sacpipe.core.config import Config
+from sacpipe.core.errors import ExportError
 from sacpipe.core.files import sha256_file, write_json
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig, ExportMetrics
@@ -25,7 +26,16 @@ class ExportParams(Config):
 
 
 def recorded_observations(pool: ReplayPool, golden_steps: int) -> FloatArray:
-    """Return the pool's first `golden_steps` observations, then some spread over all. Shape (N, dim)."""
+    """Return the pool's first `golden_steps` observations, then some spread over all. Shape (N, dim).
+
+    Raises:
+        ExportError: the pool is shorter.
+    """
+    if pool.transitions < golden_steps:
+        raise ExportError(
+            f"export.golden_steps: expected at most the {pool.transitions} recorded steps of the pool, found "
+            f"{golden_steps}. Lower it or train longer."
+        )
     first: list[FloatArray] = []
     for segment in pool.segments:
         first.append(pool.read(segment).observations)

@@ -1,5 +1,10 @@
 """Train a policy. Input: params.yaml. Outputs: policy, replay pool, learning curve and metrics."""
 
+import subprocess
+import sys
+from pathlib import Path
+
+from sacpipe.core.errors import ConfigError
 from sacpipe.project.identity.needs import members_of
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.training.config import TrainParams
@@ -9,11 +14,29 @@ from sacpipe.training.outputs import publish
 from sacpipe.training.progress_display import ProgressDisplay
 from sacpipe.training.resume import open_run
 
+_REFUSED = 2
+
+
+def check_later_sections(params: Path) -> None:
+    """Refuse a params.yaml that a later stage would refuse, before the first training step.
+
+    The check runs in a process of its own: this stage's result depends neither on the later sections nor on
+    the code of their stages. A check that fails otherwise is ignored: the later stage tells the reason.
+
+    Raises:
+        ConfigError: the message of the check.
+    """
+    command = [sys.executable, "-m", "sacpipe.params.checks", str(params)]
+    found = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if found.returncode == _REFUSED:
+        raise ConfigError(found.stderr.strip())
+
 
 def train_stage(context: StageContext) -> None:
     """Train from the start, or from the last checkpoint of this stage key."""
     workspace = context.workspace
     params = TrainParams.load_sections(workspace.params)
+    check_later_sections(workspace.params)
     members = members_of(params.task, params.algorithm)
     task = context.probe(params.task, members)
     keep_freed_memory()

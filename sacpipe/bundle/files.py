@@ -1,7 +1,13 @@
-"""Reads the files of an untrusted bundle folder: names, file types and sizes are checked."""
+"""Reads the files of an untrusted bundle folder: names, file types and sizes are checked.
+
+A symbolic link is refused, with one exception for a project's own output: DVC may make each file a link to
+the object of its cache, whose name is the MD5 of its bytes.
+"""
 
 import contextlib
+import hashlib
 import os
+import re
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -21,21 +27,33 @@ MAX_BYTES = {
 
 SIGNATURE_NAME = "manifest.sig"
 
+_COPY = "Copy the folder with `cp -rL`, which copies what its links name."
+
 REQUIRED = MAX_BYTES.keys() - {SIGNATURE_NAME}
 """Names of the files that every bundle has."""
 
 
-def bundle_digest(folder: Path) -> str:
+_CACHE_OBJECT = re.compile(r"/files/md5/([0-9a-f]{2})/([0-9a-f]{30})$")
+"""End of the path of an object in a DVC cache: the MD5 of its bytes."""
+
+
+def bundle_digest(folder: Path, *, follow_cache_links: bool = False) -> str:
     """Return the SHA-256 of a bundle's manifest.json, without checking the other files.
+
+    Args:
+        folder: Folder of the bundle.
+        follow_cache_links: As for `read_files`.
 
     Raises:
         BundleError: manifest.json is missing or cannot be read.
     """
     with _opened(folder) as descriptor:
-        return sha256_bytes(_read_file(descriptor, "manifest.json"))
+        return sha256_bytes(_read_file(descriptor, "manifest.json", follow_cache_links))
 
 
-def read_files(folder: Path, *, allow_hard_links: bool = True) -> dict[str, bytes]:
+def read_files(
+    folder: Path, *, allow_hard_links: bool = True, follow_cache_links: bool = False
+) -> dict[str, bytes]:
     """Read the files of a bundle, by name. Names, file types and sizes are checked; contents are not.
 
     The folder is opened once, so all files are from one bundle even if the folder is replaced meanwhile.
@@ -43,6 +61,8 @@ def read_files(folder: Path, *, allow_hard_links: bool = True) -> dict[str, byte
     Args:
         folder: Folder of the bundle.
         allow_hard_links: Whether a file may have further names, as files in DVC's cache do.
+        follow_cache_links: Whether a file may be a symbolic link to an object of a DVC cache whose name is
+            the MD5 of the bytes. Give True only for an output of this machine's own project: DVC made it.
 
     Raises:
         BundleError: a file is missing, unexpected, not a plain file, too large, or cannot be read.
@@ -52,8 +72,9 @@ def read_files(folder: Path, *, allow_hard_links: bool = True) -> dict[str, byte
         check_names([entry.name for entry in entries])
         with under_rule("links"):
             for entry in entries:
-                _check_plain(entry, allow_hard_links=allow_hard_links)
-        return {entry.name: _read_file(descriptor, entry.name) for entry in entries}
+                if not (follow_cache_links and entry.is_symlink()):
+                    _check_plain(entry, allow_hard_links=allow_hard_links)
+        return {entry.name: _read_file(descriptor, entry.name, follow_cache_links) for entry in entries}
 
 
 def check_names(names: Collection[str]) -> None:
@@ -107,18 +128,43 @@ def _check_plain(entry: os.DirEntry[str], *, allow_hard_links: bool) -> None:
     num_names = entry.stat(follow_symlinks=False).st_nlink
     if not allow_hard_links and entry.is_file(follow_symlinks=False) and num_names > 1:
         raise BundleError(
-            f"{entry.name}: expected a file with one name, found a hard link with {num_names}. "
-            "Copy the file itself."
+            f"{entry.name}: expected a file with one name, found a hard link with {num_names}. {_COPY}"
         )
     if not entry.is_file(follow_symlinks=False):
         found = "a link" if entry.is_symlink() else "something else"
-        raise BundleError(f"{entry.name}: expected a plain file, found {found}. Copy the file itself.")
+        raise BundleError(f"{entry.name}: expected a plain file, found {found}. {_COPY}")
 
 
-def _read_file(folder: int, name: str) -> bytes:
-    """Read a plain file of at most its allowed size. Links are not followed; a pipe does not block."""
+def _read_file(folder: int, name: str, follow_cache_links: bool) -> bytes:
+    """Read a file of at most its allowed size. No link is followed but DVC's; a pipe does not block."""
+    target = _link_target(folder, name) if follow_cache_links else None
+    if target is None:
+        return _read_plain(folder, name, name)
+    named = _CACHE_OBJECT.search(target)
+    if named is None:
+        raise BundleError(
+            f"{name}: expected a plain file or DVC's link to its cache, found another link. {_COPY}", "links"
+        )
+    data = _read_plain(folder, target, name)
+    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if found != "".join(named.groups()):
+        fault = f"expected the bytes that its link to DVC's cache names, found others, of MD5 {found}"
+        raise BundleError(f"{name}: {fault}. `dvc checkout --force` restores the file.", "links")
+    return data
+
+
+def _link_target(folder: int, name: str) -> str | None:
+    """Return the path that a symbolic link holds; None where there is no link."""
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        return os.readlink(name, dir_fd=folder)
+    except OSError:
+        return None
+
+
+def _read_plain(folder: int, path: str, name: str) -> bytes:
+    """Read a plain file, `name` of a bundle, at a path that is absolute or relative to the folder."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):

@@ -37,15 +37,19 @@ class Bundle:
     """Bytes of manifest.sig, not verified; None if the bundle has no signature."""
 
 
-def open_bundle(folder: Path) -> Bundle:
+def open_bundle(folder: Path, *, follow_cache_links: bool = False) -> Bundle:
     """Verify a bundle and return its contents.
+
+    Args:
+        folder: Folder of the bundle.
+        follow_cache_links: As for `read_files`: True for an output of this machine's own project.
 
     Raises:
         BundleError: the bundle is damaged. The message has the file and field, what was expected, what
             was found and what to do.
     """
     try:
-        return parse_bundle(read_files(folder))
+        return parse_bundle(read_files(folder, follow_cache_links=follow_cache_links))
     except BundleError as exc:
         raise BundleError(f"bundle {folder}: {exc}", exc.rule) from exc
 

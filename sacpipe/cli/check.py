@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the load gate and print its report; exit code 1 where a rule refuses."""
     from sacpipe.core.errors import ConfigError, GateError
+    from sacpipe.project.tracked_output import is_own_output
     from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
     from sacpipe.rollout.follow_settings import FollowSettings
     from sacpipe.rollout.sources import read_source
@@ -38,8 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.bundle}: expected a bundle's folder or a tar file, found nothing there."
         )
     try:
-        # DVC may hard-link the workspace's own bundle to its cache.
-        report = run_load_gate(read_source(arguments.bundle, allow_hard_links=True), settings).report
+        # DVC may make the files of the project's own bundle links to its cache, of either kind.
+        own = is_own_output(arguments.bundle)
+        files = read_source(arguments.bundle, allow_hard_links=True, follow_cache_links=own)
+        report = run_load_gate(files, settings).report
     except GateError as exc:
         sys.stderr.write(f"sacpipe: {arguments.bundle}: {exc}\n")
         return 1

@@ -3,8 +3,9 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
+
+from sacpipe.cli.paths import path_argument, policy_argument
 
 HELP = "run a task in real time with the robot's runtime: returns, verdicts, latency"
 EXAMPLE = (
@@ -18,7 +19,10 @@ EXAMPLE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument(
-        "policy", nargs="?", help="a bundle folder or models:/NAME@ALIAS; default: the workspace's own bundle"
+        "policy",
+        nargs="?",
+        type=policy_argument,
+        help="a bundle folder or models:/NAME@ALIAS; default: the workspace's own bundle",
     )
     parser.add_argument("--rate", type=float, metavar="HZ", help="control rate; default: the contract's")
     parser.add_argument("--seconds", type=float, default=10.0, help="default: %(default)s")
@@ -48,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="task option that differs on this robot; repeat it for several options",
     )
-    parser.add_argument("--record", type=Path, metavar="FOLDER", help="record transitions into this folder")
+    parser.add_argument(
+        "--record", type=path_argument, metavar="FOLDER", help="record transitions into this folder"
+    )
     parser.add_argument(
         "--priority", type=int, help="realtime priority, 1 to 99; needs the permission for it"
     )

@@ -59,6 +59,9 @@ COMMANDS = {
     "doctor": doctor,
 }
 
+_ON_A_ROBOT = ("serve", "keys", "sign", "check")
+"""Commands that load no task: they stay in the user's folder and import nothing from a project."""
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command."""
@@ -79,6 +82,13 @@ def build_parser() -> argparse.ArgumentParser:
         )
         module.add_arguments(command)
     return parser
+
+
+def _enter_project(command: str) -> None:
+    """Enter the project around the current folder, if there is one, for a command that may load its task."""
+    if command not in _ON_A_ROBOT:
+        with contextlib.suppress(ConfigError, OSError):  # outside every project, or in a deleted folder
+            Workspace.enter()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,6 +144,7 @@ _WITHOUT_VERSIONS = ("lock", "doctor")
 
 
 def _run(namespace: argparse.Namespace) -> int:
+    _enter_project(namespace.command)
     if namespace.command not in _WITHOUT_VERSIONS:
         _check_versions()
     return int(COMMANDS[namespace.command].run(namespace))

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from pathlib import Path
+
+from sacpipe.cli.paths import path_argument
 
 HELP = "print a complete, commented params.yaml for a task"
 EXAMPLE = (
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the actor's loss: the critics' minimum as in the paper, or their mean as in Softlearning's "
         "last version; default: %(default)s",
     )
-    parser.add_argument("--output", type=Path, help="write this file instead of printing")
+    parser.add_argument("--output", type=path_argument, help="write this file instead of printing")
 
 
 def run(arguments: argparse.Namespace) -> int:

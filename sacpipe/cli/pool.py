@@ -3,7 +3,8 @@
 import argparse
 import json
 import sys
-from pathlib import Path
+
+from sacpipe.cli.paths import path_argument
 
 HELP = "check replay pools, add a robot's recordings to data/pool, and evict its oldest segments"
 EXAMPLE = (
@@ -21,10 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = commands.add_parser("check", help="read every byte of a pool or a recording")
-    check.add_argument("folder", type=Path, nargs="?", help="default: the pool of the finished training")
+    check.add_argument(
+        "folder", type=path_argument, nargs="?", help="default: the pool of the finished training"
+    )
     check.add_argument("--json", action="store_true", help="print one JSON object")
     ingest = commands.add_parser("ingest", help="add recordings to data/pool, tracked by DVC")
-    ingest.add_argument("recordings", type=Path, nargs="+", metavar="RECORDING", help="a recording's folder")
+    ingest.add_argument(
+        "recordings", type=path_argument, nargs="+", metavar="RECORDING", help="a recording's folder"
+    )
     ingest.add_argument(
         "--share",
         type=float,
@@ -42,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evict.add_argument(
         "--keep-transitions", type=int, required=True, metavar="N", help="transitions to keep, at least 1"
     )
-    evict.add_argument("folder", type=Path, nargs="?", help="default: data/pool, which DVC tracks again")
+    evict.add_argument(
+        "folder", type=path_argument, nargs="?", help="default: data/pool, which DVC tracks again"
+    )
     evict.add_argument("--json", action="store_true", help="print one JSON object")
 
 

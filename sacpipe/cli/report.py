@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from pathlib import Path
+
+from sacpipe.cli.paths import path_argument
 
 HELP = "write the report of the present outputs: one self-contained HTML file"
 EXAMPLE = "  sacpipe report --output report.html"
@@ -10,7 +11,7 @@ EXAMPLE = "  sacpipe report --output report.html"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("--output", type=Path, help="default: .sacpipe/report.html")
+    parser.add_argument("--output", type=path_argument, help="default: .sacpipe/report.html")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -53,7 +53,7 @@ def _champion(*, is_followed: bool) -> str:
     from sacpipe.rollout.mlflow_source import Address
     from sacpipe.tracking.ledger import open_ledger
 
-    workspace = Workspace.enter()
+    workspace = Workspace.with_tools()
     name = Params.load(workspace.params).release.model_name
     if not is_followed and open_ledger(workspace).registry.alias(name, "champion") is None:
         raise StoreError(f"no version of '{name}' is champion yet. `sacpipe run` trains and releases one.")
@@ -65,7 +65,7 @@ def _become_mlflow(uri: str, port: str) -> NoReturn:
     from sacpipe.rollout.mlflow_source import parse_address
 
     parse_address(uri, "--mlflow")
-    Workspace.enter()
+    Workspace.with_tools()
     sys.stderr.write(f"sacpipe: serving {uri} at http://127.0.0.1:{port}/invocations\n")
     sys.stderr.flush()
     server = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local"]

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     if (output := find_tracked_output(arguments.bundle)) is not None:
         raise ConfigError(
             f"{arguments.bundle}: expected a copy of the bundle, found {output}, which DVC tracks: a "
-            "signature would change it. Copy it with `cp -r` to a folder that DVC does not track, and sign "
+            "signature would change it. Copy it with `cp -rL` to a folder that DVC does not track, and sign "
             "the copy."
         )
     key_id = sign_bundle(arguments.bundle, arguments.key)

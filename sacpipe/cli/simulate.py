@@ -3,7 +3,8 @@
 import argparse
 import json
 import sys
-from pathlib import Path
+
+from sacpipe.cli.paths import path_argument, policy_argument
 
 HELP = "run episodes of a policy in its task: returns, and a video if a renderer works"
 EXAMPLE = (
@@ -18,13 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "policy",
         nargs="?",
+        type=policy_argument,
         help="a policy file, a bundle folder or models:/NAME@ALIAS; default: the workspace's own bundle",
     )
     parser.add_argument("--episodes", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="seed of the episodes; default: %(default)s")
     parser.add_argument("--stochastic", action="store_true", help="sample actions (policy files only)")
     parser.add_argument(
-        "--video", type=Path, metavar="FOLDER", help="record a video of the first episode into this folder"
+        "--video",
+        type=path_argument,
+        metavar="FOLDER",
+        help="record a video of the first episode into this folder",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

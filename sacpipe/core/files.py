@@ -82,7 +82,11 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy the bytes of a file durably. Not atomic: a kill can leave a part of them at `target`."""
+    """Copy the bytes of a file durably. Not atomic: a kill can leave a part of them at `target`.
+
+    An existing target is removed first: it may be a link to DVC's cache, and its bytes would change there.
+    """
+    target.unlink(missing_ok=True)
     shutil.copyfile(source, target)
     with target.open("rb") as file:
         os.fsync(file.fileno())

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import RendererError, StorageError
-from sacpipe.core.files import write_bytes, write_text
+from sacpipe.core.files import storage_errors, write_bytes, write_text
 from sacpipe.envs.base import Environment, Policy, TaskSection
 from sacpipe.specs.env_spec import EnvSpec
 
@@ -33,7 +33,7 @@ class VideoConfig(Config):
     """Height in pixels; even, because browsers need H.264 with even sizes."""
     width: int = Field(ge=16, le=3840, multiple_of=2)
     """Width in pixels; even."""
-    frames_per_s: float = Field(gt=0.0, le=120.0)
+    frames_per_s: float = Field(ge=0.01, le=120.0)
     """Approximate frame rate; a task with a faster clock shows every second step, or every third, ..."""
     max_s: float = Field(gt=0.0)
     """Longest video, in seconds of the task's time."""
@@ -66,12 +66,22 @@ def record_episode(policy: Policy, task: TaskSection, seed: int, config: VideoCo
             num_frames = max(1, int(rate * Fraction(config.max_s)))
             video = _encode(encoder, itertools.islice(frames, num_frames), config, rate)
     except RendererError as exc:
-        (folder / VIDEO_NAME).unlink(missing_ok=True)
-        write_text(folder / NO_VIDEO_NAME, f"No video of task '{task.universe}/{task.id}': {exc}\n")
-        return folder / NO_VIDEO_NAME
+        return write_no_video(task, folder, str(exc))
     (folder / NO_VIDEO_NAME).unlink(missing_ok=True)
     write_bytes(folder / VIDEO_NAME, video)
     return folder / VIDEO_NAME
+
+
+def write_no_video(task: TaskSection, folder: Path, reason: str) -> Path:
+    """Write `WHY_NO_VIDEO.txt` with a reason, remove an older video, and return the file.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    with storage_errors(folder):
+        (folder / VIDEO_NAME).unlink(missing_ok=True)
+    write_text(folder / NO_VIDEO_NAME, f"No video of task '{task.universe}/{task.id}': {reason}\n")
+    return folder / NO_VIDEO_NAME
 
 
 def frame_rate(spec: EnvSpec, frames_per_s: float) -> tuple[int, Fraction]:

@@ -5,12 +5,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from sacpipe.bundle.contract import check_guards
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import read_json, write_bytes
-from sacpipe.envs.base import require_time_limit
 from sacpipe.evaluation.statistics import EvaluateMetrics
 from sacpipe.export.config import ExportMetrics
+from sacpipe.params.checks import check_params
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import DvcStore, Outcome
 from sacpipe.project.dvc.lock_file import read_lock
@@ -23,16 +22,19 @@ from sacpipe.release.promote_alias import RegistryStatus, promote_version
 from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.report.data import ReportInputs
 from sacpipe.report.page import write_report
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, record_stage
 from sacpipe.tracking.live_metrics import LiveMetrics
+from sacpipe.training.memory import check_memory
 
 
 def preflight(workspace: Workspace) -> Params:
     """Refuse bad params, an unknown task or a read-only folder before the first stage starts.
 
     Raises:
-        ConfigError: params.yaml is wrong, the task has no time limit, the safe action does not fit the task,
-            or training needs an initial pool that is missing; UnknownTaskError where the task is not known.
+        ConfigError: params.yaml is wrong, a later stage or this machine's memory would refuse it, the task has
+            no time limit, or training needs an initial pool that is missing; UnknownTaskError where the task
+            is not known.
         PoolError: the initial pool is damaged.
         StorageError: the folder cannot be written.
     """
@@ -41,11 +43,9 @@ def preflight(workspace: Workspace) -> Params:
         write_line(line)
     environment = params.task.make()
     environment.close()
-    require_time_limit(environment.spec)
-    check_guards(params.guards, environment.spec)
-    initial = params.replay.initial_pool
-    if initial is not None and _is_to_train(workspace):
-        open_initial_pool(workspace.initial_pool, initial, environment.spec)
+    check_params(params, environment.spec)
+    if _is_to_train(workspace):
+        _check_training(workspace, params, environment.spec)
     for folder in (workspace.state, workspace.root / "out", workspace.root / "work"):
         write_bytes(folder / ".writable", b"")
         (folder / ".writable").unlink()
@@ -54,6 +54,14 @@ def preflight(workspace: Workspace) -> Params:
             f"{workspace.root} has no .dvc folder. Use a clone of the project, or run `dvc init`."
         )
     return params
+
+
+def _check_training(workspace: Workspace, params: Params, spec: EnvSpec) -> None:
+    """Open the initial pool, and compare the memory that the transitions need with this machine's."""
+    initial, earlier = params.replay.initial_pool, 0
+    if initial is not None:
+        earlier = open_initial_pool(workspace.initial_pool, initial, spec).transitions
+    check_memory(params, spec, earlier_transitions=earlier)
 
 
 def _is_to_train(workspace: Workspace) -> bool:

@@ -114,7 +114,7 @@ release:
 _EXPORT = """\
   opset_version: 20              # of the ONNX operator set
   parity_tolerance: 1.0e-4       # largest difference between torch and ONNX, as a share of the action range
-  golden_steps: 64               # recorded steps that a robot replays before it uses the bundle
+  golden_steps: {golden_steps:<17}# recorded steps that a robot replays before it uses the bundle
 """
 
 _GUARDS = """\
@@ -186,7 +186,7 @@ def params_text(name: str, *, steps: int | None, seed: int, preset: str) -> str:
         learning_rate=budget.learning_rate,
         **_PRESETS[preset],
         **_intervals(total, spec),
-        export=_EXPORT,
+        export=_EXPORT.format(golden_steps=min(64, total)),
         guards=_GUARDS,
         evaluation=_EVALUATION,
         model_name=re.sub(r"[^A-Za-z0-9._-]+", "-", spec.task.partition("/")[2]),

@@ -12,7 +12,7 @@ _ENTRY = "run_pipeline"
 
 
 def load_flow(workspace: Workspace) -> ModuleType:
-    """Import the project's flow. The project's folder becomes the first of `sys.path`, as in its stages.
+    """Import the project's flow. Call `Workspace.enter` before, so that it finds the project's modules.
 
     Raises:
         ConfigError: the file is missing, cannot be imported, or has no function `run_pipeline`.
@@ -20,8 +20,6 @@ def load_flow(workspace: Workspace) -> ModuleType:
     path = workspace.flow
     if not path.is_file():
         raise ConfigError(f"{path} is missing: it holds the steps of a run. Restore it with `git checkout`.")
-    if str(workspace.root) not in sys.path:
-        sys.path.insert(0, str(workspace.root))
     spec = importlib.util.spec_from_file_location(_MODULE_NAME, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} cannot be loaded as a Python file. Restore it with `git checkout`.")

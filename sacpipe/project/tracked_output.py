@@ -31,6 +31,14 @@ def find_tracked_output(path: Path) -> Path | None:
     return None
 
 
+def is_own_output(path: Path) -> bool:
+    """Return whether DVC made the files of a path, as a part of an output in a project of this machine."""
+    try:
+        return find_tracked_output(path) is not None
+    except (OSError, RuntimeError):  # the current folder was deleted, or the path's links form a circle
+        return False
+
+
 def _outputs(folder: Path) -> Iterator[Path]:
     """Yield the outputs that the files of DVC in one folder name."""
     for name in ("dvc.yaml", "dvc.lock"):

@@ -8,6 +8,7 @@ history, the default DVC remote) are under .sacpipe/. docs/ledger.md lists the f
 import contextlib
 import fcntl
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Self
 
 from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.core.files import storage_errors
+from sacpipe.project.sqlite_address import sqlite_address
 
 STAGES = ("train", "export", "evaluate")
 """Names of the DVC stages, in the order in which they run."""
@@ -41,6 +43,23 @@ class Workspace:
 
     @classmethod
     def enter(cls) -> Self:
+        """Find the workspace of the current folder and give this process what its stages get.
+
+        The project's folder becomes the current one and the first that modules are imported from, as DVC and
+        `python -m` make it for a stage, so that a task's module and its relative paths are found by both.
+        For commands only: a library call leaves its caller's folder as it is, see `with_tools`.
+
+        Raises:
+            ConfigError: no parent holds dvc.yaml.
+        """
+        workspace = cls.with_tools()
+        os.chdir(workspace.root)
+        root = str(workspace.root)
+        sys.path[:] = [root, *(path for path in sys.path if path != root)]
+        return workspace
+
+    @classmethod
+    def with_tools(cls) -> Self:
         """Find the workspace of the current folder and set this process's environment for its tools.
 
         Raises:
@@ -179,6 +198,11 @@ class Workspace:
         return self.state / "prefect"
 
     @property
+    def prefect_db(self) -> Path:
+        """Database of the embedded Prefect server."""
+        return self.prefect_home / "prefect.db"
+
+    @property
     def report(self) -> Path:
         """HTML page of the last report."""
         return self.state / "report.html"
@@ -196,7 +220,7 @@ class Workspace:
     def tracking_uri(self, variables: Mapping[str, str] | None = None) -> str:
         """Return the ledger's address: MLFLOW_TRACKING_URI, else the embedded database."""
         chosen = (os.environ if variables is None else variables).get("MLFLOW_TRACKING_URI")
-        return chosen or f"sqlite:///{self.mlflow_db}"
+        return chosen or sqlite_address(self.mlflow_db)
 
     def environment(self, variables: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return variables that keep every tool embedded, offline, quiet and free of telemetry.
@@ -210,10 +234,13 @@ class Workspace:
         present = os.environ if variables is None else variables
         defaults = _QUIET | {
             "MLFLOW_TRACKING_URI": self.tracking_uri(present),
-            "PREFECT_HOME": str(self.prefect_home),
         }
-        if present.get("PREFECT_API_URL"):  # another server has its own home and database
-            defaults.pop("PREFECT_HOME")
+        if not present.get("PREFECT_API_URL"):  # another server has its own home and database
+            defaults["PREFECT_HOME"] = str(self.prefect_home)
+            if not any(name.startswith(_PREFECT_OWN) and text for name, text in present.items()):
+                # Prefect's default is this file too, but Prefect does not quote the address.
+                address = sqlite_address(self.prefect_db, "aiosqlite")
+                defaults["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = address
         return {name: value for name, value in defaults.items() if not present.get(name)}
 
 
@@ -234,6 +261,9 @@ _QUIET = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
 }
+
+_PREFECT_OWN = ("PREFECT_HOME", "PREFECT_SERVER_DATABASE_", "PREFECT_API_DATABASE_")
+"""First characters of the variables with which an operator chooses Prefect's database."""
 
 
 @contextlib.contextmanager

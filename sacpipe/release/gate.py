@@ -13,8 +13,8 @@ from sacpipe.core.config import Config
 class ReleaseConfig(Config):
     """The registered name of a policy, and the minimum return for its release."""
 
-    model_name: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """Name of the registered model."""
+    model_name: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the registered model, at most as long as MLflow's tables hold."""
     min_return_mean: float | None
     """Minimum of the bundle's mean return over the evaluation episodes, or null for no minimum."""
 

@@ -61,7 +61,7 @@ def promote_version(
     if champion is not None and champion.version == version.version:
         last = current_promotion(read_promotions(workspace), model_name, CHAMPION)
         if last is None or last.bundle_digest != version.bundle_digest:  # killed between alias and history
-            registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle))
+            registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle, follow_cache_links=True))
             _append_history(workspace, version, None, verdict)
         why = f"it was champion already; {met}"
         return RegistryStatus(
@@ -72,7 +72,7 @@ def promote_version(
     registry.set_version_tags(model_name, version.version, tags)
     try:
         registry.set_alias(model_name, CHAMPION, version.version)
-        registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle))
+        registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle, follow_cache_links=True))
     except BaseException:  # also on a signal: a champion that was not loaded must not stay
         if previous is None:
             registry.delete_alias(model_name, CHAMPION)

@@ -18,7 +18,7 @@ class ReplayBuffer:
 
     def __init__(self, observation_dim: int, action_dim: int, capacity: int) -> None:
         self.capacity = capacity
-        width = 2 * observation_dim + action_dim + 2
+        width = _row_width(observation_dim, action_dim)
         # np.empty reserves addresses only: the system allocates a page when it is first written.
         self._rows = np.empty((capacity, width), dtype=np.float32)
         self._action_dim, self._observation_dim = action_dim, observation_dim
@@ -137,6 +137,15 @@ class ReplayBuffer:
         found = (transitions.observations.shape[1], transitions.actions.shape[1])
         if found != expected:
             raise ValueError(f"expected (observation_dim, action_dim) {expected}, found {found}")
+
+
+def row_bytes(observation_dim: int, action_dim: int) -> int:
+    """Return the memory of one transition in a buffer, in bytes."""
+    return _row_width(observation_dim, action_dim) * np.dtype(np.float32).itemsize
+
+
+def _row_width(observation_dim: int, action_dim: int) -> int:
+    return 2 * observation_dim + action_dim + 2
 
 
 def _copy(source: Batch | Transitions, target: Batch) -> None:

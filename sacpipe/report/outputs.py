@@ -48,7 +48,11 @@ def read_report(inputs: ReportInputs) -> ReportData:
     _require_outputs(inputs)
     params = read_params(inputs.params)
     stages = read_stages(inputs.dvc_lock)
-    training, pool, bundle = read_training(train), read_pool(train / "pool"), open_bundle(bundle_folder)
+    training, pool, bundle = (
+        read_training(train),
+        read_pool(train / "pool"),
+        open_bundle(bundle_folder, follow_cache_links=True),
+    )
     return ReportData(
         model_name=inputs.model_name,
         params=params,

@@ -1,8 +1,8 @@
 """Sources of bundles on a robot: a folder or a tar file. Both give the bytes of a bundle's files.
 
-Nothing is unpacked to disk and no link is followed: the bytes that the load gate checks, that run and that
-the store keeps are the bytes that were read here, once. The third source is MLflow's registry
-(sacpipe/rollout/mlflow_source.py).
+Nothing is unpacked to disk and no link of a foreign bundle is followed: the bytes that the load gate checks,
+that run and that the store keeps are the bytes that were read here, once. The third source is MLflow's
+registry (sacpipe/rollout/mlflow_source.py).
 
 The tar reader is our own, not `tarfile`: it reads up to five plain files with short names, and uses nothing
 of a header but the name, the size, the kind and the checksum.
@@ -64,10 +64,12 @@ class PathSource:
     Args:
         path: Folder or tar file; a symbolic link is followed.
         allow_hard_links: As for `read_source`.
+        follow_cache_links: As for `read_source`.
     """
 
-    def __init__(self, path: Path, *, allow_hard_links: bool) -> None:
+    def __init__(self, path: Path, *, allow_hard_links: bool, follow_cache_links: bool = False) -> None:
         self._path, self._allow_hard_links = path, allow_hard_links
+        self._follow_cache_links = follow_cache_links
 
     def resolve(self) -> ResolvedBundle:
         """Read the folder or tar file.
@@ -75,7 +77,11 @@ class PathSource:
         Raises:
             GateError: it does not exist, or is not a bundle.
         """
-        files = read_source(self._path, allow_hard_links=self._allow_hard_links)
+        files = read_source(
+            self._path,
+            allow_hard_links=self._allow_hard_links,
+            follow_cache_links=self._follow_cache_links,
+        )
         # A name that is not UTF-8 can be in neither JSON nor the store: it is shown with escapes.
         name = os.fsencode(self._path.absolute()).decode("utf-8", errors="backslashreplace")
         return ResolvedBundle(sha256_bytes(files["manifest.json"]), name, lambda: files)
@@ -101,7 +107,7 @@ _HOW_TO_PACK = (
 )
 
 
-def read_source(path: Path, *, allow_hard_links: bool) -> dict[str, bytes]:
+def read_source(path: Path, *, allow_hard_links: bool, follow_cache_links: bool = False) -> dict[str, bytes]:
     """Read the files of a bundle from a folder or a tar file, by name.
 
     Args:
@@ -110,6 +116,8 @@ def read_source(path: Path, *, allow_hard_links: bool) -> dict[str, bytes]:
             of this machine's own pipeline needs True. Give False for a folder that other users write: a
             hard link cannot change the bytes after they were read, but a user who may write the folder and
             may not read a file could learn its digest from a refusal.
+        follow_cache_links: Whether a folder's files may be DVC's symbolic links to its cache; only for an
+            output of this machine's own project.
 
     Raises:
         GateError: by the rules `files`, `links` and `size`.
@@ -117,7 +125,7 @@ def read_source(path: Path, *, allow_hard_links: bool) -> dict[str, bytes]:
     try:
         if stat.S_ISREG(path.stat().st_mode):
             return _read_tar(path)
-        return read_files(path, allow_hard_links=allow_hard_links)
+        return read_files(path, allow_hard_links=allow_hard_links, follow_cache_links=follow_cache_links)
     except OSError as exc:
         fault = f"{path}: expected a bundle's folder or a tar file, found none: {exc}."
         raise GateError(fault, "files") from exc

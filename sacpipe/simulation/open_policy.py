@@ -24,5 +24,5 @@ def open_policy(policy: str | None, *, is_realtime: bool) -> OnnxPolicy:
         GateError: the load gate refuses the bundle; names the rule.
         StoreError: the registry has no such alias or does not answer.
     """
-    source = open_source(str(Workspace.enter().bundle) if policy is None else policy)
+    source = open_source(str(Workspace.with_tools().bundle) if policy is None else policy)
     return run_load_gate(source.resolve().pull(), DEFAULT_GATE, is_realtime=is_realtime).policy

@@ -67,7 +67,7 @@ def known_bundles(workspace: Workspace, model_name: str) -> set[str]:
     Raises:
         StoreError: the registry failed.
     """
-    known = {bundle_digest(workspace.bundle)} if workspace.bundle.is_dir() else set()
+    known = {bundle_digest(workspace.bundle, follow_cache_links=True)} if workspace.bundle.is_dir() else set()
     return known | {version.bundle_digest for version in open_ledger(workspace).registry.versions(model_name)}
 
 
@@ -167,7 +167,7 @@ def register_bundle(workspace: Workspace, ledger: MlflowLedger, model_name: str)
         PARAMS_DIGEST_TAG: source.get(PARAMS_DIGEST_TAG, ""),
         COMMIT_TAG: source.get(COMMIT_TAG, ""),
     }
-    digest = bundle_digest(workspace.bundle)
+    digest = bundle_digest(workspace.bundle, follow_cache_links=True)
     return ledger.registry.register(
         model_name, model_id, run.run_id, digest, {k: v for k, v in tags.items() if v}
     )
@@ -208,11 +208,11 @@ def _register_again(workspace: Workspace, ledger: MlflowLedger, promotion: Promo
         entries = {stage: _with_read_outs(stage, entry) for stage, entry in promotion.entries.items()}
         DvcStore(workspace.root).place(entries, older.root)
         write_json(older.dvc_lock, {"schema": "2.0", "stages": promotion.entries})
-        if bundle_digest(older.bundle) != promotion.bundle_digest:
+        found = bundle_digest(older.bundle, follow_cache_links=True)
+        if found != promotion.bundle_digest:
             raise StoreError(
                 f"{workspace.promotions}: the last promotion of '{promotion.model}' names bundle "
-                f"{promotion.bundle_digest}, but its stages give {bundle_digest(older.bundle)}. Restore the "
-                "file from a backup."
+                f"{promotion.bundle_digest}, but its stages give {found}. Restore the file from a backup."
             )
         for stage in promotion.entries:
             record_stage(older, ledger, stage, origin=Origin(workspace.root, promotion.commit))

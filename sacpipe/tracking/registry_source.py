@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sacpipe.project.tracked_output import is_own_output
 from sacpipe.project.workspace import Workspace
 from sacpipe.rollout.mlflow_source import SCHEME, Address, MlflowSource, parse_address
 from sacpipe.rollout.sources import PathSource, ResolvedBundle, Source, read_source
@@ -47,10 +48,11 @@ def open_source(text: str) -> Source:
         ConfigError: the address is malformed, or there is no workspace whose registry could resolve it.
     """
     if not text.startswith(SCHEME):
-        return PathSource(Path(text), allow_hard_links=True)  # DVC's caches make them
+        path = Path(text)  # DVC's caches make hard links
+        return PathSource(path, allow_hard_links=True, follow_cache_links=is_own_output(path))
     address = parse_address(text)
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://")):
         return MlflowSource(address)
     from sacpipe.tracking.ledger import open_ledger
 
-    return RegistrySource(open_ledger(Workspace.enter()).registry, address)
+    return RegistrySource(open_ledger(Workspace.with_tools()).registry, address)

@@ -7,6 +7,7 @@ from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.replay.samplers.mixture import Source
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.config import TrainParams
+from sacpipe.training.memory import check_memory
 
 
 def batch_sources(
@@ -21,7 +22,8 @@ def batch_sources(
         initial_pool: Folder of the pool that params name.
 
     Raises:
-        ConfigError: the initial pool is missing, or is another than the one that was named.
+        ConfigError: the initial pool is missing, is another than the one that was named, or does not fit into
+            memory.
         PoolError: the initial pool is damaged.
         ValueError: params name an initial pool and no folder was passed.
     """
@@ -32,6 +34,7 @@ def batch_sources(
     if initial_pool is None:
         raise ValueError("expected the folder of replay.initial_pool, found None")
     pool = open_initial_pool(initial_pool, config, spec)
+    check_memory(params, spec, earlier_transitions=pool.transitions)
     pool.check()
     capacity = min(params.replay.capacity, pool.transitions)
     buffer = ReplayBuffer(spec.observation_dim, spec.action_dim, capacity)

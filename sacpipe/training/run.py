@@ -21,6 +21,7 @@ from sacpipe.training.checkpoint import RunState, write_checkpoint
 from sacpipe.training.clock import Clock
 from sacpipe.training.config import TrainParams
 from sacpipe.training.evaluator import CURVE_HEADER, Evaluator
+from sacpipe.training.memory import buffer_capacity, check_memory
 from sacpipe.training.metrics import Averages, LineFile
 
 _DIAGNOSED_EVERY = 20
@@ -37,7 +38,8 @@ class Run:
         initial_pool: Folder of the pool that `replay.initial_pool` names.
 
     Raises:
-        ConfigError: the initial pool is missing, or is another than the one that was named.
+        ConfigError: the transitions do not fit into memory, or the initial pool is missing, or is another
+            than the one that was named.
         PoolError: the initial pool is damaged.
     """
 
@@ -57,9 +59,11 @@ class Run:
         self.params, self.folder, self.stage_key = params, folder, stage_key
         self.environment = params.task.make()
         self.spec = self.environment.spec
+        check_memory(params, self.spec)
         self.learner: Learner = params.algorithm.build(self.spec, params.seed)
         self.evaluator = Evaluator(params, self.learner)
-        self.buffer = ReplayBuffer(self.spec.observation_dim, self.spec.action_dim, params.replay.capacity)
+        capacity = buffer_capacity(params)
+        self.buffer = ReplayBuffer(self.spec.observation_dim, self.spec.action_dim, capacity)
         self.exploration_stream = generator(params.seed, "explore")
         self.sampling_stream = generator(params.seed, "replay/sample")
         self._mixture = Mixture(batch_sources(params, self.spec, self.buffer, initial_pool))

@@ -66,6 +66,21 @@ def replace(folder, old, new):
             f"initial_pool: {{sha256: {'a' * 64}, share: 0.5}}",
             r"replay\.initial_pool: expected a replay pool in .*/data/pool, found none\. `dvc pull data/pool\.dvc`",
         ),
+        (
+            "golden_steps: 8 ",
+            "golden_steps: 201 ",
+            r"export\.golden_steps: expected at most training\.total_steps, 200, .*found 201",
+        ),
+        (
+            "safe_action: null",
+            "safe_action: [0.0]",
+            r"guards\.safe_action: expected 2 numbers within .*found \[0\.0\]",
+        ),
+        (
+            "segment_transitions: 50 ",
+            "segment_transitions: 1000000000000 ",
+            r"replay\.segment_transitions: expected transitions that fit into the .* GiB .*, found \S+ GiB",
+        ),
         ("release:\n", "releese:\n", r"release: missing.*\n.*releese: unknown key"),
         ("  discount: 0.99", "  discount: [0.99", r"is not valid YAML"),
     ],
@@ -95,6 +110,19 @@ def test_plain_dvc_repro_with_wrong_params_keeps_the_outputs_in_reach(project):
         [*command, "checkout", "--force"], cwd=project, capture_output=True, check=True, env=environment()
     )
     assert digests(project) == before
+
+
+def test_the_train_stage_refuses_what_only_a_later_stage_reads(fresh):
+    """Before the first step, and without depending on those sections."""
+    replace(fresh, "golden_steps: 8 ", "golden_steps: 300 ")
+    command = [sys.executable, "-P", "-m", "dvc", "repro"]
+    result = subprocess.run(
+        command, cwd=fresh, capture_output=True, text=True, check=False, env=environment()
+    )
+    assert result.returncode != 0
+    assert "sacpipe: params.yaml: export.golden_steps: expected at most training.total_steps" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (fresh / "work").exists()
 
 
 def test_a_folder_without_a_project_is_named(tmp_path, call):
@@ -272,7 +300,7 @@ def test_a_stage_that_ends_abruptly_gives_one_message(project, call):
             ("params", "point_mass/point-mass-v0", "--seed", "-1"),
             "--seed: expected 0 to 2147483647, found -1",
         ),
-        (("params", "point_mass/point-mass-v0", "--output", "docs"), "cannot write docs: is a directory"),
+        (("params", "point_mass/point-mass-v0", "--output", "docs"), "docs: is a directory"),
         (("simulate", "models:/nobody"), "expected models:/NAME@ALIAS"),
     ],
 )

@@ -127,7 +127,7 @@ def test_an_output_of_dvc_is_not_signed(finished, tmp_path, call, public_key, na
     seen = call(where, "sign", name, "--key", str(tmp_path / "release.key"))
     assert (seen.code, seen.out) == (2, "")
     assert f"found {bundle}, which DVC tracks" in seen.err
-    assert "Copy it with `cp -r`" in seen.err
+    assert "Copy it with `cp -rL`" in seen.err
     assert contents(bundle) == before
 
 

@@ -3,13 +3,11 @@
 import json
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from folder_digest import sha256_tree
-from small_project import environment, git, sacpipe
+from small_project import dvc, git, sacpipe
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.cli.main import COMMANDS
@@ -21,13 +19,6 @@ def outcomes(seen):
 
 
 STAGES = ("train", "export", "evaluate")
-
-
-def dvc(folder, *arguments):
-    command = [sys.executable, "-P", "-m", "dvc", *arguments]
-    return subprocess.run(
-        command, cwd=folder, check=True, capture_output=True, text=True, env=environment()
-    ).stdout
 
 
 def edit(folder, old, new):

@@ -114,8 +114,10 @@ class DvcStore:
             StoreError: the cache lacks a file; `dvc fetch --all-commits` may bring it.
         """
         cache = self._run(["cache", "dir"]).stdout[-1]
+        quote = "'" if '"' in cache else '"'  # outside quotes, `#` begins a comment
         config = (
-            f"[core]\n no_scm = true\n analytics = false\n check_update = false\n[cache]\n dir = {cache}\n"
+            "[core]\n no_scm = true\n analytics = false\n check_update = false\n"
+            f"[cache]\n dir = {quote}{cache}{quote}\n"
         )
         graph = {
             name: {"cmd": entry["cmd"], "outs": [out["path"] for out in entry["outs"]]}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_bytes
+from sacpipe.project.sqlite_address import sqlite_file
 from sacpipe.tracking.mlflow.errors import check_reachable, mlflow_errors, set_short_timeouts
 
 BUNDLE_TAG = "sacpipe.bundle_digest"
@@ -48,7 +49,7 @@ class MlflowConnection:
         """Store the ledger's address. Nothing is opened.
 
         Args:
-            tracking_uri: `sqlite:////absolute/path` or the address of a tracking server.
+            tracking_uri: A database's address, see `sqlite_address`, or the address of a tracking server.
             artifact_folder: Folder of the artifacts of a database; a server has its own.
             experiment: Name of the experiment, created where it is missing.
         """
@@ -139,7 +140,7 @@ class MlflowConnection:
             BundleError: the bundle is damaged.
             StoreError: the stored model differs from the bundle, or MLflow failed.
         """
-        bundle = open_bundle(bundle_folder)
+        bundle = open_bundle(bundle_folder, follow_cache_links=True)
         with self.mlflow_errors(), tempfile.TemporaryDirectory() as name:
             from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
@@ -184,17 +185,17 @@ class MlflowConnection:
         Raises:
             StoreError: the model cannot be loaded or run.
         """
-        with self.mlflow_errors():
+        with self.mlflow_errors(), tempfile.TemporaryDirectory() as name:
             from mlflow.pyfunc import load_model
 
-            _ = self.client
-            return np.asarray(load_model(uri).predict(observations)["action"], dtype=np.float32)
+            # From a copy, because MLflow would unquote the artifact folder's path, which may hold a `%20`.
+            copy = self.download(uri, Path(name))
+            return np.asarray(load_model(str(copy)).predict(observations)["action"], dtype=np.float32)
 
     @property
     def _database(self) -> Path | None:
         """The database's file, or None for a server."""
-        prefix = "sqlite:///"
-        return Path(self.tracking_uri.removeprefix(prefix)) if self.tracking_uri.startswith(prefix) else None
+        return sqlite_file(self.tracking_uri)
 
     @cached_property
     def _client(self) -> Any:

@@ -5,6 +5,7 @@ give every entry again. docs/ledger.md lists the tags.
 """
 
 import json
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ ROWS_DIGEST_TAG = "sacpipe.metric_rows_sha256"
 RECORD_TAG = "sacpipe.record_sha256"
 
 _RECORD_FILE = "stage.json"
+_REFUSED_IN_NAMES = re.compile(r"[^\w.\-: ]")
+_MAX_NAME_CHARS, _MAX_VALUE_CHARS, _DIGEST_CHARS = 250, 6000, 16
 _STEP_FIELDS = ("env_steps", "gradient_steps")
 
 
@@ -224,7 +227,7 @@ class MlflowLedger:
             BundleError: the bundle is damaged.
             StoreError: the stored model differs from the bundle, or MLflow failed.
         """
-        digest = bundle_digest(bundle_folder)
+        digest = bundle_digest(bundle_folder, follow_cache_links=True)
         for model_id in self.run(run_id).model_ids:
             with self._store.mlflow_errors():
                 tags = self._store.client.get_logged_model(model_id).tags
@@ -254,8 +257,23 @@ class MlflowLedger:
 
 
 def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
-    """Return parameters as the ledger shows them: a text unchanged, every other value as JSON."""
-    return {k: v if isinstance(v, str) else json.dumps(v, sort_keys=True) for k, v in params.items()}
+    """Return parameters as the ledger shows them: a text unchanged, every other value as JSON.
+
+    In names that MLflow would refuse, such as those of nested task options, characters are escaped. A name or
+    a value beyond MLflow's limits is cut, and ends in a digest of the whole.
+    """
+    texts = {}
+    for name, value in params.items():
+        shown = _REFUSED_IN_NAMES.sub(lambda found: f"_x{ord(found[0]):02x}_", name)
+        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        texts[_cut(shown, _MAX_NAME_CHARS)] = _cut(text, _MAX_VALUE_CHARS)
+    return texts
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit - _DIGEST_CHARS]}{sha256_bytes(text.encode())[:_DIGEST_CHARS]}"
 
 
 def _record(run: Any) -> RunRecord:

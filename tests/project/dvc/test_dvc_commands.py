@@ -144,6 +144,15 @@ def test_an_isolated_folder_uses_no_cache_but_its_own(root: Path, tmp_path: Path
     assert (root / ".dvc" / "site").is_dir()
 
 
+@pytest.mark.parametrize("name", ["a%20b #c", 'say "yes", d=e?'])
+def test_an_older_output_is_placed_from_a_project_in_a_folder_of_any_name(
+    trained: Path, tmp_path: Path, name: str
+) -> None:
+    store = DvcStore(shutil.copytree(trained, tmp_path / name))
+    store.place(store.lock_entries(), tmp_path / "older")
+    assert (tmp_path / "older" / "out" / "policy").read_text() == "policy 1"
+
+
 def test_a_refusal_carries_the_stages_own_message_and_keeps_the_outputs(root: Path) -> None:
     set_params(root, mood="refuse")
     with pytest.raises(StageError) as caught:

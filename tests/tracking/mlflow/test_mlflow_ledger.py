@@ -13,7 +13,7 @@ from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StoreError
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.dvc_dataset_source import DvcDatasetSource
-from sacpipe.tracking.mlflow.ledger import ROWS_TAG, MlflowLedger
+from sacpipe.tracking.mlflow.ledger import ROWS_TAG, MlflowLedger, param_texts
 
 KEY = "ab" * 32
 PARAMS = {"training.total_steps": 10, "algorithm.tau": 0.005, "task.id": "Reach-v0", "task.dims": [1, 2.5]}
@@ -51,6 +51,17 @@ def test_a_stage_key_has_one_run_with_its_parameters_as_text(ledger: MlflowLedge
     assert (run.stage_key, run.stage, run.tags["a"], run.tags["b"]) == (KEY, "train", "2", "3")
     texts = {"training.total_steps": "10", "algorithm.tau": "0.005", "task.id": "Reach-v0"}
     assert run.params == texts | {"task.dims": "[1, 2.5]"}
+
+
+@pytest.mark.parametrize("name", ["limits.joint[0]", "a$b", "/left//knee/", "ümlaut", "k" * 400, "a\nb"])
+def test_a_parameter_of_any_name_is_logged_once_and_apart_from_its_neighbour(
+    ledger: MlflowLedger, name: str
+) -> None:
+    params = {f"task.options.{name}": 1, f"task.options.{name}!": "v" * 7000}
+    run_id = ledger.ensure_run(KEY, "train", params, {})
+    assert ledger.ensure_run(KEY, "train", params, {}) == run_id
+    assert ledger.run(run_id).params == param_texts(params)
+    assert len(param_texts(params)) == 2
 
 
 def test_more_parameters_than_one_call_takes_are_all_there(ledger: MlflowLedger) -> None:

@@ -1,0 +1,117 @@
+"""Transitions beyond the memory of the machine or of its control group are refused, with both figures."""
+
+import pytest
+from factories import make_spec
+
+from sacpipe.core.errors import ConfigError
+from sacpipe.training.memory import available_bytes, buffer_capacity, check_memory
+
+SPEC = make_spec(4, [(-1.0, 1.0), (-0.5, 0.5)])
+ROW = 4 * (2 * 4 + 2 + 2)
+GIB = 2**30
+
+
+def machine(root, files):
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+MEMINFO = {"proc/meminfo": "MemTotal: 9 kB\nMemFree: 1 kB\nMemAvailable:    8388608 kB\n"}
+V2 = "sys/fs/cgroup"
+V1 = "sys/fs/cgroup/memory"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        (MEMINFO, 8 * GIB),
+        (MEMINFO | {f"{V2}/memory.max": "max\n", f"{V2}/memory.current": "5\n"}, 8 * GIB),
+        (MEMINFO | {f"{V2}/memory.max": f"{4 * GIB}", f"{V2}/memory.current": f"{GIB}\n"}, 3 * GIB),
+        (
+            MEMINFO
+            | {
+                "proc/self/cgroup": "0::/user/run\n",
+                f"{V2}/user/memory.max": f"{4 * GIB}\n",  # the limit of a group above counts too
+                f"{V2}/user/memory.current": f"{3 * GIB}\n",
+                f"{V2}/user/memory.stat": f"anon 7\ninactive_file {GIB}\n",
+                f"{V2}/user/run/memory.max": "max\n",
+                f"{V2}/user/run/memory.current": "9\n",
+            },
+            2 * GIB,
+        ),
+        (
+            MEMINFO
+            | {
+                "proc/self/cgroup": "5:devices:/\n4:memory:/docker/ab\n0::/\n",
+                f"{V1}/docker/ab/memory.limit_in_bytes": f"{GIB}\n",
+                f"{V1}/docker/ab/memory.usage_in_bytes": f"{2 * GIB}\n",
+            },
+            0,
+        ),
+        (
+            MEMINFO
+            | {f"{V1}/memory.limit_in_bytes": f"{2**63 - 4096}\n", f"{V1}/memory.usage_in_bytes": "1\n"},
+            8 * GIB,
+        ),
+        ({"proc/meminfo": "nonsense\n", "proc/self/cgroup": "::\nx\n"}, None),
+    ],
+)
+def test_what_is_available_is_the_least_of_machine_and_groups(tmp_path, files, expected):
+    assert available_bytes(machine(tmp_path, files)) == expected
+
+
+def test_this_machine_has_some():
+    found = available_bytes()
+    assert found is None or found > 0
+
+
+@pytest.fixture
+def sized(small_train_params):
+    """Params of a run with a capacity, steps and lengths of segment and batch."""
+
+    def make(capacity, steps, segment=1, batch=1):
+        tree = small_train_params.as_tree()
+        tree["replay"] |= {"capacity": capacity, "segment_transitions": segment}
+        tree["training"] |= {"total_steps": steps, "batch_size": batch}
+        return type(small_train_params).parse(tree)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("sizes", "key"),
+    [
+        ({"capacity": 10**9, "steps": 10**9}, "replay.capacity"),
+        ({"capacity": 10**9, "steps": 100, "segment": 10**9}, "replay.segment_transitions"),
+        ({"capacity": 1, "steps": 100, "batch": 10**9}, "training.batch_size"),
+    ],
+)
+def test_more_than_is_available_is_refused_with_both_figures(tmp_path, sized, sizes, key):
+    root = machine(tmp_path / "machine", MEMINFO)
+    with pytest.raises(
+        ConfigError, match=rf"{key}: .* fit into the 8 GiB of memory .* found \d+\.?\d* GiB"
+    ) as refusal:
+        check_memory(sized(**sizes), SPEC, root=root)
+    assert f"{ROW} bytes each in the buffer. Lower {key}" in str(refusal.value)
+
+
+def test_only_rows_that_are_ever_filled_count(tmp_path, sized):
+    params = sized(capacity=10**12, steps=1000)
+    assert buffer_capacity(params) == 1000
+    check_memory(params, SPEC, root=machine(tmp_path / "machine", MEMINFO))
+
+
+def test_earlier_experience_counts(tmp_path, sized):
+    root = machine(tmp_path / "machine", MEMINFO)
+    params = sized(capacity=10**9, steps=1000)
+    fitting = 8 * GIB // ROW - 1100
+    check_memory(params, SPEC, earlier_transitions=fitting, root=root)
+    with pytest.raises(ConfigError, match=r"replay\.capacity"):
+        check_memory(params, SPEC, earlier_transitions=fitting + 200, root=root)
+
+
+def test_where_the_system_tells_nothing_all_pass(tmp_path, sized):
+    check_memory(sized(capacity=10**12, steps=10**12), SPEC, root=tmp_path)
