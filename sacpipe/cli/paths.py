@@ -1,4 +1,4 @@
-"""Types of arguments that name files: relative to where the user stands, also after a command has moved."""
+"""Types of arguments that name files: relative to the folder where the command was started."""
 
 import contextlib
 from pathlib import Path

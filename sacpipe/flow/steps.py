@@ -32,9 +32,9 @@ def preflight(workspace: Workspace) -> Params:
     """Refuse bad params, an unknown task or a read-only folder before the first stage starts.
 
     Raises:
-        ConfigError: params.yaml is wrong, a later stage or this machine's memory would refuse it, the task has
-            no time limit, or training needs an initial pool that is missing; UnknownTaskError where the task
-            is not known.
+        ConfigError: params.yaml is wrong, a later stage or this machine's memory would refuse it, the task
+            has no time limit, or training needs an initial pool that is missing; UnknownTaskError where the
+            task is not known.
         PoolError: the initial pool is damaged.
         StorageError: the folder cannot be written.
     """
