@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from sacpipe.core.errors import ConfigError, SacpipeError, SimulatorError
 from sacpipe.envs.step_values import UnexpectedValueError, foreign_text
@@ -59,9 +58,9 @@ def describe_error(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {text.rstrip('.')}" if text else f"{type(exc).__name__} without a message"
 
 
-def _describe_fault(fault: ErrorDetails) -> str:
+def _describe_fault(fault: Mapping[str, Any]) -> str:
     """Return one fault of a specification: key, rule and value; of a rule between keys, the rule alone."""
-    message = fault["msg"].removeprefix("Value error, ")
+    message = str(fault["msg"]).removeprefix("Value error, ")
     if not fault["loc"]:
         return message
     return f"{'.'.join(map(str, fault['loc']))}: {message}, found {fault['input']!r}"[:_MAX_TEXT]

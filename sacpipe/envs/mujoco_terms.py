@@ -133,11 +133,11 @@ def observation_terms(
             terms.extend(velocity_terms(model, velocity_note))
         elif block != "skipped_qpos" and size > 0:
             terms.append(_block_term(block, int(size), bodies))
-    named: list[ObservationTerm] = []
+    unique: list[ObservationTerm] = []
     for index, term in enumerate(terms):  # a joint may have the name that another joint's term gets
-        name = _unique_name(term.name, (earlier.name for earlier in named), index)
-        named.append(term if name == term.name else term.replace(name=name))
-    return tuple(named)
+        name = _unique_name(term.name, (earlier.name for earlier in unique), index)
+        unique.append(term if name == term.name else term.replace(name=name))
+    return tuple(unique)
 
 
 def _block_term(block: str, size: int, bodies: Sequence[str]) -> ObservationTerm:

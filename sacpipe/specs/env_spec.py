@@ -47,7 +47,7 @@ class EnvSpec(Config):
                 twice = next(name for index, name in enumerate(names) if name in names[:index])
                 raise ValueError(
                     f"{kind}: expected each name once, because robots give observations by name; '{twice}' "
-                    "stands there twice"
+                    "is there twice"
                 )
         return self
 

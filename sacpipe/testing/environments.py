@@ -56,6 +56,8 @@ def check_env(task: TaskSection, episodes: int = 2) -> None:
 
     Raises:
         ContractError: a rule is broken. The message has the task, the rule and what was found.
+        SimulatorError: the task raised an error, or returned a value that its specification excludes.
+        ConfigError: the task cannot be made.
         ValueError: `episodes` is below two.
     """
     if episodes < 2:
@@ -63,6 +65,7 @@ def check_env(task: TaskSection, episodes: int = 2) -> None:
     name = f"{task.universe}/{task.id}"
     first, second, third = task.make(), task.make(), task.make()
     _require(first.spec.task == name, name, f"spec.task is '{first.spec.task}', not '{name}'")
+    _check_bounds(first, name)
     _check_order(first, name)
     traces = [_run(first, seed, name) for seed in range(episodes)]
     _require(len(set(traces)) == episodes, name, "two different seeds gave the same episode")
@@ -82,6 +85,14 @@ def check_env(task: TaskSection, episodes: int = 2) -> None:
 def _require(holds: bool, name: str, fault: str) -> None:
     if not holds:
         raise ContractError(f"task '{name}' breaks the contract of an environment: {fault}.")
+
+
+def _check_bounds(env: Environment, name: str) -> None:
+    """A bound that float32 rounds may lie outside the task's own action space."""
+    for term in env.spec.action:
+        for bound in (term.low, term.high):
+            is_exact = float(np.float32(bound)) == bound
+            _require(is_exact, name, f"action '{term.name}' has the bound {bound!r}, which is no float32")
 
 
 def _actions(dim: int, plan: _Plan) -> Iterator[FloatArray]:
