@@ -3,11 +3,11 @@
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sacpipe.envs import TaskConfig
+    from sacpipe.testing.environments import RuleResult
 
 HELP = "test a task of your own against the contract of an environment"
 EXAMPLE = "  sacpipe check-env gymnasium/my_package:Arm-v0\n  sacpipe check-env  # the task of params.yaml"
@@ -44,10 +44,19 @@ def run(arguments: argparse.Namespace) -> int:
             sys.stdout.write(f"      {'':<16} {result.reason}\n")
         sys.stdout.flush()
     if arguments.json:
-        sys.stdout.write(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+        sys.stdout.write(json.dumps([_as_tree(result) for result in results], indent=2) + "\n")
     elif results[0].fault is None:
         _print_reads(task)
     return int(any(result.fault for result in results))
+
+
+def _as_tree(result: "RuleResult") -> dict[str, str | bool | None]:
+    return {
+        "rule": result.rule,
+        "is_checked": result.is_checked,
+        "fault": result.fault,
+        "reason": result.reason,
+    }
 
 
 def _print_reads(task: "TaskConfig") -> None:

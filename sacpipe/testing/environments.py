@@ -53,12 +53,17 @@ class RuleResult:
     """What became of one rule of the contract."""
 
     rule: str
-    fault: str | None
+    error: SacpipeError | None
     """What breaks the rule; None if nothing does, or if it was not checked."""
     is_checked: bool
     """False where a rule before it failed, without which this one says nothing."""
     reason: str
     """What depends on the rule, and how to keep it."""
+
+    @property
+    def fault(self) -> str | None:
+        """Text of the error, without a full stop."""
+        return None if self.error is None else str(self.error).removesuffix(".")
 
 
 def check_env(task: TaskSection, episodes: int = 2) -> None:
@@ -70,13 +75,16 @@ def check_env(task: TaskSection, episodes: int = 2) -> None:
 
     Raises:
         ContractError: a rule is broken. The message has the task, the rule and what was found.
+        SimulatorError: the task raised an error, or returned a value that its specification excludes.
+        ConfigError: the task cannot be made.
         ValueError: `episodes` is below two.
     """
     for result in env_results(task, episodes):
-        if result.fault is not None:
-            raise ContractError(
-                f"task '{task.universe}/{task.id}' breaks the contract of an environment: {result.fault}."
-            )
+        if isinstance(result.error, ContractError):
+            name = f"{task.universe}/{task.id}"
+            raise ContractError(f"task '{name}' breaks the contract of an environment: {result.fault}.")
+        if result.error is not None:
+            raise result.error
 
 
 def env_results(task: TaskSection, episodes: int = 2) -> Iterator[RuleResult]:
@@ -96,16 +104,15 @@ def env_results(task: TaskSection, episodes: int = 2) -> Iterator[RuleResult]:
     try:
         for rule, (check, needed, reason) in _RULES.items():
             is_checked = failed.isdisjoint(needed)
-            fault = None
+            error = None
             if is_checked:
                 try:
                     check(trial)
                 except SacpipeError as exc:
-                    fault = str(exc).removesuffix(".")
-                    failed.add(rule)
-            else:
+                    error = exc
+            if error is not None or not is_checked:
                 failed.add(rule)
-            yield RuleResult(rule, fault, is_checked, reason)
+            yield RuleResult(rule, error, is_checked, reason)
     finally:
         for env in trial.environments:
             env.close()
@@ -125,6 +132,7 @@ class _Trial:
         self.environments = tuple(self.task.make() for _ in range(3))
         found = self.environments[0].spec.task
         _require(found == self.name, f"spec.task is '{found}', not '{self.name}'")
+        _check_bounds(self.environments[0])
 
     def check_order(self) -> None:
         """Call the methods in the wrong order and with wrong actions."""
@@ -227,6 +235,22 @@ _RULES: dict[str, tuple[Callable[[_Trial], None], tuple[str, ...], str]] = {
 def _require(holds: bool, fault: str) -> None:
     if not holds:
         raise ContractError(f"{fault}.")
+
+
+def _check_bounds(env: Environment, name: str) -> None:
+    """A bound that float32 rounds may lie outside the task's own action space."""
+    for term in env.spec.action:
+        for bound in (term.low, term.high):
+            is_exact = float(np.float32(bound)) == bound
+            _require(is_exact, name, f"action '{term.name}' has the bound {bound!r}, which is no float32")
+
+
+def _check_bounds(env: Environment) -> None:
+    """A bound that float32 rounds may lie outside the task's own action space."""
+    for term in env.spec.action:
+        for bound in (term.low, term.high):
+            is_exact = float(np.float32(bound)) == bound
+            _require(is_exact, f"action '{term.name}' has the bound {bound!r}, which is no float32")
 
 
 def _actions(dim: int, plan: _Plan) -> Iterator[FloatArray]:

@@ -227,6 +227,12 @@ class OtherName(Walk):
         self.spec = self.spec.replace(task="toy/run")
 
 
+class InexactBound(Walk):
+    def __init__(self):
+        super().__init__()
+        self.spec = make_spec(2, [(-0.1, 2.0)] * 2, task="toy/walk", max_episode_steps=10)
+
+
 class Section:
     """A task section around one of the environments above."""
 
@@ -265,6 +271,7 @@ BROKEN = [
     (EndsDiffer, r"compute_rewards\(\) and step\(\) disagree"),
     (StaysOpen, r"after close\(\)"),
     (OtherName, "spec.task is 'toy/run'"),
+    (InexactBound, "action 'joint_0' has the bound -0.1, which is no float32"),
 ]
 
 

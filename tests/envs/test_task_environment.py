@@ -213,7 +213,7 @@ def test_a_value_of_another_type_names_expected_and_found(line, message):
 
 
 class WrongObservation(Script):
-    """Returns a given value as its second observation."""
+    """Returns a prepared second observation."""
 
     def __init__(self, observation):
         super().__init__(size=2)
