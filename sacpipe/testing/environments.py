@@ -237,14 +237,6 @@ def _require(holds: bool, fault: str) -> None:
         raise ContractError(f"{fault}.")
 
 
-def _check_bounds(env: Environment, name: str) -> None:
-    """A bound that float32 rounds may lie outside the task's own action space."""
-    for term in env.spec.action:
-        for bound in (term.low, term.high):
-            is_exact = float(np.float32(bound)) == bound
-            _require(is_exact, name, f"action '{term.name}' has the bound {bound!r}, which is no float32")
-
-
 def _check_bounds(env: Environment) -> None:
     """A bound that float32 rounds may lie outside the task's own action space."""
     for term in env.spec.action:
