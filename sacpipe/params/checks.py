@@ -49,9 +49,9 @@ def _check_golden_steps(params: Params, spec: EnvSpec) -> None:
         )
     size = steps * (spec.observation_dim + spec.action_dim) * _FLOAT_BYTES
     if size > MAX_BYTES["golden.npz"]:
-        most = MAX_BYTES["golden.npz"] // (size // steps)
+        max_steps = MAX_BYTES["golden.npz"] // (size // steps)
         raise ConfigError(
-            f"params.yaml: export.golden_steps: expected at most {most}, because golden.npz has at most "
+            f"params.yaml: export.golden_steps: expected at most {max_steps}, because golden.npz has at most "
             f"{MAX_BYTES['golden.npz']} bytes; found {steps}, {size} bytes for {spec.task}. Lower it."
         )
 
