@@ -33,7 +33,7 @@ REQUIRED = MAX_BYTES.keys() - {SIGNATURE_NAME}
 """Names of the files that every bundle has."""
 
 
-_CACHE_OBJECT = re.compile(r"/files/md5/([0-9a-f]{2})/([0-9a-f]{30})$")
+_CACHE_OBJECT = re.compile(r"/files/md5/([0-9a-f]{2})/([0-9a-f]{30})\Z")
 """End of the path of an object in a DVC cache: the MD5 of its bytes."""
 
 
@@ -140,14 +140,14 @@ def _read_file(folder: int, name: str, follow_cache_links: bool) -> bytes:
     target = _link_target(folder, name) if follow_cache_links else None
     if target is None:
         return _read_plain(folder, name, name)
-    match = _CACHE_OBJECT.search(target)
-    if match is None:
+    expected = _CACHE_OBJECT.search(target)
+    if expected is None:
         raise BundleError(
             f"{name}: expected a plain file or DVC's link to its cache, found another link. {_COPY}", "links"
         )
     data = _read_plain(folder, target, name)
     found = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    if found != "".join(match.groups()):
+    if found != "".join(expected.groups()):
         fault = f"expected the bytes that its link to DVC's cache names, found others, of MD5 {found}"
         raise BundleError(f"{name}: {fault}. `dvc checkout --force` restores the file.", "links")
     return data

@@ -1,4 +1,4 @@
-"""Types of arguments that name files: relative to the folder where the command was started."""
+"""Types of arguments that name files: relative to the folder of the user, also after a command has moved."""
 
 import contextlib
 from pathlib import Path

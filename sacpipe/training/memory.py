@@ -70,8 +70,8 @@ def _of_machine(root: Path) -> Iterator[int]:
 def _of_groups(root: Path) -> Iterator[int]:
     """Yield what is left in each control group around this process."""
     lines = [line.split(":", 2) for line in _lines(root / "proc" / "self" / "cgroup")]
-    listed = [Path(parts[2].strip("/")) for parts in lines if len(parts) > 2]
-    groups = {group for name in listed for group in (name, *name.parents)} | {Path()}
+    own = [Path(parts[2].strip("/")) for parts in lines if len(parts) > 2]
+    groups = {group for name in own for group in (name, *name.parents)} | {Path()}
     for folder, limit, use, cache in _CGROUPS:
         for group in groups:
             here = root / "sys" / "fs" / "cgroup" / folder / group

@@ -96,14 +96,14 @@ def test_an_own_task_with_a_relative_file_works_from_every_folder_and_by_every_c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", [".", "notes/deep"])
-def test_params_of_an_own_task_are_printed_where_the_user_is(own, where):
+def test_params_of_an_own_task_are_written_into_the_users_folder(own, where):
     sacpipe(own / where, "params", TASK, "--output", "made.yaml", check=0)
     assert (own / where / "made.yaml").read_text().startswith("# All values")
 
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """A folder with dvc.yaml, and one below in which the process is."""
+    """A folder with dvc.yaml, and one below it, which is the current one."""
     (tmp_path / "below").mkdir()
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     monkeypatch.chdir(tmp_path / "below")
@@ -133,7 +133,7 @@ def test_every_command_that_may_load_a_task_enters_and_the_robots_do_not(small, 
     assert seen == [str(small / "below" if stays else small)]
 
 
-def test_paths_stay_relative_to_where_the_user_is(small):
+def test_paths_stay_relative_to_the_users_folder(small):
     expected = small / "below" / "x"
     assert path_argument("x") == expected
     assert path_argument(str(small)) == small
