@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sacpipe.cli.output import write_output
+
 HELP = "check versions, renderer, devices, stores and disk, and print advice where a check fails"
 EXAMPLE = "  sacpipe doctor\n  sacpipe doctor --json"
 
@@ -52,18 +54,16 @@ def run(arguments: argparse.Namespace) -> int:
     results = [check() for check in CHECKS]
     healthy = all(result.ok for result in results if result.needed)
     if arguments.json:
-        sys.stdout.write(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+        write_output(json.dumps([asdict(result) for result in results], indent=2) + "\n")
         return 0 if healthy else 1
     for result in results:
         if arguments.brief and result.ok:
             continue
         mark = "ok  " if result.ok else ("FAIL" if result.needed else "note")
-        sys.stdout.write(f"{mark}  {result.name:<12} {result.found}\n")
+        write_output(f"{mark}  {result.name:<12} {result.found}\n")
         if not result.ok:
-            sys.stdout.write(f"      {'':<12} {result.advice}\n")
-    sys.stdout.write(
-        "This machine is ready.\n" if healthy else "This machine is not ready; see FAIL above.\n"
-    )
+            write_output(f"      {'':<12} {result.advice}\n")
+    write_output("This machine is ready.\n" if healthy else "This machine is not ready; see FAIL above.\n")
     return 0 if healthy else 1
 
 

@@ -1,7 +1,8 @@
 """`sacpipe ledger`: write the MLflow records again from DVC's outputs."""
 
 import argparse
-import sys
+
+from sacpipe.cli.output import write_output
 
 HELP = "rebuild the MLflow records of the present outputs"
 EXAMPLE = "  sacpipe ledger rebuild"
@@ -22,5 +23,5 @@ def run(arguments: argparse.Namespace) -> int:
     workspace = Workspace.enter()
     with run_lock(workspace):
         for line in rebuild(workspace, open_ledger(workspace)):
-            sys.stdout.write(f"{arguments.action}: {line}\n")
+            write_output(f"{arguments.action}: {line}\n")
     return 0

@@ -7,7 +7,6 @@ they run, so that `sacpipe --help` is fast.
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +27,7 @@ from sacpipe.cli import (
     tasks,
     verify,
 )
+from sacpipe.cli.output import own_stdout
 from sacpipe.core.errors import SacpipeError
 from sacpipe.core.report_line import LAYOUT, escape_unprintable
 from sacpipe.version import __version__
@@ -81,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in ("pipelines", "sacpipe"):
             logging.getLogger(name).addHandler(logging.lastResort)
     try:
-        return int(COMMANDS[namespace.command].run(namespace))
+        with own_stdout(until_exit=arguments is None):
+            return int(COMMANDS[namespace.command].run(namespace))
     except SacpipeError as exc:
-        sys.stdout.flush()
         sys.stderr.write(f"sacpipe: {escape_unprintable(str(exc), kept=LAYOUT)}\n")
         return exc.exit_code
     except ModuleNotFoundError as exc:
@@ -98,7 +98,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("sacpipe: interrupted. Finished steps are kept.\n")
         return 3
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
