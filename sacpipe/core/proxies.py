@@ -4,7 +4,6 @@ Prefect's temporary server, an MLflow server and a registry may run on this mach
 and NO_PROXY is not, every client would ask the proxy for 127.0.0.1, which answers with an error or not.
 """
 
-import urllib.request
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -49,8 +48,8 @@ def proxy_advice(url: str, variables: Mapping[str, str]) -> str:
     host = urlsplit(url).hostname
     if not names or not host or is_loopback(url):
         return ""
-    exceptions = variables.get("no_proxy") or variables.get("NO_PROXY", "")
-    if urllib.request.proxy_bypass_environment(host, {"no": exceptions}):
+    exceptions = (variables.get("no_proxy") or variables.get("NO_PROXY", "")).split(",")
+    if any(one == "*" or f".{host}".endswith(f".{one.strip().lstrip('.')}") for one in exceptions if one):
         return ""
     return f" It was asked through the proxy of {' and '.join(names)}; NO_PROXY={host} asks it directly."
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from sacpipe.core.errors import ConfigError, StorageError
+from sacpipe.core.errors import ConfigError, StorageError, StoreError, StoreUnavailableError
 from sacpipe.core.files import read_json, write_bytes
 from sacpipe.evaluation.statistics import EvaluateMetrics
 from sacpipe.export.config import ExportMetrics
@@ -13,6 +13,7 @@ from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import DvcStore, Outcome
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import locked_inputs, stage_key
+from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Candidate, Verdict, evaluate_release
 from sacpipe.release.promote_alias import RegistryStatus, promote_version
@@ -46,6 +47,26 @@ def preflight(workspace: Workspace) -> Params:
             f"{workspace.root} has no .dvc folder. Use a clone of the project, or run `dvc init`."
         )
     return params
+
+
+def check_stores(workspace: Workspace) -> None:
+    """Open what the end of a run needs, before hours of training: the ledger, and DVC's remote.
+
+    A server that does not answer now may answer then, and a push can be repeated: both are told in one line.
+
+    Raises:
+        StoreError: the ledger cannot record: damaged, of another MLflow version, or writing is forbidden.
+        StorageError: a folder of the ledger cannot be written.
+    """
+    try:
+        open_ledger(workspace).check()
+    except StoreUnavailableError as exc:
+        write_line(f"ledger: {exc} The run goes on.")
+    if _is_to_train(workspace):
+        try:
+            DvcStore(workspace.root).describe()
+        except StoreError as exc:
+            write_line(f"dvc: {exc}")
 
 
 def _is_to_train(workspace: Workspace) -> bool:
