@@ -6,8 +6,11 @@ the server together with the run, a server that cannot start is started again wi
 ended is waited for until the time-out.
 """
 
+import contextlib
+import io
 import os
 import signal
+import sys
 import threading
 import tomllib
 from collections.abc import Mapping
@@ -87,18 +90,18 @@ def _read_settings() -> "Settings":
 
         found.append(get_settings_context().settings)
 
-    error = first_error(read)
+    with contextlib.redirect_stderr(io.StringIO()) as messages:
+        error = first_error(read)
     if isinstance(error, ImportError):
         raise error
     if error is not None:
-        profiles = (
-            os.environ.get("PREFECT_PROFILES_PATH") or f"{os.environ.get('PREFECT_HOME')}/profiles.toml"
-        )
+        profiles = os.environ.get("PREFECT_PROFILES_PATH") or _home() / "profiles.toml"
         raise ConfigError(
             f"Prefect's settings cannot be read: {_one_line(error)}. They come from variables PREFECT_*, "
             f"from prefect.toml, pyproject.toml or .env in this folder, and from {profiles}. Mend them. "
             f"{LOCAL_ENGINE}"
         ) from error
+    sys.stderr.write(messages.getvalue())  # warnings; those of an error would say it twice
     return found[0]
 
 
@@ -190,8 +193,8 @@ def _probe(address: str) -> None:
 def unavailable(where: str, cause: object) -> StoreUnavailableError:
     """Return the error for a server that does not answer."""
     return StoreUnavailableError(
-        f"Prefect does not answer ({where}): {_one_line(cause)}. Start its server, or unset PREFECT_API_URL "
-        f"for a temporary one. {LOCAL_ENGINE}{proxy_advice(where, os.environ)}"
+        f"Prefect does not answer ({where}): {_one_line(cause)}. Start its server, or name none, by "
+        f"variable or profile, for a temporary one. {LOCAL_ENGINE}{proxy_advice(where, os.environ)}"
     )
 
 
