@@ -48,7 +48,7 @@ def open_api(workspace: Workspace) -> str:
     """
     address = check_settings()
     if address is not None:
-        write_line(f"Prefect: the run is shown by the server at {address}")
+        write_line(f"Prefect: its server is {address}")
         _probe(address)
         return address
     for line in (unused_server(workspace, os.environ), prepare_home(workspace)):
