@@ -1,4 +1,4 @@
-"""Copies a command's bytes to a terminal at once, so that progress bars work, except lines that are hidden."""
+"""Copies a command's bytes to a terminal at once, for progress bars, except lines that are hidden."""
 
 import contextlib
 import os
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 """Colours and movements of the cursor."""
+_PARTIAL_ESCAPE = re.compile(r"\x1b(\[[0-9;?]*)?$")
+_SHOW_CURSOR, _HIDE_CURSOR = b"\x1b[?25h", b"\x1b[?25l"
 _PIECES = re.compile(rb"[^\r\n]*[\r\n]+|[^\r\n]+")
 
 
@@ -33,6 +35,8 @@ class TerminalCopy:
     _is_open: bool = False
     """Whether the rest of the line follows the fate of its begin."""
     _is_hidden: bool = False
+    _tail: bytes = b""
+    """Last bytes that were copied: a sequence may come in two parts."""
 
     def write(self, data: bytes) -> None:
         """Copy some bytes."""
@@ -42,7 +46,7 @@ class TerminalCopy:
                 self._decide()
             elif not self._is_hidden:
                 self._copy(piece)
-            if piece.endswith((b"\r", b"\n")):
+            if piece.endswith(b"\n") or (piece.endswith(b"\r") and not self._is_hidden):
                 self._release()
                 self._is_open = self._is_hidden = False
 
@@ -50,12 +54,14 @@ class TerminalCopy:
         """Show what is held, and the cursor, which a progress bar hides and a killed one leaves hidden."""
         self._release()
         if self.hides_cursor:
-            self._emit(b"\x1b[?25h\r\n")
+            self._emit(_SHOW_CURSOR + b"\r\n")
 
     def _decide(self) -> None:
         """Show or hide the line as soon as its first characters tell."""
         begin = ESCAPES.sub("", self._held.decode(errors="replace")).strip("\r\n")
         marks = (*self.rules.hidden, *self.rules.last)
+        if _PARTIAL_ESCAPE.search(begin):
+            return
         if begin and not begin.startswith(marks) and any(mark.startswith(begin) for mark in marks):
             return
         self._is_open = bool(begin)
@@ -72,8 +78,10 @@ class TerminalCopy:
     def _copy(self, data: bytes) -> None:
         if data and not self.is_ended:
             self._emit(data)
-            shown, hid = data.rfind(b"\x1b[?25h"), data.rfind(b"\x1b[?25l")
+            seen = self._tail + data
+            shown, hid = seen.rfind(_SHOW_CURSOR), seen.rfind(_HIDE_CURSOR)
             self.hides_cursor = hid > shown or (self.hides_cursor and shown < 0)
+            self._tail = seen[1 - len(_SHOW_CURSOR) :]
 
     def _emit(self, data: bytes) -> None:
         with contextlib.suppress(OSError):
