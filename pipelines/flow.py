@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pipelines.prefect_server import open_api, unavailable
+from pipelines import prefect_server
 from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError
 from sacpipe.flow import steps
 from sacpipe.flow.summary import Summary
@@ -104,6 +104,15 @@ def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
             ) from exc
 
 
+def describe_orchestrator(workspace: Workspace) -> str:
+    """Return which Prefect server a run would use, for `sacpipe doctor`.
+
+    Raises:
+        SacpipeError: Prefect's settings, its home or its server cannot be used.
+    """
+    return prefect_server.describe(workspace)
+
+
 def _call_locally(name: str, step: Callable[..., Result], *arguments: Any) -> Result:
     for delay_s in RETRY_DELAYS_S:
         try:
@@ -127,7 +136,7 @@ def _run_with_prefect(workspace: Workspace) -> Summary:
         StoreUnavailableError: Prefect's server does not answer or does not start.
         SacpipeError: a step failed.
     """
-    where = open_api(workspace)
+    where = prefect_server.open_api(workspace)
     import httpx
     from prefect import flow
     from prefect.exceptions import PrefectException, TerminationSignal
@@ -145,7 +154,7 @@ def _run_with_prefect(workspace: Workspace) -> Summary:
     except TerminationSignal as exc:
         raise KeyboardInterrupt from exc
     except (PrefectException, httpx.HTTPError, RuntimeError) as exc:
-        raise unavailable(where, exc) from exc
+        raise prefect_server.unavailable(where, exc) from exc
 
 
 def _call_as_task(name: str, step: Callable[..., Result], *arguments: Any) -> Result:

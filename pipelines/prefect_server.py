@@ -59,6 +59,20 @@ def open_api(workspace: Workspace) -> str:
     return f"the temporary server in {_home()}"
 
 
+def describe(workspace: Workspace) -> str:
+    """Return which server a run would use, with all that can be said without starting one.
+
+    Raises:
+        SacpipeError: settings, home or server cannot be used.
+    """
+    address = check_settings()
+    if address is not None:
+        _probe(address)
+        return f"its server at {address}"
+    lines = [unused_server(workspace, os.environ), prepare_home(workspace)]
+    return "; ".join(["a temporary server for each run", *(line for line in lines if line is not None)])
+
+
 def check_settings() -> str | None:
     """Return the address of the operator's server; None where a temporary server is to be started.
 
