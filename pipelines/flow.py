@@ -5,12 +5,12 @@ Prefect's UI shows states and artifacts. The engine `local` calls the same funct
 persists no step, because DVC knows which stage is stale, and no array passes through it.
 """
 
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError, StoreUnavailableError
+from pipelines import prefect_server
+from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError
 from sacpipe.flow import steps
 from sacpipe.flow.summary import Summary
 from sacpipe.project.dvc.commands import Outcome
@@ -95,12 +95,22 @@ def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
     """
     with run_lock(workspace), termination_as_interrupt():
         steps.preflight(workspace)  # bad input is refused before Prefect's server starts
+        steps.check_stores(workspace)
         try:
             return pipeline(workspace, _call_locally) if engine == "local" else _run_with_prefect(workspace)
         except KeyboardInterrupt as exc:
             raise InterruptedRunError(
                 "the run was interrupted. Finished steps are kept; the same command continues."
             ) from exc
+
+
+def describe_orchestrator(workspace: Workspace) -> str:
+    """Return which Prefect server a run would use, for `sacpipe doctor`.
+
+    Raises:
+        SacpipeError: Prefect's settings, its home or its server cannot be used.
+    """
+    return prefect_server.describe(workspace)
 
 
 def _call_locally(name: str, step: Callable[..., Result], *arguments: Any) -> Result:
@@ -122,9 +132,11 @@ def _run_with_prefect(workspace: Workspace) -> Summary:
 
     Raises:
         KeyboardInterrupt: SIGTERM reached the flow.
+        ConfigError: Prefect's settings are wrong.
         StoreUnavailableError: Prefect's server does not answer or does not start.
         SacpipeError: a step failed.
     """
+    where = prefect_server.open_api(workspace)
     import httpx
     from prefect import flow
     from prefect.exceptions import PrefectException, TerminationSignal
@@ -142,13 +154,7 @@ def _run_with_prefect(workspace: Workspace) -> Summary:
     except TerminationSignal as exc:
         raise KeyboardInterrupt from exc
     except (PrefectException, httpx.HTTPError, RuntimeError) as exc:
-        where = (
-            os.environ.get("PREFECT_API_URL") or f"the temporary server in {os.environ.get('PREFECT_HOME')}"
-        )
-        raise StoreUnavailableError(
-            f"Prefect does not answer ({where}): {' '.join(str(exc).split())[:300]}. Start its server, or "
-            "run `sacpipe run --engine local`: the same steps without Prefect."
-        ) from exc
+        raise prefect_server.unavailable(where, exc) from exc
 
 
 def _call_as_task(name: str, step: Callable[..., Result], *arguments: Any) -> Result:

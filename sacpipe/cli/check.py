@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from sacpipe.cli.output import write_output
+
 HELP = "run a robot's load gate over a bundle on this machine, and print the result of each rule"
 EXAMPLE = "  sacpipe check out/export/bundle\n  sacpipe check release.tar --public-key HEX"
 
@@ -52,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         "golden": f"largest difference {report.golden_error:.3g} of an action's range",
         "timing": f"99 of 100 actions within {report.p99_us:.6g} us{deadline}",
     }
-    sys.stdout.write(f"bundle {report.bundle_digest}\n")
+    write_output(f"bundle {report.bundle_digest}\n")
     for rule in report.rules:
         line = f"  {rule.rule:<10} {rule.outcome.replace('_', ' '):<12} {details.get(rule.rule) or ''}"
-        sys.stdout.write(line.rstrip() + "\n")
+        write_output(line.rstrip() + "\n")
     return 0

@@ -2,8 +2,9 @@
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING
+
+from sacpipe.cli.output import write_output
 
 if TYPE_CHECKING:
     from sacpipe.envs import TaskConfig
@@ -39,12 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         mark = "FAIL" if result.fault else "ok  " if result.is_checked else "-   "
         text = result.fault or ("" if result.is_checked else "not checked: a rule above is broken")
-        sys.stdout.write(f"{mark}  {result.rule:<16} {text}".rstrip() + "\n")
+        write_output(f"{mark}  {result.rule:<16} {text}".rstrip() + "\n")
         if result.fault:
-            sys.stdout.write(f"      {'':<16} {result.reason}\n")
-        sys.stdout.flush()
+            write_output(f"      {'':<16} {result.reason}\n")
     if arguments.json:
-        sys.stdout.write(json.dumps([_as_tree(result) for result in results], indent=2) + "\n")
+        write_output(json.dumps([_as_tree(result) for result in results], indent=2) + "\n")
     elif results[0].fault is None:
         _print_reads(task)
     return int(any(result.fault for result in results))
@@ -74,10 +74,10 @@ def _print_reads(task: "TaskConfig") -> None:
         needed = task_needs(root, environment)
     missing = missing_lines(listed_needs(root, "train"), needed)
     reads = ", ".join(sorted(needed.files | needed.packages)) or "nothing of its own"
-    sys.stdout.write(f"{'note' if missing else 'ok  '}  {'identity':<16} reads {reads}\n")
+    write_output(f"{'note' if missing else 'ok  '}  {'identity':<16} reads {reads}\n")
     if missing:
         advice = "dvc.yaml does not name all of it; `sacpipe lock` does, for the task of params.yaml"
-        sys.stdout.write(f"      {'':<16} {advice}\n")
+        write_output(f"      {'':<16} {advice}\n")
 
 
 def _task(name: str | None) -> "TaskConfig":

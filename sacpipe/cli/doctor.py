@@ -4,12 +4,17 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-HELP = "check versions, renderer, devices, stores and disk, and print advice where a check fails"
+from sacpipe.cli.output import write_output
+from sacpipe.core.errors import ConfigError, SacpipeError
+from sacpipe.core.fence import first_error
+
+HELP = "check versions, programs, renderer, devices, stores and disk, and print advice where a check fails"
 EXAMPLE = "  sacpipe doctor\n  sacpipe doctor --json"
 
 _PACKAGES = (
@@ -29,14 +34,38 @@ _NEEDED_FREE_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Check:
+    """One thing that a run uses."""
+
+    name: str
+    needed: bool
+    """Whether `sacpipe run` fails where this check fails."""
+    without: str
+    """What is the matter where it fails."""
+    find: Callable[[], str]
+    """Returns what was found; raises a SacpipeError with advice, or what the checked program raises."""
+
+
+@dataclass(frozen=True)
+class Finding:
     """The result of one check."""
 
     name: str
     ok: bool
     needed: bool
-    """Whether `sacpipe run` fails where this check fails."""
     found: str
     advice: str
+
+
+def examine(check: Check) -> Finding:
+    """Run a check. Whatever it raises is a failure of this check, and the other checks go on."""
+    found: list[str] = []
+    error = first_error(lambda: found.append(check.find()))
+    if error is None:
+        return Finding(check.name, True, check.needed, found[0], "")
+    text = " ".join(str(error).split())
+    advice = text if isinstance(error, SacpipeError) else f"{type(error).__name__}: {text}"
+    may_pass = isinstance(error, SacpipeError) and error.retryable
+    return Finding(check.name, False, check.needed and not may_pass, check.without, advice)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,25 +78,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every check; exit code 1 where a needed one fails."""
-    results = [check() for check in CHECKS]
+    results = [examine(check) for check in CHECKS]
     healthy = all(result.ok for result in results if result.needed)
     if arguments.json:
-        sys.stdout.write(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+        write_output(json.dumps([asdict(result) for result in results], indent=2) + "\n")
         return 0 if healthy else 1
     for result in results:
         if arguments.brief and result.ok:
             continue
         mark = "ok  " if result.ok else ("FAIL" if result.needed else "note")
-        sys.stdout.write(f"{mark}  {result.name:<12} {result.found}\n")
+        write_output(f"{mark}  {result.name:<12} {result.found}\n")
         if not result.ok:
-            sys.stdout.write(f"      {'':<12} {result.advice}\n")
-    sys.stdout.write(
-        "This machine is ready.\n" if healthy else "This machine is not ready; see FAIL above.\n"
-    )
+            write_output(f"      {'':<12} {result.advice}\n")
+    write_output("This machine is ready.\n" if healthy else "This machine is not ready; see FAIL above.\n")
     return 0 if healthy else 1
 
 
-def _packages() -> Check:
+def _packages() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     found, missing = [f"python {sys.version.split()[0]}"], []
@@ -76,103 +103,115 @@ def _packages() -> Check:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             missing.append(name)
-    advice = f"missing: {', '.join(missing)}. Run `make run`, or `pip install -r requirements.lock`."
-    return Check("packages", not missing, True, ", ".join(found), advice)
+    if missing:
+        raise ConfigError(
+            f"missing: {', '.join(missing)}. Run `make run`, or `pip install -r requirements.lock`."
+        )
+    return ", ".join(found)
 
 
-def _orchestrator() -> Check:
-    """Check the version of fastapi, with which an unpinned installation breaks Prefect."""
+def _git() -> str:
+    path = shutil.which("git")
+    if path is None:
+        raise ConfigError("install git, e.g. Debian's package git: no commit is recorded without it.")
+    shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
+    return shown.stdout.strip()
+
+
+def _video_encoder() -> str:
+    import imageio_ffmpeg
+
+    return Path(imageio_ffmpeg.get_ffmpeg_exe()).name
+
+
+def _orchestrator() -> str:
+    """Check Prefect's settings and home, and the version of fastapi, with which an unpinned one breaks."""
     from importlib.metadata import version
 
-    found = tuple(int(part) for part in version("fastapi").split(".")[:2])
-    advice = "Prefect 3.8's server needs fastapi >=0.139,<0.151: `pip install -r requirements.lock`."
-    return Check("orchestrator", (0, 139) <= found < (0, 151), True, f"fastapi {version('fastapi')}", advice)
+    from sacpipe.project.flow_file import load_flow
+    from sacpipe.project.workspace import Workspace
+
+    fastapi = version("fastapi")
+    if not (0, 139) <= tuple(int(part) for part in fastapi.split(".")[:2]) < (0, 151):
+        raise ConfigError(
+            f"found fastapi {fastapi}; Prefect 3.8's server needs fastapi >=0.139,<0.151: "
+            "`pip install -r requirements.lock`."
+        )
+    workspace = Workspace.enter()
+    return f"Prefect {version('prefect')}, {load_flow(workspace).describe_orchestrator(workspace)}"
 
 
-def _simulator() -> Check:
+def _simulator() -> str:
     import gymnasium
     import mujoco
 
     environment = gymnasium.make("InvertedDoublePendulum-v5")
     environment.reset(seed=0)
     environment.close()
-    return Check("simulator", True, True, f"MuJoCo {mujoco.mj_versionString()} steps", "")
+    return f"MuJoCo {mujoco.mj_versionString()} steps"
 
 
-def _renderer() -> Check:
-    from sacpipe.core.errors import RendererError
+def _renderer() -> str:
     from sacpipe.envs.rendering.opengl import choose_renderer
 
-    try:
-        return Check("renderer", True, False, f"off-screen images by {choose_renderer()}", "")
-    except RendererError as exc:
-        return Check("renderer", False, False, "none: evaluation makes no video", str(exc))
+    return f"off-screen images by {choose_renderer()}"
 
 
-def _devices() -> Check:
+def _devices() -> str:
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Check("devices", True, True, f"{cores} CPU cores, torch {torch.__version__} on the CPU", "")
+    return f"{cores} CPU cores, torch {torch.__version__} on the CPU"
 
 
-def _workspace() -> Check:
-    from sacpipe.core.errors import SacpipeError
+def _workspace() -> str:
     from sacpipe.core.files import write_bytes
     from sacpipe.project.workspace import Workspace
 
-    try:
-        workspace = Workspace.find()
-        probe = workspace.state / "probe"
-        write_bytes(probe, b"")
-        probe.unlink()
-    except SacpipeError as exc:
-        return Check("workspace", False, True, "cannot be used", str(exc))
-    return Check("workspace", True, True, f"{workspace.root.name}/ is writable", "")
+    workspace = Workspace.find()
+    probe = workspace.state / "probe"
+    write_bytes(probe, b"")
+    probe.unlink()
+    return f"{workspace.root.name}/ is writable"
 
 
-def _disk() -> Check:
+def _disk() -> str:
     free = shutil.disk_usage(Path.cwd()).free
-    advice = f"free at least {_NEEDED_FREE_BYTES >> 30} GiB: pools, their DVC cache and the remote need room."
-    return Check("disk", free >= _NEEDED_FREE_BYTES, True, f"{free / 2**30:.0f} GiB free", advice)
+    if free < _NEEDED_FREE_BYTES:
+        raise ConfigError(
+            f"found {free / 2**30:.1f} GiB; free at least {_NEEDED_FREE_BYTES >> 30} GiB: pools, their DVC "
+            "cache and the remote need room."
+        )
+    return f"{free / 2**30:.0f} GiB free"
 
 
-def _ledger() -> Check:
-    from sacpipe.core.errors import SacpipeError
+def _ledger() -> str:
     from sacpipe.project.workspace import Workspace
-    from sacpipe.tracking.mlflow.connection import MlflowConnection
+    from sacpipe.tracking.ledger import open_ledger
 
-    try:
-        workspace = Workspace.find()
-        uri = workspace.tracking_uri()
-        if uri.startswith("sqlite"):
-            return Check("ledger", True, False, "MLflow on the embedded SQLite store", "")
-        MlflowConnection(uri, workspace.artifacts).check()
-    except SacpipeError as exc:
-        return Check("ledger", False, False, "MLflow does not answer", str(exc))
-    return Check("ledger", True, False, f"MLflow answers at {uri}", "")
+    workspace = Workspace.enter()
+    open_ledger(workspace).check()
+    uri = workspace.tracking_uri()
+    return "MLflow on the embedded SQLite store" if uri.startswith("sqlite") else f"MLflow answers at {uri}"
 
 
-def _remote() -> Check:
-    from sacpipe.core.errors import SacpipeError
+def _remote() -> str:
     from sacpipe.project.dvc.commands import DvcStore
     from sacpipe.project.workspace import Workspace
 
-    try:
-        found = DvcStore(Workspace.find().root).describe()
-    except SacpipeError as exc:
-        return Check("dvc", False, True, "cannot be used", str(exc))
-    return Check("dvc", True, True, found, "")
+    return DvcStore(Workspace.find().root).describe()
 
 
-CHECKS: tuple[Callable[[], Check], ...] = (
-    _packages,
-    _orchestrator,
-    _simulator,
-    _renderer,
-    _devices,
-    _workspace,
-    _disk,
-    _ledger,
-    _remote,
+CHECKS = (
+    Check("packages", True, "some are not installed", _packages),
+    Check("git", False, "not found: results cannot be traced to a commit", _git),
+    Check("orchestrator", True, "Prefect cannot be used", _orchestrator),
+    Check("simulator", True, "MuJoCo does not step", _simulator),
+    Check("renderer", False, "none: evaluation makes no video", _renderer),
+    Check("encoder", False, "no ffmpeg: evaluation makes no video", _video_encoder),
+    Check("devices", True, "torch cannot be used", _devices),
+    Check("workspace", True, "cannot be used", _workspace),
+    Check("disk", True, "too little room", _disk),
+    Check("ledger", True, "MLflow cannot record", _ledger),
+    Check("dvc", True, "cannot be used", _remote),
 )

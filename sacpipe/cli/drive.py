@@ -2,9 +2,9 @@
 
 import argparse
 import json
-import sys
 from typing import Any
 
+from sacpipe.cli.output import write_output
 from sacpipe.cli.paths import path_argument, policy_argument
 
 HELP = "run a task in real time with the robot's runtime: returns, verdicts, latency"
@@ -82,22 +82,22 @@ def run(arguments: argparse.Namespace) -> int:
     }
     found = drive(arguments.policy, DriveConfig.parse(config, source="command line"), arguments.record)
     if arguments.json:
-        sys.stdout.write(json.dumps(found.as_tree()) + "\n")
+        write_output(json.dumps(found.as_tree()) + "\n")
         return 0
     loop = found.loop
-    sys.stdout.write(f"{found.task}, bundle {found.bundle[:12]}, {found.rate_hz:g} Hz\n")
-    sys.stdout.write(f"  steps     {loop.steps}, deadlines missed {loop.missed}\n")
+    write_output(f"{found.task}, bundle {found.bundle[:12]}, {found.rate_hz:g} Hz\n")
+    write_output(f"  steps     {loop.steps}, deadlines missed {loop.missed}\n")
     if returns := found.episode_returns:
-        sys.stdout.write(f"  return    {sum(returns) / len(returns):.2f} mean of {len(returns)} episodes\n")
+        write_output(f"  return    {sum(returns) / len(returns):.2f} mean of {len(returns)} episodes\n")
     for name, counts in (("verdicts", loop.verdicts), ("causes", loop.causes)):
         listed = ", ".join(f"{key} {count}" for key, count in counts.items() if count)
-        sys.stdout.write(f"  {name:<9} {listed or 'none'}\n")
-    sys.stdout.write("  us             p50       p99     p99.9   largest\n")
+        write_output(f"  {name:<9} {listed or 'none'}\n")
+    write_output("  us             p50       p99     p99.9   largest\n")
     for name, spread in (("step", loop.step_us), ("late", loop.lateness_us)):
         numbers = (spread.p50, spread.p99, spread.p999, spread.largest)
-        sys.stdout.write(f"  {name:<5}" + "".join(f"{number:10.1f}" for number in numbers) + "\n")
+        write_output(f"  {name:<5}" + "".join(f"{number:10.1f}" for number in numbers) + "\n")
     if (seen := found.recorder) is not None:
-        sys.stdout.write(
+        write_output(
             f"  recorded  {seen.transitions} transitions, {seen.gaps} gaps, {seen.dropped} steps dropped"
             f"{'' if seen.failure is None else ', paused at the end: ' + seen.failure}\n"
         )

@@ -1,8 +1,9 @@
 """`sacpipe keys`: make a key for signing bundles."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from sacpipe.cli.output import write_output
 
 HELP = "make a key for signing bundles, and print its public key"
 EXAMPLE = "  sacpipe keys release.key\n  sacpipe keys release.key --show"
@@ -19,5 +20,5 @@ def run(arguments: argparse.Namespace) -> int:
     from sacpipe.bundle.signature import make_key, read_public_key
 
     public_key = (read_public_key if arguments.show else make_key)(arguments.file)
-    sys.stdout.write(public_key + "\n")
+    write_output(public_key + "\n")
     return 0

@@ -2,7 +2,8 @@
 
 import argparse
 import json
-import sys
+
+from sacpipe.cli.output import write_output
 
 HELP = "check every edge from a policy to its bundle, version, runs, params, commit and pools"
 EXAMPLE = "  sacpipe lineage\n  sacpipe lineage InvertedDoublePendulum-v5@champion --json"
@@ -27,11 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = arguments.model or Params.load(workspace.params).release.model_name
     edges = lineage(workspace, open_ledger(workspace), wanted)
     if arguments.json:
-        sys.stdout.write(json.dumps([edge.as_tree() for edge in edges], indent=2) + "\n")
+        write_output(json.dumps([edge.as_tree() for edge in edges], indent=2) + "\n")
     else:
         for edge in edges:
             mark = "ok  " if edge.ok else "FAIL"
-            sys.stdout.write(f"{mark}  {edge.name:<28} {edge.found}\n")
+            write_output(f"{mark}  {edge.name:<28} {edge.found}\n")
             if not edge.ok:
-                sys.stdout.write(f"      {'':<28} expected {edge.expected}\n")
+                write_output(f"      {'':<28} expected {edge.expected}\n")
     return 0 if all(edge.ok for edge in edges) else 1

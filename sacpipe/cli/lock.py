@@ -1,7 +1,8 @@
 """`sacpipe lock`: write versions.lock, and the dependency lines of dvc.yaml."""
 
 import argparse
-import sys
+
+from sacpipe.cli.output import write_output
 
 HELP = "write what results depend on: installed versions, and files that the task reads"
 EXAMPLE = "  sacpipe lock\n  dvc status"
@@ -17,5 +18,5 @@ def run(_arguments: argparse.Namespace) -> int:
     from sacpipe.project.workspace import Workspace
 
     lines = lock_project(Workspace.enter()) or ["versions.lock and dvc.yaml are up to date"]
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    write_output("".join(f"{line}\n" for line in lines))
     return 0

@@ -8,7 +8,6 @@ heavy packages only when they run, so that `sacpipe --help` is fast.
 import argparse
 import contextlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from sacpipe.cli import (
     tasks,
     verify,
 )
+from sacpipe.cli.output import own_stdout
 from sacpipe.core.crash_log import EXIT_CODE, report_crash
 from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.core.fence import first_error
@@ -101,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             logging.getLogger(name).addHandler(logging.lastResort)
     codes: list[int] = []
     try:
-        error = first_error(lambda: codes.append(_run(namespace)))
+        with own_stdout(until_exit=arguments is None):
+            error = first_error(lambda: codes.append(_run(namespace)))
     except KeyboardInterrupt:
         sys.stderr.write("sacpipe: interrupted. Finished steps are kept.\n")
         return 3
@@ -111,10 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(command: str, error: Exception) -> int:
     """Write the one message of an error that ended a command, and return the exit code."""
     if isinstance(error, BrokenPipeError):  # the reader of the output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
     message, exit_code = _explain(command, error)
     sys.stderr.write(f"sacpipe: {escape_unprintable(message, kept=LAYOUT)}\n")
     return exit_code

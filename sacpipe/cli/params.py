@@ -1,8 +1,8 @@
 """`sacpipe params`: a complete params.yaml for one task."""
 
 import argparse
-import sys
 
+from sacpipe.cli.output import write_output
 from sacpipe.cli.paths import path_argument
 
 HELP = "print a complete, commented params.yaml for a task"
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     text = params_text(arguments.task, steps=arguments.steps, seed=arguments.seed, preset=arguments.preset)
     if arguments.output is None:
-        sys.stdout.write(text)
+        write_output(text)
     else:
         write_text(arguments.output, text)
     return 0

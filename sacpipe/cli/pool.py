@@ -2,8 +2,8 @@
 
 import argparse
 import json
-import sys
 
+from sacpipe.cli.output import write_output
 from sacpipe.cli.paths import path_argument
 
 HELP = "check replay pools, add a robot's recordings to data/pool, and evict its oldest segments"
@@ -67,9 +67,9 @@ def _check(arguments: argparse.Namespace) -> int:
     is_recording = (folder / HEADER_NAME).exists()
     report = Recording.open(folder).check() if is_recording else ReplayPool.open(folder).check()
     if arguments.json:
-        sys.stdout.write(json.dumps(report.as_tree()) + "\n")
+        write_output(json.dumps(report.as_tree()) + "\n")
         return 0
-    sys.stdout.write(
+    write_output(
         f"{folder}: no damage found. {report.transitions} transitions of {report.episodes} episodes in "
         f"{report.segments} segments, {report.terminations} terminations, {report.truncations} truncations, "
         f"{report.size_bytes / 1e6:.1f} MB\n"
@@ -99,19 +99,19 @@ def _ingest(arguments: argparse.Namespace) -> int:
         if share is not None:
             write_text(workspace.params, with_initial_pool(workspace, done.pool_sha256, share))
     if arguments.json:
-        sys.stdout.write(json.dumps(done.as_tree()) + "\n")
+        write_output(json.dumps(done.as_tree()) + "\n")
         return 0
     added = sum(entry.transitions for entry in done.recordings)
     line = initial_pool_line(done.pool_sha256, share or _SHARE)
-    sys.stdout.write(
+    write_output(
         f"data/pool: {added} transitions of {len(done.recordings)} recordings added, {done.passed_over} "
         f"known recordings skipped, {done.pool_transitions} transitions in all. `git add data` keeps "
         "its digest.\n"
     )
     if share is None:
-        sys.stdout.write(f"To train on it, set in params.yaml, under replay: {line}\n")
+        write_output(f"To train on it, set in params.yaml, under replay: {line}\n")
     else:
-        sys.stdout.write(f"params.yaml names it now, under replay: {line}\n")
+        write_output(f"params.yaml names it now, under replay: {line}\n")
     return 0
 
 
@@ -127,7 +127,7 @@ def _evict(arguments: argparse.Namespace) -> int:
         initial = Params.load(workspace.params).replay.initial_pool
         done = evict(workspace, folder, keep_transitions=arguments.keep_transitions)
     if arguments.json:
-        sys.stdout.write(json.dumps(done.as_tree()) + "\n")
+        write_output(json.dumps(done.as_tree()) + "\n")
         return 0
     shown = arguments.folder or INITIAL_POOL
     held = f"{done.pool_transitions} transitions in {done.pool_segments} segments"
@@ -136,10 +136,10 @@ def _evict(arguments: argparse.Namespace) -> int:
         line = f"{evicted} evicted, {held} kept."
     else:
         line = f"nothing evicted. {held}, and {arguments.keep_transitions} transitions must remain."
-    sys.stdout.write(f"{shown}: {line}\n")
+    write_output(f"{shown}: {line}\n")
     if folder.resolve() == workspace.initial_pool.resolve():
         share = _SHARE if initial is None else initial.share
-        sys.stdout.write(
+        write_output(
             "`git add data` keeps its digest. To train on it, set in params.yaml, under replay: "
             f"{initial_pool_line(done.pool_sha256, share)}\n"
         )

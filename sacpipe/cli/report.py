@@ -1,8 +1,8 @@
 """`sacpipe report`: write the report of the present result, from DVC's outputs alone."""
 
 import argparse
-import sys
 
+from sacpipe.cli.output import write_output
 from sacpipe.cli.paths import path_argument
 
 HELP = "write the report of the present outputs: one self-contained HTML file"
@@ -19,5 +19,5 @@ def run(arguments: argparse.Namespace) -> int:
     from sacpipe.flow.steps import write_page
     from sacpipe.project.workspace import Workspace
 
-    sys.stdout.write(f"{write_page(Workspace.enter(), arguments.output)}\n")
+    write_output(f"{write_page(Workspace.enter(), arguments.output)}\n")
     return 0

@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 
+from sacpipe.cli.output import write_output
+
 HELP = "train, export, evaluate, record and release the task of params.yaml"
 EXAMPLE = "  sacpipe run\n  sacpipe run --engine local"
 
@@ -35,5 +37,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.extend:
         sys.stderr.write(extend_finished_run(workspace) + "\n")
     summary = load_flow(workspace).run_pipeline(workspace, engine=arguments.engine)
-    sys.stdout.write(json.dumps(summary.as_tree(), indent=2) + "\n" if arguments.json else summary.text())
+    write_output(json.dumps(summary.as_tree(), indent=2) + "\n" if arguments.json else summary.text())
     return 0 if summary.verdict.accepted else 1

@@ -1,8 +1,9 @@
 """`sacpipe sign`: sign a bundle."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from sacpipe.cli.output import write_output
 
 HELP = "sign a bundle, so that a robot can verify its signer; sign a copy, not the bundle that DVC tracks"
 EXAMPLE = "  cp -r out/export/bundle release\n  sacpipe sign release --key release.key"
@@ -30,5 +31,5 @@ def run(arguments: argparse.Namespace) -> int:
             "the copy."
         )
     key_id = sign_bundle(arguments.bundle, arguments.key)
-    sys.stdout.write(f"bundle {bundle_digest(arguments.bundle)}, signed by {key_id}\n")
+    write_output(f"bundle {bundle_digest(arguments.bundle)}, signed by {key_id}\n")
     return 0

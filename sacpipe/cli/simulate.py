@@ -2,8 +2,8 @@
 
 import argparse
 import json
-import sys
 
+from sacpipe.cli.output import write_output
 from sacpipe.cli.paths import path_argument, policy_argument
 
 HELP = "run episodes of a policy in its task: returns, and a video if a renderer works"
@@ -46,14 +46,14 @@ def run(arguments: argparse.Namespace) -> int:
         video=arguments.video,
     )
     if arguments.json:
-        sys.stdout.write(json.dumps(result.as_tree()) + "\n")
+        write_output(json.dumps(result.as_tree()) + "\n")
         return 0
-    sys.stdout.write(f"{result.task}, {result.kind} policy, {result.sha256[:12]}\n")
+    write_output(f"{result.task}, {result.kind} policy, {result.sha256[:12]}\n")
     for episode in result.episodes:
         end = "terminated" if episode.terminated else "truncated"
-        sys.stdout.write(f"  return {episode.episode_return:10.2f}   {episode.length:5d} steps   {end}\n")
+        write_output(f"  return {episode.episode_return:10.2f}   {episode.length:5d} steps   {end}\n")
     mean = sum(episode.episode_return for episode in result.episodes) / len(result.episodes)
-    sys.stdout.write(f"  mean   {mean:10.2f}\n")
+    write_output(f"  mean   {mean:10.2f}\n")
     if result.video:
-        sys.stdout.write(f"{result.video}\n")
+        write_output(f"{result.video}\n")
     return 0

@@ -2,7 +2,8 @@
 
 import argparse
 import json
-import sys
+
+from sacpipe.cli.output import write_output
 
 HELP = "list every task that can be trained"
 EXAMPLE = "  sacpipe tasks cheetah\n  sacpipe tasks --universe dm_control --json"
@@ -31,5 +32,5 @@ def run(arguments: argparse.Namespace) -> int:
         for task in suite(name).tasks()
         if arguments.contains.lower() in f"{name}/{task}".lower()
     ]
-    sys.stdout.write(json.dumps(names) + "\n" if arguments.json else "".join(f"{name}\n" for name in names))
+    write_output(json.dumps(names) + "\n" if arguments.json else "".join(f"{name}\n" for name in names))
     return 0 if names else 1

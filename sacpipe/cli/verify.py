@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sacpipe.cli.output import write_output
+
 if TYPE_CHECKING:
     from sacpipe.project.verification_run import VerificationRun
     from sacpipe.project.verify import Comparison, ReturnsComparison
@@ -71,16 +73,16 @@ def _run_stages(verification: "VerificationRun") -> None:
 
 def _print_outputs(commit: str, outputs: "Sequence[Comparison]", *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps([output.as_tree() for output in outputs], indent=2) + "\n")
+        write_output(json.dumps([output.as_tree() for output in outputs], indent=2) + "\n")
         return
     rows = [("stage", "output", "expected", "got", "")]
     rows += [(one.stage, one.output, _short(one.expected), _short(one.got), one.mark) for one in outputs]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+        write_output("  ".join(cells).rstrip() + "\n")
     equal = sum(output.mark == "ok" for output in outputs)
-    sys.stdout.write(f"{equal} of {len(outputs)} outputs of commit {commit[:12]} are the same bytes\n")
+    write_output(f"{equal} of {len(outputs)} outputs of commit {commit[:12]} are the same bytes\n")
 
 
 def _short(digest: str | None) -> str:
@@ -92,7 +94,7 @@ def _print_returns(returns: "ReturnsComparison", *, to_stderr: bool) -> None:
         f"{100 * returns.confidence:g} % interval of the difference [{returns.low:.6g}, {returns.high:.6g}]"
     )
     verdict = "holds 0: the same result" if returns.holds else "does not hold 0: another result"
-    (sys.stderr if to_stderr else sys.stdout).write(
+    (sys.stderr.write if to_stderr else write_output)(
         f"deterministic return: committed {returns.committed_mean:.6g}, fresh {returns.fresh_mean:.6g}; "
         f"{interval} {verdict}\n"
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from sacpipe.core.errors import ConfigError, StorageError
+from sacpipe.core.errors import ConfigError, StorageError, StoreError, StoreUnavailableError
 from sacpipe.core.files import read_json, write_bytes
 from sacpipe.evaluation.statistics import EvaluateMetrics
 from sacpipe.export.config import ExportMetrics
@@ -62,6 +62,26 @@ def _check_training(workspace: Workspace, params: Params, spec: EnvSpec) -> None
     if initial is not None:
         earlier = open_initial_pool(workspace.initial_pool, initial, spec).transitions
     check_memory(params, spec, earlier_transitions=earlier)
+
+
+def check_stores(workspace: Workspace) -> None:
+    """Open what the end of a run needs, before hours of training: the ledger, and DVC's remote.
+
+    A server that does not answer now may answer then, and a push can be repeated: a line reports both.
+
+    Raises:
+        StoreError: the ledger cannot record: damaged, of another MLflow version, or writing is forbidden.
+        StorageError: a folder of the ledger cannot be written.
+    """
+    try:
+        open_ledger(workspace).check()
+    except StoreUnavailableError as exc:
+        write_line(f"ledger: {exc} The run goes on.")
+    if _is_to_train(workspace):
+        try:
+            DvcStore(workspace.root).describe()
+        except StoreError as exc:
+            write_line(f"dvc: {exc}")
 
 
 def _is_to_train(workspace: Workspace) -> bool:

@@ -2,7 +2,8 @@
 
 DVC ignores SIGINT while a stage runs and does not pass SIGTERM on. So the whole group is stopped: SIGTERM
 to all, time to write a checkpoint, then SIGKILL. Where this process's stderr is a terminal, the command's
-stderr is a pseudo-terminal, so that progress bars work; its bytes are copied to the terminal and kept.
+stderr is a pseudo-terminal, so that progress bars work; its bytes are copied to the terminal, without the
+lines that the caller hides, and kept.
 """
 
 import codecs
@@ -21,13 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from sacpipe.project.terminal_copy import ESCAPES, TerminalCopy, TerminalRules
+
 Source = Literal["stdout", "stderr"]
 OnLine = Callable[[Source, str], None]
 
 _CHUNK_BYTES = 1 << 16
 _POLL_S = 0.25
 _DEATH_S = 5.0
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LINE_ENDS = re.compile(r"[\r\n]+")
 
 
@@ -37,7 +39,7 @@ class _Stream:
 
     source: Source
     descriptor: int
-    copy_to: int | None
+    terminal: TerminalCopy | None
     on_line: OnLine
     decoder: Any = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace"))
     rest: str = ""
@@ -48,16 +50,25 @@ class _Stream:
             data = os.read(self.descriptor, _CHUNK_BYTES)
         except OSError:  # EIO: the other side of the pseudo-terminal is closed
             data = b""
-        if self.copy_to is not None and data:
-            with contextlib.suppress(OSError):
-                os.write(self.copy_to, data)
+        if self.terminal is not None:
+            self.terminal.write(data)
         *lines, self.rest = _LINE_ENDS.split(self.rest + self.decoder.decode(data, final=not data))
         if not data:
             lines, self.rest = [*lines, self.rest], ""
         for line in lines:
-            if text := _ESCAPES.sub("", line).rstrip():
+            if text := ESCAPES.sub("", line).rstrip():
                 self.on_line(self.source, text)
         return bool(data)
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Gets what a command writes."""
+
+    on_line: OnLine
+    """Called with each line, without colours, in the thread of `run_group`."""
+    terminal: TerminalRules | None = field(default_factory=TerminalRules)
+    """What a terminal shows of stderr; None: nothing, and the command writes to a pipe."""
 
 
 def run_group(
@@ -65,7 +76,7 @@ def run_group(
     *,
     folder: Path,
     environment: Mapping[str, str],
-    on_line: OnLine,
+    receiver: Receiver,
     timeout_s: float | None = None,
     grace_s: float = 30.0,
 ) -> int:
@@ -75,7 +86,7 @@ def run_group(
         command: Program and arguments; no shell.
         folder: Working folder of the command.
         environment: All environment variables of the command.
-        on_line: Called with each line, without colours, in this thread.
+        receiver: Gets the lines.
         timeout_s: Seconds until the group is stopped, or None for no limit.
         grace_s: Seconds that the group may take to end after SIGTERM.
 
@@ -84,7 +95,7 @@ def run_group(
         KeyboardInterrupt: Ctrl-C; the whole group has ended.
         OSError: the program cannot be started.
     """
-    child, streams = _start(command, folder, environment, on_line)
+    child, streams = _start(command, folder, environment, receiver)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     ended = False
     try:
@@ -99,17 +110,20 @@ def run_group(
         finally:
             for stream in streams:
                 os.close(stream.descriptor)
+                if stream.terminal is not None:
+                    stream.terminal.close()
 
 
 def _start(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str], on_line: OnLine
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], receiver: Receiver
 ) -> tuple[subprocess.Popen[bytes], list[_Stream]]:
     out_read, out_write = os.pipe()
-    terminal = _terminal()
+    rules, on_line = receiver.terminal, receiver.on_line
+    terminal = None if rules is None or not os.isatty(2) else TerminalCopy(2, rules)
     err_read, err_write = os.pipe() if terminal is None else pty.openpty()
     if terminal is not None:
         with contextlib.suppress(OSError):
-            fcntl.ioctl(err_write, termios.TIOCSWINSZ, fcntl.ioctl(terminal, termios.TIOCGWINSZ, b"\0" * 8))
+            fcntl.ioctl(err_write, termios.TIOCSWINSZ, fcntl.ioctl(2, termios.TIOCGWINSZ, b"\0" * 8))
     streams = [_Stream("stdout", out_read, None, on_line), _Stream("stderr", err_read, terminal, on_line)]
     try:
         child = subprocess.Popen(
@@ -129,11 +143,6 @@ def _start(
         os.close(out_write)
         os.close(err_write)
     return child, streams
-
-
-def _terminal() -> int | None:
-    """Return the descriptor of this process's stderr where it is a terminal."""
-    return 2 if os.isatty(2) else None
 
 
 def _pump(

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -189,6 +190,24 @@ def test_a_remote_that_cannot_be_written_does_not_prevent_a_release(project, cal
     assert "is champion" in seen.out
 
 
+def test_a_ledger_of_another_version_is_refused_before_training_and_rebuilt(project, call):
+    before = digests(project)
+    database = project / ".sacpipe" / "mlflow.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    connection.close()
+    replace(project, "seed: 1 ", "seed: 7 ")
+    seen = call(project, "run", "--engine", "local")
+    assert seen.code == 3
+    assert "is of another MLflow version: expected schema" in seen.err
+    assert "`sacpipe ledger rebuild`" in seen.err
+    assert digests(project) == before
+    replace(project, "seed: 7 ", "seed: 1 ")
+    rebuilt = sacpipe(project, "ledger", "rebuild", check=0)
+    assert f"{database}.1 now" in rebuilt.out
+    assert "train: run " in rebuilt.out
+
+
 @pytest.mark.acceptance
 def test_a_ledger_that_does_not_answer_stops_nothing_and_is_complete_afterwards(project, call):
     """A server listens at the address and never answers."""
@@ -240,10 +259,17 @@ def test_a_damaged_bundle_is_refused_by_name(project, call, name):
 
 
 @pytest.mark.parametrize(
-    ("number", "engine"),
-    [(signal.SIGINT, "local"), pytest.param(signal.SIGTERM, "prefect", marks=pytest.mark.acceptance)],
+    ("number", "engine", "send"),
+    [
+        (signal.SIGINT, "local", os.kill),
+        pytest.param(signal.SIGTERM, "prefect", os.kill, marks=pytest.mark.acceptance),
+        # The Ctrl-C of a terminal reaches Prefect's temporary server too.
+        pytest.param(signal.SIGINT, "prefect", os.killpg, marks=pytest.mark.acceptance),
+    ],
 )
-def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fresh, finished, number, engine):
+def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(
+    fresh, finished, number, engine, send
+):
     process = subprocess.Popen(
         [sys.executable, "-m", "sacpipe.cli.main", "run", "--engine", engine],
         cwd=fresh,
@@ -251,12 +277,13 @@ def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fres
         stderr=subprocess.PIPE,
         text=True,
         env=environment() | {"PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
     )
     lines = []
     for line in process.stderr:
         lines.append(line)
         if line.startswith("train point_mass"):
-            process.send_signal(number)
+            send(process.pid, number)
             break
     rest = threading.Thread(target=lambda: lines.extend(process.stderr))
     rest.start()
@@ -265,6 +292,8 @@ def test_a_stopped_run_keeps_its_checkpoint_and_continues_to_the_same_bytes(fres
     messages = "".join(lines)
     assert code == 3, messages
     assert "Traceback" not in messages
+    assert messages.count("sacpipe: ") == 1
+    assert "ERROR" not in messages
     assert "continues" in messages
     assert not (fresh / "out" / "train").exists() or not list((fresh / "out" / "train").iterdir())
     command = [sys.executable, "-P", "-m", "dvc", "repro", "train"]

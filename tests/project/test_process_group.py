@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sacpipe.project.process_group import run_group
+from sacpipe.project.process_group import Receiver, run_group
 
 PATIENT = """
 import pathlib, signal, sys, time
@@ -34,7 +34,7 @@ def python(folder: Path, script: str, **options: object) -> tuple[int, list[tupl
         [sys.executable, "-c", script],
         folder=folder,
         environment=os.environ,
-        on_line=lambda source, line: lines.append((source, line)),
+        receiver=Receiver(lambda source, line: lines.append((source, line))),
         **options,
     )
     return status, lines
@@ -97,7 +97,9 @@ def test_ctrl_c_stops_the_group_and_goes_on(tmp_path: Path) -> None:
 
     command = [sys.executable, "-c", PATIENT]
     with pytest.raises(KeyboardInterrupt):
-        run_group(command, folder=tmp_path, environment=os.environ, on_line=interrupt, grace_s=20.0)
+        run_group(
+            command, folder=tmp_path, environment=os.environ, receiver=Receiver(interrupt), grace_s=20.0
+        )
     assert (tmp_path / "checkpoint").read_text() == "done"
 
 
@@ -115,9 +117,9 @@ def test_what_a_dead_leader_left_running_is_stopped_too(tmp_path: Path) -> None:
 def test_on_a_terminal_the_command_has_one_too_and_its_lines_are_kept() -> None:
     inner = "import sys; sys.stderr.write(f'tty={sys.stderr.isatty()}\\n')"
     outer = (
-        "import os, pathlib, sys; from sacpipe.project.process_group import run_group; kept = [];"
+        "import os, pathlib, sys; from sacpipe.project.process_group import Receiver, run_group; kept = [];"
         f"run_group([sys.executable, '-c', {inner!r}], folder=pathlib.Path('.'), environment=os.environ,"
-        "on_line=lambda *item: kept.append(item)); print(kept)"
+        "receiver=Receiver(lambda *item: kept.append(item))); print(kept)"
     )
     own, others = pty.openpty()
     result = subprocess.run(

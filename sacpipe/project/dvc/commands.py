@@ -16,11 +16,20 @@ from typing import Any
 
 from sacpipe.core.errors import ConfigError, InterruptedRunError, StoreError
 from sacpipe.core.files import write_bytes, write_json, write_text
+from sacpipe.core.proxies import without_proxy_on_loopback
 from sacpipe.project.dvc.graph import graph_outputs
 from sacpipe.project.dvc.lock_file import read_lock
-from sacpipe.project.dvc.messages import CommandOutput, dvc_failure, stage_error, stage_failure
+from sacpipe.project.dvc.messages import (
+    DVC_LINES,
+    STAGE_LINES,
+    CommandOutput,
+    dvc_failure,
+    stage_error,
+    stage_failure,
+)
 from sacpipe.project.dvc.stale_locks import remove_stale_locks
-from sacpipe.project.process_group import run_group
+from sacpipe.project.process_group import Receiver, run_group
+from sacpipe.project.terminal_copy import TerminalRules
 
 _SHORT_TIMEOUT_S = 600.0
 
@@ -74,7 +83,7 @@ class DvcStore:
         options = ["--single-item", *(("--force", "--no-run-cache") if force else ())]
         remove_stale_locks(self.root)
         try:
-            status = self._dvc(["repro", *options, stage], output, timeout_s)
+            status = self._dvc(["repro", *options, stage], output, timeout_s, terminal=STAGE_LINES)
         except BaseException as exc:
             self._restore_outputs(stage, outs, uncached, output)
             if isinstance(exc, TimeoutError):
@@ -203,12 +212,19 @@ class DvcStore:
             raise dvc_failure(f"`dvc {arguments[0]}`", output)
         return output
 
-    def _dvc(self, arguments: list[str], output: CommandOutput, timeout_s: float | None) -> int:
+    def _dvc(
+        self,
+        arguments: list[str],
+        output: CommandOutput,
+        timeout_s: float | None,
+        terminal: TerminalRules | None = DVC_LINES,
+    ) -> int:
         variables = {**os.environ, **self.variables}
         own = str(Path(sys.executable).parent)
         environment = {
             "DVC_NO_ANALYTICS": "1",
             **variables,
+            **without_proxy_on_loopback(variables),
             "PATH": os.pathsep.join([own, variables.get("PATH", os.defpath)]),  # `python` is this one
             "PYTHONUNBUFFERED": "1",
         }
@@ -218,7 +234,7 @@ class DvcStore:
             command,
             folder=self.root,
             environment=environment,
-            on_line=output,
+            receiver=Receiver(output, terminal),
             timeout_s=timeout_s,
             grace_s=self.grace_s,
         )
@@ -261,8 +277,7 @@ class DvcStore:
         if not output.ran(stage) and (is_whole or stage not in self.lock_entries()):
             return
         remove_stale_locks(self.root)
-        self._dvc(
-            ["checkout", "--force", stage], CommandOutput(), None
-        )  # the next command names missing files
+        # Silent, and without a look at its result: the next command names missing files.
+        self._dvc(["checkout", "--force", stage], CommandOutput(), None, terminal=None)
         for file, data in uncached.items():
             write_bytes(file, data)

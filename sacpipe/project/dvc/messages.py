@@ -14,6 +14,13 @@ from dataclasses import dataclass, field
 from sacpipe.core.errors import ConfigError, SacpipeError, StageError, StoreError
 from sacpipe.project.process_group import Source
 from sacpipe.project.stage import MESSAGE_PREFIX, RETRY_NOTE
+from sacpipe.project.terminal_copy import TerminalRules
+
+_TROUBLES = "Having any troubles?"
+DVC_LINES = TerminalRules(hidden=("ERROR: ", _TROUBLES))
+"""A terminal shows DVC's progress bars. Its errors become one message of ours."""
+STAGE_LINES = TerminalRules(hidden=("ERROR: failed to reproduce", _TROUBLES), last=(MESSAGE_PREFIX,))
+"""A terminal shows a stage's lines up to its error message, which the command repeats at its end."""
 
 _LINES_KEPT = 400
 _LINES_SHOWN = 8

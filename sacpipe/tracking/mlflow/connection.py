@@ -21,10 +21,14 @@ from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.project.sqlite_address import sqlite_file
-from sacpipe.tracking.mlflow.errors import check_reachable, mlflow_errors, set_short_timeouts
+from sacpipe.tracking.mlflow.database import check_database
+from sacpipe.tracking.mlflow.errors import check_reachable, mlflow_errors, prepare_client
+from sacpipe.version import __version__
 
 BUNDLE_TAG = "sacpipe.bundle_digest"
 POLICY_TAG = "sacpipe.policy_sha256"
+_VERSION_TAG = "sacpipe.version"
+"""Tag of the experiment: the version that opened it last. A check writes it, to see that it can."""
 
 DATASET_DIGEST_LENGTH = 36
 """Longest dataset digest that MLflow stores, in characters. DVC's `<md5>.dir` fits."""
@@ -58,14 +62,17 @@ class MlflowConnection:
         self._experiment = experiment
 
     def check(self) -> None:
-        """Check that MLflow answers and that the experiment can be used.
+        """Check that MLflow answers, and that runs and artifacts can be written.
 
         Raises:
-            StoreUnavailableError: MLflow does not answer.
-            StoreError: the experiment cannot be used.
+            StoreUnavailableError: MLflow does not answer, or another process has locked its database.
+            StoreError: the experiment, the database or its version cannot be used, or writing is forbidden.
+            StorageError: the folder of an embedded ledger cannot be written.
         """
         with self.mlflow_errors():
-            _ = self.experiment_id
+            if self._database is not None:
+                check_database(self._database, self._artifact_folder)
+            self.client.set_experiment_tag(self.experiment_id, _VERSION_TAG, __version__)
 
     def mlflow_errors(self) -> AbstractContextManager[None]:
         """Return the context for every use of `client`: MLflow's exceptions become StoreErrors."""
@@ -93,7 +100,7 @@ class MlflowConnection:
         if location is not None and found.artifact_location != location:
             raise StoreError(
                 f"the ledger's artifacts: expected at {location}, found at {found.artifact_location}. The "
-                "folder was moved. Delete .sacpipe/mlflow.db and run `sacpipe ledger rebuild`."
+                "folder was moved. `sacpipe ledger rebuild` moves the old ledger aside and writes it again."
             )
         return str(found.experiment_id)
 
@@ -201,7 +208,7 @@ class MlflowConnection:
     def _client(self) -> Any:
         from mlflow import MlflowClient
 
-        set_short_timeouts()
+        prepare_client()
         check_reachable(self.tracking_uri)
         if self._database is not None:
             self._database.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from sacpipe.core.errors import SacpipeError, StoreError, StoreUnavailableError
+from sacpipe.core.proxies import proxy_advice, without_proxy_on_loopback
 
 _PACKAGES = (
     "mlflow",
@@ -32,6 +33,10 @@ _UNAVAILABLE = (
         "Connection refused",
     ),
     *("database is locked", "error code 502", "error code 503", "error code 504"),
+)
+_DAMAGED = (
+    *("not a database", "malformed", "no such table", "no such column"),
+    *("out-of-date database schema", "Can't locate revision"),
 )
 _REACH_TIMEOUT_S = 3.0
 _SHORT_TIMEOUTS = {
@@ -67,10 +72,14 @@ def mlflow_errors(uri: str) -> Iterator[None]:
         raise
 
 
-def set_short_timeouts() -> None:
-    """Make MLflow's client give up within seconds and print nothing. Variables that are set already stay."""
+def prepare_client() -> None:
+    """Make MLflow's client give up within seconds, print nothing, and reach loopback without a proxy.
+
+    Time-outs that are set already stay.
+    """
     for name, value in _SHORT_TIMEOUTS.items():
         os.environ.setdefault(name, value)
+    os.environ.update(without_proxy_on_loopback(os.environ))
 
 
 def check_reachable(uri: str) -> None:
@@ -94,16 +103,16 @@ def _translate(exc: Exception, uri: str) -> StoreError:
     if any(sign in text for sign in _UNAVAILABLE) or isinstance(exc, ConnectionError | TimeoutError):
         return _unavailable(uri, exc)
     advice = ""
-    if "not a database" in text or "malformed" in text or "no such table" in text:
+    if any(sign in text for sign in _DAMAGED):
         advice = " `sacpipe ledger rebuild` writes the ledger again from DVC's outputs."
     elif "unable to open database" in text or "readonly database" in text or isinstance(exc, PermissionError):
         advice = " Make the folder writable for this user."
-    return StoreError(f"MLflow at {uri} failed: {text[:500]}.{advice}")
+    return StoreError(f"MLflow at {uri} failed: {text[:500]}.{advice}{proxy_advice(uri, os.environ)}")
 
 
 def _unavailable(uri: str, exc: Exception) -> StoreUnavailableError:
     reason = " ".join(str(getattr(exc, "reason", exc)).split())[:200]
     return StoreUnavailableError(
         f"MLflow at {uri} does not answer ({reason}). Start it, or unset MLFLOW_TRACKING_URI to use the "
-        "ledger in .sacpipe/; `sacpipe ledger rebuild` completes it later."
+        f"ledger in .sacpipe/; `sacpipe ledger rebuild` completes it later.{proxy_advice(uri, os.environ)}"
     )

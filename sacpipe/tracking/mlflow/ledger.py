@@ -63,6 +63,10 @@ class MlflowLedger:
         """Address of the ledger."""
         return self._store.tracking_uri
 
+    def check(self) -> None:
+        """Check that the ledger can record; see `MlflowConnection.check` for the errors."""
+        self._store.check()
+
     def ensure_run(
         self, stage_key: str, stage: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> str:

@@ -180,7 +180,7 @@ def test_the_model_takes_float32_observations_and_no_others(
 def test_a_ledger_whose_folder_was_moved_says_so(store: MlflowConnection, tmp_path: Path) -> None:
     store.check()
     moved = MlflowConnection(store.tracking_uri, tmp_path / "elsewhere", experiment=str(tmp_path))
-    with pytest.raises(StoreError, match=r"The folder was moved. Delete .sacpipe/mlflow.db"):
+    with pytest.raises(StoreError, match=r"The folder was moved. `sacpipe ledger rebuild`"):
         moved.check()
 
 

@@ -1,0 +1,54 @@
+# ruff: noqa: TID251 - the modules of this package may import MLflow
+"""The embedded ledger's database, looked at before MLflow opens it.
+
+MLflow would retry a damaged file for a minute, and would add tables to a database of another version.
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from sacpipe.core.errors import StoreError, StoreUnavailableError
+from sacpipe.core.files import write_bytes
+from sacpipe.core.sqlite_file import check_sqlite
+
+_REBUILD = (
+    "`sacpipe ledger rebuild` moves the project's own ledger aside and writes it again from DVC's outputs."
+)
+
+
+def check_database(path: Path, artifact_folder: Path) -> None:
+    """Check that a ledger's files can be written, and that MLflow's present version can use them.
+
+    Args:
+        path: The database; it may be missing.
+        artifact_folder: Folder of the artifacts; it may be missing.
+
+    Raises:
+        StoreUnavailableError: another process has locked the database.
+        StoreError: the database is damaged, cannot be written, or is of another MLflow version.
+        StorageError: a folder cannot be written.
+    """
+    for folder in (path.parent, artifact_folder):
+        write_bytes(folder / ".writable", b"")
+        (folder / ".writable").unlink()
+    try:
+        revision = check_sqlite(path)
+    except StoreUnavailableError:
+        raise
+    except StoreError as exc:
+        raise StoreError(f"{exc} {_REBUILD}") from exc
+    if revision is None:
+        return
+    expected = newest_revision()
+    if revision != expected:
+        raise StoreError(
+            f"{path} is of another MLflow version: expected schema {expected} of MLflow {version('mlflow')}, "
+            f"found {revision}. {_REBUILD}"
+        )
+
+
+def newest_revision() -> str:
+    """Return the Alembic revision of the databases of the installed MLflow."""
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    return str(_get_latest_schema_revision())
