@@ -19,6 +19,7 @@ from sacpipe.evaluation.episodes_csv import write_episodes_csv
 from sacpipe.evaluation.statistics import EvaluateMetrics, EvaluationSummary, summarise
 from sacpipe.evaluation.video import record_episode
 from sacpipe.networks.policy_file import Policy, read_policy
+from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.specs.records import FloatArray
@@ -58,7 +59,10 @@ def evaluate_stage(context: StageContext) -> None:
     }
     summaries = {name: _summarise(episodes, params) for name, episodes in episodes_by_policy.items()}
     write_episodes_csv(workspace.episodes, episodes_by_policy)
-    write_json(workspace.evaluate_metrics, EvaluateMetrics(**summaries).as_tree())
+    metrics = EvaluateMetrics(**summaries)
+    write_json(workspace.evaluate_metrics, metrics.as_tree())
+    write_json(workspace.stage_results("evaluate"), metrics.compared())
+    record_kind(workspace, "evaluate", context.key)
 
 
 def _with_noise(policy: Policy, seed: int) -> Act:

@@ -1,5 +1,7 @@
-"""Train a policy. Input: params.yaml. Outputs: policy, replay pool, learning curve and metrics."""
+"""Train a policy. Input: params.yaml. Outputs: policy, replay pool, metrics and learning curve."""
 
+from sacpipe.core.files import write_json
+from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import train
@@ -27,9 +29,11 @@ def train_stage(context: StageContext) -> None:
         title = f"train {run.spec.task}"
         with ProgressDisplay(title, params.training.total_steps, run.env_steps) as progress:
             train(run, lambda: context.interruption.requested, progress)
-        publish(run, workspace.train)
+        report = publish(run, workspace.train, workspace.curve)
+        write_json(workspace.stage_results("train"), report.compared())
     finally:
         run.close()
+    record_kind(workspace, "train", context.key)
 
 
 if __name__ == "__main__":

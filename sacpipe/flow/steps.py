@@ -12,14 +12,15 @@ from sacpipe.export.config import ExportMetrics
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import DvcStore, Outcome
 from sacpipe.project.dvc.lock_file import read_lock
-from sacpipe.project.stage_key import locked_inputs, stage_key
-from sacpipe.project.workspace import Workspace
+from sacpipe.project.processor_kind import another_processor, other_kinds, recorded_kinds
+from sacpipe.project.stage_key import locked_inputs, locked_outs, stage_key
+from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.gate import Candidate, Verdict, evaluate_release
 from sacpipe.release.promote_alias import RegistryStatus, promote_version
 from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.report.data import ReportInputs
 from sacpipe.report.page import write_report
-from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, record_stage
+from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, record_stage, restore_kind
 from sacpipe.tracking.live_metrics import LiveMetrics
 
 
@@ -36,9 +37,9 @@ def preflight(workspace: Workspace) -> Params:
     environment = params.task.make()
     environment.close()
     initial = params.replay.initial_pool
-    if initial is not None and _is_to_train(workspace):
+    if initial is not None and _is_changed(workspace, "train"):
         open_initial_pool(workspace.initial_pool, initial, environment.spec)
-    for folder in (workspace.state, workspace.root / "out", workspace.root / "work"):
+    for folder in (workspace.state, workspace.root / "out", workspace.results, workspace.root / "work"):
         write_bytes(folder / ".writable", b"")
         (folder / ".writable").unlink()
     if not (workspace.root / ".dvc" / "config").is_file():
@@ -48,10 +49,33 @@ def preflight(workspace: Workspace) -> Params:
     return params
 
 
-def _is_to_train(workspace: Workspace) -> bool:
-    """Return whether the train stage has to run: its inputs differ from those in dvc.lock."""
-    entry = read_lock(workspace.dvc_lock).get("train")
-    return entry is None or locked_inputs(entry).key != stage_key(workspace, "train")
+def processor_notice(workspace: Workspace) -> str | None:
+    """Return why dvc.lock may change although neither code nor params did; None where it may not.
+
+    It may where a stage has to run, and results/kind.yaml names another kind of processor than this one.
+
+    Raises:
+        ConfigError: results/kind.yaml is malformed, or a stage's input is missing.
+    """
+    other = other_kinds(recorded_kinds(workspace.kinds, read_lock(workspace.dvc_lock)), STAGES)
+    if not other or not any(_is_to_run(workspace, stage) for stage in STAGES):
+        return None
+    return (
+        f"dvc.lock and results/ may change although neither code nor params did: {another_processor(other)}. "
+        "Another kind of processor rounds otherwise. `sacpipe verify` compares the returns by an interval."
+    )
+
+
+def _is_to_run(workspace: Workspace, stage: str) -> bool:
+    """Return whether DVC runs a stage or restores it: its inputs changed, or an output is missing."""
+    outs = locked_outs(read_lock(workspace.dvc_lock).get(stage) or {})
+    return not all((workspace.root / path).exists() for path in outs) or _is_changed(workspace, stage)
+
+
+def _is_changed(workspace: Workspace, stage: str) -> bool:
+    """Return whether a stage's inputs differ from those in dvc.lock."""
+    entry = read_lock(workspace.dvc_lock).get(stage)
+    return entry is None or locked_inputs(entry).key != stage_key(workspace, stage)
 
 
 def reproduce(workspace: Workspace, stage: str, on_output: Callable[[str], None]) -> Outcome:
@@ -76,7 +100,10 @@ def record(workspace: Workspace, stage: str, outcome: Outcome) -> str:
     Raises:
         StoreUnavailableError: MLflow does not answer; `sacpipe ledger rebuild` records it later.
     """
-    return record_stage(workspace, open_ledger(workspace), stage, outcome=outcome)
+    ledger = open_ledger(workspace)
+    run_id = record_stage(workspace, ledger, stage, outcome=outcome)
+    restore_kind(workspace, ledger, stage, run_id)
+    return run_id
 
 
 def release_gate(workspace: Workspace, params: Params) -> Verdict:
@@ -107,9 +134,12 @@ def write_page(workspace: Workspace, path: Path | None = None) -> Path:
     inputs = ReportInputs(
         params=workspace.params,
         dvc_lock=workspace.dvc_lock,
+        root=workspace.root,
         train_folder=workspace.train,
+        curve=workspace.curve,
         export_folder=workspace.export,
         evaluate_folder=workspace.evaluate,
+        episodes=workspace.episodes,
         throughput=None
         if trained is None
         else workspace.work(locked_inputs(trained).key) / "throughput.jsonl",
