@@ -148,7 +148,7 @@ def record_kind(workspace: Workspace, stage: str, key: str, kind: ProcessorKind 
         return
     tree = {name: one.as_tree() for name, one in sorted((known | {stage: entry}).items())}
     yaml, text = YAML(), io.StringIO(_HEADER)
-    yaml.width = 110
+    yaml.width = 10_000  # one line a value: a folded line ends in a space
     text.seek(0, io.SEEK_END)
     yaml.dump(tree, text)
     write_text(workspace.kinds, text.getvalue())
@@ -166,8 +166,10 @@ def read_kinds(path: Path) -> dict[str, RecordedKind]:
         tree = read_yaml(path)
         return {stage: RecordedKind.parse(one, where=stage, source=str(path)) for stage, one in tree.items()}
     except ConfigError as exc:
+        fault = str(exc).splitlines()[0].removeprefix(str(path)).lstrip(": ")
+        fault = fault.partition(". ")[0]  # what follows is advice for params.yaml
         raise ConfigError(
-            f"{path}: expected the kind of processor of each stage, found another file ({exc}). `git "
+            f"{path}: expected the kind of processor of each stage, found another file: {fault}. `git "
             f"checkout {path.parent.name}/{path.name}` restores it; where it is missing, the stages write it."
         ) from exc
 

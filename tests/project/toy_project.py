@@ -23,7 +23,7 @@ stages:
     cmd: python -m pipelines.stages.evaluate
     deps: [out/train/policy.safetensors, pipelines/stages/evaluate.py]
     params: [evaluation]
-    outs: [{results/episodes.csv: {cache: false}}]
+    plots: [{results/episodes.csv: {cache: false}}]
 """
 PARAMS = """
 seed: 1

@@ -19,7 +19,7 @@ def test_a_missing_output_is_named_with_the_command_that_restores_it(fresh):
     (fresh.inputs.curve).unlink()
     (fresh.inputs.export_folder / "bundle" / "policy.onnx").unlink()
     with pytest.raises(
-        StorageError, match=r"2 file.*curve\.csv.*policy\.onnx.*`dvc pull`.*`sacpipe run`"
+        StorageError, match=r"2 file.*policy\.onnx.*curve\.csv.*`dvc pull`.*`sacpipe run`"
     ) as caught:
         fresh.page()
     assert caught.value.exit_code == 2
