@@ -130,7 +130,7 @@ def test_a_file_that_cannot_be_read_is_refused_before_work_and_costs_no_stage_it
     assert recorded_kinds(workspace.kinds, entries) == {"train": this_processor()}
 
 
-def test_stages_of_another_kind_are_told_once_for_each_kind():
+def test_stages_of_another_kind_are_named_once_for_each_kind():
     here = this_processor()
     one, two = here.replace(model="98", name="One"), here.replace(model="99", name="Two")
     other = other_kinds({"evaluate": two, "train": one, "export": one}, ("train", "export", "evaluate"))
