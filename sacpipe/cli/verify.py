@@ -57,9 +57,8 @@ def _print_differences(verification: "VerificationRun") -> None:
         listed = "; ".join(f"{stage}: {_some(names)}" for stage, names in other.items())
         write_line(f"dvc.lock in commit {verification.commit[:12]} was made from other inputs ({listed})")
     if elsewhere := other_kinds(verification.kinds, STAGES):
-        write_line(
-            f"{another_processor(elsewhere)}: other bytes are allowed, and returns are compared by an interval"
-        )
+        allowed = "other bytes are allowed, and returns are compared by an interval"
+        write_line(f"{another_processor(elsewhere)}: {allowed}")
 
 
 def _some(names: Sequence[str]) -> str:
