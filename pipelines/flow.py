@@ -96,6 +96,8 @@ def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
     with run_lock(workspace), termination_as_interrupt():
         steps.preflight(workspace)  # bad input is refused before Prefect's server starts
         steps.check_stores(workspace)
+        if notice := steps.processor_notice(workspace):
+            write_line(notice)
         try:
             return pipeline(workspace, _call_locally) if engine == "local" else _run_with_prefect(workspace)
         except KeyboardInterrupt as exc:

@@ -55,7 +55,8 @@ def make_project(folder):
         text=True,
     )
     for name in listed.stdout.splitlines():
-        if name != "dvc.lock" and not name.startswith("tests/") and (ROOT / name).is_file():
+        own = name == "dvc.lock" or name.startswith(("tests/", "results/"))
+        if not own and (ROOT / name).is_file():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)

@@ -25,11 +25,12 @@ from sacpipe.core.files import sha256_file
 from sacpipe.evaluation.episodes_csv import read_episodes_csv
 from sacpipe.training.child import train_in_child
 
-OUTPUTS = ("policy.safetensors", "pool/manifest.json", "curve.csv", "metrics.json", "metrics.jsonl")
+OUTPUTS = ("policy.safetensors", "pool/manifest.json", "metrics.json", "metrics.jsonl")
 
 
-def digests(folder):
-    return {name: sha256_file(folder / name) for name in OUTPUTS}
+def digests(folder, curve=None):
+    found = {name: sha256_file(folder / name) for name in OUTPUTS}
+    return found | {"curve": sha256_file(curve or folder / "curve.csv")}
 
 
 def run_python(code, *arguments):
@@ -68,7 +69,7 @@ class TestTrain:
         finally:
             torch.set_num_threads(before[0])
             torch.set_float32_matmul_precision(before[1])
-        assert digests(tmp_path) == digests(finished / "out" / "train")
+        assert digests(tmp_path) == digests(finished / "out" / "train", finished / "results" / "curve.csv")
         assert report.as_tree() == json.loads((finished / "out" / "train" / "metrics.json").read_text())
 
     def test_progress_ends_at_the_last_step(self, small_train_params, tmp_path):
@@ -164,7 +165,7 @@ class TestTrain:
 class TestPolicies:
     def test_a_bundle_is_evaluated_on_the_stages_episodes(self, finished, monkeypatch):
         monkeypatch.chdir(finished)
-        expected = read_episodes_csv(finished / "out" / "evaluate" / "episodes.csv")["bundle"]
+        expected = read_episodes_csv(finished / "results" / "episodes.csv")["bundle"]
         policy = sacpipe.load_policy(finished / "out" / "export" / "bundle")
         assert sacpipe.evaluate(policy, episodes=len(expected), seed=1) == expected
         assert sacpipe.load_policy().sha256 == policy.sha256

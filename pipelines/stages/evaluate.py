@@ -21,6 +21,7 @@ from sacpipe.evaluation.statistics import EvaluateMetrics, EvaluationSummary, su
 from sacpipe.evaluation.video import record_episode, write_no_video
 from sacpipe.networks.policy_file import Policy, read_policy
 from sacpipe.project.identity.needs import members_of
+from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.specs.records import FloatArray
@@ -66,7 +67,10 @@ def evaluate_stage(context: StageContext) -> None:
     summaries = {name: _summarise(episodes, params) for name, episodes in episodes_by_policy.items()}
     context.refuse_uncovered(members, task)
     write_episodes_csv(workspace.episodes, episodes_by_policy)
-    write_json(workspace.evaluate_metrics, EvaluateMetrics(**summaries).as_tree())
+    metrics = EvaluateMetrics(**summaries)
+    write_json(workspace.evaluate_metrics, metrics.as_tree())
+    write_json(workspace.stage_results("evaluate"), metrics.compared())
+    record_kind(workspace, "evaluate", context.key)
 
 
 def _with_noise(policy: Policy, seed: int) -> Act:

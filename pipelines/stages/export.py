@@ -11,6 +11,7 @@ from sacpipe.core.files import sha256_file, write_json
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig, ExportMetrics
 from sacpipe.networks.policy_file import read_policy
+from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.specs.records import FloatArray
@@ -71,6 +72,8 @@ def export_stage(context: StageContext) -> None:
         parity_observations=report.parity.num_observations,
     )
     write_json(workspace.export_metrics, metrics.as_tree())
+    write_json(workspace.stage_results("export"), metrics.compared())
+    record_kind(workspace, "export", context.key)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Train a policy. Input: params.yaml. Outputs: policy, replay pool, learning curve and metrics."""
+"""Train a policy. Input: params.yaml. Outputs: policy, replay pool, metrics and learning curve."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 from sacpipe.core.errors import ConfigError
+from sacpipe.core.files import write_json
 from sacpipe.project.identity.needs import members_of
+from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import train
@@ -54,9 +56,11 @@ def train_stage(context: StageContext) -> None:
         with ProgressDisplay(title, params.training.total_steps, run.env_steps) as progress:
             train(run, lambda: context.interruption.requested, progress)
         context.refuse_uncovered(members, task)
-        publish(run, workspace.train)
+        report = publish(run, workspace.train, workspace.curve)
+        write_json(workspace.stage_results("train"), report.compared())
     finally:
         run.close()
+    record_kind(workspace, "train", context.key)
 
 
 if __name__ == "__main__":

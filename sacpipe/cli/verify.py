@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the graph and print the comparison; exit code 1 where an output differs."""
     from sacpipe.project.terminal import termination_as_interrupt, write_line
     from sacpipe.project.verification_run import verification_run
-    from sacpipe.project.verify import is_same, is_statistical, verify_outputs, verify_returns
+    from sacpipe.project.verify import allowed_marks, is_same, verify_outputs, verify_returns
     from sacpipe.project.workspace import Workspace
 
     project = Workspace.enter()
@@ -39,15 +39,17 @@ def run(arguments: argparse.Namespace) -> int:
         _run_stages(verification)
         outputs = verify_outputs(verification)
         _print_outputs(verification.commit, outputs, as_json=arguments.json)
-        returns = verify_returns(verification) if is_statistical(verification) else None
+        returns = verify_returns(verification) if allowed_marks(verification) else None
         if returns is not None:
             _print_returns(returns, to_stderr=arguments.json)
     return 0 if is_same(outputs, returns) else 1
 
 
 def _print_differences(verification: "VerificationRun") -> None:
-    """Print uncommitted edits, and inputs of the commit that differ from those in its dvc.lock."""
+    """Print uncommitted edits, inputs that are not those of the commit's dvc.lock, and another processor."""
+    from sacpipe.project.processor_kind import another_processor, other_kinds
     from sacpipe.project.terminal import write_line
+    from sacpipe.project.workspace import STAGES
 
     edited = verification.edited()
     if edited:
@@ -56,6 +58,9 @@ def _print_differences(verification: "VerificationRun") -> None:
     if other:
         listed = "; ".join(f"{stage}: {_some(names)}" for stage, names in other.items())
         write_line(f"dvc.lock in commit {verification.commit[:12]} was made from other inputs ({listed})")
+    if elsewhere := other_kinds(verification.kinds, STAGES):
+        allowed = "other bytes are allowed, and returns are compared by an interval"
+        write_line(f"{another_processor(elsewhere)}: {allowed}")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -123,3 +123,16 @@ class EvaluateMetrics(Config):
     deterministic: EvaluationSummary
     stochastic: EvaluationSummary
     bundle: EvaluationSummary
+
+    def compared(self) -> dict[str, dict[str, float]]:
+        """Return the numbers by which people compare policies."""
+        interval = ("return_mean", "return_ci_low", "return_ci_high")
+        shown = {
+            "deterministic": (*interval, "return_iqm", "length_mean"),
+            "stochastic": ("return_mean",),
+            "bundle": interval,
+        }
+        return {
+            policy: {name: getattr(getattr(self, policy), name) for name in names}
+            for policy, names in shown.items()
+        }

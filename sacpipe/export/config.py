@@ -31,3 +31,7 @@ class ExportMetrics(Config):
     """Largest difference found on random and boundary observations."""
     parity_observations: int
     """Number of observations compared."""
+
+    def compared(self) -> dict[str, float]:
+        """Return the numbers by which people compare exports."""
+        return {name: getattr(self, name) for name in ("parity_max_error", "parity_max_error_synthetic")}

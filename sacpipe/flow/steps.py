@@ -14,16 +14,17 @@ from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import DvcStore, Outcome
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.identity.lock import write_dependencies
-from sacpipe.project.stage_key import locked_inputs, stage_key
+from sacpipe.project.processor_kind import another_processor, other_kinds, recorded_kinds
+from sacpipe.project.stage_key import locked_inputs, locked_outs, stage_key
 from sacpipe.project.terminal import write_line
-from sacpipe.project.workspace import Workspace
+from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.gate import Candidate, Verdict, evaluate_release
 from sacpipe.release.promote_alias import RegistryStatus, promote_version
 from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.report.data import ReportInputs
 from sacpipe.report.page import write_report
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, record_stage
+from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, record_stage, restore_kind
 from sacpipe.tracking.live_metrics import LiveMetrics
 from sacpipe.training.memory import check_memory
 
@@ -44,9 +45,9 @@ def preflight(workspace: Workspace) -> Params:
     environment = params.task.make()
     environment.close()
     check_params(params, environment.spec)
-    if _is_to_train(workspace):
+    if _is_changed(workspace, "train"):
         _check_training(workspace, params, environment.spec)
-    for folder in (workspace.state, workspace.root / "out", workspace.root / "work"):
+    for folder in (workspace.state, workspace.root / "out", workspace.results, workspace.root / "work"):
         write_bytes(folder / ".writable", b"")
         (folder / ".writable").unlink()
     if not (workspace.root / ".dvc" / "config").is_file():
@@ -77,17 +78,40 @@ def check_stores(workspace: Workspace) -> None:
         open_ledger(workspace).check()
     except StoreUnavailableError as exc:
         write_line(f"ledger: {exc} The run goes on.")
-    if _is_to_train(workspace):
+    if _is_changed(workspace, "train"):
         try:
             DvcStore(workspace.root).describe()
         except StoreError as exc:
             write_line(f"dvc: {exc}")
 
 
-def _is_to_train(workspace: Workspace) -> bool:
-    """Return whether the train stage has to run: its inputs differ from those in dvc.lock."""
-    entry = read_lock(workspace.dvc_lock).get("train")
-    return entry is None or locked_inputs(entry).key != stage_key(workspace, "train")
+def processor_notice(workspace: Workspace) -> str | None:
+    """Return why dvc.lock may change although neither code nor params did; None where it may not.
+
+    It may where a stage has to run, and results/kind.yaml names another kind of processor than this one.
+
+    Raises:
+        ConfigError: results/kind.yaml is malformed, or a stage's input is missing.
+    """
+    other = other_kinds(recorded_kinds(workspace.kinds, read_lock(workspace.dvc_lock)), STAGES)
+    if not other or not any(_is_to_run(workspace, stage) for stage in STAGES):
+        return None
+    return (
+        f"dvc.lock and results/ may change although neither code nor params did: {another_processor(other)}. "
+        "Another kind of processor rounds otherwise. `sacpipe verify` compares the returns by an interval."
+    )
+
+
+def _is_to_run(workspace: Workspace, stage: str) -> bool:
+    """Return whether DVC runs a stage or restores it: its inputs changed, or an output is missing."""
+    outs = locked_outs(read_lock(workspace.dvc_lock).get(stage) or {})
+    return not all((workspace.root / path).exists() for path in outs) or _is_changed(workspace, stage)
+
+
+def _is_changed(workspace: Workspace, stage: str) -> bool:
+    """Return whether a stage's inputs differ from those in dvc.lock."""
+    entry = read_lock(workspace.dvc_lock).get(stage)
+    return entry is None or locked_inputs(entry).key != stage_key(workspace, stage)
 
 
 def reproduce(workspace: Workspace, stage: str, on_output: Callable[[str], None]) -> Outcome:
@@ -112,7 +136,10 @@ def record(workspace: Workspace, stage: str, outcome: Outcome) -> str:
     Raises:
         StoreUnavailableError: MLflow does not answer; `sacpipe ledger rebuild` records it later.
     """
-    return record_stage(workspace, open_ledger(workspace), stage, outcome=outcome)
+    ledger = open_ledger(workspace)
+    run_id = record_stage(workspace, ledger, stage, outcome=outcome)
+    restore_kind(workspace, ledger, stage, run_id)
+    return run_id
 
 
 def release_gate(workspace: Workspace, params: Params) -> Verdict:
@@ -143,9 +170,12 @@ def write_page(workspace: Workspace, path: Path | None = None) -> Path:
     inputs = ReportInputs(
         params=workspace.params,
         dvc_lock=workspace.dvc_lock,
+        root=workspace.root,
         train_folder=workspace.train,
+        curve=workspace.curve,
         export_folder=workspace.export,
         evaluate_folder=workspace.evaluate,
+        episodes=workspace.episodes,
         throughput=None
         if trained is None
         else workspace.work(locked_inputs(trained).key) / "throughput.jsonl",

@@ -16,10 +16,12 @@ from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError, InterruptedRunError
 from sacpipe.core.files import storage_errors
 from sacpipe.project.dvc.commands import DvcStore, Outcome
+from sacpipe.project.dvc.graph import graph_outputs
 from sacpipe.project.dvc.lock_file import LockEntries, read_lock
 from sacpipe.project.git import head_commit, inputs_at, place_commit, uncommitted
 from sacpipe.project.initial_pool import is_tracked, manifest_sha256, named_pool, place_tracked
-from sacpipe.project.stage_key import locked_inputs
+from sacpipe.project.processor_kind import ProcessorKind, recorded_kinds
+from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_inputs, locked_outs
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.replay.pool.reader import ReplayPool
 
@@ -42,6 +44,10 @@ class VerificationRun:
     commit: str
     expected: LockEntries
     """Entries of the committed dvc.lock."""
+    episodes: Path
+    """The committed results/episodes.csv, out of the stages' sight; it may be missing."""
+    kinds: Mapping[str, ProcessorKind]
+    """Kinds of processors on which the commit's stages were computed, as far as the commit says so."""
 
     def run(self, stage: str, on_output: Callable[[str], None]) -> Outcome:
         """Run one stage; the stages before it must have run.
@@ -78,7 +84,8 @@ def verification_run(
         keep: Called with the folder at the end; where it is given, the folder is not removed.
 
     Raises:
-        ConfigError: there is no commit, or it lacks dvc.yaml, params.yaml or an entry of dvc.lock.
+        ConfigError: there is no commit; it lacks dvc.yaml, params.yaml or an entry of dvc.lock; or its
+            results are not those of its dvc.lock.
         InterruptedRunError: Ctrl-C.
         StorageError: the temporary folder cannot be written.
     """
@@ -118,10 +125,31 @@ def _place(project: Workspace, commit: str, folder: Path) -> VerificationRun:
                 f"dvc.lock in commit {commit[:12]} lacks stage '{stage}'. Run `sacpipe run`, then commit "
                 "dvc.lock."
             )
+    _refuse_other_results(fresh, commit, expected)
     fresh.dvc_lock.unlink()  # no stage may read the expected digests
+    kinds = recorded_kinds(fresh.kinds, expected)
+    fresh.kinds.unlink(missing_ok=True)
+    episodes = fresh.state / "committed" / fresh.episodes.name
+    if fresh.episodes.is_file():
+        with storage_errors(episodes):
+            episodes.parent.mkdir(parents=True)
+            fresh.episodes.rename(episodes)
     _copy_extended_run(project, fresh, commit)
     _copy_initial_pool(project, fresh, commit)
-    return VerificationRun(project, fresh, commit, expected)
+    return VerificationRun(project, fresh, commit, expected, episodes, kinds)
+
+
+def _refuse_other_results(fresh: Workspace, commit: str, expected: LockEntries) -> None:
+    """Refuse a commit whose tracked results are not those of its dvc.lock: people read the results."""
+    tree, graph = DiskTree(fresh.root), graph_outputs(fresh.dvc_yaml)
+    uncached = {path for outs in graph.values() for path, is_cached in outs.items() if not is_cached}
+    for path, md5 in (item for stage in STAGES for item in locked_outs(expected[stage]).items()):
+        found = dvc_md5(tree, path) if tree.holds(path) else "no such file"
+        if path in uncached and found != md5:
+            raise ConfigError(
+                f"{path} in commit {commit[:12]}: expected md5 {md5}, as in its dvc.lock, found {found}. Run "
+                "`sacpipe run`, and commit results/ and dvc.lock together."
+            )
 
 
 def _copy_extended_run(project: Workspace, fresh: Workspace, commit: str) -> None:

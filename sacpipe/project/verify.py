@@ -1,12 +1,11 @@
 """Compare the outputs of a verification run with the committed dvc.lock.
 
-Outputs are compared by digest. The bytes of a `statistical` result (the simulator did not repeat itself)
-differ from run to run, so the returns of the two policies are compared instead. See
-docs/reproducibility.md.
+Outputs are compared by digest. Two kinds of results may have other bytes: a `statistical` one (the simulator
+did not repeat itself), and one that was computed on another kind of processor. Then the returns of the two
+policies are compared instead. See docs/reproducibility.md.
 """
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,16 +17,15 @@ from sacpipe.core.files import read_json
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes_csv import read_episodes_csv
 from sacpipe.evaluation.statistics import difference_interval
-from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.project.dvc.lock_file import LockEntries, read_lock
+from sacpipe.project.processor_kind import other_kinds
 from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_outs
-from sacpipe.project.verification_run import FOLDER_PREFIX, VerificationRun
+from sacpipe.project.verification_run import VerificationRun
 from sacpipe.project.workspace import STAGES
 
-EPISODES = "out/evaluate/episodes.csv"
 TRAIN_METRICS = "out/train/metrics.json"
 
-Mark = Literal["ok", "DIFFERS", "differs (statistical)"]
+Mark = Literal["ok", "DIFFERS", "differs (statistical)", "differs (processor)"]
 
 
 class Comparison(Config):
@@ -67,23 +65,31 @@ class _ReturnsParams(Config):
 
 def verify_outputs(run: VerificationRun) -> list[Comparison]:
     """Compare every output of every stage. All stages must have run."""
-    return compare_locks(run.expected, read_lock(run.fresh.dvc_lock), statistical=is_statistical(run))
+    return compare_locks(run.expected, read_lock(run.fresh.dvc_lock), allowed_marks(run))
 
 
 def verify_returns(run: VerificationRun) -> ReturnsComparison:
-    """Compare the deterministic returns with the committed ones, from this folder or from DVC's cache.
+    """Compare the deterministic returns with the committed ones.
 
     Raises:
-        StoreError: the cache lacks the committed episodes; `dvc fetch` may bring them.
-        ContractError: a file holds no episodes of the deterministic policy.
+        ContractError: a file is missing, or holds no episodes of the deterministic policy.
     """
     params = _ReturnsParams.load_sections(run.fresh.params)
-    if _project_holds(run, "evaluate", EPISODES):
-        committed = _returns(run.project.episodes)
-    else:
-        with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as folder:
-            committed = _returns(_place_episodes(run, Path(folder)))
-    return compare_returns(_returns(run.fresh.episodes), committed, params.evaluation, params.seed)
+    fresh, committed = _returns(run.fresh.episodes), _returns(run.episodes)
+    return compare_returns(fresh, committed, params.evaluation, params.seed)
+
+
+def allowed_marks(run: VerificationRun) -> dict[str, Mark]:
+    """Return, by stage, how outputs with other bytes are marked; a stage that is left out must not have any.
+
+    On another kind of processor than the commit's, a stage may have other bytes, and so may the stages that
+    read its outputs.
+    """
+    if is_statistical(run):
+        return dict.fromkeys(STAGES, "differs (statistical)")
+    other = other_kinds(run.kinds, STAGES)
+    first = min((STAGES.index(stage) for stage in other), default=len(STAGES))
+    return dict.fromkeys(STAGES[first:], "differs (processor)")
 
 
 def is_statistical(run: VerificationRun) -> bool:
@@ -99,28 +105,29 @@ def is_same(outputs: Sequence[Comparison], returns: ReturnsComparison | None) ->
     return all(one.mark != "DIFFERS" for one in outputs) and (returns is None or returns.holds)
 
 
-def compare_locks(expected: LockEntries, got: LockEntries, *, statistical: bool) -> list[Comparison]:
+def compare_locks(expected: LockEntries, got: LockEntries, allowed: Mapping[str, Mark]) -> list[Comparison]:
     """Compare the outputs that two lock files name, stage by stage.
 
     Args:
         expected: The committed one.
         got: The fresh one.
-        statistical: Whether other bytes are allowed. A missing output is a mismatch in any case.
+        allowed: Mark of other bytes by stage, where they are allowed. A missing output is a mismatch in any
+            case.
     """
     found = []
     for stage in STAGES:
         old, new = locked_outs(expected[stage]), locked_outs(got[stage])
         for path in {**old, **new}:
             expected_md5, got_md5 = old.get(path), new.get(path)
-            mark = _mark(expected_md5, got_md5, statistical=statistical)
+            mark = _mark(expected_md5, got_md5, allowed.get(stage, "DIFFERS"))
             found.append(Comparison(stage=stage, output=path, expected=expected_md5, got=got_md5, mark=mark))
     return found
 
 
-def _mark(expected: str | None, got: str | None, *, statistical: bool) -> Mark:
+def _mark(expected: str | None, got: str | None, of_other_bytes: Mark) -> Mark:
     if expected == got:
         return "ok"
-    return "differs (statistical)" if statistical and None not in (expected, got) else "DIFFERS"
+    return "DIFFERS" if None in (expected, got) else of_other_bytes
 
 
 def compare_returns(
@@ -141,14 +148,6 @@ def _project_holds(run: VerificationRun, stage: str, path: str) -> bool:
     """Return whether the project's own copy of an output is the committed one."""
     tree = DiskTree(run.project.root)
     return tree.holds(path) and dvc_md5(tree, path) == locked_outs(run.expected[stage]).get(path)
-
-
-def _place_episodes(run: VerificationRun, folder: Path) -> Path:
-    """Copy the committed episodes from the project's DVC cache."""
-    entry = run.expected["evaluate"]
-    outs = [out for out in entry["outs"] if out["path"] == EPISODES]
-    DvcStore(run.project.root).place({"evaluate": {"cmd": entry["cmd"], "outs": outs}}, folder)
-    return folder / EPISODES
 
 
 def _returns(path: Path) -> list[float]:

@@ -1,8 +1,9 @@
 """The paths of a project, and the lock that admits one run at a time. No other module joins these paths.
 
-A workspace is a folder that holds dvc.yaml. Outputs that DVC tracks are under out/, the files with which a
-stage continues are under work/<stage key>/, and local files (ledger, orchestrator, report, promotion
-history, the default DVC remote) are under .sacpipe/. docs/ledger.md lists the files.
+A workspace is a folder that holds dvc.yaml. Outputs whose bytes DVC keeps are under out/; numbers and curves
+that people compare are under results/, whose bytes git keeps; the files with which a stage continues are
+under work/<stage key>/; and local files (ledger, orchestrator, report, promotion history, the default DVC
+remote) are under .sacpipe/. docs/ledger.md lists the files.
 """
 
 import contextlib
@@ -100,6 +101,20 @@ class Workspace:
         return self.root / "data" / "ingested.json"
 
     @property
+    def results(self) -> Path:
+        """Outputs that people compare: a few numbers a stage, curves, episodes. Git tracks them."""
+        return self.root / "results"
+
+    def stage_results(self, stage: str) -> Path:
+        """Return the path of a stage's numbers for comparison: results/<stage>.json."""
+        return self.results / f"{stage}.json"
+
+    @property
+    def kinds(self) -> Path:
+        """results/kind.yaml: the kind of processor on which each stage was computed. No output of DVC."""
+        return self.results / "kind.yaml"
+
+    @property
     def train(self) -> Path:
         """Outputs of the stage train."""
         return self.root / "out" / "train"
@@ -117,7 +132,7 @@ class Workspace:
     @property
     def curve(self) -> Path:
         """Evaluations during training, one row an episode."""
-        return self.train / "curve.csv"
+        return self.results / "curve.csv"
 
     @property
     def train_metrics(self) -> Path:
@@ -152,7 +167,7 @@ class Workspace:
     @property
     def episodes(self) -> Path:
         """Every evaluation episode."""
-        return self.evaluate / "episodes.csv"
+        return self.results / "episodes.csv"
 
     @property
     def evaluate_metrics(self) -> Path:

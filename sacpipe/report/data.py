@@ -20,9 +20,15 @@ class ReportInputs:
     params: Path
     """params.yaml."""
     dvc_lock: Path
+    root: Path
+    """The project's folder, to which the paths in dvc.lock are relative."""
     train_folder: Path
+    curve: Path
+    """results/curve.csv."""
     export_folder: Path
     evaluate_folder: Path
+    episodes: Path
+    """results/episodes.csv."""
     throughput: Path | None
     """throughput.jsonl of the train stage's work folder; None or a missing file where it ran elsewhere."""
     verdict: Mapping[str, Any] | None
@@ -59,7 +65,7 @@ class CurveRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Training:
-    """Contents of out/train without the pool."""
+    """Contents of out/train without the pool, and the learning curve."""
 
     env_steps: int
     gradient_steps: int
@@ -84,7 +90,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Contents of out/evaluate."""
+    """Contents of out/evaluate, and every episode."""
 
     returns: Mapping[str, EvaluationSummary]
     episodes: Mapping[str, tuple[Episode, ...]]

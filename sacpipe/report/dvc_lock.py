@@ -88,18 +88,10 @@ def differing_files(
             f"params.yaml has changed since these outputs were made ({', '.join(changed)}). "
             "The outputs on this page are older; `sacpipe run` updates them."
         )
-    folders = {
-        "train": inputs.train_folder,
-        "export": inputs.export_folder,
-        "evaluate": inputs.evaluate_folder,
-    }
-    for name, folder in folders.items():
-        for output in stages[name].outputs:
-            path = folder / Path(output.path).name
-            if path.is_file() and _md5(path) != output.md5:
-                found.append(
-                    f"{output.path} differs from the file in dvc.lock. `dvc checkout` restores that one."
-                )
+    for output in (output for stage in stages.values() for output in stage.outputs):
+        path = inputs.root / output.path
+        if path.is_file() and _md5(path) != output.md5:
+            found.append(f"{output.path} differs from the file in dvc.lock. `sacpipe run` restores that one.")
     return tuple(found)
 
 

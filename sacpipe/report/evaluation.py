@@ -126,9 +126,7 @@ def _episodes(data: ReportData) -> list[Child]:
     columns = ("Policy", "Episode", "Seed", "Return", "Length", "Ended by")
     rest = len(all_episodes) - len(rows)
     more = (
-        tag("p", f"{numbers.count(rest)} more are in out/evaluate/episodes.csv.", class_="note")
-        if rest
-        else None
+        tag("p", f"{numbers.count(rest)} more are in results/episodes.csv.", class_="note") if rest else None
     )
     return [table("Every evaluation episode", columns, rows), more]
 

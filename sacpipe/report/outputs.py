@@ -49,7 +49,7 @@ def read_report(inputs: ReportInputs) -> ReportData:
     params = read_params(inputs.params)
     stages = read_stages(inputs.dvc_lock)
     training, pool, bundle = (
-        read_training(train),
+        read_training(train, inputs.curve),
         read_pool(train / "pool"),
         open_bundle(bundle_folder, follow_cache_links=True),
     )
@@ -60,7 +60,7 @@ def read_report(inputs: ReportInputs) -> ReportData:
         stages=stages,
         training=training,
         pool=pool,
-        evaluation=read_evaluation(evaluate),
+        evaluation=read_evaluation(evaluate, inputs.episodes),
         bundle=bundle,
         bundle_files={path.name: sha256_file(path) for path in sorted(bundle_folder.iterdir())},
         throughput=read_throughput(inputs.throughput),
@@ -69,8 +69,8 @@ def read_report(inputs: ReportInputs) -> ReportData:
     )
 
 
-def read_training(folder: Path) -> Training:
-    """Read out/train.
+def read_training(folder: Path, curve_csv: Path) -> Training:
+    """Read out/train and the learning curve.
 
     Raises:
         StorageError: a file is malformed, or has no evaluation.
@@ -80,10 +80,10 @@ def read_training(folder: Path) -> Training:
     counts = {key: round(finite(pick(totals, key, str(path)), f"{path}: {key}")) for key in _TOTALS}
     curve = tuple(
         CurveRow(round(finite(row["env_steps"], where)), row["policy"], finite(row["return"], where))
-        for where, row in csv_rows(folder / "curve.csv", _CURVE_COLUMNS)
+        for where, row in csv_rows(curve_csv, _CURVE_COLUMNS)
     )
     if not curve:
-        raise StorageError(f"{folder / 'curve.csv'}: expected at least one evaluation episode, found none.")
+        raise StorageError(f"{curve_csv}: expected at least one evaluation episode, found none.")
     return Training(
         **counts,
         curve=curve,
@@ -108,8 +108,8 @@ def read_pool(folder: Path) -> Pool:
     )
 
 
-def read_evaluation(folder: Path) -> Evaluation:
-    """Read out/evaluate.
+def read_evaluation(folder: Path, episodes_csv: Path) -> Evaluation:
+    """Read out/evaluate and the episodes.
 
     Raises:
         StorageError: a file is malformed, or one of the three policies was not evaluated.
@@ -122,7 +122,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     tree = read_json(path, StorageError)
     return Evaluation(
         returns={policy: _read_summary(pick(tree, policy, str(path)), policy, path) for policy in POLICIES},
-        episodes=_read_episodes(folder / "episodes.csv"),
+        episodes=_read_episodes(episodes_csv),
         video=video.read_bytes() if video.is_file() else None,
         why_no_video=reason.read_text(encoding="utf-8").strip() if reason.is_file() else "",
     )
@@ -188,13 +188,15 @@ def _other_sources(training: Training, pool: Pool, bundle: Bundle) -> tuple[str,
 
 def _require_outputs(inputs: ReportInputs) -> None:
     train, bundle, evaluate = inputs.train_folder, inputs.export_folder / "bundle", inputs.evaluate_folder
-    names = ("policy.safetensors", "curve.csv", "metrics.json", "metrics.jsonl", "pool/manifest.json")
+    names = ("policy.safetensors", "metrics.json", "metrics.jsonl", "pool/manifest.json")
     require_files(
         [
             inputs.params,
             inputs.dvc_lock,
             *(train / name for name in names),
             *(bundle / name for name in ("manifest.json", "contract.json", "golden.npz", "policy.onnx")),
-            *(evaluate / name for name in ("episodes.csv", "metrics.json")),
+            evaluate / "metrics.json",
+            inputs.curve,
+            inputs.episodes,
         ]
     )

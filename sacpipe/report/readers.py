@@ -26,7 +26,8 @@ def require_files(paths: list[Path]) -> None:
     if missing:
         raise StorageError(
             f"the report needs {len(missing)} file(s) that are missing: {', '.join(missing)}. "
-            "`dvc pull` fetches them if they were pushed; `sacpipe run` makes them."
+            "`dvc pull` fetches those under out/ if they were pushed, `git checkout results` restores those "
+            "under results/; `sacpipe run` makes them."
         )
 
 
@@ -85,11 +86,11 @@ def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[s
                 where = f"{path}, line {reader.line_num}"
                 if any(row[column] is None for column in columns):
                     raise StorageError(
-                        f"{where}: expected {len(columns)} cells, found fewer. `dvc checkout` restores it."
+                        f"{where}: expected {len(columns)} cells, found fewer. `git checkout` restores it."
                     )
                 yield where, row
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
-        raise StorageError(f"{path} cannot be read as CSV: {exc}. `dvc checkout` restores it.") from exc
+        raise StorageError(f"{path} cannot be read as CSV: {exc}. `git checkout` restores it.") from exc
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

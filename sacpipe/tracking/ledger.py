@@ -17,6 +17,7 @@ from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.project.dvc.commands import DvcStore, Outcome
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
+from sacpipe.project.processor_kind import record_kind, recorded_kinds
 from sacpipe.project.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.tracking.ledger_values import (
@@ -29,7 +30,9 @@ from sacpipe.tracking.ledger_values import (
     identity_tags,
     machine_tags,
     numbers_in,
+    processor_tags,
     read_rows,
+    recorded_processor,
 )
 from sacpipe.tracking.mlflow.connection import POLICY_TAG, MlflowConnection
 from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger
@@ -99,6 +102,7 @@ def record_stage(
     _check_outs(workspace, stage, entry)
     inputs = locked_inputs(entry)
     tags = identity_tags(inputs, entry) | _upstream(entries, inputs)
+    tags |= processor_tags(recorded_kinds(workspace.kinds, {stage: entry}).get(stage))
     tags |= _history_tags(ledger, stage, inputs, outcome, origin or Origin(workspace.root, None))
     params = flat_params(inputs)
     run_id = ledger.ensure_run(inputs.key, stage, params, tags)
@@ -119,6 +123,20 @@ def record_stage(
     ledger.log_record(run_id, entry)
     ledger.finish_run(run_id)
     return run_id
+
+
+def restore_kind(workspace: Workspace, ledger: MlflowLedger, stage: str, run_id: str) -> None:
+    """Write the kind of processor that a stage's run names to results/kind.yaml, if the file lacks it.
+
+    DVC's run-cache restores outputs and not that file, which then names the kind of another run.
+
+    Raises:
+        StorageError: the file cannot be written; StoreError where MLflow failed.
+    """
+    entries = read_lock(workspace.dvc_lock)
+    kind = recorded_processor(ledger.run(run_id).tags)
+    if kind is not None and stage not in recorded_kinds(workspace.kinds, entries):
+        record_kind(workspace, stage, locked_inputs(entries[stage]).key, kind)
 
 
 def check_inputs_kept(workspace: Workspace, stage: str, key: str) -> None:

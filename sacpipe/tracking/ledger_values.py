@@ -12,6 +12,7 @@ from typing import Any
 
 from sacpipe.core.errors import StoreError
 from sacpipe.project.git import head_commit, inputs_at
+from sacpipe.project.processor_kind import ProcessorKind
 from sacpipe.project.stage_key import StageInputs, locked_outs, plain
 
 COMMIT_TAG = "sacpipe.commit"
@@ -19,6 +20,7 @@ IS_COMMITTED_TAG = "sacpipe.commit_holds_inputs"
 PARAMS_DIGEST_TAG = "sacpipe.params_digest"
 OUTCOME_TAG = "sacpipe.outcome"
 OUT_TAG = "sacpipe.out."
+PROCESSOR_TAG = "sacpipe.processor."
 VERSION_TAG = "sacpipe.version."
 
 _PACKAGES = (
@@ -95,6 +97,19 @@ def commit_tags(root: Path, commit: str | None, stage: str, inputs: StageInputs)
         "mlflow.source.git.commit": commit,
         IS_COMMITTED_TAG: json.dumps(is_committed),
     }
+
+
+def processor_tags(kind: ProcessorKind | None) -> dict[str, str]:
+    """Return the tags of the kind of processor on which a stage computed; none where it is not known."""
+    if kind is None:
+        return {}
+    return {f"{PROCESSOR_TAG}{field}": value for field, value in kind.as_tree().items() if value}
+
+
+def recorded_processor(tags: Mapping[str, str]) -> ProcessorKind | None:
+    """Return the kind of processor that a run's tags name; None where they name none."""
+    values = {field: tags.get(f"{PROCESSOR_TAG}{field}", "") for field in ProcessorKind.model_fields}
+    return ProcessorKind.parse(values, source="the run's tags") if any(values.values()) else None
 
 
 def machine_tags() -> dict[str, str]:

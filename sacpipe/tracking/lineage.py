@@ -21,11 +21,18 @@ from sacpipe.project.initial_pool import (
     named_pool,
     tracked_manifest_sha256,
 )
+from sacpipe.project.processor_kind import recorded_kinds
 from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_inputs, locked_outs
 from sacpipe.project.workspace import Workspace
 from sacpipe.rollout.mlflow_source import SCHEME, parse_address
 from sacpipe.tracking.ledger import UPSTREAM_TAG
-from sacpipe.tracking.ledger_values import COMMIT_TAG, IS_COMMITTED_TAG, PARAMS_DIGEST_TAG, flat_params
+from sacpipe.tracking.ledger_values import (
+    COMMIT_TAG,
+    IS_COMMITTED_TAG,
+    PARAMS_DIGEST_TAG,
+    flat_params,
+    recorded_processor,
+)
 from sacpipe.tracking.mlflow.connection import DATASET_DIGEST_LENGTH
 from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger, RunRecord, param_texts
 from sacpipe.tracking.mlflow.registry import VersionRecord
@@ -70,7 +77,9 @@ def lineage(workspace: Workspace, ledger: MlflowLedger, wanted: str) -> list[Edg
     if export is None:
         return edges
     export_run, export_entry = export
-    edges += _params(export_run, export_entry, "export")
+    edges += _params(export_run, export_entry, "export") + _processor(
+        workspace, export_run, export_entry, "export"
+    )
     edges.append(_edge("export run -> bundle (md5)", locked_outs(export_entry).get(BUNDLE), bundle_md5))
     train = _run(ledger, "export run -> train run", export_run.tags.get(UPSTREAM_TAG, ""), edges)
     if train is None:
@@ -80,7 +89,7 @@ def lineage(workspace: Workspace, ledger: MlflowLedger, wanted: str) -> list[Edg
     edges.append(_edge("export run -> policy (md5)", used.get(POLICY), made.get(POLICY)))
     edges.append(_edge("export run -> pool (md5)", used.get(POOL), made.get(POOL)))
     edges += _provenance(workspace, bundle, made)
-    edges += _params(train_run, train_entry, "train")
+    edges += _params(train_run, train_entry, "train") + _processor(workspace, train_run, train_entry, "train")
     edges.append(_edge("train run -> pool snapshot", made.get(POOL), train_run.datasets.get(POOL)))
     edges += _initial_pool(workspace, train_run, train_entry)
     edges.append(_commit(workspace, train_run, train_entry, "train"))
@@ -152,6 +161,18 @@ def _params(run: RunRecord, entry: Mapping[str, Any], stage: str) -> list[Edge]:
         _edge(f"{stage} run -> params", run.tags.get(PARAMS_DIGEST_TAG), inputs.params_digest),
         _edge(f"{stage} run -> params shown", recorded, shown),
     ]
+
+
+def _processor(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any], stage: str) -> list[Edge]:
+    """Compare the kind of processor that a run's tags name with the one in results/kind.yaml.
+
+    The file may hold the kind of a later run of the stage. Then the run's own kind is shown.
+    """
+    kind = recorded_processor(run.tags)
+    if kind is None:
+        return []
+    found = recorded_kinds(workspace.kinds, {stage: entry}).get(stage, kind)
+    return [_edge(f"{stage} run -> processor", kind.text(), found.text())]
 
 
 def _texts_digest(texts: Mapping[str, str]) -> str:

@@ -27,12 +27,22 @@ class TrainingReport(Config):
     `statistical` the same distribution of returns, because a simulator did not repeat itself."""
     num_threads: int
 
+    def compared(self) -> dict[str, float]:
+        """Return the numbers by which people compare trainings."""
+        names = ("env_steps", "episodes", "return_mean_deterministic", "return_mean_stochastic")
+        return {name: getattr(self, name) for name in names}
 
-def publish(run: Run, destination: Path) -> TrainingReport:
+
+def publish(run: Run, destination: Path, curve: Path | None = None) -> TrainingReport:
     """Write the run's outputs.
 
     The run's folder keeps its checkpoint: if anything fails before DVC has the outputs, the same command
     publishes again from there, without training.
+
+    Args:
+        run: The finished run.
+        destination: Folder of the outputs.
+        curve: Path of the learning curve; `curve.csv` in the same folder by default.
 
     Raises:
         StorageError: the destination cannot be written; the run can be published again.
@@ -43,8 +53,10 @@ def publish(run: Run, destination: Path) -> TrainingReport:
         remove_leftovers(destination)
         run.writer.finish()
         run.writer.publish(destination / "pool")
-        for name in ("metrics.jsonl", "curve.csv"):
-            copy_file(run.folder / name, destination / name)
+        copy_file(run.folder / "metrics.jsonl", destination / "metrics.jsonl")
+        curve = curve or destination / "curve.csv"
+        curve.parent.mkdir(parents=True, exist_ok=True)
+        copy_file(run.folder / "curve.csv", curve)
     write_policy(destination / "policy.safetensors", run.learner.policy())
     returns = run.evaluator.returns
     report = TrainingReport(

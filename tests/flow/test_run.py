@@ -1,17 +1,24 @@
 """The complete pipeline on the point mass with DVC and MLflow: which stages run again after a change."""
 
+import csv
 import json
+import re
 import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 from folder_digest import sha256_tree
+from ruamel.yaml import YAML
 from small_project import dvc, git, sacpipe
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.cli.main import COMMANDS
 from sacpipe.core.files import sha256_file
+from sacpipe.flow.steps import processor_notice
+from sacpipe.project.processor_kind import read_kinds, record_kind, this_processor
+from sacpipe.project.stage_key import stage_key
+from sacpipe.project.workspace import Workspace
 
 
 def outcomes(seen):
@@ -42,8 +49,8 @@ def test_summary_has_outcomes_verdict_and_digests(finished, call):
 @pytest.mark.acceptance
 def test_plain_dvc_in_another_folder_gives_the_same_bytes(finished, fresh):
     dvc(fresh, "repro")
-    for part in ("train", "export", "evaluate"):
-        assert sha256_tree(fresh / "out" / part) == sha256_tree(finished / "out" / part)
+    for part in ("out/train", "out/export", "out/evaluate", "results"):
+        assert sha256_tree(fresh / part) == sha256_tree(finished / part)
     ours, theirs = ((folder / "dvc.lock").read_text() for folder in (fresh, finished))
     assert ours == theirs
 
@@ -54,13 +61,84 @@ def test_only_what_depends_on_an_edit_runs_again(project, call):
     with (project / "pipelines" / "flow.py").open("a") as file:
         file.write("# edited\n")
     assert dvc(project, "status").strip() == "Data and pipelines are up to date."
+    before = result_digests(project)
     edit(project, "  episodes: 4 ", "  episodes: 7 ")
     seen = call(project, "run", "--engine", "local")
     assert outcomes(seen) == ["unchanged", "unchanged", "ran"]
-    # Back again: DVC's run-cache has it, and the ledger has both.
+    changed = git_status(project)
+    assert {"results/episodes.csv", "results/evaluate.json", "results/kind.yaml"} <= changed
+    assert not {"results/train.json", "results/curve.csv"} & changed
+    # Back again: DVC's run-cache has it, also what git tracks, and the ledger has both.
     edit(project, "  episodes: 7 ", "  episodes: 4 ")
     seen = call(project, "run", "--engine", "local")
     assert outcomes(seen) == ["unchanged", "unchanged", "restored"]
+    assert result_digests(project) == before
+    assert not any(path.is_symlink() for path in (project / "results").iterdir())
+    assert dvc(project, "status").strip() == "Data and pipelines are up to date."
+
+
+def result_digests(folder):
+    """Return the digests of the results that are outputs; the kind of processor is none."""
+    return {
+        path.name: sha256_file(path) for path in (folder / "results").iterdir() if path.name != "kind.yaml"
+    }
+
+
+def git_status(folder):
+    """Return the tracked files that differ from the commit."""
+    listed = subprocess.run(
+        ["git", "diff", "--name-only"], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return set(listed.stdout.splitlines())
+
+
+def test_results_are_a_few_numbers_that_any_clone_compares(finished, tmp_path):
+    """A clone without cache and remote: git has the numbers, the curves and the kind of processor."""
+    project = tmp_path / "project"
+    git(tmp_path, "clone", "--quiet", str(finished), str(project))
+    for stage, old in (("train", "env_steps"), ("evaluate", "return_mean")):
+        path = project / "results" / f"{stage}.json"
+        path.write_text(re.sub(rf'("{old}": )[-.\d]+', r"\g<1>-1.5", path.read_text(), count=1))
+    git(project, "commit", "--quiet", "--all", "--message", "another result")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(project), str(clone))
+    found = json.loads(dvc(clone, "metrics", "diff", "HEAD~1", "--all", "--json"))
+    assert set(found) == {f"results/{stage}.json" for stage in STAGES}
+    numbers = [number for metrics in found.values() for number in metrics.values()]
+    assert 10 <= len(numbers) <= 15
+    assert all(isinstance(one["old"], int | float) for one in numbers)
+    assert sorted(one["new"] for one in numbers if one["diff"]) == [-1.5, -1.5]
+    header, *rows = csv.reader(dvc(clone, "exp", "show", "--csv", "--num", "2").splitlines())
+    steps = [row[header.index("env_steps")] for row in rows]
+    assert steps == ["-1.5", "-1.5", "200"]  # workspace, HEAD, HEAD~1
+    curves = json.loads(dvc(clone, "plots", "diff", "HEAD~1", "--json", "--out", str(tmp_path / "plots")))
+    assert {"results/curve.csv", "results/episodes.csv"} <= {name.split("::")[-1] for name in curves["data"]}
+    assert not (clone / "out").exists()
+    assert set(yaml_file(clone / "results" / "kind.yaml")) == set(STAGES)
+
+
+def yaml_file(path):
+    return YAML(typ="safe").load(path)
+
+
+def test_another_kind_of_processor_is_reported_before_a_stage_runs(project, call):
+    """An edit of a copy's results/kind.yaml stands for another machine's result."""
+    entry = read_kinds(project / "results" / "kind.yaml")["train"]
+    assert entry.stage_key == stage_key(Workspace(project), "train")
+    assert entry.processor == this_processor()
+    record_kind(
+        Workspace(project), "train", entry.stage_key, entry.processor.replace(model="99", name="Another")
+    )
+    notice = "dvc.lock and results/ may change although neither code nor params did: train was computed on Another; "
+    assert processor_notice(Workspace(project)) is None  # nothing is to run
+    edit(project, "  episodes: 4 ", "  episodes: 3 ")
+    seen = call(project, "run", "--engine", "local")
+    assert seen.code == 0
+    assert notice in seen.err
+    assert seen.err.index(notice) < seen.err.index("train: unchanged")
+    assert read_kinds(project / "results" / "kind.yaml")["evaluate"].processor == this_processor()
+    shutil.rmtree(project / "out")  # as in a clone without a cache
+    assert processor_notice(Workspace(project)).startswith(notice)
 
 
 def test_an_experiment_is_tracked(project):

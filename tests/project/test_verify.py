@@ -16,8 +16,10 @@ from small_project import environment, git
 from toy_project import commit, edit, left, snapshot
 
 from sacpipe.project.dvc.lock_file import read_lock
+from sacpipe.project.processor_kind import record_kind, this_processor
+from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.terminal import termination_as_interrupt
-from sacpipe.project.workspace import STAGES
+from sacpipe.project.workspace import STAGES, Workspace
 
 
 def rows(seen):
@@ -59,7 +61,7 @@ def test_other_code_and_another_digest_are_named(toy, committed_toy, call, scrat
         "out/train/policy.safetensors": "DIFFERS",
         "out/train/pool": "DIFFERS",
         "out/export/bundle": "DIFFERS",
-        "out/evaluate/episodes.csv": "ok",
+        "results/episodes.csv": "ok",
     }
     assert found["out/train/pool"] == {
         "stage": "train",
@@ -77,11 +79,12 @@ def test_other_code_and_another_digest_are_named(toy, committed_toy, call, scrat
 
 
 def test_a_statistical_result_is_compared_by_its_returns(toy, call, scratch):
-    """Other bytes each time, about the same returns; the committed episodes come from DVC's cache."""
+    """Other bytes each time, about the same returns; no cache is needed for the committed episodes."""
     edit(toy / "pipelines" / "stages" / "train.py", '"gain 1", "exact"', 'os.urandom(8).hex(), "statistical"')
     edit(toy / "pipelines" / "stages" / "evaluate.py", "float(n)}", "n + 0.25}")
     commit(toy)
     shutil.rmtree(toy / "out")
+    (toy / ".dvc" / "config").write_text("[core]\n analytics = false\n")
     before = snapshot(toy)
     seen = call(toy, "verify")
     assert seen.code == 0, seen.out + seen.err
@@ -95,6 +98,86 @@ def test_a_statistical_result_is_compared_by_its_returns(toy, call, scratch):
         line,
     )
     assert {path for path, kept in snapshot(toy).items() if before.get(path) != kept} <= {".dvc/tmp/rwlock"}
+    assert left(scratch) == []
+
+
+def record_kinds(toy, **changed):
+    """Write results/kind.yaml for the runs in the toy's dvc.lock, on another kind of processor where named."""
+    for stage, entry in read_lock(toy / "dvc.lock").items():
+        kind = this_processor().replace(**changed.get(stage, {}))
+        record_kind(Workspace(toy), stage, locked_inputs(entry).key, kind)
+
+
+OTHER = {"model": "99", "name": "A processor", "instructions": "avx2 fma"}
+
+
+def test_a_result_of_another_processor_is_compared_by_its_returns(toy, call, scratch):
+    """What the other processor computed and what reads it may have other bytes; what came before may not."""
+    record_kinds(toy, train=OTHER, export=OTHER, evaluate=OTHER)
+    edit(toy / "pipelines" / "stages" / "train.py", '"gain 1"', '"gain 2"')
+    edit(toy / "pipelines" / "stages" / "evaluate.py", "float(n)}", "n + 0.25}")
+    commit(toy)
+    seen = call(toy, "verify")
+    assert seen.code == 0, seen.out + seen.err
+    assert rows(seen) == {
+        "out/train/metrics.json": "ok",
+        "out/train/policy.safetensors": "differs (processor)",
+        "out/train/pool": "ok",
+        "out/export/bundle": "differs (processor)",
+        "results/episodes.csv": "differs (processor)",
+    }
+    (line,) = (line for line in seen.err.splitlines() if "computed on" in line)
+    assert line.startswith("train, export, evaluate was computed on A processor; this processor is ")
+    assert "model 99 there and " in line
+    assert line.endswith("other bytes are allowed, and returns are compared by an interval")
+    assert "holds 0: the same result" in seen.out
+    assert not re.search("differs .statistical|DIFFERS", seen.out)
+
+    edit(toy / "pipelines" / "stages" / "evaluate.py", "n + 0.25}", "n + 25.0}")
+    commit(toy)
+    seen = call(toy, "verify")
+    assert (seen.code, "does not hold 0: another result" in seen.out) == (1, True)
+
+    record_kinds(toy, evaluate=OTHER)
+    commit(toy)
+    seen = call(toy, "verify")
+    found = rows(seen)
+    assert (found["out/train/policy.safetensors"], found["results/episodes.csv"]) == (
+        "DIFFERS",
+        "differs (processor)",
+    )
+    assert seen.code == 1
+
+
+def test_the_kind_of_another_run_excuses_nothing(toy, call, scratch):
+    """A restored stage leaves the file with the kind of the run before, under that run's key."""
+    record_kind(Workspace(toy), "train", "0" * 64, this_processor().replace(**OTHER))
+    edit(toy / "pipelines" / "stages" / "train.py", '"gain 1"', '"gain 2"')
+    commit(toy)
+    seen = call(toy, "verify")
+    assert seen.code == 1
+    assert rows(seen)["out/train/policy.safetensors"] == "DIFFERS"
+    assert "computed on" not in seen.err
+
+
+def test_results_that_are_not_those_of_the_commits_lock_are_refused(toy, call, scratch):
+    edit(toy / "results" / "episodes.csv", "deterministic,0,0,0.0", "deterministic,0,0,9.0")
+    commit(toy)
+    seen = call(toy, "verify")
+    assert seen.code == 2
+    assert re.search(
+        r"results/episodes\.csv in commit \w{12}: expected md5 \w{32}, .*, found \w{32}\.", seen.err
+    )
+    git(toy, "rm", "--quiet", "-r", "results")
+    commit(toy)
+    seen = call(toy, "verify")
+    assert (seen.code, "found no such file" in seen.err) == (2, True)
+    (toy / "results").mkdir()
+    (toy / "results" / "kind.yaml").write_text("<<<<<<< HEAD\n")
+    git(toy, "checkout", "--quiet", "HEAD~2", "--", "results/episodes.csv")
+    commit(toy)
+    seen = call(toy, "verify")
+    assert (seen.code, "git checkout results/kind.yaml" in seen.err) == (2, True), seen.err
     assert left(scratch) == []
 
 

@@ -13,6 +13,7 @@ from sacpipe.project.workspace import STAGES, Workspace
 EVALUATION = EvaluationConfig.parse(
     {"episodes": 8, "bootstrap_resamples": 500, "confidence": 0.95, "video": None}
 )
+STATISTICAL = dict.fromkeys(STAGES, "differs (statistical)")
 
 
 def locks(**changes):
@@ -23,22 +24,23 @@ def locks(**changes):
     return expected, got
 
 
-def marks(statistical, **changes):
-    found = compare_locks(*locks(**changes), statistical=statistical)
+def marks(allowed, **changes):
+    found = compare_locks(*locks(**changes), allowed)
     return {(one.output, one.expected, one.got): one.mark for one in found if one.mark != "ok"}
 
 
 def test_an_output_that_is_missing_or_new_differs_in_every_tier():
-    assert is_same(compare_locks(*locks(), statistical=False), None)
-    assert not is_same(compare_locks(*locks(export=[]), statistical=False), None)
-    for statistical in (False, True):
-        assert marks(statistical) == {}
-        assert marks(statistical, export=[]) == {("out/export/x", "export", None): "DIFFERS"}
+    assert is_same(compare_locks(*locks(), {}), None)
+    assert not is_same(compare_locks(*locks(export=[]), {}), None)
+    for allowed in ({}, STATISTICAL, {"export": "differs (processor)"}):
+        assert marks(allowed) == {}
+        assert marks(allowed, export=[]) == {("out/export/x", "export", None): "DIFFERS"}
         more = [{"path": "out/export/x", "md5": "export"}, {"path": "out/export/y", "md5": "y"}]
-        assert marks(statistical, export=more) == {("out/export/y", None, "y"): "DIFFERS"}
+        assert marks(allowed, export=more) == {("out/export/y", None, "y"): "DIFFERS"}
     other = [{"path": "out/train/x", "md5": "other"}]
-    assert marks(False, train=other) == {("out/train/x", "train", "other"): "DIFFERS"}
-    assert marks(True, train=other) == {("out/train/x", "train", "other"): "differs (statistical)"}
+    assert marks({}, train=other) == {("out/train/x", "train", "other"): "DIFFERS"}
+    assert marks(STATISTICAL, train=other) == {("out/train/x", "train", "other"): "differs (statistical)"}
+    assert marks({"export": "differs (processor)"}, train=other) == marks({}, train=other)
 
 
 def test_returns_are_the_same_where_the_interval_holds_zero():
@@ -53,7 +55,7 @@ def test_returns_are_the_same_where_the_interval_holds_zero():
     far = compare_returns([value - 5.0 for value in committed], committed, EVALUATION, 1)
     assert not far.holds
     assert far.high < 0.0
-    differing = compare_locks(*locks(train=[{"path": "out/train/x", "md5": "other"}]), statistical=True)
+    differing = compare_locks(*locks(train=[{"path": "out/train/x", "md5": "other"}]), STATISTICAL)
     assert is_same(differing, near)
     assert not is_same(differing, far)
     assert compare_returns([2.0, 2.0], [2.0], EVALUATION, 1).holds

@@ -23,7 +23,7 @@ stages:
     cmd: python -m pipelines.stages.evaluate
     deps: [out/train/policy.safetensors, pipelines/stages/evaluate.py]
     params: [evaluation]
-    outs: [out/evaluate/episodes.csv]
+    plots: [{results/episodes.csv: {cache: false}}]
 """
 PARAMS = """
 seed: 1
@@ -49,10 +49,10 @@ Path("out/export/bundle/policy.onnx").write_text(Path("out/train/policy.safetens
 EVALUATE = """
 from pathlib import Path
 
-Path("out/evaluate").mkdir(parents=True)
+Path("results").mkdir(exist_ok=True)
 rows = [f"deterministic,{n},{n},{float(n)},5,false,true" for n in range(8)]
 header = "policy,episode,seed,return,length,terminated,truncated"
-Path("out/evaluate/episodes.csv").write_text("\\n".join([header, *rows]) + "\\n")
+Path("results/episodes.csv").write_text("\\n".join([header, *rows]) + "\\n")
 """
 
 

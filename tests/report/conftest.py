@@ -75,9 +75,12 @@ class Outputs:
         return ReportInputs(
             params=self.root / "params.yaml",
             dvc_lock=self.root / "dvc.lock",
+            root=self.root,
             train_folder=out / "train",
+            curve=self.root / "results" / "curve.csv",
             export_folder=out / "export",
             evaluate_folder=out / "evaluate",
+            episodes=self.root / "results" / "episodes.csv",
             throughput=self.root / "work" / "key" / "throughput.jsonl",
             verdict=VERDICT,
             model_name="halfcheetah",
@@ -110,7 +113,7 @@ class Outputs:
             for n in range(episodes)
         ]
         self.write_table(
-            train / "curve.csv", ["env_steps", "policy", "episode", "seed", "return", "length"], curve
+            self.inputs.curve, ["env_steps", "policy", "episode", "seed", "return", "length"], curve
         )
         lines = []
         for index in range(rows):
@@ -168,7 +171,7 @@ class Outputs:
             rows += [[policy, n, 100 + n, value, 1000, "false", "true"] for n, value in enumerate(returns)]
             summary[policy] = self.summarised(returns)
         header = ["policy", "episode", "seed", "return", "length", "terminated", "truncated"]
-        self.write_table(evaluate / "episodes.csv", header, rows)
+        self.write_table(self.inputs.episodes, header, rows)
         write_json(evaluate / "metrics.json", summary)
         write_text(
             evaluate / "video" / "WHY_NO_VIDEO.txt",
@@ -185,12 +188,18 @@ class Outputs:
         wiring = {
             "train": (
                 ["sacpipe/core", "sacpipe/training"],
-                ["policy.safetensors", "curve.csv", "metrics.json", "pool"],
+                [
+                    *(f"out/train/{name}" for name in ("policy.safetensors", "metrics.json", "pool")),
+                    "results/curve.csv",
+                ],
             ),
-            "export": (["out/train/policy.safetensors", "out/train/pool"], ["bundle", "metrics.json"]),
+            "export": (
+                ["out/train/policy.safetensors", "out/train/pool"],
+                ["out/export/bundle", "out/export/metrics.json"],
+            ),
             "evaluate": (
                 ["out/train/policy.safetensors", "out/export/bundle"],
-                ["episodes.csv", "metrics.json"],
+                ["out/evaluate/metrics.json", "results/episodes.csv"],
             ),
         }
         stages = {}
@@ -202,14 +211,14 @@ class Outputs:
                     for path in deps
                 ],
                 "params": {"params.yaml": params if stage == "train" else {"seed": params["seed"]}},
-                "outs": [self._locked(stage, name) for name in outs],
+                "outs": [self._locked(path) for path in outs],
             }
         with (self.root / "dvc.lock").open("w") as file:
             YAML().dump({"schema": "2.0", "stages": stages}, file)
 
-    def _locked(self, stage: str, name: str) -> dict[str, object]:
-        path = self.root / "out" / stage / name
-        entry = {"path": f"out/{stage}/{name}", "hash": "md5"}
+    def _locked(self, name: str) -> dict[str, object]:
+        path = self.root / name
+        entry = {"path": name, "hash": "md5"}
         if path.is_dir():
             return entry | {"md5": "e" * 32 + ".dir", "size": 4096, "nfiles": len(list(path.iterdir()))}
         data = path.read_bytes()

@@ -16,10 +16,10 @@ def written(outputs):
 
 
 def test_a_missing_output_is_named_with_the_command_that_restores_it(fresh):
-    (fresh.inputs.train_folder / "curve.csv").unlink()
+    (fresh.inputs.curve).unlink()
     (fresh.inputs.export_folder / "bundle" / "policy.onnx").unlink()
     with pytest.raises(
-        StorageError, match=r"2 file.*curve\.csv.*policy\.onnx.*`dvc pull`.*`sacpipe run`"
+        StorageError, match=r"2 file.*policy\.onnx.*curve\.csv.*`dvc pull`.*`sacpipe run`"
     ) as caught:
         fresh.page()
     assert caught.value.exit_code == 2
@@ -30,13 +30,13 @@ def test_a_missing_output_is_named_with_the_command_that_restores_it(fresh):
     ("place", "old", "new", "error", "message"),
     [
         (
-            "out/train/curve.csv",
+            "results/curve.csv",
             "deterministic,0,0,",
             "deterministic,0,0,nan#",
             StorageError,
             r"line 2.*finite number",
         ),
-        ("out/train/curve.csv", "env_steps", "steps", StorageError, r"env_steps not found"),
+        ("results/curve.csv", "env_steps", "steps", StorageError, r"env_steps not found"),
         (
             "out/train/metrics.jsonl",
             '"critic/loss": ',
@@ -56,8 +56,8 @@ def test_a_missing_output_is_named_with_the_command_that_restores_it(fresh):
         ("out/export/bundle/contract.json", "0.05", "0.04", BundleError, r"contract\.json.*SHA-256"),
         ("out/evaluate/metrics.json", '"bundle"', '"robot"', StorageError, r"expected the key 'bundle'"),
         ("out/evaluate/metrics.json", '"return_iqm"', '"iqm"', StorageError, r"return_iqm: missing"),
-        ("out/evaluate/episodes.csv", "bundle,", "robot,", StorageError, r"expected the key 'bundle'"),
-        ("out/evaluate/episodes.csv", "true", "maybe", StorageError, r"true or false"),
+        ("results/episodes.csv", "bundle,", "robot,", StorageError, r"expected the key 'bundle'"),
+        ("results/episodes.csv", "true", "maybe", StorageError, r"true or false"),
         (
             "params.yaml",
             "confidence: 0.95",
@@ -110,9 +110,9 @@ def test_present_params_that_are_not_those_of_the_outputs_are_pointed_out(fresh)
 
 
 def test_a_file_that_dvc_does_not_know_is_pointed_out(fresh):
-    path = fresh.inputs.train_folder / "curve.csv"
+    path = fresh.inputs.curve
     path.write_text(path.read_text().replace("stochastic", "deterministic"))
-    assert "out/train/curve.csv differs from the file in dvc.lock." in written(fresh)
+    assert "results/curve.csv differs from the file in dvc.lock." in written(fresh)
 
 
 def test_a_bundle_of_another_policy_or_pool_is_pointed_out(fresh):

@@ -201,9 +201,7 @@ def test_throughput_is_drawn_if_its_log_exists_and_explained_if_not(fresh):
 def test_one_evaluation_with_one_constant_return_still_gives_a_page(make_outputs, value):
     outputs = make_outputs().write(points=1, episodes=1, rows=1)
     header = ["env_steps", "policy", "episode", "seed", "return", "length"]
-    outputs.write_table(
-        outputs.inputs.train_folder / "curve.csv", header, [[0, "deterministic", 0, 0, value, 1]]
-    )
+    outputs.write_table(outputs.inputs.curve, header, [[0, "deterministic", 0, 0, value, 1]])
     write_text(outputs.inputs.train_folder / "metrics.jsonl", "")
     summary = {policy: outputs.summarised([value]) for policy in ("deterministic", "stochastic", "bundle")}
     write_json(outputs.inputs.evaluate_folder / "metrics.json", summary)

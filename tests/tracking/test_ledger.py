@@ -9,10 +9,24 @@ from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.project.dvc.commands import Outcome
 from sacpipe.project.dvc.lock_file import read_lock
+from sacpipe.project.processor_kind import read_kinds, record_kind, this_processor
 from sacpipe.project.stage_key import StageInputs, locked_inputs, locked_outs, stage_key
 from sacpipe.project.workspace import STAGES, Workspace
-from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, rebuild, record_stage, register_bundle
-from sacpipe.tracking.ledger_values import IS_COMMITTED_TAG, OUTCOME_TAG, VERSION_TAG, flat_params
+from sacpipe.tracking.ledger import (
+    check_inputs_kept,
+    open_ledger,
+    rebuild,
+    record_stage,
+    register_bundle,
+    restore_kind,
+)
+from sacpipe.tracking.ledger_values import (
+    IS_COMMITTED_TAG,
+    OUTCOME_TAG,
+    VERSION_TAG,
+    flat_params,
+    recorded_processor,
+)
 from sacpipe.tracking.lineage import lineage
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
@@ -50,6 +64,25 @@ def test_a_restored_stage_has_no_versions_and_replaces_no_earlier_ones(
     record_stage(workspace, ledger, "train", Outcome.RAN)
     again = ledger.run(record_stage(workspace, ledger, "train", Outcome.UNCHANGED))
     assert (again.tags[OUTCOME_TAG], f"{VERSION_TAG}numpy" in again.tags) == ("ran", True)
+
+
+def test_a_run_names_the_kind_of_processor_and_a_restored_stage_gets_it_back(
+    workspace: Workspace, ledger: MlflowLedger
+) -> None:
+    """The stage wrote the kind under its key. DVC's run-cache restores outputs, and the kind comes from the run."""
+    key = stage_key(workspace, "train")
+    assert recorded_processor(ledger.run(record_stage(workspace, ledger, "train")).tags) is None
+    kind = this_processor().replace(model="99", name="A processor")
+    record_kind(workspace, "train", key, kind)
+    run_id = record_stage(workspace, ledger, "train", Outcome.UNCHANGED)  # plain `dvc repro` ran it
+    assert recorded_processor(ledger.run(run_id).tags) == kind
+    record_kind(workspace, "train", "0" * 64)
+    record_kind(workspace, "export", "1" * 64)
+    assert recorded_processor(ledger.run(record_stage(workspace, ledger, "train")).tags) == kind
+    restore_kind(workspace, ledger, "train", run_id)
+    restored = read_kinds(workspace.kinds)
+    assert (restored["train"].stage_key, restored["train"].processor) == (key, kind)
+    assert restored["export"].stage_key == "1" * 64
 
 
 def test_an_output_that_is_missing_or_changed_is_named(

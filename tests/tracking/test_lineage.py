@@ -13,6 +13,8 @@ from ledger_project import GRAPH, PARAMS, commit, record_all, release
 from sacpipe.core.errors import StoreError
 from sacpipe.project.dvc.commands import Outcome
 from sacpipe.project.dvc.lock_file import read_lock
+from sacpipe.project.processor_kind import record_kind, this_processor
+from sacpipe.project.stage_key import stage_key
 from sacpipe.project.workspace import Workspace
 from sacpipe.tracking.ledger import record_stage
 from sacpipe.tracking.lineage import Edge, lineage
@@ -84,6 +86,23 @@ def test_lineage_finds_each_link_that_was_changed(
     assert "is not here" in found["train run -> commit"].found
     store.batch(export, tags={"sacpipe.train_key": "0" * 64})
     assert broken(workspace, ledger, name)["export run -> train run"].found == "no such run in the ledger"
+
+
+def test_lineage_shows_the_kind_of_processor_and_finds_one_that_was_edited(
+    workspace: Workspace, ledger: MlflowLedger, name: str
+) -> None:
+    keys = {stage: stage_key(workspace, stage) for stage in ("train", "export")}
+    kind = this_processor().replace(name="A processor")
+    for stage, key in keys.items():
+        record_kind(workspace, stage, key, kind)
+    record_all(workspace, ledger)
+    release(workspace, ledger, name)
+    shown = {edge.name: edge for edge in lineage(workspace, ledger, name) if "processor" in edge.name}
+    assert list(shown) == ["export run -> processor", "train run -> processor"]
+    assert all(edge.ok and edge.found.startswith("A processor; ") for edge in shown.values())
+    record_kind(workspace, "train", keys["train"], kind.replace(model="99"))
+    record_kind(workspace, "export", "0" * 64, kind.replace(model="99"))  # of a later run
+    assert set(broken(workspace, ledger, name)) == {"train run -> processor"}
 
 
 def begin_with_a_pool(root: Path, *, tracked: bool) -> str:

@@ -48,7 +48,7 @@ if mood == "slow":
     time.sleep(60)
 (out / "policy").write_text(f"policy {seed}")
 (out / "pool" / "segment").write_text(f"segment {seed}")
-(out / "metrics.json").write_text("{}")
+(out / "metrics.json").write_text(f'{{"seed": {seed}}}')
 """
 
 
@@ -100,7 +100,7 @@ def outputs(root: Path) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): path.read_text() for path in files}
 
 
-FIRST = {"out/metrics.json": "{}", "out/policy": "policy 1", "out/pool/segment": "segment 1"}
+FIRST = {"out/metrics.json": '{"seed": 1}', "out/policy": "policy 1", "out/pool/segment": "segment 1"}
 
 
 def test_a_stage_runs_then_stays_and_comes_back_from_the_cache(root: Path) -> None:
