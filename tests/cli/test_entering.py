@@ -106,6 +106,7 @@ def small(tmp_path, monkeypatch):
     """A folder with dvc.yaml, and one below it, which is the current one."""
     (tmp_path / "below").mkdir()
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / "versions.lock").write_text("{}\n")
     monkeypatch.chdir(tmp_path / "below")
     monkeypatch.setattr(sys, "path", ["/elsewhere", str(tmp_path.resolve()), "/last"])
     return tmp_path.resolve()

@@ -1,4 +1,3 @@
-# ruff: noqa: TID251 - the modules of this package may import MLflow
 """A connection to MLflow, and the calls that need MLflow's own classes. Ledger and registry are built on it.
 
 MLflow is imported in the functions that use it, because the import takes 1.5 s. Nothing is opened before

@@ -1,4 +1,3 @@
-# ruff: noqa: TID251 - the modules of this package may import MLflow
 """The embedded ledger's database, looked at before MLflow opens it.
 
 MLflow would retry a damaged file for a minute, and would add tables to a database of another version.

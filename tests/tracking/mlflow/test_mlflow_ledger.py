@@ -1,4 +1,3 @@
-# ruff: noqa: TID251 - these tests read with MLflow itself
 """Runs in MLflow: made once, completed as often as one likes, and never twice the same."""
 
 from collections.abc import Callable
