@@ -52,7 +52,7 @@ def preflight(workspace: Workspace) -> Params:
 def check_stores(workspace: Workspace) -> None:
     """Open what the end of a run needs, before hours of training: the ledger, and DVC's remote.
 
-    A server that does not answer now may answer then, and a push can be repeated: both are told in one line.
+    A server that does not answer now may answer then, and a push can be repeated: one line reports each.
 
     Raises:
         StoreError: the ledger cannot record: damaged, of another MLflow version, or writing is forbidden.
