@@ -87,10 +87,10 @@ def check_settings() -> str | None:
         return str(settings.api.url)
     if not settings.server.ephemeral.enabled:
         names = ("PREFECT_SERVER_EPHEMERAL_ENABLED", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE")
-        named = next((f"{name}={os.environ[name]}" for name in names if name in os.environ), None)
+        source = next((f"{name}={os.environ[name]}" for name in names if name in os.environ), None)
         raise ConfigError(
             "Prefect: expected PREFECT_API_URL, or leave to start a temporary server; found neither, because "
-            f"{named or 'the active profile or a settings file'} forbids it. Set PREFECT_API_URL to the "
+            f"{source or 'the active profile or a settings file'} forbids it. Set PREFECT_API_URL to the "
             f"address of a running server, or allow a temporary one. {LOCAL_ENGINE}"
         )
     return None
@@ -112,7 +112,7 @@ def _read_settings() -> "Settings":
         profiles = os.environ.get("PREFECT_PROFILES_PATH") or _home() / "profiles.toml"
         raise ConfigError(
             f"Prefect's settings cannot be read: {_one_line(error)}. They come from variables PREFECT_*, "
-            f"from prefect.toml, pyproject.toml or .env in this folder, and from {profiles}. Mend them. "
+            f"from prefect.toml, pyproject.toml or .env in this folder, and from {profiles}. Correct them. "
             f"{LOCAL_ENGINE}"
         ) from error
     sys.stderr.write(messages.getvalue())  # warnings; those of an error would say it twice
@@ -225,7 +225,7 @@ def _start() -> None:
 
     def start() -> None:
         # The server inherits the mask. So Ctrl-C, which a terminal sends to all, ends the run and not the
-        # server, and the run can still say that it was interrupted. In the main thread it would be deaf.
+        # server, and the run can still say that it was interrupted. The main thread keeps its Ctrl-C.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         errors.append(first_error(server.start))
 

@@ -105,13 +105,15 @@ def _ingest(arguments: argparse.Namespace) -> int:
     line = initial_pool_line(done.pool_sha256, share or _SHARE)
     write_output(
         f"data/pool: {added} transitions of {len(done.recordings)} recordings added, {done.passed_over} "
-        f"known recordings skipped, {done.pool_transitions} transitions in all. `git add data` keeps "
-        "its digest.\n"
+        f"known recordings skipped, {done.pool_transitions} transitions in all.\n"
+        "Commit its digest with `git add data && git commit`.\n"
     )
     if share is None:
-        write_output(f"To train on it, set in params.yaml, under replay: {line}\n")
+        write_output(
+            f"{_training_advice(line)}Or repeat this command with --share {_SHARE:g}, which writes that line.\n"
+        )
     else:
-        write_output(f"params.yaml names it now, under replay: {line}\n")
+        write_output(f"params.yaml names it now, under replay:\n  {line}\n`sacpipe run` trains on it.\n")
     return 0
 
 
@@ -139,8 +141,13 @@ def _evict(arguments: argparse.Namespace) -> int:
     write_output(f"{shown}: {line}\n")
     if folder.resolve() == workspace.initial_pool.resolve():
         share = _SHARE if initial is None else initial.share
-        write_output(
-            "`git add data` keeps its digest. To train on it, set in params.yaml, under replay: "
-            f"{initial_pool_line(done.pool_sha256, share)}\n"
-        )
+        line = initial_pool_line(done.pool_sha256, share)
+        write_output(f"Commit its digest with `git add data && git commit`.\n{_training_advice(line)}")
     return 0
+
+
+def _training_advice(line: str) -> str:
+    return (
+        "Training does not use it yet: to train on it, replace the line `initial_pool` under `replay` in "
+        f"params.yaml by\n  {line}\n"
+    )

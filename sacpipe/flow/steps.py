@@ -68,7 +68,7 @@ def _check_training(workspace: Workspace, params: Params, spec: EnvSpec) -> None
 def check_stores(workspace: Workspace) -> None:
     """Open what the end of a run needs, before hours of training: the ledger, and DVC's remote.
 
-    A server that does not answer now may answer then, and a push can be repeated: a line reports both.
+    A server that does not answer now may answer then, and a push can be repeated: one line reports each.
 
     Raises:
         StoreError: the ledger cannot record: damaged, of another MLflow version, or writing is forbidden.

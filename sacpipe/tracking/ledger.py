@@ -202,6 +202,11 @@ def rebuild(workspace: Workspace, ledger: MlflowLedger) -> Iterator[str]:
         if stage in recorded:
             yield f"{stage}: run {record_stage(workspace, ledger, stage)}"
     promotions = read_promotions(workspace)
+    if not promotions:
+        yield (
+            f"promotions: none known, because {workspace.promotions} is missing: neither git nor DVC carries "
+            "it. `sacpipe run` registers and promotes the present bundle."
+        )
     for model, alias in sorted({(one.model, one.alias) for one in promotions}):
         promotion = current_promotion(promotions, model, alias)
         if promotion is not None:

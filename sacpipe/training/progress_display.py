@@ -17,7 +17,8 @@ class ProgressDisplay:
     def __init__(self, title: str, total_steps: int, first_step: int) -> None:
         self._console = Console(file=sys.stderr)
         self._title, self._total, self._first = title, total_steps, first_step
-        self._start = time.perf_counter()
+        self._first_update_s: float | None = None
+        """Time of the first update. What comes before it is warm-up, which no later step takes again."""
         self._last_line, self._shown = 0.0, first_step
         self._bar: Progress | None = None
 
@@ -46,16 +47,20 @@ class ProgressDisplay:
     def update(self, env_steps: int, latest_return: float | None) -> None:
         """Show the present step; see `sacpipe.training.loop.Progress`."""
         now = time.perf_counter()
-        speed = (env_steps - self._first) / max(now - self._start, 1e-9)
+        if self._first_update_s is None:
+            self._first_update_s, self._first = now, env_steps
+        elapsed_s = now - self._first_update_s
+        speed = (env_steps - self._first) / elapsed_s if elapsed_s > 0 else 0.0
+        shown_speed = f"{speed:.0f}" if speed > 0 else "-"
         latest = "-" if latest_return is None else f"{latest_return:.1f}"
         if self._bar is not None:
             task = self._bar.task_ids[0]
-            self._bar.update(task, completed=env_steps, speed=f"{speed:.0f}", latest=latest)
+            self._bar.update(task, completed=env_steps, speed=shown_speed, latest=latest)
         elif now - self._last_line >= _SECONDS_BETWEEN_LINES or self._shown < env_steps == self._total:
             self._last_line, self._shown = now, env_steps
-            left = (self._total - env_steps) / max(speed, 1e-9)
+            left = f"{(self._total - env_steps) / speed:.0f}" if speed > 0 else "-"
             sys.stderr.write(
-                f"{self._title}: step {env_steps:,} of {self._total:,}, {speed:.0f} steps/s, "
-                f"return {latest}, {left:.0f} s left\n"
+                f"{self._title}: step {env_steps:,} of {self._total:,}, {shown_speed} steps/s, "
+                f"return {latest}, {left} s left\n"
             )
             sys.stderr.flush()

@@ -76,7 +76,7 @@ def test_the_command_prints_the_digest_and_the_line_to_type(project, call, pool)
     new = f'initial_pool: {{sha256: "{sha256_file(pool.folder / "manifest.json")}", share: 0.25}}'
     assert seen.code == 0
     assert seen.out.startswith(f"data/pool: {pool.segments[0].transitions} transitions in 1 segments evicted")
-    assert f"set in params.yaml, under replay: {new}\n" in seen.out
+    assert f"under `replay` in params.yaml by\n  {new}\n" in seen.out
     assert new != old
     params.write_text(params.read_text().replace(old, new))
     assert Params.load(params).replay.initial_pool.share == 0.25

@@ -127,6 +127,12 @@ def test_a_deleted_ledger_is_rebuilt_with_the_same_lineage_even_where_the_champi
     assert history(lost, run.run_id, "critic/loss") == LOSSES
     assert list(rebuild(workspace, lost)) == lines
 
+    # A clone has no history of promotions.
+    history_file = workspace.promotions.read_bytes()
+    workspace.promotions.unlink()
+    assert list(rebuild(workspace, lost))[-1].startswith("promotions: none known")
+    workspace.promotions.write_bytes(history_file)
+
     # Another training replaced the outputs and was not released: only DVC's cache has the champion.
     again = MlflowLedger(MlflowConnection(lost.tracking_uri, changed.artifacts, experiment="lost again"))
     changed.state.mkdir()

@@ -7,7 +7,7 @@ project wrote.
 from pathlib import Path
 from typing import Any, Self
 
-from mlflow.data.dataset_source import DatasetSource  # noqa: TID251 - the modules of this package may
+from mlflow.data.dataset_source import DatasetSource
 
 from sacpipe.core.errors import StoreError
 

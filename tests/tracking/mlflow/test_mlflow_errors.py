@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 import sqlalchemy
-from mlflow.exceptions import MlflowException  # noqa: TID251 - one of the exceptions
+from mlflow.exceptions import MlflowException
 
 from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
 from sacpipe.tracking.mlflow.connection import MlflowConnection
