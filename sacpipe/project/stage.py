@@ -33,7 +33,7 @@ from sacpipe.project.workspace import Workspace
 
 MESSAGE_PREFIX = "sacpipe: "
 """First characters of the one message that a stage writes to stderr before it exits with the error's code."""
-RETRY_NOTE = " The same command may succeed when it is tried again."
+RETRY_NOTE = " Another try may succeed."
 """Last characters of a message with exit code 3 after which a retry may help; the process that runs the stage
 reads them."""
 

@@ -8,6 +8,7 @@ import pytest
 from small_project import environment
 
 from sacpipe.project.dvc.messages import CommandOutput, stage_failure
+from sacpipe.project.stage import RETRY_NOTE
 
 SCRIPT = """
 import os, signal, sys
@@ -56,7 +57,8 @@ def test_an_error_is_one_message_with_its_code(tmp_path, line, code, message, re
     assert result.stderr.startswith(f"sacpipe: {message}")
     assert result.stderr.count("\n") == 1
     assert str(error).startswith(message)
-    assert "tried again" not in str(error)
+    assert result.stderr.endswith(f"{RETRY_NOTE}\n") is retryable
+    assert not str(error).endswith(RETRY_NOTE)
     assert (error.exit_code, error.retryable) == (code, retryable)
     assert list((tmp_path / ".sacpipe").iterdir()) == []
 
