@@ -1,6 +1,8 @@
 """`sacpipe params`: a complete params.yaml for one task."""
 
 import argparse
+import sys
+from pathlib import Path
 
 from sacpipe.cli.output import write_output
 from sacpipe.cli.paths import path_argument
@@ -37,4 +39,20 @@ def run(arguments: argparse.Namespace) -> int:
         write_output(text)
     else:
         write_text(arguments.output, text)
+        _write_dependencies(arguments.output)
     return 0
+
+
+def _write_dependencies(path: Path) -> None:
+    """Write what the new task needs to dvc.yaml, if the file is the params.yaml of a project."""
+    from sacpipe.core.errors import ConfigError
+    from sacpipe.project.identity.lock import write_dependencies
+    from sacpipe.project.workspace import Workspace
+
+    try:
+        workspace = Workspace.find(path.parent)
+    except ConfigError:
+        return
+    if path.resolve() == workspace.params:
+        for line in write_dependencies(workspace):
+            sys.stderr.write(f"{line}\n")

@@ -138,3 +138,12 @@ def test_product_has_no_import_inside_a_function_that_the_list_would_miss():
         ):
             found.add(path.relative_to(ROOT).as_posix())
     assert found <= {"sacpipe/__init__.py", "sacpipe/envs/__init__.py"}
+
+
+@pytest.mark.slow
+def test_params_for_another_task_are_written_with_its_lines(arm):
+    written = sacpipe(arm, "params", "dm_control/cartpole-balance", "--output", "params.yaml", check=0)
+    assert "dvc.yaml: dependencies of stage 'train' written" in written.err
+    listed = listed_needs(arm, "train")
+    assert "sacpipe/envs/dm_control.py" in listed.files
+    assert {"dm_control", "mujoco", "numpy", "torch"} == listed.packages
