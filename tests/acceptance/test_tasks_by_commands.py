@@ -26,6 +26,7 @@ SMALL = {
     "bootstrap_resamples: 10000": "bootstrap_resamples: 100",
     "golden_steps: 64 ": "golden_steps: 8 ",
     "    max_s: 20.0 ": "    max_s: 0.2 ",
+    "evaluation_episodes: 5 ": "evaluation_episodes: 1 ",
     "checkpoint_interval_steps: 150": "checkpoint_interval_steps: 50",
 }
 
@@ -60,7 +61,7 @@ def write_params(project, module, name):
     return printed
 
 
-@pytest.mark.parametrize(("module", "name", "ending"), cases())
+@pytest.mark.parametrize(("module", "name", "ending"), list(cases()))
 def test_task_ends_as_its_docstring_says(project, module, name, ending):
     printed = write_params(project, module, name)
     if ending == "refused" and printed.code:
