@@ -104,7 +104,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
     )
     if share is None:
         write_output(
-            f"{_training_advice(line)}Or repeat this command with --share {_SHARE:g}, which writes that line.\n"
+            f"{_training_advice(line)}Or repeat this command with --share {_SHARE:g}, which writes it.\n"
         )
     else:
         write_output(f"params.yaml names it now, under replay:\n  {line}\n`sacpipe run` trains on it.\n")
