@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from sacpipe.core.errors import BundleError, StoreUnavailableError
+from sacpipe.core.proxies import is_loopback
 
 LOOK_S = 300.0
 """Maximum time of a whole look at the registry, downloads included, in seconds."""
@@ -126,8 +127,10 @@ class _Request:
 
     def __init__(self, request: urllib.request.Request, max_bytes: int, context: ssl.SSLContext) -> None:
         self._request, self._max_bytes = request, max_bytes
+        # Without names of proxies, a registry on this machine is asked directly.
+        proxies = urllib.request.ProxyHandler({} if is_loopback(request.full_url) else None)
         self._opener = urllib.request.build_opener(
-            _NoRedirection, _HTTPHandler(self), _HTTPSHandler(self, context)
+            proxies, _NoRedirection, _HTTPHandler(self), _HTTPSHandler(self, context)
         )
         self._lock = threading.Lock()
         self._connection: socket.socket | None = None

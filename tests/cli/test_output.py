@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from repository import ROOT
 from ruamel.yaml import YAML
 from small_project import environment
 
@@ -125,3 +126,10 @@ def test_a_closed_stream_is_no_traceback(tmp_path, closed):
     assert seen.returncode == 0
     assert "Traceback" not in seen.stderr
     assert ("point_mass/point-mass-v0\n" in seen.stdout) == closed.startswith("2")
+
+
+def test_every_command_writes_its_result_by_write_output():
+    """What a command writes to sys.stdout goes to stderr, like a foreign print."""
+    for path in (ROOT / "sacpipe" / "cli").glob("*.py"):
+        if path.name != "output.py":
+            assert "sys.stdout" not in path.read_text(), path.name

@@ -224,3 +224,12 @@ def test_a_lookup_of_a_name_that_hangs_holds_no_look_and_one_thread(monkeypatch)
 def test_a_name_that_no_server_can_have_is_an_address_that_does_not_answer(host):
     with pytest.raises(SacpipeError, match="does not answer|MLFLOW_TRACKING_URI"):
         find(f"http://{host}")
+
+
+def test_a_registry_on_this_machine_is_asked_without_a_proxy(serve, monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    server = serve(lambda connection, _is_over: connection.sendall(OK + b"Content-Length: 2\r\n\r\nok"))
+    answer = Fetcher(ssl.create_default_context(), {}).fetch(server.uri, 100, Look())
+    assert (answer.status, answer.body) == (200, b"ok")
