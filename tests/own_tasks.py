@@ -135,7 +135,7 @@ class Grows(Point):
 
 
 class Disconnects(Point):
-    """accepted. The simulator's connection is lost every 300 steps; the run continues from its checkpoint."""
+    """stopped. The connection to the simulator is lost in the same evaluation, whenever the run is tried."""
 
     steps = 0
 
