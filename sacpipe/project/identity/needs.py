@@ -15,7 +15,7 @@ from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.project.identity.dependency_lines import StageNeeds, covers, listed_needs, missing_lines
 from sacpipe.project.identity.mujoco_models import record_models
 from sacpipe.project.identity.opened_files import opened_files, record_opened_files
-from sacpipe.project.identity.source_code import source_code
+from sacpipe.project.identity.source_code import SourceCode, source_code
 from sacpipe.project.identity.versions import NUMERIC, distributions_of
 
 OUTSIDE_IDENTITY = (
@@ -71,19 +71,26 @@ def task_needs(root: Path, environment: Environment) -> StageNeeds:
         root: The project's folder.
         environment: The task; `record_opened_files` was called before it was made.
     """
-    modules = tuple(getattr(environment, "modules", ()))
-    own = _own_modules(root)
-    code = source_code(root, [*own.values(), *modules], lambda path: not covers(_PRODUCT, path))
-    packages = {name.partition(".")[0] for name in modules} | code.packages
-    files = set(own)
+    files: set[str] = set()
+    packages: set[str] = set()
+    for name, file in _task_modules(root, environment).items():
+        package = _installed_package(file)
+        if package is not None:
+            packages.add(package)
+            continue
+        base = _import_folder(name, file)
+        code = _own_code(root, base, name)
+        files |= {_dependency(root, base / path) for path in code.files}
+        files.add(_dependency(root, file))
+        packages |= code.packages
     by_python, by_mujoco = opened_files()
     for path in [*by_python, *by_mujoco]:
         package = _installed_package(path)
         if package is not None:
             packages |= {package} if path in by_mujoco else set()
-        elif (name := _project_file(root, path)) is not None:
-            files.add(name)
-        elif not _is_under(path, root) and (path in by_mujoco or not _is_of_the_system(path)):
+        elif (own := _project_file(root, path)) is not None:
+            files.add(own)
+        elif not path.is_relative_to(root) and (path in by_mujoco or not _is_of_the_system(path)):
             files.add(str(path))
     packages -= {*_PRODUCT, *sys.stdlib_module_names}
     return StageNeeds(frozenset(files), distributions_of(packages))
@@ -158,23 +165,55 @@ def _has_code(root: Path, path: str) -> bool:
     )
 
 
-def _own_modules(root: Path) -> dict[str, str]:
-    """Return the loaded modules of the project that are not the product's: names by path."""
-    return {path: name for path, name in _module_files(root).items() if not covers(_PRODUCT, path)}
+def _task_modules(root: Path, environment: Environment) -> dict[str, Path]:
+    """Return the files of modules that define the task, and of all loaded modules of the project.
+
+    The product's own are left out, wherever they are.
+    """
+    names = {*getattr(environment, "modules", ()), *_module_files(root).values()}
+    found = {name: getattr(sys.modules.get(name), "__file__", None) for name in names}
+    return {
+        name: Path(file)
+        for name, file in found.items()
+        if file is not None and name.partition(".")[0] not in _PRODUCT and not _is_product(root, Path(file))
+    }
+
+
+def _own_code(root: Path, base: Path, name: str) -> SourceCode:
+    def is_followed(path: str) -> bool:
+        return not _is_product(root, base / path)
+
+    return source_code(base, [name], is_followed)
+
+
+def _import_folder(name: str, file: Path) -> Path:
+    """Return the folder of `sys.path` from which a module was imported."""
+    folder = file.parent if file.name == "__init__.py" else file
+    return folder.parents[name.count(".")]
+
+
+def _is_product(root: Path, file: Path) -> bool:
+    return file.is_relative_to(root) and covers(_PRODUCT, file.relative_to(root).as_posix())
+
+
+def _dependency(root: Path, file: Path) -> str:
+    """Return a file's path as dvc.yaml names it: relative to the project, absolute outside of it."""
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
 
 
 def _module_files(root: Path) -> dict[str, str]:
+    """Return the loaded modules in the project's folder, by path relative to it."""
     found = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if isinstance(file, str) and _is_under(Path(file), root) and _installed_package(Path(file)) is None:
+        if isinstance(file, str) and Path(file).is_relative_to(root) and not _installed_package(Path(file)):
             found[Path(file).relative_to(root).as_posix()] = name
     return found
 
 
 def _project_file(root: Path, path: Path) -> str | None:
     """Return the path of a file that a task read in the project; None for files of stages and caches."""
-    if not _is_under(path, root):
+    if not path.is_relative_to(root) or path.is_relative_to(sys.prefix):
         return None
     name = path.relative_to(root).as_posix()
     ignored = covers(_OWN_FILES, name) or covers(_PRODUCT, name) or "__pycache__" in path.parts
@@ -193,14 +232,10 @@ def _installed_package(path: Path) -> str | None:
 def _is_of_the_system(path: Path) -> bool:
     """Return whether a file belongs to the system, to Python, to a cache or is temporary."""
     folders = [*_SYSTEM, sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), tempfile.gettempdir()]
-    if any(_is_under(path, Path(folder)) for folder in folders):
+    if path.suffix == ".pyc" or any(path.is_relative_to(folder) for folder in folders):
         return True
     home = Path.home()
-    return _is_under(path, home) and path.relative_to(home).parts[0].startswith(".")
-
-
-def _is_under(path: Path, folder: Path) -> bool:
-    return path.is_relative_to(folder)
+    return path.is_relative_to(home) and path.relative_to(home).parts[0].startswith(".")
 
 
 def members_of(*sections: Any) -> tuple[str, ...]:

@@ -147,3 +147,25 @@ def test_params_for_another_task_are_written_with_its_lines(arm):
     listed = listed_needs(arm, "train")
     assert "sacpipe/envs/dm_control.py" in listed.files
     assert {"dm_control", "mujoco", "numpy", "torch"} == listed.packages
+
+
+@pytest.mark.slow
+def test_task_in_a_folder_outside_of_the_project_is_named_by_its_absolute_path(arm, tmp_path_factory):
+    """As an editable installation of a package has it: no version says that its files changed."""
+    outside = tmp_path_factory.mktemp("editable")
+    package = outside / "src" / "my_robots"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "import gymnasium\ngymnasium.register('Far-v0', entry_point='my_robots.far:Far', max_episode_steps=9)\n"
+    )
+    (package / "far.py").write_text(
+        "from my_tasks import Arm\nfrom .gains import GAIN\nclass Far(Arm):\n    gain = GAIN\n"
+    )
+    (package / "gains.py").write_text("import scipy\nGAIN = 2.0\n")
+    params = arm / "params.yaml"
+    params.write_text(params.read_text().replace("my_tasks:Arm-v0", "my_robots:Far-v0"))
+    sacpipe(arm, "lock", env={"PYTHONPATH": str(package.parent)}, check=0)
+    listed = listed_needs(arm, "train")
+    own = {path for path in listed.files if not path.startswith(("sacpipe/", "pipelines/"))}
+    assert own == OWN | {str(package / name) for name in ("__init__.py", "far.py", "gains.py")}
+    assert {"scipy", "pyyaml"} <= listed.packages
