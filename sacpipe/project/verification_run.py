@@ -28,7 +28,9 @@ from sacpipe.replay.pool.reader import ReplayPool
 FOLDER_PREFIX = "sacpipe-verify-"
 """First characters of a temporary folder's name."""
 
-_GRAPH = ("dvc.yaml", "params.yaml", "dvc.lock", ".dvcignore", "data/pool.dvc", "pipelines", "sacpipe")
+_GRAPH = (
+    "dvc.yaml", "params.yaml", "versions.lock", "dvc.lock", ".dvcignore", "data/pool.dvc", "pipelines", "sacpipe",
+)  # fmt: skip
 _STAGE_KEY = re.compile("[0-9a-f]{64}")
 _GRACE_S = 2.0  # short: the files of a stopped stage are deleted
 
@@ -60,8 +62,9 @@ class VerificationRun:
         return store.reproduce(stage, on_output=on_output, force=True)
 
     def edited(self) -> tuple[str, ...]:
-        """Return files with uncommitted changes: dvc.yaml, params.yaml, code, dvc.lock."""
-        return uncommitted(self.project.root, _GRAPH)
+        """Return files with uncommitted changes: the graph, params, versions, code, the task's files, dvc.lock."""
+        own = {path for stage in STAGES for path in locked_inputs(self.expected[stage]).deps}
+        return uncommitted(self.project.root, (*_GRAPH, *sorted(own)))
 
     def other_inputs(self) -> dict[str, list[str]]:
         """Return, by stage, the inputs in the commit that differ from those its dvc.lock names."""
