@@ -29,8 +29,9 @@ FOLDER_PREFIX = "sacpipe-verify-"
 """First characters of a temporary folder's name."""
 
 _GRAPH = (
-    "dvc.yaml", "params.yaml", "versions.lock", "dvc.lock", ".dvcignore", "data/pool.dvc", "pipelines", "sacpipe",
-)  # fmt: skip
+    *("dvc.yaml", "params.yaml", "versions.lock", "dvc.lock"),
+    *(".dvcignore", "data/pool.dvc", "pipelines", "sacpipe"),
+)
 _STAGE_KEY = re.compile("[0-9a-f]{64}")
 _GRACE_S = 2.0  # short: the files of a stopped stage are deleted
 
@@ -62,7 +63,7 @@ class VerificationRun:
         return store.reproduce(stage, on_output=on_output, force=True)
 
     def edited(self) -> tuple[str, ...]:
-        """Return files with uncommitted changes: the graph, params, versions, code, the task's files, dvc.lock."""
+        """Return files with uncommitted changes: graph, params, versions, code, the task's files, dvc.lock."""
         own = {path for stage in STAGES for path in locked_inputs(self.expected[stage]).deps}
         return uncommitted(self.project.root, (*_GRAPH, *sorted(own)))
 
