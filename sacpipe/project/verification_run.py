@@ -63,7 +63,7 @@ class VerificationRun:
         return store.reproduce(stage, on_output=on_output, force=True)
 
     def edited(self) -> tuple[str, ...]:
-        """Return files with uncommitted changes: graph, params, versions, code, the task's files, dvc.lock."""
+        """Return files with uncommitted changes: graph, params, versions, code, own files, dvc.lock."""
         own = {path for stage in STAGES for path in locked_inputs(self.expected[stage]).deps}
         return uncommitted(self.project.root, (*_GRAPH, *sorted(own)))
 
