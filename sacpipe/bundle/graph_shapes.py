@@ -115,7 +115,7 @@ def _constant_node(node: Node, inputs: Inputs) -> Result:
 
 def _shape(node: Node, inputs: Inputs) -> Result:
     dims = _input(inputs, 0).shape
-    found = np.array(dims[node.attributes.get("start", 0) : node.attributes.get("end")], np.int64)
+    found = np.array(dims[node.attributes.get("start") : node.attributes.get("end")], np.int64)
     return Result([Value(found.shape, found)], len(dims))
 
 
@@ -184,7 +184,6 @@ def _flatten(node: Node, inputs: Inputs) -> Result:
     axis = node.attributes.get("axis", 1)
     if not -len(shape) <= axis <= len(shape):
         raise ValueError(f"axis {axis} of {list(shape)}")
-    axis += len(shape) if axis < 0 else 0
     found = (math.prod(shape[:axis]), math.prod(shape[axis:]))
     return Result([Value(found)], math.prod(shape))
 

@@ -97,7 +97,10 @@ def test_operators_of_several_outputs():
         [(2, 3, 4), (2, 1, 1), (2, 1, 1)],
         96,
     )
-    assert several(make("BatchNormalization", M, *[Value((3,))] * 4)) == ([(2, 3), *[(3,)] * 4], 6)
+    assert several(make("BatchNormalization", M, Value((3,)), *[Value((1,))] * 3)) == (
+        [(2, 3), *[(3,)] * 4],
+        6,
+    )
     assert several(make("Split", T, ints(1, 2), axis=1)) == ([(2, 1, 4), (2, 2, 4)], 24)
     assert several(make("Split", T, split=[2, 0])) == ([(2, 3, 4), (0, 3, 4)], 24)
     assert several(make("Split", Value((7,)), outputs="abc")) == ([(3,), (3,), (1,)], 7)
@@ -115,6 +118,8 @@ INTEGERS = {
     "Constant of a float": (lambda: make("Constant", value_float=3.0), None),
     "Constant of floats": (lambda: make("Constant", value_floats=[3.0]), None),
     "Constant of truths": (lambda: make("Constant", value=np.array([True])), None),
+    "Constant of no integers": (lambda: make("Constant", value_ints=[]), []),
+    "Shape of no dimensions": (lambda: make("Shape", Value(())), []),
     "Shape": (lambda: make("Shape", T), [2, 3, 4]),
     "Shape from a start": (lambda: make("Shape", T, start=1), [3, 4]),
     "Shape to an end": (lambda: make("Shape", T, end=-1), [2, 3]),
