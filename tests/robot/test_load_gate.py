@@ -87,6 +87,8 @@ class TestPassing:
         admitted = run_load_gate(files, settings())
         assert admitted.policy.act(np.float32([0.5, 0.25, 0.0])).tolist() == [1.25, 2.5]
         assert admitted.files is files
+        assert admitted.bundle.policy_onnx == files["policy.onnx"]
+        assert admitted.bundle.digest == admitted.report.bundle_digest
 
     def test_a_task_without_a_clock_has_no_deadline(self, build):
         folder = build()
