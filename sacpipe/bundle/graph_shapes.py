@@ -61,7 +61,7 @@ def _integers(node: Node, inputs: Inputs, place: int, name: str) -> list[int] | 
         raise ValueError(f"an input {place} that is not a known integer")
     if value.integers.size > _MAX_NUMBERS:
         raise ValueError(f"{value.integers.size} numbers as input {place}")
-    numbers: list[int] = value.integers.reshape(-1).tolist()
+    numbers: list[int] = value.integers.ravel().tolist()
     return numbers
 
 
@@ -76,8 +76,8 @@ def _broadcast(shapes: Sequence[Shape]) -> Shape:
     rank = max(map(len, shapes))
     padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
     found = []
-    for sizes in zip(*padded, strict=True):
-        others = set(sizes) - {1}
+    for place in range(rank):
+        others = {shape[place] for shape in padded} - {1}
         if len(others) > 1:
             raise ValueError(f"shapes {' and '.join(str(list(shape)) for shape in shapes)}")
         found.append(others.pop() if others else 1)
@@ -115,7 +115,7 @@ def _constant_node(node: Node, inputs: Inputs) -> Result:
 
 def _shape(node: Node, inputs: Inputs) -> Result:
     dims = _input(inputs, 0).shape
-    found = np.array(dims[node.attributes.get("start", 0) : node.attributes.get("end")], np.int64)
+    found = np.array(dims[node.attributes.get("start") : node.attributes.get("end")], np.int64)
     return Result([Value(found.shape, found)], len(dims))
 
 
@@ -140,8 +140,8 @@ def _gemm(node: Node, inputs: Inputs) -> Result:
     left, right = _input(inputs, 0).shape, _input(inputs, 1).shape
     if (len(left), len(right)) != (2, 2):
         raise ValueError(f"a Gemm of {list(left)} and {list(right)}")
-    left = left[::-1] if node.attributes.get("transA", 0) else left
-    right = right[::-1] if node.attributes.get("transB", 0) else right
+    left = left[::-1] if node.attributes.get("transA") else left
+    right = right[::-1] if node.attributes.get("transB") else right
     result = _matmul_shapes(left, right)
     bias = inputs[2] if len(inputs) > 2 else None
     if bias is not None and _broadcast([bias.shape, result.values[0].shape]) != result.values[0].shape:
@@ -161,7 +161,7 @@ def _reshape(node: Node, inputs: Inputs) -> Result:
     value, target = _input(inputs, 0), _integers(node, inputs, 1, "shape")
     if target is None or len(target) > MAX_RANK:
         raise ValueError(f"the target of {len(target or [])} dimensions")
-    keeps_zero = bool(node.attributes.get("allowzero", 0))
+    keeps_zero = node.attributes.get("allowzero")
     sizes = [
         value.shape[place] if size == 0 and not keeps_zero else size for place, size in enumerate(target)
     ]
@@ -184,7 +184,6 @@ def _flatten(node: Node, inputs: Inputs) -> Result:
     axis = node.attributes.get("axis", 1)
     if not -len(shape) <= axis <= len(shape):
         raise ValueError(f"axis {axis} of {list(shape)}")
-    axis += len(shape) if axis < 0 else 0
     found = (math.prod(shape[:axis]), math.prod(shape[axis:]))
     return Result([Value(found)], math.prod(shape))
 
@@ -254,14 +253,12 @@ def _slice(node: Node, inputs: Inputs) -> Result:
         raise ValueError("no starts or ends")
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
-    index = [slice(None)] * len(value.shape)
+    index, shape = [slice(None)] * len(value.shape), list(value.shape)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         place = _axis(axis, len(value.shape))
-        # A negative step ends before the first entry where `end` is below the axis; NumPy writes that None.
-        is_before_first = step < 0 and end < -value.shape[place]
-        index[place] = slice(start, None if is_before_first else end, step)
-    shape = tuple(len(range(*part.indices(size))) for part, size in zip(index, value.shape, strict=True))
-    return _moved(value, shape, lambda array: array[tuple(index)])
+        index[place] = slice(start, end, step)
+        shape[place] = len(range(*index[place].indices(value.shape[place])))
+    return _moved(value, tuple(shape), lambda array: array[tuple(index)])
 
 
 def _split(node: Node, inputs: Inputs) -> Result:
@@ -283,9 +280,9 @@ def _split(node: Node, inputs: Inputs) -> Result:
 def _reduce(node: Node, inputs: Inputs) -> Result:
     shape, axes = _input(inputs, 0).shape, _integers(node, inputs, 1, "axes")
     if not axes:
-        axes = [] if node.attributes.get("noop_with_empty_axes", 0) else list(range(len(shape)))
+        axes = [] if node.attributes.get("noop_with_empty_axes") else list(range(len(shape)))
     reduced = {_axis(axis, len(shape)) for axis in axes}
-    keeps = node.attributes.get("keepdims", 1)
+    keeps = node.attributes.get("keepdims", True)
     found = tuple(
         1 if axis in reduced else size for axis, size in enumerate(shape) if keeps or axis not in reduced
     )
@@ -294,7 +291,7 @@ def _reduce(node: Node, inputs: Inputs) -> Result:
 
 def _normalization(node: Node, inputs: Inputs) -> Result:
     """The shape of the first input; mean and deviation have size 1 from the axis on."""
-    shape = _broadcast([_input(inputs, 0).shape])
+    shape = _input(inputs, 0).shape
     axis = _axis(node.attributes.get("axis", -1), len(shape))
     small = Value((*shape[:axis], *(1 for _ in shape[axis:])))
     for value in inputs[1:]:

@@ -65,8 +65,9 @@ def _compute(node: Node, values: dict[str, Value]) -> Result:
     if len(node.outputs) > len(result.values):
         found = len(node.outputs)
         raise refuse(f"expected at most {len(result.values)} outputs of '{node.operator}', found {found}")
-    for name, value in zip(node.outputs, result.values, strict=False):
-        if len(value.shape) > MAX_RANK or max(value.shape, default=0) > MAX_DIM:
+    for place, name in enumerate(node.outputs):
+        value = result.values[place]
+        if len(value.shape) > MAX_RANK or any(size > MAX_DIM for size in value.shape):
             fault = f"expected at most {MAX_RANK} dimensions of at most {MAX_DIM}"
             raise refuse(f"{fault}, found a '{node.operator}' to {list(value.shape[: MAX_RANK + 1])}")
         if name:

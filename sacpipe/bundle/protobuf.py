@@ -13,6 +13,7 @@ MAX_FIELDS = 2**17
 """Largest number of protobuf fields in a model. A policy has some hundreds; this many take a second."""
 
 _INT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
 _FIELDS: dict[str, dict[int, int]] = {
     "model": {1: _INT, 2: _BYTES, 7: _BYTES, 8: _BYTES},  # ir_version producer_name graph opset_import
     "opset": {1: _BYTES, 2: _INT},  # domain version
@@ -45,7 +46,6 @@ _NOT_A_MODEL = "expected an ONNX model, found other or truncated bytes"
 class Message:
     """The fields of one protobuf message, by number."""
 
-    kind: str
     numbers: dict[int, list[int]]
     """Unsigned integers."""
     blocks: dict[int, list[memoryview]]
@@ -78,7 +78,7 @@ def read_message(kind: str, data: memoryview, count: Iterator[int]) -> Message:
         data: Bytes of the message.
         count: Counter of the fields read so far in the whole model.
     """
-    message = Message(kind, {}, {})
+    message = Message({}, {})
     for number, wire, value in _fields(data):
         if next(count) > MAX_FIELDS:
             raise refuse(f"expected at most {MAX_FIELDS} protobuf fields, found more")
@@ -104,11 +104,13 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
     while position < len(data):
         key, position = _varint(data, position)
         number, wire = key >> 3, key & 7
-        value, position = _varint(data, position) if wire in {_INT, _BYTES} else (0, position)
         if wire == _INT:
+            value, position = _varint(data, position)
             yield number, wire, value
             continue
-        size = {_FIXED64: 8, _BYTES: value, _FIXED32: 4}.get(wire)
+        size = _FIXED_BYTES.get(wire)
+        if wire == _BYTES:
+            size, position = _varint(data, position)
         if size is None or position + size > len(data):
             raise refuse(_NOT_A_MODEL)
         yield number, wire, data[position : position + size]

@@ -146,7 +146,7 @@ def run_load_gate(
         bundle_digest=bundle.digest,
         key_id=key,
         rules=tuple(
-            RuleOutcome(rule=rule, outcome="not_checked" if skipped.get(rule, False) else "passed")
+            RuleOutcome(rule=rule, outcome="not_checked" if skipped.get(rule) else "passed")
             for rule in _ORDER
         ),
         golden_error=policy.golden_error,

@@ -34,7 +34,7 @@ from sacpipe.core.files import (
 )
 from sacpipe.core.locks import hold
 from sacpipe.robot.load_gate import AdmittedBundle
-from sacpipe.rollout.store_state import EMPTY, StoredBundle, StoreState, read_state, recover_state
+from sacpipe.rollout.store_state import StoredBundle, StoreState, read_state, recover_state
 
 _TORN_NAME = "current.torn.json"
 _LOST = (
@@ -66,7 +66,6 @@ class BundleStore:
         """Reason for which the store is only read; None where it can be written."""
         self.notices: tuple[str, ...] = ()
         """What the operator should know about the opening, such as a recovered state."""
-        self._state = EMPTY
         self._lock: TextIO | None = None
         try:
             self._open_for_writing(folder)
@@ -74,7 +73,7 @@ class BundleStore:
             if not os.path.exists(self._state_file):  # noqa: PTH110 - `Path.exists` raises without permission
                 raise
             self.unwritable = str(exc)
-            self.notices += (
+            self.notices = (
                 f"the store is only read: {exc} Rollouts are refused until a restart can write it.",
             )
         try:

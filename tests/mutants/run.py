@@ -20,9 +20,13 @@ WAIVED = Path(__file__).with_name("waived.yaml")
 MODULES = (
     "sacpipe.robot.guards",
     "sacpipe.robot.load_gate",
+    "sacpipe.bundle.graph_shapes",
+    "sacpipe.bundle.graph_size",
     "sacpipe.bundle.policy_graph",
+    "sacpipe.bundle.protobuf",
     "sacpipe.bundle.signature",
     "sacpipe.rollout.bundle_store",
+    "sacpipe.rollout.store_state",
 )
 MAX_WAIVED = 0.05
 _SURVIVED = {0, 5, 33, 34}

@@ -12,7 +12,8 @@ from robot_fixtures import make_model
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.protobuf import MAX_FIELDS
 from sacpipe.bundle.signature import key_id, make_key, sign_bundle
-from sacpipe.core.errors import GateError
+from sacpipe.core.errors import BundleError, GateError
+from sacpipe.robot import load_gate as gate_module
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.rollout.sources import read_source
 
@@ -86,6 +87,8 @@ class TestPassing:
         admitted = run_load_gate(files, settings())
         assert admitted.policy.act(np.float32([0.5, 0.25, 0.0])).tolist() == [1.25, 2.5]
         assert admitted.files is files
+        assert admitted.bundle.policy_onnx == files["policy.onnx"]
+        assert admitted.bundle.digest == admitted.report.bundle_digest
 
     def test_a_task_without_a_clock_has_no_deadline(self, build):
         folder = build()
@@ -304,3 +307,54 @@ class TestPolicies:
         message = refused(folder, "timing")
         assert "expected 99 of 100 actions within 0.0008 us on this machine, found" in message
         assert "in 200 runs" in message
+
+    def test_an_error_without_a_rule_is_one_of_the_contract(self, build, monkeypatch):
+        def refuse(*_):
+            raise BundleError("it cannot be used.")
+
+        monkeypatch.setattr(gate_module, "check_terms", refuse)
+        assert refused(build(), "contract") == "refused by the rule 'contract': it cannot be used."
+
+
+class Clock:
+    """Makes the actions take 1, 2, 3 ... microseconds, the slowest first."""
+
+    def __init__(self, num_actions):
+        times_ns = [1000 * number for number in range(num_actions, 0, -1)]
+        self.readings_ns = iter([reading for time_ns in times_ns for reading in (0, time_ns)])
+
+    def perf_counter_ns(self):
+        return next(self.readings_ns)
+
+
+class TestTiming:
+    @pytest.mark.parametrize(
+        ("timing_runs", "p99_us"), [(100, 99.0), (150, 149.0), (200, 198.0), (1000, 990.0)]
+    )
+    def test_99_of_100_actions_take_at_most_the_time_of_the_report(
+        self, build, monkeypatch, timing_runs, p99_us
+    ):
+        monkeypatch.setattr(gate_module, "time", Clock(timing_runs))
+        assert check(build(), timing_runs=timing_runs).report.p99_us == p99_us
+
+    def test_a_time_that_was_measured_elsewhere_is_the_reports(self, build):
+        files = read_source(build(), allow_hard_links=False)
+        assert run_load_gate(files, settings(), p99_us=123.5).report.p99_us == 123.5
+
+    def test_the_deadline_itself_is_too_late(self, build):
+        files = read_source(build(), allow_hard_links=False)
+        report = run_load_gate(files, settings(), p99_us=15_999.9).report
+        assert (report.p99_us, report.deadline_us) == (15_999.9, 16_000.0)
+        with pytest.raises(GateError) as refusal:
+            run_load_gate(files, settings(), p99_us=16_000.0)
+        assert str(refusal.value) == (
+            "refused by the rule 'timing': expected 99 of 100 actions within 16000 us on this machine, found 16000 us "
+            "in 200 runs. Use a smaller network, a longer control period or a faster machine."
+        )
+
+    def test_a_deadline_is_not_checked_where_none_has_to_be_met(self, build):
+        files = read_source(build(), allow_hard_links=False)
+        report = run_load_gate(files, settings(), p99_us=16_000.0, is_realtime=False).report
+        assert (report.p99_us, report.deadline_us) == (16_000.0, None)
+        skipped = [item.rule for item in report.rules if item.outcome == "not_checked"]
+        assert skipped == ["signature", "timing"]

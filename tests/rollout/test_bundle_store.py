@@ -73,6 +73,7 @@ class TestAdding:
             None,
             {},
         )
+        assert (store.unwritable, store.notices) == (None, ())
 
     def test_keeps_the_very_bytes_under_their_digest(self, store, tmp_path, first):
         digest = store.add(first)
