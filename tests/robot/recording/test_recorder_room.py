@@ -144,9 +144,11 @@ def test_an_error_at_any_call_pauses_and_the_next_recording_goes_on(
 
 def test_a_folder_that_another_one_replaced_gets_nothing(loop):
     step_until(loop, lambda status: status.transitions > 3)
-    gone = loop.folder.rename(loop.folder.with_name("gone"))
-    loop.folder.mkdir()
-    shutil.copyfile(gone / ".lock", loop.folder / ".lock")
+    other = loop.folder.with_name("other")
+    other.mkdir()
+    shutil.copyfile(loop.folder / ".lock", other / ".lock")
+    loop.folder.rename(loop.folder.with_name("gone"))
+    other.rename(loop.folder)  # at once, so that the recorder meets no folder in between
     step_until(loop, lambda status: status.failure is not None)
     dropped = loop.recorder.status.dropped
     step_until(loop, lambda status: status.dropped > dropped + 20)
