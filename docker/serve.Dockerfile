@@ -3,7 +3,9 @@
 #     docker build --file docker/serve.Dockerfile --tag sacpipe-serve .
 #
 # docs/serving.md describes how to run it; `make image` builds it and tests what that page promises.
-FROM debian:bookworm-slim AS python
+# A tag can be moved; a build for robots names the base by its digest: --build-arg BASE=debian@sha256:...
+ARG BASE=debian:bookworm-slim
+FROM ${BASE} AS python
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
@@ -33,7 +35,9 @@ RUN groupadd --gid 10001 sacpipe \
     && install --directory --owner 10001 --group 10001 /var/lib/sacpipe
 USER 10001:10001
 
+ARG BASE
 LABEL org.opencontainers.image.title="sacpipe-serve" \
+    org.opencontainers.image.base.name="${BASE}" \
     org.opencontainers.image.description="A policy of sacpipe over HTTP, by the Open Inference Protocol v2" \
     org.opencontainers.image.licenses="MIT"
 EXPOSE 5001

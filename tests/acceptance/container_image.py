@@ -144,6 +144,11 @@ def test_the_health_check_tells_a_server_from_none(image, served):
     assert (code, "Connection refused" in said) == (1, True)
 
 
+def test_a_label_names_the_base_that_was_built_on(image):
+    label = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'
+    assert docker("inspect", "--format", label, image)[1] == "debian:bookworm-slim"
+
+
 def test_nothing_inside_trains_installs_or_compiles(image):
     code, said = inside(
         image, "sh", "-c", "for tool in cc gcc g++ ld make pip pip3; do command -v $tool; done; true"
