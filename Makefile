@@ -72,7 +72,7 @@ attack: $(READY)  ## hostile clients, damaged bundles, broken surroundings; up t
 attack-short: $(READY)  ## some of every part of it, each for a moment; 4 minutes
 	ATTACK_SHORT=1 ATTACK_SECONDS=0.5 ATTACK_PEERS=4 $(PYTEST) -m "attack and not slow" tests/attack
 
-mutants: $(MUTANTS_READY)  ## change gate, graph rules, signature, store and guards; every change must fail a test
+mutants: $(MUTANTS_READY)  ## change gate, graph rules, signature, store and guards; every change must fail a test; 20 minutes
 	$(MUTANTS)/bin/python tests/mutants/run.py $(MODULES)
 
 check: $(READY)  ## format, lint, types, import contracts

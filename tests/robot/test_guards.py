@@ -162,6 +162,9 @@ class TestActions:
     def test_each_side_of_each_bound(self, make, action):
         assert make().check_action(action) == "action_outside_bounds"
 
+    def test_no_action_is_a_policy_that_failed(self, make):
+        assert make().check_action(None) == "inference_failed"
+
     @pytest.mark.parametrize(
         ("action", "cause"),
         [
