@@ -34,8 +34,8 @@ _FOLDER_ATTRIBUTES = ("assetdir", "meshdir", "texturedir")
 _recorded: dict[Path, None] = {}
 
 
-def record_models() -> bool:
-    """Record the models that this process compiles from now on.
+def record_models(is_recording: Callable[[], bool]) -> bool:
+    """Record the models that this process compiles from now on, whenever `is_recording` returns true.
 
     Returns:
         Whether recording began with this call: False where MuJoCo is not imported, or is recorded already.
@@ -44,9 +44,9 @@ def record_models() -> bool:
     if mujoco is None or hasattr(mujoco.MjModel.from_xml_path, "__wrapped__"):
         return False
     for kind, name in _LOADERS:
-        _wrap(getattr(mujoco, kind), name, lambda path: _recorded.setdefault(Path(path).absolute()))
+        _wrap(getattr(mujoco, kind), name, is_recording, _record_path)
     for kind, name in _STRING_LOADERS:
-        _wrap(getattr(mujoco, kind), name, _record_text)
+        _wrap(getattr(mujoco, kind), name, is_recording, _record_text)
     return True
 
 
@@ -107,6 +107,10 @@ def _parse(read: Callable[[], bytes]) -> ET.Element | None:
         return None  # a binary model, or no XML
 
 
+def _record_path(path: Any) -> None:
+    _recorded.setdefault(Path(path).absolute())
+
+
 def _record_text(text: str) -> None:
     """Record what the XML in a string names; relative names are relative to the current folder."""
     tree = _parse(lambda: text.encode() if isinstance(text, str) else bytes(text))
@@ -116,13 +120,14 @@ def _record_text(text: str) -> None:
         _recorded.update(found)
 
 
-def _wrap(kind: Any, name: str, record: Callable[[Any], object]) -> None:
+def _wrap(kind: Any, name: str, is_recording: Callable[[], bool], record: Callable[[Any], None]) -> None:
     original = getattr(kind, name)
 
     @functools.wraps(original)
     def recorded(*arguments: Any, **options: Any) -> Any:
         loaded = original(*arguments, **options)
-        record(arguments[0] if arguments else next(iter(options.values())))
+        if is_recording():
+            record(arguments[0] if arguments else next(iter(options.values())))
         return loaded
 
     setattr(kind, name, staticmethod(recorded))

@@ -13,8 +13,7 @@ import numpy as np
 from sacpipe.core.errors import ConfigError, RendererError
 from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.project.identity.dependency_lines import StageNeeds, covers, listed_needs, missing_lines
-from sacpipe.project.identity.mujoco_models import record_models
-from sacpipe.project.identity.opened_files import opened_files, record_opened_files
+from sacpipe.project.identity.opened_files import opened_files, record_new_models, recorded_files
 from sacpipe.project.identity.source_code import SourceCode, source_code
 from sacpipe.project.identity.versions import NUMERIC, distributions_of
 
@@ -45,6 +44,7 @@ _OWN_FILES = (
 )  # fmt: skip
 """Paths of a project that stages read themselves: params, outputs, checkpoints, and the pool, which
 `replay.initial_pool` names by its digest."""
+_NO_DATA = frozenset({"__pycache__", "pyproject.toml"})
 _SYSTEM = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var")
 
 
@@ -104,20 +104,20 @@ def probed_task(task: TaskSection, render_size: tuple[int, int] | None = None) -
         ConfigError: see `TaskSection.make`.
         ContractError: the task breaks its contract in its first step.
     """
-    record_opened_files()
-    environment = _make(task, render_size)
-    if record_models():  # the task imported MuJoCo: its model was compiled unseen
-        environment.close()
+    with recorded_files():
         environment = _make(task, render_size)
-    try:
-        environment.reset(0)
-        environment.step(np.zeros(environment.spec.action_dim, dtype=np.float32))
-        if render_size is not None:
-            with contextlib.suppress(RendererError):
-                environment.render()
-        yield environment
-    finally:
-        environment.close()
+        if record_new_models():  # the task imported MuJoCo: its model was compiled unseen
+            environment.close()
+            environment = _make(task, render_size)
+        try:
+            environment.reset(0)
+            environment.step(np.zeros(environment.spec.action_dim, dtype=np.float32))
+            if render_size is not None:
+                with contextlib.suppress(RendererError):
+                    environment.render()
+            yield environment
+        finally:
+            environment.close()
 
 
 def _make(task: TaskSection, render_size: tuple[int, int] | None) -> Environment:
@@ -206,7 +206,9 @@ def _module_files(root: Path) -> dict[str, str]:
     found = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if isinstance(file, str) and Path(file).is_relative_to(root) and not _installed_package(Path(file)):
+        if name == "__main__" or not isinstance(file, str):  # a stage's own file, or a command's script
+            continue
+        if Path(file).is_relative_to(root) and not _installed_package(Path(file)):
             found[Path(file).relative_to(root).as_posix()] = name
     return found
 
@@ -216,7 +218,8 @@ def _project_file(root: Path, path: Path) -> str | None:
     if not path.is_relative_to(root) or path.is_relative_to(sys.prefix):
         return None
     name = path.relative_to(root).as_posix()
-    ignored = covers(_OWN_FILES, name) or covers(_PRODUCT, name) or "__pycache__" in path.parts
+    ignored = covers(_OWN_FILES, name) or covers(_PRODUCT, name) or not _NO_DATA.isdisjoint(path.parts)
+    ignored = ignored or any(part.endswith((".egg-info", ".dist-info")) for part in path.parts)
     return None if ignored or path.suffix == ".pyc" else name
 
 

@@ -74,7 +74,7 @@ def test_every_way_to_compile_a_model_is_recorded(model, call):
     code = (
         "import sys, mujoco; from mujoco import MjModel\n"
         "from sacpipe.project.identity.mujoco_models import record_models, recorded_models\n"
-        "assert record_models() and not record_models()\n"
+        "assert record_models(lambda: True) and not record_models(lambda: True)\n"
         f"path = sys.argv[1]; {call}\n"
         "print(*recorded_models(), sep='\\n')"
     )

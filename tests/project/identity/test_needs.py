@@ -10,7 +10,7 @@ import pytest
 from factories import SUITE_TASKS
 from own_task import OWN, make_arm
 from repository import ROOT
-from small_project import sacpipe
+from small_project import environment, sacpipe
 
 from sacpipe.core.config import read_yaml
 from sacpipe.core.errors import ConfigError
@@ -169,3 +169,25 @@ def test_task_in_a_folder_outside_of_the_project_is_named_by_its_absolute_path(a
     own = {path for path in listed.files if not path.startswith(("sacpipe/", "pipelines/"))}
     assert own == OWN | {str(package / name) for name in ("__init__.py", "far.py", "gains.py")}
     assert {"scipy", "pyyaml"} <= listed.packages
+
+
+@pytest.mark.slow
+def test_what_the_command_itself_opens_is_no_dependency(arm):
+    """The command's script, and what was read before the task was tried: packages' metadata, settings."""
+    (arm / "pyproject.toml").write_text("[tool.other]\n")
+    (arm / "sacpipe.egg-info").mkdir()
+    (arm / "sacpipe.egg-info" / "PKG-INFO").write_text(
+        "Metadata-Version: 2.1\nName: sacpipe\nVersion: 0.1.0\n"
+    )
+    (arm / "sac").write_text(
+        "import sys\nfrom importlib.metadata import version\nfrom pathlib import Path\n"
+        "from sacpipe.cli.main import main\nfrom sacpipe.project.identity.lock import lock_project\n"
+        "from sacpipe.project.workspace import Workspace\n"
+        "lock_project(Workspace.enter())\nversion('sacpipe')\nPath('notes.txt').write_text('mine')\n"
+        "Path('pyproject.toml').read_text()\nopen('robot/readme.txt').read()\nmain(['lock'])\n"
+    )
+    subprocess.run([sys.executable, "sac"], cwd=arm, check=True, env=environment() | {"PYTHONPATH": str(arm)})
+    own = {
+        path for path in listed_needs(arm, "train").files if not path.startswith(("sacpipe/", "pipelines/"))
+    }
+    assert own == OWN
