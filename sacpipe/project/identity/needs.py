@@ -206,7 +206,7 @@ def _module_files(root: Path) -> dict[str, str]:
     found = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if name == "__main__" or not isinstance(file, str):  # a stage's own file, or a command's script
+        if module is sys.modules["__main__"] or not isinstance(file, str):  # the program's own file
             continue
         if Path(file).is_relative_to(root) and not _installed_package(Path(file)):
             found[Path(file).relative_to(root).as_posix()] = name
