@@ -5,7 +5,7 @@ from sacpipe.envs import TaskConfig
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.project.identity.dependency_lines import StageNeeds, write_dependency_lines
 from sacpipe.project.identity.needs import members_of, probed_task, product_needs, task_needs
-from sacpipe.project.identity.versions import write_versions
+from sacpipe.project.identity.versions import add_versions, write_versions
 from sacpipe.project.workspace import Workspace
 from sacpipe.training.config import TrainParams
 
@@ -47,14 +47,21 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
 
 
 def write_dependencies(workspace: Workspace) -> list[str]:
-    """Bring the enclosed lines of dvc.yaml up to date; return a line for each stage that changed.
+    """Bring the enclosed lines of dvc.yaml up to date, and add versions of new packages; versions stay.
+
+    Returns:
+        A line for each change.
 
     Raises:
         ConfigError: params.yaml, the task or dvc.yaml is wrong.
         StorageError: dvc.yaml cannot be written.
     """
-    changed = write_dependency_lines(workspace.root, project_needs(workspace))
-    return [f"dvc.yaml: dependencies of stage '{stage}' written" for stage in changed]
+    needs = project_needs(workspace)
+    added = add_versions(workspace.root, {name for needed in needs.values() for name in needed.packages})
+    changed = write_dependency_lines(workspace.root, needs)
+    return [f"versions.lock: {line}" for line in added] + [
+        f"dvc.yaml: dependencies of stage '{stage}' written" for stage in changed
+    ]
 
 
 def lock_project(workspace: Workspace) -> list[str]:
