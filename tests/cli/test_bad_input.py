@@ -113,6 +113,7 @@ def test_plain_dvc_repro_with_wrong_params_keeps_the_outputs_in_reach(project):
     assert digests(project) == before
 
 
+@pytest.mark.slow
 def test_the_train_stage_refuses_what_only_a_later_stage_reads(fresh):
     """Before the first step, and without depending on those sections."""
     replace(fresh, "golden_steps: 8 ", "golden_steps: 300 ")

@@ -72,6 +72,7 @@ def test_a_damaged_database_is_named_and_can_be_moved(path: Path, damage) -> Non
     assert check_sqlite(path) is None
 
 
+@pytest.mark.slow
 def test_a_locked_database_may_be_free_later(path: Path) -> None:
     other = sqlite3.connect(path)
     other.execute("BEGIN EXCLUSIVE")

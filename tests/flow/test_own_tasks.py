@@ -69,6 +69,7 @@ def set_task(project, name, **guards):
     YAML(typ="safe").dump(tree, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "guards", "message"),
     [

@@ -38,6 +38,7 @@ def needed():
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_committed_graph_is_what_lock_writes(needed, stage):
     files, packages = needed[stage]
