@@ -28,10 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print each rule; exit code 1 where one is broken."""
     from sacpipe.core.errors import ConfigError
+    from sacpipe.project.identity.opened_files import record_opened_files
     from sacpipe.testing.environments import env_results
 
     if arguments.episodes < 2:
         raise ConfigError(f"--episodes: expected at least 2, found {arguments.episodes}.")
+    record_opened_files()  # before the task's modules are imported, since these may read files
     task = _task(arguments.task)
     results = []
     for result in env_results(task, arguments.episodes):

@@ -91,7 +91,8 @@ class StageContext:
             ConfigError: dvc.yaml lacks lines; has them.
         """
         root, members = self.workspace.root, tuple(members)
-        needed = product_needs(root, self.stage, members) | loaded_needs(root, self.stage, members)
+        needed = product_needs(root, self.stage, members)
+        needed |= loaded_needs(root, self.stage, members, environment)
         if environment is not None:
             needed |= task_needs(root, environment)
         refuse_uncovered(root, self.stage, needed)

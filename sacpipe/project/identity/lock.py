@@ -1,15 +1,17 @@
 """Write what the stages of a project depend on: lines of dvc.yaml, and versions.lock."""
 
+from collections.abc import Mapping
+
 from sacpipe.core.config import Config, read_yaml
 from sacpipe.envs import TaskConfig
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.project.identity.dependency_lines import StageNeeds, write_dependency_lines
 from sacpipe.project.identity.needs import members_of, probed_task, product_needs, task_needs
-from sacpipe.project.identity.versions import write_versions
+from sacpipe.project.identity.versions import add_versions, write_versions
 from sacpipe.project.workspace import Workspace
 from sacpipe.training.config import TrainParams
 
-_STAGE_MODULE = "python -m pipelines.stages."
+_STAGE_MODULE = "pipelines.stages."
 
 
 class _LockParams(Config):
@@ -35,7 +37,7 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
         task = task_needs(root, environment)
     found = {}
     for stage, entry in (read_yaml(workspace.dvc_yaml).get("stages") or {}).items():
-        if entry.get("cmd") != f"{_STAGE_MODULE}{stage}":
+        if f"{_STAGE_MODULE}{stage}" not in str(entry.get("cmd")).split():
             continue  # a stage of the project's own, by another command
         names = [name for name in entry.get("params") or () if isinstance(name, str)]
         chosen = [
@@ -47,14 +49,17 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
 
 
 def write_dependencies(workspace: Workspace) -> list[str]:
-    """Bring the enclosed lines of dvc.yaml up to date; return a line for each stage that changed.
+    """Bring the enclosed lines of dvc.yaml up to date; return a line for each change.
+
+    A version that versions.lock has stays; the installed one of a package that is new in it is added.
 
     Raises:
         ConfigError: params.yaml, the task or dvc.yaml is wrong.
         StorageError: dvc.yaml cannot be written.
     """
-    changed = write_dependency_lines(workspace.root, project_needs(workspace))
-    return [f"dvc.yaml: dependencies of stage '{stage}' written" for stage in changed]
+    needs = project_needs(workspace)
+    versions = add_versions(workspace.root, _packages(needs))
+    return _written(versions, write_dependency_lines(workspace.root, needs))
 
 
 def lock_project(workspace: Workspace) -> list[str]:
@@ -65,9 +70,15 @@ def lock_project(workspace: Workspace) -> list[str]:
         StorageError: a file cannot be written.
     """
     needs = project_needs(workspace)
-    packages = {name for needed in needs.values() for name in needed.packages}
-    versions = write_versions(workspace.root, packages)
-    changed = write_dependency_lines(workspace.root, needs)
+    versions = write_versions(workspace.root, _packages(needs))
+    return _written(versions, write_dependency_lines(workspace.root, needs))
+
+
+def _packages(needs: Mapping[str, StageNeeds]) -> set[str]:
+    return {name for needed in needs.values() for name in needed.packages}
+
+
+def _written(versions: list[str], stages: list[str]) -> list[str]:
     return [f"versions.lock: {line}" for line in versions] + [
-        f"dvc.yaml: dependencies of stage '{stage}' written" for stage in changed
+        f"dvc.yaml: dependencies of stage '{stage}' written" for stage in stages
     ]

@@ -17,6 +17,7 @@ _LOADERS = (
     ("MjModel", "from_xml_path"),
     ("MjModel", "from_binary_path"),
     ("MjSpec", "from_file"),
+    ("MjSpec", "from_zip"),
 )
 _STRING_LOADERS = (("MjModel", "from_xml_string"), ("MjSpec", "from_string"))
 _FILE_ATTRIBUTES = (
@@ -44,9 +45,17 @@ def record_models() -> bool:
     if mujoco is None or hasattr(mujoco.MjModel.from_xml_path, "__wrapped__"):
         return False
     for kind, name in _LOADERS:
-        _wrap(getattr(mujoco, kind), name, lambda path: _recorded.setdefault(Path(path).absolute()))
+        _wrap(getattr(mujoco, kind), name, _record_path)
     for kind, name in _STRING_LOADERS:
         _wrap(getattr(mujoco, kind), name, _record_text)
+    compiled = mujoco.MjSpec.compile
+
+    @functools.wraps(compiled)
+    def recorded(spec: Any, *arguments: Any, **options: Any) -> Any:
+        _record_spec(spec)  # before, because compiling may change paths
+        return compiled(spec, *arguments, **options)
+
+    mujoco.MjSpec.compile = recorded
     return True
 
 
@@ -107,6 +116,22 @@ def _parse(read: Callable[[], bytes]) -> ET.Element | None:
         return None  # a binary model, or no XML
 
 
+def _record_path(path: Any) -> None:
+    _recorded.setdefault(Path(os.path.normpath(Path(os.fsdecode(path)).absolute())))
+
+
+def _record_spec(spec: Any) -> None:
+    """Record the files that a specification's assets name; the code of the task may have added them."""
+    folder = Path(spec.modelfiledir or ".").absolute()
+    places = dict.fromkeys(folder / name for name in ("", spec.meshdir or "", spec.texturedir or ""))
+    assets = [*spec.meshes, *spec.hfields, *spec.skins, *spec.textures]
+    names = [asset.file for asset in assets] + [name for asset in spec.textures for name in asset.cubefiles]
+    for name in filter(None, names):
+        for path in (Path(os.path.normpath(place / name)) for place in places):
+            if path.is_file():
+                _recorded.setdefault(path)
+
+
 def _record_text(text: str) -> None:
     """Record what the XML in a string names; relative names are relative to the current folder."""
     tree = _parse(lambda: text.encode() if isinstance(text, str) else bytes(text))
@@ -122,7 +147,10 @@ def _wrap(kind: Any, name: str, record: Callable[[Any], object]) -> None:
     @functools.wraps(original)
     def recorded(*arguments: Any, **options: Any) -> Any:
         loaded = original(*arguments, **options)
-        record(arguments[0] if arguments else next(iter(options.values())))
+        for value in (*arguments, *options.values()):
+            if isinstance(value, (str, bytes, os.PathLike)):  # not the mapping of assets, nor an open file
+                record(value)
+                break
         return loaded
 
     setattr(kind, name, staticmethod(recorded))

@@ -4,8 +4,10 @@ Python reports an opening by the audit events `open` and `ctypes.dlopen` (PEP 57
 so one is added at most once in a process.
 """
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,34 @@ from sacpipe.project.identity.mujoco_models import record_models, recorded_model
 
 _read: dict[str, None] = {}
 _written: set[str] = set()
-_state = {"recording": False}
+_loaded_before: set[str] = set()
+_state = {"hooked": False, "recording": False}
 
 
 def record_opened_files() -> None:
     """Record the files that this process opens from now on. A second call does nothing."""
-    if not _state["recording"]:
-        _state["recording"] = True
+    if not _state["hooked"]:
+        _state["hooked"] = True
+        _loaded_before.update(sys.modules)
         sys.addaudithook(_hook)
+    _state["recording"] = True
     record_models()
+
+
+@contextlib.contextmanager
+def files_recorded() -> Iterator[None]:
+    """Record the files that this process opens inside the block: a command opens others before and after."""
+    was_recording = _state["recording"]
+    record_opened_files()
+    try:
+        yield
+    finally:
+        _state["recording"] = was_recording
+
+
+def modules_since() -> set[str]:
+    """Return the names of the modules that were imported since the first recording began."""
+    return set(sys.modules) - _loaded_before if _state["hooked"] else set()
 
 
 def opened_files() -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -31,6 +52,8 @@ def opened_files() -> tuple[tuple[Path, ...], tuple[Path, ...]]:
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _state["recording"]:
+        return
     if event == "open":
         path, mode, flags = arguments
         if isinstance(path, int):

@@ -82,12 +82,31 @@ def write_versions(root: Path, names: Iterable[str]) -> list[str]:
     before = read_yaml(path) if path.is_file() else {}
     known = {name: installed_version(name) for name in sorted({*NUMERIC, *names})}
     found = {name: text for name, text in known.items() if text is not None}
-    write_text(path, _HEADER + "".join(f'{name}: "{text}"\n' for name, text in found.items()))
+    _write(root, found)
     return [
         f"{name}: {before.get(name, 'new')} -> {found.get(name, 'not installed')}"
         for name in sorted({*before, *found})
         if before.get(name) != found.get(name)
     ]
+
+
+def add_versions(root: Path, names: Iterable[str]) -> list[str]:
+    """Write the installed versions of packages that the file does not have; return a line for each.
+
+    Raises:
+        ConfigError: the file is missing or is not a mapping of names to versions.
+        StorageError: it cannot be written.
+    """
+    before = read_versions(root)
+    new = {name: text for name in sorted({*names} - {*before}) if (text := installed_version(name))}
+    if new:
+        _write(root, before | new)
+    return [f"{name}: new -> {text}" for name, text in new.items()]
+
+
+def _write(root: Path, found: Mapping[str, str]) -> None:
+    lines = "".join(f'{name}: "{text}"\n' for name, text in sorted(found.items()))
+    write_text(root / FILE_NAME, _HEADER + lines)
 
 
 def check_versions(root: Path) -> None:
