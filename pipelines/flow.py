@@ -94,6 +94,7 @@ def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
         SacpipeError: a step failed.
     """
     with run_lock(workspace), termination_as_interrupt():
+        steps.name_dependencies(workspace)
         steps.preflight(workspace)  # bad input is refused before Prefect's server starts
         steps.check_stores(workspace)
         if notice := steps.processor_notice(workspace):

@@ -40,6 +40,7 @@ def train_stage(context: StageContext) -> None:
     params = TrainParams.load_sections(workspace.params)
     check_later_sections(workspace.params)
     members = members_of(params.task, params.algorithm)
+    context.keep_record()
     task = context.probe(params.task, members)
     keep_freed_memory()
     pin_arithmetic(params.training.num_threads)

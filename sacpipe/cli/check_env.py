@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sacpipe.cli.output import write_output
@@ -28,10 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print each rule; exit code 1 where one is broken."""
     from sacpipe.core.errors import ConfigError
+    from sacpipe.project.identity.opened_files import record_opened_files
     from sacpipe.testing.environments import env_results
 
     if arguments.episodes < 2:
         raise ConfigError(f"--episodes: expected at least 2, found {arguments.episodes}.")
+    record_opened_files(Path.cwd())  # before the task's modules are imported, since these may read files
     task = _task(arguments.task)
     results = []
     for result in env_results(task, arguments.episodes):
@@ -70,7 +73,7 @@ def _print_reads(task: "TaskConfig") -> None:
         root = Workspace.find().root
     except ConfigError:
         return  # outside of a project there is no dvc.yaml
-    with probed_task(task) as environment:
+    with probed_task(root, task) as environment:
         needed = task_needs(root, environment)
     missing = missing_lines(listed_needs(root, "train"), needed)
     reads = ", ".join(sorted(needed.files | needed.packages)) or "nothing of its own"

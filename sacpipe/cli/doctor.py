@@ -142,12 +142,13 @@ def _orchestrator() -> str:
 
 
 def _simulator() -> str:
-    import gymnasium
+    from sacpipe.envs import find_task
+
+    environment = find_task("gymnasium/InvertedDoublePendulum-v5").make()  # without OpenGL, as training
+    environment.reset(0)
+    environment.close()
     import mujoco
 
-    environment = gymnasium.make("InvertedDoublePendulum-v5")
-    environment.reset(seed=0)
-    environment.close()
     return f"MuJoCo {mujoco.mj_versionString()} steps"
 
 
@@ -173,6 +174,15 @@ def _workspace() -> str:
     write_bytes(probe, b"")
     probe.unlink()
     return f"{workspace.root.name}/ is writable"
+
+
+def _versions() -> str:
+    from sacpipe.project.identity.versions import check_versions, read_versions
+    from sacpipe.project.workspace import Workspace
+
+    root = Workspace.find().root
+    check_versions(root)
+    return f"{len(read_versions(root))} packages as in versions.lock"
 
 
 def _disk() -> str:
@@ -211,6 +221,7 @@ CHECKS = (
     Check("encoder", False, "no ffmpeg: evaluation makes no video", _video_encoder),
     Check("devices", True, "torch cannot be used", _devices),
     Check("workspace", True, "cannot be used", _workspace),
+    Check("versions", True, "not those of versions.lock", _versions),
     Check("disk", True, "too little room", _disk),
     Check("ledger", True, "MLflow cannot record", _ledger),
     Check("dvc", True, "cannot be used", _remote),

@@ -33,7 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Print or write the file."""
     from sacpipe.core.files import write_text
     from sacpipe.params.defaults import params_text
+    from sacpipe.project.identity.opened_files import record_opened_files
 
+    if arguments.output is not None:
+        record_opened_files(Path.cwd())  # before the task's modules are imported, since these may read files
     text = params_text(arguments.task, steps=arguments.steps, seed=arguments.seed, preset=arguments.preset)
     if arguments.output is None:
         write_output(text)

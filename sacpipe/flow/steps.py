@@ -40,8 +40,6 @@ def preflight(workspace: Workspace) -> Params:
         StorageError: the folder cannot be written.
     """
     params = Params.load(workspace.params)
-    for line in write_dependencies(workspace):
-        write_line(line)
     environment = params.task.make()
     environment.close()
     check_params(params, environment.spec)
@@ -55,6 +53,18 @@ def preflight(workspace: Workspace) -> Params:
             f"{workspace.root} has no .dvc folder. Use a clone of the project, or run `dvc init`."
         )
     return params
+
+
+def name_dependencies(workspace: Workspace) -> None:
+    """Write to dvc.yaml what the task needs, before anything reads the stages' inputs.
+
+    Raises:
+        ConfigError: params.yaml is wrong, or the task cannot be made; UnknownTaskError where it is not known.
+        StorageError: dvc.yaml cannot be written.
+    """
+    Params.load(workspace.params)
+    for line in write_dependencies(workspace):
+        write_line(line)
 
 
 def _check_training(workspace: Workspace, params: Params, spec: EnvSpec) -> None:

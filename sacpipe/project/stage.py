@@ -17,6 +17,7 @@ from types import FrameType
 from sacpipe.core.crash_log import EXIT_CODE, report_crash
 from sacpipe.core.errors import InterruptedRunError, SacpipeError
 from sacpipe.core.fence import first_error
+from sacpipe.core.files import storage_errors
 from sacpipe.core.report_line import LAYOUT, escape_unprintable
 from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.project.identity.needs import (
@@ -26,7 +27,7 @@ from sacpipe.project.identity.needs import (
     refuse_uncovered,
     task_needs,
 )
-from sacpipe.project.identity.opened_files import record_opened_files
+from sacpipe.project.identity.opened_files import keep_record, record_opened_files
 from sacpipe.project.identity.versions import check_versions
 from sacpipe.project.stage_key import stage_key
 from sacpipe.project.workspace import Workspace
@@ -76,9 +77,16 @@ class StageContext:
         Raises:
             ConfigError: the task cannot be made, or dvc.yaml lacks lines; has them.
         """
-        with probed_task(task, render_size) as environment:
+        with probed_task(self.workspace.root, task, render_size) as environment:
             self.refuse_uncovered(members, environment)
         return environment
+
+    def keep_record(self) -> None:
+        """Keep the record of opened files beside the checkpoints: a run that goes on opens them no more."""
+        folder = self.workspace.work(self.key)
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            keep_record(self.workspace.root, folder / "opened_files.txt")
 
     def refuse_uncovered(self, members: Iterable[str], environment: Environment | None = None) -> None:
         """Refuse what this process has loaded and dvc.yaml does not name, before a result is published.
@@ -91,7 +99,8 @@ class StageContext:
             ConfigError: dvc.yaml lacks lines; has them.
         """
         root, members = self.workspace.root, tuple(members)
-        needed = product_needs(root, self.stage, members) | loaded_needs(root, self.stage, members)
+        needed = product_needs(root, self.stage, members)
+        needed |= loaded_needs(root, self.stage, members, environment)
         if environment is not None:
             needed |= task_needs(root, environment)
         refuse_uncovered(root, self.stage, needed)
@@ -123,7 +132,7 @@ def run_stage(name: str, body: Callable[[StageContext], None]) -> None:
 def _run(name: str, body: Callable[[StageContext], None], interruption: Interruption) -> None:
     workspace = Workspace.find(Path.cwd())
     check_versions(workspace.root)
-    record_opened_files()
+    record_opened_files(workspace.root)
     body(StageContext(workspace, name, stage_key(workspace, name), interruption))
 
 

@@ -75,9 +75,15 @@ class StageInputs:
         return _digest(self.params)
 
     def differences(self, other: "StageInputs") -> list[str]:
-        """Return what differs: paths of dependencies, `params` for params.yaml, other params files, `cmd`."""
-        paths = sorted(self.deps.keys() | other.deps.keys())
-        names = [path for path in paths if self.deps.get(path) != other.deps.get(path)]
+        """Return what differs: paths of dependencies, `params` for params.yaml, other params files, `cmd`.
+
+        A path that one of the two does not name differs in dvc.yaml, whatever the file holds.
+        """
+        names = sorted(
+            path if path in self.deps and path in other.deps else f"dvc.yaml ({path})"
+            for path in self.deps.keys() | other.deps.keys()
+            if self.deps.get(path) != other.deps.get(path)
+        )
         files = sorted(self.params.keys() | other.params.keys())
         names += [
             "params" if file == "params.yaml" else file

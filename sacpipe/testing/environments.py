@@ -205,17 +205,17 @@ _RULES: dict[str, tuple[Callable[[_Trial], None], tuple[str, ...], str]] = {
     "seed repeats": (
         _Trial.check_repetition,
         ("episodes",),
-        "An interrupted run continues by repeating its episode from the seed; without that its tier is "
-        "`statistical`. Take every random number from `self.np_random`, and set all state in `reset`.",
+        "An interrupted run continues by repeating its episode from the seed; without that, its bytes depend "
+        "on where it was interrupted. Take every random number from `self.np_random`, and set all state in `reset`.",
     ),
     "own arrays": (
         _Trial.check_ownership,
-        ("episodes",),
+        ("episodes", "seed repeats"),
         "The replay buffer keeps what it gets. Return a copy of the state, and do not keep the action.",
     ),
     "clipped actions": (
         _Trial.check_clipping,
-        ("episodes",),
+        ("episodes", "seed repeats"),
         "A policy's action may exceed the bounds by a rounding. `TaskEnvironment` clips for its simulator.",
     ),
     "computed rewards": (

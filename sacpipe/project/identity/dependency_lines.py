@@ -63,7 +63,7 @@ def covers(paths: Iterable[str], path: str) -> bool:
 
 def missing_lines(listed: StageNeeds, needed: StageNeeds) -> list[str]:
     """Return the lines that dvc.yaml lacks for what a stage needs: paths, then keys of versions.lock."""
-    files = [f"- {path}" for path in sorted(needed.files) if not covers(listed.files, path)]
+    files = [f"- {_scalar(path)}" for path in sorted(needed.files) if not covers(listed.files, path)]
     packages = sorted(needed.packages - listed.packages)
     return files + _version_lines(packages)
 
@@ -74,11 +74,13 @@ def write_dependency_lines(root: Path, needs: Mapping[str, StageNeeds]) -> list[
     A file that a line of the project's own names already, or a folder above it, gets no second line.
 
     Raises:
-        ConfigError: dvc.yaml lacks a stage or its pair of comment lines; has the lines to write by hand.
+        ConfigError: dvc.yaml lacks a stage or its pair of comment lines (has the lines to write by hand), or
+            one of a pair is missing.
         StorageError: it cannot be written.
     """
     path = root / "dvc.yaml"
     before = path.read_text(encoding="utf-8").splitlines()
+    _check_pairs(before, path)
     own = _own_files(before, path)
     wanted = {
         (stage, section): lines
@@ -139,6 +141,30 @@ def _read(lines: Iterable[str]) -> Iterator[tuple[str, tuple[str, str], bool]]:
         enclosed = enclosed and line.strip() != END
 
 
+def _check_pairs(lines: Iterable[str], path: Path) -> None:
+    """Refuse a comment line without its other one: the lines after it would be taken for generated ones.
+
+    Raises:
+        ConfigError: names the line.
+    """
+    opened: tuple[str, str] | None = None
+    closed: set[tuple[str, str]] = set()
+    last = ("", ("", ""), False)  # closes the last section
+    for number, (line, place, _) in enumerate([*_read(lines), last], start=1):
+        begins, ends = line.strip() == BEGIN, line.strip() == END
+        is_second = begins and place in closed
+        if is_second or (ends and opened is None) or (opened is not None and (begins or place != opened)):
+            raise ConfigError(
+                f"{path}, line {number}: expected one line `{BEGIN}` and after it one line `{END}` in a "
+                "section of a stage, found another order. Repair the comment lines, then run `sacpipe lock`."
+            )
+        if begins:
+            opened = place
+        elif ends:
+            closed.add(place)
+            opened = None
+
+
 def _own_files(lines: Iterable[str], path: Path) -> dict[str, frozenset[str]]:
     """Return the dependencies of each stage that are not enclosed."""
     text = "\n".join(line for line, _, enclosed in _read(lines) if not enclosed)
@@ -157,7 +183,7 @@ def _stages(root: Path) -> dict[str, Any]:
 
 
 def _scalar(path: str) -> str:
-    """Write a path as YAML: in quotes where it is not plain text."""
-    if re.fullmatch(r"[A-Za-z0-9_./][A-Za-z0-9_./+@-]*", path):
+    """Write a path as YAML: in quotes where it is not plain text, as a number is not."""
+    if re.fullmatch(r"[A-Za-z_/][A-Za-z0-9_/+@-]*[./][A-Za-z0-9_./+@-]*", path):
         return path
     return "'" + path.replace("'", "''") + "'"

@@ -1,5 +1,7 @@
 """Write what the stages of a project depend on: lines of dvc.yaml, and versions.lock."""
 
+from collections.abc import Mapping
+
 from sacpipe.core.config import Config, read_yaml
 from sacpipe.envs import TaskConfig
 from sacpipe.evaluation.config import EvaluationConfig
@@ -9,7 +11,7 @@ from sacpipe.project.identity.versions import add_versions, write_versions
 from sacpipe.project.workspace import Workspace
 from sacpipe.training.config import TrainParams
 
-_STAGE_MODULE = "python -m pipelines.stages."
+_STAGE_MODULE = "pipelines.stages."
 
 
 class _LockParams(Config):
@@ -31,11 +33,13 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
     params = _LockParams.load_sections(workspace.params)
     algorithm = TrainParams.load_sections(workspace.params).algorithm
     video = params.evaluation.video
-    with probed_task(params.task, None if video is None else (video.height, video.width)) as environment:
+    with probed_task(
+        root, params.task, None if video is None else (video.height, video.width)
+    ) as environment:
         task = task_needs(root, environment)
     found = {}
     for stage, entry in (read_yaml(workspace.dvc_yaml).get("stages") or {}).items():
-        if entry.get("cmd") != f"{_STAGE_MODULE}{stage}":
+        if f"{_STAGE_MODULE}{stage}" not in str(entry.get("cmd")).split():
             continue  # a stage of the project's own, by another command
         names = [name for name in entry.get("params") or () if isinstance(name, str)]
         chosen = [
@@ -47,21 +51,17 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
 
 
 def write_dependencies(workspace: Workspace) -> list[str]:
-    """Bring the enclosed lines of dvc.yaml up to date, and add versions of new packages; versions stay.
+    """Bring the enclosed lines of dvc.yaml up to date; return a line for each change.
 
-    Returns:
-        A line for each change.
+    A version that versions.lock has stays; the installed one of a package that is new in it is added.
 
     Raises:
         ConfigError: params.yaml, the task or dvc.yaml is wrong.
         StorageError: dvc.yaml cannot be written.
     """
     needs = project_needs(workspace)
-    added = add_versions(workspace.root, {name for needed in needs.values() for name in needed.packages})
-    changed = write_dependency_lines(workspace.root, needs)
-    return [f"versions.lock: {line}" for line in added] + [
-        f"dvc.yaml: dependencies of stage '{stage}' written" for stage in changed
-    ]
+    versions = add_versions(workspace.root, _packages(needs))
+    return _written(versions, write_dependency_lines(workspace.root, needs))
 
 
 def lock_project(workspace: Workspace) -> list[str]:
@@ -72,9 +72,15 @@ def lock_project(workspace: Workspace) -> list[str]:
         StorageError: a file cannot be written.
     """
     needs = project_needs(workspace)
-    packages = {name for needed in needs.values() for name in needed.packages}
-    versions = write_versions(workspace.root, packages)
-    changed = write_dependency_lines(workspace.root, needs)
+    versions = write_versions(workspace.root, _packages(needs))
+    return _written(versions, write_dependency_lines(workspace.root, needs))
+
+
+def _packages(needs: Mapping[str, StageNeeds]) -> set[str]:
+    return {name for needed in needs.values() for name in needed.packages}
+
+
+def _written(versions: list[str], stages: list[str]) -> list[str]:
     return [f"versions.lock: {line}" for line in versions] + [
-        f"dvc.yaml: dependencies of stage '{stage}' written" for stage in changed
+        f"dvc.yaml: dependencies of stage '{stage}' written" for stage in stages
     ]

@@ -17,6 +17,7 @@ _LOADERS = (
     ("MjModel", "from_xml_path"),
     ("MjModel", "from_binary_path"),
     ("MjSpec", "from_file"),
+    ("MjSpec", "from_zip"),
 )
 _STRING_LOADERS = (("MjModel", "from_xml_string"), ("MjSpec", "from_string"))
 _FILE_ATTRIBUTES = (
@@ -31,11 +32,16 @@ _FILE_ATTRIBUTES = (
 )
 _FOLDER_ATTRIBUTES = ("assetdir", "meshdir", "texturedir")
 
-_recorded: dict[Path, None] = {}
+_PATHS = (str, bytes, os.PathLike)
+Record = dict[Path, None]
+"""The files of models, in the order in which they were compiled."""
 
 
-def record_models(is_recording: Callable[[], bool]) -> bool:
-    """Record the models that this process compiles from now on, whenever `is_recording` returns true.
+def record_models(current: Callable[[], Record | None]) -> bool:
+    """Record the models that this process compiles from now on.
+
+    Args:
+        current: Returns the record to write to, or None while nothing is recorded.
 
     Returns:
         Whether recording began with this call: False where MuJoCo is not imported, or is recorded already.
@@ -44,15 +50,25 @@ def record_models(is_recording: Callable[[], bool]) -> bool:
     if mujoco is None or hasattr(mujoco.MjModel.from_xml_path, "__wrapped__"):
         return False
     for kind, name in _LOADERS:
-        _wrap(getattr(mujoco, kind), name, is_recording, _record_path)
+        _wrap(getattr(mujoco, kind), name, current, _record_path)
     for kind, name in _STRING_LOADERS:
-        _wrap(getattr(mujoco, kind), name, is_recording, _record_text)
+        _wrap(getattr(mujoco, kind), name, current, _record_text)
+    compiled = mujoco.MjSpec.compile
+
+    @functools.wraps(compiled)
+    def recorded(spec: Any, *arguments: Any, **options: Any) -> Any:
+        record = current()
+        if record is not None:
+            _record_spec(record, spec)  # before, because compiling may change paths
+        return compiled(spec, *arguments, **options)
+
+    mujoco.MjSpec.compile = recorded
     return True
 
 
-def recorded_models() -> tuple[Path, ...]:
-    """Return the files of every model that was compiled since `record_models`."""
-    return tuple(dict.fromkeys(file for model in list(_recorded) for file in model_files(model)))
+def all_model_files(record: Record) -> tuple[Path, ...]:
+    """Return the recorded files and all that these name."""
+    return tuple(dict.fromkeys(file for model in list(record) for file in model_files(model)))
 
 
 def model_files(model: Path) -> list[Path]:
@@ -107,27 +123,43 @@ def _parse(read: Callable[[], bytes]) -> ET.Element | None:
         return None  # a binary model, or no XML
 
 
-def _record_path(path: Any) -> None:
-    _recorded.setdefault(Path(path).absolute())
+def _record_path(record: Record, path: Any) -> None:
+    record.setdefault(Path(os.path.normpath(Path(os.fsdecode(path)).absolute())))
 
 
-def _record_text(text: str) -> None:
+def _record_spec(record: Record, spec: Any) -> None:
+    """Record the files that a specification's assets name; the code of the task may have added them."""
+    folder = Path(spec.modelfiledir or ".").absolute()
+    places = dict.fromkeys(folder / name for name in ("", spec.meshdir or "", spec.texturedir or ""))
+    assets = [*spec.meshes, *spec.hfields, *spec.skins, *spec.textures]
+    names = [asset.file for asset in assets] + [name for asset in spec.textures for name in asset.cubefiles]
+    for name in filter(None, names):
+        for path in (Path(os.path.normpath(place / name)) for place in places):
+            if path.is_file():
+                record.setdefault(path)
+
+
+def _record_text(record: Record, text: str) -> None:
     """Record what the XML in a string names; relative names are relative to the current folder."""
     tree = _parse(lambda: text.encode() if isinstance(text, str) else bytes(text))
     if tree is not None:
         found: dict[Path, None] = {}
         _walk(tree, Path.cwd(), [Path.cwd()], found)
-        _recorded.update(found)
+        record.update(found)
 
 
-def _wrap(kind: Any, name: str, is_recording: Callable[[], bool], record: Callable[[Any], None]) -> None:
+def _wrap(
+    kind: Any, name: str, current: Callable[[], Record | None], write: Callable[[Record, Any], None]
+) -> None:
     original = getattr(kind, name)
 
     @functools.wraps(original)
     def recorded(*arguments: Any, **options: Any) -> Any:
         loaded = original(*arguments, **options)
-        if is_recording():
-            record(arguments[0] if arguments else next(iter(options.values())))
+        record = current()
+        paths = [value for value in (*arguments, *options.values()) if isinstance(value, _PATHS)]
+        if record is not None and paths:  # neither the mapping of assets nor an open file
+            write(record, paths[0])
         return loaded
 
     setattr(kind, name, staticmethod(recorded))

@@ -13,7 +13,12 @@ import numpy as np
 from sacpipe.core.errors import ConfigError, RendererError
 from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.project.identity.dependency_lines import StageNeeds, covers, listed_needs, missing_lines
-from sacpipe.project.identity.opened_files import opened_files, record_new_models, recorded_files
+from sacpipe.project.identity.opened_files import (
+    files_recorded,
+    modules_since,
+    opened_files,
+    record_new_models,
+)
 from sacpipe.project.identity.source_code import SourceCode, source_code
 from sacpipe.project.identity.versions import NUMERIC, distributions_of
 
@@ -38,6 +43,8 @@ OUTSIDE_IDENTITY = (
 """Files and folders of the product that stages load and that change no result that is compared."""
 
 _PRODUCT = ("pipelines", "sacpipe")
+_PACKAGE = Path(__file__).parents[2]
+"""Folder of sacpipe's code, which may be an editable installation."""
 _OWN_FILES = (
     ".dvc", ".dvcignore", ".git", ".sacpipe", "data/pool", "dvc.lock", "dvc.yaml", "out", "params.yaml",
     "results", "versions.lock", "work",
@@ -57,7 +64,7 @@ def product_needs(root: Path, stage: str, members: Iterable[str]) -> StageNeeds:
         members: Modules that params choose from tables: of the task suite and of the algorithm.
     """
     entry = f"pipelines.stages.{stage}"
-    found = source_code(root, [entry, *members], lambda path: not covers(OUTSIDE_IDENTITY, path))
+    found = source_code(root, [entry, *members], _counts)
     packages = found.packages & {*NUMERIC}
     if not (root / "sacpipe").is_dir():
         packages |= {"sacpipe"}  # installed, not a part of the project
@@ -73,6 +80,7 @@ def task_needs(root: Path, environment: Environment) -> StageNeeds:
     """
     files: set[str] = set()
     packages: set[str] = set()
+    outside: set[Path] = set()
     for name, file in _task_modules(root, environment).items():
         package = _installed_package(file)
         if package is not None:
@@ -83,7 +91,10 @@ def task_needs(root: Path, environment: Environment) -> StageNeeds:
         files |= {_dependency(root, base / path) for path in code.files}
         files.add(_dependency(root, file))
         packages |= code.packages
-    by_python, by_mujoco = opened_files()
+    product = source_code(root, _task_entries(root, environment), _counts)
+    files |= {path for path in product.files if covers(_PRODUCT, path)}
+    packages |= product.packages & {*NUMERIC}
+    by_python, by_mujoco = opened_files(root)
     for path in [*by_python, *by_mujoco]:
         package = _installed_package(path)
         if package is not None:
@@ -91,20 +102,28 @@ def task_needs(root: Path, environment: Environment) -> StageNeeds:
         elif (own := _project_file(root, path)) is not None:
             files.add(own)
         elif not path.is_relative_to(root) and (path in by_mujoco or not _is_of_the_system(path)):
-            files.add(str(path))
+            outside.add(path)
+    files |= {str(path) for path in outside - _link_targets(root, outside)}
     packages -= {*_PRODUCT, *sys.stdlib_module_names}
     return StageNeeds(frozenset(files), distributions_of(packages))
 
 
 @contextlib.contextmanager
-def probed_task(task: TaskSection, render_size: tuple[int, int] | None = None) -> Iterator[Environment]:
+def probed_task(
+    root: Path, task: TaskSection, render_size: tuple[int, int] | None = None
+) -> Iterator[Environment]:
     """Make, reset, step and render a task, so that it loads what it needs, and give it to the caller.
+
+    Args:
+        root: The project's folder.
+        task: The task.
+        render_size: Height and width of images in pixels, if any are made.
 
     Raises:
         ConfigError: see `TaskSection.make`.
         ContractError: the task breaks its contract in its first step.
     """
-    with recorded_files():
+    with files_recorded(root):
         environment = _make(task, render_size)
         if record_new_models():  # the task imported MuJoCo: its model was compiled unseen
             environment.close()
@@ -137,25 +156,54 @@ def refuse_uncovered(root: Path, stage: str, needed: StageNeeds) -> None:
     if lines:
         raise ConfigError(
             f"stage '{stage}' depends on what dvc.yaml does not name, so that a change of it would not be "
-            f"seen. `sacpipe lock` adds these lines to the stage's deps and params:\n"
+            "seen. `sacpipe lock` adds the lines for what the task reads when it is made and in its first "
+            "step. What it reads later has to be named by hand, above `# sacpipe lock: begin`. The lines:\n"
             + "\n".join(f"  {line}" for line in lines)
         )
 
 
-def loaded_needs(root: Path, stage: str, members: Iterable[str]) -> StageNeeds:
+def loaded_needs(
+    root: Path, stage: str, members: Iterable[str], environment: Environment | None = None
+) -> StageNeeds:
     """Return the product's files that this process has loaded and that count for a stage.
 
     A file that only files outside the identity import does not count.
     """
-    entry = f"pipelines.stages.{stage}"
-    everything = source_code(root, [entry, *members]).files
-    counted = source_code(root, [entry, *members], lambda path: not covers(OUTSIDE_IDENTITY, path)).files
+    entries = [f"pipelines.stages.{stage}", *members]
+    if environment is not None:
+        entries += _task_entries(root, environment)
+    everything = source_code(root, entries).files
+    counted = source_code(root, entries, _counts).files
     loaded = {
         path
         for path in _module_files(root)
         if covers(_PRODUCT, path) and not covers(OUTSIDE_IDENTITY, path) and _has_code(root, path)
     }
     return StageNeeds(frozenset(loaded - (everything - counted)), frozenset())
+
+
+def _counts(path: str) -> bool:
+    return not covers(OUTSIDE_IDENTITY, path)
+
+
+def _task_entries(root: Path, environment: Environment) -> list[str]:
+    """Return the modules from which a task's imports of the product are followed.
+
+    These are the task's own, and the product's that they import from outside of the project.
+    """
+    own = {
+        name: file
+        for name, file in _task_modules(root, environment).items()
+        if _installed_package(file) is None
+    }
+    of_project = {name for name, file in own.items() if file.is_relative_to(root)}
+    imported = {
+        module
+        for name in own.keys() - of_project
+        for module in _own_code(root, _import_folder(name, own[name]), name).elsewhere
+    }
+    defining = {name for name in getattr(environment, "modules", ()) if name.partition(".")[0] in _PRODUCT}
+    return sorted({*of_project, *imported, *defining})
 
 
 def _has_code(root: Path, path: str) -> bool:
@@ -168,9 +216,10 @@ def _has_code(root: Path, path: str) -> bool:
 def _task_modules(root: Path, environment: Environment) -> dict[str, Path]:
     """Return the files of modules that define the task, and of all loaded modules of the project.
 
-    The product's own are left out, wherever they are.
+    So are the modules of folders outside of it, as of editable installations. The product's own are left
+    out, wherever they are.
     """
-    names = {*getattr(environment, "modules", ()), *_module_files(root).values()}
+    names = {*getattr(environment, "modules", ()), *_module_files(root).values(), *_modules_outside(root)}
     found = {name: getattr(sys.modules.get(name), "__file__", None) for name in names}
     return {
         name: Path(file)
@@ -201,25 +250,58 @@ def _dependency(root: Path, file: Path) -> str:
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
 
 
+_SCRIPT = ("__main__", "__mp_main__")
+"""Names of the script of a command, or of a stage's file, which counts always."""
+
+
 def _module_files(root: Path) -> dict[str, str]:
     """Return the loaded modules in the project's folder, by path relative to it."""
     found = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if module is sys.modules["__main__"] or not isinstance(file, str):  # the program's own file
+        if name in _SCRIPT:
             continue
-        if Path(file).is_relative_to(root) and not _installed_package(Path(file)):
+        if isinstance(file, str) and Path(file).is_relative_to(root) and not _installed_package(Path(file)):
             found[Path(file).relative_to(root).as_posix()] = name
     return found
 
 
+def _modules_outside(root: Path) -> set[str]:
+    """Return the modules that the task loaded from folders that are no installation and not the project."""
+    found = set()
+    for name in modules_since():
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if not isinstance(file, str) or not Path(file).is_absolute():
+            continue  # a module that a package made without a file, as torch.ops
+        path = Path(file)
+        if not path.is_relative_to(root) and not _installed_package(path) and not _is_of_the_system(path):
+            found.add(name)
+    return found
+
+
+def _link_targets(root: Path, paths: set[Path]) -> set[Path]:
+    """Return those of some paths to which links of stages' inputs lead: DVC's cache may be outside."""
+    if not paths:
+        return set()
+    return {
+        target
+        for folder in (root / "out", root / "data" / "pool")
+        for file in folder.rglob("*")
+        if file.is_symlink() and (target := file.readlink()) in paths
+    }
+
+
 def _project_file(root: Path, path: Path) -> str | None:
-    """Return the path of a file that a task read in the project; None for files of stages and caches."""
-    if not path.is_relative_to(root) or path.is_relative_to(sys.prefix):
+    """Return the path of a file that a task read in the project; None for files of stages and caches.
+
+    Python itself may read the script of a command, to show a line of it in a warning.
+    """
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if not path.is_relative_to(root) or path.is_relative_to(sys.prefix) or str(path) == script:
         return None
     name = path.relative_to(root).as_posix()
-    ignored = covers(_OWN_FILES, name) or covers(_PRODUCT, name) or not _NO_DATA.isdisjoint(path.parts)
-    ignored = ignored or any(part.endswith((".egg-info", ".dist-info")) for part in path.parts)
+    is_code = covers(["sacpipe"], name) or (covers(_PRODUCT, name) and path.suffix == ".py")
+    ignored = covers(_OWN_FILES, name) or is_code or "__pycache__" in path.parts
     return None if ignored or path.suffix == ".pyc" else name
 
 
@@ -233,11 +315,15 @@ def _installed_package(path: Path) -> str | None:
 
 
 def _is_of_the_system(path: Path) -> bool:
-    """Return whether a file belongs to the system, to Python, to a cache or is temporary."""
-    folders = [*_SYSTEM, sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), tempfile.gettempdir()]
+    """Return whether a file belongs to the system, to Python, to sacpipe, to a cache or is temporary."""
+    python = (sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"))
+    folders = (*_SYSTEM, *python, tempfile.gettempdir(), str(_PACKAGE))
     if path.suffix == ".pyc" or any(path.is_relative_to(folder) for folder in folders):
         return True
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return False  # a container's user has no home
     return path.is_relative_to(home) and path.relative_to(home).parts[0].startswith(".")
 
 

@@ -22,6 +22,8 @@ class SourceCode:
     """Paths relative to the project's folder, with `/`."""
     packages: frozenset[str]
     """Top-level names of imported packages that are neither in the project nor in the standard library."""
+    elsewhere: frozenset[str]
+    """Dotted names of imported modules of these packages; of some, the last part is no module."""
 
 
 def source_code(
@@ -39,7 +41,7 @@ def source_code(
         ConfigError: a file is not valid Python.
     """
     files: set[str] = set()
-    packages: set[str] = set()
+    elsewhere: set[str] = set()
     pending, seen = list(modules), set()
     while pending:
         name = pending.pop()
@@ -50,7 +52,7 @@ def source_code(
         top = name.partition(".")[0]
         if not found:
             if not _files(root, top) and not (root / top).is_dir() and top not in sys.stdlib_module_names:
-                packages.add(top)
+                elsewhere.add(name)
             continue
         for path in found:
             relative = path.relative_to(root).as_posix()
@@ -62,7 +64,8 @@ def source_code(
                 continue  # an __init__.py without code
             files.add(relative)
             pending += imported
-    return SourceCode(frozenset(files), frozenset(packages))
+    packages = frozenset(name.partition(".")[0] for name in elsewhere)
+    return SourceCode(frozenset(files), packages, frozenset(elsewhere))
 
 
 def _files(root: Path, name: str) -> list[Path]:
@@ -104,6 +107,7 @@ def _imports(path: Path, _changed_ns: int, package: str) -> tuple[str, ...] | No
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and _is_type_checking(child.test):
+            yield from _statements(ast.Module(child.orelse, []))
             continue
         yield child
         yield from _statements(child)

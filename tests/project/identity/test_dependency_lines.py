@@ -93,3 +93,33 @@ def test_stage_without_the_comments_gets_the_lines_in_the_message(root):
     with pytest.raises(ConfigError, match=r"'train' has no lines .* under `deps`(.|\n)*      - a\.py"):
         write_dependency_lines(root, {"train": needs("a.py")})
     assert "a.py" not in (root / "dvc.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("      - old.py\n      # sacpipe lock: end\n", "      - old.py\n"),
+        ("      # sacpipe lock: begin\n      - old.py\n", "      - old.py\n"),
+        ("      - old.py\n", "      # sacpipe lock: end\n      # sacpipe lock: begin\n      - old.py\n"),
+        ("numpy]\n      # sacpipe lock: end\n", "numpy]\n"),
+    ],
+)
+def test_comment_line_without_its_other_one_is_refused_and_nothing_is_lost(root, old, new):
+    text = GRAPH.replace(old, new)
+    assert text != GRAPH
+    (root / "dvc.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"dvc\.yaml, line \d+: expected one line"):
+        write_dependency_lines(root, {"train": needs("a.py"), "export": needs("a.py")})
+    assert (root / "dvc.yaml").read_text() == text
+
+
+def test_file_whose_name_is_a_number_or_a_constant_is_named(root):
+    needed = needs("123", "1.5", "true", "x: #y")
+    assert missing_lines(listed_needs(root, "train"), needed) == [
+        "- '1.5'",
+        "- '123'",
+        "- 'true'",
+        "- 'x: #y'",
+    ]
+    write_dependency_lines(root, {"train": needed})
+    assert missing_lines(listed_needs(root, "train"), needed) == []

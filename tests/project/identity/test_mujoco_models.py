@@ -68,15 +68,17 @@ def test_includes_models_meshes_textures_and_height_fields_are_found(model):
     "MjModel.from_xml_path(filename=path)",
     "mujoco.MjSpec.from_file(path).compile()",
     "mujoco.MjModel.from_xml_string(open(path).read())",
+    "mujoco.MjModel.from_xml_path(path.replace('arm.xml', 'parts/../arm.xml'))",
+    "mujoco.MjModel.from_xml_path(assets={}, filename=path)",
 ])  # fmt: skip
 def test_every_way_to_compile_a_model_is_recorded(model, call):
     """In a process of its own: recording wraps MuJoCo's functions."""
     code = (
         "import sys, mujoco; from mujoco import MjModel\n"
-        "from sacpipe.project.identity.mujoco_models import record_models, recorded_models\n"
-        "assert record_models(lambda: True) and not record_models(lambda: True)\n"
+        "from sacpipe.project.identity.mujoco_models import all_model_files, record_models\nRECORD = {}\n"
+        "assert record_models(lambda: RECORD) and not record_models(lambda: RECORD)\n"
         f"path = sys.argv[1]; {call}\n"
-        "print(*recorded_models(), sep='\\n')"
+        "print(*all_model_files(RECORD), sep='\\n')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(model)],
@@ -94,3 +96,18 @@ def test_text_that_is_no_xml_has_no_parts(tmp_path):
     path.write_bytes(b"\x00\x01")
     assert model_files(path) == [path]
     assert model_files(tmp_path / "missing.xml") == []
+
+
+def test_mesh_that_the_task_adds_to_a_specification_is_recorded(model):
+    code = (
+        "import sys, mujoco\n"
+        "from sacpipe.project.identity.mujoco_models import all_model_files, record_models\n"
+        "record = {}; record_models(lambda: record); spec = mujoco.MjSpec()\n"
+        "spec.modelfiledir = sys.argv[1]; spec.meshdir = 'meshes'\n"
+        "spec.add_mesh(name='link', file='link.obj')\n"
+        "spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname='link')\n"
+        "spec.compile(); print(*all_model_files(record))"
+    )
+    command = [sys.executable, "-c", code, str(model.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(model.parent / "meshes/link.obj")]

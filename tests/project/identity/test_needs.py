@@ -1,8 +1,10 @@
 """What stages depend on is found, and nothing else; what dvc.yaml does not name is refused."""
 
 import ast
+import hashlib
 import importlib.metadata
 import json
+import py_compile
 import subprocess
 import sys
 
@@ -91,10 +93,12 @@ def arm(tmp_path):
     return make_arm(tmp_path / "arm")
 
 
-def stage(folder, name="train"):
+def stage(folder, name="train", env=None):
     """Run a stage as DVC does; the code and the error."""
     command = [sys.executable, "-m", f"pipelines.stages.{name}"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env=environment() | (env or {})
+    )
     return done.returncode, done.stderr
 
 
@@ -125,6 +129,12 @@ def test_file_that_is_read_late_publishes_nothing_and_keeps_the_checkpoint(arm):
     assert "- robot/late.txt" in said
     assert not (arm / "out").exists()
     assert list((arm / "work").glob("*/checkpoints/*"))
+    code, said = stage(arm)  # goes on from the checkpoint at the end, and reads nothing more
+    assert code == 2
+    assert "- robot/late.txt" in said
+    dvc_yaml = arm / "dvc.yaml"
+    dvc_yaml.write_text(dvc_yaml.read_text().replace("    deps:\n", "    deps:\n      - robot/late.txt\n", 1))
+    assert stage(arm)[0] == 0
 
 
 def test_product_has_no_import_inside_a_function_that_the_list_would_miss():
@@ -192,3 +202,122 @@ def test_what_the_command_itself_opens_is_no_dependency(arm):
         path for path in listed_needs(arm, "train").files if not path.startswith(("sacpipe/", "pipelines/"))
     }
     assert own == OWN
+
+
+_POINT = """
+import gymnasium as gym
+import numpy as np
+from pathlib import Path
+HERE = Path(__file__).parent
+{code}
+class Point(gym.Env):
+    def __init__(self):
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.observation_space = gym.spaces.Box(-9.0, 9.0, (1,), np.float32)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = self.np_random.uniform(-1, 1)
+        return np.array([self.x], np.float32), {{}}
+    def step(self, action):
+        self.x *= 0.9
+        return np.array([self.x], np.float32), -abs(self.x) - float(abs(action[0])), False, False, {{}}
+gym.register("Point-v0", entry_point=__name__ + ":Point", max_episode_steps=20)
+"""
+
+
+def own_needs(folder):
+    return {
+        path
+        for path in listed_needs(folder, "train").files
+        if not path.startswith(("sacpipe/", "pipelines/stages/"))
+    }
+
+
+def make_point(arm, code, module="my_tasks"):
+    path = arm / f"{module.replace('.', '/')}.py"
+    path.write_text(_POINT.format(code=code))
+    params = arm / "params.yaml"
+    params.write_text(params.read_text().replace("my_tasks:Arm-v0", f"{module}:Point-v0"))
+    return arm
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "code", "named"), [
+    ("my_tasks", "from sacpipe.robot.policy import OnnxPolicy", "sacpipe/robot/policy.py"),
+    ("my_tasks", "from sacpipe.project.workspace import Workspace", None),
+    ("pipelines.my_tasks", "(HERE / 'gains.yaml').read_text()", "pipelines/gains.yaml"),
+    ("pipelines.my_tasks", "", "pipelines/my_tasks.py"),
+])  # fmt: skip
+def test_lock_names_what_the_stage_demands_of_a_task_that_uses_the_product(arm, module, code, named):
+    (arm / "pipelines/gains.yaml").write_text("p: 1.0\n")
+    make_point(arm, code, module)
+    sacpipe(arm, "lock", check=0)
+    assert named is None or named in listed_needs(arm, "train").files
+    code, said = stage(arm)
+    assert code == 0, said
+
+
+@pytest.mark.slow
+def test_file_that_is_read_when_the_task_is_imported_is_named_by_every_command(arm):
+    make_point(arm, "import yaml\nGAINS = yaml.safe_load((HERE / 'robot/gains.yaml').read_text())")
+    assert "robot/gains.yaml" in sacpipe(arm, "check-env", check=0).out
+    sacpipe(arm, "params", "gymnasium/my_tasks:Point-v0", "--output", "params.yaml", check=0)
+    assert own_needs(arm) == {"my_tasks.py", "robot/gains.yaml"}
+    assert "pyyaml" in read_yaml(arm / "versions.lock"), "a key of dvc.yaml without a version stops DVC"
+    before = (arm / "dvc.yaml").read_text()
+    sacpipe(arm, "lock", check=0)
+    assert (arm / "dvc.yaml").read_text() == before
+
+
+@pytest.mark.slow
+def test_only_files_opened_while_the_task_is_tried_count(arm):
+    """Prefect reads pyproject.toml between the two times that `sacpipe run` writes the lines."""
+    make_point(arm, "")
+    code = (
+        "from pathlib import Path\n"
+        "from sacpipe.project.identity.lock import write_dependencies\n"
+        "from sacpipe.project.workspace import Workspace\n"
+        "workspace = Workspace.enter()\n"
+        "write_dependencies(workspace); Path('pyproject.toml').read_text(); write_dependencies(workspace)\n"
+    )
+    (arm / "my_script.py").write_text(code)
+    subprocess.run([sys.executable, "my_script.py"], cwd=arm, check=True, capture_output=True)
+    assert own_needs(arm) == {"my_tasks.py"}
+
+
+@pytest.mark.slow
+def test_package_outside_of_the_project_that_an_own_module_imports_is_named(arm, tmp_path_factory):
+    """A file is opened by its first import only; later ones find its byte code."""
+    base = tmp_path_factory.mktemp("editable")
+    (base / "my_utils.py").write_text("K = 1.0\n")
+    py_compile.compile(str(base / "my_utils.py"))
+    make_point(arm, "import my_utils")
+    temporary = tmp_path_factory.mktemp("temporary")
+    sacpipe(arm, "lock", env={"PYTHONPATH": str(base), "TMPDIR": str(temporary)}, check=0)
+    assert own_needs(arm) == {"my_tasks.py", str(base / "my_utils.py")}
+
+
+@pytest.mark.slow
+def test_evaluation_of_outputs_that_are_links_to_a_cache_elsewhere_is_not_refused(arm, tmp_path_factory):
+    make_point(arm, "")
+    sacpipe(arm, "lock", check=0)
+    for name in ("train", "export"):
+        assert stage(arm, name)[0] == 0
+    cache = tmp_path_factory.mktemp("cache") / "files/md5"
+    for path in (arm / "out/export/bundle").iterdir():
+        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        target = cache / digest[:2] / digest[2:]
+        target.parent.mkdir(parents=True)
+        path.rename(target)
+        path.symlink_to(target)
+    temporary = tmp_path_factory.mktemp("temporary")
+    code, said = stage(arm, "evaluate", env={"TMPDIR": str(temporary)})
+    assert code == 0, said
+
+
+@pytest.mark.slow
+def test_stage_whose_command_has_options_gets_its_lines(arm):
+    graph = arm / "dvc.yaml"
+    graph.write_text(graph.read_text().replace("cmd: python -m", "cmd: nice -n 5 python -u -m"))
+    sacpipe(arm, "lock", check=0)
+    assert own_needs(arm) == OWN

@@ -14,6 +14,8 @@ FILES = {
         from arm.motors import MAX_TORQUE
         if TYPE_CHECKING:
             import never
+        else:
+            import otherwise
         def late():
             import helper
         class Body:
@@ -57,13 +59,13 @@ def test_all_ways_to_import_are_followed_and_type_checking_is_not(root):
         "arm/deep/inside.py",
         "helper.py",
     }
-    assert found.packages == {"numpy", "scipy", "torch"}
+    assert found.packages == {"numpy", "scipy", "torch", "otherwise"}
 
 
 def test_imports_of_a_file_that_does_not_count_are_not_followed(root):
     found = source_code(root, ["stage"], lambda path: path not in {"arm/links.py", "helper.py"})
     assert found.files == {"stage.py", "arm/motors.py", "arm/body.py"}
-    assert found.packages == {"numpy", "scipy"}
+    assert found.packages == {"numpy", "scipy", "otherwise"}
 
 
 def test_edit_is_seen_in_the_same_process(root):
