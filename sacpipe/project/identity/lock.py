@@ -1,7 +1,5 @@
 """Write what the stages of a project depend on: lines of dvc.yaml, and versions.lock."""
 
-from collections.abc import Mapping
-
 from sacpipe.core.config import Config, read_yaml
 from sacpipe.envs import TaskConfig
 from sacpipe.evaluation.config import EvaluationConfig
@@ -49,17 +47,21 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
 
 
 def write_dependencies(workspace: Workspace) -> list[str]:
-    """Bring the enclosed lines of dvc.yaml up to date; return a line for each change.
+    """Bring the enclosed lines of dvc.yaml up to date, and add versions of new packages; versions stay.
 
-    A version that versions.lock has stays; the installed one of a package that is new in it is added.
+    Returns:
+        A line for each change.
 
     Raises:
         ConfigError: params.yaml, the task or dvc.yaml is wrong.
         StorageError: dvc.yaml cannot be written.
     """
     needs = project_needs(workspace)
-    versions = add_versions(workspace.root, _packages(needs))
-    return _written(versions, write_dependency_lines(workspace.root, needs))
+    added = add_versions(workspace.root, {name for needed in needs.values() for name in needed.packages})
+    changed = write_dependency_lines(workspace.root, needs)
+    return [f"versions.lock: {line}" for line in added] + [
+        f"dvc.yaml: dependencies of stage '{stage}' written" for stage in changed
+    ]
 
 
 def lock_project(workspace: Workspace) -> list[str]:
@@ -70,15 +72,9 @@ def lock_project(workspace: Workspace) -> list[str]:
         StorageError: a file cannot be written.
     """
     needs = project_needs(workspace)
-    versions = write_versions(workspace.root, _packages(needs))
-    return _written(versions, write_dependency_lines(workspace.root, needs))
-
-
-def _packages(needs: Mapping[str, StageNeeds]) -> set[str]:
-    return {name for needed in needs.values() for name in needed.packages}
-
-
-def _written(versions: list[str], stages: list[str]) -> list[str]:
+    packages = {name for needed in needs.values() for name in needed.packages}
+    versions = write_versions(workspace.root, packages)
+    changed = write_dependency_lines(workspace.root, needs)
     return [f"versions.lock: {line}" for line in versions] + [
-        f"dvc.yaml: dependencies of stage '{stage}' written" for stage in stages
+        f"dvc.yaml: dependencies of stage '{stage}' written" for stage in changed
     ]

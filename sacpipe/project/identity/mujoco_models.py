@@ -35,8 +35,8 @@ _FOLDER_ATTRIBUTES = ("assetdir", "meshdir", "texturedir")
 _recorded: dict[Path, None] = {}
 
 
-def record_models() -> bool:
-    """Record the models that this process compiles from now on.
+def record_models(is_recording: Callable[[], bool]) -> bool:
+    """Record the models that this process compiles from now on, whenever `is_recording` returns true.
 
     Returns:
         Whether recording began with this call: False where MuJoCo is not imported, or is recorded already.
@@ -45,14 +45,15 @@ def record_models() -> bool:
     if mujoco is None or hasattr(mujoco.MjModel.from_xml_path, "__wrapped__"):
         return False
     for kind, name in _LOADERS:
-        _wrap(getattr(mujoco, kind), name, _record_path)
+        _wrap(getattr(mujoco, kind), name, is_recording, _record_path)
     for kind, name in _STRING_LOADERS:
-        _wrap(getattr(mujoco, kind), name, _record_text)
+        _wrap(getattr(mujoco, kind), name, is_recording, _record_text)
     compiled = mujoco.MjSpec.compile
 
     @functools.wraps(compiled)
     def recorded(spec: Any, *arguments: Any, **options: Any) -> Any:
-        _record_spec(spec)  # before, because compiling may change paths
+        if is_recording():
+            _record_spec(spec)
         return compiled(spec, *arguments, **options)
 
     mujoco.MjSpec.compile = recorded
@@ -141,16 +142,16 @@ def _record_text(text: str) -> None:
         _recorded.update(found)
 
 
-def _wrap(kind: Any, name: str, record: Callable[[Any], object]) -> None:
+def _wrap(kind: Any, name: str, is_recording: Callable[[], bool], record: Callable[[Any], None]) -> None:
     original = getattr(kind, name)
 
     @functools.wraps(original)
     def recorded(*arguments: Any, **options: Any) -> Any:
         loaded = original(*arguments, **options)
-        for value in (*arguments, *options.values()):
-            if isinstance(value, (str, bytes, os.PathLike)):  # not the mapping of assets, nor an open file
-                record(value)
-                break
+        values = (*arguments, *options.values())  # the mapping of assets and an open file are no path
+        path = next((value for value in values if isinstance(value, (str, bytes, os.PathLike))), None)
+        if path is not None and is_recording():
+            record(path)
         return loaded
 
     setattr(kind, name, staticmethod(recorded))

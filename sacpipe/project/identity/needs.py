@@ -13,8 +13,12 @@ import numpy as np
 from sacpipe.core.errors import ConfigError, RendererError
 from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.project.identity.dependency_lines import StageNeeds, covers, listed_needs, missing_lines
-from sacpipe.project.identity.mujoco_models import record_models
-from sacpipe.project.identity.opened_files import files_recorded, modules_since, opened_files
+from sacpipe.project.identity.opened_files import (
+    modules_since,
+    opened_files,
+    record_new_models,
+    recorded_files,
+)
 from sacpipe.project.identity.source_code import SourceCode, source_code
 from sacpipe.project.identity.versions import NUMERIC, distributions_of
 
@@ -47,6 +51,7 @@ _OWN_FILES = (
 )  # fmt: skip
 """Paths of a project that stages read themselves: params, outputs, checkpoints, and the pool, which
 `replay.initial_pool` names by its digest."""
+_NO_DATA = frozenset({"__pycache__", "pyproject.toml"})
 _SYSTEM = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var")
 
 
@@ -111,9 +116,9 @@ def probed_task(task: TaskSection, render_size: tuple[int, int] | None = None) -
         ConfigError: see `TaskSection.make`.
         ContractError: the task breaks its contract in its first step.
     """
-    with files_recorded():
+    with recorded_files():
         environment = _make(task, render_size)
-        if record_models():  # the task imported MuJoCo: its model was compiled unseen
+        if record_new_models():  # the task imported MuJoCo: its model was compiled unseen
             environment.close()
             environment = _make(task, render_size)
         try:
@@ -237,18 +242,14 @@ def _dependency(root: Path, file: Path) -> str:
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
 
 
-_SCRIPT = ("__main__", "__mp_main__")
-"""Names of the script of a command, or of a stage's file, which counts always."""
-
-
 def _module_files(root: Path) -> dict[str, str]:
     """Return the loaded modules in the project's folder, by path relative to it."""
     found = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if name in _SCRIPT:
+        if module is sys.modules["__main__"] or not isinstance(file, str):  # the program's own file
             continue
-        if isinstance(file, str) and Path(file).is_relative_to(root) and not _installed_package(Path(file)):
+        if Path(file).is_relative_to(root) and not _installed_package(Path(file)):
             found[Path(file).relative_to(root).as_posix()] = name
     return found
 
@@ -279,16 +280,13 @@ def _link_targets(root: Path, paths: set[Path]) -> set[Path]:
 
 
 def _project_file(root: Path, path: Path) -> str | None:
-    """Return the path of a file that a task read in the project; None for files of stages and caches.
-
-    Python itself may read the script of a command, to show a line of it in a warning.
-    """
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    if not path.is_relative_to(root) or path.is_relative_to(sys.prefix) or str(path) == script:
+    """Return the path of a file that a task read in the project; None for files of stages and caches."""
+    if not path.is_relative_to(root) or path.is_relative_to(sys.prefix):
         return None
     name = path.relative_to(root).as_posix()
     is_code = covers(["sacpipe"], name) or (covers(_PRODUCT, name) and path.suffix == ".py")
-    ignored = covers(_OWN_FILES, name) or is_code or "__pycache__" in path.parts
+    ignored = covers(_OWN_FILES, name) or is_code or not _NO_DATA.isdisjoint(path.parts)
+    ignored = ignored or any(part.endswith((".egg-info", ".dist-info")) for part in path.parts)
     return None if ignored or path.suffix == ".pyc" else name
 
 

@@ -1,5 +1,8 @@
 """The files that this process reads: opened by Python, by `ctypes`, and by MuJoCo.
 
+A stage records from its start to its end. A command records only while it tries the task, because it opens
+many files that no stage does.
+
 Python reports an opening by the audit events `open` and `ctypes.dlopen` (PEP 578). A hook cannot be removed,
 so one is added at most once in a process.
 """
@@ -16,43 +19,56 @@ from sacpipe.project.identity.mujoco_models import record_models, recorded_model
 _read: dict[str, None] = {}
 _written: set[str] = set()
 _loaded_before: set[str] = set()
-_state = {"hooked": False, "recording": False}
+_state = {"is_hooked": False, "is_recording": False}
 
 
 def record_opened_files() -> None:
-    """Record the files that this process opens from now on. A second call does nothing."""
-    if not _state["hooked"]:
-        _state["hooked"] = True
+    """Record the files that this process opens from now on, to its end."""
+    if not _state["is_hooked"]:
+        _state["is_hooked"] = True
         _loaded_before.update(sys.modules)
         sys.addaudithook(_hook)
-    _state["recording"] = True
-    record_models()
+    _state["is_recording"] = True
+    record_models(_is_recording)
 
 
 @contextlib.contextmanager
-def files_recorded() -> Iterator[None]:
-    """Record the files that this process opens inside the block: a command opens others before and after."""
-    was_recording = _state["recording"]
+def recorded_files() -> Iterator[None]:
+    """Record the files that this process opens in the context, besides those of earlier contexts."""
+    before = _state["is_recording"]
     record_opened_files()
     try:
         yield
     finally:
-        _state["recording"] = was_recording
+        _state["is_recording"] = before
+
+
+def record_new_models() -> bool:
+    """Record MuJoCo's models too, if the task has imported MuJoCo meanwhile; return whether it has."""
+    return record_models(_is_recording)
 
 
 def modules_since() -> set[str]:
     """Return the names of the modules that were imported since the first recording began."""
-    return set(sys.modules) - _loaded_before if _state["hooked"] else set()
+    return set(sys.modules) - _loaded_before if _state["is_hooked"] else set()
+
+
+def _is_recording() -> bool:
+    return _state["is_recording"]
 
 
 def opened_files() -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Return the files that Python read and did not write before, and the files of MuJoCo's models."""
-    by_python = tuple(Path(path) for path in list(_read) if Path(path).is_file())
+    """Return the files that Python read and did not write before, and the files of MuJoCo's models.
+
+    The program's own file is left out: a warning reads it to show the line.
+    """
+    own = _absolute(getattr(sys.modules["__main__"], "__file__", None) or "")
+    by_python = tuple(Path(path) for path in list(_read) if path != own and Path(path).is_file())
     return by_python, recorded_models()
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _state["recording"]:
+    if not _state["is_recording"]:
         return
     if event == "open":
         path, mode, flags = arguments

@@ -80,9 +80,8 @@ def write_versions(root: Path, names: Iterable[str]) -> list[str]:
     """
     path = root / FILE_NAME
     before = read_yaml(path) if path.is_file() else {}
-    known = {name: installed_version(name) for name in sorted({*NUMERIC, *names})}
-    found = {name: text for name, text in known.items() if text is not None}
-    _write(root, found)
+    found = _installed({*NUMERIC, *names})
+    _write(path, found)
     return [
         f"{name}: {before.get(name, 'new')} -> {found.get(name, 'not installed')}"
         for name in sorted({*before, *found})
@@ -91,22 +90,28 @@ def write_versions(root: Path, names: Iterable[str]) -> list[str]:
 
 
 def add_versions(root: Path, names: Iterable[str]) -> list[str]:
-    """Write the installed versions of packages that the file does not have; return a line for each.
+    """Add the installed versions of packages that the file does not have; return those added, a line each.
+
+    No result depends on a version that was not named, so none becomes stale.
 
     Raises:
-        ConfigError: the file is missing or is not a mapping of names to versions.
-        StorageError: it cannot be written.
+        ConfigError: the file is missing or malformed.
+        StorageError: the file cannot be written.
     """
     before = read_versions(root)
-    new = {name: text for name in sorted({*names} - {*before}) if (text := installed_version(name))}
-    if new:
-        _write(root, before | new)
-    return [f"{name}: new -> {text}" for name, text in new.items()]
+    added = _installed(set(names) - before.keys())
+    if added:
+        _write(root / FILE_NAME, before | added)
+    return [f"{name}: new -> {text}" for name, text in added.items()]
 
 
-def _write(root: Path, found: Mapping[str, str]) -> None:
-    lines = "".join(f'{name}: "{text}"\n' for name, text in sorted(found.items()))
-    write_text(root / FILE_NAME, _HEADER + lines)
+def _installed(names: Iterable[str]) -> dict[str, str]:
+    known = {name: installed_version(name) for name in sorted(names)}
+    return {name: text for name, text in known.items() if text is not None}
+
+
+def _write(path: Path, versions: Mapping[str, str]) -> None:
+    write_text(path, _HEADER + "".join(f'{name}: "{text}"\n' for name, text in sorted(versions.items())))
 
 
 def check_versions(root: Path) -> None:

@@ -115,3 +115,16 @@ def test_lock_makes_the_stages_of_another_version_stale(arm, other_mujoco):
         (arm / "versions.lock").write_text(before)
     assert set(changed) == {"train", "evaluate"}  # export does not simulate
     assert changed["train"] == [{"changed deps": {"versions.lock": {"mujoco": "modified"}}}]
+
+
+@pytest.mark.acceptance
+def test_run_names_what_a_new_task_needs_and_trains_it_again_after_an_edit(tmp_path):
+    folder = make_arm(tmp_path / "arm")
+    first = sacpipe(folder, "run", "--engine", "local", check=0)
+    assert f"versions.lock: pyyaml: new -> {installed_version('pyyaml')}" in first.err
+    assert "dvc.yaml: dependencies of stage 'train' written" in first.err
+    again = sacpipe(folder, "run", "--engine", "local", check=0)
+    assert "train unchanged, export unchanged, evaluate unchanged" in again.out
+    edit(folder, "robot/joint.xml", 'mass="1.0"', 'mass="9.0"')
+    edited = sacpipe(folder, "run", "--engine", "local", check=0)
+    assert "train ran, export ran, evaluate ran" in edited.out

@@ -76,7 +76,7 @@ def test_every_way_to_compile_a_model_is_recorded(model, call):
     code = (
         "import sys, mujoco; from mujoco import MjModel\n"
         "from sacpipe.project.identity.mujoco_models import record_models, recorded_models\n"
-        "assert record_models() and not record_models()\n"
+        "assert record_models(lambda: True) and not record_models(lambda: True)\n"
         f"path = sys.argv[1]; {call}\n"
         "print(*recorded_models(), sep='\\n')"
     )
@@ -102,7 +102,7 @@ def test_mesh_that_the_task_adds_to_a_specification_is_recorded(model):
     code = (
         "import sys, mujoco\n"
         "from sacpipe.project.identity.mujoco_models import record_models, recorded_models\n"
-        "record_models(); spec = mujoco.MjSpec()\n"
+        "record_models(lambda: True); spec = mujoco.MjSpec()\n"
         "spec.modelfiledir = sys.argv[1]; spec.meshdir = 'meshes'\n"
         "spec.add_mesh(name='link', file='link.obj')\n"
         "spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname='link')\n"

@@ -292,3 +292,25 @@ def test_stage_whose_command_has_options_gets_its_lines(arm):
     graph.write_text(graph.read_text().replace("cmd: python -m", "cmd: nice -n 5 python -u -m"))
     sacpipe(arm, "lock", check=0)
     assert own_needs(arm) == OWN
+
+
+@pytest.mark.slow
+def test_what_the_command_itself_opens_is_no_dependency(arm):
+    """The command's script, and what was read before the task was tried: packages' metadata, settings."""
+    (arm / "pyproject.toml").write_text("[tool.other]\n")
+    (arm / "sacpipe.egg-info").mkdir()
+    (arm / "sacpipe.egg-info" / "PKG-INFO").write_text(
+        "Metadata-Version: 2.1\nName: sacpipe\nVersion: 0.1.0\n"
+    )
+    (arm / "sac").write_text(
+        "import sys\nfrom importlib.metadata import version\nfrom pathlib import Path\n"
+        "from sacpipe.cli.main import main\nfrom sacpipe.project.identity.lock import lock_project\n"
+        "from sacpipe.project.workspace import Workspace\n"
+        "lock_project(Workspace.enter())\nversion('sacpipe')\nPath('notes.txt').write_text('mine')\n"
+        "Path('pyproject.toml').read_text()\nopen('robot/readme.txt').read()\nmain(['lock'])\n"
+    )
+    subprocess.run([sys.executable, "sac"], cwd=arm, check=True, env=environment() | {"PYTHONPATH": str(arm)})
+    own = {
+        path for path in listed_needs(arm, "train").files if not path.startswith(("sacpipe/", "pipelines/"))
+    }
+    assert own == OWN
