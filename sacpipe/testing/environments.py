@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sacpipe.core.errors import ContractError, SacpipeError
-from sacpipe.envs.base import Environment, TaskSection
+from sacpipe.envs.base import Environment, TaskSection, require_time_limit
 from sacpipe.specs.records import FloatArray, Step
 
 _STEPS_WITHOUT_LIMIT = 1000
@@ -140,6 +140,7 @@ class _Trial:
 
     def run_episodes(self) -> None:
         """Run a whole episode of each seed."""
+        require_time_limit(self.environments[0].spec)
         self.traces = [_run(self.environments[0], seed) for seed in range(self.episodes)]
 
     def check_difference(self) -> None:
@@ -206,7 +207,8 @@ _RULES: dict[str, tuple[Callable[[_Trial], None], tuple[str, ...], str]] = {
         _Trial.check_repetition,
         ("episodes",),
         "An interrupted run continues by repeating its episode from the seed; without that, its bytes depend "
-        "on where it was interrupted. Take every random number from `self.np_random`, and set all state in `reset`.",
+        "on where it was interrupted. Take every random number from `self.np_random`, and set all state in "
+        "`reset`.",
     ),
     "own arrays": (
         _Trial.check_ownership,
