@@ -91,6 +91,13 @@ def _place(exc: BaseException) -> str:
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
+def _own_place(exc: BaseException) -> str:
+    """Return the innermost place in code that is neither sacpipe's nor an installed package's."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    own = [frame for frame in frames if not {"site-packages", "sacpipe"} & {*Path(frame.filename).parts}]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+
+
 @contextlib.contextmanager
 def task_errors(task: str, options: Mapping[str, Any], owner: object = None) -> Iterator[None]:
     """Turn every error of a task's constructor or first step into an error with the task's message.
@@ -110,10 +117,10 @@ def task_errors(task: str, options: Mapping[str, Any], owner: object = None) -> 
         raise
     except (Exception, SystemExit) as exc:
         retryable = retryable_errors(task, owner)
-        reason = describe_error(exc) if foreign_text(exc) else f"{describe_error(exc)}{_place(exc)}"
+        reason = f"{describe_error(exc)}{_own_place(exc) if foreign_text(exc) else _place(exc)}"
         if isinstance(exc, retryable):
             raise SimulatorError(f"task '{task}' cannot be made now: {reason}", retryable=True) from exc
-        if options:
+        if options and not isinstance(exc, (SyntaxError, ImportError)):  # which no option causes
             found = ", ".join(f"{key}={value!r}" for key, value in sorted(options.items()))
             message = f"task.options: task '{task}' refuses {found}: {reason}"
         else:

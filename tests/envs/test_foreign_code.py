@@ -60,3 +60,12 @@ def test_retryable_errors_are_a_tuple_of_exceptions(value):
         ConfigError, match="task 't': retryable_errors: expected a tuple of exception classes"
     ):
         retryable_errors("t", owner)
+
+
+def test_an_error_of_the_module_is_not_blamed_on_the_options_and_names_the_line(tmp_path, monkeypatch):
+    (tmp_path / "arm_with_a_fault.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError) as caught, task_errors("t", {"gain": 1}):
+        __import__("arm_with_a_fault")
+    expected = "ModuleNotFoundError: No module named 'no_such_package' (arm_with_a_fault.py, line 1)"
+    assert str(caught.value) == f"task 't' cannot be made here: {expected}"
