@@ -250,6 +250,7 @@ def test_presets_differ_in_the_actor_only_where_they_say():
     assert one["actor/loss"] > two["actor/loss"]  # the minimum is below the mean
 
 
+@pytest.mark.slow
 def test_adam_is_pytorchs():
     generator = torch.Generator().manual_seed(0)
     ours = [torch.randn(3, 2, generator=generator), torch.randn((), generator=generator)]

@@ -9,6 +9,8 @@ from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import ConfigError, ExportError, ParityError
 from sacpipe.robot.policy import OnnxPolicy
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_bundle_acts_as_the_network(exported, policy, spec, recorded):
     robot = OnnxPolicy(exported[0])

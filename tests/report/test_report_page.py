@@ -209,6 +209,7 @@ def test_one_evaluation_with_one_constant_return_still_gives_a_page(make_outputs
     assert f"One deterministic evaluation, before training: {shown}." in text
 
 
+@pytest.mark.slow
 def test_a_very_long_training_gives_a_small_page(make_outputs):
     outputs = make_outputs().write(points=1500, episodes=2, total_steps=10_000_000, rows=20_000)
     page = outputs.page()

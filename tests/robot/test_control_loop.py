@@ -98,6 +98,7 @@ def test_a_robot_ends_the_loop(build):
     assert drive(build(), world, 100).steps == 2
 
 
+@pytest.mark.slow
 def test_the_report_counts_this_run_alone(build):
     world = World()
     runtime = Runtime(OnnxPolicy(build()), clock_ns=world.clock)
