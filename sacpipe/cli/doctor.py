@@ -155,7 +155,10 @@ def _simulator() -> str:
 def _renderer() -> str:
     from sacpipe.envs.rendering.opengl import choose_renderer
 
-    return f"off-screen images by {choose_renderer()}"
+    wanted = os.environ.get("MUJOCO_GL", "")
+    chosen = choose_renderer()
+    note = f"; MUJOCO_GL={wanted} does not work here" if wanted.lower() not in ("", chosen) else ""
+    return f"off-screen images by {chosen}{note}"
 
 
 def _devices() -> str:
