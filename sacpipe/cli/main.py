@@ -144,19 +144,20 @@ _WITHOUT_VERSIONS = ("lock", "doctor")
 def _run(namespace: argparse.Namespace) -> int:
     _enter_project(namespace.command)
     if namespace.command not in _WITHOUT_VERSIONS:
-        _check_versions()
+        _check_versions(namespace.command)
     return int(COMMANDS[namespace.command].run(namespace))
 
 
-def _check_versions() -> None:
+def _check_versions(command: str) -> None:
     """Refuse to work in a project whose results belong to other versions than the installed ones."""
-    from sacpipe.project.identity.versions import check_versions
+    from sacpipe.project.identity.versions import FILE_NAME, check_versions
 
     try:
         workspace = Workspace.find()
     except ConfigError:
         return  # not in a project, such as on a robot
-    check_versions(workspace.root)
+    if command not in _ON_A_ROBOT or (workspace.root / FILE_NAME).is_file():
+        check_versions(workspace.root)
 
 
 if __name__ == "__main__":

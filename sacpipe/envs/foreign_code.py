@@ -94,7 +94,8 @@ def _place(exc: BaseException) -> str:
 def _own_place(exc: BaseException) -> str:
     """Return the innermost place in code that is neither sacpipe's nor an installed package's."""
     frames = traceback.extract_tb(exc.__traceback__)
-    own = [frame for frame in frames if not {"site-packages", "sacpipe"} & {*Path(frame.filename).parts}]
+    foreign = {"site-packages", "sacpipe", "importlib", "<frozen importlib._bootstrap>"}
+    own = [frame for frame in frames if foreign.isdisjoint(Path(frame.filename).parts)]
     return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
