@@ -140,8 +140,7 @@ def test_the_health_check_tells_a_server_from_none(image, served):
     kind, *command = json.loads(docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", image)[1])
     assert kind == "CMD"
     assert docker("exec", served[0], *command) == (0, "")
-    code, said = inside(image, *command)
-    assert (code, "Connection refused" in said) == (1, True)
+    assert inside(image, *command) == (1, "")
 
 
 def test_a_label_names_the_base_that_was_built_on(image):
