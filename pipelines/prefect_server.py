@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from sacpipe.core.errors import ConfigError, StoreError, StoreUnavailableError
 from sacpipe.core.fence import first_error
-from sacpipe.core.files import write_bytes
+from sacpipe.core.files import check_writable
 from sacpipe.core.proxies import proxy_advice, without_proxy_on_loopback
 from sacpipe.core.sqlite_file import check_sqlite, move_aside
+from sacpipe.project.sqlite_address import sqlite_address
 from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import Workspace
 
@@ -155,10 +156,10 @@ def prepare_home(workspace: Workspace) -> str | None:
         StoreError: the operator's own home has a database that cannot be used.
     """
     home = _home()
-    write_bytes(home / ".writable", b"")
-    (home / ".writable").unlink()
-    if any(name.endswith("_DATABASE_CONNECTION_URL") for name in os.environ):
-        return None
+    check_writable(home)
+    own = sqlite_address(workspace.prefect_db, "aiosqlite")
+    if any(name.endswith("_DATABASE_CONNECTION_URL") and url != own for name, url in os.environ.items()):
+        return None  # a database of the operator's choice
     path = home / "prefect.db"
     try:
         revision = check_sqlite(path)

@@ -74,6 +74,16 @@ def make_folder(folder: Path) -> None:
         sync_folder(path.parent)
 
 
+def check_writable(folder: Path) -> None:
+    """Write and remove a file in a folder, which is made where it is missing.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    write_bytes(folder / ".writable", b"")
+    (folder / ".writable").unlink()
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of interrupted writes; no other process may be writing in the folder."""
     for path in folder.glob(".*.tmp"):

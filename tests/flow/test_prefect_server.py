@@ -1,5 +1,6 @@
 """Prefect in the operator's surroundings: one message, or one line, before anything is trained."""
 
+import os
 import socket
 import sqlite3
 import subprocess
@@ -30,9 +31,14 @@ def profiles(tmp_path, monkeypatch):
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setenv("PREFECT_HOME", str(Workspace(tmp_path).prefect_home))
-    return Workspace(tmp_path)
+    """A project whose tools have the variables that every command sets."""
+    workspace = Workspace(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    for name, value in workspace.environment({}).items():
+        if name in ("PREFECT_HOME", "PREFECT_SERVER_DATABASE_CONNECTION_URL"):
+            monkeypatch.setenv(name, value)
+    return workspace
 
 
 def test_a_server_of_the_operators_profile_is_not_passed_over_in_silence(workspace, profiles):

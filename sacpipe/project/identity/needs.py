@@ -51,7 +51,8 @@ _OWN_FILES = (
 )  # fmt: skip
 """Paths of a project that stages read themselves: params, outputs, checkpoints, and the pool, which
 `replay.initial_pool` names by its digest."""
-_NO_DATA = frozenset({"__pycache__", "pyproject.toml"})
+_METADATA = (".egg-info", ".dist-info")
+"""Last characters of folders in which a stage looks up which distribution has a package."""
 _SYSTEM = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var")
 
 
@@ -292,17 +293,13 @@ def _link_targets(root: Path, paths: set[Path]) -> set[Path]:
 
 
 def _project_file(root: Path, path: Path) -> str | None:
-    """Return the path of a file that a task read in the project; None for files of stages and caches.
-
-    Python itself may read the script of a command, to show a line of it in a warning.
-    """
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    if not path.is_relative_to(root) or path.is_relative_to(sys.prefix) or str(path) == script:
+    """Return the path of a file that a task read in the project; None for stages' and packages' files."""
+    if not path.is_relative_to(root) or path.is_relative_to(sys.prefix):
         return None
     name = path.relative_to(root).as_posix()
     is_code = covers(["sacpipe"], name) or (covers(_PRODUCT, name) and path.suffix == ".py")
-    ignored = covers(_OWN_FILES, name) or is_code or "__pycache__" in path.parts
-    return None if ignored or path.suffix == ".pyc" else name
+    is_metadata = any(part.endswith(_METADATA) for part in path.parts)
+    return None if covers(_OWN_FILES, name) or is_code or is_metadata or path.suffix == ".pyc" else name
 
 
 def _installed_package(path: Path) -> str | None:

@@ -321,3 +321,16 @@ def test_stage_whose_command_has_options_gets_its_lines(arm):
     graph.write_text(graph.read_text().replace("cmd: python -m", "cmd: nice -n 5 python -u -m"))
     sacpipe(arm, "lock", check=0)
     assert own_needs(arm) == OWN
+
+
+@pytest.mark.slow
+def test_metadata_of_packages_that_a_stage_looks_up_is_no_dependency(arm):
+    """`make` leaves sacpipe.egg-info in the folder, and a stage asks which distribution has `yaml`."""
+    (arm / "sacpipe.egg-info").mkdir()
+    (arm / "sacpipe.egg-info" / "PKG-INFO").write_text(
+        "Metadata-Version: 2.1\nName: sacpipe\nVersion: 0.1.0\n"
+    )
+    (arm / "sacpipe.egg-info" / "top_level.txt").write_text("sacpipe\n")
+    sacpipe(arm, "lock", check=0)
+    code, said = stage(arm)
+    assert code == 0, said
