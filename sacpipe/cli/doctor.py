@@ -169,13 +169,11 @@ def _devices() -> str:
 
 
 def _workspace() -> str:
-    from sacpipe.core.files import write_bytes
+    from sacpipe.core.files import check_writable
     from sacpipe.project.workspace import Workspace
 
     workspace = Workspace.find()
-    probe = workspace.state / "probe"
-    write_bytes(probe, b"")
-    probe.unlink()
+    check_writable(workspace.state)
     return f"{workspace.root.name}/ is writable"
 
 

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from sacpipe.cli import (
     check,
@@ -127,14 +126,7 @@ def _explain(command: str, error: Exception) -> tuple[str, int]:
             f"`sacpipe {command}` needs the package '{package}', which is not installed. "
             "`pip install sacpipe[train,pipeline]` installs it; a robot does not need it."
         ), 2
-    return report_crash(f"`sacpipe {command}`", error, _log_folder()), EXIT_CODE
-
-
-def _log_folder() -> Path | None:
-    try:
-        return Workspace.find().state
-    except (SacpipeError, OSError):
-        return None
+    return report_crash(f"`sacpipe {command}`", error, Workspace.local_files()), EXIT_CODE
 
 
 _WITHOUT_VERSIONS = ("lock", "doctor")

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from sacpipe.core.errors import ConfigError, StorageError, StoreError, StoreUnavailableError
-from sacpipe.core.files import read_json, write_bytes
+from sacpipe.core.files import check_writable, read_json
 from sacpipe.evaluation.statistics import EvaluateMetrics
 from sacpipe.export.config import ExportMetrics
 from sacpipe.params.checks import check_params
@@ -46,8 +46,7 @@ def preflight(workspace: Workspace) -> Params:
     if _is_changed(workspace, "train"):
         _check_training(workspace, params, environment.spec)
     for folder in (workspace.state, workspace.root / "out", workspace.results, workspace.root / "work"):
-        write_bytes(folder / ".writable", b"")
-        (folder / ".writable").unlink()
+        check_writable(folder)
     if not (workspace.root / ".dvc" / "config").is_file():
         raise ConfigError(
             f"{workspace.root} has no .dvc folder. Use a clone of the project, or run `dvc init`."

@@ -139,15 +139,8 @@ def _run(name: str, body: Callable[[StageContext], None], interruption: Interrup
 def _ending(name: str, error: BaseException) -> tuple[str, int]:
     """Return message and exit code of a stage that ends with an error."""
     if not isinstance(error, SacpipeError):
-        return report_crash(f"stage '{name}'", error, _log_folder()), EXIT_CODE
+        return report_crash(f"stage '{name}'", error, Workspace.local_files()), EXIT_CODE
     message = str(error)
     if error.exit_code == EXIT_CODE and (error.retryable or isinstance(error, InterruptedRunError)):
         message += RETRY_NOTE
     return message, error.exit_code
-
-
-def _log_folder() -> Path | None:
-    try:
-        return Workspace.find(Path.cwd()).state
-    except (SacpipeError, OSError):
-        return None

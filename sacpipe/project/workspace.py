@@ -60,6 +60,14 @@ class Workspace:
         return workspace
 
     @classmethod
+    def local_files(cls) -> Path | None:
+        """Return the folder of local files of the current folder's workspace; None outside of every one."""
+        try:
+            return cls.find().state
+        except (ConfigError, OSError):  # OSError: the current folder was deleted
+            return None
+
+    @classmethod
     def with_tools(cls) -> Self:
         """Find the workspace of the current folder and set this process's environment for its tools.
 

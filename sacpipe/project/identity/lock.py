@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from sacpipe.core.config import Config, read_yaml
-from sacpipe.envs import TaskConfig
+from sacpipe.core.config import read_yaml
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.project.identity.dependency_lines import StageNeeds, write_dependency_lines
 from sacpipe.project.identity.needs import members_of, probed_task, product_needs, task_needs
@@ -14,10 +13,9 @@ from sacpipe.training.config import TrainParams
 _STAGE_MODULE = "pipelines.stages."
 
 
-class _LockParams(Config):
+class _LockParams(TrainParams):
     """The sections of params.yaml on which dependencies depend."""
 
-    task: TaskConfig
     evaluation: EvaluationConfig
 
 
@@ -31,7 +29,6 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
     """
     root = workspace.root
     params = _LockParams.load_sections(workspace.params)
-    algorithm = TrainParams.load_sections(workspace.params).algorithm
     video = params.evaluation.video
     with probed_task(
         root, params.task, None if video is None else (video.height, video.width)
@@ -42,9 +39,7 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
         if f"{_STAGE_MODULE}{stage}" not in str(entry.get("cmd")).split():
             continue  # a stage of the project's own, by another command
         names = [name for name in entry.get("params") or () if isinstance(name, str)]
-        chosen = [
-            section for name, section in (("task", params.task), ("algorithm", algorithm)) if name in names
-        ]
+        chosen = [getattr(params, name) for name in ("task", "algorithm") if name in names]
         needed = product_needs(root, stage, members_of(*chosen))
         found[stage] = needed | task if "task" in names else needed
     return found

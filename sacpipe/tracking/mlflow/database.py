@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sacpipe.core.errors import StoreError, StoreUnavailableError
-from sacpipe.core.files import write_bytes
+from sacpipe.core.files import check_writable
 from sacpipe.core.sqlite_file import check_sqlite
 
 _REBUILD = (
@@ -28,8 +28,7 @@ def check_database(path: Path, artifact_folder: Path) -> None:
         StorageError: a folder cannot be written.
     """
     for folder in (path.parent, artifact_folder):
-        write_bytes(folder / ".writable", b"")
-        (folder / ".writable").unlink()
+        check_writable(folder)
     try:
         revision = check_sqlite(path)
     except StoreUnavailableError:

@@ -6,16 +6,9 @@ import sys
 
 import pytest
 from own_task import make_arm
-from small_project import environment, sacpipe
+from small_project import dvc, environment, sacpipe
 
 from sacpipe.project.identity.versions import installed_version
-
-
-def dvc(folder, *arguments):
-    command = [sys.executable, "-P", "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment())
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
