@@ -64,7 +64,7 @@ def make_arm(folder):
     params = folder / "params.yaml"
     params.write_text(
         params.read_text()
-        .replace("universe: point_mass", "universe: gymnasium")
+        .replace("suite: point_mass", "suite: gymnasium")
         .replace("id: point-mass-v0", "id: my_tasks:Arm-v0")
     )
     return folder

@@ -93,4 +93,4 @@ def _task(name: str | None) -> "TaskConfig":
     prefix, _, task_id = name.partition("/")
     if prefix not in SUITES or not task_id:
         return find_task(name)
-    return suite(prefix).parse({"universe": prefix, "id": task_id, "options": {}})
+    return suite(prefix).parse({"suite": prefix, "id": task_id, "options": {}})

@@ -6,7 +6,7 @@ import json
 from sacpipe.cli.output import write_output
 
 HELP = "list every task that can be trained"
-EXAMPLE = "  sacpipe tasks cheetah\n  sacpipe tasks --universe dm_control --json"
+EXAMPLE = "  sacpipe tasks cheetah\n  sacpipe tasks --suite dm_control --json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "contains", nargs="?", default="", help="only names that contain this text, in upper or lower case"
     )
-    parser.add_argument("--universe", help="only this task suite")
+    parser.add_argument("--suite", help="only this task suite")
     parser.add_argument("--json", action="store_true", help="print a JSON list of names")
 
 
@@ -23,12 +23,12 @@ def run(arguments: argparse.Namespace) -> int:
     from sacpipe.core.errors import ConfigError
     from sacpipe.envs import SUITES, suite
 
-    if arguments.universe is not None and arguments.universe not in SUITES:
-        raise ConfigError(f"--universe: expected one of {', '.join(SUITES)}, found '{arguments.universe}'.")
+    if arguments.suite is not None and arguments.suite not in SUITES:
+        raise ConfigError(f"--suite: expected one of {', '.join(SUITES)}, found '{arguments.suite}'.")
     names = [
         f"{name}/{task}"
         for name in SUITES
-        if arguments.universe in (None, name)
+        if arguments.suite in (None, name)
         for task in suite(name).tasks()
         if arguments.contains.lower() in f"{name}/{task}".lower()
     ]

@@ -27,7 +27,7 @@ SUITES: Mapping[str, str] = {
     "dm_control": "sacpipe.envs.dm_control:DmControlTask",
     "point_mass": "sacpipe.envs.point_mass:PointMassTask",
 }
-"""Module and class of each task suite, by the value of `universe`."""
+"""Module and class of each task suite, by the value of `suite`."""
 
 
 def suite(name: str) -> "type[AnyTask]":
@@ -40,7 +40,7 @@ def suite(name: str) -> "type[AnyTask]":
 class _TaskKeys(Config):
     """Keys that the `task` section of every suite has."""
 
-    universe: str
+    suite: str
     id: str
     options: Options
 
@@ -49,9 +49,9 @@ def _parse(value: Any) -> Any:
     """Validate a `task` section by the suite that it names."""
     if isinstance(value, Config):
         return value
-    name = value.get("universe") if isinstance(value, Mapping) else None
+    name = value.get("suite") if isinstance(value, Mapping) else None
     if not isinstance(name, str) or name not in SUITES:
-        raise ValueError(f"expected `universe` to be one of {', '.join(map(repr, SUITES))}")
+        raise ValueError(f"expected `suite` to be one of {', '.join(map(repr, SUITES))}")
     return suite(name).model_validate_json(json.dumps(value))
 
 
@@ -74,7 +74,7 @@ def find_task(name: str) -> "AnyTask":
     """
     prefix, _, task_id = name.partition("/")
     if prefix in SUITES:
-        found = suite(prefix).parse({"universe": prefix, "id": task_id, "options": {}})
+        found = suite(prefix).parse({"suite": prefix, "id": task_id, "options": {}})
         found.make().close()
         return found
     full_names = list_tasks()

@@ -100,7 +100,7 @@ class TaskSection(Protocol):
     """The `task` section of params.yaml for one task suite."""
 
     @property
-    def universe(self) -> str:
+    def suite(self) -> str:
         """Name of the task suite."""
         ...
 

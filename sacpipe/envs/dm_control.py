@@ -37,7 +37,7 @@ _NO_BOUND = 1e9
 class DmControlTask(Config):
     """`task` section of the task suite dm_control."""
 
-    universe: Literal["dm_control"]
+    suite: Literal["dm_control"]
     """Name of the task suite."""
     id: str
     """Domain and task, e.g. `cheetah-run`."""
@@ -53,9 +53,9 @@ class DmControlTask(Config):
             RendererError: a render size is given and no renderer works here.
         """
         suite = _import_suite()
-        task = f"{self.universe}/{self.id}"
+        task = f"{self.suite}/{self.id}"
         if self.id not in {f"{domain}-{name}" for domain, name in suite.ALL_TASKS}:
-            raise unknown_task(self.universe, self.id, self.tasks())
+            raise unknown_task(self.suite, self.id, self.tasks())
         if "random" in self.options:
             raise ConfigError("task.options: random is set by sacpipe, episode by episode. Remove it.")
         domain, _, name = self.id.partition("-")

@@ -36,7 +36,7 @@ _VIEWS: dict[str, dict[str, Any]] = {
 class GymnasiumTask(Config):
     """`task` section of the task suite gymnasium."""
 
-    universe: Literal["gymnasium"]
+    suite: Literal["gymnasium"]
     """Name of the task suite."""
     id: str
     """Registered id with its version, e.g. `HalfCheetah-v5`; `package:Id-v0` imports the package first."""
@@ -53,9 +53,9 @@ class GymnasiumTask(Config):
             RendererError: a render size is given and no renderer works here.
         """
         gym = _import_gymnasium()
-        task = f"{self.universe}/{self.id}"
+        task = f"{self.suite}/{self.id}"
         if self.id not in gym.registry and ":" not in self.id:
-            raise unknown_task(self.universe, self.id, self.tasks())
+            raise unknown_task(self.suite, self.id, self.tasks())
         taken = sorted(set(_RESERVED) & set(self.options))
         if taken:
             raise ConfigError(f"task.options: {', '.join(taken)} is set by sacpipe. Remove it.")
@@ -90,7 +90,7 @@ class GymnasiumTask(Config):
         for task_id in _newest_versions(gym):
             try:
                 with warnings.catch_warnings(action="ignore"):
-                    cls(universe="gymnasium", id=task_id, options={}).make().close()
+                    cls(suite="gymnasium", id=task_id, options={}).make().close()
             except SacpipeError:
                 continue
             found.append(task_id)

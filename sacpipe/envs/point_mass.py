@@ -33,7 +33,7 @@ _ARENA_M = 1.5
 class PointMassTask(Config):
     """`task` section of the task suite point_mass."""
 
-    universe: Literal["point_mass"]
+    suite: Literal["point_mass"]
     """Name of the task suite."""
     id: str
     """`point-mass-v0`, the only task."""
@@ -48,8 +48,8 @@ class PointMassTask(Config):
             ConfigError: an option is unknown or out of its range.
         """
         if self.id not in _IDS:
-            raise unknown_task(self.universe, self.id, _IDS)
-        task = f"{self.universe}/{self.id}"
+            raise unknown_task(self.suite, self.id, _IDS)
+        task = f"{self.suite}/{self.id}"
         with task_errors(task, self.options):
             return make_point_mass(task, render_size, **self.options)  # type: ignore[arg-type]
 

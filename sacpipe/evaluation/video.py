@@ -80,7 +80,7 @@ def write_no_video(task: TaskSection, folder: Path, reason: str) -> Path:
     """
     with storage_errors(folder):
         (folder / VIDEO_NAME).unlink(missing_ok=True)
-    write_text(folder / NO_VIDEO_NAME, f"No video of task '{task.universe}/{task.id}': {reason}\n")
+    write_text(folder / NO_VIDEO_NAME, f"No video of task '{task.suite}/{task.id}': {reason}\n")
     return folder / NO_VIDEO_NAME
 
 

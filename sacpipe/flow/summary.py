@@ -50,7 +50,7 @@ class Summary(Config):
         exported = ExportMetrics.parse(read_json(workspace.export_metrics, StorageError))
         outs = read_lock(workspace.dvc_lock)["train"]["outs"]
         return cls(
-            task=f"{params.task.universe}/{params.task.id}",
+            task=f"{params.task.suite}/{params.task.id}",
             outcomes={stage: str(outcome) for stage, outcome in outcomes.items()},
             deterministic=evaluated.deterministic,
             bundle=evaluated.bundle,

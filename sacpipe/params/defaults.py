@@ -56,7 +56,7 @@ _TEMPLATE = """\
 seed: {seed}                          # of all random numbers of the run
 
 task:                            # task suite and task; `sacpipe tasks` lists all
-  universe: {universe}
+  suite: {suite}
   id: {id}
   options: {{}}                    # keyword arguments of the task
 
@@ -180,7 +180,7 @@ def params_text(name: str, *, steps: int | None, seed: int, preset: str) -> str:
     return _TEMPLATE.format(
         name=spec.task,
         seed=seed,
-        universe=task.universe,
+        suite=task.suite,
         id=task.id,
         hidden_dim=budget.hidden_dim,
         learning_rate=budget.learning_rate,

@@ -157,7 +157,7 @@ class ReportData:
     def task(self) -> str:
         """Name of the task, SUITE/ID."""
         task = self.params["task"]
-        return f"{task['universe']}/{task['id']}"
+        return f"{task['suite']}/{task['id']}"
 
     def output(self, stage: str, name: str) -> Artifact | None:
         """Return a stage's output with this file or folder name, or None where dvc.lock has none."""

@@ -22,7 +22,7 @@ def read_params(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, or lacks a value that every page shows.
     """
     params = read_yaml(path)
-    shown = (("task", "universe"), ("task", "id"), ("algorithm", "name"), ("evaluation", "confidence"))
+    shown = (("task", "suite"), ("task", "id"), ("algorithm", "name"), ("evaluation", "confidence"))
     for section, key in shown:
         pick(pick(params, section, str(path), ConfigError), key, f"{path}: {section}", ConfigError)
     finite(params["evaluation"]["confidence"], f"{path}: evaluation.confidence", ConfigError)

@@ -14,7 +14,7 @@ _ICONS = {
 
 def header(data: ReportData) -> Markup:
     """Return the title, the verdict and the headline numbers."""
-    suite, identifier = str(data.params["task"]["universe"]), str(data.params["task"]["id"])
+    suite, identifier = str(data.params["task"]["suite"]), str(data.params["task"]["id"])
     algorithm, seed = data.params["algorithm"]["name"], data.params["seed"]
     return tag(
         "header",

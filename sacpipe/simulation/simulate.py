@@ -93,7 +93,7 @@ def task_of(spec: EnvSpec, changed: Options | None = None) -> TaskConfig:
     task = find_task(spec.task)
     with contextlib.suppress(ConfigError):
         own = _TaskParams.load_sections(Workspace.find().params).task
-        task = own if (own.universe, own.id) == (task.universe, task.id) else task
+        task = own if (own.suite, own.id) == (task.suite, task.id) else task
     task = task.replace(options=task.options | (changed or {}))
     environment = task.make()
     environment.close()

@@ -4,6 +4,7 @@ Algorithms, pools and bundles know a task by its `EnvSpec` only.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -11,8 +12,9 @@ from pydantic import Field, model_validator
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ContractError
+from sacpipe.specs.observation import ObservationLayout
 from sacpipe.specs.records import FloatArray
-from sacpipe.specs.terms import MAX_ENTRIES, MAX_TERMS, ActionTerm, ObservationTerm, Text
+from sacpipe.specs.terms import MAX_ENTRIES, MAX_TERMS, ActionTerm, Term, Text
 
 MIN_PERIOD_S, MAX_PERIOD_S = 1e-9, 86_400.0
 """Shortest and longest control period, in seconds: the runtime counts in nanoseconds."""
@@ -23,8 +25,8 @@ class EnvSpec(Config):
     """All that an algorithm, a pool or a bundle knows of a task."""
 
     task: Text
-    """Task suite and id, e.g. `gymnasium/HalfCheetah-v5`."""
-    observation: tuple[ObservationTerm, ...] = Field(min_length=1, max_length=MAX_TERMS)
+    """Task suite and id without the module that registers it, e.g. `gymnasium/HalfCheetah-v5`."""
+    observation: tuple[Term, ...] = Field(min_length=1, max_length=MAX_TERMS)
     action: tuple[ActionTerm, ...] = Field(min_length=1, max_length=MAX_TERMS)
     control_period_s: float | None = Field(ge=MIN_PERIOD_S, le=MAX_PERIOD_S)
     """Time between two actions, or null if the task has no clock."""
@@ -33,10 +35,10 @@ class EnvSpec(Config):
 
     @model_validator(mode="after")
     def _size(self) -> Self:
-        if self.observation_dim > MAX_ENTRIES:
-            raise ValueError(
-                f"observation: expected at most {MAX_ENTRIES} entries in all, found {self.observation_dim}"
-            )
+        if (size := sum(term.size for term in self.observation)) > MAX_ENTRIES:
+            raise ValueError(f"observation: expected at most {MAX_ENTRIES} entries in all, found {size}")
+        if not any("policy" in term.groups for term in self.observation):
+            raise ValueError("observation: expected at least one term of the group `policy`, found none")
         return self
 
     @model_validator(mode="after")
@@ -51,10 +53,21 @@ class EnvSpec(Config):
                 )
         return self
 
+    @cached_property
+    def layout(self) -> ObservationLayout:
+        """Places of the observation terms in packed memory."""
+        return ObservationLayout(self.observation)
+
+    @cached_property
+    def policy_spec(self) -> Self:
+        """The same task with the observation terms of the policy only: what a bundle and a robot know."""
+        terms = tuple(term for term in self.observation if "policy" in term.groups)
+        return self if terms == self.observation else self.model_copy(update={"observation": terms})
+
     @property
     def observation_dim(self) -> int:
-        """Length of the observation vector."""
-        return sum(term.size for term in self.observation)
+        """Length of the vector of all float32 observation terms."""
+        return self.layout.vector_dim
 
     @property
     def action_dim(self) -> int:

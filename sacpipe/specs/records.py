@@ -1,37 +1,44 @@
 """The small records that packages exchange: a step, a transition, a batch.
 
-All arrays are float32. A singular name is one step, a plural name an array of steps.
+A singular name is one step, a plural name an array of steps.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sacpipe.specs.observation import Observation
+
 FloatArray = NDArray[np.float32]
+
+NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
 class Step(NamedTuple):
     """Result of one environment step."""
 
-    observation: FloatArray
-    """Shape (observation_dim,)."""
+    observation: Observation
     reward: float
     """In task units."""
     terminated: bool
     """The task itself ended: there is no next value to bootstrap from."""
     truncated: bool
     """A time limit ended the episode: the next value is still bootstrapped."""
+    metrics: Mapping[str, float] = NO_METRICS
+    """Entries of the task's `info` that `task.metrics` names, e.g. reward terms and success."""
 
 
 class Transition(NamedTuple):
     """One step as the replay pool stores it. The action is in [-1, 1]."""
 
-    observation: FloatArray
+    observation: Observation
     action: FloatArray
     reward: float
-    next_observation: FloatArray
+    next_observation: Observation
     terminated: bool
     truncated: bool
     episode_id: int
@@ -41,13 +48,14 @@ class Transition(NamedTuple):
 class Batch:
     """B transitions as arrays."""
 
-    observations: FloatArray
-    """Shape (B, observation_dim)."""
+    observations: Observation
+    """B observations."""
     actions: FloatArray
     """In [-1, 1]. Shape (B, action_dim)."""
     rewards: FloatArray
-    """In task units. Shape (B,)."""
-    next_observations: FloatArray
-    """Shape (B, observation_dim)."""
-    terminations: FloatArray
-    """1.0 where the task itself ended, else 0.0. Shape (B,)."""
+    """In task units; of n steps, their discounted sum. Shape (B,)."""
+    next_observations: Observation
+    """B observations, those whose value the target bootstraps from."""
+    discounts: FloatArray
+    """Factor of the next value: the discount per step to the power of the number of steps, and 0 where the task
+    itself ended. Shape (B,)."""

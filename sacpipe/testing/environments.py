@@ -81,7 +81,7 @@ def check_env(task: TaskSection, episodes: int = 2) -> None:
     """
     for result in env_results(task, episodes):
         if isinstance(result.error, ContractError):
-            name = f"{task.universe}/{task.id}"
+            name = f"{task.suite}/{task.id}"
             raise ContractError(f"task '{name}' breaks the contract of an environment: {result.fault}.")
         if result.error is not None:
             raise result.error
@@ -123,7 +123,7 @@ class _Trial:
 
     def __init__(self, task: TaskSection, episodes: int) -> None:
         self.task, self.episodes = task, episodes
-        self.name = f"{task.universe}/{task.id}"
+        self.name = f"{task.suite}/{task.id}"
         self.environments: tuple[Environment, ...] = ()
         self.traces: list[_Trace] = []
 

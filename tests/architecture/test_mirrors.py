@@ -40,7 +40,7 @@ def test_printed_params_are_complete_for_any_task_and_preset(tmp_path, task, pre
     path = tmp_path / "params.yaml"
     path.write_text(params_text(task, steps=None, seed=1, preset=preset))
     params = Params.load(path)
-    assert f"{params.task.universe}/{params.task.id}" == task
+    assert f"{params.task.suite}/{params.task.id}" == task
     assert params.algorithm.actor_q == {"paper": "min", "softlearning": "mean"}[preset]
     assert params.as_tree() == read_yaml(path)
 

@@ -52,16 +52,16 @@ def replace(folder, old, new):
         ),
         ("id: point-mass-v0", "id: point-mas-v0", r"Did you mean point_mass/point-mass-v0\?"),
         (
-            "universe: point_mass\n  id: point-mass-v0",
-            "universe: gymnasium\n  id: HalfChetah-v5",
+            "suite: point_mass\n  id: point-mass-v0",
+            "suite: gymnasium\n  id: HalfChetah-v5",
             r"'gymnasium/HalfChetah-v5' is not known\. Did you mean .*HalfCheetah-v5",
         ),
         (
-            "universe: point_mass\n  id: point-mass-v0",
-            "universe: gymnasium\n  id: CartPole-v1",
+            "suite: point_mass\n  id: point-mass-v0",
+            "suite: gymnasium\n  id: CartPole-v1",
             r"CartPole-v1.*Box.*Discrete",
         ),
-        ("universe: point_mass", "universe: isaac", r"task: .*'gymnasium', 'dm_control', 'point_mass'"),
+        ("suite: point_mass", "suite: isaac", r"task: .*'gymnasium', 'dm_control', 'point_mass'"),
         (
             "initial_pool: null",
             f"initial_pool: {{sha256: {'a' * 64}, share: 0.5}}",
@@ -320,7 +320,7 @@ def test_a_stage_that_ends_abruptly_gives_one_message(project, call):
     [
         (("params", "gymnasium/Nope-v5"), "is not known"),
         (("params", "gymnasium/HalfCheetah-v5", "--steps", "1"), "--steps: expected at least 2, found 1"),
-        (("tasks", "--universe", "isaac"), "--universe: expected one of gymnasium, dm_control, point_mass"),
+        (("tasks", "--suite", "isaac"), "--suite: expected one of gymnasium, dm_control, point_mass"),
         (("simulate", "no/such/bundle"), "no/such/bundle"),
         (("simulate", "no/such.safetensors"), "is missing"),
         (("simulate", "--stochastic"), "--stochastic: a bundle holds the deterministic policy only"),

@@ -14,7 +14,7 @@ def task():
     def register(constructor, registered=None, **options):
         names.append(f"SacpipeUser{len(names)}-v0")
         gymnasium.register(names[-1], entry_point=constructor, max_episode_steps=20, kwargs=registered or {})
-        return GymnasiumTask.parse({"universe": "gymnasium", "id": names[-1], "options": options})
+        return GymnasiumTask.parse({"suite": "gymnasium", "id": names[-1], "options": options})
 
     yield register
     for name in names:

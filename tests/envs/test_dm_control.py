@@ -9,7 +9,7 @@ from sacpipe.envs.dm_control import DmControlTask, ending
 
 
 def section(task_id, **options):
-    return DmControlTask.parse({"universe": "dm_control", "id": task_id, "options": options})
+    return DmControlTask.parse({"suite": "dm_control", "id": task_id, "options": options})
 
 
 @pytest.mark.parametrize(

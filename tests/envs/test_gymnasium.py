@@ -15,7 +15,7 @@ V5 = sorted(task_id for task_id in gymnasium.registry if task_id.endswith("-v5")
 
 
 def section(task_id, **options):
-    return GymnasiumTask.parse({"universe": "gymnasium", "id": task_id, "options": options})
+    return GymnasiumTask.parse({"suite": "gymnasium", "id": task_id, "options": options})
 
 
 @pytest.mark.parametrize("task_id", V5)

@@ -236,7 +236,7 @@ class InexactBound(Walk):
 class Section:
     """A task section around one of the environments above."""
 
-    universe, id = "toy", "walk"  # the params key
+    suite, id = "toy", "walk"  # the params key
 
     def __init__(self, kind):
         self.kind = kind

@@ -17,7 +17,7 @@ class Section(Config):
 
 def test_full_name_gives_its_section_without_options():
     task = find_task("dm_control/cartpole-swingup")
-    assert task.as_tree() == {"universe": "dm_control", "id": "cartpole-swingup", "options": {}}
+    assert task.as_tree() == {"suite": "dm_control", "id": "cartpole-swingup", "options": {}}
 
 
 @pytest.mark.parametrize("name", ["Pendulum-v1", "cheetah-run", "point-mass-v0"])
@@ -48,18 +48,18 @@ def test_unknown_name_offers_the_nearest(name, offer):
 def test_every_task_suite_is_in_the_section_of_params():
     section = TypeAdapter(TaskConfig)
     for name in SUITES:
-        tree = {"universe": name, "id": SUITE_TASKS[name], "options": {}}
+        tree = {"suite": name, "id": SUITE_TASKS[name], "options": {}}
         assert type(section.validate_python(tree)) is suite(name)
 
 
 def test_unknown_task_suite_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match="'gymnasium', 'dm_control', 'point_mass'"):
-        Section.parse({"task": {"universe": "mujoco", "id": "x", "options": {}}})
+        Section.parse({"task": {"suite": "mujoco", "id": "x", "options": {}}})
 
 
 def test_options_keep_their_types():
     options = {"a": True, "b": 1, "c": 1.0, "d": "one", "e": None, "f": [1, 1.0, [False]], "g": {"h": [0.5]}}
-    task = Section.parse({"task": {"universe": "gymnasium", "id": "Ant-v5", "options": options}}).task
+    task = Section.parse({"task": {"suite": "gymnasium", "id": "Ant-v5", "options": options}}).task
     assert repr(task.options) == repr(options)
     assert repr(task.replace(id="Ant-v5").options) == repr(options)
 
@@ -67,7 +67,7 @@ def test_options_keep_their_types():
 @pytest.mark.parametrize("value", [float("inf"), [float("nan")], {"x": [1, -float("inf")]}])
 def test_option_that_json_cannot_hold_is_refused(value):
     with pytest.raises(ConfigError, match=r"task\.options: .*not JSON compliant"):
-        Section.parse({"task": {"universe": "gymnasium", "id": "Ant-v5", "options": {"a": value}}})
+        Section.parse({"task": {"suite": "gymnasium", "id": "Ant-v5", "options": {"a": value}}})
 
 
 def test_list_holds_mujoco_v5_and_the_suite_and_nothing_old_discrete_or_unbounded():

@@ -191,7 +191,7 @@ def test_only_a_mujoco_task_has_the_words_of_mujoco(task, constructor, period_s,
 
 
 def test_the_pendulum_keeps_its_period():
-    section = GymnasiumTask.parse({"universe": "gymnasium", "id": "Pendulum-v1", "options": {}})
+    section = GymnasiumTask.parse({"suite": "gymnasium", "id": "Pendulum-v1", "options": {}})
     assert section.make().spec.control_period_s == 0.05
 
 

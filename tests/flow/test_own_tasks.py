@@ -62,7 +62,7 @@ def set_task(project, name, **guards):
     (project / "own_tasks.py").write_text(MODULE)
     path = project / "params.yaml"
     tree = YAML(typ="safe").load(path)
-    tree["task"] = {"universe": "gymnasium", "id": f"own_tasks:{name}-v0", "options": {}}
+    tree["task"] = {"suite": "gymnasium", "id": f"own_tasks:{name}-v0", "options": {}}
     tree["training"] |= {"evaluation_episodes": 1, "evaluation_interval_steps": 200}
     tree["training"] |= {"checkpoint_interval_steps": 50}
     tree["guards"] |= guards

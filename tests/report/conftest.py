@@ -51,7 +51,7 @@ class Outputs:
         self.spec = make_spec(task=f"{suite}/{task}", **TERMS)
         self.params = {
             "seed": 7,
-            "task": {"universe": suite, "id": task, "options": {}},
+            "task": {"suite": suite, "id": task, "options": {}},
             "algorithm": {
                 "name": "sac",
                 "hidden_dims": [256, 256],

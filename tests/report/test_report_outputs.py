@@ -65,7 +65,7 @@ def test_a_missing_output_is_named_with_the_command_that_restores_it(fresh):
             ConfigError,
             r"JSON cannot hold|finite number",
         ),
-        ("params.yaml", "universe:", "world:", ConfigError, r"expected the key 'universe'"),
+        ("params.yaml", "suite:", "world:", ConfigError, r"expected the key 'suite'"),
         (
             "dvc.lock",
             "  evaluate:",

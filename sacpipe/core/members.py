@@ -1,0 +1,96 @@
+"""Members of a border by name: ours, those of installed packages, and those that params.yaml names by import path.
+
+A border is a family of interchangeable parts: task suites, algorithms, trunks, policy kinds, samplers, guards.
+Entry points are declared in a package's metadata under the border's group, e.g. `sacpipe.algorithms`. A file that
+comes from another machine (pool, policy, bundle, checkpoint) chooses among registered members only, never by an
+import path.
+"""
+
+import difflib
+import importlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer, PlainValidator
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import ConfigError
+
+
+class Members:
+    """The table of one border.
+
+    Args:
+        what: Noun for messages, e.g. `algorithm`.
+        group: Group of the entry points, e.g. `sacpipe.algorithms`.
+        ours: `module:attribute` of each of the product's members, by name.
+    """
+
+    def __init__(self, what: str, group: str, ours: Mapping[str, str]) -> None:
+        self.what, self.group, self.ours = what, group, dict(ours)
+
+    def names(self) -> tuple[str, ...]:
+        """List the registered names: the product's, then those of installed packages, sorted."""
+        installed = {entry.name for entry in entry_points(group=self.group)}
+        return (*self.ours, *sorted(installed - self.ours.keys()))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.ours or name in self.names()
+
+    def find(self, name: str) -> Any:
+        """Import a registered member. A name of the product's is never another package's.
+
+        Raises:
+            ConfigError: no such member, with the nearest names; or its package fails at import.
+        """
+        if name in self.ours:
+            return _load(self.what, name, self.ours[name])
+        for entry in entry_points(group=self.group, name=name):
+            return _load(self.what, name, entry.value)
+        offer = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.5) or self.names()
+        raise ConfigError(
+            f"{self.what} '{name}': expected one of {', '.join(offer)}, or a member of an installed package "
+            f"(entry points '{self.group}')."
+        )
+
+    def find_or_import(self, name: str) -> Any:
+        """Import a registered member, or `module:attribute`. For values of params.yaml and options only.
+
+        Raises:
+            ConfigError: as `find`, or the module has no such attribute.
+        """
+        return _load(self.what, name, name) if ":" in name else self.find(name)
+
+
+def member_field(members: Members, key: str = "name") -> Any:
+    """Return the type of a params section that one of its keys makes a member of a table.
+
+    Args:
+        members: The table. A member is a subclass of `Config`.
+        key: The key that names the member, by registered name or by import path.
+    """
+
+    def parse(value: Any) -> Any:
+        if isinstance(value, Config):
+            return value
+        name = value.get(key) if isinstance(value, Mapping) else None
+        if not isinstance(name, str):
+            raise ValueError(f"expected `{key}` to be one of {', '.join(map(repr, members.names()))}")
+        try:
+            member = members.find_or_import(name)
+        except ConfigError as exc:
+            raise ValueError(f"{key}: {str(exc).removesuffix('.')}") from exc
+        return member.model_validate_json(json.dumps(value))
+
+    return Annotated[Config, PlainValidator(parse), PlainSerializer(Config.as_tree)]
+
+
+def _load(what: str, name: str, path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (Exception, SystemExit) as exc:
+        reason = " ".join(f"{type(exc).__name__}: {exc}".split())[:300]
+        raise ConfigError(f"{what} '{name}': `{path}` cannot be imported: {reason}.") from exc
