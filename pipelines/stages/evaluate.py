@@ -20,7 +20,7 @@ from sacpipe.evaluation.episodes_csv import write_episodes_csv
 from sacpipe.evaluation.statistics import EvaluateMetrics, EvaluationSummary, summarise
 from sacpipe.evaluation.video import record_episode, write_no_video
 from sacpipe.networks.policy_file import Policy, read_policy
-from sacpipe.project.identity.needs import members_of
+from sacpipe.project.identity.members import members_of
 from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.robot.policy import OnnxPolicy
