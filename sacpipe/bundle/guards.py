@@ -1,8 +1,9 @@
-"""Guards of the robot's runtime by name: the table, the base class of their configs, and the tagged list's type.
+"""Guards of the robot's runtime by name: the table, the base class of their configs, the tagged list's type.
 
-A guard is one file with its config, thresholds and judge (sacpipe/robot/guards/). Contracts and params.yaml name
-registered guards only, the product's and those of installed packages, never an import path: nothing that comes
-from outside chooses code. A robot runs the guard of an installed package only where its operator enabled the name.
+A guard is one file with its config, thresholds and judge (sacpipe/robot/guards/). Contracts and params.yaml
+name registered guards only, the product's and those of installed packages, never an import path: nothing that
+comes from outside chooses code. A robot runs the guard of an installed package only where its operator
+enabled the name.
 """
 
 import json
@@ -24,7 +25,8 @@ Fallback = Literal["last", "hold", "zero", "safe", "stop", "limit"]
     zero     zero, or the nearest value to zero in the action's range
     safe     `safe_action`
     stop     `safe_action` in this step and all later ones, until the operator clears the stop
-    limit    the policy's action, limited to the allowed range; for guards that have a nearest allowed action only
+    limit    the policy's action, limited to the allowed range; only for guards of actions that have a nearest
+             allowed action
 """
 
 BOUNDED: tuple[Fallback, ...] = ("last", "zero", "safe", "stop")
@@ -84,8 +86,8 @@ class GuardConfig(Config):
     def _can_limit(self) -> Self:
         if self.fallback == "limit" and not self.can_limit:
             raise ValueError(
-                f"fallback: `limit` is not possible for {self.name}, because nothing that it refuses has a nearest "
-                "allowed action. Choose last, hold, zero, safe or stop"
+                f"fallback: `limit` is not possible for {self.name}, because nothing that it refuses has a "
+                "nearest allowed action. Choose last, hold, zero, safe or stop"
             )
         return self
 
@@ -108,8 +110,8 @@ def find_guard(name: str) -> type[GuardConfig]:
     """
     if name not in GUARDS:
         raise ConfigError(
-            f"no guard '{name[:64]}' is installed here. Install the package that has it, and enable it by its name "
-            "in the operator's terms (enabled_guards)."
+            f"no guard '{name[:64]}' is installed here. Install the package that has it, and enable it by its "
+            "name in the operator's terms (enabled_guards)."
         )
     found = GUARDS.find(name)
     if not (isinstance(found, type) and issubclass(found, GuardConfig)):
@@ -127,7 +129,7 @@ def parse_guard(value: Any) -> GuardConfig:
         return value
     name = value.get("name") if isinstance(value, Mapping) else None
     if not isinstance(name, str):
-        raise ValueError("expected `name`, the registered name of a guard")
+        raise ValueError("expected `name`, the registered name of a guard")  # noqa: TRY004 - pydantic's border
     try:
         guard = find_guard(name).model_validate_json(json.dumps(value))
     except ConfigError as exc:

@@ -1,7 +1,7 @@
-"""The `runtime` section of params.yaml and of the contract: guards, fallback actions, and changes of the policy.
+"""The `runtime` section of params.yaml and of the contract: guards, fallback actions, changes of the policy.
 
-Times are counted in control periods, so one section fits tasks of any rate; for a task without a clock they are
-not checked. Every number has a bound, because contracts come from other machines.
+Times are counted in control periods, so one section fits tasks of any rate; for a task without a clock they
+are not checked. Every number has a bound, because contracts come from other machines.
 """
 
 from typing import Annotated, Literal, Self
@@ -32,17 +32,18 @@ class RuntimeSettings(Config):
     blend_steps: int = Field(ge=0, le=MAX_STEPS)
     """Steps over which a new policy replaces the one before; 0 for an immediate change."""
     ramp_steps: int = Field(ge=0, le=MAX_STEPS)
-    """Steps over which the policy's action replaces the safe action at the start of an episode and after a cleared
-    stop; 0 for an immediate start."""
+    """Steps over which the policy's action replaces the safe action at the start of an episode and after a
+    cleared stop; 0 for an immediate start."""
     stop_category: Literal[0, 1, 2]
-    """Category of a stop in IEC 60204-1: 0 removes the power at once, 1 after a controlled stop, 2 keeps it."""
+    """Category of a stop in IEC 60204-1: 0 removes the power at once, 1 removes it after a controlled stop, 2
+    keeps it after a controlled stop."""
     watchdog_periods: _Periods | None
-    """Control periods without a step after which the watchdog stops the robot; null for no watchdog."""
+    """Control periods without a step after which the watchdog stops the robot; null for none."""
     term_max_age_periods: dict[TermName, _Periods] = Field(max_length=MAX_TERMS)
-    """Age from which a term with a stamp of its own is refused, in control periods, by name. A term that is not
-    named has the limit of the guard `observation_old`."""
+    """Age from which a term is refused, in control periods, by name. A term that is not named has the limit of
+    the guard `observation_old`."""
     guards: tuple[GuardField, ...] = Field(max_length=MAX_GUARDS)
-    """Guards with their fallbacks. Each of the product's guards that is not listed has the runtime's default."""
+    """Guards with their fallbacks. A guard of the product that is not listed has the runtime's default."""
 
     @model_validator(mode="after")
     def _once(self) -> Self:
@@ -87,8 +88,8 @@ def check_runtime_settings(settings: RuntimeSettings, spec: EnvSpec) -> None:
     """Check that the `runtime` section of params.yaml fits a task.
 
     Raises:
-        ConfigError: the safe action has another length than the task's actions or is outside their bounds, or a
-            term is not one of the policy's.
+        ConfigError: the safe action has another length than the task's actions or is outside their bounds, or
+            a term is not one of the policy's.
     """
     try:
         settings.check_task(spec.policy_spec)
@@ -111,8 +112,8 @@ class Envelope(Config):
     high: dict[TermName, _Entries] = Field(max_length=MAX_TERMS)
     """Highest value of each entry of each float32 term, flattened. term.size numbers."""
     longest_constant: dict[TermName, _Repeats] = Field(max_length=MAX_TERMS)
-    """Largest number of successive observations of an episode in which the term, float32 or uint8, had the value of
-    the observation before."""
+    """Largest number of successive observations of an episode in which the term, float32 or uint8, had the
+    value of the observation before."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
