@@ -110,8 +110,8 @@ def find_guard(name: str) -> type[GuardConfig]:
     """
     if name not in GUARDS:
         raise ConfigError(
-            f"no guard '{name[:64]}' is installed here. Install the package that has it, and enable it by its "
-            "name in the operator's terms (enabled_guards)."
+            f"no guard '{name[:64]}' is installed here. Install the package that has it, and enable it by "
+            "its name in the operator's terms (enabled_guards)."
         )
     found = GUARDS.find(name)
     if not (isinstance(found, type) and issubclass(found, GuardConfig)):

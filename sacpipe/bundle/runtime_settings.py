@@ -40,8 +40,8 @@ class RuntimeSettings(Config):
     watchdog_periods: _Periods | None
     """Control periods without a step after which the watchdog stops the robot; null for none."""
     term_max_age_periods: dict[TermName, _Periods] = Field(max_length=MAX_TERMS)
-    """Age from which a term is refused, in control periods, by name. A term that is not named has the limit of
-    the guard `observation_old`."""
+    """Age from which a term is refused, in control periods, by name. A term that is not named has the limit
+    of the guard `observation_old`."""
     guards: tuple[GuardField, ...] = Field(max_length=MAX_GUARDS)
     """Guards with their fallbacks. A guard of the product that is not listed has the runtime's default."""
 
