@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 
 from sacpipe.bundle.guards import MAX_PERIODS, MAX_STEPS, GuardField
 from sacpipe.core.config import Config
-from sacpipe.core.errors import ConfigError
-from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, EnvSpec
+from sacpipe.specs.env_spec import MAX_EPISODE_STEPS
 from sacpipe.specs.terms import MAX_ACTION, MAX_ENTRIES, MAX_TERMS, TermName
 
 MAX_GUARDS = 100
@@ -53,55 +52,12 @@ class RuntimeSettings(Config):
             raise ValueError(f"guards: expected each guard once, found '{twice}' twice")
         return self
 
-    def check_task(self, spec: EnvSpec) -> None:
-        """Check that the settings fit a task.
-
-        Args:
-            spec: The policy's specification.
-
-        Raises:
-            ValueError: the safe action has another length or is out of bounds, or a term is unknown.
-        """
-        if self.safe_action is not None:
-            _check_safe_action(self.safe_action, spec)
-        names = [term.name for term in spec.observation]
-        if unknown := sorted(self.term_max_age_periods.keys() - set(names)):
-            raise ValueError(
-                f"runtime.term_max_age_periods: expected terms of {spec.task}, found {', '.join(unknown)}"
-            )
-        for guard in self.guards:
-            guard.check_task(spec)
-
-
-def _check_safe_action(safe_action: tuple[float, ...], spec: EnvSpec) -> None:
-    bounds = [(term.low, term.high) for term in spec.action]
-    fits = len(safe_action) == len(bounds) and all(
-        low <= value <= high for value, (low, high) in zip(safe_action, bounds, strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"runtime.safe_action: expected {len(bounds)} numbers within {bounds}, found {list(safe_action)}"
-        )
-
-
-def check_runtime_settings(settings: RuntimeSettings, spec: EnvSpec) -> None:
-    """Check that the `runtime` section of params.yaml fits a task.
-
-    Raises:
-        ConfigError: the safe action has another length than the task's actions or is outside their bounds, or
-            a term is not one of the policy's.
-    """
-    try:
-        settings.check_task(spec.policy_spec)
-    except ValueError as exc:
-        raise ConfigError(f"params.yaml: {exc}. Correct the section `runtime`.") from exc
-
 
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _Float32 = Annotated[float, Field(ge=-_MAX_FLOAT32, le=_MAX_FLOAT32)]
 """A number that is finite as float32."""
 _Entries = Annotated[tuple[_Float32, ...], Field(min_length=1, max_length=MAX_ENTRIES)]
-_Repeats = Annotated[int, Field(ge=0, le=MAX_EPISODE_STEPS)]
+_RunLength = Annotated[int, Field(ge=1, le=MAX_EPISODE_STEPS + 1)]
 
 
 class Envelope(Config):
@@ -111,9 +67,9 @@ class Envelope(Config):
     """Lowest value of each entry of each float32 term, flattened. term.size numbers."""
     high: dict[TermName, _Entries] = Field(max_length=MAX_TERMS)
     """Highest value of each entry of each float32 term, flattened. term.size numbers."""
-    longest_constant: dict[TermName, _Repeats] = Field(max_length=MAX_TERMS)
-    """Largest number of successive observations of an episode in which the term, float32 or uint8, had the
-    value of the observation before."""
+    longest_constant: dict[TermName, _RunLength] = Field(max_length=MAX_TERMS)
+    """Longest run of consecutive observations of one episode with an equal value of the term, float32 or uint8;
+    1 where it changed at every step."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -126,21 +82,3 @@ class Envelope(Config):
                     f"{name}: low and high must have the same length, and each low must be at most its high"
                 )
         return self
-
-    def check_task(self, spec: EnvSpec) -> None:
-        """Check that the envelope has the terms of a task.
-
-        Args:
-            spec: The policy's specification.
-
-        Raises:
-            ValueError: a term is missing or unknown, or has another number of entries.
-        """
-        expected = {term.name: term.size for term in spec.observation if term.dtype == "float32"}
-        found = {name: len(low) for name, low in self.low.items()}
-        if found != expected:
-            raise ValueError(f"envelope: expected the entries {expected}, found {found}")
-        if unknown := sorted(self.longest_constant.keys() - {term.name for term in spec.observation}):
-            raise ValueError(
-                f"envelope.longest_constant: expected terms of {spec.task}, found {', '.join(unknown)}"
-            )
