@@ -154,6 +154,8 @@ def check_runtime_terms(runtime: RuntimeSettings, spec: EnvSpec) -> None:
         raise ValueError(
             f"runtime.term_max_age_periods: expected names among {', '.join(names)}, found '{unknown[0]}'"
         )
+    for guard in runtime.guards:
+        guard.check_task(spec)
 
 
 def check_runtime(runtime: RuntimeSettings, spec: EnvSpec) -> None:
