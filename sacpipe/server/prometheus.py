@@ -76,7 +76,7 @@ def _follower_lines(status: FollowerStatus) -> list[str]:
 
 
 def _by(label: str, counts: Mapping[Any, float]) -> list[tuple[str, float]]:
-    return [(f'{label}="{key}"', count) for key, count in counts.items()]
+    return [(f'{label}="{_escape(str(key))}"', count) for key, count in counts.items()]
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[tuple[str, float]]) -> list[str]:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sacpipe.bundle.guard_settings import Cause, Verdict
 from sacpipe.core.errors import BundleError, ConfigError, ObservationError
 from sacpipe.robot.decision import Decision, Timings
 from sacpipe.robot.listeners import Listeners
@@ -35,6 +34,7 @@ from sacpipe.server.protocol import (
 from sacpipe.server.sequences import Sequences, SequenceStep
 from sacpipe.server.statistics import Times
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
 MAX_SEQUENCES = 64
@@ -78,11 +78,10 @@ class _Result(NamedTuple):
 
     actions: FloatArray
     verdict: Verdict
-    reasons: tuple[Cause, ...]
+    reasons: tuple[str, ...]
     parameters: dict[str, str | int | bool]
     """Response parameters of a sequence."""
-    stamp_ns: int
-    """Stamp of the observation."""
+    stamp_ns: Stamp
     timings: Timings
     policy_action: FloatArray | None
     """The policy's action, if a guard replaced it; None if the policy computed none."""
@@ -139,7 +138,7 @@ class Service:
         return self._active.policy
 
     @property
-    def causes(self) -> Mapping[Cause, int]:
+    def causes(self) -> Mapping[str, int]:
         """Number of refusals by each guard, in requests with and without a sequence."""
         return self.metrics.causes
 
@@ -201,18 +200,18 @@ class Service:
         with self._counting(active, call):
             active.check_version(call.version)
             parsed = self._parse(active, call)
-            if parsed.request.sequence is None and len(parsed.request.observations) > SLICE_ROWS:
+            if parsed.request.sequence is None and len(parsed.request.observations.vector) > SLICE_ROWS:
                 return self._answer_in_slices(active, call, parsed)
             return self._render(active, call, parsed, self._decide(active, call, parsed.request))
 
     async def _answer_in_slices(self, active: ActiveModel, call: Call, parsed: "_Parsed") -> Rendered:
         with self._counting(active, call):
             request, parts = parsed.request, []
-            for first in range(0, len(request.observations), SLICE_ROWS):
+            for first in range(0, len(request.observations.vector), SLICE_ROWS):
                 await asyncio.sleep(0)
-                parts.append(_act(active.policy, request.observations[first : first + SLICE_ROWS], first))
-            stamp_ns = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
-            result = _Result(np.concatenate(parts), "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
+                rows = request.observations.rows(slice(first, first + SLICE_ROWS))
+                parts.append(_act(active.policy, rows, first))
+            result = _Result(np.concatenate(parts), "ok", (), {}, _stamp(call, request), _NO_TIMINGS, None)
             return self._render(active, call, parsed, result)
 
     @contextlib.contextmanager
@@ -231,7 +230,7 @@ class Service:
     def _parse(self, active: ActiveModel, call: Call) -> "_Parsed":
         """Parse a request; refuse it if its time is over."""
         read_ns = time.monotonic_ns()
-        request = parse_infer(call.body, call.header_length, active.limits)
+        request = parse_infer(call.body, call.header_length, active.inputs)
         parsed_ns = time.monotonic_ns()
         if request.timeout_us is not None and parsed_ns - call.arrived_ns > request.timeout_us * 1000:
             raise UnavailableError(
@@ -263,8 +262,9 @@ class Service:
             self._notify(request.observations, result)
         return rendered
 
-    def _notify(self, observations: FloatArray, result: _Result) -> None:
-        for observation, action in zip(observations, result.actions, strict=True):
+    def _notify(self, observations: Observation, result: _Result) -> None:
+        for row, action in enumerate(result.actions):
+            observation = observations.rows(row)
             policy_action = action if result.verdict == "ok" else result.policy_action
             decision = Decision(action, result.verdict, result.reasons, result.timings, policy_action)
             for listener in self.listeners:
@@ -275,12 +275,11 @@ class Service:
                     _LOGGER.exception("sacpipe: a listener failed")
 
     def _decide(self, active: ActiveModel, call: Call, request: InferRequest) -> _Result:
-        # Without a stamp of its own, an observation is as old as the first byte of its request.
-        stamp_ns = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
+        stamp_ns = _stamp(call, request)
         if request.sequence is None:
             actions = _act(active.policy, request.observations)
             return _Result(actions, "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
-        decision, blended_with = self._step(active, request.sequence, request.observations[0], stamp_ns)
+        decision, blended_with = self._step(active, request.sequence, request.observations.rows(0), stamp_ns)
         parameters: dict[str, str | int | bool] = {"observation_age_ns": decision.timings.age_ns}
         if blended_with is not None:
             parameters["blended_with_sha256"] = blended_with.digest
@@ -295,7 +294,7 @@ class Service:
         )
 
     def _step(
-        self, active: ActiveModel, sequence: Sequence, observation: FloatArray, stamp_ns: int
+        self, active: ActiveModel, sequence: Sequence, observation: Observation, stamp_ns: Stamp
     ) -> SequenceStep:
         sequences = self._sequences
         try:
@@ -346,12 +345,22 @@ class Service:
         )
 
 
-def _act(policy: OnnxPolicy, observations: FloatArray, first_row: int = 0) -> FloatArray:
+def _stamp(call: Call, request: InferRequest) -> Stamp:
+    """Return the observation's stamp; without one of its own, it is as old as the request's first byte."""
+    whole = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
+    if not request.term_stamps_ns:
+        return whole
+    return dict.fromkeys(request.observations, whole) | request.term_stamps_ns
+
+
+def _act(policy: OnnxPolicy, observations: Observation, first_row: int = 0) -> FloatArray:
     """Return the actions of a batch; refuse the whole batch where a row fails. Shape (batch, action_dim)."""
-    actions: FloatArray = np.empty((len(observations), policy.contract.spec.action_dim), dtype=np.float32)
-    for row, observation in enumerate(observations, first_row):
+    batch = len(observations.vector)
+    actions: FloatArray = np.empty((batch, policy.contract.spec.action_dim), dtype=np.float32)
+    for index in range(batch):
+        row = first_row + index
         try:
-            actions[row - first_row] = policy.act(observation)
+            actions[index] = policy.act(observations.rows(index))
         except ObservationError as exc:
             raise RefusalError(f"row {row}: {exc}", "observation_not_finite") from None
         except BundleError as exc:

@@ -33,7 +33,7 @@ def status_tree(service: Service, follower: FollowerStatus | None) -> dict[str, 
         "sequences": service.open_sequences,
         "latency": {"bounds_us": list(LATENCY_BOUNDS_US), "counts": list(metrics.infer.counts)},
         "events": [event._asdict() for event in reversed(service.events)],
-        "following": None if follower is None else _follower_tree(follower),
+        "follower": None if follower is None else _follower_tree(follower),
     }
 
 
