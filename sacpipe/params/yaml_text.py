@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from sacpipe.core.config import Config
 
@@ -42,8 +41,13 @@ def first_sentence(text: str) -> str:
     return re.split(r"\.(?: |$)", line, maxsplit=1)[0]
 
 
-def scalar(value: Any) -> str:
-    """Return a value in YAML 1.2's flow style, on one line."""
+def scalar(value: Any, *, is_item: bool = False) -> str:
+    """Return a value in YAML 1.2's flow style, on one line.
+
+    Args:
+        value: As JSON has it.
+        is_item: Whether the value is inside a list or a mapping, where a colon needs quotes.
+    """
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -51,11 +55,12 @@ def scalar(value: Any) -> str:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, str):
-        return value if _is_plain(value) else json.dumps(value)
+        return value if _is_plain(value) and not (is_item and ":" in value) else json.dumps(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{scalar(key)}: {scalar(item)}" for key, item in value.items()) + "}"
+        pairs = [f"{scalar(key, is_item=True)}: {scalar(item, is_item=True)}" for key, item in value.items()]
+        return "{" + ", ".join(pairs) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(scalar, value)) + "]"
+        return "[" + ", ".join(scalar(item, is_item=True) for item in value) + "]"
     return str(value)
 
 
@@ -103,11 +108,8 @@ def _number(value: float) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Return whether YAML reads a text without quotes as that text, also inside a list."""
-    try:
-        return bool(YAML(typ="safe").load(f"[{text}]") == [text])
-    except YAMLError:
-        return False
+    """Return whether YAML reads a text without quotes as that text, and not as a number or another value."""
+    return bool(re.fullmatch(r"[A-Za-z_][\w./:@+-]*", text, re.ASCII) and YAML(typ="safe").load(text) == text)
 
 
 def _lowered(sentence: str) -> str:
