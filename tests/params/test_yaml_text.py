@@ -3,9 +3,8 @@
 import math
 
 import pytest
-from params.small_models import File
-from params.test_presets import tree
 from ruamel.yaml import YAML
+from small_models import File, small_tree
 
 from sacpipe.params.yaml_text import comment_of, first_sentence, scalar, yaml_text
 
@@ -30,7 +29,7 @@ algorithm:                # learner
 
 
 def test_keys_values_and_comments_are_where_the_models_have_them():
-    assert squeezed(yaml_text(File.parse(tree()))) == squeezed(TEXT)
+    assert squeezed(yaml_text(File.parse(small_tree()))) == squeezed(TEXT)
 
 
 def squeezed(text):
@@ -38,7 +37,7 @@ def squeezed(text):
 
 
 def test_the_comments_of_a_block_begin_in_one_column():
-    block = yaml_text(File.parse(tree())).split("\n\n")[1]
+    block = yaml_text(File.parse(small_tree())).split("\n\n")[1]
     items = [line for line in block.splitlines() if line.lstrip().startswith("- ")]
     others = [line for line in block.splitlines() if line not in items and "#" in line]
     assert len({line.index("#") for line in others}) == 1
@@ -46,7 +45,7 @@ def test_the_comments_of_a_block_begin_in_one_column():
 
 
 def test_the_text_reads_back_as_the_values():
-    assert YAML(typ="safe").load(yaml_text(File.parse(tree()))) == tree()
+    assert YAML(typ="safe").load(yaml_text(File.parse(small_tree()))) == small_tree()
 
 
 @pytest.mark.parametrize("value", [

@@ -1,11 +1,15 @@
 """A small file of sections: a table with two members, a union by tag, a list of members, an optional section."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.members import Members, member_field
+from sacpipe.params.presets import preset_tree
+from sacpipe.specs.budget import Budget
 
 
 class Mlp(Config):
@@ -92,3 +96,12 @@ class File(Config):
     """Seed of all random numbers."""
     algorithm: Algorithm
     """Learner."""
+
+
+BUDGET = Budget(1000, hidden_dim=7, learning_rate=2e-3)
+
+
+def small_tree(chosen: Mapping[str, Any] = MappingProxyType({}), model: type[Config] = File) -> dict[str, Any]:
+    """Return the preset of a file, with seed 1 and some values chosen."""
+    seed = {"seed": 1} if model is File else {}
+    return preset_tree(model, {**seed, **chosen}, None, BUDGET)  # type: ignore[arg-type] - no model reads the spec
