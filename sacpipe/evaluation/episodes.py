@@ -1,6 +1,6 @@
 """Runs seeded episodes of an environment with any policy."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -54,7 +54,8 @@ def evaluate(policy: Policy, environment: Environment, seeds: Sequence[int]) -> 
 def _run_episode(policy: Policy, environment: Environment, seed: int) -> Episode:
     """Run one episode to its end."""
     observation = environment.reset(seed)
-    episode_return, rewards, sums = 0.0, [], Counter[str]()
+    episode_return, rewards = 0.0, []
+    sums: defaultdict[str, float] = defaultdict(float)
     while True:
         step = environment.step(policy(observation))
         observation = step.observation

@@ -37,7 +37,7 @@ def write_episodes_csv(path: Path, episodes: Mapping[str, Sequence[Episode]]) ->
         for number, one in enumerate(rows):
             flags = [str(flag).lower() for flag in (one.terminated, one.truncated)]
             metrics = [values[name] for name in names for values in (one.metrics, one.last_metrics)]
-            numbers = [repr(float(number)) for number in (one.episode_return, *metrics)]
+            numbers = [repr(float(value)) for value in (one.episode_return, *metrics)]
             writer.writerow([policy, number, one.seed, numbers[0], one.length, *flags, *numbers[1:]])
     write_text(path, text.getvalue())
 
