@@ -81,7 +81,7 @@ def write_no_video(task: TaskSection, folder: Path, reason: str) -> Path:
     """
     with storage_errors(folder):
         (folder / VIDEO_NAME).unlink(missing_ok=True)
-    write_text(folder / NO_VIDEO_NAME, f"No video of task '{task.suite}/{task.id}': {reason}\n")
+    write_text(folder / NO_VIDEO_NAME, f"No video of task '{task.name}': {reason}\n")
     return folder / NO_VIDEO_NAME
 
 
@@ -104,8 +104,8 @@ def _render_episode(
     observation = environment.reset(seed)
     yield environment.render()
     for number in itertools.count(1):
-        observation, _, terminated, truncated = environment.step(policy(observation))
-        ended = terminated or truncated
+        step = environment.step(policy(observation))
+        observation, ended = step.observation, step.terminated or step.truncated
         if ended or number % stride == 0:
             yield environment.render()
         if ended:
