@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from factories import make_contract
+from bundle_factories import make_contract
 from robot_fixtures import SPEC, make_model
 
 from sacpipe.bundle.canonical_json import parse_canonical
