@@ -68,8 +68,8 @@ class Envelope(Config):
     high: dict[TermName, _Entries] = Field(max_length=MAX_TERMS)
     """Highest value of each entry of each float32 term, flattened. term.size numbers."""
     longest_constant: dict[TermName, _RunLength] = Field(max_length=MAX_TERMS)
-    """Longest run of consecutive observations of one episode with an equal value of the term, float32 or uint8;
-    1 where it changed at every step."""
+    """Longest run of consecutive observations of one episode with an equal value of the term, float32 or
+    uint8; 1 where it changed at every step."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
