@@ -6,11 +6,13 @@ Names, types, shapes and sizes are checked before memory is allocated.
 """
 
 import functools
+import math
 import re
+import struct
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -29,7 +31,9 @@ DATATYPES: dict[DType, str] = {"float32": "FP32", "uint8": "UINT8"}
 Count = Annotated[int, Meta(ge=0)]
 Stamp = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """Nanoseconds of a clock, as a recording can hold them."""
-_DTYPES = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
+_FLOAT32 = np.dtype("<f4")
+_MAX_FLOAT32 = (2 - 2.0**-24) * 2.0**127
+"""Smallest number that no float32 is near to: from here on, numbers round to infinity."""
 _ENTRIES: dict[str, Any] = {"FP32": float, "UINT8": Annotated[int, Meta(ge=0, le=255)]}
 _NESTED = re.compile(rb"\[\s*\[")
 _SHOWN_NAMES, _SHOWN_CHARS = 8, 40
@@ -55,11 +59,6 @@ class InputTensor(Struct):
     parameters: TensorParameters | None = None
     data: Raw = Raw()
 
-    @property
-    def binary_data_size(self) -> int | None:
-        """Number of bytes of the tensor after the JSON; None where `data` has the numbers."""
-        return None if self.parameters is None else self.parameters.binary_data_size
-
 
 @dataclass(frozen=True, slots=True)
 class InputForm:
@@ -71,6 +70,14 @@ class InputForm:
     """Shape without the batch."""
     size: int
     """Number of entries of one observation."""
+    num_bytes: int
+    """Number of bytes of one observation."""
+
+    @classmethod
+    def of(cls, name: str, dtype: DType, shape: tuple[int, ...]) -> Self:
+        """Return the form of a tensor."""
+        size = math.prod(shape)
+        return cls(name, DATATYPES[dtype], shape, size, size * np.dtype(dtype).itemsize)
 
 
 class Inputs:
@@ -83,10 +90,7 @@ class Inputs:
 
     def __init__(self, layout: ObservationLayout, max_batch: int) -> None:
         self._layout, self.max_batch = layout, max_batch
-        self.terms = {
-            term.name: InputForm(term.name, DATATYPES[term.dtype], term.shape, term.size)
-            for term in layout.terms
-        }
+        self.terms = {term.name: InputForm.of(term.name, term.dtype, term.shape) for term in layout.terms}
         """Input of each term, by name, in the order of the specification."""
         self.flat = None if layout.image_terms else _flat_form(layout)
         """The flat input; None where the policy has images."""
@@ -103,16 +107,16 @@ class Inputs:
             RefusalError: names the place, what was expected and what was found.
         """
         forms = self._find_forms(tensors)
-        batch = self._check_tensors(tensors, forms, len(tail))
+        batch, sizes = self._check_tensors(tensors, forms, len(tail))
         parts: dict[str, bytes | memoryview] = {}
-        rest = memoryview(tail)
-        for index, (tensor, form) in enumerate(zip(tensors, forms, strict=True)):
-            size = tensor.binary_data_size
+        rest, end = memoryview(tail), 0
+        for index, (form, size) in enumerate(zip(forms, sizes, strict=True)):
             if size is None:
-                parts[form.name] = _read_json(bytes(tensor.data), batch, form, f"inputs[{index}].data")
+                parts[form.name] = _read_json(tensors[index].data, batch, form, f"inputs[{index}].data")
             else:
-                parts[form.name], rest = rest[:size], rest[size:]
-        if self.flat is not None and forms[0] is self.flat:
+                parts[form.name] = rest[end : end + size]
+                end += size
+        if forms[0] is self.flat:
             return self._unpack_flat(parts[FLAT_INPUT], batch)
         return self._pack(parts, batch)
 
@@ -127,7 +131,8 @@ class Inputs:
                 "Inference-Header-Content-Length: expected the length of the JSON, found 0. A body without "
                 "JSON is for policies without images; send the terms by name"
             )
-        _check_size(len(body), 1, self.flat, FLAT_INPUT)
+        if len(body) != self.flat.num_bytes:
+            raise _wrong_size(len(body), 1, self.flat, FLAT_INPUT)
         return self._unpack_flat(body, 1)
 
     def _find_forms(self, tensors: Sequence[InputTensor]) -> list[InputForm]:
@@ -149,40 +154,45 @@ class Inputs:
 
     def _check_tensors(
         self, tensors: Sequence[InputTensor], forms: Sequence[InputForm], num_bytes: int
-    ) -> int:
-        """Check types, shapes and announced sizes, and return the batch size."""
-        batch, announced = 0, 0
+    ) -> tuple[int, list[int | None]]:
+        """Check types, shapes and announced sizes; return the batch size, and the announced size of each."""
+        batch, total = 0, 0
+        sizes: list[int | None] = []
         for index, (tensor, form) in enumerate(zip(tensors, forms, strict=True)):
-            place = f"inputs[{index}]"
             if tensor.datatype != form.datatype:
                 raise RefusalError(
-                    f"{place}.datatype: expected {form.datatype}, found '{tensor.datatype[:_SHOWN_CHARS]}'"
+                    f"inputs[{index}].datatype: expected {form.datatype}, found "
+                    f"'{tensor.datatype[:_SHOWN_CHARS]}'"
                 )
-            batch = self._check_shape(tensor.shape, form, batch, place)
-            size = tensor.binary_data_size
+            batch = self._check_shape(tensor.shape, form, batch, index)
+            parameters = tensor.parameters
+            size = None if parameters is None else parameters.binary_data_size
             if (size is None) == (not tensor.data):
-                raise RefusalError(f"{place}: expected either `data` or `parameters.binary_data_size`")
+                raise RefusalError(
+                    f"inputs[{index}]: expected either `data` or `parameters.binary_data_size`"
+                )
             if size is not None:
-                _check_size(size, batch, form, f"{place}.parameters.binary_data_size")
-                announced += size
-        if announced != num_bytes:
+                if size != batch * form.num_bytes:
+                    raise _wrong_size(size, batch, form, f"inputs[{index}].parameters.binary_data_size")
+                total += size
+            sizes.append(size)
+        if total != num_bytes:
             raise RefusalError(
-                f"binary_data_size: expected {num_bytes} in all, the bytes after the JSON header, found "
-                f"{announced}"
+                f"binary_data_size: expected {num_bytes} in all, the bytes after the JSON header, found {total}"
             )
-        return batch
+        return batch, sizes
 
-    def _check_shape(self, shape: list[int], form: InputForm, batch: int, place: str) -> int:
+    def _check_shape(self, shape: list[int], form: InputForm, batch: int, index: int) -> int:
         """Return the batch size, which is that of the inputs before where `batch` is not 0."""
         is_batch = bool(shape) and (shape[0] == batch if batch else 1 <= shape[0] <= self.max_batch)
         if not is_batch or tuple(shape[1:]) != form.shape:
             expected = ", ".join(map(str, (batch or f"1 to {self.max_batch}", *form.shape)))
             found = str(shape[:_SHOWN_NAMES])[:80]
-            raise RefusalError(f"{place}.shape: expected [{expected}], found {found}", "shape")
+            raise RefusalError(f"inputs[{index}].shape: expected [{expected}], found {found}", "shape")
         return shape[0]
 
     def _unpack_flat(self, data: bytes | memoryview, batch: int) -> Observation:
-        rows: NDArray[np.float32] = np.frombuffer(data, _DTYPES["FP32"]).reshape(batch, -1)
+        rows: NDArray[np.float32] = np.frombuffer(data, _FLOAT32).reshape(batch, -1)
         if self._flat_columns is not None:
             rows = rows[:, self._flat_columns]
         return Observation(self._layout, rows, {})
@@ -192,11 +202,11 @@ class Inputs:
         vector: NDArray[np.float32]
         if batch == 1:  # one copy of all terms: a term costs 0.1 us, an assignment of NumPy 0.5 us
             data = b"".join([parts[term.name] for term in layout.vector_terms])
-            vector = np.frombuffer(data, _DTYPES["FP32"]).reshape(1, -1)
+            vector = np.frombuffer(data, _FLOAT32).reshape(1, -1)
         else:
             vector = np.empty((batch, layout.vector_dim), dtype=np.float32)
             for term in layout.vector_terms:
-                columns = np.frombuffer(parts[term.name], _DTYPES["FP32"]).reshape(batch, -1)
+                columns = np.frombuffer(parts[term.name], _FLOAT32).reshape(batch, -1)
                 vector[:, layout.columns(term.name)] = columns
         images = {
             term.name: np.frombuffer(parts[term.name], np.uint8).reshape(batch, *term.shape)
@@ -220,7 +230,7 @@ def decode(decoder: "msgspec.json.Decoder[_T]", text: bytes | Raw, where: str) -
 
 
 def _flat_form(layout: ObservationLayout) -> InputForm:
-    return InputForm(FLAT_INPUT, DATATYPES["float32"], (layout.vector_dim,), layout.vector_dim)
+    return InputForm.of(FLAT_INPUT, "float32", (layout.vector_dim,))
 
 
 def _flat_columns(layout: ObservationLayout) -> NDArray[np.intp] | None:
@@ -235,14 +245,12 @@ def _flat_columns(layout: ObservationLayout) -> NDArray[np.intp] | None:
     return np.concatenate([places[term.name] for term in layout.vector_terms])
 
 
-def _check_size(num_bytes: int, batch: int, form: InputForm, place: str) -> None:
-    expected = batch * form.size * _DTYPES[form.datatype].itemsize
-    if num_bytes != expected:
-        raise RefusalError(
-            f"{place}: expected {expected} bytes, {batch} x {form.size} of {form.datatype}, "
-            f"found {str(num_bytes)[:_SHOWN_CHARS]}",
-            "shape",
-        )
+def _wrong_size(num_bytes: int, batch: int, form: InputForm, place: str) -> RefusalError:
+    return RefusalError(
+        f"{place}: expected {batch * form.num_bytes} bytes, {batch} x {form.size} of {form.datatype}, found "
+        f"{str(num_bytes)[:_SHOWN_CHARS]}",
+        "shape",
+    )
 
 
 @functools.cache
@@ -253,20 +261,20 @@ def _decoder(datatype: str, depth: int) -> "msgspec.json.Decoder[Any]":
     return msgspec.json.Decoder(kind)
 
 
-def _read_json(data: bytes, batch: int, form: InputForm, place: str) -> bytes:
+def _read_json(raw: Raw, batch: int, form: InputForm, place: str) -> bytes:
     """Return the numbers of `data`, flat or nested, as bytes of the tensor."""
-    count = batch * form.size
+    data, count = bytes(raw), batch * form.size
     if (found := data.count(b",") + 1) > count:  # before a list of them takes memory
         raise RefusalError(f"{place}: expected {count} numbers, found {found}", "shape")
-    full_shape = (batch, *form.shape)
-    shape = full_shape if len(full_shape) > 1 and _NESTED.match(data) else (count,)
+    shape = (batch, *form.shape) if form.shape and _NESTED.match(data) else (count,)
     values = _flatten(decode(_decoder(form.datatype, len(shape)), data, place), shape, place)
-    with np.errstate(over="ignore"):  # checked below
-        array = np.array(values, dtype=_DTYPES[form.datatype])
-    if form.datatype == "FP32" and not np.isfinite(array).all():
-        index = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise RefusalError(f"{place}: number {index} is beyond FP32, found {values[index]}")
-    return array.tobytes()
+    if form.datatype == "UINT8":
+        return bytes(values)
+    try:
+        return struct.pack(f"<{count}f", *values)
+    except OverflowError:
+        index = next(index for index, value in enumerate(values) if abs(value) >= _MAX_FLOAT32)
+        raise RefusalError(f"{place}: number {index} is beyond FP32, found {values[index]}") from None
 
 
 def _flatten(nested: list[Any], shape: Sequence[int], place: str) -> list[Any]:

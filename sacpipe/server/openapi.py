@@ -6,7 +6,7 @@ from sacpipe.rollout.phases import PHASE_NAMES
 from sacpipe.server.active_model import MAX_BATCH, ActiveModel
 from sacpipe.server.inputs import InputForm, Inputs
 from sacpipe.server.metadata import server_metadata
-from sacpipe.server.protocol import OUTPUT, OUTPUT_DATATYPE
+from sacpipe.server.protocol import OUTPUT
 from sacpipe.version import __version__
 
 _TEXT = {"type": "string"}
@@ -151,7 +151,7 @@ def _infer(inputs: Inputs, action_dim: int) -> dict[str, Any]:
         model_name=_TEXT,
         model_version=_TEXT,
         parameters={"type": "object", "required": ["verdict", "reasons", "bundle_sha256"]},
-        outputs=_list(_tensor(InputForm(OUTPUT, OUTPUT_DATATYPE, (action_dim,), action_dim))),
+        outputs=_list(_tensor(InputForm.of(OUTPUT, "float32", (action_dim,)))),
     )
     binary = {"type": "string", "format": "binary"}
     header = {"name": _HEADER, "in": "header", "schema": {"type": "string", "pattern": "^[0-9]{1,10}$"}}
