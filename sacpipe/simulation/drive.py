@@ -182,8 +182,8 @@ def drive(policy: str | None, config: DriveConfig, recordings: Path | None) -> D
         recordings: Folder for the recordings, or None.
 
     Raises:
-        ConfigError: `task_of` finds no task of the policy, the task has no rate or refuses its options, or the
-            priority is not allowed.
+        ConfigError: `task_of` finds no task of the policy, the task has no rate or refuses its options, or
+            the priority is not allowed.
         BundleError: the load gate refuses the bundle.
         BusyError: another recorder uses the folder.
     """

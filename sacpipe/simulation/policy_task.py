@@ -1,7 +1,7 @@
 """The task of a policy: from params.yaml of the project, or as the user names it.
 
-A bundle and a policy file name their task without the module that registers it, and no module is ever imported
-because a file from elsewhere names it.
+A bundle and a policy file name their task without the module that registers it, and no module is ever
+imported because a file from elsewhere names it.
 """
 
 from sacpipe.core.config import Config
@@ -49,8 +49,8 @@ def check_task(environment: Environment, spec: EnvSpec, options: Options) -> Non
         raise ConfigError(f"{_wanted(spec)}, found '{found.task}'. {_advice(spec)}")
     if found.policy_spec != spec:
         raise ConfigError(
-            f"task '{spec.task}' with options {options}: expected the observations, actions and time limit of "
-            "the policy's training, found others. Run this in the project that trained the policy, whose "
+            f"task '{spec.task}' with options {options}: expected the observations, actions and time limit "
+            "of the policy's training, found others. Run this in the project that trained the policy, whose "
             "params.yaml has the options."
         )
 
@@ -72,4 +72,5 @@ def _wanted(spec: EnvSpec) -> str:
 
 def _advice(spec: EnvSpec) -> str:
     suite, _, task_id = spec.task.partition("/")
-    return f"Name it: `--task {spec.task}`, or `--task {suite}/MODULE:{task_id}` for a task of your own."
+    task_id = task_id.rpartition(":")[2]
+    return f"Name it: `--task {suite}/{task_id}`, or `--task {suite}/MODULE:{task_id}` for a task of your own."
