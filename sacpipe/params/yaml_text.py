@@ -10,6 +10,8 @@ from ruamel.yaml import YAML
 
 from sacpipe.core.config import Config
 
+_MAX_LINE = 110
+"""Characters of a line, if its comment has a comma or a semicolon at which it can end."""
 _MAX_COLUMN = 36
 """Last column at which the comments of a section may begin; longer lines have their comment behind them."""
 
@@ -36,8 +38,8 @@ def comment_of(model: type[Config], name: str) -> str:
 
 
 def first_sentence(text: str) -> str:
-    """Return the first sentence of a docstring on one line, without the full stop."""
-    line = " ".join(text.split())
+    """Return the first sentence of a docstring on one line, without the full stop and without an example."""
+    line = re.split(r",? e\.g\. ", " ".join(text.split()), maxsplit=1)[0]
     return re.split(r"\.(?: |$)", line, maxsplit=1)[0]
 
 
@@ -83,22 +85,19 @@ def _field(section: Config, name: str, depth: int) -> Iterator[Line]:
 
 
 def _aligned(block: list[Line]) -> Iterator[str]:
-    """Put the comments of a block below each other, those of a list's items apart from the others."""
-    columns = {
-        is_item: max((len(line.text) for line in block if line.comment and _fits(line, is_item)), default=0)
-        for is_item in (False, True)
-    }
+    """Put the comments of a block below each other; a longer line has its comment behind it."""
+    column = max((len(line.text) for line in block if line.comment and len(line.text) < _MAX_COLUMN), default=0)
     for line in block:
-        column = columns[_is_item(line)]
-        yield f"{line.text:<{column}}  # {line.comment}" if line.comment else line.text
+        yield _shortened(f"{line.text:<{column}}  # ", line.comment) if line.comment else line.text
 
 
-def _fits(line: Line, is_item: bool) -> bool:
-    return _is_item(line) == is_item and (is_item or len(line.text) < _MAX_COLUMN)
-
-
-def _is_item(line: Line) -> bool:
-    return line.text.lstrip().startswith("- ")
+def _shortened(text: str, comment: str) -> str:
+    """Return a line whose comment ends with a clause where the whole line would be too long."""
+    room = _MAX_LINE - len(text)
+    ends = [match.start() for match in re.finditer("[,;] ", comment)]
+    if len(comment) <= room or not ends:
+        return text + comment
+    return text + comment[: max((end for end in ends if end <= room), default=ends[0])]
 
 
 def _number(value: float) -> str:
