@@ -42,7 +42,7 @@ class RuntimeSettings(Config):
     term_max_age_periods: dict[TermName, _Periods] = Field(max_length=MAX_TERMS)
     """Age limits by term, in control periods; else that of `observation_old`."""
     guards: tuple[GuardField, ...] = Field(max_length=MAX_GUARDS)
-    """Checks of each step, with fallback last, hold, zero, safe, stop or limit. A guard of the product that is
+    """Checks of each step; a fallback is last, hold, zero, safe, stop or limit. A guard of the product that is
     not listed has the runtime's default."""
 
     @classmethod

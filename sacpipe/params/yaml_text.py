@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from sacpipe.core.config import Config
 
-_MAX_LINE = 110
+_MAX_LINE = 120
 """Characters of a line, if its comment has a comma or a semicolon at which it can end."""
 _MAX_COLUMN = 36
 """Last column at which the comments of a section may begin; longer lines have their comment behind them."""
@@ -86,7 +86,8 @@ def _field(section: Config, name: str, depth: int) -> Iterator[Line]:
 
 def _aligned(block: list[Line]) -> Iterator[str]:
     """Put the comments of a block below each other; a longer line has its comment behind it."""
-    column = max((len(line.text) for line in block if line.comment and len(line.text) < _MAX_COLUMN), default=0)
+    widths = [len(line.text) for line in block if line.comment and not line.text.lstrip().startswith("- ")]
+    column = max((width for width in widths if width < _MAX_COLUMN), default=0)
     for line in block:
         yield _shortened(f"{line.text:<{column}}  # ", line.comment) if line.comment else line.text
 
