@@ -90,7 +90,7 @@ class TD3Config(Config):
         return cls.parse(rates | noises | others | parts)
 
     def build(self, spec: EnvSpec, seed: int) -> "TD3":
-        """Return a fresh learner for a task; raises ConfigError where the trunk cannot take its observations."""
+        """Return a fresh learner for a task; a trunk that cannot take its observations is a ConfigError."""
         return TD3(self, spec, seed)
 
 
@@ -115,8 +115,8 @@ class TD3:
         self.critic.network.reset(init)
         self.target_actor = copy.deepcopy(self.actor.network).requires_grad_(False)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self._critic_parameters = list(self.critic.parameters())
-        self._actor_parameters = list(self.actor.parameters())
+        self._critic_parameters: list[torch.Tensor] = list(self.critic.parameters())
+        self._actor_parameters: list[torch.Tensor] = list(self.actor.parameters())
         self._critic_adam = Adam(self._critic_parameters, config.adam, config.critic_learning_rate)
         self._actor_adam = Adam(self._actor_parameters, config.adam, config.actor_learning_rate)
         modules = {
@@ -170,13 +170,15 @@ class TD3:
 
     @torch.no_grad()
     def _targets(self, batch: Batch) -> torch.Tensor:
-        """Return y = r + discount min Q'(s', a'), a' = clip(pi'(s') + clip(noise)): eq. 10 and 14. Shape (B,)."""
+        """Return y = r + discount min Q'(s', a') with a' = clip(pi'(s') + clip(noise)), eq. 10 and 14."""
         config, size = self.config, (len(batch.rewards), self.spec.action_dim)
         noise = torch.from_numpy(self._noise.standard_normal(size, dtype=np.float32))
         smooth = (config.target_noise * noise).clamp_(-config.target_noise_clip, config.target_noise_clip)
         inputs = self.actor.normalised(self.actor.inputs.of(batch.next_observations))
         actions = torch.tanh(self.target_actor(inputs)).add_(smooth).clamp_(-1.0, 1.0)
-        values = self.target_critic(self.critic_inputs.of(batch.next_observations), actions).amin(dim=0)
+        values: torch.Tensor = self.target_critic(
+            self.critic_inputs.of(batch.next_observations), actions
+        ).amin(dim=0)
         return values.mul_(torch.from_numpy(batch.discounts)).add_(torch.from_numpy(batch.rewards))
 
     def _step_policy(self, batch: Batch) -> None:
