@@ -1,14 +1,14 @@
 """A small bundle made by hand, so that these tests need no torch: action = clip(gain * (x0 - x1 + 1))."""
 
 import pytest
-from factories import make_bundle, make_onnx, make_spec
+from bundle_factories import make_bundle, make_onnx, make_spec, term_tree
 
 GOLDEN_OBSERVATIONS = [[0.5, 0.25, 0.0], [3.0, 1.0, 0.0], [0.0, 9.0, 2.0]]
 GOLDEN_ACTIONS = [[1.25, 2.5], [3.0, 4.0], [-2.0, -4.0]]
 SPEC = make_spec(
     observation=[
-        {"name": "position", "size": 2, "unit": "m", "source": "joint encoders"},
-        {"name": "velocity", "size": 1, "unit": "m/s", "source": "tachometer"},
+        term_tree("position", 2, source="joint encoders"),
+        term_tree("velocity", 1, unit="m/s", source="tachometer"),
     ],
     action=[
         {"name": "shoulder", "unit": "N m", "low": -2.0, "high": 3.0},
@@ -20,7 +20,8 @@ SPEC = make_spec(
 
 def make_model(weight=((1, 2), (-1, -2), (0, 0)), bias=(1, 2), **names):
     """Three observations, of which the last is ignored, to [-2, 3] and [-4, 4]."""
-    return make_onnx(weight, bias=bias, low=(-2, -4), high=(3, 4), **names)
+    terms = {"position": 2, "velocity": 1}
+    return make_onnx(weight, bias=bias, low=(-2, -4), high=(3, 4), **{"terms": terms} | names)
 
 
 def write_model(folder, model, actions=GOLDEN_ACTIONS):

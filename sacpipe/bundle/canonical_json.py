@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError
 
-FORMAT_VERSION: Literal[2] = 2
+FORMAT_VERSION: Literal[3] = 3
 
 FETCH_AGAIN = "Fetch the bundle again, or export it again."
 """Last sentence of a message about a damaged bundle."""

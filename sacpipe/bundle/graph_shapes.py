@@ -6,50 +6,19 @@ numbers, because they are shapes, indices and axes. Nothing is allocated that is
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sacpipe.bundle.graph_convolution import convolve
+from sacpipe.bundle.graph_values import Inputs, Result, Shape, Value, constant, input_value
 from sacpipe.bundle.policy_graph import MAX_RANK, Node
 
-Shape = tuple[int, ...]
 _MAX_NUMBERS = 4096
 """Maximum number of axes, sizes or parts that a node takes."""
 _MAX_KNOWN = 2**20
 """Maximum number of integers that are kept. A shape has at most `MAX_RANK`."""
-
-
-class Value(NamedTuple):
-    """A value of the graph."""
-
-    shape: Shape
-    integers: NDArray[Any] | None = None
-    """The numbers themselves where they are integers: shapes, indices and axes."""
-
-
-class Result(NamedTuple):
-    """What a node makes."""
-
-    values: list[Value]
-    operations: int
-    """Number of multiplications and other operations."""
-
-
-Inputs = Sequence[Value | None]
-"""Inputs of a node; None where one is left out."""
-
-
-def constant(array: NDArray[Any]) -> Value:
-    """Return the value of a constant tensor."""
-    return Value(array.shape, array if array.dtype.kind == "i" else None)
-
-
-def _input(inputs: Inputs, place: int) -> Value:
-    value = inputs[place] if place < len(inputs) else None
-    if value is None:
-        raise ValueError(f"no input {place}")
-    return value
 
 
 def _integers(node: Node, inputs: Inputs, place: int, name: str) -> list[int] | None:
@@ -87,7 +56,7 @@ def _broadcast(shapes: Sequence[Shape]) -> Shape:
 def _same(node: Node, inputs: Inputs) -> Result:
     """The shape of the first input."""
     del node
-    value = _input(inputs, 0)
+    value = input_value(inputs, 0)
     return Result([Value(value.shape)], math.prod(value.shape))
 
 
@@ -100,7 +69,7 @@ def _elementwise(node: Node, inputs: Inputs) -> Result:
 
 def _identity(node: Node, inputs: Inputs) -> Result:
     del node
-    value = _input(inputs, 0)
+    value = input_value(inputs, 0)
     return Result([value], math.prod(value.shape))
 
 
@@ -114,7 +83,7 @@ def _constant_node(node: Node, inputs: Inputs) -> Result:
 
 
 def _shape(node: Node, inputs: Inputs) -> Result:
-    dims = _input(inputs, 0).shape
+    dims = input_value(inputs, 0).shape
     found = np.array(dims[node.attributes.get("start") : node.attributes.get("end")], np.int64)
     return Result([Value(found.shape, found)], len(dims))
 
@@ -133,11 +102,11 @@ def _matmul_shapes(left: Shape, right: Shape) -> Result:
 
 def _matmul(node: Node, inputs: Inputs) -> Result:
     del node
-    return _matmul_shapes(_input(inputs, 0).shape, _input(inputs, 1).shape)
+    return _matmul_shapes(input_value(inputs, 0).shape, input_value(inputs, 1).shape)
 
 
 def _gemm(node: Node, inputs: Inputs) -> Result:
-    left, right = _input(inputs, 0).shape, _input(inputs, 1).shape
+    left, right = input_value(inputs, 0).shape, input_value(inputs, 1).shape
     if (len(left), len(right)) != (2, 2):
         raise ValueError(f"a Gemm of {list(left)} and {list(right)}")
     left = left[::-1] if node.attributes.get("transA") else left
@@ -153,12 +122,12 @@ def _expand(node: Node, inputs: Inputs) -> Result:
     target = _integers(node, inputs, 1, "shape")
     if target is None or any(size < 0 for size in target):
         raise ValueError(f"the target {target}")
-    shape = _broadcast([_input(inputs, 0).shape, tuple(target)])
+    shape = _broadcast([input_value(inputs, 0).shape, tuple(target)])
     return Result([Value(shape)], math.prod(shape))
 
 
 def _reshape(node: Node, inputs: Inputs) -> Result:
-    value, target = _input(inputs, 0), _integers(node, inputs, 1, "shape")
+    value, target = input_value(inputs, 0), _integers(node, inputs, 1, "shape")
     if target is None or len(target) > MAX_RANK:
         raise ValueError(f"the target of {len(target or [])} dimensions")
     keeps_zero = node.attributes.get("allowzero")
@@ -180,7 +149,7 @@ def _moved(value: Value, shape: Shape, move: Callable[[NDArray[Any]], NDArray[An
 
 
 def _flatten(node: Node, inputs: Inputs) -> Result:
-    shape = _input(inputs, 0).shape
+    shape = input_value(inputs, 0).shape
     axis = node.attributes.get("axis", 1)
     if not -len(shape) <= axis <= len(shape):
         raise ValueError(f"axis {axis} of {list(shape)}")
@@ -189,7 +158,7 @@ def _flatten(node: Node, inputs: Inputs) -> Result:
 
 
 def _transpose(node: Node, inputs: Inputs) -> Result:
-    shape = _input(inputs, 0).shape
+    shape = input_value(inputs, 0).shape
     order = node.attributes.get("perm", list(range(len(shape)))[::-1])
     if sorted(order) != list(range(len(shape))):
         raise ValueError(f"the order {order} of {list(shape)}")
@@ -197,7 +166,7 @@ def _transpose(node: Node, inputs: Inputs) -> Result:
 
 
 def _squeeze(node: Node, inputs: Inputs) -> Result:
-    value, axes = _input(inputs, 0), _integers(node, inputs, 1, "axes")
+    value, axes = input_value(inputs, 0), _integers(node, inputs, 1, "axes")
     shape = value.shape
     if axes is None:
         axes = [axis for axis, size in enumerate(shape) if size == 1]
@@ -209,7 +178,7 @@ def _squeeze(node: Node, inputs: Inputs) -> Result:
 
 
 def _unsqueeze(node: Node, inputs: Inputs) -> Result:
-    value, axes = _input(inputs, 0), _integers(node, inputs, 1, "axes")
+    value, axes = input_value(inputs, 0), _integers(node, inputs, 1, "axes")
     rank = len(value.shape) + len(axes or [])
     if not axes or rank > MAX_RANK or len({_axis(axis, rank) for axis in axes}) != len(axes):
         raise ValueError(f"axes {axes} of {list(value.shape)}")
@@ -219,7 +188,7 @@ def _unsqueeze(node: Node, inputs: Inputs) -> Result:
 
 
 def _concat(node: Node, inputs: Inputs) -> Result:
-    values = [_input(inputs, place) for place in range(len(inputs))]
+    values = [input_value(inputs, place) for place in range(len(inputs))]
     first = values[0].shape
     axis = _axis(node.attributes["axis"], len(first))
     sizes = {(*value.shape[:axis], *value.shape[axis + 1 :]) for value in values}
@@ -234,7 +203,7 @@ def _concat(node: Node, inputs: Inputs) -> Result:
 
 
 def _gather(node: Node, inputs: Inputs) -> Result:
-    value, indices = _input(inputs, 0), _input(inputs, 1)
+    value, indices = input_value(inputs, 0), input_value(inputs, 1)
     axis = _axis(node.attributes.get("axis", 0), len(value.shape))
     shape = value.shape[:axis] + indices.shape + value.shape[axis + 1 :]
     known: NDArray[Any] | None = None
@@ -244,7 +213,7 @@ def _gather(node: Node, inputs: Inputs) -> Result:
 
 
 def _slice(node: Node, inputs: Inputs) -> Result:
-    value = _input(inputs, 0)
+    value = input_value(inputs, 0)
     starts, ends, axes, steps = (
         _integers(node, inputs, place, name)
         for place, name in enumerate(("starts", "ends", "axes", "steps"), start=1)
@@ -262,7 +231,7 @@ def _slice(node: Node, inputs: Inputs) -> Result:
 
 
 def _split(node: Node, inputs: Inputs) -> Result:
-    value, parts = _input(inputs, 0), _integers(node, inputs, 1, "split")
+    value, parts = input_value(inputs, 0), _integers(node, inputs, 1, "split")
     shape = value.shape
     axis = _axis(node.attributes.get("axis", 0), len(shape))
     if parts is None:
@@ -278,7 +247,7 @@ def _split(node: Node, inputs: Inputs) -> Result:
 
 
 def _reduce(node: Node, inputs: Inputs) -> Result:
-    shape, axes = _input(inputs, 0).shape, _integers(node, inputs, 1, "axes")
+    shape, axes = input_value(inputs, 0).shape, _integers(node, inputs, 1, "axes")
     if not axes:
         axes = [] if node.attributes.get("noop_with_empty_axes") else list(range(len(shape)))
     reduced = {_axis(axis, len(shape)) for axis in axes}
@@ -291,7 +260,7 @@ def _reduce(node: Node, inputs: Inputs) -> Result:
 
 def _normalization(node: Node, inputs: Inputs) -> Result:
     """The shape of the first input; mean and deviation have size 1 from the axis on."""
-    shape = _input(inputs, 0).shape
+    shape = input_value(inputs, 0).shape
     axis = _axis(node.attributes.get("axis", -1), len(shape))
     small = Value((*shape[:axis], *(1 for _ in shape[axis:])))
     for value in inputs[1:]:
@@ -302,7 +271,7 @@ def _normalization(node: Node, inputs: Inputs) -> Result:
 
 def _batch_normalization(node: Node, inputs: Inputs) -> Result:
     del node
-    shape, scale = _input(inputs, 0).shape, Value(_input(inputs, 1).shape)
+    shape, scale = input_value(inputs, 0).shape, Value(input_value(inputs, 1).shape)
     return Result([Value(shape), scale, scale, scale, scale], math.prod(shape))
 
 
@@ -321,6 +290,7 @@ RULES: dict[str, Callable[[Node, Inputs], Result]] = {
     "BatchNormalization": _batch_normalization,
     "Concat": _concat,
     "Constant": _constant_node,
+    "Conv": convolve,
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,

@@ -8,10 +8,10 @@ computes the shape of every value and adds up sizes and operations.
 
 import math
 
-from sacpipe.bundle.graph_shapes import RULES, Result, Value, constant
-from sacpipe.bundle.policy_graph import MAX_DIM, MAX_RANK, Graph, Node
+from sacpipe.bundle.graph_shapes import RULES
+from sacpipe.bundle.graph_values import Result, Value, constant
+from sacpipe.bundle.policy_graph import MAX_DIM, MAX_RANK, Graph, Node, Port
 from sacpipe.bundle.protobuf import refuse
-from sacpipe.core.errors import BundleError
 
 MAX_VALUE_BYTES = 2**26
 """Maximum size of all computed values together, in bytes, beyond `SHARE_OF_FILE` times the file's size."""
@@ -21,31 +21,28 @@ MAX_OPERATIONS = 2**28
 """Maximum number of multiplications and other operations for one action: some tenths of a second."""
 _ITEM_BYTES = 8
 """Largest size of one number, in bytes."""
-_INPUT = "observation"
 
 
-def check_size(graph: Graph, observation_dim: int, file_bytes: int) -> None:
+def check_size(graph: Graph, file_bytes: int) -> None:
     """Compute the shape of every value for one observation, and check sizes and operations.
 
     Args:
-        graph: The graph of policy.onnx.
-        observation_dim: Size of the input `observation`.
+        graph: The graph of policy.onnx. Its inputs and outputs have an axis `batch` first, and no other axis
+            of any size (`graph_check.check_ports`).
         file_bytes: Size of policy.onnx.
 
     Raises:
-        BundleError: values or operations are too large, or a shape cannot be computed; by the rule `tensors`
-            where the graph has another input.
+        BundleError: values or operations are too large, a shape cannot be computed, or an output has another
+            shape than it declares.
     """
-    if graph.inputs != [(_INPUT, ["batch", observation_dim])]:
-        expected = f"one input '{_INPUT}', tensor(float) ['batch', {observation_dim}]"
-        raise BundleError(str(refuse(f"expected {expected}, found {graph.inputs[:9]}")), "tensors")
     values = {name: constant(array) for name, array in graph.tensors.items()}
-    _add(values, _INPUT, Value((1, observation_dim)))
+    for port in graph.inputs:
+        _add(values, port.name, _declared(port))
     max_bytes = MAX_VALUE_BYTES + SHARE_OF_FILE * file_bytes
     num_bytes = operations = 0
     for node in graph.nodes:
         result = _compute(node, values)
-        num_bytes += _ITEM_BYTES * sum(math.prod(value.shape) for value in result.values)
+        num_bytes += _ITEM_BYTES * (sum(math.prod(value.shape) for value in result.values) + result.scratch)
         operations += result.operations
         if num_bytes > max_bytes:
             found = f"more from '{node.operator}' on, to the shape {list(result.values[0].shape)}"
@@ -53,6 +50,16 @@ def check_size(graph: Graph, observation_dim: int, file_bytes: int) -> None:
         if operations > MAX_OPERATIONS:
             found = f"more from '{node.operator}' on"
             raise refuse(f"expected at most {MAX_OPERATIONS} operations for one observation, found {found}")
+    for port in graph.outputs:
+        found_value = values.get(port.name)
+        if found_value is None or found_value.shape != _declared(port).shape:
+            shape = "none" if found_value is None else f"shape {list(found_value.shape)}"
+            raise refuse(f"expected '{port.name}' of shape {port.shape}, found {shape} for one observation")
+
+
+def _declared(port: Port) -> Value:
+    """Return the value that an input or an output declares, for a batch of one."""
+    return Value((1, *(size for size in port.shape[1:] if isinstance(size, int))))
 
 
 def _compute(node: Node, values: dict[str, Value]) -> Result:

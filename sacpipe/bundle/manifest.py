@@ -22,7 +22,7 @@ class FileEntry(Config):
 class BundleManifest(Config):
     """The whole of manifest.json: size and digest of every other file, the signature apart."""
 
-    format_version: Literal[2]
+    format_version: Literal[3]
     files: dict[PayloadName, FileEntry] = Field(min_length=3)
     """Entry of each of the three files, by name."""
 

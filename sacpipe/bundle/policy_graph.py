@@ -1,7 +1,8 @@
 """Reads and checks the graph of policy.onnx from its bytes, without any ONNX library.
 
 A robot runs these checks before onnxruntime parses the file. sacpipe/bundle/protobuf.py refuses every field
-that an exported policy may not have. sacpipe/bundle/graph_size.py bounds memory and time of the graph.
+that an exported policy may not have, sacpipe/bundle/graph_types.py refuses arithmetic with integers, and
+sacpipe/bundle/graph_size.py bounds memory and time of the graph.
 """
 
 import itertools
@@ -12,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sacpipe.bundle.graph_types import ValueTypes
 from sacpipe.bundle.protobuf import read_message, refuse, signed
 
 _OPERATOR_NAMES = """
-    Abs Add And BatchNormalization Cast Clip Concat Constant Cos Div Elu Equal Erf Exp Expand Flatten
+    Abs Add And BatchNormalization Cast Clip Concat Constant Conv Cos Div Elu Equal Erf Exp Expand Flatten
     Gather Gelu Gemm Greater GreaterOrEqual HardSigmoid HardSwish Identity LayerNormalization LeakyRelu
     Less LessOrEqual Log MatMul Max Min Mish Mul Neg Not Or PRelu Pow RMSNormalization ReduceMax ReduceMean
     ReduceMin ReduceSum Reciprocal Relu Reshape Selu Shape Sigmoid Sign Sin Slice Softmax Softplus Softsign
@@ -27,19 +29,6 @@ ALLOWED_OPERATORS = frozenset(_OPERATOR_NAMES.split())
 _MAY_SKIP_INPUTS = frozenset({"Clip", "Slice"})
 """Operators whose inputs may have empty names, for an input that is left out. onnxruntime 1.31 crashes
 (SIGSEGV at run time) on an empty input name of Max, Min or LayerNormalization."""
-
-_INTEGER_INPUTS: dict[str, frozenset[int]] = {
-    **dict.fromkeys(("Expand", "Gather", "Pow", "Reshape", "Split", "Squeeze", "Unsqueeze"), frozenset({1})),
-    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), frozenset({1})),
-    "Slice": frozenset({1, 2, 3, 4}),
-}
-"""Indices of the inputs that may be integers, by operator: shapes, indices, axes and exponents. Arithmetic
-with integers is refused: dividing the lowest integer by -1 ends the process by a signal (SIGFPE), possibly
-for rare observations only."""
-_MOVING_OPERATORS = frozenset({"Concat", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"})
-"""Operators that copy values without arithmetic; their output is an integer if an input is."""
-_CAST_TARGETS = frozenset({1, 9})
-"""ONNX data types float32 and bool."""
 
 MAX_RANK = 8
 """Maximum number of dimensions of a value."""
@@ -53,6 +42,8 @@ _ITEM_TYPES: dict[int, np.dtype[Any]] = {
     7: np.dtype("<i8"),
     9: np.dtype("?"),
 }
+_PORT_TYPES = {1: "float32", 2: "uint8"}
+"""Types of inputs and outputs, by ONNX data type."""
 
 
 class GraphFacts(NamedTuple):
@@ -62,6 +53,16 @@ class GraphFacts(NamedTuple):
     opset_version: int
     operators: tuple[str, ...]
     """Names of the operators in the graph, sorted, each once."""
+
+
+class Port(NamedTuple):
+    """An input or an output of a graph."""
+
+    name: str
+    dtype: str
+    """`float32` or `uint8`."""
+    shape: list[int | str]
+    """Size of each dimension; a text is the name of a dimension of any size."""
 
 
 class Node(NamedTuple):
@@ -82,8 +83,8 @@ class Graph(NamedTuple):
     facts: GraphFacts
     tensors: dict[str, NDArray[Any]]
     """Constant tensors, by name. They share the memory of the file's bytes."""
-    inputs: list[tuple[str, list[int | str]]]
-    """Name and shape of each input; in a shape, a text is the name of a dimension of any size."""
+    inputs: list[Port]
+    outputs: list[Port]
     nodes: list[Node]
     """All operations, in the order of the file."""
 
@@ -115,64 +116,38 @@ def parse_graph(policy_onnx: bytes) -> Graph:
         if name in tensors:
             raise refuse(f"tensor '{name}': expected one tensor of this name, found two")
         tensors[name] = array
-    integers = _Integers({name for name, array in tensors.items() if array.dtype.kind == "i"}, set())
-    nodes = [_read_node(node, integers, count) for node in graph.blocks.get(1, [])]
+    inputs, outputs = ([_read_port(block, count) for block in graph.blocks.get(n, [])] for n in (11, 12))
+    types = ValueTypes(
+        [name for name, array in tensors.items() if array.dtype.kind == "i"],
+        [port.name for port in inputs if port.dtype == "uint8"],
+    )
+    nodes = [_read_node(node, types, count) for node in graph.blocks.get(1, [])]
     facts = GraphFacts(
         ir_version=model.number(1, "IR version"),
         opset_version=opset.number(2, "operator set version"),
         operators=tuple(sorted({node.operator for node in nodes})),
     )
-    inputs = [_read_input(block, count) for block in graph.blocks.get(11, [])]
-    return Graph(facts, tensors, inputs, nodes)
+    return Graph(facts, tensors, inputs, outputs, nodes)
 
 
-def _read_input(data: memoryview, count: Iterator[int]) -> tuple[str, list[int | str]]:
-    """Return name and shape of an input. onnxruntime compares its element type with the contract's."""
+def _read_port(data: memoryview, count: Iterator[int]) -> Port:
     info = read_message("value_info", data, count)
-    name = info.text(1, "name of an input")
-    kind = read_message("type", info.block(2, f"type of the input '{name}'"), count)
-    tensor = read_message("tensor_type", kind.block(1, f"tensor type of the input '{name}'"), count)
-    shape = read_message("shape", tensor.block(2, f"shape of the input '{name}'"), count)
+    name = info.text(1, "name of an input or output")
+    kind = read_message("type", info.block(2, f"type of '{name}'"), count)
+    tensor = read_message("tensor_type", kind.block(1, f"tensor type of '{name}'"), count)
+    code = tensor.number(1, f"data type of '{name}'")
+    if code not in _PORT_TYPES:
+        raise refuse(f"'{name}': expected float32 or uint8, found ONNX data type {code}")
+    shape = read_message("shape", tensor.block(2, f"shape of '{name}'"), count)
     dims = [read_message("dimension", block, count) for block in shape.blocks.get(1, [])]
-    return name, [
+    sizes: list[int | str] = [
         dim.text(2, "name of a dimension") if 2 in dim.blocks else dim.number(1, "size of a dimension")
         for dim in dims
     ]
+    return Port(name, _PORT_TYPES[code], sizes)
 
 
-class _Integers(NamedTuple):
-    """Tracks which values of a graph are integers, node by node in the graph's order."""
-
-    known: set[str]
-    """Names of the values that are integers."""
-    used: set[str]
-    """Names of all values that were an input so far."""
-
-    def check(self, operator: str, inputs: list[str], outputs: list[str], *, makes: bool) -> None:
-        """Check the integers of one node and record its outputs.
-
-        Args:
-            operator: The operator's name.
-            inputs: Names of the input values.
-            outputs: Names of the output values.
-            makes: Whether the outputs are integers whatever the inputs are.
-        """
-        self.used.update(inputs)
-        places = {place for place, name in enumerate(inputs) if name in self.known}
-        if others := places - _INTEGER_INPUTS.get(operator, frozenset()):
-            if operator not in _MOVING_OPERATORS:
-                raise refuse(
-                    f"expected integers as shapes, indices and axes only, found one as input {min(others)} "
-                    f"of '{operator}'"
-                )
-            makes = True
-        if makes:
-            if not self.used.isdisjoint(outputs):
-                raise refuse(f"expected every node after those whose values it takes, found '{operator}'")
-            self.known.update(outputs)
-
-
-def _read_node(data: memoryview, integers: _Integers, count: Iterator[int]) -> Node:
+def _read_node(data: memoryview, types: ValueTypes, count: Iterator[int]) -> Node:
     message = read_message("node", data, count)
     operator = message.text(4, "operator name in a node")
     inputs, outputs = (
@@ -188,17 +163,8 @@ def _read_node(data: memoryview, integers: _Integers, count: Iterator[int]) -> N
         if name in attributes:
             raise refuse(f"expected each attribute of '{operator}' once, found '{name}' twice")
         attributes[name] = value
-    if operator == "Cast" and attributes.get("to") not in _CAST_TARGETS:
-        raise refuse(f"expected a Cast to float32 or bool, found ONNX data type {attributes.get('to')}")
-    makes = operator == "Shape" or (operator == "Constant" and _has_integers(attributes))
-    integers.check(operator, inputs, outputs, makes=makes)
+    types.check(operator, inputs, outputs, attributes)
     return Node(operator, inputs, outputs, attributes)
-
-
-def _has_integers(attributes: dict[str, Any]) -> bool:
-    value = attributes.get("value")
-    is_tensor = isinstance(value, np.ndarray) and value.dtype.kind == "i"
-    return is_tensor or not attributes.keys().isdisjoint({"value_int", "value_ints"})
 
 
 def _read_attribute(data: memoryview, count: Iterator[int]) -> tuple[str, Any]:

@@ -1,7 +1,7 @@
 """Opens and verifies an untrusted bundle, the folder that a robot receives.
 
-    policy.onnx     input: raw observation; output: action in the task's own units
-    contract.json   terms of input and output, guard settings, and the origin of the policy
+    policy.onnx     inputs: raw terms of the observation; output: action in the task's own units
+    contract.json   terms of inputs and output, settings of the runtime, and the origin of the policy
     golden.npz      observations and the policy's action for each
     manifest.json   size and SHA-256 of the three files above
     manifest.sig    optional: a signature of manifest.json (sacpipe/bundle/signature.py)
@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sacpipe.bundle.canonical_json import FETCH_AGAIN, parse_canonical
-from sacpipe.bundle.contract import Contract, OnnxTerms
+from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.files import SIGNATURE_NAME, read_files, under_rule
 from sacpipe.bundle.golden import Golden, read_golden
-from sacpipe.bundle.graph_size import check_size
+from sacpipe.bundle.graph_check import check_graph
 from sacpipe.bundle.manifest import BundleManifest, FileEntry, file_entry
-from sacpipe.bundle.policy_graph import GraphFacts, parse_graph
 from sacpipe.core.errors import BundleError
 from sacpipe.core.files import sha256_bytes
 
@@ -70,12 +69,11 @@ def parse_bundle(files: Mapping[str, bytes]) -> Bundle:
             _check_listed(name, files[name], entry)
     with under_rule("contract"):
         contract = parse_canonical(Contract, files["contract.json"], "contract.json")
-    with under_rule("graph"):
-        graph = parse_graph(files["policy.onnx"])
-        _check_graph(graph.facts, contract.onnx)
-        check_size(graph, contract.spec.observation_dim, len(files["policy.onnx"]))
+    check_graph(files["policy.onnx"], contract.onnx)
     with under_rule("golden"):
-        golden = read_golden(files["golden.npz"], contract.spec, contract.golden.num_steps)
+        noise = contract.onnx.noise
+        num_steps, noise_dim = contract.golden.num_steps, None if noise is None else noise.dim
+        golden = read_golden(files["golden.npz"], contract.spec, num_steps, noise_dim)
     digest = sha256_bytes(files["manifest.json"])
     return Bundle(digest, contract, files["policy.onnx"], golden, files.get(SIGNATURE_NAME))
 
@@ -88,9 +86,3 @@ def _check_listed(name: str, data: bytes, expected: FileEntry) -> None:
     if found.sha256 != expected.sha256:
         fault = f"expected SHA-256 {expected.sha256}, found {found.sha256}"
         raise BundleError(f"{name}: {fault}. {FETCH_AGAIN}")
-
-
-def _check_graph(found: GraphFacts, terms: OnnxTerms) -> None:
-    for field, value in found._asdict().items():
-        if value != (expected := getattr(terms, field)):
-            raise BundleError(f"policy.onnx: {field}: expected {expected}, found {value}. {FETCH_AGAIN}")

@@ -24,10 +24,8 @@ from sacpipe.report.data import (
 from sacpipe.report.dvc_lock import differing_files, read_params, read_stages, read_verdict
 from sacpipe.report.readers import csv_rows, finite, json_lines, pick, require_files
 
-SIGNALS = ("temperature/value", "actor/entropy_nats", "critic/loss", "critic/q_mean", "episode/return")
-"""Metrics taken from metrics.jsonl."""
-
 _TOTALS = ("env_steps", "gradient_steps", "episodes")
+_COUNTERS = ("env_steps", "gradient_steps")
 _CURVE_COLUMNS = ("env_steps", "policy", "episode", "seed", "return", "length")
 
 
@@ -144,12 +142,13 @@ def read_throughput(path: Path | None) -> tuple[tuple[float, float], ...] | None
 
 
 def _read_signals(path: Path) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Read all metrics: an algorithm has names of its own."""
     signals: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for where, row in json_lines(path):
-        for name in SIGNALS:
-            if name in row:
-                steps = finite(pick(row, "env_steps", where), f"{where}: env_steps")
-                signals[name].append((steps, finite(row[name], f"{where}: {name}")))
+        steps = finite(pick(row, "env_steps", where), f"{where}: env_steps")
+        for name, value in row.items():
+            if name not in _COUNTERS:
+                signals[name].append((steps, finite(value, f"{where}: {name}")))
     return {name: tuple(rows) for name, rows in signals.items()}
 
 

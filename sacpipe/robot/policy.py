@@ -13,29 +13,37 @@ from typing import Self
 
 import numpy as np
 
+from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.files import under_rule
+from sacpipe.bundle.graph_check import input_ports
+from sacpipe.bundle.policy_graph import Port
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import BundleError, ObservationError
 from sacpipe.core.files import sha256_bytes
+from sacpipe.core.seeding import generator
 from sacpipe.robot.golden_check import check_golden_sequence
+from sacpipe.robot.observation import PolicyObservations, name_fault
+from sacpipe.robot.tensors import BoundTensors
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Arrays, Observation
 from sacpipe.specs.records import FloatArray
 
 # onnxruntime sends telemetry to its maker unless this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-_FLOAT32 = np.dtype(np.float32)
+_ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 
 
 class OnnxPolicy:
     """A verified bundle, ready to act. Threads may share it; they act one after the other."""
 
-    def __init__(self, source: Path | Bundle) -> None:
+    def __init__(self, source: Path | Bundle, seed: int = 0) -> None:
         """Load the policy of a bundle and check its golden sequence.
 
         Args:
             source: Folder of a bundle, which is verified here; or a verified bundle.
+            seed: Seed of the noise of a stochastic policy: equal seeds give equal actions.
 
         Raises:
             BundleError: the bundle is damaged or too new, or gives other actions here than on the machine
@@ -49,11 +57,15 @@ class OnnxPolicy:
         self.onnx_sha256 = sha256_bytes(bundle.policy_onnx)
         """SHA-256 of policy.onnx."""
         spec = bundle.contract.spec
-        self._spec, self._shape = spec, (spec.observation_dim,)
+        self.layout = spec.layout
+        """Layout of the observations that `run` takes."""
+        self._spec = spec
         self._low, self._high = spec.action_low.tolist(), spec.action_high.tolist()
+        self._generator = generator(seed, "policy noise")
         try:
             with under_rule("tensors"):
-                self._open(bundle)
+                self._session = _open_session(bundle)
+                self._bind()
             with under_rule("golden"):
                 self.golden_error = check_golden_sequence(bundle, self.act)
                 """Largest difference from the golden actions, as a share of the action's range."""
@@ -61,29 +73,29 @@ class OnnxPolicy:
             where = bundle.digest if isinstance(source, Bundle) else source
             raise BundleError(f"bundle {where}: {exc}", exc.rule) from exc
 
-    def act(self, observation: FloatArray) -> FloatArray:
+    def act(self, observation: Arrays, noise: FloatArray | None = None) -> FloatArray:
         """Return the action for one observation.
 
         Args:
-            observation: Raw, finite, float32. Shape (observation_dim,).
+            observation: Raw and finite: the array of each term of the policy, by name; or an `Observation` of
+                the task, whose other terms are not read.
+            noise: Standard normal random numbers of a stochastic policy, shape (noise_dim,); drawn if None.
 
         Returns:
             A new array in the task's own units, within its limits. Shape (action_dim,).
 
         Raises:
-            ObservationError: another shape or type, or a value that is not finite. Values are never clamped.
+            ObservationError: another term, shape or type, or a value that is not finite. Values are never
+                clamped.
             BundleError: the policy gave an action that is not finite or outside its limits.
         """
-        if observation.dtype != _FLOAT32 or observation.shape != self._shape:
-            raise ObservationError(
-                f"expected a float32 observation of shape {self._shape} for {self._spec.task}, "
-                f"found {observation.dtype} of shape {observation.shape}."
-            )
-        # Float32 cannot overflow a float64 sum: it is finite where all entries are. Faster than NumPy.
-        if not math.isfinite(sum(observation.tolist())):
-            raise ObservationError(_name_fault(observation, self._spec))
         with self._lock:
-            action: FloatArray = self.run(observation).copy()
+            self._observations.load(observation)
+            vector = self._tensors.observation.vector
+            # Float32 cannot overflow a float64 sum: it is finite where all entries are. Faster than NumPy.
+            if not math.isfinite(sum(vector.tolist())):
+                raise ObservationError(name_fault(vector, self._spec))
+            action = self._infer(noise).copy()
         for low, value, high in zip(self._low, action.tolist(), self._high, strict=True):
             if not low <= value <= high:  # NaN included
                 raise BundleError(
@@ -103,55 +115,53 @@ class OnnxPolicy:
             BundleError: it was made for another task, or for other terms or bounds.
         """
         own = self.contract.spec
-        if own != spec:
+        if own != spec.policy_spec:
             raise BundleError(
                 f"bundle {self.digest}: expected a {role} of {spec.task} with the terms and bounds in "
                 f"service, found one of {own.task} or of others. The policy in service goes on."
             )
 
     def clone_session(self) -> Self:
-        """Return the same policy with memory of its own, for another thread that runs it in parallel."""
+        """Return the same policy with memory of its own, for another thread that runs it in parallel.
+
+        The clone of a stochastic policy draws other noise.
+        """
         clone = copy.copy(self)
+        with self._lock:
+            clone._generator = self._generator.spawn(1)[0]  # noqa: SLF001 - the same class
         OnnxPolicy._bind(clone)
         return clone
 
-    def run(self, observation: FloatArray) -> FloatArray:
+    def run(self, observation: Observation) -> FloatArray:
         """Return the policy's action, unchecked. The next run overwrites it. For one thread at a time.
+
+        Args:
+            observation: One observation of `layout`, unchecked.
 
         Raises:
             Exception: any error of onnxruntime; its errors have no class in common.
         """
-        self._observation[0] = observation
-        self._session.run_with_iobinding(self._binding)
-        return self._action_row
+        target = self._tensors.observation
+        target.vector[:] = observation.vector
+        for name, image in target.images.items():
+            image[...] = observation.images[name]
+        return self._infer(None)
 
-    def _open(self, bundle: Bundle) -> None:
-        try:
-            session = onnxruntime.InferenceSession(
-                bundle.policy_onnx, session_options(), providers=["CPUExecutionProvider"]
-            )
-        except Exception as exc:  # onnxruntime's errors have no class in common
-            reason = " ".join(str(exc).split())
-            raise BundleError(
-                f"policy.onnx: onnxruntime {onnxruntime.__version__} refuses it: {reason}. "
-                "Upgrade onnxruntime here, or export with a lower export.opset_version."
-            ) from exc
-        _check_tensors(session, bundle.contract.spec)
-        self._session = session
-        self._bind()
+    def _infer(self, noise: FloatArray | None) -> FloatArray:
+        tensors = self._tensors
+        if tensors.noise is not None:
+            if noise is None:
+                self._generator.standard_normal(out=tensors.noise, dtype=np.float32)
+            else:
+                tensors.noise[:] = noise
+        tensors.run()
+        return tensors.action
 
     def _bind(self) -> None:
         """Allocate the memory that the session reads from and writes to."""
         self._lock = threading.Lock()
-        self._observation: FloatArray = np.zeros((1, self._spec.observation_dim), dtype=np.float32)
-        self._action: FloatArray = np.zeros((1, self._spec.action_dim), dtype=np.float32)
-        self._action_row: FloatArray = self._action[0]
-        self._binding = self._session.io_binding()
-        bound = ("cpu", 0, np.float32)
-        self._binding.bind_input(
-            "observation", *bound, self._observation.shape, self._observation.ctypes.data
-        )
-        self._binding.bind_output("action", *bound, self._action.shape, self._action.ctypes.data)
+        self._tensors = BoundTensors(self._session, self.contract)
+        self._observations = PolicyObservations(self._tensors.observation, self._spec)
 
 
 def session_options() -> onnxruntime.SessionOptions:
@@ -166,25 +176,32 @@ def session_options() -> onnxruntime.SessionOptions:
     return options
 
 
-def _check_tensors(session: onnxruntime.InferenceSession, spec: EnvSpec) -> None:
+def _open_session(bundle: Bundle) -> onnxruntime.InferenceSession:
+    try:
+        session = onnxruntime.InferenceSession(
+            bundle.policy_onnx, session_options(), providers=["CPUExecutionProvider"]
+        )
+    except Exception as exc:  # onnxruntime's errors have no class in common
+        reason = " ".join(str(exc).split())
+        raise BundleError(
+            f"policy.onnx: onnxruntime {onnxruntime.__version__} refuses it: {reason}. "
+            "Upgrade onnxruntime here, or export with a lower export.opset_version."
+        ) from exc
+    _check_tensors(session, bundle.contract)
+    return session
+
+
+def _check_tensors(session: onnxruntime.InferenceSession, contract: Contract) -> None:
     """Check names, types and shapes. In a shape, the name `batch` is a batch of any size."""
-    for kind, nodes, name, size in (
-        ("input", session.get_inputs(), "observation", spec.observation_dim),
-        ("output", session.get_outputs(), "action", spec.action_dim),
+    output = Port("action", "float32", ["batch", contract.spec.action_dim])
+    for kind, nodes, ports in (
+        ("inputs", session.get_inputs(), input_ports(contract.onnx)),
+        ("output", session.get_outputs(), [output]),
     ):
         found = [(node.name, node.type, node.shape) for node in nodes]
-        if found != [(name, "tensor(float)", ["batch", size])]:
+        expected = [(port.name, _ONNX_TYPES[port.dtype], port.shape) for port in ports]
+        if found != expected:
             raise BundleError(
-                f"policy.onnx: expected one {kind} '{name}', tensor(float) ['batch', {size}], found {found}. "
+                f"policy.onnx: expected the {kind} {expected}, found {found}. "
                 "Fetch the bundle again, or export it again."
             )
-
-
-def _name_fault(observation: FloatArray, spec: EnvSpec) -> str:
-    """Name the first observation entry that is not finite by term, index and unit."""
-    index = int(np.flatnonzero(~np.isfinite(observation))[0])
-    names = [f"{term.name}[{entry}] ({term.unit})" for term in spec.observation for entry in range(term.size)]
-    return (
-        f"observation entry {index}, {names[index]}, of {spec.task} is {observation[index]}; expected a "
-        "finite number. No action was computed; check that sensor."
-    )

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from forged_bundles import FILES, change_manifest, reseal
 
+from sacpipe.bundle.canonical_json import FORMAT_VERSION
+
 Damage = Callable[[Path], Path | None]
 _FILES, _LINKS = frozenset({"files"}), frozenset({"links"})
 _CONTENT = frozenset({"manifest", "digest"})
@@ -88,10 +90,8 @@ def _manifest(change: Callable[..., object]) -> Damage:
 
 
 def _twice(folder: Path) -> None:
-    text = (folder / "manifest.json").read_bytes()
-    (folder / "manifest.json").write_bytes(
-        text.replace(b'"format_version": 2', b'"format_version": 2,\n  "format_version": 2')
-    )
+    text, entry = (folder / "manifest.json").read_bytes(), b'"format_version": %d' % FORMAT_VERSION
+    (folder / "manifest.json").write_bytes(text.replace(entry, entry + b",\n  " + entry))
 
 
 _OF_THE_MANIFEST: dict[str, tuple[Damage, frozenset[str]]] = {

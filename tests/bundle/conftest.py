@@ -1,29 +1,25 @@
 """A small bundle whose policy was made by hand: action = clip(x0 - x1, -1, 1)."""
 
-import numpy as np
 import pytest
-from factories import make_contract, make_onnx, make_spec
+from bundle_factories import make_contract, make_golden, make_onnx, make_spec, term_tree
 
-from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.writer import write_bundle
 
 SPEC = make_spec(
-    observation=[
-        {"name": name, "size": 1, "unit": "m", "source": f"sensor/{name}"} for name in ("left", "right")
-    ],
+    observation=[term_tree("left", 1), term_tree("right", 1)],
     action=[{"name": "gripper", "unit": "N", "low": -1.0, "high": 1.0}],
 )
 
 
 @pytest.fixture(scope="session")
 def policy_onnx():
-    return make_onnx([[1], [-1]], low=[-1], high=[1]).SerializeToString(deterministic=True)
+    model = make_onnx([[1], [-1]], low=[-1], high=[1], terms={"left": 1, "right": 1})
+    return model.SerializeToString(deterministic=True)
 
 
 @pytest.fixture
 def golden():
-    observations = np.array([[0.5, 0.25], [3.0, 1.0], [0.0, 9.0]], np.float32)
-    return Golden(observations, np.array([[0.25], [1.0], [-1.0]], np.float32))
+    return make_golden(SPEC, [[0.5, 0.25], [3.0, 1.0], [0.0, 9.0]], [[0.25], [1.0], [-1.0]])
 
 
 @pytest.fixture(scope="session", name="make_contract")

@@ -17,6 +17,7 @@ from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.specs.env_spec import MAX_PERIOD_S, MIN_PERIOD_S
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.terms import MAX_ACTION
 
 FILES = ["contract.json", "golden.npz", "manifest.json", "policy.onnx"]
@@ -31,7 +32,8 @@ class TestWholeBundle:
         opened = open_bundle(bundle)
         assert opened.contract == make_contract()
         assert opened.policy_onnx == policy_onnx
-        np.testing.assert_array_equal(opened.golden.observations, golden.observations)
+        assert opened.golden.observations.equals(golden.observations)
+        assert opened.golden.noise is None
         np.testing.assert_array_equal(opened.golden.actions, golden.actions)
 
     def test_holds_exactly_four_files(self, bundle):
@@ -60,10 +62,11 @@ class TestWholeBundle:
     def test_golden_does_not_depend_on_the_memory_layout_of_the_arrays(
         self, bundle, tmp_path, policy_onnx, golden, make_contract
     ):
-        transposed = Golden(np.asfortranarray(golden.observations), golden.actions)
-        assert write_bundle(tmp_path / "other", policy_onnx, make_contract(), transposed) == bundle_digest(
-            bundle
-        )
+        packed = golden.observations
+        transposed = Observation(packed.layout, np.asfortranarray(packed.vector), {})
+        other = Golden(transposed, np.asfortranarray(golden.actions))
+        digest = write_bundle(tmp_path / "other", policy_onnx, make_contract(), other)
+        assert digest == bundle_digest(bundle)
 
     def test_another_number_in_the_contract_is_another_bundle(
         self, bundle, tmp_path, policy_onnx, golden, make_contract
@@ -95,8 +98,8 @@ class TestWriting:
 
     def test_parts_that_do_not_fit_leave_the_old_bundle(self, bundle, policy_onnx, golden, make_contract):
         before = bundle_digest(bundle)
-        short = Golden(golden.observations[:2], golden.actions[:2])
-        with pytest.raises(BundleError, match=r"was not written: golden.npz: observations"):
+        short = Golden(golden.observations.rows(slice(2)), golden.actions[:2])
+        with pytest.raises(BundleError, match=r"was not written: golden.npz: observation.left"):
             write_bundle(bundle, policy_onnx, make_contract(), short)
         assert open_bundle(bundle).digest == before
         assert names(bundle.parent) == ["bundle"]

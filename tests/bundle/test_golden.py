@@ -5,11 +5,24 @@ import zipfile
 
 import numpy as np
 import pytest
+from bundle_factories import make_golden, make_spec, term_tree
 
-from sacpipe.bundle.golden import Golden, pack_golden, read_golden
+from sacpipe.bundle.golden import Golden, golden_bytes, pack_golden, read_golden
 from sacpipe.core.errors import BundleError
+from sacpipe.specs.observation import Observation
 
-OBSERVATIONS = np.array([[0.5, 0.25], [3.0, 1.0], [0.0, 9.0]], np.float32)
+SPEC = make_spec(
+    observation=[
+        term_tree("state", 2),
+        term_tree("camera", 2, 2, 1, dtype="uint8"),
+        term_tree("joint/angle (°)"),
+    ],
+    action=[{"name": "gripper", "unit": "N", "low": -1.0, "high": 1.0}],
+)
+STATES = np.array([[0.5, 0.25], [3.0, 1.0], [0.0, 9.0]], np.float32)
+IMAGES = np.arange(12, dtype=np.uint8).reshape(3, 2, 2, 1)
+ANGLES = np.array([7.0, 8.0, 9.0], np.float32)
+ARRAYS = {"state": STATES, "camera": IMAGES, "joint/angle (°)": ANGLES}
 ACTIONS = np.array([[0.25], [1.0], [-1.0]], np.float32)
 
 
@@ -23,7 +36,8 @@ def npz(compression=zipfile.ZIP_STORED, **entries) -> bytes:
     """Return an archive of the right arrays, changed or with None left out."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, entry in ({"observations": OBSERVATIONS, "actions": ACTIONS} | entries).items():
+        right = {f"observation.{name}": array for name, array in ARRAYS.items()} | {"actions": ACTIONS}
+        for name, entry in (right | entries).items():
             if entry is not None:
                 archive.writestr(f"{name}.npy", entry if isinstance(entry, bytes) else npy(entry))
     return buffer.getvalue()
@@ -46,27 +60,46 @@ def with_entry(array: np.ndarray, index: int, value: float) -> np.ndarray:
     return changed
 
 
-@pytest.fixture(scope="module")
-def spec(make_contract):
-    """Two observations, one action in [-1, 1]."""
-    return make_contract().spec
+def state(array):
+    return {"observation.state": array}
 
 
-def test_comes_back_bit_for_bit(spec):
-    golden = read_golden(pack_golden(Golden(OBSERVATIONS, ACTIONS)), spec, 3)
-    np.testing.assert_array_equal(golden.observations, OBSERVATIONS)
-    np.testing.assert_array_equal(golden.actions, ACTIONS)
+def test_comes_back_bit_for_bit():
+    golden = make_golden(SPEC, ARRAYS, ACTIONS)
+    again = read_golden(pack_golden(golden), SPEC, 3)
+    assert again.observations.equals(golden.observations)
+    np.testing.assert_array_equal(again.actions, ACTIONS)
+    assert again.noise is None
 
 
-def test_numpy_reads_it_too():
-    with np.load(io.BytesIO(pack_golden(Golden(OBSERVATIONS, ACTIONS))), allow_pickle=False) as archive:
-        np.testing.assert_array_equal(archive["observations"], OBSERVATIONS)
-        np.testing.assert_array_equal(archive["actions"], ACTIONS)
+def test_noise_comes_back_too():
+    golden = make_golden(SPEC, ARRAYS, ACTIONS, noise=[[0.5, -1.0], [0.0, 2.0], [3.0, 4.0]])
+    again = read_golden(pack_golden(golden), SPEC, 3, noise_dim=2)
+    np.testing.assert_array_equal(again.noise, golden.noise)
+
+
+def test_numpy_reads_one_array_a_term():
+    data = pack_golden(make_golden(SPEC, ARRAYS, ACTIONS))
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        assert sorted(archive) == sorted(["actions", *(f"observation.{name}" for name in ARRAYS)])
+        for name, array in ARRAYS.items():
+            found = archive[f"observation.{name}"]
+            np.testing.assert_array_equal(found, array)
+            assert (found.dtype, found.shape) == (array.dtype, array.shape)
 
 
 def test_bytes_do_not_depend_on_the_memory_layout_of_the_arrays():
-    expected = pack_golden(Golden(OBSERVATIONS, ACTIONS))
-    assert pack_golden(Golden(np.asfortranarray(OBSERVATIONS), ACTIONS)) == expected
+    golden = make_golden(SPEC, ARRAYS, ACTIONS)
+    packed = golden.observations
+    other = Observation(
+        packed.layout, np.asfortranarray(packed.vector), {"camera": np.asfortranarray(IMAGES)}
+    )
+    assert pack_golden(Golden(other, golden.actions)) == pack_golden(golden)
+
+
+def test_the_size_of_the_arrays_is_known_before():
+    assert golden_bytes(SPEC, 3, None) == 3 * (2 * 4 + 4 + 4 + 4)
+    assert golden_bytes(SPEC, 3, 5) == 3 * (2 * 4 + 4 + 4 + 4 + 5 * 4)
 
 
 @pytest.mark.parametrize(
@@ -77,22 +110,24 @@ def test_bytes_do_not_depend_on_the_memory_layout_of_the_arrays():
             r"actions: expected float32 \(3, 1\), found float32 \(4, 1\)",
         ),
         (
-            npz(observations=np.zeros((3, 2))),
-            r"observations: expected float32 \(3, 2\), found float64 \(3, 2\)",
+            npz(**state(np.zeros((3, 2)))),
+            r"observation.state: expected float32 \(3, 2\), found float64 \(3, 2\)",
         ),
         (npz(actions=np.zeros((3, 1), ">f4")), r"actions: expected float32 \(3, 1\), found >f4"),
-        (npz(observations=np.zeros((2, 3), np.float32).T), r"observations: expected float32 \(3, 2\)"),
+        (npz(**state(np.zeros((2, 3), np.float32).T)), r"observation.state: expected float32 \(3, 2\)"),
         (npz(actions=np.array([["a"], [1], [None]], object)), r"actions: expected float32 .*found object"),
         (
             npz(actions=with_entry(ACTIONS, 1, np.nan)),
             "actions: expected finite numbers, found NaN or infinity",
         ),
-        (npz(observations=with_entry(OBSERVATIONS, 5, np.inf)), "observations: expected finite numbers"),
+        (npz(**state(with_entry(STATES, 5, np.inf))), "observation.state: expected finite numbers"),
+        (npz(**{"observation.camera": IMAGES.astype(np.int8)}), r"expected uint8 \(3, 2, 2, 1\), found int8"),
+        (npz(noise=np.zeros((3, 1), np.float32)), r"found actions\.npy, noise\.npy, observation"),
         (npz(actions=with_entry(ACTIONS, 0, 1.5)), "actions: expected each within its term's low and high"),
-        (npz(rewards=np.zeros(3)), r"found actions\.npy, observations\.npy, rewards\.npy"),
-        (npz(observations=None), r"expected actions\.npy and observations\.npy, found actions\.npy\."),
-        (npz(zipfile.ZIP_DEFLATED), "observations: expected an uncompressed entry"),
-        (npz(actions=npy(ACTIONS)[:-4]), "actions: expected 3 numbers, found 2"),
+        (npz(rewards=np.zeros(3)), r"found actions\.npy, .*observation\.state\.npy, rewards\.npy"),
+        (npz(**state(None)), r"expected actions\.npy, .*observation\.state\.npy, found actions\.npy, "),
+        (npz(zipfile.ZIP_DEFLATED), "observation.state: expected an uncompressed entry"),
+        (npz(actions=npy(ACTIONS)[:-4]), "actions: expected 3 numbers, found another number"),
         (npz(actions=npy(ACTIONS)[:-1]), "expected an archive of arrays"),
         (
             npz(actions=b"\x93NUMPY\x02\x00" + npy(ACTIONS)[8:]),
@@ -105,16 +140,21 @@ def test_bytes_do_not_depend_on_the_memory_layout_of_the_arrays():
         ),
         (encrypted(npz()), "expected an archive of arrays, found .*encrypted"),
         (npz()[:-30], "expected an archive of arrays"),
-        (b"", "expected an archive of arrays"),
+        (b"", "expected at least 60 bytes, found 0"),
     ],
 )
-def test_is_refused(spec, data, sentence):
+def test_is_refused(data, sentence):
     with pytest.raises(BundleError, match=rf"golden\.npz: .*{sentence}|golden\.npz: {sentence}"):
-        read_golden(data, spec, 3)
+        read_golden(data, SPEC, 3)
 
 
-def test_a_header_that_announces_terabytes_allocates_nothing(spec):
+def test_a_header_that_announces_terabytes_allocates_nothing():
     announced = b"(9999999999999, 1), }"
     actions = npy(ACTIONS).replace(b"(3, 1), }".ljust(len(announced)), announced)
     with pytest.raises(BundleError, match=r"expected float32 \(3, 1\), found float32 \(9999999999999, 1\)"):
-        read_golden(npz(actions=actions), spec, 3)
+        read_golden(npz(actions=actions), SPEC, 3)
+
+
+def test_a_contract_of_terabytes_reads_nothing():
+    with pytest.raises(BundleError, match=r"golden.npz: expected at least \d+ bytes, found"):
+        read_golden(npz(), make_spec(10**6), 10_000)

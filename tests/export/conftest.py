@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from factories import make_guards, make_spec
+from bundle_factories import make_spec
+from factories import make_guards
 
 from sacpipe.bundle.contract import Provenance
 from sacpipe.export.bundle import Evidence, export_bundle

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from factories import make_spec
+from bundle_factories import make_spec
 from repository import ROOT
 from torch import nn
 

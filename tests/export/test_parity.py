@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from factories import make_spec
+from bundle_factories import make_spec
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 

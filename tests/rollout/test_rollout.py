@@ -107,10 +107,10 @@ def test_it_serves_after_the_watch_and_what_it_showed_is_kept(robot, first, othe
     assert robot.store.current().bundle_digest == digest(first)  # what a robot begins with, killed now
     robot.now_s += 1.0
     event = robot.rollout.tick()
-    assert (event.outcome, event.bundle_digest, event.source) == ("serves", digest(other), "there")
+    assert (event.outcome, event.bundle_digest, event.source) == ("accepted", digest(other), "there")
     assert event.divergence.steps == 5
     evidence = json.loads((tmp_path / "store" / "evidence" / f"{digest(other)}.json").read_text())
-    assert evidence == event.as_tree() | {"ended_unix_s": evidence["ended_unix_s"]}
+    assert evidence == event.as_tree() | {"format_version": 2, "ended_unix_s": evidence["ended_unix_s"]}
     assert robot.rollout.phase == "idle"
     assert robot.store.current().bundle_digest == digest(other)
 
@@ -188,7 +188,7 @@ def test_what_was_counted_before_the_swap_does_not_count(robot, other):
     robot.step(5)
     robot.compared(5)
     robot.now_s += 60.0
-    assert robot.rollout.tick().outcome == "serves"
+    assert robot.rollout.tick().outcome == "accepted"
 
 
 def test_a_stop_latched_before_the_swap_is_not_the_new_ones_fault(robot, other):
@@ -206,7 +206,7 @@ def test_a_stop_latched_before_the_swap_is_not_the_new_ones_fault(robot, other):
     robot.runtime.clear_stop()
     robot.step(5)
     robot.compared(5)
-    assert robot.rollout.tick().outcome == "serves"
+    assert robot.rollout.tick().outcome == "accepted"
 
 
 def test_one_that_goes_too_far_off_in_service_goes_back(build, store, first, other, monkeypatch):
@@ -276,7 +276,7 @@ def on_trial(robot):
     return dict(robot.store._state.on_trial)
 
 
-@pytest.mark.parametrize("end", ["withdrawn", "rolled back", "serves", "closed"])
+@pytest.mark.parametrize("end", ["withdrawn", "rolled back", "accepted", "closed"])
 def test_one_is_on_trial_from_its_first_step_to_its_end(robot, other, end):
     robot.let_it_act(other)
     assert on_trial(robot) == {digest(other): 1}
