@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from sacpipe.algorithms.adam import AdamConfig
 from sacpipe.core.config import Config
-from sacpipe.networks.trunks import TrunkField
+from sacpipe.networks.trunks import TrunkField, trunk_for
+from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class AutomaticTemperature(Config):
     learning_rate: float = Field(gt=0)
     """Learning rate of the temperature's logarithm."""
     objective: Literal["log_temperature", "temperature"]
-    """Factor of the entropy gap in the temperature's loss: `log_temperature` or `temperature`."""
+    """Factor of the entropy gap in the loss: `log_temperature` or `temperature`."""
     target_entropy_per_dimension: float
     """Target entropy in nats divided by the number of action dimensions; the paper's is -1."""
 
@@ -53,19 +54,20 @@ class SACConfig(Config):
     num_critics: int = Field(ge=1)
     """Q-functions in the ensemble; the target uses their minimum."""
     actor_q: Literal["min", "mean"]
-    """Value in the actor's loss: `min` of the critics (the paper) or `mean` (Softlearning's last version)."""
+    """Value in the actor's loss: `min` of the critics (the paper) or their `mean`. Softlearning's last version
+    has the mean."""
     critic_learning_rate: float = Field(gt=0)
     """Learning rate of the critics."""
     actor_learning_rate: float = Field(gt=0)
     """Learning rate of the policy."""
     adam: AdamConfig
-    """Adam optimiser of critics, policy and temperature."""
+    """Optimiser of critics, policy and temperature: Adam."""
     log_std_min: float
     """Lowest log standard deviation of the Gaussian, before the squash."""
     log_std_max: float
     """Highest log standard deviation of the Gaussian, before the squash."""
     normalise_observations: bool | tuple[str, ...]
-    """Terms from which the running mean and deviation are taken out: true for all, false, or names."""
+    """Normalisation by running mean and deviation: true, false or names of terms."""
     temperature: Annotated[AutomaticTemperature | FixedTemperature, Field(discriminator="mode")]
     """Weight of the entropy term."""
 
@@ -78,12 +80,12 @@ class SACConfig(Config):
         return self
 
     @classmethod
-    def preset(cls, _spec: EnvSpec, budget: Any) -> dict[str, Any]:
+    def preset(cls, spec: EnvSpec, budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml: the paper's, or those of Softlearning's last version."""
         is_paper = budget.variant in ("", "paper")
         return {
             "name": "sac",
-            "network": {"name": "mlp"},
+            "network": {"name": trunk_for(spec)},
             "discount": 0.99,
             "tau": 0.005,
             "target_update_interval": 1,

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 
 from sacpipe.core.members import Members, member_field
 from sacpipe.networks.inputs import GroupInputs
+from sacpipe.specs.env_spec import EnvSpec
 
 if TYPE_CHECKING:
     from sacpipe.networks.trunks.base import Trunk
@@ -44,6 +45,11 @@ class TrunkConfig(Protocol):
     def as_tree(self) -> dict[str, Any]:
         """Return the config as plain JSON values."""
         ...
+
+
+def trunk_for(spec: EnvSpec) -> str:
+    """Return the name of the trunk in a new params.yaml: `conv` where the policy sees an image."""
+    return "conv" if spec.policy_spec.layout.image_terms else "mlp"
 
 
 def _refuse_import_path(value: Any) -> Any:
