@@ -23,7 +23,7 @@ ENGINES = Members(
 Update = Callable[[Batch], None]
 
 
-class EngineConfig(Protocol):
+class EngineSection(Protocol):
     """The `engine` section of params.yaml: a subclass of `sacpipe.core.config.Config`."""
 
     name: str
@@ -45,7 +45,7 @@ class EngineConfig(Protocol):
 
 
 if TYPE_CHECKING:
-    EngineField: TypeAlias = EngineConfig
+    EngineConfig: TypeAlias = EngineSection
 else:
-    EngineField = member_field(ENGINES)
+    EngineConfig = member_field(ENGINES)
     """Type of the `engine` section of params.yaml."""

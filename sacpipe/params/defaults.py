@@ -52,6 +52,7 @@ def params_text(
         "seed": seed,
         "task": task.as_tree() | {"metrics": list(suggested_metrics(task))},
         "algorithm": {"name": algorithm},
+        "engine": {"name": _engine(algorithm, spec)},
     }
     command = " ".join([f"{task.suite}/{task.id}", *_options(algorithm, preset)])
     return _HEADER.format(command=command) + yaml_text(new_params(chosen, spec, budget))
@@ -74,6 +75,12 @@ def _variant(algorithm: str, preset: str | None) -> str:
         expected = f"expected one of {', '.join(known)}" if known else f"{algorithm} has none"
         raise ConfigError(f"--preset: {expected}; found {preset}.")
     return preset
+
+
+def _engine(algorithm: str, spec: EnvSpec) -> str:
+    """Return the engine that the algorithm's class suggests for a task: the fastest that has its update."""
+    suggested = getattr(ALGORITHMS.find_or_import(algorithm), "suggested_engine", None)
+    return "autograd" if suggested is None else str(suggested(spec))
 
 
 def _check(budget: Budget, seed: int) -> None:

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 
 from sacpipe.core.members import Members, member_field
 from sacpipe.networks.inputs import GroupInputs
+from sacpipe.specs.env_spec import EnvSpec
 
 if TYPE_CHECKING:
     from sacpipe.networks.trunks.base import Trunk
@@ -22,7 +23,7 @@ TRUNKS = Members(
 )
 
 
-class TrunkConfig(Protocol):
+class TrunkSection(Protocol):
     """The config of a trunk: a subclass of `sacpipe.core.config.Config`."""
 
     name: str
@@ -46,6 +47,12 @@ class TrunkConfig(Protocol):
         ...
 
 
+def default_trunk(spec: EnvSpec | None) -> str:
+    """Return the name of the trunk for a new params.yaml: `conv` for a task with images."""
+    images = () if spec is None else (term for term in spec.observation if term.dtype == "uint8")
+    return "conv" if any({"policy", "critic"} & {*term.groups} for term in images) else "mlp"
+
+
 def _refuse_import_path(value: Any) -> Any:
     """Refuse a trunk that is no registered member, before anything is imported."""
     name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
@@ -58,10 +65,10 @@ def _refuse_import_path(value: Any) -> Any:
 
 
 if TYPE_CHECKING:
-    TrunkField: TypeAlias = TrunkConfig
-    RegisteredTrunk: TypeAlias = TrunkConfig
+    TrunkConfig: TypeAlias = TrunkSection
+    RegisteredTrunk: TypeAlias = TrunkSection
 else:
-    TrunkField = member_field(TRUNKS)
+    TrunkConfig = member_field(TRUNKS)
     """Type of a trunk's section in params.yaml."""
-    RegisteredTrunk = Annotated[TrunkField, BeforeValidator(_refuse_import_path)]
+    RegisteredTrunk = Annotated[TrunkConfig, BeforeValidator(_refuse_import_path)]
     """Type of a trunk's section in a file: registered members only."""
