@@ -52,7 +52,7 @@ class AdamConfig(Config):
     weight_decay: float = Field(ge=0)
     """Share of network parameters taken off at a step, times the learning rate (arXiv:1711.05101)."""
     schedule: Annotated[ConstantSchedule | LinearSchedule, Field(discriminator="name")]
-    """Learning rate by gradient step: `constant`, or `linear` with `final` (share) and `steps`."""
+    """Learning rate by gradient step: `constant`, or `linear` with `final` and `steps`."""
 
     @classmethod
     def preset(cls, _spec: EnvSpec | None, _budget: Budget) -> dict[str, Any]:

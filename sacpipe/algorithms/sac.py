@@ -29,7 +29,7 @@ from sacpipe.networks.critic import StackedCritic
 from sacpipe.networks.normaliser import normalised_names
 from sacpipe.networks.policies.squashed_gaussian import Draw, SquashedGaussianConfig, SquashedGaussianPolicy
 from sacpipe.networks.policy_file import Policy, make_policy
-from sacpipe.networks.trunks import TrunkConfig, default_trunk
+from sacpipe.networks.trunks import TrunkConfig, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric
@@ -56,19 +56,20 @@ class SACConfig(Config):
     num_critics: int = Field(ge=1)
     """Q-functions in the ensemble; the target uses their minimum."""
     actor_q: Literal["min", "mean"]
-    """Value in the actor's loss: `min` of the critics (the paper) or `mean` (Softlearning's last version)."""
+    """Value in the actor's loss: `min` of the critics (the paper) or their `mean`. Softlearning's last version
+    has the mean."""
     critic_learning_rate: float = Field(gt=0)
     """Learning rate of the critics."""
     actor_learning_rate: float = Field(gt=0)
     """Learning rate of the policy."""
     adam: AdamConfig
-    """Adam optimiser of critics, policy and temperature."""
+    """Optimiser of critics, policy and temperature: Adam."""
     log_std_min: float
     """Lowest log standard deviation of the Gaussian, before the squash."""
     log_std_max: float
     """Highest log standard deviation of the Gaussian, before the squash."""
     normalise_observations: bool | tuple[str, ...]
-    """Terms from which the running mean and deviation are taken out: true for all, false, or names."""
+    """Normalisation by running mean and deviation: true, false or names of terms."""
     temperature: Annotated[AutomaticTemperature | FixedTemperature, Field(discriminator="mode")]
     """Weight of the entropy term."""
 
@@ -86,7 +87,7 @@ class SACConfig(Config):
         is_paper = budget.variant in ("", "paper")
         return {
             "name": "sac",
-            "network": {"name": default_trunk(spec)},
+            "network": {"name": trunk_for(spec)},
             "discount": 0.99,
             "tau": 0.005,
             "target_update_interval": 1,
@@ -106,11 +107,6 @@ class SACConfig(Config):
                 "target_entropy_per_dimension": -1.0,
             },
         }
-
-    @classmethod
-    def suggested_engine(cls, spec: EnvSpec) -> str:
-        """Return the engine for a new params.yaml."""
-        return "torch" if default_trunk(spec) == "mlp" else "autograd"
 
     @classmethod
     def example(cls) -> Self:

@@ -20,7 +20,7 @@ from sacpipe.networks.critic import StackedCritic
 from sacpipe.networks.normaliser import normalised_names
 from sacpipe.networks.policies.deterministic import DeterministicConfig
 from sacpipe.networks.policy_file import Policy, make_policy
-from sacpipe.networks.trunks import TrunkConfig, default_trunk
+from sacpipe.networks.trunks import TrunkConfig, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric
@@ -60,16 +60,16 @@ class TD3Config(Config):
     actor_learning_rate: float = Field(gt=0)
     """Learning rate of the policy."""
     adam: AdamConfig
-    """Adam optimiser of critics and policy."""
+    """Optimiser of critics and policy: Adam."""
     normalise_observations: bool | tuple[str, ...]
-    """Terms from which the running mean and deviation are taken out: true for all, false, or names."""
+    """Normalisation by running mean and deviation: true, false or names of terms."""
 
     @classmethod
     def preset(cls, spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml: the paper's."""
         return {
             "name": "td3",
-            "network": {"name": default_trunk(spec)},
+            "network": {"name": trunk_for(spec)},
             "discount": 0.99,
             "tau": 0.005,
             "policy_delay": 2,

@@ -17,7 +17,7 @@ class AutomaticTemperature(Config):
     learning_rate: float = Field(gt=0)
     """Learning rate of the temperature's logarithm."""
     objective: Literal["log_temperature", "temperature"]
-    """Factor of the entropy gap in the temperature's loss: `log_temperature` or `temperature`."""
+    """Factor of the entropy gap in the loss: `log_temperature` or `temperature`."""
     target_entropy_per_dimension: float
     """Target entropy in nats divided by the number of action dimensions; the paper's is -1."""
 

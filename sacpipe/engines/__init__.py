@@ -39,6 +39,11 @@ class EngineSection(Protocol):
         """
         ...
 
+    @classmethod
+    def suits(cls, algorithm: Any) -> bool:
+        """Return whether the engine has an update for an algorithm with this config, for a new params.yaml."""
+        ...
+
     def as_tree(self) -> dict[str, Any]:
         """Return the config as plain JSON values."""
         ...

@@ -23,6 +23,11 @@ class AutogradConfig(Config):
         """Return the values of a new params.yaml."""
         return {"name": "autograd", "num_threads": 1}
 
+    @classmethod
+    def suits(cls, _algorithm: Any) -> bool:
+        """Return True: every learner has an update of its own."""
+        return True
+
     def attach(self, learner: Learner) -> Update:
         """Return the learner's update."""
         return learner.update

@@ -26,6 +26,13 @@ class TorchConfig(Config):
         """Return the values of a new params.yaml."""
         return {"name": "torch", "num_threads": 1, "matmul_precision": "float32"}
 
+    @classmethod
+    def suits(cls, algorithm: Any) -> bool:
+        """Return whether the algorithm is SAC with multilayer perceptrons."""
+        from sacpipe.algorithms.sac import SACConfig
+
+        return isinstance(algorithm, SACConfig) and algorithm.network.name == "mlp"
+
     def attach(self, learner: Learner) -> Update:
         """Return the update by hand; parameters and moments of the learner become views of packed tensors.
 

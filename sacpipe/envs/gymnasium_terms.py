@@ -208,7 +208,8 @@ def _declared_groups(task: str, env: Any, names: Sequence[str]) -> dict[str, tup
                 f"task '{task}': observation_groups: expected entries of the observation "
                 f"({', '.join(names[:20])}), found {key!r}."
             )
-        if not isinstance(listed, list | tuple) or not listed or not set(listed) <= {*_GROUPS}:
+        is_list = isinstance(listed, list | tuple) and len(listed) > 0
+        if not is_list or any(group not in _GROUPS for group in listed):
             raise ConfigError(
                 f"task '{task}': observation_groups of '{key}': expected a list of {', '.join(_GROUPS)}, "
                 f"found {foreign_text(listed, repr)[:60]}."

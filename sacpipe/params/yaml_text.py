@@ -9,6 +9,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from sacpipe.core.config import Config
+from sacpipe.core.members import MemberKey
 
 _MAX_LINE = 120
 """Characters of a line, if its comment has a comma or a semicolon at which it can end."""
@@ -27,6 +28,11 @@ def yaml_text(section: Config) -> str:
     """Return the YAML text of a file's model: a block for each top-level section, comments aligned in each."""
     blocks = [list(_field(section, name, 0)) for name in type(section).model_fields]
     return "\n".join("".join(f"{line}\n" for line in _aligned(block)) for block in blocks)
+
+
+def member_comment(member: MemberKey) -> str:
+    """Return the comment of a key that names a member of a table: the names of the product's."""
+    return f"{member.members.what}: {', '.join(member.members.ours)}, or one of another package"
 
 
 def comment_of(model: type[Config], name: str) -> str:
@@ -66,22 +72,37 @@ def scalar(value: Any, *, is_item: bool = False) -> str:
     return str(value)
 
 
-def _field(section: Config, name: str, depth: int) -> Iterator[Line]:
+def _field(section: Config, name: str, depth: int, member: MemberKey | None = None) -> Iterator[Line]:
+    """Walk the lines of a key.
+
+    Args:
+        section: Section that has the key.
+        name: The key.
+        depth: Number of sections around it.
+        member: Table and key by which the section was chosen, if it was.
+    """
     value, indent = getattr(section, name), "  " * depth
     comment = comment_of(type(section), name)
     if isinstance(value, Config):
-        if "name" in type(value).model_fields and type(section).model_fields[name].annotation is Config:
-            comment = first_sentence(type(value).__doc__ or "") or comment  # the member that was chosen
+        below = _member_key(type(section), name)
+        if below is not None and below.key == "name":
+            comment = first_sentence(type(value).__doc__ or "") or comment  # of the member that was chosen
         yield Line(f"{indent}{name}:", comment)
-        for below in type(value).model_fields:
-            yield from _field(value, below, depth + 1)
+        for key in type(value).model_fields:
+            yield from _field(value, key, depth + 1, below)
     elif isinstance(value, tuple) and value and isinstance(value[0], Config):
         yield Line(f"{indent}{name}:", comment)
         for item in value:
             yield Line(f"{indent}  - {scalar(item.as_tree())}", _lowered(first_sentence(type(item).__doc__ or "")))
     else:
+        if member is not None and name == member.key:
+            comment = member_comment(member)
         tree = section.model_dump(mode="json", include={name})
         yield Line(f"{indent}{name}: {scalar(tree[name])}", comment)
+
+
+def _member_key(model: type[Config], name: str) -> MemberKey | None:
+    return next((item for item in model.model_fields[name].metadata if isinstance(item, MemberKey)), None)
 
 
 def _aligned(block: list[Line]) -> Iterator[str]:
@@ -113,6 +134,5 @@ def _is_plain(text: str) -> bool:
 
 
 def _lowered(sentence: str) -> str:
-    word = re.match(r"\w*", sentence)
-    is_word = word is not None and not any(letter.isupper() for letter in word.group()[1:])
+    is_word = re.match(r"[A-Z][a-z]*(?![\w-])", sentence)
     return sentence[:1].lower() + sentence[1:] if is_word else sentence

@@ -82,13 +82,13 @@ class TrainParams(Config):
     """The sections of params.yaml that the train stage depends on, and no others."""
 
     seed: int = Field(ge=0, lt=2**31)
-    """Seed of all random numbers of the run."""
+    """Seed of all random numbers."""
     task: TaskConfig
     """Task suite and task; `sacpipe tasks` lists all."""
     algorithm: AlgorithmConfig
-    """Learner: what the updates are."""
+    """Algorithm that learns the policy."""
     engine: EngineConfig
-    """Engine: how the updates are computed."""
+    """How the updates are computed."""
     replay: ReplayConfig
     """Replay buffer in memory, and replay pool on disk."""
     training: TrainingConfig

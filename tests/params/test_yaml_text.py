@@ -15,7 +15,7 @@ seed: 1  # seed of all random numbers
 algorithm:                # learner
   name: small             # name of the algorithm
   trunk:                  # Multilayer perceptron
-    name: mlp             # name in the table
+    name: mlp             # trunk: mlp, linear, or one of another package
     hidden_dims: [7, 7]   # units of each hidden layer
   temperature:            # weight of the entropy term
     mode: learned         # rule: learned, or fixed with `value` only

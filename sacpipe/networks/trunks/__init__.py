@@ -47,10 +47,9 @@ class TrunkSection(Protocol):
         ...
 
 
-def default_trunk(spec: EnvSpec | None) -> str:
-    """Return the name of the trunk for a new params.yaml: `conv` for a task with images."""
-    images = () if spec is None else (term for term in spec.observation if term.dtype == "uint8")
-    return "conv" if any({"policy", "critic"} & {*term.groups} for term in images) else "mlp"
+def trunk_for(spec: EnvSpec | None) -> str:
+    """Return the name of the trunk in a new params.yaml: `conv` where the policy sees an image."""
+    return "conv" if spec is not None and spec.policy_spec.layout.image_terms else "mlp"
 
 
 def _refuse_import_path(value: Any) -> Any:
