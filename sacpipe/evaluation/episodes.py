@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sacpipe.envs.base import Environment, Policy, require_time_limit
 from sacpipe.specs.env_spec import EnvSpec, to_unit_range
 from sacpipe.specs.observation import Observation
-from sacpipe.specs.records import NO_METRICS, FloatArray
+from sacpipe.specs.records import FloatArray
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Episode:
     """The task itself ended the episode."""
     truncated: bool
     """A time limit ended the episode."""
-    metrics: Mapping[str, float] = field(default=NO_METRICS, hash=False)
+    metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Mean over the steps of each entry of `info` that `task.metrics` names."""
-    last_metrics: Mapping[str, float] = field(default=NO_METRICS, hash=False)
+    last_metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Each of these entries in the last step."""
     rewards: tuple[float, ...] = field(default=(), repr=False, compare=False)
     """Reward of every step, in task units; empty if the episode was read from a file."""
