@@ -6,7 +6,9 @@ Keys, order and comments are those of the models; values are those of their pres
 from typing import Any
 
 from sacpipe.algorithms import ALGORITHMS
+from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
+from sacpipe.engines import ENGINES
 from sacpipe.envs import find_task, suggested_metrics
 from sacpipe.params.budgets import budget_of
 from sacpipe.params.model import Params
@@ -17,7 +19,8 @@ from sacpipe.specs.env_spec import EnvSpec
 
 _HEADER = """\
 # All values of the pipeline; no other file has defaults. `dvc repro` runs the stages that a change affects.
-# Made by `sacpipe params {command}`; change a value by hand or with `dvc exp run -S training.total_steps=...`.
+# Made by `sacpipe params {command}`.
+# Change a value by hand or with `dvc exp run -S training.total_steps=...`.
 
 """
 
@@ -48,10 +51,12 @@ def params_text(
     if steps is not None:
         budget = budget._replace(total_steps=steps)
     _check(budget, seed)
+    section = {"name": algorithm}
     chosen = {
         "seed": seed,
         "task": task.as_tree() | {"metrics": list(suggested_metrics(task))},
-        "algorithm": {"name": algorithm},
+        "algorithm": section,
+        "engine": {"name": engine_for(section, spec, budget)},
     }
     command = " ".join([f"{task.suite}/{task.id}", *_options(algorithm, preset)])
     return _HEADER.format(command=command) + yaml_text(new_params(chosen, spec, budget))
@@ -64,6 +69,19 @@ def new_params(chosen: dict[str, Any], spec: EnvSpec, budget: Budget) -> Params:
         ConfigError: a preset gives a wrong value, or none.
     """
     return Params.parse(preset_tree(Params, chosen, spec, budget), source="preset")
+
+
+def engine_for(algorithm: dict[str, Any], spec: EnvSpec, budget: Budget) -> str:
+    """Return the name of the engine in a new params.yaml: the fastest of ours that suits an algorithm.
+
+    Args:
+        algorithm: The chosen keys of the `algorithm` section, at least `name`.
+        spec: Specification of the task.
+        budget: Length of the training.
+    """
+    model: type[Config] = ALGORITHMS.find_or_import(str(algorithm["name"]))
+    config = model.parse(preset_tree(model, algorithm, spec, budget), where="algorithm", source="preset")
+    return next(name for name in reversed(ENGINES.ours) if ENGINES.find(name).suits(config))
 
 
 def _variant(algorithm: str, preset: str | None) -> str:

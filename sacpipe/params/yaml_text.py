@@ -9,7 +9,10 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from sacpipe.core.config import Config
+from sacpipe.core.members import MemberKey
 
+_MAX_LINE = 120
+"""Characters of a line, if its comment has a comma or a semicolon at which it can end."""
 _MAX_COLUMN = 36
 """Last column at which the comments of a section may begin; longer lines have their comment behind them."""
 
@@ -27,6 +30,11 @@ def yaml_text(section: Config) -> str:
     return "\n".join("".join(f"{line}\n" for line in _aligned(block)) for block in blocks)
 
 
+def member_comment(member: MemberKey) -> str:
+    """Return the comment of a key that names a member of a table: the names of the product's."""
+    return f"{member.members.what}: {', '.join(member.members.ours)}, or one of another package"
+
+
 def comment_of(model: type[Config], name: str) -> str:
     """Return the comment of a key: the first sentence of the field's docstring, in lower case.
 
@@ -36,8 +44,8 @@ def comment_of(model: type[Config], name: str) -> str:
 
 
 def first_sentence(text: str) -> str:
-    """Return the first sentence of a docstring on one line, without the full stop."""
-    line = " ".join(text.split())
+    """Return the first sentence of a docstring on one line, without the full stop and without an example."""
+    line = re.split(r",? e\.g\. ", " ".join(text.split()), maxsplit=1)[0]
     return re.split(r"\.(?: |$)", line, maxsplit=1)[0]
 
 
@@ -64,41 +72,54 @@ def scalar(value: Any, *, is_item: bool = False) -> str:
     return str(value)
 
 
-def _field(section: Config, name: str, depth: int) -> Iterator[Line]:
+def _field(section: Config, name: str, depth: int, member: MemberKey | None = None) -> Iterator[Line]:
+    """Walk the lines of a key.
+
+    Args:
+        section: Section that has the key.
+        name: The key.
+        depth: Number of sections around it.
+        member: Table and key by which the section was chosen, if it was.
+    """
     value, indent = getattr(section, name), "  " * depth
     comment = comment_of(type(section), name)
     if isinstance(value, Config):
-        if "name" in type(value).model_fields and type(section).model_fields[name].annotation is Config:
-            comment = first_sentence(type(value).__doc__ or "") or comment  # the member that was chosen
+        below = _member_key(type(section), name)
+        if below is not None and below.key == "name":
+            comment = first_sentence(type(value).__doc__ or "") or comment  # of the member that was chosen
         yield Line(f"{indent}{name}:", comment)
-        for below in type(value).model_fields:
-            yield from _field(value, below, depth + 1)
+        for key in type(value).model_fields:
+            yield from _field(value, key, depth + 1, below)
     elif isinstance(value, tuple) and value and isinstance(value[0], Config):
         yield Line(f"{indent}{name}:", comment)
         for item in value:
             yield Line(f"{indent}  - {scalar(item.as_tree())}", _lowered(first_sentence(type(item).__doc__ or "")))
     else:
+        if member is not None and name == member.key:
+            comment = member_comment(member)
         tree = section.model_dump(mode="json", include={name})
         yield Line(f"{indent}{name}: {scalar(tree[name])}", comment)
 
 
+def _member_key(model: type[Config], name: str) -> MemberKey | None:
+    return next((item for item in model.model_fields[name].metadata if isinstance(item, MemberKey)), None)
+
+
 def _aligned(block: list[Line]) -> Iterator[str]:
-    """Put the comments of a block below each other, those of a list's items apart from the others."""
-    columns = {
-        is_item: max((len(line.text) for line in block if line.comment and _fits(line, is_item)), default=0)
-        for is_item in (False, True)
-    }
+    """Put the comments of a block below each other; a longer line has its comment behind it."""
+    widths = [len(line.text) for line in block if line.comment and not line.text.lstrip().startswith("- ")]
+    column = max((width for width in widths if width < _MAX_COLUMN), default=0)
     for line in block:
-        column = columns[_is_item(line)]
-        yield f"{line.text:<{column}}  # {line.comment}" if line.comment else line.text
+        yield _shortened(f"{line.text:<{column}}  # ", line.comment) if line.comment else line.text
 
 
-def _fits(line: Line, is_item: bool) -> bool:
-    return _is_item(line) == is_item and (is_item or len(line.text) < _MAX_COLUMN)
-
-
-def _is_item(line: Line) -> bool:
-    return line.text.lstrip().startswith("- ")
+def _shortened(text: str, comment: str) -> str:
+    """Return a line whose comment ends with a clause where the whole line would be too long."""
+    room = _MAX_LINE - len(text)
+    ends = [match.start() for match in re.finditer("[,;] ", comment)]
+    if len(comment) <= room or not ends:
+        return text + comment
+    return text + comment[: max((end for end in ends if end <= room), default=ends[0])]
 
 
 def _number(value: float) -> str:
@@ -113,6 +134,5 @@ def _is_plain(text: str) -> bool:
 
 
 def _lowered(sentence: str) -> str:
-    word = re.match(r"\w*", sentence)
-    is_word = word is not None and not any(letter.isupper() for letter in word.group()[1:])
+    is_word = re.match(r"[A-Z][a-z]*(?![\w-])", sentence)
     return sentence[:1].lower() + sentence[1:] if is_word else sentence

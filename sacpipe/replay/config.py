@@ -31,7 +31,7 @@ class ReplayConfig(PoolConfig):
     sampler: SamplerSection
     """How batches are drawn from the buffer; `name: uniform` draws every transition equally often."""
     initial_pool: InitialPoolConfig | None
-    """Earlier experience: null, or {sha256: of data/pool/manifest.json, share: of each batch, up to 1.0}."""
+    """Earlier experience: null, or {sha256, share} of data/pool, whose manifest has that digest."""
 
     @classmethod
     def preset(cls, spec: EnvSpec, budget: Budget) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.episodes_csv import read_episodes_csv
 from sacpipe.evaluation.statistics import EvaluationSummary
 from sacpipe.evaluation.video import NO_VIDEO_NAME, VIDEO_NAME
+from sacpipe.export.config import ExportMetrics
 from sacpipe.replay.pool.manifest import MANIFEST_NAME, read_manifest
 from sacpipe.report.data import (
     POLICIES,
@@ -60,6 +61,7 @@ def read_report(inputs: ReportInputs) -> ReportData:
         pool=pool,
         evaluation=read_evaluation(evaluate, inputs.episodes),
         bundle=bundle,
+        parity=read_parity(inputs.export_folder / "metrics.json"),
         bundle_files={path.name: sha256_file(path) for path in sorted(bundle_folder.iterdir())},
         throughput=read_throughput(inputs.throughput),
         verdict=read_verdict(inputs.verdict),
@@ -126,6 +128,18 @@ def read_evaluation(folder: Path, episodes_csv: Path) -> Evaluation:
     )
 
 
+def read_parity(path: Path) -> ExportMetrics:
+    """Read the metrics of the export stage.
+
+    Raises:
+        StorageError: the file is malformed.
+    """
+    try:
+        return ExportMetrics.parse(read_json(path, StorageError), source=str(path))
+    except ConfigError as exc:
+        raise StorageError(f"{exc}. `sacpipe run` writes it again.") from exc
+
+
 def read_throughput(path: Path | None) -> tuple[tuple[float, float], ...] | None:
     """Read rows of (env_steps, steps_per_s), or None where the file is missing.
 
@@ -158,7 +172,11 @@ def _read_summary(tree: Any, policy: str, path: Path) -> EvaluationSummary:
     except ConfigError as exc:
         raise StorageError(f"{exc}. `sacpipe run` writes it again.") from exc
     for name, value in summary.as_tree().items():
-        finite(value, f"{path}: {policy}.{name}")
+        if name != "task_metrics":
+            finite(value, f"{path}: {policy}.{name}")
+    for name, metric in summary.task_metrics.items():
+        for key, value in metric.as_tree().items():
+            finite(value, f"{path}: {policy}.task_metrics.{name}.{key}")
     return summary
 
 
@@ -194,6 +212,7 @@ def _require_outputs(inputs: ReportInputs) -> None:
             inputs.dvc_lock,
             *(train / name for name in names),
             *(bundle / name for name in ("manifest.json", "contract.json", "golden.npz", "policy.onnx")),
+            inputs.export_folder / "metrics.json",
             evaluate / "metrics.json",
             inputs.curve,
             inputs.episodes,

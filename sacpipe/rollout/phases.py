@@ -206,7 +206,8 @@ class WatchPhase:
     def _failures(self) -> list[str]:
         """Return the failures of the candidate since the swap."""
         host, settings = self.context.host, self.context.settings
-        since_swap = {cause: count - self.causes.get(cause, 0) for cause, count in host.causes.items()}
+        causes = dict(host.causes)  # a copy: the stepping thread may add a cause
+        since_swap = {cause: count - self.causes.get(cause, 0) for cause, count in causes.items()}
         failures = [
             f"{cause}: {count}" for cause, count in since_swap.items() if count > 0 and cause in _FAILURES
         ]

@@ -2,8 +2,8 @@
 
 What is recovered comes from the evidence of the rollouts, one file for each bundle: a bundle whose last
 rollout ended with `accepted` was current, and a bundle that was rejected or rolled back is bad. The only
-bundle of a store without such evidence is the one that the robot began with. Any other bundle without evidence is
-not trusted: it has to come from the source again. docs/robot-store.md says what is lost.
+bundle of a store without such evidence is the one that the robot began with. Any other bundle without
+evidence is not trusted: it has to come from the source again. docs/robot-store.md says what is lost.
 """
 
 import json

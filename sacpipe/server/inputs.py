@@ -178,7 +178,8 @@ class Inputs:
             sizes.append(size)
         if total != num_bytes:
             raise RefusalError(
-                f"binary_data_size: expected {num_bytes} in all, the bytes after the JSON header, found {total}"
+                f"binary_data_size: expected {num_bytes} in all, the bytes after the JSON header, found "
+                f"{total}"
             )
         return batch, sizes
 

@@ -4,6 +4,8 @@ import bisect
 from collections import Counter
 from dataclasses import dataclass, field
 
+from sacpipe.robot.decision import VERDICTS, Verdict
+
 LATENCY_BOUNDS_US = (25, 50, 100, 200, 300, 400, 600, 1000, 2000, 5000, 10_000, 50_000, 250_000)
 """Upper bounds of the histogram's buckets, in microseconds; a last bucket has no upper bound."""
 
@@ -30,10 +32,10 @@ class Metrics:
     """Durations of answered requests, from the first byte of the request to the last byte of the answer."""
     policy: Histogram = field(default_factory=Histogram)
     """Durations of the policy in the same requests, guards included."""
-    verdicts: Counter[str] = field(default_factory=Counter)
+    verdicts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
     """Number of answered requests by verdict."""
     causes: Counter[str] = field(default_factory=Counter)
-    """Number of refusals by the name of the guard."""
+    """Number of refusals by name of the guard."""
     refusals: dict[int, int] = field(default_factory=dict)
     """Number of inference requests without an action, by HTTP status."""
     unexpected_errors: int = 0

@@ -172,7 +172,7 @@ def _infer(inputs: Inputs, action_dim: int) -> dict[str, Any]:
 
 
 def _tensor(form: InputForm) -> dict[str, Any]:
-    number = {"type": "number"}
+    number: dict[str, Any] = {"type": "number"}
     if form.datatype == "UINT8":
         number = {"type": "integer", "minimum": 0, "maximum": 255}
     flat = nested = _list(number)

@@ -7,7 +7,7 @@ import time
 from collections import Counter, OrderedDict
 from typing import NamedTuple
 
-from sacpipe.robot.decision import Decision
+from sacpipe.robot.decision import Decision, Stamps
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
 from sacpipe.server.http_errors import RefusalError, UnavailableError
@@ -58,7 +58,7 @@ class Sequences:
         blend_steps: int | None,
         previous: OnnxPolicy | None,
         observation: Observation,
-        stamp_ns: Stamp,
+        stamp_ns: Stamps,
     ) -> SequenceStep:
         """Decide one step of a sequence, and open or close the sequence where the request says so.
 

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from sacpipe.algorithms import AlgorithmConfig
 from sacpipe.core.config import Config
+from sacpipe.engines import EngineConfig
 from sacpipe.envs import TaskConfig
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.specs.budget import Budget
@@ -13,7 +14,7 @@ from sacpipe.specs.env_spec import EnvSpec
 
 
 class TrainingConfig(Config):
-    """Length of a run, its intervals, and its number of threads."""
+    """Length of a run, and its intervals."""
 
     total_steps: int = Field(ge=1)
     """Environment steps of the whole run."""
@@ -32,8 +33,6 @@ class TrainingConfig(Config):
     """Steps averaged in one row of metrics."""
     checkpoint_interval_steps: int = Field(ge=1)
     """Steps between checkpoints: an interruption costs at most so many."""
-    num_threads: int = Field(ge=1)
-    """Threads of PyTorch's arithmetic; another number gives other bytes."""
     extends: str | None = Field(pattern="^[0-9a-f]{64}$")
     """Stage key of a finished run to continue; `sacpipe run --extend` sets it."""
 
@@ -50,7 +49,6 @@ class TrainingConfig(Config):
             "evaluation_episodes": 5,
             "log_interval_steps": max(1, min(5_000, total // 40)),
             "checkpoint_interval_steps": max(1, min(25_000, total // 4)),
-            "num_threads": 1,
             "extends": None,
         }
 
@@ -84,11 +82,13 @@ class TrainParams(Config):
     """The sections of params.yaml that the train stage depends on, and no others."""
 
     seed: int = Field(ge=0, lt=2**31)
-    """Seed of all random numbers of the run."""
+    """Seed of all random numbers."""
     task: TaskConfig
     """Task suite and task; `sacpipe tasks` lists all."""
     algorithm: AlgorithmConfig
-    """Learner that computes the updates."""
+    """Algorithm that learns the policy."""
+    engine: EngineConfig
+    """How the updates are computed."""
     replay: ReplayConfig
     """Replay buffer in memory, and replay pool on disk."""
     training: TrainingConfig

@@ -143,7 +143,7 @@ def _write(folder: Path, manifest: bytes) -> None:
 
 
 def _npz(**changes: object) -> Damage:
-    """Return a damage that replaces arrays of golden.npz, or their bytes."""
+    """Return a damage that replaces arrays of golden.npz, or their bytes; None leaves an array out."""
 
     def damage(folder: Path) -> None:
         with np.load(folder / "golden.npz") as arrays:
@@ -151,6 +151,8 @@ def _npz(**changes: object) -> Damage:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for name, value in (found | changes).items():
+                if value is None:
+                    continue
                 raw = io.BytesIO()
                 if isinstance(value, bytes):
                     raw.write(value)
@@ -185,10 +187,17 @@ def _header(text: bytes) -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(padded)) + padded
 
 
-_GOLDEN = frozenset({"golden"})
+_GOLDEN, _POSITION = frozenset({"golden"}), "observation.position"
 _OF_GOLDEN: dict[str, tuple[Damage, frozenset[str]]] = {
     "golden: NaN": (_npz(actions=np.full((3, 2), np.nan, np.float32)), _GOLDEN),
-    "golden: infinity": (_npz(observations=np.full((3, 3), np.inf, np.float32)), _GOLDEN),
+    "golden: infinity": (_npz(**{_POSITION: np.full((3, 2), np.inf, np.float32)}), _GOLDEN),
+    "golden: term missing": (_npz(**{_POSITION: None}), _GOLDEN),
+    "golden: term that is none": (_npz(**{"observation.other": np.zeros((3, 2), np.float32)}), _GOLDEN),
+    "golden: term of another shape": (_npz(**{_POSITION: np.zeros((3, 2, 1), np.float32)}), _GOLDEN),
+    "golden: term of bytes": (_npz(**{_POSITION: np.zeros((3, 2), np.uint8)}), _GOLDEN),
+    "golden: term of another number of rows": (_npz(**{_POSITION: np.zeros((4, 2), np.float32)}), _GOLDEN),
+    "golden: noise that no network takes": (_npz(noise=np.zeros((3, 2), np.float32)), _GOLDEN),
+    "golden: packed observations as before": (_npz(observations=np.zeros((3, 3), np.float32)), _GOLDEN),
     "golden: double precision": (_npz(actions=np.zeros((3, 2))), _GOLDEN),
     "golden: big-endian": (_npz(actions=np.zeros((3, 2), ">f4")), _GOLDEN),
     "golden: column order": (_npz(actions=np.asfortranarray(np.ones((3, 2), np.float32))), _GOLDEN),

@@ -52,8 +52,8 @@ def _onnx(change: Callable[[Tree], object]) -> Forgery:
 
 
 def _guard(name: str, **changes: Any) -> Forgery:
-    """List one guard: the product's default of this name, changed."""
-    guard = find_guard(name).default().as_tree() if name in GUARDS else {"name": name, "fallback": "safe"}
+    """List one guard: its own example, changed."""
+    guard = find_guard(name).example().as_tree() if name in GUARDS else {"name": name, "fallback": "safe"}
     return _guards([guard | changes])
 
 
@@ -96,7 +96,7 @@ MEMBER_NAMES = {
 
 def _forged_name(place: str, name: str) -> Forgery:
     def change(tree: Tree) -> None:
-        tree["runtime"]["guards"] = [find_guard("shape").default().as_tree()]
+        tree["runtime"]["guards"] = [find_guard("shape").example().as_tree()]
         _set(place, name)(tree)
 
     return _contract(change)
@@ -137,7 +137,7 @@ CONTRACTS: dict[str, tuple[Forgery, frozenset[str]]] = {
     "stop category that is none": (_section("runtime", stop_category=3), _BAR),
     "all guards off": (_contract(_all_guards_off), _BAR),
     "guard twice": (
-        _guards([find_guard("shape").default().as_tree(), find_guard("shape").default().as_tree()]),
+        _guards([find_guard("shape").example().as_tree()] * 2),
         _BAR,
     ),
     "guard that is not installed": (_guard("turbo"), _BAR),
@@ -202,7 +202,10 @@ CONTRACTS: dict[str, tuple[Forgery, frozenset[str]]] = {
     "input of another shape": (_onnx(_set("inputs.0.shape", [2, 1])), _BAR),
     "output of another size": (_onnx(_set("output.shape", [3])), _BAR),
     "output of another name": (_onnx(_set("output.name", "command")), _BAR),
-    "noise that the network does not take": (_onnx(_set("noise", {"name": "noise", "dim": 2})), _BAR | {"graph"}),
+    "noise that the network does not take": (
+        _onnx(_set("noise", {"name": "noise", "dim": 2})),
+        _BAR | {"graph"},
+    ),
     "noise of another name": (_onnx(_set("noise", {"name": "position", "dim": 2})), _BAR),
     "noise of a gigabyte": (_onnx(_set("noise", {"name": "noise", "dim": 2**28})), _BAR),
     "noise of no number": (_onnx(_set("noise", {"name": "noise", "dim": 0})), _BAR),

@@ -6,6 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 from small_models import File, small_tree
 
+from sacpipe.core.config import Config
 from sacpipe.params.yaml_text import comment_of, first_sentence, scalar, yaml_text
 
 TEXT = """\
@@ -14,14 +15,14 @@ seed: 1  # seed of all random numbers
 algorithm:                # learner
   name: small             # name of the algorithm
   trunk:                  # Multilayer perceptron
-    name: mlp             # name in the table
+    name: mlp             # trunk: mlp, linear, or one of another package
     hidden_dims: [7, 7]   # units of each hidden layer
   temperature:            # weight of the entropy term
     mode: learned         # rule: learned, or fixed with `value` only
     rate: 0.002           # learning rate
   heads:                  # last layers, one a line
-    - {name: linear, bias: true}      # one matrix
-    - {name: mlp, hidden_dims: [3]}   # multilayer perceptron
+    - {name: linear, bias: true}  # one matrix
+    - {name: mlp, hidden_dims: [3]}  # multilayer perceptron
   video:                  # video of an episode
     height: 320           # height in pixels
   limit: null             # ONNX limit; null for none
@@ -38,10 +39,21 @@ def squeezed(text):
 
 def test_the_comments_of_a_block_begin_in_one_column():
     block = yaml_text(File.parse(small_tree())).split("\n\n")[1]
-    items = [line for line in block.splitlines() if line.lstrip().startswith("- ")]
-    others = [line for line in block.splitlines() if line not in items and "#" in line]
-    assert len({line.index("#") for line in others}) == 1
-    assert len({line.index("#") for line in items}) == 1
+    lines = [line for line in block.splitlines() if "- {" not in line]
+    assert len({line.index("#") for line in lines}) == 1
+
+
+def test_a_long_line_has_its_comment_behind_it_and_ends_with_a_clause():
+    class Long(Config):
+        name: str
+        """Text, with a clause, and another one that is much too long for any line of a file that people read."""
+        text: str
+        """Other text that has no clause at all and is therefore longer than the hundred and twenty characters
+        of a line."""
+
+    first, second = yaml_text(Long(name="a" * 40, text="b")).split("\n\n")
+    assert first == "name: " + "a" * 40 + "  # text, with a clause"
+    assert second.strip().endswith("characters of a line")
 
 
 def test_the_text_reads_back_as_the_values():
@@ -69,7 +81,8 @@ def test_small_numbers_are_written_with_an_exponent():
 
 @pytest.mark.parametrize(("docstring", "sentence"), [
     ("Units of each layer.", "Units of each layer"),
-    ("Share, e.g. 0.5 of all. More.", "Share, e.g"),
+    ("Share, e.g. 0.5 of all. More.", "Share"),
+    ("Share of all (0.5). More.", "Share of all (0.5)"),
     ("One\n    sentence. Another.", "One sentence"),
     ("At most 0.5 of it; null for none.", "At most 0.5 of it; null for none"),
     ("", ""),

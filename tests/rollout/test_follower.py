@@ -47,9 +47,8 @@ def test_a_promotion_and_a_rollback_in_the_registry_are_followed(following, name
 
 def stopping(contract):
     """Of a policy that may not move: any change stops the robot."""
-    guards = contract.guards.as_tree()
-    strict = {"max_action_change": 1e-3, "fallbacks": guards["fallbacks"] | {"action_change": "stop"}}
-    return contract.replace(guards=guards | strict)
+    strict = {"name": "action_change", "max_change": 1e-3, "fallback": "stop"}
+    return contract.replace(runtime=contract.runtime.as_tree() | {"guards": [strict]})
 
 
 def test_what_stops_a_robot_goes_back_and_is_not_taken_again(following, named, bundles, tmp_path):

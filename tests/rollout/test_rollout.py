@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from factories import make_guards
+from bundle_factories import make_runtime
 
 from sacpipe.core.errors import BundleError, StorageError
-from sacpipe.robot.guards import Guards
+from sacpipe.robot.guard_chain import GuardChain
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
@@ -29,8 +29,11 @@ class Robot:
 
     def __init__(self, folder, store, **settings):
         self.now_s = 1000.0
-        guards = make_guards(deadline_periods=1e6)
-        self.runtime = Runtime(OnnxPolicy(folder), guards=guards, clock_ns=lambda: int(self.now_s * 1e9))
+        patient = {"name": "deadline_missed", "fallback": "last", "deadline_periods": 1e6}
+        settings_here = make_runtime(max_last_steps=5, guards=[patient])
+        self.runtime = Runtime(
+            OnnxPolicy(folder), settings=settings_here, clock_ns=lambda: int(self.now_s * 1e9)
+        )
         self.store = store
         self.rollout = Rollout(self.runtime, store, SETTINGS.replace(**settings), clock_s=lambda: self.now_s)
 
@@ -165,7 +168,7 @@ def test_one_that_fails_in_service_goes_back_and_the_stop_stays(
 def test_one_whose_step_fails_unforeseen_goes_back(robot, first, other, monkeypatch):
     robot.let_it_act(other)
     with monkeypatch.context() as broken:
-        broken.setattr(Guards, "check_action", lambda *_: 1 / 0)
+        broken.setattr(GuardChain, "check_action", lambda *_: 1 / 0)
         assert robot.step().reasons == ("inference_failed",)
     event = robot.rollout.tick()
     assert (event.outcome, event.reason) == ("rolled_back", "inference_failed: 1; the robot was stopped")
@@ -216,7 +219,7 @@ def test_one_that_goes_too_far_off_in_service_goes_back(build, store, first, oth
     before = robot.runtime.policy
     robot.let_it_act(other)
     compared = robot.rollout._phase.shadow._candidate  # by another thread than blends the one before out
-    assert (compared.digest, compared._observation is before._observation) == (before.digest, False)
+    assert (compared.digest, compared._tensors is before._tensors) == (before.digest, False)
     monkeypatch.setattr(other.policy, "run", run)
     robot.step(4)
     robot.compared(4)

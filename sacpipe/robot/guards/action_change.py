@@ -9,7 +9,7 @@ from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
 
 
 class ActionChange(Guard):
-    """An entry of the action differs from the last executed one by more than `max_change`."""
+    """An entry of the action changes by more than `max_change`. Compared with the last executed one."""
 
     name: Literal["action_change"]
     max_change: float = Field(gt=0, le=1)
@@ -51,7 +51,7 @@ class _Judge(Judge):
         if step.last_action is None:
             return False
         changes = zip(step.action or (), step.last_action, self._max_change, strict=True)
-        for value, last, max_change in changes:
+        for value, last, max_change in changes:  # noqa: SIM110 - a generator takes longer
             if abs(value - last) > max_change:
                 return True
         return False

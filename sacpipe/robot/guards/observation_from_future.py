@@ -1,4 +1,4 @@
-"""The guard `observation_from_future`: no stamp is ahead of the robot's clock by more than a clock's error."""
+"""The guard `observation_from_future`: no stamp is far ahead of the robot's clock."""
 
 from typing import ClassVar, Literal, Self
 
@@ -10,7 +10,7 @@ from sacpipe.robot.guards.guard import Guard, Judge, StepFacts, nanoseconds
 
 
 class ObservationFromFuture(Guard):
-    """A stamp is later than now by more than `max_future_periods`."""
+    """A stamp is later than now, by more than `max_future_periods`."""
 
     name: Literal["observation_from_future"]
     max_future_periods: float = Field(ge=0, le=MAX_PERIODS)
