@@ -137,10 +137,17 @@ def _new_sources(
 
 
 def _read(folder: Path, environment: Environment) -> _Source:
-    recording = Recording.open(folder)
-    if recording.header.spec != environment.spec:
+    recording, spec = Recording.open(folder), environment.spec
+    if spec.policy_spec != spec:
+        unseen = ", ".join(term.name for term in spec.observation if "policy" not in term.groups)
         raise PoolFormatError(
-            f"{folder}: expected a recording of {environment.spec.task} as params.yaml has it, found one of "
+            f"{folder}: expected a task whose policy sees every term, found {spec.task}, whose policy does "
+            f"not see {unseen}: a robot records the policy's terms only. Give each of these terms to the "
+            "policy, or train without recordings."
+        )
+    if recording.header.spec != spec:
+        raise PoolFormatError(
+            f"{folder}: expected a recording of {spec.task} as params.yaml has it, found one of "
             f"{recording.header.spec.task}, or one with other terms, bounds or limits. Ingest it in its own "
             "task's project."
         )

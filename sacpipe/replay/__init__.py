@@ -1,1 +1,1 @@
-"""Experience in memory (replay buffer) and on disk (replay pool). NumPy and safetensors only, no pickle."""
+"""Replay pools on disk, the replay buffer in memory, and the samplers that draw batches from it."""

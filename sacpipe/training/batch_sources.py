@@ -11,34 +11,39 @@ from sacpipe.training.memory import check_memory
 
 
 def batch_sources(
-    params: TrainParams, spec: EnvSpec, own_buffer: ReplayBuffer, initial_pool: Path | None
+    params: TrainParams, spec: EnvSpec, buffer: ReplayBuffer, initial_pool: Path | None, discount: float
 ) -> list[Source]:
-    """Return the sources of a batch and how many transitions each gives.
+    """Return the sources of a batch, each with a sampler of its own, and how many transitions each gives.
 
     Args:
-        params: `replay.initial_pool` names earlier experience, or is null.
+        params: `replay.initial_pool` names earlier experience, or is null; `replay.sampler` draws from both.
         spec: Of the task.
-        own_buffer: Filled by the run itself.
+        buffer: Filled by the run itself.
         initial_pool: Folder of the pool that params name.
+        discount: The learner's discount per step.
 
     Raises:
-        ConfigError: the initial pool is missing, is another than the one that was named, or does not fit into
-            memory.
+        ConfigError: the task lacks what the sampler needs; or the initial pool is missing, is another than
+            the one that was named, or does not fit into memory.
         PoolError: the initial pool is damaged.
         ValueError: params name an initial pool and no folder was passed.
     """
     config, batch_size = params.replay.initial_pool, params.training.batch_size
-    own = Source("this run's pool", own_buffer, batch_size)
+
+    def source(name: str, filled: ReplayBuffer, transitions: int) -> Source:
+        return Source(name, filled.view(), params.replay.sampler.build(spec, discount), transitions)
+
     if config is None:
-        return [own]
+        return [source("this run's pool", buffer, batch_size)]
     if initial_pool is None:
         raise ValueError("expected the folder of replay.initial_pool, found None")
     pool = open_initial_pool(initial_pool, config, spec)
     check_memory(params, spec, earlier_transitions=pool.transitions)
     pool.check()
-    capacity = min(params.replay.capacity, pool.transitions)
-    buffer = ReplayBuffer(spec.observation_dim, spec.action_dim, capacity)
-    pool.fill(buffer)
+    earlier = ReplayBuffer(spec, min(params.replay.capacity, pool.transitions))
+    pool.fill(earlier)
     drawn = config.drawn(batch_size)
-    earlier = Source("the initial pool", buffer, drawn)
-    return [earlier, own._replace(transitions=batch_size - drawn)] if drawn < batch_size else [earlier]
+    sources = [source("the initial pool", earlier, drawn)]
+    return (
+        [*sources, source("this run's pool", buffer, batch_size - drawn)] if drawn < batch_size else sources
+    )

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from sacpipe.algorithms import AlgorithmConfig
 from sacpipe.core.config import Config
 from sacpipe.envs import TaskConfig
-from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.config import ReplayConfig
 
 
 class TrainingConfig(Config):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.replay.buffer import row_bytes
+from sacpipe.replay.packed import batch_row_bytes, transition_bytes
 from sacpipe.replay.pool.transitions import record_dtype
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.config import TrainParams
@@ -32,11 +32,11 @@ def check_memory(
     Raises:
         ConfigError: they do not fit; the message has both figures.
     """
-    row, replay = row_bytes(spec.observation_dim, spec.action_dim), params.replay
+    row, replay = transition_bytes(spec), params.replay
     transitions = {
         "replay.capacity": (buffer_capacity(params) + min(replay.capacity, earlier_transitions)) * row,
         "replay.segment_transitions": replay.segment_transitions * record_dtype(spec).itemsize,
-        "training.batch_size": 2 * params.training.batch_size * row,  # gathered rows and the batch
+        "training.batch_size": 2 * params.training.batch_size * batch_row_bytes(spec),  # gathered, and mixed
     }
     needed, available = sum(transitions.values()), available_bytes(root)
     if available is not None and needed > available:
@@ -44,8 +44,15 @@ def check_memory(
         raise ConfigError(
             f"params.yaml: {largest}: expected transitions that fit into the {available / _GIB:.3g} GiB of "
             f"memory available here, found {needed / _GIB:.3g} GiB of {spec.task}, {row} bytes each in the "
-            f"buffer. Lower {largest}, or free memory."
+            f"buffer, {_costliest(spec)}. Lower {largest}, or free memory."
         )
+
+
+def _costliest(spec: EnvSpec) -> str:
+    """Say which term takes most of a transition in the buffer, where an image is stored once."""
+    sizes = {term.name: term.size * (1 if term.dtype == "uint8" else 8) for term in spec.observation}
+    name = max(sizes, key=sizes.__getitem__)
+    return f"{sizes[name]} of them for the term '{name}'"
 
 
 def buffer_capacity(params: TrainParams) -> int:

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.core.errors import PoolCorruptError
+from sacpipe.replay.pool.repeats import differ
 from sacpipe.replay.pool.segments import RESTORE
-from sacpipe.replay.pool.transitions import FIELD_NAMES, FieldSpec, Transitions
+from sacpipe.replay.pool.transitions import FieldSpec, Transitions
 
 _Faults = NDArray[np.bool_]
 
@@ -19,8 +20,9 @@ def check_shapes(transitions: Transitions, fields: tuple[FieldSpec, ...], rows: 
     Raises:
         PoolCorruptError: an array differs. The message has the field, and shape and type expected and found.
     """
+    arrays = transitions.arrays()
     for field in fields:
-        array = getattr(transitions, field.name)
+        array = arrays[field.name]
         expected = f"{field.dtype}{(rows, *field.shape)}"
         found = f"{array.dtype}{array.shape}"
         if found != expected:
@@ -33,14 +35,16 @@ def check_values(transitions: Transitions, first_step: int, where: str) -> None:
     Raises:
         PoolCorruptError: a number is not finite, a flag is neither 0 nor 1, or an action is outside [-1, 1].
     """
+    arrays = transitions.arrays()
+    numbers = [name for name, array in arrays.items() if array.dtype == np.float32]
     rules: list[tuple[str, str, Callable[[NDArray[Any]], _Faults]]] = [
-        *((name, "finite numbers", lambda array: ~np.isfinite(array)) for name in FIELD_NAMES),
+        *((name, "finite numbers", lambda array: ~np.isfinite(array)) for name in numbers),
         ("terminations", "0 or 1", _is_no_flag),
         ("truncations", "0 or 1", _is_no_flag),
         ("actions", "values in [-1, 1]", lambda array: np.abs(array) > 1.0),
     ]
     for name, expected, faults_in in rules:
-        array = getattr(transitions, name)
+        array = arrays[name]
         faults = faults_in(array)
         if faults.any():
             place = np.argwhere(faults)[0]
@@ -60,7 +64,10 @@ def check_order(transitions: Transitions, first_step: int, where: str) -> None:
     ids = transitions.episode_ids
     same = ids[1:] == ids[:-1]
     ended = (transitions.terminations[:-1] > 0) | (transitions.truncations[:-1] > 0)
-    jumps = (transitions.next_observations[:-1] != transitions.observations[1:]).any(axis=1)
+    after, before = transitions.next_observations, transitions.observations
+    jumps = differ(after.vector[:-1], before.vector[1:])
+    for name, image in before.images.items():
+        jumps |= differ(after.images[name][:-1], image[1:])
     rules: list[tuple[str, str, _Faults]] = [
         ("episode ids that never fall", "a lower one", ids[1:] < ids[:-1]),
         ("a new episode id after an end", "the same one", same & ended),

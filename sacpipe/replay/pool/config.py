@@ -1,4 +1,4 @@
-"""The `replay` section of params.yaml."""
+"""Settings of a pool on disk, and the name of the pool that a run begins with."""
 
 from typing import Literal
 
@@ -22,14 +22,11 @@ class InitialPoolConfig(Config):
         return max(1, round(self.share * batch_size))
 
 
-class ReplayConfig(Config):
-    """Size of the replay buffer, form of the pool on disk, and the initial pool."""
+class PoolConfig(Config):
+    """Size and form of a pool's segments."""
 
-    capacity: int = Field(ge=1)
-    """Transitions in the replay buffer; the oldest is overwritten first. The pool keeps all of them."""
     segment_transitions: int = Field(ge=1)
     """Transitions in one sealed file of the pool. Files of 16 to 64 MiB suit DVC best."""
     format: PoolFormat
-    """`full`, or `compact`: a next observation is stored only if the following row does not repeat it."""
-    initial_pool: InitialPoolConfig | None
-    """Earlier experience to train on besides the run's own, or null."""
+    """`full`, or `compact`: a next observation is stored only if the following row does not repeat it. Next
+    images are stored in this way in both forms."""

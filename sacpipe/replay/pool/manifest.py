@@ -1,7 +1,7 @@
 """manifest.json: the segments of a pool in order, with their digests; no time stamp and no path."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -55,12 +55,14 @@ class PoolPosition(Config):
 class PoolManifest(Config):
     """The whole of manifest.json."""
 
-    format_version: Literal[1]
+    format_version: Literal[2]
     format: PoolFormat
     spec: EnvSpec
     """Task of the transitions."""
     transition_fields: tuple[FieldSpec, ...]
     """Name, type and shape of every field of one transition."""
+    observation_columns: dict[str, tuple[int, int]]
+    """First column and end of each float32 term in `observations` and `next_observations`."""
     segments: tuple[SegmentEntry, ...]
     """Segments, oldest first."""
     transitions: int = Field(ge=0)
@@ -70,6 +72,8 @@ class PoolManifest(Config):
     def _consistent(self) -> Self:
         if self.transition_fields != field_specs(self.spec):
             raise ValueError("transition_fields must be those of the spec")
+        if self.observation_columns != _columns(self.spec):
+            raise ValueError("observation_columns must be those of the spec")
         for entry in self.segments:
             if entry.file != segment_name(entry.first_step):
                 raise ValueError(f"{entry.file} must be named by its first_step {entry.first_step}")
@@ -85,9 +89,10 @@ class PoolManifest(Config):
         """Return the manifest of some segments."""
         fields = [field.as_tree() for field in field_specs(spec)]
         entries = [entry.as_tree() for entry in segments]
-        tree = {"format_version": FORMAT_VERSION, "format": form, "spec": spec.as_tree()}
+        tree: dict[str, Any] = {"format_version": FORMAT_VERSION, "format": form, "spec": spec.as_tree()}
+        tree |= {"transition_fields": fields, "observation_columns": _columns(spec)}
         total = sum(entry.transitions for entry in segments)
-        return cls.parse(tree | {"transition_fields": fields, "segments": entries, "transitions": total})
+        return cls.parse(tree | {"segments": entries, "transitions": total})
 
     def write(self, folder: Path) -> None:
         """Write manifest.json into the pool's folder, atomically.
@@ -120,3 +125,8 @@ def read_manifest(folder: Path) -> PoolManifest:
         return PoolManifest.parse(tree, source=str(path))
     except ConfigError as exc:
         raise PoolFormatError(f"{exc}. Another program changed this manifest. {RESTORE}.") from exc
+
+
+def _columns(spec: EnvSpec) -> dict[str, tuple[int, int]]:
+    places = {term.name: spec.layout.columns(term.name) for term in spec.layout.vector_terms}
+    return {name: (place.start, place.stop) for name, place in places.items()}

@@ -16,6 +16,7 @@ from sacpipe.replay.pool.sealing import SEALED_MODE
 from sacpipe.replay.pool.segments import RESTORE, read_segment
 from sacpipe.replay.pool.transitions import Transitions, TransitionSink
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
 
@@ -80,7 +81,7 @@ class ReplayPool:
             PoolCorruptError: the file is missing or incomplete, or its shapes differ from the manifest's.
         """
         path = self.folder / segment.file
-        transitions = read_segment(path)
+        transitions = read_segment(path, self.spec)
         check_shapes(transitions, self.manifest.transition_fields, segment.transitions, str(path))
         return transitions
 
@@ -92,30 +93,32 @@ class ReplayPool:
         """
         buffer.load([(entry.transitions, partial(self.read, entry)) for entry in self.segments])
 
-    def observations(self, limit: int) -> FloatArray:
-        """Return at most `limit` observations, evenly spread over the pool. Shape (rows, observation_dim)."""
+    def observations(self, limit: int) -> Observation:
+        """Return at most `limit` observations, evenly spread over the pool. Leading axis: rows."""
         count = min(limit, self.transitions)
         rows = np.arange(count, dtype=np.int64) * self.transitions // max(count, 1)
-        chosen = [np.empty((0, self.spec.observation_dim), dtype=np.float32)]
-        first = 0
+        chosen, first = self.spec.layout.empty(count), 0
         for entry in self.segments:
-            here = rows[(rows >= first) & (rows < first + entry.transitions)] - first
+            here = np.flatnonzero((rows >= first) & (rows < first + entry.transitions))
             if here.size:
-                chosen.append(self.read(entry).observations[here])
+                found = self.read(entry).observations.rows(rows[here] - first)
+                chosen.vector[here] = found.vector
+                for name, image in found.images.items():
+                    chosen.images[name][here] = image
             first += entry.transitions
-        return np.concatenate(chosen)
+        return chosen
 
     def observation_range(self) -> tuple[FloatArray, FloatArray]:
-        """Return lowest and highest value of each observation entry. The pool must not be empty.
+        """Return lowest and highest value of each float32 entry of an observation.
 
-        Shapes (observation_dim,).
+        The pool must not be empty. The order is that of the packed vector. Shapes (observation_dim,).
         """
         low = np.full(self.spec.observation_dim, np.inf, dtype=np.float32)
         high = -low
         for entry in self.segments:
-            observations = self.read(entry).observations
-            np.minimum(low, observations.min(axis=0), out=low)
-            np.maximum(high, observations.max(axis=0), out=high)
+            vectors = self.read(entry).observations.vector
+            np.minimum(low, vectors.min(axis=0), out=low)
+            np.maximum(high, vectors.max(axis=0), out=high)
         return low, high
 
     def check(self) -> PoolReport:

@@ -14,13 +14,14 @@ from sacpipe.core.files import make_folder, sha256_file, storage_errors, sync_fo
 from sacpipe.replay.pool.journal import journal_path
 from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolPosition
 from sacpipe.replay.pool.segments import read_segment, segment_name
-from sacpipe.replay.pool.transitions import FIELD_NAMES
+from sacpipe.replay.pool.transitions import record_dtype
+from sacpipe.specs.env_spec import EnvSpec
 
 _OWN_FILES = (MANIFEST_NAME, "journal-*.bin", "segment-*.safetensors", ".*.tmp")
 _REMEDY = "Resume from an older checkpoint, or remove the folder to start this run again"
 
 
-def recover(folder: Path, position: PoolPosition, dtype: np.dtype[np.void]) -> bytes:
+def recover(folder: Path, position: PoolPosition, spec: EnvSpec) -> bytes:
     """Check all data of a position, delete later data, and return the records of the open segment.
 
     Raises:
@@ -32,20 +33,20 @@ def recover(folder: Path, position: PoolPosition, dtype: np.dtype[np.void]) -> b
         found = sha256_file(path) if path.is_file() else "no file"
         if found != entry.sha256:
             raise PoolCorruptError(f"{path}: expected SHA-256 {entry.sha256}, found {found}. {_REMEDY}.")
-    data = _open_records(folder, position, dtype)
+    data = _open_records(folder, position, spec)
     _discard_beyond(folder, position, data)
     return data
 
 
-def _open_records(folder: Path, position: PoolPosition, dtype: np.dtype[np.void]) -> bytes:
+def _open_records(folder: Path, position: PoolPosition, spec: EnvSpec) -> bytes:
     """Return the records after the last sealed segment, from their journal or from a segment sealed later."""
-    size_bytes = position.open_transitions * dtype.itemsize
+    size_bytes = position.open_transitions * record_dtype(spec).itemsize
     journal = journal_path(folder, position.sealed_transitions)
     data = journal.read_bytes()[:size_bytes] if journal.is_file() else b""
     if zlib.crc32(data) == position.open_crc32:
         return data
     sealed = folder / segment_name(position.sealed_transitions)
-    later = _records_of(sealed, dtype)[:size_bytes] if sealed.is_file() else b""
+    later = _records_of(sealed, spec)[:size_bytes] if sealed.is_file() else b""
     if zlib.crc32(later) == position.open_crc32:
         return later
     raise PoolCorruptError(
@@ -54,15 +55,15 @@ def _open_records(folder: Path, position: PoolPosition, dtype: np.dtype[np.void]
     )
 
 
-def _records_of(path: Path, dtype: np.dtype[np.void]) -> bytes:
+def _records_of(path: Path, spec: EnvSpec) -> bytes:
     """Return a segment's records; no bytes if the segment cannot be read. Its digest is not known here."""
     try:
-        transitions = read_segment(path)
+        transitions = read_segment(path, spec)
     except PoolError:
         return b""
-    records = np.empty(len(transitions), dtype=dtype)
-    for name in FIELD_NAMES:
-        records[name] = getattr(transitions, name)
+    records = np.empty(len(transitions), dtype=record_dtype(spec))
+    for name, array in transitions.arrays().items():
+        records[name] = array
     return records.tobytes()
 
 

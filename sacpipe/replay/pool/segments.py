@@ -5,6 +5,7 @@ the header has one metadata key only, because the library writes several keys in
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ from safetensors.numpy import save
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
 from sacpipe.core.files import canonical_json
 from sacpipe.replay.pool.config import PoolFormat
-from sacpipe.replay.pool.transitions import FIELD_NAMES, Transitions
+from sacpipe.replay.pool.repeats import kept_image_rows, kept_rows
+from sacpipe.replay.pool.transitions import NEXT_OBSERVATIONS, Transitions, field_specs, image_field
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import ObservationLayout
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RESTORE = "Restore the pool with `dvc checkout` or `dvc pull`, or record it again"
 """Last sentence of a message about a damaged pool."""
 
 _METADATA_KEY = "sacpipe.replay"
-_ROWS = "next_observation_rows"
 
 
 def segment_name(first_step: int) -> str:
@@ -39,18 +42,17 @@ def encode_segment(transitions: Transitions, *, first_step: int, form: PoolForma
         first_step: Number of transitions of the pool before these.
         form: Form of the segment, full or compact.
     """
-    tensors: dict[str, NDArray[Any]] = {
-        name: np.ascontiguousarray(getattr(transitions, name)) for name in FIELD_NAMES
-    }
-    if form == "compact":
-        rows = _kept_rows(transitions)
-        tensors |= {_ROWS: rows, "next_observations": transitions.next_observations[rows]}
+    tensors = transitions.arrays()
+    for index, (fields, rows_of) in _stored_once(transitions.observations.layout, form).items():
+        tensors[index] = rows = rows_of(transitions)
+        tensors |= {field: tensors[field][rows] for field in fields}
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     header = {"first_step": first_step, "format": form, "format_version": FORMAT_VERSION}
-    return save(tensors, metadata={_METADATA_KEY: canonical_json(header)})
+    return save(contiguous, metadata={_METADATA_KEY: canonical_json(header)})
 
 
-def read_segment(path: Path) -> Transitions:
-    """Read a segment of either form; a compact one is expanded to the full one bit for bit.
+def read_segment(path: Path, spec: EnvSpec) -> Transitions:
+    """Read a segment of either form; next observations that are not stored are restored bit for bit.
 
     Raises:
         PoolFormatError: the segment has a version or fields this program does not read.
@@ -65,42 +67,48 @@ def read_segment(path: Path) -> Transitions:
         raise PoolCorruptError(f"{path}: expected a sealed segment, found no file. {RESTORE}.") from exc
     except (SafetensorError, OSError) as exc:
         raise PoolCorruptError(f"{path}: expected a complete segment, found: {exc}. {RESTORE}.") from exc
-    form = _form(path, metadata)
-    expected = {*FIELD_NAMES, _ROWS} if form == "compact" else {*FIELD_NAMES}
+    stored_once = _stored_once(spec.layout, _form(path, metadata))
+    expected = {*(field.name for field in field_specs(spec)), *stored_once}
     if set(tensors) != expected:
         raise PoolFormatError(
             f"{path}: expected the tensors {sorted(expected)}, found {sorted(tensors)}. "
             "Read it with the sacpipe that wrote it."
         )
+    for index, (fields, _) in stored_once.items():
+        rows = tensors.pop(index)
+        for field in fields:
+            before = tensors[field.removeprefix("next_")]
+            tensors[field] = _expanded(path, before, tensors[field], rows, index)
+    return Transitions.of_arrays(spec.layout, tensors)
+
+
+_RowsOf = Callable[[Transitions], NDArray[np.int64]]
+
+
+def _stored_once(layout: ObservationLayout, form: PoolFormat) -> dict[str, tuple[list[str], _RowsOf]]:
+    """Return the fields of which only some rows are stored, by the tensor that lists these rows."""
+    found: dict[str, tuple[list[str], _RowsOf]] = {}
     if form == "compact":
-        tensors["next_observations"] = _expanded(path, tensors, tensors.pop(_ROWS))
-    return Transitions(**tensors)
+        found["next_observation_rows"] = [NEXT_OBSERVATIONS], kept_rows
+    if layout.image_terms:
+        images = [image_field(NEXT_OBSERVATIONS, term.name) for term in layout.image_terms]
+        found["next_image_rows"] = images, kept_image_rows
+    return found
 
 
-def _kept_rows(transitions: Transitions) -> NDArray[np.int64]:
-    """Return the rows whose next observation must be stored: the following row does not repeat its bits.
-
-    The rows that end an episode, and the last row, are always among them.
-    """
-    keep = (transitions.terminations > 0) | (transitions.truncations > 0)
-    keep[-1] = True
-    after = np.ascontiguousarray(transitions.next_observations[:-1]).view(np.uint32)
-    following = np.ascontiguousarray(transitions.observations[1:]).view(np.uint32)
-    keep[:-1] |= (after != following).any(axis=1)
-    return np.flatnonzero(keep).astype(np.int64)
-
-
-def _expanded(path: Path, tensors: dict[str, Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-    observations, kept = tensors["observations"], tensors["next_observations"]
-    last = len(observations) - 1
-    if not _rises_to(last, rows) or kept.shape != (len(rows), *observations.shape[1:]):
+def _expanded(
+    path: Path, before: NDArray[Any], kept: NDArray[Any], rows: NDArray[np.int64], index: str
+) -> NDArray[Any]:
+    """Return all rows of a field of next observations."""
+    last = len(before) - 1
+    if not _rises_to(last, rows) or kept.shape != (len(rows), *before.shape[1:]):
         raise PoolCorruptError(
-            f"{path}: expected {_ROWS} as increasing numbers up to the last row, {last}, and "
-            f"one next observation each; "
-            f"found rows of shape {rows.shape} and next observations of shape {kept.shape}. {RESTORE}."
+            f"{path}: expected {index} as increasing numbers up to the last row, {last}, and one next "
+            f"observation each; found rows of shape {rows.shape} and next observations of shape "
+            f"{kept.shape}. {RESTORE}."
         )
-    expanded: NDArray[Any] = np.empty_like(observations)
-    expanded[:-1] = observations[1:]
+    expanded: NDArray[Any] = np.empty_like(before)
+    expanded[:-1] = before[1:]
     expanded[rows] = kept
     return expanded
 
@@ -111,7 +119,7 @@ def _rises_to(last: int, rows: NDArray[np.int64]) -> bool:
     return bool(rows[0] >= 0 and rows[-1] == last and (np.diff(rows) > 0).all())
 
 
-def _form(path: Path, metadata: dict[str, str]) -> str:
+def _form(path: Path, metadata: dict[str, str]) -> PoolFormat:
     try:
         header = json.loads(metadata[_METADATA_KEY])
         version, form = header["format_version"], header["format"]
@@ -125,4 +133,4 @@ def _form(path: Path, metadata: dict[str, str]) -> str:
             f"{path}: expected segment version {FORMAT_VERSION}, full or compact; found version {version!r}, "
             f"{form!r}. Read it with the sacpipe that wrote it, or a later one."
         )
-    return str(form)
+    return "full" if form == "full" else "compact"

@@ -1,6 +1,6 @@
 """Transitions as arrays, and the name, type and shape of each field in the files of a pool."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
 
@@ -9,32 +9,43 @@ from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.records import FloatArray
 
 Records = NDArray[np.void]
+Arrays = Mapping[str, NDArray[Any]]
+"""Arrays of a pool's fields, by name."""
+
+OBSERVATIONS, NEXT_OBSERVATIONS = "observations", "next_observations"
+_SCALARS = ("actions", "rewards", "terminations", "truncations", "episode_ids")
 
 
 class FieldSpec(Config):
     """One field of a transition on disk."""
 
     name: str
-    dtype: Literal["float32", "int64"]
+    dtype: Literal["float32", "int64", "uint8"]
     shape: tuple[int, ...]
     """Shape of one row; () for a single number."""
 
 
+def image_field(field: str, term: str) -> str:
+    """Return the name of the field that has one image term of `observations` or `next_observations`."""
+    return f"{field}/{term}"
+
+
 @dataclass(frozen=True)
 class Transitions:
-    """N transitions in the order of recording. The names are those of the tensors in a segment."""
+    """N transitions in the order of recording."""
 
-    observations: FloatArray
-    """Shape (N, observation_dim)."""
+    observations: Observation
+    """N observations before the steps."""
     actions: FloatArray
     """In [-1, 1]. Shape (N, action_dim)."""
     rewards: FloatArray
     """In task units. Shape (N,)."""
-    next_observations: FloatArray
-    """Shape (N, observation_dim)."""
+    next_observations: Observation
+    """N observations after the steps, before any reset."""
     terminations: FloatArray
     """1.0 where the task itself ended, else 0.0. Shape (N,)."""
     truncations: FloatArray
@@ -46,34 +57,77 @@ class Transitions:
         return len(self.rewards)
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> "Transitions":
-        return Transitions(**{name: getattr(self, name)[rows] for name in FIELD_NAMES})
+        return Transitions(
+            self.observations.rows(rows),
+            self.actions[rows],
+            self.rewards[rows],
+            self.next_observations.rows(rows),
+            self.terminations[rows],
+            self.truncations[rows],
+            self.episode_ids[rows],
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all arrays, without copies, under the names of `field_specs`."""
+        found: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _SCALARS}
+        for field, observation in (
+            (OBSERVATIONS, self.observations),
+            (NEXT_OBSERVATIONS, self.next_observations),
+        ):
+            found[field] = observation.vector
+            found |= {image_field(field, term): image for term, image in observation.images.items()}
+        return found
 
     @classmethod
-    def of_records(cls, records: Records) -> Self:
-        """Copy packed records into contiguous arrays."""
-        return cls(**{name: np.ascontiguousarray(records[name]) for name in FIELD_NAMES})
+    def of_arrays(cls, layout: ObservationLayout, arrays: Arrays) -> Self:
+        """Return transitions of the arrays that `arrays` names, without copies."""
+
+        def observation(field: str) -> Observation:
+            images = {term.name: arrays[image_field(field, term.name)] for term in layout.image_terms}
+            return Observation(layout, arrays[field], images)
+
+        return cls(
+            observations=observation(OBSERVATIONS),
+            next_observations=observation(NEXT_OBSERVATIONS),
+            **{name: arrays[name] for name in _SCALARS},
+        )
+
+    @classmethod
+    def of_records(cls, layout: ObservationLayout, records: Records) -> Self:
+        """Copy packed records of `record_dtype` into contiguous arrays."""
+        names = records.dtype.names or ()
+        return cls.of_arrays(layout, {name: np.ascontiguousarray(records[name]) for name in names})
 
     @classmethod
     def joined(cls, parts: Iterable["Transitions"]) -> Self:
-        """Concatenate parts, at least one."""
-        columns = zip(*([getattr(part, name) for name in FIELD_NAMES] for part in parts), strict=True)
-        return cls(*(np.concatenate(column) for column in columns))
-
-
-FIELD_NAMES = tuple(Transitions.__dataclass_fields__)
+        """Concatenate parts, at least one, of one task."""
+        found = list(parts)
+        columns = [part.arrays() for part in found]
+        joined = {name: np.concatenate([column[name] for column in columns]) for name in columns[0]}
+        return cls.of_arrays(found[0].observations.layout, joined)
 
 
 def field_specs(spec: EnvSpec) -> tuple[FieldSpec, ...]:
-    """Return the fields of a task's transitions, in the order of `Transitions`."""
-    wide = {
-        "observations": (spec.observation_dim,),
-        "actions": (spec.action_dim,),
-        "next_observations": (spec.observation_dim,),
-    }
-    return tuple(
-        FieldSpec(name=name, dtype="int64" if name == "episode_ids" else "float32", shape=wide.get(name, ()))
-        for name in FIELD_NAMES
+    """Return the fields of a task's transitions, in the order of a journal's records.
+
+    The float32 fields are first and adjacent, images last.
+    """
+    vector = (spec.layout.vector_dim,)
+    numbers = (
+        FieldSpec(name=OBSERVATIONS, dtype="float32", shape=vector),
+        FieldSpec(name="actions", dtype="float32", shape=(spec.action_dim,)),
+        FieldSpec(name=NEXT_OBSERVATIONS, dtype="float32", shape=vector),
+        FieldSpec(name="rewards", dtype="float32", shape=()),
+        FieldSpec(name="terminations", dtype="float32", shape=()),
+        FieldSpec(name="truncations", dtype="float32", shape=()),
+        FieldSpec(name="episode_ids", dtype="int64", shape=()),
     )
+    images = (
+        FieldSpec(name=image_field(field, term.name), dtype="uint8", shape=term.shape)
+        for field in (OBSERVATIONS, NEXT_OBSERVATIONS)
+        for term in spec.layout.image_terms
+    )
+    return (*numbers, *images)
 
 
 def record_dtype(spec: EnvSpec) -> np.dtype[np.void]:

@@ -13,15 +13,16 @@ from typing import Self
 import numpy as np
 
 from sacpipe.core.errors import PoolFormatError
-from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.config import PoolConfig
 from sacpipe.replay.pool.journal import Journal, journal_path
 from sacpipe.replay.pool.manifest import PoolManifest, PoolPosition, SegmentEntry
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.replay.pool.recovery import recover
 from sacpipe.replay.pool.sealing import seal_segment
 from sacpipe.replay.pool.segments import read_segment
-from sacpipe.replay.pool.transitions import FIELD_NAMES, Records, Transitions, TransitionSink, record_dtype
+from sacpipe.replay.pool.transitions import Records, Transitions, TransitionSink, record_dtype
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Transition
 
 START = PoolPosition(segments=(), open_transitions=0, open_crc32=0)
@@ -30,19 +31,20 @@ START = PoolPosition(segments=(), open_transitions=0, open_crc32=0)
 class PoolWriter:
     """Appends transitions to a pool. Made by `create` or `resume`; only one writer may use a folder."""
 
-    def __init__(self, folder: Path, spec: EnvSpec, config: ReplayConfig, position: PoolPosition) -> None:
+    def __init__(self, folder: Path, spec: EnvSpec, config: PoolConfig, position: PoolPosition) -> None:
         self._folder, self._spec, self._config = folder, spec, config
         self._records: Records = np.empty(config.segment_transitions, dtype=record_dtype(spec))
-        self._columns = tuple(self._records[name] for name in FIELD_NAMES)
+        fields = self._records.dtype.names or ()
+        self._rows = Transitions.of_arrays(spec.layout, {name: self._records[name] for name in fields})
         self._sealed = position.segments
         self._first_step = position.sealed_transitions
         self._open = position.open_transitions
-        data = recover(folder, position, self._records.dtype)
+        data = recover(folder, position, spec)
         self._records[: self._open] = np.frombuffer(data, dtype=self._records.dtype)
         self._journal = Journal(journal_path(folder, self._first_step), data)
 
     @classmethod
-    def create(cls, folder: Path, spec: EnvSpec, config: ReplayConfig) -> Self:
+    def create(cls, folder: Path, spec: EnvSpec, config: PoolConfig) -> Self:
         """Start a pool; files of an earlier attempt in the folder are deleted.
 
         Raises:
@@ -51,7 +53,7 @@ class PoolWriter:
         return cls(folder, spec, config, START)
 
     @classmethod
-    def resume(cls, folder: Path, spec: EnvSpec, config: ReplayConfig, position: PoolPosition) -> Self:
+    def resume(cls, folder: Path, spec: EnvSpec, config: PoolConfig, position: PoolPosition) -> Self:
         """Continue exactly from a position that `flush` returned; later data is deleted.
 
         Every sealed segment is read once, to compare its digest.
@@ -83,15 +85,14 @@ class PoolWriter:
         """
         if self._open == len(self._records):
             self._seal()
-        row = self._open
-        observations, actions, rewards, next_observations, terminations, truncations, ids = self._columns
-        observations[row] = transition.observation
-        actions[row] = transition.action
-        rewards[row] = transition.reward
-        next_observations[row] = transition.next_observation
-        terminations[row] = transition.terminated
-        truncations[row] = transition.truncated
-        ids[row] = transition.episode_id
+        row, rows = self._open, self._rows
+        _put(transition.observation, rows.observations, row)
+        rows.actions[row] = transition.action
+        rows.rewards[row] = transition.reward
+        _put(transition.next_observation, rows.next_observations, row)
+        rows.terminations[row] = transition.terminated
+        rows.truncations[row] = transition.truncated
+        rows.episode_ids[row] = transition.episode_id
         self._open = row + 1
 
     def flush(self) -> PoolPosition:
@@ -148,10 +149,10 @@ class PoolWriter:
         return rows[rows.episode_ids == episode_id]
 
     def _open_rows(self) -> Transitions:
-        return Transitions.of_records(self._records[: self._open])
+        return Transitions.of_records(self._spec.layout, self._records[: self._open])
 
     def _read(self, entry: SegmentEntry) -> Transitions:
-        return read_segment(self._folder / entry.file)
+        return read_segment(self._folder / entry.file, self._spec)
 
     def _seal(self) -> None:
         entry = seal_segment(
@@ -163,3 +164,9 @@ class PoolWriter:
         self._open = 0
         self._journal = Journal(journal_path(self._folder, self._first_step))
         journal.remove()
+
+
+def _put(observation: Observation, target: Observation, row: int) -> None:
+    target.vector[row] = observation.vector
+    for name, image in observation.images.items():
+        target.images[name][row] = image

@@ -1,1 +1,7 @@
-"""How batches are drawn from replay buffers."""
+"""The table of samplers: how batches are drawn from replay buffers, one file each."""
+
+from sacpipe.core.members import Members
+
+SAMPLERS = Members(
+    "sampler", "sacpipe.samplers", {"uniform": "sacpipe.replay.samplers.uniform:UniformConfig"}
+)

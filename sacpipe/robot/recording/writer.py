@@ -17,7 +17,7 @@ from sacpipe.core.files import (
     write_bytes,
     write_json,
 )
-from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.config import PoolConfig
 from sacpipe.replay.pool.journal import Journal
 from sacpipe.replay.pool.manifest import MANIFEST_NAME
 from sacpipe.replay.pool.writer import START, PoolWriter
@@ -167,7 +167,5 @@ class RecordingWriter:
         write_json(self.folder / HEADER_NAME, self._header.as_tree())
 
 
-def _replay(segment_transitions: int) -> ReplayConfig:
-    return ReplayConfig(
-        capacity=1, segment_transitions=segment_transitions, format="compact", initial_pool=None
-    )
+def _replay(segment_transitions: int) -> PoolConfig:
+    return PoolConfig(segment_transitions=segment_transitions, format="compact")

@@ -1,0 +1,22 @@
+"""The memory of a replay buffer: records, images and counters, which the buffer writes and its view reads."""
+
+import numpy as np
+
+from sacpipe.replay.images import ImageRing
+from sacpipe.replay.packed import packed_dtype
+from sacpipe.specs.env_spec import EnvSpec
+
+
+class Ring:
+    """Slots of transitions. Number i, counted from the first ever added, is in slot i modulo the capacity."""
+
+    def __init__(self, spec: EnvSpec, capacity: int) -> None:
+        self.spec, self.capacity = spec, capacity
+        # np.empty reserves addresses only: the system allocates a page when it is first written.
+        self.records = np.empty(capacity, dtype=packed_dtype(spec))
+        self.images = ImageRing(spec.layout, capacity) if spec.layout.image_terms else None
+        self.added = 0
+        """Number of transitions ever added."""
+
+    def __len__(self) -> int:
+        return min(self.added, self.capacity)

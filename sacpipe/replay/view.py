@@ -1,0 +1,151 @@
+"""What a sampler sees of a replay buffer: its transitions, their episodes' ends, and no way to change them.
+
+A row is a number from 0 to len(view) - 1 and names one transition until the ring overwrites it. Rows are in
+no order of time: `later` and `steps_to_end` lead from one transition of an episode to the next.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sacpipe.replay.episode_ends import OPEN
+from sacpipe.replay.packed import packed_dtype
+from sacpipe.replay.ring import Ring
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
+from sacpipe.specs.records import Batch, FloatArray
+
+Rows = NDArray[np.int64]
+
+
+class Gathered:
+    """N transitions copied out of a buffer, in memory of their own. All arrays are views of N packed records.
+
+    Args:
+        spec: Task of the transitions.
+        n: Number of transitions.
+    """
+
+    def __init__(self, spec: EnvSpec, n: int) -> None:
+        layout, records = spec.layout, np.empty(n, dtype=packed_dtype(spec))
+        self.raw = records.view(np.dtype((np.void, records.itemsize)))
+        """The records without their fields, which NumPy copies faster."""
+        self.observations = Observation(layout, records["observations"], layout.empty(n).images)
+        self.actions: FloatArray = records["actions"]
+        """In [-1, 1]. Shape (N, action_dim)."""
+        self.rewards: FloatArray = records["rewards"]
+        """In task units. Shape (N,)."""
+        self.next_observations = Observation(layout, records["next_observations"], layout.empty(n).images)
+        self.terminations: FloatArray = records["terminations"]
+        """1.0 where the task itself ended, else 0.0. Shape (N,)."""
+        self.truncations: FloatArray = records["truncations"]
+        """1.0 where a time limit ended the episode, else 0.0. Shape (N,)."""
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def batch(self, discounts: FloatArray) -> Batch:
+        """Return these arrays, which later gathers into them change too, and discounts as a batch."""
+        return Batch(self.observations, self.actions, self.rewards, self.next_observations, discounts)
+
+
+class BufferView:
+    """A live view of a replay buffer: it shows what is added later, too. All returned arrays are copies."""
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring = ring
+        self._raw = ring.records.view(np.dtype((np.void, ring.records.itemsize)))
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    @property
+    def spec(self) -> EnvSpec:
+        """Task of the transitions."""
+        return self._ring.spec
+
+    @property
+    def added(self) -> int:
+        """Number of transitions ever added, the overwritten ones included."""
+        return self._ring.added
+
+    def gather(self, rows: Rows, out: Gathered | None = None) -> Gathered:
+        """Copy transitions.
+
+        Args:
+            rows: Rows of this view, in any order. Rows out of range give other transitions, without an error.
+                Shape (N,).
+            out: Memory of N transitions to overwrite and return, which saves its allocation.
+        """
+        gathered = Gathered(self.spec, len(rows)) if out is None else out
+        # With mode="raise" NumPy would gather into a temporary copy.
+        self._raw.take(rows, out=gathered.raw, mode="clip")
+        if self._ring.images is not None:
+            self._ring.images.gather(rows, gathered.observations.images)
+            self._ring.images.gather_next(rows, gathered.next_observations.images)
+        return gathered
+
+    def observations(self, rows: Rows) -> Observation:
+        """Copy the observations before the steps alone. Leading axis N."""
+        layout = self.spec.layout
+        images = layout.empty(len(rows)).images
+        if self._ring.images is not None:
+            self._ring.images.gather(rows, images)
+        return Observation(layout, self._ring.records["observations"][rows], images)
+
+    def next_observations(self, rows: Rows) -> Observation:
+        """Copy the observations after the steps alone, before any reset. Leading axis N."""
+        layout = self.spec.layout
+        images = layout.empty(len(rows)).images
+        if self._ring.images is not None:
+            self._ring.images.gather_next(rows, images)
+        return Observation(layout, self._ring.records["next_observations"][rows], images)
+
+    def rewards(self, rows: Rows) -> FloatArray:
+        """Copy rewards alone, in task units. The shape is that of the rows."""
+        rewards: FloatArray = self._ring.records["rewards"][rows]
+        return rewards
+
+    def terminations(self, rows: Rows) -> FloatArray:
+        """Return 1.0 where the task itself ended, else 0.0. The shape is that of the rows."""
+        terminations: FloatArray = self._ring.records["terminations"][rows]
+        return terminations
+
+    def truncations(self, rows: Rows) -> FloatArray:
+        """Return 1.0 where a time limit ended the episode, else 0.0. The shape is that of the rows."""
+        truncations: FloatArray = self._ring.records["truncations"][rows]
+        return truncations
+
+    def steps_to_end(self, rows: Rows) -> Rows:
+        """Return how many transitions follow in the same episode: up to its end, or up to the newest one."""
+        steps = self._ring.records["steps_to_end"][rows].astype(np.int64)
+        running = steps == OPEN
+        steps[running] = self._ring.added - 1 - self.numbers(rows[running])
+        return steps
+
+    def later(self, rows: Rows, steps: Rows | int) -> Rows:
+        """Return the rows of the transitions so many steps later, at most `steps_to_end`."""
+        return (rows + steps) % self._ring.capacity
+
+    def numbers(self, rows: Rows) -> Rows:
+        """Return the numbers of transitions, counted from the first one ever added."""
+        oldest = self._ring.added - len(self)
+        return oldest + (rows - oldest) % self._ring.capacity
+
+    def find(self, observation: Observation, action: FloatArray) -> int | None:
+        """Return the number of the newest transition with an action and an observation, or None.
+
+        The comparison leaves out the desired goal, which samplers change, and the images. All transitions
+        are compared: this takes a tenth of a second for a million of them.
+        """
+        records = self._ring.records[: len(self)]
+        rows = np.flatnonzero((records["actions"] == action).all(axis=1))
+        layout = self.spec.layout
+        kept = np.ones(layout.vector_dim, dtype=np.bool_)
+        for term in layout.vector_terms:
+            if "desired_goal" in term.groups:
+                kept[layout.columns(term.name)] = False
+        same = records["observations"][rows][:, kept].view(np.uint32) == observation.vector[kept].view(
+            np.uint32
+        )
+        found = self.numbers(rows[same.all(axis=1)])
+        return int(found.max()) if len(found) else None
