@@ -16,7 +16,6 @@ from sacpipe.export.onnx import export_policy
 from sacpipe.export.parity import check_parity
 from sacpipe.robot.policy import OnnxPolicy
 
-
 pytestmark = pytest.mark.slow
 
 
