@@ -76,8 +76,8 @@ class ArmedGuards:
             period_s: Control period; None where the task has no clock, and times are not checked.
 
         Raises:
-            BundleError: the safe action has another size than the task's actions or is out of bounds, or a guard
-                does not fit the contract.
+            BundleError: the safe action has another size than the task's actions or is out of bounds, or a
+                guard does not fit the contract.
         """
         guards = guards_in_service(settings)
         in_service = contract.model_copy(update={"runtime": settings})

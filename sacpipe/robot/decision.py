@@ -1,4 +1,4 @@
-"""What a step takes and gives: an observation and its stamps, and the decision with its verdict and timings."""
+"""What a step takes and gives: an observation with its stamps, and a decision with verdict and timings."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sacpipe.specs.records import FloatArray
 
 GivenObservation = FloatArray | Mapping[str, NDArray[Any]]
-"""Every term by its name in the contract, each of its shape and type; an `Observation` is such a mapping. Or, for a
-task without images, one float32 vector: the terms one after the other in the order of the contract."""
+"""Every term by its name in the contract, each of its shape and type; an `Observation` is such a mapping. Or,
+for a task without images, one float32 vector: the terms one after the other in the order of the contract."""
 
 Stamps = int | Mapping[str, int]
 """Time at which an observation was taken, or at which each of its terms was, by name; in nanoseconds of the
@@ -44,7 +44,8 @@ class Decision(NamedTuple):
     """Action to execute, in task units, finite and within its bounds. Shape (action_dim,)."""
     verdict: Verdict
     reasons: tuple[str, ...]
-    """Causes for which `action` is not the policy's action, names of guards or `watchdog`; empty where it is."""
+    """Causes for which `action` is not the policy's action, names of guards or `watchdog`; empty where it
+    is."""
     timings: Timings
     policy_action: FloatArray | None
     """Action that the policy computed, unchecked: it may be not finite or out of bounds. Shape (action_dim,).

@@ -1,8 +1,8 @@
 """The guards of one runtime asked one after the other, and the action that is executed after a refusal.
 
 Of an observation, in this order: shape, finite values, stamps, frozen sensors, envelope, then guards of other
-packages. Of an action: computed, finite, within its bounds, near enough to the last executed action, then guards
-of other packages, and the deadline last. The first refusal is the cause; each guard has a fallback.
+packages. Of an action: computed, finite, within its bounds, near enough to the last executed action, then
+guards of other packages, and the deadline last. The first refusal is the cause; each guard has a fallback.
 """
 
 import math

@@ -7,8 +7,8 @@ from sacpipe.robot.decision import Decision, Stamps
 from sacpipe.specs.observation import Observation
 
 Listener = Callable[[Observation, Stamps, Decision], None]
-"""Receives the observation, its stamp or the stamps of its terms in nanoseconds, and the decision. It must not
-wait.
+"""Receives the observation, its stamp or the stamps of its terms in nanoseconds, and the decision. It must
+not wait.
 
 The observation is the runtime's own memory: copy it. Where the shape was refused, it is not the step's.
 """

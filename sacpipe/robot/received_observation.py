@@ -1,4 +1,4 @@
-"""The observation that a runtime received, in memory of its own: copied from terms by name, packed or flat."""
+"""Copies an observation by terms, packed or flat into memory of the runtime's own."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ class ReceivedObservation:
 
 
 def _flat_order(layout: ObservationLayout) -> slice | NDArray[np.intp]:
-    """Return the index that brings the terms in the order of the specification into the order of the vector."""
+    """Return the index that brings a vector in the order of the specification into the packed order."""
     places, start = {}, 0
     for term in layout.terms:
         places[term.name] = np.arange(start, start + term.size)

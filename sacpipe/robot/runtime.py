@@ -1,4 +1,4 @@
-"""The runtime of a robot: an observation and its stamps in, a decision out. Never an exception, never a clamp.
+"""The runtime of a robot: an observation and its stamps in, a decision out. No exception, no clamp.
 
 An unforeseen exception becomes the cause `inference_failed`, so that it is counted, recorded and a
 reason for a rollback like an error of onnxruntime; `Runtime.last_error` keeps it.
@@ -62,8 +62,8 @@ class Runtime:
     ) -> None:
         self.spec = policy.contract.spec
         self.causes: dict[str, int] = dict.fromkeys((*GUARDS.ours, WATCHDOG), 0)
-        """Number of refusals by each guard, and of stops by the watchdog. A guard of another package is added at
-        its first refusal."""
+        """Number of refusals by each guard, and of stops by the watchdog. A guard of another package is added
+        at its first refusal."""
         self.verdicts: dict[Verdict, int] = dict.fromkeys(VERDICTS, 0)
         """Number of steps by verdict."""
         self.listeners = Listeners()
@@ -166,10 +166,10 @@ class Runtime:
         return decision
 
     def check_watchdog(self, now_ns: int) -> Decision | None:
-        """Return a stop where no step began for `watchdog_periods`; None where one did, or there is no watchdog.
+        """Return a stop where no step began for `watchdog_periods`; else, or without a watchdog, None.
 
-        The robot's own thread calls this, so that it gets the safe action where the stepping thread is blocked.
-        The stop stays latched until `clear_stop`.
+        The robot's own thread calls this, so that it gets the safe action where the stepping thread is
+        blocked. The stop stays latched until `clear_stop`.
 
         Args:
             now_ns: Time by the runtime's clock.

@@ -1,8 +1,8 @@
 """What a guard is: a config that is armed for one contract, and a judge that refuses observations or actions.
 
-A guard is one file: a subclass of `Guard` with its thresholds, and a subclass of `Judge`. The product's are listed
-in `GUARDS` (sacpipe/bundle/guards.py); another package registers its own under the entry points `sacpipe.guards`.
-`sacpipe.testing.guards.check_guard` tests one.
+A guard is one file: a subclass of `Guard` with its thresholds, and a subclass of `Judge`. The product's are
+listed in `GUARDS` (sacpipe/bundle/guards.py); another package registers its own under the entry points
+`sacpipe.guards`. `sacpipe.testing.guards.check_guard` tests one.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,7 +57,7 @@ class StepFacts:
         self.term_stamps_ns: Mapping[str, int] | None = None
         """Stamp of each term; None where the observation has one stamp."""
         self.action: list[float] | None = None
-        """Action that will be executed if no guard refuses it, in task units; None where the policy failed."""
+        """Action that is executed if no guard refuses it, in task units; None where the policy failed."""
         self.begin_episode()
 
     def begin_episode(self) -> None:
@@ -144,8 +144,8 @@ class Guard(GuardConfig):
     def looser_keys(self, weakest: Self) -> tuple[str, ...]:
         """Return the keys of the settings that refuse less than the operator's weakest config does.
 
-        A number is looser where it is larger, and null where the other is a number. A guard with other settings
-        overrides this.
+        A number is looser where it is larger, and null where the other is a number. A guard with other
+        settings overrides this.
         """
         keys = []
         for key in type(self).model_fields.keys() - {"name", "fallback"}:

@@ -7,7 +7,7 @@ from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
 
 
 class InferenceFailed(Guard):
-    """onnxruntime raised an error instead of returning an action, or the step failed by an unforeseen error."""
+    """The policy raised an error instead of returning an action, or the step failed by another error."""
 
     name: Literal["inference_failed"]
 

@@ -1,4 +1,4 @@
-"""The guard `observation_from_future`: no stamp is ahead of the robot's clock by more than a clock's error."""
+"""The guard `observation_from_future`: no stamp is far ahead of the robot's clock."""
 
 from typing import ClassVar, Literal, Self
 

@@ -14,8 +14,8 @@ class ObservationOld(Guard):
 
     name: Literal["observation_old"]
     max_age_periods: float = Field(gt=0, le=MAX_PERIODS)
-    """Age from which an observation is refused, in control periods; for terms with a limit of their own, that of
-    `runtime.term_max_age_periods` counts instead."""
+    """Age from which an observation is refused, in control periods; for terms with a limit of their own, that
+    of `runtime.term_max_age_periods` counts instead."""
     discards_observation: ClassVar[bool] = True
 
     @classmethod
@@ -61,6 +61,4 @@ class _Judge(Judge):
             return False
         if stamps_ns is None:
             return True
-        return any(
-            began_ns - stamps_ns[name] > max_age_ns for name, max_age_ns in self._max_ages_ns.items()
-        )
+        return any(began_ns - stamps_ns[name] > max_age_ns for name, max_age_ns in self._max_ages_ns.items())

@@ -1,7 +1,8 @@
 """The guard `sensor_frozen`: no term keeps its value for longer than it did in training.
 
-A broken sensor often goes on to send its last value, with fresh stamps. A real sensor has noise, so that its value
-differs at every step; a term that is constant by its nature, such as a goal, is constant in training too.
+A broken sensor often goes on to send its last value, with fresh stamps. A real sensor has noise, so that its
+value differs at every step; a term that is constant by its nature, such as a goal, is constant in training
+too.
 """
 
 from typing import ClassVar, Literal, Self
