@@ -51,7 +51,7 @@ def check_learner(config: AlgorithmSection) -> None:
                 check(trial)
             except ContractError as exc:
                 raise ContractError(
-                    f"algorithm '{config.name}' breaks the contract of a learner, in a task with {kind}: {exc}"
+                    f"algorithm '{config.name}' breaks the contract of a learner; task with {kind}: {exc}"
                 ) from exc
     if len(refusals) == len(tasks):
         raise refusals[0]
@@ -201,8 +201,8 @@ def _check_state(trial: _Trial) -> None:
         "load_state: expected the number of gradient steps too",
     )
     actions = [learner.act(trial.observations.rows(2), _random(3)) for learner in (whole, resumed)]
-    _require(np.array_equal(actions[0], actions[1]), "load_state: expected the actions of a learner that went
-    on")
+    same = np.array_equal(actions[0], actions[1])
+    _require(same, "load_state: expected the actions of a learner that went on")
 
 
 def _check_wrong_states(trial: _Trial) -> None:
