@@ -14,22 +14,27 @@ from pathlib import Path
 import numpy as np
 from factories import make_spec
 from folder_digest import sha256_tree
+from pool_fixtures import with_camera
 
-from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.config import PoolConfig
 from sacpipe.replay.pool.manifest import PoolPosition
 from sacpipe.replay.pool.writer import START, PoolWriter
 from sacpipe.specs.records import Transition
 
 KILLED = 9
 OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod"}
-CONFIG = ReplayConfig(capacity=10, segment_transitions=4, format="compact", initial_pool=None)
-SPEC = make_spec(1, [(-1.0, 1.0)], control_period_s=None, max_episode_steps=None)
+CONFIG = PoolConfig(segment_transitions=4, format="compact")
+SPEC = with_camera(make_spec(1, [(-1.0, 1.0)], control_period_s=None, max_episode_steps=None))
 
 
 def transition(step: int) -> Transition:
     """The step-th of a walk whose episodes last five steps."""
-    place = np.array([step], dtype=np.float32)
-    return Transition(place, place / 100, float(step), place + 1, False, step % 5 == 4, step // 5)
+    before, after = (
+        SPEC.layout.pack({"state": [place], "camera": np.full((2, 3, 3), place)})
+        for place in (step, step + 1)
+    )
+    action = before.vector / 100
+    return Transition(before, action, float(step), after, False, step % 5 == 4, step // 5)
 
 
 def work(folder: Path, position: PoolPosition, tell: Callable[[PoolPosition], None]) -> None:

@@ -36,9 +36,9 @@ def _params(name: str) -> dict[str, Any]:
     return YAML(typ="safe").load(text)
 
 
-def make_point_mass(**options: Any) -> PointMassTask:
+def make_point_mass(*, metrics: tuple[str, ...] = (), **options: Any) -> PointMassTask:
     """The `task` section of the point mass, with options."""
-    return PointMassTask.parse(make_params(task={"options": options})["task"])
+    return PointMassTask(suite="point_mass", id="point-mass-v0", options=options, metrics=metrics)
 
 
 def make_algorithm(kind: type[Config], **changes: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import write_json
-from sacpipe.project.identity.needs import members_of
+from sacpipe.project.identity.members import members_of
 from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.training.config import TrainParams

@@ -1,7 +1,7 @@
 """The replay buffer: the newest transitions in memory.
 
-A transition is one packed record; images are stored once. Episode ids are not stored, but how far each transition
-is from the end of its episode. Samplers draw from `view()`.
+A transition is one packed record; images are stored once. Episode ids are not stored, but how far each
+transition is from the end of its episode. Samplers draw from `view()`.
 """
 
 from collections.abc import Callable, Sequence

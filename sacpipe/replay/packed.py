@@ -1,8 +1,8 @@
 """The packed record of a transition in memory.
 
-The float32 vectors are first and adjacent, so that a network's input stays a view of gathered records. One record
-is one place in memory, so a random draw reads one place instead of seven. Images are not in the record: next
-images are not stored twice (see images.py).
+The float32 vectors are first and adjacent, so that a network's input stays a view of gathered records. One
+record is one place in memory, so a random draw reads one place instead of seven. Images are apart, because an
+image is stored once and serves two transitions (see images.py).
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """What a sampler sees of a replay buffer: its transitions, their episodes' ends, and no way to change them.
 
-A row is a number from 0 to len(view) - 1 and names one transition until the ring overwrites it. Rows are in no
-order of time: `later` and `steps_to_end` lead from one transition of an episode to the next.
+A row is a number from 0 to len(view) - 1 and names one transition until the ring overwrites it. Rows are in
+no order of time: `later` and `steps_to_end` lead from one transition of an episode to the next.
 """
 
 import numpy as np
@@ -49,7 +49,7 @@ class Gathered:
 
 
 class BufferView:
-    """A live view of a replay buffer: it shows what was added since, too. All arrays it returns are copies."""
+    """A live view of a replay buffer: it shows what is added later, too. All returned arrays are copies."""
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
@@ -144,6 +144,8 @@ class BufferView:
         for term in layout.vector_terms:
             if "desired_goal" in term.groups:
                 kept[layout.columns(term.name)] = False
-        same = records["observations"][rows][:, kept].view(np.uint32) == observation.vector[kept].view(np.uint32)
+        same = records["observations"][rows][:, kept].view(np.uint32) == observation.vector[kept].view(
+            np.uint32
+        )
         found = self.numbers(rows[same.all(axis=1)])
         return int(found.max()) if len(found) else None

@@ -70,8 +70,8 @@ class EnvSpec(Config):
     @cached_property
     def policy_spec(self) -> Self:
         """The same task with the observation terms of the policy only: what a bundle and a robot know."""
-        terms = tuple(term for term in self.observation if "policy" in term.groups)
-        return self if terms == self.observation else self.model_copy(update={"observation": terms})
+        terms = [term.as_tree() for term in self.observation if "policy" in term.groups]
+        return self if len(terms) == len(self.observation) else self.replace(observation=terms)
 
     @property
     def observation_dim(self) -> int:

@@ -109,7 +109,7 @@ class Observation(Mapping[str, NDArray[Any]]):
         if image is not None:
             return image
         columns = self.vector[..., self.layout.columns(name)]
-        return columns.reshape(*self.vector.shape[:-1], *self.layout.shapes[name])
+        return columns.reshape((*self.vector.shape[:-1], *self.layout.shapes[name]))
 
     def __iter__(self) -> Iterator[str]:
         return (term.name for term in self.layout.terms)

@@ -23,8 +23,8 @@ def batch_sources(
         discount: The learner's discount per step.
 
     Raises:
-        ConfigError: the task lacks what the sampler needs; or the initial pool is missing, is another than the
-            one that was named, or does not fit into memory.
+        ConfigError: the task lacks what the sampler needs; or the initial pool is missing, is another than
+            the one that was named, or does not fit into memory.
         PoolError: the initial pool is damaged.
         ValueError: params name an initial pool and no folder was passed.
     """
@@ -44,4 +44,6 @@ def batch_sources(
     pool.fill(earlier)
     drawn = config.drawn(batch_size)
     sources = [source("the initial pool", earlier, drawn)]
-    return [*sources, source("this run's pool", buffer, batch_size - drawn)] if drawn < batch_size else sources
+    return (
+        [*sources, source("this run's pool", buffer, batch_size - drawn)] if drawn < batch_size else sources
+    )

@@ -4,12 +4,12 @@ import copy
 import json
 
 import pytest
-from bundle_factories import make_contract
+from bundle_factories import make_contract, make_runtime
 from robot_fixtures import SPEC, make_model
 
 from sacpipe.bundle.canonical_json import parse_canonical
-from sacpipe.bundle.contract import Contract
-from sacpipe.core.errors import BundleError
+from sacpipe.bundle.contract import Contract, check_runtime
+from sacpipe.core.errors import BundleError, ConfigError
 
 POLICY = make_model().SerializeToString(deterministic=True)
 TREE = make_contract(
@@ -17,7 +17,12 @@ TREE = make_contract(
     SPEC.replace(max_episode_steps=100),
     provenance={"algorithm": "sac", "digests": {"policy": "ab" * 32}},
 ).as_tree()
-TREE["guards"]["safe_action"] = [0.0, 0.0]
+TREE["runtime"] |= {
+    "safe_action": [0.0, 0.0],
+    "watchdog_periods": 5.0,
+    "term_max_age_periods": {"velocity": 2.0},
+}
+TREE["onnx"]["noise"] = {"name": "noise", "dim": 2}
 
 
 def leaves(value, path=()):
@@ -87,8 +92,12 @@ def test_a_text_that_is_long_or_not_printable_is_refused(path, value):
         (("spec", "action", 0, "high"), -2.0 + 1e-9),  # the same float32 as `low`: its range is 0
         (("golden", "tolerance"), 1.5),
         (("golden", "num_steps"), 10_001),
-        (("guards", "max_age_periods"), 1e7),
-        (("envelope", "high", 0), 3.5e38),
+        (("runtime", "watchdog_periods"), 1e7),
+        (("runtime", "stop_category"), 3),
+        (("envelope", "high", "velocity", 0), 3.5e38),
+        (("envelope", "longest_constant", "velocity"), 0),
+        (("onnx", "noise", "dim"), 0),
+        (("onnx", "noise", "dim"), 10_001),
     ],
 )
 def test_values_just_beyond_are_refused(path, value):
@@ -113,9 +122,66 @@ def test_a_message_quotes_no_control_character(value):
 
 def test_many_small_terms_are_bounded_together():
     term = TREE["spec"]["observation"][0]
-    tree = changed(("spec", "observation"), [term | {"name": f"t{n}", "size": 10**6} for n in range(2)])
+    tree = changed(("spec", "observation"), [term | {"name": f"t{n}", "shape": [10**6]} for n in range(2)])
     with pytest.raises(BundleError, match="expected at most 1000000 entries in all, found 2000000"):
         parse(tree)
-    tree = changed(("spec", "observation"), [term | {"size": 1}] * 10_001)
+    tree = changed(("spec", "observation"), [term | {"shape": [1]}] * 10_001)
     with pytest.raises(BundleError, match=r"spec.observation: Tuple should have at most 10000 items"):
         parse(tree)
+
+
+def refused(path, value):
+    with pytest.raises(BundleError) as error:
+        parse(changed(path, value))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", ["my_package.sac:SAC", "sac:SAC", "", "a b", "../sac", "-sac", "s\u00e4c"])
+def test_the_algorithm_is_a_registered_name(name):
+    assert "provenance.algorithm" in refused(("provenance", "algorithm"), name)
+
+
+def test_the_task_has_no_module():
+    found = refused(("spec", "task"), "gymnasium/my_robot.envs:Arm-v0")
+    assert "expected suite and id without a module, found 'gymnasium/my_robot.envs:Arm-v0'" in found
+
+
+def test_the_terms_are_those_of_the_policy():
+    found = refused(("spec", "observation", 1, "groups"), ["critic"])
+    assert "expected terms of the group `policy` only, found 'velocity'" in found
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fault"),
+    [
+        (("onnx", "inputs", 0, "name"), "Position", "as input 0, found"),
+        (("onnx", "inputs", 1, "shape"), [2], "as input 1, found"),
+        (("onnx", "inputs", 1, "dtype"), "uint8", "as input 1, found"),
+        (("onnx", "inputs"), TREE["onnx"]["inputs"][:1], "2 inputs, found 1"),
+        (("onnx", "inputs"), TREE["onnx"]["inputs"][::-1], "as input 0, found"),
+        (("onnx", "output", "shape"), [3], "onnx.output: expected shape [2], one number for each action term"),
+        (("envelope", "low", "velocity"), [0.0, 0.0], "velocity"),
+        (("envelope", "longest_constant"), {"velocity": 1}, "envelope.longest_constant: expected the terms"),
+        (("runtime", "safe_action"), [0.0], "runtime.safe_action: expected 2 numbers"),
+        (("runtime", "safe_action"), [0.0, 9.0], "runtime.safe_action: expected 2 numbers within"),
+        (("runtime", "term_max_age_periods"), {"speed": 1.0}, "expected names among position, velocity, found 'sp"),
+        (("onnx", "output", "name"), "actions", "onnx.output.name"),
+        (("onnx", "noise", "name"), "z", "onnx.noise.name"),
+    ],
+)  # fmt: skip
+def test_sections_that_do_not_fit_each_other_are_refused(path, value, fault):
+    assert fault in refused(path, value)
+
+
+def test_low_and_high_of_the_envelope_have_every_float32_term():
+    tree = copy.deepcopy(TREE)
+    for key in ("low", "high"):
+        del tree["envelope"][key]["velocity"]
+    with pytest.raises(BundleError, match="envelope.low: expected the sizes .*'velocity': 1.*, found"):
+        parse(tree)
+
+
+def test_the_section_of_params_is_checked_against_a_task():
+    check_runtime(make_runtime(safe_action=[0.0, 1.0]), SPEC)
+    with pytest.raises(ConfigError, match=r"params.yaml: runtime.safe_action: expected 2 numbers"):
+        check_runtime(make_runtime(safe_action=[0.0]), SPEC)

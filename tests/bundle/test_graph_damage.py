@@ -6,7 +6,7 @@ import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from sacpipe.bundle import protobuf
-from sacpipe.bundle.policy_graph import Node, parse_graph
+from sacpipe.bundle.policy_graph import Node, Port, parse_graph
 from sacpipe.core.errors import BundleError
 
 
@@ -52,10 +52,12 @@ DIM = (*GRAPH_INPUT, "type", "tensor_type", "shape", "dim")
         ((), "opset_import", "operator set"),
         (("opset_import", 0), "domain", "operator domain"),
         (("opset_import", 0), "version", "operator set version"),
-        (GRAPH_INPUT, "name", "name of an input"),
-        (GRAPH_INPUT, "type", "type of the input 'observation'"),
-        ((*GRAPH_INPUT, "type"), "tensor_type", "tensor type of the input 'observation'"),
-        ((*GRAPH_INPUT, "type", "tensor_type"), "shape", "shape of the input 'observation'"),
+        (GRAPH_INPUT, "name", "name of an input or output"),
+        (GRAPH_INPUT, "type", "type of 'observation'"),
+        ((*GRAPH_INPUT, "type"), "tensor_type", "tensor type of 'observation'"),
+        ((*GRAPH_INPUT, "type", "tensor_type"), "elem_type", "data type of 'observation'"),
+        (("graph", "output", 0), "type", "type of 'action'"),
+        ((*GRAPH_INPUT, "type", "tensor_type"), "shape", "shape of 'observation'"),
         ((*DIM, 1), "dim_value", "size of a dimension"),
         (("graph", "node", 0), "op_type", "operator name in a node"),
         (("graph", "node", 1, "attribute", 0), "name", "attribute name"),
@@ -75,7 +77,7 @@ def test_the_part_that_is_missing_is_named(path, field, what):
 
 def test_a_dimension_has_one_name():
     data = make_model(abs_node()).SerializeToString()
-    assert parse_graph(data).inputs == [("observation", ["batch", 2])]
+    assert parse_graph(data).inputs == [Port("observation", "float32", ["batch", 2])]
     twice = data.replace(b"\x12\x05batch", b"\x12\x00\x12\x03bat", 1)
     with pytest.raises(BundleError, match="expected one name of a dimension, found 2"):
         parse_graph(twice)
@@ -91,7 +93,7 @@ def test_a_graph_without_nodes_tensors_and_inputs_is_empty():
 def test_an_input_without_dimensions_has_none():
     model = make_model(abs_node())
     del model.graph.input[0].type.tensor_type.shape.dim[:]
-    assert parse_graph(model.SerializeToString()).inputs == [("observation", [])]
+    assert parse_graph(model.SerializeToString()).inputs == [Port("observation", "float32", [])]
 
 
 def test_nodes_are_as_in_the_file():
@@ -191,12 +193,12 @@ def test_the_largest_rank_and_the_largest_dimension_are_allowed():
 
 
 def num_fields(message) -> int:
-    """Return the number of fields that are read; the insides of the graph's output are not."""
+    """Return the number of fields that are read."""
     num = 0
     for field, value in message.ListFields():
         for one in value if field.is_repeated else [value]:
             num += 1
-            if field.message_type is not None and field.name != "output":
+            if field.message_type is not None:
                 num += num_fields(one)
     return num
 

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from sacpipe.bundle.graph_shapes import RULES, Value, constant
+from sacpipe.bundle.graph_shapes import RULES
+from sacpipe.bundle.graph_values import Value, constant
 from sacpipe.bundle.policy_graph import Node
 
 M = Value((2, 3))

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 
+from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.config import read_yaml
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.project.identity.dependency_lines import StageNeeds, write_dependency_lines
-from sacpipe.project.identity.needs import members_of, probed_task, product_needs, task_needs
+from sacpipe.project.identity.members import members_of
+from sacpipe.project.identity.needs import member_needs, probed_task, product_needs, task_needs
+from sacpipe.project.identity.opened_files import files_recorded
 from sacpipe.project.identity.versions import add_versions, write_versions
 from sacpipe.project.workspace import Workspace
 from sacpipe.training.config import TrainParams
@@ -16,19 +19,22 @@ _STAGE_MODULE = "pipelines.stages."
 class _LockParams(TrainParams):
     """The sections of params.yaml on which dependencies depend."""
 
+    runtime: RuntimeSettings
     evaluation: EvaluationConfig
 
 
 def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
     """Return what each stage depends on, by trying the task once.
 
-    A stage runs the task where its `params` in dvc.yaml name `task`, and the algorithm where they name it.
+    A stage runs the task where its `params` in dvc.yaml name `task`, and the members that sections choose
+    (an algorithm, a sampler, guards) where they name the section.
 
     Raises:
         ConfigError: params.yaml or the task is wrong.
     """
     root = workspace.root
-    params = _LockParams.load_sections(workspace.params)
+    with files_recorded(root):  # an own algorithm or sampler may read files when it is imported
+        params = _LockParams.load_sections(workspace.params)
     video = params.evaluation.video
     with probed_task(
         root, params.task, None if video is None else (video.height, video.width)
@@ -39,8 +45,8 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
         if f"{_STAGE_MODULE}{stage}" not in str(entry.get("cmd")).split():
             continue  # a stage of the project's own, by another command
         names = [name for name in entry.get("params") or () if isinstance(name, str)]
-        chosen = [getattr(params, name) for name in ("task", "algorithm") if name in names]
-        needed = product_needs(root, stage, members_of(*chosen))
+        members = members_of(*(getattr(params, name, None) for name in names))
+        needed = product_needs(root, stage, members) | member_needs(root, members)
         found[stage] = needed | task if "task" in names else needed
     return found
 

@@ -11,7 +11,7 @@ from sacpipe.specs.records import Batch
 
 
 class UniformConfig(SamplerConfig):
-    """Draw uniformly."""
+    """Uniform draws with replacement."""
 
     name: Literal["uniform"]
     """Name of the sampler."""
@@ -27,7 +27,7 @@ class UniformConfig(SamplerConfig):
 
 
 class Uniform:
-    """Draws by one call of `integers`, always into the same arrays, which are views of the gathered records."""
+    """Draws by one call of `integers`, always into the same arrays, which are views of gathered records."""
 
     def __init__(self, spec: EnvSpec, discount: float) -> None:
         self._spec, self._discount = spec, np.float32(discount)

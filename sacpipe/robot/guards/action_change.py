@@ -9,7 +9,7 @@ from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
 
 
 class ActionChange(Guard):
-    """An entry of the action differs from the last executed one by more than `max_change`."""
+    """An entry of the action changes by more than `max_change`. Compared with the last executed one."""
 
     name: Literal["action_change"]
     max_change: float = Field(gt=0, le=1)

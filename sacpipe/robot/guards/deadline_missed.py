@@ -10,7 +10,7 @@ from sacpipe.robot.guards.guard import Guard, Judge, StepFacts, nanoseconds
 
 
 class DeadlineMissed(Guard):
-    """The computation of the step took longer than `deadline_periods`. The last guard of a step."""
+    """The step took longer than `deadline_periods` to compute. The last guard of a step."""
 
     name: Literal["deadline_missed"]
     deadline_periods: float = Field(gt=0, le=MAX_PERIODS)

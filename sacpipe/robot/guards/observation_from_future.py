@@ -10,7 +10,7 @@ from sacpipe.robot.guards.guard import Guard, Judge, StepFacts, nanoseconds
 
 
 class ObservationFromFuture(Guard):
-    """A stamp is later than now by more than `max_future_periods`."""
+    """A stamp is later than now, by more than `max_future_periods`."""
 
     name: Literal["observation_from_future"]
     max_future_periods: float = Field(ge=0, le=MAX_PERIODS)

@@ -7,7 +7,7 @@ from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
 
 
 class ObservationOutOfOrder(Guard):
-    """The observation, or one of its terms, has an earlier stamp than the one before."""
+    """A stamp is earlier than the one before. Of the observation, or of one of its terms."""
 
     name: Literal["observation_out_of_order"]
     discards_observation: ClassVar[bool] = True

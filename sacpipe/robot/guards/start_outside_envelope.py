@@ -11,7 +11,7 @@ from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
 
 
 class StartOutsideEnvelope(Guard):
-    """An episode's first observation is outside the training range by more than `margin`."""
+    """An episode begins outside of the training range. By more than `margin` of an entry's range."""
 
     name: Literal["start_outside_envelope"]
     margin: float = Field(ge=0, le=MAX_MARGIN)

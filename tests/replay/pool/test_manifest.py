@@ -26,8 +26,8 @@ def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(format_version=2), "expected format_version 1, found 2.*later one"),
-        (lambda m: m.pop("format_version"), "expected format_version 1, found None"),
+        (lambda m: m.update(format_version=3), "expected format_version 2, found 3.*later one"),
+        (lambda m: m.pop("format_version"), "expected format_version 2, found None"),
         (lambda m: m.update(format="tiny"), "format: .*'full' or 'compact', found 'tiny'"),
         (lambda m: m.update(colour="red"), "colour: unknown key"),
         (lambda m: m.update(transitions=12), "transitions must be the sum over the segments"),
@@ -38,7 +38,15 @@ def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> Non
             lambda m: m["segments"][0].update(file="segment-0000000001.safetensors"),
             "named by its first_step 0",
         ),
-        (lambda m: m["spec"]["observation"][0].update(size=4), "transition_fields must be those of the spec"),
+        (
+            lambda m: m["spec"]["observation"][0].update(shape=[4]),
+            "transition_fields must be those of the spec",
+        ),
+        (
+            lambda m: m["observation_columns"].update(state=[0, 2]),
+            "observation_columns must be those of the spec",
+        ),
+        (lambda m: m["observation_columns"].clear(), "observation_columns must be those of the spec"),
         (lambda m: m["transition_fields"][0].update(dtype="float64"), "transition_fields.0.dtype"),
     ],
 )

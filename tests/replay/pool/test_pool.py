@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from folder_digest import sha256_tree
+from golden_pool import write_golden
+from pool_fixtures import contents
 
 from sacpipe.core.errors import PoolCorruptError, StorageError
 from sacpipe.core.files import sha256_file
-from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
-from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.config import PoolConfig, PoolFormat
 from sacpipe.replay.pool.reader import PoolReport, ReplayPool
-from sacpipe.replay.pool.transitions import FIELD_NAMES, Transitions
+from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Transition
@@ -39,8 +40,8 @@ def test_pool_gives_back_every_transition(form: str, write: Write, walk: Walk, s
     pool = ReplayPool.open(write(walk(30), form))
     found = Transitions.joined(pool.read(segment) for segment in pool.segments)
     expected = stack(walk(30))
-    for name in FIELD_NAMES:
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), strict=True)
+    for name, array in expected.arrays().items():
+        np.testing.assert_array_equal(found.arrays()[name], array, strict=True)
     assert pool.transitions == 30
     assert pool.spec.task == "toy/walk"
 
@@ -58,12 +59,12 @@ def test_check_counts_what_is_there(write: Write, walk: Walk) -> None:
     )
 
 
-def test_empty_pool_is_a_pool(write: Write) -> None:
+def test_empty_pool_is_a_pool(write: Write, spec: EnvSpec) -> None:
     pool = ReplayPool.open(write([]))
-    buffer = ReplayBuffer(3, 2, capacity=5)
+    buffer = ReplayBuffer(spec, capacity=5)
     pool.fill(buffer)
     assert (pool.transitions, pool.check().episodes, len(buffer)) == (0, 0, 0)
-    assert pool.observations(5).shape == (0, 3)
+    assert pool.observations(5).vector.shape == (0, 3)
 
 
 def test_manifest_tells_nothing_volatile(write: Write, walk: Walk) -> None:
@@ -71,7 +72,8 @@ def test_manifest_tells_nothing_volatile(write: Write, walk: Walk) -> None:
     assert sha256_tree(folders[0]) == sha256_tree(folders[1])
     manifest = json.loads((folders[0] / "manifest.json").read_text())
     assert sorted(manifest) == [
-        "format", "format_version", "segments", "spec", "transition_fields", "transitions",
+        "format", "format_version", "observation_columns", "segments", "spec", "transition_fields",
+        "transitions",
     ]  # fmt: skip
     segment = folders[0] / SECOND
     assert manifest["segments"][1] == {
@@ -128,21 +130,27 @@ def test_missing_and_torn_files_are_found_at_once(
 
 
 @pytest.mark.parametrize("capacity", [3, 11, 12, 50])
-def test_filled_buffer_equals_one_that_saw_every_step(write: Write, walk: Walk, capacity: int) -> None:
-    filled, seen = (ReplayBuffer(3, 2, capacity) for _ in range(2))
+def test_filled_buffer_equals_one_that_saw_every_step(
+    write: Write, walk: Walk, spec: EnvSpec, capacity: int
+) -> None:
+    filled, seen = (ReplayBuffer(spec, capacity) for _ in range(2))
     ReplayPool.open(write(walk(23), "compact")).fill(filled)
     for transition in walk(23):
         seen.add(transition)
-    batches = [buffer.sample(100, generator(0, "test")) for buffer in (filled, seen)]
-    assert len(filled) == len(seen)
-    for name, array in vars(batches[0]).items():
-        np.testing.assert_array_equal(array, getattr(batches[1], name))
+    assert contents(filled) == contents(seen)
 
 
 def test_observations_are_spread_over_the_pool(write: Write, walk: Walk, stack: Stack) -> None:
     pool, recorded = ReplayPool.open(write(walk(10))), stack(walk(10)).observations
-    np.testing.assert_array_equal(pool.observations(4), recorded[[0, 2, 5, 7]])
-    np.testing.assert_array_equal(pool.observations(99), recorded)
+    assert pool.observations(4).equals(recorded.rows([0, 2, 5, 7]))
+    assert pool.observations(99).equals(recorded)
+
+
+def test_range_is_that_of_the_float32_entries(write: Write, walk: Walk, stack: Stack) -> None:
+    low, high = ReplayPool.open(write(walk(10))).observation_range()
+    vectors = stack(walk(10)).observations.vector
+    np.testing.assert_array_equal(low, vectors.min(axis=0))
+    np.testing.assert_array_equal(high, vectors.max(axis=0))
 
 
 def test_evicting_changes_the_manifest_and_no_file(write: Write, walk: Walk) -> None:
@@ -192,7 +200,7 @@ def test_publishing_on_a_full_disk_leaves_nothing(
 
 
 def test_unfinished_pool_is_not_published(
-    tmp_path: Path, spec: EnvSpec, make_config: Callable[..., ReplayConfig], walk: Walk
+    tmp_path: Path, spec: EnvSpec, make_config: Callable[..., PoolConfig], walk: Walk
 ) -> None:
     writer = PoolWriter.create(tmp_path / "pool", spec, make_config())
     writer.append(walk(1)[0])
@@ -202,15 +210,32 @@ def test_unfinished_pool_is_not_published(
 
 
 @pytest.mark.parametrize("form", ["full", "compact"])
-def test_a_pool_written_in_format_1_is_read(form: str) -> None:
-    pool = ReplayPool.open(Path(__file__).parent / "pool_v1" / form)
+def test_a_pool_written_in_format_2_is_read(form: str) -> None:
+    pool = ReplayPool.open(Path(__file__).parent / "pool_v2" / form)
     report = pool.check()
     assert (report.segments, report.transitions, report.episodes, report.truncations) == (2, 5, 2, 1)
     found = Transitions.joined(pool.read(segment) for segment in pool.segments)
-    assert found.observations.tolist() == [[0, 0.5], [1, 1.5], [10, 10.5], [11, 11.5], [12, 12.5]]
-    assert found.next_observations.tolist() == [[1, 1.5], [2, 2.5], [11, 11.5], [12, 12.5], [13, 13.5]]
+    places = [[0, 0.5], [1, 1.5], [10, 10.5], [11, 11.5], [12, 12.5]]
+    assert found.observations["place"].tolist() == places
+    assert found.observations["load"].tolist() == [0, 0, 7, 7, 7]
+    assert found.observations["camera"].ravel().tolist() == [0, 200, 1, 201, 10, 210, 11, 211, 12, 212]
+    assert found.next_observations["place"].tolist() == [
+        [1, 1.5],
+        [2, 2.5],
+        [11, 11.5],
+        [12, 12.5],
+        [13, 13.5],
+    ]
+    assert found.next_observations["camera"].ravel().tolist() == [1, 201, 2, 202, 11, 211, 12, 212, 13, 213]
     assert found.actions.tolist() == [[0.125], [0.25], [0.375], [0.5], [0.625]]
     assert found.rewards.tolist() == [-1, -2, -3, -4, -5]
     assert found.terminations.tolist() == [0, 0, 0, 0, 0]
     assert found.truncations.tolist() == [0, 1, 0, 0, 0]
     assert found.episode_ids.tolist() == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("form", ["full", "compact"])
+def test_the_same_steps_give_the_bytes_of_the_stored_pool(form: PoolFormat, tmp_path: Path) -> None:
+    stored = Path(__file__).parent / "pool_v2" / form
+    write_golden(tmp_path / "pool", form)
+    assert sha256_tree(tmp_path / "pool") == sha256_tree(stored)

@@ -2,24 +2,33 @@
 
 import numpy as np
 import pytest
-from pool_fixtures import numbered
+from pool_fixtures import NUMBERED_SPEC, numbered
 
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.config import InitialPoolConfig
 from sacpipe.replay.samplers.mixture import Mixture, Source
+from sacpipe.replay.samplers.uniform import Uniform, UniformConfig
+
+
+def uniform() -> Uniform:
+    return UniformConfig.example().build(NUMBERED_SPEC, 0.5)
 
 
 def filled(first: int, count: int, capacity: int = 100) -> ReplayBuffer:
-    buffer = ReplayBuffer(3, 2, capacity)
+    buffer = ReplayBuffer(NUMBERED_SPEC, capacity)
     for number in range(first, first + count):
         buffer.add(numbered(number, terminated=number % 2 == 1))
     return buffer
 
 
+def source(name: str, buffer: ReplayBuffer, transitions: int) -> Source:
+    return Source(name, buffer.view(), uniform(), transitions)
+
+
 def mixture() -> Mixture:
     return Mixture(
-        [Source("the initial pool", filled(50, 20), 3), Source("this run's pool", filled(0, 20), 5)]
+        [source("the initial pool", filled(50, 20), 3), source("this run's pool", filled(0, 20), 5)]
     )
 
 
@@ -27,22 +36,24 @@ def test_each_source_gives_its_rows_in_its_place() -> None:
     mixed, random = mixture(), generator(0, "draws")
     for _ in range(20):
         batch = mixed.sample(random)
-        numbers = batch.observations[:, 0]
+        numbers = batch.observations["state"][:, 0]
         assert len(numbers) == 8
         assert numbers[:3].min() >= 50 > numbers[3:].max()
         np.testing.assert_array_equal(batch.actions, np.repeat(-numbers[:, None], 2, axis=1))
         np.testing.assert_array_equal(batch.rewards, numbers * 10)
-        np.testing.assert_array_equal(batch.next_observations, np.repeat(numbers[:, None] + 1, 3, axis=1))
-        np.testing.assert_array_equal(batch.terminations, numbers % 2)
+        np.testing.assert_array_equal(
+            batch.next_observations["state"], np.repeat(numbers[:, None] + 1, 3, axis=1)
+        )
+        np.testing.assert_array_equal(batch.discounts, 0.5 * (1 - numbers % 2))
 
 
-def test_one_source_draws_what_its_buffer_draws_alone_into_the_same_arrays() -> None:
-    alone, draws = filled(0, 20), [generator(0, "draws"), generator(0, "draws")]
-    mixed = Mixture([Source("this run's pool", filled(0, 20), 8)])
+def test_one_source_gives_the_batches_of_its_sampler() -> None:
+    alone, draws = filled(0, 20).view(), [generator(0, "draws"), generator(0, "draws")]
+    mixed = Mixture([source("this run's pool", filled(0, 20), 8)])
     first = mixed.sample(draws[0])
-    expected = alone.sample(8, draws[1])
-    for name, array in vars(expected).items():
-        np.testing.assert_array_equal(getattr(first, name), array)
+    expected = uniform()(alone, draws[1], 8)
+    assert first.observations.equals(expected.observations)
+    np.testing.assert_array_equal(first.rewards, expected.rewards)
     assert mixed.sample(draws[0]) is first
 
 
@@ -52,6 +63,19 @@ def test_a_row_is_traced_to_its_transition_and_pool() -> None:
     assert mixed.origin(2) == f"transition {rewards[2] / 10 - 50:.0f} of the initial pool"
     assert mixed.origin(3) == f"transition {rewards[3] / 10:.0f} of this run's pool"
     assert mixed.origin(7) == f"transition {rewards[7] / 10:.0f} of this run's pool"
+
+
+def test_a_row_that_no_pool_holds_is_traced_to_its_pool() -> None:
+    mixed = mixture()
+    mixed.sample(generator(0, "draws")).actions[0] = 0.25
+    assert mixed.origin(0) == "a transition of the initial pool"
+
+
+def test_an_empty_buffer_is_refused_by_name() -> None:
+    empty = source("this run's pool", ReplayBuffer(NUMBERED_SPEC, 4), 5)
+    for sources in ([empty], [source("the initial pool", filled(0, 3), 3), empty]):
+        with pytest.raises(ValueError, match=r"empty replay buffer: this run's pool"):
+            Mixture(sources).sample(generator(0, "draws"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,159 @@
+"""`check_sampler` accepts ours and two foreign samplers, and finds every broken rule."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import pytest
+from future_goals import FutureGoalsConfig
+from n_step import NStepConfig
+from pool_fixtures import NUMBERED_SPEC, numbered
+from pydantic import TypeAdapter
+
+from sacpipe.core.errors import ConfigError, ContractError
+from sacpipe.core.members import member_field
+from sacpipe.replay.buffer import ReplayBuffer
+from sacpipe.replay.samplers import SAMPLERS
+from sacpipe.replay.samplers.base import Sampler, SamplerConfig
+from sacpipe.replay.samplers.uniform import UniformConfig
+from sacpipe.replay.view import BufferView
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import Batch
+from sacpipe.testing.samplers import check_sampler
+
+
+@pytest.mark.parametrize("name", SAMPLERS.ours)
+def test_our_samplers_keep_the_contract(name: str) -> None:
+    check_sampler(SAMPLERS.find(name).example())
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 20])
+def test_returns_of_n_steps_in_one_foreign_file(steps: int) -> None:
+    check_sampler(NStepConfig(name="n_step:NStepConfig", steps=steps))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_future_goals_in_one_foreign_file(share: float) -> None:
+    check_sampler(FutureGoalsConfig(name="future_goals:FutureGoalsConfig", share=share, tolerance=0.05))
+
+
+def test_foreign_samplers_are_named_by_import_path() -> None:
+    section = TypeAdapter(member_field(SAMPLERS))
+    for config in (NStepConfig.example(), FutureGoalsConfig.example(), UniformConfig.example()):
+        assert section.validate_python(config.as_tree()) == config
+    with pytest.raises(ValueError, match=r"name: sampler 'unifrom': expected one of uniform"):
+        section.validate_python({"name": "unifrom"})
+
+
+def test_a_window_of_n_steps_stops_at_both_ends() -> None:
+    buffer = ReplayBuffer(NUMBERED_SPEC, 8)
+    steps = [(0, False, False), (0, False, True), (1, False, False), (1, True, False), (2, False, False)]
+    for number, (episode, terminated, truncated) in enumerate(steps):
+        buffer.add(numbered(number, terminated=terminated, truncated=truncated, episode=episode))
+    view, batches = buffer.view(), {}
+    sample = NStepConfig(name="n_step:NStepConfig", steps=3).build(NUMBERED_SPEC, 0.5)
+    batch = sample(view, np.random.default_rng(0), 200)
+    for row, number in enumerate(batch.observations["state"][:, 0].astype(int).tolist()):
+        following = float(batch.next_observations["state"][row, 0])
+        batches[number] = (float(batch.rewards[row]), float(batch.discounts[row]), following)
+    assert batches == {
+        0: (0 + 0.5 * 10, 0.25, 2.0),  # the truncation in the window is bootstrapped
+        1: (10.0, 0.5, 2.0),
+        2: (20 + 0.5 * 30, 0.0, 4.0),  # the termination is not
+        3: (30.0, 0.0, 4.0),
+        4: (40.0, 0.5, 5.0),  # the newest
+    }
+
+
+class Broken(SamplerConfig):
+    """A uniform sampler whose batch is changed."""
+
+    fault: int
+
+    def build(self, spec: EnvSpec, discount: float) -> Sampler:
+        uniform, change = UniformConfig.example().build(spec, discount), FAULTS[self.fault][0]
+        return lambda view, generator, n: change(uniform, view, generator, n)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(name="broken", fault=0)
+
+
+def altered(**changes: Callable[[Batch], Any]) -> Callable[..., Batch]:
+    def change(uniform: Sampler, view: BufferView, generator: np.random.Generator, n: int) -> Batch:
+        batch = uniform(view, generator, n)
+        return dataclasses.replace(batch, **{name: make(batch) for name, make in changes.items()})
+
+    return change
+
+
+def write(view: BufferView) -> None:
+    view._ring.records["rewards"][:] += 1
+
+
+FAULTS: list[tuple[Callable[..., Batch], str]] = [
+    (altered(rewards=lambda batch: batch.rewards[:, None]), r"expected rewards as float32\(1,\)"),
+    (
+        altered(discounts=lambda batch: batch.discounts.astype(float)),
+        r"expected discounts as float32\(1,\), found float64",
+    ),
+    (altered(actions=lambda batch: batch.actions * 2), "expected the recorded action"),
+    (altered(discounts=lambda batch: batch.discounts * 0 + np.float32(0.9)), "expected the discount 0 for"),
+    (altered(discounts=lambda batch: batch.discounts * 0), r"expected the discount 0\.9 for"),
+    (
+        altered(discounts=lambda batch: batch.discounts + np.float32(0.2)),
+        r"expected discounts in \[0, 0\.9\]",
+    ),
+    (altered(rewards=lambda batch: batch.rewards + 1), "expected the reward"),
+    (altered(rewards=lambda batch: batch.rewards + np.float32(np.nan)), "expected finite rewards"),
+    (
+        altered(next_observations=lambda batch: batch.observations.copy()),
+        "expected a next observation of the same episode",
+    ),
+    (
+        lambda uniform, view, generator, n: uniform(view, np.random.default_rng(), n),
+        "expected the same batch for the same state",
+    ),
+    (
+        lambda uniform, view, generator, n: (write(view), uniform(view, generator, n))[1],
+        "expected the buffer unchanged",
+    ),
+    (
+        lambda uniform, view, generator, n: two_steps(view, generator, n),
+        "expected a next observation of the same",
+    ),
+]
+
+
+def two_steps(view: BufferView, generator: np.random.Generator, n: int) -> Batch:
+    """Sum two rewards, those of two episodes too."""
+    rows = generator.integers(0, len(view), size=n)
+    more = np.minimum(1, view.added - 1 - view.numbers(rows))
+    last, first = view.later(rows, more), view.gather(rows)
+    rewards = first.rewards + more * 0.9 * view.rewards(last)
+    discounts = 0.9 ** (1 + more) * (1 - view.terminations(last))
+    return Batch(
+        first.observations,
+        first.actions,
+        rewards.astype(np.float32),
+        view.next_observations(last),
+        discounts.astype(np.float32),
+    )
+
+
+@pytest.mark.parametrize("fault", range(len(FAULTS)))
+def test_broken_rules_are_found(fault: int) -> None:
+    with pytest.raises(
+        ContractError, match=rf"sampler 'broken' breaks the contract of a sampler: .*{FAULTS[fault][1]}"
+    ):
+        check_sampler(Broken(name="broken", fault=fault))
+
+
+def test_a_sampler_that_refuses_every_task_is_refused() -> None:
+    class Fussy(Broken):
+        def build(self, spec: EnvSpec, discount: float) -> Sampler:
+            raise ConfigError("replay.sampler: not today")
+
+    with pytest.raises(ConfigError, match="not today"):
+        check_sampler(Fussy(name="fussy", fault=0))
