@@ -113,7 +113,7 @@ def test_a_policy_that_no_robot_reads_is_refused(params):
 
 OWN = """
 import torch
-from sacpipe.algorithms.sac_config import SACConfig
+from sacpipe.algorithms.sac import SACConfig
 
 class Mine(SACConfig):
     name: str
