@@ -37,7 +37,11 @@ OUTSIDE_IDENTITY = (
     "sacpipe/envs/foreign_code.py",  # a task's errors as ours
     "sacpipe/envs/rendering",  # pictures for people, which depend on the machine's renderer as well
     "sacpipe/evaluation/video.py",
+    "sacpipe/networks/policies/__init__.py",  # the table: the policy kind's own file counts
+    "sacpipe/networks/trunks/__init__.py",  # the table: the trunk's own file counts
     "sacpipe/project",  # paths, digests, and this check
+    "sacpipe/replay/samplers/__init__.py",  # the table: the sampler's own file counts
+    "sacpipe/robot/guards",  # no stage runs a guard, and its settings are params
     "sacpipe/specs/budget.py",  # for the values of a new params.yaml
     "sacpipe/training/clock.py",  # durations, which are in no output
     "sacpipe/training/progress_display.py",

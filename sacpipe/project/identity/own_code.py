@@ -1,4 +1,4 @@
-"""The user's own modules, in the project or in an editable installation, and the packages of installed ones."""
+"""The user's own modules, in the project or in an editable installation, and installed packages."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sacpipe.project.identity.dependency_lines import covers
 from sacpipe.project.identity.source_code import SourceCode, source_code
+from sacpipe.project.identity.versions import NUMERIC
 
 PRODUCT = ("pipelines", "sacpipe")
 """Top-level packages of the product."""
@@ -38,6 +39,7 @@ def own_code(root: Path, modules: Mapping[str, Path]) -> OwnCode:
         package = installed_package(file)
         if package is not None:
             packages.add(package)
+            entries |= _imports_of_product(name, file, package)
             continue
         base = _import_folder(name, file)
         code = _followed(root, base, name)
@@ -64,6 +66,17 @@ def installed_package(path: Path) -> str | None:
             below = path.parts[path.parts.index(marker) + 1 :]
             return below[0].removesuffix(".py") if below else ""
     return None
+
+
+def _imports_of_product(name: str, file: Path, package: str) -> set[str]:
+    """Return the product's modules that a module of an installed package imports, also through its package.
+
+    The numeric packages import none.
+    """
+    if package in NUMERIC:
+        return set()
+    code = source_code(_import_folder(name, file), [name], lambda path: covers([package, f"{package}.py"], path))
+    return {module for module in code.elsewhere if module.partition(".")[0] in PRODUCT}
 
 
 def _followed(root: Path, base: Path, name: str) -> SourceCode:
