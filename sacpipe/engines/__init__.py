@@ -41,7 +41,7 @@ class EngineSection(Protocol):
 
     @classmethod
     def suits(cls, algorithm: Any) -> bool:
-        """Return whether the engine has an update for an algorithm with this config, for a new params.yaml."""
+        """Return whether the engine has an update for this algorithm; a new params.yaml asks."""
         ...
 
     def as_tree(self) -> dict[str, Any]:
