@@ -30,7 +30,8 @@ SPEC = with_camera(make_spec(1, [(-1.0, 1.0)], control_period_s=None, max_episod
 def transition(step: int) -> Transition:
     """The step-th of a walk whose episodes last five steps."""
     before, after = (
-        SPEC.layout.pack({"state": [place], "camera": np.full((2, 3, 3), place)}) for place in (step, step + 1)
+        SPEC.layout.pack({"state": [place], "camera": np.full((2, 3, 3), place)})
+        for place in (step, step + 1)
     )
     action = before.vector / 100
     return Transition(before, action, float(step), after, False, step % 5 == 4, step // 5)

@@ -102,7 +102,9 @@ def random_observation(spec: EnvSpec, generator: np.random.Generator) -> Observa
     """Normal numbers and evenly distributed pixels."""
     observation = spec.layout.empty()
     observation.vector[:] = generator.standard_normal(len(observation.vector), dtype=np.float32)
-    pixels = np.random.Generator(np.random.PCG64(observation.vector.view(np.uint32)))  # leaves `generator` alone
+    pixels = np.random.Generator(
+        np.random.PCG64(observation.vector.view(np.uint32))
+    )  # leaves `generator` alone
     for image in observation.images.values():
         image[...] = pixels.integers(0, 256, image.shape)
     return observation
@@ -152,7 +154,9 @@ def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
     return limit
 
 
-def numbered(number: int, *, terminated: bool = False, truncated: bool = False, episode: int = 0) -> Transition:
+def numbered(
+    number: int, *, terminated: bool = False, truncated: bool = False, episode: int = 0
+) -> Transition:
     """A transition of NUMBERED_SPEC whose every field is made of one number."""
     return Transition(
         observation=NUMBERED_SPEC.layout.pack({"state": np.full(3, number)}),

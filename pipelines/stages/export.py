@@ -1,20 +1,28 @@
 """Export the trained policy as a bundle, and check it against the trained network."""
 
-import numpy as np
 import torch
 
 from sacpipe.bundle.contract import Provenance
-from sacpipe.bundle.guard_settings import GuardSettings
+from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ExportError
 from sacpipe.core.files import sha256_file, write_json
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig, ExportMetrics
+from sacpipe.export.recorded import (
+    ConstantRuns,
+    Range,
+    concatenated,
+    envelope,
+    policy_observations,
+    policy_range,
+)
 from sacpipe.networks.policy_file import read_policy
 from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.specs.records import FloatArray
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
 
 _RECORDED_OBSERVATIONS = 4096
 
@@ -23,11 +31,11 @@ class ExportParams(Config):
     """The sections of params.yaml that the export stage depends on."""
 
     export: ExportConfig
-    guards: GuardSettings
+    runtime: RuntimeSettings
 
 
-def recorded_observations(pool: ReplayPool, golden_steps: int) -> FloatArray:
-    """Return the pool's first `golden_steps` observations, then some spread over all. Shape (N, dim).
+def recorded_observations(pool: ReplayPool, golden_steps: int) -> Observation:
+    """Return the pool's first `golden_steps` observations, then some spread over all.
 
     Raises:
         ExportError: the pool is shorter.
@@ -37,12 +45,36 @@ def recorded_observations(pool: ReplayPool, golden_steps: int) -> FloatArray:
             f"export.golden_steps: expected at most the {pool.transitions} recorded steps of the pool, found "
             f"{golden_steps}. Lower it or train longer."
         )
-    first: list[FloatArray] = []
+    first: list[Observation] = []
+    missing = golden_steps
     for segment in pool.segments:
-        first.append(pool.read(segment).observations)
-        if sum(map(len, first)) >= golden_steps:
+        rows = pool.read(segment).observations.rows(slice(missing))
+        first.append(rows)
+        missing -= len(rows.vector)
+        if missing == 0:
             break
-    return np.concatenate([np.concatenate(first)[:golden_steps], pool.observations(_RECORDED_OBSERVATIONS)])
+    return concatenated([*first, pool.observations(_RECORDED_OBSERVATIONS)])
+
+
+def gather_evidence(pool: ReplayPool, spec: EnvSpec, golden_steps: int, provenance: Provenance) -> Evidence:
+    """Return what an export needs to know of the training.
+
+    Args:
+        pool: The pool that the policy was trained on.
+        spec: The policy's task.
+        golden_steps: Length of the golden sequence.
+        provenance: Origin of the policy.
+
+    Raises:
+        ExportError: the pool is shorter than the golden sequence.
+    """
+    runs = ConstantRuns(spec.layout)
+    for segment in pool.segments:
+        part = pool.read(segment)
+        runs.add(policy_observations(part.observations, spec), part.episode_ids)
+    seen = policy_range(Range(*pool.observation_range()), pool.spec.layout)
+    recorded = policy_observations(recorded_observations(pool, golden_steps), spec)
+    return Evidence(recorded, envelope(spec, seen, runs.longest), provenance)
 
 
 def export_stage(context: StageContext) -> None:
@@ -54,15 +86,11 @@ def export_stage(context: StageContext) -> None:
     pool = ReplayPool.open(workspace.pool)
     pool.check()
     digests = {"policy": sha256_file(workspace.policy), "pool": sha256_file(workspace.pool / "manifest.json")}
-    evidence = Evidence(
-        recorded_observations(pool, params.export.golden_steps),
-        *pool.observation_range(),
-        Provenance(algorithm=policy.header.algorithm, digests=digests),
-    )
+    provenance = Provenance(algorithm=policy.header.algorithm, digests=digests)
+    spec = policy.header.spec
+    evidence = gather_evidence(pool, spec, params.export.golden_steps, provenance)
     torch.set_num_threads(1)
-    report = export_bundle(
-        workspace.bundle, policy.actor, policy.header.spec, params.export, evidence, params.guards
-    )
+    report = export_bundle(workspace.bundle, policy.network, spec, params.export, evidence, params.runtime)
     context.refuse_uncovered(())
     metrics = ExportMetrics(
         bundle_digest=report.bundle_digest,

@@ -5,31 +5,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from sacpipe.bundle.canonical_json import FORMAT_VERSION
-from sacpipe.bundle.contract import Contract, GoldenTerms, OnnxTerms, Provenance, check_guards
-from sacpipe.bundle.golden import Golden
-from sacpipe.bundle.guard_settings import Envelope, GuardSettings
-from sacpipe.bundle.policy_graph import read_graph
+from sacpipe.bundle.contract import Contract, GoldenTerms, Provenance, check_runtime
+from sacpipe.bundle.files import MAX_BYTES
+from sacpipe.bundle.golden import Golden, golden_bytes
+from sacpipe.bundle.runtime_settings import Envelope, RuntimeSettings
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import ExportError
 from sacpipe.export.config import ExportConfig
-from sacpipe.export.onnx import export_policy
+from sacpipe.export.inputs import noise_dim_of, recorded_inputs
+from sacpipe.export.onnx import export_policy, onnx_terms
 from sacpipe.export.parity import ParityReport, check_parity
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.records import FloatArray
+from sacpipe.specs.observation import Observation
+
+_NUMBER_BYTES = 48
+"""Bytes of one number of the envelope in contract.json, at most."""
+_OTHER_BYTES = 2**18
+"""Share of contract.json that is left to everything but the envelope."""
 
 
 class Evidence(NamedTuple):
     """Observations of the training, and the origin of the network."""
 
-    observations: FloatArray
-    """Recorded observations, from the first step of an episode on. Shape (N, observation_dim)."""
-    low: FloatArray
-    """Lowest value of each observation entry in training. Shape (observation_dim,)."""
-    high: FloatArray
-    """Highest value of each observation entry in training. Shape (observation_dim,)."""
+    observations: Observation
+    """N recorded observations of the policy's terms, from the first step of an episode on."""
+    envelope: Envelope
+    """Range of each float32 term in training, and the longest run of equal values of each term."""
     provenance: Provenance
     """Name of the algorithm, and digests of the policy and of its training data."""
 
@@ -49,44 +54,68 @@ def export_bundle(
     spec: EnvSpec,
     config: ExportConfig,
     evidence: Evidence,
-    guards: GuardSettings,
+    runtime: RuntimeSettings,
 ) -> ExportReport:
     """Export a network, compare it with its export, and write the bundle.
 
     Args:
         folder: Folder of the bundle; an existing bundle is replaced.
         module: The network, as for `export_policy`.
-        spec: The task.
+        spec: The task; the bundle has its `policy_spec`.
         config: The `export` section of params.yaml.
         evidence: Observations and origin; the first `config.golden_steps` observations become the golden
             sequence.
-        guards: Thresholds and fallbacks of the robot's runtime.
+        runtime: Guards and settings of the robot's runtime.
 
     Raises:
         ExportError: the network cannot be exported, or too few observations were recorded.
-        ConfigError: the guards do not fit the task.
+        ConfigError: the settings of the runtime do not fit the task.
         ParityError: network and export differ by more than the tolerance.
         BundleError: `folder` exists and is not a bundle.
         StorageError: the disk is full or the folder cannot be written.
     """
-    recorded, steps = evidence.observations, config.golden_steps
+    spec, steps = spec.policy_spec, config.golden_steps
+    network, noise_dim = copy.deepcopy(module).to("cpu").eval(), noise_dim_of(module)
+    recorded = recorded_inputs(evidence.observations, noise_dim)
     _check_golden_steps(steps, len(recorded))
-    check_guards(guards, spec)
-    network = copy.deepcopy(module).to("cpu").eval()
+    _check_sizes(spec, steps, noise_dim)
+    check_runtime(runtime, spec)
     policy_onnx = export_policy(network, spec, config.opset_version)
     parity = check_parity(network, policy_onnx, spec, recorded, config.parity_tolerance)
     contract = Contract(
         format_version=FORMAT_VERSION,
         spec=spec,
-        onnx=_onnx_terms(policy_onnx),
-        parity=parity.terms(),
+        onnx=onnx_terms(policy_onnx, spec, noise_dim),
         golden=GoldenTerms(tolerance=config.parity_tolerance, num_steps=steps),
-        guards=guards,
-        envelope=Envelope(low=tuple(evidence.low.tolist()), high=tuple(evidence.high.tolist())),
+        runtime=runtime,
+        envelope=evidence.envelope,
         provenance=evidence.provenance,
     )
-    golden = Golden(recorded[:steps], parity.golden_actions[:steps])
+    noise = None if recorded.noise is None else recorded.noise[:steps]
+    golden = Golden(recorded.observations.rows(slice(steps)), parity.golden_actions[:steps], noise)
     return ExportReport(write_bundle(folder, policy_onnx, contract, golden), parity)
+
+
+def check_export(module: torch.nn.Module, spec: EnvSpec, config: ExportConfig) -> None:
+    """Export a network that is not trained yet and compare it with its export, without writing a bundle.
+
+    What cannot be exported fails so before the first training step. It takes about two seconds.
+
+    Args:
+        module: The network, as for `export_policy`.
+        spec: The task.
+        config: The `export` section of params.yaml.
+
+    Raises:
+        ExportError: the network cannot be exported, or its bundle would be larger than a robot reads.
+        ParityError: network and export differ by more than the tolerance.
+    """
+    spec, noise_dim = spec.policy_spec, noise_dim_of(module)
+    _check_sizes(spec, config.golden_steps, noise_dim)
+    network = copy.deepcopy(module).to("cpu").eval()
+    policy_onnx = export_policy(network, spec, config.opset_version)
+    zeros = spec.layout.pack({term.name: np.zeros((1, *term.shape)) for term in spec.observation})
+    check_parity(network, policy_onnx, spec, recorded_inputs(zeros, noise_dim), config.parity_tolerance)
 
 
 def _check_golden_steps(steps: int, num_recorded: int) -> None:
@@ -98,12 +127,18 @@ def _check_golden_steps(steps: int, num_recorded: int) -> None:
         )
 
 
-def _onnx_terms(policy_onnx: bytes) -> OnnxTerms:
-    """Return the contract's section about policy.onnx."""
-    return OnnxTerms(
-        input_name="observation",
-        input_dtype="float32",
-        output_name="action",
-        output_dtype="float32",
-        **read_graph(policy_onnx)._asdict(),
-    )
+def _check_sizes(spec: EnvSpec, steps: int, noise_dim: int | None) -> None:
+    """Check that golden.npz and contract.json stay within the sizes that a robot reads."""
+    most = MAX_BYTES["golden.npz"] - 2**10 * (len(spec.observation) + 3)
+    per_step = golden_bytes(spec, 1, noise_dim)
+    if steps * per_step > most:
+        raise ExportError(
+            f"export.golden_steps: expected at most {most // per_step} observations of {per_step} bytes, "
+            f"because golden.npz has at most {MAX_BYTES['golden.npz']} bytes; found {steps}. Lower it."
+        )
+    entries = (MAX_BYTES["contract.json"] - _OTHER_BYTES) // (2 * _NUMBER_BYTES)
+    if spec.observation_dim > entries:
+        raise ExportError(
+            f"{spec.task}: expected at most {entries} float32 entries in the policy's terms, because "
+            f"contract.json lists the range of each, found {spec.observation_dim}. Make images uint8 terms."
+        )

@@ -17,14 +17,15 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.overrides import TorchFunctionMode
 
-from sacpipe.bundle.contract import ParityTerms
 from sacpipe.core.errors import ExportError, ParityError
-from sacpipe.core.seeding import generator
+from sacpipe.export.inputs import PolicyInputs, extreme_inputs, synthetic_inputs
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
@@ -32,13 +33,10 @@ from sacpipe.specs.records import FloatArray
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-_RANDOM_SCALES = (0.1, 1.0, 10.0, 100.0)
-_RANDOM_ROWS = 64
-_BOUNDARY_SIZES = (1.0, 1e3, 1e6, 1e-6, 1e-38, 1e-45)
 _ROUNDING_SLACK = 16.0
 """Factor of the network's own rounding error in the tolerance on synthetic observations."""
 
-_Policy = Callable[[FloatArray], FloatArray]
+_Policy = Callable[[PolicyInputs], FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,26 +54,17 @@ class ParityReport:
     golden_actions: FloatArray
     """Actions of onnxruntime for the recorded observations, one at a time. Shape (N, action_dim)."""
 
-    def terms(self) -> ParityTerms:
-        """Return the contract's section about parity."""
-        return ParityTerms(
-            tolerance=self.tolerance,
-            max_error=self.max_error,
-            synthetic_max_error=self.synthetic_max_error,
-            num_observations=self.num_observations,
-        )
-
 
 def check_parity(
-    module: torch.nn.Module, policy_onnx: bytes, spec: EnvSpec, recorded: FloatArray, tolerance: float
+    module: torch.nn.Module, policy_onnx: bytes, spec: EnvSpec, recorded: PolicyInputs, tolerance: float
 ) -> ParityReport:
     """Compare a network with its export.
 
     Args:
         module: The network, as for `export_policy`, in evaluation mode, on the CPU; must run in float64 too.
         policy_onnx: The network's export.
-        spec: The task.
-        recorded: Observations of the task. Shape (N, observation_dim), N >= 1.
+        spec: The policy's task.
+        recorded: Observations of the task, at least one, with noise for a stochastic policy.
         tolerance: Largest difference allowed, as a share of each action's range.
 
     Raises:
@@ -85,39 +74,18 @@ def check_parity(
     """
     _check_recorded(recorded, spec)
     network, runtime = _network(module, spec), _runtime(policy_onnx)
-    synthetic, extreme = (
-        synthetic_observations(spec.observation_dim),
-        extreme_observations(spec.observation_dim),
-    )
+    noise_dim = None if recorded.noise is None else recorded.noise.shape[1]
+    synthetic, extreme = synthetic_inputs(spec, noise_dim), extreme_inputs(spec, noise_dim)
     with _one_thread():
         max_error, golden_actions = _compare("recorded", recorded, (network, runtime), spec, tolerance)
         synthetic_error = 0.0
-        for kind, observations in synthetic.items():
-            allowed = tolerance + _ROUNDING_SLACK * _rounding(module, observations)
-            error, _ = _compare(kind, observations, (network, runtime), spec, allowed)
+        for kind, inputs in synthetic.items():
+            allowed = tolerance + _ROUNDING_SLACK * _rounding(module, inputs)
+            error, _ = _compare(kind, inputs, (network, runtime), spec, allowed)
             synthetic_error = max(synthetic_error, error)
     _check_extreme(runtime, extreme, spec)
     num_observations = len(recorded) + sum(map(len, synthetic.values())) + len(extreme)
     return ParityReport(tolerance, max_error, synthetic_error, num_observations, golden_actions)
-
-
-def synthetic_observations(observation_dim: int) -> dict[str, FloatArray]:
-    """Return the synthetic observations by kind, always the same ones. Shapes (N, observation_dim)."""
-    draws = generator(0, "parity").standard_normal((_RANDOM_ROWS, observation_dim))
-    ones = np.ones((1, observation_dim))
-    kinds = {f"random (scale {scale:g})": scale * draws for scale in _RANDOM_SCALES}
-    kinds["zero"] = 0.0 * ones
-    kinds |= {
-        f"boundary (+-{size:g})": np.concatenate([size * ones, -size * ones]) for size in _BOUNDARY_SIZES
-    }
-    return {kind: rows.astype(np.float32) for kind, rows in kinds.items()}
-
-
-def extreme_observations(observation_dim: int) -> FloatArray:
-    """Return the highest and lowest float32, in all entries and alternating. Shape (4, observation_dim)."""
-    ones, alternating = np.ones(observation_dim), np.where(np.arange(observation_dim) % 2, 1.0, -1.0)
-    signs = np.stack([ones, -ones, alternating, -alternating])
-    return signs.astype(np.float32) * np.finfo(np.float32).max
 
 
 def session_options() -> onnxruntime.SessionOptions:
@@ -133,14 +101,14 @@ def session_options() -> onnxruntime.SessionOptions:
 
 
 def _compare(
-    kind: str, observations: FloatArray, policies: tuple[_Policy, _Policy], spec: EnvSpec, allowed: float
+    kind: str, inputs: PolicyInputs, policies: tuple[_Policy, _Policy], spec: EnvSpec, allowed: float
 ) -> tuple[float, FloatArray]:
     """Return the largest error, and the runtime's actions for one observation at a time."""
     network, runtime = policies
-    batch, single = runtime(observations), np.concatenate([runtime(row[None]) for row in observations])
+    expected, batch, single = network(inputs), runtime(inputs), _one_by_one(runtime, inputs)
     pairs = {
-        ("the network", "onnxruntime"): (network(observations), single),
-        ("the network", "onnxruntime on a batch"): (network(observations), batch),
+        ("the network", "onnxruntime"): (expected, single),
+        ("the network", "onnxruntime on a batch"): (expected, batch),
         ("onnxruntime", "onnxruntime on a batch"): (single, batch),
     }
     errors = {names: _shares(*actions, spec) for names, actions in pairs.items()}
@@ -148,9 +116,9 @@ def _compare(
     error = float(errors[worst].max())
     if not error <= allowed:  # not a number included
         row, entry = np.unravel_index(np.argmax(errors[worst]), batch.shape)
-        expected, found = (actions[row, entry] for actions in pairs[worst])
+        wanted, found = (actions[row, entry] for actions in pairs[worst])
         raise ParityError(
-            f"{kind} observation {row}, action '{spec.action[entry].name}': {worst[0]} gives {expected:.9g}, "
+            f"{kind} observation {row}, action '{spec.action[entry].name}': {worst[0]} gives {wanted:.9g}, "
             f"{worst[1]} gives {found:.9g}. They differ by {error:.3g} of the action's range; expected at "
             f"most {allowed:.3g}. No bundle is written; raise export.parity_tolerance only if the robot "
             "tolerates this difference."
@@ -166,26 +134,46 @@ def _shares(expected: FloatArray, found: FloatArray, spec: EnvSpec) -> NDArray[n
     return errors
 
 
-def _rounding(module: torch.nn.Module, observations: FloatArray) -> float:
+class _Float64(TorchFunctionMode):
+    """Makes float64 of what a network converts to float32, for example an image."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.Tensor.float:
+            return args[0].double()
+        args = tuple(torch.float64 if value is torch.float32 else value for value in args)
+        named = {
+            key: torch.float64 if value is torch.float32 else value for key, value in (kwargs or {}).items()
+        }
+        return function(*args, **named)
+
+
+def _rounding(module: torch.nn.Module, inputs: PolicyInputs) -> float:
     """Return the network's largest difference from itself in float64, as a share of the action's range."""
-    inputs = torch.from_numpy(observations)
+    tensors = inputs.tensors()
+    exact = [tensor.double() if tensor.is_floating_point() else tensor for tensor in tensors]
+    default = torch.get_default_dtype()
     try:
         with torch.no_grad():
-            distance = module(inputs).double() - copy.deepcopy(module).double()(inputs.double())
+            single = module(*tensors).double()
+            torch.set_default_dtype(torch.float64)
+            with _Float64():
+                distance = single - copy.deepcopy(module).double()(*exact)
     except RuntimeError as exc:
         raise ExportError(
             f"the network does not run in float64, which measures its own rounding error: {exc}. "
-            "Change its `forward` to keep the type of its input."
+            "Change its `forward` to compute in the type of its parameters."
         ) from exc
+    finally:
+        torch.set_default_dtype(default)
     return float(distance.abs().max()) / 2.0  # actions run from -1 to 1
 
 
 def _network(module: torch.nn.Module, spec: EnvSpec) -> _Policy:
     """Return the network as a policy in task units."""
 
-    def act(observations: FloatArray) -> FloatArray:
+    def act(inputs: PolicyInputs) -> FloatArray:
         with torch.no_grad():
-            return spec.to_task_units(module(torch.from_numpy(observations)).numpy())
+            return spec.to_task_units(module(*inputs.tensors()).numpy())
 
     return act
 
@@ -198,10 +186,14 @@ def _runtime(policy_onnx: bytes) -> _Policy:
     except Exception as exc:  # onnxruntime's errors have no common class
         raise ExportError(f"onnxruntime {onnxruntime.__version__} refuses the policy: {exc}") from exc
 
-    def act(observations: FloatArray) -> FloatArray:
-        return np.asarray(session.run(["action"], {"observation": observations})[0], dtype=np.float32)
+    def act(inputs: PolicyInputs) -> FloatArray:
+        return np.asarray(session.run(["action"], inputs.feeds())[0], dtype=np.float32)
 
     return act
+
+
+def _one_by_one(policy: _Policy, inputs: PolicyInputs) -> FloatArray:
+    return np.concatenate([policy(inputs.row(row)) for row in range(len(inputs))])
 
 
 @contextlib.contextmanager
@@ -215,17 +207,18 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(num_threads)
 
 
-def _check_recorded(recorded: FloatArray, spec: EnvSpec) -> None:
-    fits = recorded.ndim == 2 and recorded.shape[1] == spec.observation_dim and len(recorded) > 0
-    if not fits or recorded.dtype != np.float32 or not np.isfinite(recorded).all():
+def _check_recorded(recorded: PolicyInputs, spec: EnvSpec) -> None:
+    observations = recorded.observations
+    fits = observations.layout == spec.layout and observations.vector.ndim == 2 and len(recorded) > 0
+    if not fits or not np.isfinite(observations.vector).all():
         raise ExportError(
-            f"recorded observations of {spec.task}: expected finite float32 (N, {spec.observation_dim}), "
-            f"found {recorded.dtype} of shape {recorded.shape}."
+            f"recorded observations of {spec.task}: expected N finite ones of the terms "
+            f"{', '.join(term.name for term in spec.observation)}, found {observations!r}."
         )
 
 
-def _check_extreme(runtime: _Policy, observations: FloatArray, spec: EnvSpec) -> None:
-    for actions in (runtime(observations), np.concatenate([runtime(row[None]) for row in observations])):
+def _check_extreme(runtime: _Policy, inputs: PolicyInputs, spec: EnvSpec) -> None:
+    for actions in (runtime(inputs), _one_by_one(runtime, inputs)):
         outside = np.isfinite(actions) & ((actions < spec.action_low) | (actions > spec.action_high))
         if outside.any():
             row, entry = np.argwhere(outside)[0]

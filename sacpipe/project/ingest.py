@@ -141,9 +141,9 @@ def _read(folder: Path, environment: Environment) -> _Source:
     if spec.policy_spec != spec:
         unseen = ", ".join(term.name for term in spec.observation if "policy" not in term.groups)
         raise PoolFormatError(
-            f"{folder}: expected a task whose policy sees every term, found {spec.task}, whose policy does not "
-            f"see {unseen}: a robot records the policy's terms only. Give each of these terms to the policy, "
-            "or train without recordings."
+            f"{folder}: expected a task whose policy sees every term, found {spec.task}, whose policy does "
+            f"not see {unseen}: a robot records the policy's terms only. Give each of these terms to the "
+            "policy, or train without recordings."
         )
     if recording.header.spec != spec:
         raise PoolFormatError(

@@ -54,7 +54,7 @@ class EpisodeEnds:
         self._begin, self._episode_id = number, None
 
     def _close(self, number: int, last: int | None = None) -> None:
-        """Write the distances of the running episode's transitions before `number` to the episode's last one."""
+        """End the running episode before `number`; its last transition is `last`, or the one before."""
         capacity = len(self._steps_to_end)
         last = number - 1 if last is None else last
         count = min(number - self._begin, capacity)

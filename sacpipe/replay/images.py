@@ -1,7 +1,7 @@
 """The images of a ring of transitions: each is stored once.
 
-The next image of a slot is the image of the following slot. Where it is not (the last transition of an episode,
-the newest of all), the next image is stored apart.
+The next image of a slot is the image of the following slot. Where it is not (the last transition of an
+episode, the newest of all), the next image is stored apart.
 """
 
 import numpy as np

@@ -8,7 +8,7 @@ from sacpipe.specs.env_spec import EnvSpec
 
 
 class Ring:
-    """Slots of transitions. Number i, counted from the first one ever added, is in slot i modulo the capacity."""
+    """Slots of transitions. Number i, counted from the first ever added, is in slot i modulo the capacity."""
 
     def __init__(self, spec: EnvSpec, capacity: int) -> None:
         self.spec, self.capacity = spec, capacity

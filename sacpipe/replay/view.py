@@ -1,7 +1,7 @@
 """What a sampler sees of a replay buffer: its transitions, their episodes' ends, and no way to change them.
 
-A row is a number from 0 to len(view) - 1 and names one transition until the ring overwrites it. Rows are in no
-order of time: `later` and `steps_to_end` lead from one transition of an episode to the next.
+A row is a number from 0 to len(view) - 1 and names one transition until the ring overwrites it. Rows are in
+no order of time: `later` and `steps_to_end` lead from one transition of an episode to the next.
 """
 
 import numpy as np
@@ -15,6 +15,7 @@ from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
 Rows = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 class Gathered:
@@ -35,10 +36,10 @@ class Gathered:
         self.rewards: FloatArray = records["rewards"]
         """In task units. Shape (N,)."""
         self.next_observations = Observation(layout, records["next_observations"], layout.empty(n).images)
-        self.terminations: FloatArray = records["terminations"]
-        """1.0 where the task itself ended, else 0.0. Shape (N,)."""
-        self.truncations: FloatArray = records["truncations"]
-        """1.0 where a time limit ended the episode, else 0.0. Shape (N,)."""
+        self.terminations: Flags = records["terminations"]
+        """Whether the task itself ended. Shape (N,)."""
+        self.truncations: Flags = records["truncations"]
+        """Whether a time limit ended the episode. Shape (N,)."""
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -49,7 +50,7 @@ class Gathered:
 
 
 class BufferView:
-    """A live view of a replay buffer: it shows what was added since, too. All arrays it returns are copies."""
+    """A live view of a replay buffer: it shows what is added later, too. All returned arrays are copies."""
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
@@ -105,14 +106,14 @@ class BufferView:
         rewards: FloatArray = self._ring.records["rewards"][rows]
         return rewards
 
-    def terminations(self, rows: Rows) -> FloatArray:
-        """Return 1.0 where the task itself ended, else 0.0. The shape is that of the rows."""
-        terminations: FloatArray = self._ring.records["terminations"][rows]
+    def terminations(self, rows: Rows) -> Flags:
+        """Return whether the task itself ended. The shape is that of the rows."""
+        terminations: Flags = self._ring.records["terminations"][rows]
         return terminations
 
-    def truncations(self, rows: Rows) -> FloatArray:
-        """Return 1.0 where a time limit ended the episode, else 0.0. The shape is that of the rows."""
-        truncations: FloatArray = self._ring.records["truncations"][rows]
+    def truncations(self, rows: Rows) -> Flags:
+        """Return whether a time limit ended the episode. The shape is that of the rows."""
+        truncations: Flags = self._ring.records["truncations"][rows]
         return truncations
 
     def steps_to_end(self, rows: Rows) -> Rows:
@@ -144,6 +145,8 @@ class BufferView:
         for term in layout.vector_terms:
             if "desired_goal" in term.groups:
                 kept[layout.columns(term.name)] = False
-        same = records["observations"][rows][:, kept].view(np.uint32) == observation.vector[kept].view(np.uint32)
+        same = records["observations"][rows][:, kept].view(np.uint32) == observation.vector[kept].view(
+            np.uint32
+        )
         found = self.numbers(rows[same.all(axis=1)])
         return int(found.max()) if len(found) else None

@@ -3,8 +3,7 @@
 Every observation of the test's episodes is unique, so each row of a batch is traced to its transitions.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from sacpipe.core.errors import ConfigError, ContractError
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.samplers.base import SamplerConfig
-from sacpipe.replay.view import BufferView, Gathered
+from sacpipe.replay.view import BufferView
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Batch
 from sacpipe.testing.walk import Walk, walk_spec
@@ -20,7 +19,7 @@ from sacpipe.testing.walk import Walk, walk_spec
 _DISCOUNT = 0.9
 _CAPACITY = 40
 _FILLED_TO = (1, 2, 25, 41, 97)
-"""Transitions after which batches are drawn: one alone, a part of the ring, and after the ring's end twice."""
+"""Transitions after which batches are drawn: one alone, a part of the ring, the ring overwritten twice."""
 _BATCH_SIZES = (1, 7, 64)
 _SEED = 7
 _TOLERANCE = 1e-5
@@ -79,7 +78,10 @@ def _check_on(config: SamplerConfig, spec: EnvSpec) -> None:
             buffer.add(walk.transition(view.added))
         for n in _BATCH_SIZES:
             before = _everything(view)
-            drawn = [_copied(sampler(view, random, n)) for sampler, random in zip(samplers, generators, strict=True)]
+            drawn = [
+                _copied(sampler(view, random, n))
+                for sampler, random in zip(samplers, generators, strict=True)
+            ]
             _require(_everything(view) == before, "expected the buffer unchanged, found other values in it")
             _check_shapes(drawn[0], spec, n)
             same = all(_bytes(drawn[0])[name] == array for name, array in _bytes(drawn[1]).items())
@@ -89,22 +91,27 @@ def _check_on(config: SamplerConfig, spec: EnvSpec) -> None:
 
 
 def _check_shapes(batch: Batch, spec: EnvSpec, n: int) -> None:
-    expected = {"actions": (n, spec.action_dim), "rewards": (n,), "discounts": (n,)}
-    found = {name: getattr(batch, name) for name in expected}
+    _require(isinstance(batch, Batch), f"expected a Batch, found {type(batch).__name__}")
+    number = np.dtype(np.float32)
+    expected = {
+        "actions": (number, (n, spec.action_dim)),
+        "rewards": (number, (n,)),
+        "discounts": (number, (n,)),
+    }
+    found: dict[str, NDArray[Any]] = {name: getattr(batch, name) for name in expected}
     for field in ("observations", "next_observations"):
         observations = getattr(batch, field)
         _require(
             observations.layout == spec.layout,
             f"expected {field} with the task's terms, found {observations.layout.shapes}",
         )
-        expected |= {f"{field}['{name}']": (n, *shape) for name, shape in spec.layout.shapes.items()}
-        found |= {f"{field}['{name}']": array for name, array in observations.items()}
-    images = {term.name for term in spec.layout.image_terms}
-    for name, shape in expected.items():
-        dtype = "uint8" if any(f"['{image}']" in name for image in images) else "float32"
+        for term in spec.layout.terms:
+            expected[f"{field}['{term.name}']"] = np.dtype(term.dtype), (n, *term.shape)
+            found[f"{field}['{term.name}']"] = observations[term.name]
+    for name, (dtype, shape) in expected.items():
         array = found[name]
         _require(
-            (array.shape, array.dtype) == (shape, np.dtype(dtype)),
+            (array.dtype, array.shape) == (dtype, shape),
             f"expected {name} as {dtype}{shape}, found {array.dtype}{array.shape}",
         )
 
@@ -113,13 +120,9 @@ def _traced(batch: Batch, walk: Walk, held: range) -> _Rows:
     """Find the transitions of each row, and compare every term and the action with theirs."""
     first = walk.numbers_of(batch.observations)
     last = walk.numbers_of(batch.next_observations) - 1
-    kept = np.isin(first, held)
-    _all(kept, lambda row: f"expected transitions that the buffer holds, found number {first[row]} in row {row}")
-    _all(
-        np.isin(last, held) & (last >= first) & (walk.episodes[last] == walk.episodes[first]),
-        lambda row: f"expected a next observation of the same episode, found that of transition {last[row]} after "
-        f"an observation of transition {first[row]} in row {row}",
-    )
+    _all(np.isin(first, held), "transitions that the buffer holds", first)
+    follows = np.isin(last, held) & (last >= first) & (walk.episodes[last] == walk.episodes[first])
+    _all(follows, "a next observation of the same episode", np.stack([first, last], axis=1))
     expected = (walk.observations(first), walk.next_observations(last))
     relabelled = np.zeros(len(first), dtype=np.bool_)
     for term in batch.observations.layout.terms:
@@ -128,28 +131,19 @@ def _traced(batch: Batch, walk: Walk, held: range) -> _Rows:
         if "desired_goal" in term.groups:
             relabelled |= ~(same[0] & same[1])
             agree = _rows_equal(batch.observations[term.name], batch.next_observations[term.name])
-            _all(agree, lambda row: f"expected one desired goal before and after the step, found two in row {row}")
+            _all(agree, f"the same '{term.name}' before and after the step")
         else:
-            name = term.name
-            _all(
-                same[0] & same[1],
-                lambda row, name=name: f"expected the recorded '{name}', found another one in row {row}",
-            )
-    _all(
-        _rows_equal(batch.actions, walk.actions[first]),
-        lambda row: f"expected the recorded action, found another one in row {row}",
-    )
+            _all(same[0] & same[1], f"the recorded '{term.name}'")
+    _all(_rows_equal(batch.actions, walk.actions[first]), "the recorded action")
     return _Rows(first, last, relabelled)
 
 
 def _check_numbers(batch: Batch, rows: _Rows, walk: Walk) -> None:
-    """Compare rewards and discounts with those of the rows' transitions, where the goal is the recorded one."""
+    """Compare rewards and discounts with the transitions', where the goal is the recorded one."""
     discounts, rewards = batch.discounts.astype(np.float64), batch.rewards
-    _all(np.isfinite(rewards), lambda row: f"expected finite rewards, found {rewards[row]} in row {row}")
-    _all(
-        (discounts >= 0) & (discounts <= _DISCOUNT * (1 + _TOLERANCE)),
-        lambda row: f"expected discounts in [0, {_DISCOUNT}], found {discounts[row]} in row {row}",
-    )
+    _all(np.isfinite(rewards), "finite rewards", rewards)
+    allowed = (discounts >= 0) & (discounts <= _DISCOUNT * (1 + _TOLERANCE))
+    _all(allowed, f"discounts in [0, {_DISCOUNT}]", discounts)
     for row, (first, last) in enumerate(zip(rows.first, rows.last, strict=True)):
         if rows.relabelled[row]:
             continue
@@ -169,8 +163,9 @@ def _check_numbers(batch: Batch, rows: _Rows, walk: Walk) -> None:
 
 def _everything(view: BufferView) -> list[bytes]:
     rows = np.arange(len(view))
-    gathered: Gathered = view.gather(rows)
-    return [view.steps_to_end(rows).tobytes(), *_bytes(gathered.batch(gathered.terminations)).values()]
+    found = view.gather(rows)
+    others = (found.terminations, found.truncations, view.steps_to_end(rows))
+    return [array.tobytes() for array in others] + [*_bytes(found.batch(found.rewards)).values()]
 
 
 def _bytes(batch: Batch) -> dict[str, bytes]:
@@ -195,11 +190,13 @@ def _rows_equal(left: NDArray[np.generic], right: NDArray[np.generic]) -> _Mask:
     return equal
 
 
-def _all(kept: _Mask, explain: Callable[[int], str]) -> None:
+def _all(kept: _Mask, expected: str, found: NDArray[Any] | None = None) -> None:
     if not kept.all():
-        raise ContractError(explain(int(np.argmin(kept))) + ".")
+        row = int(np.argmin(kept))
+        what = "another" if found is None else str(found[row])
+        raise ContractError(f"expected {expected}, found {what} in row {row}.")
 
 
-def _require(is_kept: bool, message: str) -> None:  # noqa: FBT001
+def _require(is_kept: bool, message: str) -> None:
     if not is_kept:
         raise ContractError(message + ".")

@@ -7,7 +7,7 @@ from sacpipe.core.errors import ContractError
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Transition
-from sacpipe.specs.terms import Term, vector_term
+from sacpipe.specs.terms import BOTH, Group, Term, vector_term
 
 _ENDS = ((False, True), (True, False), (True, True), (False, False))
 """Terminated and truncated at the end of an episode, in turn; the last one breaks off without an end."""
@@ -19,21 +19,28 @@ def walk_spec(*, goals: bool, image: bool) -> EnvSpec:
     """Return a task with a vector, and with terms of a goal and an image if asked for."""
     terms = [vector_term("state", 3, unit="1", source="walk")]
     if goals:
-        seen = ("policy", "critic", "achieved_goal")
+        seen: tuple[Group, ...] = (*BOTH, "achieved_goal")
         terms.append(vector_term("achieved", 2, unit="m", source="walk", groups=seen))
-        asked = ("policy", "critic", "desired_goal")
+        asked: tuple[Group, ...] = (*BOTH, "desired_goal")
         terms.append(vector_term("desired", 2, unit="m", source="walk", groups=asked))
     if image:
         terms.append(
             Term(
-                name="camera", shape=(2, 3, 1), dtype="uint8", unit="1", source="walk", groups=("policy", "critic")
+                name="camera",
+                shape=(2, 3, 1),
+                dtype="uint8",
+                unit="1",
+                source="walk",
+                groups=("policy", "critic"),
             )
         )
     return EnvSpec.parse(
         {
             "task": "walk/walk-v0",
             "observation": [term.as_tree() for term in terms],
-            "action": [{"name": f"joint_{index}", "unit": "1", "low": -1.0, "high": 1.0} for index in range(2)],
+            "action": [
+                {"name": f"joint_{index}", "unit": "1", "low": -1.0, "high": 1.0} for index in range(2)
+            ],
             "control_period_s": None,
             "max_episode_steps": None,
         }
@@ -97,7 +104,9 @@ class Walk:
             if number is None and place.is_integer() and int(place) - 1 in self._place_numbers:
                 number = self._place_numbers[int(place) - 1] + 1
             if number is None:
-                raise ContractError(f"expected recorded observations, found state {state.tolist()} in row {row}.")
+                raise ContractError(
+                    f"expected recorded observations, found state {state.tolist()} in row {row}."
+                )
             numbers.append(number)
         return np.array(numbers, dtype=np.int64)
 

@@ -24,8 +24,7 @@ def batch_sources(
 
     Raises:
         ConfigError: the task lacks what the sampler needs; or the initial pool is missing, is another than
-        the
-            one that was named, or does not fit into memory.
+            the one that was named, or does not fit into memory.
         PoolError: the initial pool is damaged.
         ValueError: params name an initial pool and no folder was passed.
     """

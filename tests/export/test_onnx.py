@@ -21,7 +21,7 @@ from sacpipe.export.onnx import export_policy
 
 def run(policy_onnx: bytes, observations) -> np.ndarray:
     session = onnxruntime.InferenceSession(policy_onnx, providers=["CPUExecutionProvider"])
-    return session.run(["action"], {"observation": np.asarray(observations, np.float32)})[0]
+    return session.run(["action"], {"state": np.asarray(observations, np.float32)})[0]
 
 
 class Scaled(nn.Module):
@@ -71,7 +71,7 @@ class TestGraph:
     def test_one_input_one_output_any_batch(self, policy_onnx):
         session = onnxruntime.InferenceSession(policy_onnx, providers=["CPUExecutionProvider"])
         assert [(i.name, i.type, i.shape) for i in session.get_inputs()] == [
-            ("observation", "tensor(float)", ["batch", 4])
+            ("state", "tensor(float)", ["batch", 4])
         ]
         assert [(o.name, o.type, o.shape) for o in session.get_outputs()] == [
             ("action", "tensor(float)", ["batch", 3])
@@ -154,7 +154,7 @@ class Sorted(nn.Module):
 
 class TestNetworksThatAreRefused:
     def test_another_observation_size(self, make_policy, spec):
-        with pytest.raises(ExportError, match="does not take 4 entries of example/Reach-v0"):
+        with pytest.raises(ExportError, match=r"does not take the terms state \[4\] of example/Reach-v0"):
             export_policy(make_policy(observation_dim=5), spec, 20)
 
     def test_another_action_size(self, make_policy, spec):
@@ -189,10 +189,12 @@ import hashlib, sys
 import numpy as np
 import torch
 from pathlib import Path
-from factories import make_guards, make_spec
+from bundle_factories import make_runtime, make_spec
 from sacpipe.bundle.contract import Provenance
 from sacpipe.export.bundle import Evidence, export_bundle
 from sacpipe.export.config import ExportConfig
+from sacpipe.export.recorded import Range, envelope
+from sacpipe.specs.observation import Observation
 
 torch.manual_seed(3)
 module = torch.nn.Sequential(torch.nn.Linear(9, 32), torch.nn.ELU(), torch.nn.Linear(32, 2), torch.nn.Tanh())
@@ -200,8 +202,10 @@ spec = make_spec(9, [(-1.5, 2.5), (-1.5, 2.5)])
 config = ExportConfig(opset_version=20, parity_tolerance=1e-5, golden_steps=8)
 recorded = np.random.default_rng(0).normal(size=(20, 9)).astype(np.float32)
 provenance = Provenance(algorithm="sac", digests={"policy": "ab" * 32, "params": "cd" * 32})
-evidence = Evidence(recorded, recorded.min(axis=0), recorded.max(axis=0), provenance)
-export_bundle(Path(sys.argv[1]), module, spec, config, evidence, make_guards())
+seen = Range(recorded.min(axis=0), recorded.max(axis=0))
+observations = Observation(spec.layout, recorded, {})
+evidence = Evidence(observations, envelope(spec, seen, {"state": 1}), provenance)
+export_bundle(Path(sys.argv[1]), module, spec, config, evidence, make_runtime())
 """
 
 

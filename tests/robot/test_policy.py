@@ -7,16 +7,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from bundle_factories import make_spec, term_tree
 from onnx import TensorProto, helper, numpy_helper
 from repository import ROOT
+from robot_fixtures import SPEC
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import BundleError, ObservationError
+from sacpipe.robot.observation import name_fault
 from sacpipe.robot.policy import OnnxPolicy, session_options
+from sacpipe.specs.observation import Observation
 
 
-def observation(*values) -> np.ndarray:
-    return np.array(values, np.float32)
+def observation(*values) -> dict[str, np.ndarray]:
+    rows = np.array(values, np.float32)
+    return {"position": rows[:2], "velocity": rows[2:]}
+
+
+def packed(*values) -> Observation:
+    return SPEC.layout.pack(observation(*values))
 
 
 class TestActing:
@@ -30,14 +39,15 @@ class TestActing:
         ],
     )
     def test_gives_the_action_in_task_units(self, build, seen, action):
-        given = OnnxPolicy(build()).act(observation(*seen))
-        assert given.dtype == np.float32
-        assert given.tolist() == list(action)
+        policy = OnnxPolicy(build())
+        for given in (policy.act(observation(*seen)), policy.act(packed(*seen)), policy.run(packed(*seen))):
+            assert given.dtype == np.float32
+            assert given.tolist() == list(action)
 
     def test_a_clone_has_memory_of_its_own(self, build):
         policy = OnnxPolicy(build())
         clone_session = policy.clone_session()
-        mine, its = policy.run(observation(0.5, 0.25, 0.0)), clone_session.run(observation(3.0, 1.0, 0.0))
+        mine, its = policy.run(packed(0.5, 0.25, 0.0)), clone_session.run(packed(3.0, 1.0, 0.0))
         assert (mine.tolist(), its.tolist()) == ([1.25, 2.5], [3.0, 4.0])
 
     def test_says_which_bundle_it_is(self, build):
@@ -54,13 +64,35 @@ class TestActing:
         assert first.tolist() == [1.25, 2.5]
 
     def test_takes_a_view_that_is_not_contiguous(self, build):
-        wide = np.array([0.5, 9.0, 0.25, 9.0, 0.0, 9.0], np.float32)
-        assert OnnxPolicy(build()).act(wide[::2]).tolist() == [1.25, 2.5]
+        wide = np.array([0.5, 9.0, 0.25, 9.0], np.float32)
+        seen = {"position": wide[::2], "velocity": np.zeros(1, np.float32)}
+        assert OnnxPolicy(build()).act(seen).tolist() == [1.25, 2.5]
+
+    def test_takes_an_observation_of_the_whole_task(self, build):
+        """The critic's term is left out, and the terms may stand in another group of the vector."""
+        secret = term_tree("secret", 2, groups=["critic"])
+        whole = SPEC.replace(observation=[secret, *(term.as_tree() for term in SPEC.observation)])
+        policy = OnnxPolicy(build())
+        seen = whole.layout.pack(observation(0.5, 0.25, 0.0) | {"secret": np.full(2, np.nan)})
+        assert policy.act(seen).tolist() == [1.25, 2.5]
+        policy.check_task(whole)
+
+    def test_the_inputs_are_places_of_one_vector(self, build):
+        """The session reads the packed vector itself: nothing is copied term by term."""
+        policy = OnnxPolicy(build())
+        tensors = policy._tensors
+        assert [
+            array.ctypes.data - tensors.observation.vector.ctypes.data
+            for array in tensors.observation.values()
+        ] == [0, 8]
+        tensors.observation.vector[:] = (0.5, 0.25, 0.0)
+        tensors.run()
+        assert tensors.action.tolist() == [1.25, 2.5]
 
     def test_leaves_the_observation_alone(self, build):
-        seen = observation(0.5, 0.25, 0.0)
+        seen = packed(0.5, 0.25, 0.0)
         OnnxPolicy(build()).act(seen)
-        assert seen.tolist() == [0.5, 0.25, 0.0]
+        assert seen.vector.tolist() == [0.5, 0.25, 0.0]
 
     def test_runs_the_bytes_that_were_verified_not_the_file(self, build):
         folder = build()
@@ -83,30 +115,72 @@ class TestObservations:
     @pytest.mark.parametrize(
         "wrong",
         [
-            np.zeros(2, np.float32),
-            np.zeros(4, np.float32),
-            np.zeros((1, 3), np.float32),
+            np.zeros(1, np.float32),
+            np.zeros(3, np.float32),
+            np.zeros((1, 2), np.float32),
             np.zeros((), np.float32),
-            np.zeros(3, np.float64),
-            np.zeros(3, np.int32),
-            np.zeros(3, ">f4"),
+            np.zeros(2, np.float64),
+            np.zeros(2, np.int32),
+            np.zeros(2, ">f4"),
+            [0.0, 0.0],
         ],
     )
     def test_another_shape_or_type_is_refused(self, build, wrong):
-        with pytest.raises(ObservationError, match=r"expected a float32 observation of shape \(3,\)"):
-            OnnxPolicy(build()).act(wrong)
+        seen = {"position": wrong, "velocity": np.zeros(1, np.float32)}
+        with pytest.raises(
+            ObservationError, match=r"observation position of .*: expected float32 of shape \(2,\), found"
+        ):
+            OnnxPolicy(build()).act(seen)
+
+    @pytest.mark.parametrize(
+        ("change", "fault"),
+        [
+            ({"velocity": None}, "'velocity' is missing"),
+            ({"speed": np.zeros(1, np.float32)}, "'speed' is not a term"),
+        ],
+    )
+    def test_a_term_that_is_missing_or_unknown_is_named(self, build, change, fault):
+        seen = {name: array for name, array in (observation(0, 0, 0) | change).items() if array is not None}
+        with pytest.raises(ObservationError, match=f"expected the terms position, velocity of .*: {fault}"):
+            OnnxPolicy(build()).act(seen)
+
+    def test_several_observations_are_refused(self, build):
+        many = SPEC.layout.empty(4)
+        with pytest.raises(ObservationError, match=r"found several, with the leading axes \[4\]"):
+            OnnxPolicy(build()).act(many)
+
+    def test_an_observation_of_another_task_is_refused(self, build):
+        policy = OnnxPolicy(build())
+        with pytest.raises(ObservationError, match=r"with position float32 \[2\], .*; found one with state"):
+            policy.act(make_spec(3).layout.pack({"state": np.zeros(3)}))
+        assert policy.act(packed(0.0, 0.0, 0.0)).tolist() == [1.0, 2.0]
 
     @pytest.mark.parametrize(("index", "name"), [(0, "position[0]"), (1, "position[1]"), (2, "velocity[0]")])
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     def test_what_is_not_finite_is_refused_and_named_in_every_entry(self, build, index, name, value):
         policy = OnnxPolicy(build())
-        seen = observation(0.0, 0.0, 0.0)
-        seen[index] = value
+        seen = packed(0.0, 0.0, 0.0)
+        seen.vector[index] = value
         with pytest.raises(ObservationError) as refusal:
             policy.act(seen)
-        assert f"observation entry {index}, {name} (m" in str(refusal.value)
+        assert f"observation {name} (m" in str(refusal.value)
         assert f"is {value}; expected a finite number" in str(refusal.value)
         assert policy.act(observation(0.0, 0.0, 0.0)).tolist() == [1.0, 2.0]
+
+    @pytest.mark.parametrize(
+        ("index", "name"), [(0, "height (m)"), (3, "table[1][0] (m)"), (6, "tail[1] (m)")]
+    )
+    def test_the_name_has_the_index_in_the_terms_own_shape(self, index, name):
+        """The vector is height, then the table, then the tail, which the critics see too."""
+        terms = [
+            term_tree("tail", 2),
+            term_tree("height", groups=["policy"]),
+            term_tree("table", 2, 2, groups=["policy"]),
+        ]
+        spec = make_spec(observation=terms)
+        vector = np.zeros(7, np.float32)
+        vector[index] = np.nan
+        assert name_fault(vector, spec).startswith(f"observation {name} of example/Reach-v0 is nan")
 
     def test_infinities_of_both_signs_and_the_largest_numbers_are_told_apart(self, build):
         policy, largest = OnnxPolicy(build()), np.finfo(np.float32).max
@@ -126,9 +200,9 @@ class TestActionsThatBreakTheContract:
 
     def test_not_a_number_is_an_error(self, build, model):
         """A product that overflows, minus itself, is not a number."""
-        model.graph.node.insert(1, helper.make_node("Sub", ["product", "product"], ["nothing"]))
-        model.graph.node.insert(2, helper.make_node("Add", ["product", "nothing"], ["same"]))
-        model.graph.node[3].input[0] = "same"
+        model.graph.node.insert(2, helper.make_node("Sub", ["product", "product"], ["nothing"]))
+        model.graph.node.insert(3, helper.make_node("Add", ["product", "nothing"], ["same"]))
+        model.graph.node[4].input[0] = "same"
         policy = OnnxPolicy(build(model))
         with pytest.raises(BundleError, match=r"gave \[.*nan\]; expected finite values"):
             policy.act(observation(3e38, -3e38, 0.0))
@@ -137,17 +211,23 @@ class TestActionsThatBreakTheContract:
 class TestBundlesThatAreRefused:
     @pytest.mark.parametrize(
         ("names", "kind"),
-        [({"input": "obs"}, "input"), ({"output": "actions"}, "output"), ({"batch": 1}, "input")],
+        [
+            ({"terms": {"position": 2, "speed": 1}}, "input 1 'velocity'"),
+            ({"terms": {"position": 1, "velocity": 2}}, "input 0 'position'"),
+            ({"terms": {"position": 3}}, "input 0 'position'"),
+            ({"output": "actions"}, "output 0 'action'"),
+            ({"batch": 1}, "input 0 'position'"),
+        ],
     )
-    def test_other_names_or_a_fixed_batch(self, build, names, kind):
-        with pytest.raises(BundleError, match=f"policy.onnx: expected one {kind} '.*found"):
+    def test_other_names_sizes_or_a_fixed_batch(self, build, names, kind):
+        with pytest.raises(BundleError, match=f"policy.onnx: expected {kind}, .*found"):
             OnnxPolicy(build(**names))
 
     def test_a_second_output(self, build, model):
         model.graph.output.add().CopyFrom(
             helper.make_tensor_value_info("scaled", TensorProto.FLOAT, ["batch", 2])
         )
-        with pytest.raises(BundleError, match=r"expected one output 'action'.*'scaled'"):
+        with pytest.raises(BundleError, match=r"expected 1 outputs, found 2"):
             OnnxPolicy(build(model))
 
     def test_what_onnxruntime_cannot_read(self, build, model):

@@ -2,12 +2,15 @@
 
 import pytest
 from factories import make_spec
+from pool_fixtures import CAMERA, with_camera
 
 from sacpipe.core.errors import ConfigError
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.memory import available_bytes, buffer_capacity, check_memory
 
 SPEC = make_spec(4, [(-1.0, 1.0), (-0.5, 0.5)])
-ROW = 4 * (2 * 4 + 2 + 2)
+ROW = 4 * (2 * 4 + 2 + 1 + 1 + 1)
+"""Two vectors, action, reward, steps to the end of the episode, two flags in four bytes."""
 GIB = 2**30
 
 
@@ -95,7 +98,18 @@ def test_more_than_is_available_is_refused_with_both_figures(tmp_path, sized, si
         ConfigError, match=rf"{key}: .* fit into the 8 GiB of memory .* found \d+\.?\d* GiB"
     ) as refusal:
         check_memory(sized(**sizes), SPEC, root=root)
-    assert f"{ROW} bytes each in the buffer. Lower {key}" in str(refusal.value)
+    found = f"{ROW} bytes each in the buffer, 32 of them for the term 'state'. Lower {key}"
+    assert found in str(refusal.value)
+
+
+def test_the_term_that_takes_most_is_named(tmp_path, sized):
+    params = sized(capacity=10**9, steps=10**9)
+    with pytest.raises(ConfigError, match=r"74 bytes each in the buffer, 32 of them for the term 'state'"):
+        check_memory(params, with_camera(SPEC), root=machine(tmp_path / "machine", MEMINFO))
+    camera = CAMERA | {"shape": (64, 64, 3)}
+    spec = EnvSpec.parse(SPEC.as_tree() | {"observation": [*SPEC.as_tree()["observation"], camera]})
+    with pytest.raises(ConfigError, match=r"12288 of them for the term 'camera'"):
+        check_memory(params, spec, root=machine(tmp_path / "machine", MEMINFO))
 
 
 def test_only_rows_that_are_ever_filled_count(tmp_path, sized):

@@ -1,7 +1,7 @@
 """manifest.json: the segments of a pool in order, with their digests; no time stamp and no path."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -89,7 +89,7 @@ class PoolManifest(Config):
         """Return the manifest of some segments."""
         fields = [field.as_tree() for field in field_specs(spec)]
         entries = [entry.as_tree() for entry in segments]
-        tree = {"format_version": FORMAT_VERSION, "format": form, "spec": spec.as_tree()}
+        tree: dict[str, Any] = {"format_version": FORMAT_VERSION, "format": form, "spec": spec.as_tree()}
         tree |= {"transition_fields": fields, "observation_columns": _columns(spec)}
         total = sum(entry.transitions for entry in segments)
         return cls.parse(tree | {"segments": entries, "transitions": total})

@@ -109,9 +109,9 @@ class ReplayPool:
         return chosen
 
     def observation_range(self) -> tuple[FloatArray, FloatArray]:
-        """Return lowest and highest value of each float32 entry of an observation. The pool must not be empty.
+        """Return lowest and highest value of each float32 entry of an observation.
 
-        The order is that of the packed vector. Shapes (observation_dim,).
+        The pool must not be empty. The order is that of the packed vector. Shapes (observation_dim,).
         """
         low = np.full(self.spec.observation_dim, np.inf, dtype=np.float32)
         high = -low

@@ -18,9 +18,9 @@ from sacpipe.specs.records import Batch
 Sampler: TypeAlias = Callable[[BufferView, np.random.Generator, int], Batch]
 """Draws a batch of n rows from a view with at least one transition; n is at least 1.
 
-All randomness comes from the generator: the same state of it gives the same batch. The batch may be overwritten
-by the sampler's next call. Its discounts are the discount per step to the power of the number of steps, and 0
-where the task itself ended.
+All randomness comes from the generator: the same state of it gives the same batch. The batch may be
+overwritten by the sampler's next call. Its discounts are the discount per step to the power of the number of
+steps, and 0 where the task itself ended.
 """
 
 

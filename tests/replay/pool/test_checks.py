@@ -58,5 +58,7 @@ def test_check_refuses_an_image_that_does_not_follow(write: Write, walk: Walk, s
         observation = transitions[5].observation.copy()
         observation.images[name] = changed
         transitions[5] = transitions[5]._replace(observation=observation)
-        with pytest.raises(PoolCorruptError, match=r"expected the next observation of the step before.*step 5"):
+        with pytest.raises(
+            PoolCorruptError, match=r"expected the next observation of the step before.*step 5"
+        ):
             ReplayPool.open(write(transitions)).check()

@@ -219,7 +219,13 @@ def test_a_pool_written_in_format_2_is_read(form: str) -> None:
     assert found.observations["place"].tolist() == places
     assert found.observations["load"].tolist() == [0, 0, 7, 7, 7]
     assert found.observations["camera"].ravel().tolist() == [0, 200, 1, 201, 10, 210, 11, 211, 12, 212]
-    assert found.next_observations["place"].tolist() == [[1, 1.5], [2, 2.5], [11, 11.5], [12, 12.5], [13, 13.5]]
+    assert found.next_observations["place"].tolist() == [
+        [1, 1.5],
+        [2, 2.5],
+        [11, 11.5],
+        [12, 12.5],
+        [13, 13.5],
+    ]
     assert found.next_observations["camera"].ravel().tolist() == [1, 201, 2, 202, 11, 211, 12, 212, 13, 213]
     assert found.actions.tolist() == [[0.125], [0.25], [0.375], [0.5], [0.625]]
     assert found.rewards.tolist() == [-1, -2, -3, -4, -5]

@@ -23,11 +23,9 @@ Walk = Callable[..., list[Transition]]
 MakeConfig = Callable[..., PoolConfig]
 
 
-
 def record_bytes(spec: EnvSpec) -> int:
     """Vectors, action, reward, two flags, episode id; two images."""
     return 4 * (3 + 2 + 1 + 3 + 1 + 1) + 8 + (2 * 18 if spec.layout.image_terms else 0)
-
 
 
 def test_segments_are_sealed_at_their_size(
@@ -61,7 +59,7 @@ def test_flush_writes_only_what_is_new(
     writer.flush()
     data = journal.read_bytes()
     assert len(data) == 10 * record_bytes(spec)
-    assert data[:record_bytes(spec)] == b"\x00" * record_bytes(spec)
+    assert data[: record_bytes(spec)] == b"\x00" * record_bytes(spec)
     before = journal.stat().st_mtime_ns
     assert writer.flush().transitions == 10
     assert journal.stat().st_mtime_ns == before

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from future_goals import FutureGoalsConfig
 from n_step import NStepConfig
-from pydantic import TypeAdapter
 from pool_fixtures import NUMBERED_SPEC, numbered
+from pydantic import TypeAdapter
 
 from sacpipe.core.errors import ConfigError, ContractError
 from sacpipe.core.members import member_field
@@ -89,7 +89,7 @@ def altered(**changes: Callable[[Batch], Any]) -> Callable[..., Batch]:
 
 
 def write(view: BufferView) -> None:
-    view._ring.records["rewards"][:] += 1  # noqa: SLF001
+    view._ring.records["rewards"][:] += 1
 
 
 FAULTS: list[tuple[Callable[..., Batch], str]] = [
@@ -101,7 +101,10 @@ FAULTS: list[tuple[Callable[..., Batch], str]] = [
     (altered(actions=lambda batch: batch.actions * 2), "expected the recorded action"),
     (altered(discounts=lambda batch: batch.discounts * 0 + np.float32(0.9)), "expected the discount 0 for"),
     (altered(discounts=lambda batch: batch.discounts * 0), r"expected the discount 0\.9 for"),
-    (altered(discounts=lambda batch: batch.discounts + np.float32(0.2)), r"expected discounts in \[0, 0\.9\]"),
+    (
+        altered(discounts=lambda batch: batch.discounts + np.float32(0.2)),
+        r"expected discounts in \[0, 0\.9\]",
+    ),
     (altered(rewards=lambda batch: batch.rewards + 1), "expected the reward"),
     (altered(rewards=lambda batch: batch.rewards + np.float32(np.nan)), "expected finite rewards"),
     (
@@ -116,7 +119,10 @@ FAULTS: list[tuple[Callable[..., Batch], str]] = [
         lambda uniform, view, generator, n: (write(view), uniform(view, generator, n))[1],
         "expected the buffer unchanged",
     ),
-    (lambda uniform, view, generator, n: two_steps(view, generator, n), "expected a next observation of the same"),
+    (
+        lambda uniform, view, generator, n: two_steps(view, generator, n),
+        "expected a next observation of the same",
+    ),
 ]
 
 
@@ -126,7 +132,7 @@ def two_steps(view: BufferView, generator: np.random.Generator, n: int) -> Batch
     more = np.minimum(1, view.added - 1 - view.numbers(rows))
     last, first = view.later(rows, more), view.gather(rows)
     rewards = first.rewards + more * 0.9 * view.rewards(last)
-    discounts = 0.9 ** (1 + more) * (1 - view.terminations(last))
+    discounts = np.where(view.terminations(last), 0.0, 0.9 ** (1.0 + more))
     return Batch(
         first.observations,
         first.actions,

@@ -27,7 +27,9 @@ def source(name: str, buffer: ReplayBuffer, transitions: int) -> Source:
 
 
 def mixture() -> Mixture:
-    return Mixture([source("the initial pool", filled(50, 20), 3), source("this run's pool", filled(0, 20), 5)])
+    return Mixture(
+        [source("the initial pool", filled(50, 20), 3), source("this run's pool", filled(0, 20), 5)]
+    )
 
 
 def test_each_source_gives_its_rows_in_its_place() -> None:
