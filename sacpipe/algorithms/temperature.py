@@ -26,5 +26,6 @@ class FixedTemperature(Config):
     """A constant temperature."""
 
     mode: Literal["fixed"]
+    """`fixed`, or `automatic` with more keys."""
     value: float = Field(gt=0)
     """Temperature, in reward per nat."""

@@ -119,7 +119,7 @@ class OfAnotherGuard(Tilt):
 @pytest.mark.parametrize(
     ("guard", "said"),
     [
-        (Unbounded, "a bound of `max_tilt`, found that 1e\\+300 is allowed"),
+        (Unbounded, "a bound of `max_tilt`, found that 1e\\+30 is allowed"),
         (Forgetful, "step 0 in the episode after a refusal to pass, found it refused"),
         (Blind, "a refusal within 1000 steps of example_refused"),
         (Nervous, "step 0 at the start to pass, found it refused"),
