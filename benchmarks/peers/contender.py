@@ -66,6 +66,19 @@ def make_model(peer: str, task: gymnasium.Env, seed: int, random_steps: int) -> 
         "train_freq": 1,
         "verbose": 0,
     }
+    if peer == "stable-baselines3-td3":
+        import torch
+        from stable_baselines3 import TD3
+        from stable_baselines3.common.noise import NormalActionNoise
+
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        size = task.action_space.shape[0]
+        settings |= {
+            "action_noise": NormalActionNoise(np.zeros(size), np.full(size, 0.1)),  # the paper's; SB3 has none
+            "learning_rate": 1e-3,  # TD3's default in SB3 and in its paper
+            "policy_kwargs": {"net_arch": [256, 256]},
+        }
+        return TD3("MlpPolicy", task, device="cpu", **settings)
     if peer == "stable-baselines3":
         import torch
         from stable_baselines3 import SAC

@@ -3,9 +3,6 @@
 The robot's own inference code runs the bundle, so that the release gate checks a robot's actions.
 """
 
-from collections.abc import Callable
-
-import numpy as np
 import torch
 
 from sacpipe.bundle.reader import open_bundle
@@ -14,19 +11,19 @@ from sacpipe.core.errors import InterruptedRunError
 from sacpipe.core.files import write_json
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs import TaskConfig
+from sacpipe.envs.base import Policy as Act
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
 from sacpipe.evaluation.episodes_csv import write_episodes_csv
-from sacpipe.evaluation.statistics import EvaluateMetrics, EvaluationSummary, summarise
+from sacpipe.evaluation.statistics import EvaluateMetrics, summarise
 from sacpipe.evaluation.video import record_episode, write_no_video
 from sacpipe.networks.policy_file import Policy, read_policy
-from sacpipe.project.identity.needs import members_of
+from sacpipe.project.identity.members import members_of, policy_members
 from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
-
-Act = Callable[[FloatArray], FloatArray]
 
 
 class EvaluateParams(Config):
@@ -46,11 +43,13 @@ def evaluate_stage(context: StageContext) -> None:
     task = context.probe(params.task, members, None if video is None else (video.height, video.width))
     torch.set_num_threads(1)
     policy = read_policy(workspace.policy)
-    bundle = OnnxPolicy(open_bundle(workspace.bundle, follow_cache_links=True))
+    opened = open_bundle(workspace.bundle, follow_cache_links=True)
+    bundle = OnnxPolicy(opened)
+    members += policy_members(policy.header.kind, policy.header.network) + members_of(opened.contract.runtime)
     seeds = [episode_seed(params.seed, "evaluate", index) for index in range(params.evaluation.episodes)]
 
-    def deterministic(observation: FloatArray) -> FloatArray:
-        return policy.actor.act(observation, None)
+    def deterministic(observation: Observation) -> FloatArray:
+        return policy.network.act(observation, None)
 
     if video is None:  # DVC expects the folder always
         write_no_video(params.task, workspace.video, "evaluation.video in params.yaml is null.")
@@ -64,7 +63,10 @@ def evaluate_stage(context: StageContext) -> None:
     episodes_by_policy = {
         name: _run_episodes(context, act, params, seeds) for name, act in candidates.items()
     }
-    summaries = {name: _summarise(episodes, params) for name, episodes in episodes_by_policy.items()}
+    summaries = {
+        name: summarise(episodes, params.evaluation, params.seed)
+        for name, episodes in episodes_by_policy.items()
+    }
     context.refuse_uncovered(members, task)
     write_episodes_csv(workspace.episodes, episodes_by_policy)
     metrics = EvaluateMetrics(**summaries)
@@ -74,8 +76,8 @@ def evaluate_stage(context: StageContext) -> None:
 
 
 def _with_noise(policy: Policy, seed: int) -> Act:
-    noise, size = generator(seed, "evaluate/noise"), policy.header.spec.action_dim
-    return lambda observation: policy.actor.act(observation, noise.standard_normal(size, dtype=np.float32))
+    noise = generator(seed, "evaluate/noise")
+    return lambda observation: policy.network.act(observation, noise)
 
 
 def _run_episodes(
@@ -89,12 +91,6 @@ def _run_episodes(
         episodes += evaluate(act, environment, [seed])
     environment.close()
     return tuple(episodes)
-
-
-def _summarise(episodes: tuple[Episode, ...], params: EvaluateParams) -> EvaluationSummary:
-    returns = [episode.episode_return for episode in episodes]
-    lengths = [episode.length for episode in episodes]
-    return summarise(returns, lengths, params.evaluation, params.seed)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import write_json
-from sacpipe.project.identity.needs import members_of
+from sacpipe.project.identity.members import members_of
 from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.training.config import TrainParams
@@ -39,11 +39,11 @@ def train_stage(context: StageContext) -> None:
     workspace = context.workspace
     params = TrainParams.load_sections(workspace.params)
     check_later_sections(workspace.params)
-    members = members_of(params.task, params.algorithm)
+    members = members_of(params.task, params.algorithm, params.engine, params.replay)
     context.keep_record()
     task = context.probe(params.task, members)
     keep_freed_memory()
-    pin_arithmetic(params.training.num_threads)
+    pin_arithmetic(params.engine.num_threads)
     extended = params.training.extends
     run = open_run(
         params,

@@ -1,6 +1,25 @@
-"""The table of algorithms: one file each, one member of the union each."""
+"""The table of algorithms, one file each. A new one is a line in `ALGORITHMS`.
 
-from sacpipe.algorithms.sac import SACConfig
+An algorithm is imported when params name it, so that a run loads, and depends on, its own only. An installed
+package adds one by an entry point of the group `sacpipe.algorithms`; params.yaml may also name one by import
+path.
+"""
 
-AlgorithmConfig = SACConfig
-ALGORITHMS = (SACConfig,)
+from typing import TYPE_CHECKING, TypeAlias
+
+from sacpipe.core.members import Members, member_field
+
+if TYPE_CHECKING:
+    from sacpipe.algorithms.base import AlgorithmSection
+
+ALGORITHMS = Members(
+    "algorithm",
+    "sacpipe.algorithms",
+    {"sac": "sacpipe.algorithms.sac:SACConfig", "td3": "sacpipe.algorithms.td3:TD3Config"},
+)
+
+if TYPE_CHECKING:
+    AlgorithmConfig: TypeAlias = AlgorithmSection
+else:
+    AlgorithmConfig = member_field(ALGORITHMS)
+    """Type of the `algorithm` section of params.yaml."""

@@ -1,60 +1,81 @@
-"""The protocol of a learner. `tests/algorithms/test_learners.py` checks every member of the table."""
+"""The protocols of an algorithm's config and of a learner; `sacpipe.testing.learners` tests them."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.networks.policy_file import Policy
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.metric import Metric
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
 Arrays = dict[str, NDArray[np.generic]]
+
+
+class EvaluatedEpisode(NamedTuple):
+    """What a learner may describe of an episode of its deterministic policy."""
+
+    observation: Observation
+    """First observation."""
+    action: FloatArray
+    """First action, in [-1, 1]. Shape (action_dim,)."""
+    rewards: tuple[float, ...]
+    """Reward of every step, in task units."""
 
 
 class Learner(Protocol):
     """Owns networks, optimisers and its noise; returns numbers and logs nothing."""
 
     gradient_steps: int
+    """Updates so far."""
 
-    def act(self, observation: FloatArray, noise: FloatArray | None) -> FloatArray:
-        """Return one action in [-1, 1].
+    @property
+    def discount(self) -> float:
+        """Discount per step; samplers multiply it into the batch."""
+        ...
+
+    def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
+        """Return one action in [-1, 1]. float32, shape (action_dim,).
 
         Args:
-            observation: Raw. Shape (observation_dim,).
-            noise: Standard normal, shape (action_dim,); None for the deterministic action.
+            observation: Raw.
+            generator: Of the exploration noise; None for the deterministic action.
         """
         ...
 
-    def observe(self, observation: FloatArray) -> None:
-        """Update the normaliser, if there is one, with one training observation."""
+    def observe(self, observation: Observation) -> None:
+        """Take one training observation into the normaliser, if there is one."""
         ...
 
     def update(self, batch: Batch) -> None:
-        """Make one gradient step of every network.
+        """Make one gradient step.
 
         Raises:
             DivergenceError: a value is not finite; the network it belongs to is left as it was.
         """
         ...
 
-    def reference_update(self, batch: Batch) -> None:
-        """Make the same step by autograd: the definition that `update` agrees with, to rounding."""
-        ...
-
     def diagnostics(self) -> dict[str, float]:
-        """Describe the last `update` (names in docs/metrics.md); costs nothing unless it is called.
+        """Describe the last update, under names of `metrics`; costs nothing unless it is called.
 
         Raises:
             ValueError: there was no update yet.
         """
         ...
 
-    def value(self, observation: FloatArray, action: FloatArray) -> float:
-        """Return the value of an action: the minimum over critics, in task units of reward."""
+    def metrics(self) -> dict[str, Metric]:
+        """Return unit and meaning of every name; `{i}` stands for a number."""
+        ...
+
+    def describe_episodes(self, episodes: Sequence[EvaluatedEpisode]) -> dict[str, float]:
+        """Describe the deterministic episodes of an evaluation, under names of `metrics`; {} for nothing."""
         ...
 
     def policy(self) -> Policy:
-        """Return the actor as it leaves training; it shares memory with the learner."""
+        """Return the policy as it leaves training; it shares memory with the learner."""
         ...
 
     def state(self) -> Arrays:
@@ -67,4 +88,28 @@ class Learner(Protocol):
         Raises:
             CheckpointError: an array is missing, left over, or of another shape.
         """
+        ...
+
+
+class AlgorithmSection(Protocol):
+    """The `algorithm` section of params.yaml: a subclass of `sacpipe.core.config.Config`."""
+
+    name: str
+    """Name in the table, or import path."""
+
+    def build(self, spec: EnvSpec, seed: int) -> Learner:
+        """Return a fresh learner for a task.
+
+        Raises:
+            ConfigError: it cannot learn this task.
+        """
+        ...
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return a small config for the contract test."""
+        ...
+
+    def as_tree(self) -> dict[str, Any]:
+        """Return the config as plain JSON values."""
         ...

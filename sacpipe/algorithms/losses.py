@@ -1,7 +1,7 @@
-"""The losses of Soft Actor-Critic as pure functions: the definition, by the equations of arXiv:1812.05905.
+"""The losses of Soft Actor-Critic as pure functions, by the equations of arXiv:1812.05905.
 
-Training runs the same equations with hand-written gradients in sac_fast.py: a change here needs one there.
-Tests compare both, to rounding.
+The engine `torch` computes the same equations with gradients written by hand (sacpipe/engines/torch_sac.py):
+a change here needs one there. Tests compare both, to rounding.
 """
 
 import torch
@@ -9,23 +9,21 @@ import torch
 
 def soft_td_target(
     rewards: torch.Tensor,
-    terminations: torch.Tensor,
+    discounts: torch.Tensor,
     next_q_values: torch.Tensor,
     next_log_probs: torch.Tensor,
     *,
-    discount: float,
     temperature: torch.Tensor | float,
 ) -> torch.Tensor:
-    """Return the entropy-regularised one-step target of every transition.
+    """Return the entropy-regularised target of every transition.
 
     A time limit is not a termination: a truncated transition keeps its bootstrap.
 
     Args:
         rewards: In task units. Shape (B,).
-        terminations: 1.0 where the task itself ended, else 0.0. Shape (B,).
+        discounts: Factor of the next value, 0 where the task itself ended. Shape (B,).
         next_q_values: Target critics at the next observation and action. Shape (num_critics, B).
         next_log_probs: Log-density of the next action, in nats. Shape (B,).
-        discount: Per step, in [0, 1).
         temperature: Weight of the entropy term, > 0.
 
     Returns:
@@ -35,7 +33,7 @@ def soft_td_target(
         Eq. 3 and 5, with the minimum over critics of section 5.
     """
     next_values = next_q_values.amin(dim=0) - temperature * next_log_probs
-    return (rewards + discount * (1.0 - terminations) * next_values).detach()
+    return (rewards + discounts * next_values).detach()
 
 
 def critic_loss(q_values: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from pydantic import PlainSerializer, PlainValidator, StringConstraints, Validat
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.members import Members
+from sacpipe.core.members import MemberKey, Members
 from sacpipe.specs.env_spec import EnvSpec
 
 Fallback = Literal["last", "hold", "zero", "safe", "stop", "limit"]
@@ -150,5 +150,7 @@ def _explain(exc: ValidationError) -> str:
     return "; ".join(faults)
 
 
-GuardField = Annotated[GuardConfig, PlainValidator(parse_guard), PlainSerializer(Config.as_tree)]
+GuardField = Annotated[
+    GuardConfig, MemberKey(GUARDS, "name"), PlainValidator(parse_guard), PlainSerializer(Config.as_tree)
+]
 """One guard in a list of guards, tagged by its `name`."""

@@ -4,14 +4,15 @@ Times are counted in control periods, so one section fits tasks of any rate; for
 are not checked. Every number has a bound, because contracts come from other machines.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from sacpipe.bundle.guards import MAX_PERIODS, MAX_STEPS, GuardField
+from sacpipe.bundle.guards import GUARDS, MAX_PERIODS, MAX_STEPS, GuardField
 from sacpipe.core.config import Config
-from sacpipe.specs.env_spec import MAX_EPISODE_STEPS
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, EnvSpec
 from sacpipe.specs.terms import MAX_ACTION, MAX_ENTRIES, MAX_TERMS, TermName
 
 MAX_GUARDS = 100
@@ -31,18 +32,33 @@ class RuntimeSettings(Config):
     blend_steps: int = Field(ge=0, le=MAX_STEPS)
     """Steps over which a new policy replaces the one before; 0 for an immediate change."""
     ramp_steps: int = Field(ge=0, le=MAX_STEPS)
-    """Steps over which the policy's action replaces the safe action at the start of an episode and after a
-    cleared stop; 0 for an immediate start."""
+    """Steps from the safe action to the policy's at a start; 0 for an immediate start. A start is that of an
+    episode, or after a cleared stop."""
     stop_category: Literal[0, 1, 2]
-    """Category of a stop in IEC 60204-1: 0 removes the power at once, 1 removes it after a controlled stop, 2
-    keeps it after a controlled stop."""
+    """Category of a stop in IEC 60204-1: 0, 1 or 2. 0 removes the power at once, 1 removes it after a controlled
+    stop, 2 keeps it after a controlled stop."""
     watchdog_periods: _Periods | None
-    """Control periods without a step after which the watchdog stops the robot; null for none."""
+    """Control periods without a step until the watchdog stops the robot; null for none."""
     term_max_age_periods: dict[TermName, _Periods] = Field(max_length=MAX_TERMS)
-    """Age from which a term is refused, in control periods, by name. A term that is not named has the limit
-    of the guard `observation_old`."""
+    """Age limits by term, in control periods; else that of `observation_old`."""
     guards: tuple[GuardField, ...] = Field(max_length=MAX_GUARDS)
-    """Guards with their fallbacks. A guard of the product that is not listed has the runtime's default."""
+    """Checks of each step; a fallback is last, hold, zero, safe, stop or limit. A guard of the product that is
+    not listed has the runtime's default."""
+
+    @classmethod
+    def preset(cls, _spec: EnvSpec, _budget: Budget) -> dict[str, Any]:
+        """Return the values of a new params.yaml: every guard of the product that is not off by default."""
+        guards = [GUARDS.find(name).default() for name in GUARDS.ours]
+        return {
+            "safe_action": None,
+            "max_last_steps": 5,
+            "blend_steps": 0,
+            "ramp_steps": 0,
+            "stop_category": 2,
+            "watchdog_periods": None,
+            "term_max_age_periods": {},
+            "guards": [guard.as_tree() for guard in guards if guard is not None],
+        }
 
     @model_validator(mode="after")
     def _once(self) -> Self:
@@ -68,8 +84,8 @@ class Envelope(Config):
     high: dict[TermName, _Entries] = Field(max_length=MAX_TERMS)
     """Highest value of each entry of each float32 term, flattened. term.size numbers."""
     longest_constant: dict[TermName, _RunLength] = Field(max_length=MAX_TERMS)
-    """Longest run of consecutive observations of one episode with an equal value of the term, float32 or uint8;
-    1 where it changed at every step."""
+    """Longest run of consecutive observations of one episode with an equal value of the term, float32 or
+    uint8; 1 where it changed at every step."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

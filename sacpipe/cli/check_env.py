@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sacpipe.cli.output import write_output
 
 if TYPE_CHECKING:
-    from sacpipe.envs import TaskConfig
+    from sacpipe.envs.base import TaskSection
     from sacpipe.testing.environments import RuleResult
 
 HELP = "test a task of your own against the contract of an environment"
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "task",
         nargs="?",
-        help="SUITE/ID, without options; the task of params.yaml by default",
+        help="SUITE/[MODULE:]ID, without options; the task of params.yaml by default",
     )
     parser.add_argument("--episodes", type=int, default=2, help="seeds to try; default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print a JSON list of rules")
@@ -62,7 +62,7 @@ def _as_tree(result: "RuleResult") -> dict[str, str | bool | None]:
     }
 
 
-def _print_reads(task: "TaskConfig") -> None:
+def _print_reads(task: "TaskSection") -> None:
     """Print what the task reads, and what of it dvc.yaml does not name yet."""
     from sacpipe.core.errors import ConfigError
     from sacpipe.project.identity.dependency_lines import listed_needs, missing_lines
@@ -83,14 +83,11 @@ def _print_reads(task: "TaskConfig") -> None:
         write_output(f"      {'':<16} {advice}\n")
 
 
-def _task(name: str | None) -> "TaskConfig":
-    from sacpipe.envs import SUITES, find_task, suite
+def _task(name: str | None) -> "TaskSection":
+    from sacpipe.envs import find_task, parse_task
     from sacpipe.project.workspace import Workspace
     from sacpipe.training.config import TrainParams
 
     if name is None:
         return TrainParams.load_sections(Workspace.enter().params).task
-    prefix, _, task_id = name.partition("/")
-    if prefix not in SUITES or not task_id:
-        return find_task(name)
-    return suite(prefix).parse({"suite": prefix, "id": task_id, "options": {}})
+    return parse_task(name) or find_task(name)

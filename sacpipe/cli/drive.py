@@ -6,6 +6,7 @@ from typing import Any
 
 from sacpipe.cli.output import write_output
 from sacpipe.cli.paths import path_argument, policy_argument
+from sacpipe.cli.simulate import TASK_HELP
 
 HELP = "run a task in real time with the robot's runtime: returns, verdicts, latency"
 EXAMPLE = (
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=policy_argument,
         help="a bundle folder or models:/NAME@ALIAS; default: the workspace's own bundle",
     )
+    parser.add_argument("--task", metavar="SUITE/[MODULE:]ID", help=TASK_HELP)
     parser.add_argument("--rate", type=float, metavar="HZ", help="control rate; default: the contract's")
     parser.add_argument("--seconds", type=float, default=10.0, help="default: %(default)s")
     parser.add_argument(
@@ -78,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         "seed": arguments.seed,
         "disturbance": disturbance,
         "priority": arguments.priority,
+        "task": arguments.task,
         "options": _options(arguments.option),
     }
     found = drive(arguments.policy, DriveConfig.parse(config, source="command line"), arguments.record)

@@ -9,7 +9,7 @@ from sacpipe.cli.paths import path_argument
 
 HELP = "print a complete, commented params.yaml for a task"
 EXAMPLE = (
-    "  sacpipe params gymnasium/HalfCheetah-v5\n"
+    "  sacpipe params gymnasium/HalfCheetah-v5 --algorithm td3\n"
     "  sacpipe params dm_control/cartpole-swingup --steps 20000 --output params.yaml"
 )
 
@@ -20,11 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="environment steps, instead of the task's usual budget")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     parser.add_argument(
+        "--algorithm",
+        default="sac",
+        help="sac, td3, the name of an installed package's algorithm, or module:attribute; default: %(default)s",
+    )
+    parser.add_argument(
         "--preset",
-        choices=["paper", "softlearning"],
-        default="paper",
-        help="the actor's loss: the critics' minimum as in the paper, or their mean as in Softlearning's "
-        "last version; default: %(default)s",
+        help="one of the algorithm's variants, of sac: paper, or softlearning, where the actor's loss has the "
+        "critics' mean as in Softlearning's last version; default: the first",
     )
     parser.add_argument("--output", type=path_argument, help="write this file instead of printing")
 
@@ -37,7 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.output is not None:
         record_opened_files(Path.cwd())  # before the task's modules are imported, since these may read files
-    text = params_text(arguments.task, steps=arguments.steps, seed=arguments.seed, preset=arguments.preset)
+    text = params_text(
+        arguments.task,
+        steps=arguments.steps,
+        seed=arguments.seed,
+        algorithm=arguments.algorithm,
+        preset=arguments.preset,
+    )
     if arguments.output is None:
         write_output(text)
     else:

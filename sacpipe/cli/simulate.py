@@ -10,7 +10,12 @@ HELP = "run episodes of a policy in its task: returns, and a video if a renderer
 EXAMPLE = (
     "  sacpipe simulate\n"
     "  sacpipe simulate out/train/policy.safetensors --stochastic --episodes 5\n"
-    "  sacpipe simulate models:/InvertedDoublePendulum-v5@champion --video video/"
+    "  sacpipe simulate models:/InvertedDoublePendulum-v5@champion --video video/\n"
+    "  sacpipe simulate bundle/ --task gymnasium/my_package:Arm-v0"
+)
+TASK_HELP = (
+    "the policy's task, if it is not the one of params.yaml; MODULE registers it and is imported. A policy's "
+    "own file never names a module"
 )
 
 
@@ -22,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=policy_argument,
         help="a policy file, a bundle folder or models:/NAME@ALIAS; default: the workspace's own bundle",
     )
+    parser.add_argument("--task", metavar="SUITE/[MODULE:]ID", help=TASK_HELP)
     parser.add_argument("--episodes", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="seed of the episodes; default: %(default)s")
     parser.add_argument("--stochastic", action="store_true", help="sample actions (policy files only)")
@@ -40,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     result = simulate(
         arguments.policy,
+        task=arguments.task,
         episodes=arguments.episodes,
         seed=arguments.seed,
         stochastic=arguments.stochastic,
@@ -52,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     for episode in result.episodes:
         end = "terminated" if episode.terminated else "truncated"
         write_output(f"  return {episode.episode_return:10.2f}   {episode.length:5d} steps   {end}\n")
+        for name, mean in episode.metrics.items():
+            write_output(f"    {name}: mean {mean:.4g}, last {episode.last_metrics[name]:.4g}\n")
     mean = sum(episode.episode_return for episode in result.episodes) / len(result.episodes)
     write_output(f"  mean   {mean:10.2f}\n")
     if result.video:

@@ -21,15 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print one task a line; exit code 1 where none matches."""
     from sacpipe.core.errors import ConfigError
-    from sacpipe.envs import SUITES, suite
+    from sacpipe.envs import SUITES
 
-    if arguments.suite is not None and arguments.suite not in SUITES:
-        raise ConfigError(f"--suite: expected one of {', '.join(SUITES)}, found '{arguments.suite}'.")
+    suites = SUITES.names()
+    if arguments.suite is not None and arguments.suite not in suites:
+        raise ConfigError(f"--suite: expected one of {', '.join(suites)}, found '{arguments.suite}'.")
     names = [
         f"{name}/{task}"
-        for name in SUITES
+        for name in suites
         if arguments.suite in (None, name)
-        for task in suite(name).tasks()
+        for task in SUITES.find(name).tasks()
         if arguments.contains.lower() in f"{name}/{task}".lower()
     ]
     write_output(json.dumps(names) + "\n" if arguments.json else "".join(f"{name}\n" for name in names))

@@ -6,8 +6,9 @@ reads it). The values are then validated as JSON, because pydantic's strict mode
 tuple in JSON only.
 """
 
+import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -101,21 +102,64 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return dict(tree)
 
 
+class SectionError(ValueError):
+    """A section whose model another key chose does not fit that model.
+
+    Args:
+        model: The chosen model.
+        error: What is wrong with the section.
+    """
+
+    def __init__(self, model: type[BaseModel], error: ValidationError) -> None:
+        super().__init__(str(error))
+        self.model, self.error = model, error
+
+
+class MemberNameError(ValueError):
+    """A key of a section names no member of a table.
+
+    Args:
+        key: The key.
+        message: What was expected.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def closest_first(name: str, known: Iterable[str]) -> list[str]:
+    """Return names in the order of their likeness to a wrong one where any is like it, else sorted."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    return near + [other for other in names if other not in near]
+
+
 def _explain(exc: ValidationError, model: type[BaseModel], where: str, source: str) -> str:
     """Return one line per fault: the key path, what was expected, what was found, what to do."""
-    lines = []
+    lines = _faults(exc, model, (where,) if where else ())
+    return f"{source}: " + f"\n{source}: ".join(lines)
+
+
+def _faults(exc: ValidationError, model: type[BaseModel], above: tuple[str, ...]) -> Iterator[str]:
     for error in exc.errors(include_url=False):
-        path = ".".join([*([where] if where else []), *(str(part) for part in error["loc"])]) or "the file"
+        parts = (*above, *(str(part) for part in error["loc"]))
+        path = ".".join(parts) or "the file"
         kind, found = error["type"], error.get("input")
-        if kind == "extra_forbidden":
-            known = _known_keys(model, error["loc"][:-1])
-            lines.append(f"{path}: unknown key; expected one of {', '.join(known)}. Remove or rename it")
+        inner = error.get("ctx", {}).get("error")
+        if isinstance(inner, SectionError):
+            yield from _faults(inner.error, inner.model, parts)
+        elif isinstance(inner, MemberNameError):
+            value = found.get(inner.key) if isinstance(found, Mapping) else found
+            yield f"{'.'.join((*parts, inner.key))}: {inner}, found {_short(value)}"
+        elif kind == "extra_forbidden":
+            known = closest_first(str(error["loc"][-1]), _known_keys(model, error["loc"][:-1]))
+            yield f"{path}: unknown key; expected one of {', '.join(known)}. Remove or rename it"
         elif kind == "missing":
-            lines.append(f"{path}: missing. Add it; `sacpipe params TASK` prints a complete file")
+            yield f"{path}: missing. Add it; `sacpipe params TASK` prints a complete file"
         else:
             message = error["msg"].removeprefix("Value error, ")
-            lines.append(f"{path}: {message}, found {_short(found)}")
-    return f"{source}: " + f"\n{source}: ".join(lines)
+            yield f"{path}: {message}, found {_short(found)}"
 
 
 def _short(value: Any) -> str:
@@ -123,7 +167,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _known_keys(model: Any, location: tuple[Any, ...]) -> list[str]:
+def _known_keys(model: Any, location: tuple[Any, ...]) -> set[str]:
     """Return the keys allowed at a location, looking through discriminated unions and tuples."""
     candidates: list[Any] = [model]
     for part in location:
@@ -135,7 +179,7 @@ def _known_keys(model: Any, location: tuple[Any, ...]) -> list[str]:
                 elif any(part in _literals(field.annotation) for field in candidate.model_fields.values()):
                     following.append(candidate)  # pydantic puts the union's tag into the path
         candidates = following or candidates
-    return sorted({key for candidate in candidates for key in candidate.model_fields})
+    return {key for candidate in candidates for key in candidate.model_fields}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -11,11 +11,11 @@ import importlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import PlainSerializer, PlainValidator
+from pydantic import PlainSerializer, PlainValidator, ValidationError
 
-from sacpipe.core.config import Config
+from sacpipe.core.config import Config, MemberNameError, SectionError
 from sacpipe.core.errors import ConfigError
 
 
@@ -64,6 +64,14 @@ class Members:
         return _load(self.what, name, name) if ":" in name else self.find(name)
 
 
+class MemberKey(NamedTuple):
+    """Metadata of the type that `member_field` returns."""
+
+    members: Members
+    key: str
+    """Key of the section that names the member."""
+
+
 def member_field(members: Members, key: str = "name") -> Any:
     """Return the type of a params section that one of its keys makes a member of a table.
 
@@ -77,14 +85,17 @@ def member_field(members: Members, key: str = "name") -> Any:
             return value
         name = value.get(key) if isinstance(value, Mapping) else None
         if not isinstance(name, str):
-            raise ValueError(f"expected `{key}` to be one of {', '.join(map(repr, members.names()))}")
+            raise MemberNameError(key, f"expected one of {', '.join(members.names())}")
         try:
             member = members.find_or_import(name)
         except ConfigError as exc:
-            raise ValueError(f"{key}: {str(exc).removesuffix('.')}") from exc
-        return member.model_validate_json(json.dumps(value))
+            raise MemberNameError(key, str(exc).removesuffix(".")) from exc
+        try:
+            return member.model_validate_json(json.dumps(value))
+        except ValidationError as exc:
+            raise SectionError(member, exc) from exc
 
-    return Annotated[Config, PlainValidator(parse), PlainSerializer(Config.as_tree)]
+    return Annotated[Config, MemberKey(members, key), PlainValidator(parse), PlainSerializer(Config.as_tree)]
 
 
 def _load(what: str, name: str, path: str) -> Any:

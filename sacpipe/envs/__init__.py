@@ -1,80 +1,45 @@
-"""The table of task suites, one file each. A new suite is a line in `SUITES`.
+"""The table of task suites, one file each. A new suite is a line in `SUITES`, or an entry point of a package.
 
 A suite's file is imported when params or a command name the suite, so that a run loads, and depends on, its
 own suite only.
 """
 
-import json
-from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from pydantic import PlainSerializer, PlainValidator
-
-from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, UnknownTaskError
-from sacpipe.envs.base import Options, nearest
+from sacpipe.core.members import Members, member_field
+from sacpipe.envs.base import TaskSection, nearest
+
+SUITES = Members(
+    "task suite",
+    "sacpipe.envs",
+    {
+        "gymnasium": "sacpipe.envs.gymnasium:GymnasiumTask",
+        "dm_control": "sacpipe.envs.dm_control:DmControlTask",
+        "point_mass": "sacpipe.envs.point_mass:PointMassTask",
+    },
+)
+"""Task suites; a member derives from `TaskSection`."""
 
 if TYPE_CHECKING:
-    from sacpipe.envs.dm_control import DmControlTask
-    from sacpipe.envs.gymnasium import GymnasiumTask
-    from sacpipe.envs.point_mass import PointMassTask
-
-    AnyTask: TypeAlias = GymnasiumTask | DmControlTask | PointMassTask
-
-SUITES: Mapping[str, str] = {
-    "gymnasium": "sacpipe.envs.gymnasium:GymnasiumTask",
-    "dm_control": "sacpipe.envs.dm_control:DmControlTask",
-    "point_mass": "sacpipe.envs.point_mass:PointMassTask",
-}
-"""Module and class of each task suite, by the value of `suite`."""
-
-
-def suite(name: str) -> "type[AnyTask]":
-    """Import a task suite of the table and return its class."""
-    module, _, kind = SUITES[name].partition(":")
-    found: type[AnyTask] = getattr(import_module(module), kind)
-    return found
-
-
-class _TaskKeys(Config):
-    """Keys that the `task` section of every suite has."""
-
-    suite: str
-    id: str
-    options: Options
-
-
-def _parse(value: Any) -> Any:
-    """Validate a `task` section by the suite that it names."""
-    if isinstance(value, Config):
-        return value
-    name = value.get("suite") if isinstance(value, Mapping) else None
-    if not isinstance(name, str) or name not in SUITES:
-        raise ValueError(f"expected `suite` to be one of {', '.join(map(repr, SUITES))}")
-    return suite(name).model_validate_json(json.dumps(value))
-
-
-if TYPE_CHECKING:
-    TaskConfig: TypeAlias = GymnasiumTask | DmControlTask | PointMassTask
+    TaskConfig: TypeAlias = TaskSection
 else:
-    TaskConfig = Annotated[_TaskKeys, PlainValidator(_parse), PlainSerializer(Config.as_tree)]
+    TaskConfig = member_field(SUITES, "suite")
 """The `task` section of params.yaml, of any suite."""
 
 
-def find_task(name: str) -> "AnyTask":
-    """Return the section of a task, with empty options.
+def find_task(name: str) -> TaskSection:
+    """Return the section of a task, with empty options and no metrics, after building the task once.
 
     Args:
-        name: Task suite and id, e.g. `gymnasium/Ant-v5`, or an id that only one suite has.
+        name: Task suite and id, e.g. `gymnasium/Ant-v5` or `gymnasium/my_package:Arm-v0`, or an id that only
+            one suite has. It comes from params.yaml or from a command line, because it may choose a module.
 
     Raises:
         UnknownTaskError: no suite has the task; carries the nearest names.
         ConfigError: several suites have the task, or it cannot be trained here (with the reason).
     """
-    prefix, _, task_id = name.partition("/")
-    if prefix in SUITES:
-        found = suite(prefix).parse({"suite": prefix, "id": task_id, "options": {}})
+    if (found := parse_task(name)) is not None:
         found.make().close()
         return found
     full_names = list_tasks()
@@ -88,6 +53,35 @@ def find_task(name: str) -> "AnyTask":
     raise UnknownTaskError(name, close)
 
 
+def parse_task(name: str) -> TaskSection | None:
+    """Return the section of `SUITE/ID` without building the task; None where the name has no task suite.
+
+    Raises:
+        ConfigError: the suite cannot be imported.
+    """
+    suite, _, task_id = name.partition("/")
+    if not task_id or (suite not in SUITES and ":" not in suite):
+        return None
+    section: TaskSection = SUITES.find_or_import(suite).parse(
+        {"suite": suite, "id": task_id, "options": {}, "metrics": []}, where="task"
+    )
+    return section
+
+
 def list_tasks() -> tuple[str, ...]:
     """List suite and id of every task that can be trained here, in the order of the table."""
-    return tuple(f"{name}/{task_id}" for name in SUITES for task_id in suite(name).tasks())
+    return tuple(f"{name}/{task_id}" for name in SUITES.names() for task_id in SUITES.find(name).tasks())
+
+
+def suggested_metrics(task: TaskSection) -> tuple[str, ...]:
+    """Return the reward terms and successes in a task's `info`, for `task.metrics` of a new params.yaml.
+
+    Raises:
+        ConfigError: see `TaskSection.make`.
+        SimulatorError: the task raised an error.
+    """
+    environment = task.make()
+    try:
+        return environment.suggested_metrics()
+    finally:
+        environment.close()

@@ -1,26 +1,30 @@
 """The contract of an environment, and what a task suite consists of.
 
-A task suite is one file with two classes: a `TaskSection`, the `task` section of params.yaml, and a
-`Simulator`, which `make()` wraps into a `TaskEnvironment` (task_environment.py).
+A task suite is one file with two classes: one derived from `TaskSection`, the `task` section of params.yaml,
+and a `Simulator`, which `make()` wraps into a `TaskEnvironment` (task_environment.py).
 `sacpipe.testing.environments.check_env` tests the contract.
 """
 
 import difflib
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, JsonValue
+from pydantic import AfterValidator, JsonValue, model_validator
 
+from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, RendererError, UnknownTaskError
 from sacpipe.core.files import canonical_json
-from sacpipe.envs.step_values import check_vector, read_flag, read_reward
+from sacpipe.envs.info_metrics import MetricNames, ReadMetrics, read_first_metrics
+from sacpipe.envs.observation_reader import check_observation
+from sacpipe.envs.step_values import read_flag, read_reward
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray, Step
 
-Policy = Callable[[FloatArray], FloatArray]
-"""Maps an observation, shape (observation_dim,), to an action in [-1, 1], shape (action_dim,)."""
+Policy = Callable[[Observation], FloatArray]
+"""Maps an observation to an action in [-1, 1], shape (action_dim,)."""
 
 
 def _finite(options: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -32,7 +36,7 @@ def _finite(options: dict[str, JsonValue]) -> dict[str, JsonValue]:
 Options = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 """Keyword arguments of a task: booleans, finite numbers, texts, null, and lists and mappings of these."""
 
-ComputeRewards = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
+ComputeRewards = Callable[[Observation, FloatArray, Observation], tuple[FloatArray, FloatArray]]
 """Maps observations, actions in task units and next observations, N rows each, to rewards and terminations,
 float32 of shape (N,)."""
 
@@ -42,9 +46,11 @@ class Environment(Protocol):
 
     spec: EnvSpec
     """Specification of the task."""
+    metric_names: tuple[str, ...]
+    """Names of each step's metrics: `task.metrics` of params.yaml."""
 
-    def reset(self, seed: int) -> FloatArray:
-        """Start an episode with this seed and return its first observation. Shape (observation_dim,).
+    def reset(self, seed: int) -> Observation:
+        """Start an episode with this seed and return its first observation, in memory of its own.
 
         The same seed always gives the same episode, whatever this instance ran before.
 
@@ -60,26 +66,35 @@ class Environment(Protocol):
         If a task terminates in the same step as its time limit, only `terminated` is true.
 
         Raises:
-            SimulatorError: the task raised an error; an observation has another shape than declared, or is
-                not finite; the reward is not one finite number; a flag is not a bool.
+            SimulatorError: the task raised an error; an observation has another shape or type than declared,
+                or is not finite; the reward is not one finite number; a flag is not a bool; `info` lacks a
+                metric.
             ContractError: the action has the wrong shape or is not finite, or no episode is running.
         """
         ...
 
     def compute_rewards(
-        self, observations: FloatArray, actions: FloatArray, next_observations: FloatArray
+        self, observations: Observation, actions: FloatArray, next_observations: Observation
     ) -> tuple[FloatArray, FloatArray] | None:
         """Compute rewards and terminations of recorded steps; None if the task cannot.
 
         Recorded observations are rounded to float32, so the rewards equal the task's own up to rounding.
 
         Args:
-            observations: Shape (N, observation_dim).
+            observations: N observations.
             actions: In [-1, 1]. Shape (N, action_dim).
-            next_observations: Shape (N, observation_dim).
+            next_observations: N observations.
 
         Returns:
             Rewards in task units, and terminations: 1.0 where the task itself ended, else 0.0. Shape (N,).
+        """
+        ...
+
+    def suggested_metrics(self) -> tuple[str, ...]:
+        """Return the entries of `info` that are reward terms or success; the running episode ends.
+
+        Raises:
+            SimulatorError: the task raised an error.
         """
         ...
 
@@ -96,23 +111,34 @@ class Environment(Protocol):
         ...
 
 
-class TaskSection(Protocol):
-    """The `task` section of params.yaml for one task suite."""
+class TaskSection(Config):
+    """The `task` section of params.yaml for one task suite; a member of `SUITES` derives from it.
+
+    Attributes:
+        suite_name: Registered name of the suite, part of `EnvSpec.task`.
+    """
+
+    suite_name: ClassVar[str]
+
+    suite: str
+    """Name of the task suite, or `module:Class` of one in a package of your own."""
+    id: str
+    """Name of the task within its suite."""
+    options: Options
+    """Keyword arguments of the task."""
+    metrics: MetricNames
+    """Names of entries of `info` that are kept as metrics, e.g. reward terms and success."""
+
+    @model_validator(mode="after")
+    def _own_suite(self) -> Self:
+        if self.suite != self.suite_name and ":" not in self.suite:
+            raise ValueError(f"suite: expected '{self.suite_name}', found '{self.suite}'")
+        return self
 
     @property
-    def suite(self) -> str:
-        """Name of the task suite."""
-        ...
-
-    @property
-    def id(self) -> str:
-        """Name of the task within its suite."""
-        ...
-
-    @property
-    def options(self) -> Options:
-        """Keyword arguments of the task."""
-        ...
+    def name(self) -> str:
+        """Name of the task in `EnvSpec.task`: suite and id without the module that registers it."""
+        return f"{self.suite_name}/{self.id.rpartition(':')[2]}"
 
     def make(self, render_size: tuple[int, int] | None = None) -> Environment:
         """Build an environment of the task.
@@ -122,17 +148,22 @@ class TaskSection(Protocol):
 
         Raises:
             UnknownTaskError: no such task; carries the nearest names.
-            ConfigError: the task has no bounded Box action space or no vector observation, refuses its
-                options, or needs a package that is not installed.
+            ConfigError: the task has no bounded Box action space or no observation of arrays, refuses its
+                options, lacks a metric, or needs a package that is not installed.
             SimulatorError: the task raised an error after which a retry may succeed.
             RendererError: a render size is given and no renderer works here.
         """
-        ...
+        raise NotImplementedError
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
         """List the ids of this suite that can be trained on this machine, sorted."""
-        ...
+        raise NotImplementedError
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return the section of a small task of the suite, for contract tests."""
+        raise NotImplementedError
 
 
 class Simulator(Protocol):
@@ -141,17 +172,17 @@ class Simulator(Protocol):
     An attribute `modules` may name the modules that define the task, where another's classes do.
 
     A method may raise anything: `TaskEnvironment` turns it into a SimulatorError. What a task returned is
-    checked there too; `step_values.observation_reader` makes the vector of a task's observation.
+    checked there too; `observation_reader` makes the packed observation of a task's arrays.
     """
 
-    def start(self, seed: int) -> FloatArray:
-        """Start an episode with this seed and return its first observation. Shape (observation_dim,)."""
+    def start(self, seed: int) -> Observation:
+        """Start an episode with this seed and return its first observation."""
         ...
 
-    def advance(self, action: FloatArray) -> tuple[FloatArray, Any, Any, Any]:
-        """Apply an action in task units; return observation, reward, terminated, truncated.
+    def advance(self, action: FloatArray) -> tuple[Observation, Any, Any, Any, Any]:
+        """Apply an action in task units; return observation, reward, terminated, truncated and info.
 
-        Reward and flags are the task's own values, unchanged.
+        Reward, flags and info are the task's own values, unchanged; `NO_INFO` where the task has none.
         """
         ...
 
@@ -164,20 +195,22 @@ class Simulator(Protocol):
         ...
 
 
-def try_step(simulator: Simulator, spec: EnvSpec) -> None:
+def try_step(simulator: Simulator, spec: EnvSpec, read_metrics: ReadMetrics) -> None:
     """Reset and step once, because some wrong options fail only then.
 
     Raises:
         UnexpectedValueError: an observation, the reward or a flag is not what the specification says.
+        ConfigError: the task's `info` lacks a metric.
         Exception: what the task raised.
     """
     middle = spec.to_task_units(np.zeros(spec.action_dim, dtype=np.float32))
-    check_vector(simulator.start(0), (spec.observation_dim,))
-    observation, reward, terminated, truncated = simulator.advance(middle)
-    check_vector(observation, (spec.observation_dim,))
+    check_observation(simulator.start(0), spec.layout)
+    observation, reward, terminated, truncated, info = simulator.advance(middle)
+    check_observation(observation, spec.layout)
     read_reward(reward)
     read_flag("terminated", terminated)
     read_flag("truncated", truncated)
+    read_first_metrics(read_metrics, info)
 
 
 def require_time_limit(spec: EnvSpec) -> None:

@@ -10,35 +10,35 @@ References:
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import Environment, Options, no_render_size, try_step, unknown_task
+from sacpipe.envs.base import Environment, Options, TaskSection, no_render_size, try_step, unknown_task
 from sacpipe.envs.foreign_code import task_errors
+from sacpipe.envs.info_metrics import NO_INFO, metrics_reader, refuse_metrics
+from sacpipe.envs.observation_reader import ObservationPart, array_term, observation_reader
 from sacpipe.envs.rendering.camera import MujocoCamera
 from sacpipe.envs.rendering.opengl import without_opengl
-from sacpipe.envs.step_values import ObservationPart, observation_reader
 from sacpipe.envs.task_environment import TaskEnvironment
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
-from sacpipe.specs.terms import ObservationTerm
 
 _UNBOUNDED_DOMAINS = ("lqr",)
 _NO_BOUND = 1e9
 """Magnitude above which a bound means no limit: MuJoCo writes 1e10 then."""
 
 
-class DmControlTask(Config):
+class DmControlTask(TaskSection):
     """`task` section of the task suite dm_control."""
 
-    suite: Literal["dm_control"]
-    """Name of the task suite."""
+    suite_name: ClassVar[str] = "dm_control"
+
     id: str
     """Domain and task, e.g. `cheetah-run`."""
     options: Options
@@ -53,17 +53,18 @@ class DmControlTask(Config):
             RendererError: a render size is given and no renderer works here.
         """
         suite = _import_suite()
-        task = f"{self.suite}/{self.id}"
+        task = self.name
         if self.id not in {f"{domain}-{name}" for domain, name in suite.ALL_TASKS}:
-            raise unknown_task(self.suite, self.id, self.tasks())
+            raise unknown_task(self.suite_name, self.id, self.tasks())
         if "random" in self.options:
             raise ConfigError("task.options: random is set by sacpipe, episode by episode. Remove it.")
+        refuse_metrics(self.suite_name, self.metrics)
         domain, _, name = self.id.partition("-")
         with task_errors(task, self.options):
             env = suite.load(domain, name, task_kwargs=copy.deepcopy(self.options))
-            simulator = DmControlSimulator(env, render_size)
             spec = _read_spec(task, env)
-            try_step(simulator, spec)
+            simulator = DmControlSimulator(env, spec, render_size)
+            try_step(simulator, spec, metrics_reader(()))
         return TaskEnvironment(spec, simulator)
 
     @classmethod
@@ -76,34 +77,41 @@ class DmControlTask(Config):
         pairs = [(domain, name) for domain, name in suite.ALL_TASKS if domain not in _UNBOUNDED_DOMAINS]
         return tuple(sorted(f"{domain}-{name}" for domain, name in pairs))
 
+    @classmethod
+    def example(cls) -> Self:
+        """Return a pole on a cart."""
+        return cls(suite="dm_control", id="cartpole-swingup", options={}, metrics=())
+
 
 class DmControlSimulator:
     """One environment of the Control Suite."""
 
-    def __init__(self, env: Any, render_size: tuple[int, int] | None) -> None:
+    def __init__(self, env: Any, spec: EnvSpec, render_size: tuple[int, int] | None) -> None:
         self._env = env
         self.modules = (type(env.task).__module__,)
-        shapes = env.observation_spec().items()
-        self._read = observation_reader([ObservationPart((key,), tuple(part.shape)) for key, part in shapes])
+        parts = zip(env.observation_spec(), spec.observation, strict=True)
+        self._read = observation_reader(
+            spec.layout, [ObservationPart((key,), term.shape, (term,)) for key, term in parts]
+        )
         self._physics = env.physics
         _disable_opengl(self._physics)
         self._camera = None
         if render_size is not None:
             self._camera = MujocoCamera(_model(env), render_size, camera=0 if _model(env).ncam else -1)
 
-    def start(self, seed: int) -> FloatArray:
-        """Start the episode of a seed and return its first observation. Shape (observation_dim,)."""
+    def start(self, seed: int) -> Observation:
+        """Start the episode of a seed and return its first observation."""
         self._env.task.random.seed(seed)  # so that earlier episodes have no effect
         observation = self._read(self._env.reset().observation)
         if self._camera is not None:
             self._camera.reload()
         return observation
 
-    def advance(self, action: FloatArray) -> tuple[FloatArray, Any, bool, bool]:
+    def advance(self, action: FloatArray) -> tuple[Observation, Any, bool, bool, Any]:
         """Apply an action in task units; a physics that diverges raises dm_control's PhysicsError."""
         step = self._env.step(action)
         terminated, truncated = ending(step)
-        return self._read(step.observation), step.reward, terminated, truncated
+        return self._read(step.observation), step.reward, terminated, truncated, NO_INFO
 
     def render(self) -> NDArray[np.uint8]:
         """Return an image of the current state. Shape (height, width, 3).
@@ -164,12 +172,7 @@ def _read_spec(task: str, env: Any) -> EnvSpec:
     return EnvSpec(
         task=task,
         observation=tuple(
-            ObservationTerm(
-                name=key,
-                size=math.prod(array.shape),
-                unit="unknown",
-                source=f"observation '{key}' of {task}, shape {tuple(array.shape)}",
-            )
+            array_term(key, array.shape, array.dtype, source=f"observation '{key}' of {task}")
             for key, array in env.observation_spec().items()
         ),
         action=mujoco_terms.action_terms(_model(env), *_bounds(task, env.action_spec())),

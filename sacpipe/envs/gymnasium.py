@@ -5,24 +5,33 @@ their work. Gymnasium and MuJoCo are imported inside `make()` and `tasks()` only
 """
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, RendererError, SacpipeError
-from sacpipe.envs.base import ComputeRewards, Environment, Options, no_render_size, try_step, unknown_task
+from sacpipe.envs.base import (
+    ComputeRewards,
+    Environment,
+    Options,
+    TaskSection,
+    no_render_size,
+    try_step,
+    unknown_task,
+)
 from sacpipe.envs.foreign_code import describe_error, retryable_errors, task_errors
 from sacpipe.envs.gymnasium_options import Parameters, find_constructor
 from sacpipe.envs.gymnasium_terms import observation_parts, read_spec
+from sacpipe.envs.info_metrics import metrics_reader
 from sacpipe.envs.mujoco_compat import repair_robotics
 from sacpipe.envs.mujoco_terms import compiled_model, route_warnings
+from sacpipe.envs.observation_reader import ReadObservation, observation_reader
 from sacpipe.envs.rendering.camera import MujocoCamera
 from sacpipe.envs.rendering.opengl import without_opengl
-from sacpipe.envs.step_values import observation_reader
 from sacpipe.envs.task_environment import TaskEnvironment
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
 _RESERVED = ("render_mode", "disable_env_checker", "width", "height", "camera_id", "camera_name")
@@ -33,11 +42,11 @@ _VIEWS: dict[str, dict[str, Any]] = {
 """Camera settings of tasks whose default free camera does not show the robot."""
 
 
-class GymnasiumTask(Config):
+class GymnasiumTask(TaskSection):
     """`task` section of the task suite gymnasium."""
 
-    suite: Literal["gymnasium"]
-    """Name of the task suite."""
+    suite_name: ClassVar[str] = "gymnasium"
+
     id: str
     """Registered id with its version, e.g. `HalfCheetah-v5`; `package:Id-v0` imports the package first."""
     options: Options
@@ -53,9 +62,9 @@ class GymnasiumTask(Config):
             RendererError: a render size is given and no renderer works here.
         """
         gym = _import_gymnasium()
-        task = f"{self.suite}/{self.id}"
+        task = self.name
         if self.id not in gym.registry and ":" not in self.id:
-            raise unknown_task(self.suite, self.id, self.tasks())
+            raise unknown_task(self.suite_name, self.id, self.tasks())
         taken = sorted(set(_RESERVED) & set(self.options))
         if taken:
             raise ConfigError(f"task.options: {', '.join(taken)} is set by sacpipe. Remove it.")
@@ -71,13 +80,14 @@ class GymnasiumTask(Config):
                 env = gym.make(self.id, disable_env_checker=True, **arguments)
             limit = None if env.spec is None else env.spec.max_episode_steps
             env = _unwrap(env)
-            parts = observation_parts(task, env.observation_space)
-            spec = read_spec(self.id, task, env, limit, parts)
-            simulator = GymnasiumSimulator(env, observation_reader(parts), render_size)
-            try_step(simulator, spec)
+            parts = observation_parts(task, env)
+            spec = read_spec(task, env, limit, parts)
+            simulator = GymnasiumSimulator(env, observation_reader(spec.layout, parts), render_size)
+            try_step(simulator, spec, metrics_reader(self.metrics))
             retryable = retryable_errors(task, env.unwrapped)
         simulator.open_camera(self.id)
-        return TaskEnvironment(spec, simulator, _COMPUTE_REWARDS.get(self.id), retryable)
+        rewards = _COMPUTE_REWARDS.get(self.id)
+        return TaskEnvironment(spec, simulator, rewards, retryable, self.metrics)
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
@@ -90,19 +100,22 @@ class GymnasiumTask(Config):
         for task_id in _newest_versions(gym):
             try:
                 with warnings.catch_warnings(action="ignore"):
-                    cls(suite="gymnasium", id=task_id, options={}).make().close()
+                    cls(suite="gymnasium", id=task_id, options={}, metrics=()).make().close()
             except SacpipeError:
                 continue
             found.append(task_id)
         return tuple(sorted(found))
 
+    @classmethod
+    def example(cls) -> Self:
+        """Return a pole on a cart."""
+        return cls(suite="gymnasium", id="InvertedDoublePendulum-v5", options={}, metrics=())
+
 
 class GymnasiumSimulator:
     """One Gymnasium environment without its wrappers."""
 
-    def __init__(
-        self, env: Any, read: Callable[[Any], FloatArray], render_size: tuple[int, int] | None
-    ) -> None:
+    def __init__(self, env: Any, read: ReadObservation, render_size: tuple[int, int] | None) -> None:
         self._env = env
         self.modules = _modules(env)
         self._step = env.step
@@ -121,19 +134,19 @@ class GymnasiumSimulator:
         if self._size is not None:
             self._camera = _open_camera(task_id, self._env.unwrapped, self._size)
 
-    def start(self, seed: int) -> FloatArray:
-        """Start the episode of a seed and return its first observation. Shape (observation_dim,)."""
+    def start(self, seed: int) -> Observation:
+        """Start the episode of a seed and return its first observation."""
         observation, _ = self._env.reset(seed=seed)
         if self._camera is not None:
             self._camera.reload()
         return self._read(observation)
 
-    def advance(self, action: FloatArray) -> tuple[FloatArray, Any, Any, Any]:
+    def advance(self, action: FloatArray) -> tuple[Observation, Any, Any, Any, Any]:
         """Apply an action in task units."""
         if self._narrow_dtype is not None:  # a float16 space does not contain a float32 action
             action = action.astype(self._narrow_dtype)
-        observation, reward, terminated, truncated, _ = self._step(action)
-        return self._read(observation), reward, terminated, truncated
+        observation, reward, terminated, truncated, info = self._step(action)
+        return self._read(observation), reward, terminated, truncated, info
 
     def render(self) -> NDArray[np.uint8]:
         """Return an image of the current state. Shape (height, width, 3).
@@ -164,10 +177,11 @@ class GymnasiumSimulator:
 
 
 def _pendulum_rewards(
-    observations: FloatArray, actions: FloatArray, _next_observations: FloatArray
+    observations: Observation, actions: FloatArray, _next_observations: Observation
 ) -> tuple[FloatArray, FloatArray]:
     """Compute the pendulum's cost of angle, speed and torque; the task never terminates."""
-    cosine, sine, speed = observations.astype(np.float64).T
+    names = ("angle_cosine", "angle_sine", "angular_velocity")
+    cosine, sine, speed = (observations[name][:, 0].astype(np.float64) for name in names)
     costs = np.arctan2(sine, cosine) ** 2 + 0.1 * speed**2 + 0.001 * actions[:, 0].astype(np.float64) ** 2
     return (-costs).astype(np.float32), np.zeros(len(costs), dtype=np.float32)
 

@@ -3,7 +3,7 @@
 MuJoCo v5 tasks describe most of their terms; `_KNOWN_TERMS` has the terms of tasks that do not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ import numpy as np
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.step_values import ObservationPart
+from sacpipe.envs.observation_reader import ObservationPart, array_term
+from sacpipe.envs.step_values import foreign_text
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
-from sacpipe.specs.terms import ActionTerm, ObservationTerm
+from sacpipe.specs.terms import BOTH, ActionTerm, Group, Term, vector_term
 
 _KNOWN_TERMS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
     "InvertedDoublePendulum-v5": (
@@ -60,14 +61,19 @@ _KNOWN_PERIODS_S = {"Pendulum-v1": 0.05}
 """Control periods of tasks without MuJoCo."""
 
 
-def read_spec(
-    task_id: str, task: str, env: Any, limit: int | None, parts: Sequence[ObservationPart]
-) -> EnvSpec:
+_GROUPS: tuple[Group, ...] = ("policy", "critic", "achieved_goal", "desired_goal")
+_GOAL_GROUPS: dict[str, tuple[Group, ...]] = {
+    "achieved_goal": ("achieved_goal",),
+    "desired_goal": ("policy", "critic", "desired_goal"),
+}
+"""Groups of the entries of a goal environment, whose observation is a Dict with these and `observation`."""
+
+
+def read_spec(task: str, env: Any, limit: int | None, parts: Sequence[ObservationPart]) -> EnvSpec:
     """Read the specification of an unwrapped environment.
 
     Args:
-        task_id: Registered id of the task.
-        task: Task suite and id.
+        task: Task suite and id without its module.
         env: The environment without Gymnasium's own wrappers.
         limit: Time limit in steps, or None.
         parts: Arrays of the observation, see `observation_parts`.
@@ -75,6 +81,7 @@ def read_spec(
     Raises:
         ConfigError: the action space is not a bounded Box.
     """
+    task_id = _task_id(task)
     low, high = _bounds(task, env.action_space)
     model = mujoco_terms.compiled_model(env.unwrapped)
     if model is not None and model.nu == len(low):
@@ -87,7 +94,7 @@ def read_spec(
         )
     return EnvSpec(
         task=task,
-        observation=_name_observation(task_id, task, env, model, parts),
+        observation=tuple(term for part in parts for term in part.terms),
         action=action,
         control_period_s=_control_period_s(task_id, env.unwrapped, model),
         max_episode_steps=limit,
@@ -119,48 +126,106 @@ def _bounds(task: str, space: Any) -> tuple[FloatArray, FloatArray]:
     return action_bounds(task, space.low, space.high)
 
 
-def observation_parts(task: str, space: Any) -> tuple[ObservationPart, ...]:
-    """Return the arrays of an observation space: a vector, a number, or Dicts of these, in the space's order.
+def observation_parts(task: str, env: Any) -> tuple[ObservationPart, ...]:
+    """Return the arrays of a task's observation in order, with their terms: one array, or Dicts of arrays.
+
+    Args:
+        task: Task suite and id without its module.
+        env: The environment without Gymnasium's own wrappers.
 
     Raises:
-        ConfigError: an entry is an image, a category, a text, or another space that is no vector of numbers.
+        ConfigError: an entry is a category, a text, or another space that is no array; or the task's
+            `observation_groups` are wrong.
     """
-    return tuple(_parts(task, space, ()))
+    space = env.observation_space
+    found = tuple(_parts(task, space, (), _is_goal_space(space)))
+    if len(found) == 1 and not found[0].path and found[0].terms[0].dtype == "float32":
+        found = (found[0]._replace(terms=_vector_terms(task, env, found[0])),)
+    groups = _declared_groups(task, env, [term.name for part in found for term in part.terms])
+    return tuple(part._replace(terms=tuple(_regroup(term, groups) for term in part.terms)) for part in found)
 
 
-def _parts(task: str, space: Any, path: tuple[Any, ...]) -> list[ObservationPart]:
+def _parts(task: str, space: Any, path: tuple[Any, ...], is_goal_space: bool) -> list[ObservationPart]:
     from gymnasium.spaces import Box, Dict, MultiBinary
 
     if isinstance(space, Dict):
-        return [part for key, entry in space.items() for part in _parts(task, entry, (*path, key))]
-    if isinstance(space, Box | MultiBinary) and len(space.shape) <= 1:
-        return [ObservationPart(path, tuple(space.shape))]
-    entry = f" at the entry '{'/'.join(map(str, path))}'" if path else ""
-    raise ConfigError(
-        f"task '{task}': expected a vector observation (a Box or MultiBinary with at most one axis, or a Dict"
-        f" of them), found {space}{entry}. Images and discrete observations are not supported; choose another"
-        " task, or convert the entry in a wrapper."
-    )
-
-
-def _name_observation(
-    task_id: str, task: str, env: Any, model: Any, parts: Sequence[ObservationPart]
-) -> tuple[ObservationTerm, ...]:
-    if parts and parts[0].path:
-        return tuple(
-            ObservationTerm(
-                name=part.name, size=part.size, unit="unknown", source=f"observation '{part.name}'"
-            )
-            for part in parts
+        entries = space.items()
+        return [part for key, entry in entries for part in _parts(task, entry, (*path, key), is_goal_space)]
+    name = "/".join(map(str, path))
+    if not isinstance(space, Box | MultiBinary):
+        entry = f" at the entry '{name}'" if path else ""
+        raise ConfigError(
+            f"task '{task}': expected an observation of arrays (a Box or MultiBinary, or a Dict of them), "
+            f"found {space}{entry}. Discrete observations are not supported; choose another task, or convert "
+            "the entry in a wrapper."
         )
-    size = sum(part.size for part in parts)
+    groups = _GOAL_GROUPS.get(path[0], BOTH) if is_goal_space and path else BOTH
+    source = f"observation '{name}'" if path else f"observation of {task}"
+    term = array_term(name or "observation", space.shape, space.dtype, source=source, groups=groups)
+    return [ObservationPart(path, term.shape, (term,))]
+
+
+def _is_goal_space(space: Any) -> bool:
+    from gymnasium.spaces import Dict
+
+    return isinstance(space, Dict) and {"observation", *_GOAL_GROUPS} <= space.spaces.keys()
+
+
+def _vector_terms(task: str, env: Any, part: ObservationPart) -> tuple[Term, ...]:
+    """Return the terms of an observation that is one array of numbers: named ones where they are known."""
+    task_id, model = _task_id(task), mujoco_terms.compiled_model(env.unwrapped)
     structure = getattr(env.unwrapped, "observation_structure", None)
     if isinstance(structure, dict) and model is not None:
         note = ", clipped to [-10, 10]" if task_id in _CLIPPED_VELOCITIES else ""
         terms = mujoco_terms.observation_terms(model, structure, note)
     else:
         known = _KNOWN_TERMS.get(task_id, ())
-        terms = tuple(ObservationTerm(name=n, size=s, unit=u, source=f) for n, s, u, f in known)
-    if sum(term.size for term in terms) == size:
-        return terms
-    return (ObservationTerm(name="observation", size=size, unit="unknown", source=f"observation of {task}"),)
+        terms = tuple(vector_term(name, size, unit=unit, source=src) for name, size, unit, src in known)
+    return terms if len(part.shape) == 1 and sum(term.size for term in terms) == part.shape[0] else part.terms
+
+
+def _task_id(task: str) -> str:
+    return task.partition("/")[2]
+
+
+def _declared_groups(task: str, env: Any, names: Sequence[str]) -> dict[str, tuple[Group, ...]]:
+    """Return the groups that the task declares in an attribute `observation_groups`, by name of the term.
+
+    Raises:
+        ConfigError: it is no mapping from names of entries to lists of groups.
+    """
+    declared = _attribute(env, "observation_groups")
+    if declared is None:
+        return {}
+    if not isinstance(declared, Mapping):
+        found = foreign_text(declared, repr)[:60]
+        raise ConfigError(f"task '{task}': observation_groups: expected a mapping, found {found}.")
+    groups: dict[str, tuple[Group, ...]] = {}
+    for key, listed in declared.items():
+        members = [name for name in names if name == key or name.startswith(f"{key}/")]
+        if not members:
+            raise ConfigError(
+                f"task '{task}': observation_groups: expected entries of the observation "
+                f"({', '.join(names[:20])}), found {key!r}."
+            )
+        is_list = isinstance(listed, list | tuple) and len(listed) > 0
+        if not is_list or any(group not in _GROUPS for group in listed):
+            raise ConfigError(
+                f"task '{task}': observation_groups of '{key}': expected a list of {', '.join(_GROUPS)}, "
+                f"found {foreign_text(listed, repr)[:60]}."
+            )
+        groups |= dict.fromkeys(members, tuple(group for group in _GROUPS if group in listed))
+    return groups
+
+
+def _attribute(env: Any, name: str) -> Any:
+    """Return an attribute of the outermost wrapper that has it, or of the task; None if none has."""
+    while True:
+        found = getattr(env, name, None)
+        if found is not None or env is env.unwrapped:
+            return found
+        env = env.env
+
+
+def _regroup(term: Term, groups: Mapping[str, tuple[Group, ...]]) -> Term:
+    return term.replace(groups=groups[term.name]) if term.name in groups else term

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sacpipe.specs.records import FloatArray
-from sacpipe.specs.terms import ActionTerm, ObservationTerm
+from sacpipe.specs.terms import ActionTerm, Term, vector_term
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def _actuator(model: Any, index: int) -> tuple[str, str]:
     return actuator.name or joint.name or f"actuator_{index}", unit
 
 
-def position_terms(model: Any, skipped: int) -> tuple[ObservationTerm, ...]:
+def position_terms(model: Any, skipped: int) -> tuple[Term, ...]:
     """Return the terms of qpos from entry `skipped` on, joint by joint."""
     parts = {
         _FREE: (("position", 3, "m"), ("orientation", 4, "1")),
@@ -82,7 +82,7 @@ def position_terms(model: Any, skipped: int) -> tuple[ObservationTerm, ...]:
     return _joint_terms(model, "qpos[{}:{}]", parts, skipped)
 
 
-def velocity_terms(model: Any, note: str) -> tuple[ObservationTerm, ...]:
+def velocity_terms(model: Any, note: str) -> tuple[Term, ...]:
     """Return the terms of qvel, joint by joint; `note` is appended to each source."""
     parts = {
         _FREE: (("velocity", 3, "m/s"), ("angular_velocity", 3, "rad/s")),
@@ -95,7 +95,7 @@ def velocity_terms(model: Any, note: str) -> tuple[ObservationTerm, ...]:
 
 def _joint_terms(
     model: Any, source: str, parts: dict[int, tuple[tuple[str, int, str], ...]], skipped: int
-) -> tuple[ObservationTerm, ...]:
+) -> tuple[Term, ...]:
     terms, start = [], 0
     for index in range(model.njnt):
         joint = model.jnt(index)
@@ -103,9 +103,9 @@ def _joint_terms(
             first, end = max(start, skipped), start + size
             if end > first:
                 terms.append(
-                    ObservationTerm(
-                        name=f"{joint.name or f'joint_{index}'}_{quantity}",
-                        size=end - first,
+                    vector_term(
+                        f"{joint.name or f'joint_{index}'}_{quantity}",
+                        end - first,
                         unit=unit,
                         source="MuJoCo " + source.format(first, end),
                     )
@@ -114,9 +114,7 @@ def _joint_terms(
     return tuple(terms)
 
 
-def observation_terms(
-    model: Any, structure: dict[str, int], velocity_note: str
-) -> tuple[ObservationTerm, ...]:
+def observation_terms(model: Any, structure: dict[str, int], velocity_note: str) -> tuple[Term, ...]:
     """Return the terms of an observation that Gymnasium describes by `observation_structure`.
 
     Args:
@@ -125,7 +123,7 @@ def observation_terms(
         velocity_note: Text to append to the source of each velocity, e.g. that it is clipped.
     """
     bodies = [model.body(index).name for index in range(1, model.nbody)]
-    terms: list[ObservationTerm] = []
+    terms: list[Term] = []
     for block, size in structure.items():
         if block == "qpos":
             terms.extend(position_terms(model, int(structure.get("skipped_qpos", 0))))
@@ -133,14 +131,14 @@ def observation_terms(
             terms.extend(velocity_terms(model, velocity_note))
         elif block != "skipped_qpos" and size > 0:
             terms.append(_block_term(block, int(size), bodies))
-    unique: list[ObservationTerm] = []
+    unique: list[Term] = []
     for index, term in enumerate(terms):  # a joint may have the name that another joint's term gets
         name = _unique_name(term.name, (earlier.name for earlier in unique), index)
         unique.append(term if name == term.name else term.replace(name=name))
     return tuple(unique)
 
 
-def _block_term(block: str, size: int, bodies: Sequence[str]) -> ObservationTerm:
+def _block_term(block: str, size: int, bodies: Sequence[str]) -> Term:
     per_body = block in {"cinert", "cvel", "cfrc_ext"}
     source = f"MuJoCo {block} of bodies {', '.join(bodies)}" if per_body else f"MuJoCo {block}[-{size}:]"
-    return ObservationTerm(name=block, size=size, unit="mixed", source=source)
+    return vector_term(block, size, unit="mixed", source=source)

@@ -6,19 +6,20 @@ truncated at the time limit, so tests can distinguish the two.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.core.config import Config
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import Environment, Options, no_render_size, unknown_task
+from sacpipe.envs.base import Environment, Options, TaskSection, no_render_size, try_step, unknown_task
 from sacpipe.envs.foreign_code import task_errors
+from sacpipe.envs.info_metrics import metrics_reader
 from sacpipe.envs.task_environment import TaskEnvironment
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.records import FloatArray
-from sacpipe.specs.terms import ActionTerm, ObservationTerm
+from sacpipe.specs.terms import BOTH, ActionTerm, Term, vector_term
 
 _IDS = ("point-mass-v0",)
 _PERIOD_S = 0.1
@@ -28,96 +29,122 @@ _STEP_COST = 0.1
 _START_RADIUS_M = (0.6, 1.0)
 _ARENA_M = 1.5
 """Half the width of the rendered area."""
+_MAX_IMAGE_SIZE = 256
 
 
-class PointMassTask(Config):
+class PointMassTask(TaskSection):
     """`task` section of the task suite point_mass."""
 
-    suite: Literal["point_mass"]
-    """Name of the task suite."""
+    suite_name: ClassVar[str] = "point_mass"
+
     id: str
     """`point-mass-v0`, the only task."""
     options: Options
-    """`goal_radius_m` (0.15), `force_limit_n` (2.0), `actuator_angle_deg` (0.0), `max_episode_steps` (50)."""
+    """`goal_radius_m` (0.15), `force_limit_n` (2.0), `actuator_angle_deg` (0.0), `max_episode_steps` (50),
+    and `image_size` (0) in pixels for a square image of the state as one more observation term."""
 
     def make(self, render_size: tuple[int, int] | None = None) -> Environment:
         """Build the task.
 
         Raises:
             UnknownTaskError: no such task.
-            ConfigError: an option is unknown or out of its range.
+            ConfigError: an option is unknown or out of its range, or `info` lacks a metric.
         """
         if self.id not in _IDS:
-            raise unknown_task(self.suite, self.id, _IDS)
-        task = f"{self.suite}/{self.id}"
-        with task_errors(task, self.options):
-            return make_point_mass(task, render_size, **self.options)  # type: ignore[arg-type]
+            raise unknown_task(self.suite_name, self.id, _IDS)
+        with task_errors(self.name, self.options):
+            options = PointMassOptions(**self.options)  # type: ignore[arg-type]
+            options.check()
+            spec = _make_spec(self.name, options)
+            simulator = PointMass(spec.layout, options, render_size)
+            try_step(simulator, spec, metrics_reader(self.metrics))
+        return TaskEnvironment(spec, simulator, simulator.compute_rewards, metrics=self.metrics)
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
         """List the ids, sorted."""
         return _IDS
 
+    @classmethod
+    def example(cls) -> Self:
+        """Return the point mass with an image beside its vectors, and a metric."""
+        return cls(suite="point_mass", id=_IDS[0], options={"image_size": 8}, metrics=("is_success",))
 
-def make_point_mass(
-    task: str,
-    render_size: tuple[int, int] | None,
-    *,
-    goal_radius_m: float = 0.15,
-    force_limit_n: float = 2.0,
-    actuator_angle_deg: float = 0.0,
-    max_episode_steps: int = 50,
-) -> TaskEnvironment:
-    """Build the environment; the keyword arguments are the options of the task.
 
-    Raises:
-        ValueError: an option is out of its range.
-    """
-    if not 0.0 < goal_radius_m < _START_RADIUS_M[0]:
-        raise ValueError(f"goal_radius_m must be in (0, {_START_RADIUS_M[0]}), found {goal_radius_m}")
-    if not 0.0 < force_limit_n <= 100.0:
-        raise ValueError(f"force_limit_n must be in (0, 100], found {force_limit_n}")
-    if not -180.0 <= actuator_angle_deg <= 180.0:
-        raise ValueError(f"actuator_angle_deg must be in [-180, 180], found {actuator_angle_deg}")
-    limits = np.full(1, force_limit_n, dtype=np.float64)
+class PointMassOptions(NamedTuple):
+    """Options of the task."""
+
+    goal_radius_m: float = 0.15
+    force_limit_n: float = 2.0
+    actuator_angle_deg: float = 0.0
+    max_episode_steps: int = 50
+    image_size: int = 0
+    """Height and width of the observed image in pixels; 0 for none."""
+
+    def check(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: an option is out of its range.
+        """
+        if not 0.0 < self.goal_radius_m < _START_RADIUS_M[0]:
+            raise ValueError(
+                f"goal_radius_m must be in (0, {_START_RADIUS_M[0]}), found {self.goal_radius_m}"
+            )
+        if not 0.0 < self.force_limit_n <= 100.0:
+            raise ValueError(f"force_limit_n must be in (0, 100], found {self.force_limit_n}")
+        if not -180.0 <= self.actuator_angle_deg <= 180.0:
+            raise ValueError(f"actuator_angle_deg must be in [-180, 180], found {self.actuator_angle_deg}")
+        if type(self.image_size) is not int or not 0 <= self.image_size <= _MAX_IMAGE_SIZE:
+            raise ValueError(
+                f"image_size must be an integer in [0, {_MAX_IMAGE_SIZE}], found {self.image_size}"
+            )
+
+
+def _make_spec(task: str, options: PointMassOptions) -> EnvSpec:
+    limits = np.full(1, options.force_limit_n, dtype=np.float64)
     low, high = action_bounds(task, -limits, limits)
-    spec = EnvSpec(
+    terms = [
+        vector_term("position", 2, unit="m", source="x and y of the mass, from the goal"),
+        vector_term("velocity", 2, unit="m/s", source="x and y velocity of the mass"),
+    ]
+    if options.image_size:
+        shape = (options.image_size, options.image_size, 3)
+        source = "goal and mass, seen from above"
+        terms.append(Term(name="image", shape=shape, dtype="uint8", unit="1", source=source, groups=BOTH))
+    return EnvSpec(
         task=task,
-        observation=(
-            ObservationTerm(name="position", size=2, unit="m", source="x and y of the mass, from the goal"),
-            ObservationTerm(name="velocity", size=2, unit="m/s", source="x and y velocity of the mass"),
-        ),
+        observation=tuple(terms),
         action=tuple(
             ActionTerm(name=f"force_{axis}", unit="N", low=float(low[0]), high=float(high[0]))
             for axis in "xy"
         ),
         control_period_s=_PERIOD_S,
-        max_episode_steps=max_episode_steps,
+        max_episode_steps=options.max_episode_steps,
     )
-    simulator = PointMass(goal_radius_m, math.radians(actuator_angle_deg), render_size)
-    return TaskEnvironment(spec, simulator, simulator.compute_rewards)
 
 
 class PointMass:
     """The simulator: semi-implicit Euler steps of m v' = f - c v, with the forces rotated by an angle."""
 
     def __init__(
-        self, goal_radius_m: float, actuator_angle_rad: float, render_size: tuple[int, int] | None
+        self, layout: ObservationLayout, options: PointMassOptions, render_size: tuple[int, int] | None
     ) -> None:
-        self._goal_radius_m = goal_radius_m
-        self._cos, self._sin = math.cos(actuator_angle_rad), math.sin(actuator_angle_rad)
-        self._render_size = render_size
+        self._layout, self._image_size, self._render_size = layout, options.image_size, render_size
+        self._goal_radius_m = options.goal_radius_m
+        angle_rad = math.radians(options.actuator_angle_deg)
+        self._cos, self._sin = math.cos(angle_rad), math.sin(angle_rad)
         self._x = self._y = self._vx = self._vy = 0.0
 
-    def start(self, seed: int) -> FloatArray:
-        """Place the mass at rest on a ring around the goal and return the observation. Shape (4,)."""
+    def start(self, seed: int) -> Observation:
+        """Place the mass at rest on a ring around the goal and return the observation."""
         random = np.random.default_rng(seed)
         radius, angle = random.uniform(*_START_RADIUS_M), random.uniform(-math.pi, math.pi)
         self._x, self._y = radius * math.cos(angle), radius * math.sin(angle)
         self._vx = self._vy = 0.0
         return self._observe()
 
-    def advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
+    def advance(self, action: FloatArray) -> tuple[Observation, float, bool, bool, dict[str, float]]:
         """Apply the forces for one period; the reward is minus the distance in metres, minus a step cost."""
         command_x, command_y = action.tolist()
         force_x, force_y = (
@@ -129,13 +156,15 @@ class PointMass:
         self._x += self._vx * _PERIOD_S
         self._y += self._vy * _PERIOD_S
         distance = math.hypot(self._x, self._y)
-        return self._observe(), -distance - _STEP_COST, distance < self._goal_radius_m, False
+        is_success = distance < self._goal_radius_m
+        info = {"distance_m": distance, "is_success": is_success}
+        return self._observe(), -distance - _STEP_COST, is_success, False, info
 
     def compute_rewards(
-        self, _observations: FloatArray, _actions: FloatArray, next_observations: FloatArray
+        self, _observations: Observation, _actions: FloatArray, next_observations: Observation
     ) -> tuple[FloatArray, FloatArray]:
         """Compute rewards and terminations from the next observations. Shapes (N,)."""
-        x, y = next_observations[:, :2].astype(np.float64).T
+        x, y = next_observations["position"].astype(np.float64).T
         distances = np.hypot(x, y)
         rewards = (-distances - _STEP_COST).astype(np.float32)
         return rewards, (distances < self._goal_radius_m).astype(np.float32)
@@ -148,7 +177,9 @@ class PointMass:
         """
         if self._render_size is None:
             raise no_render_size()
-        height, width = self._render_size
+        return self._draw(*self._render_size)
+
+    def _draw(self, height: int, width: int) -> NDArray[np.uint8]:
         metres = 2.0 * _ARENA_M / min(height, width)
         y, x = np.ogrid[0:height, 0:width]
         x, y = (x - (width - 1) / 2) * metres, ((height - 1) / 2 - y) * metres
@@ -160,5 +191,8 @@ class PointMass:
     def close(self) -> None:
         """Do nothing: the simulator has no resources to free."""
 
-    def _observe(self) -> FloatArray:
-        return np.array((self._x, self._y, self._vx, self._vy), dtype=np.float32)
+    def _observe(self) -> Observation:
+        size = self._image_size
+        images = {"image": self._draw(size, size)} if size else {}
+        vector = np.array((self._x, self._y, self._vx, self._vy), dtype=np.float32)
+        return Observation(self._layout, vector, images)

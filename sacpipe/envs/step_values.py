@@ -1,11 +1,11 @@
-"""Checks of what a task returns: observations, rewards and flags, the same for every task suite.
+"""Checks of the single values that a task returns: rewards, flags and named entries of `info`.
 
-NumPy would broadcast an observation of length 1, parse a text as a number, and take any object for a flag.
+NumPy would parse a text as a number, and take any object for a flag.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,95 +13,45 @@ from numpy.typing import NDArray
 from sacpipe.core.fence import first_error
 from sacpipe.specs.records import FloatArray
 
-_NUMERIC_KINDS = "fiub"
+NUMERIC_KINDS = "fiub"
 """NumPy's letters of floats, signed and unsigned integers, and bools."""
-_FLOAT32 = np.dtype(np.float32)
-_MAX_PYTHON_SUM = 64
-"""Largest number of values for which a sum in Python is faster than a call of NumPy."""
+_MAX_SHOWN = 20
+"""Maximum number of a mapping's keys in a message."""
 
 
 class UnexpectedValueError(ValueError):
     """A task returned a value that its specification excludes; the message has expected and found."""
 
 
-class ObservationPart(NamedTuple):
-    """One array of a task's observation."""
+def follow(what: str, value: Any, path: Sequence[Any]) -> Any:
+    """Return the entry of nested mappings to which a path of keys leads.
 
-    path: tuple[Any, ...]
-    """Keys that lead to the array through nested mappings; empty if the observation is the array."""
-    shape: tuple[int, ...]
-    """Shape that the task declares."""
+    Args:
+        what: What the mapping is, for the message.
+        value: The outermost mapping.
+        path: Keys, from the outermost.
 
-    @property
-    def name(self) -> str:
-        """Keys, joined by slashes."""
-        return "/".join(map(str, self.path))
-
-    @property
-    def size(self) -> int:
-        """Number of entries in the flat observation."""
-        return math.prod(self.shape)
-
-
-def observation_reader(parts: Sequence[ObservationPart]) -> Callable[[Any], FloatArray]:
-    """Return a function that copies a task's observation into a new float32 vector, part by part.
-
-    The function raises UnexpectedValueError for a missing part, another shape, or a type without numbers.
+    Raises:
+        UnexpectedValueError: an entry is missing.
     """
-    if len(parts) == 1 and not parts[0].path:
-        return _array_reader(parts[0])
-
-    def read_mapping(observation: Any) -> FloatArray:
-        arrays = [_numeric(_follow(observation, part), part).ravel() for part in parts]
-        return np.concatenate(arrays, dtype=np.float32, casting="unsafe")
-
-    return read_mapping
-
-
-def _array_reader(part: ObservationPart) -> Callable[[Any], FloatArray]:
-    is_vector = len(part.shape) == 1
-
-    def read_array(observation: Any) -> FloatArray:
-        array = _numeric(observation, part).astype(np.float32)  # always a copy
-        return array if is_vector else array.reshape(-1)
-
-    return read_array
-
-
-def _follow(observation: Any, part: ObservationPart) -> Any:
-    value = observation
-    for depth, key in enumerate(part.path):
+    found = value
+    for depth, key in enumerate(path):
         try:
-            value = value[key]
+            found = found[key]
         except (KeyError, IndexError, TypeError) as exc:
-            path = "/".join(map(str, part.path[: depth + 1]))
+            name = "/".join(map(str, path[: depth + 1]))
             raise UnexpectedValueError(
-                f"expected an observation with the entry '{path}', found {_describe(observation)}"
+                f"expected {what} with the entry '{name}', found {describe(value)}"
             ) from exc
-    return value
+    return found
 
 
-def _numeric(value: Any, part: ObservationPart) -> NDArray[Any]:
-    try:
-        array = np.asarray(value)
-    except ValueError as exc:  # a list of lists of different lengths
-        raise UnexpectedValueError(f"{_expected(part.name, part.shape)}, found {_describe(value)}") from exc
-    if array.shape != part.shape or array.dtype.kind not in _NUMERIC_KINDS:
-        raise UnexpectedValueError(f"{_expected(part.name, part.shape)}, found {_describe(value)}")
-    return array
-
-
-def _expected(name: str, shape: tuple[int, ...]) -> str:
-    entry = f" at the entry '{name}'" if name else ""
-    return f"expected an observation of numbers of shape {shape}{entry}"
-
-
-def _describe(value: Any) -> str:
+def describe(value: Any) -> str:
     """Return shape and type of an array, keys of a mapping, or type and beginning of anything else."""
     if isinstance(value, np.ndarray | np.generic):
         return f"shape {value.shape} of {value.dtype}"
     if isinstance(value, dict):
-        return f"the entries {', '.join(repr(key) for key in list(value)[:8]) or '(none)'}"
+        return f"the entries {', '.join(repr(key) for key in list(value)[:_MAX_SHOWN]) or '(none)'}"
     return f"{type(value).__name__} {foreign_text(value, repr)[:60]}".rstrip()
 
 
@@ -121,16 +71,30 @@ def read_reward(value: Any) -> float:
     Raises:
         UnexpectedValueError: anything else, such as None, a text or several rewards; or it is not finite.
     """
+    return read_number("as reward", "reward", value)
+
+
+def read_number(place: str, kind: str, value: Any) -> float:
+    """Return a finite number as a float.
+
+    Args:
+        place: Where the number is expected, e.g. `as reward`, for the message.
+        kind: Noun for the message.
+        value: A real number, a bool, or an array of one.
+
+    Raises:
+        UnexpectedValueError: anything else, or it is not finite.
+    """
     if isinstance(value, float | int):  # np.float64 is a float
-        reward = float(value)
+        number = float(value)
     else:
-        array = _one_value(value, _NUMERIC_KINDS)
+        array = _one_value(value, NUMERIC_KINDS)
         if array is None:
-            raise UnexpectedValueError(f"expected one number as reward, found {_describe(value)}")
-        reward = float(array.item())
-    if not math.isfinite(reward):
-        raise UnexpectedValueError(f"expected a finite reward, found {reward}")
-    return reward
+            raise UnexpectedValueError(f"expected one number {place}, found {describe(value)}")
+        number = float(array.item())
+    if not math.isfinite(number):
+        raise UnexpectedValueError(f"expected a finite {kind}, found {number}")
+    return number
 
 
 def read_flag(name: str, value: Any) -> bool:
@@ -147,7 +111,7 @@ def read_flag(name: str, value: Any) -> bool:
         return bool(value)
     array = _one_value(value, "b")
     if array is None:
-        raise UnexpectedValueError(f"expected a bool as `{name}`, found {_describe(value)}")
+        raise UnexpectedValueError(f"expected a bool as `{name}`, found {describe(value)}")
     return bool(array.item())
 
 
@@ -157,31 +121,6 @@ def _one_value(value: Any, kinds: str) -> NDArray[Any] | None:
         return None
     array = np.asarray(value)
     return array if array.size == 1 and array.dtype.kind in kinds else None
-
-
-def check_vector(observation: Any, shape: tuple[int]) -> None:
-    """Check that a simulator of a task suite returned a finite float32 vector of the specification's length.
-
-    Raises:
-        UnexpectedValueError: another type or shape, or an entry that is not finite.
-    """
-    if (
-        type(observation) is not np.ndarray
-        or observation.shape != shape
-        or (observation.dtype is not _FLOAT32 and observation.dtype != _FLOAT32)
-    ):
-        raise UnexpectedValueError(
-            f"expected an observation of shape {shape} of float32, found {_describe(observation)}"
-        )
-    if observation.size <= _MAX_PYTHON_SUM:
-        is_finite = math.isfinite(sum(observation.tolist()))  # a float64 sum of float32 cannot overflow
-    else:
-        is_finite = bool(np.isfinite(observation).all())
-    if not is_finite:
-        raise UnexpectedValueError(
-            f"expected a finite observation, found {first_bad(observation)}. The simulation diverged, or an "
-            "option of the task is out of its range"
-        )
 
 
 def first_bad(values: FloatArray) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,11 @@ from sacpipe.core.errors import ContractError, SacpipeError, SimulatorError
 from sacpipe.core.fence import first_error
 from sacpipe.envs.base import ComputeRewards, Simulator
 from sacpipe.envs.foreign_code import RetryableErrors, retryable_errors, simulator_error
-from sacpipe.envs.step_values import check_vector, first_bad, read_flag, read_reward
+from sacpipe.envs.info_metrics import metrics_reader, suggested_names
+from sacpipe.envs.observation_reader import check_observation
+from sacpipe.envs.step_values import first_bad, read_flag, read_reward
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray, Step
 
 _LOGGER = logging.getLogger(__name__)
@@ -25,6 +29,7 @@ class TaskEnvironment:
         simulator: Simulator of the task suite.
         compute_rewards: The task's rewards as a function of recorded steps, or None if the task cannot.
         retryable: Errors of the task after which a run is tried again; None for the usual ones.
+        metrics: Names of entries of `info` that each step keeps.
     """
 
     def __init__(
@@ -33,15 +38,18 @@ class TaskEnvironment:
         simulator: Simulator,
         compute_rewards: ComputeRewards | None = None,
         retryable: RetryableErrors | None = None,
+        metrics: Sequence[str] = (),
     ) -> None:
         self.spec = spec
+        self.metric_names = tuple(metrics)
         self.modules: tuple[str, ...] = getattr(simulator, "modules", (type(simulator).__module__,))
         """Modules that define the task: those that the simulator names, else that of the simulator."""
         self._simulator = simulator
         self._compute_rewards = compute_rewards
         self._retryable = retryable_errors(spec.task, None) if retryable is None else retryable
         self._limit = spec.max_episode_steps
-        self._observation_shape = (spec.observation_dim,)
+        self._layout = spec.layout
+        self._read_metrics = metrics_reader(self.metric_names)
         self._shape = (spec.action_dim,)
         self._ones = np.ones(self._shape, dtype=np.float32)
         self._low, self._high = spec.action_low, spec.action_high
@@ -52,8 +60,8 @@ class TaskEnvironment:
         self._running = False
         self._closed = False
 
-    def reset(self, seed: int) -> FloatArray:
-        """Start an episode with this seed and return its first observation. Shape (observation_dim,).
+    def reset(self, seed: int) -> Observation:
+        """Start an episode with this seed and return its first observation.
 
         Raises:
             SimulatorError: the task raised an error, or its observation has another shape or is not finite.
@@ -64,7 +72,7 @@ class TaskEnvironment:
         self._episodes, self._steps, self._seed, self._running = self._episodes + 1, 0, seed, False
         try:
             observation = self._simulator.start(seed)
-            check_vector(observation, self._observation_shape)
+            check_observation(observation, self._layout)
         except SacpipeError:
             raise
         except (Exception, SystemExit) as exc:
@@ -84,43 +92,55 @@ class TaskEnvironment:
                 f"task '{self.spec.task}': expected reset() first, found step() outside an episode"
                 f" (after {self._steps} steps)."
             )
-        scaled = self._to_task_units(action)
-        observation, reward, terminated, truncated = self._advance(scaled)
-        if terminated:
-            truncated = False
-        elif self._steps == self._limit:
-            truncated = True
-        if terminated or truncated:
+        step = self._advance(self._to_task_units(action))
+        if step.terminated or step.truncated:
             self._running = False
-        return Step(observation, reward, terminated, truncated)
+        return step
 
-    def _advance(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool]:
+    def _advance(self, action: FloatArray) -> Step:
         """Advance the simulator and check what it returns."""
         self._steps += 1
         try:
-            observation, reward, terminated, truncated = self._simulator.advance(action)
-            check_vector(observation, self._observation_shape)
+            observation, reward, terminated, truncated, info = self._simulator.advance(action)
+            check_observation(observation, self._layout)
             if type(reward) is not float or not math.isfinite(reward):
                 reward = read_reward(reward)
             if type(terminated) is not bool:
                 terminated = read_flag("terminated", terminated)
             if type(truncated) is not bool:
                 truncated = read_flag("truncated", truncated)
+            metrics = self._read_metrics(info)
         except SacpipeError:
             self._running = False
             raise
         except (Exception, SystemExit) as exc:
             self._running = False
             raise self._failure("step()", exc) from exc
-        return observation, reward, terminated, truncated
+        is_truncated = not terminated and (truncated or self._steps == self._limit)
+        return Step(observation, reward, terminated, is_truncated, metrics)
 
     def compute_rewards(
-        self, observations: FloatArray, actions: FloatArray, next_observations: FloatArray
+        self, observations: Observation, actions: FloatArray, next_observations: Observation
     ) -> tuple[FloatArray, FloatArray] | None:
         """Compute rewards and terminations of recorded steps, see `Environment.compute_rewards`."""
         if self._compute_rewards is None:
             return None
         return self._compute_rewards(observations, self.spec.to_task_units(actions), next_observations)
+
+    def suggested_metrics(self) -> tuple[str, ...]:
+        """Return the reward terms and successes in `info` of a first step; the running episode ends.
+
+        Raises:
+            SimulatorError: the task raised an error.
+        """
+        self._running = False
+        try:
+            self._simulator.start(0)
+            return suggested_names(self._simulator.advance(self._low + self._half_span)[4])
+        except SacpipeError:
+            raise
+        except (Exception, SystemExit) as exc:
+            raise self._failure("step()", exc) from exc
 
     def render(self) -> NDArray[np.uint8]:
         """Return an image of the current state. Shape (height, width, 3)."""

@@ -1,19 +1,29 @@
 """The `evaluation` section of params.yaml."""
 
+from typing import Any
+
 from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.evaluation.video import VideoConfig
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
 
 
 class EvaluationConfig(Config):
     """`evaluation` section of params.yaml."""
 
     episodes: int = Field(ge=1)
-    """Number of episodes of each policy; all policies run the same seeds."""
+    """Episodes of the final evaluation; seeds are the same for every policy."""
     bootstrap_resamples: int = Field(ge=1, le=1_000_000)
-    """Number of resamples for the interval of the mean return; 10,000 are enough, all are held in memory."""
+    """Resamples for the interval of the mean return. 10,000 are enough; all are held in memory."""
     confidence: float = Field(gt=0.0, lt=1.0)
-    """Coverage of the interval, e.g. 0.95."""
+    """Coverage of that interval."""
     video: VideoConfig | None
-    """Video of one episode, or null for none."""
+    """Video of the first episode, if a renderer is present; null for none."""
+
+    @classmethod
+    def preset(cls, _spec: EnvSpec, _budget: Budget) -> dict[str, Any]:
+        """Return the values of a new params.yaml."""
+        video = {"height": 320, "width": 480, "frames_per_s": 30.0, "max_s": 20.0}
+        return {"episodes": 20, "bootstrap_resamples": 10_000, "confidence": 0.95, "video": video}

@@ -1,10 +1,12 @@
 """Runs seeded episodes of an environment with any policy."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sacpipe.envs.base import Environment, Policy, require_time_limit
 from sacpipe.specs.env_spec import EnvSpec, to_unit_range
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
 
@@ -22,6 +24,10 @@ class Episode:
     """The task itself ended the episode."""
     truncated: bool
     """A time limit ended the episode."""
+    metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Mean over the steps of each entry of `info` that `task.metrics` names."""
+    last_metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Each of these entries in the last step."""
     rewards: tuple[float, ...] = field(default=(), repr=False, compare=False)
     """Reward of every step, in task units; empty if the episode was read from a file."""
 
@@ -49,12 +55,25 @@ def _run_episode(policy: Policy, environment: Environment, seed: int) -> Episode
     """Run one episode to its end."""
     observation = environment.reset(seed)
     episode_return, rewards = 0.0, []
+    sums: defaultdict[str, float] = defaultdict(float)
     while True:
-        observation, reward, terminated, truncated = environment.step(policy(observation))
-        episode_return += reward
-        rewards.append(reward)
-        if terminated or truncated:
-            return Episode(seed, episode_return, len(rewards), terminated, truncated, tuple(rewards))
+        step = environment.step(policy(observation))
+        observation = step.observation
+        episode_return += step.reward
+        rewards.append(step.reward)
+        for name, value in step.metrics.items():
+            sums[name] += value
+        if step.terminated or step.truncated:
+            return Episode(
+                seed=seed,
+                episode_return=episode_return,
+                length=len(rewards),
+                terminated=step.terminated,
+                truncated=step.truncated,
+                metrics={name: total / len(rewards) for name, total in sums.items()},
+                last_metrics=dict(step.metrics),
+                rewards=tuple(rewards),
+            )
 
 
 def from_task_units(policy: Policy, spec: EnvSpec) -> Policy:
@@ -65,7 +84,7 @@ def from_task_units(policy: Policy, spec: EnvSpec) -> Policy:
     """
     rescale = to_unit_range(spec)
 
-    def act(observation: FloatArray) -> FloatArray:
+    def act(observation: Observation) -> FloatArray:
         return rescale(policy(observation))
 
     return act

@@ -8,9 +8,19 @@ from numpy.typing import NDArray
 from sacpipe.core.config import Config
 from sacpipe.core.seeding import generator
 from sacpipe.evaluation.config import EvaluationConfig
+from sacpipe.evaluation.episodes import Episode
 
 _RESAMPLES_AT_ONCE = 1000
 """Resamples computed in one array, to bound the memory."""
+
+
+class TaskMetric(Config):
+    """Mean over the episodes of one entry of `task.metrics`."""
+
+    mean: float
+    """Of its mean over the steps of each episode."""
+    last: float
+    """Of its value in the last step of each episode."""
 
 
 class EvaluationSummary(Config):
@@ -32,27 +42,24 @@ class EvaluationSummary(Config):
     """Upper end of this interval."""
     length_mean: float
     """Mean number of steps."""
+    task_metrics: dict[str, TaskMetric]
+    """Reward terms, success and other entries of `task.metrics`, by name."""
 
 
-def summarise(
-    returns: Sequence[float], lengths: Sequence[int], config: EvaluationConfig, seed: int
-) -> EvaluationSummary:
+def summarise(episodes: Sequence[Episode], config: EvaluationConfig, seed: int) -> EvaluationSummary:
     """Compute the statistics of one policy.
 
     Args:
-        returns: Return of each episode, at least one.
-        lengths: Number of steps of each episode.
+        episodes: Episodes of the policy, at least one, all of the same metrics.
         config: Number of resamples and coverage of the interval.
         seed: Seed of the run, for the bootstrap.
 
     Raises:
-        ValueError: there is no episode, or the two sequences differ in length.
+        ValueError: there is no episode.
     """
-    if not returns or len(returns) != len(lengths):
-        raise ValueError(
-            f"expected one or more returns and as many lengths, found {len(returns)} and {len(lengths)}"
-        )
-    values = np.sort(np.asarray(returns, dtype=np.float64))
+    if not episodes:
+        raise ValueError("expected one or more episodes, found none")
+    values = np.sort([episode.episode_return for episode in episodes])
     means = _resampled_means(values, config.bootstrap_resamples, generator(seed, "evaluation/bootstrap"))
     low, high = _percentiles(means, config.confidence)
     return EvaluationSummary(
@@ -65,7 +72,15 @@ def summarise(
         return_max=float(values[-1]),
         return_ci_low=low,
         return_ci_high=high,
-        length_mean=float(np.mean(lengths)),
+        length_mean=float(np.mean([episode.length for episode in episodes])),
+        task_metrics={name: _task_metric(episodes, name) for name in episodes[0].metrics},
+    )
+
+
+def _task_metric(episodes: Sequence[Episode], name: str) -> TaskMetric:
+    return TaskMetric(
+        mean=float(np.mean([episode.metrics[name] for episode in episodes])),
+        last=float(np.mean([episode.last_metrics[name] for episode in episodes])),
     )
 
 

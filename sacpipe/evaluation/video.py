@@ -34,7 +34,8 @@ class VideoConfig(Config):
     width: int = Field(ge=16, le=3840, multiple_of=2)
     """Width in pixels; even."""
     frames_per_s: float = Field(ge=0.01, le=120.0)
-    """Approximate frame rate; a task with a faster clock shows every second step, or every third, ..."""
+    """Approximate frame rate; the video runs in real time. A task with a faster clock shows every second step,
+    or every third, ..."""
     max_s: float = Field(gt=0.0)
     """Longest video, in seconds of the task's time."""
 
@@ -80,7 +81,7 @@ def write_no_video(task: TaskSection, folder: Path, reason: str) -> Path:
     """
     with storage_errors(folder):
         (folder / VIDEO_NAME).unlink(missing_ok=True)
-    write_text(folder / NO_VIDEO_NAME, f"No video of task '{task.suite}/{task.id}': {reason}\n")
+    write_text(folder / NO_VIDEO_NAME, f"No video of task '{task.name}': {reason}\n")
     return folder / NO_VIDEO_NAME
 
 
@@ -103,8 +104,8 @@ def _render_episode(
     observation = environment.reset(seed)
     yield environment.render()
     for number in itertools.count(1):
-        observation, _, terminated, truncated = environment.step(policy(observation))
-        ended = terminated or truncated
+        step = environment.step(policy(observation))
+        observation, ended = step.observation, step.terminated or step.truncated
         if ended or number % stride == 0:
             yield environment.render()
         if ended:

@@ -1,8 +1,12 @@
 """The `export` section of params.yaml, in a file of its own, so that reading params does not import torch."""
 
+from typing import Any
+
 from pydantic import Field
 
 from sacpipe.core.config import Config
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
 
 
 class ExportConfig(Config):
@@ -12,10 +16,19 @@ class ExportConfig(Config):
     """Version of the ONNX operator set. Old runtimes read old versions only; the exporter writes each of
     these without conversion."""
     parity_tolerance: float = Field(gt=0, le=1e-2)
-    """Largest difference between network and bundle, or between two machines, as a share of each action's
-    range."""
+    """Largest difference between network and bundle, as a share of each action's range. It holds between two
+    machines too."""
     golden_steps: int = Field(ge=1, le=10_000)
-    """Length of the golden sequence: recorded steps that a robot replays before it uses the bundle."""
+    """Recorded steps that a robot replays before it uses the bundle: the golden sequence."""
+
+    @classmethod
+    def preset(cls, _spec: EnvSpec, budget: Budget) -> dict[str, Any]:
+        """Return the values of a new params.yaml."""
+        return {
+            "opset_version": 20,
+            "parity_tolerance": 1.0e-4,
+            "golden_steps": min(64, budget.total_steps),
+        }
 
 
 class ExportMetrics(Config):

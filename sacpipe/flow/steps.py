@@ -14,6 +14,7 @@ from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import DvcStore, Outcome
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.identity.lock import write_dependencies
+from sacpipe.project.identity.opened_files import files_recorded
 from sacpipe.project.processor_kind import another_processor, other_kinds, recorded_kinds
 from sacpipe.project.stage_key import locked_inputs, locked_outs, stage_key
 from sacpipe.project.terminal import write_line
@@ -61,7 +62,8 @@ def name_dependencies(workspace: Workspace) -> None:
         ConfigError: params.yaml is wrong, or the task cannot be made; UnknownTaskError where it is not known.
         StorageError: dvc.yaml cannot be written.
     """
-    Params.load(workspace.params)
+    with files_recorded(workspace.root):  # own members may read files when they are imported
+        Params.load(workspace.params)
     for line in write_dependencies(workspace):
         write_line(line)
 

@@ -1,23 +1,36 @@
 """Q-functions as one stacked network."""
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from sacpipe.networks.mlp import StackedMLP
+from sacpipe.networks.inputs import GroupInputs, Inputs
+from sacpipe.networks.network import Network
+
+if TYPE_CHECKING:
+    from sacpipe.networks.trunks import TrunkSection
 
 
 class StackedCritic(nn.Module):
-    """`num_critics` independent Q-functions of a (normalised) observation and an action in [-1, 1]."""
+    """`num_critics` independent Q-functions of an observation's critic group and an action in [-1, 1]."""
 
-    def __init__(
-        self, observation_dim: int, action_dim: int, hidden_dims: Sequence[int], num_critics: int
-    ) -> None:
+    def __init__(self, trunk: "TrunkSection", inputs: GroupInputs, action_dim: int, num_critics: int) -> None:
         super().__init__()
-        self.network = StackedMLP(num_critics, observation_dim + action_dim, hidden_dims, 1)
+        self.num = num_critics
+        self.network = Network(trunk.build(inputs, extra_dim=action_dim, num=num_critics), 1)
 
-    def forward(self, observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """Return every critic's value of every pair. Shape (num_critics, B)."""
-        values: torch.Tensor = self.network(torch.cat([observations, actions], dim=-1))
+    def forward(self, inputs: Inputs, actions: torch.Tensor) -> torch.Tensor:
+        """Return every critic's value of every pair. Shape (num_critics, B).
+
+        Args:
+            inputs: Normalised, if the params say so.
+            actions: In [-1, 1]. Shape (B, action_dim).
+        """
+        values: torch.Tensor = self.network(inputs, actions, self.num)
+        return values.squeeze(-1)
+
+    def first(self, inputs: Inputs, actions: torch.Tensor) -> torch.Tensor:
+        """Return the first critic's value of every pair. Shape (B,)."""
+        values: torch.Tensor = self.network(inputs, actions)
         return values.squeeze(-1)

@@ -8,17 +8,24 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import cast
 
+import numpy as np
 import torch
 from torch import nn
 
+from sacpipe.specs.records import FloatArray
+
+_ZERO = np.float32(0.0)
+
 
 class StackedLinear(nn.Module):
-    """`num` linear maps side by side. (num, B, in_dim) -> (num, B, out_dim)."""
+    """`num` linear maps side by side."""
 
     def __init__(self, num: int, in_dim: int, out_dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(num, in_dim, out_dim))
         self.bias = nn.Parameter(torch.zeros(num, 1, out_dim))
+        self._arrays: tuple[FloatArray, FloatArray] | None = None
+        self._address = 0
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw Glorot-uniform weights and zero biases, as Softlearning's Keras layers did.
@@ -32,18 +39,46 @@ class StackedLinear(nn.Module):
             self.weight.uniform_(-bound, bound, generator=generator)
             self.bias.zero_()
 
+    def arrays(self) -> tuple[FloatArray, FloatArray]:
+        """Return weight and bias of the first member as NumPy views of the parameters.
+
+        Updates are in place, so views stay valid; where an engine moved the parameters, new ones are made.
+        """
+        address = self.weight.data_ptr()
+        if self._arrays is None or self._address != address:
+            self._arrays = self.weight.detach().numpy()[0], self.bias.detach().numpy()[0, 0]
+            self._address = address
+        return self._arrays
+
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Map each member's inputs, shape (num, B, in_dim), to its outputs, shape (num, B, out_dim)."""
-        return torch.baddbmm(self.bias, inputs, self.weight)
+        """Map inputs to outputs.
+
+        Args:
+            inputs: Of each of the first `n` members, shape (n, B, in_dim); or of the first member alone,
+            shape
+                (B, in_dim), which is computed as a plain product, and exported as one.
+
+        Returns:
+            Shape (n, B, out_dim), or (B, out_dim).
+        """
+        weight: torch.Tensor = self.weight
+        bias: torch.Tensor = self.bias
+        if inputs.dim() == 2:
+            if len(weight) == 1:
+                return torch.addmm(bias.squeeze(0), inputs, weight.squeeze(0))
+            return torch.addmm(bias[0], inputs, weight[0])
+        if len(inputs) < len(weight):
+            weight, bias = weight[: len(inputs)], bias[: len(inputs)]
+        return torch.baddbmm(bias, inputs, weight)
 
 
 class StackedMLP(nn.Module):
-    """`num` perceptrons with ReLU after every layer but the last, which is linear."""
+    """`num` perceptrons with a ReLU after every layer."""
 
-    def __init__(self, num: int, in_dim: int, hidden_dims: Sequence[int], out_dim: int) -> None:
+    def __init__(self, num: int, in_dim: int, hidden_dims: Sequence[int]) -> None:
         super().__init__()
-        self.num = num
-        dims = [in_dim, *hidden_dims, out_dim]
+        dims = [in_dim, *hidden_dims]
+        self.out_dim = dims[-1]
         layers = [StackedLinear(num, before, after) for before, after in itertools.pairwise(dims)]
         self.layers = nn.ModuleList(layers)
 
@@ -57,9 +92,18 @@ class StackedMLP(nn.Module):
             layer.reset(generator)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Evaluate every member on the same inputs. (B, in_dim) -> (num, B, out_dim)."""
-        hidden = inputs.unsqueeze(0).expand(self.num, -1, -1)
-        for layer in self.layers[:-1]:
-            hidden = torch.relu(layer(hidden))
-        output: torch.Tensor = self.layers[-1](hidden)
-        return output
+        """Return what the last layer gives; shapes as of `StackedLinear.forward`."""
+        for layer in self.layers:
+            inputs = torch.relu(layer(inputs))
+        return inputs
+
+    def single(self, values: FloatArray) -> FloatArray:
+        """Evaluate the first member on one input. Shapes (in_dim,) and (out_dim,).
+
+        NumPy computes it on the parameters' own memory, because for one observation PyTorch's dispatch takes
+        several times as long as the arithmetic.
+        """
+        for layer in self.linears():
+            weight, bias = layer.arrays()
+            values = np.maximum(values @ weight + bias, _ZERO)
+        return values

@@ -2,8 +2,12 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from sacpipe.core.errors import ConfigError
+from sacpipe.networks.inputs import GroupInputs
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
 _MIN_VARIANCE = 1e-8
@@ -15,29 +19,37 @@ class Normaliser(nn.Module):
 
     A new normaliser is the identity. Statistics are float64, so that ten million steps lose no precision;
     the networks receive float32.
+
+    Args:
+        mask: True at the entries that are normalised; the others pass unchanged. Shape (dim,).
     """
 
     count: torch.Tensor
     """Number of observations so far. float64, shape ()."""
     running_mean: torch.Tensor
-    """Mean of the observations. float64, shape (observation_dim,)."""
+    """Mean of the observations. float64, shape (dim,)."""
     squared_deviations: torch.Tensor
-    """Sum of squared deviations from the mean. float64, shape (observation_dim,)."""
+    """Sum of squared deviations from the mean. float64, shape (dim,)."""
     mean: torch.Tensor
-    """The running mean as float32. Shape (observation_dim,)."""
+    """The running mean as float32. Shape (dim,)."""
     scale: torch.Tensor
-    """One over the standard deviation, as float32. Shape (observation_dim,)."""
+    """One over the standard deviation, as float32. Shape (dim,)."""
+    chosen: torch.Tensor
+    """1 at the entries that are normalised, else 0. Shape (dim,)."""
 
-    def __init__(self, observation_dim: int) -> None:
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
         super().__init__()
+        dim = len(mask)
+        self._is_whole = bool(mask.all())
+        self.register_buffer("chosen", torch.from_numpy(mask).float(), persistent=False)
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("running_mean", torch.zeros(observation_dim, dtype=torch.float64))
-        self.register_buffer("squared_deviations", torch.zeros(observation_dim, dtype=torch.float64))
-        self.register_buffer("mean", torch.zeros(observation_dim))
-        self.register_buffer("scale", torch.ones(observation_dim))
+        self.register_buffer("running_mean", torch.zeros(dim, dtype=torch.float64))
+        self.register_buffer("squared_deviations", torch.zeros(dim, dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
 
     def observe(self, observation: FloatArray) -> None:
-        """Add one observation to the statistics (Welford's update). Shape (observation_dim,).
+        """Add one observation to the statistics (Welford's update). Shape (dim,).
 
         References:
             Welford 1962, Technometrics 4(3).
@@ -53,6 +65,35 @@ class Normaliser(nn.Module):
             self.scale.copy_(variance.rsqrt())
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        """Normalise observations. Shape (B, observation_dim)."""
-        scaled = (observations - self.mean) * self.scale
-        return scaled.clamp(-_MAX_DEVIATION, _MAX_DEVIATION)
+        """Normalise observations. Shape (B, dim)."""
+        scaled = ((observations - self.mean) * self.scale).clamp(-_MAX_DEVIATION, _MAX_DEVIATION)
+        return scaled if self._is_whole else self.chosen * scaled + (1.0 - self.chosen) * observations
+
+
+def normalised_names(spec: EnvSpec, choice: bool | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the float32 terms that a params value `normalise_observations` names, in the order of the task.
+
+    Args:
+        spec: Of the task.
+        choice: True for all, False for none, or names.
+
+    Raises:
+        ConfigError: the task has no float32 term of that name.
+    """
+    names = [term.name for term in spec.observation if term.dtype == "float32"]
+    if isinstance(choice, bool):
+        return tuple(names) if choice else ()
+    for name in choice:
+        if name not in names:
+            raise ConfigError(
+                f"algorithm.normalise_observations: expected float32 terms of {spec.task} "
+                f"({', '.join(names) or 'it has none'}), found '{name}'. Correct the name."
+            )
+    return tuple(name for name in names if name in choice)
+
+
+def make_normaliser(inputs: GroupInputs, names: tuple[str, ...]) -> Normaliser | None:
+    """Return the normaliser of a group's vector, or None if the group has none of the named terms."""
+    mask = [np.full(term.size, term.name in names) for term in inputs.vector_terms]
+    chosen = np.concatenate([*mask, np.zeros(0, dtype=np.bool_)])
+    return Normaliser(chosen) if chosen.any() else None

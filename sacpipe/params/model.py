@@ -1,6 +1,6 @@
 """The model of params.yaml: every section."""
 
-from sacpipe.bundle.guard_settings import GuardSettings
+from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.export.config import ExportConfig
 from sacpipe.release.gate import ReleaseConfig
@@ -11,6 +11,10 @@ class Params(TrainParams):
     """All of params.yaml, field for field. A stage reads its own sections only."""
 
     export: ExportConfig
-    guards: GuardSettings
+    """Form and checks of the bundle."""
+    runtime: RuntimeSettings
+    """Checks and fallbacks of the robot's runtime; part of the contract."""
     evaluation: EvaluationConfig
+    """Final evaluation of the policy and of its bundle."""
     release: ReleaseConfig
+    """Name and release gate."""

@@ -22,6 +22,7 @@ from sacpipe.core.report_line import LAYOUT, escape_unprintable
 from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.project.identity.needs import (
     loaded_needs,
+    member_needs,
     probed_task,
     product_needs,
     refuse_uncovered,
@@ -100,7 +101,7 @@ class StageContext:
         """
         root, members = self.workspace.root, tuple(members)
         needed = product_needs(root, self.stage, members)
-        needed |= loaded_needs(root, self.stage, members, environment)
+        needed |= loaded_needs(root, self.stage, members, environment) | member_needs(root, members)
         if environment is not None:
             needed |= task_needs(root, environment)
         refuse_uncovered(root, self.stage, needed)

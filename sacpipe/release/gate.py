@@ -3,20 +3,29 @@
 A refused release is no error. The result is a Verdict with what each rule expected and found.
 """
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from sacpipe.core.config import Config
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
 
 
 class ReleaseConfig(Config):
     """The registered name of a policy, and the minimum return for its release."""
 
     model_name: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """Name of the registered model, at most as long as MLflow's tables hold."""
+    """Name of the registered model."""
     min_return_mean: float | None
-    """Minimum of the bundle's mean return over the evaluation episodes, or null for no minimum."""
+    """Lowest mean return of the bundle that is released; null for none."""
+
+    @classmethod
+    def preset(cls, spec: EnvSpec, budget: Budget) -> dict[str, Any]:
+        """Return the values of a new params.yaml."""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", spec.task.partition("/")[2])
+        return {"model_name": name, "min_return_mean": budget.min_return_mean}
 
 
 class Finding(Config):

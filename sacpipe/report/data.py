@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sacpipe.bundle.reader import Bundle
 from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.statistics import EvaluationSummary
+from sacpipe.export.config import ExportMetrics
 
 POLICIES = ("deterministic", "stochastic", "bundle")
 """Evaluated policies, in the order of the page. The first two are evaluated during training too."""
@@ -134,6 +135,8 @@ class ReportData:
     evaluation: Evaluation
     bundle: Bundle
     """Verified bundle: digest, contract, policy.onnx and golden sequences."""
+    parity: ExportMetrics
+    """Differences between the trained network and policy.onnx."""
     bundle_files: Mapping[str, str]
     """SHA-256 of each of the bundle's files, by name."""
     throughput: tuple[tuple[float, float], ...] | None

@@ -28,6 +28,7 @@ def evaluation(data: ReportData) -> Markup:
         "Evaluation",
         lead,
         table("Returns after training", columns, rows),
+        _task_metrics(returns),
         _pairs(data.evaluation.episodes),
         tag("figure", strip_plot.figure(_label(data), "return of an episode", _strips(data))),
         fold(f"All {numbers.count(data.num_episodes)} episodes", _episodes(data)),
@@ -76,6 +77,26 @@ def _row(policy: str, returns: EvaluationSummary) -> list[Child]:
         numbers.number(returns.length_mean),
         numbers.count(returns.episodes),
     ]
+
+
+def _task_metrics(returns: Mapping[str, EvaluationSummary]) -> list[Child]:
+    """Return the table of `task.metrics`; nothing for a task without any."""
+    names = list(dict.fromkeys(name for policy in POLICIES for name in returns[policy].task_metrics))
+    if not names:
+        return []
+    rows: list[list[Child]] = []
+    for name in names:
+        row: list[Child] = [name]
+        for policy in POLICIES:
+            metric = returns[policy].task_metrics.get(name)
+            row += ["", ""] if metric is None else [numbers.number(metric.mean), numbers.number(metric.last)]
+        rows.append(row)
+    columns = [
+        "Metric of the task",
+        *(f"{policy}, {kind}" for policy in POLICIES for kind in ("mean", "last")),
+    ]
+    note = "Means over the episodes: of all steps of an episode, and of its last step."
+    return [table("Metrics of the task", columns, rows), tag("p", note, class_="note")]
 
 
 def _pairs(episodes: Mapping[str, tuple[Episode, ...]]) -> Markup | None:

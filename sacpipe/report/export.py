@@ -1,6 +1,7 @@
 """The export: the error of the ONNX file against the trained network, and its observations and actions."""
 
-from sacpipe.bundle.contract import Contract, ParityTerms
+from sacpipe.bundle.contract import Contract
+from sacpipe.export.config import ExportMetrics
 from sacpipe.report import numbers
 from sacpipe.report.data import ReportData
 from sacpipe.report.elements import digest, facts, section, table
@@ -22,7 +23,7 @@ def export(data: ReportData) -> Markup:
         "export",
         "Export",
         lead,
-        _parity(contract.parity),
+        _parity(data.parity),
         facts(_facts(data, contract)),
         tag("h3", "Observation"),
         _observation(contract.spec),
@@ -31,10 +32,11 @@ def export(data: ReportData) -> Markup:
     )
 
 
-def _parity(parity: ParityTerms) -> Markup:
+def _parity(parity: ExportMetrics) -> Markup:
     """Return the largest error as text, and its share of the bound as a bar."""
-    share = min(parity.max_error / parity.tolerance, 1.0)
-    text = f"{_ratio(parity.max_error)} of the action range; the bound is {_ratio(parity.tolerance)}"
+    error, bound = parity.parity_max_error, parity.parity_tolerance
+    share = min(error / bound, 1.0)
+    text = f"{_ratio(error)} of the action range; the bound is {_ratio(bound)}"
     return tag(
         "div",
         tag("p", tag("b", "Largest difference between network and ONNX: "), text, "."),
@@ -54,7 +56,7 @@ def _ratio(value: float) -> str:
 
 
 def _facts(data: ReportData, contract: Contract) -> list[tuple[str, Child]]:
-    spec, parity = contract.spec, contract.parity
+    spec, parity = contract.spec, data.parity
     period = spec.control_period_s
     clock = (
         "the task has no clock"
@@ -62,35 +64,34 @@ def _facts(data: ReportData, contract: Contract) -> list[tuple[str, Child]]:
         else f"{numbers.number(period)} s, {numbers.number(1 / period)} Hz"
     )
     limit = "none" if spec.max_episode_steps is None else f"{numbers.count(spec.max_episode_steps)} steps"
-    tested = f"{numbers.count(parity.num_observations)} observations"
+    tested = f"{numbers.count(parity.parity_observations)} observations"
     return [
         ("Bundle digest", digest(data.bundle.digest)),
         ("Control period", clock),
         ("Time limit", limit),
-        ("Error on random and extreme input", f"{_ratio(parity.synthetic_max_error)}, {tested} in all"),
+        (
+            "Error on random and extreme input",
+            f"{_ratio(parity.parity_max_error_synthetic)}, {tested} in all",
+        ),
         (
             "Golden sequence",
             f"{numbers.count(contract.golden.num_steps)} steps, within {_ratio(contract.golden.tolerance)}",
         ),
         ("ONNX", f"operator set {contract.onnx.opset_version}, IR version {contract.onnx.ir_version}"),
         ("Operators", ", ".join(contract.onnx.operators)),
+        ("Guards", ", ".join(guard.name for guard in contract.runtime.guards) or "the runtime's defaults"),
         ("policy.onnx", numbers.size(len(data.bundle.policy_onnx))),
     ]
 
 
 def _observation(spec: EnvSpec) -> Markup:
-    rows: list[list[Child]] = []
-    start = 0
-    for term in spec.observation:
-        last = start + term.size - 1
-        rows.append(
-            [term.name, str(start) if term.size == 1 else f"{start} to {last}", term.unit, term.source]
-        )
-        start += term.size
-    columns = ("Term", "Entries", "Unit", "Source")
-    return _tall(
-        table(f"Observation, {spec.observation_dim} entries", columns, rows, numeric_from=9), len(rows)
-    )
+    rows: list[list[Child]] = [
+        [term.name, " x ".join(map(str, term.shape)) or "one number", term.dtype, term.unit, term.source]
+        for term in spec.observation
+    ]
+    columns = ("Term", "Shape", "Type", "Unit", "Source")
+    entries = sum(term.size for term in spec.observation)
+    return _tall(table(f"Observation, {entries} entries", columns, rows, numeric_from=9), len(rows))
 
 
 def _action(spec: EnvSpec) -> Markup:

@@ -1,5 +1,6 @@
-"""The training: its learning curve, four signals of the learner, and the speed."""
+"""The training: its learning curve, some signals of the learner, and the speed."""
 
+from collections.abc import Iterable
 from statistics import median
 
 from sacpipe.report import numbers
@@ -12,12 +13,16 @@ from sacpipe.training.metrics import METRICS
 
 _TABLE_ROWS = 60
 
-_SIGNALS = {
+_TITLES = {
     "temperature/value": "Temperature",
     "actor/entropy_nats": "Entropy of the policy",
     "critic/loss": "Critic loss",
     "critic/q_mean": "Mean Q-value",
 }
+"""Metrics that are shown first where the algorithm has them. Others follow in alphabetical order."""
+_MAX_SIGNALS = 4
+_OTHER_ROWS = ("episode/", "evaluation/")
+"""Beginnings of metrics that are not of updates."""
 _MAY_LOG = frozenset({"temperature/value", "critic/loss"})
 """Positive metrics whose axis may be logarithmic."""
 
@@ -52,16 +57,23 @@ def learning(data: ReportData) -> Markup:
 
 
 def signals(data: ReportData) -> Markup:
-    """Return the section with one small chart for each signal."""
-    found = {name: data.training.signals[name] for name in _SIGNALS if name in data.training.signals}
+    """Return the section with one small chart for each of the first signals."""
+    found = {name: data.training.signals[name] for name in shown_signals(data.training.signals)}
     is_averaged = any(len(rows) > MAX_POINTS for rows in found.values())
+    if not found:
+        return section("signals", "Signals of the learner", "The algorithm logged no metrics of its updates.")
     lead = "Metrics of the updates, as the learner logged them."
     if is_averaged:
         lead += " A point is the mean of several logged rows; the band spans them."
     charts = [_signal(data, name, rows) for name, rows in found.items()]
-    return section(
-        "signals", "Entropy, temperature and critics", lead, tag("div", charts, class_="multiples")
-    )
+    return section("signals", "Signals of the learner", lead, tag("div", charts, class_="multiples"))
+
+
+def shown_signals(names: Iterable[str]) -> list[str]:
+    """Return the metrics of updates that have a chart, by the names of all metrics."""
+    learners = {name for name in names if not name.startswith(_OTHER_ROWS)}
+    known = [name for name in _TITLES if name in learners]
+    return (known + sorted(learners - {*known}))[:_MAX_SIGNALS]
 
 
 def throughput(data: ReportData) -> Markup:
@@ -128,7 +140,8 @@ def _evaluations(series: list[Series], interval: str) -> Markup:
 
 
 def _signal(data: ReportData, name: str, rows: tuple[tuple[float, float], ...]) -> Markup:
-    title, unit, last = _SIGNALS[name], METRICS[name].unit, numbers.number(rows[-1][1])
+    title, last = _TITLES.get(name, name.replace("/", " ").replace("_", " ")), numbers.number(rows[-1][1])
+    unit = METRICS[name].unit if name in METRICS else ""
     target = _target_entropy(data) if name == "actor/entropy_nats" else None
     chart = Chart(
         label=f"{title} over environment steps; at the end {last} {unit}.",
@@ -152,7 +165,7 @@ def _signal(data: ReportData, name: str, rows: tuple[tuple[float, float], ...]) 
 
 def _target_entropy(data: ReportData) -> float | None:
     """Return the target in nats where the temperature is learned: per dimension times dimensions."""
-    rule = data.params["algorithm"].get("temperature")
+    rule = data.params["algorithm"].get("temperature")  # of SAC; other algorithms may have none
     per_dimension = rule.get("target_entropy_per_dimension") if isinstance(rule, dict) else None
     if not isinstance(per_dimension, int | float):
         return None

@@ -11,6 +11,7 @@ from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.episodes_csv import read_episodes_csv
 from sacpipe.evaluation.statistics import EvaluationSummary
 from sacpipe.evaluation.video import NO_VIDEO_NAME, VIDEO_NAME
+from sacpipe.export.config import ExportMetrics
 from sacpipe.replay.pool.manifest import MANIFEST_NAME, read_manifest
 from sacpipe.report.data import (
     POLICIES,
@@ -24,10 +25,8 @@ from sacpipe.report.data import (
 from sacpipe.report.dvc_lock import differing_files, read_params, read_stages, read_verdict
 from sacpipe.report.readers import csv_rows, finite, json_lines, pick, require_files
 
-SIGNALS = ("temperature/value", "actor/entropy_nats", "critic/loss", "critic/q_mean", "episode/return")
-"""Metrics taken from metrics.jsonl."""
-
 _TOTALS = ("env_steps", "gradient_steps", "episodes")
+_COUNTERS = ("env_steps", "gradient_steps")
 _CURVE_COLUMNS = ("env_steps", "policy", "episode", "seed", "return", "length")
 
 
@@ -62,6 +61,7 @@ def read_report(inputs: ReportInputs) -> ReportData:
         pool=pool,
         evaluation=read_evaluation(evaluate, inputs.episodes),
         bundle=bundle,
+        parity=read_parity(inputs.export_folder / "metrics.json"),
         bundle_files={path.name: sha256_file(path) for path in sorted(bundle_folder.iterdir())},
         throughput=read_throughput(inputs.throughput),
         verdict=read_verdict(inputs.verdict),
@@ -128,6 +128,18 @@ def read_evaluation(folder: Path, episodes_csv: Path) -> Evaluation:
     )
 
 
+def read_parity(path: Path) -> ExportMetrics:
+    """Read the metrics of the export stage.
+
+    Raises:
+        StorageError: the file is malformed.
+    """
+    try:
+        return ExportMetrics.parse(read_json(path, StorageError), source=str(path))
+    except ConfigError as exc:
+        raise StorageError(f"{exc}. `sacpipe run` writes it again.") from exc
+
+
 def read_throughput(path: Path | None) -> tuple[tuple[float, float], ...] | None:
     """Read rows of (env_steps, steps_per_s), or None where the file is missing.
 
@@ -144,12 +156,13 @@ def read_throughput(path: Path | None) -> tuple[tuple[float, float], ...] | None
 
 
 def _read_signals(path: Path) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Read all metrics: an algorithm has names of its own."""
     signals: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for where, row in json_lines(path):
-        for name in SIGNALS:
-            if name in row:
-                steps = finite(pick(row, "env_steps", where), f"{where}: env_steps")
-                signals[name].append((steps, finite(row[name], f"{where}: {name}")))
+        steps = finite(pick(row, "env_steps", where), f"{where}: env_steps")
+        for name, value in row.items():
+            if name not in _COUNTERS:
+                signals[name].append((steps, finite(value, f"{where}: {name}")))
     return {name: tuple(rows) for name, rows in signals.items()}
 
 
@@ -159,7 +172,11 @@ def _read_summary(tree: Any, policy: str, path: Path) -> EvaluationSummary:
     except ConfigError as exc:
         raise StorageError(f"{exc}. `sacpipe run` writes it again.") from exc
     for name, value in summary.as_tree().items():
-        finite(value, f"{path}: {policy}.{name}")
+        if name != "task_metrics":
+            finite(value, f"{path}: {policy}.{name}")
+    for name, metric in summary.task_metrics.items():
+        for key, value in metric.as_tree().items():
+            finite(value, f"{path}: {policy}.task_metrics.{name}.{key}")
     return summary
 
 
@@ -195,6 +212,7 @@ def _require_outputs(inputs: ReportInputs) -> None:
             inputs.dvc_lock,
             *(train / name for name in names),
             *(bundle / name for name in ("manifest.json", "contract.json", "golden.npz", "policy.onnx")),
+            inputs.export_folder / "metrics.json",
             evaluate / "metrics.json",
             inputs.curve,
             inputs.episodes,

@@ -7,6 +7,8 @@ once. It never makes two steps at once to catch up.
 A processor that slept for two milliseconds wakes slowly and has cold caches: a step then takes five times as
 long. So the loop stops sleeping a little before a step is due, runs the policy once as a warm-up, and
 busy-waits the rest.
+
+Where the loop itself came so late that the watchdog had to stop the robot, the step executes the stop.
 """
 
 import contextlib
@@ -23,7 +25,7 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.robot.decision import Decision, Observation
+from sacpipe.robot.decision import Decision, GivenObservation, Stamps
 from sacpipe.robot.runtime import Runtime
 
 BUSY_WAIT_S = 300e-6
@@ -39,8 +41,8 @@ is 5 ms."""
 class Robot(Protocol):
     """What the loop drives. The loop's own thread calls both methods; they must not wait."""
 
-    def observe(self) -> tuple[Observation, int]:
-        """Return the newest observation and its stamp, in nanoseconds of the runtime's clock."""
+    def observe(self) -> tuple[GivenObservation, Stamps]:
+        """Return the newest observation and its stamp, or those of its terms, by the runtime's clock."""
 
     def execute(self, decision: Decision) -> bool:
         """Execute an action; return False to end the loop."""
@@ -148,6 +150,7 @@ def run_loop(
         deadlines = _Deadlines(clock, period_s, busy_wait_s)
         while is_on and steps < max_steps:
             late_ns = deadlines.wait(runtime.warm_up)
+            runtime.check_watchdog(clock.now_ns())  # the step then executes its stop
             observation, stamp_ns = robot.observe()
             decision = runtime.step(observation, stamp_ns)
             is_on = robot.execute(decision)

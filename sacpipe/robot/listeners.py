@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Callable, Iterator
 
-from sacpipe.robot.decision import Decision
-from sacpipe.specs.records import FloatArray
+from sacpipe.robot.decision import Decision, Stamps
+from sacpipe.specs.observation import Observation
 
-Listener = Callable[[FloatArray, int, Decision], None]
-"""Receives the observation, its stamp in nanoseconds and the decision. It must not wait.
+Listener = Callable[[Observation, Stamps, Decision], None]
+"""Receives the observation, its stamp or the stamps of its terms in nanoseconds, and the decision. It must
+not wait.
 
-The observation is the runtime's own memory: copy it. Where the shape was refused, it is the one before.
+The observation is the runtime's own memory: copy it. Where the shape was refused, it is not the step's.
 """
 
 

@@ -10,11 +10,14 @@ Rules in the order in which they are checked; the first rule that is broken refu
     digest     size and SHA-256 of the bytes of every file            sacpipe/bundle/reader.py
     contract   version, keys, types and form of contract.json         sacpipe/bundle/contract.py
     graph      a plain graph of finite numbers and allowed operators  sacpipe/bundle/policy_graph.py
-    terms      tolerances, deadline and guards within the operator's     sacpipe/robot/operator_terms.py
+    terms      tolerances, deadline and guards within the operator's  sacpipe/robot/operator_terms.py
     tensors    onnxruntime loads it, with the contract's names, types and shapes
     golden     this machine computes the golden actions               sacpipe/robot/golden_check.py
-    runtime    the robot's runtime can be built and stepped              sacpipe/robot/runtime_check.py
+    runtime    the robot's runtime can be built and stepped           sacpipe/robot/runtime_check.py
     timing     on this machine, 99 of 100 actions meet the contract's deadline
+
+A guard of an installed package that the operator has not enabled is refused by the rule `terms` before the
+contract is parsed, because parsing imports its code.
 
 A bundle that passed may go into the store (sacpipe/rollout/bundle_store.py). The files are read once: the
 bytes that were checked are the bytes that are loaded and stored. A following server runs the whole gate in
@@ -36,7 +39,9 @@ from sacpipe.bundle.reader import Bundle, parse_bundle
 from sacpipe.bundle.signature import PublicKey, verify_signature
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule, GateError
-from sacpipe.robot.operator_terms import OperatorTerms, check_terms
+from sacpipe.robot.armed_guards import guards_in_service
+from sacpipe.robot.guards.deadline_missed import DeadlineMissed
+from sacpipe.robot.operator_terms import OperatorTerms, check_guard_names, check_terms
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime_check import check_runtime
 
@@ -129,6 +134,7 @@ def run_load_gate(
     """
     try:
         key = check_signature(files, settings)
+        check_guard_names(files["contract.json"], settings)
         bundle = parse_bundle(files)
         with under_rule("graph"):
             _check_operators(bundle.contract, settings.allowed_operators)
@@ -189,7 +195,8 @@ def _measure(policy: OnnxPolicy, bundle: Bundle, num_runs: int) -> float:
     The golden-sequence check before it was the warm-up.
     """
     durations_ns = []
-    for observation in itertools.islice(itertools.cycle(bundle.golden.observations), num_runs):
+    golden = [bundle.golden.observations.rows(row) for row in range(bundle.contract.golden.num_steps)]
+    for observation in itertools.islice(itertools.cycle(golden), num_runs):
         before_ns = time.perf_counter_ns()
         policy.act(observation)
         durations_ns.append(time.perf_counter_ns() - before_ns)
@@ -200,7 +207,9 @@ def _check_timing(contract: Contract | None, p99_us: float, num_runs: int) -> fl
     """Return the time that the contract allows for an action, in microseconds; None where none is checked."""
     if contract is None or contract.spec.control_period_s is None:
         return None
-    deadline_us = contract.guards.deadline_periods * contract.spec.control_period_s * 1e6
+    guards = guards_in_service(contract.runtime)
+    deadline = next(guard for guard in guards if isinstance(guard, DeadlineMissed))
+    deadline_us = deadline.deadline_periods * contract.spec.control_period_s * 1e6
     if p99_us >= deadline_us:
         raise BundleError(
             f"expected 99 of 100 actions within {deadline_us:.6g} us on this machine, found {p99_us:.6g} us "

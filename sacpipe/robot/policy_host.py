@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from sacpipe.bundle.guard_settings import Cause
 from sacpipe.robot.listeners import Listeners
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.specs.env_spec import EnvSpec
@@ -26,8 +25,8 @@ class PolicyHost(Protocol):
         ...
 
     @property
-    def causes(self) -> Mapping[Cause, int]:
-        """Number of refusals by each guard since the start."""
+    def causes(self) -> Mapping[str, int]:
+        """Number of refusals since the start, by name of the guard."""
         ...
 
     @property

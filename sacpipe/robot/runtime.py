@@ -1,13 +1,13 @@
-"""The runtime of a robot: an observation and its stamp in, a decision out. Never an exception, never a clamp.
+"""The runtime of a robot: an observation and its stamps in, a decision out. No exception, no clamp.
 
 An unforeseen exception becomes the cause `inference_failed`, so that it is counted, recorded and a
 reason for a rollback like an error of onnxruntime; `Runtime.last_error` keeps it.
 
 Each step checks the observation, runs the policy, checks the action, and then checks that the step met its
-deadline. The first refusal is the cause of a fallback (sacpipe/robot/guards.py).
+deadline. The first refusal is the cause of a fallback (sacpipe/robot/guard_chain.py).
 
 A step allocates next to nothing, takes no lock, logs nothing and touches no file. One thread alone calls
-`step` and `begin_episode`; any thread may call `swap`, `rollback` and `clear_stop`.
+`step` and `begin_episode`; any thread may call `swap`, `rollback`, `clear_stop` and `check_watchdog`.
 """
 
 import contextlib
@@ -17,20 +17,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, GuardSettings, Verdict
+from sacpipe.bundle.guards import GUARDS, WATCHDOG
+from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.errors import BundleError
-from sacpipe.robot.decision import Decision, Observation, Timings
-from sacpipe.robot.guards import Guards, Thresholds
+from sacpipe.robot.armed_guards import ArmedGuards
+from sacpipe.robot.decision import VERDICTS, Decision, GivenObservation, Stamps, Timings, Verdict
+from sacpipe.robot.guard_chain import Executed, GuardChain
 from sacpipe.robot.listeners import Listeners
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.specs.records import FloatArray
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _ReadyPolicy:
-    """A policy with its thresholds: one object, so that a swap from another thread replaces both at once."""
+    """A policy with its guards: one object, so that a swap from another thread replaces both at once."""
 
     policy: OnnxPolicy
-    thresholds: Thresholds
+    guards: ArmedGuards
     blend_steps: int
     """Number of steps over which the policy takes over from the one before."""
 
@@ -40,26 +43,27 @@ class Runtime:
 
     Args:
         policy: A verified bundle, ready to act. No other object may run it.
-        guards: Settings that replace the contract's, for example of a slower robot. They stay when policies
+        settings: Settings that replace the contract's, for example of a slower robot. They stay when policies
             change.
         control_period_s: Time between two steps where it is not the contract's, in seconds.
         clock_ns: Clock of the observations' stamps, in nanoseconds.
 
     Raises:
-        BundleError: the safe action has another size than the task's actions, or is out of bounds.
+        BundleError: a guard or the safe action does not fit the contract.
     """
 
     def __init__(
         self,
         policy: OnnxPolicy,
         *,
-        guards: GuardSettings | None = None,
+        settings: RuntimeSettings | None = None,
         control_period_s: float | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.spec = policy.contract.spec
-        self.causes: dict[Cause, int] = dict.fromkeys(CAUSES, 0)
-        """Number of refusals by each guard."""
+        self.causes: dict[str, int] = dict.fromkeys((*GUARDS.ours, WATCHDOG), 0)
+        """Number of refusals by each guard, and of stops by the watchdog. A guard of another package is added
+        at its first refusal."""
         self.verdicts: dict[Verdict, int] = dict.fromkeys(VERDICTS, 0)
         """Number of steps by verdict."""
         self.listeners = Listeners()
@@ -71,12 +75,15 @@ class Runtime:
         """The last unforeseen exception of a step or of a listener; None where there was none."""
         self.listener_errors = 0
         """Number of exceptions of listeners. The step is executed, and the listener is called again."""
-        self._settings, self._period_s, self._clock_ns = guards, control_period_s, clock_ns
+        self._settings, self._period_s, self._clock_ns = settings, control_period_s, clock_ns
         self._acting = self._next = self._ready(policy, 0)
-        self._guards = Guards(self.spec, self._acting.thresholds)
+        self._guards = GuardChain(self.spec, self._acting.guards, clock_ns)
         self._before: OnnxPolicy | None = None
         self._blended_out = policy
         self._blend_steps_left = 0
+        self._ramp_steps_left = self._acting.guards.ramp_steps
+        self._last_step_ns: int | None = None
+        """Time at which the last step of the episode began; None before the first."""
 
     @property
     def policy(self) -> OnnxPolicy:
@@ -99,8 +106,13 @@ class Runtime:
         return self._guards.stop is not None
 
     def begin_episode(self) -> None:
-        """Forget the last action and stamp; the next observation must be inside the envelope."""
+        """Forget the last action and stamps; the next observation must be inside the envelope.
+
+        The policy takes over from the safe action in `ramp_steps`. The watchdog waits for the first step.
+        """
         self.episode += 1
+        self._last_step_ns = None
+        self._ramp_steps_left = self._next.guards.ramp_steps
         self._guards.begin_episode()
 
     def clear_stop(self) -> None:
@@ -134,12 +146,12 @@ class Runtime:
         self.swap(self._before, 0)
         return self._next.policy
 
-    def step(self, observation: Observation, stamp_ns: int) -> Decision:
+    def step(self, observation: GivenObservation, stamp_ns: Stamps) -> Decision:
         """Decide which action to execute.
 
         Args:
-            observation: Raw; see `Observation`. It is copied.
-            stamp_ns: Time at which it was taken, by the runtime's clock.
+            observation: Raw; see `GivenObservation`. It is copied.
+            stamp_ns: Time at which it was taken, by the runtime's clock; or the time of each term, by name.
         """
         try:
             decision = self._decide(observation, stamp_ns)
@@ -147,79 +159,130 @@ class Runtime:
             decision = self._recover(exc)
         for listener in self.listeners:
             try:
-                listener(self._guards.observation, stamp_ns, decision)
+                listener(self._guards.facts.observation, stamp_ns, decision)
             except Exception as exc:  # noqa: BLE001 - a recorder or a shadow must not end the control loop
                 self.last_error = exc
                 self.listener_errors += 1
         return decision
 
-    def _decide(self, observation: Observation, stamp_ns: int) -> Decision:
-        start_ns = self._clock_ns()
+    def check_watchdog(self, now_ns: int) -> Decision | None:
+        """Return a stop where no step began for `watchdog_periods`; else, or without a watchdog, None.
+
+        The robot's own thread calls this, so that it gets the safe action where the stepping thread is
+        blocked. The stop stays latched until `clear_stop`.
+
+        Args:
+            now_ns: Time by the runtime's clock.
+        """
+        limit_ns, last_ns = self._acting.guards.watchdog_ns, self._last_step_ns
+        if limit_ns is None or last_ns is None or now_ns - last_ns <= limit_ns:
+            return None
+        guards = self._guards
+        if guards.stop is None:
+            self.causes[WATCHDOG] += 1
+        return self._without_observation(guards.latch_stop(WATCHDOG, self._acting.guards.safe_action))
+
+    def _decide(self, observation: GivenObservation, stamps: Stamps) -> Decision:
+        start_ns = self._last_step_ns = self._clock_ns()
         if self._next is not self._acting:
             self._take_over()
         guards = self._guards
+        policy_action: list[float] | None = None
         action: list[float] | None = None
         policy_ns, self.blended_with = 0, None
-        cause = guards.check_observation(observation, stamp_ns, start_ns)
+        cause = guards.check_observation(observation, stamps, start_ns)
+        has_observation = cause not in guards.armed.discarding
         if cause is None and guards.stop is None:
             before_ns = self._clock_ns()
-            action = self._infer()
+            policy_action = action = self._infer()
             policy_ns = self._clock_ns() - before_ns
+            if self._ramp_steps_left and policy_action is not None:
+                action = self._ramp(policy_action)
             cause = guards.check_action(action)
-            if cause is None and self._clock_ns() - start_ns > guards.thresholds.deadline_ns:
-                cause = "deadline_missed"
         executed, verdict, reasons = guards.decide(action, cause)
-        age_ns, step_ns = start_ns - stamp_ns, self._clock_ns() - start_ns
-        timings = Timings(age_ns, policy_ns, step_ns)
+        age_ns, step_ns = start_ns - guards.facts.oldest_stamp_ns, self._clock_ns() - start_ns
         executed_action = np.array(executed, dtype=np.float32)
-        policy_action = (
-            executed_action if verdict == "ok" or action is None else np.array(action, dtype=np.float32)
-        )
         if cause is not None:
-            self.causes[cause] += 1
+            self.causes[cause] = self.causes.get(cause, 0) + 1
         self.verdicts[verdict] += 1
-        return Decision(executed_action, verdict, reasons, timings, None if action is None else policy_action)
+        return Decision(
+            executed_action,
+            verdict,
+            reasons,
+            Timings(age_ns, policy_ns, step_ns),
+            _as_array(policy_action, executed, executed_action),
+            guards.armed.stop_category if verdict == "stopped" else None,
+            has_observation,
+        )
 
     def _recover(self, error: Exception) -> Decision:
         """Decide a step that failed: the fallback of `inference_failed`; a stop where that fails too."""
         self.last_error = error
         try:
-            executed, verdict, reasons = self._guards.decide(None, "inference_failed")
-            action = np.array(executed, dtype=np.float32)
+            decision = self._without_observation(self._guards.decide(None, "inference_failed"))
         except Exception:  # noqa: BLE001 - the thresholds themselves may be what failed
-            executed, verdict, reasons = self._guards.latch_stop("inference_failed")
-            action = np.array(executed, dtype=np.float32)
+            decision = self._without_observation(self._guards.latch_stop("inference_failed"))
         self.causes["inference_failed"] += 1
-        self.verdicts[verdict] += 1
-        return Decision(action, verdict, reasons, Timings(0, 0, 0), None)
+        self.verdicts[decision.verdict] += 1
+        return decision
+
+    def _without_observation(self, executed: Executed) -> Decision:
+        """Return the decision of a step without an observation."""
+        action, verdict, reasons = executed
+        category = self._acting.guards.stop_category if verdict == "stopped" else None
+        return Decision(
+            np.array(action, dtype=np.float32), verdict, reasons, Timings(0, 0, 0), None, category, False
+        )
 
     def warm_up(self) -> None:
         """Run the policy on the last observation and drop the result: the next step finds warm caches."""
         with contextlib.suppress(Exception):  # the next step reports the failure
-            self._acting.policy.run(self._guards.observation)
+            self._acting.policy.run(self._guards.facts.observation)
 
     def _ready(self, policy: OnnxPolicy, blend_steps: int | None) -> _ReadyPolicy:
         contract = policy.contract
-        settings = self._settings or contract.guards
-        thresholds = Thresholds.of(settings, contract, self._period_s or contract.spec.control_period_s)
-        return _ReadyPolicy(policy, thresholds, settings.blend_steps if blend_steps is None else blend_steps)
+        settings = self._settings or contract.runtime
+        guards = ArmedGuards.of(settings, contract, self._period_s or contract.spec.control_period_s)
+        return _ReadyPolicy(policy, guards, settings.blend_steps if blend_steps is None else blend_steps)
 
     def _take_over(self) -> None:
         """Change policies. Only the stepping thread calls this."""
         self._blended_out, self._acting = self._acting.policy, self._next
         self._blend_steps_left = self._acting.blend_steps
-        self._guards.thresholds = self._acting.thresholds
+        self._guards.armed = self._acting.guards
 
     def _infer(self) -> list[float] | None:
         """Return the policy's action, during a blend the weighted mean of two; None where a policy failed."""
+        observation = self._guards.facts.observation
         try:
-            action: list[float] = self._acting.policy.run(self._guards.observation).tolist()
+            action: list[float] = self._acting.policy.run(observation).tolist()
             if not self._blend_steps_left:
                 return action
-            before: list[float] = self._blended_out.run(self._guards.observation).tolist()
+            before: list[float] = self._blended_out.run(observation).tolist()
         except Exception:  # noqa: BLE001 - onnxruntime's errors have no class in common; counted as a cause
             return None
         share = self._blend_steps_left / (self._acting.blend_steps + 1)
         self._blend_steps_left -= 1
         self.blended_with = self._blended_out
-        return [new + share * (old - new) for new, old in zip(action, before, strict=True)]
+        return _mean(action, before, share)
+
+    def _ramp(self, action: list[float]) -> list[float]:
+        """Return the weighted mean of the policy's and the safe action."""
+        guards = self._acting.guards
+        share = min(self._ramp_steps_left / (guards.ramp_steps + 1), 1.0)
+        self._ramp_steps_left -= 1
+        return _mean(action, guards.safe_action, share)
+
+
+def _mean(action: list[float], before: list[float], share: float) -> list[float]:
+    """Return the mean of two actions, the second one weighted with `share`."""
+    return [new + share * (old - new) for new, old in zip(action, before, strict=True)]
+
+
+def _as_array(
+    action: list[float] | None, executed: list[float], executed_action: FloatArray
+) -> FloatArray | None:
+    """Return an action as an array, that of the executed action where both are the same list."""
+    if action is executed:
+        return executed_action
+    return None if action is None else np.array(action, dtype=np.float32)

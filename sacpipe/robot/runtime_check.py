@@ -9,24 +9,24 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sacpipe.bundle.guard_settings import Cause
 from sacpipe.bundle.reader import Bundle
 from sacpipe.core.errors import BundleError
-from sacpipe.robot.decision import Observation
+from sacpipe.robot.decision import Decision, GivenObservation, Stamps
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
-from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.records import FloatArray
+from sacpipe.specs.observation import Observation
 
 _START_NS = 10**15
 _DEFAULT_PERIOD_S = 0.02
 """Simulated control period where the task has no clock, in seconds."""
 _AGE_SHARE = 0.1
 """Simulated age of every golden observation, as a share of the control period."""
-_FAILURES: tuple[Cause, ...] = ("shape", "inference_failed", "action_not_finite", "action_outside_bounds")
+_FAILURES = ("shape", "inference_failed", "action_not_finite", "action_outside_bounds")
 """Causes that a golden observation may never have. Others depend on what was recorded, such as a jump of the
 action between two episodes."""
 _MAX_SWAP_STEPS = 3
+_HUNG_NS = 2**62
+"""Simulated time without a step, in nanoseconds, after which every watchdog stops the robot."""
 
 
 class _Clock:
@@ -74,8 +74,8 @@ class _Check:
     def run(self) -> None:
         """Step the golden observations, the hostile ones, and across a swap."""
         runtime = self._runtime
-        for row, observation in enumerate(self._golden):
-            self._step(observation, f"golden step {row}")
+        for row in range(len(self._golden.vector)):
+            self._step(self._golden.rows(row), f"golden step {row}")
         if failed := {cause: runtime.causes[cause] for cause in _FAILURES if runtime.causes[cause]}:
             raise _refuse("golden observations without a failed step", _shown(failed))
         if not runtime.verdicts["ok"] + runtime.verdicts["limited"]:
@@ -84,49 +84,59 @@ class _Check:
         for name, observation, stamp_ns in self._hostile():
             self._step(observation, name, stamp_ns)
         runtime.swap(runtime.policy.clone_session())
-        for row, observation in enumerate(self._golden[:_MAX_SWAP_STEPS]):
-            self._step(observation, f"step {row} after a swap")
+        for row in range(min(len(self._golden.vector), _MAX_SWAP_STEPS)):
+            self._step(self._golden.rows(row), f"step {row} after a swap")
+        stopped = runtime.check_watchdog(self._clock.now_ns + _HUNG_NS)
+        if stopped is not None:
+            self._check_action(stopped, "stop by the watchdog")
 
-    def _step(self, observation: Observation, name: str, stamp_ns: int | None = None) -> None:
+    def _step(self, observation: GivenObservation, name: str, stamps: Stamps | None = None) -> None:
         runtime = self._runtime
         self._clock.now_ns += self._period_ns
         if runtime.is_stopped:
             runtime.clear_stop()
         proper_ns = self._clock.now_ns - self._age_ns
-        decision = runtime.step(observation, proper_ns if stamp_ns is None else stamp_ns)
+        decision = runtime.step(observation, proper_ns if stamps is None else stamps)
         if runtime.last_error is not None:
             error = runtime.last_error
             raise _refuse("a step without an error", f"{type(error).__name__} at the {name}: {error}")
+        self._check_action(decision, name)
+
+    def _check_action(self, decision: Decision, name: str) -> None:
         action = decision.action
         if not ((action >= self._low) & (action <= self._high)).all():  # NaN included
             raise _refuse(f"an action from {self._low} to {self._high}", f"{action} at the {name}")
 
-    def _hostile(self) -> Iterator[tuple[str, Observation, int | None]]:
-        """Yield name, observation and stamp of steps that a guard has to refuse; None is a proper stamp."""
-        good: FloatArray = self._golden[0]
-        for value in (np.nan, np.inf, -np.inf, np.finfo(np.float32).max, -np.finfo(np.float32).max):
-            yield f"observation of {value}", np.full_like(good, value), None
-        yield "longer observation", np.append(good, np.float32(0.0)), None
-        yield "observation in float64", good.astype(np.float64), None
-        yield "observation by terms", _by_terms(good, self._runtime.spec), None
+    def _hostile(self) -> Iterator[tuple[str, GivenObservation, Stamps | None]]:
+        """Yield name, observation and stamps of steps of a careless robot; None is a proper stamp."""
+        good = self._golden.rows(0)
+        largest = float(np.finfo(np.float32).max)
+        for value in (np.nan, np.inf, -np.inf, largest, -largest):
+            yield f"observation of {value}", _filled(good, value), None
+        yield "longer observation", {name: np.append(term, term) for name, term in good.items()}, None
+        yield "observation in float64", {name: np.asarray(term, float) for name, term in good.items()}, None
+        yield "observation by terms", dict(good), None
         yield "observation without terms", {}, None
+        yield "observation as one vector", good.vector, None
         for stamp_ns in (0, -(2**63), 2**63 - 1, self._clock.now_ns, self._clock.now_ns):
             yield f"stamp {stamp_ns}", good, stamp_ns
+            yield f"stamp {stamp_ns} for each term", good, dict.fromkeys(good, stamp_ns)
+        yield "observation without stamps", good, {}
 
 
-def _by_terms(observation: FloatArray, spec: EnvSpec) -> dict[str, FloatArray]:
-    ends = np.cumsum([term.size for term in spec.observation])
-    parts = np.split(observation, ends[:-1])
-    return {term.name: part for term, part in zip(spec.observation, parts, strict=True)}
+def _filled(observation: Observation, value: float) -> Observation:
+    filled = observation.copy()
+    filled.vector.fill(value)
+    return filled
 
 
-def _shown(causes: dict[Cause, int]) -> str:
+def _shown(causes: dict[str, int]) -> str:
     return ", ".join(f"{cause}: {count}" for cause, count in causes.items()) or "none"
 
 
 def _refuse(expected: str, found: str) -> BundleError:
     return BundleError(
-        f"runtime: expected {expected}, found {found[:300]}. Correct the `guards` section of params.yaml and "
-        "export the policy again.",
+        f"runtime: expected {expected}, found {found[:300]}. Correct the `runtime` section of params.yaml "
+        "and export the policy again.",
         "runtime",
     )

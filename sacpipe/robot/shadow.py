@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sacpipe.core.config import Config
-from sacpipe.robot.decision import Decision
+from sacpipe.robot.decision import Decision, Stamps
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import PolicyHost
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
 _MAX_WAITING = 256
@@ -70,7 +71,7 @@ class Shadow:
         self._low, self._high = spec.action_low, spec.action_high
         self._span = spec.action_high.astype(np.float64) - spec.action_low
         self._names = [term.name for term in spec.action]
-        self._waiting: queue.SimpleQueue[tuple[FloatArray, FloatArray] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[Observation, FloatArray] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._steps = self._refused = self._dropped = 0
         self.failure: str | None = None
@@ -106,15 +107,16 @@ class Shadow:
                 f"the policy {self._candidate.digest[:12]} still computes after {_CLOSE_S:g} s"
             )
 
-    def _on_step(self, observation: FloatArray, stamp_ns: int, decision: Decision) -> None:
-        """Queue one step; the stepping thread calls this."""
-        del stamp_ns
+    def _on_step(self, observation: Observation, stamps: Stamps, decision: Decision) -> None:
+        """Queue one step; the stepping thread calls this. A ramp's action is not the policy's."""
+        del stamps
         if decision.verdict != "ok":
             return
         if self._waiting.qsize() >= _MAX_WAITING:
             self._dropped += 1
         else:
-            self._waiting.put((observation.copy(), decision.action))
+            action = decision.action if decision.policy_action is None else decision.policy_action
+            self._waiting.put((observation.copy(), action))
 
     def _compare(self) -> None:
         try:

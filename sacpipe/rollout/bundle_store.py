@@ -34,7 +34,7 @@ from sacpipe.core.files import (
 )
 from sacpipe.core.locks import hold
 from sacpipe.robot.load_gate import AdmittedBundle
-from sacpipe.rollout.store_state import StoredBundle, StoreState, read_state, recover_state
+from sacpipe.rollout.store_state import FORMAT_VERSION, StoredBundle, StoreState, read_state, recover_state
 
 _TORN_NAME = "current.torn.json"
 _LOST = (
@@ -124,21 +124,21 @@ class BundleStore:
 
     def current(self) -> StoredBundle | None:
         """Return the current bundle, unverified; None where there never was one, or all of them are bad."""
-        return next(iter(self._state.served), None)
+        return next(iter(self._state.history), None)
 
     def previous(self) -> StoredBundle | None:
         """Return the bundle that was current before the current one, unverified."""
-        return next(iter(self._state.served[1:]), None)
+        return next(iter(self._state.history[1:]), None)
 
     def good(self) -> Iterator[StoredBundle]:
         """Walk the bundles that are or were current, are not bad, and verify on disk; the newest first."""
-        for item in self._state.served:
+        for item in self._state.history:
             if item.bundle_digest not in self._state.bad and self._is_whole(item.bundle_digest):
                 yield item
 
     def source_of(self, digest: str) -> str:
         """Return the source of a bundle that is or was current; empty for another bundle."""
-        return next((item.source for item in self._state.served if item.bundle_digest == digest), "")
+        return next((item.source for item in self._state.history if item.bundle_digest == digest), "")
 
     def path(self, digest: str) -> Path:
         """Return the folder of a bundle, whether it exists or not."""
@@ -198,9 +198,9 @@ class BundleStore:
         with self._mutex:
             self._check_not_bad(digest)
             self.open(digest)
-            before = tuple(item for item in self._state.served if item.bundle_digest != digest)
-            served = (StoredBundle(bundle_digest=digest, source=source), *before)
-            self._write(self._changed(served=served, on_trial=self._trials_but(digest)))
+            before = tuple(item for item in self._state.history if item.bundle_digest != digest)
+            history = (StoredBundle(bundle_digest=digest, source=source), *before)
+            self._write(self._changed(history=history, on_trial=self._trials_but(digest)))
 
     def begin_trial(self, digest: str) -> None:
         """Record that a bundle's trial begins. It ends when the bundle is current or bad, or by `end_trial`.
@@ -231,9 +231,9 @@ class BundleStore:
             StorageError: the store cannot be written; the bundle is bad until the process ends.
         """
         with self._mutex:
-            served = tuple(item for item in self._state.served if item.bundle_digest != digest)
+            history = tuple(item for item in self._state.history if item.bundle_digest != digest)
             bad = self._state.bad | {digest: reason}
-            self._state = self._changed(served=served, bad=bad, on_trial=self._trials_but(digest))
+            self._state = self._changed(history=history, bad=bad, on_trial=self._trials_but(digest))
             self._write(self._state)
 
     def keep_evidence(self, digest: str, evidence: Mapping[str, Any]) -> None:
@@ -247,7 +247,8 @@ class BundleStore:
             StorageError: the store cannot be written.
         """
         self._check_writable()
-        write_json(self._evidence / f"{digest}.json", evidence)
+        tree = {"format_version": FORMAT_VERSION, **evidence}
+        write_json(self._evidence / f"{digest}.json", tree)
 
     def prune(self, keep: int) -> tuple[str, ...]:
         """Remove old bundles and return their digests.
@@ -263,10 +264,10 @@ class BundleStore:
         """
         with self._mutex:
             self._check_writable()
-            served = self._state.served[: max(keep, 2)]
-            if served != self._state.served:
-                self._write(self._changed(served=served))
-            kept = {item.bundle_digest for item in served}
+            history = self._state.history[: max(keep, 2)]
+            if history != self._state.history:
+                self._write(self._changed(history=history))
+            kept = {item.bundle_digest for item in history}
             found = {path.name for path in self._bundles.iterdir() if re.fullmatch("[0-9a-f]{64}", path.name)}
             removed = sorted(found - kept)
             with storage_errors(self._bundles):
@@ -297,9 +298,9 @@ class BundleStore:
         if found.torn is None:
             return found.state
         self._state = recover_state(self._evidence, self._bundles)
-        served, bad = len(self._state.served), len(self._state.bad)
+        accepted, bad = len(self._state.history), len(self._state.bad)
         self.notices += (
-            f"{self._state_file} was empty or torn. By the evidence {served} served, {bad} bad. {_LOST}",
+            f"{self._state_file} was empty or torn. By the evidence {accepted} accepted, {bad} bad. {_LOST}",
         )
         if self.unwritable is None:
             try:  # first the copy: a kill in between leaves the torn file

@@ -120,7 +120,7 @@ class RolloutContext:
             faults += _attempt(text, lambda: store.mark_bad(digest, reason))
         else:  # a full disk: at worst this counts as a death of the process in the trial
             faults += _attempt("its trial was not ended in the store", lambda: store.end_trial(digest))
-            if ending.outcome != "serves":
+            if ending.outcome != "accepted":
                 faults += _attempt("it is still current in the store", lambda: self._take_back(digest))
         event = RolloutEvent(
             bundle_digest=digest,

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
-Outcome = Literal["serves", "rejected", "rolled_back", "replaced", "withdrawn"]
-"""How a rollout ended. `replaced`: another bundle was offered in the shadow phase. `withdrawn`: the source
-names another bundle now, or an error that is not the candidate's ended the phase."""
+Outcome = Literal["accepted", "rejected", "rolled_back", "replaced", "withdrawn"]
+"""How a rollout ended. `accepted`: the bundle is the store's current one. `replaced`: another bundle was
+offered in the shadow phase. `withdrawn`: the source names another bundle now, or an error that is not the
+candidate's ended the phase."""

@@ -1,6 +1,6 @@
 """The phases of a rollout, one class each. A phase has only what exists in it, and returns the next phase.
 
-    Idle ── offer ──> ShadowPhase ── long enough, near enough ──> WatchPhase ── long enough ──> Idle: serves
+    Idle ── offer ──> ShadowPhase ── long enough, near enough ──> WatchPhase ── long enough ──> Idle: accepted
                         │                                           │
                         ├── refused, too far off                    ├── stop, late, failed, too far off
                         │           ──> Idle: rejected              │           ──> Idle: rolled back
@@ -18,7 +18,7 @@ tick.
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, Self, get_args
 
-from sacpipe.bundle.guard_settings import Cause
+from sacpipe.robot.armed_guards import ArmedGuards
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence, Shadow
@@ -26,20 +26,8 @@ from sacpipe.rollout.context import Ending, RolloutCandidate, RolloutContext, Ro
 
 PhaseName = Literal["idle", "shadow", "watch", "rollback"]
 PHASE_NAMES: tuple[PhaseName, ...] = get_args(PhaseName)
-_OTHERS_FAULTS: frozenset[Cause] = frozenset(
-    {
-        "shape",
-        "observation_not_finite",
-        "observation_old",
-        "observation_from_future",
-        "observation_repeated",
-        "observation_out_of_order",
-        "start_outside_envelope",
-        "action_change",
-        "deadline_missed",
-    }
-)
-"""Causes that are no failure of the candidate. `deadline_missed` has a limit of its own."""
+_EXCUSED = ("action_change", "deadline_missed")
+"""Guards of actions whose refusals are no failure of the candidate. `deadline_missed` has its own limit."""
 
 
 class Idle:
@@ -141,6 +129,7 @@ class ShadowPhase:
         try:
             self.shadow.close()  # ends the thread that runs the candidate
             found = self.shadow.divergence()
+            excused = _excused(candidate.admitted.policy)
             causes, stops, errors = dict(context.host.causes), context.host.stops, _errors(context.host)
             since_s = context.clock_s()
             context.host.swap(candidate.admitted.policy)
@@ -150,7 +139,8 @@ class ShadowPhase:
             ending = Ending("withdrawn", reason, is_bad=False)
             return RollbackPhase(context, candidate, previous, ending, self.shadow, None).tick()
         return PhaseChange(
-            WatchPhase(context, candidate, previous, shadow, since_s, found, causes, stops, errors), None
+            WatchPhase(context, candidate, previous, shadow, since_s, found, excused, causes, stops, errors),
+            None,
         )
 
 
@@ -170,7 +160,9 @@ class WatchPhase:
     """Time of the swap, in seconds of the context's clock."""
     shadow_divergence: Divergence
     """Comparison of the shadow phase."""
-    causes: dict[Cause, int]
+    excused: frozenset[str]
+    """Causes that are no failure of the candidate."""
+    causes: dict[str, int]
     """Number of refusals by each guard before the swap."""
     stops: int
     """Number of stops latched before the swap."""
@@ -196,7 +188,7 @@ class WatchPhase:
             return PhaseChange(self, None)
         context.store.add(candidate.admitted)  # repairs it, should the disk have lost some of it
         context.store.set_current(candidate.digest, candidate.source)
-        ending = Ending("serves", f"watched for {watch_s:g} s", is_bad=False)
+        ending = Ending("accepted", f"watched for {watch_s:g} s", is_bad=False)
         return PhaseChange(Idle(), context.end(candidate, ending, self.shadow, self.shadow_divergence))
 
     def withdraw(self, reason: str) -> "PhaseChange":
@@ -218,12 +210,10 @@ class WatchPhase:
     def _failures(self) -> list[str]:
         """Return the failures of the candidate since the swap."""
         host, settings = self.context.host, self.context.settings
-        since_swap = {cause: count - self.causes.get(cause, 0) for cause, count in host.causes.items()}
-        failures = [
-            f"{cause}: {count}"
-            for cause, count in since_swap.items()
-            if count > 0 and cause not in _OTHERS_FAULTS
-        ]
+        causes = dict(host.causes)  # a copy: the stepping thread may add a cause
+        since_swap = {cause: count - self.causes.get(cause, 0) for cause, count in causes.items()}
+        failed = {cause: count for cause, count in since_swap.items() if cause not in self.excused}
+        failures = [f"{cause}: {count}" for cause, count in failed.items() if count > 0]
         if (misses := since_swap.get("deadline_missed", 0)) > settings.max_deadline_misses:
             failures.append(f"deadline_missed: {misses}, expected at most {settings.max_deadline_misses}")
         if host.stops > self.stops:
@@ -306,6 +296,13 @@ def _check_comparing(shadow: Shadow) -> None:
     """
     if shadow.failure is not None:
         raise RuntimeError(f"the comparison ended: {shadow.failure}")
+
+
+def _excused(policy: OnnxPolicy) -> frozenset[str]:
+    """Return the causes that are no failure of a policy: the guards of observations, and a few others."""
+    contract = policy.contract
+    armed = ArmedGuards.of(contract.runtime, contract, contract.spec.control_period_s)
+    return frozenset((*_EXCUSED, *(name for name, _ in armed.observation)))
 
 
 def _errors(host: PolicyHost) -> int:

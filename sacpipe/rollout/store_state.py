@@ -1,9 +1,9 @@
 """The state of a robot's store, current.json, and its recovery where a power cut left no JSON in it.
 
 What is recovered comes from the evidence of the rollouts, one file for each bundle: a bundle whose last
-rollout ended with `serves` was current, and a bundle that was rejected or rolled back is bad. The only bundle
-of a store without such evidence is the one that the robot began with. Any other bundle without evidence is
-not trusted: it has to come from the source again. docs/robot-store.md says what is lost.
+rollout ended with `accepted` was current, and a bundle that was rejected or rolled back is bad. The only
+bundle of a store without such evidence is the one that the robot began with. Any other bundle without
+evidence is not trusted: it has to come from the source again. docs/robot-store.md says what is lost.
 """
 
 import json
@@ -32,9 +32,9 @@ class StoredBundle(Config):
 class StoreState(Config):
     """Content of current.json."""
 
-    format_version: Literal[1]
-    served: tuple[StoredBundle, ...]
-    """The current bundle, then the one before it, and so on; each digest once."""
+    format_version: Literal[2]
+    history: tuple[StoredBundle, ...]
+    """The current bundle, then the one that was current before it, and so on; each digest once."""
     bad: dict[Sha256, str]
     """Bundles that are never used again, by digest, with the reason."""
     on_trial: dict[Sha256, int] = Field(default_factory=dict)
@@ -54,6 +54,7 @@ class _Evidence(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
+    format_version: Literal[2]
     bundle_digest: Sha256
     source: str
     outcome: Outcome
@@ -61,7 +62,9 @@ class _Evidence(BaseModel):
     ended_unix_s: float
 
 
-EMPTY = StoreState(format_version=1, served=(), bad={})
+FORMAT_VERSION: Literal[2] = 2
+"""Version of current.json and of the evidence."""
+EMPTY = StoreState(format_version=FORMAT_VERSION, history=(), bad={})
 
 
 def read_state(path: Path) -> FoundState:
@@ -96,15 +99,15 @@ def recover_state(evidence: Path, bundles: Path) -> StoreState:
         bundles: Folder of the bundles.
     """
     found = sorted(_read_evidence(evidence), key=lambda one: one.ended_unix_s, reverse=True)
-    served = tuple(
+    history = tuple(
         StoredBundle(bundle_digest=one.bundle_digest, source=one.source)
         for one in found
-        if one.outcome == "serves" and (bundles / one.bundle_digest).is_dir()
+        if one.outcome == "accepted" and (bundles / one.bundle_digest).is_dir()
     )
-    if not served:
-        served = _find_only_one(bundles, {one.bundle_digest for one in found})
+    if not history:
+        history = _find_only_one(bundles, {one.bundle_digest for one in found})
     bad = {one.bundle_digest: one.reason for one in found if one.outcome in ("rejected", "rolled_back")}
-    return StoreState(format_version=1, served=served, bad=bad)
+    return StoreState(format_version=FORMAT_VERSION, history=history, bad=bad)
 
 
 def _find_only_one(bundles: Path, known: set[str]) -> tuple[StoredBundle, ...]:

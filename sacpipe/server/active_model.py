@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.server.http_errors import NotFoundError
-from sacpipe.server.protocol import Limits
+from sacpipe.server.inputs import Inputs
 from sacpipe.server.statistics import Statistics
 
 MAX_BATCH = 256
@@ -25,7 +25,8 @@ class ActiveModel:
     version: str
     """The first 12 digits of the bundle's digest."""
     contract_sha256: str
-    limits: Limits
+    inputs: Inputs
+    """What the inputs of its requests have to be."""
     since_s: float
     """Time of the activation, in Unix seconds."""
     statistics: Statistics
@@ -41,7 +42,7 @@ class ActiveModel:
             previous=previous,
             version=policy.digest[:12],
             contract_sha256=contract_sha256(policy.contract),
-            limits=Limits(policy.contract.spec.observation_dim, MAX_BATCH),
+            inputs=Inputs(policy.contract.spec.layout, MAX_BATCH),
             since_s=time.time(),
             statistics=Statistics(),
         )

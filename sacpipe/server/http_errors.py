@@ -1,17 +1,15 @@
 """Refusals of the server: each has an HTTP status and a text, which the client gets as {"error": text}."""
 
-from sacpipe.bundle.guard_settings import Cause
-
 
 class RefusalError(Exception):
     """The request is malformed. The other refusals are subclasses with their own status."""
 
     status = 400
 
-    def __init__(self, text: str, cause: Cause | None = None) -> None:
+    def __init__(self, text: str, cause: str | None = None) -> None:
         super().__init__(text if cause is None else f"{cause}: {text}")
         self.cause = cause
-        """Guard that refused; None where no guard did."""
+        """Name of the guard that refused; None where no guard did."""
 
 
 class HeaderError(RefusalError):

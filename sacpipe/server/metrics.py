@@ -1,9 +1,10 @@
 """The counters of the server. sacpipe/server/prometheus.py renders them."""
 
 import bisect
+from collections import Counter
 from dataclasses import dataclass, field
 
-from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Verdict
+from sacpipe.robot.decision import VERDICTS, Verdict
 
 LATENCY_BOUNDS_US = (25, 50, 100, 200, 300, 400, 600, 1000, 2000, 5000, 10_000, 50_000, 250_000)
 """Upper bounds of the histogram's buckets, in microseconds; a last bucket has no upper bound."""
@@ -33,8 +34,8 @@ class Metrics:
     """Durations of the policy in the same requests, guards included."""
     verdicts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
     """Number of answered requests by verdict."""
-    causes: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
-    """Number of refusals by each guard."""
+    causes: Counter[str] = field(default_factory=Counter)
+    """Number of refusals by name of the guard."""
     refusals: dict[int, int] = field(default_factory=dict)
     """Number of inference requests without an action, by HTTP status."""
     unexpected_errors: int = 0

@@ -4,12 +4,14 @@ from typing import Any
 
 from sacpipe.rollout.phases import PHASE_NAMES
 from sacpipe.server.active_model import MAX_BATCH, ActiveModel
+from sacpipe.server.inputs import InputForm, Inputs
 from sacpipe.server.metadata import server_metadata
-from sacpipe.server.protocol import DATATYPE, INPUT, OUTPUT
+from sacpipe.server.protocol import OUTPUT
 from sacpipe.version import __version__
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
+_STAMP = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": _TEXT}}
 _HEADER = "Inference-Header-Content-Length"
 
@@ -19,11 +21,11 @@ def openapi(name: str, active: ActiveModel) -> dict[str, Any]:
 
     Args:
         name: Name of the model.
-        active: The active policy; the schemas have the sizes of its observations and actions.
+        active: The active policy; the schemas have its terms and the size of its actions.
     """
     model, versioned = f"/v2/models/{name}", f"/v2/models/{name}/versions/{{version}}"
     spec = active.policy.contract.spec
-    infer = _infer(spec.observation_dim, spec.action_dim)
+    infer = _infer(active.inputs, spec.action_dim)
     paths: dict[str, Any] = {
         "/v2": _get("The server's metadata", _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT))),
         "/v2/health/live": _get("Whether the process is alive", _object(live={"const": True})),
@@ -120,7 +122,7 @@ def _statistics() -> dict[str, Any]:
 def _status() -> dict[str, Any]:
     number = {"type": "number"}
     event = _object(unix_s=number, kind=_TEXT, bundle_digest=_TEXT, source=_TEXT, text=_TEXT)
-    following = _object(
+    follower = _object(
         phase={"enum": list(PHASE_NAMES)},
         source=_TEXT,
         candidate=_TEXT,
@@ -140,21 +142,21 @@ def _status() -> dict[str, Any]:
         now_s=number,
         verdicts={"type": "object", "additionalProperties": _COUNT},
         causes={"type": "object", "additionalProperties": _COUNT},
-        following={"anyOf": [following, {"type": "null"}]},
+        follower={"anyOf": [follower, {"type": "null"}]},
     )
 
 
-def _infer(observation_dim: int, action_dim: int) -> dict[str, Any]:
+def _infer(inputs: Inputs, action_dim: int) -> dict[str, Any]:
     answer = _object(
         model_name=_TEXT,
         model_version=_TEXT,
         parameters={"type": "object", "required": ["verdict", "reasons", "bundle_sha256"]},
-        outputs=_list(_tensor(OUTPUT, action_dim)),
+        outputs=_list(_tensor(InputForm.of(OUTPUT, "float32", (action_dim,)))),
     )
     binary = {"type": "string", "format": "binary"}
     header = {"name": _HEADER, "in": "header", "schema": {"type": "string", "pattern": "^[0-9]{1,10}$"}}
     contents = {
-        "application/json": {"schema": _request(observation_dim)},
+        "application/json": {"schema": _request(inputs)},
         "application/octet-stream": {"schema": binary},
     }
     ok = _answer("The actions", answer)
@@ -169,25 +171,46 @@ def _infer(observation_dim: int, action_dim: int) -> dict[str, Any]:
     }
 
 
-def _tensor(name: str, width: int) -> dict[str, Any]:
-    numbers = _list({"type": "number"})
-    shape = _list(_COUNT) | {
-        "prefixItems": [{"type": "integer", "minimum": 1, "maximum": MAX_BATCH}, {"const": width}],
-        "minItems": 2,
-        "maxItems": 2,
-    }
-    tensor = _object(name={"const": name}, datatype={"const": DATATYPE}, shape=shape)
+def _tensor(form: InputForm) -> dict[str, Any]:
+    number: dict[str, Any] = {"type": "number"}
+    if form.datatype == "UINT8":
+        number = {"type": "integer", "minimum": 0, "maximum": 255}
+    flat = nested = _list(number)
+    for _ in form.shape:
+        nested = _list(nested)
+    axes = [
+        {"type": "integer", "minimum": 1, "maximum": MAX_BATCH},
+        *({"const": size} for size in form.shape),
+    ]
+    shape = _list(_COUNT) | {"prefixItems": axes, "minItems": len(axes), "maxItems": len(axes)}
+    tensor = _object(name={"const": form.name}, datatype={"const": form.datatype}, shape=shape)
     tensor["properties"] |= {
-        "data": {"anyOf": [numbers, _list(numbers)]},
-        "parameters": {"type": "object", "properties": {"binary_data_size": _COUNT}},
+        "data": {"anyOf": [flat, nested]},
+        "parameters": {
+            "type": "object",
+            "properties": {"binary_data_size": _COUNT, "stamp_ns": _STAMP},
+        },
     }
     return tensor
 
 
-def _request(observation_dim: int) -> dict[str, Any]:
-    inputs = _list(_tensor(INPUT, observation_dim)) | {"minItems": 1, "maxItems": 1}
+def _inputs(inputs: Inputs) -> dict[str, Any]:
+    """Return the schema of `inputs`: every term once, in any order, or the flat input."""
+    terms = [_tensor(form) for form in inputs.terms.values()]
+    num = len(terms)
+    by_term = _list({"anyOf": terms}) | {
+        "minItems": num,
+        "maxItems": num,
+        "allOf": [{"contains": _object(name={"const": name})} for name in inputs.terms],
+    }
+    if inputs.flat is None:
+        return by_term
+    return {"anyOf": [by_term, _list(_tensor(inputs.flat)) | {"minItems": 1, "maxItems": 1}]}
+
+
+def _request(inputs: Inputs) -> dict[str, Any]:
     flag = {"type": "boolean"}
-    request = _object(inputs=inputs)
+    request = _object(inputs=_inputs(inputs))
     request["properties"] |= {
         "id": {"type": "string", "maxLength": 128},
         "parameters": {
@@ -197,7 +220,7 @@ def _request(observation_dim: int) -> dict[str, Any]:
                 "sequence_start": flag,
                 "sequence_end": flag,
                 "timeout": _COUNT | {"description": "Microseconds"},
-                "observation_stamp_ns": {"type": "integer"},
+                "observation_stamp_ns": _STAMP,
                 "binary_data_output": flag,
             },
         },

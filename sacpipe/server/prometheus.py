@@ -35,7 +35,7 @@ def _service_lines(service: Service) -> list[str]:
         *_histogram("infer_seconds", "From a request's first byte to its answer.", metrics.infer),
         *_histogram("policy_seconds", "In the policy, guards included.", metrics.policy),
         *_family("verdicts_total", "counter", "Answered requests.", _by("verdict", metrics.verdicts)),
-        *_family("causes_total", "counter", "Refusals by guards.", _by("cause", metrics.causes)),
+        *_family("causes_total", "counter", "Refusals by guards.", _by("cause", dict(metrics.causes))),
         *_family("refusals_total", "counter", "Refused requests.", _by("status", metrics.refusals)),
         *_family("unexpected_errors_total", "counter", "See the log.", [("", metrics.unexpected_errors)]),
         *_family("swaps_total", "counter", "Policy swaps.", [("", metrics.swaps)]),
@@ -76,7 +76,7 @@ def _follower_lines(status: FollowerStatus) -> list[str]:
 
 
 def _by(label: str, counts: Mapping[Any, float]) -> list[tuple[str, float]]:
-    return [(f'{label}="{key}"', count) for key, count in counts.items()]
+    return [(f'{label}="{_escape(str(key))}"', count) for key, count in counts.items()]
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[tuple[str, float]]) -> list[str]:

@@ -4,16 +4,15 @@ One thread steps all of them, and a runtime copies the policy's action before th
 """
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import NamedTuple
 
-from sacpipe.bundle.guard_settings import Cause
-from sacpipe.robot.decision import Decision
+from sacpipe.robot.decision import Decision, Stamps
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
 from sacpipe.server.http_errors import RefusalError, UnavailableError
 from sacpipe.server.protocol import Sequence
-from sacpipe.specs.records import FloatArray
+from sacpipe.specs.observation import Observation
 
 IDLE_S = 30.0
 """Seconds without a step after which a sequence may lose its place."""
@@ -38,7 +37,7 @@ class Sequences:
         causes: Counts the refusals by the guards of all sequences.
     """
 
-    def __init__(self, max_open: int, causes: dict[Cause, int]) -> None:
+    def __init__(self, max_open: int, causes: Counter[str]) -> None:
         self._max_open, self._causes = max_open, causes
         self._open: OrderedDict[int | str, Runtime] = OrderedDict()
         self._last_step_s: dict[int | str, float] = {}
@@ -58,8 +57,8 @@ class Sequences:
         policy: OnnxPolicy,
         blend_steps: int | None,
         previous: OnnxPolicy | None,
-        observation: FloatArray,
-        stamp_ns: int,
+        observation: Observation,
+        stamp_ns: Stamps,
     ) -> SequenceStep:
         """Decide one step of a sequence, and open or close the sequence where the request says so.
 
@@ -70,8 +69,9 @@ class Sequences:
             blend_steps: Number of steps over which it does; None for the contract's.
             previous: The policy that was active before. The sequence blends from this policy alone: any other
                 may have been rolled back while the sequence was idle, and a policy that failed must not run.
-            observation: May have NaN, which the guards refuse. Shape (observation_dim,).
-            stamp_ns: Time at which it was taken, in nanoseconds of the monotonic clock.
+            observation: One observation; may have NaN, which the guards refuse.
+            stamp_ns: Time at which it, or each of its terms, was taken, in nanoseconds of the monotonic
+                clock.
 
         Raises:
             RefusalError: the sequence is not open and this is not its start.

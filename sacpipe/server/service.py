@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sacpipe.bundle.guard_settings import Cause, Verdict
 from sacpipe.core.errors import BundleError, ConfigError, ObservationError
-from sacpipe.robot.decision import Decision, Timings
+from sacpipe.robot.armed_guards import guards_in_service
+from sacpipe.robot.decision import Decision, Stamps, Timings, Verdict
 from sacpipe.robot.listeners import Listeners
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.server.active_model import ActiveModel
@@ -35,6 +35,7 @@ from sacpipe.server.protocol import (
 from sacpipe.server.sequences import Sequences, SequenceStep
 from sacpipe.server.statistics import Times
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
 MAX_SEQUENCES = 64
@@ -77,15 +78,19 @@ class _Result(NamedTuple):
     """Result of a request, before it is rendered."""
 
     actions: FloatArray
-    verdict: Verdict
-    reasons: tuple[Cause, ...]
-    parameters: dict[str, str | int | bool]
-    """Response parameters of a sequence."""
-    stamp_ns: int
-    """Stamp of the observation."""
-    timings: Timings
-    policy_action: FloatArray | None
-    """The policy's action, if a guard replaced it; None if the policy computed none."""
+    stamp_ns: Stamps
+    step: SequenceStep | None = None
+    """Step of the sequence; None for a request without one, all of whose actions are the policy's."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Verdict of the request."""
+        return "ok" if self.step is None else self.step.decision.verdict
+
+    @property
+    def reasons(self) -> str:
+        """Causes, separated by commas."""
+        return "" if self.step is None else ",".join(self.step.decision.reasons)
 
 
 class _Parsed(NamedTuple):
@@ -122,6 +127,7 @@ class Service:
         self._sequences = Sequences(max_sequences, self.metrics.causes)
         self._lock = threading.Lock()
         self._active = ActiveModel.of(policy)
+        self._name_guards(policy)
 
     @property
     def active(self) -> ActiveModel:
@@ -139,7 +145,7 @@ class Service:
         return self._active.policy
 
     @property
-    def causes(self) -> Mapping[Cause, int]:
+    def causes(self) -> Mapping[str, int]:
         """Number of refusals by each guard, in requests with and without a sequence."""
         return self.metrics.causes
 
@@ -187,8 +193,14 @@ class Service:
 
     def _activate(self, policy: OnnxPolicy, blend_steps: int | None) -> None:
         policy.check_task(self.spec)
+        self._name_guards(policy)
         self._active = ActiveModel.of(policy, blend_steps, self._active.policy)
         self.metrics.swaps += 1
+
+    def _name_guards(self, policy: OnnxPolicy) -> None:
+        """Count from zero for each guard of the policy: a counter that appears late shows no increase."""
+        for guard in guards_in_service(policy.contract.runtime):
+            self.metrics.causes.setdefault(guard.name, 0)
 
     def answer(self, call: Call) -> Rendered | Awaitable[Rendered]:
         """Answer an inference request; a large batch in slices, between which other requests are answered.
@@ -201,18 +213,18 @@ class Service:
         with self._counting(active, call):
             active.check_version(call.version)
             parsed = self._parse(active, call)
-            if parsed.request.sequence is None and len(parsed.request.observations) > SLICE_ROWS:
+            if parsed.request.sequence is None and len(parsed.request.observations.vector) > SLICE_ROWS:
                 return self._answer_in_slices(active, call, parsed)
             return self._render(active, call, parsed, self._decide(active, call, parsed.request))
 
     async def _answer_in_slices(self, active: ActiveModel, call: Call, parsed: "_Parsed") -> Rendered:
         with self._counting(active, call):
             request, parts = parsed.request, []
-            for first in range(0, len(request.observations), SLICE_ROWS):
+            for first in range(0, len(request.observations.vector), SLICE_ROWS):
                 await asyncio.sleep(0)
-                parts.append(_act(active.policy, request.observations[first : first + SLICE_ROWS], first))
-            stamp_ns = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
-            result = _Result(np.concatenate(parts), "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
+                rows = request.observations.rows(slice(first, first + SLICE_ROWS))
+                parts.append(_act(active.policy, rows, first))
+            result = _Result(np.concatenate(parts), _stamps(call, request))
             return self._render(active, call, parsed, result)
 
     @contextlib.contextmanager
@@ -231,7 +243,7 @@ class Service:
     def _parse(self, active: ActiveModel, call: Call) -> "_Parsed":
         """Parse a request; refuse it if its time is over."""
         read_ns = time.monotonic_ns()
-        request = parse_infer(call.body, call.header_length, active.limits)
+        request = parse_infer(call.body, call.header_length, active.inputs)
         parsed_ns = time.monotonic_ns()
         if request.timeout_us is not None and parsed_ns - call.arrived_ns > request.timeout_us * 1000:
             raise UnavailableError(
@@ -245,12 +257,12 @@ class Service:
         inferred_ns = time.monotonic_ns()
         parameters: dict[str, str | int | bool] = {
             "verdict": result.verdict,
-            "reasons": ",".join(result.reasons),
+            "reasons": result.reasons,
             "bundle_sha256": active.policy.digest,
             "contract_sha256": active.contract_sha256,
             "queue_ns": parsed_ns - call.arrived_ns,
             "policy_ns": inferred_ns - parsed_ns,
-            **result.parameters,
+            **_step_parameters(result.step),
         }
         answer = InferAnswer(self.name, active.version, request.id, parameters, result.actions)
         rendered = render_infer(answer, is_binary=request.is_binary)
@@ -263,39 +275,25 @@ class Service:
             self._notify(request.observations, result)
         return rendered
 
-    def _notify(self, observations: FloatArray, result: _Result) -> None:
-        for observation, action in zip(observations, result.actions, strict=True):
-            policy_action = action if result.verdict == "ok" else result.policy_action
-            decision = Decision(action, result.verdict, result.reasons, result.timings, policy_action)
+    def _notify(self, observations: Observation, result: _Result) -> None:
+        for row, action in enumerate(result.actions):
+            decision = _decision(action) if result.step is None else result.step.decision
             for listener in self.listeners:
                 try:
-                    listener(observation, result.stamp_ns, decision)
+                    listener(observations.rows(row), result.stamp_ns, decision)
                 except Exception:  # the action is computed: a recorder or a shadow must not withhold it
                     self.metrics.unexpected_errors += 1
                     _LOGGER.exception("sacpipe: a listener failed")
 
     def _decide(self, active: ActiveModel, call: Call, request: InferRequest) -> _Result:
-        # Without a stamp of its own, an observation is as old as the first byte of its request.
-        stamp_ns = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
+        stamp_ns = _stamps(call, request)
         if request.sequence is None:
-            actions = _act(active.policy, request.observations)
-            return _Result(actions, "ok", (), {}, stamp_ns, _NO_TIMINGS, None)
-        decision, blended_with = self._step(active, request.sequence, request.observations[0], stamp_ns)
-        parameters: dict[str, str | int | bool] = {"observation_age_ns": decision.timings.age_ns}
-        if blended_with is not None:
-            parameters["blended_with_sha256"] = blended_with.digest
-        return _Result(
-            decision.action[np.newaxis],
-            decision.verdict,
-            decision.reasons,
-            parameters,
-            stamp_ns,
-            decision.timings,
-            decision.policy_action,
-        )
+            return _Result(_act(active.policy, request.observations), stamp_ns)
+        step = self._step(active, request.sequence, request.observations.rows(0), stamp_ns)
+        return _Result(step.decision.action[np.newaxis], stamp_ns, step)
 
     def _step(
-        self, active: ActiveModel, sequence: Sequence, observation: FloatArray, stamp_ns: int
+        self, active: ActiveModel, sequence: Sequence, observation: Observation, stamp_ns: Stamps
     ) -> SequenceStep:
         sequences = self._sequences
         try:
@@ -326,7 +324,7 @@ class Service:
                 unix_s=unix_s,
                 sequence=None if sequence is None else str(sequence.key),
                 verdict=result.verdict,
-                reasons=",".join(result.reasons),
+                reasons=result.reasons,
                 action=result.actions[0].tolist(),
                 version=active.version,
                 total_us=total_ns / 1e3,
@@ -346,12 +344,39 @@ class Service:
         )
 
 
-def _act(policy: OnnxPolicy, observations: FloatArray, first_row: int = 0) -> FloatArray:
+def _stamps(call: Call, request: InferRequest) -> Stamps:
+    """Return the observation's stamp; without one of its own, it is as old as the request's first byte."""
+    whole = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
+    if not request.term_stamps_ns:
+        return whole
+    return dict.fromkeys(request.observations, whole) | request.term_stamps_ns
+
+
+def _decision(action: FloatArray) -> Decision:
+    """Return the decision of a request without a sequence, which has no step of a runtime."""
+    return Decision(action, "ok", (), _NO_TIMINGS, action, stop_category=None, has_observation=True)
+
+
+def _step_parameters(step: SequenceStep | None) -> dict[str, str | int | bool]:
+    """Return the response parameters that only a step of a sequence has."""
+    if step is None:
+        return {}
+    parameters: dict[str, str | int | bool] = {"observation_age_ns": step.decision.timings.age_ns}
+    if step.decision.stop_category is not None:
+        parameters["stop_category"] = step.decision.stop_category
+    if step.blended_with is not None:
+        parameters["blended_with_sha256"] = step.blended_with.digest
+    return parameters
+
+
+def _act(policy: OnnxPolicy, observations: Observation, first_row: int = 0) -> FloatArray:
     """Return the actions of a batch; refuse the whole batch where a row fails. Shape (batch, action_dim)."""
-    actions: FloatArray = np.empty((len(observations), policy.contract.spec.action_dim), dtype=np.float32)
-    for row, observation in enumerate(observations, first_row):
+    batch = len(observations.vector)
+    actions: FloatArray = np.empty((batch, policy.contract.spec.action_dim), dtype=np.float32)
+    for index in range(batch):
+        row = first_row + index
         try:
-            actions[row - first_row] = policy.act(observation)
+            actions[index] = policy.act(observations.rows(index))
         except ObservationError as exc:
             raise RefusalError(f"row {row}: {exc}", "observation_not_finite") from None
         except BundleError as exc:

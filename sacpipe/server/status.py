@@ -27,13 +27,13 @@ def status_tree(service: Service, follower: FollowerStatus | None) -> dict[str, 
         "is_draining": service.is_draining,
         "actions": [{"name": term.name, "unit": term.unit} for term in spec.action],
         "verdicts": dict(metrics.verdicts),
-        "causes": {cause: count for cause, count in metrics.causes.items() if count},
+        "causes": {cause: count for cause, count in dict(metrics.causes).items() if count},
         "refused": sum(metrics.refusals.values()),
         "swaps": metrics.swaps,
         "sequences": service.open_sequences,
         "latency": {"bounds_us": list(LATENCY_BOUNDS_US), "counts": list(metrics.infer.counts)},
         "events": [event._asdict() for event in reversed(service.events)],
-        "following": None if follower is None else _follower_tree(follower),
+        "follower": None if follower is None else _follower_tree(follower),
     }
 
 

@@ -22,9 +22,10 @@ from sacpipe.robot.recording.folder import RecorderSettings
 from sacpipe.robot.recording.recorder import Recorder, RecorderStatus
 from sacpipe.robot.runtime import Runtime
 from sacpipe.simulation.open_policy import open_policy
-from sacpipe.simulation.simulate import task_of
+from sacpipe.simulation.policy_task import task_of
 from sacpipe.specs.env_spec import to_unit_range
-from sacpipe.specs.records import FloatArray, Step
+from sacpipe.specs.observation import Observation
+from sacpipe.specs.records import Step
 
 RECORDER_SETTINGS = RecorderSettings(
     max_bytes=1 << 30, recording_transitions=100_000, segment_transitions=10_000, flush_s=1.0
@@ -33,7 +34,10 @@ RECORDER_SETTINGS = RecorderSettings(
 
 
 class Disturbance(Config):
-    """Disturbance of the observations that the policy gets, and of the actions that are executed."""
+    """Disturbance of the observations that the policy gets, and of the actions that are executed.
+
+    Noise and NaN are of float32 terms only; images are late or dropped as all terms are.
+    """
 
     noise: float = Field(ge=0)
     """Standard deviation of observation noise, as a share of each entry's range in training."""
@@ -58,6 +62,8 @@ class DriveConfig(Config):
     disturbance: Disturbance
     priority: int | None
     """Realtime priority, 1 to 99; null for none."""
+    task: str | None
+    """`SUITE/[MODULE:]ID` of the policy's task; null for the task of params.yaml."""
     options: Options
     """Task options that differ here from those of the training."""
 
@@ -102,8 +108,12 @@ class SimulatedRobot:
         self._runtime, self._recorder, self._clock_ns = runtime, recorder, clock_ns
         self._random = generator(seed, "drive/disturbance")
         envelope, spec = runtime.policy.contract.envelope, runtime.spec
-        low, high = np.array(envelope.low), np.array(envelope.high)
-        self._scale = (disturbance.noise * (high - low)).astype(np.float32)
+        self._layout = spec.layout
+        ranges = [
+            np.subtract(envelope.high[term.name], envelope.low[term.name])
+            for term in self._layout.vector_terms
+        ]
+        self._scale = (disturbance.noise * np.concatenate([*ranges, []])).astype(np.float32)
         self._low, self._high = spec.action_low, spec.action_high
         self._actuator_scale = (disturbance.actuator_noise * (self._high - self._low)).astype(np.float32)
         self._rescale = to_unit_range(spec)
@@ -112,23 +122,28 @@ class SimulatedRobot:
 
     def _begin(self) -> None:
         seed = episode_seed(self._seed, "drive", len(self.episode_returns))
-        self._newest = self._environment.reset(seed)
+        self._newest = self._policy_terms(self._environment.reset(seed))
         self._return = 0.0
-        self._in_transit: deque[tuple[FloatArray, int]] = deque(maxlen=self._disturbance.delay_steps + 1)
+        self._in_transit: deque[tuple[Observation, int]] = deque(maxlen=self._disturbance.delay_steps + 1)
 
-    def observe(self) -> tuple[FloatArray, int]:
+    def observe(self) -> tuple[Observation, int]:
         """Return the observation that arrives now, and its time stamp in nanoseconds."""
         is_dropped = self._in_transit and self._random.random() < self._disturbance.drop_out
         if not is_dropped:
             self._in_transit.append((self._disturbed(), self._clock_ns()))
         return self._in_transit[0]
 
-    def _disturbed(self) -> FloatArray:
+    def _policy_terms(self, observation: Observation) -> Observation:
+        """Return the terms that exist on a robot: critics and goal samplers see more in simulation."""
+        images = {term.name: observation.images[term.name] for term in self._layout.image_terms}
+        return Observation(self._layout, observation.group("policy"), images)
+
+    def _disturbed(self) -> Observation:
         noise = self._scale * self._random.standard_normal(self._scale.shape, dtype=np.float32)
-        observation: FloatArray = self._newest + noise
-        if self._random.random() < self._disturbance.not_a_number:
-            observation[self._random.integers(observation.size)] = np.nan
-        return observation
+        vector = self._newest.vector + noise
+        if self._random.random() < self._disturbance.not_a_number and vector.size:
+            vector[self._random.integers(vector.size)] = np.nan
+        return Observation(self._layout, vector, self._newest.images)
 
     def execute(self, decision: Decision) -> bool:
         """Step the simulator; begin the next episode after the end of one. Returns True: the run goes on."""
@@ -137,7 +152,7 @@ class SimulatedRobot:
             noise = self._random.standard_normal(executed.shape, dtype=np.float32)
             executed = np.clip(executed + self._actuator_scale * noise, self._low, self._high)
         step = self._environment.step(self._rescale(executed))
-        self._newest = step.observation
+        self._newest = self._policy_terms(step.observation)
         self._return += step.reward
         if self._recorder is not None:
             self._recorder.outcome(step.reward, executed)
@@ -167,7 +182,8 @@ def drive(policy: str | None, config: DriveConfig, recordings: Path | None) -> D
         recordings: Folder for the recordings, or None.
 
     Raises:
-        ConfigError: the task has no rate, refuses its options, or the priority is not allowed.
+        ConfigError: `task_of` finds no task of the policy, the task has no rate or refuses its options, or
+            the priority is not allowed.
         BundleError: the load gate refuses the bundle.
         BusyError: another recorder uses the folder.
     """
@@ -179,7 +195,8 @@ def drive(policy: str | None, config: DriveConfig, recordings: Path | None) -> D
     steps = max(1, round(config.seconds / period_s))
     runtime = Runtime(bundle, control_period_s=period_s)
     with ExitStack() as stack:
-        environment = stack.enter_context(closing(task_of(spec, config.options).make()))
+        task = task_of(spec, config.task, config.options)
+        environment = stack.enter_context(closing(task.make()))
         recorder = None
         if recordings is not None:
             recorder = stack.enter_context(Recorder(runtime, recordings, RECORDER_SETTINGS))

@@ -9,11 +9,15 @@ from sacpipe.envs.base import TaskSection
 from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.episodes import evaluate as run_episodes
 from sacpipe.simulation.load_policy import LoadedPolicy, load_policy
-from sacpipe.simulation.simulate import task_of
+from sacpipe.simulation.policy_task import check_task, task_of
 
 
 def evaluate(
-    policy: LoadedPolicy | Path | str, task: TaskSection | None = None, *, episodes: int = 20, seed: int = 1
+    policy: LoadedPolicy | Path | str,
+    task: TaskSection | str | None = None,
+    *,
+    episodes: int = 20,
+    seed: int = 1,
 ) -> tuple[Episode, ...]:
     """Run whole episodes and return what became of each.
 
@@ -21,8 +25,8 @@ def evaluate(
 
     Args:
         policy: As `load_policy` returns it, or a source that `load_policy` takes.
-        task: A `task` section of params.yaml; None for the task the policy was trained for, with the options
-            that the project around the current folder has for it.
+        task: A `task` section of params.yaml, or `SUITE/[MODULE:]ID`; None for the task in params.yaml of the
+            project around the current folder.
         episodes: How many, at least 1.
         seed: The run's seed.
 
@@ -36,11 +40,8 @@ def evaluate(
     if not isinstance(policy, LoadedPolicy):
         policy = load_policy(policy)
     seeds = [episode_seed(seed, "evaluate", index) for index in range(episodes)]
-    environment = (task or task_of(policy.spec)).make()
+    section = task if isinstance(task, TaskSection) else task_of(policy.spec, task)
+    environment = section.make()
     with contextlib.closing(environment):
-        if environment.spec != policy.spec:
-            raise ConfigError(
-                f"task '{environment.spec.task}': expected the terms, bounds and limits of "
-                f"'{policy.spec.task}', found others. Pass the task the policy was trained for."
-            )
+        check_task(environment, policy.spec, section.options)
         return run_episodes(policy.unit_policy, environment, seeds)

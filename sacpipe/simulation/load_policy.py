@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
 from sacpipe.core.seeding import generator
@@ -13,6 +11,7 @@ from sacpipe.envs.base import Policy
 from sacpipe.evaluation.episodes import from_task_units
 from sacpipe.simulation.open_policy import open_policy
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
 POLICY_FILE_SUFFIX = ".safetensors"
@@ -22,13 +21,12 @@ POLICY_FILE_SUFFIX = ".safetensors"
 class LoadedPolicy(NamedTuple):
     """A policy that acts."""
 
-    act: Callable[[FloatArray], FloatArray]
-    """Maps a raw observation, float32 of shape (observation_dim,), to an action in the task's own units,
-    shape (action_dim,)."""
+    act: Callable[[Observation], FloatArray]
+    """Maps a raw observation of the task to an action in the task's own units, shape (action_dim,)."""
     unit_policy: Policy
     """The same with actions in [-1, 1], as environments and replay pools have them."""
     spec: EnvSpec
-    """The task it was trained for."""
+    """The task it was trained for, with the observation terms of the policy only."""
     kind: str
     """`bundle`, `deterministic` or `stochastic`."""
     sha256: str
@@ -66,13 +64,13 @@ def load_policy(source: Path | str | None = None, *, stochastic: bool = False, s
 def _load_file(path: Path, *, stochastic: bool, seed: int) -> LoadedPolicy:
     from sacpipe.networks.policy_file import read_policy
 
-    actor, header = read_policy(path)
-    noise, size = generator(seed, "simulate/noise"), header.spec.action_dim
+    network, header = read_policy(path)
+    noise = generator(seed, "simulate/noise") if stochastic else None
 
-    def unit_policy(observation: FloatArray) -> FloatArray:
-        return actor.act(observation, noise.standard_normal(size, dtype=np.float32) if stochastic else None)
+    def unit_policy(observation: Observation) -> FloatArray:
+        return network.act(observation, noise)
 
-    def act(observation: FloatArray) -> FloatArray:
+    def act(observation: Observation) -> FloatArray:
         return header.spec.to_task_units(unit_policy(observation))
 
     kind = "stochastic" if stochastic else "deterministic"

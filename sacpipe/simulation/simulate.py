@@ -1,26 +1,17 @@
 """Run episodes of a policy file, a bundle or a registered policy in its task."""
 
-import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.seeding import episode_seed
-from sacpipe.envs import TaskConfig, find_task
-from sacpipe.envs.base import Options
 from sacpipe.evaluation.episodes import Episode, evaluate
 from sacpipe.evaluation.video import VideoConfig, record_episode
-from sacpipe.project.workspace import Workspace
 from sacpipe.simulation.load_policy import POLICY_FILE_SUFFIX, load_policy
-from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.simulation.policy_task import task_of
 
 _VIDEO = VideoConfig(height=480, width=640, frames_per_s=30.0, max_s=60.0)
-
-
-class _TaskParams(Config):
-    """The section of params.yaml with which a policy's task is compared."""
-
-    task: TaskConfig
 
 
 class EpisodeRecord(Config):
@@ -30,6 +21,10 @@ class EpisodeRecord(Config):
     length: int
     terminated: bool
     truncated: bool
+    metrics: Mapping[str, float]
+    """Mean over the steps of each entry of `task.metrics`."""
+    last_metrics: Mapping[str, float]
+    """Each of these entries in the last step."""
 
 
 class Simulation(Config):
@@ -46,12 +41,20 @@ class Simulation(Config):
 
 
 def simulate(
-    policy: str | None, *, episodes: int, seed: int, stochastic: bool, video: Path | None
+    policy: str | None, *, task: str | None, episodes: int, seed: int, stochastic: bool, video: Path | None
 ) -> Simulation:
     """Run episodes of a policy file, a bundle or an alias.
 
+    Args:
+        policy: Path or address, as for `load_policy`.
+        task: `SUITE/[MODULE:]ID`; None for the task of params.yaml.
+        episodes: Number of episodes.
+        seed: Seed of the episodes and of sampled actions.
+        stochastic: Whether actions are sampled.
+        video: Folder for a video of the first episode, or None.
+
     Raises:
-        ConfigError: the arguments do not fit each other.
+        ConfigError: the arguments do not fit each other, or `task_of` finds no task of the policy.
         BundleError: the load gate refuses the bundle.
         CheckpointError: the policy file is damaged or missing.
         StoreError: the registry has no such alias or does not answer.
@@ -65,10 +68,12 @@ def simulate(
             "--stochastic: a bundle holds the deterministic policy only; name a policy.safetensors."
         )
     loaded = load_policy(policy, stochastic=stochastic, seed=seed)
-    task = task_of(loaded.spec)
+    section = task_of(loaded.spec, task)
     seeds = [episode_seed(seed, "simulate", index) for index in range(episodes)]
-    video_path = None if video is None else record_episode(loaded.unit_policy, task, seeds[0], _VIDEO, video)
-    environment = task.make()
+    video_path = (
+        None if video is None else record_episode(loaded.unit_policy, section, seeds[0], _VIDEO, video)
+    )
+    environment = section.make()
     found = evaluate(loaded.unit_policy, environment, seeds)
     environment.close()
     return Simulation(
@@ -80,36 +85,12 @@ def simulate(
     )
 
 
-def task_of(spec: EnvSpec, changed: Options | None = None) -> TaskConfig:
-    """Return the task of a policy, with this workspace's options where params.yaml names the same task.
-
-    Args:
-        spec: The policy's task, terms and limits.
-        changed: Task options that differ here, as on a robot that differs from the simulated one.
-
-    Raises:
-        ConfigError: the task has other observations, actions or limits than the policy's.
-    """
-    task = find_task(spec.task)
-    with contextlib.suppress(ConfigError):
-        own = _TaskParams.load_sections(Workspace.find().params).task
-        task = own if (own.suite, own.id) == (task.suite, task.id) else task
-    task = task.replace(options=task.options | (changed or {}))
-    environment = task.make()
-    environment.close()
-    if environment.spec != spec:
-        raise ConfigError(
-            f"task '{spec.task}' with options {task.options}: expected the observations, actions and "
-            "time limit of the policy's training, found others. Run this in the project that trained the "
-            "policy."
-        )
-    return task
-
-
 def _record(episode: Episode) -> EpisodeRecord:
     return EpisodeRecord(
         episode_return=episode.episode_return,
         length=episode.length,
         terminated=episode.terminated,
         truncated=episode.truncated,
+        metrics=episode.metrics,
+        last_metrics=episode.last_metrics,
     )

@@ -1,40 +1,56 @@
 """The `training` section, and all the sections a training run reads."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from sacpipe.algorithms import AlgorithmConfig
 from sacpipe.core.config import Config
+from sacpipe.engines import EngineConfig
 from sacpipe.envs import TaskConfig
 from sacpipe.replay.config import ReplayConfig
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
 
 
 class TrainingConfig(Config):
-    """Length of a run, its intervals, and its number of threads."""
+    """Length of a run, and its intervals."""
 
     total_steps: int = Field(ge=1)
     """Environment steps of the whole run."""
     random_steps: int = Field(ge=1)
-    """First steps taken uniformly at random, before the first update."""
+    """First steps, with uniformly random actions, before the first update."""
     batch_size: int = Field(ge=1)
     """Transitions in an update."""
     updates_per_step: int | float = Field(gt=0)
-    """Gradient steps for each environment step: a whole number, or one over a whole number (0.5: one
-    update every second step)."""
+    """Gradient steps for each environment step: a whole number, or one over a whole number. With 0.5 there is
+    one update every second step."""
     evaluation_interval_steps: int = Field(ge=1)
-    """Steps between evaluations; there is also one before the first step and one after the last."""
+    """Steps between evaluations; one more before the first step, and one after the last."""
     evaluation_episodes: int = Field(ge=1)
-    """Episodes of each evaluation, for the deterministic and for the stochastic policy."""
+    """Episodes of each evaluation, of the deterministic and of the stochastic policy."""
     log_interval_steps: int = Field(ge=1)
-    """Steps averaged into one row of update metrics."""
+    """Steps averaged in one row of metrics."""
     checkpoint_interval_steps: int = Field(ge=1)
-    """Steps between checkpoints: the largest number of steps that an interruption costs."""
-    num_threads: int = Field(ge=1)
-    """Threads of PyTorch's arithmetic; part of the result's identity, whatever the machine has."""
+    """Steps between checkpoints: an interruption costs at most so many."""
     extends: str | None = Field(pattern="^[0-9a-f]{64}$")
-    """Stage key of a finished run that this one continues with more steps, or null: `sacpipe run --extend`
-    sets it."""
+    """Stage key of a finished run to continue; `sacpipe run --extend` sets it."""
+
+    @classmethod
+    def preset(cls, spec: EnvSpec, budget: Budget) -> dict[str, Any]:
+        """Return the counts that follow from a budget; as in Softlearning, at most ten random episodes."""
+        total, episode = budget.total_steps, spec.max_episode_steps or 1000
+        return {
+            "total_steps": total,
+            "random_steps": max(1, min(10 * episode, total // 20)),
+            "batch_size": 256,
+            "updates_per_step": 1,
+            "evaluation_interval_steps": max(1, min(25_000, total // 10)),
+            "evaluation_episodes": 5,
+            "log_interval_steps": max(1, min(5_000, total // 40)),
+            "checkpoint_interval_steps": max(1, min(25_000, total // 4)),
+            "extends": None,
+        }
 
     @property
     def update_schedule(self) -> tuple[int, int]:
@@ -66,7 +82,14 @@ class TrainParams(Config):
     """The sections of params.yaml that the train stage depends on, and no others."""
 
     seed: int = Field(ge=0, lt=2**31)
+    """Seed of all random numbers."""
     task: TaskConfig
+    """Task suite and task; `sacpipe tasks` lists all."""
     algorithm: AlgorithmConfig
+    """Algorithm that learns the policy."""
+    engine: EngineConfig
+    """How the updates are computed."""
     replay: ReplayConfig
+    """Replay buffer in memory, and replay pool on disk."""
     training: TrainingConfig
+    """Length of the run, and its intervals."""

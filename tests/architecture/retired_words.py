@@ -79,15 +79,6 @@ CLASSES = {
 LIMITS = re.compile(r"(most|few)_")
 """Beginnings of names of limits; `max_`, `min_` or `num_` in their place."""
 
-ALLOWED = {
-    ("sacpipe/envs", "universe"): "key of params.yaml",
-    ("sacpipe/simulation", "universe"): "key of params.yaml",
-    ("tests/envs", "universe"): "key of params.yaml",
-    ("sacpipe/rollout/store_state.py", "served"): "key of current.json",
-    ("sacpipe/rollout/bundle_store.py", "served"): "key of current.json",
-}
-"""Identifiers that stay, by folder or file: names inside formats, with the format."""
-
 PHRASES = {
     r"whoever": "the role: operator, engineer, robot, caller, client",
     r"(some|any|every)body( else)?": "the role, or a passive: 'until an operator clears the stop'",
@@ -100,7 +91,7 @@ PHRASES = {
     r"houses?": "project",
     r"doors?": "entry point",
     r"for ever": "permanently",
-    r"(?<!--)(?<!')(?<!\{)universes?(?!:|/|')": "task suite",
+    r"universes?": "task suite",
     r"says? no": "refuses",
     r"on (its|their|the) way": "in rollout; in transit",
     r"way back": "rollback",
@@ -154,7 +145,7 @@ def find_in_identifiers(path: str, source: str) -> Iterator[Fault]:
     names = [(Path(path).stem, 1), *_definitions(ast.parse(source))]
     is_product = path.startswith(("sacpipe/", "pipelines/"))
     for name, line in names:
-        if name.startswith("test_") or _is_allowed(path, name):
+        if name.startswith("test_"):
             continue  # the name of a test is a sentence: prose
         if name in CLASSES:
             yield Fault(path, line, name, CLASSES[name])
@@ -164,10 +155,6 @@ def find_in_identifiers(path: str, source: str) -> Iterator[Fault]:
                 yield Fault(path, line, name, use)
         if is_product and (parts in WHOLE or LIMITS.match(parts)):
             yield Fault(path, line, name, WHOLE.get(parts, "max_*, min_*, num_*"))
-
-
-def _is_allowed(path: str, name: str) -> bool:
-    return any(path.startswith(place) and name.strip("_") == stays for place, stays in ALLOWED)
 
 
 def _definitions(tree: ast.AST) -> Iterator[tuple[str, int]]:

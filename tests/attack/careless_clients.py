@@ -20,6 +20,18 @@ def _request(parameters: dict[str, Any] | None = None, **changes: Any) -> bytes:
     return json.dumps({"inputs": [_tensor(**changes)], "parameters": parameters or {}}).encode()
 
 
+def _terms(*tensors: dict[str, Any], **parameters: Any) -> bytes:
+    return json.dumps({"inputs": list(tensors), "parameters": parameters}).encode()
+
+
+def _term(name: str, size: int, **changes: Any) -> dict[str, Any]:
+    plain = {"name": name, "shape": [1, size], "datatype": "FP32", "data": [0.25] * size}
+    return {key: value for key, value in (plain | changes).items() if value is not ...}
+
+
+_POSITION, _VELOCITY = _term("position", 2), _term("velocity", 1)
+
+
 def _send(*bodies: bytes, headers: tuple[str, ...] = ()) -> Round:
     """Return a round that sends the bodies, each over a connection of its own."""
 
@@ -41,6 +53,19 @@ def _same_sequence(peer: Peer) -> None:
     """All peers step one sequence."""
     peer.ask_token(_request({"sequence_id": 7, "sequence_start": True}))
     peer.ask_token(_request({"sequence_id": 7}))
+
+
+def _lying_bytes(peer: Peer) -> None:
+    """Fewer or more bytes after the JSON than the terms have, and sizes that belong to another term."""
+    sizes = {"position": 8, "velocity": 4}
+    for claimed in (sizes, {"position": 4, "velocity": 8}, {"position": 2**62, "velocity": 4}):
+        parts = [
+            _term(name, size // 4, data=..., parameters={"binary_data_size": claimed[name]})
+            for name, size in sizes.items()
+        ]
+        json_bytes = _terms(*parts)
+        for tail in (b"", b"\0" * 11, b"\0" * 13, b"\0" * 2**20):
+            peer.ask_token(json_bytes + tail, f"Inference-Header-Content-Length: {len(json_bytes)}")
 
 
 _DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -95,6 +120,69 @@ WITH_TOKEN: dict[str, tuple[Round, frozenset[int]]] = {
     ),
     "batch of 1,000": (_send(_request(shape=[1000, 3], data=[0.0] * 3000)), frozenset({200, 400})),
     "unknown names": (_send(_request(name="other"), _request(datatype="INT8")), _BAD),
+    "terms of unknown names": (
+        _send(
+            *(_terms(_term(name, 2), _VELOCITY) for name in ("os:system", "../position", "", "x" * 100_000)),
+            _terms(_POSITION),
+            _terms(_POSITION, _VELOCITY, _term("camera", 1)),
+            _terms(_tensor(), _POSITION, _VELOCITY),
+        ),
+        _BAD,
+    ),
+    "terms given twice": (
+        _send(
+            _terms(_POSITION, _POSITION),
+            _terms(_POSITION, _VELOCITY, _POSITION),
+            _terms(_tensor(), _tensor()),
+        ),
+        _BAD,
+    ),
+    "terms of another type": (
+        _send(
+            *(
+                _terms(_term("position", 2, datatype=kind), _VELOCITY)
+                for kind in ("UINT8", "FP64", "BYTES", "")
+            ),
+            _terms(_term("position", 2, data=["0", "1"]), _VELOCITY),
+        ),
+        _BAD,
+    ),
+    "terms of another shape": (
+        _send(
+            *(
+                _terms(_term("position", 2, shape=shape), _VELOCITY)
+                for shape in ([2, 1], [1, 3], [2], [], [1, 2, 1], [2**62, 2], [-1, 2], [0, 2])
+            )
+        ),
+        _BAD,
+    ),
+    "terms of two batch sizes": (
+        _send(_terms(_term("position", 4, shape=[2, 2]), _VELOCITY)),
+        _BAD,
+    ),
+    "terms whose bytes are a lie": (_lying_bytes, _BAD),
+    "terms with far more numbers than their shape": (
+        _send(_terms(_term("position", 2, data=[0] * 1_000_000), _VELOCITY)),
+        _BAD,
+    ),
+    "tens of thousands of inputs": (
+        _send(_terms(*(_term(str(index), 1) for index in range(30_000)))),
+        _BAD,
+    ),
+    "stamps of single terms that are none": (
+        _send(
+            *(
+                _terms(
+                    _term("position", 2, parameters={"stamp_ns": value}),
+                    _VELOCITY,
+                    sequence_id=11,
+                    sequence_start=True,
+                )
+                for value in (-1, 2**62, 2**64, 2**70, 1e30, "now", None)
+            )
+        ),
+        frozenset({200, 400}),
+    ),
     "hundreds of inputs": (_send(json.dumps({"inputs": [_tensor()] * 500}).encode()), _BAD),
     "hundreds of outputs": (
         _send(json.dumps({"inputs": [_tensor()], "outputs": [{"name": "action"}] * 500}).encode()),

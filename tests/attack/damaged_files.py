@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from forged_bundles import FILES, change_manifest, reseal
 
+from sacpipe.bundle.canonical_json import FORMAT_VERSION
+
 Damage = Callable[[Path], Path | None]
 _FILES, _LINKS = frozenset({"files"}), frozenset({"links"})
 _CONTENT = frozenset({"manifest", "digest"})
@@ -88,10 +90,8 @@ def _manifest(change: Callable[..., object]) -> Damage:
 
 
 def _twice(folder: Path) -> None:
-    text = (folder / "manifest.json").read_bytes()
-    (folder / "manifest.json").write_bytes(
-        text.replace(b'"format_version": 2', b'"format_version": 2,\n  "format_version": 2')
-    )
+    text, entry = (folder / "manifest.json").read_bytes(), b'"format_version": %d' % FORMAT_VERSION
+    (folder / "manifest.json").write_bytes(text.replace(entry, entry + b",\n  " + entry))
 
 
 _OF_THE_MANIFEST: dict[str, tuple[Damage, frozenset[str]]] = {
@@ -143,7 +143,7 @@ def _write(folder: Path, manifest: bytes) -> None:
 
 
 def _npz(**changes: object) -> Damage:
-    """Return a damage that replaces arrays of golden.npz, or their bytes."""
+    """Return a damage that replaces arrays of golden.npz, or their bytes; None leaves an array out."""
 
     def damage(folder: Path) -> None:
         with np.load(folder / "golden.npz") as arrays:
@@ -151,6 +151,8 @@ def _npz(**changes: object) -> Damage:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for name, value in (found | changes).items():
+                if value is None:
+                    continue
                 raw = io.BytesIO()
                 if isinstance(value, bytes):
                     raw.write(value)
@@ -185,10 +187,17 @@ def _header(text: bytes) -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(padded)) + padded
 
 
-_GOLDEN = frozenset({"golden"})
+_GOLDEN, _POSITION = frozenset({"golden"}), "observation.position"
 _OF_GOLDEN: dict[str, tuple[Damage, frozenset[str]]] = {
     "golden: NaN": (_npz(actions=np.full((3, 2), np.nan, np.float32)), _GOLDEN),
-    "golden: infinity": (_npz(observations=np.full((3, 3), np.inf, np.float32)), _GOLDEN),
+    "golden: infinity": (_npz(**{_POSITION: np.full((3, 2), np.inf, np.float32)}), _GOLDEN),
+    "golden: term missing": (_npz(**{_POSITION: None}), _GOLDEN),
+    "golden: term that is none": (_npz(**{"observation.other": np.zeros((3, 2), np.float32)}), _GOLDEN),
+    "golden: term of another shape": (_npz(**{_POSITION: np.zeros((3, 2, 1), np.float32)}), _GOLDEN),
+    "golden: term of bytes": (_npz(**{_POSITION: np.zeros((3, 2), np.uint8)}), _GOLDEN),
+    "golden: term of another number of rows": (_npz(**{_POSITION: np.zeros((4, 2), np.float32)}), _GOLDEN),
+    "golden: noise that no network takes": (_npz(noise=np.zeros((3, 2), np.float32)), _GOLDEN),
+    "golden: packed observations as before": (_npz(observations=np.zeros((3, 3), np.float32)), _GOLDEN),
     "golden: double precision": (_npz(actions=np.zeros((3, 2))), _GOLDEN),
     "golden: big-endian": (_npz(actions=np.zeros((3, 2), ">f4")), _GOLDEN),
     "golden: column order": (_npz(actions=np.asfortranarray(np.ones((3, 2), np.float32))), _GOLDEN),

@@ -45,12 +45,17 @@ def _array(model: onnx.ModelProto, name: str, value: Any) -> str:
     return name
 
 
+def _place_of(model: onnx.ModelProto, operator: str) -> int:
+    """Return the place of the first node of an operator."""
+    return next(index for index, node in enumerate(model.graph.node) if node.op_type == operator)
+
+
 def _mix_in(model: onnx.ModelProto, nodes: list[onnx.NodeProto], value: str) -> None:
     """Add 0 times a value to what the policy computes, so that the nodes run and the actions stay."""
     _array(model, "nothing", np.float32(0.0))
     # At the end are Max and Min, which limit the actions; `scaled` goes into Max.
     nodes += [_node("Mul", [value, "nothing"], "weightless"), _node("Add", ["scaled", "weightless"], "mixed")]
-    place = next(index for index, node in enumerate(model.graph.node) if node.op_type == "Max")
+    place = _place_of(model, "Max")
     model.graph.node[place].input[0] = "mixed"
     for node in reversed(nodes):
         model.graph.node.insert(place, node)
@@ -64,10 +69,10 @@ def _expanded(model: onnx.ModelProto) -> None:
 
 
 def _expanded_input(model: onnx.ModelProto) -> None:
-    """The observation itself becomes gigabytes: no optimiser can compute that beforehand."""
-    shape = _array(model, "shape", np.array([2**26, 1, 3]))
+    """A term itself becomes gigabytes: no optimiser can compute that beforehand."""
+    shape = _array(model, "shape", np.array([2**26, 1, 2]))
     nodes = [
-        _node("Expand", ["observation", shape], "wide"),
+        _node("Expand", ["position", shape], "wide"),
         _node("ReduceMax", ["wide"], "widest", keepdims=0),
     ]
     _mix_in(model, nodes, "widest")
@@ -75,7 +80,7 @@ def _expanded_input(model: onnx.ModelProto) -> None:
 
 def _doubled(model: onnx.ModelProto) -> None:
     """Each node doubles the size of its input: 2 ** 28 numbers after 28 nodes."""
-    value, nodes = "observation", []
+    value, nodes = "position", []
     for index in range(28):
         nodes.append(_node("Concat", [value, value], f"doubled_{index}", axis=1))
         value = f"doubled_{index}"
@@ -93,7 +98,7 @@ def _outer_product(model: onnx.ModelProto) -> None:
 def _slow(model: onnx.ModelProto) -> None:
     """Products of large matrices that depend on the observation: seconds for each action."""
     square = _array(model, "square", np.full((1500, 1500), 1e-4, np.float32))
-    first = _node("ReduceMean", ["observation"], "mean", keepdims=0)
+    first = _node("ReduceMean", ["position"], "mean", keepdims=0)
     nodes, value = [first, _node("Mul", ["mean", square], "product_0")], "product_0"
     for index in range(1, 40):
         nodes.append(_node("MatMul", [value, square], f"product_{index}"))
@@ -108,7 +113,7 @@ def _deep(model: onnx.ModelProto) -> None:
         nodes.append(_node("Abs", [value], f"deep_{index}"))
         value = f"deep_{index}"
     _array(model, "nothing", np.float32(0.0))
-    del model.graph.node[2:]
+    del model.graph.node[_place_of(model, "Max") :]
     model.graph.node.extend(nodes)
     model.graph.node.append(_node("Identity", [value], "action"))
 
@@ -122,7 +127,7 @@ def _attribute(operator: str, **attributes: Any) -> Change:
     """Return a change that puts a node with these attributes before the limits."""
 
     def change(model: onnx.ModelProto) -> None:
-        place = next(index for index, node in enumerate(model.graph.node) if node.op_type == "Max")
+        place = _place_of(model, "Max")
         node = _node(operator, [model.graph.node[place].input[0]], "changed", **attributes)
         model.graph.node[place].input[0] = "changed"
         model.graph.node.insert(place, node)
@@ -181,7 +186,7 @@ def _divided_integers(model: onnx.ModelProto) -> None:
 
 def _integers_of_the_observation(model: onnx.ModelProto) -> None:
     nodes = [
-        _node("Cast", ["observation"], "i", to=7),
+        _node("Cast", ["position"], "i", to=7),
         _node("Div", ["i", "i"], "q"),
         _node("Cast", ["q"], "f", to=1),
     ]
@@ -197,7 +202,7 @@ def _node_of(operator: str, domain: str = "") -> Change:
 
 
 def _twice(model: onnx.ModelProto) -> None:
-    model.graph.node.append(_node("Identity", ["observation"], "action"))
+    model.graph.node.append(_node("Identity", ["position"], "action"))
 
 
 def _second_weight(model: onnx.ModelProto) -> None:
@@ -205,13 +210,63 @@ def _second_weight(model: onnx.ModelProto) -> None:
 
 
 def _shadowed_input(model: onnx.ModelProto) -> None:
-    """An initialiser with the name of the input: some readers then ignore the observation."""
-    _array(model, "observation", np.zeros((1, 3), np.float32))
+    """An initialiser with the name of an input: some readers then ignore the term."""
+    _array(model, "position", np.zeros((1, 2), np.float32))
 
 
 def _not_a_number(model: onnx.ModelProto) -> None:
-    """The logarithm of the observation: NaN for most of them, right for none."""
-    _mix_in(model, [_node("Log", ["observation"], "log"), _node("ReduceMin", ["log"], "m", keepdims=0)], "m")
+    """The logarithm of a term: NaN for most of them, right for none."""
+    _mix_in(model, [_node("Log", ["position"], "log"), _node("ReduceMin", ["log"], "m", keepdims=0)], "m")
+
+
+def _rename_input(name: str) -> Change:
+    """Return a change that gives the first input another name, in the nodes that take it too."""
+
+    def change(model: onnx.ModelProto) -> None:
+        before, model.graph.input[0].name = model.graph.input[0].name, name
+        for node in model.graph.node:
+            for index, value in enumerate(node.input):
+                if value == before:
+                    node.input[index] = name
+
+    return change
+
+
+def _swapped_inputs(model: onnx.ModelProto) -> None:
+    """The same inputs in another order than the contract's."""
+    first, second = model.graph.input
+    names = (first.name, second.name)
+    del model.graph.input[:]
+    model.graph.input.extend([second, first])
+    assert [found.name for found in model.graph.input] == [*names[::-1]]
+
+
+def _without_input(model: onnx.ModelProto) -> None:
+    """A network that does not take the last term, and a constant in its place."""
+    name = model.graph.input.pop().name
+    _array(model, name, np.zeros((1, 1), np.float32))
+
+
+def _more_input(*shape: int | str, kind: int = TensorProto.FLOAT, name: str = "noise") -> Change:
+    """Return a change that adds an input."""
+    return _other(
+        lambda model: model.graph.input.append(helper.make_tensor_value_info(name, kind, list(shape)))
+    )
+
+
+def _input_of(kind: int) -> Change:
+    """Return a change of the type of the first input."""
+    return _other(lambda model: setattr(model.graph.input[0].type.tensor_type, "elem_type", kind))
+
+
+def _input_dims(*dims: int | str) -> Change:
+    """Return a change of the shape of the first input."""
+
+    def change(model: onnx.ModelProto) -> None:
+        info = helper.make_tensor_value_info(model.graph.input[0].name, TensorProto.FLOAT, list(dims))
+        model.graph.input[0].CopyFrom(info)
+
+    return change
 
 
 def _opaque(model: onnx.ModelProto) -> None:
@@ -289,6 +344,22 @@ GRAPHS: dict[str, tuple[Change, frozenset[str]]] = {
         _other(lambda model: model.graph.output.append(model.graph.output[0])),
         _LOADING,
     ),
+    "input of another name": (_rename_input("camera"), _LOADING),
+    "input with the name of a member": (_rename_input("os:system"), _LOADING),
+    "input with the name of the output": (_rename_input("action"), _LOADING),
+    "input without a name": (_rename_input(""), _LOADING),
+    "inputs in another order": (_other(_swapped_inputs), _LOADING),
+    "input that the network lacks": (_other(_without_input), _LOADING),
+    "noise that the contract lacks": (_more_input("batch", 2), _LOADING),
+    "noise of a gigabyte": (_more_input("batch", 2**28), _LOADING),
+    "input of uint8": (_input_of(TensorProto.UINT8), _LOADING),
+    "input of int64": (_input_of(TensorProto.INT64), _LOADING),
+    "input of texts": (_input_of(TensorProto.STRING), _LOADING),
+    "input of another width": (_input_dims("batch", 3), _LOADING),
+    "input of another batch": (_input_dims("rows", 2), _LOADING),
+    "input of two batches": (_input_dims("batch", "batch"), _LOADING),
+    "input without a shape": (_input_dims(), _LOADING),
+    "input of a gigabyte": (_input_dims("batch", 2**28), _LOADING),
     "second input": (_other(lambda model: model.graph.input.append(model.graph.input[0])), _LOADING),
     "output of double precision": (
         _other(lambda model: setattr(model.graph.output[0].type.tensor_type, "elem_type", 11)),
@@ -301,7 +372,7 @@ GRAPHS: dict[str, tuple[Change, frozenset[str]]] = {
     "wrong actions": (
         _other(
             lambda model: model.graph.node[0].CopyFrom(
-                _node("Sub", ["observation", "observation"], model.graph.node[0].output[0])
+                _node("Concat", ["velocity", "position"], model.graph.node[0].output[0], axis=1)
             )
         ),
         _WRONG,

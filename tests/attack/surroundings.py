@@ -102,7 +102,7 @@ class Host:
         """Wait for an event of the follower, and return its text."""
 
         def texts() -> list[str]:
-            return [event["text"] for event in self.status()["following"]["events"] if event["kind"] == kind]
+            return [event["text"] for event in self.status()["follower"]["events"] if event["kind"] == kind]
 
         self.wait(lambda: bool(texts()), f"an event '{kind}'", seconds)
         return texts()[0]

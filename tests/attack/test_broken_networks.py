@@ -212,7 +212,7 @@ def test_a_registry_that(log, bundles, tmp_path, answer, events):
         arguments = ("models:/Reach@champion", "--follow", "--store", store, "--terms", terms)
         with hosted(log, *arguments, more_environment=environment) as host:
             host.wait_for_service()
-            counts = lambda: set(host.status()["following"]["counts"])  # noqa: E731
+            counts = lambda: set(host.status()["follower"]["counts"])  # noqa: E731
             host.wait(lambda: bool(events & counts()), f"one of {sorted(events)}", MAX_LOOK_S)
             host.wait_for_service()
             assert host.status()["bundle_sha256"] == bundle_digest(bundles[0])

@@ -76,7 +76,7 @@ def test_stderr_of_a_follower_whose_reader_ended(log, bundle, bundles, tmp_path)
         host.wait_for_service()
         os.close(read_end)
         replace_folder(bundle, bundles[1])
-        host.wait_for_event("serves")
+        host.wait_for_event("accepted")
         host.wait_for_service()
         assert host.end() == 0
 
@@ -210,7 +210,7 @@ def test_little_address_space(log, bundle, bundles, tmp_path):
     with hosted(log, *arguments, preexec_fn=limited(AS=3 * 2**29)) as host:
         host.wait_for_service()
         replace_folder(bundle, bundles[1])
-        host.wait(lambda: {"serves", "refused"} & set(host.status()["following"]["counts"]), "an end")
+        host.wait(lambda: {"accepted", "refused"} & set(host.status()["follower"]["counts"]), "an end")
         host.wait_for_service()
         assert "Traceback" not in host.log()
 
@@ -273,7 +273,7 @@ def test_a_working_directory_that_was_deleted(log, bundle, bundles, tmp_path):
         host.wait_for_service()
         (tmp_path / "work").rmdir()
         replace_folder(bundle, bundles[1])
-        host.wait_for_event("serves")
+        host.wait_for_event("accepted")
         assert "Traceback" not in host.log()
 
 

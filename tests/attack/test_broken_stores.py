@@ -242,7 +242,7 @@ def test_a_promotion_while_evidence_cannot_be_kept(follow, store, bundles, tmp_p
     with follow() as host:
         host.wait_for_service()
         replace_folder(tmp_path / "source", bundles[1])
-        host.wait(lambda: host.status()["following"]["counts"].keys() & {"serves", "failed"}, "an end")
+        host.wait(lambda: host.status()["follower"]["counts"].keys() & {"accepted", "failed"}, "an end")
         host.wait_for_service()
         assert host.end() == 0
     json.loads((store / "current.json").read_bytes())

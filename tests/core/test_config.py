@@ -41,7 +41,7 @@ def test_lists_become_tuples_and_scientific_notation_is_a_number(tmp_path):
     [
         (
             "seed: 1\ninner: {rate: 1.0, dims: [], rat: 2}",
-            r"inner\.rat: unknown key; expected one of dims, rate",
+            r"inner\.rat: unknown key; expected one of rate, dims",
         ),
         ("seed: 1", r"inner: missing\. Add it; `sacpipe params TASK` prints a complete file"),
         ("seed: true\ninner: {rate: 1.0, dims: []}", r"seed: Input should be a valid integer, found true"),

@@ -10,24 +10,28 @@ from hypothesis import strategies as st
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs.action_bounds import action_bounds
 from sacpipe.envs.task_environment import TaskEnvironment
+from sacpipe.specs.observation import Observation
 
 
 class Echo:
     """A simulator that keeps the last action."""
 
+    def __init__(self, layout):
+        self.layout = layout
+
     def start(self, seed):
         del seed
-        return np.zeros(1, np.float32)
+        return Observation(self.layout, np.zeros(1, np.float32), {})
 
     def advance(self, action):
         self.action = action
-        return np.zeros(1, np.float32), 0.0, False, False
+        return self.start(0), 0.0, False, False, {}
 
 
 def extremes(low, high):
     """The actions that reach a task at -1 and 1, by the environment and by EnvSpec."""
     spec = make_spec(1, bounds=list(zip(low.tolist(), high.tolist(), strict=True)), max_episode_steps=9)
-    simulator = Echo()
+    simulator = Echo(spec.layout)
     environment = TaskEnvironment(spec, simulator)
     environment.reset(0)
     for value in (-1.0, 1.0, -2.0, 2.0, 0.99999994):

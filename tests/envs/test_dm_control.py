@@ -9,7 +9,7 @@ from sacpipe.envs.dm_control import DmControlTask, ending
 
 
 def section(task_id, **options):
-    return DmControlTask.parse({"suite": "dm_control", "id": task_id, "options": options})
+    return DmControlTask(suite="dm_control", id=task_id, options=options, metrics=())
 
 
 @pytest.mark.parametrize(
@@ -30,23 +30,23 @@ def test_time_limit_truncates():
     environment = section("cartpole-swingup", time_limit=0.05).make()
     assert environment.spec.max_episode_steps == 5
     environment.reset(0)
-    assert [environment.step(np.zeros(1))[2:] for _ in range(5)] == [(False, False)] * 4 + [(False, True)]
+    assert [environment.step(np.zeros(1))[2:4] for _ in range(5)] == [(False, False)] * 4 + [(False, True)]
 
 
-def test_observations_keep_their_order_and_scalars_count_one():
+def test_observations_keep_their_order_and_a_scalar_has_no_axis():
     environment = section("finger-turn_easy").make()
-    sizes = [(term.name, term.size) for term in environment.spec.observation]
-    assert sizes == [
-        ("position", 4),
-        ("velocity", 3),
-        ("touch", 2),
-        ("target_position", 2),
-        ("dist_to_target", 1),
+    shapes = [(term.name, term.shape) for term in environment.spec.observation]
+    assert shapes == [
+        ("position", (4,)),
+        ("velocity", (3,)),
+        ("touch", (2,)),
+        ("target_position", (2,)),
+        ("dist_to_target", ()),
     ]
     observation = environment.reset(4)
     parts = environment._simulator._env.task.get_observation(environment._simulator._env.physics)
-    expected = np.concatenate([np.ravel(parts[name]) for name, _ in sizes]).astype(np.float32)
-    np.testing.assert_array_equal(observation, expected)
+    expected = np.concatenate([np.ravel(parts[name]) for name, _ in shapes]).astype(np.float32)
+    np.testing.assert_array_equal(observation.vector, expected)
 
 
 def test_specification_of_the_suite():
@@ -70,8 +70,8 @@ def test_episode_depends_on_its_seed_alone():
     for seed in (2, 3):
         environment.reset(seed)
         environment.step(np.ones(2))
-    np.testing.assert_array_equal(environment.reset(1), first)
-    assert not (environment.reset(2) == first).all()
+    assert environment.reset(1).equals(first)
+    assert not environment.reset(2).equals(first)
 
 
 def test_physics_that_diverges_names_task_and_step():
@@ -101,3 +101,11 @@ def test_what_cannot_be_trained_says_why(task_id, options, message):
 def test_unknown_task_offers_the_nearest():
     with pytest.raises(UnknownTaskError, match="dm_control/walker-walk"):
         section("walker-wall").make()
+
+
+def test_metrics_are_refused_because_there_is_no_info():
+    with pytest.raises(
+        ConfigError, match="'dm_control' have no `info`; expected an empty list, found reward_x"
+    ):
+        section("cheetah-run").replace(metrics=["reward_x"]).make()
+    assert section("cartpole-swingup").make().suggested_metrics() == ()

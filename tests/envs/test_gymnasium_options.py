@@ -54,7 +54,7 @@ def test_task_that_changes_its_options_does_not_change_the_params(task):
     ],
 )
 def test_ranges_of_gymnasiums_own_tasks_are_lists_in_yaml(task_id, option):
-    section = GymnasiumTask.parse({"suite": "gymnasium", "id": task_id, "options": option})
+    section = GymnasiumTask(suite="gymnasium", id=task_id, options=option, metrics=())
     ((name, value),) = option.items()
     assert getattr(made(section), f"_{name}") == tuple(value)
 

@@ -15,7 +15,7 @@ def make(render_size=None, **options):
 
 def steer(observation):
     """Push against the distance and the speed: a spring and a damper."""
-    return (-2.0 * observation[:2] - 1.0 * observation[2:]).astype(np.float32)
+    return (-2.0 * observation["position"] - 1.0 * observation["velocity"]).astype(np.float32)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -23,30 +23,30 @@ def test_steering_to_the_goal_terminates(seed):
     environment = make()
     observation = environment.reset(seed)
     for _ in range(50):
-        observation, _, terminated, truncated = environment.step(steer(observation))
+        observation, _, terminated, truncated, _ = environment.step(steer(observation))
         if terminated or truncated:
             break
     assert terminated
     assert not truncated
-    assert math.hypot(*observation[:2]) < 0.15
+    assert math.hypot(*observation["position"]) < 0.15
 
 
 def test_doing_nothing_is_truncated_at_fifty_steps():
     environment = make()
     environment.reset(0)
-    flags = [environment.step(np.zeros(2))[2:] for _ in range(50)]
+    flags = [environment.step(np.zeros(2))[2:4] for _ in range(50)]
     assert flags[:49] == [(False, False)] * 49
     assert flags[49] == (False, True)
 
 
 def test_one_step_by_hand():
     environment = make()
-    x, y, vx, vy = environment.reset(3).astype(np.float64)
+    x, y, vx, vy = environment.reset(3).vector.astype(np.float64)
     assert (vx, vy) == (0.0, 0.0)
     assert 0.6 <= math.hypot(x, y) <= 1.0
     step = environment.step(np.array([1.0, -0.5]))  # 2 N and -1 N for 0.1 s on 1 kg at rest
     expected = (x + 0.02, y - 0.01, 0.2, -0.1)
-    np.testing.assert_allclose(step.observation, expected, atol=1e-6)
+    np.testing.assert_allclose(step.observation.vector, expected, atol=1e-6)
     assert step.reward == pytest.approx(-math.hypot(x + 0.02, y - 0.01) - 0.1, abs=1e-6)
 
 
@@ -54,18 +54,21 @@ def test_turned_actuators_push_elsewhere_and_leave_the_spec_as_it_is():
     straight, turned = make(), make(actuator_angle_deg=90)
     assert turned.spec == straight.spec
     start = straight.reset(3)
-    assert np.array_equal(turned.reset(3), start)
+    assert turned.reset(3).equals(start)
     step = turned.step(np.array([1.0, -0.5]))  # 2 N and -1 N, turned to the left: 1 N and 2 N
-    np.testing.assert_allclose(step.observation - start, (0.01, 0.02, 0.1, 0.2), atol=1e-6)
+    np.testing.assert_allclose(step.observation.vector - start.vector, (0.01, 0.02, 0.1, 0.2), atol=1e-6)
 
 
 def test_rewards_and_terminations_again_by_hand():
-    places = np.array([[0.3, 0.4, 9.0, 9.0], [0.0, -0.1, 0.0, 0.0]], dtype=np.float32)
-    rewards, terminations = make().compute_rewards(places + 1, np.zeros((2, 2), dtype=np.float32), places)
+    position = np.array([[0.3, 0.4], [0.0, -0.1]], dtype=np.float32)
+    layout, actions = make().spec.layout, np.zeros((2, 2), dtype=np.float32)
+    earlier = layout.pack({"position": position + 1, "velocity": position})
+    places = layout.pack({"position": position, "velocity": position})
+    rewards, terminations = make().compute_rewards(earlier, actions, places)
     np.testing.assert_allclose(rewards, [-0.6, -0.2], atol=1e-6)
     assert terminations.tolist() == [0.0, 1.0]
     assert {rewards.dtype, terminations.dtype} == {np.dtype(np.float32)}
-    wider = make(goal_radius_m=0.55).compute_rewards(places, places[:, :2], places)
+    wider = make(goal_radius_m=0.55).compute_rewards(places, actions, places)
     assert wider[1].tolist() == [1.0, 1.0]
 
 
@@ -84,6 +87,8 @@ def test_options_change_the_task():
         ({"max_episode_steps": 0}, "max_episode_steps: .* found 0"),
         ({"max_episode_steps": 2.5}, "max_episode_steps: .* found 2.5"),
         ({"goal_radius_m": "wide"}, "goal_radius_m='wide'"),
+        ({"image_size": 2.0}, "image_size must be an integer"),
+        ({"image_size": 257}, "image_size must be an integer in"),
         ({"colour": "red"}, "unexpected keyword argument 'colour'"),
     ],
 )
@@ -94,7 +99,7 @@ def test_wrong_option_is_refused_with_its_reason(option, message):
 
 def test_image_shows_goal_in_the_middle_and_mass_where_it_is():
     environment = make(render_size=(60, 90))
-    x, y, _, _ = environment.reset(1)
+    x, y = environment.reset(1)["position"]
     frame = environment.render()
     assert frame.shape == (60, 90, 3)
     assert frame.dtype == np.uint8
@@ -108,3 +113,29 @@ def test_image_without_a_size_is_refused():
     environment.reset(0)
     with pytest.raises(RendererError, match="without a render size"):
         environment.render()
+
+
+def test_observed_image_shows_the_state_like_the_rendered_one():
+    environment = make(render_size=(20, 20), image_size=20)
+    assert environment.spec.observation[-1].shape == (20, 20, 3)
+    first = environment.reset(1)
+    np.testing.assert_array_equal(first["image"], environment.render())
+    step = environment.step(np.ones(2))
+    np.testing.assert_array_equal(step.observation["image"], environment.render())
+    assert not np.array_equal(first["image"], step.observation["image"])
+
+
+def test_success_and_distance_are_in_info():
+    environment = make_point_mass(metrics=("is_success", "distance_m"), goal_radius_m=0.55).make()
+    observation = environment.reset(0)
+    while True:
+        step = environment.step(steer(observation))
+        observation = step.observation
+        distance = math.hypot(*observation["position"])
+        assert step.metrics == {
+            "is_success": float(step.terminated),
+            "distance_m": pytest.approx(distance, abs=1e-6),
+        }
+        if step.terminated:
+            break
+    assert type(step.metrics["is_success"]) is float

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sacpipe.core.errors import ContractError, RendererError, SimulatorError
 from sacpipe.envs.task_environment import TaskEnvironment
+from sacpipe.specs.observation import Observation
 
 ZERO = np.zeros(1, dtype=np.float32)
 
@@ -25,12 +26,13 @@ class Script:
     """A simulator that returns prepared steps, and keeps the actions it received."""
 
     def __init__(self, *lines, size=1):
+        self.layout = make_spec(size=size).layout
         self.lines, self.actions, self.closed, self.close_error = list(lines), [], 0, None
         self.observation = np.zeros(size, dtype=np.float32)
 
     def start(self, seed):
         del seed
-        return self.observation.copy()
+        return Observation(self.layout, self.observation.copy(), {})
 
     def advance(self, action):
         self.actions.append(action)
@@ -39,10 +41,10 @@ class Script:
             raise line
         if len(line) == 3:
             return line
-        first, reward, terminated, truncated = line
-        observation = self.observation.copy()
-        observation[0] = first
-        return observation, reward, terminated, truncated
+        first, *values = line
+        observation = self.start(0)
+        observation.vector[0] = first
+        return observation, *values, {}
 
     def close(self):
         self.closed += 1
@@ -59,18 +61,18 @@ def start(*lines, limit=3, size=1):
 
 def test_episode_is_truncated_at_the_limit_and_not_before():
     environment, _ = start()
-    flags = [environment.step(ZERO)[2:] for _ in range(3)]
+    flags = [environment.step(ZERO)[2:4] for _ in range(3)]
     assert flags == [(False, False), (False, False), (False, True)]
 
 
 def test_task_that_ends_on_the_last_step_has_terminated():
     environment, _ = start(*[(0.0, 0.0, False, False)] * 2, (0.0, 0.0, True, True))
-    assert [environment.step(ZERO)[2:] for _ in range(3)][-1] == (True, False)
+    assert [environment.step(ZERO)[2:4] for _ in range(3)][-1] == (True, False)
 
 
 def test_task_may_have_a_time_limit_of_its_own():
     environment, _ = start((0.0, 0.0, False, True), limit=None)
-    assert environment.step(ZERO)[2:] == (False, True)
+    assert environment.step(ZERO)[2:4] == (False, True)
 
 
 def test_reset_starts_the_count_again():
@@ -130,7 +132,7 @@ def test_large_numbers_are_still_numbers(size):
     environment, _ = start((3e38, 1e300, False, False), size=size)
     step = environment.step(ZERO)
     assert step.reward == 1e300
-    assert step.observation[0] == np.float32(3e38)
+    assert step.observation["state"][0] == np.float32(3e38)
 
 
 def test_reward_that_is_not_finite_is_refused():
@@ -187,7 +189,7 @@ def test_one_number_is_a_reward_in_any_type(reward, value):
     environment, _ = start((0.0, reward, np.bool_(False), np.array([True])))
     step = environment.step(ZERO)
     assert (step.reward, type(step.reward)) == (value, float)
-    assert step[2:] == (False, True)
+    assert step[2:4] == (False, True)
     assert {type(step.terminated), type(step.truncated)} == {bool}
 
 
@@ -221,25 +223,69 @@ class WrongObservation(Script):
 
     def advance(self, action):
         super().advance(action)
-        return self.second, 0.0, False, False
+        return self.second, 0.0, False, False, {}
+
+
+LAYOUT = make_spec(size=2).layout
+PICTURED = factories.make_spec(task="toy/script").replace(
+    observation=[
+        {"name": "state", "shape": [2], "dtype": "float32", "unit": "m", "source": "", "groups": ["policy", "critic"]},
+        {"name": "eye", "shape": [4, 4, 3], "dtype": "uint8", "unit": "1", "source": "", "groups": ["policy", "critic"]},
+    ]
+)  # fmt: skip
+
+
+def packed(vector, layout=LAYOUT, **images):
+    return Observation(layout, vector, images)
 
 
 @pytest.mark.parametrize(
-    ("observation", "found"),
+    ("spec", "observation", "message"),
     [
-        (np.zeros(1, np.float32), r"shape \(1,\) of float32"),
-        (np.zeros((), np.float32), r"shape \(\) of float32"),
-        (np.zeros((1, 2), np.float32), r"shape \(1, 2\) of float32"),
-        (np.zeros(2), r"shape \(2,\) of float64"),
-        ([0.0, 0.0], r"list \[0.0, 0.0\]"),
-        (None, "NoneType None"),
+        (None, packed(np.zeros(1, np.float32)), r"the vector .*shape \(2,\) of float32, found shape \(1,\) of float32"),
+        (None, packed(np.zeros((1, 2), np.float32)), r"found shape \(1, 2\) of float32"),
+        (None, packed(np.zeros(2)), r"found shape \(2,\) of float64"),
+        (None, packed([0.0, 0.0]), r"found list \[0.0, 0.0\]"),
+        (None, packed(np.zeros(2, np.float32), make_spec(size=1).layout), "of the terms of the specification"),
+        (None, np.zeros(2, np.float32), r"an Observation .*found shape \(2,\)"),
+        (None, {"state": np.zeros(2)}, "an Observation .*found the entries 'state'"),
+        (None, None, "an Observation .*found NoneType None"),
+        (PICTURED, packed(np.zeros(2, np.float32), PICTURED.layout), r"each image .*found \[\]"),
+        (
+            PICTURED,
+            packed(np.zeros(2, np.float32), PICTURED.layout, eye=np.zeros((4, 4, 1), np.uint8)),
+            r"the image 'eye' .*shape \(4, 4, 3\) of uint8, found shape \(4, 4, 1\)",
+        ),
+        (
+            PICTURED,
+            packed(np.zeros(2, np.float32), PICTURED.layout, eye=np.zeros((4, 4, 3))),
+            r"the image 'eye' .*found shape \(4, 4, 3\) of float64",
+        ),
     ],
-)
-def test_an_observation_of_another_shape_or_type_stops_the_run(observation, found):
-    environment = TaskEnvironment(make_spec(size=2), WrongObservation(observation))
+)  # fmt: skip
+def test_an_observation_of_another_shape_or_type_stops_the_run(spec, observation, message):
+    spec = spec or make_spec(size=2)
+    simulator = WrongObservation(observation)
+    simulator.start = lambda seed: spec.layout.pack(
+        {term.name: np.zeros(term.shape) for term in spec.observation}
+    )
+    environment = TaskEnvironment(spec, simulator)
     environment.reset(5)
-    expected = r"episode 1 \(seed 5\), step 1: expected an observation of shape \(2,\) of float32, found "
-    with pytest.raises(SimulatorError, match=expected + found):
+    with pytest.raises(SimulatorError, match=rf"episode 1 \(seed 5\), step 1: expected .*{message}"):
+        environment.step(np.zeros(spec.action_dim, np.float32))
+
+
+def test_the_entry_that_is_not_finite_is_named_by_its_term():
+    terms = [
+        factories.make_spec(size).observation[0].as_tree() | {"name": name}
+        for name, size in (("a", 2), ("b", 3))
+    ]
+    spec = make_spec().replace(observation=terms)
+    simulator = WrongObservation(spec.layout.pack({"a": np.zeros(2), "b": np.array([0, np.inf, 0])}))
+    simulator.start = lambda seed: spec.layout.pack({"a": np.zeros(2), "b": np.zeros(3)})
+    environment = TaskEnvironment(spec, simulator)
+    environment.reset(0)
+    with pytest.raises(SimulatorError, match="found inf at entry 1 of 'b'"):
         environment.step(ZERO)
 
 

@@ -79,7 +79,7 @@ def test_a_promotion_becomes_active_and_every_request_is_answered(finished, work
         kinds = []
         while "watch" not in kinds:  # it acts a moment before that is noted
             with urllib.request.urlopen(f"{server}/status.json", timeout=60) as response:
-                following = json.load(response)["following"]
+                following = json.load(response)["follower"]
             kinds = [event["kind"] for event in reversed(following["events"])]
         assert answered() == digests[1]
     assert kinds[:4] == ["started", "noticed", "shadow", "watch"]

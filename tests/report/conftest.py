@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import make_bundle, make_onnx, make_spec
+from bundle_factories import make_bundle, make_onnx, make_spec, term_tree
 from ruamel.yaml import YAML
 
 from sacpipe.core.files import sha256_file, write_bytes, write_json, write_text
@@ -22,8 +22,8 @@ from sacpipe.report.page import write_report
 
 TERMS = {
     "observation": [
-        {"name": "pose", "size": 8, "unit": "rad", "source": "qpos"},
-        {"name": "tip <height>", "size": 1, "unit": "rad", "source": "qpos"},
+        term_tree("pose", 8, unit="rad", source="qpos"),
+        term_tree("tip <height>", 1, unit="rad", source="qpos"),
     ],
     "action": [{"name": f"joint_{n}", "unit": "N·m", "low": -1.5, "high": 1.5} for n in range(3)],
     "control_period_s": 0.05,
@@ -43,6 +43,16 @@ VERDICT = {
 }
 
 
+SAC_SIGNALS: dict[str, Callable[[float, np.random.Generator], float]] = {
+    "critic/loss": lambda share, random: 4 + 40 * share * math.exp(random.normal(0, 0.25)),
+    "critic/q_mean": lambda share, random: 420 * share + random.normal(0, 6),
+    "actor/entropy_nats": lambda share, random: -3 + 5.0 * math.exp(-9 * share) + random.normal(0, 0.15),
+    "temperature/value": lambda share, random: (
+        0.19 * share + math.exp(-30 * share) + abs(random.normal(0, 0.003))
+    ),
+}
+
+
 class Outputs:
     """A project folder after a run, with the files and columns of every stage."""
 
@@ -51,7 +61,7 @@ class Outputs:
         self.spec = make_spec(task=f"{suite}/{task}", **TERMS)
         self.params = {
             "seed": 7,
-            "task": {"suite": suite, "id": task, "options": {}},
+            "task": {"suite": suite, "id": task, "options": {}, "metrics": []},
             "algorithm": {
                 "name": "sac",
                 "hidden_dims": [256, 256],
@@ -67,6 +77,10 @@ class Outputs:
             "evaluation": {"episodes": 5, "bootstrap_resamples": 1000, "confidence": 0.95, "video": None},
             "release": {"model_name": "halfcheetah", "min_return_mean": 4000.0},
         }
+        self.signals = SAC_SIGNALS
+        """Metrics of the learner, as functions of the share of training and a random generator."""
+        self.task_metrics: dict[str, dict[str, float]] = {}
+        """Of each policy, by name."""
 
     @property
     def inputs(self) -> ReportInputs:
@@ -119,12 +133,7 @@ class Outputs:
         for index in range(rows):
             share = (index + 1) / rows
             step = round(total_steps * share)
-            values = {
-                "critic/loss": 4 + 40 * share * math.exp(random.normal(0, 0.25)),
-                "critic/q_mean": 420 * share + random.normal(0, 6),
-                "actor/entropy_nats": -3 + 5.0 * math.exp(-9 * share) + random.normal(0, 0.15),
-                "temperature/value": 0.19 * share + math.exp(-30 * share) + abs(random.normal(0, 0.003)),
-            }
+            values = {name: signal(share, random) for name, signal in self.signals.items()}
             lines.append({"env_steps": step, "gradient_steps": step} | values)
             back = self.learned(share) * 0.8 + random.normal(0, 500)
             lines.append({"env_steps": step, "episode/return": back, "episode/length": 1000})
@@ -148,18 +157,23 @@ class Outputs:
         return -280 + 6100 * (1 - math.exp(-3.4 * share))
 
     def _write_bundle(self):
-        parity = {"max_error": 3.1e-7, "synthetic_max_error": 2.2e-6, "num_observations": 640}
         policy = sha256_file(self.root / "out" / "train" / "policy.safetensors")
         pool = sha256_file(self.root / "out" / "train" / "pool" / "manifest.json")
         sizes = self.spec.observation_dim, self.spec.action_dim
         make_bundle(
             self.root / "out" / "export" / "bundle",
-            make_onnx(np.zeros(sizes)),
+            make_onnx(np.zeros(sizes), terms={term.name: term.size for term in self.spec.observation}),
             self.spec,
             *(np.zeros((8, size)) for size in sizes),
-            parity=parity | {"tolerance": 1e-4},
             provenance={"algorithm": "sac", "digests": {"policy": policy, "pool": pool}},
         )
+        parity = {
+            "bundle_digest": sha256_file(self.root / "out" / "export" / "bundle" / "manifest.json"),
+            "parity_tolerance": 1e-4,
+            "parity_max_error": 3.1e-7,
+            "parity_max_error_synthetic": 2.2e-6,
+            "parity_observations": 640,
+        }
         write_json(self.root / "out" / "export" / "metrics.json", parity)
 
     def _write_evaluate(self, episodes):
@@ -237,8 +251,7 @@ class Outputs:
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([header, *rows])
 
-    @staticmethod
-    def summarised(returns: list[float]) -> dict[str, float]:
+    def summarised(self, returns: list[float]) -> dict[str, object]:
         """Return what the evaluate stage says of some returns."""
         low, high = mean_interval(returns, 0.95)
         return {
@@ -252,6 +265,7 @@ class Outputs:
             "return_ci_low": low,
             "return_ci_high": high,
             "length_mean": 1000.0,
+            "task_metrics": self.task_metrics,
         }
 
 

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from factories import make_guards
+from bundle_factories import make_bundle, make_onnx, make_spec
+from guard_factories import make_settings
 
-from sacpipe.bundle.guard_settings import CAUSES
+from sacpipe.bundle.guards import GUARDS
 from sacpipe.core.errors import BundleError
-from sacpipe.robot.guards import Guards, Thresholds
+from sacpipe.robot.armed_guards import ArmedGuards
+from sacpipe.robot.guard_chain import GuardChain
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
 
@@ -29,9 +31,9 @@ def observation(*values) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def make_runtime(folder, **changes) -> tuple[Runtime, Clock]:
+def make_runtime(folder, guards=None, **changes) -> tuple[Runtime, Clock]:
     clock = Clock()
-    return Runtime(OnnxPolicy(folder), guards=make_guards(**changes), clock_ns=clock), clock
+    return Runtime(OnnxPolicy(folder), settings=make_settings(guards, **changes), clock_ns=clock), clock
 
 
 def go(runtime, clock, seen, passed_ns=PERIOD_NS, age_ns=0):
@@ -87,7 +89,7 @@ class TestGuards:
     @pytest.fixture
     def runtime(self, build):
         """All causes hold; one sane step was made."""
-        self.runtime, self.clock = make_runtime(build(), fallbacks=dict.fromkeys(CAUSES, "hold"))
+        self.runtime, self.clock = make_runtime(build(), fallbacks="hold")
         go(self.runtime, self.clock, CALM)
         return self.runtime
 
@@ -143,6 +145,26 @@ class TestGuards:
         assert decision.action.tolist() == [0.0, 0.0]  # nothing to hold yet: the safe action
         assert go(runtime, self.clock, CALM).verdict == "ok"
 
+    def test_outside_envelope(self, build):
+        """Training saw -10 to 10: at every step, not at the first alone, 10 and a tenth of the range more."""
+        guards = {"outside_envelope": {"margin": 0.1, "fallback": "hold"}}
+        self.runtime, self.clock = make_runtime(build(), guards, fallbacks="hold")
+        assert go(self.runtime, self.clock, CALM).verdict == "ok"
+        decision = self.refused("outside_envelope", observation(0.0, 0.0, 12.1))
+        assert decision.has_observation
+        assert go(self.runtime, self.clock, observation(1.0, 1.0, 12.0)).verdict == "ok"
+
+    def test_sensor_frozen(self, build):
+        """The velocity keeps its value; two repeats are allowed."""
+        guards = {"sensor_frozen": {"max_repeats": 2, "terms": ["velocity"], "fallback": "hold"}}
+        self.runtime, self.clock = make_runtime(build(), guards, fallbacks="hold")
+        for x in (0.1, 0.2, 0.3):
+            assert go(self.runtime, self.clock, observation(x, x - 0.25, 7.0)).verdict == "ok"
+        decision = go(self.runtime, self.clock, observation(0.4, 0.15, 7.0))
+        assert (decision.verdict, decision.reasons) == ("fallback", ("sensor_frozen",))
+        assert not decision.has_observation
+        assert go(self.runtime, self.clock, observation(0.4, 0.15, 7.1)).verdict == "ok"
+
     def test_deadline_missed(self, runtime):
         """Allowed are 16 ms; the clock is looked at three times before the question."""
         self.clock.each_look_ns = 6 * MS
@@ -167,7 +189,7 @@ class TestGuards:
 
     def test_action_change(self, build):
         """A tenth of the ranges 5 and 8, from (1.25, 2.5): 0.5 and 0.8."""
-        runtime, clock = make_runtime(build(), max_action_change=0.1)
+        runtime, clock = make_runtime(build(), {"action_change": {"max_change": 0.1}})
         go(runtime, clock, CALM)
         decision = go(runtime, clock, observation(0.0, 0.25, 0.0))  # (0.75, 1.5)
         assert (decision.verdict, decision.reasons) == ("limited", ("action_change",))
@@ -177,7 +199,7 @@ class TestGuards:
         np.testing.assert_allclose(decision.action, [1.25, 2.5])
 
     def test_every_cause_has_a_test(self):
-        assert {name.removeprefix("test_") for name in dir(type(self))} >= set(CAUSES)
+        assert {name.removeprefix("test_") for name in dir(type(self))} >= set(GUARDS.ours)
 
 
 class TestFallbacks:
@@ -228,7 +250,7 @@ class TestFallbacks:
 
     def test_a_safe_action_that_is_none_is_refused(self, build):
         with pytest.raises(
-            BundleError, match=r"guards.safe_action: expected 2 numbers within .*\[9.0, 0.0\]"
+            BundleError, match=r"runtime.safe_action: expected 2 numbers within .*\[9.0, 0.0\]"
         ):
             make_runtime(build(), safe_action=[9.0, 0.0])
 
@@ -273,7 +295,7 @@ class TestSwap:
 
     def test_a_swap_that_fails_half_way_changes_nothing(self, build, negated, monkeypatch):
         runtime, clock = make_runtime(build())
-        monkeypatch.setattr(Thresholds, "of", raise_error)
+        monkeypatch.setattr(ArmedGuards, "of", raise_error)
         with pytest.raises(ZeroDivisionError):
             runtime.swap(negated)
         with pytest.raises(BundleError, match="no policy to go back to"):
@@ -295,11 +317,11 @@ class Hostile(dict):
 class TestUnforeseenErrors:
     """Whatever raises in a step, a decision comes out, and the error is counted as `inference_failed`."""
 
-    @pytest.mark.parametrize("name", ["check_observation", "check_action", "_check_stamp", "_copy"])
+    @pytest.mark.parametrize("name", ["check_observation", "check_action"])
     def test_in_a_guard(self, build, monkeypatch, name):
         runtime, clock = make_runtime(build(), fallbacks={"inference_failed": "last"})
         go(runtime, clock, CALM)
-        monkeypatch.setattr(Guards, name, raise_error)
+        monkeypatch.setattr(GuardChain, name, raise_error)
         decision = go(runtime, clock, observation(3.0, 1.0, 0.0))
         assert (decision.verdict, decision.reasons) == ("fallback", ("inference_failed",))
         assert decision.action.tolist() == [1.25, 2.5]
@@ -310,7 +332,7 @@ class TestUnforeseenErrors:
 
     def test_in_the_fallback_itself_latches_a_stop(self, build, monkeypatch):
         runtime, clock = make_runtime(build(), fallbacks={"inference_failed": "hold"})
-        monkeypatch.setattr(Guards, "decide", raise_error)
+        monkeypatch.setattr(GuardChain, "decide", raise_error)
         for _ in range(3):
             decision = go(runtime, clock, CALM)
             assert (decision.verdict, decision.reasons) == ("stopped", ("inference_failed",))
@@ -327,7 +349,7 @@ class TestUnforeseenErrors:
         runtime.swap(OnnxPolicy(build_other))
         assert go(runtime, clock, CALM).verdict == "stopped"
 
-    @pytest.mark.parametrize("stamp", ["now", None, [1], {}, 1j])
+    @pytest.mark.parametrize("stamp", ["now", None, [1], {"position": "now", "velocity": 1}, 1j])
     def test_in_a_stamp_of_another_type(self, build, stamp):
         runtime, _ = make_runtime(build())
         decision = runtime.step(CALM, stamp)
@@ -358,7 +380,7 @@ class TestUnforeseenErrors:
         def interrupt(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(Guards, "check_observation", interrupt)
+        monkeypatch.setattr(GuardChain, "check_observation", interrupt)
         with pytest.raises(KeyboardInterrupt):
             go(runtime, clock, CALM)
 
@@ -369,12 +391,152 @@ def test_no_period_overflows(build, period_s):
     assert runtime.step(CALM, 10**12).action.dtype == np.float32
 
 
-def test_the_widest_envelope_is_still_float32(build):
-    """Its margin is added in float64, and would be infinite as float32."""
-    largest = float(np.finfo(np.float32).max)
-    policy = OnnxPolicy(build())
-    envelope = {"low": [-largest] * 3, "high": [largest] * 3}
-    contract = policy.contract.replace(envelope=envelope)
-    thresholds = Thresholds.of(make_guards(envelope_margin=1e6), contract, 0.02)
-    assert thresholds.start_low.tolist() == [-largest] * 3
-    assert thresholds.start_high.tolist() == [largest] * 3
+class TestStamps:
+    """Each term may have a stamp of its own: the newest is the observation's, the oldest counts for its age."""
+
+    def go(self, runtime, clock, position_age_ns, velocity_age_ns, passed_ns=PERIOD_NS):
+        clock.now_ns += passed_ns
+        stamps = {"position": clock.now_ns - position_age_ns, "velocity": clock.now_ns - velocity_age_ns}
+        return runtime.step(CALM, stamps)
+
+    def test_the_oldest_term_is_the_age(self, build):
+        runtime, clock = make_runtime(build())
+        decision = self.go(runtime, clock, 3 * MS, 5 * MS)
+        assert (decision.verdict, decision.timings.age_ns) == ("ok", 5 * MS)
+        assert self.go(runtime, clock, 0, 40 * MS, 60 * MS).verdict == "ok"
+        assert self.go(runtime, clock, 0, 40 * MS + 1, 60 * MS).reasons == ("observation_old",)
+
+    def test_a_term_may_have_a_limit_of_its_own(self, build):
+        runtime, clock = make_runtime(build(), term_max_age_periods={"velocity": 10.0})
+        assert self.go(runtime, clock, 0, 200 * MS).verdict == "ok"
+        assert self.go(runtime, clock, 0, 200 * MS + 1).reasons == ("observation_old",)
+        assert self.go(runtime, clock, 40 * MS + 1, 0, 60 * MS).reasons == ("observation_old",)
+
+    def test_one_stamp_is_that_of_every_term(self, build):
+        """The shortest limit counts."""
+        runtime, clock = make_runtime(build(), term_max_age_periods={"velocity": 0.5})
+        assert go(runtime, clock, CALM, age_ns=10 * MS).verdict == "ok"
+        assert go(runtime, clock, CALM, age_ns=10 * MS + 1).reasons == ("observation_old",)
+
+    def test_a_slow_term_may_repeat_and_no_term_may_go_back(self, build):
+        runtime, clock = make_runtime(build(), fallbacks="hold")
+        assert self.go(runtime, clock, 0, 0).verdict == "ok"
+        assert self.go(runtime, clock, 0, PERIOD_NS).verdict == "ok"  # the velocity is the one before
+        assert self.go(runtime, clock, 0, 2 * PERIOD_NS + 1).reasons == ("observation_out_of_order",)
+        assert self.go(runtime, clock, 2 * PERIOD_NS + 1, 0).reasons == ("observation_out_of_order",)
+        assert self.go(runtime, clock, 3 * PERIOD_NS, 3 * PERIOD_NS).reasons == ("observation_repeated",)
+
+    @pytest.mark.parametrize("stamps", [{}, {"position": 1}, {"position": 1, "velocity": 1, "force": 1}])
+    def test_stamps_of_other_terms_are_another_shape(self, build, stamps):
+        runtime, _ = make_runtime(build())
+        assert runtime.step(CALM, stamps).reasons == ("shape",)
+
+
+class TestRamp:
+    """From the safe action (0, 0) to (1.25, 2.5), of which the first entry is compared."""
+
+    def first(self, runtime, clock, steps):
+        return [float(go(runtime, clock, CALM).action[0]) for _ in range(steps)]
+
+    def test_the_policy_takes_over_in_equal_steps(self, build):
+        runtime, clock = make_runtime(build(), ramp_steps=4)
+        np.testing.assert_allclose(self.first(runtime, clock, 6), [0.25, 0.5, 0.75, 1.0, 1.25, 1.25])
+
+    def test_the_policys_own_action_is_kept_beside(self, build):
+        runtime, clock = make_runtime(build(), ramp_steps=4)
+        decision = go(runtime, clock, CALM)
+        assert (decision.verdict, decision.policy_action.tolist()) == ("ok", [1.25, 2.5])
+
+    def test_it_begins_anew_with_an_episode_and_after_a_cleared_stop(self, build):
+        runtime, clock = make_runtime(build(), ramp_steps=1, fallbacks={"shape": "stop"})
+        assert self.first(runtime, clock, 2) == [0.625, 1.25]
+        runtime.begin_episode()
+        assert self.first(runtime, clock, 2) == [0.625, 1.25]
+        go(runtime, clock, None)
+        runtime.clear_stop()
+        assert self.first(runtime, clock, 2) == [0.625, 1.25]
+
+    def test_a_refused_step_does_not_advance_it(self, build):
+        runtime, clock = make_runtime(build(), ramp_steps=1, fallbacks={"shape": "safe"})
+        go(runtime, clock, None)
+        assert self.first(runtime, clock, 2) == [0.625, 1.25]
+
+    def test_an_action_that_is_not_finite_is_refused_during_it_too(self, build, monkeypatch):
+        runtime, clock = make_runtime(build(), ramp_steps=4)
+        monkeypatch.setattr(runtime.policy, "run", lambda _: observation(0.0, np.nan))
+        assert go(runtime, clock, CALM).reasons == ("action_not_finite",)
+
+
+class TestWatchdog:
+    """Three periods of 20 ms without a step stop the robot."""
+
+    @pytest.fixture
+    def runtime(self, build):
+        runtime, self.clock = make_runtime(
+            build(), watchdog_periods=3.0, safe_action=[-1.0, 2.0], stop_category=2
+        )
+        go(runtime, self.clock, CALM)
+        return runtime
+
+    def test_no_step_for_that_many_periods_is_a_stop(self, runtime):
+        assert runtime.check_watchdog(self.clock.now_ns + 3 * PERIOD_NS) is None
+        decision = runtime.check_watchdog(self.clock.now_ns + 3 * PERIOD_NS + 1)
+        assert (decision.verdict, decision.reasons) == ("stopped", ("watchdog",))
+        assert (decision.action.tolist(), decision.stop_category) == ([-1.0, 2.0], 2)
+        assert (runtime.stops, runtime.causes["watchdog"]) == (1, 1)
+
+    def test_the_stop_stays_until_it_is_cleared_and_counts_once(self, runtime):
+        for later in (4, 5, 6):
+            assert runtime.check_watchdog(self.clock.now_ns + later * PERIOD_NS).verdict == "stopped"
+        decision = go(runtime, self.clock, CALM)
+        assert (decision.verdict, decision.reasons) == ("stopped", ("watchdog",))
+        assert (runtime.stops, runtime.causes["watchdog"]) == (1, 1)
+        runtime.clear_stop()
+        assert runtime.check_watchdog(self.clock.now_ns + 100 * PERIOD_NS) is None
+        assert go(runtime, self.clock, CALM).verdict == "ok"
+
+    def test_a_step_that_hangs_is_no_step(self, runtime, monkeypatch):
+        """The robot's own thread asks while the stepping thread waits for the policy."""
+        found = []
+
+        def hang(_):
+            found.append(runtime.check_watchdog(self.clock.now_ns + 4 * PERIOD_NS))
+            return observation(0.5, 0.5)
+
+        monkeypatch.setattr(runtime.policy, "run", hang)
+        assert go(runtime, self.clock, CALM).verdict == "stopped"
+        assert found[0].reasons == ("watchdog",)
+
+    def test_it_waits_for_the_first_step(self, build):
+        runtime, clock = make_runtime(build(), watchdog_periods=3.0)
+        assert runtime.check_watchdog(clock.now_ns + 10**12) is None
+        go(runtime, clock, CALM)
+        runtime.begin_episode()
+        assert runtime.check_watchdog(clock.now_ns + 10**12) is None
+
+    def test_another_stop_keeps_its_cause(self, runtime):
+        go(runtime, self.clock, None)
+        decision = runtime.check_watchdog(self.clock.now_ns + 4 * PERIOD_NS)
+        assert (decision.reasons, runtime.causes["watchdog"], runtime.stops) == (("shape",), 0, 1)
+
+    def test_without_one_nothing_is_stopped(self, build):
+        runtime, clock = make_runtime(build())
+        go(runtime, clock, CALM)
+        assert runtime.check_watchdog(clock.now_ns + 10**12) is None
+
+
+def test_a_stop_has_its_category_and_no_other_decision_has(build):
+    runtime, clock = make_runtime(build(), stop_category=0, fallbacks={"shape": "stop"})
+    assert go(runtime, clock, CALM).stop_category is None
+    assert go(runtime, clock, None).stop_category == 0
+
+
+def test_a_stochastic_policy_draws_its_noise(tmp_path):
+    """action = state + noise, and golden noise of zero."""
+    spec = make_spec(1, bounds=((-9.0, 9.0),))
+    model = make_onnx([[1.0], [1.0]], terms={"state": 1, "noise": 1})
+    folder = make_bundle(tmp_path / "noisy", model, spec, [[0.5]], [[0.5]], noise=[[0.0]])
+    runtime, clock = make_runtime(folder)
+    found = {float(go(runtime, clock, observation(0.5)).action[0]) for _ in range(20)}
+    assert len(found) == 20
+    assert sum(runtime.causes.values()) == 0

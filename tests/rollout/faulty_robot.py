@@ -4,7 +4,7 @@ import itertools
 import time
 
 import numpy as np
-from factories import make_guards
+from bundle_factories import make_runtime
 
 from sacpipe.robot.load_gate import LoadGateSettings
 from sacpipe.robot.policy import OnnxPolicy
@@ -85,8 +85,11 @@ class Robot:
 
     def __init__(self, folder, store, faults, monkeypatch, which):
         self.now_s, self.faults, self.store = 1000.0, faults, store
-        guards = make_guards(deadline_periods=1e6)
-        self.runtime = Runtime(OnnxPolicy(folder), guards=guards, clock_ns=lambda: int(self.now_s * 1e9))
+        patient = {"name": "deadline_missed", "fallback": "last", "deadline_periods": 1e6}
+        settings_here = make_runtime(max_last_steps=5, guards=[patient])
+        self.runtime = Runtime(
+            OnnxPolicy(folder), settings=settings_here, clock_ns=lambda: int(self.now_s * 1e9)
+        )
         host = Double(self.runtime, faults, HOST) if "host" in which else self.runtime
         double = Double(store, faults, STORE) if "store" in which else store
         if "shadow" in which:

@@ -90,7 +90,7 @@ def run(folder: Path, first: Path, second: Path) -> dict[str, object]:
         if moment is not pull:
             name(folder, second)
         if not any(moment):
-            life.until("serves:")
+            life.until("accepted:")
             report["served"].append(names[ask(port)])
             os.kill(life.pid, signal.SIGTERM)
         report["ends"].append(str(life.end()))

@@ -232,7 +232,7 @@ class TestTrials:
 
     def test_a_store_from_before_there_were_trials_opens(self, tmp_path):
         (tmp_path / "store").mkdir()
-        (tmp_path / "store" / "current.json").write_text('{"format_version": 1, "served": [], "bad": {}}')
+        (tmp_path / "store" / "current.json").write_text('{"format_version": 2, "history": [], "bad": {}}')
         with BundleStore(tmp_path / "store") as store:
             assert store.current() is None
 
@@ -273,7 +273,7 @@ class TestOpening:
             BundleStore(tmp_path / "store")
         assert store.current() is None
 
-    @pytest.mark.parametrize("text", ["{}", '{"format_version": 2, "served": [], "bad": {}}', '{"x": NaN}'])
+    @pytest.mark.parametrize("text", ["{}", '{"format_version": 1, "history": [], "bad": {}}', '{"x": NaN}'])
     def test_a_damaged_state_is_refused_and_not_lost(self, tmp_path, text):
         (tmp_path / "store").mkdir()
         (tmp_path / "store" / "current.json").write_text(text)

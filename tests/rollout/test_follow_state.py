@@ -88,8 +88,8 @@ def test_a_bundle_that_is_refused_in_another_way_and_then_taken(following, named
         (tmp_path / "contract.json").rename(torn / "contract.json")
         robot.looked()
         shutil.copyfile(bundles[1] / "policy.onnx", torn / "policy.onnx")
-        robot.until(lambda state: state.counts.get("serves") == 1)
-        expected = ["refused", "noticed", "recovered", "refused", "recovered", "shadow", "watch", "serves"]
+        robot.until(lambda state: state.counts.get("accepted") == 1)
+        expected = ["refused", "noticed", "recovered", "refused", "recovered", "shadow", "watch", "accepted"]
         assert robot.kinds == ["started", *expected]
 
 
@@ -123,9 +123,9 @@ def test_an_error_of_a_phase_is_reported_counted_and_tried_again(following, name
 
         monkeypatch.setattr(robot.service, "swap", fail_once)
         name(bundles[1], named)
-        robot.until(lambda state: state.counts.get("serves") == 1)
+        robot.until(lambda state: state.counts.get("accepted") == 1)
         status = robot.follower.status()
-        assert robot.kinds == ["started", "noticed", "shadow", "withdrawn", "shadow", "watch", "serves"]
+        assert robot.kinds == ["started", "noticed", "shadow", "withdrawn", "shadow", "watch", "accepted"]
         assert status.errors == 1
         assert "it cannot be watched: no swap today" in status.events[3].text
 
@@ -154,8 +154,8 @@ def test_a_thread_that_cannot_be_started_is_reported_and_tried_again(following, 
             name(bundles[1], named)
             robot.looked()
             robot.looked()
-        robot.until(lambda state: state.counts.get("serves") == 1)
-        expected = ["noticed", "error", "recovered", "shadow", "watch", "serves"]
+        robot.until(lambda state: state.counts.get("accepted") == 1)
+        expected = ["noticed", "error", "recovered", "shadow", "watch", "accepted"]
         assert robot.kinds == ["started", *expected]
         assert robot.follower.status().errors > 1
 
@@ -171,7 +171,7 @@ def test_a_follower_goes_on_without_stderr(following, named, bundles, monkeypatc
         robot.looked()
         robot.source.fault = None
         name(bundles[1], named)
-        robot.until(lambda state: state.counts.get("serves") == 1)
+        robot.until(lambda state: state.counts.get("accepted") == 1)
 
 
 @pytest.mark.parametrize("folder_name", ["b\u00fcndel", "\udcff\udcfe", "two\nlines"], ids=ascii)
@@ -179,7 +179,7 @@ def test_a_name_that_no_json_can_hold_is_shown_with_escapes(following, named, bu
     odd = shutil.copytree(bundles[1], tmp_path / folder_name)
     with following() as robot:
         robot.source.path = odd
-        robot.until(lambda state: state.counts.get("serves") == 1)
+        robot.until(lambda state: state.counts.get("accepted") == 1)
         status = robot.follower.status()
         robot.source.path = tmp_path / f"{folder_name}-gone"
         robot.looked()

@@ -30,26 +30,25 @@ def test_a_promotion_and_a_rollback_in_the_registry_are_followed(following, name
     digests = [bundle_digest(bundle) for bundle in bundles]
     with following() as robot:
         name(bundles[1], named)
-        robot.until(lambda state: state.counts.get("serves") == 1)
-        assert robot.kinds == ["started", "noticed", "shadow", "watch", "serves"]
+        robot.until(lambda state: state.counts.get("accepted") == 1)
+        assert robot.kinds == ["started", "noticed", "shadow", "watch", "accepted"]
         assert robot.ask()["parameters"]["bundle_sha256"] == digests[1]
         assert (robot.store.current().bundle_digest, robot.store.current().source) == (digests[1], str(named))
         name(bundles[0], named)
-        robot.until(lambda state: state.counts.get("serves") == 2)
+        robot.until(lambda state: state.counts.get("accepted") == 2)
         assert robot.ask()["outputs"][0]["data"] == [1.25, 2.5]
         assert robot.follower.status().source == str(named)
     said = capsys.readouterr().err
     assert (
         f"sacpipe: noticed: {named}, bundle {digests[1][:12]}: differs from the bundle in service\n" in said
     )
-    assert f"sacpipe: serves: {named}, bundle {digests[0][:12]}: watched for 0 s\n" in said
+    assert f"sacpipe: accepted: {named}, bundle {digests[0][:12]}: watched for 0 s\n" in said
 
 
 def stopping(contract):
     """Of a policy that may not move: any change stops the robot."""
-    guards = contract.guards.as_tree()
-    strict = {"max_action_change": 1e-3, "fallbacks": guards["fallbacks"] | {"action_change": "stop"}}
-    return contract.replace(guards=guards | strict)
+    strict = {"name": "action_change", "max_change": 1e-3, "fallback": "stop"}
+    return contract.replace(runtime=contract.runtime.as_tree() | {"guards": [strict]})
 
 
 def test_what_stops_a_robot_goes_back_and_is_not_taken_again(following, named, bundles, tmp_path):
@@ -104,7 +103,7 @@ def test_what_cannot_be_reached_or_is_refused_is_said_once_each(following, named
         assert "refused by the rule 'digest': policy.onnx: " in robot.follower.status().events[0].text
         assert robot.ask()["outputs"][0]["data"] == [1.25, 2.5]
         shutil.copyfile(bundles[1] / "policy.onnx", torn / "policy.onnx")
-        robot.until(lambda state: state.counts.get("serves") == 1)  # what was refused is looked at again
+        robot.until(lambda state: state.counts.get("accepted") == 1)  # what was refused is looked at again
 
 
 def test_a_source_that_answers_something_else_failed_and_is_reachable(following, named):

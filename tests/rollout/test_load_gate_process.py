@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from factories import make_bundle, make_spec
+from bundle_factories import make_bundle, make_spec
 from onnx import TensorProto, helper, numpy_helper
 
 from sacpipe.core.errors import GateError
@@ -32,7 +32,7 @@ def refused(files, settings=SETTINGS, **limits) -> GateError:
 
 def test_what_passes_there_acts_here(files):
     admitted = run_load_gate_in_child(files, SETTINGS)
-    assert admitted.policy.act(admitted.bundle.golden.observations[0]).tolist() == [1.25, 2.5]
+    assert admitted.policy.act(admitted.bundle.golden.observations.rows(0)).tolist() == [1.25, 2.5]
     assert admitted.report.p99_us > 0  # measured there
 
 
@@ -71,14 +71,14 @@ def test_a_policy_of_many_megabytes_has_memory_enough(tmp_path):
     """Its constants are read, parsed and packed: about three times its file."""
     width = 2000
     weights = [np.zeros(shape, np.float32) for shape in ((3, width), (width, width), (width, 2))]
-    values = ["observation", "first", "second", "action"]
+    values = ["state", "first", "second", "action"]
     graph = helper.make_graph(
         [
             helper.make_node("MatMul", [values[n], f"weight_{n}"], [values[n + 1]])
             for n in range(len(weights))
         ],
         "policy",
-        [helper.make_tensor_value_info("observation", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", 3])],
         [helper.make_tensor_value_info("action", TensorProto.FLOAT, ["batch", 2])],
         [numpy_helper.from_array(weight, f"weight_{n}") for n, weight in enumerate(weights)],
     )

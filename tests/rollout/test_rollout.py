@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from factories import make_guards
+from bundle_factories import make_runtime
 
 from sacpipe.core.errors import BundleError, StorageError
-from sacpipe.robot.guards import Guards
+from sacpipe.robot.guard_chain import GuardChain
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
@@ -29,8 +29,11 @@ class Robot:
 
     def __init__(self, folder, store, **settings):
         self.now_s = 1000.0
-        guards = make_guards(deadline_periods=1e6)
-        self.runtime = Runtime(OnnxPolicy(folder), guards=guards, clock_ns=lambda: int(self.now_s * 1e9))
+        patient = {"name": "deadline_missed", "fallback": "last", "deadline_periods": 1e6}
+        settings_here = make_runtime(max_last_steps=5, guards=[patient])
+        self.runtime = Runtime(
+            OnnxPolicy(folder), settings=settings_here, clock_ns=lambda: int(self.now_s * 1e9)
+        )
         self.store = store
         self.rollout = Rollout(self.runtime, store, SETTINGS.replace(**settings), clock_s=lambda: self.now_s)
 
@@ -107,10 +110,10 @@ def test_it_serves_after_the_watch_and_what_it_showed_is_kept(robot, first, othe
     assert robot.store.current().bundle_digest == digest(first)  # what a robot begins with, killed now
     robot.now_s += 1.0
     event = robot.rollout.tick()
-    assert (event.outcome, event.bundle_digest, event.source) == ("serves", digest(other), "there")
+    assert (event.outcome, event.bundle_digest, event.source) == ("accepted", digest(other), "there")
     assert event.divergence.steps == 5
     evidence = json.loads((tmp_path / "store" / "evidence" / f"{digest(other)}.json").read_text())
-    assert evidence == event.as_tree() | {"ended_unix_s": evidence["ended_unix_s"]}
+    assert evidence == event.as_tree() | {"format_version": 2, "ended_unix_s": evidence["ended_unix_s"]}
     assert robot.rollout.phase == "idle"
     assert robot.store.current().bundle_digest == digest(other)
 
@@ -165,7 +168,7 @@ def test_one_that_fails_in_service_goes_back_and_the_stop_stays(
 def test_one_whose_step_fails_unforeseen_goes_back(robot, first, other, monkeypatch):
     robot.let_it_act(other)
     with monkeypatch.context() as broken:
-        broken.setattr(Guards, "check_action", lambda *_: 1 / 0)
+        broken.setattr(GuardChain, "check_action", lambda *_: 1 / 0)
         assert robot.step().reasons == ("inference_failed",)
     event = robot.rollout.tick()
     assert (event.outcome, event.reason) == ("rolled_back", "inference_failed: 1; the robot was stopped")
@@ -188,7 +191,7 @@ def test_what_was_counted_before_the_swap_does_not_count(robot, other):
     robot.step(5)
     robot.compared(5)
     robot.now_s += 60.0
-    assert robot.rollout.tick().outcome == "serves"
+    assert robot.rollout.tick().outcome == "accepted"
 
 
 def test_a_stop_latched_before_the_swap_is_not_the_new_ones_fault(robot, other):
@@ -206,7 +209,7 @@ def test_a_stop_latched_before_the_swap_is_not_the_new_ones_fault(robot, other):
     robot.runtime.clear_stop()
     robot.step(5)
     robot.compared(5)
-    assert robot.rollout.tick().outcome == "serves"
+    assert robot.rollout.tick().outcome == "accepted"
 
 
 def test_one_that_goes_too_far_off_in_service_goes_back(build, store, first, other, monkeypatch):
@@ -216,7 +219,7 @@ def test_one_that_goes_too_far_off_in_service_goes_back(build, store, first, oth
     before = robot.runtime.policy
     robot.let_it_act(other)
     compared = robot.rollout._phase.shadow._candidate  # by another thread than blends the one before out
-    assert (compared.digest, compared._observation is before._observation) == (before.digest, False)
+    assert (compared.digest, compared._tensors is before._tensors) == (before.digest, False)
     monkeypatch.setattr(other.policy, "run", run)
     robot.step(4)
     robot.compared(4)
@@ -276,7 +279,7 @@ def on_trial(robot):
     return dict(robot.store._state.on_trial)
 
 
-@pytest.mark.parametrize("end", ["withdrawn", "rolled back", "serves", "closed"])
+@pytest.mark.parametrize("end", ["withdrawn", "rolled back", "accepted", "closed"])
 def test_one_is_on_trial_from_its_first_step_to_its_end(robot, other, end):
     robot.let_it_act(other)
     assert on_trial(robot) == {digest(other): 1}

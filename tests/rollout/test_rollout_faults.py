@@ -60,7 +60,7 @@ def check_end(robot, first, other, *, shown):
     assert robot.rollout.phase == "idle"
     outcomes = [event.outcome for event in robot.events]
     assert len(outcomes) <= 1
-    expected = digest if outcomes == ["serves"] else first
+    expected = digest if outcomes == ["accepted"] else first
     assert robot.runtime.policy.digest == expected
     robot.step(2)
     assert robot.runtime.acting_policy.digest == expected
@@ -291,7 +291,7 @@ def test_a_disk_that_is_really_full_from_one_tick_on_leaves_the_previous_policy(
         else:
             robot.tick()
     assert robot.rollout.phase == "idle"
-    served = [event.outcome for event in robot.events] == ["serves"]
+    served = [event.outcome for event in robot.events] == ["accepted"]
     assert served == (full_at > 2 and not is_failing)
     assert robot.runtime.policy.digest == (other.report.bundle_digest if served else first)
     folder = robot.store.path(first).parents[1]

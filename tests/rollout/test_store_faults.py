@@ -66,11 +66,11 @@ def state(folder: Path) -> dict:
 
 class TestWhatIsWritten:
     def test_the_files_of_a_store(self, store, folder, digests):
-        store.keep_evidence(digests[0], {"outcome": "serves"})
+        store.keep_evidence(digests[0], {"outcome": "accepted"})
         assert names(folder) == ["current.json", "evidence", "lock", "sha256"]
         assert state(folder) == {
-            "format_version": 1,
-            "served": [
+            "format_version": 2,
+            "history": [
                 {"bundle_digest": digests[1], "source": "models:/reach/2"},
                 {"bundle_digest": digests[0], "source": "models:/reach/1"},
             ],
@@ -95,7 +95,7 @@ class TestWhatIsWritten:
         third = store.add(run_load_gate(files, DEFAULT_GATE, p99_us=1.0))
         store.set_current(third, "x")
         assert store.prune(2) == (digests[0],)
-        assert [item["bundle_digest"] for item in state(folder)["served"]] == [third, digests[1]]
+        assert [item["bundle_digest"] for item in state(folder)["history"]] == [third, digests[1]]
 
     def test_the_evidence_of_a_bundle_in_whose_trials_processes_died(self, folder, digests):
         with BundleStore(folder) as store:
@@ -106,6 +106,7 @@ class TestWhatIsWritten:
         found = json.loads((folder / "evidence" / f"{digests[1]}.json").read_bytes())
         assert before_s <= found.pop("ended_unix_s") <= time.time()
         assert found == {
+            "format_version": 2,
             "bundle_digest": digests[1],
             "source": "models:/reach/2",
             "outcome": "rejected",
@@ -210,7 +211,7 @@ class TestNotices:
     @pytest.fixture
     def torn(self, folder):
         (folder / "current.json").write_bytes(b"")
-        return f"{folder}/current.json was empty or torn. By the evidence 0 served, 0 bad. {LOST}"
+        return f"{folder}/current.json was empty or torn. By the evidence 0 accepted, 0 bad. {LOST}"
 
     def test_a_torn_state_of_a_store_that_is_only_read(self, folder, torn, monkeypatch):
         monkeypatch.setattr(os, "access", lambda *_: False)

@@ -26,6 +26,7 @@ def write(tmp_path):
         (tmp_path / "sha256" / digest).mkdir(parents=True, exist_ok=True)
         (tmp_path / "evidence").mkdir(exist_ok=True)
         tree = {
+            "format_version": 2,
             "bundle_digest": digest,
             "source": f"from {digest[0]}",
             "outcome": outcome,
@@ -43,8 +44,8 @@ def recovered(tmp_path) -> StoreState:
 
 class TestReading:
     def test_a_whole_state(self, tmp_path):
-        served = (StoredBundle(bundle_digest=FIRST, source="here"),)
-        state = StoreState(format_version=1, served=served, bad={SECOND: "it fell"}, on_trial={THIRD: 1})
+        history = (StoredBundle(bundle_digest=FIRST, source="here"),)
+        state = StoreState(format_version=2, history=history, bad={SECOND: "it fell"}, on_trial={THIRD: 1})
         (tmp_path / "current.json").write_text(json.dumps(state.as_tree()))
         assert read_state(tmp_path / "current.json") == FoundState(state, None)
 
@@ -64,7 +65,7 @@ class TestReading:
 
     def test_the_reason_names_the_key(self, tmp_path):
         path = tmp_path / "current.json"
-        path.write_text('{"format_version": 2, "served": [], "bad": {}}')
+        path.write_text('{"format_version": 1, "history": [], "bad": {}}')
         text = refused(path)
         assert text.startswith(
             f"{path}: expected what docs/robot-store.md describes, found 1 validation error"
@@ -76,30 +77,30 @@ class TestReading:
 class TestRecovery:
     def test_the_newest_first(self, tmp_path, write):
         for digest, ended_unix_s in ((FIRST, 20.0), (SECOND, 30.0), (THIRD, 10.0)):
-            write(digest, "serves", ended_unix_s)
-        assert [(item.bundle_digest, item.source) for item in recovered(tmp_path).served] == [
+            write(digest, "accepted", ended_unix_s)
+        assert [(item.bundle_digest, item.source) for item in recovered(tmp_path).history] == [
             (SECOND, "from b"),
             (FIRST, "from a"),
             (THIRD, "from c"),
         ]
 
     def test_evidence_without_its_bundle_makes_none_current(self, tmp_path, write):
-        write(FIRST, "serves", 1.0)
-        write(SECOND, "serves", 2.0)
+        write(FIRST, "accepted", 1.0)
+        write(SECOND, "accepted", 2.0)
         (tmp_path / "sha256" / SECOND).rmdir()
-        assert [item.bundle_digest for item in recovered(tmp_path).served] == [FIRST]
+        assert [item.bundle_digest for item in recovered(tmp_path).history] == [FIRST]
 
     def test_torn_evidence_does_not_hide_the_others(self, tmp_path, write):
         for digest in (FIRST, SECOND, THIRD):
             write(digest, "rejected", 1.0)
         (tmp_path / "evidence" / f"{FIRST}.json").write_bytes(b"{")
         write(SECOND, "unheard of", 1.0)
-        assert recovered(tmp_path) == StoreState(format_version=1, served=(), bad={THIRD: "why c"})
+        assert recovered(tmp_path) == StoreState(format_version=2, history=(), bad={THIRD: "why c"})
 
     def test_the_only_bundle_is_current_where_no_evidence_names_it(self, tmp_path):
         (tmp_path / "sha256" / FIRST).mkdir(parents=True)
         (tmp_path / "sha256" / f"{SECOND}.tmp").mkdir()
-        (item,) = recovered(tmp_path).served
+        (item,) = recovered(tmp_path).history
         assert (item.bundle_digest, item.source) == (FIRST, "unknown, recovered from the store")
         (tmp_path / "sha256" / SECOND).mkdir()
         assert recovered(tmp_path) == EMPTY

@@ -40,6 +40,7 @@ def admit(folder):
 
 def evidence(digest, outcome, ended_unix_s):
     return {
+        "format_version": 2,
         "bundle_digest": digest,
         "source": f"models:/reach of {digest[:4]}",
         "outcome": outcome,
@@ -60,7 +61,7 @@ def folder(tmp_path, bundles, digests):
     with BundleStore(tmp_path / "store") as store:
         for number, (bundle, digest) in enumerate(zip(bundles, digests, strict=True)):
             store.set_current(store.add(admit(bundle)), str(bundle))
-            store.keep_evidence(digest, evidence(digest, "serves", 1000.0 + number))
+            store.keep_evidence(digest, evidence(digest, "accepted", 1000.0 + number))
     return tmp_path / "store"
 
 
@@ -178,7 +179,7 @@ def test_what_changes_in_a_store_does_not_change_its_backup_with_hard_links(
     subprocess.run(["cp", "-al", folder, tmp_path / "backup"], check=True)
     with BundleStore(folder) as store:
         store.mark_bad(digests[1], "it fell")
-        store.keep_evidence(digests[0], evidence(digests[0], "serves", 3.0))
+        store.keep_evidence(digests[0], evidence(digests[0], "accepted", 3.0))
         store.prune(2)
     with BundleStore(tmp_path / "backup") as store:
         assert (store.current().bundle_digest, dict(store.bad)) == (digests[1], {})
@@ -220,7 +221,7 @@ def test_a_torn_state_is_recovered_from_the_evidence(folder, digests, torn):
         assert store.current().source == f"models:/reach of {digests[1][:4]}"
         assert load_starting_policy(NoSource(), store, GATE).digest == digests[1]
         (notice,) = store.notices
-        assert "current.json was empty or torn. By the evidence 2 served, 0 bad. Lost: " in notice
+        assert "current.json was empty or torn. By the evidence 2 accepted, 0 bad. Lost: " in notice
     assert (folder / "current.torn.json").read_bytes() == torn
     with BundleStore(folder) as store:  # once is enough
         assert (store.notices, store.current().bundle_digest) == ((), digests[1])
@@ -259,7 +260,7 @@ def test_what_no_evidence_says_comes_from_the_source(folder, digests, outcome, b
         elif outcome == "torn":
             path.write_bytes(path.read_bytes()[:40])
         elif outcome == "of another bundle":
-            path.write_text(json.dumps(evidence("ab" * 32, "serves", 1.0)))
+            path.write_text(json.dumps(evidence("ab" * 32, "accepted", 1.0)))
         else:
             path.write_text(json.dumps(evidence(digest, outcome, 1.0)))
     (folder / "current.json").write_bytes(b"")

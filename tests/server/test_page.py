@@ -21,7 +21,7 @@ def name(bundle, named):
 
 def wait_for(server, is_so):
     """Ask until the way of a new bundle is so."""
-    while not is_so(server.get("/status.json")[1]["following"]):
+    while not is_so(server.get("/status.json")[1]["follower"]):
         pass
 
 

@@ -10,17 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacpipe.server.http_errors import FaultError, RefusalError
+from sacpipe.server.inputs import Inputs
 from sacpipe.server.protocol import (
     InferAnswer,
     InferRequest,
-    Limits,
     Sequence,
     parse_infer,
     render_error,
     render_infer,
 )
+from sacpipe.specs.observation import ObservationLayout
+from sacpipe.specs.terms import vector_term
 
-LIMITS = Limits(width=3, max_batch=4)
+TERMS = (
+    vector_term("position", 2, unit="m", source="encoders"),
+    vector_term("velocity", 1, unit="m/s", source="tachometer"),
+)
+INPUTS = Inputs(ObservationLayout(TERMS), max_batch=4)
 ROW = [0.5, 0.25, -1.0]
 RAW = np.array(ROW, "<f4").tobytes()
 
@@ -43,7 +49,7 @@ def binary(raw=RAW, header=None, **changes):
 
 def refusal(data, header_length=None):
     with pytest.raises(RefusalError) as caught:
-        parse_infer(data, header_length, LIMITS)
+        parse_infer(data, header_length, INPUTS)
     assert caught.value.status == 400
     return str(caught.value)
 
@@ -51,28 +57,28 @@ def refusal(data, header_length=None):
 class TestRequests:
     @pytest.mark.parametrize("data", [ROW, [ROW], [0.5, 0.25, -1]])
     def test_flat_and_nested_data_are_the_same(self, data):
-        request = parse_infer(body(tensor(data=data)), None, LIMITS)
-        assert request.observations.tolist() == [ROW]
-        assert request.observations.dtype == np.float32
-        assert request[1:] == (None, None, None, None, False)
+        request = parse_infer(body(tensor(data=data)), None, INPUTS)
+        assert request.observations.vector.tolist() == [ROW]
+        assert request.observations.vector.dtype == np.float32
+        assert request[1:] == (None, None, None, {}, None, False)
 
     @pytest.mark.parametrize("data", [[ROW, ROW], ROW + ROW])
     def test_a_batch(self, data):
-        request = parse_infer(body(tensor(shape=[2, 3], data=data)), None, LIMITS)
-        assert request.observations.tolist() == [ROW, ROW]
+        request = parse_infer(body(tensor(shape=[2, 3], data=data)), None, INPUTS)
+        assert request.observations.vector.tolist() == [ROW, ROW]
 
     def test_a_binary_tensor(self):
-        request = parse_infer(*binary(), LIMITS)
-        assert request.observations.tolist() == [ROW]
+        request = parse_infer(*binary(), INPUTS)
+        assert request.observations.vector.tolist() == [ROW]
         assert not request.is_binary
 
     def test_a_raw_request_wants_raw_actions(self):
-        request = parse_infer(RAW, b"0", LIMITS)
-        assert request.observations.tolist() == [ROW]
+        request = parse_infer(RAW, b"0", INPUTS)
+        assert request.observations.vector.tolist() == [ROW]
         assert request.is_binary
 
     def test_json_alone_may_say_how_long_it_is(self):
-        assert parse_infer(body(), str(len(body())).encode(), LIMITS).observations.tolist() == [ROW]
+        assert parse_infer(body(), str(len(body())).encode(), INPUTS).observations.vector.tolist() == [ROW]
 
     def test_every_parameter(self):
         parameters = {
@@ -84,12 +90,14 @@ class TestRequests:
             "priority": 1,
             "of_another_server": "yes",
         }
-        request = parse_infer(body(id="a", parameters=parameters, model_name="policy"), None, LIMITS)
-        assert request == InferRequest(request.observations, "a", Sequence("arm", True, True), 7, 500, False)
+        request = parse_infer(body(id="a", parameters=parameters, model_name="policy"), None, INPUTS)
+        assert request == InferRequest(
+            request.observations, "a", Sequence("arm", True, True), 7, {}, 500, False
+        )
 
     @pytest.mark.parametrize(("key", "found"), [(7, 7), (2**64 - 1, 2**64 - 1), (0, None), ("", None)])
     def test_a_sequence_has_a_number_or_a_name(self, key, found):
-        sequence = parse_infer(body(parameters={"sequence_id": key}), None, LIMITS).sequence
+        sequence = parse_infer(body(parameters={"sequence_id": key}), None, INPUTS).sequence
         assert (sequence and sequence.key) == found
 
     @pytest.mark.parametrize(
@@ -99,7 +107,7 @@ class TestRequests:
     def test_an_output_says_for_itself_whether_it_is_binary(self, default, own, found):
         output = {"name": "action"} | ({} if own is None else {"parameters": {"binary_data": own}})
         text = body(parameters={"binary_data_output": default}, outputs=[output])
-        assert parse_infer(text, None, LIMITS).is_binary == found
+        assert parse_infer(text, None, INPUTS).is_binary == found
 
 
 class TestJsonRefusals:
@@ -127,8 +135,11 @@ class TestJsonRefusals:
     @pytest.mark.parametrize(
         ("inputs", "said"),
         [
-            ([tensor(), tensor()], "expected 'observation' once and nothing else, found 'observation', 'obs"),
-            ([tensor(name="obs")], "found 'obs'"),
+            (
+                [tensor(), tensor()],
+                "or 'observation' alone; missing 'position', 'velocity'; unknown 'observa",
+            ),
+            ([tensor(name="obs")], "unknown 'obs'"),
             ([tensor(name="x" * 10_000)], "x" * 40 + "'"),
             ([tensor(datatype="FP64")], "expected FP32, found 'FP64'"),
             ([tensor(datatype="BYTES")], "found 'BYTES'"),
@@ -144,14 +155,17 @@ class TestJsonRefusals:
             ([tensor(shape=[True, 3])], "shape[0]"),
             ([tensor(data=...)], "either `data` or `parameters.binary_data_size`"),
             ([tensor(parameters={"binary_data_size": 12})], "either `data` or"),
-            ([tensor(parameters={"binary_data_size": 12}, data=...)], "expected the 0 bytes after"),
+            ([tensor(parameters={"binary_data_size": 12}, data=...)], "expected 0 in all, the bytes after"),
             ([tensor(parameters={"binary_data_size": -1}, data=...)], ">= 0"),
             ([tensor(parameters={"binary_data_size": True}, data=...)], "binary_data_size"),
             ([tensor(data=ROW[:2])], "expected 3 numbers, found 2"),
             ([tensor(data=[*ROW, 1.0])], "expected 3 numbers, found 4"),
-            ([tensor(data=[ROW[:2]])], "one of 2"),
-            ([tensor(shape=[2, 3], data=[ROW])], "expected 2 rows of 3 numbers, found 1"),
-            ([tensor(shape=[2, 3], data=[ROW + ROW])], "one of 6"),
+            ([tensor(data=[ROW[:2]])], "found one of 2 in axis 1"),
+            (
+                [tensor(shape=[2, 3], data=[ROW])],
+                "expected lists of the shape [2, 3], found one of 1 in axis 0",
+            ),
+            ([tensor(shape=[2, 3], data=[ROW + ROW])], "found one of 1 in axis 0"),
             ([tensor(data=[[ROW]])], "Expected `float`, got `array`"),
             ([tensor(data="AAAA")], "Expected `array`"),
             ([tensor(data={"0": 1})], "Expected `array`"),
@@ -225,10 +239,12 @@ class TestBinaryRefusals:
     @pytest.mark.parametrize("announced", [0, 11, 13, 2**70])
     def test_another_size_than_announced(self, announced):
         said = refusal(*binary(parameters={"binary_data_size": announced}))
-        assert f"expected the 12 bytes after the JSON header, found {announced}" in said
+        assert f"binary_data_size: expected 12 bytes, 1 x 3 of FP32, found {announced}" in said
 
     def test_bytes_that_were_not_announced(self):
-        assert "expected the 12 bytes after the JSON header, found None" in refusal(*binary(header=body()))
+        assert "expected 12 in all, the bytes after the JSON header, found 0" in refusal(
+            *binary(header=body())
+        )
 
     def test_data_twice(self):
         assert "either `data` or" in refusal(*binary(data=ROW))
@@ -241,25 +257,25 @@ class TestBinaryRefusals:
     def test_any_header_length_is_an_answer_or_a_refusal(self, length, announced, raw):
         text = body(tensor(parameters={"binary_data_size": announced}, data=...))
         try:
-            request = parse_infer(text + raw, str(length).encode(), LIMITS)
+            request = parse_infer(text + raw, str(length).encode(), INPUTS)
         except RefusalError:
             return
         assert (length, announced, len(raw)) == (len(text), 12, 12)
-        assert request.observations.tobytes() == raw
+        assert request.observations.vector.tobytes() == raw
 
     @settings(max_examples=300, deadline=None)
     @given(st.binary(max_size=200), st.one_of(st.none(), st.binary(max_size=6), st.just(b"0")))
     def test_any_bytes_are_an_answer_or_a_refusal(self, data, length):
         try:
-            request = parse_infer(data, length, LIMITS)
+            request = parse_infer(data, length, INPUTS)
         except RefusalError:
             return
-        assert request.observations.shape == (1, 3)
+        assert request.observations.vector.shape == (1, 3)
 
     def test_nan_is_left_to_the_guards(self):
         """A sequence's runtime has a fallback for it; without one the policy refuses it."""
         raw = struct.pack("<3f", 0.0, math.nan, 0.0)
-        assert math.isnan(parse_infer(raw, b"0", LIMITS).observations[0, 1])
+        assert math.isnan(parse_infer(raw, b"0", INPUTS).observations.vector[0, 1])
 
 
 class TestAnswers:

@@ -3,9 +3,10 @@
 import json
 import socket
 import struct
+import time
 
 import pytest
-from infer_requests import MODEL, raw, request, tensor
+from infer_requests import MODEL, by_terms, raw, request, tensor, term
 from served import running
 
 from sacpipe.bundle.files import bundle_digest
@@ -34,16 +35,20 @@ class TestProtocol:
             "name": "policy",
             "versions": [digest[:12]],
             "platform": "onnx_onnxv1",
-            "inputs": [{"name": "observation", "datatype": "FP32", "shape": [-1, 3]}],
+            "inputs": [
+                {"name": "position", "datatype": "FP32", "shape": [-1, 2]},
+                {"name": "velocity", "datatype": "FP32", "shape": [-1, 1]},
+            ],
             "outputs": [{"name": "action", "datatype": "FP32", "shape": [-1, 2]}],
             "properties": {
                 "task": "example/Reach-v0",
-                "policy_kind": "sac-deterministic",
+                "algorithm": "sac",
                 "bundle_sha256": digest,
                 "contract_sha256": sha256_file(bundle / "contract.json"),
                 "onnx_sha256": sha256_file(bundle / "policy.onnx"),
                 "control_hz": "50",
                 "observation_terms": "position[2],velocity[1]",
+                "flat_input": "observation[3]",
                 "action_names": "shoulder,elbow",
             },
         }
@@ -66,6 +71,27 @@ class TestProtocol:
         assert parameters["bundle_sha256"] == bundle_digest(bundle)
         assert parameters["contract_sha256"] == sha256_file(bundle / "contract.json")
         assert parameters["policy_ns"] > 0
+
+    def test_terms_by_name(self, server):
+        status, answer = server.infer(by_terms())
+        assert (status, answer["outputs"][0]["data"]) == (200, [1.25, 2.5])
+
+    def test_terms_in_bytes_and_numbers(self, server):
+        position = term("position", parameters={"binary_data_size": 16}, shape=[2, 2])
+        del position["data"]
+        velocity = term("velocity", 0.0, 0.0, shape=[2, 1])
+        header = json.dumps({"inputs": [velocity, position]}).encode()
+        body = header + raw(0.5, 0.25, 3.0, 1.0)
+        status, answer = server.infer(body, **{"Inference-Header-Content-Length": str(len(header))})
+        assert (status, answer["outputs"][0]["data"]) == (200, [1.25, 2.5, 3.0, 4.0])
+
+    def test_a_missing_and_an_unknown_term_are_named(self, server):
+        status, answer = server.infer({"inputs": [term("velocity", 0.0), term("speed", 1.0)]})
+        assert (status, answer["error"]) == (
+            400,
+            "inputs: expected 'position', 'velocity', each once, or 'observation' alone; missing 'position'; "
+            "unknown 'speed'",
+        )
 
     def test_no_id_comes_back_where_none_was_given(self, server):
         assert "id" not in server.infer(request())[1]
@@ -153,6 +179,22 @@ class TestSequences:
         assert step(99.0, 0.0, 0.0, sequence_start=True)[1] == "start_outside_envelope"
         assert step(0.0, 0.0, 0.0, sequence_end=True)[0] == "ok"
 
+    def test_a_sequence_of_terms_with_a_stamp_each(self, server):
+        def reasons(stamp_ns, **parameters):
+            body = by_terms(sequence_id="terms", **parameters)
+            body["inputs"][0]["parameters"] = {"stamp_ns": stamp_ns}
+            return server.infer(body)[1]["parameters"]["reasons"]
+
+        now_ns = time.monotonic_ns()
+        assert reasons(now_ns, sequence_start=True) == ""
+        assert reasons(now_ns - 10**12) == "observation_out_of_order"
+        assert reasons(now_ns + 10**12) == "observation_from_future"
+
+    def test_a_stop_names_its_category(self, server):
+        server.infer(request(sequence_id="category", sequence_start=True))
+        old = [server.infer(request(sequence_id="category", observation_stamp_ns=1))[1] for _ in range(4)]
+        assert [answer["parameters"].get("stop_category") for answer in old] == [None, None, None, 1]
+
     def test_a_sequence_is_over_after_its_end(self, server):
         end = request(sequence_id=9, sequence_end=True)
         assert server.infer(request(sequence_id=9, sequence_start=True))[0] == 200
@@ -167,8 +209,8 @@ class TestSequences:
             return answer["parameters"]["verdict"]
 
         assert verdict(sequence_start=True) == "ok"
-        old = [verdict(observation_stamp_ns=1) for _ in range(6)]
-        assert old == ["fallback"] * 5 + ["stopped"]
+        old = [verdict(observation_stamp_ns=1) for _ in range(4)]
+        assert old == ["fallback"] * 3 + ["stopped"]
         assert verdict(sequence_start=True) == "stopped"
         assert verdict(sequence_end=True) == "stopped"
         assert verdict(sequence_start=True, sequence_end=True) == "ok"
@@ -213,7 +255,8 @@ class TestRefusals:
         values[index] = value
         status, answer = server.infer(raw(*values), **{"Inference-Header-Content-Length": "0"})
         assert status == 400
-        assert answer["error"].startswith("observation_not_finite: row 0: observation entry " + str(index))
+        place = ("position[0]", "position[1]", "velocity[0]")[index]
+        assert answer["error"].startswith(f"observation_not_finite: row 0: observation {place} (")
 
     def test_a_request_that_comes_too_late(self, server):
         status, answer = server.infer(request(timeout=1))

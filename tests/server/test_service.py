@@ -10,7 +10,7 @@ import pytest
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import BundleError, ConfigError
-from sacpipe.robot.guards import Guards
+from sacpipe.robot.guard_chain import GuardChain
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
 from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError
@@ -28,7 +28,7 @@ def changed(folder, target, change):
 
 
 def blending(contract):
-    return contract.replace(guards=contract.guards.as_tree() | {"blend_steps": BLEND_STEPS})
+    return contract.replace(runtime=contract.runtime.as_tree() | {"blend_steps": BLEND_STEPS})
 
 
 def ask(service, version=None, **parameters):
@@ -106,7 +106,9 @@ def test_a_stop_counts_once_however_long_it_holds(bundles, monkeypatch):
 
 def test_listeners_get_rows_and_steps(bundles):
     service, received = Service(OnnxPolicy(bundles[0])), []
-    service.listeners.add(lambda seen, stamp, decision: received.append((seen.tolist(), stamp, decision)))
+    service.listeners.add(
+        lambda seen, stamp, decision: received.append((seen.vector.tolist(), stamp, decision))
+    )
     tensor = {"name": "observation", "shape": [2, 3], "datatype": "FP32", "data": [0.5, 0.25, 0, 3, 1, 0]}
     service.answer(Call(json.dumps({"inputs": [tensor]}).encode(), None, None, time.monotonic_ns()))
     ask(service, sequence_id=1, sequence_start=True, observation_stamp_ns=7)
@@ -133,7 +135,7 @@ def test_an_action_outside_its_bounds_is_no_answer(bundles, monkeypatch, value, 
     """No bundle that opens does this; a broken processor might."""
     policy = OnnxPolicy(bundles[0])
     service = Service(policy)
-    monkeypatch.setattr(policy, "run", lambda _: np.array([value, 0.0], np.float32))
+    monkeypatch.setattr(policy, "_infer", lambda _: np.array([value, 0.0], np.float32))
     with pytest.raises(FaultError, match=f"action_outside_bounds: row 0: .*{said}"):
         ask(service)
     assert service.metrics.causes["action_outside_bounds"] == 1
@@ -188,7 +190,7 @@ def test_a_step_that_fails_unforeseen_is_counted_shown_and_a_cause(bundles, monk
 
 def test_an_error_inside_a_step_is_answered_by_the_fallback_and_counted(bundles, monkeypatch):
     service = Service(OnnxPolicy(bundles[0]))
-    monkeypatch.setattr(Guards, "check_action", raise_error)
+    monkeypatch.setattr(GuardChain, "check_action", raise_error)
     assert ask(service, sequence_id=1, sequence_start=True)[1]["reasons"] == "inference_failed"
     assert service.causes["inference_failed"] == service.metrics.unexpected_errors == 1
     monkeypatch.undo()

@@ -16,6 +16,17 @@ class TestTritonClient:
         with triton.InferenceServerClient(server.address) as client:
             yield client
 
+    def terms(self, client, rows=((0.5, 0.25, 0.0),), *, is_binary=True):
+        """One input for each that the metadata lists, as a client makes them that knows nothing else."""
+        found, first = [], 0
+        for tensor in client.get_model_metadata("policy")["inputs"]:
+            size = tensor["shape"][1]
+            array = np.array(rows, np.float32)[:, first : first + size]
+            found.append(triton.InferInput(tensor["name"], array.shape, tensor["datatype"]))
+            found[-1].set_data_from_numpy(array, binary_data=is_binary)
+            first += size
+        return found
+
     def inputs(self, rows=((0.5, 0.25, 0.0),), *, is_binary=True, name="observation"):
         array = np.array(rows, np.float32)
         found = triton.InferInput(name, array.shape, "FP32")
@@ -45,6 +56,11 @@ class TestTritonClient:
         assert result.as_numpy("action").tolist() == [[1.25, 2.5], [-2.0, -4.0]]
         assert result.get_response()["id"] == "9"
         assert result.get_response()["parameters"]["verdict"] == "ok"
+
+    @pytest.mark.parametrize("is_binary", [False, True])
+    def test_infer_by_the_metadata_alone(self, client, is_binary):
+        inputs = self.terms(client, [[0.5, 0.25, 0.0], [0.0, 9.0, 2.0]], is_binary=is_binary)
+        assert client.infer("policy", inputs).as_numpy("action").tolist() == [[1.25, 2.5], [-2.0, -4.0]]
 
     def test_a_sequence(self, client):
         for start, end in [(True, False), (False, False), (False, True)]:

@@ -6,7 +6,6 @@ import sysconfig
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,8 @@ from sacpipe.project.identity.opened_files import (
     opened_files,
     record_new_models,
 )
-from sacpipe.project.identity.source_code import SourceCode, source_code
+from sacpipe.project.identity.own_code import PRODUCT, foreign_modules, installed_package, own_code
+from sacpipe.project.identity.source_code import source_code
 from sacpipe.project.identity.versions import NUMERIC, distributions_of
 
 OUTSIDE_IDENTITY = (
@@ -30,19 +30,21 @@ OUTSIDE_IDENTITY = (
     "sacpipe/core/errors.py",  # texts of messages
     "sacpipe/core/fence.py",
     "sacpipe/core/locks.py",
+    "sacpipe/core/members.py",  # finds members by name: the member's own file counts
     "sacpipe/core/report_line.py",
+    "sacpipe/engines/__init__.py",  # the table: the engine's own file counts
     "sacpipe/envs/__init__.py",  # the table: the suite's own file counts
     "sacpipe/envs/foreign_code.py",  # a task's errors as ours
     "sacpipe/envs/rendering",  # pictures for people, which depend on the machine's renderer as well
     "sacpipe/evaluation/video.py",
     "sacpipe/project",  # paths, digests, and this check
+    "sacpipe/specs/budget.py",  # for the values of a new params.yaml
     "sacpipe/training/clock.py",  # durations, which are in no output
     "sacpipe/training/progress_display.py",
     "sacpipe/version.py",
 )
 """Files and folders of the product that stages load and that change no result that is compared."""
 
-_PRODUCT = ("pipelines", "sacpipe")
 _PACKAGE = Path(__file__).parents[2]
 """Folder of sacpipe's code, which may be an editable installation."""
 _OWN_FILES = (
@@ -62,7 +64,7 @@ def product_needs(root: Path, stage: str, members: Iterable[str]) -> StageNeeds:
     Args:
         root: The project's folder.
         stage: Name of the stage; its file is pipelines/stages/<stage>.py.
-        members: Modules that params choose from tables: of the task suite and of the algorithm.
+        members: Modules of the members that params choose from tables.
     """
     entry = f"pipelines.stages.{stage}"
     found = source_code(root, [entry, *members], _counts)
@@ -79,34 +81,37 @@ def task_needs(root: Path, environment: Environment) -> StageNeeds:
         root: The project's folder.
         environment: The task; `record_opened_files` was called before it was made.
     """
-    files: set[str] = set()
-    packages: set[str] = set()
-    outside: set[Path] = set()
-    for name, file in _task_modules(root, environment).items():
-        package = _installed_package(file)
-        if package is not None:
-            packages.add(package)
-            continue
-        base = _import_folder(name, file)
-        code = _own_code(root, base, name)
-        files |= {_dependency(root, base / path) for path in code.files}
-        files.add(_dependency(root, file))
-        packages |= code.packages
+    own = own_code(root, _task_modules(root, environment))
+    files, packages, outside = set(own.files), set(own.packages), set[Path]()
     product = source_code(root, _task_entries(root, environment), _counts)
-    files |= {path for path in product.files if covers(_PRODUCT, path)}
+    files |= {path for path in product.files if covers(PRODUCT, path)}
     packages |= product.packages & {*NUMERIC}
     by_python, by_mujoco = opened_files(root)
     for path in [*by_python, *by_mujoco]:
-        package = _installed_package(path)
+        package = installed_package(path)
         if package is not None:
             packages |= {package} if path in by_mujoco else set()
-        elif (own := _project_file(root, path)) is not None:
-            files.add(own)
+        elif (read := _project_file(root, path)) is not None:
+            files.add(read)
         elif not path.is_relative_to(root) and (path in by_mujoco or not _is_of_the_system(path)):
             outside.add(path)
     files |= {str(path) for path in outside - _link_targets(root, outside)}
-    packages -= {*_PRODUCT, *sys.stdlib_module_names}
+    packages -= {*PRODUCT, *sys.stdlib_module_names}
     return StageNeeds(frozenset(files), distributions_of(packages))
+
+
+def member_needs(root: Path, members: Iterable[str]) -> StageNeeds:
+    """Return what members of tables depend on that are not the product's: own files, and packages.
+
+    Args:
+        root: The project's folder.
+        members: Modules that params or a policy file chose; loaded.
+    """
+    own = own_code(root, foreign_modules(root, members))
+    product = source_code(root, sorted(own.entries), _counts)
+    files = own.files | {path for path in product.files if covers(PRODUCT, path)}
+    packages = (own.packages | product.packages & {*NUMERIC}) - {*PRODUCT, *sys.stdlib_module_names}
+    return StageNeeds(files, distributions_of(packages))
 
 
 @contextlib.contextmanager
@@ -178,7 +183,7 @@ def loaded_needs(
     loaded = {
         path
         for path in _module_files(root)
-        if covers(_PRODUCT, path) and not covers(OUTSIDE_IDENTITY, path) and _has_code(root, path)
+        if covers(PRODUCT, path) and not covers(OUTSIDE_IDENTITY, path) and _has_code(root, path)
     }
     return StageNeeds(frozenset(loaded - (everything - counted)), frozenset())
 
@@ -192,19 +197,8 @@ def _task_entries(root: Path, environment: Environment) -> list[str]:
 
     These are the task's own, and the product's that they import from outside of the project.
     """
-    own = {
-        name: file
-        for name, file in _task_modules(root, environment).items()
-        if _installed_package(file) is None
-    }
-    of_project = {name for name, file in own.items() if file.is_relative_to(root)}
-    imported = {
-        module
-        for name in own.keys() - of_project
-        for module in _own_code(root, _import_folder(name, own[name]), name).elsewhere
-    }
-    defining = {name for name in getattr(environment, "modules", ()) if name.partition(".")[0] in _PRODUCT}
-    return sorted({*of_project, *imported, *defining})
+    defining = {name for name in getattr(environment, "modules", ()) if name.partition(".")[0] in PRODUCT}
+    return sorted({*own_code(root, _task_modules(root, environment)).entries, *defining})
 
 
 def _has_code(root: Path, path: str) -> bool:
@@ -221,34 +215,7 @@ def _task_modules(root: Path, environment: Environment) -> dict[str, Path]:
     out, wherever they are.
     """
     names = {*getattr(environment, "modules", ()), *_module_files(root).values(), *_modules_outside(root)}
-    found = {name: getattr(sys.modules.get(name), "__file__", None) for name in names}
-    return {
-        name: Path(file)
-        for name, file in found.items()
-        if file is not None and name.partition(".")[0] not in _PRODUCT and not _is_product(root, Path(file))
-    }
-
-
-def _own_code(root: Path, base: Path, name: str) -> SourceCode:
-    def is_followed(path: str) -> bool:
-        return not _is_product(root, base / path)
-
-    return source_code(base, [name], is_followed)
-
-
-def _import_folder(name: str, file: Path) -> Path:
-    """Return the folder of `sys.path` from which a module was imported."""
-    folder = file.parent if file.name == "__init__.py" else file
-    return folder.parents[name.count(".")]
-
-
-def _is_product(root: Path, file: Path) -> bool:
-    return file.is_relative_to(root) and covers(_PRODUCT, file.relative_to(root).as_posix())
-
-
-def _dependency(root: Path, file: Path) -> str:
-    """Return a file's path as dvc.yaml names it: relative to the project, absolute outside of it."""
-    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
+    return foreign_modules(root, names)
 
 
 _SCRIPT = ("__main__", "__mp_main__")
@@ -262,7 +229,7 @@ def _module_files(root: Path) -> dict[str, str]:
         file = getattr(module, "__file__", None)
         if name in _SCRIPT:
             continue
-        if isinstance(file, str) and Path(file).is_relative_to(root) and not _installed_package(Path(file)):
+        if isinstance(file, str) and Path(file).is_relative_to(root) and not installed_package(Path(file)):
             found[Path(file).relative_to(root).as_posix()] = name
     return found
 
@@ -275,7 +242,7 @@ def _modules_outside(root: Path) -> set[str]:
         if not isinstance(file, str) or not Path(file).is_absolute():
             continue  # a module that a package made without a file, as torch.ops
         path = Path(file)
-        if not path.is_relative_to(root) and not _installed_package(path) and not _is_of_the_system(path):
+        if not path.is_relative_to(root) and not installed_package(path) and not _is_of_the_system(path):
             found.add(name)
     return found
 
@@ -297,18 +264,9 @@ def _project_file(root: Path, path: Path) -> str | None:
     if not path.is_relative_to(root) or path.is_relative_to(sys.prefix):
         return None
     name = path.relative_to(root).as_posix()
-    is_code = covers(["sacpipe"], name) or (covers(_PRODUCT, name) and path.suffix == ".py")
+    is_code = covers(["sacpipe"], name) or (covers(PRODUCT, name) and path.suffix == ".py")
     is_metadata = any(part.endswith(_METADATA) for part in path.parts)
     return None if covers(_OWN_FILES, name) or is_code or is_metadata or path.suffix == ".pyc" else name
-
-
-def _installed_package(path: Path) -> str | None:
-    """Return the top-level name of the installed package that a file is in; None for other files."""
-    for marker in ("site-packages", "dist-packages"):
-        if marker in path.parts:
-            below = path.parts[path.parts.index(marker) + 1 :]
-            return below[0].removesuffix(".py") if below else ""
-    return None
 
 
 def _is_of_the_system(path: Path) -> bool:
@@ -322,8 +280,3 @@ def _is_of_the_system(path: Path) -> bool:
     except RuntimeError:
         return False  # a container's user has no home
     return path.is_relative_to(home) and path.relative_to(home).parts[0].startswith(".")
-
-
-def members_of(*sections: Any) -> tuple[str, ...]:
-    """Return the modules of sections of params that a table chose: the task's, the algorithm's."""
-    return tuple(type(section).__module__ for section in sections)

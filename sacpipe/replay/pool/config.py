@@ -26,7 +26,7 @@ class PoolConfig(Config):
     """Size and form of a pool's segments."""
 
     segment_transitions: int = Field(ge=1)
-    """Transitions in one sealed file of the pool. Files of 16 to 64 MiB suit DVC best."""
+    """Transitions in one file of the pool; files of 16 to 64 MiB suit DVC best."""
     format: PoolFormat
-    """`full`, or `compact`: a next observation is stored only if the following row does not repeat it. Next
-    images are stored in this way in both forms."""
+    """Form of the files: compact, or full, which stores every next vector. `compact` stores a next observation
+    only if the following row does not repeat it. Next images are stored in this way in both forms."""

@@ -11,7 +11,7 @@ from sacpipe.specs.records import Batch
 
 
 class UniformConfig(SamplerConfig):
-    """Draw uniformly."""
+    """Uniform draws with replacement."""
 
     name: Literal["uniform"]
     """Name of the sampler."""

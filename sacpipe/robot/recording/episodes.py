@@ -5,31 +5,18 @@ leaves a gap: the episode goes on under another id, and its last transition is n
 truncated.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from sacpipe.bundle.contract import contract_sha256
-from sacpipe.bundle.guard_settings import Cause
 from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.recording.format import RecordedPolicy, RecordedStep
 from sacpipe.specs.env_spec import EnvSpec, to_unit_range
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray, Transition
-
-NO_OBSERVATION: frozenset[Cause] = frozenset(
-    {
-        "shape",
-        "observation_not_finite",
-        "observation_old",
-        "observation_from_future",
-        "observation_repeated",
-        "observation_out_of_order",
-    }
-)
-"""Causes of steps without an observation to learn from."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -41,10 +28,12 @@ class RuntimeStep(NamedTuple):
     """Number of the step, from 1. A missing number is a step that was dropped."""
     episode: int
     """Number of the episode, as the runtime counts."""
-    observation: FloatArray | None
-    """Observation; None where it was refused, or the robot was stopped. Shape (observation_dim,)."""
+    observation: Observation | None
+    """Observation; None where it is no data, or the robot was stopped."""
     stamp_ns: int
-    """Stamp of the observation, in nanoseconds of the runtime's clock."""
+    """Stamp of the observation, in nanoseconds of the runtime's clock; the newest of its terms."""
+    term_stamps_ns: Mapping[str, int] | None
+    """Stamp of each term; None where the observation had one stamp."""
     decision: Decision
     policy: OnnxPolicy
     """The policy that acted."""
@@ -66,9 +55,10 @@ class EpisodeEnd(NamedTuple):
 
     number: int
     """Number of the last step."""
-    observation: FloatArray
+    observation: Observation | None
+    """None where it has not the terms of the task."""
     stamp_ns: int
-    """Stamp of the observation, in nanoseconds of the runtime's clock."""
+    """Stamp of the observation, in nanoseconds of the runtime's clock; the newest of its terms."""
     terminated: bool
     truncated: bool
 
@@ -77,7 +67,7 @@ class EpisodeAssembler:
     """Makes transitions of steps. A step stays open until its next observation arrives."""
 
     def __init__(self, spec: EnvSpec) -> None:
-        self._shape, self._action_shape = (spec.observation_dim,), (spec.action_dim,)
+        self._action_shape = (spec.action_dim,)
         self._rescale = to_unit_range(spec)
         self._open: RuntimeStep | None = None
         self._outcome = StepOutcome(0, None, None)
@@ -96,14 +86,16 @@ class EpisodeAssembler:
             self._open = None if item.observation is None else item
         else:
             is_of_open_step = self._open is not None and item.number == self._open.number
-            yield from self._complete(self._checked(item) if is_of_open_step else None, item.stamp_ns, item)
+            yield from self._complete(
+                _finite(item.observation) if is_of_open_step else None, item.stamp_ns, item
+            )
 
     def _open_step(self) -> tuple[int, int] | None:
         """Return number and episode of the open step."""
         return None if self._open is None else (self._open.number, self._open.episode)
 
     def _complete(
-        self, next_observation: FloatArray | None, stamp_ns: int, end: EpisodeEnd | None
+        self, next_observation: Observation | None, stamp_ns: int, end: EpisodeEnd | None
     ) -> Iterator[tuple[Transition, RecordedStep]]:
         """Yield the open step's transition; count a gap where it has no next observation or is not valid."""
         step, self._open = self._open, None
@@ -144,6 +136,7 @@ class EpisodeAssembler:
         return RecordedStep(
             stamp_ns=step.stamp_ns,
             next_stamp_ns=next_stamp_ns,
+            term_stamps_ns=step.term_stamps_ns,
             policy=self._policy(step.policy),
             verdict=decision.verdict,
             cause=decision.reasons[0] if decision.reasons else None,
@@ -161,7 +154,8 @@ class EpisodeAssembler:
             )
         return self._policies[policy.digest]
 
-    def _checked(self, end: EpisodeEnd) -> FloatArray | None:
-        """Return the last observation; None where it has not the task's shape, or is not finite."""
-        last = end.observation
-        return last if last.shape == self._shape and math.isfinite(sum(last.tolist())) else None
+
+def _finite(observation: Observation | None) -> Observation | None:
+    """Return an observation; None where an entry is not finite."""
+    is_finite = observation is not None and np.isfinite(observation.vector).all()
+    return observation if is_finite else None

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, PoolError, StorageError
-from sacpipe.core.files import make_folder, storage_errors
+from sacpipe.core.files import canonical_json, make_folder, storage_errors
 from sacpipe.core.locks import hold
 from sacpipe.core.report_line import report_line
 from sacpipe.robot.recording.format import HEADER_NAME, Recording, transition_bytes
@@ -22,9 +22,13 @@ from sacpipe.robot.recording.writer import RecordingWriter
 from sacpipe.specs.env_spec import EnvSpec
 
 _HEADERS_BYTES = 1 << 16
-"""Size reserved for a recording's JSON files."""
+"""Size reserved for a recording's JSON files, without the task's specification."""
+_COPIES_OF_SPEC = 4
+"""Copies of the specification, indented, in the headers of recording and pool, for which size is reserved."""
 _SEGMENT_BYTES = 1 << 11
 """Size reserved for a segment's own header and its JSON entry."""
+_IMAGE_BYTES = 1 << 9
+"""Size reserved for the fields of an image term in a segment's header."""
 _LOCK_NAME = ".lock"
 _RESUME_SHARE = 1.25
 """Free space at which recording resumes, as a multiple of the floor."""
@@ -67,9 +71,9 @@ class RecordingsFolder:
         # While the open segment is sealed, it is on disk twice: in its journal and in its file.
         num_rows = settings.recording_transitions + settings.segment_transitions
         num_segments = 1 + settings.recording_transitions // settings.segment_transitions
-        self._largest_bytes = (
-            _HEADERS_BYTES + _SEGMENT_BYTES * num_segments + transition_bytes(spec) * num_rows
-        )
+        headers_bytes = _HEADERS_BYTES + _COPIES_OF_SPEC * len(canonical_json(spec.as_tree()))
+        segment_bytes = _SEGMENT_BYTES + _IMAGE_BYTES * len(spec.layout.image_terms)
+        self._largest_bytes = headers_bytes + segment_bytes * num_segments + transition_bytes(spec) * num_rows
         if self._largest_bytes > settings.max_bytes:
             raise ConfigError(
                 f"max_bytes: expected at least {self._largest_bytes}, the size that one recording of "
@@ -113,8 +117,11 @@ class RecordingsFolder:
                 "Recording is paused; free some space, or lower min_free_bytes."
             )
 
-    def begin(self) -> RecordingWriter:
+    def begin(self, *, has_term_stamps: bool = False) -> RecordingWriter:
         """Remove old recordings until there is room for one more, and start it.
+
+        Args:
+            has_term_stamps: Whether the stamp of each term is recorded.
 
         Raises:
             StorageError: the folder cannot be written, or other files use up `max_bytes`.
@@ -135,7 +142,13 @@ class RecordingsFolder:
                 f"{self._settings.max_bytes} bytes (max_bytes). Move them away."
             )
         path = self._folder / f"recording-{number:06d}"
-        return RecordingWriter.create(path, self._spec, self._settings.segment_transitions, time.time())
+        return RecordingWriter.create(
+            path,
+            self._spec,
+            self._settings.segment_transitions,
+            time.time(),
+            has_term_stamps=has_term_stamps,
+        )
 
     def resume_or_leave(self, folder: Path) -> None:
         """Close a recording whose writer failed, where that is possible; the next recorder tries again.

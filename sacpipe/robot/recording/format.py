@@ -8,6 +8,7 @@ Where a recorder was killed, the next recorder of the folder closes its recordin
 docs/recording.md describes the format.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -15,18 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sacpipe.bundle.guard_settings import CAUSES, VERDICTS, Cause, Verdict
+from sacpipe.bundle.guards import GuardName
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, PoolCorruptError, PoolFormatError
 from sacpipe.core.files import read_json, sha256_bytes, sha256_file
 from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolPosition
 from sacpipe.replay.pool.reader import PoolReport, ReplayPool
 from sacpipe.replay.pool.transitions import Records, Transitions, record_dtype
+from sacpipe.robot.decision import Verdict
 from sacpipe.specs.env_spec import EnvSpec, to_unit_range
 from sacpipe.specs.records import FloatArray
 
 HEADER_NAME, STEPS_NAME, POOL_NAME = "recording.json", "steps.bin", "pool"
-NO_CAUSE = 255
+FORMAT_VERSION: Literal[2] = 2
+MAX_NAMES = 10_000
+"""Maximum number of policies, and of causes, of one recording."""
+NO_CAUSE = 65_535
 """Value of the field `cause` in steps.bin where no guard refused anything."""
 
 _SHA256 = r"^[0-9a-f]{64}$"
@@ -53,15 +58,21 @@ class Seal(Config):
 class RecordingHeader(Config):
     """Content of recording.json."""
 
-    format_version: Literal[1]
+    format_version: Literal[2]
     spec: EnvSpec
     """Terms of the contract in service: names, units and bounds of observations and actions."""
+    has_term_stamps: bool
+    """Whether steps.bin has the stamp of each term."""
     segment_transitions: int = Field(ge=1)
     """Number of transitions in one sealed segment of the pool."""
     began_unix_s: float = Field(ge=0)
     """Time of the start, in Unix seconds of the robot's clock."""
-    policies: tuple[RecordedPolicy, ...]
+    policies: tuple[RecordedPolicy, ...] = Field(max_length=MAX_NAMES)
     """Policies in the order in which they first acted; a step has the index of its policy in this list."""
+    verdicts: tuple[Verdict, ...]
+    """Verdicts in the order of first use; a step has the index of its verdict in this list."""
+    causes: tuple[GuardName, ...] = Field(max_length=MAX_NAMES)
+    """Names of the guards that refused a step, in the order of first use; a step has the index of one."""
     position: PoolPosition
     """How far the pool is durable; the rest of an unfinished recording is discarded."""
     steps_crc32: int = Field(ge=0, lt=2**32)
@@ -76,12 +87,15 @@ class RecordedStep(NamedTuple):
     """The decision that led to a transition."""
 
     stamp_ns: int
-    """Stamp of the observation, in nanoseconds of the runtime's clock."""
+    """Stamp of the observation, in nanoseconds of the runtime's clock; the newest of its terms."""
     next_stamp_ns: int
     """Stamp of the next observation."""
+    term_stamps_ns: Mapping[str, int] | None
+    """Stamp of each term, by name; None where the observation had one stamp."""
     policy: RecordedPolicy
     verdict: Verdict
-    cause: Cause | None
+    cause: str | None
+    """Name of the guard that refused the step; None where none did."""
     has_reward: bool
     """Whether the robot reported a reward; the pool has 0 where it did not."""
     executed_action: FloatArray
@@ -90,19 +104,20 @@ class RecordedStep(NamedTuple):
     """Action of the policy, in task units; None where it computed no finite action. Shape (action_dim,)."""
 
 
-def step_dtype(spec: EnvSpec) -> np.dtype[np.void]:
+def step_dtype(spec: EnvSpec, *, has_term_stamps: bool) -> np.dtype[np.void]:
     """Return the packed little-endian record of steps.bin, without padding."""
-    wide = (spec.action_dim,)
+    action, terms = (spec.action_dim,), (len(spec.observation),)
     return np.dtype(
         [
             ("stamp_ns", "<i8"),
             ("next_stamp_ns", "<i8"),
+            *([("term_stamps_ns", "<i8", terms)] if has_term_stamps else []),
             ("policy", "<u2"),
+            ("cause", "<u2"),
             ("verdict", "u1"),
-            ("cause", "u1"),
             ("has_reward", "u1"),
-            ("executed", "<f4", wide),
-            ("asked", "<f4", wide),
+            ("executed_action", "<f4", action),
+            ("policy_action", "<f4", action),
         ]
     )
 
@@ -110,7 +125,7 @@ def step_dtype(spec: EnvSpec) -> np.dtype[np.void]:
 def transition_bytes(spec: EnvSpec) -> int:
     """Return the largest size of a transition, in its segment and in steps.bin together."""
     row_bytes = np.dtype(np.int64).itemsize  # the row number of a next observation that is stored apart
-    return record_dtype(spec).itemsize + row_bytes + step_dtype(spec).itemsize
+    return record_dtype(spec).itemsize + row_bytes + step_dtype(spec, has_term_stamps=True).itemsize
 
 
 class Recording:
@@ -153,7 +168,7 @@ class Recording:
             raise PoolCorruptError(
                 f"{path}: expected SHA-256 {expected}, found {sha256_bytes(data)}. {AGAIN}."
             )
-        dtype = step_dtype(self.header.spec)
+        dtype = step_dtype(self.header.spec, has_term_stamps=self.header.has_term_stamps)
         if len(data) != self.pool.transitions * dtype.itemsize:
             raise PoolCorruptError(
                 f"{path}: expected {self.pool.transitions} records of {dtype.itemsize} bytes, found "
@@ -179,17 +194,19 @@ class Recording:
         return report
 
     def _check_steps(self, steps: Records) -> None:
-        path, first, rescale = self.folder / STEPS_NAME, 0, to_unit_range(self.header.spec)
+        path, first, header = self.folder / STEPS_NAME, 0, self.header
+        rescale = to_unit_range(header.spec)
         for entry in self.pool.segments:
             transitions = self.pool.read(entry)
             rows = steps[first : first + len(transitions)]
-            units = np.stack([rescale(action) for action in rows["executed"]])
+            units = np.stack([rescale(action) for action in rows["executed_action"]])
             rules: list[tuple[str, NDArray[np.bool_]]] = [
-                ("the index of a policy in the header", rows["policy"] >= len(self.header.policies)),
-                ("a verdict of this format", rows["verdict"] >= len(VERDICTS)),
-                ("a cause of this format", (rows["cause"] >= len(CAUSES)) & (rows["cause"] != NO_CAUSE)),
+                ("the index of a policy in the header", rows["policy"] >= len(header.policies)),
+                ("the index of a verdict in the header", rows["verdict"] >= len(header.verdicts)),
+                ("the index of a cause in the header", _unknown_causes(header, rows)),
                 ("0 or 1 in has_reward", rows["has_reward"] > 1),
                 ("a stamp before the next one", rows["stamp_ns"] >= rows["next_stamp_ns"]),
+                ("the newest stamp of its terms", _stamps_differ(header, rows)),
                 ("the pool's action where it was executed", _differ(units, transitions.actions)),
                 ("the stamp at which the step before ended", _jumps(transitions, rows)),
             ]
@@ -200,6 +217,18 @@ class Recording:
                         f"{path}: expected {expected}, found another at step {step}. {AGAIN}."
                     )
             first += len(transitions)
+
+
+def _unknown_causes(header: RecordingHeader, rows: Records) -> NDArray[np.bool_]:
+    unknown: NDArray[np.bool_] = (rows["cause"] >= len(header.causes)) & (rows["cause"] != NO_CAUSE)
+    return unknown
+
+
+def _stamps_differ(header: RecordingHeader, rows: Records) -> NDArray[np.bool_]:
+    if not header.has_term_stamps:
+        return np.zeros(len(rows), dtype=np.bool_)
+    differ: NDArray[np.bool_] = rows["term_stamps_ns"].max(axis=1) != rows["stamp_ns"]
+    return differ
 
 
 def _differ(units: FloatArray, actions: FloatArray) -> NDArray[np.bool_]:
@@ -224,9 +253,10 @@ def read_header(folder: Path) -> RecordingHeader:
     path = folder / HEADER_NAME
     tree = read_json(path, PoolCorruptError)
     version = tree.get("format_version") if isinstance(tree, dict) else None
-    if version != 1:
+    if version != FORMAT_VERSION or isinstance(version, bool):
         raise PoolFormatError(
-            f"{path}: expected format_version 1, found {version!r}. Read it with the sacpipe that wrote it."
+            f"{path}: expected format_version {FORMAT_VERSION}, found {version!r}. Read it with the sacpipe "
+            "that wrote it."
         )
     try:
         return RecordingHeader.parse(tree, source=str(path))

@@ -10,6 +10,7 @@ import contextlib
 import queue
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,17 +21,14 @@ from pydantic import Field
 from sacpipe.core.config import Config
 from sacpipe.core.errors import StorageError
 from sacpipe.core.fence import first_error
-from sacpipe.robot.decision import Decision
-from sacpipe.robot.recording.episodes import (
-    NO_OBSERVATION,
-    EpisodeAssembler,
-    EpisodeEnd,
-    RuntimeStep,
-    StepOutcome,
-)
+from sacpipe.robot.decision import Decision, GivenObservation, Stamps
+from sacpipe.robot.received_observation import ReceivedObservation
+from sacpipe.robot.recording.episodes import EpisodeAssembler, EpisodeEnd, RuntimeStep, StepOutcome
 from sacpipe.robot.recording.folder import RecorderSettings, RecordingsFolder
+from sacpipe.robot.recording.format import RecordedStep
 from sacpipe.robot.recording.writer import RecordingWriter
 from sacpipe.robot.runtime import Runtime
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
 _RETRY_S = 1.0
@@ -78,6 +76,11 @@ class Recorder:
         self._runtime, self._settings = runtime, settings
         self._folder = RecordingsFolder(folder, runtime.spec, settings)
         self._episodes = EpisodeAssembler(runtime.spec)
+        self._last = runtime.spec.layout.empty()
+        self._received = ReceivedObservation(runtime.spec, self._last)
+        """Copies the last observation of an episode."""
+        self._has_term_stamps = False
+        """Whether recordings have the stamp of each term: from the first step with such stamps on."""
         self._waiting: queue.SimpleQueue[RuntimeStep | StepOutcome | EpisodeEnd | None] = queue.SimpleQueue()
         self._number = self._transitions = self._recordings = self._dropped = 0
         self._discarded = self._pauses = 0
@@ -126,19 +129,19 @@ class Recorder:
             self._waiting.put(StepOutcome(self._number, reward, executed_action))
 
     def end_episode(
-        self, observation: FloatArray, stamp_ns: int, *, terminated: bool, truncated: bool
+        self, observation: GivenObservation, stamp_ns: Stamps, *, terminated: bool, truncated: bool
     ) -> None:
         """Record the end of an episode. A value that a pool may not hold leaves a gap.
 
         Args:
-            observation: Observation after the last step, as one vector. The runtime does not get it.
-                Shape (observation_dim,).
-            stamp_ns: Stamp of the observation, in nanoseconds of the runtime's clock.
+            observation: Observation after the last step, as for `Runtime.step`. The runtime does not get it.
+            stamp_ns: Time at which it was taken, as for `Runtime.step`.
             terminated: Whether the task itself ended, so that there is no future reward.
             truncated: Whether the episode was cut, so that future rewards exist.
         """
         if self._is_queued:
-            self._waiting.put(EpisodeEnd(self._number, _copied(observation), stamp_ns, terminated, truncated))
+            last = self._last.copy() if self._received.copy_from(observation) else None
+            self._waiting.put(EpisodeEnd(self._number, last, _newest(stamp_ns), terminated, truncated))
 
     def close(self) -> None:
         """Write what waits in the queue, and close the recording."""
@@ -147,18 +150,27 @@ class Recorder:
         self._thread.join()
         self._folder.close()
 
-    def _on_step(self, observation: FloatArray, stamp_ns: int, decision: Decision) -> None:
+    def _on_step(self, observation: Observation, stamps: Stamps, decision: Decision) -> None:
         """Queue one step; the control thread calls this."""
         self._number += 1
         self._is_queued = self._failure is None and self._waiting.qsize() < _MAX_WAITING
         if not self._is_queued:
             self._dropped += 1
             return
-        is_usable = decision.verdict != "stopped" and NO_OBSERVATION.isdisjoint(decision.reasons)
-        kept = observation.copy() if is_usable else None
-        runtime = self._runtime
+        runtime, kept, stamp_ns, term_stamps_ns = self._runtime, None, 0, None
+        if decision.verdict != "stopped" and decision.has_observation:
+            kept, stamp_ns = observation.copy(), _newest(stamps)
+            term_stamps_ns = dict(stamps) if isinstance(stamps, Mapping) else None
         self._waiting.put(
-            RuntimeStep(self._number, runtime.episode, kept, stamp_ns, decision, runtime.acting_policy)
+            RuntimeStep(
+                self._number,
+                runtime.episode,
+                kept,
+                stamp_ns,
+                term_stamps_ns,
+                decision,
+                runtime.acting_policy,
+            )
         )
 
     def _run(self) -> None:
@@ -173,7 +185,7 @@ class Recorder:
         """Begin a recording, and write to it until `close`."""
         self._folder.check_room(is_paused=self._failure is not None)
         self._close_writer()
-        self._writer = self._folder.begin()
+        self._writer = self._folder.begin(has_term_stamps=self._has_term_stamps)
         self._recordings += 1
         self._failure = None
         self._write()
@@ -201,12 +213,20 @@ class Recorder:
                 self._close_writer()
                 return
             for transition, step in self._episodes.add(item):
-                if writer.transitions == self._settings.recording_transitions:
-                    self._close_writer()
-                    self._writer = writer = self._folder.begin()
-                    self._recordings += 1
+                writer = self._writer_of(step, writer)
                 writer.append(transition, step)
                 self._transitions += 1
+
+    def _writer_of(self, step: RecordedStep, writer: RecordingWriter) -> RecordingWriter:
+        """Return the writer of a step: the next where the recording is full, or has no stamps of terms."""
+        lacks_stamps = step.term_stamps_ns is not None and not writer.has_term_stamps
+        if writer.transitions < self._settings.recording_transitions and not lacks_stamps:
+            return writer
+        self._has_term_stamps |= lacks_stamps
+        self._recordings += writer.transitions > 0  # an empty recording is removed
+        self._close_writer()
+        self._writer = following = self._folder.begin(has_term_stamps=self._has_term_stamps)
+        return following
 
     def _close_writer(self) -> None:
         """Close the recording that is open, if there is one.
@@ -244,6 +264,14 @@ class Recorder:
                 self._is_closing = True
                 return
             self._discarded += isinstance(item, RuntimeStep)
+
+
+def _newest(stamps: Stamps) -> int:
+    """Return the stamp of an observation, the newest of its terms; 0, which leaves a gap, for no number."""
+    try:
+        return int(max(stamps.values()) if isinstance(stamps, Mapping) else stamps)
+    except (OverflowError, TypeError, ValueError):
+        return 0
 
 
 def _copied(values: FloatArray) -> FloatArray:

@@ -1,11 +1,10 @@
 """Writes a recording, and resumes one whose writer was killed. docs/recording.md describes the format."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from sacpipe.bundle.guard_settings import CAUSES, VERDICTS
 from sacpipe.core.errors import PoolCorruptError
 from sacpipe.core.files import (
     make_folder,
@@ -23,6 +22,7 @@ from sacpipe.replay.pool.manifest import MANIFEST_NAME
 from sacpipe.replay.pool.writer import START, PoolWriter
 from sacpipe.robot.recording.format import (
     AGAIN,
+    FORMAT_VERSION,
     HEADER_NAME,
     NO_CAUSE,
     POOL_NAME,
@@ -36,6 +36,8 @@ from sacpipe.robot.recording.format import (
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Transition
 
+_T = TypeVar("_T")
+
 
 class RecordingWriter:
     """Writes one recording, from one thread. `create` and `resume` make it."""
@@ -44,11 +46,24 @@ class RecordingWriter:
         self.folder, self._header, self._pool = folder, header, pool
         self._steps = Journal(folder / STEPS_NAME, steps)
         self._waiting: list[bytes] = []
-        self._record = np.zeros((), dtype=step_dtype(header.spec))
-        self._places = {policy: place for place, policy in enumerate(header.policies)}
+        self.has_term_stamps = header.has_term_stamps
+        """Whether the stamp of each term is recorded."""
+        self._record = np.zeros((), dtype=step_dtype(header.spec, has_term_stamps=header.has_term_stamps))
+        self._names = [term.name for term in header.spec.observation]
+        self._policies = {policy: place for place, policy in enumerate(header.policies)}
+        self._verdicts = {verdict: place for place, verdict in enumerate(header.verdicts)}
+        self._causes = {cause: place for place, cause in enumerate(header.causes)}
 
     @classmethod
-    def create(cls, folder: Path, spec: EnvSpec, segment_transitions: int, began_unix_s: float) -> Self:
+    def create(
+        cls,
+        folder: Path,
+        spec: EnvSpec,
+        segment_transitions: int,
+        began_unix_s: float,
+        *,
+        has_term_stamps: bool = False,
+    ) -> Self:
         """Start a recording in a folder that does not exist yet.
 
         Args:
@@ -56,16 +71,20 @@ class RecordingWriter:
             spec: Terms and bounds of the contract in service.
             segment_transitions: Number of transitions in one sealed segment of the pool.
             began_unix_s: Time of the start, in Unix seconds.
+            has_term_stamps: Whether the stamp of each term is recorded.
 
         Raises:
             StorageError: the folder cannot be written.
         """
         header = RecordingHeader(
-            format_version=1,
+            format_version=FORMAT_VERSION,
             spec=spec,
+            has_term_stamps=has_term_stamps,
             segment_transitions=segment_transitions,
             began_unix_s=began_unix_s,
             policies=(),
+            verdicts=(),
+            causes=(),
             position=START,
             steps_crc32=0,
             dropped=0,
@@ -76,7 +95,7 @@ class RecordingWriter:
             folder.mkdir()
             sync_folder(folder.parent)
         write_json(folder / HEADER_NAME, header.as_tree())  # first: it proves that the folder is a recorder's
-        pool = PoolWriter.create(folder / POOL_NAME, spec, _replay(segment_transitions))
+        pool = PoolWriter.create(folder / POOL_NAME, spec, _pool(segment_transitions))
         return cls(folder, header, pool, b"")
 
     @classmethod
@@ -89,7 +108,8 @@ class RecordingWriter:
             StorageError: the folder cannot be written.
         """
         header = read_header(folder)
-        size = header.position.transitions * step_dtype(header.spec).itemsize
+        dtype = step_dtype(header.spec, has_term_stamps=header.has_term_stamps)
+        size = header.position.transitions * dtype.itemsize
         path = folder / STEPS_NAME
         steps = path.read_bytes()[:size] if path.is_file() else b""
         journal = Journal(path, steps)
@@ -99,7 +119,7 @@ class RecordingWriter:
                 f"{journal.crc32}. {AGAIN}."
             )
         pool = PoolWriter.resume(
-            folder / POOL_NAME, header.spec, _replay(header.segment_transitions), header.position
+            folder / POOL_NAME, header.spec, _pool(header.segment_transitions), header.position
         )
         write_bytes(path, steps)
         remove_leftovers(folder)
@@ -119,12 +139,17 @@ class RecordingWriter:
         self._pool.append(transition)
         record = self._record
         record["stamp_ns"], record["next_stamp_ns"] = step.stamp_ns, step.next_stamp_ns
-        record["policy"] = self._places.setdefault(step.policy, len(self._places))
-        record["verdict"] = VERDICTS.index(step.verdict)
-        record["cause"] = NO_CAUSE if step.cause is None else CAUSES.index(step.cause)
+        if self.has_term_stamps:
+            stamps_ns = step.term_stamps_ns
+            record["term_stamps_ns"] = (
+                step.stamp_ns if stamps_ns is None else [stamps_ns[name] for name in self._names]
+            )
+        record["policy"] = _place(self._policies, step.policy)
+        record["verdict"] = _place(self._verdicts, step.verdict)
+        record["cause"] = NO_CAUSE if step.cause is None else _place(self._causes, step.cause)
         record["has_reward"] = step.has_reward
-        record["executed"] = step.executed_action
-        record["asked"] = np.nan if step.policy_action is None else step.policy_action
+        record["executed_action"] = step.executed_action
+        record["policy_action"] = np.nan if step.policy_action is None else step.policy_action
         self._waiting.append(record.tobytes())
 
     def flush(self, dropped: int) -> None:
@@ -159,7 +184,9 @@ class RecordingWriter:
 
     def _write_header(self, **changes: Any) -> None:
         fields = {
-            "policies": tuple(self._places),
+            "policies": tuple(self._policies),
+            "verdicts": tuple(self._verdicts),
+            "causes": tuple(self._causes),
             "steps_crc32": self._steps.crc32,
             **changes,
         }
@@ -167,5 +194,10 @@ class RecordingWriter:
         write_json(self.folder / HEADER_NAME, self._header.as_tree())
 
 
-def _replay(segment_transitions: int) -> PoolConfig:
+def _place(places: dict[_T, int], name: _T) -> int:
+    """Return the index of a name in a list of the header; a new name gets the next one."""
+    return places.setdefault(name, len(places))
+
+
+def _pool(segment_transitions: int) -> PoolConfig:
     return PoolConfig(segment_transitions=segment_transitions, format="compact")

@@ -19,6 +19,15 @@ def request(*, is_binary, outputs=None, name="observation", parameters=None):
     return InferRequest("policy", [given], request_id="9", request_outputs=outputs, parameters=parameters)
 
 
+def by_terms(*, is_binary):
+    inputs = []
+    for name, columns in (("velocity", slice(2, 3)), ("position", slice(0, 2))):
+        array = np.array(ROWS, np.float32)[:, columns]
+        inputs.append(InferInput(name, list(array.shape), "FP32"))
+        inputs[-1].set_data_from_numpy(array, binary_data=is_binary)
+    return InferRequest("policy", inputs, request_id="9")
+
+
 async def refusal(client, address, model, infer_request):
     try:
         await client.infer(address, infer_request, model_name=model)
@@ -44,10 +53,11 @@ async def ask(address):
         infer_request = request(is_binary=True, parameters={"binary_data_output": True})
         answer = await client.infer(address, infer_request, model_name="policy")
         assert answer.outputs[0].as_numpy().tolist() == ACTIONS
+        for is_binary in (False, True):
+            answer = await client.infer(address, by_terms(is_binary=is_binary), model_name="policy")
+            assert answer.outputs[0].as_numpy().tolist() == ACTIONS
         status, said = await refusal(client, address, "policy", request(is_binary=True, name="obs"))
-        assert (status, "expected 'observation' once and nothing else, found 'obs'" in said) == (400, True), (
-            said
-        )
+        assert (status, "missing 'position', 'velocity'; unknown 'obs'" in said) == (400, True), said
         status, said = await refusal(client, address, "other", request(is_binary=False))
         assert (status, "model: expected 'policy', found 'other'" in said) == (404, True), said
 

@@ -33,11 +33,21 @@ assert client.read_model_version_metadata("policy", version) == metadata
 client.check_model_version_readiness("policy", version)
 assert metadata.platform == "onnx_onnxv1"
 assert [(tensor.name, tensor.datatype, tensor.shape) for tensor in metadata.inputs] == [
-    ("observation", "FP32", [-1, 3])
+    ("position", "FP32", [-1, 2]),
+    ("velocity", "FP32", [-1, 1]),
 ]
 assert metadata.properties["action_names"] == "shoulder,elbow"
 
+terms = []
+first = 0
+for tensor in metadata.inputs:
+    size = tensor.shape[1]
+    data = [row[first : first + size] for row in ROWS]
+    terms.append({"name": tensor.name, "shape": [len(ROWS), size], "datatype": tensor.datatype, "data": data})
+    first += size
+
 for answer in (
+    client.model_infer("policy", request=InferenceRequest(id="9", inputs=terms)),
     client.model_infer("policy", request=request(ROWS)),
     client.model_version_infer("policy", version, request=request(ROWS)),
 ):
@@ -45,7 +55,7 @@ for answer in (
     assert (answer.id, answer.model_version, answer.parameters["verdict"]) == ("9", version, "ok")
 
 status, said = refusal(client.model_infer, "policy", request=request(ROWS, name="obs"))
-assert (status, "expected 'observation' once and nothing else, found 'obs'" in said) == (400, True), said
+assert (status, "missing 'position', 'velocity'; unknown 'obs'" in said) == (400, True), said
 status, said = refusal(client.check_model_version_readiness, "policy", "1")
 assert (status, f"expected {version}" in said) == (404, True), said
 status, said = refusal(client.check_model_readiness, "other")

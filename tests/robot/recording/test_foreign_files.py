@@ -277,4 +277,4 @@ def test_numbers_go_on_behind_every_name(bundles, tmp_path):
     folder.mkdir()
     (folder / "recording-000041").write_text("a file")
     assert record(bundles, folder).name == "recording-000042"
-    assert np.isfinite(Recording.open(folder / "recording-000042").steps()["executed"]).all()
+    assert np.isfinite(Recording.open(folder / "recording-000042").steps()["executed_action"]).all()

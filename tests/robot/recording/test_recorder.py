@@ -5,16 +5,15 @@ import threading
 
 import numpy as np
 import pytest
-from factories import make_guards
+from guard_factories import make_settings
 
 from sacpipe.bundle.contract import contract_sha256
-from sacpipe.bundle.guard_settings import CAUSES, VERDICTS
 from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.recording import recorder as recorder_module
 from sacpipe.robot.recording.folder import RecorderSettings, RecordingsFolder
-from sacpipe.robot.recording.format import Recording, transition_bytes
+from sacpipe.robot.recording.format import NO_CAUSE, Recording, transition_bytes
 from sacpipe.robot.recording.recorder import Recorder
 from sacpipe.robot.runtime import Runtime
 
@@ -27,9 +26,10 @@ class Loop:
     """A runtime, its recorder and a clock that goes on by a millisecond a step."""
 
     def __init__(self, bundle, folder, settings=SETTINGS, **guards):
+        """`guards`: changed thresholds by guard."""
         self.now_ns = 10**9
-        guards = make_guards(**{"deadline_periods": 1e6} | guards)
-        self.runtime = Runtime(OnnxPolicy(bundle), guards=guards, clock_ns=lambda: self.now_ns)
+        own = make_settings({"deadline_missed": {"deadline_periods": 1e6}} | guards)
+        self.runtime = Runtime(OnnxPolicy(bundle), settings=own, clock_ns=lambda: self.now_ns)
         self.folder = folder
         self.recorder = Recorder(self.runtime, folder, settings)
 
@@ -72,10 +72,14 @@ def test_two_observations_that_follow_each_other_make_a_transition(loop):
     loop.step(-1.0, 0.0, 0.0, reward=0.5)
     loop.end(0.0, 0.0, 9.0, truncated=True)
     recording, seen, steps = loop.recorded()
-    assert seen.observations.tolist() == [[0.0, 0.0, 0.0], [0.5, 0.0, 0.25], [-1.0, 0.0, 0.0]]
-    assert seen.next_observations.tolist() == [[0.5, 0.0, 0.25], [1.0, 0.0, 0.0], [0.0, 0.0, 9.0]]
+    assert seen.observations.vector.tolist() == [[0.0, 0.0, 0.0], [0.5, 0.0, 0.25], [-1.0, 0.0, 0.0]]
+    assert seen.next_observations.vector.tolist() == [[0.5, 0.0, 0.25], [1.0, 0.0, 0.0], [0.0, 0.0, 9.0]]
     np.testing.assert_allclose(seen.actions, [[0.2, 0.5], [0.4, 0.75], [-0.2, 0.0]], rtol=1e-6)
-    assert steps["executed"].tolist() == steps["asked"].tolist() == [[1.0, 2.0], [1.5, 3.0], [0.0, 0.0]]
+    assert (
+        steps["executed_action"].tolist()
+        == steps["policy_action"].tolist()
+        == [[1.0, 2.0], [1.5, 3.0], [0.0, 0.0]]
+    )
     assert seen.rewards.tolist() == [1.5, -2.0, 0.5]
     assert steps["has_reward"].all()
     assert seen.terminations.tolist() == [0.0, 1.0, 0.0]
@@ -110,8 +114,8 @@ def test_an_observation_that_was_refused_leaves_a_gap(loop, bad):
     loop.step(0.25, 0.0, 0.0)
     loop.step(0.75, 0.0, 0.0)
     _, seen, _ = loop.recorded()
-    assert seen.observations[:, 0].tolist() == [0.0, 0.25]
-    assert seen.next_observations[:, 0].tolist() == [0.5, 0.75]
+    assert seen.observations.vector[:, 0].tolist() == [0.0, 0.25]
+    assert seen.next_observations.vector[:, 0].tolist() == [0.5, 0.75]
     assert seen.episode_ids.tolist() == [0, 1]
     assert not seen.terminations.any()
     assert not seen.truncations.any()
@@ -119,18 +123,19 @@ def test_an_observation_that_was_refused_leaves_a_gap(loop, bad):
 
 
 def test_what_was_asked_and_what_was_executed_are_both_kept(bundles, tmp_path):
-    loop = Loop(bundles[0], tmp_path / "seen", max_action_change=0.1)
+    loop = Loop(bundles[0], tmp_path / "seen", action_change={"max_change": 0.1})
     loop.step(0.0, 0.0, 0.0)
     limited = loop.step(1.0, 0.0, 0.0)
     loop.step(1.0, 0.0, 0.0, executed_action=np.array([-2.0, 4.0], np.float32))
     loop.end(0.0, 0.0, 0.0)
-    _, seen, steps = loop.recorded()
+    recording, seen, steps = loop.recorded()
     assert limited.verdict == "limited"
-    np.testing.assert_allclose(steps["asked"], [[1.0, 2.0], [2.0, 4.0], [2.0, 4.0]])
-    np.testing.assert_allclose(steps["executed"], [[1.0, 2.0], [1.5, 2.8], [-2.0, 4.0]], rtol=1e-6)
+    np.testing.assert_allclose(steps["policy_action"], [[1.0, 2.0], [2.0, 4.0], [2.0, 4.0]])
+    np.testing.assert_allclose(steps["executed_action"], [[1.0, 2.0], [1.5, 2.8], [-2.0, 4.0]], rtol=1e-6)
     assert seen.actions[2].tolist() == [-1.0, 1.0]
-    assert [VERDICTS[verdict] for verdict in steps["verdict"]] == ["ok", "limited", "limited"]
-    assert CAUSES[steps["cause"][1]] == "action_change"
+    assert (recording.header.verdicts, recording.header.causes) == (("ok", "limited"), ("action_change",))
+    assert steps["verdict"].tolist() == [0, 1, 1]
+    assert steps["cause"].tolist() == [NO_CAUSE, 0, 0]
 
 
 def test_what_no_pool_may_hold_leaves_a_gap_and_nothing_worse(loop):
@@ -144,7 +149,7 @@ def test_what_no_pool_may_hold_leaves_a_gap_and_nothing_worse(loop):
     loop.step(0.25, 0.0, 0.0)
     loop.step(0.5, 0.0, 0.0)
     _, seen, _ = loop.recorded()
-    assert seen.observations[:, 0].tolist() == [0.25]
+    assert seen.observations.vector[:, 0].tolist() == [0.25]
 
 
 def test_what_a_robot_gives_is_copied(loop):
@@ -153,7 +158,7 @@ def test_what_a_robot_gives_is_copied(loop):
     mine[:] = 0.0
     loop.step(0.0, 0.0, 0.0)
     _, _, steps = loop.recorded()
-    assert steps["executed"][0].tolist() == [1.0, 2.0]
+    assert steps["executed_action"][0].tolist() == [1.0, 2.0]
 
 
 def test_every_policy_that_acted_is_named(loop, bundles):
@@ -174,7 +179,7 @@ def test_an_episode_never_runs_on_into_another(loop):
     loop.step(-1.0, 0.0, 0.0)
     loop.step(-0.5, 0.0, 0.0)
     _, seen, _ = loop.recorded()
-    assert seen.next_observations[:, 0].tolist() == [0.5, -0.5]
+    assert seen.next_observations.vector[:, 0].tolist() == [0.5, -0.5]
     assert seen.episode_ids.tolist() == [0, 1]
 
 

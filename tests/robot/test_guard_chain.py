@@ -1,37 +1,43 @@
-"""The guards by themselves: each threshold at its value, and each number of a limited action, worked out by hand."""
+"""The guards of a chain: each threshold at its value, and each number of a limited action, worked out by hand."""
 
 import numpy as np
 import pytest
-from factories import make_contract, make_guards, make_onnx, make_spec
+from bundle_factories import make_contract, make_onnx, make_spec
+from guard_factories import make_settings
 
-from sacpipe.robot.guards import Guards, Thresholds
+from sacpipe.robot.armed_guards import ArmedGuards
+from sacpipe.robot.guard_chain import GuardChain
 
 SPEC = make_spec(2, bounds=((-2.0, 3.0), (1.0, 5.0)))
 PERIOD_S = 0.02
 MAX_AGE_NS = 40_000_000
 MAX_FUTURE_NS = 10_000_000
 NOW_NS = 10**12
-SETTINGS = {
-    "max_age_periods": 2.0,
-    "max_future_periods": 0.5,
-    "deadline_periods": 0.8,
-    "max_action_change": 0.25,
-    "envelope_margin": 0.5,
+GUARDS = {
+    "observation_old": {"max_age_periods": 2.0},
+    "observation_from_future": {"max_future_periods": 0.5},
+    "deadline_missed": {"deadline_periods": 0.8},
+    "action_change": {"max_change": 0.25},
+    "start_outside_envelope": {"margin": 0.5},
 }
 
 
 @pytest.fixture(scope="module")
 def contract():
     model = make_onnx([[1, 0], [0, 1]]).SerializeToString()
-    return make_contract(model, SPEC, envelope={"low": [0.0, -4.0], "high": [2.0, 4.0]})
+    envelope = {"low": {"state": [0.0, -4.0]}, "high": {"state": [2.0, 4.0]}}
+    return make_contract(model, SPEC, envelope=envelope | {"longest_constant": {"state": 1}})
 
 
 @pytest.fixture
 def make(contract):
-    """Return a function that makes guards with changed settings."""
+    """Return a function that makes a chain with changed settings."""
 
     def build(**changes):
-        return Guards(SPEC, Thresholds.of(make_guards(**SETTINGS | changes), contract, PERIOD_S))
+        settings = make_settings(GUARDS, **changes)
+        chain = GuardChain(SPEC, ArmedGuards.of(settings, contract, PERIOD_S), lambda: NOW_NS)
+        chain.facts.began_ns = NOW_NS
+        return chain
 
     return build
 
@@ -44,38 +50,11 @@ def check(guards, stamp_ns, *values, now_ns=NOW_NS):
     return guards.check_observation(seen(*(values or (1.0, 0.0))), stamp_ns, now_ns)
 
 
-class TestThresholds:
-    def test_all_numbers_are_converted(self, contract):
-        found = Thresholds.of(make_guards(**SETTINGS), contract, PERIOD_S)
-        assert (found.max_age_ns, found.max_future_ns, found.deadline_ns) == (
-            MAX_AGE_NS,
-            MAX_FUTURE_NS,
-            16_000_000,
-        )
-        assert found.max_change == [1.25, 1.0]
-        assert (found.start_low.tolist(), found.start_high.tolist()) == ([-1.0, -8.0], [3.0, 8.0])
-        assert {found.start_low.dtype, found.start_high.dtype} == {np.dtype(np.float32)}
-        assert found.safe_action == [0.0, 1.0]
-        assert found.max_last_steps == make_guards().max_last_steps
-        assert found.fallbacks == make_guards().fallbacks.as_tree()
-
-    def test_a_second_has_a_thousand_million_nanoseconds(self, contract):
-        assert Thresholds.of(make_guards(**SETTINGS), contract, 1.0).max_age_ns == 2 * 10**9
-
-    def test_a_task_without_a_clock_has_no_times(self, contract):
-        found = Thresholds.of(make_guards(**SETTINGS), contract, None)
-        assert {found.max_age_ns, found.max_future_ns, found.deadline_ns} == {2**63}
-
-    def test_a_safe_action_is_copied(self, contract):
-        found = Thresholds.of(make_guards(safe_action=[3.0, 5.0]), contract, PERIOD_S)
-        assert found.safe_action == [3.0, 5.0]
-
-
 class TestStart:
     def test_a_new_guard_has_seen_nothing(self, make):
         guards = make()
-        assert guards.observation.tolist() == [0.0, 0.0]
-        assert guards.observation.dtype == np.float32
+        assert guards.facts.observation.vector.tolist() == [0.0, 0.0]
+        assert guards.facts.observation.vector.dtype == np.float32
         assert (guards.stop, guards.stops) == (None, 0)
 
     @pytest.mark.parametrize("values", [(-1.0, -8.0), (3.0, 8.0)])
@@ -118,18 +97,6 @@ class TestStart:
             assert guards.decide([0.0, 1.0], None) == ([0.0, 1.0], "stopped", ("shape",))
             assert guards.stops == number
             guards.stop = None
-
-    def test_terms_by_name_are_each_in_their_place(self, contract):
-        names = [
-            {"name": name, "size": size, "unit": "m", "source": "s"}
-            for name, size in (("a", 2), ("b", 1), ("c", 2))
-        ]
-        spec = make_spec(observation=names)
-        guards = Guards(spec, Thresholds.of(make_guards(**SETTINGS), contract, None))
-        guards.thresholds.start_low.resize(5, refcheck=False)
-        guards.thresholds.start_high.resize(5, refcheck=False)
-        guards.check_observation({"c": seen(4, 5), "a": seen(1, 2), "b": seen(3)}, NOW_NS, NOW_NS)
-        assert guards.observation.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
 class TestStamps:

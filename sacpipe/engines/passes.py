@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sacpipe.networks.mlp import StackedMLP
+from sacpipe.networks.network import Network
 
 _keep_positive = torch.ops.aten.threshold_backward.grad_input
 
@@ -31,15 +31,21 @@ Packed = list[torch.Tensor]
 """First matrix with its bias as last row, shape (num, in_dim + 1, out_dim); then weight, bias, weight, ..."""
 
 
-def pack(networks: Sequence[StackedMLP]) -> Packed:
-    """Move the parameters of networks of the same shape into common tensors, network after network.
+def pack(tensors: Sequence[Sequence[torch.Tensor]]) -> tuple[Packed, list[list[torch.Tensor]]]:
+    """Copy the layers of networks of the same shape into common tensors, network after network.
 
-    The networks' parameters become views of the packed tensors: a write to these changes the networks.
+    Args:
+        tensors: Of each network: weight and bias of every layer, in order. Shapes (num, in_dim, out_dim) and
+            (num, 1, out_dim).
+
+    Returns:
+        The packed tensors, and views of them as the tensors that were passed.
     """
     packed: Packed = []
-    for index, layers in enumerate(zip(*(network.linears() for network in networks), strict=True)):
-        weight = torch.cat([layer.weight.detach() for layer in layers])
-        bias = torch.cat([layer.bias.detach() for layer in layers])
+    views: list[list[torch.Tensor]] = [[] for _ in tensors]
+    for index in range(0, len(tensors[0]), 2):
+        weight = torch.cat([network[index].detach() for network in tensors])
+        bias = torch.cat([network[index + 1].detach() for network in tensors])
         if index == 0:
             first = torch.cat([weight, bias], dim=1)
             weight, bias = first[:, :-1], first[:, -1:]
@@ -47,12 +53,30 @@ def pack(networks: Sequence[StackedMLP]) -> Packed:
         else:
             packed += [weight, bias]
         member = 0
-        for layer in layers:
-            num = len(layer.weight)
-            layer.weight.data = weight[member : member + num]
-            layer.bias.data = bias[member : member + num]
-            member += num
+        for network, found in zip(tensors, views, strict=True):
+            rows = slice(member, member + len(network[index]))
+            found += [weight[rows], bias[rows]]
+            member = rows.stop
+    return packed, views
+
+
+def pack_parameters(networks: Sequence[Network]) -> Packed:
+    """Move the parameters of networks of the same shape into packed tensors.
+
+    The networks' parameters become views of these: a write to them changes the networks.
+    """
+    parameters = [list(network.parameters()) for network in networks]
+    packed, views = pack(parameters)
+    for network, found in zip(parameters, views, strict=True):
+        for parameter, view in zip(network, found, strict=True):
+            parameter.data = view
     return packed
+
+
+def repack(tensors: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Pack the tensors of one network, e.g. its optimiser's moments; see `Adam.repacked`."""
+    packed, views = pack([tensors])
+    return packed, views[0]
 
 
 class ForwardPass:

@@ -1,0 +1,90 @@
+"""What Soft Actor-Critic tells of its last update."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from sacpipe.algorithms.value_bias import VALUE_BIAS
+from sacpipe.specs.metric import Metric
+from sacpipe.specs.records import FloatArray
+
+_SATURATED = 0.99
+
+METRICS = {
+    "critic/loss": Metric("reward²", "Sum over critics of half the mean squared TD error."),
+    "critic/{i}/loss": Metric("reward²", "Each critic's part of it."),
+    "critic/q_mean": Metric("reward", "Mean value the critics give to the batch, over critics too."),
+    "critic/{i}/q_mean": Metric("reward", "Mean value of each critic."),
+    "critic/target_mean": Metric("reward", "Mean regression target of the critics."),
+    "critic/td_error_std": Metric("reward", "Standard deviation of value minus target over the batch."),
+    "critic/gradient_norm": Metric("reward²", "Euclidean norm of the critics' gradient, all parameters."),
+    "actor/loss": Metric("reward", "Mean of temperature x log-density minus value."),
+    "actor/entropy_nats": Metric("nats", "Estimate of the policy's entropy: mean of minus log-density."),
+    "actor/log_std_min": Metric(
+        "nats", "Lowest log standard deviation before the squash, over batch and actions."
+    ),
+    "actor/log_std_mean": Metric("nats", "Their mean."),
+    "actor/log_std_max": Metric("nats", "The highest."),
+    "actor/saturation": Metric(
+        "share", "Share of sampled actions beyond 0.99 of their range, where tanh is flat."
+    ),
+    "actor/gradient_norm": Metric("reward", "Euclidean norm of the actor's gradient, all parameters."),
+    "temperature/value": Metric("reward/nat", "Weight of the entropy term."),
+    "temperature/entropy_gap_nats": Metric(
+        "nats", "Target entropy minus entropy: where it is above zero, the temperature rises."
+    ),
+} | VALUE_BIAS
+
+
+class LastUpdate(NamedTuple):
+    """Values of one update, kept by reference: a description costs nothing unless it is asked for."""
+
+    q_values: FloatArray
+    """Of the batch. Shape (num_critics, B)."""
+    targets: FloatArray
+    """Shape (B,)."""
+    new_q_values: FloatArray
+    """Of the actions that the policy drew. Shape (num_critics, B)."""
+    log_probs: FloatArray
+    """Of these actions, in nats. Shape (B,)."""
+    log_std: FloatArray
+    """Shape (B, action_dim)."""
+    actions: FloatArray
+    """Drawn by the policy. Shape (B, action_dim)."""
+    temperature: float
+    """Before this update's own temperature step."""
+    critic_gradients: Sequence[torch.Tensor]
+    actor_gradients: Sequence[torch.Tensor]
+
+    def describe(self, actor_q: Literal["min", "mean"], target_entropy: float | None) -> dict[str, float]:
+        """Return the metrics of the update; the entropy gap only where there is a target entropy."""
+        errors = self.q_values.astype(np.float64) - self.targets
+        losses = 0.5 * np.square(errors).mean(axis=1)
+        log_probs = self.log_probs.astype(np.float64)
+        values = self.new_q_values.min(axis=0) if actor_q == "min" else self.new_q_values.mean(axis=0)
+        metrics = {f"critic/{index}/loss": float(loss) for index, loss in enumerate(losses)}
+        metrics |= {f"critic/{index}/q_mean": float(q.mean()) for index, q in enumerate(self.q_values)}
+        metrics |= {
+            "critic/loss": float(losses.sum()),
+            "critic/q_mean": float(self.q_values.mean()),
+            "critic/target_mean": float(self.targets.mean()),
+            "critic/td_error_std": float(errors.std()),
+            "critic/gradient_norm": _norm(self.critic_gradients),
+            "actor/loss": float((self.temperature * log_probs - values).mean()),
+            "actor/entropy_nats": float(-log_probs.mean()),
+            "actor/log_std_min": float(self.log_std.min()),
+            "actor/log_std_mean": float(self.log_std.mean()),
+            "actor/log_std_max": float(self.log_std.max()),
+            "actor/saturation": float((np.abs(self.actions) > _SATURATED).mean()),
+            "actor/gradient_norm": _norm(self.actor_gradients),
+            "temperature/value": float(self.temperature),
+        }
+        if target_entropy is not None:
+            metrics["temperature/entropy_gap_nats"] = target_entropy + float(log_probs.mean())
+        return metrics
+
+
+def _norm(gradients: Sequence[torch.Tensor]) -> float:
+    return float(torch.nn.utils.get_total_norm(gradients))

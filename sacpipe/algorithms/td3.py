@@ -1,0 +1,239 @@
+"""Twin Delayed Deep Deterministic policy gradient (Fujimoto et al. 2018, arXiv:1802.09477, algorithm 1)."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from sacpipe.algorithms.adam import Adam, AdamConfig
+from sacpipe.algorithms.base import Arrays, EvaluatedEpisode
+from sacpipe.algorithms.critic_inputs import CriticInputs
+from sacpipe.algorithms.divergence import refuse_non_finite
+from sacpipe.algorithms.learner_state import LearnerState
+from sacpipe.algorithms.value_bias import VALUE_BIAS, value_bias
+from sacpipe.core.config import Config
+from sacpipe.core.seeding import generator, stream_seed
+from sacpipe.networks.critic import StackedCritic
+from sacpipe.networks.normaliser import normalised_names
+from sacpipe.networks.policies.deterministic import DeterministicConfig
+from sacpipe.networks.policy_file import Policy, make_policy
+from sacpipe.networks.trunks import TrunkConfig, trunk_for
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.metric import Metric
+from sacpipe.specs.observation import Observation
+from sacpipe.specs.records import Batch, FloatArray
+
+METRICS = {
+    "critic/loss": Metric("reward²", "Sum over both critics of the mean squared TD error."),
+    "critic/q_mean": Metric("reward", "Mean value of the batch, over both critics."),
+    "critic/target_mean": Metric("reward", "Mean regression target of the critics."),
+    "critic/gradient_norm": Metric("reward²", "Euclidean norm of the critics' gradient, all parameters."),
+    "actor/loss": Metric("reward", "Minus the mean value of the policy's actions, at its last step."),
+    "actor/saturation": Metric("share", "Share of these actions beyond 0.99 of their range."),
+} | VALUE_BIAS
+
+
+class TD3Config(Config):
+    """TD3, arXiv:1802.09477."""
+
+    name: Literal["td3"]
+    network: TrunkConfig
+    """Trunk of the policy and of both critics."""
+    discount: float = Field(ge=0, lt=1)
+    """Discount per step."""
+    tau: float = Field(gt=0, le=1)
+    """Weight of the networks in their targets at each step of the policy."""
+    policy_delay: int = Field(ge=1)
+    """Gradient steps of the critics for each step of policy and targets."""
+    target_noise: float = Field(ge=0)
+    """Deviation of the noise on the target's action, as a share of half the action range."""
+    target_noise_clip: float = Field(ge=0)
+    """Largest noise on the target's action, in the same unit."""
+    exploration_noise: float = Field(ge=0)
+    """Deviation of the noise on actions in training, in the same unit."""
+    critic_learning_rate: float = Field(gt=0)
+    """Learning rate of the critics."""
+    actor_learning_rate: float = Field(gt=0)
+    """Learning rate of the policy."""
+    adam: AdamConfig
+    """Optimiser of critics and policy: Adam."""
+    normalise_observations: bool | tuple[str, ...]
+    """Normalisation by running mean and deviation: true, false or names of terms."""
+
+    @classmethod
+    def preset(cls, spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
+        """Return the values of a new params.yaml: the paper's."""
+        return {
+            "name": "td3",
+            "network": {"name": trunk_for(spec)},
+            "discount": 0.99,
+            "tau": 0.005,
+            "policy_delay": 2,
+            "target_noise": 0.2,
+            "target_noise_clip": 0.5,
+            "exploration_noise": 0.1,
+            "critic_learning_rate": budget.learning_rate,
+            "actor_learning_rate": budget.learning_rate,
+            "normalise_observations": False,
+        }
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return a small config for the contract test."""
+        budget = Budget(1000, learning_rate=1e-3)
+        network = {"name": "mlp", "hidden_dims": [16, 16]}
+        changes = {"network": network, "discount": 0.97, "adam": AdamConfig.preset(None, budget)}
+        return cls.parse(cls.preset(None, budget) | changes)
+
+    def build(self, spec: EnvSpec, seed: int) -> "TD3":
+        """Return a fresh learner for a task; a trunk that cannot take its observations is a ConfigError."""
+        return TD3(self, spec, seed)
+
+
+class TD3:
+    """The learner: a deterministic policy, two stacked critics, and slow copies of all three."""
+
+    def __init__(self, config: TD3Config, spec: EnvSpec, seed: int) -> None:
+        self.config, self.spec, self.gradient_steps = config, spec, 0
+        self._noise = generator(seed, "learner/noise")
+        names = normalised_names(spec, config.normalise_observations)
+        seen = {term.name for term in spec.policy_spec.observation}
+        kind = {
+            "trunk": config.network.as_tree(),
+            "normalised_terms": [name for name in names if name in seen],
+        }
+        self._policy = make_policy(DeterministicConfig.parse(kind, where="algorithm"), spec, config.name)
+        self.actor = self._policy.network
+        self.critic_inputs = CriticInputs(spec, self.actor, names)
+        self.critic = StackedCritic(config.network, self.critic_inputs.group, spec.action_dim, 2)
+        init = torch.Generator().manual_seed(stream_seed(seed, "learner/init"))
+        self.actor.reset(init)
+        self.critic.network.reset(init)
+        self.target_actor = copy.deepcopy(self.actor.network).requires_grad_(False)
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self._critic_parameters: list[torch.Tensor] = list(self.critic.parameters())
+        self._actor_parameters: list[torch.Tensor] = list(self.actor.parameters())
+        self._critic_adam = Adam(self._critic_parameters, config.adam, config.critic_learning_rate)
+        self._actor_adam = Adam(self._actor_parameters, config.adam, config.actor_learning_rate)
+        modules = {
+            "actor": self.actor,
+            "critic": self.critic,
+            "target_actor": self.target_actor,
+            "target_critic": self.target_critic,
+        }
+        if self.critic_inputs.own_normaliser is not None:
+            modules["critic_normaliser"] = self.critic_inputs.own_normaliser
+        optimisers = {"critic": self._critic_adam, "actor": self._actor_adam}
+        self._state = LearnerState(modules, optimisers, self._noise)
+        self._last: dict[str, torch.Tensor] = {}
+        self._last_gradients: Sequence[torch.Tensor] = ()
+
+    @property
+    def discount(self) -> float:
+        """Discount per step."""
+        return self.config.discount
+
+    def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
+        """Return one action in [-1, 1], with exploration noise if there is a generator; see `Learner.act`."""
+        action = self.actor.act(observation, None)
+        if generator is None:
+            return action
+        noise = generator.standard_normal(len(action), dtype=np.float32)
+        return np.clip(action + np.float32(self.config.exploration_noise) * noise, -1.0, 1.0)
+
+    def observe(self, observation: Observation) -> None:
+        """Take one training observation into the normalisers."""
+        self.actor.observe(observation)
+        self.critic_inputs.observe(observation)
+
+    def update(self, batch: Batch) -> None:
+        """Make one step of the critics and, every `policy_delay` steps, of policy and targets."""
+        targets = self._targets(batch)
+        q_values = self.critic(self.critic_inputs.of(batch.observations), torch.from_numpy(batch.actions))
+        errors = q_values - targets
+        refuse_non_finite(
+            "critic error (value minus target)", errors.detach().numpy(), self.gradient_steps + 1
+        )
+        loss = errors.square().mean(dim=1).sum()
+        gradients = torch.autograd.grad(loss, self._critic_parameters)
+        self._critic_adam.step(gradients, self.gradient_steps)
+        self._last |= {"loss": loss.detach(), "q": q_values.detach(), "targets": targets}
+        self._last_gradients = gradients
+        self.gradient_steps += 1
+        if self.gradient_steps % self.config.policy_delay == 0:
+            self._step_policy(batch)
+            self._step_targets()
+
+    @torch.no_grad()
+    def _targets(self, batch: Batch) -> torch.Tensor:
+        """Return y = r + discount min Q'(s', a') with a' = clip(pi'(s') + clip(noise)), eq. 10 and 14."""
+        config, size = self.config, (len(batch.rewards), self.spec.action_dim)
+        noise = torch.from_numpy(self._noise.standard_normal(size, dtype=np.float32))
+        smooth = (config.target_noise * noise).clamp_(-config.target_noise_clip, config.target_noise_clip)
+        inputs = self.actor.normalised(self.actor.inputs.of(batch.next_observations))
+        actions = torch.tanh(self.target_actor(inputs)).add_(smooth).clamp_(-1.0, 1.0)
+        values: torch.Tensor = self.target_critic(
+            self.critic_inputs.of(batch.next_observations), actions
+        ).amin(dim=0)
+        return values.mul_(torch.from_numpy(batch.discounts)).add_(torch.from_numpy(batch.rewards))
+
+    def _step_policy(self, batch: Batch) -> None:
+        """Ascend the first critic's value of the policy's actions."""
+        actions = torch.tanh(self.actor.output(self.actor.inputs.of(batch.observations)))
+        values = self.critic.first(self.critic_inputs.of(batch.observations), actions)
+        refuse_non_finite("value of the policy's action", values.detach().numpy(), self.gradient_steps)
+        gradients = torch.autograd.grad(-values.mean(), self._actor_parameters)
+        self._actor_adam.step(gradients, self.gradient_steps - 1)
+        self._last |= {"values": values.detach(), "actions": actions.detach()}
+
+    @torch.no_grad()
+    def _step_targets(self) -> None:
+        pairs = ((self.target_critic, self._critic_parameters), (self.target_actor, self._actor_parameters))
+        for target, parameters in pairs:
+            torch._foreach_lerp_(list(target.parameters()), parameters, self.config.tau)
+
+    def diagnostics(self) -> dict[str, float]:
+        """Describe the last update; see `Learner.diagnostics`."""
+        if not self._last:
+            raise ValueError("there was no update to describe yet")
+        last = self._last
+        metrics = {
+            "critic/loss": last["loss"].item(),
+            "critic/q_mean": last["q"].mean().item(),
+            "critic/target_mean": last["targets"].mean().item(),
+            "critic/gradient_norm": float(torch.nn.utils.get_total_norm(self._last_gradients)),
+        }
+        if "values" in last:
+            metrics["actor/loss"] = -last["values"].mean().item()
+            metrics["actor/saturation"] = (last["actions"].abs() > 0.99).float().mean().item()
+        return metrics
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return unit and meaning of every metric."""
+        return METRICS
+
+    def describe_episodes(self, episodes: Sequence[EvaluatedEpisode]) -> dict[str, float]:
+        """Return the bias of the critics' values; see `value_bias`."""
+        return value_bias(episodes, self.value, self.discount)
+
+    @torch.no_grad()
+    def value(self, observation: Observation, action: FloatArray) -> float:
+        """Return the lower critic's value of one action, in task units of reward."""
+        inputs = self.critic_inputs.of(observation.rows(None))
+        return float(self.critic(inputs, torch.from_numpy(action[None])).min())
+
+    def policy(self) -> Policy:
+        """Return the policy as it leaves training."""
+        return self._policy
+
+    def state(self) -> Arrays:
+        """Return everything an exact continuation needs, as copies."""
+        return self._state.arrays(self.gradient_steps)
+
+    def load_state(self, state: Arrays) -> None:
+        """Continue from `state()`; see `Learner.load_state`."""
+        self.gradient_steps = self._state.restore(state)

@@ -1,0 +1,56 @@
+"""Engines: how a learner's update is computed. One file each; a line in `ENGINES`.
+
+The update by autograd is the definition. Another engine is chosen in params.yaml, so it is a part of the
+run's identity, and it refuses a learner that it has no update for; none is exchanged silently.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from sacpipe.algorithms.base import Learner
+from sacpipe.core.members import Members, member_field
+from sacpipe.specs.records import Batch
+
+ENGINES = Members(
+    "engine",
+    "sacpipe.engines",
+    {
+        "autograd": "sacpipe.engines.autograd:AutogradConfig",
+        "torch": "sacpipe.engines.torch_engine:TorchConfig",
+    },
+)
+
+Update = Callable[[Batch], None]
+
+
+class EngineSection(Protocol):
+    """The `engine` section of params.yaml: a subclass of `sacpipe.core.config.Config`."""
+
+    name: str
+    """Name in the table, or import path."""
+    num_threads: int
+    """Threads of PyTorch's arithmetic."""
+
+    def attach(self, learner: Learner) -> Update:
+        """Return the function that makes one gradient step of a learner; see `Learner.update`.
+
+        Raises:
+            ConfigError: the engine has no update for this learner.
+        """
+        ...
+
+    @classmethod
+    def suits(cls, algorithm: Any) -> bool:
+        """Return whether the engine has an update for this algorithm; a new params.yaml asks."""
+        ...
+
+    def as_tree(self) -> dict[str, Any]:
+        """Return the config as plain JSON values."""
+        ...
+
+
+if TYPE_CHECKING:
+    EngineConfig: TypeAlias = EngineSection
+else:
+    EngineConfig = member_field(ENGINES)
+    """Type of the `engine` section of params.yaml."""

@@ -1,0 +1,69 @@
+"""What a network sees of an observation: a group's float32 terms as one vector, and its images."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
+from sacpipe.specs.records import FloatArray
+
+Group = Literal["policy", "critic"]
+
+
+class Inputs(NamedTuple):
+    """Observations of one group as tensors."""
+
+    vector: torch.Tensor
+    """float32, shape (B, vector_dim)."""
+    images: tuple[torch.Tensor, ...]
+    """Raw images in the order of the specification. uint8, shape (B, height, width, channels) each."""
+
+
+class GroupInputs:
+    """Finds the inputs of one group in observations of a task.
+
+    Args:
+        spec: Of the task, or its `policy_spec`.
+        group: Whose terms are taken.
+    """
+
+    def __init__(self, spec: EnvSpec, group: Group) -> None:
+        self.group = group
+        columns = spec.layout.group_columns(group)
+        self.vector_dim = columns.stop - columns.start
+        """Entries of the group's float32 terms."""
+        self.vector_terms = tuple(term for term in spec.layout.vector_terms if group in term.groups)
+        """The group's float32 terms in the order of the vector."""
+        self.image_terms = tuple(term for term in spec.layout.image_terms if group in term.groups)
+        """The group's uint8 terms in the order of the specification."""
+
+    def of(self, observations: Observation) -> Inputs:
+        """Return B observations as tensors, which share their memory."""
+        images = tuple(torch.from_numpy(observations.images[term.name]) for term in self.image_terms)
+        return Inputs(torch.from_numpy(observations.group(self.group)), images)
+
+    def single(self, observation: Observation) -> tuple[FloatArray, tuple[NDArray[np.uint8], ...]]:
+        """Return one observation as arrays, which share its memory."""
+        images = tuple(observation.images[term.name] for term in self.image_terms)
+        return observation.group(self.group), images
+
+    def of_terms(self, names: Sequence[str], terms: Sequence[torch.Tensor]) -> Inputs:
+        """Return B observations that are given as one tensor a term.
+
+        Args:
+            names: Of the terms.
+            terms: float32 or uint8, shape (B, *shape of the term) each.
+        """
+        by_name = dict(zip(names, terms, strict=True))
+        parts = [
+            by_name[term.name] if len(term.shape) == 1 else by_name[term.name].reshape(-1, term.size)
+            for term in self.vector_terms
+        ]
+        images = tuple(by_name[term.name] for term in self.image_terms)
+        if not parts:
+            return Inputs(images[0].new_empty(len(images[0]), 0, dtype=torch.float32), images)
+        return Inputs(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1), images)

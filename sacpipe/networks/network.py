@@ -1,0 +1,42 @@
+"""A trunk with a linear head."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sacpipe.networks.inputs import Inputs
+from sacpipe.networks.mlp import StackedLinear
+from sacpipe.networks.trunks.base import Trunk
+from sacpipe.specs.records import FloatArray
+
+
+class Network(nn.Module):
+    """`num` members, each a trunk with a linear head."""
+
+    def __init__(self, trunk: Trunk, out_dim: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = StackedLinear(trunk.num, trunk.feature_dim, out_dim)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw all parameters from one generator: the trunk's, then the head's."""
+        self.trunk.reset(generator)
+        self.head.reset(generator)
+
+    def forward(
+        self, inputs: Inputs, extra: torch.Tensor | None = None, members: int | None = None
+    ) -> torch.Tensor:
+        """Return outputs, shape (members, B, out_dim) or (B, out_dim); arguments as of `Trunk.forward`."""
+        output: torch.Tensor = self.head(self.trunk(inputs, extra, members))
+        return output
+
+    def first_outputs(self, inputs: Inputs, count: int) -> torch.Tensor:
+        """Return the first member's first outputs, without computing the others. Shape (B, count)."""
+        return torch.addmm(self.head.bias[0, :, :count], self.trunk(inputs), self.head.weight[0][:, :count])
+
+    def single(self, vector: FloatArray, images: tuple[NDArray[np.uint8], ...]) -> FloatArray:
+        """Return the first member's output for one observation; arguments as of `Trunk.single`."""
+        weight, bias = self.head.arrays()
+        output: FloatArray = self.trunk.single(vector, images) @ weight + bias
+        return output

@@ -1,0 +1,149 @@
+"""The values of a new params.yaml, collected from the presets of its sections' models.
+
+A model has a classmethod `preset(spec, budget)`, which returns the values of its keys; a nested section that it
+leaves out, or gives in part, is completed from the nested model's own preset. So a value is in one place:
+beside the field it belongs to. docs/decisions/0015.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import ConfigError
+from sacpipe.core.members import MemberKey
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
+
+Tree = dict[str, Any]
+
+
+def preset_tree(model: type[Config], chosen: Mapping[str, Any], spec: EnvSpec, budget: Budget) -> Tree:
+    """Return a value for every key of a section, and of the sections below it.
+
+    Args:
+        model: The section's model.
+        chosen: Values that go before those of presets, e.g. `{"algorithm": {"name": "td3"}}`.
+        spec: Specification of the task.
+        budget: Length of the training.
+
+    Raises:
+        ConfigError: a key has no value, or a table has no such member.
+    """
+    return _Presets(spec, budget).tree(model, chosen, model.__name__)
+
+
+def models_in(model: type[Config]) -> list[type[Config]]:
+    """Return the models of the sections below a model, except those that a table holds."""
+    return [found for field in model.model_fields.values() for found in _configs(field.annotation)]
+
+
+def _configs(annotation: Any) -> list[type[Config]]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return [annotation] if annotation is not Config else []
+    return [found for part in get_args(annotation) for found in _configs(part)]
+
+
+class _Presets:
+    def __init__(self, spec: EnvSpec, budget: Budget) -> None:
+        self._spec, self._budget = spec, budget
+
+    def tree(self, model: type[Config], chosen: Mapping[str, Any], where: str) -> Tree:
+        """Return all values of one model, in the order of its fields, then unknown keys of `chosen`."""
+        preset = getattr(model, "preset", None)
+        values = _merged({} if preset is None else preset(self._spec, self._budget), chosen)
+        found = {name: self._value(name, field, values, where) for name, field in model.model_fields.items()}
+        return found | {name: value for name, value in values.items() if name not in found}
+
+    def _value(self, name: str, field: FieldInfo, values: Mapping[str, Any], where: str) -> Any:
+        if name in values:
+            return self._completed(field.annotation, field.metadata, values[name], f"{where}.{name}")
+        if not field.is_required():
+            return _plain(field.get_default(call_default_factory=True))
+        literal = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        if len(literal) == 1:
+            return literal[0]
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Config) and not field.metadata:
+            return self.tree(field.annotation, {}, f"{where}.{name}")
+        raise ConfigError(
+            f"{where}: the preset has no value for the key '{name}'. Return one from the classmethod "
+            "`preset(spec, budget)` of the model."
+        )
+
+    def _completed(self, annotation: Any, metadata: Any, value: Any, where: str) -> Any:
+        """Return a value in which sections that are given in part have all keys."""
+        if isinstance(value, (list, tuple)):
+            item = next((part for part in _alternatives(annotation) if get_origin(part) is tuple), None)
+            inner, inner_metadata = _split(get_args(item)[0]) if item is not None else (None, ())
+            return [self._completed(inner, inner_metadata, one, where) for one in value]
+        if not isinstance(value, Mapping):
+            return value
+        model = _model(annotation, metadata, value)
+        return dict(value) if model is None else self.tree(model, value, where)
+
+
+def _merged(preset: Mapping[str, Any], chosen: Mapping[str, Any]) -> Tree:
+    """Return the preset with the chosen values; sections in both are merged, unless another member is chosen."""
+    found = dict(preset)
+    for key, value in chosen.items():
+        before = found.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping) and not _is_other(before, value):
+            found[key] = _merged(before, value)
+        else:
+            found[key] = value
+    return found
+
+
+def _is_other(before: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
+    return bool(chosen.get("name", before.get("name")) != before.get("name"))
+
+
+def _model(annotation: Any, metadata: Any, value: Mapping[str, Any]) -> type[Config] | None:
+    """Return the model of a section: of a table, of a union by its tag, or the only one."""
+    member = next((item for item in metadata if isinstance(item, MemberKey)), None)
+    if member is not None:
+        name = value.get(member.key)
+        found: type[Config] = member.members.find_or_import(str(name))
+        return found
+    models: list[type[Config]] = []
+    for part in _alternatives(annotation):
+        inner, inner_metadata = _split(part)
+        if any(isinstance(item, MemberKey) for item in inner_metadata):
+            return _model(inner, inner_metadata, value)
+        if isinstance(inner, type) and issubclass(inner, Config):
+            models.append(inner)
+    if len(models) > 1:
+        models = [model for model in models if _has_tag(model, value)]
+    return models[0] if len(models) == 1 else None
+
+
+def _has_tag(model: type[Config], value: Mapping[str, Any]) -> bool:
+    tags = {
+        name: get_args(field.annotation)
+        for name, field in model.model_fields.items()
+        if get_origin(field.annotation) is Literal
+    }
+    return any(value.get(name) in allowed for name, allowed in tags.items())
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    """Return the parts of a union, looking through `Annotated`; another type is its only part."""
+    inner, metadata = _split(annotation)
+    if any(isinstance(item, MemberKey) for item in metadata):
+        return (annotation,)
+    origin = get_origin(inner)
+    is_union = origin is not None and getattr(origin, "__name__", "") in ("Union", "UnionType")
+    return tuple(part for one in get_args(inner) for part in _alternatives(one)) if is_union else (inner,)
+
+
+def _split(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Split `Annotated[T, ...]` into T and its metadata."""
+    metadata = getattr(annotation, "__metadata__", None)
+    return (annotation, ()) if metadata is None else (annotation.__origin__, metadata)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.as_tree()
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,63 @@
+"""The guard `action_change`: no entry of the action jumps from one step to the next."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field
+
+from sacpipe.bundle.contract import Contract
+from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+
+
+class ActionChange(Guard):
+    """An entry of the action changes by more than `max_change`. Compared with the last executed one."""
+
+    name: Literal["action_change"]
+    max_change: float = Field(gt=0, le=1)
+    """Largest change of an action entry from one step to the next, as a share of its range; 1 allows all."""
+    can_limit: ClassVar[bool] = True
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return a config of a quarter of the range."""
+        return cls(name="action_change", fallback="limit", max_change=0.25)
+
+    @classmethod
+    def default(cls) -> Self:
+        """Allow every change: how fast an actuator may move is not known."""
+        return cls(name="action_change", fallback="limit", max_change=1.0)
+
+    @classmethod
+    def weakest(cls) -> Self:
+        """Allow every change."""
+        return cls(name="action_change", fallback="limit", max_change=1.0)
+
+    @classmethod
+    def example_refused(cls, step: StepFacts, contract: Contract) -> None:
+        """Go from one bound to the other."""
+        step.last_action = [term.low for term in contract.spec.action]
+        step.action = [term.high for term in contract.spec.action]
+
+    def arm(self, contract: Contract, period_s: float | None) -> Judge:
+        """Return the judge with the largest change of each entry, in task units."""
+        del period_s
+        return _Judge([self.max_change * (term.high - term.low) for term in contract.spec.action])
+
+
+class _Judge(Judge):
+    def __init__(self, max_change: list[float]) -> None:
+        self._max_change = max_change
+
+    def refuses_action(self, step: StepFacts) -> bool:
+        if step.last_action is None:
+            return False
+        changes = zip(step.action or (), step.last_action, self._max_change, strict=True)
+        for value, last, max_change in changes:  # noqa: SIM110 - a generator takes longer
+            if abs(value - last) > max_change:
+                return True
+        return False
+
+    def limit(self, step: StepFacts, action: list[float]) -> list[float]:
+        if step.last_action is None:
+            return action
+        changes = zip(action, step.last_action, self._max_change, strict=True)
+        return [min(max(value, last - change), last + change) for value, last, change in changes]

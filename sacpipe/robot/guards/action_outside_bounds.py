@@ -1,0 +1,51 @@
+"""The guard `action_outside_bounds`: every entry of the action is within its term's bounds."""
+
+from typing import ClassVar, Literal, Self
+
+from sacpipe.bundle.contract import Contract
+from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+
+
+class ActionOutsideBounds(Guard):
+    """An entry of the action is outside its term's bounds."""
+
+    name: Literal["action_outside_bounds"]
+    can_limit: ClassVar[bool] = True
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return the default."""
+        return cls(name="action_outside_bounds", fallback="stop")
+
+    @classmethod
+    def default(cls) -> Self:
+        """Stop: an exported policy never leaves its bounds."""
+        return cls(name="action_outside_bounds", fallback="stop")
+
+    @classmethod
+    def example_refused(cls, step: StepFacts, contract: Contract) -> None:
+        """Let one entry be twice as far above its bound as the range is wide."""
+        term = contract.spec.action[-1]
+        if step.action is not None:
+            step.action = [*step.action[:-1], term.high + 2.0 * (term.high - term.low)]
+
+    def arm(self, contract: Contract, period_s: float | None) -> Judge:
+        """Return the judge with the bounds as float32 has them, in task units."""
+        del period_s
+        low, high = contract.spec.action_low.tolist(), contract.spec.action_high.tolist()
+        return _Judge(list(zip(low, high, strict=True)))
+
+
+class _Judge(Judge):
+    def __init__(self, bounds: list[tuple[float, float]]) -> None:
+        self._bounds = bounds
+
+    def refuses_action(self, step: StepFacts) -> bool:
+        for value, (low, high) in zip(step.action or (), self._bounds, strict=True):
+            if not low <= value <= high:  # NaN included
+                return True
+        return False
+
+    def limit(self, step: StepFacts, action: list[float]) -> list[float]:
+        del step
+        return [min(max(value, low), high) for value, (low, high) in zip(action, self._bounds, strict=True)]

@@ -1,0 +1,51 @@
+"""The guard `observation_not_finite`: no entry of the observation is NaN or infinity."""
+
+import math
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+
+from sacpipe.bundle.contract import Contract
+from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+
+_MAX_SUMMED = 512
+"""Entries up to which Python's sum is faster than NumPy's test of every entry."""
+
+
+class ObservationNotFinite(Guard):
+    """An entry of the observation is NaN or infinity."""
+
+    name: Literal["observation_not_finite"]
+    discards_observation: ClassVar[bool] = True
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return the default."""
+        return cls(name="observation_not_finite", fallback="last")
+
+    @classmethod
+    def default(cls) -> Self:
+        """Repeat the last action: a sensor may fail for some steps."""
+        return cls(name="observation_not_finite", fallback="last")
+
+    @classmethod
+    def example_refused(cls, step: StepFacts, contract: Contract) -> None:
+        """Let one entry be NaN."""
+        del contract
+        step.observation.vector[-1] = np.nan
+
+    def arm(self, contract: Contract, period_s: float | None) -> Judge:
+        """Return the judge; it has no threshold."""
+        del period_s
+        return _SumJudge() if contract.spec.observation_dim <= _MAX_SUMMED else _Judge()
+
+
+class _SumJudge(Judge):
+    def refuses_observation(self, step: StepFacts) -> bool:
+        # Float32 cannot overflow a float64 sum: it is finite where all entries are.
+        return not math.isfinite(sum(step.observation.vector.tolist()))
+
+
+class _Judge(Judge):
+    def refuses_observation(self, step: StepFacts) -> bool:
+        return not np.isfinite(step.observation.vector).all()

@@ -1,0 +1,73 @@
+"""A small task for the contract test of guards: two vectors and an image in, two actions out."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from sacpipe.bundle.canonical_json import FORMAT_VERSION
+from sacpipe.bundle.contract import Contract, GoldenTerms, OnnxTerms, Provenance, onnx_inputs, onnx_output
+from sacpipe.bundle.guards import GuardConfig
+from sacpipe.bundle.runtime_settings import Envelope, RuntimeSettings
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
+from sacpipe.specs.terms import BOTH, ActionTerm, Term, vector_term
+
+_NUM_OBSERVATIONS = 64
+
+
+def example_contract(guard: GuardConfig) -> Contract:
+    """Return the contract of the task, with one guard beside the defaults."""
+    spec = _spec()
+    high = {term.name: (1.0,) * term.size for term in spec.layout.vector_terms}
+    low = {name: tuple(-value for value in values) for name, values in high.items()}
+    return Contract(
+        format_version=FORMAT_VERSION,
+        spec=spec,
+        onnx=OnnxTerms(
+            inputs=onnx_inputs(spec),
+            noise=None,
+            output=onnx_output(spec),
+            ir_version=10,
+            opset_version=20,
+            operators=(),
+        ),
+        golden=GoldenTerms(tolerance=1e-5, num_steps=1),
+        runtime=RuntimeSettings(
+            safe_action=None,
+            max_last_steps=5,
+            blend_steps=0,
+            ramp_steps=0,
+            stop_category=1,
+            watchdog_periods=None,
+            term_max_age_periods={},
+            guards=(guard,),
+        ),
+        envelope=Envelope(low=low, high=high, longest_constant={term.name: 1 for term in spec.observation}),
+        provenance=Provenance(algorithm="sac", digests={}),
+    )
+
+
+def _spec() -> EnvSpec:
+    image = Term(name="camera", shape=(4, 4, 3), dtype="uint8", unit="1", source="camera", groups=BOTH)
+    return EnvSpec(
+        task="example/Reach-v0",
+        observation=(
+            vector_term("position", 3, unit="m", source="encoders"),
+            vector_term("velocity", 2, unit="m/s", source="tachometers"),
+            image,
+        ),
+        action=tuple(ActionTerm(name=name, unit="N m", low=-1.0, high=1.0) for name in ("arm", "wrist")),
+        control_period_s=0.02,
+        max_episode_steps=None,
+    )
+
+
+def example_observations(spec: EnvSpec) -> Iterator[Observation]:
+    """Yield different observations inside the envelope."""
+    generator = np.random.default_rng(0)
+    for _ in range(_NUM_OBSERVATIONS):
+        observation = spec.layout.empty()
+        observation.vector[:] = generator.uniform(-0.5, 0.5, spec.observation_dim)
+        for image in observation.images.values():
+            image[...] = generator.integers(0, 256, image.shape)
+        yield observation

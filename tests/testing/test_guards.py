@@ -1,0 +1,136 @@
+"""Every guard of the product keeps the contract of a guard, and a guard that breaks it is named."""
+
+import math
+from typing import Literal
+
+import pytest
+from pydantic import Field
+
+from sacpipe.bundle.guards import GUARDS
+from sacpipe.core.errors import ContractError
+from sacpipe.robot.guards.guard import Guard, Judge
+from sacpipe.testing.guards import check_guard
+
+
+class Tilt(Guard):
+    """The first entry, a tilt, is above a limit."""
+
+    name: Literal["tilt"]
+    max_tilt: float = Field(gt=0, le=10)
+
+    @classmethod
+    def example(cls):
+        return cls(name="tilt", fallback="stop", max_tilt=0.8)
+
+    @classmethod
+    def example_refused(cls, step, contract):
+        step.observation.vector[0] = 0.9
+
+    def arm(self, contract, period_s):
+        return TiltJudge(self.max_tilt)
+
+
+class TiltJudge(Judge):
+    def __init__(self, max_tilt):
+        self.max_tilt = max_tilt
+
+    def refuses_observation(self, step):
+        return bool(abs(step.observation.vector[0]) > self.max_tilt)
+
+
+@pytest.mark.parametrize("name", GUARDS.ours)
+def test_our_guards_keep_the_contract(name):
+    guard = GUARDS.find(name)
+    assert guard.example().name == name
+    check_guard(guard)
+
+
+def test_another_guard_keeps_it():
+    check_guard(Tilt)
+
+
+class Unbounded(Tilt):
+    max_tilt: float = Field(gt=0)
+
+
+class Forgetful(Tilt):
+    """Refuses for ever after its first refusal."""
+
+    def arm(self, contract, period_s):
+        class Latched(TiltJudge):
+            is_latched = False
+
+            def refuses_observation(self, step):
+                self.is_latched |= super().refuses_observation(step)
+                return self.is_latched
+
+        return Latched(self.max_tilt)
+
+
+class Blind(Tilt):
+    def arm(self, contract, period_s):
+        return TiltJudge(math.inf)
+
+
+class Nervous(Tilt):
+    def arm(self, contract, period_s):
+        return TiltJudge(0.0)
+
+
+class Fragile(Tilt):
+    def arm(self, contract, period_s):
+        class Dividing(TiltJudge):
+            def refuses_observation(self, step):
+                return 1 / (step.stamp_ns + 2**63) > self.max_tilt
+
+        return Dividing(self.max_tilt)
+
+
+class Clockless(Tilt):
+    def arm(self, contract, period_s):
+        return TiltJudge(0.8 * period_s / period_s)
+
+
+class Judgeless(Tilt):
+    def arm(self, contract, period_s):
+        return Judge()
+
+
+class Truthy(Tilt):
+    def arm(self, contract, period_s):
+        class Number(TiltJudge):
+            def refuses_observation(self, step):
+                return 0
+
+        return Number(self.max_tilt)
+
+
+class LooserThanItself(Tilt):
+    def looser_keys(self, weakest):
+        return ("max_tilt",)
+
+
+class OfAnotherGuard(Tilt):
+    @classmethod
+    def default(cls):
+        return GUARDS.find("shape").default()
+
+
+@pytest.mark.parametrize(
+    ("guard", "said"),
+    [
+        (Unbounded, "a bound of `max_tilt`, found that 1e\\+30 is allowed"),
+        (Forgetful, "step 0 in the episode after a refusal to pass, found it refused"),
+        (Blind, "a refusal within 1000 steps of example_refused"),
+        (Nervous, "step 0 at the start to pass, found it refused"),
+        (Fragile, "refuses_observation to raise nothing, found ZeroDivisionError"),
+        (Clockless, "arm to raise nothing, found TypeError"),
+        (Judgeless, "refuses_observation or refuses_action, found neither"),
+        (Truthy, "a bool, found 0"),
+        (LooserThanItself, "no setting looser than itself"),
+        (OfAnotherGuard, r"default\(\) of the same guard, found Shape"),
+    ],
+)
+def test_a_guard_that_breaks_a_rule_is_named(guard, said):
+    with pytest.raises(ContractError, match=f"guard 'tilt' breaks the contract of a guard: expected {said}"):
+        check_guard(guard)
