@@ -23,7 +23,17 @@ POLICY = RecordedPolicy(bundle_sha256="b" * 64, contract_sha256="c" * 64)
 def step(number: int) -> RecordedStep:
     executed_action = np.array([number / 100], np.float32)
     stamp_ns = 1000 * number
-    return RecordedStep(stamp_ns, stamp_ns + 1000, POLICY, "ok", None, True, executed_action, executed_action)
+    return RecordedStep(
+        stamp_ns=stamp_ns,
+        next_stamp_ns=stamp_ns + 1000,
+        term_stamps_ns=None,
+        policy=POLICY,
+        verdict="ok" if number % 2 else "limited",
+        cause=None if number % 2 else f"guard_{number % 3}",
+        has_reward=True,
+        executed_action=executed_action,
+        policy_action=executed_action,
+    )
 
 
 def record(folder: Path, tell: Callable[[int], None]) -> None:

@@ -178,29 +178,29 @@ def _guard_terms(contract: Contract, terms: OperatorTerms) -> Iterator[_Term]:
     for name in sorted(listed.keys() - {guard.name for guard in guards}):
         yield _Term(f"runtime.guards.{name}", "none", f"weakest_guards.{name}", "this guard", False)
     for guard in guards:
-        key = f"runtime.guards.{guard.name}"
-        weakest = listed.get(guard.name) or type(guard).weakest()
-        for setting in () if weakest is None else _looser_keys(guard, weakest):
-            bound = getattr(weakest, setting)
-            expected = f"at most {bound:g}" if isinstance(bound, int | float) else f"at least {bound}"
-            found = getattr(guard, setting)
-            yield _Term(f"{key}.{setting}", found, f"weakest_guards.{guard.name}", expected, False)
-        fallbacks = terms.allowed_fallbacks.get(guard.name, type(guard).allowed_fallbacks())
-        expected, is_kept = f"one of {', '.join(fallbacks)}", guard.fallback in fallbacks
-        yield _Term(f"{key}.fallback", guard.fallback, f"allowed_fallbacks.{guard.name}", expected, is_kept)
+        try:
+            yield from _compare(guard, listed.get(guard.name), terms.allowed_fallbacks.get(guard.name))
+        except Exception as exc:  # another package's code compares its own settings
+            reason = " ".join(f"{type(exc).__name__}: {exc}".split())[:300]
+            raise BundleError(
+                f"guard '{guard.name}': expected a comparison with gate.weakest_guards, found {reason}. "
+                "Correct its package.",
+                "terms",
+            ) from exc
 
 
-def _looser_keys(guard: Guard, weakest: Any) -> tuple[str, ...]:
-    """Return the settings that are looser than the operator's; another package's code compares its own."""
-    try:
-        return guard.looser_keys(weakest)
-    except Exception as exc:
-        reason = " ".join(f"{type(exc).__name__}: {exc}".split())[:300]
-        raise BundleError(
-            f"guard '{guard.name}': expected a comparison with gate.weakest_guards, found {reason}. Correct "
-            "its package.",
-            "terms",
-        ) from exc
+def _compare(guard: Guard, listed: Any, fallbacks: tuple[Fallback, ...] | None) -> Iterator[_Term]:
+    """Yield the settings of a guard that are looser than the operator's, and its fallback."""
+    key, kind = f"runtime.guards.{guard.name}", type(guard)
+    weakest = kind.weakest() if listed is None else listed
+    for setting in () if weakest is None else guard.looser_keys(weakest):
+        bound = getattr(weakest, setting)
+        expected = f"at most {bound:g}" if isinstance(bound, int | float) else f"at least {bound}"
+        found = getattr(guard, setting)
+        yield _Term(f"{key}.{setting}", found, f"weakest_guards.{guard.name}", expected, False)
+    allowed = kind.allowed_fallbacks() if fallbacks is None else fallbacks
+    expected, is_kept = f"one of {', '.join(allowed)}", guard.fallback in allowed
+    yield _Term(f"{key}.fallback", guard.fallback, f"allowed_fallbacks.{guard.name}", expected, is_kept)
 
 
 def _at_most(key: str, found: float | None, term: str, bound: float) -> _Term:

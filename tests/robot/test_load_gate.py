@@ -17,6 +17,7 @@ from sacpipe.robot import load_gate as gate_module
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.rollout.sources import read_source
 
+OBSERVATION = {"position": np.float32([0.5, 0.25]), "velocity": np.float32([0.0])}
 RULES = [
     "files",
     "links",
@@ -85,7 +86,7 @@ class TestPassing:
         files = read_source(folder, allow_hard_links=False)
         (folder / "policy.onnx").write_bytes(b"changed after it was read")
         admitted = run_load_gate(files, settings())
-        assert admitted.policy.act(np.float32([0.5, 0.25, 0.0])).tolist() == [1.25, 2.5]
+        assert admitted.policy.act(OBSERVATION).tolist() == [1.25, 2.5]
         assert admitted.files is files
         assert admitted.bundle.policy_onnx == files["policy.onnx"]
         assert admitted.bundle.digest == admitted.report.bundle_digest
@@ -112,7 +113,7 @@ class TestPassing:
         assert (report.key_id, report.rules[3].outcome) == (None, "not_checked")
 
     def test_the_operators_it_has_may_be_the_only_ones_allowed(self, build):
-        check(build(), allowed_operators=["Add", "MatMul", "Max", "Min"])
+        check(build(), allowed_operators=["Add", "Concat", "MatMul", "Max", "Min"])
 
 
 class TestSignature:
@@ -172,7 +173,7 @@ class TestFiles:
         folder = build()
         tree = json.loads((folder / "manifest.json").read_bytes()) | {"format_version": 9}
         (folder / "manifest.json").write_bytes(render(tree))
-        assert "expected format_version 2, found 9" in refused(folder, "manifest")
+        assert "expected format_version 3, found 9" in refused(folder, "manifest")
 
     @pytest.mark.parametrize("name", ["contract.json", "golden.npz", "policy.onnx"])
     def test_a_flipped_bit(self, build, name):
@@ -228,7 +229,7 @@ def too_many_fields(model):
 
 def empty_input(model):
     """Onnxruntime 1.31 does not refuse this one: the process dies."""
-    model.graph.node[3].input.append("")
+    model.graph.node[4].input.append("")
 
 
 class TestPolicies:
@@ -257,7 +258,7 @@ class TestPolicies:
         two_gigabytes(model)
         reseal(folder, "policy.onnx", model.SerializeToString())
         assert (folder / "policy.onnx").stat().st_size < 1024
-        reseal_contract(folder, "onnx", operators=["Add", "Expand", "MatMul", "Max", "Min"])
+        reseal_contract(folder, "onnx", operators=["Add", "Concat", "Expand", "MatMul", "Max", "Min"])
         assert "bytes for one observation, found more from 'Expand' on" in refused(folder, "graph")
 
     def test_a_contract_that_misstates_the_graph(self, build):
@@ -267,22 +268,29 @@ class TestPolicies:
 
     def test_an_operator_that_is_not_allowed_here(self, build):
         message = refused(build(), "graph", allowed_operators=["MatMul", "Min"])
-        assert "expected only the operators allowed here, MatMul, Min; found Add, Max." in message
+        assert "expected only the operators allowed here, MatMul, Min; found Add, Concat, Max." in message
 
-    @pytest.mark.parametrize("names", [{"input": "obs"}, {"output": "actions"}, {"batch": 1}])
-    def test_other_names_or_shapes(self, build, names):
+    @pytest.mark.parametrize(
+        ("names", "tensor"),
+        [
+            ({"terms": {"pose": 2, "velocity": 1}}, "input 0 'position'"),
+            ({"terms": {"velocity": 1, "position": 2}}, "input 0 'position'"),
+            ({"output": "actions"}, "output 0 'action'"),
+            ({"batch": 1}, "input 0 'position'"),
+        ],
+    )
+    def test_other_names_or_shapes(self, build, names, tensor):
         folder = build()
         reseal(folder, "policy.onnx", make_model(**names).SerializeToString())
-        assert "policy.onnx: expected one " in refused(folder, "tensors")
+        assert f"policy.onnx: expected {tensor}" in refused(folder, "tensors")
 
     def test_another_width_than_the_contracts(self, build, model):
         folder = build()
         model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
-        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((4, 2), np.float32), "weight"))
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((5, 2), np.float32), "weight"))
         reseal(folder, "policy.onnx", model.SerializeToString())
-        assert "expected one input 'observation', tensor(float) ['batch', 3], found" in refused(
-            folder, "tensors"
-        )
+        message = refused(folder, "tensors")
+        assert "expected input 0 'position', float32 ['batch', 2], found" in message
 
     def test_what_onnxruntime_cannot_read(self, build, model):
         model.opset_import[0].version = 99
@@ -299,7 +307,7 @@ class TestPolicies:
     def test_golden_steps_that_are_not_there(self, build):
         folder = build()
         reseal_contract(folder, "golden", num_steps=4)
-        assert "golden.npz: observations: expected float32 (4, 3)" in refused(folder, "golden")
+        assert "golden.npz: observation.position: expected float32 (4, 2)" in refused(folder, "golden")
 
     def test_a_policy_too_slow_for_its_clock(self, build):
         folder = build()

@@ -256,11 +256,11 @@ def test_a_newer_format_is_left_as_it_is(bundles, tmp_path, capsys):
     folder = tmp_path / "seen"
     recording = record(bundles, folder)
     header = recording / "recording.json"
-    header.write_text(header.read_text().replace('"format_version": 1', '"format_version": 2'))
+    header.write_text(header.read_text().replace('"format_version": 2', '"format_version": 3'))
     before = everything(folder)
     record(bundles, folder)
     assert {path: everything(folder).get(path) for path in before} == before
-    assert "expected format_version 1" in capsys.readouterr().err
+    assert "expected format_version 2" in capsys.readouterr().err
 
 
 def test_a_device_and_a_folder_are_no_regular_files(tmp_path):
@@ -277,4 +277,4 @@ def test_numbers_go_on_behind_every_name(bundles, tmp_path):
     folder.mkdir()
     (folder / "recording-000041").write_text("a file")
     assert record(bundles, folder).name == "recording-000042"
-    assert np.isfinite(Recording.open(folder / "recording-000042").steps()["executed"]).all()
+    assert np.isfinite(Recording.open(folder / "recording-000042").steps()["executed_action"]).all()
