@@ -20,15 +20,31 @@ from storage import POOL_TRANSITIONS, TASK, checkpoints, resume, resumes, snapsh
 from sacpipe.algorithms.base import Learner
 from sacpipe.envs import find_task
 from sacpipe.replay.buffer import ReplayBuffer
-from sacpipe.replay.pool.config import PoolFormat, ReplayConfig
+from sacpipe.replay.pool.config import PoolConfig, PoolFormat
 from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.replay.pool.writer import PoolWriter
+from sacpipe.replay.samplers.base import Sampler
+from sacpipe.replay.samplers.uniform import UniformConfig
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, Transition
+from sacpipe.specs.terms import vector_term
 from sacpipe.training.numerics import keep_freed_memory, pin_arithmetic
 
 LENGTHS = (10_000, 100_000, 1_000_000, 10_000_000)
 OBSERVATION_DIM, ACTION_DIM = 17, 6
 """HalfCheetah's."""
+SPEC = EnvSpec.parse(
+    {
+        "task": "example/cheetah",
+        "observation": [vector_term("state", OBSERVATION_DIM, unit="mixed", source="made up").as_tree()],
+        "action": [
+            {"name": f"joint_{index}", "unit": "N m", "low": -1.0, "high": 1.0} for index in range(ACTION_DIM)
+        ],
+        "control_period_s": None,
+        "max_episode_steps": None,
+    }
+)
 FIELDS_BYTES = 4 * (2 * OBSERVATION_DIM + ACTION_DIM + 2)
 """Observation, action, next observation, reward, termination: what an update needs of one transition."""
 RECORDED = {TASK: 20_000, "gymnasium/Humanoid-v5": 5_000}
@@ -46,23 +62,27 @@ def made_up(count: int) -> Transitions:
 
     nothing = np.zeros(count, dtype=np.float32)
     ids = np.zeros(count, dtype=np.int64)
-    observations, following = normal(OBSERVATION_DIM), normal(OBSERVATION_DIM)
+    observations, following = (Observation(SPEC.layout, normal(OBSERVATION_DIM), {}) for _ in range(2))
     return Transitions(observations, normal(ACTION_DIM), normal(), following, nothing, nothing, ids)
 
 
 def filled(length: int, chunk: Transitions) -> ReplayBuffer:
     """Return a full buffer."""
-    buffer = ReplayBuffer(OBSERVATION_DIM, ACTION_DIM, length)
+    buffer = ReplayBuffer(SPEC, length)
     for _ in range(length // len(chunk)):
         buffer.extend(chunk)
     return buffer
+
+
+def _sampler() -> Sampler:
+    return UniformConfig.example().build(SPEC, 0.99)
 
 
 def memory(chunk: Transitions) -> Figures:
     """Compare the memory that a buffer takes from the machine with its fields' bytes."""
     before = _resident_bytes()
     buffer = filled(POOL_TRANSITIONS, chunk)
-    buffer.sample(SIZES["batch_size"], np.random.default_rng(0))
+    _sampler()(buffer.view(), np.random.default_rng(0), SIZES["batch_size"])
     taken, fields = _resident_bytes() - before, len(buffer) * FIELDS_BYTES
     return {"transitions": len(buffer), "bytes": taken, "fields_bytes": fields, "ratio": taken / fields}
 
@@ -99,11 +119,11 @@ def _ratios(times: dict[int, list[float]]) -> list[float]:
 
 def _draw_us(buffer: ReplayBuffer, count: int, learner: Learner | None) -> float:
     """Return the mean microseconds of a draw; a learner's updates between draws are not counted."""
-    generator, passed = np.random.default_rng(0), 0.0
-    batch = buffer.sample(SIZES["batch_size"], generator)
+    generator, passed, sampler, view = np.random.default_rng(0), 0.0, _sampler(), buffer.view()
+    sampler(view, generator, SIZES["batch_size"])
     for _ in range(count):
         start = time.perf_counter()
-        batch = buffer.sample(SIZES["batch_size"], generator, out=batch)
+        batch = sampler(view, generator, SIZES["batch_size"])
         passed += time.perf_counter() - start
         _use(learner, batch)
     return passed / count * 1e6
@@ -147,8 +167,8 @@ def forms(folder: Path) -> Figures:
     return found
 
 
-def _one_segment(count: int, form: PoolFormat) -> ReplayConfig:
-    return ReplayConfig(capacity=count, segment_transitions=count, format=form, initial_pool=None)
+def _one_segment(count: int, form: PoolFormat) -> PoolConfig:
+    return PoolConfig(segment_transitions=count, format=form)
 
 
 def page(figures: Figures) -> list[str]:

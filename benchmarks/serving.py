@@ -3,8 +3,9 @@
     python benchmarks/serving.py [ROUNDS [REQUESTS]]     5 rounds of 2,000 requests by default
 
 Each round asks every arm in shuffled order over a connection that stays open: ours in binary and in
-JSON, `mlflow models serve` in its own JSON. The client is a bare socket that sends bytes made beforehand,
-the same for all: what is measured is the servers.
+JSON, `mlflow models serve` in its own JSON; and a second server of ours, whose policy has 17 terms of one
+number, with a flat input and with all terms by name. The client is a bare socket that sends bytes made
+beforehand, the same for all: what is measured is the servers.
 """
 
 import contextlib
@@ -24,10 +25,14 @@ from typing import Any
 import numpy as np
 from report import ROOT, paragraph, shown, spread, table, write
 from runtime import WIDTHS, make_bundle
+from terms_bundle import TERMS, make_terms_bundle
 
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 
 ARMS = ("ours, binary", "ours, JSON", "mlflow models serve")
+TERM_ARMS = ("17 terms, flat binary", "17 terms, binary", "17 terms, flat JSON", "17 terms, JSON")
+INFER = "/v2/models/policy/infer"
+JSON = {"Content-Type": "application/json"}
 GOALS_MS = {"p50": 0.4, "p99": 1.0}
 _START_S = 120.0
 
@@ -105,23 +110,40 @@ def measure(ask: Ask, requests: int) -> dict[str, float]:
     return {"p50": p50, "p99": p99, "p999": p999}
 
 
-def askers(port: int, mlflow_port: int) -> dict[str, Ask]:
+def ask_binary(port: int, observation: np.ndarray, sizes: dict[str, int]) -> Ask:
+    """Return what asks with raw tensors of these lengths, in this order."""
+    inputs = [
+        {"name": name, "shape": [1, size], "datatype": "FP32", "parameters": {"binary_data_size": 4 * size}}
+        for name, size in sizes.items()
+    ]
+    head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    kind = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
+    return asker(port, INFER, head + observation.tobytes(), kind)
+
+
+def ask_json(port: int, observation: np.ndarray, sizes: dict[str, int]) -> Ask:
+    """Return what asks with lists of numbers of these lengths, in this order."""
+    inputs, first = [], 0
+    for name, size in sizes.items():
+        data = observation[first : first + size].tolist()
+        inputs.append({"name": name, "shape": [1, size], "datatype": "FP32", "data": data})
+        first += size
+    return asker(port, INFER, json.dumps({"inputs": inputs}).encode(), JSON)
+
+
+def askers(port: int, terms_port: int, mlflow_port: int) -> dict[str, Ask]:
     """Return what asks each arm for one action."""
     observation = np.linspace(-1.0, 1.0, WIDTHS[0], dtype=np.float32)
-    tensor = {"name": "observation", "shape": [1, WIDTHS[0]], "datatype": "FP32"}
-    size = {"binary_data_size": observation.nbytes}
-    head = json.dumps(
-        {"inputs": [tensor | {"parameters": size}], "parameters": {"binary_data_output": True}}
-    ).encode()
-    binary = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
-    text = json.dumps({"inputs": [tensor | {"data": observation.tolist()}]}).encode()
+    flat, terms = {"observation": WIDTHS[0]}, dict.fromkeys(TERMS, 1)
     theirs = json.dumps({"inputs": [observation.tolist()]}).encode()
-    kind = {"Content-Type": "application/json"}
-    infer = "/v2/models/policy/infer"
     return {
-        ARMS[0]: asker(port, infer, head + observation.tobytes(), binary),
-        ARMS[1]: asker(port, infer, text, kind),
-        ARMS[2]: asker(mlflow_port, "/invocations", theirs, kind),
+        ARMS[0]: ask_binary(port, observation, flat),
+        ARMS[1]: ask_json(port, observation, flat),
+        ARMS[2]: asker(mlflow_port, "/invocations", theirs, JSON),
+        TERM_ARMS[0]: ask_binary(terms_port, observation, flat),
+        TERM_ARMS[1]: ask_binary(terms_port, observation, terms),
+        TERM_ARMS[2]: ask_json(terms_port, observation, flat),
+        TERM_ARMS[3]: ask_json(terms_port, observation, terms),
     }
 
 
@@ -133,39 +155,42 @@ def register(bundle: Path, folder: Path) -> tuple[str, dict[str, str]]:
     return f"models:/{store.log_bundle(run.info.run_id, bundle)}", {"MLFLOW_TRACKING_URI": address}
 
 
-def main(rounds: int = 5, requests: int = 2000) -> None:
-    """Measure, print and write."""
-    order, found = np.random.default_rng(0), {arm: [] for arm in ARMS}
+@contextlib.contextmanager
+def servers() -> Iterator[dict[str, Ask]]:
+    """Start all servers and return what asks each arm."""
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
         folder = Path(temporary)
         bundle = make_bundle(folder / "bundle", 1)
+        terms = make_terms_bundle(folder / "terms")
         uri, environment = register(bundle, folder)
-        ours, theirs = free_port(), free_port()
-        words = [sys.executable, "-m", "sacpipe.server", str(bundle), "--port", str(ours)]
-        stack.enter_context(started(words, ours, "/v2/health/ready", {}))
-        words = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "models",
-            "serve",
-            "--model-uri",
-            uri,
-        ]
-        words += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(theirs)]
-        stack.enter_context(started(words, theirs, "/ping", environment))
-        asks = askers(ours, theirs)
+        ports = [free_port() for _ in range(3)]
+        for port, source in zip(ports, (bundle, terms), strict=False):
+            words = [sys.executable, "-m", "sacpipe.server", str(source), "--port", str(port)]
+            stack.enter_context(started(words, port, "/v2/health/ready", {}))
+        words = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri]
+        words += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(ports[2])]
+        stack.enter_context(started(words, ports[2], "/ping", environment))
+        yield askers(*ports)
+
+
+def main(rounds: int = 5, requests: int = 2000) -> None:
+    """Measure, print and write."""
+    arms = ARMS + TERM_ARMS
+    order, found = np.random.default_rng(0), {arm: [] for arm in arms}
+    with servers() as asks:
         for ask in asks.values():
             measure(ask, 200)
         for _ in range(rounds):
-            for index in order.permutation(len(ARMS)):
-                arm = ARMS[index]
+            for index in order.permutation(len(arms)):
+                arm = arms[index]
                 found[arm].append(measure(asks[arm], requests))
     figures: dict[str, Any] = {"rounds": rounds, "requests": requests, "arms": {}}
     for arm, turns in found.items():
         figures["arms"][arm] = {name: spread(turn[name] for turn in turns) for name in turns[0]}
     pairs = zip(found[ARMS[2]], found[ARMS[0]], strict=True)
     figures["times_faster"] = spread(theirs["p50"] / ours["p50"] for theirs, ours in pairs)
+    pairs = zip(found[TERM_ARMS[1]], found[TERM_ARMS[0]], strict=True)
+    figures["terms_over_flat"] = spread(terms["p50"] / flat["p50"] for terms, flat in pairs)
     write("serving", ["onnxruntime", "httptools", "mlflow"], figures, "\n".join(page(figures)))
 
 
@@ -181,7 +206,8 @@ def page(figures: dict[str, Any]) -> list[str]:
         table(["arm", "p50", "p99", "p99.9"], rows),
         paragraph(f"""
             `mlflow models serve` takes {shown(figures["times_faster"])} times as long as ours in binary
-            (medians of a round)."""),
+            (medians of a round). 17 terms by name take {shown(figures["terms_over_flat"])} times as long as
+            the same observation in one flat input, both in binary."""),
     ]
 
 

@@ -15,9 +15,10 @@ from contender import Silent, go, make_params
 from report import spread
 
 from sacpipe.core.errors import InterruptedRunError
-from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.config import PoolConfig
 from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Step, Transition
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import train
@@ -84,7 +85,7 @@ def snapshots(folder: Path, spec: EnvSpec, rounds: int) -> dict[str, Any]:
     size, appends = _SNAPSHOT_TRANSITIONS, list[float]()
     written: dict[str, list[Write]] = {"flush": [], "seal": [], "publish": []}
     # One more than are appended, or flush would seal the full segment itself.
-    config = ReplayConfig(capacity=size, segment_transitions=size + 1, format="compact", initial_pool=None)
+    config = PoolConfig(segment_transitions=size + 1, format="compact")
     for index in range(rounds):
         writer = PoolWriter.create(folder / "pool", spec, config)
         appends.append(_append(writer, spec, size) / size * 1e6)
@@ -121,10 +122,11 @@ def _append(writer: PoolWriter, spec: EnvSpec, count: int) -> float:
     return time.perf_counter() - start
 
 
-def _random(spec: EnvSpec, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
+def _random(spec: EnvSpec, count: int, seed: int) -> tuple[list[Observation], np.ndarray, list[float]]:
     """Return observations, actions and rewards of nothing in particular."""
     generator = np.random.default_rng(seed)
-    observations = generator.standard_normal((count, spec.observation_dim), dtype=np.float32)
+    vectors = generator.standard_normal((count, spec.observation_dim), dtype=np.float32)
+    observations = [Observation(spec.layout, vector, {}) for vector in vectors]
     actions = generator.uniform(-1.0, 1.0, (count, spec.action_dim)).astype(np.float32)
     return observations, actions, generator.standard_normal(count).tolist()
 

@@ -5,26 +5,14 @@ import torch
 from sacpipe.bundle.contract import Provenance
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.config import Config
-from sacpipe.core.errors import ExportError
 from sacpipe.core.files import sha256_file, write_json
-from sacpipe.export.bundle import Evidence, export_bundle
+from sacpipe.export.bundle import export_bundle
 from sacpipe.export.config import ExportConfig, ExportMetrics
-from sacpipe.export.recorded import (
-    ConstantRuns,
-    Range,
-    concatenated,
-    envelope,
-    policy_observations,
-    policy_range,
-)
+from sacpipe.export.evidence import gather_evidence
 from sacpipe.networks.policy_file import read_policy
 from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.observation import Observation
-
-_RECORDED_OBSERVATIONS = 4096
 
 
 class ExportParams(Config):
@@ -32,49 +20,6 @@ class ExportParams(Config):
 
     export: ExportConfig
     runtime: RuntimeSettings
-
-
-def recorded_observations(pool: ReplayPool, golden_steps: int) -> Observation:
-    """Return the pool's first `golden_steps` observations, then some spread over all.
-
-    Raises:
-        ExportError: the pool is shorter.
-    """
-    if pool.transitions < golden_steps:
-        raise ExportError(
-            f"export.golden_steps: expected at most the {pool.transitions} recorded steps of the pool, found "
-            f"{golden_steps}. Lower it or train longer."
-        )
-    first: list[Observation] = []
-    missing = golden_steps
-    for segment in pool.segments:
-        rows = pool.read(segment).observations.rows(slice(missing))
-        first.append(rows)
-        missing -= len(rows.vector)
-        if missing == 0:
-            break
-    return concatenated([*first, pool.observations(_RECORDED_OBSERVATIONS)])
-
-
-def gather_evidence(pool: ReplayPool, spec: EnvSpec, golden_steps: int, provenance: Provenance) -> Evidence:
-    """Return what an export needs to know of the training.
-
-    Args:
-        pool: The pool that the policy was trained on.
-        spec: The policy's task.
-        golden_steps: Length of the golden sequence.
-        provenance: Origin of the policy.
-
-    Raises:
-        ExportError: the pool is shorter than the golden sequence.
-    """
-    runs = ConstantRuns(spec.layout)
-    for segment in pool.segments:
-        part = pool.read(segment)
-        runs.add(policy_observations(part.observations, spec), part.episode_ids)
-    seen = policy_range(Range(*pool.observation_range()), pool.spec.layout)
-    recorded = policy_observations(recorded_observations(pool, golden_steps), spec)
-    return Evidence(recorded, envelope(spec, seen, runs.longest), provenance)
 
 
 def export_stage(context: StageContext) -> None:

@@ -3,40 +3,28 @@
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from sacpipe.bundle.canonical_json import FORMAT_VERSION
-from sacpipe.bundle.contract import Contract, GoldenTerms, Provenance, check_runtime
+from sacpipe.bundle.contract import Contract, GoldenTerms, check_runtime
 from sacpipe.bundle.files import MAX_BYTES
 from sacpipe.bundle.golden import Golden, golden_bytes
-from sacpipe.bundle.runtime_settings import Envelope, RuntimeSettings
+from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import ExportError
 from sacpipe.export.config import ExportConfig
+from sacpipe.export.evidence import Evidence
 from sacpipe.export.inputs import noise_dim_of, recorded_inputs
 from sacpipe.export.onnx import export_policy, onnx_terms
 from sacpipe.export.parity import ParityReport, check_parity
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.observation import Observation
 
 _NUMBER_BYTES = 48
 """Bytes of one number of the envelope in contract.json, at most."""
 _OTHER_BYTES = 2**18
 """Share of contract.json that is left to everything but the envelope."""
-
-
-class Evidence(NamedTuple):
-    """Observations of the training, and the origin of the network."""
-
-    observations: Observation
-    """N recorded observations of the policy's terms, from the first step of an episode on."""
-    envelope: Envelope
-    """Range of each float32 term in training, and the longest run of equal values of each term."""
-    provenance: Provenance
-    """Name of the algorithm, and digests of the policy and of its training data."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,8 +98,8 @@ class ReplayBuffer:
         self._actions[rows] = part.actions
         self._next_observations[rows] = part.next_observations.vector
         self._rewards[rows] = part.rewards
-        self._terminations[rows] = part.terminations
-        self._truncations[rows] = part.truncations
+        self._terminations[rows] = part.terminations > 0
+        self._truncations[rows] = part.truncations > 0
         if ring.images is not None:
             for row in range(len(part)):
                 ring.images.put(slot + row, part.observations.rows(row), part.next_observations.rows(row))

@@ -6,24 +6,29 @@ image is stored once and serves two transitions (see images.py).
 """
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from sacpipe.specs.env_spec import EnvSpec
+
+_ALIGNMENT = 4
+"""Bytes that the records' size is a multiple of: NumPy and PyTorch view no float32 array of other strides."""
 
 
 def packed_dtype(spec: EnvSpec) -> np.dtype[np.void]:
     """Return the type of a buffer's records: everything of a transition but its images."""
-    vector = (spec.layout.vector_dim,)
-    return np.dtype(
-        [
-            ("observations", np.float32, vector),
-            ("actions", np.float32, (spec.action_dim,)),
-            ("next_observations", np.float32, vector),
-            ("rewards", np.float32),
-            ("terminations", np.float32),
-            ("truncations", np.float32),
-            ("steps_to_end", np.int32),  # see episode_ends.py
-        ]
-    )
+    vector = (np.float32, (spec.layout.vector_dim,))
+    fields: dict[str, DTypeLike] = {
+        "observations": vector,
+        "actions": (np.float32, (spec.action_dim,)),
+        "next_observations": vector,
+        "rewards": np.float32,
+        "steps_to_end": np.int32,  # see episode_ends.py
+        "terminations": np.bool_,
+        "truncations": np.bool_,
+    }
+    size = np.dtype(list(fields.items())).itemsize
+    padded = -(-size // _ALIGNMENT) * _ALIGNMENT
+    return np.dtype({"names": [*fields], "formats": [*fields.values()], "itemsize": padded})
 
 
 def transition_bytes(spec: EnvSpec) -> int:

@@ -15,6 +15,7 @@ from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
 Rows = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 class Gathered:
@@ -35,10 +36,10 @@ class Gathered:
         self.rewards: FloatArray = records["rewards"]
         """In task units. Shape (N,)."""
         self.next_observations = Observation(layout, records["next_observations"], layout.empty(n).images)
-        self.terminations: FloatArray = records["terminations"]
-        """1.0 where the task itself ended, else 0.0. Shape (N,)."""
-        self.truncations: FloatArray = records["truncations"]
-        """1.0 where a time limit ended the episode, else 0.0. Shape (N,)."""
+        self.terminations: Flags = records["terminations"]
+        """Whether the task itself ended. Shape (N,)."""
+        self.truncations: Flags = records["truncations"]
+        """Whether a time limit ended the episode. Shape (N,)."""
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -105,14 +106,14 @@ class BufferView:
         rewards: FloatArray = self._ring.records["rewards"][rows]
         return rewards
 
-    def terminations(self, rows: Rows) -> FloatArray:
-        """Return 1.0 where the task itself ended, else 0.0. The shape is that of the rows."""
-        terminations: FloatArray = self._ring.records["terminations"][rows]
+    def terminations(self, rows: Rows) -> Flags:
+        """Return whether the task itself ended. The shape is that of the rows."""
+        terminations: Flags = self._ring.records["terminations"][rows]
         return terminations
 
-    def truncations(self, rows: Rows) -> FloatArray:
-        """Return 1.0 where a time limit ended the episode, else 0.0. The shape is that of the rows."""
-        truncations: FloatArray = self._ring.records["truncations"][rows]
+    def truncations(self, rows: Rows) -> Flags:
+        """Return whether a time limit ended the episode. The shape is that of the rows."""
+        truncations: Flags = self._ring.records["truncations"][rows]
         return truncations
 
     def steps_to_end(self, rows: Rows) -> Rows:

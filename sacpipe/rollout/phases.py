@@ -18,6 +18,7 @@ tick.
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, Self, get_args
 
+from sacpipe.robot.armed_guards import ArmedGuards
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence, Shadow
@@ -25,9 +26,8 @@ from sacpipe.rollout.context import Ending, RolloutCandidate, RolloutContext, Ro
 
 PhaseName = Literal["idle", "shadow", "watch", "rollback"]
 PHASE_NAMES: tuple[PhaseName, ...] = get_args(PhaseName)
-_FAILURES = ("inference_failed", "action_not_finite", "action_outside_bounds")
-"""Causes that prove a failure of the policy that acts. What another guard refuses may be the fault of the
-observation: it ends the watch phase only where it stops the robot, and `deadline_missed` has a limit."""
+_EXCUSED = ("action_change", "deadline_missed")
+"""Guards of actions whose refusals are no failure of the candidate. `deadline_missed` has its own limit."""
 
 
 class Idle:
@@ -129,6 +129,7 @@ class ShadowPhase:
         try:
             self.shadow.close()  # ends the thread that runs the candidate
             found = self.shadow.divergence()
+            excused = _excused(candidate.admitted.policy)
             causes, stops, errors = dict(context.host.causes), context.host.stops, _errors(context.host)
             since_s = context.clock_s()
             context.host.swap(candidate.admitted.policy)
@@ -138,7 +139,8 @@ class ShadowPhase:
             ending = Ending("withdrawn", reason, is_bad=False)
             return RollbackPhase(context, candidate, previous, ending, self.shadow, None).tick()
         return PhaseChange(
-            WatchPhase(context, candidate, previous, shadow, since_s, found, causes, stops, errors), None
+            WatchPhase(context, candidate, previous, shadow, since_s, found, excused, causes, stops, errors),
+            None,
         )
 
 
@@ -158,6 +160,8 @@ class WatchPhase:
     """Time of the swap, in seconds of the context's clock."""
     shadow_divergence: Divergence
     """Comparison of the shadow phase."""
+    excused: frozenset[str]
+    """Causes that are no failure of the candidate."""
     causes: dict[str, int]
     """Number of refusals by each guard before the swap."""
     stops: int
@@ -208,9 +212,8 @@ class WatchPhase:
         host, settings = self.context.host, self.context.settings
         causes = dict(host.causes)  # a copy: the stepping thread may add a cause
         since_swap = {cause: count - self.causes.get(cause, 0) for cause, count in causes.items()}
-        failures = [
-            f"{cause}: {count}" for cause, count in since_swap.items() if count > 0 and cause in _FAILURES
-        ]
+        failed = {cause: count for cause, count in since_swap.items() if cause not in self.excused}
+        failures = [f"{cause}: {count}" for cause, count in failed.items() if count > 0]
         if (misses := since_swap.get("deadline_missed", 0)) > settings.max_deadline_misses:
             failures.append(f"deadline_missed: {misses}, expected at most {settings.max_deadline_misses}")
         if host.stops > self.stops:
@@ -293,6 +296,13 @@ def _check_comparing(shadow: Shadow) -> None:
     """
     if shadow.failure is not None:
         raise RuntimeError(f"the comparison ended: {shadow.failure}")
+
+
+def _excused(policy: OnnxPolicy) -> frozenset[str]:
+    """Return the causes that are no failure of a policy: the guards of observations, and a few others."""
+    contract = policy.contract
+    armed = ArmedGuards.of(contract.runtime, contract, contract.spec.control_period_s)
+    return frozenset((*_EXCUSED, *(name for name, _ in armed.observation)))
 
 
 def _errors(host: PolicyHost) -> int:

@@ -53,6 +53,15 @@ class EnvSpec(Config):
                 )
         return self
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether all fields are equal. The cached `policy_spec` may be the object itself."""
+        if not isinstance(other, EnvSpec):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in EnvSpec.model_fields)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in EnvSpec.model_fields))
+
     @cached_property
     def layout(self) -> ObservationLayout:
         """Places of the observation terms in packed memory."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sacpipe.core.errors import ConfigError, ContractError
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.samplers.base import SamplerConfig
-from sacpipe.replay.view import BufferView, Gathered
+from sacpipe.replay.view import BufferView
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Batch
 from sacpipe.testing.walk import Walk, walk_spec
@@ -91,22 +91,27 @@ def _check_on(config: SamplerConfig, spec: EnvSpec) -> None:
 
 
 def _check_shapes(batch: Batch, spec: EnvSpec, n: int) -> None:
-    expected = {"actions": (n, spec.action_dim), "rewards": (n,), "discounts": (n,)}
-    found = {name: getattr(batch, name) for name in expected}
+    _require(isinstance(batch, Batch), f"expected a Batch, found {type(batch).__name__}")
+    number = np.dtype(np.float32)
+    expected = {
+        "actions": (number, (n, spec.action_dim)),
+        "rewards": (number, (n,)),
+        "discounts": (number, (n,)),
+    }
+    found: dict[str, NDArray[Any]] = {name: getattr(batch, name) for name in expected}
     for field in ("observations", "next_observations"):
         observations = getattr(batch, field)
         _require(
             observations.layout == spec.layout,
             f"expected {field} with the task's terms, found {observations.layout.shapes}",
         )
-        expected |= {f"{field}['{name}']": (n, *shape) for name, shape in spec.layout.shapes.items()}
-        found |= {f"{field}['{name}']": array for name, array in observations.items()}
-    images = {term.name for term in spec.layout.image_terms}
-    for name, shape in expected.items():
-        dtype = "uint8" if any(f"['{image}']" in name for image in images) else "float32"
+        for term in spec.layout.terms:
+            expected[f"{field}['{term.name}']"] = np.dtype(term.dtype), (n, *term.shape)
+            found[f"{field}['{term.name}']"] = observations[term.name]
+    for name, (dtype, shape) in expected.items():
         array = found[name]
         _require(
-            (array.shape, array.dtype) == (shape, np.dtype(dtype)),
+            (array.dtype, array.shape) == (dtype, shape),
             f"expected {name} as {dtype}{shape}, found {array.dtype}{array.shape}",
         )
 
@@ -158,8 +163,9 @@ def _check_numbers(batch: Batch, rows: _Rows, walk: Walk) -> None:
 
 def _everything(view: BufferView) -> list[bytes]:
     rows = np.arange(len(view))
-    gathered: Gathered = view.gather(rows)
-    return [view.steps_to_end(rows).tobytes(), *_bytes(gathered.batch(gathered.terminations)).values()]
+    found = view.gather(rows)
+    others = (found.terminations, found.truncations, view.steps_to_end(rows))
+    return [array.tobytes() for array in others] + [*_bytes(found.batch(found.rewards)).values()]
 
 
 def _bytes(batch: Batch) -> dict[str, bytes]:

@@ -30,7 +30,6 @@ def _term(name: str, size: int, **changes: Any) -> dict[str, Any]:
 
 
 _POSITION, _VELOCITY = _term("position", 2), _term("velocity", 1)
-_BINARY = {"data": ..., "parameters": {"binary_data_size": 8}}
 
 
 def _send(*bodies: bytes, headers: tuple[str, ...] = ()) -> Round:
@@ -54,6 +53,19 @@ def _same_sequence(peer: Peer) -> None:
     """All peers step one sequence."""
     peer.ask_token(_request({"sequence_id": 7, "sequence_start": True}))
     peer.ask_token(_request({"sequence_id": 7}))
+
+
+def _lying_bytes(peer: Peer) -> None:
+    """Fewer or more bytes after the JSON than the terms have, and sizes that belong to another term."""
+    sizes = {"position": 8, "velocity": 4}
+    for claimed in (sizes, {"position": 4, "velocity": 8}, {"position": 2**62, "velocity": 4}):
+        parts = [
+            _term(name, size // 4, data=..., parameters={"binary_data_size": claimed[name]})
+            for name, size in sizes.items()
+        ]
+        json_bytes = _terms(*parts)
+        for tail in (b"", b"\0" * 11, b"\0" * 13, b"\0" * 2**20):
+            peer.ask_token(json_bytes + tail, f"Inference-Header-Content-Length: {len(json_bytes)}")
 
 
 _DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -148,14 +160,7 @@ WITH_TOKEN: dict[str, tuple[Round, frozenset[int]]] = {
         _send(_terms(_term("position", 4, shape=[2, 2]), _VELOCITY)),
         _BAD,
     ),
-    "terms whose bytes are a lie": (
-        _send(
-            _terms(_term("position", 2, **_BINARY), _term("velocity", 1, **_BINARY)) + b"\0" * 16,
-            _terms(_term("position", 2, **_BINARY), _VELOCITY),
-            headers=("Inference-Header-Content-Length: 60",),
-        ),
-        _BAD,
-    ),
+    "terms whose bytes are a lie": (_lying_bytes, _BAD),
     "terms with far more numbers than their shape": (
         _send(_terms(_term("position", 2, data=[0] * 1_000_000), _VELOCITY)),
         _BAD,

@@ -372,7 +372,7 @@ GRAPHS: dict[str, tuple[Change, frozenset[str]]] = {
     "wrong actions": (
         _other(
             lambda model: model.graph.node[0].CopyFrom(
-                _node("Concat", ["position", "velocity"][::-1], model.graph.node[0].output[0], axis=1)
+                _node("Concat", ["velocity", "position"], model.graph.node[0].output[0], axis=1)
             )
         ),
         _WRONG,

@@ -6,8 +6,9 @@ import torch
 from bundle_factories import make_runtime, make_spec, term_tree
 
 from sacpipe.bundle.contract import Provenance
-from sacpipe.export.bundle import Evidence, export_bundle
+from sacpipe.export.bundle import export_bundle
 from sacpipe.export.config import ExportConfig
+from sacpipe.export.evidence import Evidence
 from sacpipe.export.inputs import PolicyInputs
 from sacpipe.export.recorded import Range, envelope
 from sacpipe.specs.observation import Observation

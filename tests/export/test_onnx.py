@@ -191,8 +191,9 @@ import torch
 from pathlib import Path
 from bundle_factories import make_runtime, make_spec
 from sacpipe.bundle.contract import Provenance
-from sacpipe.export.bundle import Evidence, export_bundle
+from sacpipe.export.bundle import export_bundle
 from sacpipe.export.config import ExportConfig
+from sacpipe.export.evidence import Evidence
 from sacpipe.export.recorded import Range, envelope
 from sacpipe.specs.observation import Observation
 

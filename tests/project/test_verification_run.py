@@ -15,7 +15,7 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.core.files import sha256_file
 from sacpipe.project.verification_run import verification_run
 from sacpipe.project.workspace import Workspace
-from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.config import PoolConfig
 from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.records import Transition
 
@@ -50,9 +50,10 @@ def test_a_run_that_begins_with_a_pool_gets_it_from_the_folder_or_from_dvc(toy, 
     shutil.copytree(toy, project.root, ignore=shutil.ignore_patterns(".git", "out"))
     git(project.root.parent, "init", "--quiet")
     spec = make_point_mass().make().spec
-    config = ReplayConfig(capacity=1, segment_transitions=1, format="full", initial_pool=None)
-    writer, row = PoolWriter.create(project.initial_pool, spec, config), np.zeros(4, dtype=np.float32)
-    writer.append(Transition(row, row[:2], 0.0, row, True, False, 0))
+    config = PoolConfig(segment_transitions=1, format="full")
+    writer, observation = PoolWriter.create(project.initial_pool, spec, config), spec.layout.empty()
+    observation.vector[:] = 0.0
+    writer.append(Transition(observation, np.zeros(2), 0.0, observation, True, False, 0))
     writer.finish()
     manifest, whole = project.initial_pool / "manifest.json", sha256_tree(project.initial_pool)
     text, digest = manifest.read_text(), sha256_file(manifest)

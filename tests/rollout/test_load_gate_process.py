@@ -32,7 +32,7 @@ def refused(files, settings=SETTINGS, **limits) -> GateError:
 
 def test_what_passes_there_acts_here(files):
     admitted = run_load_gate_in_child(files, SETTINGS)
-    assert admitted.policy.act(admitted.bundle.golden.observations[0]).tolist() == [1.25, 2.5]
+    assert admitted.policy.act(admitted.bundle.golden.observations.rows(0)).tolist() == [1.25, 2.5]
     assert admitted.report.p99_us > 0  # measured there
 
 

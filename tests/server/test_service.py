@@ -135,7 +135,7 @@ def test_an_action_outside_its_bounds_is_no_answer(bundles, monkeypatch, value, 
     """No bundle that opens does this; a broken processor might."""
     policy = OnnxPolicy(bundles[0])
     service = Service(policy)
-    monkeypatch.setattr(policy, "run", lambda _: np.array([value, 0.0], np.float32))
+    monkeypatch.setattr(policy, "_infer", lambda _: np.array([value, 0.0], np.float32))
     with pytest.raises(FaultError, match=f"action_outside_bounds: row 0: .*{said}"):
         ask(service)
     assert service.metrics.causes["action_outside_bounds"] == 1

@@ -8,7 +8,7 @@ from small_run import PARAMS, Killer, KillError, Onlooker, extended, make_params
 from sacpipe.core.errors import ConfigError, DivergenceError, InterruptedRunError, PoolCorruptError
 from sacpipe.core.files import sha256_file
 from sacpipe.envs.point_mass import PointMassTask
-from sacpipe.replay.pool.config import ReplayConfig
+from sacpipe.replay.pool.config import PoolConfig
 from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.specs.records import Transition
 
@@ -18,12 +18,12 @@ TURNED = {"actuator_angle_deg": 75.0}
 def record_pool(folder, rewards=None):
     """Write 100 steps of random actions on a robot whose actuators are turned; `rewards` replaces some."""
     environment = PointMassTask.parse(PARAMS["task"] | {"options": TURNED}).make()
-    config = ReplayConfig(capacity=1, segment_transitions=40, format="compact", initial_pool=None)
+    config = PoolConfig(segment_transitions=40, format="compact")
     writer, random = PoolWriter.create(folder, environment.spec, config), np.random.default_rng(0)
     observation, episode = environment.reset(0), 0
     for number in range(100):
         action = random.uniform(-1.0, 1.0, 2).astype(np.float32)
-        following, reward, terminated, truncated = environment.step(action)
+        following, reward, terminated, truncated, _ = environment.step(action)
         reward = (rewards or {}).get(number, reward)
         writer.append(Transition(observation, action, reward, following, terminated, truncated, episode))
         observation = following

@@ -9,8 +9,8 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.memory import available_bytes, buffer_capacity, check_memory
 
 SPEC = make_spec(4, [(-1.0, 1.0), (-0.5, 0.5)])
-ROW = 4 * (2 * 4 + 2 + 3 + 1)
-"""Two vectors, action, reward, two flags, steps to the end of the episode."""
+ROW = 4 * (2 * 4 + 2 + 1 + 1 + 1)
+"""Two vectors, action, reward, steps to the end of the episode, two flags in four bytes."""
 GIB = 2**30
 
 
@@ -104,7 +104,7 @@ def test_more_than_is_available_is_refused_with_both_figures(tmp_path, sized, si
 
 def test_the_term_that_takes_most_is_named(tmp_path, sized):
     params = sized(capacity=10**9, steps=10**9)
-    with pytest.raises(ConfigError, match=r"78 bytes each in the buffer, 32 of them for the term 'state'"):
+    with pytest.raises(ConfigError, match=r"74 bytes each in the buffer, 32 of them for the term 'state'"):
         check_memory(params, with_camera(SPEC), root=machine(tmp_path / "machine", MEMINFO))
     camera = CAMERA | {"shape": (64, 64, 3)}
     spec = EnvSpec.parse(SPEC.as_tree() | {"observation": [*SPEC.as_tree()["observation"], camera]})

@@ -20,11 +20,27 @@ from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.replay.pool.recovery import recover
 from sacpipe.replay.pool.sealing import seal_segment
 from sacpipe.replay.pool.segments import read_segment
-from sacpipe.replay.pool.transitions import Records, Transitions, TransitionSink, record_dtype
+from sacpipe.replay.pool.transitions import (
+    NEXT_OBSERVATIONS,
+    OBSERVATIONS,
+    Records,
+    Transitions,
+    TransitionSink,
+    image_field,
+    record_dtype,
+)
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Transition
 
+_NUMBERS = (
+    OBSERVATIONS,
+    "actions",
+    "rewards",
+    NEXT_OBSERVATIONS,
+    "terminations",
+    "truncations",
+    "episode_ids",
+)
 START = PoolPosition(segments=(), open_transitions=0, open_crc32=0)
 
 
@@ -34,8 +50,13 @@ class PoolWriter:
     def __init__(self, folder: Path, spec: EnvSpec, config: PoolConfig, position: PoolPosition) -> None:
         self._folder, self._spec, self._config = folder, spec, config
         self._records: Records = np.empty(config.segment_transitions, dtype=record_dtype(spec))
-        fields = self._records.dtype.names or ()
-        self._rows = Transitions.of_arrays(spec.layout, {name: self._records[name] for name in fields})
+        self._columns = tuple(self._records[name] for name in _NUMBERS)
+        names = [term.name for term in spec.layout.image_terms]
+        before, after = (
+            [self._records[image_field(field, name)] for name in names]
+            for field in (OBSERVATIONS, NEXT_OBSERVATIONS)
+        )
+        self._images = tuple(zip(names, before, after, strict=True))
         self._sealed = position.segments
         self._first_step = position.sealed_transitions
         self._open = position.open_transitions
@@ -85,14 +106,18 @@ class PoolWriter:
         """
         if self._open == len(self._records):
             self._seal()
-        row, rows = self._open, self._rows
-        _put(transition.observation, rows.observations, row)
-        rows.actions[row] = transition.action
-        rows.rewards[row] = transition.reward
-        _put(transition.next_observation, rows.next_observations, row)
-        rows.terminations[row] = transition.terminated
-        rows.truncations[row] = transition.truncated
-        rows.episode_ids[row] = transition.episode_id
+        row, observation, next_observation = self._open, transition.observation, transition.next_observation
+        observations, actions, rewards, next_observations, terminations, truncations, ids = self._columns
+        observations[row] = observation.vector
+        actions[row] = transition.action
+        rewards[row] = transition.reward
+        next_observations[row] = next_observation.vector
+        terminations[row] = transition.terminated
+        truncations[row] = transition.truncated
+        ids[row] = transition.episode_id
+        for name, images, next_images in self._images:
+            images[row] = observation.images[name]
+            next_images[row] = next_observation.images[name]
         self._open = row + 1
 
     def flush(self) -> PoolPosition:
@@ -164,9 +189,3 @@ class PoolWriter:
         self._open = 0
         self._journal = Journal(journal_path(self._folder, self._first_step))
         journal.remove()
-
-
-def _put(observation: Observation, target: Observation, row: int) -> None:
-    target.vector[row] = observation.vector
-    for name, image in observation.images.items():
-        target.images[name][row] = image

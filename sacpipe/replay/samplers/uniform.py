@@ -39,8 +39,8 @@ class Uniform:
             self._make(n)
         view.gather(generator.integers(0, len(view), size=n), out=self._gathered)
         discounts = self._batch.discounts
-        np.subtract(np.float32(1.0), self._gathered.terminations, out=discounts)
-        np.multiply(discounts, self._discount, out=discounts)
+        discounts.fill(self._discount)
+        discounts[self._gathered.terminations] = 0.0
         return self._batch
 
     def _make(self, n: int) -> None:

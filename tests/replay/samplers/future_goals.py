@@ -44,7 +44,7 @@ class FutureGoalsConfig(SamplerConfig):
             distance = np.linalg.norm(found.next_observations[achieved][chosen] - reached, axis=1)
             rewards[chosen] = -(distance > self.tolerance).astype(np.float32)
             terminations[chosen] = distance <= self.tolerance
-            discounts = np.float32(discount) * (np.float32(1) - terminations)
+            discounts = np.where(terminations, 0.0, discount).astype(np.float32)
             return Batch(found.observations, found.actions, rewards, found.next_observations, discounts)
 
         return sample

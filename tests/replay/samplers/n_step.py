@@ -32,7 +32,7 @@ class NStepConfig(SamplerConfig):
             for step in range(self.steps):
                 inside = step <= more
                 rewards[inside] += discount**step * view.rewards(view.later(rows[inside], step))
-            discounts = discount ** (1.0 + more) * (1.0 - view.terminations(last))
+            discounts = np.where(view.terminations(last), 0.0, discount ** (1.0 + more))
             return Batch(
                 first.observations,
                 first.actions,

@@ -132,7 +132,7 @@ def two_steps(view: BufferView, generator: np.random.Generator, n: int) -> Batch
     more = np.minimum(1, view.added - 1 - view.numbers(rows))
     last, first = view.later(rows, more), view.gather(rows)
     rewards = first.rewards + more * 0.9 * view.rewards(last)
-    discounts = 0.9 ** (1 + more) * (1 - view.terminations(last))
+    discounts = np.where(view.terminations(last), 0.0, 0.9 ** (1.0 + more))
     return Batch(
         first.observations,
         first.actions,
