@@ -281,9 +281,9 @@ def _check_divergence(trial: _Trial) -> None:
 _CHECKS: tuple[Callable[[_Trial], None], ...] = (
     _check_actions,
     _check_groups,
-    _check_seeds,
     _check_update,
     _check_diagnostics,
+    _check_seeds,
     _check_state,
     _check_wrong_states,
     _check_policy_file,
