@@ -130,8 +130,8 @@ def _refuse_unseen_terms(spec: EnvSpec) -> None:
     if unseen:
         raise PoolFormatError(
             f"expected a task whose policy sees every term, found {spec.task}, whose policy does not see "
-            f"{', '.join(unseen)}: a robot records the policy's terms only. Give these terms to the policy, or "
-            "train without recordings."
+            f"{', '.join(unseen)}: a robot records the policy's terms only. Give these terms to the policy, "
+            "or train without recordings."
         )
 
 
