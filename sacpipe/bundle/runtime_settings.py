@@ -35,15 +35,15 @@ class RuntimeSettings(Config):
     """Steps from the safe action to the policy's at a start; 0 for an immediate start. A start is that of an
     episode, or after a cleared stop."""
     stop_category: Literal[0, 1, 2]
-    """Category of a stop in IEC 60204-1: 0, 1 or 2. 0 removes the power at once, 1 removes it after a controlled
-    stop, 2 keeps it after a controlled stop."""
+    """Category of a stop in IEC 60204-1: 0, 1 or 2. 0 removes the power at once, 1 removes it after a
+    controlled stop, 2 keeps it after a controlled stop."""
     watchdog_periods: _Periods | None
     """Control periods without a step until the watchdog stops the robot; null for none."""
     term_max_age_periods: dict[TermName, _Periods] = Field(max_length=MAX_TERMS)
     """Age limits by term, in control periods; else that of `observation_old`."""
     guards: tuple[GuardField, ...] = Field(max_length=MAX_GUARDS)
-    """Checks of each step; a fallback is last, hold, zero, safe, stop or limit. A guard of the product that is
-    not listed has the runtime's default."""
+    """Checks of each step; a fallback is last, hold, zero, safe, stop or limit. A guard of the product that
+    is not listed has the runtime's default."""
 
     @classmethod
     def preset(cls, _spec: EnvSpec, _budget: Budget) -> dict[str, Any]:

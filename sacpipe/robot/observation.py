@@ -1,5 +1,7 @@
 """Takes observations of robots and environments into a policy's own memory, and names their faults."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,11 +86,10 @@ def name_fault(vector: NDArray[np.float32], spec: EnvSpec) -> str:
     )
 
 
-def _copy(target: NDArray[np.float32] | NDArray[np.uint8], array: object, name: str, task: str) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype != target.dtype or array.shape != target.shape:
-        found = (
-            f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        )
+def _copy(target: NDArray[np.float32] | NDArray[np.uint8], array: Any, name: str, task: str) -> None:
+    is_array = isinstance(array, np.ndarray | np.generic)  # a term of shape () may be a NumPy number
+    if not is_array or array.dtype != target.dtype or array.shape != target.shape:
+        found = f"{array.dtype} of shape {array.shape}" if is_array else type(array).__name__
         raise ObservationError(
             f"observation {name} of {task}: expected {target.dtype} of shape {target.shape}, found {found}."
         )

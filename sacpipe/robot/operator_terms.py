@@ -19,6 +19,8 @@ from sacpipe.robot.armed_guards import guards_in_service
 from sacpipe.robot.guards.guard import Guard
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, MAX_PERIOD_S
 
+_MAX_SHOWN = 10
+"""Number of broken terms that an error shows."""
 _Fallbacks = Annotated[tuple[Fallback, ...], Field(min_length=1)]
 
 
@@ -119,7 +121,7 @@ def check_terms(contract: Contract, terms: OperatorTerms) -> None:
     """Check that a bundle is within the operator's terms.
 
     Raises:
-        BundleError: names every key that is not, the bundle's value, the operator's bound and what to do. The
+        BundleError: names the keys that are not, the bundle's value, the operator's bound and what to do. The
             rule is `terms`.
     """
     compared = (*_contract_terms(contract, terms), *_runtime_terms(contract, terms))
@@ -129,9 +131,10 @@ def check_terms(contract: Contract, terms: OperatorTerms) -> None:
         if not term.is_kept
     ]
     if broken:
+        more = f"; and {len(broken) - _MAX_SHOWN} more" if len(broken) > _MAX_SHOWN else ""
         raise BundleError(
-            f"contract.json: {'; '.join(broken)}. Export the policy again with stricter settings, or allow "
-            "this in the file of --terms.",
+            f"contract.json: {'; '.join(broken[:_MAX_SHOWN])}{more}. Export the policy again with "
+            "stricter settings, or allow this in the file of --terms.",
             "terms",
         )
 

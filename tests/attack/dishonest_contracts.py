@@ -74,7 +74,7 @@ def _all_guards_off(tree: Tree) -> None:
     tree["runtime"].update(guards=guards, max_last_steps=10**6)
 
 
-def _set(place: str, value: Any) -> Callable[[Tree], None]:
+def set_value(place: str, value: Any) -> Callable[[Tree], None]:
     """Return a change of the value at a place such as `spec.action.0.name`."""
 
     def change(tree: Any) -> None:
@@ -97,7 +97,7 @@ MEMBER_NAMES = {
 def _forged_name(place: str, name: str) -> Forgery:
     def change(tree: Tree) -> None:
         tree["runtime"]["guards"] = [find_guard("shape").example().as_tree()]
-        _set(place, name)(tree)
+        set_value(place, name)(tree)
 
     return _contract(change)
 
@@ -127,9 +127,12 @@ CONTRACTS: dict[str, tuple[Forgery, frozenset[str]]] = {
         ),
         _BAR,
     ),
-    "envelope of a term that is none": (_contract(_set("envelope.low.other", [0.0])), _BAR),
-    "envelope of another size": (_contract(_set("envelope.low.position", [0.0])), _BAR),
-    "envelope that is frozen for ever": (_contract(_set("envelope.longest_constant.position", 2**62)), _BAR),
+    "envelope of a term that is none": (_contract(set_value("envelope.low.other", [0.0])), _BAR),
+    "envelope of another size": (_contract(set_value("envelope.low.position", [0.0])), _BAR),
+    "envelope that is frozen for ever": (
+        _contract(set_value("envelope.longest_constant.position", 2**62)),
+        _BAR,
+    ),
     "repeats without end": (_section("runtime", max_last_steps=2**62), _BAR),
     "blend without end": (_section("runtime", blend_steps=2**62), _BAR),
     "ramp without end": (_section("runtime", ramp_steps=2**62), _BAR),
@@ -196,19 +199,19 @@ CONTRACTS: dict[str, tuple[Forgery, frozenset[str]]] = {
     "input missing": (_onnx(lambda onnx: onnx["inputs"].pop()), _BAR),
     "input twice": (_onnx(lambda onnx: onnx["inputs"].append(onnx["inputs"][0])), _BAR),
     "inputs in another order": (_onnx(lambda onnx: onnx["inputs"].reverse()), _BAR),
-    "input of another name": (_onnx(_set("inputs.0.name", "other")), _BAR),
-    "input of another type": (_onnx(_set("inputs.0.dtype", "uint8")), _BAR),
-    "input of a type that is none": (_onnx(_set("inputs.0.dtype", "int64")), _BAR),
-    "input of another shape": (_onnx(_set("inputs.0.shape", [2, 1])), _BAR),
-    "output of another size": (_onnx(_set("output.shape", [3])), _BAR),
-    "output of another name": (_onnx(_set("output.name", "command")), _BAR),
+    "input of another name": (_onnx(set_value("inputs.0.name", "other")), _BAR),
+    "input of another type": (_onnx(set_value("inputs.0.dtype", "uint8")), _BAR),
+    "input of a type that is none": (_onnx(set_value("inputs.0.dtype", "int64")), _BAR),
+    "input of another shape": (_onnx(set_value("inputs.0.shape", [2, 1])), _BAR),
+    "output of another size": (_onnx(set_value("output.shape", [3])), _BAR),
+    "output of another name": (_onnx(set_value("output.name", "command")), _BAR),
     "noise that the network does not take": (
-        _onnx(_set("noise", {"name": "noise", "dim": 2})),
-        _BAR | {"graph"},
+        _onnx(set_value("noise", {"name": "noise", "dim": 2})),
+        _BAR | {"graph", "tensors"},
     ),
-    "noise of another name": (_onnx(_set("noise", {"name": "position", "dim": 2})), _BAR),
-    "noise of a gigabyte": (_onnx(_set("noise", {"name": "noise", "dim": 2**28})), _BAR),
-    "noise of no number": (_onnx(_set("noise", {"name": "noise", "dim": 0})), _BAR),
+    "noise of another name": (_onnx(set_value("noise", {"name": "position", "dim": 2})), _BAR),
+    "noise of a gigabyte": (_onnx(set_value("noise", {"name": "noise", "dim": 2**28})), _BAR),
+    "noise of no number": (_onnx(set_value("noise", {"name": "noise", "dim": 0})), _BAR),
     "no word about noise": (_onnx(lambda onnx: onnx.pop("noise")), _BAR),
     "task of a megabyte": (_spec(lambda spec: spec.update(task="x" * 900_000)), _BAR),
     "task with a line end": (_spec(lambda spec: spec.update(task="arm\nsacpipe: all is well")), _BAR),
@@ -230,7 +233,7 @@ CONTRACTS: dict[str, tuple[Forgery, frozenset[str]]] = {
     "whole number of thousands of digits": (_section("runtime", max_last_steps=10**4000), _BAR),
     "digest that is none": (_section("provenance", digests={"policy": "../../etc"}), _BAR),
     **{
-        f"import path {name!r} in {place}": (_forged_name(place, name), _CONTRACT)
+        f"import path {name!r} in {place}": (_forged_name(place, name), _CONTRACT | {"terms"})
         for place, names in MEMBER_NAMES.items()
         for name in names
     },

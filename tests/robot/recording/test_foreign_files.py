@@ -256,11 +256,11 @@ def test_a_newer_format_is_left_as_it_is(bundles, tmp_path, capsys):
     folder = tmp_path / "seen"
     recording = record(bundles, folder)
     header = recording / "recording.json"
-    header.write_text(header.read_text().replace('"format_version": 1', '"format_version": 2'))
+    header.write_text(header.read_text().replace('"format_version": 2', '"format_version": 3'))
     before = everything(folder)
     record(bundles, folder)
     assert {path: everything(folder).get(path) for path in before} == before
-    assert "expected format_version 1" in capsys.readouterr().err
+    assert "expected format_version 2" in capsys.readouterr().err
 
 
 def test_a_device_and_a_folder_are_no_regular_files(tmp_path):

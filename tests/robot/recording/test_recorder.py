@@ -5,10 +5,13 @@ import threading
 
 import numpy as np
 import pytest
+from bundle_factories import make_bundle, make_spec, term_tree
 from guard_factories import make_settings
+from onnx import TensorProto, helper, numpy_helper
 
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.core.errors import BusyError, ConfigError
+from sacpipe.core.files import canonical_json
 from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.recording import recorder as recorder_module
@@ -186,7 +189,9 @@ def test_an_episode_never_runs_on_into_another(loop):
 def test_a_disk_that_hangs_holds_no_step_up(bundles, tmp_path, monkeypatch):
     monkeypatch.setattr(recorder_module, "_MAX_WAITING", 6)
     hanging, begin = threading.Event(), RecordingsFolder.begin
-    monkeypatch.setattr(RecordingsFolder, "begin", lambda folder: (hanging.wait(), begin(folder))[1])
+    monkeypatch.setattr(
+        RecordingsFolder, "begin", lambda folder, **kind: (hanging.wait(), begin(folder, **kind))[1]
+    )
     loop = Loop(bundles[0], tmp_path / "seen")
     for x in range(6):
         loop.step(x / 10, 0.0, 0.0, reward=1.0)
@@ -212,8 +217,9 @@ def test_a_disk_that_fails_ends_the_recording_and_nothing_else(loop):
 
 def test_the_oldest_recordings_go_when_the_budget_is_used_up(bundles, tmp_path):
     spec = OnnxPolicy(bundles[0]).contract.spec
-    one = (1 << 16) + (1 << 11) * 3 + transition_bytes(spec) * 15
-    settings = SETTINGS.replace(max_bytes=one + 6000, recording_transitions=10, segment_transitions=5)
+    headers = (1 << 16) + 4 * len(canonical_json(spec.as_tree()))
+    one = headers + (1 << 11) * 3 + transition_bytes(spec) * 15
+    settings = SETTINGS.replace(max_bytes=one + 24_000, recording_transitions=10, segment_transitions=5)
     loop = Loop(bundles[0], tmp_path / "seen", settings)
     for x in range(45):
         loop.step(x / 100, 0.0, 0.0)
@@ -227,8 +233,8 @@ def test_the_oldest_recordings_go_when_the_budget_is_used_up(bundles, tmp_path):
     seen = [Recording.open(path).pool for path in kept]
     assert [pool.transitions for pool in seen] == [10] * (len(kept) - 1) + [4]
     # An episode that runs on from one recording into the next loses no step.
-    firsts = [pool.read(pool.segments[0]).observations[0, 0] for pool in seen]
-    lasts = [pool.read(pool.segments[-1]).next_observations[-1, 0] for pool in seen]
+    firsts = [pool.read(pool.segments[0]).observations.vector[0, 0] for pool in seen]
+    lasts = [pool.read(pool.segments[-1]).next_observations.vector[-1, 0] for pool in seen]
     assert firsts[1:] == lasts[:-1]
 
 
@@ -271,3 +277,103 @@ def test_what_a_kill_left_open_is_closed_by_the_next(loop, bundles):
     again.recorder.close()
     assert Recording.open(killed).check().transitions == 3
     assert sorted(path.name for path in loop.folder.glob("recording-*")) == [first.name, killed.name]
+
+
+class TestTerms:
+    """A robot with a camera, whose terms have stamps of their own."""
+
+    @pytest.fixture
+    def loop(self, tmp_path):
+        spec = make_spec(
+            observation=[term_tree("state", 1), term_tree("camera", 2, 2, 3, dtype="uint8")],
+            bounds=((-9.0, 9.0),),
+        )
+        camera = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+        golden = {"state": np.float32([[0.5]]), "camera": camera}
+        folder = make_bundle(tmp_path / "seeing", make_seeing_onnx(), spec, golden, [[0.5]])
+        loop = Loop(folder, tmp_path / "seen")
+        yield loop
+        if loop.recorder._thread.is_alive():
+            loop.recorder.close()
+
+    def step(self, loop, x, camera_age_ns=None):
+        loop.now_ns += 1_000_000
+        terms = {"state": np.float32([x]), "camera": np.full((2, 2, 3), round(10 * x), np.uint8)}
+        stamps = loop.now_ns
+        if camera_age_ns is not None:
+            stamps = {"state": loop.now_ns, "camera": loop.now_ns - camera_age_ns}
+        assert loop.runtime.step(terms, stamps).verdict == "ok"
+        return terms
+
+    def test_images_are_recorded(self, loop):
+        for x in (0.1, 0.2):
+            self.step(loop, x)
+        last = {"state": np.float32([0.3]), "camera": np.full((2, 2, 3), 3, np.uint8)}
+        loop.now_ns += 1_000_000
+        loop.recorder.end_episode(last, loop.now_ns, terminated=True, truncated=False)
+        _, seen, _ = loop.recorded()
+        assert seen.observations["camera"][:, 0, 0, 0].tolist() == [1, 2]
+        assert seen.next_observations["camera"][:, 0, 0, 0].tolist() == [2, 3]
+        assert seen.observations["state"][:, 0].tolist() == pytest.approx([0.1, 0.2])
+
+    def test_the_last_observation_of_an_episode_is_copied(self, loop):
+        self.step(loop, 0.1)
+        last = {"state": np.float32([0.3]), "camera": np.full((2, 2, 3), 3, np.uint8)}
+        loop.recorder.end_episode(last, loop.now_ns + 1, terminated=True, truncated=False)
+        last["camera"][:] = 9
+        _, seen, _ = loop.recorded()
+        assert seen.next_observations["camera"][0, 0, 0, 0] == 3
+
+    def test_the_stamp_of_each_term_is_kept(self, loop):
+        self.step(loop, 0.1, camera_age_ns=400)
+        self.step(loop, 0.2, camera_age_ns=300)
+        self.step(loop, 0.3, camera_age_ns=0)
+        recording, _, steps = loop.recorded()
+        assert recording.header.has_term_stamps
+        assert (steps["stamp_ns"][:, None] - steps["term_stamps_ns"]).tolist() == [[0, 400], [0, 300]]
+
+    def test_the_next_recording_has_them_where_they_come_later(self, loop):
+        for x in (0.1, 0.2):
+            self.step(loop, x)
+        for x in (0.3, 0.4):
+            self.step(loop, x, camera_age_ns=5)
+        self.step(loop, 0.5)
+        self.step(loop, 0.6)
+        loop.recorder.close()
+        first, second = (Recording.open(path) for path in sorted(loop.folder.glob("recording-*")))
+        assert (first.check().transitions, second.check().transitions) == (2, 3)
+        assert (first.header.has_term_stamps, second.header.has_term_stamps) == (False, True)
+        steps = second.steps()
+        assert (steps["stamp_ns"] - steps["term_stamps_ns"][:, 1]).tolist() == [5, 5, 0]
+        assert loop.recorder.status.recordings == 2
+
+    def test_a_step_whose_stamps_are_no_numbers_leaves_a_gap_and_nothing_worse(self, loop):
+        self.step(loop, 0.1)
+        terms = {"state": np.float32([0.1]), "camera": np.zeros((2, 2, 3), np.uint8)}
+        for stamps in ("now", {}, {"state": "now", "camera": 1}, None):
+            loop.runtime.step(terms, stamps)
+            loop.recorder.end_episode(terms, stamps, terminated=False, truncated=False)
+            loop.runtime.clear_stop()
+        for x in (0.2, 0.3):
+            self.step(loop, x)
+        _, seen, _ = loop.recorded()
+        assert seen.observations["state"][:, 0].tolist() == pytest.approx([0.2])
+        assert loop.recorder.status.failure is None
+
+
+def make_seeing_onnx():
+    """action = state, of a policy that has an image too and multiplies it with zero."""
+    nodes = [
+        helper.make_node("Cast", ["camera"], ["light"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["light"], ["row"], axis=1),
+        helper.make_node("MatMul", ["row", "dark"], ["nothing"]),
+        helper.make_node("Add", ["state", "nothing"], ["action"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", 1]),
+        helper.make_tensor_value_info("camera", TensorProto.UINT8, ["batch", 2, 2, 3]),
+    ]
+    output = helper.make_tensor_value_info("action", TensorProto.FLOAT, ["batch", 1])
+    dark = numpy_helper.from_array(np.zeros((12, 1), np.float32), "dark")
+    graph = helper.make_graph(nodes, "policy", inputs, [output], [dark])
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])

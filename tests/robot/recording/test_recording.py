@@ -1,7 +1,6 @@
 """A recording that contradicts itself is refused; synced transitions survive a kill."""
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
