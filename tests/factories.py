@@ -10,7 +10,7 @@ from typing import Any
 from bundle_factories import make_bundle, make_contract, make_onnx, make_spec  # noqa: F401
 from ruamel.yaml import YAML
 
-from sacpipe.core.config import Config
+from sacpipe.algorithms import ALGORITHMS
 from sacpipe.envs.point_mass import PointMassTask
 from sacpipe.params.defaults import params_text
 
@@ -41,7 +41,8 @@ def make_point_mass(*, metrics: tuple[str, ...] = (), **options: Any) -> PointMa
     return PointMassTask(suite="point_mass", id="point-mass-v0", options=options, metrics=metrics)
 
 
-def make_algorithm(kind: type[Config], **changes: Any) -> Any:
-    """The `algorithm` section of a member of the table, with networks of 8 units."""
-    examples = {"SACConfig": make_params()["algorithm"]}
-    return kind.parse(examples[kind.__name__] | {"hidden_dims": [8, 8]} | changes, where="algorithm")
+def make_algorithm(name: str = "sac", **changes: Any) -> Any:
+    """The `algorithm` section of a registered algorithm, with networks of 8 units."""
+    tree = make_params()["algorithm"] if name == "sac" else ALGORITHMS.find(name).example().as_tree()
+    network = {"network": {"name": "mlp", "hidden_dims": [8, 8]}}
+    return ALGORITHMS.find(name).parse(tree | network | changes, where="algorithm")

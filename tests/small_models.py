@@ -101,7 +101,9 @@ class File(Config):
 BUDGET = Budget(1000, hidden_dim=7, learning_rate=2e-3)
 
 
-def small_tree(chosen: Mapping[str, Any] = MappingProxyType({}), model: type[Config] = File) -> dict[str, Any]:
+def small_tree(
+    chosen: Mapping[str, Any] = MappingProxyType({}), model: type[Config] = File
+) -> dict[str, Any]:
     """Return the preset of a file, with seed 1 and some values chosen."""
     seed = {"seed": 1} if model is File else {}
     return preset_tree(model, {**seed, **chosen}, None, BUDGET)  # type: ignore[arg-type] - no model reads the spec

@@ -1,6 +1,7 @@
 """A project of its own for the pipeline's tests: this code, with a small point-mass run."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,22 +11,30 @@ from repository import ROOT
 
 from sacpipe.core.config import Config
 from sacpipe.params.defaults import params_text
+from sacpipe.params.yaml_text import scalar
 
 SMALL = {
-    "hidden_dims: [256, 256]": "hidden_dims: [16, 16]",
-    "  episodes: 20 ": "  episodes: 4 ",
-    "bootstrap_resamples: 10000": "bootstrap_resamples: 200",
-    "golden_steps: 64 ": "golden_steps: 8 ",
-    "    max_s: 20.0 ": "    max_s: 0.5 ",
-    "min_return_mean: null": "min_return_mean: -60.0",
+    "hidden_dims": [16, 16],
+    "episodes": 4,
+    "bootstrap_resamples": 200,
+    "golden_steps": 8,
+    "max_s": 0.5,
+    "min_return_mean": -60.0,
 }
+"""Values of params.yaml for a run of seconds."""
 
 
-def small_params(*, steps=200, **changes):
-    text = params_text("point_mass/point-mass-v0", steps=steps, seed=1, preset="paper")
-    for old, new in (SMALL | changes).items():
-        assert old in text, old
-        text = text.replace(old, new)
+def small_params(*, steps=200, algorithm="sac", **values):
+    """Return the text of params.yaml for a run of seconds; each value replaces that of the key of its name."""
+    text = params_text("point_mass/point-mass-v0", steps=steps, algorithm=algorithm)
+    return with_values(text, **SMALL | values)
+
+
+def with_values(text, **values):
+    """Return the text of a params.yaml with other values; each key is on one line."""
+    for key, value in values.items():
+        text, count = re.subn(rf"(?m)^( *{key}:) .*?(  #.*)?$", rf"\1 {scalar(value)}\2", text)
+        assert count == 1, key
     return text
 
 

@@ -18,7 +18,7 @@ from sacpipe.evaluation.episodes_csv import write_episodes_csv
 from sacpipe.evaluation.statistics import EvaluateMetrics, summarise
 from sacpipe.evaluation.video import record_episode, write_no_video
 from sacpipe.networks.policy_file import Policy, read_policy
-from sacpipe.project.identity.members import members_of
+from sacpipe.project.identity.members import members_of, policy_members
 from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.robot.policy import OnnxPolicy
@@ -43,7 +43,9 @@ def evaluate_stage(context: StageContext) -> None:
     task = context.probe(params.task, members, None if video is None else (video.height, video.width))
     torch.set_num_threads(1)
     policy = read_policy(workspace.policy)
-    bundle = OnnxPolicy(open_bundle(workspace.bundle, follow_cache_links=True))
+    opened = open_bundle(workspace.bundle, follow_cache_links=True)
+    bundle = OnnxPolicy(opened)
+    members += policy_members(policy.header.kind, policy.header.network) + members_of(opened.contract.runtime)
     seeds = [episode_seed(params.seed, "evaluate", index) for index in range(params.evaluation.episodes)]
 
     def deterministic(observation: Observation) -> FloatArray:

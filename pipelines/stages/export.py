@@ -10,6 +10,7 @@ from sacpipe.export.bundle import export_bundle
 from sacpipe.export.config import ExportConfig, ExportMetrics
 from sacpipe.export.evidence import gather_evidence
 from sacpipe.networks.policy_file import read_policy
+from sacpipe.project.identity.members import members_of, policy_members
 from sacpipe.project.processor_kind import record_kind
 from sacpipe.project.stage import StageContext, run_stage
 from sacpipe.replay.pool.reader import ReplayPool
@@ -25,9 +26,10 @@ class ExportParams(Config):
 def export_stage(context: StageContext) -> None:
     """Write the bundle and the metrics of the parity check."""
     workspace = context.workspace
-    context.refuse_uncovered(())
     params = ExportParams.load_sections(workspace.params)
     policy = read_policy(workspace.policy)
+    members = members_of(params.runtime) + policy_members(policy.header.kind, policy.header.network)
+    context.refuse_uncovered(members)
     pool = ReplayPool.open(workspace.pool)
     pool.check()
     digests = {"policy": sha256_file(workspace.policy), "pool": sha256_file(workspace.pool / "manifest.json")}
@@ -36,7 +38,7 @@ def export_stage(context: StageContext) -> None:
     evidence = gather_evidence(pool, spec, params.export.golden_steps, provenance)
     torch.set_num_threads(1)
     report = export_bundle(workspace.bundle, policy.network, spec, params.export, evidence, params.runtime)
-    context.refuse_uncovered(())
+    context.refuse_uncovered(members)
     metrics = ExportMetrics(
         bundle_digest=report.bundle_digest,
         parity_tolerance=report.parity.tolerance,

@@ -39,11 +39,11 @@ def train_stage(context: StageContext) -> None:
     workspace = context.workspace
     params = TrainParams.load_sections(workspace.params)
     check_later_sections(workspace.params)
-    members = members_of(params.task, params.algorithm)
+    members = members_of(params.task, params.algorithm, params.engine, params.replay)
     context.keep_record()
     task = context.probe(params.task, members)
     keep_freed_memory()
-    pin_arithmetic(params.training.num_threads)
+    pin_arithmetic(params.engine.num_threads)
     extended = params.training.extends
     run = open_run(
         params,

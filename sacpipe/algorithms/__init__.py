@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from sacpipe.core.members import Members, member_field
 
 if TYPE_CHECKING:
-    from sacpipe.algorithms.base import AlgorithmConfig
+    from sacpipe.algorithms.base import AlgorithmSection
 
 ALGORITHMS = Members(
     "algorithm",
@@ -19,7 +19,7 @@ ALGORITHMS = Members(
 )
 
 if TYPE_CHECKING:
-    AlgorithmField: TypeAlias = AlgorithmConfig
+    AlgorithmConfig: TypeAlias = AlgorithmSection
 else:
-    AlgorithmField = member_field(ALGORITHMS)
+    AlgorithmConfig = member_field(ALGORITHMS)
     """Type of the `algorithm` section of params.yaml."""

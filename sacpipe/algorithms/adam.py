@@ -11,6 +11,8 @@ import torch
 from pydantic import Field
 
 from sacpipe.core.config import Config
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
 
 Repack = Callable[[Sequence[torch.Tensor]], tuple[list[torch.Tensor], list[torch.Tensor]]]
 """Copies tensors of a network into packed ones; returns these, and views of them in the old shapes."""
@@ -53,7 +55,7 @@ class AdamConfig(Config):
     """Learning rate by gradient step: `constant`, or `linear` with `final` and `steps`."""
 
     @classmethod
-    def preset(cls, _spec: Any, _budget: Any) -> dict[str, Any]:
+    def preset(cls, _spec: EnvSpec | None, _budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml."""
         return {
             "betas": [0.9, 0.999],

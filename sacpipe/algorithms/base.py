@@ -91,7 +91,7 @@ class Learner(Protocol):
         ...
 
 
-class AlgorithmConfig(Protocol):
+class AlgorithmSection(Protocol):
     """The `algorithm` section of params.yaml: a subclass of `sacpipe.core.config.Config`."""
 
     name: str

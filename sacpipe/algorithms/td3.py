@@ -20,7 +20,7 @@ from sacpipe.networks.critic import StackedCritic
 from sacpipe.networks.normaliser import normalised_names
 from sacpipe.networks.policies.deterministic import DeterministicConfig
 from sacpipe.networks.policy_file import Policy, make_policy
-from sacpipe.networks.trunks import TrunkField, trunk_for
+from sacpipe.networks.trunks import TrunkConfig, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric
@@ -41,7 +41,7 @@ class TD3Config(Config):
     """TD3, arXiv:1802.09477."""
 
     name: Literal["td3"]
-    network: TrunkField
+    network: TrunkConfig
     """Trunk of the policy and of both critics."""
     discount: float = Field(ge=0, lt=1)
     """Discount per step."""
@@ -65,7 +65,7 @@ class TD3Config(Config):
     """Normalisation by running mean and deviation: true, false or names of terms."""
 
     @classmethod
-    def preset(cls, spec: EnvSpec, budget: Budget) -> dict[str, Any]:
+    def preset(cls, spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml: the paper's."""
         return {
             "name": "td3",
@@ -84,11 +84,10 @@ class TD3Config(Config):
     @classmethod
     def example(cls) -> Self:
         """Return a small config for the contract test."""
-        rates = {"discount": 0.97, "critic_learning_rate": 1e-3, "actor_learning_rate": 1e-3}
-        noises = {"target_noise": 0.2, "target_noise_clip": 0.5, "exploration_noise": 0.1}
-        others = {"name": "td3", "tau": 0.005, "policy_delay": 2, "normalise_observations": False}
-        parts = {"network": {"name": "mlp", "hidden_dims": [16, 16]}, "adam": AdamConfig.preset(None, None)}
-        return cls.parse(rates | noises | others | parts)
+        budget = Budget(1000, learning_rate=1e-3)
+        network = {"name": "mlp", "hidden_dims": [16, 16]}
+        changes = {"network": network, "discount": 0.97, "adam": AdamConfig.preset(None, budget)}
+        return cls.parse(cls.preset(None, budget) | changes)
 
     def build(self, spec: EnvSpec, seed: int) -> "TD3":
         """Return a fresh learner for a task; a trunk that cannot take its observations is a ConfigError."""

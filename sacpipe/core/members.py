@@ -95,9 +95,7 @@ def member_field(members: Members, key: str = "name") -> Any:
         except ValidationError as exc:
             raise SectionError(member, exc) from exc
 
-    return Annotated[
-        Config, MemberKey(members, key), PlainValidator(parse), PlainSerializer(Config.as_tree)
-    ]
+    return Annotated[Config, MemberKey(members, key), PlainValidator(parse), PlainSerializer(Config.as_tree)]
 
 
 def _load(what: str, name: str, path: str) -> Any:

@@ -23,7 +23,7 @@ ENGINES = Members(
 Update = Callable[[Batch], None]
 
 
-class EngineConfig(Protocol):
+class EngineSection(Protocol):
     """The `engine` section of params.yaml: a subclass of `sacpipe.core.config.Config`."""
 
     name: str
@@ -41,7 +41,7 @@ class EngineConfig(Protocol):
 
     @classmethod
     def suits(cls, algorithm: Any) -> bool:
-        """Return whether the engine has an update for an algorithm with this config, for a new params.yaml."""
+        """Return whether the engine has an update for this algorithm; a new params.yaml asks."""
         ...
 
     def as_tree(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class EngineConfig(Protocol):
 
 
 if TYPE_CHECKING:
-    EngineField: TypeAlias = EngineConfig
+    EngineConfig: TypeAlias = EngineSection
 else:
-    EngineField = member_field(ENGINES)
+    EngineConfig = member_field(ENGINES)
     """Type of the `engine` section of params.yaml."""

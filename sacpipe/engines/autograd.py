@@ -7,6 +7,8 @@ from pydantic import Field
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
 from sacpipe.engines import Update
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
 
 
 class AutogradConfig(Config):
@@ -17,7 +19,7 @@ class AutogradConfig(Config):
     """Threads of PyTorch's arithmetic; another number gives other bytes."""
 
     @classmethod
-    def preset(cls, _spec: Any, _budget: Any) -> dict[str, Any]:
+    def preset(cls, _spec: EnvSpec | None, _budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml."""
         return {"name": "autograd", "num_threads": 1}
 

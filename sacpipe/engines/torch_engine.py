@@ -8,6 +8,8 @@ from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.engines import Update
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
 
 
 class TorchConfig(Config):
@@ -20,14 +22,14 @@ class TorchConfig(Config):
     """Precision of the products in an update: `float32`, or `bfloat16`, faster on CPUs that support it."""
 
     @classmethod
-    def preset(cls, _spec: Any, _budget: Any) -> dict[str, Any]:
+    def preset(cls, _spec: EnvSpec | None, _budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml."""
         return {"name": "torch", "num_threads": 1, "matmul_precision": "float32"}
 
     @classmethod
     def suits(cls, algorithm: Any) -> bool:
         """Return whether the algorithm is SAC with multilayer perceptrons."""
-        from sacpipe.algorithms.sac_config import SACConfig
+        from sacpipe.algorithms.sac import SACConfig
 
         return isinstance(algorithm, SACConfig) and algorithm.network.name == "mlp"
 

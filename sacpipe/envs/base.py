@@ -115,7 +115,7 @@ class TaskSection(Config):
     """The `task` section of params.yaml for one task suite; a member of `SUITES` derives from it.
 
     Attributes:
-        suite_name: Registered name of the suite, which stands in `EnvSpec.task`.
+        suite_name: Registered name of the suite, part of `EnvSpec.task`.
     """
 
     suite_name: ClassVar[str]

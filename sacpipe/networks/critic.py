@@ -9,13 +9,13 @@ from sacpipe.networks.inputs import GroupInputs, Inputs
 from sacpipe.networks.network import Network
 
 if TYPE_CHECKING:
-    from sacpipe.networks.trunks import TrunkConfig
+    from sacpipe.networks.trunks import TrunkSection
 
 
 class StackedCritic(nn.Module):
     """`num_critics` independent Q-functions of an observation's critic group and an action in [-1, 1]."""
 
-    def __init__(self, trunk: "TrunkConfig", inputs: GroupInputs, action_dim: int, num_critics: int) -> None:
+    def __init__(self, trunk: "TrunkSection", inputs: GroupInputs, action_dim: int, num_critics: int) -> None:
         super().__init__()
         self.num = num_critics
         self.network = Network(trunk.build(inputs, extra_dim=action_dim, num=num_critics), 1)

@@ -34,6 +34,17 @@ def preset_tree(model: type[Config], chosen: Mapping[str, Any], spec: EnvSpec, b
     return _Presets(spec, budget).tree(model, chosen, model.__name__)
 
 
+def models_in(model: type[Config]) -> list[type[Config]]:
+    """Return the models of the sections below a model, except those that a table holds."""
+    return [found for field in model.model_fields.values() for found in _configs(field.annotation)]
+
+
+def _configs(annotation: Any) -> list[type[Config]]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return [annotation] if annotation is not Config else []
+    return [found for part in get_args(annotation) for found in _configs(part)]
+
+
 class _Presets:
     def __init__(self, spec: EnvSpec, budget: Budget) -> None:
         self._spec, self._budget = spec, budget
@@ -77,10 +88,15 @@ def _merged(preset: Mapping[str, Any], chosen: Mapping[str, Any]) -> Tree:
     found = dict(preset)
     for key, value in chosen.items():
         before = found.get(key)
-        both = isinstance(value, Mapping) and isinstance(before, Mapping)
-        is_other = both and value.get("name", before.get("name")) != before.get("name")
-        found[key] = _merged(before, value) if both and not is_other else value
+        if isinstance(value, Mapping) and isinstance(before, Mapping) and not _is_other(before, value):
+            found[key] = _merged(before, value)
+        else:
+            found[key] = value
     return found
+
+
+def _is_other(before: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
+    return bool(chosen.get("name", before.get("name")) != before.get("name"))
 
 
 def _model(annotation: Any, metadata: Any, value: Mapping[str, Any]) -> type[Config] | None:

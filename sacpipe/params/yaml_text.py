@@ -93,7 +93,9 @@ def _field(section: Config, name: str, depth: int, member: MemberKey | None = No
     elif isinstance(value, tuple) and value and isinstance(value[0], Config):
         yield Line(f"{indent}{name}:", comment)
         for item in value:
-            yield Line(f"{indent}  - {scalar(item.as_tree())}", _lowered(first_sentence(type(item).__doc__ or "")))
+            yield Line(
+                f"{indent}  - {scalar(item.as_tree())}", _lowered(first_sentence(type(item).__doc__ or ""))
+            )
     else:
         if member is not None and name == member.key:
             comment = member_comment(member)

@@ -10,7 +10,7 @@ from sacpipe.core.files import write_text
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import DiskTree, StageInputs, locked_inputs, stage_inputs
 from sacpipe.project.workspace import Workspace
-from sacpipe.training.extension import unextendable
+from sacpipe.training.extension import param_digests, unextendable
 
 
 def extend_finished_run(workspace: Workspace) -> str:
@@ -47,7 +47,8 @@ def _refuse_other_changes(finished: StageInputs, wanted: StageInputs) -> None:
     changed = [
         name for name in finished.differences(wanted) if name != "params"
     ]  # `unextendable` names the params
-    changed += unextendable(finished.params["params.yaml"], wanted.params["params.yaml"])
+    digests = (param_digests(inputs.params["params.yaml"]) for inputs in (finished, wanted))
+    changed += unextendable(*digests)
     if changed:
         raise ConfigError(
             f"the finished run cannot be extended: {', '.join(changed)} changed since. Only "

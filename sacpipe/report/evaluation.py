@@ -91,7 +91,10 @@ def _task_metrics(returns: Mapping[str, EvaluationSummary]) -> list[Child]:
             metric = returns[policy].task_metrics.get(name)
             row += ["", ""] if metric is None else [numbers.number(metric.mean), numbers.number(metric.last)]
         rows.append(row)
-    columns = ["Metric of the task", *(f"{policy}, {kind}" for policy in POLICIES for kind in ("mean", "last"))]
+    columns = [
+        "Metric of the task",
+        *(f"{policy}, {kind}" for policy in POLICIES for kind in ("mean", "last")),
+    ]
     note = "Means over the episodes: of all steps of an episode, and of its last step."
     return [table("Metrics of the task", columns, rows), tag("p", note, class_="note")]
 

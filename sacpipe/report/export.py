@@ -69,7 +69,10 @@ def _facts(data: ReportData, contract: Contract) -> list[tuple[str, Child]]:
         ("Bundle digest", digest(data.bundle.digest)),
         ("Control period", clock),
         ("Time limit", limit),
-        ("Error on random and extreme input", f"{_ratio(parity.parity_max_error_synthetic)}, {tested} in all"),
+        (
+            "Error on random and extreme input",
+            f"{_ratio(parity.parity_max_error_synthetic)}, {tested} in all",
+        ),
         (
             "Golden sequence",
             f"{numbers.count(contract.golden.num_steps)} steps, within {_ratio(contract.golden.tolerance)}",

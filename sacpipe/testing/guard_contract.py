@@ -15,9 +15,8 @@ from sacpipe.specs.terms import BOTH, ActionTerm, Term, vector_term
 _NUM_OBSERVATIONS = 64
 
 
-def example_contract(guard: GuardConfig) -> Contract:
-    """Return the contract of the task, with one guard beside the defaults."""
-    spec = _spec()
+def example_contract(guard: GuardConfig, spec: EnvSpec) -> Contract:
+    """Return the contract of a task, with one guard beside the defaults and an envelope from -1 to 1."""
     high = {term.name: (1.0,) * term.size for term in spec.layout.vector_terms}
     low = {name: tuple(-value for value in values) for name, values in high.items()}
     return Contract(
@@ -47,7 +46,8 @@ def example_contract(guard: GuardConfig) -> Contract:
     )
 
 
-def _spec() -> EnvSpec:
+def example_spec() -> EnvSpec:
+    """Return the task."""
     image = Term(name="camera", shape=(4, 4, 3), dtype="uint8", unit="1", source="camera", groups=BOTH)
     return EnvSpec(
         task="example/Reach-v0",

@@ -18,7 +18,8 @@ from sacpipe.bundle.contract import Contract
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ContractError
 from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
-from sacpipe.testing.guard_contract import example_contract, example_observations
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.testing.guard_contract import example_contract, example_observations, example_spec
 
 _NUM_STEPS = 20
 _MAX_STEPS = 1000
@@ -28,17 +29,18 @@ _HUGE = {int: 10**30, float: 1e300}
 """Numbers that no setting may have: a contract comes from another machine."""
 
 
-def check_guard(guard: type[Guard]) -> None:
-    """Test the config of a guard's example, and its judge on steps of a small task.
+def check_guard(guard: type[Guard], spec: EnvSpec | None = None) -> None:
+    """Test the config of a guard's example, and its judge on steps of a task.
 
     Args:
         guard: The guard. Its `example` and `example_refused` say what is tested.
+        spec: Task of a guard that needs certain terms; None for a small one with two vectors and an image.
 
     Raises:
         ContractError: the guard breaks a rule. The message has the guard, the rule and what was found.
     """
     example = guard.example()
-    contract = example_contract(example)
+    contract = example_contract(example, example_spec() if spec is None else spec.policy_spec)
     for rule in (_check_config, _check_numbers, _check_names, _check_comparison):
         rule(example)
     for period_s in (contract.spec.control_period_s, None):

@@ -30,7 +30,7 @@ from sacpipe.core.files import (
 from sacpipe.replay.pool.manifest import PoolPosition
 
 _LOG = logging.getLogger(__name__)
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 _KEPT = 2
 _ARRAYS, _STATE = "arrays.safetensors", "state.json"
 _OWN_DIGEST = "sha256"
@@ -43,10 +43,12 @@ Arrays = dict[str, NDArray[np.generic]]
 class RunState(Config):
     """The state of a run, except its arrays."""
 
-    format_version: Literal[2]
+    format_version: Literal[3]
     stage_key: str
-    params: dict[str, Any]
-    """Sections of params.yaml that the run depends on."""
+    total_steps: int
+    """`training.total_steps` of the run."""
+    params: dict[str, str]
+    """SHA-256 of the canonical JSON of every value of params.yaml that the run depends on, by key path."""
     determinism: Literal["exact", "statistical"]
     """Tier; `statistical` after a resume at which the simulator did not repeat the recorded episode."""
     env_steps: int

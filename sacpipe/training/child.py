@@ -54,7 +54,8 @@ def train_in_child(
     Called again with the same params and folder after an interruption, it continues from the last checkpoint.
 
     Args:
-        params: The sections seed, task, algorithm, replay and training: a model, a mapping, or the path of a
+        params: The sections seed, task, algorithm, engine, replay and training: a model, a mapping, or the
+        path of a
             params.yaml. Other sections are ignored.
         folder: Receives policy.safetensors, pool/, curve.csv, metrics.json and metrics.jsonl; its subfolder
             work/ holds unfinished work.
@@ -195,7 +196,7 @@ class _Answers:
 def _train(request: _Request, answers: _Answers, stop: threading.Event) -> TrainingReport:
     params, folder = TrainParams.parse(request.params), Path(request.folder)
     keep_freed_memory()
-    pin_arithmetic(params.training.num_threads)
+    pin_arithmetic(params.engine.num_threads)
     key = sha256_bytes(canonical_json({"params": request.params, "version": __version__}).encode())
     initial_pool = None if request.initial_pool is None else Path(request.initial_pool)
     run = open_run(params, folder / "work" / key, key, initial_pool=initial_pool)

@@ -4,9 +4,9 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from sacpipe.algorithms import AlgorithmField
+from sacpipe.algorithms import AlgorithmConfig
 from sacpipe.core.config import Config
-from sacpipe.engines import EngineField
+from sacpipe.engines import EngineConfig
 from sacpipe.envs import TaskConfig
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.specs.budget import Budget
@@ -85,9 +85,9 @@ class TrainParams(Config):
     """Seed of all random numbers."""
     task: TaskConfig
     """Task suite and task; `sacpipe tasks` lists all."""
-    algorithm: AlgorithmField
+    algorithm: AlgorithmConfig
     """Algorithm that learns the policy."""
-    engine: EngineField
+    engine: EngineConfig
     """How the updates are computed."""
     replay: ReplayConfig
     """Replay buffer in memory, and replay pool on disk."""

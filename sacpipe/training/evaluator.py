@@ -1,14 +1,11 @@
 """Evaluations during training: the same episodes every time, without and with the policy's noise."""
 
-from collections.abc import Callable
 from typing import Literal
 
-import numpy as np
-
-from sacpipe.algorithms.base import Learner
+from sacpipe.algorithms.base import EvaluatedEpisode, Learner
 from sacpipe.core.seeding import episode_seed, generator
+from sacpipe.envs.base import Policy
 from sacpipe.evaluation.episodes import Episode, evaluate
-from sacpipe.specs.records import FloatArray
 from sacpipe.training.config import TrainParams
 from sacpipe.training.metrics import LineFile
 
@@ -47,43 +44,45 @@ class Evaluator:
             for index, episode in enumerate(episodes):
                 numbers = f"{index},{episode.seed},{episode.episode_return!r},{episode.length}"
                 curve.write(f"{env_steps},{mode},{numbers}")
-            row |= _summary(mode, episodes)
+            row |= _summary(f"evaluation/{mode}", episodes)
             self.returns[mode] = float(row[f"evaluation/{mode}/return_mean"])
             if mode == "deterministic":
-                row["evaluation/deterministic/value_bias"] = self._value_bias(episodes)
+                row |= self._described(episodes)
         return row
 
-    def _policy(self, mode: str, env_steps: int) -> Callable[[FloatArray], FloatArray]:
-        if mode == "deterministic":
-            return lambda observation: self._learner.act(observation, None)
-        stream = generator(self._params.seed, f"train/evaluation/{env_steps}")
-        size = self._environment.spec.action_dim
-        return lambda observation: self._learner.act(
-            observation, stream.standard_normal(size, dtype=np.float32)
-        )
+    def _policy(self, mode: str, env_steps: int) -> Policy:
+        is_stochastic = mode == "stochastic"
+        stream = generator(self._params.seed, f"train/evaluation/{env_steps}") if is_stochastic else None
+        return lambda observation: self._learner.act(observation, stream)
 
-    def _value_bias(self, episodes: tuple[Episode, ...]) -> float:
-        """Return the critics' value of each start minus the discounted return from there, mean."""
-        biases = []
-        for episode in episodes:
-            start = self._environment.reset(episode.seed)
-            discounts = self._params.algorithm.discount ** np.arange(episode.length)
-            discounted_return = float(np.dot(discounts, episode.rewards))
-            value = self._learner.value(start, self._learner.act(start, None))
-            biases.append(value - discounted_return)
-        return sum(biases) / len(biases)
+    def _described(self, episodes: tuple[Episode, ...]) -> dict[str, float]:
+        """Return what the learner tells of the deterministic episodes."""
+        starts = (self._environment.reset(episode.seed) for episode in episodes)
+        return self._learner.describe_episodes(
+            [
+                EvaluatedEpisode(start, self._learner.act(start, None), episode.rewards)
+                for start, episode in zip(starts, episodes, strict=True)
+            ]
+        )
 
     def close(self) -> None:
         """Free the simulator."""
         self._environment.close()
 
 
-def _summary(mode: str, episodes: tuple[Episode, ...]) -> dict[str, float]:
+def _summary(prefix: str, episodes: tuple[Episode, ...]) -> dict[str, float]:
     returns = [episode.episode_return for episode in episodes]
     values = {
-        "return_mean": sum(returns) / len(returns),
+        "return_mean": _mean(returns),
         "return_min": min(returns),
         "return_max": max(returns),
-        "length_mean": sum(episode.length for episode in episodes) / len(episodes),
+        "length_mean": _mean([episode.length for episode in episodes]),
     }
-    return {f"evaluation/{mode}/{name}": value for name, value in values.items()}
+    for name in episodes[0].metrics:
+        values[f"metrics/{name}/mean"] = _mean([episode.metrics[name] for episode in episodes])
+        values[f"metrics/{name}/last"] = _mean([episode.last_metrics[name] for episode in episodes])
+    return {f"{prefix}/{name}": value for name, value in values.items()}
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

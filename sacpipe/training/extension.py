@@ -1,11 +1,20 @@
 """Starts a run from a copy of a finished run's files, to continue with more steps."""
 
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sacpipe.core.errors import CheckpointError
-from sacpipe.core.files import copy_file, make_folder, storage_errors, sync_folder, write_bytes
+from sacpipe.core.files import (
+    canonical_json,
+    copy_file,
+    make_folder,
+    sha256_bytes,
+    storage_errors,
+    sync_folder,
+    write_bytes,
+)
 from sacpipe.training.checkpoint import intact_checkpoints, write_checkpoint
 
 _MAY_CHANGE = ("training.total_steps", "training.extends", "replay.initial_pool")
@@ -36,7 +45,8 @@ def adopt_finished_run(
             f"training.extends names the run {base_key[:12]}, but {base} holds no checkpoint of it. Run it "
             "first on this machine, or set training.extends to null to train from the first step."
         )
-    differing = unextendable(found.state.params, params)
+    digests = param_digests(params)
+    differing = unextendable(found.state.params, digests)
     if differing:
         raise CheckpointError(
             f"the run {base_key[:12]} cannot be extended: {', '.join(differing)} differ from its params. "
@@ -44,7 +54,7 @@ def adopt_finished_run(
             "from the first step."
         )
     steps, wanted = found.state.env_steps, params["training"]["total_steps"]
-    planned = found.state.params["training"]["total_steps"]
+    planned = found.state.total_steps
     if steps != planned or wanted <= steps:
         raise CheckpointError(
             f"the run {base_key[:12]} cannot be extended: it is at step {steps} of {planned}, and "
@@ -60,22 +70,35 @@ def adopt_finished_run(
         sync_folder(folder / "pool")
         for name in ("metrics.jsonl", "curve.csv"):
             write_bytes(folder / name, (base / name).read_bytes())
-    state = found.state.replace(stage_key=stage_key, params=params)
+    state = found.state.replace(stage_key=stage_key, params=digests, total_steps=wanted)
     write_checkpoint(folder / "checkpoints", state, found.arrays)
 
 
-def unextendable(finished: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def unextendable(finished: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     """Return the key paths, sorted, whose differing values forbid a run to continue from a finished one.
 
     Only the number of steps and the initial pool may differ.
+
+    Args:
+        finished: Of `param_digests`, as `wanted`.
+        wanted: Of the run that is to continue.
     """
-    paths = _differing(finished, wanted)
+    paths = {path for path in finished.keys() | wanted.keys() if finished.get(path) != wanted.get(path)}
     return sorted(path for path in paths if not any(f"{path}.".startswith(f"{may}.") for may in _MAY_CHANGE))
 
 
-def _differing(first: Any, second: Any, path: str = "") -> set[str]:
-    """Return the key paths at which two trees differ."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        pairs = ((key, first.get(key), second.get(key)) for key in first.keys() | second.keys())
-        return {found for key, a, b in pairs for found in _differing(a, b, f"{path}.{key}".lstrip("."))}
-    return set() if first == second else {path}
+def param_digests(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of every value of params by its key path, e.g. `algorithm.discount`.
+
+    A checkpoint holds digests, so that `extend` can name what differs; a value may be an import path.
+    """
+    return {path: sha256_bytes(canonical_json(value).encode()) for path, value in _leaves(params, "")}
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield key path and value of everything that is not a mapping with entries."""
+    if isinstance(value, Mapping) and value:
+        for key, below in value.items():
+            yield from _leaves(below, f"{path}.{key}".lstrip("."))
+    else:
+        yield path, value

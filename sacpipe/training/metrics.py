@@ -7,61 +7,40 @@ is never a DVC output.
 import contextlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from sacpipe.core.files import storage_errors
-
-
-class Metric(NamedTuple):
-    """One metric's row in docs/metrics.md."""
-
-    unit: str
-    meaning: str
-
+from sacpipe.specs.metric import Metric
+from sacpipe.specs.records import Step
 
 METRICS: dict[str, Metric] = {
     "env_steps": Metric("steps", "Environment steps taken so far."),
     "gradient_steps": Metric("updates", "Updates made so far."),
     "episode/return": Metric("reward", "Undiscounted return of the training episode that just ended."),
     "episode/length": Metric("steps", "Length of that episode."),
-    "critic/loss": Metric("reward²", "Sum over critics of half the mean squared TD error."),
-    "critic/{i}/loss": Metric("reward²", "Each critic's part of it."),
-    "critic/q_mean": Metric("reward", "Mean value the critics give to the batch, over critics too."),
-    "critic/{i}/q_mean": Metric("reward", "Mean value of each critic."),
-    "critic/target_mean": Metric("reward", "Mean regression target of the critics."),
-    "critic/td_error_std": Metric("reward", "Standard deviation of value minus target over the batch."),
-    "critic/gradient_norm": Metric("reward²", "Euclidean norm of the critics' gradient, all parameters."),
-    "actor/loss": Metric("reward", "Mean of temperature x log-density minus value."),
-    "actor/entropy_nats": Metric("nats", "Estimate of the policy's entropy: mean of minus log-density."),
-    "actor/log_std_min": Metric(
-        "nats", "Lowest log standard deviation before the squash, over batch and actions."
-    ),
-    "actor/log_std_mean": Metric("nats", "Their mean."),
-    "actor/log_std_max": Metric("nats", "The highest."),
-    "actor/saturation": Metric(
-        "share", "Share of sampled actions beyond 0.99 of their range, where tanh is flat."
-    ),
-    "actor/gradient_norm": Metric("reward", "Euclidean norm of the actor's gradient, all parameters."),
-    "temperature/value": Metric("reward/nat", "Weight of the entropy term."),
-    "temperature/entropy_gap_nats": Metric(
-        "nats", "Target entropy minus entropy: where it is above zero, the temperature rises."
-    ),
-    "evaluation/deterministic/return_mean": Metric("reward", "Mean return of the squashed mean action."),
+    "episode/metrics/{name}/mean": Metric("own", "Mean over its steps of an entry of `task.metrics`."),
+    "episode/metrics/{name}/last": Metric("own", "That entry in its last step."),
+    "evaluation/deterministic/return_mean": Metric("reward", "Mean return of the deterministic action."),
     "evaluation/deterministic/return_min": Metric("reward", "Lowest of those returns."),
     "evaluation/deterministic/return_max": Metric("reward", "Highest of those returns."),
     "evaluation/deterministic/length_mean": Metric("steps", "Mean length of those episodes."),
-    "evaluation/deterministic/value_bias": Metric(
-        "reward",
-        "Lower critic's value of the first step minus the discounted return that followed; mean.",
+    "evaluation/deterministic/metrics/{name}/mean": Metric(
+        "own", "Mean over those episodes of the mean of an entry of `task.metrics`."
     ),
+    "evaluation/deterministic/metrics/{name}/last": Metric("own", "Mean of that entry in the last steps."),
     "evaluation/stochastic/return_mean": Metric(
-        "reward", "Mean return of sampled actions, same start states."
+        "reward", "Mean return of actions with noise, same start states."
     ),
     "evaluation/stochastic/return_min": Metric("reward", "Lowest of those returns."),
     "evaluation/stochastic/return_max": Metric("reward", "Highest of those returns."),
     "evaluation/stochastic/length_mean": Metric("steps", "Mean length of those episodes."),
+    "evaluation/stochastic/metrics/{name}/mean": Metric(
+        "own", "Mean over those episodes of the mean of an entry of `task.metrics`."
+    ),
+    "evaluation/stochastic/metrics/{name}/last": Metric("own", "Mean of that entry in the last steps."),
 }
+"""Metrics of every training. A learner adds its own: see `Learner.metrics`."""
 
 
 class TornFileError(Exception):
@@ -109,6 +88,32 @@ class LineFile:
         """Close the file. Lines written after the last `sync` may be lost if the disk is full."""
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+class EpisodeTotals:
+    """Return, length and the task's metrics of the running training episode."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._return = 0.0
+        self._sums: dict[str, float] = {}
+        self._last: Mapping[str, float] = {}
+
+    def add(self, step: Step) -> None:
+        """Count one step."""
+        self.length += 1
+        self._return += step.reward
+        for name, value in step.metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._last = step.metrics
+
+    def row(self) -> dict[str, int | float]:
+        """Return the metrics of the episode, which has ended."""
+        row: dict[str, int | float] = {"episode/return": self._return, "episode/length": self.length}
+        for name, total in self._sums.items():
+            row[f"episode/metrics/{name}/mean"] = total / self.length
+            row[f"episode/metrics/{name}/last"] = self._last[name]
+        return row
 
 
 class Averages:

@@ -68,7 +68,7 @@ def publish(run: Run, destination: Path, curve: Path | None = None) -> TrainingR
         policy_sha256=sha256_file(destination / "policy.safetensors"),
         pool_sha256=sha256_file(destination / "pool" / "manifest.json"),
         determinism=run.determinism,
-        num_threads=run.params.training.num_threads,
+        num_threads=run.params.engine.num_threads,
     )
     write_json(destination / "metrics.json", report.as_tree())
     return report

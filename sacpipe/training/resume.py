@@ -104,14 +104,14 @@ def _replay_episode(run: Run, recorded: Transitions) -> None:
     next episode, and its tier of determinism becomes `statistical`.
     """
     run.begin_episode()
-    for action, next_observation in zip(recorded.actions, recorded.next_observations, strict=True):
+    for row, action in enumerate(recorded.actions):
         step = run.environment.step(action)
-        if not np.array_equal(step.observation, next_observation):
+        if not step.observation.equals(recorded.next_observations.rows(row)):
             _LOG.warning(
                 "%s does not repeat itself: step %d of episode %d, replayed, gave another observation "
                 "than the recorded one. The run goes on with the next episode, of tier `statistical`.",
                 run.spec.task,
-                run.episode_length,
+                run.totals.length,
                 run.episode,
             )
             run.determinism = "statistical"

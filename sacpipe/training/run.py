@@ -12,17 +12,20 @@ from sacpipe.algorithms.base import Learner
 from sacpipe.core.errors import DivergenceError
 from sacpipe.core.files import sync_folder
 from sacpipe.core.seeding import episode_seed, generator, generator_state
+from sacpipe.networks.policy_file import encode_policy
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.replay.samplers.mixture import Mixture
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray, Step, Transition
 from sacpipe.training.batch_sources import batch_sources
 from sacpipe.training.checkpoint import RunState, write_checkpoint
 from sacpipe.training.clock import Clock
 from sacpipe.training.config import TrainParams
 from sacpipe.training.evaluator import CURVE_HEADER, Evaluator
+from sacpipe.training.extension import param_digests
 from sacpipe.training.memory import buffer_capacity, check_memory
-from sacpipe.training.metrics import Averages, LineFile
+from sacpipe.training.metrics import Averages, EpisodeTotals, LineFile
 
 _DIAGNOSED_EVERY = 20
 """Every so many gradient steps, one contributes to the metrics."""
@@ -38,7 +41,8 @@ class Run:
         initial_pool: Folder of the pool that `replay.initial_pool` names.
 
     Raises:
-        ConfigError: the transitions do not fit into memory, or the initial pool is missing, or is another
+        ConfigError: the algorithm cannot learn the task, its policy cannot be written, or the engine has no
+            update for it; the transitions do not fit into memory; the initial pool is missing, or is another
             than the one that was named.
         PoolError: the initial pool is damaged.
     """
@@ -50,8 +54,8 @@ class Run:
     curve: LineFile
     """curve.csv."""
     _clock: Clock
-    observation: FloatArray
-    """Present observation of the running episode. Shape (observation_dim,)."""
+    observation: Observation
+    """Present observation of the running episode."""
 
     def __init__(
         self, params: TrainParams, folder: Path, stage_key: str, initial_pool: Path | None = None
@@ -61,16 +65,18 @@ class Run:
         self.spec = self.environment.spec
         check_memory(params, self.spec)
         self.learner: Learner = params.algorithm.build(self.spec, params.seed)
+        encode_policy(self.learner.policy())  # what cannot be written fails now, not after the training
+        self._update = params.engine.attach(self.learner)
         self.evaluator = Evaluator(params, self.learner)
-        capacity = buffer_capacity(params)
-        self.buffer = ReplayBuffer(self.spec.observation_dim, self.spec.action_dim, capacity)
+        self.buffer = ReplayBuffer(self.spec, buffer_capacity(params))
         self.exploration_stream = generator(params.seed, "explore")
         self.sampling_stream = generator(params.seed, "replay/sample")
-        self._mixture = Mixture(batch_sources(params, self.spec, self.buffer, initial_pool))
+        discount = self.learner.discount
+        self._mixture = Mixture(batch_sources(params, self.spec, self.buffer, initial_pool, discount))
         self.averages = Averages()
         self.determinism: Literal["exact", "statistical"] = "exact"
         self.env_steps = self.episode = 0
-        self._episode_return, self.episode_length = 0.0, 0
+        self.totals = EpisodeTotals()
 
     def start(self) -> None:
         """Begin at step 0 with empty files.
@@ -92,26 +98,23 @@ class Run:
     def begin_episode(self) -> None:
         """Reset the simulator to the start that the episode's number names."""
         self.observation = self.environment.reset(episode_seed(self.params.seed, "train", self.episode))
-        self._episode_return, self.episode_length = 0.0, 0
+        self.totals = EpisodeTotals()
 
     def advance(self, step: Step) -> None:
-        """Make a step's observation the present one and count its reward."""
+        """Make a step's observation the present one and count the step."""
         self.observation = step.observation
-        self._episode_return += step.reward
-        self.episode_length += 1
+        self.totals.add(step)
 
     def is_due(self, interval_steps: int) -> bool:
         """Return whether work done every so many steps, and after the last one, is due now."""
         return self.env_steps % interval_steps == 0 or self.env_steps == self.params.training.total_steps
 
     def act(self) -> FloatArray:
-        """Return a random action at first, then one of the stochastic policy. In [-1, 1]."""
-        shape = self.spec.action_dim
+        """Return a random action at first, then one of the learner with noise. In [-1, 1]."""
         if self.env_steps < self.params.training.random_steps:
-            action = self.exploration_stream.uniform(-1.0, 1.0, shape).astype(np.float32)
+            action = self.exploration_stream.uniform(-1.0, 1.0, self.spec.action_dim).astype(np.float32)
         else:
-            noise = self.exploration_stream.standard_normal(shape, dtype=np.float32)
-            action = self.learner.act(self.observation, noise)
+            action = self.learner.act(self.observation, self.exploration_stream)
         self._clock.lap("act")
         return action
 
@@ -149,7 +152,7 @@ class Run:
             batch = self._mixture.sample(self.sampling_stream)
             self._clock.lap("sample")
             try:
-                self.learner.update(batch)
+                self._update(batch)
             except DivergenceError as exc:
                 raise self._located(exc, batch) from exc
             if self.learner.gradient_steps % _DIAGNOSED_EVERY == 0:
@@ -167,8 +170,7 @@ class Run:
 
     def end_episode(self) -> None:
         """Log the episode that ended and begin the next."""
-        ended = {"episode/return": self._episode_return, "episode/length": self.episode_length}
-        self.metrics.write_row({"env_steps": self.env_steps} | ended)
+        self.metrics.write_row({"env_steps": self.env_steps} | self.totals.row())
         self.episode += 1
         self.begin_episode()
 
@@ -201,9 +203,10 @@ class Run:
                     "before stays. Lower the learning rates, or look at the task's rewards."
                 )
         state = RunState(
-            format_version=2,
+            format_version=3,
             stage_key=self.stage_key,
-            params=self.params.as_tree(),
+            total_steps=self.params.training.total_steps,
+            params=param_digests(self.params.as_tree()),
             determinism=self.determinism,
             env_steps=self.env_steps,
             episode=self.episode,

@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 from repository import ROOT
-from small_project import environment, make_project, sacpipe
+from small_project import environment, make_project, sacpipe, with_values
 
 from sacpipe.project.identity.dependency_lines import listed_needs
 
@@ -18,16 +18,16 @@ pytestmark = pytest.mark.acceptance
 
 SHARED = ROOT.parent / "shared" / "cases" / "user_tasks.py"
 MODULES = [ROOT / "tests" / "own_tasks.py", *([SHARED] if SHARED.is_file() else [])]
-OPTIONS = {"Gains": "{gains: [1.0, 2.0], centre: null, limits: {x: [-1, 2]}}"}
+OPTIONS = {"Gains": {"gains": [1.0, 2.0], "centre": None, "limits": {"x": [-1, 2]}}}
 READS = {"ReadsJson": {"own_tasks.json"}}
 SMALL = {
-    "hidden_dims: [256, 256]": "hidden_dims: [64, 64]",
-    "  episodes: 20 ": "  episodes: 2 ",
-    "bootstrap_resamples: 10000": "bootstrap_resamples: 100",
-    "golden_steps: 64 ": "golden_steps: 8 ",
-    "    max_s: 20.0 ": "    max_s: 0.2 ",
-    "evaluation_episodes: 5 ": "evaluation_episodes: 1 ",
-    "checkpoint_interval_steps: 150": "checkpoint_interval_steps: 50",
+    "hidden_dims": [64, 64],
+    "episodes": 2,
+    "bootstrap_resamples": 100,
+    "golden_steps": 8,
+    "max_s": 0.2,
+    "evaluation_episodes": 1,
+    "checkpoint_interval_steps": 50,
 }
 
 
@@ -51,13 +51,8 @@ def write_params(project, module, name):
     task = f"gymnasium/{module.stem}:{name}-v0"
     printed = sacpipe(project, "params", task, "--steps", "600")
     if printed.code == 0:
-        text = printed.out
-        for old, new in SMALL.items():
-            assert old in text, old
-            text = text.replace(old, new)
-        if name in OPTIONS:
-            text = text.replace("options: {} ", f"options: {OPTIONS[name]} ")
-        (project / "params.yaml").write_text(text)
+        options = {"options": OPTIONS[name]} if name in OPTIONS else {}
+        (project / "params.yaml").write_text(with_values(printed.out, **SMALL | options))
     return printed
 
 

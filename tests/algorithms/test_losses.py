@@ -12,34 +12,26 @@ def tensor(*values):
 
 def test_target_bootstraps_from_the_lower_critic_and_adds_entropy():
     """r=1, discount 0.5, temperature 0.2, Q=(3, 4), log pi=-1: 1 + 0.5 (3 + 0.2) = 2.6."""
-    target = soft_td_target(
-        tensor(1.0), tensor(0.0), tensor([3.0], [4.0]), tensor(-1.0), discount=0.5, temperature=0.2
-    )
+    target = soft_td_target(tensor(1.0), tensor(0.5), tensor([3.0], [4.0]), tensor(-1.0), temperature=0.2)
     assert target.tolist() == pytest.approx([2.6])
 
 
 def test_terminated_transition_has_no_future():
     """r=2, terminated: 2, whatever the critics say."""
-    target = soft_td_target(
-        tensor(2.0), tensor(1.0), tensor([3.0], [4.0]), tensor(-1.0), discount=0.5, temperature=0.2
-    )
+    target = soft_td_target(tensor(2.0), tensor(0.0), tensor([3.0], [4.0]), tensor(-1.0), temperature=0.2)
     assert target.tolist() == [2.0]
 
 
 def test_target_has_no_gradient():
     next_q_values = tensor([3.0], [4.0]).requires_grad_()
-    target = soft_td_target(
-        tensor(1.0), tensor(0.0), next_q_values, tensor(-1.0), discount=0.5, temperature=0.2
-    )
+    target = soft_td_target(tensor(1.0), tensor(0.5), next_q_values, tensor(-1.0), temperature=0.2)
     assert not target.requires_grad
 
 
 def test_scaling_rewards_and_values_scales_the_target_at_zero_temperature():
     rewards, next_q_values, log_probs = torch.randn(8), torch.randn(2, 8), torch.randn(8)
-    whole = soft_td_target(rewards, torch.zeros(8), next_q_values, log_probs, discount=0.9, temperature=0.0)
-    triple = soft_td_target(
-        3 * rewards, torch.zeros(8), 3 * next_q_values, log_probs, discount=0.9, temperature=0.0
-    )
+    whole = soft_td_target(rewards, torch.full((8,), 0.9), next_q_values, log_probs, temperature=0.0)
+    triple = soft_td_target(3 * rewards, torch.full((8,), 0.9), 3 * next_q_values, log_probs, temperature=0.0)
     torch.testing.assert_close(triple, 3 * whole)
 
 

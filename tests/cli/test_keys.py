@@ -132,11 +132,13 @@ def test_an_output_of_dvc_is_not_signed(finished, tmp_path, call, public_key, na
 
 
 def test_check_takes_the_terms_of_a_server(tmp_path, call, release, public_key):
-    (tmp_path / "terms.yaml").write_text("gate: {weakest_guards: {max_action_change: 0.5}}\n")
+    (tmp_path / "terms.yaml").write_text(
+        "gate: {weakest_guards: [{name: action_change, fallback: limit, max_change: 0.5}]}\n"
+    )
     refused = call(tmp_path, "check", "release", "--terms", "terms.yaml")
     assert refused.code == 1
     assert (
-        "refused by the rule 'terms': contract.json: guards.max_action_change: expected at most"
+        "refused by the rule 'terms': contract.json: runtime.guards.action_change.max_change: expected at most"
         in refused.err
     )
     (tmp_path / "terms.yaml").write_text(f"gate: {{public_keys: ['{public_key}']}}\n")

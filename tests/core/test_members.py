@@ -104,7 +104,9 @@ def test_an_unknown_name_is_refused_with_the_nearest(name, offer):
 
 
 def test_a_name_like_no_other_is_refused_with_all():
-    with pytest.raises(ConfigError, match="expected one of square, line, broken, circle, leaving, missing, or"):
+    with pytest.raises(
+        ConfigError, match="expected one of square, line, broken, circle, leaving, missing, or"
+    ):
         SHAPES.find("zzzz")
 
 
@@ -122,7 +124,9 @@ def test_a_member_that_cannot_be_imported_names_path_and_cause(name, reason):
         SHAPES.find(name)
 
 
-@pytest.mark.parametrize("path", ["far_shapes:", ":Circle", "far_shapes:No", "no_such:Thing", "a b:c", "..x:y"])
+@pytest.mark.parametrize(
+    "path", ["far_shapes:", ":Circle", "far_shapes:No", "no_such:Thing", "a b:c", "..x:y"]
+)
 def test_an_import_path_that_leads_nowhere_is_refused(path):
     with pytest.raises(ConfigError, match="cannot be imported"):
         SHAPES.find_or_import(path)
@@ -139,13 +143,19 @@ def test_a_section_is_a_member_of_the_table_by_name_or_by_path():
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ({"name": "circel"}, r"^params\.yaml: shape\.name: shape 'circel': expected one of circle.*found 'circel'$"),
+        (
+            {"name": "circel"},
+            r"^params\.yaml: shape\.name: shape 'circel': expected one of circle.*found 'circel'$",
+        ),
         ({}, r"shape\.name: expected one of square, line,.* found null"),
         ({"name": 3}, r"shape\.name: expected one of .* found 3"),
         ("square", r"shape\.name: expected one of .* found 'square'"),
         ({"name": "square"}, r"^params\.yaml: shape\.side: missing\. Add it"),
         ({"name": "square", "side": "1"}, r"shape\.side: Input should be a valid number, found '1'"),
-        ({"name": "square", "side": 1, "sid": 2}, r"shape\.sid: unknown key; expected one of side, name\. Remove"),
+        (
+            {"name": "square", "side": 1, "sid": 2},
+            r"shape\.sid: unknown key; expected one of side, name\. Remove",
+        ),
         ({"name": "broken"}, r"shape\.name: shape 'broken': .* cannot be imported: ModuleNotFoundError"),
     ],
 )

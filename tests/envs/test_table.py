@@ -154,11 +154,11 @@ def test_a_section_of_another_suite_is_refused_by_the_member():
 
 
 def test_a_wrong_key_has_its_path():
-    tree = {"suite": "point_mass", "id": "point-mass-v0", "options": {}, "metrics": [1], "universe": "x"}
+    tree = {"suite": "point_mass", "id": "point-mass-v0", "options": {}, "metrics": [1], "colour": "x"}
     with pytest.raises(ConfigError) as refused:
         Section.parse({"task": tree})
     assert "task.metrics.0: Input should be a valid string, found 1" in str(refused.value)
-    assert "task.universe: unknown key" in str(refused.value)
-    del tree["metrics"], tree["universe"]
+    assert "task.colour: unknown key" in str(refused.value)
+    del tree["metrics"], tree["colour"]
     with pytest.raises(ConfigError, match="task.metrics: missing"):
         Section.parse({"task": tree})

@@ -1,5 +1,7 @@
 """Returns are sums of rewards, summaries are arithmetic, and the file gives back every digit."""
 
+from dataclasses import replace
+
 import factories
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes import Episode, evaluate, from_task_units
 from sacpipe.evaluation.episodes_csv import read_episodes_csv, write_episodes_csv
 from sacpipe.evaluation.statistics import difference_interval, interquartile_mean, summarise
+from sacpipe.specs.observation import Observation
 
 CONFIG = {"episodes": 2, "bootstrap_resamples": 2000, "confidence": 0.95, "video": None}
 
@@ -26,25 +29,51 @@ def make_spec(bounds=((-1.0, 1.0),), limit=4):
 
 
 class Counter:
-    """The observation counts from the seed; the reward is the action; ends at the third step of seed 1."""
+    """The observation counts from the seed; the reward is the action; ends at the third step of seed 1.
+
+    Every step's `info` has the count and its square.
+    """
+
+    layout = make_spec().layout
 
     def start(self, seed):
         self.seed, self.count = seed, seed
-        return np.array([self.count], dtype=np.float32)
+        return self.observe()
+
+    def observe(self):
+        return Observation(self.layout, np.array([self.count], dtype=np.float32), {})
 
     def advance(self, action):
         self.count += 1
-        observation = np.array([self.count], dtype=np.float32)
-        return observation, float(action[0]), self.seed == 1 and self.count == 4, False
+        info = {"count": self.count, "square": self.count**2}
+        return self.observe(), float(action[0]), self.seed == 1 and self.count == 4, False, info
+
+
+def eighth(observation):
+    return observation["state"] / 8
 
 
 def test_return_is_the_sum_of_rewards_and_flags_tell_how_it_ended():
     environment = TaskEnvironment(make_spec(), Counter())
-    episodes = evaluate(lambda observation: observation / 8, environment, [1, 0])
+    episodes = evaluate(eighth, environment, [1, 0])
     assert episodes == (
         Episode(seed=1, episode_return=(1 + 2 + 3) / 8, length=3, terminated=True, truncated=False),
         Episode(seed=0, episode_return=(0 + 1 + 2 + 3) / 8, length=4, terminated=False, truncated=True),
     )
+
+
+def test_metrics_are_means_over_the_steps_and_the_last_values():
+    environment = TaskEnvironment(make_spec(), Counter(), metrics=("square", "count"))
+    terminated, truncated = evaluate(eighth, environment, [1, 0])
+    assert dict(terminated.metrics) == {"square": (4 + 9 + 16) / 3, "count": 3.0}
+    assert dict(terminated.last_metrics) == {"square": 16.0, "count": 4.0}
+    assert dict(truncated.metrics) == {"square": (1 + 4 + 9 + 16) / 4, "count": 2.5}
+    assert len({terminated, truncated}) == 2
+    summary = summarise([terminated, truncated], config(), seed=0)
+    assert summary.as_tree()["task_metrics"] == {
+        "square": {"mean": (29 / 3 + 7.5) / 2, "last": 16.0},
+        "count": {"mean": 2.75, "last": 4.0},
+    }
 
 
 def test_same_seeds_give_the_same_episodes():
@@ -52,7 +81,7 @@ def test_same_seeds_give_the_same_episodes():
     seeds = [3, 1, 3]
 
     def policy(observation):
-        return np.tanh(observation[:3])
+        return np.tanh(observation.vector[:3])
 
     first, second = (evaluate(policy, task.make(), seeds) for _ in range(2))
     assert first == second
@@ -70,7 +99,7 @@ def test_policy_that_gives_no_action_is_refused_with_task_and_step(action):
 def test_task_without_a_time_limit_is_refused():
     environment = TaskEnvironment(make_spec(limit=None), Counter())
     with pytest.raises(ConfigError, match="expected a time limit, found none"):
-        evaluate(lambda observation: observation, environment, [0])
+        evaluate(eighth, environment, [0])
 
 
 UNIT = st.floats(-1.0, 1.0, width=32)
@@ -82,7 +111,7 @@ def test_bundle_between_minus_one_and_one_arrives_bit_for_bit(values):
     spec = make_spec(bounds=((-1.0, 1.0), (-1.0, 1.0)))
     answer = spec.to_task_units(np.array(values, dtype=np.float32))
     adapted = from_task_units(lambda _: answer, spec)
-    np.testing.assert_array_equal(spec.to_task_units(adapted(np.zeros(1))), answer)
+    np.testing.assert_array_equal(spec.to_task_units(adapted(None)), answer)
 
 
 @settings(deadline=None)
@@ -91,20 +120,20 @@ def test_bundle_in_other_units_arrives_within_a_rounding(values):
     spec = make_spec(bounds=((-0.4, 0.4), (0.0, 50.0), (-1.0, 1.1)))
     answer = spec.to_task_units(np.array(values, dtype=np.float32))
     adapted = from_task_units(lambda _: answer, spec)
-    arrived = spec.to_task_units(adapted(np.zeros(1)))
+    arrived = spec.to_task_units(adapted(None))
     assert (np.abs(arrived - answer) <= np.array([0.8, 50.0, 2.1]) * 2**-23).all()
 
 
 def test_bundle_beyond_the_bounds_is_clipped_there():
     spec = make_spec(bounds=((-2.0, 6.0),))
-    assert from_task_units(lambda _: np.array([6.0]), spec)(np.zeros(1)).tolist() == [1.0]
-    assert from_task_units(lambda _: np.array([2.0]), spec)(np.zeros(1)).tolist() == [0.0]
-    assert spec.to_task_units(from_task_units(lambda _: np.array([9.0]), spec)(np.zeros(1))).tolist() == [6.0]
+    assert from_task_units(lambda _: np.array([6.0]), spec)(None).tolist() == [1.0]
+    assert from_task_units(lambda _: np.array([2.0]), spec)(None).tolist() == [0.0]
+    assert spec.to_task_units(from_task_units(lambda _: np.array([9.0]), spec)(None)).tolist() == [6.0]
 
 
 def test_bundle_with_the_wrong_shape_is_refused():
     with pytest.raises(ContractError, match=r"expected an action of shape \(1,\), found \(1, 1\)"):
-        from_task_units(lambda _: np.zeros((1, 1)), make_spec())(np.zeros(1))
+        from_task_units(lambda _: np.zeros((1, 1)), make_spec())(None)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +151,13 @@ def test_interquartile_mean_by_hand(values, expected):
     assert interquartile_mean(np.array(values)) == pytest.approx(expected, abs=1e-12)
 
 
+def episodes(returns, lengths=None):
+    lengths = lengths or [1] * len(returns)
+    return [Episode(0, one, length, True, False) for one, length in zip(returns, lengths, strict=True)]
+
+
 def test_summary_by_hand():
-    summary = summarise([10.0, 0.0, 4.0, 1.0, 2.0], [5, 1, 2, 3, 4], config(), seed=0)
+    summary = summarise(episodes([10.0, 0.0, 4.0, 1.0, 2.0], [5, 1, 2, 3, 4]), config(), seed=0)
     assert summary.episodes == 5
     assert summary.return_mean == pytest.approx(3.4)
     assert summary.return_median == 2.0
@@ -137,10 +171,11 @@ def test_summary_by_hand():
 
 def test_summary_has_the_keys_of_the_metrics_file():
     keys = "episodes return_mean return_median return_iqm return_std return_min return_max return_ci_low"
-    assert list(summarise([1.0], [1], config(), seed=0).as_tree()) == [
+    assert list(summarise(episodes([1.0]), config(), seed=0).as_tree()) == [
         *keys.split(),
         "return_ci_high",
         "length_mean",
+        "task_metrics",
     ]
 
 
@@ -149,18 +184,18 @@ def test_summary_has_the_keys_of_the_metrics_file():
 )
 def test_interval_of_two_returns_by_hand(confidence, interval):
     """The mean of two draws from {0, 1} is 0, 1/2, 1 with chance 1/4, 1/2, 1/4."""
-    summary = summarise([0.0, 1.0], [1, 1], config(confidence=confidence), seed=3)
+    summary = summarise(episodes([0.0, 1.0]), config(confidence=confidence), seed=3)
     assert (summary.return_ci_low, summary.return_ci_high) == interval
 
 
 def test_interval_of_equal_returns_is_that_return():
-    summary = summarise([2.5] * 4, [1] * 4, config(bootstrap_resamples=1), seed=0)
+    summary = summarise(episodes([2.5] * 4), config(bootstrap_resamples=1), seed=0)
     assert (summary.return_ci_low, summary.return_ci_high) == (2.5, 2.5)
 
 
 def test_interval_depends_on_the_seed_alone():
     returns = list(np.random.default_rng(0).normal(size=30))
-    one, again, other = (summarise(returns, [1] * 30, config(), seed) for seed in (1, 1, 2))
+    one, again, other = (summarise(episodes(returns), config(), seed) for seed in (1, 1, 2))
     assert one == again
     assert one.return_ci_low != other.return_ci_low
 
@@ -169,15 +204,14 @@ def test_interval_covers_about_as_often_as_it_says():
     random = np.random.default_rng(5)
     hits = 0
     for seed in range(200):
-        summary = summarise(list(random.normal(size=30)), [1] * 30, config(bootstrap_resamples=300), seed)
+        summary = summarise(episodes(list(random.normal(size=30))), config(bootstrap_resamples=300), seed)
         hits += summary.return_ci_low <= 0.0 <= summary.return_ci_high
     assert 0.88 <= hits / 200 <= 0.99
 
 
-@pytest.mark.parametrize(("returns", "lengths"), [([], []), ([1.0], [1, 2])])
-def test_summary_of_nothing_is_refused(returns, lengths):
-    with pytest.raises(ValueError, match="expected one or more returns and as many lengths"):
-        summarise(returns, lengths, config(), seed=0)
+def test_summary_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="expected one or more episodes, found none"):
+        summarise([], config(), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +242,17 @@ def test_episodes_file_is_this_text(tmp_path):
     )
 
 
+def test_metrics_are_two_columns_each_after_the_others(tmp_path):
+    path = tmp_path / "episodes.csv"
+    values = ({"reward_ctrl": -1 / 3, "a,b": 1.0}, {"reward_ctrl": 0.0, "a,b": 2.5})
+    write_episodes_csv(path, {"bundle": [Episode(7, 2.0, 1, False, True, *values)]})
+    assert path.read_text() == (
+        "policy,episode,seed,return,length,terminated,truncated,"
+        'reward_ctrl_mean,reward_ctrl_last,"a,b_mean","a,b_last"\n'
+        "bundle,0,7,2.0,1,false,true,-0.3333333333333333,0.0,1.0,2.5\n"
+    )
+
+
 EPISODES = st.builds(
     Episode,
     seed=st.integers(0, 2**31 - 1),
@@ -216,15 +261,22 @@ EPISODES = st.builds(
     terminated=st.booleans(),
     truncated=st.booleans(),
 )
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @settings(deadline=None)
 @given(
     recorded=st.dictionaries(
         st.sampled_from(["deterministic", "stochastic", "bundle"]), st.lists(EPISODES, min_size=1)
-    )
+    ),
+    names=st.lists(st.sampled_from(["a", "a_mean", "a/b", "_last", "x,y"]), unique=True),
+    data=st.data(),
 )
-def test_episodes_file_gives_back_what_was_written(tmp_path_factory, recorded):
+def test_episodes_file_gives_back_what_was_written(tmp_path_factory, recorded, names, data):
+    for rows in recorded.values():
+        for index, one in enumerate(rows):
+            metrics = [{name: data.draw(NUMBERS) for name in names} for _ in range(2)]
+            rows[index] = replace(one, metrics=metrics[0], last_metrics=metrics[1])
     path = tmp_path_factory.mktemp("episodes") / "episodes.csv"
     write_episodes_csv(path, recorded)
     assert read_episodes_csv(path) == {policy: tuple(episodes) for policy, episodes in recorded.items()}
@@ -240,6 +292,15 @@ def test_episodes_file_gives_back_what_was_written(tmp_path_factory, recorded):
             "expected true or false",
         ),
         ("policy,episode,seed,return,length,terminated,truncated\na,0,1,2.0\n", "not enough values"),
+        (
+            "policy,episode,seed,return,length,terminated,truncated,a_mean\n",
+            "NAME_mean,NAME_last of each metric",
+        ),
+        ("policy,episode,seed,return,length,terminated,truncated,a_last,a_mean\n", "expected the columns"),
+        (
+            "policy,episode,seed,return,length,terminated,truncated,a_mean,a_last\na,0,1,2.0,3,true,false,1.0\n",
+            "shorter than",
+        ),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):

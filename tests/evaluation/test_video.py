@@ -155,7 +155,7 @@ def test_ffmpeg_that_is_not_there_is_named(tmp_path, monkeypatch):
 
 def test_policy_that_fails_leaves_no_video(tmp_path):
     def policy(observation):
-        return np.zeros(2) if observation[2] == 0.0 else np.array([np.nan, 0.0])
+        return np.zeros(2) if observation["velocity"][0] == 0.0 else np.array([np.nan, 0.0])
 
     def broken(observation):
         return policy(observation) + 1.0

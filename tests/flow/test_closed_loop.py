@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from factories import make_point_mass
-from small_project import environment, make_project, small_params
+from small_project import environment, make_project, small_params, with_values
 
 from sacpipe.core.seeding import episode_seed
 from sacpipe.evaluation.episodes import evaluate, from_task_units
@@ -21,12 +21,12 @@ from sacpipe.simulation.drive import RECORDER_SETTINGS, Disturbance, SimulatedRo
 
 STEPS, MORE, ROBOT_STEPS = 2000, 2000, 3000
 QUICK = {
-    "[16, 16]": "[64, 64]",
-    "discount: 0.99 ": "discount: 0.97 ",
-    "critic_learning_rate: 3.0e-4": "critic_learning_rate: 3.0e-3",
-    "actor_learning_rate: 3.0e-4": "actor_learning_rate: 3.0e-3",
-    "    learning_rate: 3.0e-4": "    learning_rate: 3.0e-3",
-    "batch_size: 256 ": "batch_size: 64 ",
+    "hidden_dims": [64, 64],
+    "discount": 0.97,
+    "critic_learning_rate": 3.0e-3,
+    "actor_learning_rate": 3.0e-3,
+    "learning_rate": 3.0e-3,
+    "batch_size": 64,
 }
 
 
@@ -105,7 +105,7 @@ def test_recordings_of_a_robot_improve_its_policy(trained, call, tmp_path):
     recording = let_it_run(bundle, tmp_path / "recordings")
     ingested = call(trained, "pool", "ingest", str(recording), "--share", "1.0")
     assert ingested.code == 0, ingested.err
-    params.write_text(params.read_text().replace(f"total_steps: {STEPS} ", f"total_steps: {STEPS + MORE} "))
+    params.write_text(with_values(params.read_text(), total_steps=STEPS + MORE))
     extend_finished_run(Workspace(trained))
     make(trained)
     assert Params.load(params).replay.initial_pool.share == 1.0

@@ -58,33 +58,33 @@ gymnasium.register("Endless-v0", entry_point=Endless)
 """
 
 
-def set_task(project, name, **guards):
+def set_task(project, name, **runtime):
     (project / "own_tasks.py").write_text(MODULE)
     path = project / "params.yaml"
     tree = YAML(typ="safe").load(path)
-    tree["task"] = {"suite": "gymnasium", "id": f"own_tasks:{name}-v0", "options": {}}
+    tree["task"] = {"suite": "gymnasium", "id": f"own_tasks:{name}-v0", "options": {}, "metrics": []}
     tree["training"] |= {"evaluation_episodes": 1, "evaluation_interval_steps": 200}
     tree["training"] |= {"checkpoint_interval_steps": 50}
-    tree["guards"] |= guards
+    tree["runtime"] |= runtime
     YAML(typ="safe").dump(tree, path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "guards", "message"),
+    ("name", "runtime", "message"),
     [
         ("Endless", {}, "task 'gymnasium/own_tasks:Endless-v0': expected a time limit, found none"),
         (
             "Limited",
             {"safe_action": [0.0, 0.0]},
-            r"guards\.safe_action: expected 1 numbers .*found \[0.0, 0.0\]",
+            r"runtime\.safe_action: expected 1 numbers .*found \[0.0, 0.0\]",
         ),
-        ("Limited", {"safe_action": [1.5]}, r"guards\.safe_action: expected 1 numbers .*found \[1.5\]"),
+        ("Limited", {"safe_action": [1.5]}, r"runtime\.safe_action: expected 1 numbers .*found \[1.5\]"),
     ],
 )
-def test_what_would_fail_later_is_refused_before_the_first_step(fresh, monkeypatch, name, guards, message):
+def test_what_would_fail_later_is_refused_before_the_first_step(fresh, monkeypatch, name, runtime, message):
     monkeypatch.syspath_prepend(str(fresh))
-    set_task(fresh, name, **guards)
+    set_task(fresh, name, **runtime)
     with pytest.raises(ConfigError, match=message):
         preflight(Workspace(fresh))
     assert not (fresh / "work").exists()

@@ -1,6 +1,6 @@
 """Change one expression of a guarding module at a time; each change must make a test fail.
 
-    python tests/mutants/run.py [MODULE ...]     such as sacpipe.robot.guards; all of them by default
+    python tests/mutants/run.py [MODULE ...]     such as sacpipe.robot.guard_chain; all of them by default
 
 mutmut makes the mutants and runs the tests; pyproject.toml has its settings. A mutant that survives must be in
 waived.yaml, with the reason why no test can tell it from the original. Exit code 1 where one is not, where a waiver
@@ -15,10 +15,14 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from sacpipe.bundle.guards import GUARDS
+
 ROOT = Path(__file__).parents[2]
 WAIVED = Path(__file__).with_name("waived.yaml")
 MODULES = (
-    "sacpipe.robot.guards",
+    "sacpipe.robot.armed_guards",
+    "sacpipe.robot.guard_chain",
+    *(f"sacpipe.robot.guards.{name}" for name in GUARDS.ours),
     "sacpipe.robot.load_gate",
     "sacpipe.bundle.graph_shapes",
     "sacpipe.bundle.graph_size",

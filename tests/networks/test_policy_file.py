@@ -5,45 +5,37 @@ import json
 
 import pytest
 import torch
+from bundle_factories import make_spec, term_tree
 from safetensors.torch import save
 
-from sacpipe.core.errors import CheckpointError
-from sacpipe.networks.policy_file import Policy, PolicyHeader, build_actor, read_policy, write_policy
+from sacpipe.core.errors import CheckpointError, ConfigError
+from sacpipe.networks import policy_file
+from sacpipe.networks.policies import POLICY_KINDS
+from sacpipe.networks.policy_file import Policy, encode_policy, read_policy, write_policy
 
-SPEC = {
-    "task": "point_mass/point-mass-v0",
-    "observation": [{"name": "position", "size": 2, "unit": "m", "source": "state"}],
-    "action": [{"name": "force", "unit": "N", "low": -1.0, "high": 1.0}],
-    "control_period_s": 0.1,
-    "max_episode_steps": 50,
-}
+SPEC = make_spec(observation=[term_tree("position", 2), term_tree("mass", groups=["critic"])])
 
 
-def make_policy(*, normalised=True):
-    header = PolicyHeader.parse(
-        {
-            "format_version": 1,
-            "kind": "squashed_gaussian",
-            "algorithm": "sac",
-            "hidden_dims": [4],
-            "log_std_bounds": [-20.0, 2.0],
-            "normalised": normalised,
-            "spec": SPEC,
-        }
-    )
-    actor = build_actor(header)
-    actor.network.reset(torch.Generator().manual_seed(3))
-    return Policy(actor, header)
+def make_policy(*, kind="squashed_gaussian", normalised=True, algorithm="sac", trunk=None):
+    tree = {
+        "trunk": trunk or {"name": "mlp", "hidden_dims": [4]},
+        "normalised_terms": ["position"] if normalised else [],
+    }
+    tree |= {"log_std_bounds": [-20.0, 2.0]} if kind == "squashed_gaussian" else {}
+    policy = policy_file.make_policy(POLICY_KINDS.find(kind).parse(tree), SPEC, algorithm)
+    policy.network.reset(torch.Generator().manual_seed(3))
+    return policy
 
 
+@pytest.mark.parametrize("kind", POLICY_KINDS.ours)
 @pytest.mark.parametrize("normalised", [False, True])
-def test_comes_back_whole(tmp_path, normalised):
-    policy = make_policy(normalised=normalised)
+def test_comes_back_whole(tmp_path, kind, normalised):
+    policy = make_policy(kind=kind, normalised=normalised)
     write_policy(tmp_path / "policy.safetensors", policy)
     found = read_policy(tmp_path / "policy.safetensors")
     assert found.header == policy.header
-    for name, tensor in policy.actor.state_dict().items():
-        assert torch.equal(found.actor.state_dict()[name], tensor)
+    for name, tensor in policy.network.state_dict().items():
+        assert torch.equal(found.network.state_dict()[name], tensor)
 
 
 def test_same_policy_same_bytes_under_any_name(tmp_path):
@@ -68,16 +60,57 @@ def test_missing_torn_foreign_and_newer_files_are_refused(tmp_path):
     path.write_bytes(save({"weight": torch.zeros(2)}))
     with pytest.raises(CheckpointError, match="is not a sacpipe policy"):
         read_policy(path)
-    newer = policy.header.as_tree() | {"format_version": 2}
-    path.write_bytes(save(policy.actor.state_dict(), metadata={"sacpipe": json.dumps(newer)}))
-    with pytest.raises(CheckpointError, match="format 2; this program reads 1"):
+    newer = policy.header.as_tree() | {"format_version": 3}
+    path.write_bytes(save(policy.network.state_dict(), metadata={"sacpipe": json.dumps(newer)}))
+    with pytest.raises(CheckpointError, match="format 3; this program reads 2"):
         read_policy(path)
 
 
 def test_a_parameter_that_is_not_finite_is_refused(tmp_path):
     policy = make_policy()
     with torch.no_grad():
-        policy.actor.network.layers[0].weight[0, 0, 0] = float("nan")
+        policy.network.network.head.weight[0, 0, 0] = float("nan")
     write_policy(tmp_path / "p.safetensors", policy)
     with pytest.raises(CheckpointError, match="not finite"):
         read_policy(tmp_path / "p.safetensors")
+
+
+def test_the_header_holds_the_policys_terms_and_no_module():
+    header = make_policy(algorithm="my_robot.learners:Mine").header
+    assert header.algorithm == "Mine"
+    assert [term.name for term in header.spec.observation] == ["position"]
+    assert header.network == {
+        "trunk": {"name": "mlp", "hidden_dims": [4]},
+        "log_std_bounds": [-20.0, 2.0],
+        "normalised_terms": ["position"],
+    }
+
+
+def damaged(changes):
+    policy = make_policy()
+    tree = policy.header.as_tree()
+    return save(policy.network.state_dict(), metadata={"sacpipe": json.dumps(tree | changes)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "boltzmann"}, "policy kind 'boltzmann': expected one of"),
+        ({"kind": "os:getcwd"}, "policy kind 'os:getcwd': expected one of"),
+        ({"network": {"trunk": {"name": "os:getcwd"}}}, "network.trunk: name: expected a registered trunk"),
+        ({"network": {"trunk": {"name": "lstm"}}}, "network.trunk.name: trunk 'lstm': expected one of"),
+        ({"algorithm": "os:getcwd"}, "algorithm: String should match pattern"),
+    ],
+)
+def test_a_file_chooses_among_registered_members_only(tmp_path, changes, message):
+    path = tmp_path / "policy.safetensors"
+    path.write_bytes(damaged(changes))
+    with pytest.raises(ConfigError, match=message):
+        read_policy(path)
+
+
+def test_a_policy_that_no_reader_would_find_cannot_be_written():
+    policy = make_policy()
+    header = policy.header.replace(kind="mine")
+    with pytest.raises(ConfigError, match="policy: policy kind 'mine': expected one of"):
+        encode_policy(Policy(policy.network, header))

@@ -1,5 +1,6 @@
 """What a later stage would refuse is refused from a whole params.yaml and its task."""
 
+import resource
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from small_project import small_params
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.export import opset
-from sacpipe.params.checks import check_params
+from sacpipe.params.checks import check_members, check_params
 from sacpipe.params.model import Params
 
 SPEC = make_spec(4, [(-1.0, 1.0), (-0.5, 0.5)])
@@ -27,19 +28,12 @@ def changed(params, section, **values):
 
 def test_the_printed_file_passes(params):
     check_params(params, SPEC)
+    check_members(params, SPEC)
 
 
 @pytest.mark.parametrize("steps", [2, 63, 64, 65])
 def test_a_printed_file_of_any_length_passes(tmp_path, steps):
-    (tmp_path / "params.yaml").write_text(
-        small_params(steps=100).replace("total_steps: 100 ", f"total_steps: {steps} ")
-    )
-    text = (tmp_path / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(
-        text.replace("golden_steps: 8 ", f"golden_steps: {min(steps, 64)} ").replace(
-            "random_steps: 5 ", "random_steps: 1 "
-        )
-    )
+    (tmp_path / "params.yaml").write_text(small_params(steps=steps, golden_steps=min(64, steps)))
     check_params(Params.load(tmp_path / "params.yaml"), SPEC)
 
 
@@ -56,27 +50,23 @@ def test_every_operator_set_that_the_model_allows_is_known_here(params, opset_ve
             {"golden_steps": 201},
             r"export\.golden_steps: expected at most training.total_steps, 200,",
         ),
+        ("runtime", {"safe_action": [0.0, 0.0, 0.0]}, r"runtime\.safe_action: expected 2 numbers within"),
+        ("runtime", {"safe_action": [0.0, 0.6]}, r"runtime\.safe_action: expected 2 numbers within"),
         (
-            "algorithm",
-            {"hidden_dims": [20_000, 20_000]},
-            r"hidden_dims: expected an actor of at most 268435456",
+            "runtime",
+            {"term_max_age_periods": {"stat": 1.0}},
+            r"runtime\.term_max_age_periods: expected names among state, found 'stat'",
         ),
-        ("guards", {"safe_action": [0.0, 0.0, 0.0]}, r"guards\.safe_action: expected 2 numbers within"),
-        ("guards", {"safe_action": [0.0, 0.6]}, r"guards\.safe_action: expected 2 numbers within"),
+        (
+            "runtime",
+            {"guards": [{"name": "sensor_frozen", "fallback": "stop", "max_repeats": 3, "terms": ["pose"]}]},
+            r"sensor_frozen\.terms: expected names among state, found 'pose'",
+        ),
     ],
 )
-def test_what_export_would_refuse_is_refused(params, section, values, message):
+def test_what_export_or_the_robot_would_refuse_is_refused(params, section, values, message):
     with pytest.raises(ConfigError, match=message):
         check_params(changed(params, section, **values), SPEC)
-
-
-def test_a_golden_sequence_beyond_its_file_is_refused_with_the_longest(params):
-    wide = make_spec(200_000, [(-1.0, 1.0)])
-    with pytest.raises(
-        ConfigError, match=r"golden_steps: expected at most 83, because golden\.npz has at most 67108864"
-    ):
-        check_params(changed(params, "export", golden_steps=84), wide)
-    check_params(changed(params, "export", golden_steps=83), wide)
 
 
 def test_an_operator_set_that_the_runtime_does_not_know_is_refused():
@@ -91,6 +81,11 @@ def test_an_operator_set_that_the_runtime_does_not_know_is_refused():
     [
         ("evaluation", {"bootstrap_resamples": 10**12}, "less than or equal to 1000000"),
         ("release", {"model_name": "x" * 257}, "at most 256 characters"),
+        ("runtime", {"guards": [{"name": "shap", "fallback": "stop"}]}, r"guards\.0.*no guard 'shap'"),
+        ("algorithm", {"name": "sacc"}, r"algorithm\.name: algorithm 'sacc': expected one of sac"),
+        ("algorithm", {"hidden_dims": [3]}, r"algorithm\.hidden_dims: unknown key; expected one of"),
+        ("engine", {"name": "numpy"}, r"engine\.name: engine 'numpy': expected one of autograd, torch"),
+        ("task", {"suite": "gymnasion"}, r"task\.suite: task suite 'gymnasion': expected one of gymnasium"),
     ],
 )
 def test_what_would_fail_after_training_is_out_of_range(params, section, values, message):
@@ -98,12 +93,103 @@ def test_what_would_fail_after_training_is_out_of_range(params, section, values,
         changed(params, section, **values)
 
 
+def test_an_engine_without_an_update_for_the_learner_is_refused_by_its_key(params):
+    algorithm = small_algorithm("td3")
+    with pytest.raises(ConfigError, match=r"^engine\.name: 'torch' can update SAC only, found TD3"):
+        check_members(params.replace(algorithm=algorithm), SPEC)
+
+
+def test_a_trunk_that_cannot_take_the_observations_is_refused(params):
+    network = {"name": "conv", "channels": [4], "hidden_dims": [8]}
+    with pytest.raises(ConfigError, match=r"algorithm\.network\.name: 'conv' needs an image"):
+        check_members(changed(params, "algorithm", network=network), SPEC)
+
+
+def test_a_policy_that_no_robot_reads_is_refused(params):
+    wide = make_spec(9000, [(-1.0, 1.0)])
+    with pytest.raises(ConfigError, match=r"^params\.yaml: algorithm: .*expected at most \d+ float32 entries"):
+        check_members(params, wide)
+
+
+OWN = """
+import torch
+from sacpipe.algorithms.sac import SACConfig
+
+class Mine(SACConfig):
+    name: str
+
+class Failing(Mine):
+    def build(self, spec, seed):
+        raise RuntimeError("no licence for this task")
+
+class Unexportable(Mine):
+    def build(self, spec, seed):
+        learner = super().build(spec, seed)
+        network = learner.policy().network
+        forward = network.forward
+        network.forward = lambda *terms: torch.sort(forward(*terms), dim=1).values
+        return learner
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch, params):
+    """Return params with an own algorithm."""
+    (tmp_path / "my_checked.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield lambda name: changed(params, "algorithm", name=f"my_checked:{name}")
+    sys.modules.pop("my_checked", None)
+
+
+def test_an_own_algorithm_passes(own):
+    check_members(own("Mine").replace(engine={"name": "autograd", "num_threads": 1}), SPEC)
+
+
+def test_an_error_of_an_own_algorithm_names_its_section(own):
+    with pytest.raises(ConfigError, match=r"^params\.yaml: algorithm: RuntimeError: no licence for this task\.$"):
+        check_members(own("Failing"), SPEC)
+
+
+def test_a_policy_that_cannot_be_exported_is_refused_before_training(own):
+    with pytest.raises(ConfigError, match=r"^params\.yaml: algorithm: .*(TopK|Sort)"):
+        check_members(own("Unexportable"), SPEC)
+
+
+def check_file(path, **options):
+    command = [sys.executable, "-m", "sacpipe.params.checks", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
 @pytest.mark.slow
 def test_as_a_module_it_says_only_what_is_wrong(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text(small_params().replace("golden_steps: 8 ", "golden_steps: 900 "))
-    command = [sys.executable, "-m", "sacpipe.params.checks", str(path)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    path.write_text(small_params(golden_steps=900))
+    found = check_file(path)
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.startswith("params.yaml: export.golden_steps: expected at most")
     assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_as_a_module_it_passes_what_trains(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(small_params())
+    found = check_file(path)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_networks_that_do_not_fit_into_memory_are_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(small_params(hidden_dims=[20_000, 20_000]))
+    limit = 2 * 2**30
+    found = check_file(path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)))  # noqa: PLW1509 - the child starts no thread before
+    assert found.returncode == 2
+    assert "params.yaml: algorithm: " in found.stderr
+    assert "allocate" in found.stderr
+
+
+def small_algorithm(name):
+    from sacpipe.algorithms import ALGORITHMS
+
+    return ALGORITHMS.find(name).example().as_tree()

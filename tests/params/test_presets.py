@@ -6,6 +6,7 @@ from small_models import Algorithm, File, Linear, Mlp, small_tree
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 
+
 def test_sections_that_a_preset_gives_in_part_are_completed_by_their_own():
     found = small_tree()["algorithm"]
     assert found["trunk"] == {"name": "mlp", "hidden_dims": [7, 7]}
@@ -47,7 +48,9 @@ def test_a_member_may_be_chosen_by_its_import_path():
 
 
 def test_an_unknown_key_that_is_chosen_reaches_the_model():
-    with pytest.raises(ConfigError, match=r"algorithm\.trunk\.hidden_dim: unknown key; expected one of hidden_dims"):
+    with pytest.raises(
+        ConfigError, match=r"algorithm\.trunk\.hidden_dim: unknown key; expected one of hidden_dims"
+    ):
         File.parse(small_tree({"algorithm": {"trunk": {"hidden_dim": 3}}}))
 
 

@@ -52,7 +52,7 @@ def test_a_missing_output_is_named_with_the_command_that_restores_it(fresh):
             StorageError,
             r"expected the key 'gradient_steps'",
         ),
-        ("out/train/pool/manifest.json", '"format_version": 1', '"format_version": 9', PoolError, r"found 9"),
+        ("out/train/pool/manifest.json", '"format_version": 2', '"format_version": 9', PoolError, r"found 9"),
         ("out/export/bundle/contract.json", "0.05", "0.04", BundleError, r"contract\.json.*SHA-256"),
         ("out/evaluate/metrics.json", '"bundle"', '"robot"', StorageError, r"expected the key 'bundle'"),
         ("out/evaluate/metrics.json", '"return_iqm"', '"iqm"', StorageError, r"return_iqm: missing"),

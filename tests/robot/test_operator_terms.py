@@ -274,15 +274,15 @@ class TestForeignGuards:
             check(stricter, **self.contract(max_tilt=3.0))
 
     @pytest.mark.parametrize(
-        ("line", "broken", "rule", "said"),
+        ("change", "rule", "said"),
         [
-            ("TiltJudge(self.max_tilt)", "1 / 0", "runtime", "guard 'tilt': expected one that fits"),
-            ("bool(step", "bool(1 / 0 or step", "runtime", "found ZeroDivisionError at the golden step 0"),
-            ("max_tilt=50.0", "max_tilt=5000.0", "terms", "expected a comparison"),
+            (("TiltJudge(self.max_tilt)", "1 / 0"), "runtime", "guard 'tilt': expected one that fits"),
+            (("bool(step", "bool(1 / 0 or step"), "runtime", "found ZeroDivisionError at the golden step 0"),
+            (("max_tilt=50.0", "max_tilt=5000.0"), "terms", "expected a comparison"),
         ],
     )
-    def test_code_that_fails_is_a_refusal(self, check, install, enabled, line, broken, rule, said):
-        install(GUARD.replace(line, broken))
+    def test_code_that_fails_is_a_refusal(self, check, install, enabled, change, rule, said):
+        install(GUARD.replace(*change))
         with pytest.raises(GateError, match=said) as refusal:
             check(enabled, **self.contract())
         assert refusal.value.rule == rule

@@ -72,5 +72,5 @@ def test_its_transitions_can_be_recorded(finished, call, tmp_path):
     assert report.terminations + report.truncations == len(found["episode_returns"])
     steps = recording.steps()
     assert steps["has_reward"].all()
-    assert (steps["executed"] != steps["asked"]).any()
-    assert np.abs(steps["executed"]).max() <= 2.0
+    assert (steps["executed_action"] != steps["policy_action"]).any()
+    assert np.abs(steps["executed_action"]).max() <= 2.0

@@ -2,9 +2,8 @@
 
 import subprocess
 
-import numpy as np
 import pytest
-from factories import make_bundle, make_guards
+from bundle_factories import make_bundle, make_golden, make_runtime
 from robot_fixtures import GOLDEN_ACTIONS, GOLDEN_OBSERVATIONS, SPEC, make_model
 
 import sacpipe
@@ -26,6 +25,7 @@ CONFIG = DriveConfig.parse(
             "actuator_noise": 0.0,
         },
         "priority": None,
+        "task": None,
         "options": {},
     }
 )
@@ -43,10 +43,17 @@ def build(tmp_path):
     return write
 
 
+FAR = {
+    "low": {"position": [100.0] * 2, "velocity": [100.0]},
+    "high": {"position": [101.0] * 2, "velocity": [101.0]},
+    "longest_constant": {"position": 1, "velocity": 1},
+}
+"""An envelope that no golden observation is in."""
+
 ENTRIES = {
     "open_policy": lambda path: open_policy(path, is_realtime=False),
     "load_policy": sacpipe.load_policy,
-    "simulate": lambda path: simulate(path, episodes=1, seed=0, stochastic=False, video=None),
+    "simulate": lambda path: simulate(path, task=None, episodes=1, seed=0, stochastic=False, video=None),
     "drive": lambda path: drive(path, CONFIG, None),
 }
 
@@ -56,8 +63,8 @@ ENTRIES = {
     ("rule", "contract"),
     [
         ("terms", {"golden": {"tolerance": 1.0, "num_steps": 3}}),
-        ("terms", {"guards": make_guards(fallbacks={"shape": "hold"}).as_tree()}),
-        ("runtime", {"envelope": {"low": [100.0] * 3, "high": [101.0] * 3}}),
+        ("terms", {"runtime": make_runtime(guards=[{"name": "shape", "fallback": "hold"}]).as_tree()}),
+        ("runtime", {"envelope": FAR}),
     ],
 )
 def test_every_entry_refuses_what_a_server_refuses(build, entry, rule, contract):
@@ -93,7 +100,8 @@ def test_a_tar_file_opens_too(build, tmp_path):
 def test_only_what_runs_in_real_time_has_to_meet_the_deadline(build):
     """A simulation waits for the policy."""
     folder = str(build(SPEC.replace(control_period_s=1e-9)))
-    action = open_policy(folder, is_realtime=False).act(np.float32(GOLDEN_OBSERVATIONS[0]))
+    first = make_golden(SPEC, GOLDEN_OBSERVATIONS, GOLDEN_ACTIONS).observations.rows(0)
+    action = open_policy(folder, is_realtime=False).act(first)
     assert action.tolist() == GOLDEN_ACTIONS[0]
     with pytest.raises(GateError, match="refused by the rule 'timing'"):
         open_policy(folder, is_realtime=True)

@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 import pytest
+from bundle_factories import make_spec, term_tree
 from pydantic import Field
 
 from sacpipe.bundle.guards import GUARDS
@@ -47,6 +48,22 @@ def test_our_guards_keep_the_contract(name):
 
 def test_another_guard_keeps_it():
     check_guard(Tilt)
+
+
+class Knee(Tilt):
+    """A guard of one task: its term has a name."""
+
+    @classmethod
+    def example_refused(cls, step, contract):
+        step.observation["knee"][...] = 0.9
+
+    def check_task(self, spec):
+        if "knee" not in spec.layout.shapes:
+            raise ValueError("expected the term knee")
+
+
+def test_a_guard_of_a_certain_task_is_tested_on_it():
+    check_guard(Knee, make_spec(observation=[term_tree("knee", 1)]))
 
 
 class Unbounded(Tilt):

@@ -13,7 +13,7 @@ from sacpipe.training.resume import open_run
 OWN = factories.make_params(
     seed=3,
     algorithm={
-        "hidden_dims": [8, 8],
+        "network": {"name": "mlp", "hidden_dims": [8, 8]},
         "discount": 0.9,
         "tau": 0.05,
         "critic_learning_rate": 3e-3,

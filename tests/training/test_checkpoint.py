@@ -38,7 +38,7 @@ def begin(folder):
 DAMAGES = {
     "one digit": lambda text: text.replace('"episode": ', '"episode": 1'),
     "a list": lambda _: "[1, 2]",
-    "another shape": lambda _: '{"format_version": 2}',
+    "another shape": lambda _: '{"format_version": 3}',
     "no digest": lambda text: json.dumps(
         {key: value for key, value in json.loads(text).items() if key != "sha256"}
     ),
@@ -57,12 +57,12 @@ def test_a_damaged_state_is_passed_over(stopped, damage, caplog):
 
 
 def test_a_whole_state_of_another_format_is_refused(stopped):
-    tree = json.loads(newest_state(stopped).read_text()) | {"format_version": 3}
+    tree = json.loads(newest_state(stopped).read_text()) | {"format_version": 4}
     del tree["sha256"]
     newest_state(stopped).write_text(
         json.dumps(tree | {"sha256": sha256_bytes(canonical_json(tree).encode())})
     )
-    with pytest.raises(CheckpointError, match="has format 3; this program reads 2"):
+    with pytest.raises(CheckpointError, match="has format 4; this program reads 3"):
         begin(stopped)
 
 

@@ -6,8 +6,9 @@ import re
 import numpy as np
 import pytest
 from folder_digest import sha256_tree
-from small_run import PARAMS, Onlooker, make_params, rows, run_once
+from small_run import OWN, PARAMS, Onlooker, make_params, rows, run_once
 
+from sacpipe.algorithms import ALGORITHMS
 from sacpipe.core.errors import (
     ConfigError,
     DivergenceError,
@@ -32,22 +33,40 @@ def test_same_params_same_bytes_and_another_seed_differs(tmp_path):
 def test_a_parameter_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
     run = open_run(make_params(), tmp_path, "k")
     run.checkpoint()
-    run.learner.policy().actor.network.layers[0].weight.data[0, 0, 0] = float("inf")
+    run.learner.policy().network.network.head.weight.data[0, 0, 0] = float("inf")
     with pytest.raises(
-        DivergenceError, match=r"actor/network\.layers\.0\.weight holds a value that is not finite"
+        DivergenceError, match=r"actor/network\.head\.weight holds a value that is not finite"
     ):
         run.checkpoint()
     run.close()
     assert open_run(make_params(), tmp_path, "k").env_steps == 0
 
 
+MASTERS = [
+    ("sac", "torch", "mlp"),
+    ("sac", "autograd", "mlp"),
+    ("td3", "autograd", "mlp"),
+    ("sac", "autograd", "conv"),
+]
+
+
 @pytest.mark.slow
-def test_sac_masters_the_point_mass(tmp_path):
+@pytest.mark.parametrize(("algorithm", "engine", "trunk"), MASTERS)
+def test_every_algorithm_masters_the_point_mass(tmp_path, algorithm, engine, trunk):
     """Random actions return about -50; within 2,000 steps the goal is reached from every start."""
+    networks = {
+        "mlp": {"name": "mlp", "hidden_dims": [64, 64]},
+        "conv": {"name": "conv", "channels": [2], "hidden_dims": [64, 64]},
+    }
+    rates = {"tau": 0.05, "critic_learning_rate": 3e-3, "actor_learning_rate": 3e-3}
+    others = {"network": networks[trunk], "discount": 0.97, "normalise_observations": False}
+    example = OWN["algorithm"] if algorithm == "sac" else ALGORITHMS.find(algorithm).example().as_tree()
+    engines = {"torch": PARAMS["engine"], "autograd": {"name": "autograd", "num_threads": 1}}
     params = make_params(
-        algorithm=PARAMS["algorithm"]
-        | {"hidden_dims": [64, 64], "discount": 0.97, "normalise_observations": False},
-        replay={"capacity": 2000, "segment_transitions": 2000, "format": "full", "initial_pool": None},
+        algorithm=example | rates | others,
+        engine=engines[engine],
+        task__options={"image_size": 8} if trunk == "conv" else {},
+        replay=PARAMS["replay"] | {"capacity": 2000, "segment_transitions": 2000, "format": "full"},
         training=PARAMS["training"]
         | {
             "total_steps": 2000,
@@ -87,9 +106,14 @@ def test_the_pool_holds_every_step_once_with_the_ends_kept_apart(tmp_path):
 
 
 def test_rows_hold_what_the_catalogue_names(tmp_path):
-    report = run_once(tmp_path)
+    """The training's metrics and the algorithm's; the task's own are `is_success` here."""
+    report = run_once(tmp_path, make_params(task__metrics=["is_success"]))
     found = rows(tmp_path)
-    assert {re.sub(r"/\d+/", "/{i}/", name) for row in found for name in row} == METRICS.keys()
+    names = {re.sub(r"/\d+/", "/{i}/", name) for row in found for name in row}
+    learner = make_params().algorithm.build(make_params().task.make().spec, 0)
+    assert {
+        name.replace("is_success", "{name}") for name in names
+    } == METRICS.keys() | learner.metrics().keys()
     evaluations = [row["env_steps"] for row in found if "evaluation/deterministic/return_mean" in row]
     assert evaluations == [0, 50, 100, 150]
     updates = [(row["env_steps"], row["gradient_steps"]) for row in found if "critic/loss" in row]
@@ -131,13 +155,14 @@ def test_value_bias_is_the_first_value_minus_the_discounted_return(tmp_path):
         value = learner.value(observation, learner.act(observation, None))
         came, discount, over = 0.0, 1.0, False
         while not over:
-            observation, reward, terminated, truncated = environment.step(learner.act(observation, None))
-            came, discount, over = came + discount * reward, discount * 0.9, terminated or truncated
+            step = environment.step(learner.act(observation, None))
+            observation, over = step.observation, step.terminated or step.truncated
+            came, discount = came + discount * step.reward, discount * 0.9
         biases.append(value - came)
     run.evaluate()
     run.close()
     row = json.loads((tmp_path / "metrics.jsonl").read_text())
-    assert row["evaluation/deterministic/value_bias"] == pytest.approx(sum(biases) / 2)
+    assert row["critic/value_bias"] == pytest.approx(sum(biases) / 2)
 
 
 def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_path):
@@ -168,9 +193,10 @@ def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_
         ({"training__extends": "abc"}, "training.extends: String should match pattern"),
         ({"training__random_steps": 150}, "random_steps must be below total_steps"),
         (
-            {"training__num_threads": 0},
-            "training.num_threads: Input should be greater than or equal to 1, found 0",
+            {"engine__num_threads": 0},
+            "engine.num_threads: Input should be greater than or equal to 1, found 0",
         ),
+        ({"engine__name": "jax"}, "engine.name: engine 'jax': expected one of"),
         ({"training__total_steps": "many"}, "training.total_steps: Input should be a valid integer"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
         ({"replay__capacity": 0}, "replay.capacity"),

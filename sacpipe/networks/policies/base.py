@@ -14,7 +14,7 @@ from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
 if TYPE_CHECKING:
-    from sacpipe.networks.trunks import TrunkConfig
+    from sacpipe.networks.trunks import TrunkSection
 
 
 class PolicyNetwork(nn.Module):
@@ -31,7 +31,7 @@ class PolicyNetwork(nn.Module):
     """Length of a last argument `noise` of `forward`, standard normal; None for a deterministic export."""
 
     def __init__(
-        self, spec: EnvSpec, trunk: "TrunkConfig", out_dim: int, normalised_terms: tuple[str, ...]
+        self, spec: EnvSpec, trunk: "TrunkSection", out_dim: int, normalised_terms: tuple[str, ...]
     ) -> None:
         super().__init__()
         self.inputs = GroupInputs(spec, "policy")

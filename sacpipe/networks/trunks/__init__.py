@@ -23,7 +23,7 @@ TRUNKS = Members(
 )
 
 
-class TrunkConfig(Protocol):
+class TrunkSection(Protocol):
     """The config of a trunk: a subclass of `sacpipe.core.config.Config`."""
 
     name: str
@@ -47,9 +47,9 @@ class TrunkConfig(Protocol):
         ...
 
 
-def trunk_for(spec: EnvSpec) -> str:
+def trunk_for(spec: EnvSpec | None) -> str:
     """Return the name of the trunk in a new params.yaml: `conv` where the policy sees an image."""
-    return "conv" if spec.policy_spec.layout.image_terms else "mlp"
+    return "conv" if spec is not None and spec.policy_spec.layout.image_terms else "mlp"
 
 
 def _refuse_import_path(value: Any) -> Any:
@@ -64,10 +64,10 @@ def _refuse_import_path(value: Any) -> Any:
 
 
 if TYPE_CHECKING:
-    TrunkField: TypeAlias = TrunkConfig
-    RegisteredTrunk: TypeAlias = TrunkConfig
+    TrunkConfig: TypeAlias = TrunkSection
+    RegisteredTrunk: TypeAlias = TrunkSection
 else:
-    TrunkField = member_field(TRUNKS)
+    TrunkConfig = member_field(TRUNKS)
     """Type of a trunk's section in params.yaml."""
-    RegisteredTrunk = Annotated[TrunkField, BeforeValidator(_refuse_import_path)]
+    RegisteredTrunk = Annotated[TrunkConfig, BeforeValidator(_refuse_import_path)]
     """Type of a trunk's section in a file: registered members only."""

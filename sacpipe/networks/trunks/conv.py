@@ -14,6 +14,8 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.networks.inputs import GroupInputs, Inputs
 from sacpipe.networks.mlp import StackedMLP
 from sacpipe.networks.trunks.base import Trunk, joined
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.terms import Term
 
 _KERNEL, _STRIDE = 3, 2
@@ -29,7 +31,7 @@ class ConvConfig(Config):
     """Units of each hidden layer behind the convolutions."""
 
     @classmethod
-    def preset(cls, _spec: Any, budget: Any) -> dict[str, Any]:
+    def preset(cls, _spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml."""
         return {"channels": [16, 32, 32], "hidden_dims": [budget.hidden_dim, budget.hidden_dim]}
 

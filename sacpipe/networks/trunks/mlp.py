@@ -12,6 +12,8 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.networks.inputs import GroupInputs, Inputs
 from sacpipe.networks.mlp import StackedMLP
 from sacpipe.networks.trunks.base import Trunk, joined
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
 
@@ -23,7 +25,7 @@ class MLPConfig(Config):
     """Units of each hidden layer."""
 
     @classmethod
-    def preset(cls, _spec: Any, budget: Any) -> dict[str, Any]:
+    def preset(cls, _spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml."""
         return {"hidden_dims": [budget.hidden_dim, budget.hidden_dim]}
 

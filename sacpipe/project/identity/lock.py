@@ -6,14 +6,17 @@ from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.config import read_yaml
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.project.identity.dependency_lines import StageNeeds, write_dependency_lines
-from sacpipe.project.identity.members import members_of
+from sacpipe.project.identity.members import members_of, policy_members
 from sacpipe.project.identity.needs import member_needs, probed_task, product_needs, task_needs
 from sacpipe.project.identity.opened_files import files_recorded
 from sacpipe.project.identity.versions import add_versions, write_versions
 from sacpipe.project.workspace import Workspace
+from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.config import TrainParams
 
 _STAGE_MODULE = "pipelines.stages."
+_POLICY, _BUNDLE = "out/train/policy.safetensors", "out/export/bundle"
+"""Dependencies whose readers load the policy's members, and the guards of its contract."""
 
 
 class _LockParams(TrainParams):
@@ -39,6 +42,7 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
     with probed_task(
         root, params.task, None if video is None else (video.height, video.width)
     ) as environment:
+        policy = _tried_policy(params, environment.spec)
         task = task_needs(root, environment)
     found = {}
     for stage, entry in (read_yaml(workspace.dvc_yaml).get("stages") or {}).items():
@@ -46,9 +50,26 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
             continue  # a stage of the project's own, by another command
         names = [name for name in entry.get("params") or () if isinstance(name, str)]
         members = members_of(*(getattr(params, name, None) for name in names))
+        if _POLICY in (entry.get("deps") or ()):
+            members += policy
+        if _BUNDLE in (entry.get("deps") or ()):
+            members += members_of(params.runtime)
         needed = product_needs(root, stage, members) | member_needs(root, members)
         found[stage] = needed | task if "task" in names else needed
     return found
+
+
+def _tried_policy(params: _LockParams, spec: EnvSpec) -> tuple[str, ...]:
+    """Build learner, engine and sampler, so that they load what they need; return the policy's members.
+
+    Raises:
+        ConfigError: one of them cannot be built for the task.
+    """
+    learner = params.algorithm.build(spec, params.seed)
+    params.engine.attach(learner)
+    params.replay.sampler.build(spec, learner.discount)
+    header = learner.policy().header
+    return policy_members(header.kind, header.network)
 
 
 def write_dependencies(workspace: Workspace) -> list[str]:

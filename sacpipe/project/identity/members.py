@@ -1,9 +1,10 @@
-"""The modules of the members that params and policy files choose: task suite, algorithm, trunk, sampler, guards."""
+"""The modules of the members that params, policies and contracts choose: suite, algorithm, sampler, guards, ..."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sacpipe.core.config import Config
+from sacpipe.networks.policies import POLICY_KINDS, PolicyConfig
 
 
 def members_of(*sections: Any) -> tuple[str, ...]:
@@ -12,6 +13,20 @@ def members_of(*sections: Any) -> tuple[str, ...]:
     A member's config is in the member's own file, so its module is what the run depends on.
     """
     return tuple(dict.fromkeys(name for section in sections for name in _modules(section)))
+
+
+def policy_members(kind: str, network: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the modules of a policy's kind and of the parts of its network.
+
+    Args:
+        kind: Registered name, as in the header of a policy file.
+        network: The kind's own config, as in the header.
+
+    Raises:
+        ConfigError: a part is no registered member here.
+    """
+    model: type[PolicyConfig] = POLICY_KINDS.find(kind)
+    return members_of(model.parse(network, where="network", source="policy"))
 
 
 def _modules(value: Any) -> Iterator[str]:

@@ -6,7 +6,6 @@ import sysconfig
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,6 +32,7 @@ OUTSIDE_IDENTITY = (
     "sacpipe/core/locks.py",
     "sacpipe/core/members.py",  # finds members by name: the member's own file counts
     "sacpipe/core/report_line.py",
+    "sacpipe/engines/__init__.py",  # the table: the engine's own file counts
     "sacpipe/envs/__init__.py",  # the table: the suite's own file counts
     "sacpipe/envs/foreign_code.py",  # a task's errors as ours
     "sacpipe/envs/rendering",  # pictures for people, which depend on the machine's renderer as well

@@ -11,7 +11,9 @@ from sacpipe.project.identity import versions
 from sacpipe.project.identity.members import members_of
 from sacpipe.project.identity.needs import member_needs
 
-LEARNER = "import my_gains, yaml\nfrom sacpipe.core.config import Config\nclass Learner(Config):\n    name: str\n"
+LEARNER = (
+    "import my_gains, yaml\nfrom sacpipe.core.config import Config\nclass Learner(Config):\n    name: str\n"
+)
 PACKAGE = "from sacpipe.core.config import Config\nclass Sampler(Config):\n    name: str\n"
 
 
@@ -41,7 +43,9 @@ def root(tmp_path, monkeypatch):
         editable / "far_guards.py": "import far_limits\nfrom sacpipe.core import seeding\n" + PACKAGE,
         editable / "far_limits.py": "",
         installed / "far_samplers" / "__init__.py": PACKAGE,
-        installed / "Far_Samplers-2.0.dist-info" / "METADATA": "Metadata-Version: 2.1\nName: Far_Samplers\nVersion: 2.0\n",
+        installed
+        / "Far_Samplers-2.0.dist-info"
+        / "METADATA": "Metadata-Version: 2.1\nName: Far_Samplers\nVersion: 2.0\n",
         installed / "Far_Samplers-2.0.dist-info" / "top_level.txt": "far_samplers\n",
     }
     for path, text in files.items():

@@ -42,7 +42,7 @@ def test_foreign_samplers_are_named_by_import_path() -> None:
     section = TypeAdapter(member_field(SAMPLERS))
     for config in (NStepConfig.example(), FutureGoalsConfig.example(), UniformConfig.example()):
         assert section.validate_python(config.as_tree()) == config
-    with pytest.raises(ValueError, match=r"name: sampler 'unifrom': expected one of uniform"):
+    with pytest.raises(ValueError, match=r"sampler 'unifrom': expected one of uniform"):
         section.validate_python({"name": "unifrom"})
 
 

@@ -1,0 +1,108 @@
+"""Stacks of trunks: each member is a trunk of its own, and the first members alone are the same."""
+
+import pytest
+import torch
+from bundle_factories import make_spec, term_tree
+
+from sacpipe.core.errors import ConfigError
+from sacpipe.networks.inputs import GroupInputs
+from sacpipe.networks.network import Network
+from sacpipe.networks.trunks import TRUNKS
+from sacpipe.testing.learner_tasks import draw_observations
+
+SPEC = make_spec(
+    observation=[
+        term_tree("front", 9, 11, 3, dtype="uint8"),
+        term_tree("state", 3),
+        term_tree("back", 8, 8, 1, dtype="uint8"),
+    ]
+)
+VECTOR = make_spec(3)
+CONFIGS = [
+    ({"name": "mlp", "hidden_dims": [7, 5]}, VECTOR),
+    ({"name": "conv", "channels": [3, 4], "hidden_dims": [6]}, SPEC),
+]
+EMPTY = [
+    ({"name": "mlp", "hidden_dims": []}, VECTOR),
+    ({"name": "conv", "channels": [2], "hidden_dims": []}, SPEC),
+]
+
+
+def make_network(tree, spec, num, seed=0):
+    config = TRUNKS.find(tree["name"]).parse(tree)
+    network = Network(config.build(GroupInputs(spec, "critic"), extra_dim=2, num=num), 2)
+    network.reset(torch.Generator().manual_seed(seed))
+    return network
+
+
+def inputs_of(spec, count=5):
+    inputs = GroupInputs(spec, "critic").of(draw_observations(spec, 3, count))
+    return inputs, torch.linspace(-1.0, 1.0, 2 * count).reshape(count, 2)
+
+
+@pytest.mark.parametrize(("tree", "spec"), CONFIGS + EMPTY)
+def test_every_member_is_a_network_of_its_own(tree, spec):
+    stack, (inputs, actions) = make_network(tree, spec, 3), inputs_of(spec)
+    single = make_network(tree, spec, 1, seed=1)
+    with torch.no_grad():
+        together = stack(inputs, actions, 3)
+        for member in range(3):
+            for mine, its in zip(single.parameters(), stack.parameters(), strict=True):
+                mine.copy_(its[member : member + 1])
+            torch.testing.assert_close(single(inputs, actions), together[member])
+
+
+@pytest.mark.parametrize(("tree", "spec"), CONFIGS + EMPTY)
+def test_the_first_members_alone_are_the_same(tree, spec):
+    stack, (inputs, actions) = make_network(tree, spec, 3), inputs_of(spec)
+    with torch.no_grad():
+        together = stack(inputs, actions, 3)
+        torch.testing.assert_close(stack(inputs, actions, 2), together[:2])
+        torch.testing.assert_close(stack(inputs, actions), together[0])
+
+
+@pytest.mark.parametrize(("tree", "spec"), CONFIGS)
+def test_one_seed_draws_the_same_parameters(tree, spec):
+    first, second, other = (make_network(tree, spec, 2, seed=seed) for seed in (1, 1, 2))
+    pairs = list(zip(first.parameters(), second.parameters(), other.parameters(), strict=True))
+    assert all(torch.equal(one, same) for one, same, _ in pairs)
+    assert not any(torch.equal(one, another) for one, _, another in pairs if one.any())
+
+
+def test_an_image_is_scaled_to_one_and_convolved_by_hand():
+    """One 3 x 3 image of 255 with kernel weights 1/9: the mean, 1; with a bias of 0.5: 1.5."""
+    spec = make_spec(observation=[term_tree("camera", 3, 3, 1, dtype="uint8")])
+    config = TRUNKS.find("conv").parse({"name": "conv", "channels": [1], "hidden_dims": []})
+    trunk = config.build(GroupInputs(spec, "policy"), extra_dim=0, num=1)
+    with torch.no_grad():
+        trunk.encoders[0].layers[0].weight.fill_(1.0 / 9.0)
+        trunk.encoders[0].layers[0].bias.fill_(0.5)
+        observations = draw_observations(spec, 0, 1)
+        observations["camera"][...] = 255
+        found = trunk(GroupInputs(spec, "policy").of(observations))
+    assert found.item() == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("tree", "spec", "message"),
+    [
+        (
+            {"name": "mlp", "hidden_dims": [4]},
+            SPEC,
+            "'mlp' takes no images, found the terms front, back. Use `conv`",
+        ),
+        (
+            {"name": "conv", "channels": [4], "hidden_dims": []},
+            VECTOR,
+            "'conv' needs an image .* 'critic', found none",
+        ),
+        (
+            {"name": "conv", "channels": [4] * 4, "hidden_dims": []},
+            SPEC,
+            "'front' of 9 x 11 pixels is too small for 4",
+        ),
+    ],
+)
+def test_inputs_that_a_trunk_cannot_take_are_refused(tree, spec, message):
+    with pytest.raises(ConfigError, match=message):
+        make_network(tree, spec, 1)
