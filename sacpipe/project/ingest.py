@@ -24,6 +24,7 @@ from sacpipe.replay.pool.manifest import MANIFEST_NAME
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.robot.recording.format import RecordedPolicy, Recording
+from sacpipe.specs.env_spec import EnvSpec
 
 _Rewards = Literal["robot", "task"]
 
@@ -90,8 +91,8 @@ def ingest(
         known_bundles: Digests of the bundles whose recordings are accepted; None accepts any bundle.
 
     Raises:
-        PoolError: a recording or the pool is damaged or of another task, or a recording is empty or lacks
-            rewards.
+        PoolError: a recording or the pool is damaged or of another task, a recording is empty or lacks
+            rewards, or the task has terms that no robot records.
         BundleError: the bundle of a policy in a recording is not in `known_bundles`.
         StorageError: the pool cannot be written.
         StoreError: DVC failed; the same call may be repeated.
@@ -100,7 +101,9 @@ def ingest(
     history = _read_history(workspace.ingested, pool_folder)
     environment = _TaskParams.load_sections(workspace.params).task.make()
     try:
-        spec, sources = environment.spec, _new_sources(folders, history, environment)
+        spec = environment.spec
+        _refuse_unseen_terms(spec)
+        sources = _new_sources(folders, history, environment)
     finally:
         environment.close()
     for source in sources:
@@ -122,6 +125,16 @@ def ingest(
     )
 
 
+def _refuse_unseen_terms(spec: EnvSpec) -> None:
+    unseen = [term.name for term in spec.observation if "policy" not in term.groups]
+    if unseen:
+        raise PoolFormatError(
+            f"expected a task whose policy sees every term, found {spec.task}, whose policy does not see "
+            f"{', '.join(unseen)}: a robot records the policy's terms only. Give these terms to the policy, "
+            "or train without recordings."
+        )
+
+
 def _new_sources(
     folders: Sequence[Path], history: Sequence[Ingested], environment: Environment
 ) -> list[_Source]:
@@ -138,13 +151,6 @@ def _new_sources(
 
 def _read(folder: Path, environment: Environment) -> _Source:
     recording, spec = Recording.open(folder), environment.spec
-    if spec.policy_spec != spec:
-        unseen = ", ".join(term.name for term in spec.observation if "policy" not in term.groups)
-        raise PoolFormatError(
-            f"{folder}: expected a task whose policy sees every term, found {spec.task}, whose policy does "
-            f"not see {unseen}: a robot records the policy's terms only. Give each of these terms to the "
-            "policy, or train without recordings."
-        )
     if recording.header.spec != spec:
         raise PoolFormatError(
             f"{folder}: expected a recording of {spec.task} as params.yaml has it, found one of "

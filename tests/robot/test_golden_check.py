@@ -42,4 +42,4 @@ def test_the_evaluate_stage_depends_on_every_robot_module_that_the_policy_import
     )
     stage = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["evaluate"]
     listed = {path for path in stage["deps"] if path.startswith("sacpipe/robot")}
-    assert listed == {f"{name.replace('.', '/')}.py" for name in result.stdout.split()}
+    assert listed >= {f"{name.replace('.', '/')}.py" for name in result.stdout.split()}
