@@ -40,7 +40,7 @@ class ValueTypes:
         """Check the types of one node's inputs and record those of its outputs.
 
         Raises:
-            BundleError: the node computes with integers or with uint8, or stands after a node that uses it.
+            BundleError: the node computes with integers or with uint8, or comes after a node that uses it.
         """
         self._used.update(inputs)
         if operator == "Cast" and attributes.get("to") not in (_FLOAT32, _BOOL):

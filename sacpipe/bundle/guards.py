@@ -129,7 +129,7 @@ def parse_guard(value: Any) -> GuardConfig:
         return value
     name = value.get("name") if isinstance(value, Mapping) else None
     if not isinstance(name, str):
-        raise ValueError("expected `name`, the registered name of a guard")  # noqa: TRY004 - pydantic's border
+        raise ValueError("expected `name`, the registered name of a guard")  # noqa: TRY004 - for pydantic
     try:
         guard = find_guard(name).model_validate_json(json.dumps(value))
     except ConfigError as exc:

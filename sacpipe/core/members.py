@@ -1,7 +1,8 @@
-"""Members of a border by name: ours, those of installed packages, and those that params.yaml names by import path.
+"""Members of a table by name: ours, those of installed packages, and those that params.yaml names by import path.
 
-A border is a family of interchangeable parts: task suites, algorithms, trunks, policy kinds, samplers, guards.
-Entry points are declared in a package's metadata under the border's group, e.g. `sacpipe.algorithms`. A file that
+A table is a family of interchangeable parts: task suites, algorithms, trunks, policy kinds, samplers, engines,
+guards.
+Entry points are declared in a package's metadata under the table's group, e.g. `sacpipe.algorithms`. A file that
 comes from another machine (pool, policy, bundle, checkpoint) chooses among registered members only, never by an
 import path.
 """
@@ -20,7 +21,7 @@ from sacpipe.core.errors import ConfigError
 
 
 class Members:
-    """The table of one border.
+    """The table of one family.
 
     Args:
         what: Noun for messages, e.g. `algorithm`.

@@ -55,11 +55,11 @@ class GuardChain:
         for judge in self.armed.judges:
             judge.begin_episode()
 
-    def check_observation(self, given: GivenObservation, stamps: Stamps, began_ns: int) -> str | None:
+    def check_observation(self, observation: GivenObservation, stamps: Stamps, began_ns: int) -> str | None:
         """Copy an observation and return the guard that refuses it; None where none does."""
         facts, armed = self.facts, self.armed
         facts.began_ns = began_ns
-        facts.is_complete = self._received.copy_from(given)
+        facts.is_complete = self._received.copy_from(observation)
         if type(stamps) is int:
             facts.stamp_ns = facts.oldest_stamp_ns = stamps
             facts.term_stamps_ns = None

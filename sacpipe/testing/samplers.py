@@ -68,7 +68,7 @@ def check_sampler(config: SamplerConfig) -> None:
 
 
 def _check_on(config: SamplerConfig, spec: EnvSpec) -> None:
-    """Fill a ring beyond its end, and draw on the way."""
+    """Fill a ring beyond its end, and draw meanwhile."""
     walk, buffer = Walk(spec, _FILLED_TO[-1]), ReplayBuffer(spec, _CAPACITY)
     view = buffer.view()
     samplers = [config.build(spec, _DISCOUNT) for _ in range(2)]

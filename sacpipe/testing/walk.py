@@ -21,8 +21,8 @@ def walk_spec(*, goals: bool, image: bool) -> EnvSpec:
     if goals:
         seen: tuple[Group, ...] = (*BOTH, "achieved_goal")
         terms.append(vector_term("achieved", 2, unit="m", source="walk", groups=seen))
-        asked: tuple[Group, ...] = (*BOTH, "desired_goal")
-        terms.append(vector_term("desired", 2, unit="m", source="walk", groups=asked))
+        desired: tuple[Group, ...] = (*BOTH, "desired_goal")
+        terms.append(vector_term("desired", 2, unit="m", source="walk", groups=desired))
     if image:
         terms.append(
             Term(

@@ -99,15 +99,15 @@ def test_a_word_that_is_english_is_retired_as_a_whole_name_of_the_product(name):
 
 def test_every_kind_of_definition_is_looked_at():
     source = (
-        "import json as told\nclass Way: ...\ndef judge(twin): ...\nasync def hear(): ...\n"
+        "import json as told\nclass Way: ...\ndef vouch(twin): ...\nasync def hear(): ...\n"
         "self.film = 1\nfor mend in (): ...\nmost_steps: int = 1\n"
     )
     found = {fault.found for fault in find_in_identifiers("sacpipe/any.py", source)}
-    assert found == {"told", "Way", "judge", "twin", "hear", "film", "mend", "most_steps"}
+    assert found == {"told", "Way", "vouch", "twin", "hear", "film", "mend", "most_steps"}
 
 
 def test_a_name_that_is_only_used_is_its_owners():
-    assert not list(find_in_identifiers("sacpipe/any.py", "print(other.grow(1), judge)\n"))
+    assert not list(find_in_identifiers("sacpipe/any.py", "print(other.grow(1), vouch)\n"))
 
 
 @pytest.mark.parametrize("name", ["asked", "universe"])
@@ -166,7 +166,7 @@ CLEAN = '''"""A policy behind its guards. A robot that stands still records gaps
 
 It waits for nothing. Most steps, and the most recent ones, are given to the recorder; few are dropped.
 """
-# Actions lie in [-1, 1]; the start may lie outside the envelope. The key was `universe`, see `judge.py`. They can be
+# Actions lie in [-1, 1]; the start may lie outside the envelope. The key was `universe`, see `vouch.py`. They can be
 # told apart.
 key = "universe"
 
@@ -199,7 +199,6 @@ def test_the_glossarys_table_of_retired_words_is_left_out_and_is_complete():
         "named",
         "served",
         "twin",
-        "judge",
         "border",
         "whoever",
         "corridor",

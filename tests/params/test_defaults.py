@@ -198,7 +198,7 @@ def test_every_key_has_a_comment_of_its_own():
 
 
 def test_no_model_of_ours_has_a_default_beside_its_preset():
-    """A value that stands in two places can differ in them; and a key may not be missing from params.yaml."""
+    """A value in two places can differ in them; and a key may not be missing from params.yaml."""
     assert [
         f"{model.__name__}.{name}"
         for model in models()

@@ -71,7 +71,7 @@ class Unbounded(Tilt):
 
 
 class Forgetful(Tilt):
-    """Refuses for ever after its first refusal."""
+    """Refuses always after its first refusal."""
 
     def arm(self, contract, period_s):
         class Latched(TiltJudge):

@@ -1,4 +1,4 @@
-"""Hindsight goals of the kind `future`, as a package of somebody else would write it."""
+"""Hindsight goals of the kind `future`, as a package of an engineer of another package would write it."""
 
 from typing import Literal, Self
 

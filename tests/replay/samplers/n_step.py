@@ -1,4 +1,4 @@
-"""A sampler of n-step returns, as a package of somebody else would write it: one file, the view's methods alone."""
+"""A sampler of n-step returns, as another package would have it: one file, the methods of the view alone."""
 
 from typing import Literal, Self
 
