@@ -170,9 +170,9 @@ def test_the_model_takes_float32_observations_and_no_others(
 ) -> None:
     uri = f"models:/{ledger.log_model(run_id, bundle(1.0))}"
     observations = np.array([[0.5, 7.0, 7.0], [9.0, 7.0, 7.0]], np.float32)
-    assert store.predict(uri, observations).tolist() == [[0.5], [3.0]]
+    assert store.predict(uri, {"state": observations}).tolist() == [[0.5], [3.0]]
     with pytest.raises(StoreError, match="Failed to enforce schema") as caught:
-        store.predict(uri, observations.astype(np.float64))
+        store.predict(uri, {"state": observations.astype(np.float64)})
     assert isinstance(caught.value.__cause__, MlflowException)
 
 
