@@ -185,8 +185,12 @@ class MlflowConnection:
             folder.mkdir(parents=True, exist_ok=True)
             return Path(download_artifacts(uri, dst_path=str(folder)))
 
-    def predict(self, uri: str, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+    def predict(self, uri: str, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Load a `models:/` address by MLflow's own loader, and run it. Shape (B, action_dim).
+
+        Args:
+            uri: Address of the model.
+            inputs: B rows of each input of policy.onnx, by name.
 
         Raises:
             StoreError: the model cannot be loaded or run.
@@ -196,7 +200,7 @@ class MlflowConnection:
 
             # From a copy, because MLflow would unquote the artifact folder's path, which may hold a `%20`.
             copy = self.download(uri, Path(name))
-            return np.asarray(load_model(str(copy)).predict(observations)["action"], dtype=np.float32)
+            return np.asarray(load_model(str(copy)).predict(dict(inputs))["action"], dtype=np.float32)
 
     @property
     def _database(self) -> Path | None:
@@ -215,15 +219,18 @@ class MlflowConnection:
 
 
 def _save_onnx(folder: Path, bundle: Bundle, model: Any, run_id: str) -> None:
-    """Write a bundle as an MLflow model: explicit float32 tensors, one file, pinned requirements."""
+    """Write a bundle as an MLflow model: a tensor for each term, one file, pinned requirements."""
     import mlflow.onnx
     import onnx
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    spec = bundle.contract.spec
-    tensors = {"observation": spec.observation_dim, "action": spec.action_dim}
-    schemas = [Schema([TensorSpec(np.dtype("float32"), (-1, size), name)]) for name, size in tensors.items()]
+    spec, terms = bundle.contract.spec, bundle.contract.onnx
+    inputs = [TensorSpec(np.dtype(one.dtype), (-1, *one.shape), one.name) for one in terms.inputs]
+    if terms.noise is not None:
+        inputs.append(TensorSpec(np.dtype("float32"), (-1, terms.noise.dim), terms.noise.name))
+    output = TensorSpec(np.dtype("float32"), (-1, spec.action_dim), terms.output.name)
+    schemas = Schema(inputs), Schema([output])
     mlflow.onnx.save_model(
         onnx.load_model_from_string(bundle.policy_onnx),
         str(folder),

@@ -211,14 +211,16 @@ class MlflowRegistry:
             StoreError: the model does not load, or differs by more than the contract's golden tolerance.
         """
         uri = f"models:/{name}@{alias}"
-        actions = self._store.predict(uri, bundle.golden.observations)
+        golden = bundle.golden
+        noise = {} if golden.noise is None else {"noise": golden.noise}
+        actions = self._store.predict(uri, {**golden.observations, **noise})
         spec, tolerance = bundle.contract.spec, bundle.contract.golden.tolerance
-        if actions.shape != bundle.golden.actions.shape:
+        if actions.shape != golden.actions.shape:
             raise StoreError(
-                f"{uri}: expected actions of shape {bundle.golden.actions.shape}, found {actions.shape}. "
+                f"{uri}: expected actions of shape {golden.actions.shape}, found {actions.shape}. "
                 "The alias names another policy; check it."
             )
-        shares = np.abs(actions - bundle.golden.actions) / (spec.action_high - spec.action_low)
+        shares = np.abs(actions - golden.actions) / (spec.action_high - spec.action_low)
         error = float(shares.max())
         if not error <= tolerance:
             raise StoreError(
