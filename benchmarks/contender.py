@@ -35,12 +35,28 @@ _PRODUCT = (4, 256, 256)
 
 
 def make_params(
-    task: str, steps: int | None, seed: int, matmul_precision: str = "float32", **training: int
+    task: str,
+    steps: int | None,
+    seed: int,
+    *,
+    algorithm: str = "sac",
+    engine: dict[str, Any] | None = None,
+    **training: int,
 ) -> TrainParams:
-    """Return what `sacpipe params` prints, with the sizes that all contenders share."""
-    tree = YAML(typ="safe").load(params_text(task, steps=steps, seed=seed, preset="paper"))
+    """Return what `sacpipe params` prints, with the sizes that all contenders share.
+
+    Args:
+        task: Task suite and id.
+        steps: Environment steps, or None for the task's budget.
+        seed: Seed of the run.
+        algorithm: Registered name.
+        engine: Changes to the section.
+        training: Changes to the section.
+    """
+    tree = YAML(typ="safe").load(params_text(task, steps=steps, seed=seed, algorithm=algorithm))
     sections = {name: tree[name] for name in TrainParams.model_fields}
-    sections["algorithm"] |= {"hidden_dims": list(HIDDEN_DIMS), "matmul_precision": matmul_precision}
+    sections["algorithm"]["network"]["hidden_dims"] = list(HIDDEN_DIMS)
+    sections["engine"] |= engine or {}
     sections["training"] |= SIZES | training
     return TrainParams.parse(sections)
 
@@ -103,7 +119,8 @@ def answer(task: str, seed: int, precision: str, folder: Path) -> None:
     keep_freed_memory()
     pin_arithmetic(threads)
     intervals = {"random_steps": 300, "evaluation_interval_steps": steps, "evaluation_episodes": 1}
-    params = make_params(task, steps, seed, precision, num_threads=threads, **intervals)
+    engine = {"matmul_precision": precision, "num_threads": threads}
+    params = make_params(task, steps, seed, engine=engine, **intervals)
     run = open_run(params, folder, "benchmark")
     for line in sys.stdin:
         word, seconds = line.split()

@@ -117,7 +117,7 @@ def one(program: str, task: str, steps: int, seed: int, folder: Path) -> None:
         task,
         steps,
         seed,
-        matmul_precision=PRECISIONS[program],
+        engine={"matmul_precision": PRECISIONS[program]},
         evaluation_interval_steps=steps // EVALUATIONS,
         evaluation_episodes=EPISODES,
         log_interval_steps=1000,

@@ -17,7 +17,7 @@ from contender import SIZES, make_params
 from report import ROOT, paragraph, shown, spread, table, write
 from storage import POOL_TRANSITIONS, TASK, checkpoints, resume, resumes, snapshots
 
-from sacpipe.algorithms.base import Learner
+from sacpipe.engines import Update
 from sacpipe.envs import find_task
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.config import PoolConfig, PoolFormat
@@ -27,7 +27,7 @@ from sacpipe.replay.samplers.base import Sampler
 from sacpipe.replay.samplers.uniform import UniformConfig
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
-from sacpipe.specs.records import Batch, Transition
+from sacpipe.specs.records import Transition
 from sacpipe.specs.terms import vector_term
 from sacpipe.training.numerics import keep_freed_memory, pin_arithmetic
 
@@ -96,13 +96,13 @@ def sampling(chunk: Transitions, rounds: int) -> Figures:
     """Time a batch's draw from buffers of all lengths, in turn: back to back, and with updates between."""
     buffers = {length: filled(length, chunk) for length in LENGTHS}
     params = make_params(TASK, None, 0)
-    learner = params.algorithm.build(params.task.make().spec, 0)
+    update = params.engine.attach(params.algorithm.build(params.task.make().spec, 0))
     alone: dict[int, list[float]] = {length: [] for length in LENGTHS}
     among: dict[int, list[float]] = {length: [] for length in LENGTHS}
     for _ in range(rounds):
         for length, buffer in buffers.items():
             alone[length].append(_draw_us(buffer, 2000, None))
-            among[length].append(_draw_us(buffer, 100, learner))
+            among[length].append(_draw_us(buffer, 100, update))
     return {
         "back_to_back_us": {str(length): spread(times) for length, times in alone.items()},
         "among_updates_us": {str(length): spread(times) for length, times in among.items()},
@@ -117,7 +117,7 @@ def _ratios(times: dict[int, list[float]]) -> list[float]:
     return [long / short for short, long in zip(times[LENGTHS[0]], times[LENGTHS[-1]], strict=True)]
 
 
-def _draw_us(buffer: ReplayBuffer, count: int, learner: Learner | None) -> float:
+def _draw_us(buffer: ReplayBuffer, count: int, update: Update | None) -> float:
     """Return the mean microseconds of a draw; a learner's updates between draws are not counted."""
     generator, passed, sampler, view = np.random.default_rng(0), 0.0, _sampler(), buffer.view()
     sampler(view, generator, SIZES["batch_size"])
@@ -125,13 +125,9 @@ def _draw_us(buffer: ReplayBuffer, count: int, learner: Learner | None) -> float
         start = time.perf_counter()
         batch = sampler(view, generator, SIZES["batch_size"])
         passed += time.perf_counter() - start
-        _use(learner, batch)
+        if update is not None:
+            update(batch)
     return passed / count * 1e6
-
-
-def _use(learner: Learner | None, batch: Batch) -> None:
-    if learner is not None:
-        learner.update(batch)
 
 
 def recorded(task: str, count: int) -> list[Transition]:

@@ -106,12 +106,12 @@ class Locked(Point):
         self.action_space = spaces.Box(np.array([-1.0, 0.5]), np.array([1.0, 0.5]), dtype=np.float64)
 
 
-class Image(Point):
-    """refused. The observation is an image."""
+class Category(Point):
+    """refused. The observation is a category."""
 
     def __init__(self):
         super().__init__()
-        self.observation_space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+        self.observation_space = spaces.Discrete(8)
 
 
 class TextReward(Point):

@@ -18,6 +18,7 @@ from sacpipe.core.errors import (
     ConfigError,
     DivergenceError,
     InterruptedRunError,
+    ObservationError,
     StageError,
     UnknownTaskError,
 )
@@ -174,9 +175,14 @@ class TestPolicies:
         bundle = sacpipe.load_policy(finished / "out" / "export" / "bundle")
         file = sacpipe.load_policy(finished / "out" / "train" / "policy.safetensors")
         assert (bundle.kind, file.kind) == ("bundle", "deterministic")
-        observation = np.linspace(-1, 1, file.spec.observation_dim, dtype=np.float32)
+        numbers = np.linspace(-1, 1, file.spec.observation_dim, dtype=np.float32)
+        observation = {"position": numbers[:2], "velocity": numbers[2:]}
         span = file.spec.action_high - file.spec.action_low
         assert (np.abs(bundle.act(observation) - file.act(observation)) <= 1e-5 * span).all()
+        assert (file.act(file.spec.layout.pack(observation)) == file.act(observation)).all()
+        for wrong in ({"position": numbers[:2]}, numbers, observation | {"velocity": numbers}):
+            with pytest.raises(ObservationError, match="expected an observation of point_mass/point-mass-v0"):
+                file.act(wrong)
 
     def test_arguments_that_do_not_fit_are_refused(self, finished):
         bundle = finished / "out" / "export" / "bundle"

@@ -8,6 +8,8 @@ only, and an image becomes float32 by a `Cast` before anything is computed from 
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
+
 from sacpipe.bundle.protobuf import refuse
 
 _INTEGER_INPUTS: dict[str, frozenset[int]] = {
@@ -81,5 +83,5 @@ def _is_integer(operator: str, attributes: dict[str, Any]) -> bool:
     if operator != "Constant":
         return operator == "Shape"
     value = attributes.get("value")
-    is_tensor = hasattr(value, "dtype") and value.dtype.kind == "i"
+    is_tensor = isinstance(value, np.ndarray) and value.dtype.kind == "i"
     return is_tensor or not attributes.keys().isdisjoint({"value_int", "value_ints"})

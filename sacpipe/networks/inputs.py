@@ -65,5 +65,6 @@ class GroupInputs:
         ]
         images = tuple(by_name[term.name] for term in self.image_terms)
         if not parts:
-            return Inputs(images[0].new_empty(len(images[0]), 0, dtype=torch.float32), images)
+            # `len` would fix the batch size in an export.
+            return Inputs(images[0].flatten(1)[:, :0].float(), images)
         return Inputs(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1), images)

@@ -5,21 +5,18 @@ one flat tensor `observation` may stand for all of them: their entries in the or
 Names, types, shapes and sizes are checked before memory is allocated.
 """
 
-import functools
 import math
-import re
-import struct
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Self
 
-import msgspec
 import numpy as np
 from msgspec import Meta, Raw, Struct
 from numpy.typing import NDArray
 
 from sacpipe.server.http_errors import RefusalError
+from sacpipe.server.json_numbers import read_numbers
 from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.terms import DType
 
@@ -32,13 +29,7 @@ Count = Annotated[int, Meta(ge=0)]
 Stamp = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """Nanoseconds of a clock, as a recording can hold them."""
 _FLOAT32 = np.dtype("<f4")
-_MAX_FLOAT32 = (2 - 2.0**-24) * 2.0**127
-"""Smallest number that no float32 is near to: from here on, numbers round to infinity."""
-_ENTRIES: dict[str, Any] = {"FP32": float, "UINT8": Annotated[int, Meta(ge=0, le=255)]}
-_NESTED = re.compile(rb"\[\s*\[")
 _SHOWN_NAMES, _SHOWN_CHARS = 8, 40
-
-_T = TypeVar("_T")
 
 
 class TensorParameters(Struct):
@@ -112,7 +103,9 @@ class Inputs:
         rest, end = memoryview(tail), 0
         for index, (form, size) in enumerate(zip(forms, sizes, strict=True)):
             if size is None:
-                parts[form.name] = _read_json(tensors[index].data, batch, form, f"inputs[{index}].data")
+                parts[form.name] = read_numbers(
+                    tensors[index].data, form.datatype, (batch, *form.shape), f"inputs[{index}].data"
+                )
             else:
                 parts[form.name] = rest[end : end + size]
                 end += size
@@ -216,20 +209,6 @@ class Inputs:
         return Observation(layout, vector, images)
 
 
-def decode(decoder: "msgspec.json.Decoder[_T]", text: bytes | Raw, where: str) -> _T:
-    """Decode JSON.
-
-    Raises:
-        RefusalError: it is no JSON, or not of the decoder's type.
-    """
-    try:
-        return decoder.decode(text)
-    except RecursionError:
-        raise RefusalError(f"{where}: expected a smaller depth of nesting") from None
-    except ValueError as exc:  # msgspec's own, and of text that is not UTF-8
-        raise RefusalError(f"{where}: {exc}") from None
-
-
 def _flat_form(layout: ObservationLayout) -> InputForm:
     return InputForm.of(FLAT_INPUT, "float32", (layout.vector_dim,))
 
@@ -252,47 +231,6 @@ def _wrong_size(num_bytes: int, batch: int, form: InputForm, place: str) -> Refu
         f"{str(num_bytes)[:_SHOWN_CHARS]}",
         "shape",
     )
-
-
-@functools.cache
-def _decoder(datatype: str, depth: int) -> "msgspec.json.Decoder[Any]":
-    kind: Any = _ENTRIES[datatype]
-    for _ in range(depth):
-        kind = list[kind]
-    return msgspec.json.Decoder(kind)
-
-
-def _read_json(raw: Raw, batch: int, form: InputForm, place: str) -> bytes:
-    """Return the numbers of `data`, flat or nested, as bytes of the tensor."""
-    data, count = bytes(raw), batch * form.size
-    if (found := data.count(b",") + 1) > count:  # before a list of them takes memory
-        raise RefusalError(f"{place}: expected {count} numbers, found {found}", "shape")
-    shape = (batch, *form.shape) if form.shape and _NESTED.match(data) else (count,)
-    values = _flatten(decode(_decoder(form.datatype, len(shape)), data, place), shape, place)
-    if form.datatype == "UINT8":
-        return bytes(values)
-    try:
-        return struct.pack(f"<{count}f", *values)
-    except OverflowError:
-        index = next(index for index, value in enumerate(values) if abs(value) >= _MAX_FLOAT32)
-        raise RefusalError(f"{place}: number {index} is beyond FP32, found {values[index]}") from None
-
-
-def _flatten(nested: list[Any], shape: Sequence[int], place: str) -> list[Any]:
-    """Return the numbers of nested lists, which must have this shape."""
-    if len(nested) != shape[0] and len(shape) == 1:
-        raise RefusalError(f"{place}: expected {shape[0]} numbers, found {len(nested)}", "shape")
-    lists = [nested]
-    for axis, length in enumerate(shape):
-        for part in lists:
-            if len(part) != length:
-                raise RefusalError(
-                    f"{place}: expected lists of the shape {list(shape)}, found one of {len(part)} in axis "
-                    f"{axis}",
-                    "shape",
-                )
-        lists = [entry for part in lists for entry in part]
-    return lists
 
 
 def _shown(names: Iterable[str]) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from sacpipe.server.http_errors import FaultError, RefusalError
-from sacpipe.server.inputs import FLAT_INPUT, Count, Inputs, InputTensor, Stamp, decode
+from sacpipe.server.inputs import FLAT_INPUT, Count, Inputs, InputTensor, Stamp
+from sacpipe.server.json_numbers import decode
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 

@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sacpipe.core.errors import BundleError, ConfigError, ObservationError
+from sacpipe.core.errors import BundleError, ConfigError
 from sacpipe.robot.armed_guards import guards_in_service
-from sacpipe.robot.decision import Decision, Stamps, Timings, Verdict
+from sacpipe.robot.decision import Stamps
 from sacpipe.robot.listeners import Listeners
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.server.active_model import ActiveModel
+from sacpipe.server.batch import act
 from sacpipe.server.http_errors import FaultError, RefusalError, UnavailableError
 from sacpipe.server.metrics import Metrics
 from sacpipe.server.protocol import (
@@ -32,19 +33,17 @@ from sacpipe.server.protocol import (
     parse_infer,
     render_infer,
 )
+from sacpipe.server.result import Result, stamps_of
 from sacpipe.server.sequences import Sequences, SequenceStep
 from sacpipe.server.statistics import Times
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
-from sacpipe.specs.records import FloatArray
 
 MAX_SEQUENCES = 64
 SLICE_ROWS = 32
 """Observations of a batch computed at once: under 1 ms, in which no other request is answered."""
 
 _MAX_EVENTS = 50
-_NO_TIMINGS = Timings(0, 0, 0)
-"""Timings of a request without a sequence, which has no step of a runtime."""
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -72,25 +71,6 @@ class RequestEvent(NamedTuple):
     """Action of the first observation of the batch, in task units."""
     version: str
     total_us: float
-
-
-class _Result(NamedTuple):
-    """Result of a request, before it is rendered."""
-
-    actions: FloatArray
-    stamp_ns: Stamps
-    step: SequenceStep | None = None
-    """Step of the sequence; None for a request without one, all of whose actions are the policy's."""
-
-    @property
-    def verdict(self) -> Verdict:
-        """Verdict of the request."""
-        return "ok" if self.step is None else self.step.decision.verdict
-
-    @property
-    def reasons(self) -> str:
-        """Causes, separated by commas."""
-        return "" if self.step is None else ",".join(self.step.decision.reasons)
 
 
 class _Parsed(NamedTuple):
@@ -223,8 +203,8 @@ class Service:
             for first in range(0, len(request.observations.vector), SLICE_ROWS):
                 await asyncio.sleep(0)
                 rows = request.observations.rows(slice(first, first + SLICE_ROWS))
-                parts.append(_act(active.policy, rows, first))
-            result = _Result(np.concatenate(parts), _stamps(call, request))
+                parts.append(act(active.policy, rows, first))
+            result = Result(np.concatenate(parts), stamps_of(request, call.arrived_ns))
             return self._render(active, call, parsed, result)
 
     @contextlib.contextmanager
@@ -252,7 +232,7 @@ class Service:
             )
         return _Parsed(request, read_ns, parsed_ns)
 
-    def _render(self, active: ActiveModel, call: Call, parsed: "_Parsed", result: _Result) -> Rendered:
+    def _render(self, active: ActiveModel, call: Call, parsed: "_Parsed", result: Result) -> Rendered:
         request, read_ns, parsed_ns = parsed
         inferred_ns = time.monotonic_ns()
         parameters: dict[str, str | int | bool] = {
@@ -262,7 +242,7 @@ class Service:
             "contract_sha256": active.contract_sha256,
             "queue_ns": parsed_ns - call.arrived_ns,
             "policy_ns": inferred_ns - parsed_ns,
-            **_step_parameters(result.step),
+            **result.parameters,
         }
         answer = InferAnswer(self.name, active.version, request.id, parameters, result.actions)
         rendered = render_infer(answer, is_binary=request.is_binary)
@@ -275,9 +255,9 @@ class Service:
             self._notify(request.observations, result)
         return rendered
 
-    def _notify(self, observations: Observation, result: _Result) -> None:
+    def _notify(self, observations: Observation, result: Result) -> None:
         for row, action in enumerate(result.actions):
-            decision = _decision(action) if result.step is None else result.step.decision
+            decision = result.decision(action)
             for listener in self.listeners:
                 try:
                     listener(observations.rows(row), result.stamp_ns, decision)
@@ -285,12 +265,12 @@ class Service:
                     self.metrics.unexpected_errors += 1
                     _LOGGER.exception("sacpipe: a listener failed")
 
-    def _decide(self, active: ActiveModel, call: Call, request: InferRequest) -> _Result:
-        stamp_ns = _stamps(call, request)
+    def _decide(self, active: ActiveModel, call: Call, request: InferRequest) -> Result:
+        stamp_ns = stamps_of(request, call.arrived_ns)
         if request.sequence is None:
-            return _Result(_act(active.policy, request.observations), stamp_ns)
+            return Result(act(active.policy, request.observations), stamp_ns)
         step = self._step(active, request.sequence, request.observations.rows(0), stamp_ns)
-        return _Result(step.decision.action[np.newaxis], stamp_ns, step)
+        return Result(step.decision.action[np.newaxis], stamp_ns, step)
 
     def _step(
         self, active: ActiveModel, sequence: Sequence, observation: Observation, stamp_ns: Stamps
@@ -312,7 +292,7 @@ class Service:
             sequences.last_error = None
         return stepped
 
-    def _count(self, active: ActiveModel, sequence: Sequence | None, result: _Result, times: Times) -> None:
+    def _count(self, active: ActiveModel, sequence: Sequence | None, result: Result, times: Times) -> None:
         metrics, unix_s, total_ns = self.metrics, time.time(), sum(times)
         metrics.infer.add(total_ns)
         metrics.policy.add(times.compute_infer)
@@ -342,48 +322,3 @@ class Service:
                 time.time(), None, "refused", str(refusal)[:160], None, active.version, total_ns / 1e3
             )
         )
-
-
-def _stamps(call: Call, request: InferRequest) -> Stamps:
-    """Return the observation's stamp; without one of its own, it is as old as the request's first byte."""
-    whole = call.arrived_ns if request.stamp_ns is None else request.stamp_ns
-    if not request.term_stamps_ns:
-        return whole
-    return dict.fromkeys(request.observations, whole) | request.term_stamps_ns
-
-
-def _decision(action: FloatArray) -> Decision:
-    """Return the decision of a request without a sequence, which has no step of a runtime."""
-    return Decision(action, "ok", (), _NO_TIMINGS, action, stop_category=None, has_observation=True)
-
-
-def _step_parameters(step: SequenceStep | None) -> dict[str, str | int | bool]:
-    """Return the response parameters that only a step of a sequence has."""
-    if step is None:
-        return {}
-    parameters: dict[str, str | int | bool] = {"observation_age_ns": step.decision.timings.age_ns}
-    if step.decision.stop_category is not None:
-        parameters["stop_category"] = step.decision.stop_category
-    if step.blended_with is not None:
-        parameters["blended_with_sha256"] = step.blended_with.digest
-    return parameters
-
-
-def _act(policy: OnnxPolicy, observations: Observation, first_row: int = 0) -> FloatArray:
-    """Return the actions of a batch; refuse the whole batch where a row fails. Shape (batch, action_dim)."""
-    batch = len(observations.vector)
-    actions: FloatArray = np.empty((batch, policy.contract.spec.action_dim), dtype=np.float32)
-    for index in range(batch):
-        row = first_row + index
-        try:
-            actions[index] = policy.act(observations.rows(index))
-        except ObservationError as exc:
-            raise RefusalError(f"row {row}: {exc}", "observation_not_finite") from None
-        except BundleError as exc:
-            raise FaultError(f"row {row}: {exc}", "action_outside_bounds") from None
-        except Exception as exc:  # onnxruntime's errors have no class in common
-            _LOGGER.exception("sacpipe: the policy failed")
-            raise FaultError(
-                f"row {row}: the ONNX runtime gave an error, no action", "inference_failed"
-            ) from exc
-    return actions

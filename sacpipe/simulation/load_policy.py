@@ -4,14 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from sacpipe.core.errors import ConfigError
+from sacpipe.core.errors import ConfigError, ObservationError
 from sacpipe.core.files import sha256_file
 from sacpipe.core.seeding import generator
 from sacpipe.envs.base import Policy
 from sacpipe.evaluation.episodes import from_task_units
 from sacpipe.simulation.open_policy import open_policy
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.observation import Observation
+from sacpipe.specs.observation import Arrays, Observation
 from sacpipe.specs.records import FloatArray
 
 POLICY_FILE_SUFFIX = ".safetensors"
@@ -21,8 +21,9 @@ POLICY_FILE_SUFFIX = ".safetensors"
 class LoadedPolicy(NamedTuple):
     """A policy that acts."""
 
-    act: Callable[[Observation], FloatArray]
-    """Maps a raw observation of the task to an action in the task's own units, shape (action_dim,)."""
+    act: Callable[[Arrays], FloatArray]
+    """Maps a raw observation, the array of each term by name, to an action in the task's own units, shape
+    (action_dim,)."""
     unit_policy: Policy
     """The same with actions in [-1, 1], as environments and replay pools have them."""
     spec: EnvSpec
@@ -70,8 +71,20 @@ def _load_file(path: Path, *, stochastic: bool, seed: int) -> LoadedPolicy:
     def unit_policy(observation: Observation) -> FloatArray:
         return network.act(observation, noise)
 
-    def act(observation: Observation) -> FloatArray:
-        return header.spec.to_task_units(unit_policy(observation))
+    def act(observation: Arrays) -> FloatArray:
+        return header.spec.to_task_units(unit_policy(_packed(observation, header.spec)))
 
     kind = "stochastic" if stochastic else "deterministic"
     return LoadedPolicy(act, unit_policy, header.spec, kind, sha256_file(path))
+
+
+def _packed(observation: Arrays, spec: EnvSpec) -> Observation:
+    if isinstance(observation, Observation):
+        return observation
+    try:
+        return spec.layout.pack(observation)
+    except (KeyError, ValueError, TypeError, IndexError) as exc:
+        names = ", ".join(f"{term.name} {list(term.shape)}" for term in spec.observation)
+        raise ObservationError(
+            f"expected an observation of {spec.task}, the array of each term ({names}), found another: {exc}."
+        ) from exc

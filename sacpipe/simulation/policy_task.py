@@ -73,4 +73,6 @@ def _wanted(spec: EnvSpec) -> str:
 def _advice(spec: EnvSpec) -> str:
     suite, _, task_id = spec.task.partition("/")
     task_id = task_id.rpartition(":")[2]
-    return f"Name it: `--task {suite}/{task_id}`, or `--task {suite}/MODULE:{task_id}` for a task of your own."
+    return (
+        f"Name it: `--task {suite}/{task_id}`, or `--task {suite}/MODULE:{task_id}` for a task of your own."
+    )

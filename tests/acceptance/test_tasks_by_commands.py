@@ -61,7 +61,7 @@ def test_task_ends_as_its_docstring_says(project, module, name, ending):
     printed = write_params(project, module, name)
     if ending == "refused" and printed.code:
         assert printed.code == 2
-        assert f"{module.stem}:{name}-v0" in printed.err
+        assert f"{name}-v0" in printed.err
         return
     assert printed.code == 0, printed.err
     ran = sacpipe(project, "run", "--engine", "local", "--json")
@@ -78,7 +78,7 @@ def test_task_ends_as_its_docstring_says(project, module, name, ending):
         assert not checkpoints
     else:
         assert ran.code == 3, ran.err
-        assert f"{module.stem}:{name}-v0" in ran.err
+        assert f"{name}-v0" in ran.err
         assert "episode" in ran.err
         assert "step" in ran.err
         assert checkpoints

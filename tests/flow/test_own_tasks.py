@@ -73,7 +73,7 @@ def set_task(project, name, **runtime):
 @pytest.mark.parametrize(
     ("name", "runtime", "message"),
     [
-        ("Endless", {}, "task 'gymnasium/own_tasks:Endless-v0': expected a time limit, found none"),
+        ("Endless", {}, "task 'gymnasium/Endless-v0': expected a time limit, found none"),
         (
             "Limited",
             {"safe_action": [0.0, 0.0]},
@@ -104,7 +104,7 @@ def test_what_would_fail_later_is_refused_before_the_first_step(fresh, monkeypat
 def test_a_task_that_fails_in_training_is_named_once_and_keeps_its_checkpoint(fresh, name, cause):
     set_task(fresh, name)
     seen = sacpipe(fresh, "run", "--engine", "local", env={"PYTHONPATH": str(fresh)})
-    expected = rf"sacpipe: task 'gymnasium/own_tasks:{name}-v0', episode \d+ \(seed \d+\), step \d+: {cause}"
+    expected = rf"sacpipe: task 'gymnasium/{name}-v0', episode \d+ \(seed \d+\), step \d+: {cause}"
     assert seen.code == 3
     assert len(re.findall(expected, seen.err)) == 1, seen.err
     assert "trying again" not in seen.err

@@ -176,6 +176,13 @@ class TestJsonRefusals:
     def test_an_input_that_is_none(self, inputs, said):
         assert said in refusal(body(*inputs))
 
+    @pytest.mark.parametrize("largest", [3.4028235677973362e38, -3.4028235677973362e38])
+    def test_the_largest_number_of_float32(self, largest):
+        (row,) = parse_infer(body(tensor(data=[0, largest, 0])), None, INPUTS).observations.vector
+        assert np.isfinite(row).all()
+        beyond = largest * (1 + 2.0**-50)
+        assert f"number 1 is beyond FP32, found {beyond}" in refusal(body(tensor(data=[0, beyond, 0])))
+
     @pytest.mark.parametrize("index", range(6))
     @pytest.mark.parametrize(
         "found", ["null", "NaN", "Infinity", "-Infinity", "true", '"1"', "1e400", "[]", "{}"]

@@ -190,7 +190,7 @@ class MlflowConnection:
 
         Args:
             uri: Address of the model.
-            inputs: B rows of each input of policy.onnx, by name.
+            inputs: Array of each input of policy.onnx, by name. Shapes (B, *shape of the input).
 
         Raises:
             StoreError: the model cannot be loaded or run.
@@ -219,22 +219,21 @@ class MlflowConnection:
 
 
 def _save_onnx(folder: Path, bundle: Bundle, model: Any, run_id: str) -> None:
-    """Write a bundle as an MLflow model: a tensor for each term, one file, pinned requirements."""
+    """Write a bundle as an MLflow model: a named tensor for each input, one file, pinned requirements."""
     import mlflow.onnx
     import onnx
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    spec, terms = bundle.contract.spec, bundle.contract.onnx
-    inputs = [TensorSpec(np.dtype(one.dtype), (-1, *one.shape), one.name) for one in terms.inputs]
-    if terms.noise is not None:
-        inputs.append(TensorSpec(np.dtype("float32"), (-1, terms.noise.dim), terms.noise.name))
-    output = TensorSpec(np.dtype("float32"), (-1, spec.action_dim), terms.output.name)
-    schemas = Schema(inputs), Schema([output])
+    spec, onnx_terms = bundle.contract.spec, bundle.contract.onnx
+    inputs = [TensorSpec(np.dtype(term.dtype), (-1, *term.shape), term.name) for term in onnx_terms.inputs]
+    if onnx_terms.noise is not None:
+        inputs.append(TensorSpec(np.dtype("float32"), (-1, onnx_terms.noise.dim), onnx_terms.noise.name))
+    outputs = [TensorSpec(np.dtype("float32"), (-1, spec.action_dim), "action")]
     mlflow.onnx.save_model(
         onnx.load_model_from_string(bundle.policy_onnx),
         str(folder),
-        signature=ModelSignature(*schemas),
+        signature=ModelSignature(Schema(inputs), Schema(outputs)),
         save_as_external_data=False,
         pip_requirements=[f"{name}=={version(name)}" for name in ("numpy", "onnxruntime")],
         onnx_execution_providers=["CPUExecutionProvider"],

@@ -215,12 +215,12 @@ class MlflowRegistry:
         noise = {} if golden.noise is None else {"noise": golden.noise}
         actions = self._store.predict(uri, {**golden.observations, **noise})
         spec, tolerance = bundle.contract.spec, bundle.contract.golden.tolerance
-        if actions.shape != golden.actions.shape:
+        if actions.shape != bundle.golden.actions.shape:
             raise StoreError(
-                f"{uri}: expected actions of shape {golden.actions.shape}, found {actions.shape}. "
+                f"{uri}: expected actions of shape {bundle.golden.actions.shape}, found {actions.shape}. "
                 "The alias names another policy; check it."
             )
-        shares = np.abs(actions - golden.actions) / (spec.action_high - spec.action_low)
+        shares = np.abs(actions - bundle.golden.actions) / (spec.action_high - spec.action_low)
         error = float(shares.max())
         if not error <= tolerance:
             raise StoreError(
