@@ -35,7 +35,8 @@ class DeterministicPolicy(PolicyNetwork):
         """Return the actions of B observations, differentiable. Shape (B, action_dim)."""
         return torch.tanh(self.output(self.inputs.of(observations)))
 
-    def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:  # noqa: ARG002
+    def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
         """Return the action, with or without a generator; see `PolicyNetwork.act`."""
+        del generator  # the action has no noise
         action: FloatArray = np.tanh(self.single_output(observation))
         return action
