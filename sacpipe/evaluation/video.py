@@ -34,8 +34,8 @@ class VideoConfig(Config):
     width: int = Field(ge=16, le=3840, multiple_of=2)
     """Width in pixels; even."""
     frames_per_s: float = Field(ge=0.01, le=120.0)
-    """Approximate frame rate; the video runs in real time. A task with a faster clock shows every second step,
-    or every third, ..."""
+    """Approximate frame rate; the video runs in real time. A task with a faster clock shows every second
+    step, or every third, ..."""
     max_s: float = Field(gt=0.0)
     """Longest video, in seconds of the task's time."""
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from gymnasium import ObservationWrapper, spaces
+from gymnasium.wrappers import TransformReward
 from line_task import VECTOR, Line
 
 from sacpipe.core.errors import ConfigError, SimulatorError
@@ -193,6 +194,13 @@ class Wrapped(ObservationWrapper):
 
 def test_a_wrapper_may_declare_the_groups(task):
     assert terms(task(Wrapped).make())["b"] == ((), "float32", ("critic",))
+
+
+def test_groups_of_a_task_below_a_wrapper_are_found(task):
+    def wrapped():
+        return TransformReward(Asymmetric(), lambda reward: 2 * reward)
+
+    assert terms(task(wrapped).make())["mass"] == ((), "float32", ("critic",))
 
 
 @pytest.mark.parametrize(
