@@ -7,9 +7,9 @@ import numpy as np
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch
-from sacpipe.specs.terms import BOTH, Term, vector_term
+from sacpipe.specs.terms import BOTH, Group, Term, vector_term
 
-_ONLY_CRITICS = ("critic",)
+_ONLY_CRITICS: tuple[Group, ...] = ("critic",)
 
 
 def learner_tasks() -> Mapping[str, EnvSpec]:

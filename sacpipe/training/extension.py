@@ -60,6 +60,13 @@ def adopt_finished_run(
             f"the run {base_key[:12]} cannot be extended: it is at step {steps} of {planned}, and "
             f"training.total_steps is {wanted}; expected a finished run and more steps than it has."
         )
+    _copy_files(base, folder)
+    state = found.state.replace(stage_key=stage_key, params=digests, total_steps=wanted)
+    write_checkpoint(folder / "checkpoints", state, found.arrays)
+
+
+def _copy_files(base: Path, folder: Path) -> None:
+    """Copy pool and rows of a finished run; the pool's files keep their modes."""
     with storage_errors(folder):
         for name in ("pool", "checkpoints"):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -70,8 +77,6 @@ def adopt_finished_run(
         sync_folder(folder / "pool")
         for name in ("metrics.jsonl", "curve.csv"):
             write_bytes(folder / name, (base / name).read_bytes())
-    state = found.state.replace(stage_key=stage_key, params=digests, total_steps=wanted)
-    write_checkpoint(folder / "checkpoints", state, found.arrays)
 
 
 def unextendable(finished: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:

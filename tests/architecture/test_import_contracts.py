@@ -19,7 +19,7 @@ VIOLATIONS = {
         "import torch",
     ),
     "Algorithms meet environments only through EnvSpec, and pools only through Batch": (
-        "sacpipe/networks/actor.py",
+        "sacpipe/networks/critic.py",
         "import gymnasium",
     ),
     "The library knows neither its orchestrator nor a project's own files": (

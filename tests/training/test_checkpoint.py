@@ -7,6 +7,7 @@ import pytest
 from folder_digest import sha256_tree
 from small_run import Onlooker, make_params, run_once
 
+from sacpipe.algorithms.sac import SACConfig
 from sacpipe.core.errors import CheckpointError, InterruptedRunError
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.training.resume import open_run
@@ -149,3 +150,23 @@ def test_checkpoints_write_what_is_new_and_touch_no_older_byte_of_the_pool(tmp_p
         "journal-0000000120.bin": 30,  # at step 150
     }
     assert len(seen) == 3
+
+
+class OwnSAC(SACConfig):
+    """An algorithm that params name by its import path."""
+
+    name: str
+
+
+def test_a_checkpoint_and_a_policy_hold_no_import_path(tmp_path):
+    params = make_params(algorithm__name=f"{__name__}:OwnSAC")
+    run_once(tmp_path, params)
+    files = [
+        path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors")
+    ]
+    assert len(files) > 4
+    assert not [path for path in files if __name__.encode() in path.read_bytes()]
+    digests = json.loads(
+        (tmp_path / "work" / "checkpoints" / "step-000000000150" / "state.json").read_text()
+    )["params"]
+    assert digests["algorithm.discount"] == sha256_bytes(b"0.9")

@@ -9,6 +9,7 @@ from folder_digest import sha256_tree
 from small_run import OWN, PARAMS, Onlooker, make_params, rows, run_once
 
 from sacpipe.algorithms import ALGORITHMS
+from sacpipe.algorithms.sac import SAC, SACConfig
 from sacpipe.core.errors import (
     ConfigError,
     DivergenceError,
@@ -211,3 +212,32 @@ def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_
 def test_wrong_values_are_refused_by_key_path(changes, message):
     with pytest.raises(ConfigError, match=message):
         make_params(**changes)
+
+
+class UnwrittenPolicies(SACConfig):
+    """Names a policy kind that is no registered member."""
+
+    name: str
+
+    def build(self, spec, seed):
+        learner = SAC(self, spec, seed)
+        policy = learner.policy()
+        learner._policy = policy._replace(header=policy.header.replace(kind="secret"))
+        return learner
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"algorithm__name": f"{__name__}:UnwrittenPolicies"}, "policy kind 'secret': expected one of"),
+        (
+            {"algorithm": ALGORITHMS.find("td3").example().as_tree()},
+            "engine.name: 'torch' can update SAC only",
+        ),
+        ({"task__options": {"image_size": 8}}, "algorithm.network.name: 'mlp' takes no images"),
+    ],
+)
+def test_what_would_fail_later_fails_before_the_first_step(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        open_run(make_params(**changes), tmp_path, "k")
+    assert not list(tmp_path.iterdir())

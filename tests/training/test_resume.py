@@ -6,6 +6,7 @@ import pytest
 from folder_digest import sha256_tree
 from small_run import KEY, PARAMS, Killer, KillError, Onlooker, extended, make_params, run_once
 
+from sacpipe.algorithms import ALGORITHMS
 from sacpipe.core.errors import (
     CheckpointError,
     InterruptedRunError,
@@ -13,6 +14,7 @@ from sacpipe.core.errors import (
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.training.resume import open_run
 
+AUTOGRAD = {"name": "autograd", "num_threads": 1}
 OTHER_PHYSICS = {"force_limit_n": 3.0}
 
 
@@ -26,6 +28,29 @@ def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, stops):
         with pytest.raises(InterruptedRunError, match="continues from it"):
             run_once(tmp_path / "cut", onlooker=onlooker)
     run_once(tmp_path / "cut", onlooker=Onlooker())
+    assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"algorithm": ALGORITHMS.find("td3").example().as_tree(), "engine": AUTOGRAD},
+        {
+            "algorithm__network": {"name": "conv", "channels": [2], "hidden_dims": [8]},
+            "engine": AUTOGRAD,
+            "task__options": {"image_size": 8},
+            "task__metrics": ["is_success", "distance_m"],
+        },
+    ],
+    ids=["td3", "images and metrics"],
+)
+def test_interrupted_by_any_algorithm_and_with_images_too(tmp_path, changes):
+    params = make_params(**changes)
+    run_once(tmp_path / "whole", params)
+    with pytest.raises(InterruptedRunError):
+        run_once(tmp_path / "cut", params, onlooker=Onlooker(stops={77}))
+    run_once(tmp_path / "cut", params)
     assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
 
 

@@ -37,6 +37,6 @@ class DeterministicPolicy(PolicyNetwork):
 
     def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
         """Return the action, with or without a generator; see `PolicyNetwork.act`."""
-        del generator
+        del generator  # the action has no noise
         action: FloatArray = np.tanh(self.single_output(observation))
         return action

@@ -65,5 +65,5 @@ class MLPTrunk(Trunk):
 
     def single(self, vector: FloatArray, images: tuple[NDArray[np.uint8], ...]) -> FloatArray:
         """Return features of one observation by NumPy; see `StackedMLP.single`."""
-        del images
+        del images  # the config refuses tasks that have some
         return self.mlp.single(vector)
