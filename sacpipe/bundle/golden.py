@@ -35,7 +35,7 @@ _NOT_AN_ARCHIVE = (
     zipfile.BadZipFile,
 )
 """Errors of `zipfile` and NumPy for bytes that are not such an archive; neither lists its errors."""
-_TYPES = {"float32": np.dtype("<f4"), "uint8": np.dtype("u1")}
+_TYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "uint8": np.dtype("u1")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,8 @@ def pack_golden(golden: Golden) -> bytes:
     arrays["actions"] = golden.actions
     if golden.noise is not None:
         arrays["noise"] = golden.noise
-    np.savez(buffer, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    entries: dict[str, Any] = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    np.savez(buffer, **entries)
     return buffer.getvalue()
 
 
@@ -124,7 +125,7 @@ def _read_array(archive: zipfile.ZipFile, name: str, shape: _Shape, dtype: str) 
         found_shape, is_fortran, found_type = np.lib.format.read_array_header_1_0(file)
         if (found_shape, is_fortran, found_type) != (shape, False, item_type):
             raise _refuse(f"{name}: expected {dtype} {shape}, found {found_type} {found_shape}")
-        array = np.frombuffer(file.read(math.prod(shape) * item_type.itemsize + 1), item_type)
+        array: NDArray[Any] = np.frombuffer(file.read(math.prod(shape) * item_type.itemsize + 1), item_type)
     if array.size != math.prod(shape):
         raise _refuse(f"{name}: expected {math.prod(shape)} numbers, found another number of them")
     if not np.isfinite(array).all():

@@ -8,6 +8,8 @@ only, and an image becomes float32 by a `Cast` before anything is computed from 
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
+
 from sacpipe.bundle.protobuf import refuse
 
 _INTEGER_INPUTS: dict[str, frozenset[int]] = {
@@ -40,7 +42,7 @@ class ValueTypes:
         """Check the types of one node's inputs and record those of its outputs.
 
         Raises:
-            BundleError: the node computes with integers or with uint8, or stands after a node that uses it.
+            BundleError: the node computes with integers or with uint8, or comes after a node that uses it.
         """
         self._used.update(inputs)
         if operator == "Cast" and attributes.get("to") not in (_FLOAT32, _BOOL):
@@ -81,5 +83,5 @@ def _is_integer(operator: str, attributes: dict[str, Any]) -> bool:
     if operator != "Constant":
         return operator == "Shape"
     value = attributes.get("value")
-    is_tensor = hasattr(value, "dtype") and value.dtype.kind == "i"
+    is_tensor = isinstance(value, np.ndarray) and value.dtype.kind == "i"
     return is_tensor or not attributes.keys().isdisjoint({"value_int", "value_ints"})

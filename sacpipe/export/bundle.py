@@ -117,11 +117,11 @@ def _check_golden_steps(steps: int, num_recorded: int) -> None:
 
 def _check_sizes(spec: EnvSpec, steps: int, noise_dim: int | None) -> None:
     """Check that golden.npz and contract.json stay within the sizes that a robot reads."""
-    most = MAX_BYTES["golden.npz"] - 2**10 * (len(spec.observation) + 3)
+    max_bytes = MAX_BYTES["golden.npz"] - 2**10 * (len(spec.observation) + 3)
     per_step = golden_bytes(spec, 1, noise_dim)
-    if steps * per_step > most:
+    if steps * per_step > max_bytes:
         raise ExportError(
-            f"export.golden_steps: expected at most {most // per_step} observations of {per_step} bytes, "
+            f"export.golden_steps: expected at most {max_bytes // per_step} observations of {per_step} bytes, "
             f"because golden.npz has at most {MAX_BYTES['golden.npz']} bytes; found {steps}. Lower it."
         )
     entries = (MAX_BYTES["contract.json"] - _OTHER_BYTES) // (2 * _NUMBER_BYTES)

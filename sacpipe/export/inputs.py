@@ -60,7 +60,7 @@ def recorded_inputs(observations: Observation, noise_dim: int | None) -> PolicyI
 def synthetic_inputs(spec: EnvSpec, noise_dim: int | None) -> dict[str, PolicyInputs]:
     """Return the synthetic inputs by kind, always the same ones.
 
-    Beside the random and boundary numbers stand random images, black and white ones. Noise is always drawn.
+    Images are random, black and white. Noise is always drawn.
     """
     draws = generator(0, "parity").standard_normal((_RANDOM_ROWS, spec.observation_dim))
     ones = np.ones((1, spec.observation_dim))

@@ -141,10 +141,10 @@ class _Float64(TorchFunctionMode):
         if function is torch.Tensor.float:
             return args[0].double()
         args = tuple(torch.float64 if value is torch.float32 else value for value in args)
-        named = {
+        keywords = {
             key: torch.float64 if value is torch.float32 else value for key, value in (kwargs or {}).items()
         }
-        return function(*args, **named)
+        return function(*args, **keywords)
 
 
 def _rounding(module: torch.nn.Module, inputs: PolicyInputs) -> float:

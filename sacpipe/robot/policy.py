@@ -61,11 +61,10 @@ class OnnxPolicy:
         """Layout of the observations that `run` takes."""
         self._spec = spec
         self._low, self._high = spec.action_low.tolist(), spec.action_high.tolist()
-        self._generator = generator(seed, "policy noise")
         try:
             with under_rule("tensors"):
                 self._session = _open_session(bundle)
-                self._bind()
+                self._bind(generator(seed, "policy noise"))
             with under_rule("golden"):
                 self.golden_error = check_golden_sequence(bundle, self.act)
                 """Largest difference from the golden actions, as a share of the action's range."""
@@ -128,8 +127,8 @@ class OnnxPolicy:
         """
         clone = copy.copy(self)
         with self._lock:
-            clone._generator = self._generator.spawn(1)[0]  # noqa: SLF001 - the same class
-        OnnxPolicy._bind(clone)
+            (source,) = self._generator.spawn(1)
+        OnnxPolicy._bind(clone, source)
         return clone
 
     def run(self, observation: Observation) -> FloatArray:
@@ -157,9 +156,9 @@ class OnnxPolicy:
         tensors.run()
         return tensors.action
 
-    def _bind(self) -> None:
+    def _bind(self, noise_source: np.random.Generator) -> None:
         """Allocate the memory that the session reads from and writes to."""
-        self._lock = threading.Lock()
+        self._lock, self._generator = threading.Lock(), noise_source
         self._tensors = BoundTensors(self._session, self.contract)
         self._observations = PolicyObservations(self._tensors.observation, self._spec)
 

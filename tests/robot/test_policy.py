@@ -69,7 +69,7 @@ class TestActing:
         assert OnnxPolicy(build()).act(seen).tolist() == [1.25, 2.5]
 
     def test_takes_an_observation_of_the_whole_task(self, build):
-        """The critic's term is left out, and the terms may stand in another group of the vector."""
+        """The critic's term is left out, and the other terms are found behind it."""
         secret = term_tree("secret", 2, groups=["critic"])
         whole = SPEC.replace(observation=[secret, *(term.as_tree() for term in SPEC.observation)])
         policy = OnnxPolicy(build())
