@@ -23,7 +23,7 @@ def bundle_of(project):
 
 def expected(project):
     policy = OnnxPolicy(bundle_of(project))
-    return [policy.act(observation) for observation in OBSERVATIONS]
+    return [policy.act({"position": row[:2], "velocity": row[2:]}) for row in OBSERVATIONS]
 
 
 @contextmanager

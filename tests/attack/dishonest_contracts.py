@@ -129,7 +129,7 @@ CONTRACTS: dict[str, tuple[Forgery, frozenset[str]]] = {
     ),
     "envelope of a term that is none": (_contract(set_value("envelope.low.other", [0.0])), _BAR),
     "envelope of another size": (_contract(set_value("envelope.low.position", [0.0])), _BAR),
-    "envelope that is always frozen": (
+    "envelope that is frozen permanently": (
         _contract(set_value("envelope.longest_constant.position", 2**62)),
         _BAR,
     ),

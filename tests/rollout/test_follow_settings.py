@@ -41,7 +41,7 @@ def test_a_key_may_be_in_a_file_beside_it(read, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("poll: 1", "poll: unknown key; expected one of gate, keep, poll_s, retry_s, rollout"),
+        ("poll: 1", "poll: unknown key; expected one of poll_s, gate, keep, retry_s, rollout"),
         ("rollout: {shadow_s: -1}", "rollout.shadow_s: Input should be greater than or equal to 0, found -1"),
         ("gate: 7", "gate: "),
         ("gate: {require_signature: true}", "require_signature needs at least one key"),
