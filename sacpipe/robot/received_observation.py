@@ -27,20 +27,20 @@ class ReceivedObservation:
         self._terms = PolicyObservations(observation, spec)
         self._flat_order = None if observation.images else _flat_order(spec.layout)
 
-    def copy_from(self, given: GivenObservation) -> bool:
+    def copy_from(self, observation: GivenObservation) -> bool:
         """Copy an observation; return False where it has not the terms of the policy.
 
         Args:
-            given: As for `Runtime.step`.
+            observation: As for `Runtime.step`.
         """
-        if isinstance(given, np.ndarray):
+        if isinstance(observation, np.ndarray):
             order = self._flat_order
-            if order is None or given.dtype != _FLOAT32 or given.shape != self._vector.shape:
+            if order is None or observation.dtype != _FLOAT32 or observation.shape != self._vector.shape:
                 return False
-            self._vector[:] = given[order]
+            self._vector[:] = observation[order]
             return True
         try:
-            self._terms.load(given)
+            self._terms.load(observation)
         except _NO_TERMS:
             return False
         return True
