@@ -46,6 +46,13 @@ def test_our_guards_keep_the_contract(name):
     check_guard(guard)
 
 
+@pytest.mark.parametrize("term", [term_tree("joints", 2), term_tree("camera", 2, 2, 1, dtype="uint8")])
+def test_a_task_of_numbers_or_of_images_alone(term):
+    spec = make_spec(observation=[term])
+    for name in ("sensor_frozen", "observation_old", "action_change"):
+        check_guard(GUARDS.find(name), spec)
+
+
 def test_another_guard_keeps_it():
     check_guard(Tilt)
 
