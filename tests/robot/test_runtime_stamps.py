@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 from bundle_factories import make_bundle, make_onnx, make_spec
+from guard_factories import make_settings
 from stepped_runtime import CALM, MS, PERIOD_NS, go, make_runtime, observation
+
+from sacpipe.robot.policy import OnnxPolicy
 
 
 class TestStamps:
@@ -75,6 +78,15 @@ class TestRamp:
         runtime, clock = make_runtime(build(), ramp_steps=1, fallbacks={"shape": "safe"})
         go(runtime, clock, None)
         assert self.first(runtime, clock, 2) == [0.625, 1.25]
+
+    def test_it_ends_early_where_the_next_policy_has_a_shorter_one(self, build, build_other):
+        """From four steps to one: the share of the safe action is never above one."""
+        runtime, clock = make_runtime(build(), ramp_steps=4)
+        other = OnnxPolicy(build_other)
+        runtime._settings = make_settings(ramp_steps=1)
+        runtime.swap(other)
+        found = self.first(runtime, clock, 6)
+        assert found == [0.0, 0.0, 0.0, -0.625, -1.25, -1.25]
 
     def test_an_action_that_is_not_finite_is_refused_during_it_too(self, build, monkeypatch):
         runtime, clock = make_runtime(build(), ramp_steps=4)
