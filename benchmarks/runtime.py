@@ -21,61 +21,78 @@ from race import CORES
 from report import ROOT, paragraph, table, write
 
 from sacpipe.bundle.contract import Provenance
-from sacpipe.export.bundle import Evidence, export_bundle
+from sacpipe.bundle.guards import find_guard
+from sacpipe.bundle.runtime_settings import Envelope
+from sacpipe.export.bundle import export_bundle
 from sacpipe.export.config import ExportConfig
-from sacpipe.networks.actor import SquashedGaussianActor
+from sacpipe.export.evidence import Evidence
+from sacpipe.networks.policies.squashed_gaussian import SquashedGaussianConfig
+from sacpipe.networks.trunks.mlp import MLPConfig
 from sacpipe.params.model import Params
 from sacpipe.robot.control_loop import BUSY_WAIT_S, LoopReport, Percentiles, no_interpreter_pauses, run_loop
 from sacpipe.robot.decision import Decision
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.terms import ActionTerm, ObservationTerm
+from sacpipe.specs.observation import Observation
+from sacpipe.specs.terms import ActionTerm, vector_term
 
-WIDTHS = (17, (256, 256), 6)
+SIZES, HIDDEN_DIMS, ACTION_DIM = {"positions": 8, "velocities": 9}, (256, 256), 6
 SWAPS, SWAP_RATE_HZ, BLEND_STEPS, MAX_CHANGE = 1_000, 200.0, 2, 0.05
 GOALS_US = {"p50": 40.0, "p99": 120.0}
+SPEC = EnvSpec(
+    task="example/Cheetah-v0",
+    observation=tuple(
+        vector_term(name, size, unit="mixed", source="simulator") for name, size in SIZES.items()
+    ),
+    action=tuple(
+        ActionTerm(name=f"joint_{index}", unit="N m", low=-1.0, high=1.0) for index in range(ACTION_DIM)
+    ),
+    control_period_s=1.0 / SWAP_RATE_HZ,
+    max_episode_steps=None,
+)
 
 
 def make_bundle(folder: Path, seed: int) -> Path:
     """Export an untrained policy of HalfCheetah's size; a step's time does not depend on its numbers."""
-    observation_dim, hidden_dims, action_dim = WIDTHS
-    action = tuple(
-        ActionTerm(name=f"joint_{index}", unit="N m", low=-1.0, high=1.0) for index in range(action_dim)
+    trunk = MLPConfig(name="mlp", hidden_dims=HIDDEN_DIMS)
+    config = SquashedGaussianConfig(trunk=trunk, log_std_bounds=(-20.0, 2.0), normalised_terms=())
+    policy = config.build(SPEC)
+    policy.reset(torch.Generator().manual_seed(seed))
+    rows = np.random.default_rng(seed).standard_normal((512, SPEC.observation_dim), dtype=np.float32)
+    evidence = Evidence(
+        Observation(SPEC.layout, rows, {}),
+        Envelope(
+            low={name: (-10.0,) * size for name, size in SIZES.items()},
+            high={name: (10.0,) * size for name, size in SIZES.items()},
+            longest_constant=dict.fromkeys(SIZES, 1),
+        ),
+        Provenance(algorithm="sac", digests={}),
     )
-    spec = EnvSpec(
-        task="example/Cheetah-v0",
-        observation=(ObservationTerm(name="state", size=observation_dim, unit="mixed", source="simulator"),),
-        action=action,
-        control_period_s=1.0 / SWAP_RATE_HZ,
-        max_episode_steps=None,
+    settings = Params.load(ROOT / "params.yaml").runtime
+    change = find_guard("action_change").parse(
+        {"name": "action_change", "fallback": "limit", "max_change": MAX_CHANGE}
     )
-    actor = SquashedGaussianActor(
-        observation_dim, action_dim, hidden_dims, log_std_bounds=(-20.0, 2.0), normaliser=None
-    )
-    actor.network.reset(torch.Generator().manual_seed(seed))
-    recorded = np.random.default_rng(seed).standard_normal((512, observation_dim), dtype=np.float32)
-    bounds = np.full(observation_dim, 10.0, dtype=np.float32)
-    evidence = Evidence(recorded, -bounds, bounds, Provenance(algorithm="sac", digests={}))
-    config = ExportConfig(opset_version=20, parity_tolerance=1e-4, golden_steps=64)
-    guards = Params.load(ROOT / "params.yaml").guards
-    guards = guards.replace(max_action_change=MAX_CHANGE, blend_steps=BLEND_STEPS)
-    export_bundle(folder, actor, spec, config, evidence, guards)
+    others = [guard for guard in settings.guards if guard.name != change.name]
+    settings = settings.model_copy(update={"guards": (*others, change), "blend_steps": BLEND_STEPS})
+    exported = ExportConfig(opset_version=20, parity_tolerance=1e-4, golden_steps=64)
+    export_bundle(folder, policy, SPEC, exported, evidence, settings)
     return folder
 
 
 class Robot:
-    """Observations as a sensor gives them: a new one each step, small changes."""
+    """Observations as sensors give them: a new one each step, small changes."""
 
     def __init__(self) -> None:
         self._random = np.random.default_rng(0)
-        self._seen = np.zeros(WIDTHS[0], dtype=np.float32)
+        self._seen = SPEC.layout.pack({name: np.zeros(size) for name, size in SIZES.items()})
         self.actions: list[np.ndarray] = []
 
-    def observe(self) -> tuple[np.ndarray, int]:
+    def observe(self) -> tuple[Observation, int]:
         """Give the next one."""
-        self._seen = np.float32(0.99) * self._seen
-        self._seen += np.float32(0.05) * self._random.standard_normal(WIDTHS[0], dtype=np.float32)
+        vector = self._seen.vector
+        vector *= np.float32(0.99)
+        vector += np.float32(0.05) * self._random.standard_normal(vector.size, dtype=np.float32)
         return self._seen, time.monotonic_ns()
 
     def execute(self, decision: Decision) -> bool:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sacpipe.robot.guards.guard import Guard, Judge
+from sacpipe.robot.guards.guard import Guard, ArmedGuard
 
 
 class Tilt(Guard):
@@ -31,10 +31,10 @@ class Tilt(Guard):
         step.observation.vector[0] = 3.0
 
     def arm(self, contract, period_s):
-        return TiltJudge(self.max_tilt)
+        return ArmedTilt(self.max_tilt)
 
 
-class TiltJudge(Judge):
+class ArmedTilt(ArmedGuard):
     def __init__(self, max_tilt):
         self.max_tilt = max_tilt
 

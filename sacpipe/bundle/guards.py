@@ -1,6 +1,6 @@
 """Guards of the robot's runtime by name: the table, the base class of their configs, the tagged list's type.
 
-A guard is one file with its config, thresholds and judge (sacpipe/robot/guards/). Contracts and params.yaml
+A guard is one file with its config, thresholds and check (sacpipe/robot/guards/). Contracts and params.yaml
 name registered guards only, the product's and those of installed packages, never an import path: nothing that
 comes from outside chooses code. A robot runs the guard of an installed package only where its operator
 enabled the name.
@@ -129,7 +129,7 @@ def parse_guard(value: Any) -> GuardConfig:
         return value
     name = value.get("name") if isinstance(value, Mapping) else None
     if not isinstance(name, str):
-        raise ValueError("expected `name`, the registered name of a guard")  # noqa: TRY004 - for pydantic
+        raise _no_name()
     try:
         guard = find_guard(name).model_validate_json(json.dumps(value))
     except ConfigError as exc:
@@ -139,6 +139,10 @@ def parse_guard(value: Any) -> GuardConfig:
     if guard.name != name:
         raise ValueError(f"guard '{name}': expected a config of this name, found '{guard.name}'")
     return guard
+
+
+def _no_name() -> ValueError:
+    return ValueError("expected `name`, the registered name of a guard")
 
 
 def _explain(exc: ValidationError) -> str:

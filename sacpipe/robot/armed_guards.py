@@ -1,4 +1,4 @@
-"""The guards of one contract, armed: judges with thresholds in nanoseconds and task units."""
+"""The guards of one contract, armed: with thresholds in nanoseconds and task units."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from sacpipe.bundle.contract import Contract, check_safe_action
 from sacpipe.bundle.guards import GUARDS, WATCHDOG, Fallback, find_guard
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.errors import BundleError, SacpipeError
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts, nanoseconds
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts, nanoseconds
 from sacpipe.specs.env_spec import EnvSpec
 
 _Question = tuple[str, Callable[[StepFacts], bool]]
-"""Name of a guard, and the method of its judge that refuses a step."""
+"""Name of a guard, and its method that refuses a step."""
 
 
 def guards_in_service(settings: RuntimeSettings) -> tuple[Guard, ...]:
@@ -45,15 +45,15 @@ def _in_service(name: str, listed: object) -> Guard | None:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ArmedGuards:
-    """Judges and settings of one contract, so that a step converts nothing."""
+    """Armed guards and settings of one contract, so that a step converts nothing."""
 
     observation: tuple[_Question, ...]
     """What each observation is asked, in order."""
     action: tuple[_Question, ...]
     """What each action is asked, in order."""
-    judges: tuple[Judge, ...]
-    limits: tuple[Judge, ...]
-    """Judges that can limit an action, the bounds last."""
+    guards: tuple[ArmedGuard, ...]
+    limits: tuple[ArmedGuard, ...]
+    """Guards that can limit an action, the bounds last."""
     fallbacks: dict[str, Fallback]
     reasons: dict[str, tuple[str, ...]]
     """Reasons of a decision, by cause."""
@@ -87,8 +87,8 @@ class ArmedGuards:
         return cls(
             observation=tuple(_questions(armed, "refuses_observation")),
             action=tuple(_questions(armed, "refuses_action")),
-            judges=tuple(judge for _, judge in armed),
-            limits=tuple(judge for guard, judge in reversed(armed) if guard.can_limit),
+            guards=tuple(one for _, one in armed),
+            limits=tuple(one for guard, one in reversed(armed) if guard.can_limit),
             fallbacks={guard.name: guard.fallback for guard in guards},
             reasons={name: (name,) for name in (*names, WATCHDOG)},
             discarding=frozenset(guard.name for guard in guards if guard.discards_observation),
@@ -100,7 +100,7 @@ class ArmedGuards:
         )
 
 
-def _arm(guard: Guard, contract: Contract, period_s: float | None) -> Judge:
+def _arm(guard: Guard, contract: Contract, period_s: float | None) -> ArmedGuard:
     try:
         guard.check_task(contract.spec)
         return guard.arm(contract, period_s)
@@ -114,11 +114,11 @@ def _arm(guard: Guard, contract: Contract, period_s: float | None) -> Judge:
         ) from exc
 
 
-def _questions(armed: list[tuple[Guard, Judge]], method: str) -> Iterator[_Question]:
-    """Yield the name and the method of each judge that overrides a method of `Judge`."""
-    for guard, judge in armed:
-        if getattr(type(judge), method) is not getattr(Judge, method):
-            yield guard.name, getattr(judge, method)
+def _questions(armed: list[tuple[Guard, ArmedGuard]], method: str) -> Iterator[_Question]:
+    """Yield the name and the method of each guard that overrides a method of `ArmedGuard`."""
+    for guard, one in armed:
+        if getattr(type(one), method) is not getattr(ArmedGuard, method):
+            yield guard.name, getattr(one, method)
 
 
 def _safe_action(settings: RuntimeSettings, spec: EnvSpec) -> list[float]:

@@ -165,7 +165,11 @@ def run_loop(
         lateness_us=Percentiles.of(times[0, :steps]),
         step_us=Percentiles.of(times[1, :steps]),
         verdicts={name: count - verdicts[name] for name, count in runtime.verdicts.items()},
-        causes={name: count - causes[name] for name, count in runtime.causes.items() if count > causes[name]},
+        causes={
+            name: count - causes.get(name, 0)
+            for name, count in runtime.causes.items()
+            if count > causes.get(name, 0)
+        },
     )
 
 

@@ -52,8 +52,8 @@ class GuardChain:
         """Forget the last action and stamps. The next observation must be inside the envelope."""
         self.facts.begin_episode()
         self._repeats = 0
-        for judge in self.armed.judges:
-            judge.begin_episode()
+        for guard in self.armed.guards:
+            guard.begin_episode()
 
     def check_observation(self, observation: GivenObservation, stamps: Stamps, began_ns: int) -> str | None:
         """Copy an observation and return the guard that refuses it; None where none does."""
@@ -155,8 +155,8 @@ class GuardChain:
         Raises:
             ArithmeticError: a guard returned a number that is not finite.
         """
-        for judge in self.armed.limits:
-            action = judge.limit(self.facts, action)
+        for guard in self.armed.limits:
+            action = guard.limit(self.facts, action)
         if len(action) != len(self._zero_action) or not math.isfinite(sum(action)):
             raise ArithmeticError(f"a limited action is {action}")
         return action

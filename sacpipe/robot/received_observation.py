@@ -27,20 +27,20 @@ class ReceivedObservation:
         self._terms = PolicyObservations(observation, spec)
         self._flat_order = None if observation.images else _flat_order(spec.layout)
 
-    def copy_from(self, received: GivenObservation) -> bool:
+    def copy_from(self, observation: GivenObservation) -> bool:
         """Copy an observation; return False where it has not the terms of the policy.
 
         Args:
-            received: As for `Runtime.step`.
+            observation: As for `Runtime.step`.
         """
-        if isinstance(received, np.ndarray):
+        if isinstance(observation, np.ndarray):
             order = self._flat_order
-            if order is None or received.dtype != _FLOAT32 or received.shape != self._vector.shape:
+            if order is None or observation.dtype != _FLOAT32 or observation.shape != self._vector.shape:
                 return False
-            self._vector[:] = received[order]
+            self._vector[:] = observation[order]
             return True
         try:
-            self._terms.load(received)
+            self._terms.load(observation)
         except _NO_TERMS:
             return False
         return True

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from sacpipe.bundle.contract import Contract
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ContractError
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.testing.guard_contract import example_contract, example_observations, example_spec
 
@@ -30,7 +30,7 @@ _HUGE = {int: 10**30, float: 1e300}
 
 
 def check_guard(guard: type[Guard], spec: EnvSpec | None = None) -> None:
-    """Test the config of a guard's example, and its judge on steps of a task.
+    """Test the config of a guard's example, and the armed example on steps of a task.
 
     Args:
         guard: The guard. Its `example` and `example_refused` say what is tested.
@@ -99,22 +99,24 @@ class _Trial:
 
     def __init__(self, example: Guard, contract: Contract, period_s: float | None) -> None:
         self._example, self._contract = example, contract
-        self._judge = _raising_nothing(example, "arm", lambda: example.arm(contract, period_s))
-        _require(example, isinstance(self._judge, Judge), f"a Judge of arm(), found {self._judge!r}")
+        self._armed = _raising_nothing(example, "arm", lambda: example.arm(contract, period_s))
+        _require(
+            example, isinstance(self._armed, ArmedGuard), f"an ArmedGuard of arm(), found {self._armed!r}"
+        )
         self._now_ns, self._period_ns = _START_NS, round((period_s or 0.02) * 1e9)
         self._facts = StepFacts(contract.spec, lambda: self._now_ns)
         self._observations = itertools.cycle(example_observations(contract.spec))
         self._questions: list[Callable[[StepFacts], bool]] = [
-            getattr(self._judge, method)
+            getattr(self._armed, method)
             for method in ("refuses_observation", "refuses_action")
-            if getattr(type(self._judge), method) is not getattr(Judge, method)
+            if getattr(type(self._armed), method) is not getattr(ArmedGuard, method)
         ]
         _require(example, bool(self._questions), "refuses_observation or refuses_action, found neither")
 
     def begin_episode(self) -> None:
         """Begin the next episode."""
         self._facts.begin_episode()
-        _raising_nothing(self._example, "begin_episode", self._judge.begin_episode)
+        _raising_nothing(self._example, "begin_episode", self._armed.begin_episode)
 
     def check_clean(self, when: str) -> None:
         """Steps that are as in training pass."""
@@ -131,14 +133,14 @@ class _Trial:
             type(self._example).example_refused(facts, self._contract)
             if self._is_refused():
                 if self._example.can_limit and facts.action is not None:
-                    facts.action = self._judge.limit(facts, facts.action)
+                    facts.action = self._armed.limit(facts, facts.action)
                     _require(self._example, not self._is_refused(), "an action that limit() made to pass")
                 return
             self._keep()
         _require(self._example, False, f"a refusal within {_MAX_STEPS} steps of example_refused")
 
     def check_hostile(self) -> None:
-        """Whatever a step has, the judge answers."""
+        """Whatever a step has, the guard answers."""
         for disturb in _hostile(self._facts):
             self._next_step()
             disturb()

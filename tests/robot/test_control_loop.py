@@ -5,6 +5,8 @@ import sys
 
 import numpy as np
 import pytest
+from guard_factories import make_settings
+from guard_package import install_guard
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.robot.control_loop import Clock, no_interpreter_pauses, realtime_priority, run_loop
@@ -96,6 +98,29 @@ def test_collecting_garbage_beforehand_makes_no_step_late(build, monkeypatch):
 def test_a_robot_ends_the_loop(build):
     world = World(ends_after=2)
     assert drive(build(), world, 100).steps == 2
+
+
+def test_a_cause_of_another_package_is_counted_from_its_first_refusal(build, tmp_path, monkeypatch):
+    install_guard(tmp_path / "site", monkeypatch)
+    settings = make_settings().replace(guards=[{"name": "tilt", "fallback": "safe", "max_tilt": 0.5}])
+    world = World()
+    runtime = Runtime(OnnxPolicy(build()), settings=settings, clock_ns=world.clock)
+    monkeypatch.setattr(world, "observe", lambda: (np.full(3, 0.6, np.float32), world.now_ns))
+    report = run_loop(
+        runtime, world, period_s=0.02, max_steps=3, busy_wait_s=0.0, clock=Clock(world.clock, world.sleep)
+    )
+    assert report.causes == {"tilt": 3}
+
+
+def test_a_loop_that_comes_too_late_for_the_watchdog_executes_its_stop(build):
+    """The second step is made 100 ms after the first, and 60 ms are allowed."""
+    world = World(work_ns=[100_000_000])
+    settings = make_settings(watchdog_periods=3.0)
+    runtime = Runtime(OnnxPolicy(build()), settings=settings, clock_ns=world.clock)
+    clock = Clock(world.clock, world.sleep)
+    report = run_loop(runtime, world, period_s=0.02, max_steps=2, busy_wait_s=0.0, clock=clock)
+    assert [decision.reasons for decision in world.decisions] == [(), ("watchdog",)]
+    assert (report.verdicts["stopped"], report.causes) == (1, {"watchdog": 1})
 
 
 @pytest.mark.slow

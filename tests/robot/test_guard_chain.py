@@ -1,5 +1,8 @@
 """The guards of a chain: each threshold at its value, and each number of a limited action, worked out by hand."""
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 from bundle_factories import make_contract, make_onnx, make_spec
@@ -7,6 +10,7 @@ from guard_factories import make_settings
 
 from sacpipe.robot.armed_guards import ArmedGuards
 from sacpipe.robot.guard_chain import GuardChain
+from sacpipe.robot.guards.guard import ArmedGuard
 
 SPEC = make_spec(2, bounds=((-2.0, 3.0), (1.0, 5.0)))
 PERIOD_S = 0.02
@@ -209,3 +213,14 @@ class TestLimit:
         guards.decide([3.0, 5.0], "action_change")
         assert guards.check_action([2.5, 5.0]) is None
         assert guards.check_action([2.51, 5.0]) == "action_change"
+
+    @pytest.mark.parametrize("broken", [[math.nan, 3.0], [0.0, math.inf], [0.0], []])
+    def test_of_a_guard_that_returns_no_action_is_an_error(self, make, broken):
+        class Broken(ArmedGuard):
+            def limit(self, step, action):
+                return broken
+
+        guards = make(fallbacks={"action_change": "limit"})
+        guards.armed = dataclasses.replace(guards.armed, limits=(Broken(),))
+        with pytest.raises(ArithmeticError, match="a limited action is"):
+            guards.decide([0.0, 3.0], "action_change")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sacpipe.bundle.guards import GUARDS
 from sacpipe.core.errors import ContractError
-from sacpipe.robot.guards.guard import Guard, Judge
+from sacpipe.robot.guards.guard import ArmedGuard, Guard
 from sacpipe.testing.guards import check_guard
 
 
@@ -28,10 +28,10 @@ class Tilt(Guard):
         step.observation.vector[0] = 0.9
 
     def arm(self, contract, period_s):
-        return TiltJudge(self.max_tilt)
+        return ArmedTilt(self.max_tilt)
 
 
-class TiltJudge(Judge):
+class ArmedTilt(ArmedGuard):
     def __init__(self, max_tilt):
         self.max_tilt = max_tilt
 
@@ -44,6 +44,13 @@ def test_our_guards_keep_the_contract(name):
     guard = GUARDS.find(name)
     assert guard.example().name == name
     check_guard(guard)
+
+
+@pytest.mark.parametrize("term", [term_tree("joints", 2), term_tree("camera", 2, 2, 1, dtype="uint8")])
+def test_a_task_of_numbers_or_of_images_alone(term):
+    spec = make_spec(observation=[term])
+    for name in ("sensor_frozen", "observation_old", "action_change"):
+        check_guard(GUARDS.find(name), spec)
 
 
 def test_another_guard_keeps_it():
@@ -71,10 +78,10 @@ class Unbounded(Tilt):
 
 
 class Forgetful(Tilt):
-    """Refuses always after its first refusal."""
+    """Refuses everything after its first refusal."""
 
     def arm(self, contract, period_s):
-        class Latched(TiltJudge):
+        class Latched(ArmedTilt):
             is_latched = False
 
             def refuses_observation(self, step):
@@ -86,17 +93,17 @@ class Forgetful(Tilt):
 
 class Blind(Tilt):
     def arm(self, contract, period_s):
-        return TiltJudge(math.inf)
+        return ArmedTilt(math.inf)
 
 
 class Nervous(Tilt):
     def arm(self, contract, period_s):
-        return TiltJudge(0.0)
+        return ArmedTilt(0.0)
 
 
 class Fragile(Tilt):
     def arm(self, contract, period_s):
-        class Dividing(TiltJudge):
+        class Dividing(ArmedTilt):
             def refuses_observation(self, step):
                 return 1 / (step.stamp_ns + 2**63) > self.max_tilt
 
@@ -105,17 +112,17 @@ class Fragile(Tilt):
 
 class Clockless(Tilt):
     def arm(self, contract, period_s):
-        return TiltJudge(0.8 * period_s / period_s)
+        return ArmedTilt(0.8 * period_s / period_s)
 
 
 class Judgeless(Tilt):
     def arm(self, contract, period_s):
-        return Judge()
+        return ArmedGuard()
 
 
 class Truthy(Tilt):
     def arm(self, contract, period_s):
-        class Number(TiltJudge):
+        class Number(ArmedTilt):
             def refuses_observation(self, step):
                 return 0
 

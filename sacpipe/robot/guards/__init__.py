@@ -1,1 +1,1 @@
-"""The guards of the robot's runtime, one file each: config, thresholds, and the judge of a step."""
+"""The guards of the robot's runtime, one file each: config, thresholds, and the check of a step."""

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from sacpipe.bundle.contract import Contract
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
 
 
 class ActionChange(Guard):
@@ -37,13 +37,13 @@ class ActionChange(Guard):
         step.last_action = [term.low for term in contract.spec.action]
         step.action = [term.high for term in contract.spec.action]
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return the judge with the largest change of each entry, in task units."""
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard with the largest change of each entry, in task units."""
         del period_s
-        return _Judge([self.max_change * (term.high - term.low) for term in contract.spec.action])
+        return _Armed([self.max_change * (term.high - term.low) for term in contract.spec.action])
 
 
-class _Judge(Judge):
+class _Armed(ArmedGuard):
     def __init__(self, max_change: list[float]) -> None:
         self._max_change = max_change
 
@@ -51,10 +51,7 @@ class _Judge(Judge):
         if step.last_action is None:
             return False
         changes = zip(step.action or (), step.last_action, self._max_change, strict=True)
-        for value, last, max_change in changes:  # noqa: SIM110 - a generator takes longer
-            if abs(value - last) > max_change:
-                return True
-        return False
+        return any([abs(value - last) > max_change for value, last, max_change in changes])
 
     def limit(self, step: StepFacts, action: list[float]) -> list[float]:
         if step.last_action is None:

@@ -4,7 +4,7 @@ import math
 from typing import Literal, Self
 
 from sacpipe.bundle.contract import Contract
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
 
 
 class ActionNotFinite(Guard):
@@ -29,12 +29,12 @@ class ActionNotFinite(Guard):
         if step.action is not None:
             step.action = [*step.action[:-1], math.nan]
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return the judge; it has no threshold."""
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard; it has no threshold."""
         del contract, period_s
-        return _Judge()
+        return _Armed()
 
 
-class _Judge(Judge):
+class _Armed(ArmedGuard):
     def refuses_action(self, step: StepFacts) -> bool:
         return not math.isfinite(sum(step.action or ()))

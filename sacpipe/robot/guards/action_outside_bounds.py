@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal, Self
 
 from sacpipe.bundle.contract import Contract
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
 
 
 class ActionOutsideBounds(Guard):
@@ -29,14 +29,14 @@ class ActionOutsideBounds(Guard):
         if step.action is not None:
             step.action = [*step.action[:-1], term.high + 2.0 * (term.high - term.low)]
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return the judge with the bounds as float32 has them, in task units."""
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard with the bounds as float32 has them, in task units."""
         del period_s
         low, high = contract.spec.action_low.tolist(), contract.spec.action_high.tolist()
-        return _Judge(list(zip(low, high, strict=True)))
+        return _Armed(list(zip(low, high, strict=True)))
 
 
-class _Judge(Judge):
+class _Armed(ArmedGuard):
     def __init__(self, bounds: list[tuple[float, float]]) -> None:
         self._bounds = bounds
 

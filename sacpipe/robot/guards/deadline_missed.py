@@ -6,7 +6,7 @@ from pydantic import Field
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.guards import MAX_PERIODS
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts, nanoseconds
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts, nanoseconds
 
 
 class DeadlineMissed(Guard):
@@ -36,13 +36,13 @@ class DeadlineMissed(Guard):
         """Let the step begin two periods before now."""
         step.began_ns = step.clock_ns() - nanoseconds(2.0, contract.spec.control_period_s)
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return the judge with the deadline in nanoseconds after the step began."""
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard with the deadline in nanoseconds after the step began."""
         del contract
-        return _Judge(nanoseconds(self.deadline_periods, period_s))
+        return _Armed(nanoseconds(self.deadline_periods, period_s))
 
 
-class _Judge(Judge):
+class _Armed(ArmedGuard):
     def __init__(self, deadline_ns: int) -> None:
         self._deadline_ns = deadline_ns
 

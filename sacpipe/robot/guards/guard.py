@@ -1,7 +1,7 @@
-"""What a guard is: a config that is armed for one contract, and a judge that refuses observations or actions.
+"""What a guard is: a config that is armed for a contract, and what then refuses observations or actions.
 
-A guard is one file: a subclass of `Guard` with its thresholds, and a subclass of `Judge`. The product's are
-listed in `GUARDS` (sacpipe/bundle/guards.py); another package registers its own under the entry points
+A guard is one file: a subclass of `Guard` with its thresholds, and a subclass of `ArmedGuard`. The product's
+are listed in `GUARDS` (sacpipe/bundle/guards.py); another package registers its own under the entry points
 `sacpipe.guards`. `sacpipe.testing.guards.check_guard` tests one.
 """
 
@@ -20,7 +20,7 @@ NEVER_NS = 2**63
 class StepFacts:
     """What a guard may know of a step. A runtime has one object, and writes it again at every step.
 
-    A judge reads it and keeps no reference to its arrays.
+    A guard reads it and keeps no reference to its arrays.
     """
 
     __slots__ = (
@@ -72,8 +72,8 @@ class StepFacts:
         """Last executed action, in task units; None before the first."""
 
 
-class Judge:
-    """Judges the steps of one runtime. A guard overrides what it needs; the runtime calls nothing else."""
+class ArmedGuard:
+    """Checks the steps of one runtime. A guard overrides what it needs; the runtime calls nothing else."""
 
     def begin_episode(self) -> None:
         """Forget the episode before."""
@@ -92,7 +92,7 @@ class Judge:
 
 
 class Guard(GuardConfig):
-    """One guard: its config, and how it becomes a judge."""
+    """One guard: its config, and how it is armed."""
 
     discards_observation: ClassVar[bool] = False
     """Whether a refused observation is no data either: it is not recorded, and its stamp does not count."""
@@ -104,9 +104,9 @@ class Guard(GuardConfig):
 
     @classmethod
     def example_refused(cls, step: StepFacts, contract: Contract) -> None:
-        """Turn a step that passes into one that the example's judge refuses.
+        """Turn a step that passes into one that the armed example refuses.
 
-        Tests call it for one step after another, until the judge refuses.
+        Tests call it for one step after another, until the example refuses.
 
         Args:
             step: Facts of a step that passes.
@@ -129,8 +129,8 @@ class Guard(GuardConfig):
         """Return the fallbacks that an operator without a setting of their own accepts."""
         return (*BOUNDED, "limit") if cls.can_limit else BOUNDED
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return a judge for one runtime, with thresholds in nanoseconds and task units.
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard of one runtime, with thresholds in nanoseconds and task units.
 
         Args:
             contract: The contract, with the settings in service as its `runtime`.

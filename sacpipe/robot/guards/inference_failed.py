@@ -3,7 +3,7 @@
 from typing import Literal, Self
 
 from sacpipe.bundle.contract import Contract
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
 
 
 class InferenceFailed(Guard):
@@ -27,12 +27,12 @@ class InferenceFailed(Guard):
         del contract
         step.action = None
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return the judge; it has no threshold."""
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard; it has no threshold."""
         del contract, period_s
-        return _Judge()
+        return _Armed()
 
 
-class _Judge(Judge):
+class _Armed(ArmedGuard):
     def refuses_action(self, step: StepFacts) -> bool:
         return step.action is None

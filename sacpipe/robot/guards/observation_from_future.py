@@ -6,7 +6,7 @@ from pydantic import Field
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.guards import MAX_PERIODS
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts, nanoseconds
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts, nanoseconds
 
 
 class ObservationFromFuture(Guard):
@@ -37,13 +37,13 @@ class ObservationFromFuture(Guard):
         """Give a stamp that is one period ahead."""
         step.stamp_ns = step.began_ns + nanoseconds(1.0, contract.spec.control_period_s)
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return the judge with its limit in nanoseconds."""
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard with its limit in nanoseconds."""
         del contract
-        return _Judge(nanoseconds(self.max_future_periods, period_s))
+        return _Armed(nanoseconds(self.max_future_periods, period_s))
 
 
-class _Judge(Judge):
+class _Armed(ArmedGuard):
     def __init__(self, max_future_ns: int) -> None:
         self._max_future_ns = max_future_ns
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 
 from sacpipe.bundle.contract import Contract
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
 
 _MAX_SUMMED = 512
 """Entries up to which Python's sum is faster than NumPy's test of every entry."""
@@ -34,18 +34,18 @@ class ObservationNotFinite(Guard):
         del contract
         step.observation.vector[-1] = np.nan
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return the judge; it has no threshold."""
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard; it has no threshold."""
         del period_s
-        return _SumJudge() if contract.spec.observation_dim <= _MAX_SUMMED else _Judge()
+        return _ArmedSum() if contract.spec.observation_dim <= _MAX_SUMMED else _Armed()
 
 
-class _SumJudge(Judge):
+class _ArmedSum(ArmedGuard):
     def refuses_observation(self, step: StepFacts) -> bool:
         # Float32 cannot overflow a float64 sum: it is finite where all entries are.
         return not math.isfinite(sum(step.observation.vector.tolist()))
 
 
-class _Judge(Judge):
+class _Armed(ArmedGuard):
     def refuses_observation(self, step: StepFacts) -> bool:
         return not np.isfinite(step.observation.vector).all()

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.guards import MAX_PERIODS
-from sacpipe.robot.guards.guard import NEVER_NS, Guard, Judge, StepFacts, nanoseconds
+from sacpipe.robot.guards.guard import NEVER_NS, ArmedGuard, Guard, StepFacts, nanoseconds
 
 
 class ObservationOld(Guard):
@@ -38,10 +38,10 @@ class ObservationOld(Guard):
         """Let the step begin much later."""
         step.began_ns = step.oldest_stamp_ns + nanoseconds(100.0, contract.spec.control_period_s)
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return the judge with a limit for each term."""
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard with a limit for each term."""
         own = contract.runtime.term_max_age_periods
-        return _Judge(
+        return _Armed(
             {
                 term.name: nanoseconds(own.get(term.name, self.max_age_periods), period_s)
                 for term in contract.spec.observation
@@ -49,7 +49,7 @@ class ObservationOld(Guard):
         )
 
 
-class _Judge(Judge):
+class _Armed(ArmedGuard):
     def __init__(self, max_ages_ns: dict[str, int]) -> None:
         self._max_ages_ns = max_ages_ns
         self._smallest_ns = min(max_ages_ns.values(), default=NEVER_NS)

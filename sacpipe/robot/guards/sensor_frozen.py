@@ -13,7 +13,7 @@ from pydantic import Field
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.guards import MAX_STEPS
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.terms import MAX_TERMS, TermName
@@ -51,8 +51,8 @@ class SensorFrozen(Guard):
                 f"sensor_frozen.terms: expected names among {', '.join(names)}, found '{unknown[0]}'"
             )
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return the judge with the number of repeats that each term may have."""
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard with the number of repeats that each term may have."""
         del period_s
         runs = contract.envelope.longest_constant
         max_repeats = {
@@ -60,7 +60,7 @@ class SensorFrozen(Guard):
             for term in contract.spec.observation
             if self.terms is None or term.name in self.terms
         }
-        return _Judge(contract.spec.layout, max_repeats)
+        return _Armed(contract.spec.layout, max_repeats)
 
     def looser_keys(self, weakest: Self) -> tuple[str, ...]:
         """More repeats are looser, and fewer terms are."""
@@ -70,7 +70,7 @@ class SensorFrozen(Guard):
         return tuple(keys)
 
 
-class _Judge(Judge):
+class _Armed(ArmedGuard):
     def __init__(self, layout: ObservationLayout, max_repeats: dict[str, int]) -> None:
         self._last: Observation | None = None
         names = [term.name for term in layout.vector_terms]

@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal, Self
 
 from sacpipe.bundle.contract import Contract
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
 
 
 class Shape(Guard):
@@ -28,12 +28,12 @@ class Shape(Guard):
         del contract
         step.is_complete = False
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return the judge; it has no threshold."""
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard; it has no threshold."""
         del contract, period_s
-        return _Judge()
+        return _Armed()
 
 
-class _Judge(Judge):
+class _Armed(ArmedGuard):
     def refuses_observation(self, step: StepFacts) -> bool:
         return not step.is_complete

@@ -7,7 +7,7 @@ from pydantic import Field
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.guards import MAX_MARGIN
 from sacpipe.robot.guards.envelope_range import EnvelopeRange
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
 
 
 class StartOutsideEnvelope(Guard):
@@ -38,13 +38,13 @@ class StartOutsideEnvelope(Guard):
         step.is_start = True
         step.observation.vector[-1] = 2.0 * EnvelopeRange(contract, 1.0).high[-1] + 1.0
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return the judge with the allowed range of each entry."""
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard with the allowed range of each entry."""
         del period_s
-        return _Judge(EnvelopeRange(contract, self.margin))
+        return _Armed(EnvelopeRange(contract, self.margin))
 
 
-class _Judge(Judge):
+class _Armed(ArmedGuard):
     def __init__(self, allowed: EnvelopeRange) -> None:
         self._allowed = allowed
 

@@ -22,7 +22,7 @@ class Sensors:
         contract = example_contract(guard, SPEC)
         envelope = contract.envelope.model_copy(update={"longest_constant": runs})
         contract = contract.model_copy(update={"envelope": envelope})
-        self.judge = guard.arm(contract, None)
+        self.armed = guard.arm(contract, None)
         self.facts = StepFacts(SPEC, lambda: 0)
         self.number = 0
 
@@ -30,7 +30,7 @@ class Sensors:
         self.number += 1
         for name in changing:
             self.facts.observation[name][...] = self.number
-        return self.judge.refuses_observation(self.facts)
+        return self.armed.refuses_observation(self.facts)
 
     def steps(self, count, *changing):
         return [self.step(*changing) for _ in range(count)]
@@ -76,7 +76,7 @@ def test_a_term_that_is_not_listed_may_stand_still(name):
 def test_an_episode_begins_with_all_its_repeats():
     sensors = Sensors(max_repeats=1)
     assert sensors.steps(3) == [False, False, True]
-    sensors.judge.begin_episode()
+    sensors.armed.begin_episode()
     assert sensors.steps(3) == [False, False, True]
 
 
