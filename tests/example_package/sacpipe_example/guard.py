@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from sacpipe.bundle.contract import Contract
-from sacpipe.robot.guards.guard import Guard, Judge, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
 
 
 class ActionPower(Guard):
@@ -26,13 +26,13 @@ class ActionPower(Guard):
         """Ask for all that every actuator has."""
         step.action = [term.high if term.high >= -term.low else term.low for term in contract.spec.action]
 
-    def arm(self, contract: Contract, period_s: float | None) -> Judge:
-        """Return the judge with the bound of each action, in task units."""
+    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
+        """Return the armed guard with the bound of each action, in task units."""
         del period_s
-        return _Judge([max(-term.low, term.high) for term in contract.spec.action], self.max_power)
+        return _Armed([max(-term.low, term.high) for term in contract.spec.action], self.max_power)
 
 
-class _Judge(Judge):
+class _Armed(ArmedGuard):
     def __init__(self, bounds: list[float], max_power: float) -> None:
         self._bounds, self._max_power = bounds, max_power
 
