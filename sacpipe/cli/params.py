@@ -22,12 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--algorithm",
         default="sac",
-        help="sac, td3, the name of an installed package's algorithm, or module:attribute; default: %(default)s",
+        help="sac, td3, a name of an installed package, or module:attribute; default: %(default)s",
     )
     parser.add_argument(
         "--preset",
-        help="one of the algorithm's variants, of sac: paper, or softlearning, where the actor's loss has the "
-        "critics' mean as in Softlearning's last version; default: the first",
+        help="one of the algorithm's variants; of sac: paper, or softlearning, where the actor's loss has "
+        "the critics' mean as in Softlearning's last version; default: the first",
     )
     parser.add_argument("--output", type=path_argument, help="write this file instead of printing")
 

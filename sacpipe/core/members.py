@@ -1,10 +1,9 @@
-"""Members of a table by name: ours, those of installed packages, and those that params.yaml names by import path.
+"""Members of a table by name: ours, those of installed packages, and those that params.yaml names by path.
 
-A table is a family of interchangeable parts: task suites, algorithms, trunks, policy kinds, samplers, engines,
-guards.
-Entry points are declared in a package's metadata under the table's group, e.g. `sacpipe.algorithms`. A file that
-comes from another machine (pool, policy, bundle, checkpoint) chooses among registered members only, never by an
-import path.
+A table is a family of interchangeable parts: task suites, algorithms, trunks, policy kinds, samplers,
+engines, guards. Entry points are declared in a package's metadata under the table's group, e.g.
+`sacpipe.algorithms`. A file that comes from another machine (pool, policy, bundle, checkpoint) chooses among
+registered members only, never by an import path.
 """
 
 import difflib

@@ -30,8 +30,8 @@ BUDGETS = (
 )
 """Regular expression for task suite and id, and the budget; the first match is used.
 
-A minimum return is below the published results of SAC at this budget. Units and learning rates are the paper's,
-or smaller or better ones of docs/results.md that learn the task as reliably.
+A minimum return is below the published results of SAC at this budget. Units and learning rates are the
+paper's, or smaller or better ones of docs/results.md that learn the task as reliably.
 """
 
 

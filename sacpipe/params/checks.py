@@ -1,8 +1,8 @@
 """What only a whole params.yaml and its task can tell: refusals of later stages, found before the first step.
 
 As a module (`python -m sacpipe.params.checks FILE`) it checks a file, and exports the policy as it is before
-training; where it refuses, it writes the message to stderr and exits with 2. The train stage starts it so: if it
-imported later sections, it would depend on them.
+training; where it refuses, it writes the message to stderr and exits with 2. The train stage starts it so: if
+it imported later sections, it would depend on them.
 """
 
 import resource
@@ -83,7 +83,7 @@ def _checked(section: str, work: Callable[[], _Result]) -> _Result:
 
 
 def limit_memory() -> None:
-    """Let an allocation of more memory than this machine has fail, instead of ending processes by its system."""
+    """Let an allocation of more memory than this machine has fail: its system would end processes."""
     available = available_bytes()
     if available is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)

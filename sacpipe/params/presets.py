@@ -1,7 +1,7 @@
 """The values of a new params.yaml, collected from the presets of its sections' models.
 
-A model has a classmethod `preset(spec, budget)`, which returns the values of its keys; a nested section that it
-leaves out, or gives in part, is completed from the nested model's own preset. So a value is in one place:
+A model has a classmethod `preset(spec, budget)`, which returns the values of its keys; a nested section that
+it leaves out, or gives in part, is completed from the nested model's own preset. So a value is in one place:
 beside the field it belongs to. docs/decisions/0015.
 """
 
@@ -84,7 +84,7 @@ class _Presets:
 
 
 def _merged(preset: Mapping[str, Any], chosen: Mapping[str, Any]) -> Tree:
-    """Return the preset with the chosen values; sections in both are merged, unless another member is chosen."""
+    """Return the preset with the chosen values; sections in both are merged, but not of two members."""
     found = dict(preset)
     for key, value in chosen.items():
         before = found.get(key)

@@ -25,7 +25,7 @@ class Line(NamedTuple):
 
 
 def yaml_text(section: Config) -> str:
-    """Return the YAML text of a file's model: a block for each top-level section, comments aligned in each."""
+    """Return the YAML text of a file's model: a block for each top-level section, with aligned comments."""
     blocks = [list(_field(section, name, 0)) for name in type(section).model_fields]
     return "\n".join("".join(f"{line}\n" for line in _aligned(block)) for block in blocks)
 
@@ -56,10 +56,8 @@ def scalar(value: Any, *, is_item: bool = False) -> str:
         value: As JSON has it.
         is_item: Whether the value is inside a list or a mapping, where a colon needs quotes.
     """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, str):

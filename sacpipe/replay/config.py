@@ -49,5 +49,5 @@ class ReplayConfig(PoolConfig):
 
 def rounded(count: int) -> int:
     """Round a positive count down to its first digit: 335,544 to 300,000."""
-    place = 10 ** (len(str(count)) - 1)
-    return count // place * place
+    digits = str(count)
+    return int(digits[0] + "0" * (len(digits) - 1))

@@ -9,17 +9,19 @@ from sacpipe.report.curves import MAX_POINTS, Point, bucketed, evaluation_points
 from sacpipe.report.data import ReportData
 from sacpipe.report.elements import fold, key, section, table
 from sacpipe.report.markup import Child, Markup, tag
-from sacpipe.training.metrics import METRICS
 
 _TABLE_ROWS = 60
 
-_TITLES = {
-    "temperature/value": "Temperature",
-    "actor/entropy_nats": "Entropy of the policy",
-    "critic/loss": "Critic loss",
-    "critic/q_mean": "Mean Q-value",
+_KNOWN = {
+    "temperature/value": ("Temperature", "reward/nat"),
+    "actor/entropy_nats": ("Entropy of the policy", "nats"),
+    "critic/loss": ("Critic loss", "reward²"),
+    "critic/q_mean": ("Mean Q-value", "reward"),
+    "actor/loss": ("Actor loss", "reward"),
+    "critic/target_mean": ("Mean target of the critics", "reward"),
 }
-"""Metrics that are shown first where the algorithm has them. Others follow in alphabetical order."""
+"""Title and unit of metrics that are shown first where the algorithm has them. Others follow in alphabetical
+order, under their names."""
 _MAX_SIGNALS = 4
 _OTHER_ROWS = ("episode/", "evaluation/")
 """Beginnings of metrics that are not of updates."""
@@ -72,7 +74,7 @@ def signals(data: ReportData) -> Markup:
 def shown_signals(names: Iterable[str]) -> list[str]:
     """Return the metrics of updates that have a chart, by the names of all metrics."""
     learners = {name for name in names if not name.startswith(_OTHER_ROWS)}
-    known = [name for name in _TITLES if name in learners]
+    known = [name for name in _KNOWN if name in learners]
     return (known + sorted(learners - {*known}))[:_MAX_SIGNALS]
 
 
@@ -140,11 +142,11 @@ def _evaluations(series: list[Series], interval: str) -> Markup:
 
 
 def _signal(data: ReportData, name: str, rows: tuple[tuple[float, float], ...]) -> Markup:
-    title, last = _TITLES.get(name, name.replace("/", " ").replace("_", " ")), numbers.number(rows[-1][1])
-    unit = METRICS[name].unit if name in METRICS else ""
+    title, unit = _KNOWN.get(name, (name.replace("/", " ").replace("_", " "), ""))
+    last = numbers.number(rows[-1][1])
     target = _target_entropy(data) if name == "actor/entropy_nats" else None
     chart = Chart(
-        label=f"{title} over environment steps; at the end {last} {unit}.",
+        label=f"{title} over environment steps; at the end {last} {unit}".rstrip() + ".",
         unit=unit,
         steps=data.training.env_steps,
         series=[Series("value", "signal", bucketed(rows))],

@@ -1,4 +1,4 @@
-"""The budget of a training: what the presets of params.yaml's sections depend on besides the task's specification.
+"""The budget of a training: what the presets of params.yaml depend on besides the task's specification.
 
 A section's model gives its values by a classmethod `preset(spec, budget) -> dict`. docs/decisions/0015.
 """

@@ -63,9 +63,7 @@ class ObservationLayout:
 
     def empty(self, *axes: int) -> "Observation":
         """Return uninitialised observations with these leading axes."""
-        images = {
-            term.name: np.empty((*axes, *term.shape), dtype=np.uint8) for term in self.image_terms
-        }
+        images = {term.name: np.empty((*axes, *term.shape), dtype=np.uint8) for term in self.image_terms}
         return Observation(self, np.empty((*axes, self.vector_dim), dtype=np.float32), images)
 
     def pack(self, arrays: Arrays) -> "Observation":

@@ -80,9 +80,7 @@ class Term(Config):
         return self
 
 
-def vector_term(
-    name: str, size: int, *, unit: str, source: str, groups: tuple[Group, ...] = BOTH
-) -> Term:
+def vector_term(name: str, size: int, *, unit: str, source: str, groups: tuple[Group, ...] = BOTH) -> Term:
     """Return a float32 term of one axis."""
     return Term(name=name, shape=(size,), dtype="float32", unit=unit, source=source, groups=groups)
 

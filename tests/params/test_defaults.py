@@ -63,7 +63,9 @@ def test_a_preset_is_a_variant_of_the_algorithm(preset):
     algorithm = Params.parse(read(params_text(POINT_MASS, preset=preset))).algorithm
     assert algorithm.actor_q == {"paper": "min", "softlearning": "mean"}[preset]
     assert algorithm.adam.epsilon == {"paper": 1e-8, "softlearning": 1e-7}[preset]
-    assert algorithm.temperature.objective == {"paper": "log_temperature", "softlearning": "temperature"}[preset]
+    assert (
+        algorithm.temperature.objective == {"paper": "log_temperature", "softlearning": "temperature"}[preset]
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_an_own_algorithm_brings_values_and_comments(own):
     block = text.partition("\nalgorithm:")[2].partition("\n\n")[0]
     assert [re.sub(" +", " ", line) for line in block.splitlines()] == [
         " # An own algorithm",
-        ' name: my_printed:Own # algorithm: sac, td3, or one of another package',
+        " name: my_printed:Own # algorithm: sac, td3, or one of another package",
         " gain: 0.5 # gain of the loop",
         " steps: 50 # steps of the horizon",
     ]

@@ -107,7 +107,9 @@ def test_a_trunk_that_cannot_take_the_observations_is_refused(params):
 
 def test_a_policy_that_no_robot_reads_is_refused(params):
     wide = make_spec(9000, [(-1.0, 1.0)])
-    with pytest.raises(ConfigError, match=r"^params\.yaml: algorithm: .*expected at most \d+ float32 entries"):
+    with pytest.raises(
+        ConfigError, match=r"^params\.yaml: algorithm: .*expected at most \d+ float32 entries"
+    ):
         check_members(params, wide)
 
 
@@ -146,7 +148,9 @@ def test_an_own_algorithm_passes(own):
 
 
 def test_an_error_of_an_own_algorithm_names_its_section(own):
-    with pytest.raises(ConfigError, match=r"^params\.yaml: algorithm: RuntimeError: no licence for this task\.$"):
+    with pytest.raises(
+        ConfigError, match=r"^params\.yaml: algorithm: RuntimeError: no licence for this task\.$"
+    ):
         check_members(own("Failing"), SPEC)
 
 
@@ -183,7 +187,7 @@ def test_networks_that_do_not_fit_into_memory_are_refused(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(small_params(hidden_dims=[20_000, 20_000]))
     limit = 2 * 2**30
-    found = check_file(path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)))  # noqa: PLW1509 - the child starts no thread before
+    found = check_file(path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)))
     assert found.returncode == 2
     assert "params.yaml: algorithm: " in found.stderr
     assert "allocate" in found.stderr

@@ -3,6 +3,7 @@
 import pytest
 import requests
 from hypothesis import HealthCheck, Phase, given, settings
+from repository import ROOT
 from schemathesis import GenerationMode, openapi
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
@@ -19,9 +20,10 @@ CHECKS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def operations(bundles):
-    with running("-m", "sacpipe.server", bundles[0], "--port", "0") as server:
+@pytest.fixture(scope="module", params=["numbers", "image"])
+def operations(request, bundles):
+    bundle = bundles[0] if request.param == "numbers" else ROOT / "tests" / "bundle" / "bundle_v3"
+    with running("-m", "sacpipe.server", bundle, "--port", "0") as server:
         document = openapi.from_url(f"http://{server.address}/openapi.json")
         yield [found.ok() for found in document.get_all_operations()]
 

@@ -1,4 +1,4 @@
-"""The modules of the members that params, policies and contracts choose: suite, algorithm, sampler, guards, ..."""
+"""The modules of the members that params, policies and contracts choose: suite, algorithm, sampler, ..."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -75,7 +75,9 @@ def _imports_of_product(name: str, file: Path, package: str) -> set[str]:
     """
     if package in NUMERIC:
         return set()
-    code = source_code(_import_folder(name, file), [name], lambda path: covers([package, f"{package}.py"], path))
+    code = source_code(
+        _import_folder(name, file), [name], lambda path: covers([package, f"{package}.py"], path)
+    )
     return {module for module in code.elsewhere if module.partition(".")[0] in PRODUCT}
 
 

@@ -28,5 +28,6 @@ class PoolConfig(Config):
     segment_transitions: int = Field(ge=1)
     """Transitions in one file of the pool; files of 16 to 64 MiB suit DVC best."""
     format: PoolFormat
-    """Form of the files: compact, or full, which stores every next vector. `compact` stores a next observation
-    only if the following row does not repeat it. Next images are stored in this way in both forms."""
+    """Form of the files: compact, or full, which stores every next vector. `compact` stores a next
+    observation only if the following row does not repeat it. Next images are stored in this way in both
+    forms."""

@@ -185,8 +185,12 @@ class MlflowConnection:
             folder.mkdir(parents=True, exist_ok=True)
             return Path(download_artifacts(uri, dst_path=str(folder)))
 
-    def predict(self, uri: str, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+    def predict(self, uri: str, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Load a `models:/` address by MLflow's own loader, and run it. Shape (B, action_dim).
+
+        Args:
+            uri: Address of the model.
+            inputs: Array of each input of policy.onnx, by name. Shapes (B, *shape of the input).
 
         Raises:
             StoreError: the model cannot be loaded or run.
@@ -196,7 +200,7 @@ class MlflowConnection:
 
             # From a copy, because MLflow would unquote the artifact folder's path, which may hold a `%20`.
             copy = self.download(uri, Path(name))
-            return np.asarray(load_model(str(copy)).predict(observations)["action"], dtype=np.float32)
+            return np.asarray(load_model(str(copy)).predict(dict(inputs))["action"], dtype=np.float32)
 
     @property
     def _database(self) -> Path | None:
@@ -215,19 +219,21 @@ class MlflowConnection:
 
 
 def _save_onnx(folder: Path, bundle: Bundle, model: Any, run_id: str) -> None:
-    """Write a bundle as an MLflow model: explicit float32 tensors, one file, pinned requirements."""
+    """Write a bundle as an MLflow model: a named tensor for each input, one file, pinned requirements."""
     import mlflow.onnx
     import onnx
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    spec = bundle.contract.spec
-    tensors = {"observation": spec.observation_dim, "action": spec.action_dim}
-    schemas = [Schema([TensorSpec(np.dtype("float32"), (-1, size), name)]) for name, size in tensors.items()]
+    spec, onnx_terms = bundle.contract.spec, bundle.contract.onnx
+    inputs = [TensorSpec(np.dtype(term.dtype), (-1, *term.shape), term.name) for term in onnx_terms.inputs]
+    if onnx_terms.noise is not None:
+        inputs.append(TensorSpec(np.dtype("float32"), (-1, onnx_terms.noise.dim), onnx_terms.noise.name))
+    outputs = [TensorSpec(np.dtype("float32"), (-1, spec.action_dim), "action")]
     mlflow.onnx.save_model(
         onnx.load_model_from_string(bundle.policy_onnx),
         str(folder),
-        signature=ModelSignature(*schemas),
+        signature=ModelSignature(Schema(inputs), Schema(outputs)),
         save_as_external_data=False,
         pip_requirements=[f"{name}=={version(name)}" for name in ("numpy", "onnxruntime")],
         onnx_execution_providers=["CPUExecutionProvider"],

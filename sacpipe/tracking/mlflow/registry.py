@@ -211,7 +211,9 @@ class MlflowRegistry:
             StoreError: the model does not load, or differs by more than the contract's golden tolerance.
         """
         uri = f"models:/{name}@{alias}"
-        actions = self._store.predict(uri, bundle.golden.observations)
+        golden = bundle.golden
+        noise = {} if golden.noise is None else {"noise": golden.noise}
+        actions = self._store.predict(uri, {**golden.observations, **noise})
         spec, tolerance = bundle.contract.spec, bundle.contract.golden.tolerance
         if actions.shape != bundle.golden.actions.shape:
             raise StoreError(

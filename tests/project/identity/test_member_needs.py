@@ -27,7 +27,7 @@ ALL = Members("part", "tests.parts", {"ours": f"{__name__}:Ours"})
 class Section(Config):
     part: member_field(ALL)
     parts: tuple[member_field(ALL), ...] = ()
-    by_name: dict[str, Ours] = {}
+    by_name: dict[str, Ours]
     nothing: None = None
 
 

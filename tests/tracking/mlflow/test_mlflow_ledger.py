@@ -165,15 +165,16 @@ def test_a_bundle_is_logged_once_and_mlflow_serves_its_very_bytes(
     assert bundle_digest(arrived / "bundle") == bundle_digest(folder)
 
 
-def test_the_model_takes_float32_observations_and_no_others(
+def test_the_model_takes_the_terms_by_name_and_type_and_nothing_else(
     store: MlflowConnection, ledger: MlflowLedger, run_id: str, bundle: Callable[[float], Path]
 ) -> None:
     uri = f"models:/{ledger.log_model(run_id, bundle(1.0))}"
     observations = np.array([[0.5, 7.0, 7.0], [9.0, 7.0, 7.0]], np.float32)
-    assert store.predict(uri, observations).tolist() == [[0.5], [3.0]]
-    with pytest.raises(StoreError, match="Failed to enforce schema") as caught:
-        store.predict(uri, observations.astype(np.float64))
-    assert isinstance(caught.value.__cause__, MlflowException)
+    assert store.predict(uri, {"state": observations}).tolist() == [[0.5], [3.0]]
+    for inputs in ({"state": observations.astype(np.float64)}, {"stat": observations}):
+        with pytest.raises(StoreError, match="Failed to enforce schema") as caught:
+            store.predict(uri, inputs)
+        assert isinstance(caught.value.__cause__, MlflowException)
 
 
 def test_a_ledger_whose_folder_was_moved_says_so(store: MlflowConnection, tmp_path: Path) -> None:
