@@ -71,7 +71,7 @@ class Learner(Protocol):
         ...
 
     def describe_episodes(self, episodes: Sequence[EvaluatedEpisode]) -> dict[str, float]:
-        """Describe the deterministic episodes of an evaluation, under names of `metrics`; may be empty."""
+        """Describe deterministic episodes of an evaluation, under names of `metrics`; {} for no metric."""
         ...
 
     def policy(self) -> Policy:

@@ -56,8 +56,8 @@ class SACConfig(Config):
     num_critics: int = Field(ge=1)
     """Q-functions in the ensemble; the target uses their minimum."""
     actor_q: Literal["min", "mean"]
-    """Value in the actor's loss: `min` of the critics (the paper) or their `mean`. The mean is that of
-    Softlearning's last version."""
+    """Value in the actor's loss: `min` of the critics (the paper) or their `mean`. Softlearning's last
+    version has the mean."""
     critic_learning_rate: float = Field(gt=0)
     """Learning rate of the critics."""
     actor_learning_rate: float = Field(gt=0)

@@ -43,11 +43,11 @@ class TorchConfig(Config):
         from sacpipe.engines.torch_sac import TorchSAC
         from sacpipe.networks.trunks.mlp import MLPTrunk
 
-        if not isinstance(learner, SAC):
+        if type(learner) is not SAC:  # a subclass may have another update
             raise ConfigError(
                 f"engine.name: 'torch' can update SAC only, found {type(learner).__name__}. Use `autograd`."
             )
-        if not all(isinstance(one.network.trunk, MLPTrunk) for one in (learner.actor, learner.critic)):
+        if not all(type(one.network.trunk) is MLPTrunk for one in (learner.actor, learner.critic)):
             raise ConfigError(
                 "engine.name: 'torch' can train the trunk `mlp` only, found "
                 f"'{learner.config.network.name}'. Use `autograd`."

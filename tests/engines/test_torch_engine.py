@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from bundle_factories import make_spec, term_tree
+from factories import make_algorithm
 from learning import SPEC, furthest, make_batch, make_learner
 
+from sacpipe.algorithms.sac import SAC
 from sacpipe.core.errors import ConfigError, DivergenceError
 from sacpipe.engines import ENGINES
 from sacpipe.engines.torch_engine import TorchConfig
@@ -157,6 +159,15 @@ IMAGE = make_spec(observation=[term_tree("state", 3), term_tree("camera", 9, 9, 
 def test_a_learner_without_an_update_by_hand_is_refused(name, changes, message):
     with pytest.raises(ConfigError, match=message):
         attach(make_learner(name, **changes))
+
+
+def test_a_subclass_with_an_update_of_its_own_is_refused():
+    class Mine(SAC):
+        def update(self, batch):
+            pass
+
+    with pytest.raises(ConfigError, match="found Mine"):
+        attach(Mine(make_algorithm(), SPEC, 0))
 
 
 def test_autograd_is_the_learners_own_update():
