@@ -13,7 +13,7 @@ import threading
 
 import pytest
 from folder_digest import sha256_tree
-from small_project import environment, sacpipe
+from small_project import environment, sacpipe, with_values
 
 from sacpipe.project.workspace import Workspace, run_lock
 
@@ -25,9 +25,15 @@ def digests(folder):
 
 
 def replace(folder, old, new):
+    """Replace a text of params.yaml, or its task by SUITE/ID."""
     text = (folder / "params.yaml").read_text()
-    assert old in text
-    (folder / "params.yaml").write_text(text.replace(old, new))
+    if old == "task":
+        suite, _, task_id = new.partition("/")
+        changed = with_values(text, suite=suite, id=task_id)
+    else:
+        assert old in text
+        changed = text.replace(old, new)
+    (folder / "params.yaml").write_text(changed)
 
 
 @pytest.mark.parametrize(
@@ -52,16 +58,16 @@ def replace(folder, old, new):
         ),
         ("id: point-mass-v0", "id: point-mas-v0", r"Did you mean point_mass/point-mass-v0\?"),
         (
-            "suite: point_mass\n  id: point-mass-v0",
-            "suite: gymnasium\n  id: HalfChetah-v5",
+            "task",
+            "gymnasium/HalfChetah-v5",
             r"'gymnasium/HalfChetah-v5' is not known\. Did you mean .*HalfCheetah-v5",
         ),
         (
-            "suite: point_mass\n  id: point-mass-v0",
-            "suite: gymnasium\n  id: CartPole-v1",
+            "task",
+            "gymnasium/CartPole-v1",
             r"CartPole-v1.*Box.*Discrete",
         ),
-        ("suite: point_mass", "suite: isaac", r"task: .*'gymnasium', 'dm_control', 'point_mass'"),
+        ("suite: point_mass", "suite: isaac", r"task\.suite: task suite 'isaac': expected one of gymnasium, dm_control"),
         (
             "initial_pool: null",
             f"initial_pool: {{sha256: {'a' * 64}, share: 0.5}}",
@@ -75,7 +81,7 @@ def replace(folder, old, new):
         (
             "safe_action: null",
             "safe_action: [0.0]",
-            r"guards\.safe_action: expected 2 numbers within .*found \[0\.0\]",
+            r"runtime\.safe_action: expected 2 numbers within .*found \[0\.0\]",
         ),
         (
             "segment_transitions: 50 ",
