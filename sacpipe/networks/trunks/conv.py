@@ -19,6 +19,8 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.terms import Term
 
 _KERNEL, _STRIDE = 3, 2
+_CHANNELS, _MAX_SIZE = (16, 32, 32), 64
+"""Channels of a new params.yaml, which fit an image of 64 pixels."""
 
 
 class ConvConfig(Config):
@@ -31,9 +33,16 @@ class ConvConfig(Config):
     """Units of each hidden layer behind the convolutions."""
 
     @classmethod
-    def preset(cls, _spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
-        """Return the values of a new params.yaml."""
-        return {"channels": [16, 32, 32], "hidden_dims": [budget.hidden_dim, budget.hidden_dim]}
+    def preset(cls, spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
+        """Return the values of a new params.yaml: as many convolutions as the task's smallest image takes."""
+        images = () if spec is None else spec.layout.image_terms
+        size = min((min(term.shape[:2]) for term in images), default=_MAX_SIZE)
+        channels = []
+        for count in _CHANNELS:
+            if size >= _KERNEL:
+                channels.append(count)
+                size = (size - _KERNEL) // _STRIDE + 1
+        return {"channels": channels, "hidden_dims": [budget.hidden_dim, budget.hidden_dim]}
 
     def build(self, inputs: GroupInputs, *, extra_dim: int, num: int) -> "ConvTrunk":
         """Return a trunk whose parameters are not drawn yet.
