@@ -50,9 +50,17 @@ TASKS = {
 PEER_TASKS = {"gymnasium/HalfCheetah-v5": 100_000, "dm_control/cheetah-run": 100_000}
 EVALUATIONS = 20
 GOAL = 5_000
+OURS_TD3, PEER_TD3 = "sacpipe-td3", "stable-baselines3-td3"
+"""TD3 here, by autograd, and of Stable-Baselines3, on the task below."""
 ROUGH_TASK, ROUGH_STEPS = "gymnasium/HalfCheetah-v5", 100_000
 """Products in bfloat16, with the same seeds as in float32, so that pairs can be compared."""
-COLOURS = {OURS: "#1f5fbf", ROUGH: "#2f8f5b", "sbx": "#c2571a"}
+COLOURS = {
+    OURS: "#1f5fbf",
+    ROUGH: "#2f8f5b",
+    "sbx": "#c2571a",
+    OURS_TD3: "#7a4fbf",
+    PEER_TD3: "#8a8a2f",
+}
 PUBLISHED = {  # plain SAC, 256 units, means of 10 seeds; sources in docs/results.md
     "gymnasium/HalfCheetah-v5": "4,757 to 6,156 / 6,536 to 7,939",
     "gymnasium/Hopper-v5": "763 to 2,013 (v2 to v4)",
@@ -66,7 +74,8 @@ def jobs() -> list[Job]:
     ours = [Job(OURS, task, steps, seed) for task, steps in TASKS.items() for seed in SEEDS]
     rough = [Job(ROUGH, ROUGH_TASK, ROUGH_STEPS, seed) for seed in SEEDS]
     theirs = [Job("sbx", task, steps, seed) for task, steps in PEER_TASKS.items() for seed in SEEDS]
-    return ours[:3] + theirs[:3] + rough + ours[3:6] + theirs[3:] + ours[6:]
+    td3 = [Job(name, ROUGH_TASK, ROUGH_STEPS, seed) for name in (OURS_TD3, PEER_TD3) for seed in SEEDS]
+    return ours[:3] + theirs[:3] + rough + td3 + ours[3:6] + theirs[3:] + ours[6:]
 
 
 def run(folder: Path) -> None:
@@ -89,7 +98,7 @@ def run(folder: Path) -> None:
 def _start(job: Job, folder: Path, core: int) -> subprocess.Popen:
     (folder / job.name).mkdir(parents=True, exist_ok=True)
     arguments = [job.program, job.task, str(job.steps), str(job.seed), str(folder / job.name)]
-    if job.program in PRECISIONS:
+    if job.program in (*PRECISIONS, OURS_TD3):
         command = [sys.executable, __file__, "one", *arguments]
     else:
         command = [str(PEERS_PYTHON), str(CONTENDER), "learn", *arguments]
@@ -117,7 +126,8 @@ def one(program: str, task: str, steps: int, seed: int, folder: Path) -> None:
         task,
         steps,
         seed,
-        engine={"matmul_precision": PRECISIONS[program]},
+        algorithm="td3" if program == OURS_TD3 else "sac",
+        engine={"matmul_precision": PRECISIONS[program]} if program in PRECISIONS else None,
         evaluation_interval_steps=steps // EVALUATIONS,
         evaluation_episodes=EPISODES,
         log_interval_steps=1000,
