@@ -67,7 +67,11 @@ def replace(folder, old, new):
             "gymnasium/CartPole-v1",
             r"CartPole-v1.*Box.*Discrete",
         ),
-        ("suite: point_mass", "suite: isaac", r"task\.suite: task suite 'isaac': expected one of gymnasium, dm_control"),
+        (
+            "suite: point_mass",
+            "suite: isaac",
+            r"task\.suite: task suite 'isaac': expected one of gymnasium, dm_control",
+        ),
         (
             "initial_pool: null",
             f"initial_pool: {{sha256: {'a' * 64}, share: 0.5}}",
