@@ -41,14 +41,16 @@ class GroupInputs:
         self.image_terms = tuple(term for term in spec.layout.image_terms if group in term.groups)
         """The group's uint8 terms in the order of the specification."""
 
+        self._image_names = tuple(term.name for term in self.image_terms)
+
     def of(self, observations: Observation) -> Inputs:
         """Return B observations as tensors, which share their memory."""
-        images = tuple(torch.from_numpy(observations.images[term.name]) for term in self.image_terms)
+        images = tuple([torch.from_numpy(observations.images[name]) for name in self._image_names])
         return Inputs(torch.from_numpy(observations.group(self.group)), images)
 
     def single(self, observation: Observation) -> tuple[FloatArray, tuple[NDArray[np.uint8], ...]]:
         """Return one observation as arrays, which share its memory."""
-        images = tuple(observation.images[term.name] for term in self.image_terms)
+        images = tuple([observation.images[name] for name in self._image_names])
         return observation.group(self.group), images
 
     def of_terms(self, names: Sequence[str], terms: Sequence[torch.Tensor]) -> Inputs:

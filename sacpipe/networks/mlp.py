@@ -5,8 +5,7 @@ two products, and the optimiser has one set of tensors.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -81,10 +80,11 @@ class StackedMLP(nn.Module):
         self.out_dim = dims[-1]
         layers = [StackedLinear(num, before, after) for before, after in itertools.pairwise(dims)]
         self.layers = nn.ModuleList(layers)
+        self._linears = tuple(layers)
 
-    def linears(self) -> Iterator[StackedLinear]:
-        """Yield the layers in order."""
-        yield from cast("Iterator[StackedLinear]", iter(self.layers))
+    def linears(self) -> tuple[StackedLinear, ...]:
+        """Return the layers in order."""
+        return self._linears
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw every layer's weights from one generator, in order."""
@@ -93,7 +93,7 @@ class StackedMLP(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return what the last layer gives; shapes as of `StackedLinear.forward`."""
-        for layer in self.layers:
+        for layer in self._linears:
             inputs = torch.relu(layer(inputs))
         return inputs
 
