@@ -85,6 +85,18 @@ class TestStart:
         assert check(guards, NOW_NS - 5) is None
         assert guards.check_action([-2.0, 1.0]) is None
 
+    def test_a_limited_action_is_a_start_too(self, make):
+        guards = make(fallbacks={"action_change": "limit"})
+        check(guards, NOW_NS)
+        guards.decide([0.0, 3.0], "action_change")
+        assert check(guards, NOW_NS + 1, 100.0, 100.0) is None
+
+    def test_what_a_fallback_executed_is_the_last_action(self, make):
+        guards = make(fallbacks={"shape": "zero", "observation_old": "hold"})
+        guards.decide([3.0, 5.0], None)
+        assert guards.decide(None, "shape").action == [0.0, 1.0]
+        assert guards.decide(None, "observation_old").action == [0.0, 1.0]
+
     def test_an_episode_begins_with_all_its_repeats(self, make):
         guards = make(max_last_steps=2, fallbacks={"shape": "last"})
         guards.decide([1.0, 2.0], None)
@@ -122,6 +134,11 @@ class TestStamps:
         assert check(guards, NOW_NS) == "observation_repeated"
         assert check(guards, NOW_NS - 1) == "observation_out_of_order"
         assert check(guards, NOW_NS + 1) is None
+
+    def test_a_stamp_counts_where_only_the_envelope_refuses(self, make):
+        guards = make()
+        assert check(guards, NOW_NS, 99.0, 0.0) == "start_outside_envelope"
+        assert check(guards, NOW_NS, 1.0, 0.0) == "observation_repeated"
 
 
 class TestActions:

@@ -44,10 +44,24 @@ class TestStamps:
         assert self.go(runtime, clock, 2 * PERIOD_NS + 1, 0).reasons == ("observation_out_of_order",)
         assert self.go(runtime, clock, 3 * PERIOD_NS, 3 * PERIOD_NS).reasons == ("observation_repeated",)
 
+    def test_after_one_stamp_only_the_newest_is_compared(self, build):
+        runtime, clock = make_runtime(build(), term_max_age_periods={"velocity": 10.0})
+        assert self.go(runtime, clock, 0, 0).verdict == "ok"
+        assert go(runtime, clock, CALM).verdict == "ok"
+        assert self.go(runtime, clock, 0, 2 * PERIOD_NS + 1).verdict == "ok"
+
     @pytest.mark.parametrize("stamps", [{}, {"position": 1}, {"position": 1, "velocity": 1, "force": 1}])
     def test_stamps_of_other_terms_are_another_shape(self, build, stamps):
         runtime, _ = make_runtime(build())
         assert runtime.step(CALM, stamps).reasons == ("shape",)
+
+
+def test_a_guard_forgets_the_episode_before(build):
+    guards = {"sensor_frozen": {"max_repeats": 1, "fallback": "safe"}}
+    runtime, clock = make_runtime(build(), guards)
+    for _ in range(2):
+        assert [go(runtime, clock, CALM).verdict for _ in range(3)] == ["ok", "ok", "fallback"]
+        runtime.begin_episode()
 
 
 class TestRamp:
