@@ -74,7 +74,9 @@ def make_model(peer: str, task: gymnasium.Env, seed: int, random_steps: int) -> 
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         size = task.action_space.shape[0]
         settings |= {
-            "action_noise": NormalActionNoise(np.zeros(size), np.full(size, 0.1)),  # the paper's; SB3 has none
+            "action_noise": NormalActionNoise(
+                np.zeros(size), np.full(size, 0.1)
+            ),  # the paper's; SB3 has none
             "learning_rate": 1e-3,  # TD3's default in SB3 and in its paper
             "policy_kwargs": {"net_arch": [256, 256]},
         }

@@ -98,7 +98,9 @@ class DDPG:
     def update(self, batch: Batch) -> None:
         """Regress the critic, improve the policy, and move the targets."""
         with torch.no_grad():
-            following = torch.tanh(self.targets["actor"].output(self.actor.inputs.of(batch.next_observations)))
+            following = torch.tanh(
+                self.targets["actor"].output(self.actor.inputs.of(batch.next_observations))
+            )
             values = self.targets["critic"](self.seen.of(batch.next_observations), following)
             goals = torch.from_numpy(batch.rewards) + torch.from_numpy(batch.discounts) * values
         seen = self.seen.of(batch.observations)
@@ -114,7 +116,10 @@ class DDPG:
                     list(self.targets[name].parameters()), list(module.parameters()), self.config.tau
                 )
         self.gradient_steps += 1
-        self._last = {"critic/loss": float(errors.detach().square().mean()), "actor/loss": float(loss.detach())}
+        self._last = {
+            "critic/loss": float(errors.detach().square().mean()),
+            "actor/loss": float(loss.detach()),
+        }
 
     def _descend(self, name: str, loss: torch.Tensor) -> None:
         gradients = torch.autograd.grad(loss, list(self.modules[name].parameters()))

@@ -1,11 +1,10 @@
 """A point mass seen by a camera: an image of 12 pixels, and the velocity as a vector."""
 
-import numpy as np
-from numpy.typing import NDArray
-
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
-from collections.abc import Sequence
+import numpy as np
+from numpy.typing import NDArray
 
 from sacpipe.envs.base import Environment, Options, TaskSection, no_render_size, try_step
 from sacpipe.envs.foreign_code import task_errors

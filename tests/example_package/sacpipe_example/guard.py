@@ -37,7 +37,9 @@ class _Armed(ArmedGuard):
         self._bounds, self._max_power = bounds, max_power
 
     def _power(self, action: list[float]) -> float:
-        return sum(abs(value) / bound for value, bound in zip(action, self._bounds, strict=True)) / len(action)
+        return sum(abs(value) / bound for value, bound in zip(action, self._bounds, strict=True)) / len(
+            action
+        )
 
     def refuses_action(self, step: StepFacts) -> bool:
         return self._power(step.action or []) > self._max_power
