@@ -28,7 +28,8 @@ def test_mlflows_own_server_answers_as_the_bundle(finished):
         port = probe.getsockname()[1]
     with serving(finished, "--mlflow", "--port", str(port), until="Uvicorn running on") as output:
         assert f"127.0.0.1:{port}" in output, output
-        answer = post(f"http://127.0.0.1:{port}/invocations", {"inputs": OBSERVATIONS.tolist()})
+        terms = {"position": OBSERVATIONS[:, :2].tolist(), "velocity": OBSERVATIONS[:, 2:].tolist()}
+        answer = post(f"http://127.0.0.1:{port}/invocations", {"inputs": terms})
     found = answer["predictions"]
     found = (
         found["action"]
