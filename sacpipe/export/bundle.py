@@ -121,8 +121,8 @@ def _check_sizes(spec: EnvSpec, steps: int, noise_dim: int | None) -> None:
     per_step = golden_bytes(spec, 1, noise_dim)
     if steps * per_step > max_bytes:
         raise ExportError(
-            f"export.golden_steps: expected at most {max_bytes // per_step} observations of {per_step} bytes, "
-            f"because golden.npz has at most {MAX_BYTES['golden.npz']} bytes; found {steps}. Lower it."
+            f"export.golden_steps: expected at most {max_bytes // per_step} observations of {per_step} "
+            f"bytes, because golden.npz has at most {MAX_BYTES['golden.npz']} bytes; found {steps}. Lower it."
         )
     entries = (MAX_BYTES["contract.json"] - _OTHER_BYTES) // (2 * _NUMBER_BYTES)
     if spec.observation_dim > entries:

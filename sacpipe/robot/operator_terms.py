@@ -19,7 +19,7 @@ from sacpipe.robot.armed_guards import guards_in_service
 from sacpipe.robot.guards.guard import Guard
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, MAX_PERIOD_S
 
-_MAX_SHOWN = 16
+_MAX_SHOWN = 10
 """Number of broken terms that an error shows."""
 _Fallbacks = Annotated[tuple[Fallback, ...], Field(min_length=1)]
 

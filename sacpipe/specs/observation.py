@@ -1,8 +1,8 @@
 """Observations: a mapping from term to array, over one packed vector and the images.
 
-All float32 terms are adjacent in one vector: those of the policy alone first, then those of policy and critics,
-then those of the critics alone, then the others. So what the policy sees is one contiguous part of the vector,
-what the critics see another, and the input of a multilayer perceptron is a view.
+All float32 terms are adjacent in one vector: those of the policy alone first, then those of policy and
+critics, then those of the critics alone, then the others. So what the policy sees is one contiguous part of
+the vector, what the critics see another, and the input of a multilayer perceptron is a view.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

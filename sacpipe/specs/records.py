@@ -57,5 +57,5 @@ class Batch:
     next_observations: Observation
     """B observations, those whose value the target bootstraps from."""
     discounts: FloatArray
-    """Factor of the next value: the discount per step to the power of the number of steps, and 0 where the task
-    itself ended. Shape (B,)."""
+    """Factor of the next value: the discount per step to the power of the number of steps, and 0 where the
+    task itself ended. Shape (B,)."""

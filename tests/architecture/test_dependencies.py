@@ -34,6 +34,9 @@ def undeclared(folder, known):
     """Return the packages that a folder's files import and no known distribution holds, each with one file."""
     own = (folder, "tests") if folder == "benchmarks" else (folder,)  # an attack is measured as it is tested
     local = {path.stem for name in own for path in (ROOT / name).rglob("*.py")} | {"conftest"}
+    local |= {
+        path.parent.name for path in (ROOT / folder).glob("*/*/__init__.py")
+    }  # a package that a test installs
     found = {}
     for path in (ROOT / folder).rglob("*.py"):
         if (path.parent / "requirements.txt").exists():  # programs with an environment of their own

@@ -1,1 +1,1 @@
-"""One member of every border of sacpipe, one file each. Nothing of sacpipe is changed for them."""
+"""One member of every table of sacpipe, one file each. Nothing of sacpipe is changed for them."""
