@@ -149,13 +149,22 @@ def check_runtime_terms(runtime: RuntimeSettings, spec: EnvSpec) -> None:
     """
     if runtime.safe_action is not None:
         check_safe_action(runtime.safe_action, spec)
+    check_term_ages(runtime, spec)
+    for guard in runtime.guards:
+        guard.check_task(spec)
+
+
+def check_term_ages(runtime: RuntimeSettings, spec: EnvSpec) -> None:
+    """Check that each age limit is of a term of the policy.
+
+    Raises:
+        ValueError: a term is unknown.
+    """
     names = [term.name for term in spec.observation]
     if unknown := sorted(runtime.term_max_age_periods.keys() - set(names)):
         raise ValueError(
             f"runtime.term_max_age_periods: expected names among {', '.join(names)}, found '{unknown[0]}'"
         )
-    for guard in runtime.guards:
-        guard.check_task(spec)
 
 
 def check_runtime(runtime: RuntimeSettings, spec: EnvSpec) -> None:

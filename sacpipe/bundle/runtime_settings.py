@@ -7,7 +7,7 @@ are not checked. Every number has a bound, because contracts come from other mac
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from sacpipe.bundle.guards import GUARDS, MAX_PERIODS, MAX_STEPS, GuardField
 from sacpipe.core.config import Config
@@ -20,6 +20,15 @@ MAX_GUARDS = 100
 
 _ActionEntry = Annotated[float, Field(ge=-MAX_ACTION, le=MAX_ACTION)]
 _Periods = Annotated[float, Field(gt=0, le=MAX_PERIODS)]
+
+
+def _check_number(guards: Any) -> Any:
+    """Check the number of guards before any is parsed: finding one takes milliseconds."""
+    if not isinstance(guards, list):
+        return guards
+    if len(guards) > MAX_GUARDS:
+        raise ValueError(f"expected at most {MAX_GUARDS} guards, found {len(guards)}")
+    return tuple(guards)
 
 
 class RuntimeSettings(Config):
@@ -41,7 +50,7 @@ class RuntimeSettings(Config):
     """Control periods without a step until the watchdog stops the robot; null for none."""
     term_max_age_periods: dict[TermName, _Periods] = Field(max_length=MAX_TERMS)
     """Age limits by term, in control periods; else that of `observation_old`."""
-    guards: tuple[GuardField, ...] = Field(max_length=MAX_GUARDS)
+    guards: Annotated[tuple[GuardField, ...], BeforeValidator(_check_number)] = Field(max_length=MAX_GUARDS)
     """Checks of each step; a fallback is last, hold, zero, safe, stop or limit. A guard of the product that
     is not listed has the runtime's default."""
 

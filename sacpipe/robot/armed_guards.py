@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from sacpipe.bundle.contract import Contract, check_safe_action
+from sacpipe.bundle.contract import Contract, check_safe_action, check_term_ages
 from sacpipe.bundle.guards import GUARDS, WATCHDOG, Fallback, find_guard
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.errors import BundleError, SacpipeError
@@ -76,10 +76,14 @@ class ArmedGuards:
             period_s: Control period; None where the task has no clock, and times are not checked.
 
         Raises:
-            BundleError: the safe action has another size than the task's actions or is out of bounds, or a
-                guard does not fit the contract.
+            BundleError: the safe action has another size than the task's actions or is out of bounds, a
+                guard does not fit the contract, or an age limit is of an unknown term.
         """
         guards = guards_in_service(settings)
+        try:
+            check_term_ages(settings, contract.spec)
+        except ValueError as exc:
+            raise BundleError(f"{exc}.") from exc
         in_service = contract.model_copy(update={"runtime": settings})
         armed = [(guard, _arm(guard, in_service, period_s)) for guard in guards]
         watchdog = settings.watchdog_periods

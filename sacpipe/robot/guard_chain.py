@@ -3,10 +3,12 @@
 Of an observation, in this order: shape, finite values, stamps, frozen sensors, envelope, then guards of other
 packages. Of an action: computed, finite, within its bounds, near enough to the last executed action, then
 guards of other packages, and the deadline last. The first refusal is the cause; each guard has a fallback.
+Where that is `limit`, the later guards judge the limited action, and what they refuse is not executed.
 """
 
 import math
 from collections.abc import Callable, Mapping
+from operator import index
 from typing import NamedTuple
 
 from sacpipe.robot.armed_guards import ArmedGuards, nearest_to_zero
@@ -75,32 +77,42 @@ class GuardChain:
         return cause
 
     def _receive_stamps(self, stamps: Stamps) -> None:
-        """Take a stamp of another integer type, or a stamp for each term."""
+        """Take a stamp of another integer type, or a stamp for each term.
+
+        Raises:
+            TypeError: a stamp is no integer. NaN would pass every comparison of the guards.
+        """
         facts = self.facts
         facts.term_stamps_ns = None
         if not isinstance(stamps, Mapping):
-            facts.stamp_ns = facts.oldest_stamp_ns = stamps
+            facts.stamp_ns = facts.oldest_stamp_ns = index(stamps)
             return
         if stamps.keys() != set(self._names):
             facts.is_complete = False
             facts.stamp_ns = facts.oldest_stamp_ns = facts.began_ns
             return
-        own = {name: stamps[name] for name in self._names}
+        own = {name: index(stamps[name]) for name in self._names}
         facts.stamp_ns, facts.oldest_stamp_ns = max(own.values()), min(own.values())
         facts.term_stamps_ns = own
 
     def check_action(self, action: list[float] | None) -> str | None:
         """Return the guard that refuses an action; None where none does.
 
+        Where its fallback is `limit`, the later guards judge the limited action: one of them may refuse it.
+
         Args:
             action: In task units, one number an entry; None where the policy failed.
         """
-        facts = self.facts
-        facts.action = action
-        for name, refuses in self.armed.action:
+        facts, armed = self.facts, self.armed
+        facts.action, cause = action, None
+        for name, refuses in armed.action:
+            if cause is not None and armed.fallbacks[name] == "limit":
+                continue  # the action is within all limits already
             if refuses(facts):
-                return name
-        return None
+                if action is None or armed.fallbacks[name] != "limit":
+                    return name
+                cause, facts.action = name, self._limit(action)
+        return cause
 
     def latch_stop(self, cause: str, action: list[float] | None = None) -> Executed:
         """Latch a stop, or keep the one that is latched.

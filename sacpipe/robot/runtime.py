@@ -81,7 +81,8 @@ class Runtime:
         self._before: OnnxPolicy | None = None
         self._blended_out = policy
         self._blend_steps_left = 0
-        self._ramp_steps_left = self._acting.guards.ramp_steps
+        self._ramp_steps = self._ramp_steps_left = self._acting.guards.ramp_steps
+        """Length of the present ramp, and the part of it that is left."""
         self._last_step_ns: int | None = None
         """Time at which the last step of the episode began; None before the first."""
 
@@ -112,7 +113,7 @@ class Runtime:
         """
         self.episode += 1
         self._last_step_ns = None
-        self._ramp_steps_left = self._next.guards.ramp_steps
+        self._ramp_steps = self._ramp_steps_left = self._next.guards.ramp_steps
         self._guards.begin_episode()
 
     def clear_stop(self) -> None:
@@ -183,9 +184,10 @@ class Runtime:
         return self._without_observation(guards.latch_stop(WATCHDOG, self._acting.guards.safe_action))
 
     def _decide(self, observation: GivenObservation, stamps: Stamps) -> Decision:
-        start_ns = self._last_step_ns = self._clock_ns()
+        start_ns = self._clock_ns()
         if self._next is not self._acting:
             self._take_over()
+        self._last_step_ns = start_ns
         guards = self._guards
         policy_action: list[float] | None = None
         action: list[float] | None = None
@@ -250,6 +252,8 @@ class Runtime:
         self._blended_out, self._acting = self._acting.policy, self._next
         self._blend_steps_left = self._acting.blend_steps
         self._guards.armed = self._acting.guards
+        if self._last_step_ns is None:  # a ramp that runs keeps its length
+            self._ramp_steps = self._ramp_steps_left = self._acting.guards.ramp_steps
 
     def _infer(self) -> list[float] | None:
         """Return the policy's action, during a blend the weighted mean of two; None where a policy failed."""
@@ -269,7 +273,7 @@ class Runtime:
     def _ramp(self, action: list[float]) -> list[float]:
         """Return the weighted mean of the policy's and the safe action."""
         guards = self._acting.guards
-        share = min(self._ramp_steps_left / (guards.ramp_steps + 1), 1.0)
+        share = self._ramp_steps_left / (self._ramp_steps + 1)
         self._ramp_steps_left -= 1
         return _mean(action, guards.safe_action, share)
 

@@ -74,3 +74,10 @@ def test_a_package_that_registers_something_else_is_named(tmp_path, monkeypatch,
     install_guard(tmp_path, monkeypatch, code)
     with pytest.raises(ValueError, match=said):
         parse_guard({"name": "tilt", "fallback": "stop"})
+
+
+def test_too_many_are_refused_before_the_first_is_looked_up(monkeypatch):
+    """A contract of 1 MB has room for 20,000, and the metadata of installed packages is read for each."""
+    monkeypatch.setattr("sacpipe.bundle.guards.find_guard", lambda name: pytest.fail(f"looked up {name}"))
+    with pytest.raises(ConfigError, match="guards: expected at most 100 guards, found 101"):
+        make_runtime(guards=[OLD | {"name": f"guard_{n}"} for n in range(101)])

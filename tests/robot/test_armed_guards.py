@@ -59,6 +59,13 @@ def test_a_guard_that_does_not_fit_the_task_cannot_be_armed(contract):
         ArmedGuards.of(settings, contract, 0.02)
 
 
+def test_an_age_limit_of_an_unknown_term_is_refused(contract):
+    """Settings of a robot replace the contract's, whose terms are checked when it is read."""
+    settings = make_settings(term_max_age_periods={"sate": 1.0})
+    with pytest.raises(BundleError, match="runtime.term_max_age_periods: .*found 'sate'"):
+        ArmedGuards.of(settings, contract, 0.02)
+
+
 def test_the_settings_are_converted(contract):
     settings = make_settings(
         safe_action=[3.0, 5.0], max_last_steps=7, ramp_steps=4, stop_category=2, watchdog_periods=3.0

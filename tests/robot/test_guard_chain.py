@@ -241,3 +241,53 @@ class TestLimit:
         guards.armed = dataclasses.replace(guards.armed, limits=(Broken(),))
         with pytest.raises(ArithmeticError, match="a limited action is"):
             guards.decide([0.0, 3.0], "action_change")
+
+
+class TestAfterLimit:
+    """Later guards judge the limited action: no guard is off because an earlier one limits."""
+
+    @pytest.fixture
+    def limiting(self, make):
+        """Return a function that makes a chain which limits a change, before a guard of another package."""
+
+        def build(refuses, fallback="stop"):
+            guards = make(fallbacks={"action_change": "limit", "action_outside_bounds": "limit"})
+            armed = guards.armed
+            *ours, deadline = armed.action
+            guards.armed = dataclasses.replace(
+                armed,
+                action=(*ours, ("zone", refuses), deadline),
+                fallbacks=armed.fallbacks | {"zone": fallback},
+                reasons=armed.reasons | {"zone": ("zone",)},
+            )
+            guards.decide([0.0, 3.0], None)
+            return guards
+
+        return build
+
+    @pytest.mark.parametrize(("action", "limited"), [([3.0, 5.0], [1.25, 4.0]), ([9.0, 9.0], [1.25, 4.0])])
+    def test_a_later_guard_refuses_the_limited_action(self, limiting, action, limited):
+        seen_actions = []
+
+        def refuses(step):
+            seen_actions.append(step.action)
+            return True
+
+        guards = limiting(refuses)
+        assert guards.check_action(action) == "zone"
+        assert seen_actions == [limited]
+        assert guards.decide(action, "zone").verdict == "stopped"
+
+    def test_what_no_later_guard_refuses_is_limited(self, limiting):
+        guards = limiting(lambda _: False)
+        assert guards.check_action([9.0, 9.0]) == "action_outside_bounds"
+        assert guards.decide([9.0, 9.0], "action_outside_bounds").action == [1.25, 4.0]
+
+    def test_the_deadline_counts_for_a_limited_action_too(self, limiting):
+        guards = limiting(lambda _: False)
+        guards.facts.began_ns = NOW_NS - 16_000_001
+        assert guards.check_action([9.0, 9.0]) == "deadline_missed"
+
+    def test_a_later_guard_that_limits_does_not_replace_the_cause(self, limiting):
+        guards = limiting(lambda _: True, fallback="limit")
+        assert guards.check_action([3.0, 5.0]) == "action_change"

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from bundle_factories import make_bundle, make_onnx, make_spec
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
 from robot_fixtures import make_model
@@ -15,6 +16,7 @@ from sacpipe.bundle.signature import key_id, make_key, sign_bundle
 from sacpipe.core.errors import BundleError, GateError
 from sacpipe.robot import load_gate as gate_module
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.rollout.sources import read_source
 
 OBSERVATION = {"position": np.float32([0.5, 0.25]), "velocity": np.float32([0.0])}
@@ -68,6 +70,17 @@ def reseal_contract(folder, section: str, **changes) -> None:
     tree = json.loads((folder / "contract.json").read_bytes())
     tree[section] |= changes
     reseal(folder, "contract.json", render(tree))
+
+
+def test_the_checks_draw_none_of_a_stochastic_policys_noise(tmp_path):
+    """So the episodes of a bundle are the same, whether a gate was before them or not."""
+    spec = make_spec(1, bounds=((-9.0, 9.0),))
+    model = make_onnx([[1.0], [1.0]], terms={"state": 1, "noise": 1})
+    folder = make_bundle(tmp_path / "noisy", model, spec, [[0.5]], [[0.5]], noise=[[0.0]])
+    given = {"state": np.float32([0.5])}
+    expected = [OnnxPolicy(folder).act(given)]
+    for policy in (OnnxPolicy(folder), check(folder).policy, check(folder).policy):
+        assert [policy.act(given)] == expected
 
 
 class TestPassing:

@@ -1,5 +1,7 @@
 """Stamps of terms, the ramp, the watchdog and stochastic policies in a runtime."""
 
+import math
+
 import numpy as np
 import pytest
 from bundle_factories import make_bundle, make_onnx, make_spec
@@ -55,6 +57,26 @@ class TestStamps:
         runtime, _ = make_runtime(build())
         assert runtime.step(CALM, stamps).reasons == ("shape",)
 
+    @pytest.mark.parametrize("place", ["position", "velocity"])
+    @pytest.mark.parametrize("stamp_ns", [math.nan, 1e12, None, "1"])
+    def test_a_stamp_that_is_no_integer_is_refused(self, build, place, stamp_ns):
+        """NaN is neither old nor out of order: a comparison would let it pass."""
+        runtime, clock = make_runtime(build())
+        stamps = dict.fromkeys(("position", "velocity"), clock.now_ns) | {place: stamp_ns}
+        assert runtime.step(CALM, stamps).reasons == ("inference_failed",)
+        assert isinstance(runtime.last_error, TypeError)
+
+    def test_integers_of_numpy_are_stamps(self, build):
+        """Unsigned ones too: their differences would not be negative."""
+        runtime, clock = make_runtime(build())
+        for integer in (np.int64, np.uint64):
+            clock.now_ns += PERIOD_NS
+            assert runtime.step(CALM, integer(clock.now_ns - MS)).verdict == "ok"
+            clock.now_ns += PERIOD_NS
+            stamps = {"position": integer(clock.now_ns - 3 * MS), "velocity": integer(clock.now_ns)}
+            decision = runtime.step(CALM, stamps)
+            assert (decision.verdict, decision.timings.age_ns) == ("ok", 3 * MS)
+
 
 def test_a_guard_forgets_the_episode_before(build):
     guards = {"sensor_frozen": {"max_repeats": 1, "fallback": "safe"}}
@@ -93,14 +115,26 @@ class TestRamp:
         go(runtime, clock, None)
         assert self.first(runtime, clock, 2) == [0.625, 1.25]
 
-    def test_it_ends_early_where_the_next_policy_has_a_shorter_one(self, build, build_other):
-        """From four steps to one: the share of the safe action is never above one."""
+    @pytest.mark.parametrize(
+        ("own_steps", "others_steps", "expected"), [(4, 1, [-0.625, -1.25]), (0, 1, [-0.625, -1.25])]
+    )
+    def test_a_policy_swapped_in_before_the_first_step_has_its_own(
+        self, build, build_other, own_steps, others_steps, expected
+    ):
+        runtime, clock = make_runtime(build(), ramp_steps=own_steps)
+        runtime._settings = make_settings(ramp_steps=others_steps)
+        runtime.begin_episode()
+        runtime.swap(OnnxPolicy(build_other))
+        assert self.first(runtime, clock, 2) == expected
+
+    @pytest.mark.parametrize("others_steps", [0, 1, 100])
+    def test_a_swap_during_it_does_not_change_its_length(self, build, build_other, others_steps):
+        """The share of the safe action goes on from 4/5 to 3/5: a swap never leads back to the safe action."""
         runtime, clock = make_runtime(build(), ramp_steps=4)
-        other = OnnxPolicy(build_other)
-        runtime._settings = make_settings(ramp_steps=1)
-        runtime.swap(other)
-        found = self.first(runtime, clock, 6)
-        assert found == [0.0, 0.0, 0.0, -0.625, -1.25, -1.25]
+        assert self.first(runtime, clock, 1) == [0.25]
+        runtime._settings = make_settings(ramp_steps=others_steps)
+        runtime.swap(OnnxPolicy(build_other))
+        np.testing.assert_allclose(self.first(runtime, clock, 4), [-0.5, -0.75, -1.0, -1.25])
 
     def test_an_action_that_is_not_finite_is_refused_during_it_too(self, build, monkeypatch):
         runtime, clock = make_runtime(build(), ramp_steps=4)

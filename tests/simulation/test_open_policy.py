@@ -1,9 +1,11 @@
 """Commands and the library open bundles through the load gate that a server uses."""
 
+import json
 import subprocess
 
 import pytest
 from bundle_factories import make_bundle, make_golden, make_runtime
+from guard_package import install_guard
 from robot_fixtures import GOLDEN_ACTIONS, GOLDEN_OBSERVATIONS, SPEC, make_model
 
 import sacpipe
@@ -105,3 +107,34 @@ def test_only_what_runs_in_real_time_has_to_meet_the_deadline(build):
     assert action.tolist() == GOLDEN_ACTIONS[0]
     with pytest.raises(GateError, match="refused by the rule 'timing'"):
         open_policy(folder, is_realtime=True)
+
+
+class TestOwnGuards:
+    """A guard of another package runs where the project's params.yaml lists it, not because a bundle does."""
+
+    RUNTIME = make_runtime().as_tree() | {"guards": [{"name": "tilt", "fallback": "stop", "max_tilt": 2.0}]}
+
+    @pytest.fixture
+    def project(self, tmp_path, monkeypatch):
+        """Return a function that makes a project of a section `runtime` around the current folder."""
+        install_guard(tmp_path / "site", monkeypatch)
+        (tmp_path / "project").mkdir()
+        monkeypatch.chdir(tmp_path / "project")
+
+        def make(runtime):
+            (tmp_path / "project/dvc.yaml").write_text("")
+            (tmp_path / "project/params.yaml").write_text(json.dumps({"runtime": runtime}))
+
+        return make
+
+    def test_one_that_params_lists_runs(self, build, project):
+        project(self.RUNTIME)
+        policy = open_policy(str(build(runtime=self.RUNTIME)), is_realtime=False)
+        assert [guard.name for guard in policy.contract.runtime.guards] == ["tilt"]
+
+    @pytest.mark.parametrize("runtime", [None, make_runtime().as_tree(), {}])
+    def test_one_that_the_bundle_alone_lists_is_refused(self, build, project, runtime):
+        if runtime is not None:
+            project(runtime)
+        with pytest.raises(GateError, match=r"gate.enabled_guards\), found 'tilt'"):
+            open_policy(str(build(runtime=self.RUNTIME)), is_realtime=False)
