@@ -32,7 +32,7 @@ METRICS = {
     "critic/q_mean": Metric("reward", "Mean value of the batch, over both critics."),
     "critic/target_mean": Metric("reward", "Mean regression target of the critics."),
     "critic/gradient_norm": Metric("reward²", "Euclidean norm of the critics' gradient, all parameters."),
-    "actor/loss": Metric("reward", "Minus the mean value of the policy's actions, at its last step."),
+    "actor/loss": Metric("reward", "Minus the mean value of the policy's actions, in updates that move it."),
     "actor/saturation": Metric("share", "Share of these actions beyond 0.99 of their range."),
 } | VALUE_BIAS
 
@@ -161,7 +161,7 @@ class TD3:
         loss = errors.square().mean(dim=1).sum()
         gradients = torch.autograd.grad(loss, self._critic_parameters)
         self._critic_adam.step(gradients, self.gradient_steps)
-        self._last |= {"loss": loss.detach(), "q": q_values.detach(), "targets": targets}
+        self._last = {"loss": loss.detach(), "q": q_values.detach(), "targets": targets}
         self._last_gradients = gradients
         self.gradient_steps += 1
         if self.gradient_steps % self.config.policy_delay == 0:
