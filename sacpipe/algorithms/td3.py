@@ -20,7 +20,7 @@ from sacpipe.networks.critic import StackedCritic
 from sacpipe.networks.normaliser import normalised_names
 from sacpipe.networks.policies.deterministic import DeterministicConfig
 from sacpipe.networks.policy_file import Policy, make_policy
-from sacpipe.networks.trunks import TrunkConfig, trunk_for
+from sacpipe.networks.trunks import RegisteredTrunk, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric
@@ -41,7 +41,7 @@ class TD3Config(Config):
     """TD3, arXiv:1802.09477."""
 
     name: Literal["td3"]
-    network: TrunkConfig
+    network: RegisteredTrunk
     """Trunk of the policy and of both critics."""
     discount: float = Field(ge=0, lt=1)
     """Discount per step."""

@@ -158,6 +158,14 @@ def test_a_broken_rule_is_found(methods, message):
         check_learner(broken(**methods))
 
 
+@pytest.mark.parametrize("name", ALGORITHMS.ours)
+def test_a_trunk_by_import_path_is_refused_by_its_key_in_params(name):
+    tree = ALGORITHMS.find(name).example().as_tree()
+    tree["network"] = {"name": "my_robot.trunks:Mine"}
+    with pytest.raises(ConfigError, match=r"algorithm\.network\.name: expected a registered trunk"):
+        ALGORITHMS.find(name).parse(tree, where="algorithm")
+
+
 def test_an_update_that_cannot_take_the_samplers_views_fails():
     with pytest.raises(RuntimeError, match="view"):
         check_learner(broken(update=update_contiguous_arrays))

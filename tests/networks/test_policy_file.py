@@ -99,7 +99,7 @@ def damaged(changes):
     [
         ({"kind": "boltzmann"}, "policy kind 'boltzmann': expected one of"),
         ({"kind": "os:getcwd"}, "policy kind 'os:getcwd': expected one of"),
-        ({"network": {"trunk": {"name": "os:getcwd"}}}, "network.trunk: name: expected a registered trunk"),
+        ({"network": {"trunk": {"name": "os:getcwd"}}}, "network.trunk.name: expected a registered trunk"),
         ({"network": {"trunk": {"name": "lstm"}}}, "network.trunk.name: trunk 'lstm': expected one of"),
         ({"algorithm": "os:getcwd"}, "algorithm: String should match pattern"),
     ],
