@@ -29,7 +29,7 @@ from sacpipe.networks.critic import StackedCritic
 from sacpipe.networks.normaliser import normalised_names
 from sacpipe.networks.policies.squashed_gaussian import Draw, SquashedGaussianConfig, SquashedGaussianPolicy
 from sacpipe.networks.policy_file import Policy, make_policy
-from sacpipe.networks.trunks import TrunkConfig, trunk_for
+from sacpipe.networks.trunks import RegisteredTrunk, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric
@@ -45,7 +45,7 @@ class SACConfig(Config):
     variants: ClassVar[tuple[str, ...]] = ("paper", "softlearning")
 
     name: Literal["sac"]
-    network: TrunkConfig
+    network: RegisteredTrunk
     """Trunk of the policy and of every critic."""
     discount: float = Field(ge=0, lt=1)
     """Discount per step."""

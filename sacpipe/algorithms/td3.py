@@ -20,7 +20,7 @@ from sacpipe.networks.critic import StackedCritic
 from sacpipe.networks.normaliser import normalised_names
 from sacpipe.networks.policies.deterministic import DeterministicConfig
 from sacpipe.networks.policy_file import Policy, make_policy
-from sacpipe.networks.trunks import TrunkConfig, trunk_for
+from sacpipe.networks.trunks import RegisteredTrunk, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric
@@ -32,7 +32,7 @@ METRICS = {
     "critic/q_mean": Metric("reward", "Mean value of the batch, over both critics."),
     "critic/target_mean": Metric("reward", "Mean regression target of the critics."),
     "critic/gradient_norm": Metric("reward²", "Euclidean norm of the critics' gradient, all parameters."),
-    "actor/loss": Metric("reward", "Minus the mean value of the policy's actions, at its last step."),
+    "actor/loss": Metric("reward", "Minus the mean value of the policy's actions, in updates that move it."),
     "actor/saturation": Metric("share", "Share of these actions beyond 0.99 of their range."),
 } | VALUE_BIAS
 
@@ -41,7 +41,7 @@ class TD3Config(Config):
     """TD3, arXiv:1802.09477."""
 
     name: Literal["td3"]
-    network: TrunkConfig
+    network: RegisteredTrunk
     """Trunk of the policy and of both critics."""
     discount: float = Field(ge=0, lt=1)
     """Discount per step."""
@@ -161,7 +161,7 @@ class TD3:
         loss = errors.square().mean(dim=1).sum()
         gradients = torch.autograd.grad(loss, self._critic_parameters)
         self._critic_adam.step(gradients, self.gradient_steps)
-        self._last |= {"loss": loss.detach(), "q": q_values.detach(), "targets": targets}
+        self._last = {"loss": loss.detach(), "q": q_values.detach(), "targets": targets}
         self._last_gradients = gradients
         self.gradient_steps += 1
         if self.gradient_steps % self.config.policy_delay == 0:

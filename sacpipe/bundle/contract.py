@@ -183,11 +183,6 @@ def check_runtime(runtime: RuntimeSettings, spec: EnvSpec) -> None:
 
 
 def _check_names(spec: EnvSpec) -> None:
-    if ":" in spec.task:
-        raise ValueError(
-            f"spec.task: expected suite and id without a module, found '{spec.task}': nothing in a bundle "
-            "chooses code"
-        )
     if others := [term.name for term in spec.observation if "policy" not in term.groups]:
         raise ValueError(f"spec.observation: expected terms of the group `policy` only, found '{others[0]}'")
 

@@ -6,10 +6,12 @@ engines, guards. Entry points are declared in a package's metadata under the tab
 registered members only, never by an import path.
 """
 
+import contextlib
 import difflib
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from importlib.metadata import entry_points
 from typing import Annotated, Any, NamedTuple
 
@@ -17,6 +19,18 @@ from pydantic import PlainSerializer, PlainValidator, ValidationError
 
 from sacpipe.core.config import Config, MemberNameError, SectionError
 from sacpipe.core.errors import ConfigError
+
+_REGISTERED_ONLY: ContextVar[bool] = ContextVar("_REGISTERED_ONLY", default=False)
+
+
+@contextlib.contextmanager
+def registered_only() -> Iterator[None]:
+    """Refuse import paths meanwhile, at any depth: what is read may come from another machine."""
+    token = _REGISTERED_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _REGISTERED_ONLY.reset(token)
 
 
 class Members:
@@ -61,7 +75,25 @@ class Members:
         Raises:
             ConfigError: as `find`, or the module has no such attribute.
         """
-        return _load(self.what, name, name) if ":" in name else self.find(name)
+        if ":" not in name:
+            return self.find(name)
+        if _REGISTERED_ONLY.get():
+            raise ConfigError(
+                f"{self.what} '{name}': expected a registered name, because this file names no import path. "
+                f"Declare it as an entry point of the group '{self.group}'."
+            )
+        return _load(self.what, name, name)
+
+    def find_config(self, name: str) -> Any:
+        """Import a member as `find_or_import` does, which is a section of params.yaml.
+
+        Raises:
+            ConfigError: as `find_or_import`, or the member is no subclass of `Config`.
+        """
+        found = self.find_or_import(name)
+        if isinstance(found, type) and issubclass(found, Config):
+            return found
+        raise ConfigError(f"{self.what} '{name}': expected a subclass of `sacpipe.core.config.Config`.")
 
 
 class MemberKey(NamedTuple):
@@ -87,7 +119,7 @@ def member_field(members: Members, key: str = "name") -> Any:
         if not isinstance(name, str):
             raise MemberNameError(key, f"expected one of {', '.join(members.names())}")
         try:
-            member = members.find_or_import(name)
+            member = members.find_config(name)
         except ConfigError as exc:
             raise MemberNameError(key, str(exc).removesuffix(".")) from exc
         try:

@@ -57,12 +57,12 @@ def parse_task(name: str) -> TaskSection | None:
     """Return the section of `SUITE/ID` without building the task; None where the name has no task suite.
 
     Raises:
-        ConfigError: the suite cannot be imported.
+        ConfigError: the suite cannot be imported, or is no task suite.
     """
     suite, _, task_id = name.partition("/")
     if not task_id or (suite not in SUITES and ":" not in suite):
         return None
-    section: TaskSection = SUITES.find_or_import(suite).parse(
+    section: TaskSection = SUITES.find_config(suite).parse(
         {"suite": suite, "id": task_id, "options": {}, "metrics": []}, where="task"
     )
     return section

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from sacpipe.core.config import Config
 from sacpipe.core.errors import CheckpointError, ConfigError
 from sacpipe.core.files import canonical_json, write_bytes
+from sacpipe.core.members import registered_only
 from sacpipe.networks.policies import POLICY_KINDS, PolicyConfig
 from sacpipe.networks.policies.base import PolicyNetwork
 from sacpipe.specs.env_spec import EnvSpec
@@ -123,7 +124,8 @@ def _network_config(header: PolicyHeader, source: str) -> PolicyConfig:
         kind: type[PolicyConfig] = POLICY_KINDS.find(header.kind)
     except ConfigError as exc:
         raise ConfigError(f"{source}: {exc}") from exc
-    return kind.parse(header.network, where="network", source=source)
+    with registered_only():
+        return kind.parse(header.network, where="network", source=source)
 
 
 def _read_header(path: Path, metadata: dict[str, str]) -> PolicyHeader:

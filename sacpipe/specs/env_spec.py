@@ -5,10 +5,10 @@ Algorithms, pools and bundles know a task by its `EnvSpec` only.
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ContractError
@@ -21,10 +21,16 @@ MIN_PERIOD_S, MAX_PERIOD_S = 1e-9, 86_400.0
 MAX_EPISODE_STEPS = 10**12
 
 
+def _without_module(task: str) -> str:
+    if ":" in task:
+        raise ValueError("expected suite and id without a module, because no file chooses code")
+    return task
+
+
 class EnvSpec(Config):
     """All that an algorithm, a pool or a bundle knows of a task."""
 
-    task: Text
+    task: Annotated[Text, AfterValidator(_without_module)]
     """Task suite and id without the module that registers it, e.g. `gymnasium/HalfCheetah-v5`."""
     observation: tuple[Term, ...] = Field(min_length=1, max_length=MAX_TERMS)
     action: tuple[ActionTerm, ...] = Field(min_length=1, max_length=MAX_TERMS)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sacpipe.replay.view import Gathered
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch
@@ -19,12 +20,14 @@ def learner_tasks() -> Mapping[str, EnvSpec]:
     goal = Term(name="goal", shape=(2, 2), dtype="float32", unit="m", source="test", groups=("policy",))
     mass = vector_term("mass", 2, unit="kg", source="test", groups=_ONLY_CRITICS)
     camera = Term(name="camera", shape=(14, 12, 2), dtype="uint8", unit="1", source="test", groups=BOTH)
+    view = Term(name="view", shape=(14, 12, 2), dtype="uint8", unit="1", source="test", groups=("policy",))
     return {
         "one vector": _task(state),
         "several terms": _task(state, speed, goal),
         "a term for critics only": _task(mass, state, speed),
         "an image and a vector": _task(camera, state),
         "an image, a vector and a term for critics only": _task(camera, state, mass),
+        "an image for the policy only and a term for critics only": _task(view, mass),
     }
 
 
@@ -53,13 +56,17 @@ def draw_observations(spec: EnvSpec, seed: int, count: int) -> Observation:
 
 
 def draw_batch(spec: EnvSpec, seed: int, size: int, discount: float) -> Batch:
-    """Return a batch of random transitions, one in four of them terminated."""
+    """Return a batch of random transitions, one in four of them terminated.
+
+    Its arrays are views of packed records, as the samplers' are.
+    """
     random = np.random.default_rng(seed + 1000)
     terminated = random.random(size) < 0.25
-    return Batch(
-        observations=draw_observations(spec, 2 * seed, size),
-        actions=random.uniform(-1.0, 1.0, (size, spec.action_dim)).astype(np.float32),
-        rewards=random.standard_normal(size, dtype=np.float32),
-        next_observations=draw_observations(spec, 2 * seed + 1, size),
-        discounts=np.where(terminated, np.float32(0.0), np.float32(discount)),
-    )
+    batch = Gathered(spec, size).batch(np.where(terminated, np.float32(0.0), np.float32(discount)))
+    batch.actions[...] = random.uniform(-1.0, 1.0, (size, spec.action_dim))
+    batch.rewards[...] = random.standard_normal(size, dtype=np.float32)
+    for number, target in enumerate((batch.observations, batch.next_observations)):
+        drawn = draw_observations(spec, 2 * seed + number, size)
+        for name, array in drawn.items():
+            target[name][...] = array
+    return batch

@@ -95,7 +95,9 @@ def _check_actions(trial: _Trial) -> None:
         observation = trial.observations.rows(row)
         kept = observation.copy()
         for seed in (None, 1, 2):
-            first, second = (learner.act(observation, _random(seed)) for _ in range(2))
+            first = learner.act(observation, _random(seed))
+            action = np.array(first)
+            second = learner.act(observation, _random(seed))
             found = (type(first), getattr(first, "dtype", None), np.shape(first))
             expected = (np.ndarray, np.dtype(np.float32), (trial.spec.action_dim,))
             _require(found == expected, f"act: expected {_shown(expected)}, found {_shown(found)}")
@@ -103,7 +105,7 @@ def _check_actions(trial: _Trial) -> None:
             _require(in_range, f"act: expected actions in [-1, 1], found {first}")
             what = "without a generator" if seed is None else "for the same state of the generator"
             _require(
-                np.array_equal(first, second), f"act: expected the same action {what}, found another one"
+                np.array_equal(action, second), f"act: expected the same action {what}, found another one"
             )
         _require(observation.equals(kept), "act: expected the observation unchanged, found another one")
     _require_same(before, learner.state(), "act: expected the state unchanged")
@@ -187,18 +189,25 @@ def _check_metrics(learner: Learner, method: str, found: dict[str, float]) -> No
 
 
 def _check_state(trial: _Trial) -> None:
-    whole = trial.trained()
+    whole = trial.trained(updates=4)
     state = whole.state()
     kept = {name: array.copy() for name, array in state.items()}
     resumed = trial.trained(seed=9, updates=1)
     resumed.load_state(state)
-    for learner in (whole, resumed):
-        trial.train(learner, range(3, 8))
+    described = []
+    for number in range(4, 9):
+        for learner in (whole, resumed):
+            trial.train(learner, range(number, number + 1))
+        described.append((whole.diagnostics(), resumed.diagnostics()))
     _require_same(kept, state, "state: expected copies, which later updates leave alone")
     _require_same(whole.state(), resumed.state(), "load_state: expected the state of a learner that went on")
     _require(
         whole.gradient_steps == resumed.gradient_steps,
         "load_state: expected the number of gradient steps too",
+    )
+    _require(
+        all(first == second for first, second in described),
+        "diagnostics: expected those of a learner that went on, found others after load_state",
     )
     actions = [learner.act(trial.observations.rows(2), _random(3)) for learner in (whole, resumed)]
     same = np.array_equal(actions[0], actions[1])

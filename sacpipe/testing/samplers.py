@@ -77,7 +77,7 @@ def _check_on(config: SamplerConfig, spec: EnvSpec) -> None:
         while view.added < filled_to:
             buffer.add(walk.transition(view.added))
         for n in _BATCH_SIZES:
-            before = _everything(view)
+            before, position = _everything(view), generators[0].bit_generator.state
             drawn = [
                 _copied(sampler(view, random, n))
                 for sampler, random in zip(samplers, generators, strict=True)
@@ -86,6 +86,9 @@ def _check_on(config: SamplerConfig, spec: EnvSpec) -> None:
             _check_shapes(drawn[0], spec, n)
             same = all(_bytes(drawn[0])[name] == array for name, array in _bytes(drawn[1]).items())
             _require(same, "expected the same batch for the same state of the generator, found another one")
+            again = config.build(spec, _DISCOUNT)(view, _generator_at(position), n)
+            same = _bytes(drawn[0]) == _bytes(again)
+            _require(same, "expected the same batch of a new sampler, as after a resume, found another one")
             rows = _traced(drawn[0], walk, held=range(view.added - len(view), view.added))
             _check_numbers(drawn[0], rows, walk)
 
@@ -145,9 +148,15 @@ def _check_numbers(batch: Batch, rows: _Rows, walk: Walk) -> None:
     allowed = (discounts >= 0) & (discounts <= _DISCOUNT * (1 + _TOLERANCE))
     _all(allowed, f"discounts in [0, {_DISCOUNT}]", discounts)
     for row, (first, last) in enumerate(zip(rows.first, rows.last, strict=True)):
-        if rows.relabelled[row]:
-            continue
         factors = _DISCOUNT ** np.arange(last - first + 2)
+        if rows.relabelled[row]:
+            possible = bool(discounts[row] == 0) or abs(discounts[row] - factors[-1]) <= _TOLERANCE
+            _require(
+                possible,
+                f"expected the discount 0 or {factors[-1]:g} for transitions {first} to {last} of another "
+                f"goal, found {discounts[row]:g} in row {row}",
+            )
+            continue
         discount = 0.0 if walk.terminations[last] else float(factors[-1])
         what = f"for transitions {first} to {last}, found"
         _require(
@@ -159,6 +168,13 @@ def _check_numbers(batch: Batch, rows: _Rows, walk: Walk) -> None:
             abs(rewards[row] - reward) <= _TOLERANCE * max(1.0, abs(reward)),
             f"expected the reward {reward:g} {what} {rewards[row]:g} in row {row}",
         )
+
+
+def _generator_at(position: Any) -> np.random.Generator:
+    """Return a generator at the position of another."""
+    bits = np.random.PCG64()
+    bits.state = position
+    return np.random.Generator(bits)
 
 
 def _everything(view: BufferView) -> list[bytes]:

@@ -55,7 +55,9 @@ class RunState(Config):
     episode: int
     """Number of the running episode; with the run's seed it names the episode's start."""
     average_sums: dict[str, float]
-    average_count: int
+    average_counts: dict[str, int]
+    last_update: dict[str, float]
+    """Description of the last update; empty before the first."""
     latest_returns: dict[str, float]
     """Mean return of the last evaluation, by policy mode."""
     metrics_bytes: int

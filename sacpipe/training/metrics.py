@@ -119,18 +119,21 @@ class EpisodeTotals:
 class Averages:
     """Means of the described updates over a logging interval."""
 
-    def __init__(self, sums: dict[str, float] | None = None, count: int = 0) -> None:
+    def __init__(
+        self, sums: Mapping[str, float] | None = None, counts: Mapping[str, int] | None = None
+    ) -> None:
         self.sums = dict(sums or {})
-        self.count = count
+        self.counts = dict(counts or {})
+        """Number of descriptions with each name: an update may leave a name out."""
 
     def add(self, metrics: dict[str, float]) -> None:
         """Add the metrics of one update."""
         for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
         """Return the means by sorted name (a checkpoint keeps no order), and start over."""
-        means = {name: self.sums[name] / self.count for name in sorted(self.sums)}
-        self.sums, self.count = {}, 0
+        means = {name: self.sums[name] / self.counts[name] for name in sorted(self.sums)}
+        self.sums, self.counts = {}, {}
         return means

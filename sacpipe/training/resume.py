@@ -91,7 +91,8 @@ def _continue_from(run: Run, checkpoint: Checkpoint) -> bool:
     )
     restore_generator(run.exploration_stream, arrays["explore"].astype(np.uint64))
     restore_generator(run.sampling_stream, arrays["sample"].astype(np.uint64))
-    run.averages = Averages(state.average_sums, state.average_count)
+    run.averages = Averages(state.average_sums, state.average_counts)
+    run.last_update = dict(state.last_update)
     run.evaluator.returns = dict(state.latest_returns)
     _replay_episode(run, run.writer.tail(run.episode))
     return True

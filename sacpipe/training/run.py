@@ -3,6 +3,7 @@
 `training/loop.py` calls its methods in order; `training/resume.py` opens it, from the start or a checkpoint.
 """
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -74,6 +75,8 @@ class Run:
         discount = self.learner.discount
         self._mixture = Mixture(batch_sources(params, self.spec, self.buffer, initial_pool, discount))
         self.averages = Averages()
+        self.last_update: dict[str, float] = {}
+        """Description of the last update where that was before a resume, so that the learner has none."""
         self.determinism: Literal["exact", "statistical"] = "exact"
         self.env_steps = self.episode = 0
         self.totals = EpisodeTotals()
@@ -155,9 +158,25 @@ class Run:
                 self._update(batch)
             except DivergenceError as exc:
                 raise self._located(exc, batch) from exc
+            self.last_update = {}
             if self.learner.gradient_steps % _DIAGNOSED_EVERY == 0:
-                self.averages.add(self.learner.diagnostics())
+                self.averages.add(self._describe())
             self._clock.lap("update")
+
+    def _describe(self) -> dict[str, float]:
+        """Return what the learner tells of its last update.
+
+        Raises:
+            DivergenceError: a value is not finite.
+        """
+        found = self.last_update or self.learner.diagnostics()
+        for name, value in found.items():
+            if not math.isfinite(value):
+                raise DivergenceError(
+                    f"step {self.env_steps}: the metric {name} is {value:g}; expected a finite number. The "
+                    "last checkpoint is kept. Lower the learning rates, or look at the task's rewards."
+                )
+        return {name: float(value) for name, value in found.items()}
 
     def _located(self, exc: DivergenceError, batch: Batch) -> DivergenceError:
         """Add the step of a divergence, and the transition that caused it."""
@@ -176,9 +195,9 @@ class Run:
 
     def log(self) -> None:
         """Write the averages of the updates since the last row, and the time by phase."""
-        if self.learner.gradient_steps and not self.averages.count:
-            self.averages.add(self.learner.diagnostics())
-        if self.averages.count:
+        if self.learner.gradient_steps and not self.averages.sums:
+            self.averages.add(self._describe())
+        if self.averages.sums:
             counters = {"env_steps": self.env_steps, "gradient_steps": self.learner.gradient_steps}
             self.metrics.write_row(counters | self.averages.take())
         self._clock.log(self.env_steps)
@@ -211,7 +230,8 @@ class Run:
             env_steps=self.env_steps,
             episode=self.episode,
             average_sums=self.averages.sums,
-            average_count=self.averages.count,
+            average_counts=self.averages.counts,
+            last_update=self._describe() if self.learner.gradient_steps else {},
             latest_returns=self.evaluator.returns,
             metrics_bytes=self.metrics.sync(),
             curve_bytes=self.curve.sync(),

@@ -4,11 +4,13 @@ import contextlib
 
 import numpy as np
 import pytest
+import torch
 
 from sacpipe.algorithms import ALGORITHMS
 from sacpipe.algorithms.sac import SAC, SACConfig
 from sacpipe.algorithms.td3 import TD3Config
 from sacpipe.core.errors import CheckpointError, ConfigError, ContractError
+from sacpipe.testing.learner_tasks import learner_tasks
 from sacpipe.testing.learners import check_learner
 
 CONV = {"name": "conv", "channels": [4, 4], "hidden_dims": [8]}
@@ -96,6 +98,30 @@ def see_all(self, observation, generator):
     )
 
 
+KEPT = np.zeros(2, dtype=np.float32)
+
+
+def act_in_one_memory(self, observation, generator):
+    KEPT[...] = SAC.act(self, observation, np.random.default_rng())
+    return KEPT
+
+
+def update_and_remember(self, batch):
+    SAC.update(self, batch)
+    if self.gradient_steps % 2 == 0:
+        self.remembered = {"actor/loss": SAC.diagnostics(self)["actor/loss"]}
+
+
+def remembered_diagnostics(self):
+    """Tell of an update before the last, which the state does not have."""
+    return SAC.diagnostics(self) | getattr(self, "remembered", {})
+
+
+def update_contiguous_arrays(self, batch):
+    torch.from_numpy(batch.actions).view(-1)
+    SAC.update(self, batch)
+
+
 def learn_nan(self, batch):
     batch.rewards[np.isnan(batch.rewards)] = 0.0
     SAC.update(self, batch)
@@ -107,6 +133,11 @@ def learn_nan(self, batch):
         ({"act": act_out_of_range}, r"act: expected actions in \[-1, 1\]"),
         ({"act": act_as_float64}, "act: expected ndarray float32"),
         ({"act": act_at_random}, "act: expected the same action without a generator"),
+        ({"act": act_in_one_memory}, "act: expected the same action without a generator"),
+        (
+            {"update": update_and_remember, "diagnostics": remembered_diagnostics},
+            "diagnostics: expected those of a learner that went on",
+        ),
         ({"act": see_all}, "policy: expected the action of `act` from the policy's terms alone"),
         ({"update": update_without_count}, "gradient_steps: expected 2, found 0"),
         ({"update": update_the_batch}, "update: expected the batch unchanged, found other rewards"),
@@ -125,6 +156,28 @@ def learn_nan(self, batch):
 def test_a_broken_rule_is_found(methods, message):
     with pytest.raises(ContractError, match=message):
         check_learner(broken(**methods))
+
+
+@pytest.mark.parametrize("name", ALGORITHMS.ours)
+def test_a_trunk_by_import_path_is_refused_by_its_key_in_params(name):
+    tree = ALGORITHMS.find(name).example().as_tree()
+    tree["network"] = {"name": "my_robot.trunks:Mine"}
+    with pytest.raises(ConfigError, match=r"algorithm\.network\.name: expected a registered trunk"):
+        ALGORITHMS.find(name).parse(tree, where="algorithm")
+
+
+def test_an_update_that_cannot_take_the_samplers_views_fails():
+    with pytest.raises(RuntimeError, match="view"):
+        check_learner(broken(update=update_contiguous_arrays))
+
+
+def test_a_policy_sees_an_image_and_the_critics_do_not():
+    config = TD3Config.example().replace(network=CONV)
+    spec = learner_tasks()["an image for the policy only and a term for critics only"]
+    learner = config.build(spec, 0)
+    assert learner.critic.network.trunk.mlp.layers[0].weight.shape[1] == 2 + spec.action_dim
+    with pytest.raises(ConfigError, match=r"algorithm\.network\.name: 'conv' needs an image"):
+        config.build(learner_tasks()["one vector"], 0)
 
 
 def test_an_algorithm_that_refuses_every_task_is_no_member():

@@ -6,7 +6,7 @@ import pytest
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.members import Members, member_field
+from sacpipe.core.members import Members, member_field, registered_only
 
 GROUP = "tests.shapes"
 
@@ -132,6 +132,18 @@ def test_an_import_path_that_leads_nowhere_is_refused(path):
         SHAPES.find_or_import(path)
 
 
+def test_an_import_path_is_refused_at_any_depth_of_what_a_file_holds():
+    drawing = {"shape": {"name": "far_shapes:Circle", "radius": 2.0}}
+    with registered_only():
+        with pytest.raises(
+            ConfigError, match=r"shape\.name: shape 'far_shapes:Circle': expected a registered"
+        ):
+            Drawing.parse(drawing)
+        assert "far_shapes" not in sys.modules
+        assert Drawing.parse({"shape": {"name": "circle", "radius": 2.0}}).shape.radius == 2.0
+    assert Drawing.parse(drawing).shape.radius == 2.0
+
+
 def test_a_section_is_a_member_of_the_table_by_name_or_by_path():
     drawing = Drawing.parse({"shape": {"name": "circle", "radius": 2.0}})
     assert type(drawing.shape).__name__ == "Circle"
@@ -156,6 +168,8 @@ def test_a_section_is_a_member_of_the_table_by_name_or_by_path():
             {"name": "square", "side": 1, "sid": 2},
             r"shape\.sid: unknown key; expected one of side, name\. Remove",
         ),
+        ({"name": "os:getcwd"}, r"shape\.name: shape 'os:getcwd': expected a subclass of `sacpipe\.core"),
+        ({"name": "json:JSONDecoder"}, r"shape\.name: shape 'json:JSONDecoder': expected a subclass"),
         ({"name": "broken"}, r"shape\.name: shape 'broken': .* cannot be imported: ModuleNotFoundError"),
     ],
 )

@@ -138,6 +138,6 @@ def test_log_std_is_bounded():
 def test_a_trunk_by_import_path_is_refused_before_it_is_imported():
     tree = {"trunk": {"name": "no_such_module:Trunk"}, "log_std_bounds": [-2.0, 2.0], "normalised_terms": []}
     with pytest.raises(
-        ConfigError, match="trunk: name: expected a registered trunk, because a policy file names"
+        ConfigError, match=r"trunk\.name: expected a registered trunk, because a policy file names"
     ):
         SquashedGaussianConfig.parse(tree)

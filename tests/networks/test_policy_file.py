@@ -8,10 +8,12 @@ import torch
 from bundle_factories import make_spec, term_tree
 from safetensors.torch import save
 
+from sacpipe.core.config import Config
 from sacpipe.core.errors import CheckpointError, ConfigError
 from sacpipe.networks import policy_file
 from sacpipe.networks.policies import POLICY_KINDS
 from sacpipe.networks.policy_file import Policy, encode_policy, read_policy, write_policy
+from sacpipe.networks.trunks import TRUNKS, TrunkConfig
 
 SPEC = make_spec(observation=[term_tree("position", 2), term_tree("mass", groups=["critic"])])
 
@@ -97,7 +99,7 @@ def damaged(changes):
     [
         ({"kind": "boltzmann"}, "policy kind 'boltzmann': expected one of"),
         ({"kind": "os:getcwd"}, "policy kind 'os:getcwd': expected one of"),
-        ({"network": {"trunk": {"name": "os:getcwd"}}}, "network.trunk: name: expected a registered trunk"),
+        ({"network": {"trunk": {"name": "os:getcwd"}}}, "network.trunk.name: expected a registered trunk"),
         ({"network": {"trunk": {"name": "lstm"}}}, "network.trunk.name: trunk 'lstm': expected one of"),
         ({"algorithm": "os:getcwd"}, "algorithm: String should match pattern"),
     ],
@@ -114,3 +116,25 @@ def test_a_policy_that_no_reader_would_find_cannot_be_written():
     header = policy.header.replace(kind="mine")
     with pytest.raises(ConfigError, match="policy: policy kind 'mine': expected one of"):
         encode_policy(Policy(policy.network, header))
+
+
+class NestedConfig(Config):
+    """A registered trunk around another one, as another package may have it."""
+
+    name: str
+    inner: TrunkConfig
+
+    def build(self, inputs, *, extra_dim, num):
+        return self.inner.build(inputs, extra_dim=extra_dim, num=num)
+
+
+@pytest.mark.parametrize("path", ["no_such_module_at_all:Trunk", f"{__name__}:NestedConfig"])
+def test_an_import_path_inside_a_registered_trunk_is_refused(tmp_path, monkeypatch, path):
+    monkeypatch.setitem(TRUNKS.ours, "nested", f"{__name__}:NestedConfig")
+    network = make_policy(
+        trunk={"name": "nested", "inner": {"name": "mlp", "hidden_dims": [4]}}
+    ).header.network
+    network["trunk"]["inner"]["name"] = path
+    (tmp_path / "p.safetensors").write_bytes(damaged({"network": network}))
+    with pytest.raises(ConfigError, match=r"network\.trunk\.inner\.name: .* expected a registered name"):
+        read_policy(tmp_path / "p.safetensors")

@@ -28,9 +28,9 @@ EMPTY = [
 ]
 
 
-def make_network(tree, spec, num, seed=0):
+def make_network(tree, spec, num, seed=0, group="critic"):
     config = TRUNKS.find(tree["name"]).parse(tree)
-    network = Network(config.build(GroupInputs(spec, "critic"), extra_dim=2, num=num), 2)
+    network = Network(config.build(GroupInputs(spec, group), extra_dim=2, num=num), 2)
     network.reset(torch.Generator().manual_seed(seed))
     return network
 
@@ -94,7 +94,7 @@ def test_an_image_is_scaled_to_one_and_convolved_by_hand():
         (
             {"name": "conv", "channels": [4], "hidden_dims": []},
             VECTOR,
-            "'conv' needs an image .* 'critic', found none",
+            "'conv' needs an image .* 'policy', found none",
         ),
         (
             {"name": "conv", "channels": [4] * 4, "hidden_dims": []},
@@ -105,4 +105,4 @@ def test_an_image_is_scaled_to_one_and_convolved_by_hand():
 )
 def test_inputs_that_a_trunk_cannot_take_are_refused(tree, spec, message):
     with pytest.raises(ConfigError, match=message):
-        make_network(tree, spec, 1)
+        make_network(tree, spec, 1, group="policy")

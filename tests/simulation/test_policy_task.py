@@ -185,7 +185,9 @@ def test_a_notebook_names_the_task_too(place):
 
 def test_a_policy_file_that_names_a_module_imports_nothing(place):
     """The file of an attacker: its specification has a task with a module."""
-    spec = EnvSpec.parse(SPEC.as_tree() | {"task": "gymnasium/own_reach:OwnReach-v0"})
+    with pytest.raises(ConfigError, match="task: .*expected suite and id without a module"):
+        EnvSpec.parse(SPEC.as_tree() | {"task": "gymnasium/own_reach:OwnReach-v0"})
+    spec = EnvSpec.parse(SPEC.as_tree() | {"task": "gymnasium/OwnReach-v0"})
     make_project(place, suite="point_mass", id="point-mass-v0")
     for name in (None, "point_mass/point-mass-v0"):
         with pytest.raises(ConfigError, match="Name it: `--task gymnasium/OwnReach-v0`"):

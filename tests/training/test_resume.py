@@ -54,6 +54,31 @@ def test_interrupted_by_any_algorithm_and_with_images_too(tmp_path, changes):
     assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stop", "algorithm", "training"),
+    [
+        (59, {"policy_delay": 3}, {}),
+        (60, {}, {"log_interval_steps": 1}),
+        (62, {}, {"log_interval_steps": 5, "updates_per_step": 0.05}),
+    ],
+    ids=["policy moved before", "logged between", "no update since"],
+)
+def test_metrics_are_the_same_where_the_last_update_was_before_the_interruption(
+    tmp_path, stop, algorithm, training
+):
+    params = make_params(
+        algorithm=ALGORITHMS.find("td3").example().as_tree() | algorithm,
+        engine=AUTOGRAD,
+        training=PARAMS["training"] | training,
+    )
+    run_once(tmp_path / "whole", params)
+    with pytest.raises(InterruptedRunError):
+        run_once(tmp_path / "cut", params, onlooker=Onlooker(stops={stop}))
+    run_once(tmp_path / "cut", params)
+    assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
+
+
 def test_killed_between_checkpoints_gives_the_same_bytes(tmp_path):
     run_once(tmp_path / "whole")
     with pytest.raises(KillError):

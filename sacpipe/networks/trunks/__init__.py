@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
 
 from pydantic import BeforeValidator
 
+from sacpipe.core.config import MemberNameError
 from sacpipe.core.members import Members, member_field
 from sacpipe.networks.inputs import GroupInputs
 from sacpipe.specs.env_spec import EnvSpec
@@ -56,9 +57,10 @@ def _refuse_import_path(value: Any) -> Any:
     """Refuse a trunk that is no registered member, before anything is imported."""
     name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
     if isinstance(name, str) and ":" in name:
-        raise ValueError(
-            "name: expected a registered trunk, because a policy file names no import path. Declare it as an "
-            f"entry point of the group '{TRUNKS.group}' and use its name"
+        raise MemberNameError(
+            "name",
+            "expected a registered trunk, because a policy file names no import path. Declare it as an entry "
+            f"point of the group '{TRUNKS.group}' and use its name",
         )
     return value
 
@@ -70,4 +72,4 @@ else:
     TrunkConfig = member_field(TRUNKS)
     """Type of a trunk's section in params.yaml."""
     RegisteredTrunk = Annotated[TrunkConfig, BeforeValidator(_refuse_import_path)]
-    """Type of a trunk's section in a file: registered members only."""
+    """Type of the trunk of a policy, whose file names registered members only."""

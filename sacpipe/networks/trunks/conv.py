@@ -24,7 +24,10 @@ _CHANNELS, _MAX_SIZE = (16, 32, 32), 64
 
 
 class ConvConfig(Config):
-    """Convolutions of 3 x 3 with stride 2 and ReLU for each image, then a multilayer perceptron."""
+    """Convolutions of 3 x 3 with stride 2 and ReLU for each image, then a multilayer perceptron.
+
+    Critics that see no image have the perceptron alone.
+    """
 
     name: Literal["conv"]
     channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
@@ -48,9 +51,9 @@ class ConvConfig(Config):
         """Return a trunk whose parameters are not drawn yet.
 
         Raises:
-            ConfigError: there is no image, or one is too small.
+            ConfigError: the policy sees no image, or an image is too small.
         """
-        if not inputs.image_terms:
+        if inputs.group == "policy" and not inputs.image_terms:
             raise ConfigError(
                 "algorithm.network.name: 'conv' needs an image among the terms of the group "
                 f"'{inputs.group}', found none. Use `mlp`."

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sacpipe.core.config import Config
+from sacpipe.core.members import registered_only
 from sacpipe.networks.policies import POLICY_KINDS, PolicyConfig
 
 
@@ -26,7 +27,8 @@ def policy_members(kind: str, network: Mapping[str, Any]) -> tuple[str, ...]:
         ConfigError: a part is no registered member here.
     """
     model: type[PolicyConfig] = POLICY_KINDS.find(kind)
-    return members_of(model.parse(network, where="network", source="policy"))
+    with registered_only():
+        return members_of(model.parse(network, where="network", source="policy"))
 
 
 def _modules(value: Any) -> Iterator[str]:

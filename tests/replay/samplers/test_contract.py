@@ -113,17 +113,30 @@ FAULTS: list[tuple[Callable[..., Batch], str]] = [
     ),
     (
         lambda uniform, view, generator, n: uniform(view, np.random.default_rng(), n),
-        "expected the same batch for the same state",
+        "expected the same batch (for the same state|of a new sampler)",  # by chance two may be the same
     ),
     (
         lambda uniform, view, generator, n: (write(view), uniform(view, generator, n))[1],
         "expected the buffer unchanged",
     ),
     (
+        lambda uniform, view, generator, n: in_turn(uniform, view, n),
+        "expected the same batch of a new sampler, as after a resume",
+    ),
+    (
         lambda uniform, view, generator, n: two_steps(view, generator, n),
         "expected a next observation of the same",
     ),
 ]
+
+
+TURNS: dict[int, int] = {}
+
+
+def in_turn(uniform: Sampler, view: BufferView, n: int) -> Batch:
+    """Draw by a counter of the sampler's own, which no checkpoint has."""
+    TURNS[id(uniform)] = turn = TURNS.get(id(uniform), 0) + 1
+    return uniform(view, np.random.default_rng(turn), n)
 
 
 def two_steps(view: BufferView, generator: np.random.Generator, n: int) -> Batch:
@@ -148,6 +161,21 @@ def test_broken_rules_are_found(fault: int) -> None:
         ContractError, match=rf"sampler 'broken' breaks the contract of a sampler: .*{FAULTS[fault][1]}"
     ):
         check_sampler(Broken(name="broken", fault=fault))
+
+
+def test_a_wrong_discount_of_another_goal_is_found() -> None:
+    class Twice(FutureGoalsConfig):
+        def build(self, spec: EnvSpec, discount: float) -> Sampler:
+            sample = super().build(spec, discount)
+
+            def changed(view: BufferView, generator: np.random.Generator, n: int) -> Batch:
+                batch = sample(view, generator, n)
+                return dataclasses.replace(batch, discounts=np.square(batch.discounts))
+
+            return changed
+
+    with pytest.raises(ContractError, match=r"expected the discount 0 or 0\.9 for .* another goal"):
+        check_sampler(Twice(name="future_goals:FutureGoalsConfig", share=1.0, tolerance=0.05))
 
 
 def test_a_sampler_that_refuses_every_task_is_refused() -> None:
