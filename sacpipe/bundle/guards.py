@@ -6,6 +6,7 @@ comes from outside chooses code. A robot runs the guard of an installed package 
 enabled the name.
 """
 
+import difflib
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -109,9 +110,11 @@ def find_guard(name: str) -> type[GuardConfig]:
         ConfigError: no package that is installed here has such a guard, or the package fails at import.
     """
     if name not in GUARDS:
+        near = difflib.get_close_matches(name[:64], GUARDS.names(), n=3)
         raise ConfigError(
             f"no guard '{name[:64]}' is installed here. Install the package that has it, and enable it by "
             "its name in the operator's terms (enabled_guards)."
+            + (f" The nearest here: {', '.join(near)}." if near else "")
         )
     found = GUARDS.find(name)
     if not (isinstance(found, type) and issubclass(found, GuardConfig)):

@@ -70,9 +70,10 @@ class ConfigError(SacpipeError):
 class UnknownTaskError(ConfigError):
     """No task suite has this task."""
 
-    def __init__(self, task: str, nearest: Sequence[str]) -> None:
+    def __init__(self, task: str, nearest: Sequence[str], *, may_be_own: bool = False) -> None:
         offer = f" Did you mean {', '.join(nearest)}?" if nearest else ""
-        super().__init__(f"task '{task}' is not known.{offer} `sacpipe tasks` lists every task.")
+        own = " A task of your own has the name `gymnasium/MODULE:ID`." if may_be_own else ""
+        super().__init__(f"task '{task}' is not known.{offer} `sacpipe tasks` lists every task.{own}")
         self.nearest = tuple(nearest)
 
 

@@ -57,16 +57,18 @@ class Members:
         """Import a registered member. A name of the product's is never another package's.
 
         Raises:
-            ConfigError: no such member, with the nearest names; or its package fails at import.
+            ConfigError: no such member, with all names, the nearest first; its package fails at import; or it
+                is no subclass of `Config`.
         """
         if name in self.ours:
             return _load(self.what, name, self.ours[name])
         for entry in entry_points(group=self.group, name=name):
             return _load(self.what, name, entry.value)
-        offer = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.5) or self.names()
+        near = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.5)
+        offer = near + [other for other in self.names() if other not in near]
         raise ConfigError(
             f"{self.what} '{name}': expected one of {', '.join(offer)}, or a member of an installed package "
-            f"(entry points '{self.group}')."
+            f"(entry points '{self.group}'){_colon_hint(name)}."
         )
 
     def find_or_import(self, name: str) -> Any:
@@ -125,6 +127,9 @@ def member_field(members: Members, key: str = "name") -> Any:
         try:
             return member.model_validate_json(json.dumps(value))
         except ValidationError as exc:
+            if ":" in name and any(fault["loc"] == (key,) for fault in exc.errors(include_url=False)):
+                expected = f"an import path needs a class with the field `{key}: str`, not a `Literal`"
+                raise MemberNameError(key, f"{members.what}: {expected}") from exc
             raise SectionError(member, exc) from exc
 
     return Annotated[Config, MemberKey(members, key), PlainValidator(parse), PlainSerializer(Config.as_tree)]
@@ -133,7 +138,19 @@ def member_field(members: Members, key: str = "name") -> Any:
 def _load(what: str, name: str, path: str) -> Any:
     module, _, attribute = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as exc:
         reason = " ".join(f"{type(exc).__name__}: {exc}".split())[:300]
         raise ConfigError(f"{what} '{name}': `{path}` cannot be imported: {reason}.") from exc
+    if not (isinstance(found, type) and issubclass(found, Config)):
+        raise ConfigError(
+            f"{what} '{name}': expected the class of its section, a subclass of sacpipe.core.config.Config, "
+            f"not {repr(found)[:100]}."
+        )
+    return found
+
+
+def _colon_hint(name: str) -> str:
+    """Return a note for a name that was meant as an import path."""
+    module, _, attribute = name.rpartition(".")
+    return f"; an import path has a colon, as `{module}:{attribute}`" if module and ":" not in name else ""

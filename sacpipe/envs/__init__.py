@@ -50,7 +50,7 @@ def find_task(name: str) -> TaskSection:
         raise ConfigError(f"task '{name}' is ambiguous: expected one of {', '.join(matches)}.")
     bare = {full.partition("/")[2]: full for full in full_names}
     close = [bare[near] for near in nearest(name, list(bare))] or nearest(name, full_names)
-    raise UnknownTaskError(name, close)
+    raise UnknownTaskError(name, close, may_be_own=":" in name)
 
 
 def parse_task(name: str) -> TaskSection | None:

@@ -234,7 +234,10 @@ def no_render_size() -> RendererError:
 def unknown_task(suite: str, task_id: str, ids: Sequence[str]) -> UnknownTaskError:
     """Return the error for an id that a task suite does not have, with the nearest ids."""
     offer = nearest(task_id, ids) or list(ids[:3])
-    return UnknownTaskError(f"{suite}/{task_id}", [f"{suite}/{near}" for near in offer])
+    near = [f"{suite}/{name}" for name in offer]
+    return UnknownTaskError(
+        f"{suite}/{task_id}", near, may_be_own=suite == "gymnasium" and ":" not in task_id
+    )
 
 
 def nearest(name: str, names: Sequence[str]) -> list[str]:

@@ -118,7 +118,10 @@ def task_errors(task: str, options: Mapping[str, Any], owner: object = None) -> 
         raise
     except (Exception, SystemExit) as exc:
         retryable = retryable_errors(task, owner)
-        reason = f"{describe_error(exc)}{_own_place(exc) if foreign_text(exc) else _place(exc)}"
+        place = _own_place(exc) if foreign_text(exc) else _place(exc)
+        reason = f"{describe_error(exc)}{place}"
+        if isinstance(exc, ModuleNotFoundError) and not place:
+            reason += "; modules are found in the project's folder, the one with dvc.yaml, and in packages"
         if isinstance(exc, retryable):
             raise SimulatorError(f"task '{task}' cannot be made now: {reason}", retryable=True) from exc
         if options and not isinstance(exc, (SyntaxError, ImportError)):  # which no option causes

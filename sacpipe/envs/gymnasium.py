@@ -160,6 +160,8 @@ class GymnasiumSimulator:
             return self._camera.render(self._env.unwrapped.data)
         try:
             frame = np.asarray(self._env.render())
+        except NotImplementedError as exc:
+            raise RendererError("the task has no render() that returns an RGB array") from exc
         except (Exception, SystemExit) as exc:
             raise RendererError(f"the task cannot render here: {describe_error(exc)}") from exc
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:

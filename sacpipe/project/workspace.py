@@ -40,7 +40,10 @@ class Workspace:
         for folder in (origin, *origin.parents):
             if (folder / "dvc.yaml").is_file():
                 return cls(folder)
-        raise ConfigError(f"no dvc.yaml in {origin} or a folder above it. Go to the project's folder first.")
+        raise ConfigError(
+            f"no dvc.yaml in {origin} or a folder above it. Go to the project's folder first, "
+            "a clone of sacpipe."
+        )
 
     @classmethod
     def enter(cls) -> Self:

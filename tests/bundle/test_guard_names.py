@@ -53,6 +53,11 @@ def test_a_value_that_does_not_fit_is_named(changes, said):
     assert said in found
 
 
+def test_a_misspelt_guard_is_refused_with_the_nearest():
+    assert "The nearest here: observation_old" in refusal(name="observation_odl")
+    assert "nearest" not in refusal(name="zzzz")
+
+
 def test_a_guard_that_is_listed_twice_is_refused():
     with pytest.raises(ConfigError, match="expected each guard once, found 'observation_old' twice"):
         make_runtime(guards=[OLD, OLD])
@@ -67,7 +72,7 @@ def test_ours_are_all_there_and_nothing_more():
     ("code", "said"),
     [
         ("raise SystemExit(3)", "guard 'tilt': `tilt_guard:Tilt` cannot be imported: SystemExit: 3"),
-        ("Tilt = 3", "guard 'tilt': expected a subclass of GuardConfig, found 3"),
+        ("Tilt = 3", "guard 'tilt': expected the class of its section, .*Config, not 3"),
     ],
 )
 def test_a_package_that_registers_something_else_is_named(tmp_path, monkeypatch, code, said):

@@ -43,6 +43,9 @@ def test_exit_codes_and_retries():
 def test_an_unknown_task_offers_the_nearest():
     message = str(errors.UnknownTaskError("gymnasium/HalfChetah-v5", ["gymnasium/HalfCheetah-v5"]))
     assert "Did you mean gymnasium/HalfCheetah-v5?" in message
+    assert "of your own" not in message
+    message = str(errors.UnknownTaskError("gymnasium/Dot-v0", (), may_be_own=True))
+    assert message.endswith("A task of your own has the name `gymnasium/MODULE:ID`.")
 
 
 def test_the_message_of_a_bundle_controls_no_terminal():

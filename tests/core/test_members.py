@@ -1,6 +1,7 @@
 """Members of a table: ours first, then those of installed packages; an import path only where params may name one."""
 
 import sys
+from typing import Literal
 
 import pytest
 
@@ -176,3 +177,32 @@ def test_a_section_is_a_member_of_the_table_by_name_or_by_path():
 def test_what_is_wrong_in_a_section_is_named_by_key_path(shape, message):
     with pytest.raises(ConfigError, match=message):
         Drawing.parse({"shape": shape})
+
+
+@pytest.mark.parametrize("path", ["json:dumps", "json:JSONDecoder", "sys:maxsize"])
+def test_what_is_no_section_is_refused(path):
+    expected = (
+        f"shape '{path}': expected the class of its section, a subclass of sacpipe.core.config.Config, not"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        SHAPES.find_or_import(path)
+    with pytest.raises(ConfigError, match=rf"^params\.yaml: shape\.name: {expected}"):
+        Drawing.parse({"shape": {"name": path}})
+
+
+def test_an_import_path_without_its_colon_is_explained():
+    with pytest.raises(ConfigError, match="; an import path has a colon, as `far_shapes:Circle`"):
+        SHAPES.find_or_import("far_shapes.Circle")
+
+
+class Fixed(Config):
+    """A copy of a member of ours, whose name is still fixed."""
+
+    name: Literal["fixed"]
+
+
+def test_a_class_with_a_fixed_name_says_what_an_import_path_needs():
+    with pytest.raises(
+        ConfigError, match=r"shape\.name: shape: an import path needs a class with the field `name: str`"
+    ):
+        Drawing.parse({"shape": {"name": f"{__name__}:Fixed"}})

@@ -3,6 +3,7 @@
 import pytest
 
 from sacpipe.core.errors import ConfigError, SimulatorError, UnknownTaskError
+from sacpipe.envs import find_task
 from sacpipe.envs.foreign_code import retryable_errors, task_errors
 
 
@@ -69,3 +70,10 @@ def test_an_error_of_the_module_is_not_blamed_on_the_options_and_names_the_line(
         __import__("arm_with_a_fault")
     expected = "ModuleNotFoundError: No module named 'no_such_package' (arm_with_a_fault.py, line 1)"
     assert str(caught.value) == f"task 't' cannot be made here: {expected}"
+
+
+def test_a_module_that_is_nowhere_says_where_modules_are_found():
+    with pytest.raises(
+        ConfigError, match="No module named 'no_such_task'; modules are found in the project's folder"
+    ):
+        find_task("gymnasium/no_such_task:Arm-v0")

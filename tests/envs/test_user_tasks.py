@@ -3,6 +3,7 @@
 import sys
 from typing import ClassVar
 
+import gymnasium
 import mujoco
 import numpy as np
 import pytest
@@ -292,6 +293,7 @@ def test_any_other_error_refuses_the_task(task, error):
         (lambda self: np.zeros((4, 4, 3)), r"found an array of shape \(4, 4, 3\) of float64"),
         (lambda self: np.zeros((0, 4, 3), np.uint8), r"found an array of shape \(0, 4, 3\)"),
         (lambda self: 1 / 0, "the task cannot render here: ZeroDivisionError"),
+        (gymnasium.Env.render, r"the task has no render\(\) that returns an RGB array"),
         (lambda self: sys.exit(0), "the task cannot render here: SystemExit: 0"),
     ],
 )
