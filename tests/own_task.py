@@ -66,5 +66,6 @@ def make_arm(folder):
         params.read_text()
         .replace("suite: point_mass", "suite: gymnasium")
         .replace("id: point-mass-v0", "id: my_tasks:Arm-v0")
+        .replace("metrics: [is_success]", "metrics: []")
     )
     return folder

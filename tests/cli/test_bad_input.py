@@ -92,7 +92,7 @@ def replace(folder, old, new):
             "segment_transitions: 1000000000000 ",
             r"replay\.segment_transitions: expected transitions that fit into the .* GiB .*, found \S+ GiB",
         ),
-        ("release:\n", "releese:\n", r"release: missing.*\n.*releese: unknown key"),
+        ("\nrelease: ", "\nreleese: ", r"release: missing.*\n.*releese: unknown key"),
         ("  discount: 0.99", "  discount: [0.99", r"is not valid YAML"),
     ],
 )

@@ -61,7 +61,7 @@ def test_the_task_computes_the_rewards_again(project, call, recordings):
     assert found["recordings"][0]["rewards"] == "task"
     pool = ReplayPool.open(project / "data" / "pool")
     seen = pool.read(pool.segments[0])
-    distance = np.hypot(seen.next_observations[:, 0], seen.next_observations[:, 1])
+    distance = np.hypot(*seen.next_observations["position"].T)
     assert np.abs(seen.rewards + distance - (seen.rewards + distance).mean()).max() < 1e-5
     assert (seen.terminations == (distance < 0.15)).all()
 
@@ -93,7 +93,7 @@ def test_share_names_the_pool_in_params_yaml_and_keeps_every_comment(project, ca
     before = path.read_text().splitlines()
     found = ingested(call, project, recordings / "recording-000001", "--share", "0.25")
     (changed,) = (now for old, now in zip(before, path.read_text().splitlines(), strict=True) if old != now)
-    assert "# or {sha256" in changed
+    assert "# earlier experience: null, or {sha256" in changed
     config = Params.load(path).replay.initial_pool
     assert (config.sha256, config.share) == (found["pool_sha256"], 0.25)
 
@@ -196,9 +196,8 @@ def test_a_recording_without_rewards_is_refused_where_the_task_cannot_compute_th
     assert ingested(call, project, mine)["recordings"][0]["rewards"] == "robot"
     shutil.rmtree(project / "data")
     header = json.loads((mine / "recording.json").read_text())
-    steps = np.frombuffer(
-        (mine / STEPS_NAME).read_bytes(), step_dtype(Recording.open(mine).header.spec)
-    ).copy()
+    dtype = step_dtype(Recording.open(mine).header.spec, has_term_stamps=False)
+    steps = np.frombuffer((mine / STEPS_NAME).read_bytes(), dtype).copy()
     steps["has_reward"][3:5] = 0
     (mine / STEPS_NAME).write_bytes(steps.tobytes())
     header["seal"]["steps_sha256"] = sha256_file(mine / STEPS_NAME)
