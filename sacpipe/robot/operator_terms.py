@@ -5,7 +5,7 @@ of the whole range or with all guards off would pass every other rule and replac
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -17,6 +17,8 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError
 from sacpipe.robot.armed_guards import guards_in_service
 from sacpipe.robot.guards.guard import Guard
+from sacpipe.robot.guards.observation_old import ObservationOld
+from sacpipe.robot.guards.sensor_frozen import SensorFrozen
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, MAX_PERIOD_S
 
 _MAX_SHOWN = 10
@@ -37,7 +39,8 @@ class OperatorTerms(Config):
     max_envelope: float = Field(default=1e6, gt=0)
     """Maximum magnitude of `envelope.low` and `envelope.high`: an envelope of everything refuses nothing."""
     max_longest_constant: int | None = Field(default=None, ge=1, le=MAX_EPISODE_STEPS + 1)
-    """Maximum of each number of `envelope.longest_constant`; null for any, as of a goal that is constant."""
+    """Maximum of each number of `envelope.longest_constant`. Null for one more than the `max_repeats` of
+    `sensor_frozen` in `weakest_guards`, for the terms there; for any number where it is not listed."""
     max_last_steps: int = Field(default=25, ge=1, le=MAX_STEPS)
     """Maximum of `runtime.max_last_steps`."""
     max_blend_steps: int = Field(default=1000, ge=0, le=MAX_STEPS)
@@ -47,8 +50,9 @@ class OperatorTerms(Config):
     max_watchdog_periods: float | None = Field(default=None, gt=0, le=MAX_PERIODS)
     """Maximum of `runtime.watchdog_periods`, in control periods; a bundle without a watchdog is then refused.
     Null for any bundle."""
-    max_term_age_periods: float = Field(default=100.0, gt=0, le=MAX_PERIODS)
-    """Maximum of each number of `runtime.term_max_age_periods`, in control periods."""
+    max_term_age_periods: float | None = Field(default=None, gt=0, le=MAX_PERIODS)
+    """Maximum of each number of `runtime.term_max_age_periods`, in control periods. Null for the limit of
+    `observation_old`: that in `weakest_guards`, else that of its class."""
     stop_categories: tuple[Literal[0, 1, 2], ...] = Field(default=(0, 1, 2), min_length=1, max_length=3)
     """Allowed values of `runtime.stop_category`."""
     enabled_guards: tuple[GuardName, ...] = Field(default=(), max_length=MAX_GUARDS)
@@ -149,11 +153,20 @@ def _contract_terms(contract: Contract, terms: OperatorTerms) -> Iterator[_Term]
         yield _at_most("spec.control_period_s", period_s, "max_control_period_s", max_s)
     values = (abs(value) for limits in (envelope.low, envelope.high) for value in _flat(limits.values()))
     yield _at_most("envelope: magnitude", max(values, default=0.0), "max_envelope", terms.max_envelope)
-    if terms.max_longest_constant is not None:
-        longest = max(envelope.longest_constant.values(), default=0)
-        yield _at_most(
-            "envelope.longest_constant", longest, "max_longest_constant", terms.max_longest_constant
-        )
+    yield from _longest_constants(envelope.longest_constant, terms)
+
+
+def _longest_constants(runs: Mapping[str, int], terms: OperatorTerms) -> Iterator[_Term]:
+    """Bound the runs of equal values: `sensor_frozen` allows them, so they could turn it off."""
+    key = "envelope.longest_constant"
+    if (bound := terms.max_longest_constant) is not None:
+        yield _at_most(key, max(runs.values(), default=0), "max_longest_constant", bound)
+        return
+    for guard in terms.weakest_guards:
+        if isinstance(guard, SensorFrozen):
+            term = "weakest_guards.sensor_frozen; gate.max_longest_constant may allow more"
+            for name in sorted(runs) if guard.terms is None else guard.terms:
+                yield _at_most(f"{key}.{name}", runs.get(name, 1), term, guard.max_repeats + 1)
 
 
 def _runtime_terms(contract: Contract, terms: OperatorTerms) -> Iterator[_Term]:
@@ -164,12 +177,21 @@ def _runtime_terms(contract: Contract, terms: OperatorTerms) -> Iterator[_Term]:
     if (max_periods := terms.max_watchdog_periods) is not None:
         found = runtime.watchdog_periods
         yield _at_most("runtime.watchdog_periods", found, "max_watchdog_periods", max_periods)
+    term, bound_periods = _max_term_age(terms)
     for name, periods in runtime.term_max_age_periods.items():
-        key = f"runtime.term_max_age_periods.{name}"
-        yield _at_most(key, periods, "max_term_age_periods", terms.max_term_age_periods)
+        yield _at_most(f"runtime.term_max_age_periods.{name}", periods, term, bound_periods)
     category, allowed = runtime.stop_category, terms.stop_categories
     expected = f"one of {', '.join(map(str, allowed))}"
     yield _Term("runtime.stop_category", category, "stop_categories", expected, category in allowed)
+
+
+def _max_term_age(terms: OperatorTerms) -> tuple[str, float]:
+    """Return the key of the bound on a term's age, and the bound in control periods."""
+    if terms.max_term_age_periods is not None:
+        return "max_term_age_periods", terms.max_term_age_periods
+    listed = (guard for guard in terms.weakest_guards if isinstance(guard, ObservationOld))
+    weakest = next(listed, ObservationOld.weakest())
+    return "weakest_guards.observation_old; gate.max_term_age_periods may allow more", weakest.max_age_periods
 
 
 def _guard_terms(contract: Contract, terms: OperatorTerms) -> Iterator[_Term]:

@@ -131,11 +131,12 @@ class OnnxPolicy:
         OnnxPolicy._bind(clone, source)
         return clone
 
-    def run(self, observation: Observation) -> FloatArray:
+    def run(self, observation: Observation, noise: FloatArray | None = None) -> FloatArray:
         """Return the policy's action, unchecked. The next run overwrites it. For one thread at a time.
 
         Args:
             observation: One observation of `layout`, unchecked.
+            noise: As of `act`.
 
         Raises:
             Exception: any error of onnxruntime; its errors have no class in common.
@@ -144,7 +145,7 @@ class OnnxPolicy:
         target.vector[:] = observation.vector
         for name, image in target.images.items():
             image[...] = observation.images[name]
-        return self._infer(None)
+        return self._infer(noise)
 
     def _infer(self, noise: FloatArray | None) -> FloatArray:
         tensors = self._tensors

@@ -7,7 +7,8 @@ Each step checks the observation, runs the policy, checks the action, and then c
 deadline. The first refusal is the cause of a fallback (sacpipe/robot/guard_chain.py).
 
 A step allocates next to nothing, takes no lock, logs nothing and touches no file. One thread alone calls
-`step` and `begin_episode`; any thread may call `swap`, `rollback`, `clear_stop` and `check_watchdog`.
+`step` and `begin_episode`; any thread may call `swap`, `rollback`, `clear_stop` and `check_watchdog`. A stop
+is cleared by the next step: only the stepping thread changes guards and episode.
 """
 
 import contextlib
@@ -83,6 +84,8 @@ class Runtime:
         self._blend_steps_left = 0
         self._ramp_steps = self._ramp_steps_left = self._acting.guards.ramp_steps
         """Length of the present ramp, and the part of it that is left."""
+        self._clears_stop = False
+        """Whether `clear_stop` was called and the stepping thread has not cleared the stop yet."""
         self._last_step_ns: int | None = None
         """Time at which the last step of the episode began; None before the first."""
 
@@ -104,7 +107,7 @@ class Runtime:
     @property
     def is_stopped(self) -> bool:
         """Whether a stop is latched."""
-        return self._guards.stop is not None
+        return self._guards.stop is not None and not self._clears_stop
 
     def begin_episode(self) -> None:
         """Forget the last action and stamps; the next observation must be inside the envelope.
@@ -114,12 +117,17 @@ class Runtime:
         self.episode += 1
         self._last_step_ns = None
         self._ramp_steps = self._ramp_steps_left = self._next.guards.ramp_steps
+        if self._clears_stop:
+            self._guards.stop = None  # before the flag: `is_stopped` stays false
+            self._clears_stop = False
         self._guards.begin_episode()
 
     def clear_stop(self) -> None:
-        """Let the policy act again, from the next step on, as at the start of an episode."""
-        self.begin_episode()
-        self._guards.stop = None
+        """Let the policy act again, from the next step on, which begins an episode. From any thread.
+
+        `is_stopped` is false at once. The watchdog waits for that step.
+        """
+        self._clears_stop = True
 
     def swap(self, policy: OnnxPolicy, blend_steps: int | None = None) -> None:
         """Use another policy from the next step on; the one before stays loaded for `rollback`.
@@ -176,7 +184,7 @@ class Runtime:
             now_ns: Time by the runtime's clock.
         """
         limit_ns, last_ns = self._acting.guards.watchdog_ns, self._last_step_ns
-        if limit_ns is None or last_ns is None or now_ns - last_ns <= limit_ns:
+        if limit_ns is None or last_ns is None or now_ns - last_ns <= limit_ns or self._clears_stop:
             return None
         guards = self._guards
         if guards.stop is None:
@@ -185,6 +193,8 @@ class Runtime:
 
     def _decide(self, observation: GivenObservation, stamps: Stamps) -> Decision:
         start_ns = self._clock_ns()
+        if self._clears_stop:
+            self.begin_episode()
         if self._next is not self._acting:
             self._take_over()
         self._last_step_ns = start_ns

@@ -2,6 +2,9 @@
 
 The stepping thread only puts an observation into a queue. Where the candidate cannot keep up, observations
 are dropped and counted. The comparison is evidence for or against a promotion.
+
+Two stochastic policies that draw noise of their own would differ even where they are equal. So the candidate
+and a clone of the host's policy compute both actions in the shadow's thread, from the same numbers.
 """
 
 import queue
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sacpipe.core.config import Config
+from sacpipe.core.seeding import generator
 from sacpipe.robot.decision import Decision, Stamps
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import PolicyHost
@@ -29,7 +33,10 @@ _EDGES = np.logspace(-6.0, 0.0, 61)
 
 
 class Divergence(Config):
-    """Difference between a candidate's actions and those in service, as shares of each action's range."""
+    """Difference between a candidate's actions and those in service, as shares of each action's range.
+
+    Both actions of two stochastic policies are computed at the same noise; else the action in service counts.
+    """
 
     host: str
     """Digest of the bundle in service."""
@@ -51,6 +58,43 @@ class Divergence(Config):
     """Name of the action entry with the largest difference."""
 
 
+class _SharedNoise:
+    """Computes the actions of two stochastic policies from the same random numbers.
+
+    Each reads the first ones: a policy with more of them reads those of the other and further ones.
+
+    Args:
+        reference: The policy in service, a clone.
+        candidate: The policy that is compared with it.
+    """
+
+    def __init__(self, reference: OnnxPolicy, candidate: OnnxPolicy) -> None:
+        self._policies = (reference, candidate)
+        self._dims = (_noise_dim(reference), _noise_dim(candidate))
+        self._generator = generator(0, "shadow noise")
+
+    @classmethod
+    def of(cls, host: OnnxPolicy, candidate: OnnxPolicy) -> Self | None:
+        """Return the noise of a comparison; None where one of the policies is deterministic."""
+        if not (_noise_dim(host) and _noise_dim(candidate)):
+            return None
+        return cls(host.clone_session(), candidate)
+
+    def actions(self, observation: Observation) -> tuple[FloatArray, FloatArray]:
+        """Return the action of the reference and that of the candidate."""
+        noise = self._generator.standard_normal(max(self._dims), dtype=np.float32)
+        reference, candidate = (
+            policy.run(observation, noise[:dim]).copy()
+            for policy, dim in zip(self._policies, self._dims, strict=True)
+        )
+        return reference, candidate
+
+
+def _noise_dim(policy: OnnxPolicy) -> int:
+    noise = policy.contract.onnx.noise
+    return 0 if noise is None else noise.dim
+
+
 class Shadow:
     """Compares a candidate with the policy in service, in a thread of its own, until it is closed.
 
@@ -68,6 +112,7 @@ class Shadow:
         candidate.check_task(spec, "candidate")
         self._host, self._candidate = host, candidate
         self._digest = host.policy.digest
+        self._noise = _SharedNoise.of(host.policy, candidate)
         self._low, self._high = spec.action_low, spec.action_high
         self._span = spec.action_high.astype(np.float64) - spec.action_low
         self._names = [term.name for term in spec.action]
@@ -123,7 +168,10 @@ class Shadow:
             while (step := self._waiting.get()) is not None:
                 observation, action = step
                 try:
-                    found = self._candidate.run(observation).copy()
+                    if self._noise is None:
+                        found = self._candidate.run(observation).copy()
+                    else:
+                        action, found = self._noise.actions(observation)
                 except Exception:  # noqa: BLE001 - onnxruntime's errors have no class in common; counted
                     found = np.full_like(action, np.nan)
                 with self._lock:

@@ -242,6 +242,18 @@ class TestLimit:
         with pytest.raises(ArithmeticError, match="a limited action is"):
             guards.decide([0.0, 3.0], "action_change")
 
+    def test_of_the_guard_that_is_asked_earlier_wins_where_two_contradict_each_other(self, make):
+        """From 2 at most 1.25 a step, and at most 0.3 by a later guard: 0.75."""
+
+        class Cap(ArmedGuard):
+            def limit(self, step, action):
+                return [min(value, 0.3) for value in action]
+
+        guards = make(fallbacks={"action_change": "limit"})
+        guards.armed = dataclasses.replace(guards.armed, limits=(Cap(), *guards.armed.limits))
+        guards.decide([2.0, 1.0], None)
+        assert guards.decide([2.0, 1.0], "action_change").action[0] == 0.75
+
 
 class TestAfterLimit:
     """Later guards judge the limited action: no guard is off because an earlier one limits."""

@@ -86,8 +86,9 @@ def test_the_default_bundle_passes(check):
         (runtime(blend_steps=10**6), r"runtime.blend_steps: expected at most 1000 \(gate.max_blend_steps"),
         (runtime(ramp_steps=10**6), r"runtime.ramp_steps: expected at most 1000 \(gate.max_ramp_steps"),
         (
-            runtime(term_max_age_periods={"position": 1e6}),
-            r"runtime.term_max_age_periods.position: expected at most 100 \(gate.max_term_age_periods",
+            runtime(term_max_age_periods={"position": 10.5}),
+            r"runtime.term_max_age_periods.position: expected at most 10 "
+            r"\(gate.weakest_guards.observation_old; gate.max_term_age_periods may allow more\), found 10.5",
         ),
     ],
 )
@@ -154,6 +155,36 @@ def test_the_operator_may_bound_how_long_a_sensor_may_stand_still(check):
     check(**envelope(longest=1000))
     with pytest.raises(GateError, match="envelope.longest_constant: expected at most 50 .*, found 1000"):
         check(QUICK.replace(max_longest_constant=50), **envelope(longest=1000))
+
+
+@pytest.mark.parametrize(("terms", "said"), [(None, "position"), (["velocity", "position"], "position")])
+def test_an_envelope_does_not_turn_off_the_frozen_sensor_that_the_operator_requires(check, terms, said):
+    settings = QUICK.replace(**weakest("sensor_frozen", max_repeats=10, terms=terms))
+    guard = runtime({"sensor_frozen": {"max_repeats": 10}})
+    check(settings, **guard, **envelope(longest=11))
+    with pytest.raises(
+        GateError,
+        match=rf"envelope.longest_constant.{said}: expected at most 11 \(gate.weakest_guards.sensor_frozen; "
+        r"gate.max_longest_constant may allow more\), found 12",
+    ):
+        check(settings, **guard, **envelope(longest=12))
+    check(settings.replace(max_longest_constant=12), **guard, **envelope(longest=12))
+
+
+def test_a_term_that_the_operator_does_not_require_to_change_may_be_constant(check):
+    settings = QUICK.replace(**weakest("sensor_frozen", max_repeats=10, terms=["velocity"]))
+    check(settings, **runtime({"sensor_frozen": {"max_repeats": 10}}), **envelope(longest=10**6))
+
+
+def test_a_terms_age_is_bounded_as_an_observations_unless_the_operator_says_otherwise(check):
+    one_period = weakest("observation_old", max_age_periods=1.0)
+    old = {"observation_old": {"max_age_periods": 1.0}}
+    with pytest.raises(GateError, match="term_max_age_periods.position: expected at most 1 .*, found 1.5"):
+        check(QUICK.replace(**one_period), **runtime(old, term_max_age_periods={"position": 1.5}))
+    allowed = QUICK.replace(**one_period, max_term_age_periods=20.0)
+    check(allowed, **runtime(old, term_max_age_periods={"position": 20.0}))
+    with pytest.raises(GateError, match=r"expected at most 20 \(gate.max_term_age_periods\), found 21.0"):
+        check(allowed, **runtime(old, term_max_age_periods={"position": 21.0}))
 
 
 def test_the_operator_may_allow_more(check):

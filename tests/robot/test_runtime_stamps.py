@@ -1,6 +1,7 @@
 """Stamps of terms, the ramp, the watchdog and stochastic policies in a runtime."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -198,6 +199,46 @@ class TestWatchdog:
         runtime, clock = make_runtime(build())
         go(runtime, clock, CALM)
         assert runtime.check_watchdog(clock.now_ns + 10**12) is None
+
+
+class TestClearing:
+    """Any thread may clear a stop; the stepping thread alone changes the episode."""
+
+    def test_the_next_step_begins_the_episode_and_the_stop_is_gone_at_once(self, build):
+        runtime, clock = make_runtime(build(), fallbacks={"shape": "stop"})
+        go(runtime, clock, None)
+        operator = threading.Thread(target=runtime.clear_stop)
+        operator.start()
+        operator.join()
+        assert (runtime.is_stopped, runtime.episode) == (False, 0)
+        assert (go(runtime, clock, CALM).verdict, runtime.episode) == ("ok", 1)
+        assert (go(runtime, clock, CALM).verdict, runtime.episode) == ("ok", 1)
+
+    def test_an_episode_that_the_robot_begins_itself_is_that_episode(self, build):
+        runtime, clock = make_runtime(build(), fallbacks={"shape": "stop"})
+        go(runtime, clock, None)
+        runtime.clear_stop()
+        runtime.begin_episode()
+        assert (go(runtime, clock, CALM).verdict, runtime.episode) == ("ok", 1)
+
+    def test_a_step_under_way_keeps_its_episode(self, build, monkeypatch):
+        runtime, clock = make_runtime(build())
+        run = runtime.policy.run
+
+        def run_while_an_operator_clears(seen):
+            runtime.clear_stop()
+            return run(seen)
+
+        monkeypatch.setattr(runtime.policy, "run", run_while_an_operator_clears)
+        assert (go(runtime, clock, CALM).verdict, runtime.episode) == ("ok", 0)
+        monkeypatch.undo()
+        assert (go(runtime, clock, CALM).verdict, runtime.episode) == ("ok", 1)
+
+    def test_a_stop_latched_after_it_holds(self, build):
+        runtime, clock = make_runtime(build(), fallbacks={"shape": "stop"})
+        runtime.clear_stop()
+        assert go(runtime, clock, None).verdict == "stopped"
+        assert runtime.is_stopped
 
 
 def test_a_stop_has_its_category_and_no_other_decision_has(build):

@@ -1,9 +1,11 @@
 """A candidate is compared and never executed; what is said of it was worked out by hand."""
 
+import itertools
 import threading
 
 import numpy as np
 import pytest
+from bundle_factories import make_bundle, make_onnx, make_spec
 
 from sacpipe.core.errors import BundleError
 from sacpipe.robot.policy import OnnxPolicy
@@ -43,6 +45,58 @@ def test_equal_policies_do_not_differ(runtime, build):
             runtime.show(observation(x, 0.0, 0.0))
     found = shadow.divergence()
     assert (found.steps, found.mean, found.p99, found.largest) == (5, 0.0, 0.0, 0.0)
+
+
+class TestStochastic:
+    """action = gain * state + scale * (sum of the noise)."""
+
+    @pytest.fixture
+    def noisy(self, tmp_path):
+        folders = (tmp_path / f"noisy-{number}" for number in itertools.count())
+
+        def build(gain=1.0, scales=(1.0,)):
+            spec = make_spec(1, bounds=((-9.0, 9.0),))
+            model = make_onnx(
+                [[gain], *([scale] for scale in scales)], terms={"state": 1, "noise": len(scales)}
+            )
+            steps = {"noise": [[0.0] * len(scales)]}
+            return OnnxPolicy(make_bundle(next(folders), model, spec, [[0.5]], [[0.5 * gain]], **steps))
+
+        return build
+
+    def compare(self, policy, candidate):
+        """The policy in service acted before: its noise is elsewhere in its stream than the candidate's."""
+        clock = iter(range(10**12, 10**15, 1_000))
+        runtime = Runtime(policy, clock_ns=lambda: next(clock))
+        runtime.step(observation(0.5), next(clock))
+        with Shadow(runtime, candidate) as shadow:
+            actions = [runtime.step(observation(0.5), next(clock)).action[0] for _ in range(20)]
+        assert len(set(actions)) == 20
+        return shadow.divergence()
+
+    def test_equal_policies_do_not_differ(self, noisy):
+        found = self.compare(noisy(), noisy())
+        assert (found.steps, found.refused, found.largest) == (20, 0, 0.0)
+
+    def test_a_difference_beside_the_noise_is_measured_alone(self, noisy):
+        """1.5 * 0.5 - 0.5 of a range of 18."""
+        found = self.compare(noisy(), noisy(gain=1.5))
+        assert found.mean == pytest.approx(0.25 / 18, rel=1e-5)
+
+    def test_more_noise_is_a_difference(self, noisy):
+        assert self.compare(noisy(), noisy(scales=(1.5,))).mean > 0.5 * 0.5 / 18
+
+    def test_further_noise_is_a_difference_and_the_common_noise_is_not(self, noisy):
+        assert self.compare(noisy(), noisy(scales=(1.0, 0.0))).largest == 0.0
+        assert self.compare(noisy(), noisy(scales=(1.0, 1.0))).largest > 0.0
+
+    def test_the_policy_in_service_draws_its_own_noise_still(self, noisy):
+        clock = iter(range(10**12, 10**15, 1_000))
+        alone, compared = (Runtime(noisy(), clock_ns=lambda: next(clock)) for _ in range(2))
+        with Shadow(compared, noisy()):
+            for _ in range(5):
+                first, second = (run.step(observation(0.5), next(clock)) for run in (alone, compared))
+                assert first.action.tolist() == second.action.tolist()
 
 
 def test_fallbacks_are_not_compared(runtime, build_other):

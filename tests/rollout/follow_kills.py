@@ -100,7 +100,7 @@ def run(folder: Path, first: Path, second: Path) -> dict[str, object]:
             last = next(store.good(), None)
             report["kept"].append("none" if last is None else names[last.bundle_digest])
             for path in (folder / "store" / "sha256").iterdir():
-                store.open(path.name)  # each folder with a digest as its name is whole
+                store.verify(path.name)  # each folder with a digest as its name is whole
     return dict(report)
 
 

@@ -88,9 +88,9 @@ class Change:
             served = next(store.good(), None)
             if served is None or served != store.current():
                 raise RuntimeError(f"serves {served}, current is {store.current()}")
-            OnnxPolicy(store.open(served.bundle_digest))
+            OnnxPolicy(store.path(served.bundle_digest))
             for path in (folder / "sha256").iterdir():
-                store.open(path.name)  # each folder with a digest as its name is whole
+                store.verify(path.name)  # each folder with a digest as its name is whole
             if leftovers := list(folder.rglob("*.tmp")):
                 raise RuntimeError(f"leftovers {leftovers}")
         return self.names[served.bundle_digest]

@@ -8,11 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from bundle_factories import make_bundle
+from guard_factories import make_settings
+from guard_package import install_guard
 from repository import ROOT
+from robot_fixtures import GOLDEN_ACTIONS, GOLDEN_OBSERVATIONS, SPEC, make_model
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.signature import make_key, sign_bundle
-from sacpipe.core.errors import BundleError, BusyError, StorageError
+from sacpipe.core.errors import BundleError, BusyError, GateError, StorageError
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.rollout import bundle_store as store_module
@@ -80,7 +84,7 @@ class TestAdding:
         assert digest == bundle_digest(tmp_path / "bundle")
         assert store.path(digest) == tmp_path / "store" / "sha256" / digest
         assert tree(store.path(digest)) == dict(first.files)
-        assert OnnxPolicy(store.open(digest)).golden_error == 0.0
+        assert OnnxPolicy(store.path(digest)).golden_error == 0.0
         assert store.current() is None
 
     def test_twice_is_once(self, store, tmp_path, first):
@@ -95,7 +99,7 @@ class TestAdding:
         (path / "golden.npz").unlink()
         (path / "stray").write_bytes(b"")
         with pytest.raises(BundleError, match=r"bundle .*: stray: expected no such file"):
-            store.open(path.name)
+            store.verify(path.name)
         store.add(first)
         assert tree(path) == dict(first.files)
 
@@ -104,18 +108,35 @@ class TestAdding:
         make_key(tmp_path / "key")
         sign_bundle(tmp_path / "bundle", tmp_path / "key")
         assert store.add(admit(tmp_path / "bundle")) == path.name
-        assert store.open(path.name).signature == (tmp_path / "bundle" / "manifest.sig").read_bytes()
+        assert (path / "manifest.sig").read_bytes() == (tmp_path / "bundle" / "manifest.sig").read_bytes()
 
     def test_a_stranger_under_a_bundles_name_is_refused(self, store, first, second):
         path = store.path(store.add(first))
         shutil.rmtree(path)
         shutil.copytree(store.path(store.add(second)), path)
         with pytest.raises(BundleError, match=f"expected bundle {path.name}, found {bundle_digest(path)}"):
-            store.open(path.name)
+            store.verify(path.name)
+
+    def test_a_guard_that_is_no_longer_enabled_is_not_imported(self, store, tmp_path, monkeypatch):
+        """The load gate decides again; the store verifies bytes and imports nothing."""
+        install_guard(tmp_path / "site", monkeypatch)
+        guards = {"guards": [{"name": "tilt", "fallback": "stop", "max_tilt": 2.0}]}
+        contract = {"runtime": make_settings().as_tree() | guards}
+        golden = (GOLDEN_OBSERVATIONS, GOLDEN_ACTIONS)
+        folder = make_bundle(tmp_path / "bundle", make_model(), SPEC, *golden, **contract)
+        settings = SETTINGS.replace(enabled_guards=["tilt"])
+        digest = store.add(run_load_gate(read_source(folder, allow_hard_links=False), settings))
+        del sys.modules["tilt_guard"]
+        store.set_current(digest, "x")
+        assert next(store.good()).bundle_digest == digest
+        assert "tilt_guard" not in sys.modules
+        with pytest.raises(GateError, match="found 'tilt'"):
+            run_load_gate(read_source(store.path(digest), allow_hard_links=False), SETTINGS)
+        assert "tilt_guard" not in sys.modules
 
     def test_a_digest_that_is_not_there(self, store):
         with pytest.raises(BundleError, match=r"expected a folder of 4 files"):
-            store.open("ab" * 32)
+            store.verify("ab" * 32)
 
     def test_a_file_in_its_place(self, tmp_path):
         (tmp_path / "store").write_bytes(b"")

@@ -128,7 +128,7 @@ class TestRefusals:
         shutil.rmtree(store.path(digests[0]))
         shutil.copytree(store.path(digests[1]), store.path(digests[0]))
         with pytest.raises(BundleError) as refusal:
-            store.open(digests[0])
+            store.verify(digests[0])
         assert refusal.value.rule == "store"
         assert str(refusal.value) == (
             f"{folder}/sha256/{digests[0]}: expected bundle {digests[0]}, found {digests[1]}. Add the bundle again."
