@@ -11,7 +11,7 @@ import numpy as np
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.errors import DivergenceError
-from sacpipe.core.files import sync_folder
+from sacpipe.core.files import sync_folder, write_json
 from sacpipe.core.seeding import episode_seed, generator, generator_state
 from sacpipe.networks.policy_file import encode_policy
 from sacpipe.replay.buffer import ReplayBuffer
@@ -27,7 +27,7 @@ from sacpipe.training.evaluator import CURVE_HEADER, Evaluator
 from sacpipe.training.extension import param_digests
 from sacpipe.training.foreign_members import FOREIGN, member_errors, raise_member_error, section_errors
 from sacpipe.training.memory import buffer_capacity, check_memory
-from sacpipe.training.metrics import Averages, EpisodeTotals, LineFile
+from sacpipe.training.metrics import LEARNER_METRICS, Averages, EpisodeTotals, LineFile
 
 _DIAGNOSED_EVERY = 20
 """Every so many gradient steps, one contributes to the metrics."""
@@ -99,7 +99,16 @@ class Run:
         self.begin_episode()
 
     def start_clock(self) -> None:
-        """Measure time from now on; call it once the run is at its first or resumed step."""
+        """Measure time from now on; call it once the run is at its first or resumed step.
+
+        What the learner's metrics are is written beside the times: for readers, and no output.
+        """
+        with member_errors(self.algorithm, "metrics()", self.env_steps):
+            described = {
+                str(name): {"unit": str(unit), "meaning": str(meaning)}
+                for name, (unit, meaning) in self.learner.metrics().items()
+            }
+        write_json(self.folder / LEARNER_METRICS, described)
         self._clock = Clock(self.folder / "throughput.jsonl", self.env_steps)
 
     def begin_episode(self) -> None:
