@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sacpipe.cli.output import write_output
+from sacpipe.testing import MIN_SEEDS
 
 if TYPE_CHECKING:
     from sacpipe.envs.base import TaskSection
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="SUITE/[MODULE:]ID, without options; the task of params.yaml by default",
     )
-    parser.add_argument("--episodes", type=int, default=2, help="seeds to try; default: %(default)s")
+    parser.add_argument("--episodes", type=int, default=MIN_SEEDS, help="seeds to try; default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print a JSON list of rules")
 
 
@@ -32,8 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     from sacpipe.project.identity.opened_files import record_opened_files
     from sacpipe.testing.environments import env_results
 
-    if arguments.episodes < 2:
-        raise ConfigError(f"--episodes: expected at least 2, found {arguments.episodes}.")
+    if arguments.episodes < MIN_SEEDS:
+        raise ConfigError(f"--episodes: expected at least {MIN_SEEDS}, found {arguments.episodes}.")
     record_opened_files(Path.cwd())  # before the task's modules are imported, since these may read files
     task = _task(arguments.task)
     results = []

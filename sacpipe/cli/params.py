@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sacpipe.cli.output import write_output
 from sacpipe.cli.paths import path_argument
+from sacpipe.params import DEFAULT_ALGORITHM, DEFAULT_SEED
 
 HELP = "print a complete, commented params.yaml for a task"
 EXAMPLE = (
@@ -18,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument("task", help="SUITE/ID, see `sacpipe tasks`")
     parser.add_argument("--steps", type=int, help="environment steps, instead of the task's usual budget")
-    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="default: %(default)s")
     parser.add_argument(
         "--algorithm",
-        default="sac",
+        default=DEFAULT_ALGORITHM,
         help="sac, td3, a name of an installed package, or module:attribute; default: %(default)s",
     )
     parser.add_argument(

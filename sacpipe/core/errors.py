@@ -18,6 +18,7 @@
     ├─ ObservationError               wrong shape or not finite
     ├─ RendererError                  no off-screen renderer works on this machine
     ├─ SimulatorError                 exit code 3: a task raised an error, or returned a wrong value, in a run
+    ├─ MemberError                    exit code 3: an algorithm, engine or sampler raised an error in a run
     ├─ StageError                     exit code of the stage (1 or 2), else 3; carries its output
     ├─ InterruptedRunError            exit code 3: Ctrl-C or SIGTERM; finished work is kept
     └─ StoreError                     exit code 3: MLflow, DVC or Prefect failed
@@ -154,6 +155,12 @@ class SimulatorError(SacpipeError):
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class MemberError(SacpipeError):
+    """An algorithm, an engine or a sampler raised an error in a run."""
+
+    exit_code = 3
 
 
 class StageError(SacpipeError):

@@ -6,6 +6,7 @@ and a `Simulator`, which `make()` wraps into a `TaskEnvironment` (task_environme
 """
 
 import difflib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Protocol, Self
 
@@ -16,6 +17,7 @@ from pydantic import AfterValidator, JsonValue, model_validator
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, RendererError, UnknownTaskError
 from sacpipe.core.files import canonical_json
+from sacpipe.envs.foreign_code import task_errors
 from sacpipe.envs.info_metrics import MetricNames, ReadMetrics, read_first_metrics
 from sacpipe.envs.observation_reader import check_observation
 from sacpipe.envs.step_values import read_flag, read_reward
@@ -111,6 +113,20 @@ class Environment(Protocol):
         ...
 
 
+_Make = Callable[..., Environment]
+
+
+def _fenced(make: _Make) -> _Make:
+    """Return a suite's `make`, whose errors that are not sacpipe's become errors with the task's name."""
+
+    @functools.wraps(make)
+    def fenced_make(section: "TaskSection", *args: Any, **kwargs: Any) -> Environment:
+        with task_errors(section.name, section.options):
+            return make(section, *args, **kwargs)
+
+    return fenced_make
+
+
 class TaskSection(Config):
     """The `task` section of params.yaml for one task suite; a member of `SUITES` derives from it.
 
@@ -139,6 +155,12 @@ class TaskSection(Config):
     def name(self) -> str:
         """Name of the task in `EnvSpec.task`: suite and id without the module that registers it."""
         return f"{self.suite_name}/{self.id.rpartition(':')[2]}"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Fence `make` of every suite: what it raises, e.g. about an invalid `EnvSpec`, is a suite's own."""
+        super().__init_subclass__(**kwargs)
+        if "make" in vars(cls):
+            setattr(cls, "make", _fenced(vars(cls)["make"]))  # noqa: B010 - a method of the class at hand
 
     def make(self, render_size: tuple[int, int] | None = None) -> Environment:
         """Build an environment of the task.

@@ -85,6 +85,11 @@ def simulator_error(
     )
 
 
+def error_place(exc: BaseException) -> str:
+    """Return where an error was raised: the innermost place in a user's own code, else the innermost."""
+    return _own_place(exc) or _place(exc)
+
+
 def _place(exc: BaseException) -> str:
     """Return file and line where an error was raised."""
     frames = traceback.extract_tb(exc.__traceback__)

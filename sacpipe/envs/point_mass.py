@@ -40,8 +40,7 @@ class PointMassTask(TaskSection):
     id: str
     """`point-mass-v0`, the only task."""
     options: Options
-    """`goal_radius_m` (0.15), `force_limit_n` (2.0), `actuator_angle_deg` (0.0), `max_episode_steps` (50),
-    and `image_size` (0) in pixels for a square image of the state as one more observation term."""
+    """Keyword arguments of the task, the fields of `PointMassOptions`, e.g. `goal_radius_m`."""
 
     def make(self, render_size: tuple[int, int] | None = None) -> Environment:
         """Build the task.

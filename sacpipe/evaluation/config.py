@@ -9,6 +9,9 @@ from sacpipe.evaluation.video import VideoConfig
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
+DEFAULT_EPISODES = 20
+"""Episodes of an evaluation in a new params.yaml, and where nothing else is asked for."""
+
 
 class EvaluationConfig(Config):
     """`evaluation` section of params.yaml."""
@@ -26,4 +29,9 @@ class EvaluationConfig(Config):
     def preset(cls, _spec: EnvSpec, _budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml."""
         video = {"height": 320, "width": 480, "frames_per_s": 30.0, "max_s": 20.0}
-        return {"episodes": 20, "bootstrap_resamples": 10_000, "confidence": 0.95, "video": video}
+        return {
+            "episodes": DEFAULT_EPISODES,
+            "bootstrap_resamples": 10_000,
+            "confidence": 0.95,
+            "video": video,
+        }

@@ -7,23 +7,19 @@ it imported later sections, it would depend on them.
 
 import resource
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
 
 from sacpipe.bundle.contract import check_runtime
 from sacpipe.core.errors import ConfigError, SacpipeError
-from sacpipe.core.fence import first_error
 from sacpipe.envs.base import require_time_limit
 from sacpipe.export.bundle import check_export
 from sacpipe.export.opset import check_opset
 from sacpipe.networks.policy_file import encode_policy
 from sacpipe.params.model import Params
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.training.foreign_members import section_errors
 from sacpipe.training.memory import available_bytes
-
-_Result = TypeVar("_Result")
 
 
 def check_params(params: Params, spec: EnvSpec) -> None:
@@ -58,28 +54,16 @@ def check_members(params: Params, spec: EnvSpec) -> None:
         ConfigError: a member cannot be built for this task, or its policy cannot be written or exported;
             names the section.
     """
-    learner = _checked("algorithm", lambda: params.algorithm.build(spec, params.seed))
-    _checked("engine", lambda: params.engine.attach(learner))
-    _checked("replay.sampler", lambda: params.replay.sampler.build(spec, learner.discount))
-    policy = _checked("algorithm", learner.policy)
-    _checked("algorithm", lambda: encode_policy(policy))
-    _checked("algorithm", lambda: check_export(policy.network, spec, params.export))
-
-
-def _checked(section: str, work: Callable[[], _Result]) -> _Result:
-    """Do some work of a member, whose error names the section of params.yaml that chose it.
-
-    Raises:
-        ConfigError: the work raised any error.
-    """
-    found: list[_Result] = []
-    error = first_error(lambda: found.append(work()))
-    if error is None:
-        return found[0]
-    reason = str(error) if isinstance(error, SacpipeError) else f"{type(error).__name__}: {error}"
-    text = " ".join(reason.split())
-    is_named = text.startswith(("params.yaml:", f"{section}.", "export."))
-    raise ConfigError(text if is_named else f"params.yaml: {section}: {text.rstrip('.')}.") from error
+    with section_errors("algorithm", params.algorithm.name):
+        learner = params.algorithm.build(spec, params.seed)
+    with section_errors("engine", params.engine.name):
+        params.engine.attach(learner)
+    with section_errors("replay.sampler", params.replay.sampler.name):
+        params.replay.sampler.build(spec, learner.discount)
+    with section_errors("algorithm", params.algorithm.name):
+        policy = learner.policy()
+        encode_policy(policy)
+        check_export(policy.network, spec, params.export)
 
 
 def limit_memory() -> None:

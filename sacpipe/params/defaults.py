@@ -10,6 +10,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.engines import ENGINES
 from sacpipe.envs import find_task, suggested_metrics
+from sacpipe.params import DEFAULT_ALGORITHM, DEFAULT_SEED
 from sacpipe.params.budgets import budget_of
 from sacpipe.params.model import Params
 from sacpipe.params.presets import preset_tree
@@ -26,7 +27,12 @@ _HEADER = """\
 
 
 def params_text(
-    name: str, *, steps: int | None = None, seed: int = 1, algorithm: str = "sac", preset: str | None = None
+    name: str,
+    *,
+    steps: int | None = None,
+    seed: int = DEFAULT_SEED,
+    algorithm: str = DEFAULT_ALGORITHM,
+    preset: str | None = None,
 ) -> str:
     """Return the text of a complete params.yaml.
 
@@ -102,4 +108,6 @@ def _check(budget: Budget, seed: int) -> None:
 
 
 def _options(algorithm: str, preset: str | None) -> list[str]:
-    return [f"--algorithm {algorithm}"] * (algorithm != "sac") + [f"--preset {preset}"] * (preset is not None)
+    return [f"--algorithm {algorithm}"] * (algorithm != DEFAULT_ALGORITHM) + [f"--preset {preset}"] * (
+        preset is not None
+    )

@@ -139,6 +139,9 @@ class ReportData:
     """Differences between the trained network and policy.onnx."""
     bundle_files: Mapping[str, str]
     """SHA-256 of each of the bundle's files, by name."""
+    learner_units: Mapping[str, str]
+    """Unit of each of the learner's metrics, as `Learner.metrics` named it; empty where the run's work folder
+    is missing on this machine."""
     throughput: tuple[tuple[float, float], ...] | None
     """Rows of (env_steps, steps_per_s), or None."""
     verdict: ShownVerdict | None

@@ -1,8 +1,9 @@
 """The training: its learning curve, some signals of the learner, and the speed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import median
 
+from sacpipe.algorithms import ALGORITHMS
 from sacpipe.report import numbers
 from sacpipe.report.charts import LARGE, SMALL, Chart, Series, figure
 from sacpipe.report.curves import MAX_POINTS, Point, bucketed, evaluation_points, thinned
@@ -20,8 +21,8 @@ _KNOWN = {
     "actor/loss": ("Actor loss", "reward"),
     "critic/target_mean": ("Mean target of the critics", "reward"),
 }
-"""Title and unit of metrics that are shown first where the algorithm has them. Others follow in alphabetical
-order, under their names."""
+"""Title and unit of metrics of the product's algorithms that are shown first. Others follow in alphabetical
+order, under their names. Another package may mean something else by the same name."""
 _MAX_SIGNALS = 4
 _OTHER_ROWS = ("episode/", "evaluation/")
 """Beginnings of metrics that are not of updates."""
@@ -60,7 +61,7 @@ def learning(data: ReportData) -> Markup:
 
 def signals(data: ReportData) -> Markup:
     """Return the section with one small chart for each of the first signals."""
-    found = {name: data.training.signals[name] for name in shown_signals(data.training.signals)}
+    found = {name: data.training.signals[name] for name in shown_signals(data.training.signals, _known(data))}
     is_averaged = any(len(rows) > MAX_POINTS for rows in found.values())
     if not found:
         return section("signals", "Signals of the learner", "The algorithm logged no metrics of its updates.")
@@ -71,10 +72,15 @@ def signals(data: ReportData) -> Markup:
     return section("signals", "Signals of the learner", lead, tag("div", charts, class_="multiples"))
 
 
-def shown_signals(names: Iterable[str]) -> list[str]:
-    """Return the metrics of updates that have a chart, by the names of all metrics."""
+def _known(data: ReportData) -> Mapping[str, tuple[str, str]]:
+    """Return what is known of the metrics of the run's algorithm; nothing of another package's."""
+    return _KNOWN if data.params["algorithm"].get("name") in ALGORITHMS.ours else {}
+
+
+def shown_signals(names: Iterable[str], first: Iterable[str]) -> list[str]:
+    """Return the metrics of updates that have a chart, by the names of all metrics and of the first ones."""
     learners = {name for name in names if not name.startswith(_OTHER_ROWS)}
-    known = [name for name in _KNOWN if name in learners]
+    known = [name for name in first if name in learners]
     return (known + sorted(learners - {*known}))[:_MAX_SIGNALS]
 
 
@@ -142,16 +148,19 @@ def _evaluations(series: list[Series], interval: str) -> Markup:
 
 
 def _signal(data: ReportData, name: str, rows: tuple[tuple[float, float], ...]) -> Markup:
-    title, unit = _KNOWN.get(name, (name.replace("/", " ").replace("_", " "), ""))
+    known = _known(data)
+    title, unit = known.get(name, (name.replace("/", " ").replace("_", " "), ""))
+    pattern = "/".join("{i}" if part.isdigit() else part for part in name.split("/"))
+    unit = data.learner_units.get(pattern, unit)
     last = numbers.number(rows[-1][1])
-    target = _target_entropy(data) if name == "actor/entropy_nats" else None
+    target = _target_entropy(data) if name == "actor/entropy_nats" and known else None
     chart = Chart(
         label=f"{title} over environment steps; at the end {last} {unit}".rstrip() + ".",
         unit=unit,
         steps=data.training.env_steps,
         series=[Series("value", "signal", bucketed(rows))],
         reference=target,
-        may_log=name in _MAY_LOG,
+        may_log=name in _MAY_LOG and bool(known),
     )
     target_label = (
         None if target is None else tag("span", f"target {numbers.number(target)}", class_="target")

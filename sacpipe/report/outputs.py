@@ -24,6 +24,7 @@ from sacpipe.report.data import (
 )
 from sacpipe.report.dvc_lock import differing_files, read_params, read_stages, read_verdict
 from sacpipe.report.readers import csv_rows, finite, json_lines, pick, require_files
+from sacpipe.training.metrics import LEARNER_METRICS
 
 _TOTALS = ("env_steps", "gradient_steps", "episodes")
 _COUNTERS = ("env_steps", "gradient_steps")
@@ -63,6 +64,7 @@ def read_report(inputs: ReportInputs) -> ReportData:
         bundle=bundle,
         parity=read_parity(inputs.export_folder / "metrics.json"),
         bundle_files={path.name: sha256_file(path) for path in sorted(bundle_folder.iterdir())},
+        learner_units=read_learner_units(inputs.throughput),
         throughput=read_throughput(inputs.throughput),
         verdict=read_verdict(inputs.verdict),
         warnings=differing_files(stages, params, inputs) + _other_sources(training, pool, bundle),
@@ -153,6 +155,19 @@ def read_throughput(path: Path | None) -> tuple[tuple[float, float], ...] | None
         for where, row in json_lines(path)
     )
     return rows or None
+
+
+def read_learner_units(throughput: Path | None) -> dict[str, str]:
+    """Read the units of the learner's metrics from the work folder that has the log of the speed.
+
+    Raises:
+        StorageError: the file is malformed.
+    """
+    path = None if throughput is None else throughput.with_name(LEARNER_METRICS)
+    if path is None or not path.is_file():
+        return {}
+    tree = read_json(path, StorageError)
+    return {name: str(pick(tree[name], "unit", f"{path}: {name}")) for name in tree}
 
 
 def _read_signals(path: Path) -> dict[str, tuple[tuple[float, float], ...]]:

@@ -6,8 +6,10 @@ from pathlib import Path
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.seeding import episode_seed
 from sacpipe.envs.base import TaskSection
+from sacpipe.evaluation.config import DEFAULT_EPISODES
 from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.episodes import evaluate as run_episodes
+from sacpipe.params import DEFAULT_SEED
 from sacpipe.simulation.load_policy import LoadedPolicy, load_policy
 from sacpipe.simulation.policy_task import check_task, task_of
 
@@ -16,8 +18,8 @@ def evaluate(
     policy: LoadedPolicy | Path | str,
     task: TaskSection | str | None = None,
     *,
-    episodes: int = 20,
-    seed: int = 1,
+    episodes: int = DEFAULT_EPISODES,
+    seed: int = DEFAULT_SEED,
 ) -> tuple[Episode, ...]:
     """Run whole episodes and return what became of each.
 

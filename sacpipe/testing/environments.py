@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sacpipe.core.errors import ContractError, SacpipeError
 from sacpipe.envs.base import Environment, TaskSection, require_time_limit
+from sacpipe.testing import MIN_SEEDS
 from sacpipe.testing.environment_rules import (
     check_bounds,
     check_close,
@@ -38,18 +39,18 @@ class RuleResult:
         return None if self.error is None else str(self.error).removesuffix(".")
 
 
-def check_env(task: TaskSection, episodes: int = 2) -> None:
+def check_env(task: TaskSection, episodes: int = MIN_SEEDS) -> None:
     """Run episodes of a task with random actions and test every rule of `Environment`.
 
     Args:
         task: Section to build environments from, e.g. a suite's `example()`; three are made and closed.
-        episodes: Number of seeds to try, at least 2.
+        episodes: Number of seeds to try, at least `MIN_SEEDS`.
 
     Raises:
         ContractError: a rule is broken. The message has the task, the rule and what was found.
         SimulatorError: the task raised an error, or returned a value that its specification excludes.
         ConfigError: the task cannot be made.
-        ValueError: `episodes` is below two.
+        ValueError: `episodes` is below `MIN_SEEDS`.
     """
     for result in env_results(task, episodes):
         if isinstance(result.error, ContractError):
@@ -58,7 +59,7 @@ def check_env(task: TaskSection, episodes: int = 2) -> None:
             raise result.error
 
 
-def env_results(task: TaskSection, episodes: int = 2) -> Iterator[RuleResult]:
+def env_results(task: TaskSection, episodes: int = MIN_SEEDS) -> Iterator[RuleResult]:
     """Test the rules of `Environment` one by one, and go on after a fault.
 
     Args:
@@ -66,10 +67,12 @@ def env_results(task: TaskSection, episodes: int = 2) -> Iterator[RuleResult]:
         episodes: As for `check_env`.
 
     Raises:
-        ValueError: `episodes` is below two.
+        ValueError: `episodes` is below `MIN_SEEDS`.
     """
-    if episodes < 2:
-        raise ValueError(f"expected at least 2 episodes, found {episodes}: a difference needs two seeds")
+    if episodes < MIN_SEEDS:
+        raise ValueError(
+            f"expected at least {MIN_SEEDS} episodes, found {episodes}: a difference needs two seeds"
+        )
     trial = _Trial(task, episodes)
     failed: set[str] = set()
     try:

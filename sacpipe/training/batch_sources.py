@@ -7,6 +7,7 @@ from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.replay.samplers.mixture import Source
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.config import TrainParams
+from sacpipe.training.foreign_members import section_errors
 from sacpipe.training.memory import check_memory
 
 
@@ -31,7 +32,9 @@ def batch_sources(
     config, batch_size = params.replay.initial_pool, params.training.batch_size
 
     def source(name: str, filled: ReplayBuffer, transitions: int) -> Source:
-        return Source(name, filled.view(), params.replay.sampler.build(spec, discount), transitions)
+        config = params.replay.sampler
+        with section_errors("replay.sampler", config.name):
+            return Source(name, filled.view(), config.build(spec, discount), transitions)
 
     if config is None:
         return [source("this run's pool", buffer, batch_size)]

@@ -6,7 +6,10 @@ from sacpipe.algorithms.base import EvaluatedEpisode, Learner
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs.base import Policy
 from sacpipe.evaluation.episodes import Episode, evaluate
+from sacpipe.specs.observation import Observation
+from sacpipe.specs.records import FloatArray
 from sacpipe.training.config import TrainParams
+from sacpipe.training.foreign_members import FOREIGN, member_errors, raise_member_error
 from sacpipe.training.metrics import LineFile
 
 CURVE_HEADER = "env_steps,policy,episode,seed,return,length"
@@ -25,6 +28,7 @@ class Evaluator:
 
     def __init__(self, params: TrainParams, learner: Learner) -> None:
         self._params, self._learner = params, learner
+        self._algorithm = f"algorithm '{params.algorithm.name}'"
         self._environment = params.task.make()
         self.returns: dict[str, float] = {}
         """Mean return of the last evaluation, by policy mode."""
@@ -47,23 +51,33 @@ class Evaluator:
             row |= _summary(f"evaluation/{mode}", episodes)
             self.returns[mode] = float(row[f"evaluation/{mode}/return_mean"])
             if mode == "deterministic":
-                row |= self._described(episodes)
+                row |= self._described(episodes, env_steps)
         return row
 
     def _policy(self, mode: str, env_steps: int) -> Policy:
         is_stochastic = mode == "stochastic"
         stream = generator(self._params.seed, f"train/evaluation/{env_steps}") if is_stochastic else None
-        return lambda observation: self._learner.act(observation, stream)
 
-    def _described(self, episodes: tuple[Episode, ...]) -> dict[str, float]:
+        def act(observation: Observation) -> FloatArray:
+            try:
+                return self._learner.act(observation, stream)
+            except FOREIGN as exc:
+                raise_member_error(exc, self._algorithm, "act()", env_steps)
+
+        return act
+
+    def _described(self, episodes: tuple[Episode, ...], env_steps: int) -> dict[str, float]:
         """Return what the learner tells of the deterministic episodes."""
-        starts = (self._environment.reset(episode.seed) for episode in episodes)
-        return self._learner.describe_episodes(
-            [
-                EvaluatedEpisode(start, self._learner.act(start, None), episode.rewards)
-                for start, episode in zip(starts, episodes, strict=True)
-            ]
+        act, starts = (
+            self._policy("deterministic", env_steps),
+            (self._environment.reset(episode.seed) for episode in episodes),
         )
+        described = [
+            EvaluatedEpisode(start, act(start), episode.rewards)
+            for start, episode in zip(starts, episodes, strict=True)
+        ]
+        with member_errors(self._algorithm, "describe_episodes()", env_steps):
+            return {name: float(value) for name, value in self._learner.describe_episodes(described).items()}
 
     def close(self) -> None:
         """Free the simulator."""

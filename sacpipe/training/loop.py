@@ -24,6 +24,7 @@ def train(run: Run, should_stop: Callable[[], bool], progress: Progress) -> None
     Raises:
         InterruptedRunError: `should_stop` returned true; a checkpoint was written first.
         DivergenceError: a loss or a parameter is not finite; the last checkpoint stays.
+        MemberError: the algorithm, the engine or the sampler raised an error; the last checkpoint stays.
         SimulatorError: the task raised an error, or returned a value that its specification excludes; the
             last checkpoint stays.
     """

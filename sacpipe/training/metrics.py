@@ -42,6 +42,9 @@ METRICS: dict[str, Metric] = {
 }
 """Metrics of every training. A learner adds its own: see `Learner.metrics`."""
 
+LEARNER_METRICS = "learner_metrics.json"
+"""File of a run's work folder with unit and meaning of each metric of its learner, by name."""
+
 
 class TornFileError(Exception):
     """A file lacks lines that its checkpoint counts on."""

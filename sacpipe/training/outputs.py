@@ -7,6 +7,7 @@ from typing import Literal
 from sacpipe.core.config import Config
 from sacpipe.core.files import copy_file, remove_leftovers, sha256_file, storage_errors, write_json
 from sacpipe.networks.policy_file import write_policy
+from sacpipe.training.foreign_members import member_errors
 from sacpipe.training.run import Run
 
 
@@ -57,7 +58,9 @@ def publish(run: Run, destination: Path, curve: Path | None = None) -> TrainingR
         curve = curve or destination / "curve.csv"
         curve.parent.mkdir(parents=True, exist_ok=True)
         copy_file(run.folder / "curve.csv", curve)
-    write_policy(destination / "policy.safetensors", run.learner.policy())
+    with member_errors(run.algorithm, "policy()", run.env_steps):
+        policy = run.learner.policy()
+    write_policy(destination / "policy.safetensors", policy)
     returns = run.evaluator.returns
     report = TrainingReport(
         env_steps=run.env_steps,

@@ -17,6 +17,7 @@ from sacpipe.replay.pool.writer import PoolWriter
 from sacpipe.training.checkpoint import Checkpoint, discard_beyond, intact_checkpoints
 from sacpipe.training.config import TrainParams
 from sacpipe.training.extension import adopt_finished_run
+from sacpipe.training.foreign_members import member_errors
 from sacpipe.training.metrics import Averages, LineFile, TornFileError
 from sacpipe.training.run import Run
 
@@ -86,9 +87,9 @@ def _continue_from(run: Run, checkpoint: Checkpoint) -> bool:
         return False
     run.env_steps, run.episode, run.determinism = state.env_steps, state.episode, state.determinism
     run.writer.fill(run.buffer)
-    run.learner.load_state(
-        {name.removeprefix("learner/"): array for name, array in arrays.items() if "learner/" in name}
-    )
+    learner = {name.removeprefix("learner/"): array for name, array in arrays.items() if "learner/" in name}
+    with member_errors(run.algorithm, "load_state()", run.env_steps):
+        run.learner.load_state(learner)
     restore_generator(run.exploration_stream, arrays["explore"].astype(np.uint64))
     restore_generator(run.sampling_stream, arrays["sample"].astype(np.uint64))
     run.averages = Averages(state.average_sums, state.average_counts)
@@ -101,16 +102,18 @@ def _continue_from(run: Run, checkpoint: Checkpoint) -> bool:
 def _replay_episode(run: Run, recorded: Transitions) -> None:
     """Bring the simulator to the middle of the running episode.
 
-    A simulator whose replay differs from the record cannot be brought back. The run then goes on with the
-    next episode, and its tier of determinism becomes `statistical`.
+    A simulator whose replay differs from the record, in an observation or a reward, cannot be brought back.
+    The run then goes on with the next episode, and its tier of determinism becomes `statistical`.
     """
     run.begin_episode()
     for row, action in enumerate(recorded.actions):
         step = run.environment.step(action)
-        if not step.observation.equals(recorded.next_observations.rows(row)):
+        is_same = np.float32(step.reward) == recorded.rewards[row]
+        if not is_same or not step.observation.equals(recorded.next_observations.rows(row)):
             _LOG.warning(
                 "%s does not repeat itself: step %d of episode %d, replayed, gave another observation "
-                "than the recorded one. The run goes on with the next episode, of tier `statistical`.",
+                "or reward than the recorded one. The run goes on with the next episode, of tier "
+                "`statistical`.",
                 run.spec.task,
                 run.totals.length,
                 run.episode,

@@ -11,7 +11,7 @@ import numpy as np
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.errors import DivergenceError
-from sacpipe.core.files import sync_folder
+from sacpipe.core.files import sync_folder, write_json
 from sacpipe.core.seeding import episode_seed, generator, generator_state
 from sacpipe.networks.policy_file import encode_policy
 from sacpipe.replay.buffer import ReplayBuffer
@@ -25,8 +25,9 @@ from sacpipe.training.clock import Clock
 from sacpipe.training.config import TrainParams
 from sacpipe.training.evaluator import CURVE_HEADER, Evaluator
 from sacpipe.training.extension import param_digests
+from sacpipe.training.foreign_members import FOREIGN, member_errors, raise_member_error, section_errors
 from sacpipe.training.memory import buffer_capacity, check_memory
-from sacpipe.training.metrics import Averages, EpisodeTotals, LineFile
+from sacpipe.training.metrics import LEARNER_METRICS, Averages, EpisodeTotals, LineFile
 
 _DIAGNOSED_EVERY = 20
 """Every so many gradient steps, one contributes to the metrics."""
@@ -65,14 +66,17 @@ class Run:
         self.environment = params.task.make()
         self.spec = self.environment.spec
         check_memory(params, self.spec)
-        self.learner: Learner = params.algorithm.build(self.spec, params.seed)
-        encode_policy(self.learner.policy())  # what cannot be written fails now, not after the training
-        self._update = params.engine.attach(self.learner)
+        self.algorithm = f"algorithm '{params.algorithm.name}'"
+        with section_errors("algorithm", params.algorithm.name):
+            self.learner: Learner = params.algorithm.build(self.spec, params.seed)
+            encode_policy(self.learner.policy())  # what cannot be written fails now, not after the training
+            discount = self.learner.discount
+        with section_errors("engine", params.engine.name):
+            self._update = params.engine.attach(self.learner)
         self.evaluator = Evaluator(params, self.learner)
         self.buffer = ReplayBuffer(self.spec, buffer_capacity(params))
         self.exploration_stream = generator(params.seed, "explore")
         self.sampling_stream = generator(params.seed, "replay/sample")
-        discount = self.learner.discount
         self._mixture = Mixture(batch_sources(params, self.spec, self.buffer, initial_pool, discount))
         self.averages = Averages()
         self.last_update: dict[str, float] = {}
@@ -95,7 +99,16 @@ class Run:
         self.begin_episode()
 
     def start_clock(self) -> None:
-        """Measure time from now on; call it once the run is at its first or resumed step."""
+        """Measure time from now on; call it once the run is at its first or resumed step.
+
+        What the learner's metrics are is written beside the times: for readers, and no output.
+        """
+        with member_errors(self.algorithm, "metrics()", self.env_steps):
+            described = {
+                str(name): {"unit": str(unit), "meaning": str(meaning)}
+                for name, (unit, meaning) in self.learner.metrics().items()
+            }
+        write_json(self.folder / LEARNER_METRICS, described)
         self._clock = Clock(self.folder / "throughput.jsonl", self.env_steps)
 
     def begin_episode(self) -> None:
@@ -117,13 +130,19 @@ class Run:
         if self.env_steps < self.params.training.random_steps:
             action = self.exploration_stream.uniform(-1.0, 1.0, self.spec.action_dim).astype(np.float32)
         else:
-            action = self.learner.act(self.observation, self.exploration_stream)
+            try:
+                action = self.learner.act(self.observation, self.exploration_stream)
+            except FOREIGN as exc:
+                raise_member_error(exc, self.algorithm, "act()", self.env_steps)
         self._clock.lap("act")
         return action
 
     def step(self, action: FloatArray) -> Step:
         """Step the simulator."""
-        self.learner.observe(self.observation)
+        try:
+            self.learner.observe(self.observation)
+        except FOREIGN as exc:
+            raise_member_error(exc, self.algorithm, "observe()", self.env_steps)
         step = self.environment.step(action)
         self._clock.lap("step")
         return step
@@ -152,12 +171,19 @@ class Run:
         if self.env_steps % interval:
             return
         for _ in range(count):
-            batch = self._mixture.sample(self.sampling_stream)
+            try:
+                batch = self._mixture.sample(self.sampling_stream)
+            except FOREIGN as exc:
+                sampler = f"sampler '{self.params.replay.sampler.name}'"
+                raise_member_error(exc, sampler, "its call", self.env_steps)
             self._clock.lap("sample")
             try:
                 self._update(batch)
             except DivergenceError as exc:
                 raise self._located(exc, batch) from exc
+            except FOREIGN as exc:
+                engine = f"{self.algorithm} with engine '{self.params.engine.name}'"
+                raise_member_error(exc, engine, "update()", self.env_steps)
             self.last_update = {}
             if self.learner.gradient_steps % _DIAGNOSED_EVERY == 0:
                 self.averages.add(self._describe())
@@ -169,14 +195,17 @@ class Run:
         Raises:
             DivergenceError: a value is not finite.
         """
-        found = self.last_update or self.learner.diagnostics()
+        found = self.last_update
+        if not found:
+            with member_errors(self.algorithm, "diagnostics()", self.env_steps):
+                found = {name: float(value) for name, value in self.learner.diagnostics().items()}
         for name, value in found.items():
             if not math.isfinite(value):
                 raise DivergenceError(
                     f"step {self.env_steps}: the metric {name} is {value:g}; expected a finite number. The "
                     "last checkpoint is kept. Lower the learning rates, or look at the task's rewards."
                 )
-        return {name: float(value) for name, value in found.items()}
+        return found
 
     def _located(self, exc: DivergenceError, batch: Batch) -> DivergenceError:
         """Add the step of a divergence, and the transition that caused it."""
@@ -214,7 +243,8 @@ class Run:
         Raises:
             DivergenceError: a parameter is not finite; the previous checkpoint stays the last.
         """
-        learner = self.learner.state()
+        with member_errors(self.algorithm, "state()", self.env_steps):
+            learner = self.learner.state()
         for name, array in learner.items():
             if not np.isfinite(array).all():
                 raise DivergenceError(

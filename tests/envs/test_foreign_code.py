@@ -1,10 +1,15 @@
 """What a task's own code raises while it is made becomes one error."""
 
+from typing import ClassVar
+
 import pytest
+from factories import make_spec
 
 from sacpipe.core.errors import ConfigError, SimulatorError, UnknownTaskError
 from sacpipe.envs import find_task
+from sacpipe.envs.base import TaskSection
 from sacpipe.envs.foreign_code import retryable_errors, task_errors
+from sacpipe.specs.env_spec import EnvSpec
 
 
 def test_refusal_carries_the_words_and_the_options():
@@ -77,3 +82,41 @@ def test_a_module_that_is_nowhere_says_where_modules_are_found():
         ConfigError, match="No module named 'no_such_task'; modules are found in the project's folder"
     ):
         find_task("gymnasium/no_such_task:Arm-v0")
+
+
+class OwnSuite(TaskSection):
+    """A suite of another package, whose specification may be wrong."""
+
+    suite_name: ClassVar[str] = "own"
+
+    def make(self, render_size=None):
+        del render_size
+        period_s = self.options.get("period_s", 0.1)
+        if period_s == "typed":
+            raise KeyError("period_s")
+        return EnvSpec(**(dict(make_spec(2, [(-1.0, 1.0)])) | {"control_period_s": period_s}))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"period_s": -1.0},
+            r"task 'own/arm-v0' refuses period_s=-1\.0: control_period_s: Input should be greater",
+        ),
+        ({"period_s": "typed"}, r"task 'own/arm-v0' refuses period_s='typed': KeyError: 'period_s' \(test_"),
+    ],
+)
+def test_an_invalid_specification_of_a_foreign_suite_is_refused_by_its_task(options, message):
+    task = OwnSuite(suite="own", id="arm-v0", options=options, metrics=())
+    with pytest.raises(ConfigError, match=message):
+        task.make()
+
+
+class Derived(OwnSuite):
+    """A suite that takes another's `make`."""
+
+
+def test_an_invalid_specification_of_a_derived_suite_is_refused_too():
+    with pytest.raises(ConfigError, match="control_period_s"):
+        Derived(suite="own", id="arm-v0", options={"period_s": -1.0}, metrics=()).make()

@@ -7,6 +7,8 @@ import pytest
 from factories import make_point_mass
 
 from sacpipe.core.errors import ConfigError, RendererError
+from sacpipe.envs.point_mass import PointMassTask
+from sacpipe.params.yaml_text import comment_of
 
 
 def make(render_size=None, **options):
@@ -139,3 +141,10 @@ def test_success_and_distance_are_in_info():
         if step.terminated:
             break
     assert type(step.metrics["is_success"]) is float
+
+
+def test_the_values_of_options_are_at_their_fields_alone():
+    """A second copy, in the comment of params.yaml, would be wrong after a change."""
+    text = comment_of(PointMassTask, "options")
+    assert "PointMassOptions" in text
+    assert not any(letter.isdigit() for letter in text)

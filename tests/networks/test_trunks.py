@@ -8,6 +8,7 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.networks.inputs import GroupInputs
 from sacpipe.networks.network import Network
 from sacpipe.networks.trunks import TRUNKS
+from sacpipe.specs.budget import Budget
 from sacpipe.testing.learner_tasks import draw_observations
 
 SPEC = make_spec(
@@ -106,3 +107,17 @@ def test_an_image_is_scaled_to_one_and_convolved_by_hand():
 def test_inputs_that_a_trunk_cannot_take_are_refused(tree, spec, message):
     with pytest.raises(ConfigError, match=message):
         make_network(tree, spec, 1, group="policy")
+
+
+@pytest.mark.parametrize(("size", "channels"), [(3, [16]), (6, [16]), (7, [16, 32]), (64, [16, 32, 32])])
+def test_a_new_params_file_has_as_many_convolutions_as_the_image_takes(size, channels):
+    spec = make_spec(observation=[term_tree("camera", size, size, 3, dtype="uint8")])
+    assert TRUNKS.find("conv").preset(spec, Budget(total_steps=1000))["channels"] == channels
+
+
+def test_an_image_below_one_convolution_is_refused_by_name():
+    spec = make_spec(observation=[term_tree("camera", 64, 2, 3, dtype="uint8")])
+    with pytest.raises(
+        ConfigError, match=r"'conv' needs images of 3 x 3 .* found 'camera' of 64 x 2\. Enlarge"
+    ):
+        TRUNKS.find("conv").preset(spec, Budget(total_steps=1000))

@@ -1,9 +1,11 @@
 """A printed params.yaml is complete and valid for every task; each value and each comment is in one place."""
 
+import ast
 import re
 
 import pytest
 from factories import SUITE_TASKS
+from repository import ROOT
 from ruamel.yaml import YAML
 
 from sacpipe.algorithms import ALGORITHMS
@@ -13,6 +15,7 @@ from sacpipe.core.errors import ConfigError, UnknownTaskError
 from sacpipe.core.members import MemberKey
 from sacpipe.engines import ENGINES
 from sacpipe.envs import SUITES, list_tasks
+from sacpipe.evaluation.config import DEFAULT_EPISODES, EvaluationConfig
 from sacpipe.networks.trunks import TRUNKS
 from sacpipe.params.budgets import BUDGETS, budget_of
 from sacpipe.params.defaults import engine_for, new_params, params_text
@@ -223,3 +226,29 @@ def test_the_key_of_a_member_lists_the_members():
 
 def test_member_keys_are_found_in_annotations():
     assert isinstance(Params.model_fields["algorithm"].metadata[0], MemberKey)
+
+
+SHARED = {
+    "sacpipe/cli/params.py": {"--seed": "DEFAULT_SEED", "--algorithm": "DEFAULT_ALGORITHM"},
+    "sacpipe/cli/check_env.py": {"--episodes": "MIN_SEEDS"},
+    "sacpipe/params/defaults.py": {"seed": "DEFAULT_SEED", "algorithm": "DEFAULT_ALGORITHM"},
+    "sacpipe/testing/environments.py": {"episodes": "MIN_SEEDS"},
+    "sacpipe/simulation/evaluate.py": {"episodes": "DEFAULT_EPISODES", "seed": "DEFAULT_SEED"},
+}
+
+
+@pytest.mark.parametrize("path", SHARED)
+def test_a_default_of_the_command_line_and_of_a_function_is_one_constant(path):
+    found = {}
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.arguments):
+            named = [*node.args[len(node.args) - len(node.defaults) :], *node.kwonlyargs]
+            found |= {
+                one.arg: getattr(default, "id", None)
+                for one, default in zip(named, [*node.defaults, *node.kw_defaults], strict=True)
+            }
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
+            keys = {key.arg: getattr(key.value, "id", None) for key in node.keywords}
+            found[node.args[0].value] = keys.get("default")
+    assert {name: found[name] for name in SHARED[path]} == SHARED[path]
+    assert EvaluationConfig.preset(None, None)["episodes"] == DEFAULT_EPISODES

@@ -8,8 +8,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from sacpipe.algorithms import sac_metrics, td3
 from sacpipe.core.files import sha256_bytes, sha256_file, write_bytes, write_json, write_text
 from sacpipe.report import numbers
+from sacpipe.report.learning import _KNOWN
 
 SECTIONS = (
     "verdict",
@@ -255,3 +257,38 @@ def test_a_very_long_training_gives_a_small_page(make_outputs):
     assert len(page) < 1_500_000
     assert "training episode, 600 of 20,000" in reader.text
     assert "10M" in reader.text
+
+
+def with_loss(make_outputs, algorithm, unit=None):
+    """Write a run whose algorithm logs `critic/loss` and `critic/0/loss`; return the signals of its page."""
+    outputs = make_outputs()
+    outputs.params["algorithm"] = {"name": algorithm, "discount": 0.99}
+    outputs.signals = dict.fromkeys(("critic/loss", "critic/0/loss"), outputs.signals["critic/loss"])
+    outputs.write(points=2, episodes=2, rows=5)
+    if unit is not None:
+        described = {name: {"unit": unit, "meaning": ""} for name in ("critic/loss", "critic/{i}/loss")}
+        write_json(outputs.inputs.throughput.with_name("learner_metrics.json"), described)
+    return outputs.page().partition('id="signals"')[2].partition("<section")[0]
+
+
+def test_a_metric_of_another_package_has_neither_our_title_nor_our_unit(make_outputs):
+    shown = with_loss(make_outputs, "their_package:Quantiles")
+    assert "reward²" not in shown
+    assert "Critic loss" not in shown
+
+
+def test_without_the_work_folder_a_metric_of_ours_has_our_unit(make_outputs):
+    assert "reward²" in with_loss(make_outputs, "sac")
+
+
+@pytest.mark.parametrize("algorithm", ["sac", "their_package:Quantiles"])
+def test_the_units_are_those_that_the_learner_named(make_outputs, algorithm):
+    shown = with_loss(make_outputs, algorithm, "quantile loss")
+    assert shown.count("quantile loss") >= 2
+    assert "reward²" not in shown
+
+
+def test_our_units_are_those_of_our_algorithms():
+    for metrics in (sac_metrics.METRICS, td3.METRICS):
+        for name in _KNOWN.keys() & metrics:
+            assert _KNOWN[name][1] == metrics[name].unit

@@ -32,7 +32,7 @@ class Reach(gymnasium.Env):
     action_space = spaces.Box(-2.0, 2.0, (1,), np.float32)
     observation_space = spaces.Dict({"mass": spaces.Box(0, 9, ()), "x": spaces.Box(-9.0, 9.0, (1,))})
     observation_groups: ClassVar = {"mass": ["critic"]}
-    control_period_s = 0.01
+    control_period_s = 1.0
 
     def __init__(self, start=0.5):
         self.start = start
@@ -55,7 +55,7 @@ SPEC = make_spec(
     task="gymnasium/OwnReach-v0",
     observation=[term_tree("x", 1, unit="unknown", source="observation 'x'")],
     action=[{"name": "action_0", "unit": "unknown", "low": -2.0, "high": 2.0}],
-    control_period_s=0.01,
+    control_period_s=1.0,
     max_episode_steps=10,
 )
 
@@ -81,7 +81,11 @@ def make_project(folder, **task):
     (folder / "params.yaml").write_text(json.dumps({"task": section}))
 
 
-COMMANDS = [("simulate", "--episodes", "1"), ("drive", "--seconds", "0.3", "--noise", "0.001")]
+COMMANDS = [
+    ("simulate", "--episodes", "1"),
+    ("drive", "--rate", "100", "--seconds", "0.3", "--noise", "0.001"),
+]
+"""The contract's period is so long that a loaded machine is fast enough for the load gate; the rate is short."""
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
@@ -114,7 +118,8 @@ def test_the_task_is_the_one_that_the_option_names(place, call, command):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_the_task_is_the_one_of_params_with_its_module_options_and_metrics(place, call, command):
-    make_project(place, options={"start": -1.0}, metrics=["is_success"])
+    start = -1.0 if command[0] == "simulate" else -5.0
+    make_project(place, options={"start": start}, metrics=["is_success"])
     seen = call(place, *command, "bundle", "--json")
     assert seen.code == 0, seen.err
     found = json.loads(seen.out)
@@ -125,8 +130,9 @@ def test_the_task_is_the_one_of_params_with_its_module_options_and_metrics(place
         assert episode["last_metrics"] == {"is_success": 0.0}
         assert "is_success: mean 0, last 0" in call(place, *command, "bundle").out
     else:
-        assert found["loop"]["verdicts"]["ok"] > 20
-        assert found["episode_returns"][0] == pytest.approx(-5.86, abs=0.5)
+        assert found["loop"]["steps"] == sum(found["loop"]["verdicts"].values()) == 30
+        assert len(found["episode_returns"]) == 3
+        assert max(found["episode_returns"]) < -30.0  # 10 actions within 2 move it by 2 of its 5 at most
 
 
 def test_an_option_that_changes_the_specification_is_refused(place, call):

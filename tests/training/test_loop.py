@@ -8,7 +8,7 @@ import pytest
 from folder_digest import sha256_tree
 from small_run import OWN, PARAMS, Onlooker, make_params, rows, run_once
 
-from sacpipe.algorithms import ALGORITHMS
+from sacpipe.algorithms import ALGORITHMS, sac_metrics
 from sacpipe.algorithms.sac import SAC, SACConfig
 from sacpipe.core.errors import (
     ConfigError,
@@ -241,3 +241,11 @@ def test_what_would_fail_later_fails_before_the_first_step(tmp_path, changes, me
     with pytest.raises(ConfigError, match=message):
         open_run(make_params(**changes), tmp_path, "k")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_work_folder_has_what_the_learners_metrics_are(tmp_path):
+    run_once(tmp_path)
+    described = json.loads((tmp_path / "work" / "learner_metrics.json").read_text())
+    assert described["critic/loss"]["unit"] == "reward²"
+    assert described == {name: metric._asdict() for name, metric in sac_metrics.METRICS.items()}
+    assert not (tmp_path / "out" / "learner_metrics.json").exists()

@@ -11,6 +11,7 @@ from sacpipe.core.errors import (
     CheckpointError,
     InterruptedRunError,
 )
+from sacpipe.envs import point_mass
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.training.resume import open_run
 
@@ -172,3 +173,12 @@ def test_extending_a_run_that_is_not_here_is_refused(tmp_path):
     params = make_params(training=PARAMS["training"] | {"total_steps": 180, "extends": KEY})
     with pytest.raises(CheckpointError, match="holds no checkpoint of it"):
         open_run(params, tmp_path / "longer", "longer", base=tmp_path / "nowhere")
+
+
+def test_a_simulator_that_repeats_its_observations_with_other_rewards_is_named(tmp_path, caplog, monkeypatch):
+    with pytest.raises(InterruptedRunError):
+        run_once(tmp_path, onlooker=Onlooker(stops={47}))
+    monkeypatch.setattr(point_mass, "_STEP_COST", 0.2)
+    report = run_once(tmp_path)
+    assert "does not repeat itself: step 0 of episode 0" in caplog.text
+    assert report.determinism == "statistical"

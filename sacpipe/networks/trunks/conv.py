@@ -37,9 +37,20 @@ class ConvConfig(Config):
 
     @classmethod
     def preset(cls, spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
-        """Return the values of a new params.yaml: as many convolutions as the task's smallest image takes."""
+        """Return the values of a new params.yaml: as many convolutions as the task's smallest image takes.
+
+        Raises:
+            ConfigError: an image is smaller than one convolution.
+        """
         images = () if spec is None else spec.layout.image_terms
         size = min((min(term.shape[:2]) for term in images), default=_MAX_SIZE)
+        if size < _KERNEL:
+            small = next(term for term in images if min(term.shape[:2]) == size)
+            raise ConfigError(
+                f"algorithm.network.name: 'conv' needs images of {_KERNEL} x {_KERNEL} pixels or more, found "
+                f"'{small.name}' of {small.shape[0]} x {small.shape[1]}. Enlarge the image, or give its "
+                "pixels as a float32 vector, which the trunk `mlp` takes."
+            )
         channels = []
         for count in _CHANNELS:
             if size >= _KERNEL:
