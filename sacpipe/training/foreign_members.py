@@ -69,6 +69,6 @@ def _section_text(section: str, name: str, exc: BaseException) -> str:
     text = " ".join(str(exc).split())
     if text.startswith("params.yaml:"):
         return text
-    if text.startswith((f"{section}.", "export.")):  # the text names the key
+    if text.startswith((f"{section}.", f"{section}:", "export.")):  # it names its key
         return f"params.yaml: {text}"
     return f"params.yaml: {section}: {text.rstrip('.')}."

@@ -141,6 +141,13 @@ def test_an_error_of_build_names_the_section(tmp_path, fault, call, section, nam
     assert not list(tmp_path.iterdir())
 
 
+def test_a_section_that_a_message_names_already_is_named_once(tmp_path, fault):
+    fault("build sampler", ConfigError("replay.sampler: expected terms of both goals, found none."))
+    with pytest.raises(ConfigError) as found:
+        open_run(params(), tmp_path, "k")
+    assert str(found.value) == "params.yaml: replay.sampler: expected terms of both goals, found none."
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
