@@ -21,6 +21,7 @@ def test_every_algorithm_keeps_the_contract(name):
     check_learner(ALGORITHMS.find(name).example())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS.ours)
 def test_every_algorithm_keeps_it_with_images(name):
     check_learner(ALGORITHMS.find(name).example().replace(network=CONV))

@@ -169,8 +169,11 @@ def test_a_section_is_a_member_of_the_table_by_name_or_by_path():
             {"name": "square", "side": 1, "sid": 2},
             r"shape\.sid: unknown key; expected one of side, name\. Remove",
         ),
-        ({"name": "os:getcwd"}, r"shape\.name: shape 'os:getcwd': expected a subclass of `sacpipe\.core"),
-        ({"name": "json:JSONDecoder"}, r"shape\.name: shape 'json:JSONDecoder': expected a subclass"),
+        ({"name": "os:getcwd"}, r"shape\.name: shape 'os:getcwd': expected the class of its section"),
+        (
+            {"name": "json:JSONDecoder"},
+            r"shape\.name: shape 'json:JSONDecoder': expected the class of its section",
+        ),
         ({"name": "broken"}, r"shape\.name: shape 'broken': .* cannot be imported: ModuleNotFoundError"),
     ],
 )

@@ -26,6 +26,7 @@ def changed(params, section, **values):
     return params.replace(**{section: getattr(params, section).as_tree() | values})
 
 
+@pytest.mark.slow
 def test_the_printed_file_passes(params):
     check_params(params, SPEC)
     check_members(params, SPEC)
@@ -145,6 +146,7 @@ def own(tmp_path, monkeypatch, params):
     sys.modules.pop("my_checked", None)
 
 
+@pytest.mark.slow
 def test_an_own_algorithm_passes(own):
     check_members(own("Mine").replace(engine={"name": "autograd", "num_threads": 1}), SPEC)
 
@@ -157,6 +159,7 @@ def test_an_error_of_an_own_algorithm_names_its_section(own):
         check_members(own("Failing"), SPEC)
 
 
+@pytest.mark.slow
 def test_a_policy_that_cannot_be_exported_is_refused_before_training(own):
     with pytest.raises(ConfigError, match=r"^params\.yaml: algorithm: .*(TopK|Sort)"):
         check_members(own("Unexportable"), SPEC)

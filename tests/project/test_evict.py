@@ -125,6 +125,7 @@ def test_a_failed_dvc_is_caught_up_by_the_same_command(project, call, pool, monk
     assert (done["evicted_segments"], tracked_files(project)) == (0, 2)
 
 
+@pytest.mark.slow
 def test_a_kill_before_any_file_operation_leaves_a_complete_pool(tmp_path):
     result = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("evict_kills.py")), str(tmp_path)],

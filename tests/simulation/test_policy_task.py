@@ -108,6 +108,7 @@ def test_the_module_is_never_taken_from_the_bundle(place, call, command):
     assert not (place / "imported").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_the_task_is_the_one_that_the_option_names(place, call, command):
     make_project(place, suite="point_mass", id="point-mass-v0")
@@ -116,6 +117,7 @@ def test_the_task_is_the_one_that_the_option_names(place, call, command):
     assert json.loads(seen.out)["task"] == "gymnasium/OwnReach-v0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_the_task_is_the_one_of_params_with_its_module_options_and_metrics(place, call, command):
     start = -1.0 if command[0] == "simulate" else -5.0

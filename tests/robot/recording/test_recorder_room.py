@@ -118,6 +118,7 @@ def test_after_a_disk_that_was_really_full_recording_resumes(loop):
     assert sum(transitions(loop)) == status.transitions  # no step that was written is lost
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["append", "flush", "close", "create"])
 @pytest.mark.parametrize("error", [StorageError("injected"), RuntimeError("injected")], ids=["disk", "other"])
 def test_an_error_at_any_call_pauses_and_the_next_recording_goes_on(
