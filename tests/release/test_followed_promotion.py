@@ -34,8 +34,9 @@ def nudge(folder, target):
     policy_onnx = model.SerializeToString(deterministic=True)
     session = onnxruntime.InferenceSession(policy_onnx, session_options())
     observations = bundle.golden.observations
-    actions = np.concatenate([session.run(None, {"observation": row[np.newaxis]})[0] for row in observations])
-    write_bundle(target, policy_onnx, bundle.contract, Golden(observations, actions))
+    rows = [observations.rows(slice(row, row + 1)) for row in range(len(observations.vector))]
+    actions = np.concatenate([session.run(None, dict(row))[0] for row in rows])
+    write_bundle(target, policy_onnx, bundle.contract, Golden(observations, actions, None))
     return target
 
 
