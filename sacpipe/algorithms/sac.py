@@ -6,29 +6,22 @@ hand.
 """
 
 import copy
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from sacpipe.algorithms.actor_critic import ActorCritic
 from sacpipe.algorithms.adam import Adam, AdamConfig
-from sacpipe.algorithms.base import Arrays, EvaluatedEpisode
-from sacpipe.algorithms.critic_inputs import CriticInputs
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.algorithms.learner_state import LearnerState
 from sacpipe.algorithms.losses import actor_loss, critic_loss, soft_td_target, temperature_loss
 from sacpipe.algorithms.sac_metrics import METRICS, LastUpdate
 from sacpipe.algorithms.temperature import AutomaticTemperature, FixedTemperature
-from sacpipe.algorithms.value_bias import value_bias
 from sacpipe.core.config import Config
-from sacpipe.core.seeding import generator, stream_seed
-from sacpipe.networks.critic import StackedCritic
-from sacpipe.networks.normaliser import normalised_names
+from sacpipe.networks.normaliser import normalised_names, seen_by_policy
 from sacpipe.networks.policies.squashed_gaussian import Draw, SquashedGaussianConfig, SquashedGaussianPolicy
-from sacpipe.networks.policy_file import Policy, make_policy
 from sacpipe.networks.trunks import RegisteredTrunk, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -125,35 +118,31 @@ class SACConfig(Config):
         return SAC(self, spec, seed)
 
 
-class SAC:
+class SAC(ActorCritic):
     """The learner: a squashed Gaussian policy, stacked critics and their slow copies, a temperature."""
 
-    def __init__(self, config: SACConfig, spec: EnvSpec, seed: int) -> None:
-        self.config, self.spec, self.gradient_steps = config, spec, 0
-        self._noise = generator(seed, "learner/noise")
-        self._build_networks(torch.Generator().manual_seed(stream_seed(seed, "learner/init")))
-        self._build_optimisers()
-        self.last: LastUpdate | None = None
-        """Values of the last update; an engine that replaces `update` sets it too."""
+    actor: SquashedGaussianPolicy
 
-    def _build_networks(self, init: torch.Generator) -> None:
-        config, spec = self.config, self.spec
+    def __init__(self, config: SACConfig, spec: EnvSpec, seed: int) -> None:
+        self.config = config
         names = normalised_names(spec, config.normalise_observations)
-        seen = {term.name for term in spec.policy_spec.observation}
         kind = {
             "trunk": config.network.as_tree(),
             "log_std_bounds": [config.log_std_min, config.log_std_max],
-            "normalised_terms": [name for name in names if name in seen],
+            "normalised_terms": seen_by_policy(spec, names),
         }
-        self._policy = make_policy(SquashedGaussianConfig.parse(kind, where="algorithm"), spec, config.name)
-        self.actor = cast("SquashedGaussianPolicy", self._policy.network)
-        self.critic_inputs = CriticInputs(spec, self.actor, names)
-        self.critic = StackedCritic(
-            config.network, self.critic_inputs.group, spec.action_dim, config.num_critics
+        super().__init__(
+            config,
+            spec,
+            seed,
+            SquashedGaussianConfig.parse(kind, where="algorithm"),
+            num_critics=config.num_critics,
+            normalised_terms=names,
         )
-        self.actor.reset(init)
-        self.critic.network.reset(init)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self._build_optimisers()
+        self.last: LastUpdate | None = None
+        """Values of the last update; an engine that replaces `update` sets it too."""
 
     def _build_optimisers(self) -> None:
         config, rule = self.config, self.config.temperature
@@ -171,34 +160,23 @@ class SAC:
             self.optimisers["temperature"] = Adam(
                 [self.log_temperature], config.adam, rule.learning_rate, decays=False
             )
-        modules = {"actor": self.actor, "critic": self.critic, "target_critic": self.target_critic}
-        if self.critic_inputs.own_normaliser is not None:
-            modules["critic_normaliser"] = self.critic_inputs.own_normaliser
-        self._state = LearnerState(
-            modules, self.optimisers, self._noise, {"log_temperature": self.log_temperature}
+        self._keep_state(
+            {"target_critic": self.target_critic},
+            self.optimisers,
+            {"log_temperature": self.log_temperature},
         )
-
-    @property
-    def discount(self) -> float:
-        """Discount per step."""
-        return self.config.discount
 
     @property
     def target_entropy(self) -> float | None:
         """Target entropy in nats; None if the temperature is fixed."""
         rule = self.config.temperature
         if isinstance(rule, AutomaticTemperature):
-            return rule.target_entropy_per_dimension * self.spec.action_dim
+            return rule.target_entropy(self.spec.action_dim)
         return None
 
     def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
         """Return one action in [-1, 1]; see `Learner.act`."""
         return self.actor.act(observation, generator)
-
-    def observe(self, observation: Observation) -> None:
-        """Take one training observation into the normalisers."""
-        self.actor.observe(observation)
-        self.critic_inputs.observe(observation)
 
     def update(self, batch: Batch) -> None:
         """Make one step of critics, actor, temperature and targets; see `Learner.update`."""
@@ -273,7 +251,7 @@ class SAC:
             loss = temperature_loss(
                 self.log_temperature,
                 log_probs,
-                target_entropy=rule.target_entropy_per_dimension * self.spec.action_dim,
+                target_entropy=rule.target_entropy(self.spec.action_dim),
                 objective=rule.objective,
             )
             gradients = torch.autograd.grad(loss, [self.log_temperature])
@@ -295,25 +273,3 @@ class SAC:
     def metrics(self) -> dict[str, Metric]:
         """Return unit and meaning of every metric."""
         return METRICS
-
-    def describe_episodes(self, episodes: Sequence[EvaluatedEpisode]) -> dict[str, float]:
-        """Return the bias of the critics' values; see `value_bias`."""
-        return value_bias(episodes, self.value, self.discount)
-
-    @torch.no_grad()
-    def value(self, observation: Observation, action: FloatArray) -> float:
-        """Return the lowest critic's value of one action, in task units of reward."""
-        inputs = self.critic_inputs.of(observation.rows(None))
-        return float(self.critic(inputs, torch.from_numpy(action[None])).min())
-
-    def policy(self) -> Policy:
-        """Return the policy as it leaves training."""
-        return self._policy
-
-    def state(self) -> Arrays:
-        """Return everything an exact continuation needs, as copies."""
-        return self._state.arrays(self.gradient_steps)
-
-    def load_state(self, state: Arrays) -> None:
-        """Continue from `state()`; see `Learner.load_state`."""
-        self.gradient_steps = self._state.restore(state)

@@ -8,18 +8,13 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from sacpipe.algorithms.actor_critic import ActorCritic
 from sacpipe.algorithms.adam import Adam, AdamConfig
-from sacpipe.algorithms.base import Arrays, EvaluatedEpisode
-from sacpipe.algorithms.critic_inputs import CriticInputs
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.algorithms.learner_state import LearnerState
-from sacpipe.algorithms.value_bias import VALUE_BIAS, value_bias
+from sacpipe.algorithms.value_bias import VALUE_BIAS
 from sacpipe.core.config import Config
-from sacpipe.core.seeding import generator, stream_seed
-from sacpipe.networks.critic import StackedCritic
-from sacpipe.networks.normaliser import normalised_names
+from sacpipe.networks.normaliser import normalised_names, seen_by_policy
 from sacpipe.networks.policies.deterministic import DeterministicConfig
-from sacpipe.networks.policy_file import Policy, make_policy
 from sacpipe.networks.trunks import RegisteredTrunk, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -94,48 +89,27 @@ class TD3Config(Config):
         return TD3(self, spec, seed)
 
 
-class TD3:
+class TD3(ActorCritic):
     """The learner: a deterministic policy, two stacked critics, and slow copies of all three."""
 
     def __init__(self, config: TD3Config, spec: EnvSpec, seed: int) -> None:
-        self.config, self.spec, self.gradient_steps = config, spec, 0
-        self._noise = generator(seed, "learner/noise")
+        self.config = config
         names = normalised_names(spec, config.normalise_observations)
-        seen = {term.name for term in spec.policy_spec.observation}
-        kind = {
-            "trunk": config.network.as_tree(),
-            "normalised_terms": [name for name in names if name in seen],
-        }
-        self._policy = make_policy(DeterministicConfig.parse(kind, where="algorithm"), spec, config.name)
-        self.actor = self._policy.network
-        self.critic_inputs = CriticInputs(spec, self.actor, names)
-        self.critic = StackedCritic(config.network, self.critic_inputs.group, spec.action_dim, 2)
-        init = torch.Generator().manual_seed(stream_seed(seed, "learner/init"))
-        self.actor.reset(init)
-        self.critic.network.reset(init)
+        tree = {"trunk": config.network.as_tree(), "normalised_terms": seen_by_policy(spec, names)}
+        kind = DeterministicConfig.parse(tree, where="algorithm")
+        super().__init__(config, spec, seed, kind, num_critics=2, normalised_terms=names)
         self.target_actor = copy.deepcopy(self.actor.network).requires_grad_(False)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self._critic_parameters: list[torch.Tensor] = list(self.critic.parameters())
         self._actor_parameters: list[torch.Tensor] = list(self.actor.parameters())
         self._critic_adam = Adam(self._critic_parameters, config.adam, config.critic_learning_rate)
         self._actor_adam = Adam(self._actor_parameters, config.adam, config.actor_learning_rate)
-        modules = {
-            "actor": self.actor,
-            "critic": self.critic,
-            "target_actor": self.target_actor,
-            "target_critic": self.target_critic,
-        }
-        if self.critic_inputs.own_normaliser is not None:
-            modules["critic_normaliser"] = self.critic_inputs.own_normaliser
-        optimisers = {"critic": self._critic_adam, "actor": self._actor_adam}
-        self._state = LearnerState(modules, optimisers, self._noise)
+        self._keep_state(
+            {"target_actor": self.target_actor, "target_critic": self.target_critic},
+            {"critic": self._critic_adam, "actor": self._actor_adam},
+        )
         self._last: dict[str, torch.Tensor] = {}
         self._last_gradients: Sequence[torch.Tensor] = ()
-
-    @property
-    def discount(self) -> float:
-        """Discount per step."""
-        return self.config.discount
 
     def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
         """Return one action in [-1, 1], with exploration noise if there is a generator; see `Learner.act`."""
@@ -144,11 +118,6 @@ class TD3:
             return action
         noise = generator.standard_normal(len(action), dtype=np.float32)
         return np.clip(action + np.float32(self.config.exploration_noise) * noise, -1.0, 1.0)
-
-    def observe(self, observation: Observation) -> None:
-        """Take one training observation into the normalisers."""
-        self.actor.observe(observation)
-        self.critic_inputs.observe(observation)
 
     def update(self, batch: Batch) -> None:
         """Make one step of the critics and, every `policy_delay` steps, of policy and targets."""
@@ -215,25 +184,3 @@ class TD3:
     def metrics(self) -> dict[str, Metric]:
         """Return unit and meaning of every metric."""
         return METRICS
-
-    def describe_episodes(self, episodes: Sequence[EvaluatedEpisode]) -> dict[str, float]:
-        """Return the bias of the critics' values; see `value_bias`."""
-        return value_bias(episodes, self.value, self.discount)
-
-    @torch.no_grad()
-    def value(self, observation: Observation, action: FloatArray) -> float:
-        """Return the lower critic's value of one action, in task units of reward."""
-        inputs = self.critic_inputs.of(observation.rows(None))
-        return float(self.critic(inputs, torch.from_numpy(action[None])).min())
-
-    def policy(self) -> Policy:
-        """Return the policy as it leaves training."""
-        return self._policy
-
-    def state(self) -> Arrays:
-        """Return everything an exact continuation needs, as copies."""
-        return self._state.arrays(self.gradient_steps)
-
-    def load_state(self, state: Arrays) -> None:
-        """Continue from `state()`; see `Learner.load_state`."""
-        self.gradient_steps = self._state.restore(state)

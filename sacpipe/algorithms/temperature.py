@@ -21,6 +21,10 @@ class AutomaticTemperature(Config):
     target_entropy_per_dimension: float
     """Target entropy in nats divided by the number of action dimensions; the paper's is -1."""
 
+    def target_entropy(self, action_dim: int) -> float:
+        """Return the target entropy in nats."""
+        return self.target_entropy_per_dimension * action_dim
+
 
 class FixedTemperature(Config):
     """A constant temperature."""

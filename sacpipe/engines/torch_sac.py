@@ -57,7 +57,7 @@ class TorchSAC:
         """Descend eq. 18 by hand: its gradient with respect to log alpha."""
         learner, rule = self.learner, self.learner.config.temperature
         if isinstance(rule, AutomaticTemperature):
-            target = rule.target_entropy_per_dimension * learner.spec.action_dim
+            target = rule.target_entropy(learner.spec.action_dim)
             gradient = -(log_probs.mean() + np.float32(target))
             if rule.objective == "temperature":
                 gradient *= np.exp(learner.log_temperature.detach().numpy())

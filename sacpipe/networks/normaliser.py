@@ -92,6 +92,12 @@ def normalised_names(spec: EnvSpec, choice: bool | tuple[str, ...]) -> tuple[str
     return tuple(name for name in names if name in choice)
 
 
+def seen_by_policy(spec: EnvSpec, names: tuple[str, ...]) -> list[str]:
+    """Return those of some terms that the policy sees, in the same order."""
+    seen = {term.name for term in spec.policy_spec.observation}
+    return [name for name in names if name in seen]
+
+
 def make_normaliser(inputs: GroupInputs, names: tuple[str, ...]) -> Normaliser | None:
     """Return the normaliser of a group's vector, or None if the group has none of the named terms."""
     mask = [np.full(term.size, term.name in names) for term in inputs.vector_terms]

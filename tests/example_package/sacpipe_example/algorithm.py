@@ -7,16 +7,13 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from pydantic import Field
+from torch import nn
 
+from sacpipe.algorithms.actor_critic import ActorCritic
 from sacpipe.algorithms.adam import Adam, AdamConfig
-from sacpipe.algorithms.base import Arrays, EvaluatedEpisode
-from sacpipe.algorithms.critic_inputs import CriticInputs
+from sacpipe.algorithms.base import EvaluatedEpisode
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.algorithms.learner_state import LearnerState
 from sacpipe.core.config import Config
-from sacpipe.core.seeding import generator, stream_seed
-from sacpipe.networks.critic import StackedCritic
-from sacpipe.networks.policy_file import Policy, make_policy
 from sacpipe.networks.trunks import TrunkConfig, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -64,36 +61,26 @@ class DDPGConfig(Config):
         return DDPG(self, spec, seed)
 
 
-class DDPG:
+class DDPG(ActorCritic):
     """The learner: a policy, a critic, and slow copies of both."""
 
     def __init__(self, config: DDPGConfig, spec: EnvSpec, seed: int) -> None:
-        self.config, self.gradient_steps, self.discount = config, 0, config.discount
+        self.config = config
         kind = NoisyTanhConfig.parse({"trunk": config.network.as_tree(), "deviation": config.deviation})
-        self._policy = make_policy(kind, spec, config.name)
-        self.actor = self._policy.network
-        self.seen = CriticInputs(spec, self.actor, ())
-        self.critic = StackedCritic(config.network, self.seen.group, spec.action_dim, 1)
-        init = torch.Generator().manual_seed(stream_seed(seed, "learner/init"))
-        self.actor.reset(init)
-        self.critic.network.reset(init)
-        modules = {"actor": self.actor, "critic": self.critic}
-        self.targets = {name: copy.deepcopy(module) for name, module in modules.items()}
+        super().__init__(config, spec, seed, kind, num_critics=1)
+        self.modules: dict[str, nn.Module] = {"actor": self.actor, "critic": self.critic}
+        self.targets = copy.deepcopy(self.modules)
         self.optimisers = {
             name: Adam(list(module.parameters()), config.adam, config.learning_rate)
-            for name, module in modules.items()
+            for name, module in self.modules.items()
         }
-        self.modules = modules
         copies = {f"target_{name}": module for name, module in self.targets.items()}
-        self._state = LearnerState(modules | copies, self.optimisers, generator(seed, "learner/noise"))
+        self._keep_state(copies, self.optimisers)
         self._last: dict[str, float] = {}
 
     def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
         """Return one action."""
         return self.actor.act(observation, generator)
-
-    def observe(self, observation: Observation) -> None:
-        """Do nothing: no term is normalised."""
 
     def update(self, batch: Batch) -> None:
         """Regress the critic, improve the policy, and move the targets."""
@@ -101,9 +88,9 @@ class DDPG:
             following = torch.tanh(
                 self.targets["actor"].output(self.actor.inputs.of(batch.next_observations))
             )
-            values = self.targets["critic"](self.seen.of(batch.next_observations), following)
+            values = self.targets["critic"](self.critic_inputs.of(batch.next_observations), following)
             goals = torch.from_numpy(batch.rewards) + torch.from_numpy(batch.discounts) * values
-        seen = self.seen.of(batch.observations)
+        seen = self.critic_inputs.of(batch.observations)
         errors = self.critic(seen, torch.from_numpy(batch.actions)) - goals
         refuse_non_finite("critic error", errors.detach().numpy(), self.gradient_steps + 1)
         self._descend("critic", errors.square().mean())
@@ -141,15 +128,3 @@ class DDPG:
     def describe_episodes(self, episodes: Sequence[EvaluatedEpisode]) -> dict[str, float]:
         """Return nothing."""
         return {}
-
-    def policy(self) -> Policy:
-        """Return the policy."""
-        return self._policy
-
-    def state(self) -> Arrays:
-        """Return everything an exact continuation needs."""
-        return self._state.arrays(self.gradient_steps)
-
-    def load_state(self, state: Arrays) -> None:
-        """Continue from `state()`."""
-        self.gradient_steps = self._state.restore(state)

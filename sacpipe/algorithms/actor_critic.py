@@ -1,0 +1,123 @@
+"""What learners with a policy and stacked critics have in common; an algorithm adds its update."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from sacpipe.algorithms.adam import Adam
+from sacpipe.algorithms.base import Arrays, EvaluatedEpisode
+from sacpipe.algorithms.critic_inputs import CriticInputs
+from sacpipe.algorithms.learner_state import LearnerState
+from sacpipe.algorithms.value_bias import value_bias
+from sacpipe.core.seeding import generator, stream_seed
+from sacpipe.networks.critic import StackedCritic
+from sacpipe.networks.policies import PolicyConfig
+from sacpipe.networks.policies.base import PolicyNetwork
+from sacpipe.networks.policy_file import Policy, make_policy
+from sacpipe.networks.trunks import TrunkSection
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
+from sacpipe.specs.records import FloatArray
+
+
+class ActorCriticConfig(Protocol):
+    """Keys of an algorithm's config that an `ActorCritic` reads."""
+
+    @property
+    def name(self) -> str:
+        """Name in the table, or import path."""
+        ...
+
+    @property
+    def network(self) -> TrunkSection:
+        """Trunk of the policy and of all critics."""
+        ...
+
+    @property
+    def discount(self) -> float:
+        """Discount per step."""
+        ...
+
+
+class ActorCritic:
+    """A learner without `act` and its update: networks, noise, state, and the bias of its values.
+
+    All weights are drawn from one stream, the policy's first. An algorithm makes its optimisers and the slow
+    copies of its networks, and then calls `_keep_state`.
+
+    Args:
+        config: Of the algorithm.
+        spec: Of the task.
+        seed: Of the weights and of the learner's noise.
+        kind: Of the policy.
+        num_critics: Q-functions in the stack.
+        normalised_terms: Names of the terms that are normalised.
+
+    Raises:
+        ConfigError: the trunk cannot take the task's observations.
+    """
+
+    actor: PolicyNetwork
+    """Network of the policy."""
+    _state: LearnerState
+
+    def __init__(
+        self,
+        config: ActorCriticConfig,
+        spec: EnvSpec,
+        seed: int,
+        kind: PolicyConfig,
+        *,
+        num_critics: int,
+        normalised_terms: tuple[str, ...] = (),
+    ) -> None:
+        self.spec, self.discount, self.gradient_steps = spec, config.discount, 0
+        self._noise = generator(seed, "learner/noise")
+        self._policy = make_policy(kind, spec, config.name)
+        self.actor = self._policy.network
+        self.critic_inputs = CriticInputs(spec, self.actor, normalised_terms)
+        self.critic = StackedCritic(config.network, self.critic_inputs.group, spec.action_dim, num_critics)
+        init = torch.Generator().manual_seed(stream_seed(seed, "learner/init"))
+        self.actor.reset(init)
+        self.critic.network.reset(init)
+
+    def _keep_state(
+        self,
+        copies: Mapping[str, nn.Module],
+        optimisers: Mapping[str, Adam],
+        tensors: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
+        """Let the state have the networks, their slow copies, optimisers and other tensors."""
+        modules: dict[str, nn.Module] = {"actor": self.actor, "critic": self.critic, **copies}
+        if self.critic_inputs.own_normaliser is not None:
+            modules["critic_normaliser"] = self.critic_inputs.own_normaliser
+        self._state = LearnerState(modules, optimisers, self._noise, tensors)
+
+    def observe(self, observation: Observation) -> None:
+        """Take one training observation into the normalisers."""
+        self.actor.observe(observation)
+        self.critic_inputs.observe(observation)
+
+    def describe_episodes(self, episodes: Sequence[EvaluatedEpisode]) -> dict[str, float]:
+        """Return the bias of the critics' values; see `value_bias`."""
+        return value_bias(episodes, self.value, self.discount)
+
+    @torch.no_grad()
+    def value(self, observation: Observation, action: FloatArray) -> float:
+        """Return the lowest critic's value of one action, in task units of reward."""
+        inputs = self.critic_inputs.of(observation.rows(None))
+        return float(self.critic(inputs, torch.from_numpy(action[None])).min())
+
+    def policy(self) -> Policy:
+        """Return the policy as it leaves training."""
+        return self._policy
+
+    def state(self) -> Arrays:
+        """Return everything an exact continuation needs, as copies."""
+        return self._state.arrays(self.gradient_steps)
+
+    def load_state(self, state: Arrays) -> None:
+        """Continue from `state()`; see `Learner.load_state`."""
+        self.gradient_steps = self._state.restore(state)
