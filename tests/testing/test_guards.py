@@ -1,42 +1,16 @@
 """Every guard of the product keeps the contract of a guard, and a guard that breaks it is named."""
 
 import math
-from typing import Literal
 
 import pytest
 from bundle_factories import make_spec, term_tree
 from pydantic import Field
+from tilt import ArmedTilt, Tilt
 
 from sacpipe.bundle.guards import GUARDS
 from sacpipe.core.errors import ContractError
-from sacpipe.robot.guards.guard import ArmedGuard, Guard
+from sacpipe.robot.guards.guard import ArmedGuard
 from sacpipe.testing.guards import check_guard
-
-
-class Tilt(Guard):
-    """The first entry, a tilt, is above a limit."""
-
-    name: Literal["tilt"]
-    max_tilt: float = Field(gt=0, le=10)
-
-    @classmethod
-    def example(cls):
-        return cls(name="tilt", fallback="stop", max_tilt=0.8)
-
-    @classmethod
-    def example_refused(cls, step, contract):
-        step.observation.vector[0] = 0.9
-
-    def arm(self, contract, period_s):
-        return ArmedTilt(self.max_tilt)
-
-
-class ArmedTilt(ArmedGuard):
-    def __init__(self, max_tilt):
-        self.max_tilt = max_tilt
-
-    def refuses_observation(self, step):
-        return bool(abs(step.observation.vector[0]) > self.max_tilt)
 
 
 @pytest.mark.parametrize("name", GUARDS.ours)
@@ -62,7 +36,7 @@ class Knee(Tilt):
 
     @classmethod
     def example_refused(cls, step, contract):
-        step.observation["knee"][...] = 0.9
+        step.observation["knee"][...] = 3.0
 
     def check_task(self, spec):
         if "knee" not in spec.layout.shapes:
@@ -112,7 +86,7 @@ class Fragile(Tilt):
 
 class Clockless(Tilt):
     def arm(self, contract, period_s):
-        return ArmedTilt(0.8 * period_s / period_s)
+        return ArmedTilt(2.0 * period_s / period_s)
 
 
 class Judgeless(Tilt):
