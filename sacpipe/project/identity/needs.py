@@ -58,7 +58,9 @@ _OWN_FILES = (
 """Paths of a project that stages read themselves: params, outputs, checkpoints, and the pool, which
 `replay.initial_pool` names by its digest."""
 _METADATA = (".egg-info", ".dist-info")
-"""Last characters of folders in which a stage looks up which distribution has a package."""
+"""Last characters of folders in which a stage looks up which distribution has a package or a member.
+
+They stand beside the code of editable installations as well, in the project or outside of it."""
 _SYSTEM = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var")
 
 
@@ -92,6 +94,8 @@ def task_needs(root: Path, environment: Environment) -> StageNeeds:
     packages |= product.packages & {*NUMERIC}
     by_python, by_mujoco = opened_files(root)
     for path in [*by_python, *by_mujoco]:
+        if any(part.endswith(_METADATA) for part in path.parts):
+            continue
         package = installed_package(path)
         if package is not None:
             packages |= {package} if path in by_mujoco else set()
@@ -269,8 +273,7 @@ def _project_file(root: Path, path: Path) -> str | None:
         return None
     name = path.relative_to(root).as_posix()
     is_code = covers(["sacpipe"], name) or (covers(PRODUCT, name) and path.suffix == ".py")
-    is_metadata = any(part.endswith(_METADATA) for part in path.parts)
-    return None if covers(_OWN_FILES, name) or is_code or is_metadata or path.suffix == ".pyc" else name
+    return None if covers(_OWN_FILES, name) or is_code or path.suffix == ".pyc" else name
 
 
 def _is_of_the_system(path: Path) -> bool:

@@ -334,3 +334,23 @@ def test_metadata_of_packages_that_a_stage_looks_up_is_no_dependency(arm):
     sacpipe(arm, "lock", check=0)
     code, said = stage(arm)
     assert code == 0, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["far_tool.egg-info", "far_tool-1.0.dist-info"])
+def test_metadata_beside_an_editable_package_outside_of_the_project_is_no_dependency(
+    arm, tmp_path_factory, name
+):
+    """A task that asks which distributions there are makes Python read the metadata of all on its path."""
+    base = tmp_path_factory.mktemp("editable")
+    (base / name).mkdir()
+    for file in ("PKG-INFO", "METADATA"):
+        (base / name / file).write_text("Metadata-Version: 2.1\nName: far_tool\nVersion: 1.0\n")
+    (base / name / "top_level.txt").write_text("far_tool\n")
+    (base / name / "RECORD").write_text("far_tool.py,,\n")
+    make_point(arm, "import importlib.metadata\nimportlib.metadata.packages_distributions()")
+    outside = {"PYTHONPATH": str(base), "TMPDIR": str(tmp_path_factory.mktemp("temporary"))}
+    sacpipe(arm, "lock", env=outside, check=0)
+    assert own_needs(arm) == {"my_tasks.py"}
+    code, said = stage(arm, env=outside)
+    assert code == 0, said
