@@ -84,7 +84,7 @@ class Adam:
         decays: bool = True,
     ) -> None:
         self.config, self.learning_rate = config, learning_rate
-        self._decay = config.weight_decay if decays else 0.0
+        self.decay = config.weight_decay if decays else 0.0
         self._step = torch.zeros((), dtype=torch.float32)
         self._step_count = self._step.numpy()
         means = [torch.zeros_like(tensor, requires_grad=False) for tensor in parameters]
@@ -93,8 +93,17 @@ class Adam:
     def _set(
         self, parameters: list[torch.Tensor], means: list[torch.Tensor], squares: list[torch.Tensor]
     ) -> None:
-        self._parameters, self._means, self._squares = parameters, means, squares
+        self._parameters, self.means, self.squares = parameters, means, squares
         self._steps = [self._step] * len(parameters)
+
+    @property
+    def step_count(self) -> int:
+        """Number of steps so far; the correction of the moments' bias is a function of it."""
+        return int(self._step_count)
+
+    def count_step(self) -> None:
+        """Count a step that was made by other means, on the same parameters and moments."""
+        self._step_count += 1.0
 
     @torch.no_grad()
     def step(self, gradients: Sequence[torch.Tensor], gradient_steps: int) -> None:
@@ -105,18 +114,18 @@ class Adam:
             gradient_steps: Steps of the learner before this one; the schedule is a function of it.
         """
         self._step_count += 1.0
-        kernel = torch._fused_adamw_ if self._decay else torch._fused_adam_
+        kernel = torch._fused_adamw_ if self.decay else torch._fused_adam_
         kernel(
             self._parameters,
             list(gradients),
-            self._means,
-            self._squares,
+            self.means,
+            self.squares,
             [],
             self._steps,
             lr=self.learning_rate * self.config.schedule.factor(gradient_steps),
             beta1=self.config.betas[0],
             beta2=self.config.betas[1],
-            weight_decay=self._decay,
+            weight_decay=self.decay,
             eps=self.config.epsilon,
             amsgrad=False,
             maximize=False,
@@ -131,10 +140,10 @@ class Adam:
             packed: The parameters, packed by `repack` already.
             repack: Packs the moments in the same way.
         """
-        means, self._means = repack(self._means)
-        squares, self._squares = repack(self._squares)
+        means, self.means = repack(self.means)
+        squares, self.squares = repack(self.squares)
         other = Adam([], self.config, self.learning_rate)
-        other._decay, other._step, other._step_count = self._decay, self._step, self._step_count
+        other.decay, other._step, other._step_count = self.decay, self._step, self._step_count
         other._set(packed, means, squares)
         return other
 
@@ -142,5 +151,5 @@ class Adam:
         """Name every tensor of the state."""
         yield "step", self._step
         for index in range(len(self._parameters)):
-            yield f"{index}/mean", self._means[index]
-            yield f"{index}/square", self._squares[index]
+            yield f"{index}/mean", self.means[index]
+            yield f"{index}/square", self.squares[index]

@@ -1,6 +1,6 @@
 """What Soft Actor-Critic tells of its last update."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -55,8 +55,10 @@ class LastUpdate(NamedTuple):
     """Drawn by the policy. Shape (B, action_dim)."""
     temperature: float
     """Before this update's own temperature step."""
-    critic_gradients: Sequence[torch.Tensor]
-    actor_gradients: Sequence[torch.Tensor]
+    critic_gradient_norm: Callable[[], float]
+    """Euclidean norm over all parameters of all critics, computed when it is called."""
+    actor_gradient_norm: Callable[[], float]
+    """Of the policy."""
 
     def describe(self, actor_q: Literal["min", "mean"], target_entropy: float | None) -> dict[str, float]:
         """Return the metrics of the update; the entropy gap only where there is a target entropy."""
@@ -71,14 +73,14 @@ class LastUpdate(NamedTuple):
             "critic/q_mean": float(self.q_values.mean()),
             "critic/target_mean": float(self.targets.mean()),
             "critic/td_error_std": float(errors.std()),
-            "critic/gradient_norm": _norm(self.critic_gradients),
+            "critic/gradient_norm": self.critic_gradient_norm(),
             "actor/loss": float((self.temperature * log_probs - values).mean()),
             "actor/entropy_nats": float(-log_probs.mean()),
             "actor/log_std_min": float(self.log_std.min()),
             "actor/log_std_mean": float(self.log_std.mean()),
             "actor/log_std_max": float(self.log_std.max()),
             "actor/saturation": float((np.abs(self.actions) > _SATURATED).mean()),
-            "actor/gradient_norm": _norm(self.actor_gradients),
+            "actor/gradient_norm": self.actor_gradient_norm(),
             "temperature/value": float(self.temperature),
         }
         if target_entropy is not None:
@@ -86,5 +88,6 @@ class LastUpdate(NamedTuple):
         return metrics
 
 
-def _norm(gradients: Sequence[torch.Tensor]) -> float:
-    return float(torch.nn.utils.get_total_norm(gradients))
+def norm_of(gradients: Sequence[torch.Tensor]) -> Callable[[], float]:
+    """Return the function that computes the Euclidean norm of some tensors."""
+    return lambda: float(torch.nn.utils.get_total_norm(gradients))

@@ -13,7 +13,7 @@ import torch
 
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.sac import SAC
-from sacpipe.algorithms.sac_metrics import LastUpdate
+from sacpipe.algorithms.sac_metrics import LastUpdate, norm_of
 from sacpipe.algorithms.temperature import AutomaticTemperature
 from sacpipe.engines.passes import BackwardPass, ForwardPass, pack_parameters, repack
 from sacpipe.networks.policies.squashed_gaussian import LOG_SQRT_TWO_PI, LOG_TWO
@@ -138,8 +138,8 @@ class _Passes:
             self.log_std[: self.size],
             self.actions[: self.size],
             float(self.temperature),
-            self._critic_back.gradients,
-            self._actor_back.gradients,
+            norm_of(self._critic_back.gradients),
+            norm_of(self._actor_back.gradients),
         )
 
     def _see(self, batch: Batch) -> None:

@@ -11,7 +11,8 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 
 _MIN_VARIANCE = 1e-8
-_MAX_DEVIATION = 10.0
+MAX_DEVIATION = 10.0
+"""Bound of normalised observations, in standard deviations."""
 
 
 class Normaliser(nn.Module):
@@ -66,7 +67,7 @@ class Normaliser(nn.Module):
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         """Normalise observations. Shape (B, dim)."""
-        scaled = ((observations - self.mean) * self.scale).clamp(-_MAX_DEVIATION, _MAX_DEVIATION)
+        scaled = ((observations - self.mean) * self.scale).clamp(-MAX_DEVIATION, MAX_DEVIATION)
         return scaled if self._is_whole else self.chosen * scaled + (1.0 - self.chosen) * observations
 
 

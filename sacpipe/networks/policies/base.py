@@ -1,9 +1,11 @@
 """What the networks of all policy kinds have in common."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from sacpipe.networks.inputs import GroupInputs, Inputs
@@ -15,6 +17,9 @@ from sacpipe.specs.records import FloatArray
 
 if TYPE_CHECKING:
     from sacpipe.networks.trunks import TrunkSection
+
+EvaluateSingle = Callable[[FloatArray, tuple[NDArray[np.uint8], ...]], FloatArray]
+"""From normalised vector and raw images of one observation to the head's output."""
 
 
 class PolicyNetwork(nn.Module):
@@ -39,6 +44,8 @@ class PolicyNetwork(nn.Module):
         self._names = [term.name for term in spec.observation]
         self.network = Network(trunk.build(self.inputs, extra_dim=0, num=1), out_dim)
         self.normaliser = make_normaliser(self.inputs, normalised_terms)
+        self.evaluate_single: EvaluateSingle = self.network.single
+        """Computes the head's output of one observation; an engine with a copy of the parameters replaces it."""
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw all parameters from one generator, in a fixed order."""
@@ -63,7 +70,7 @@ class PolicyNetwork(nn.Module):
         vector, images = self.inputs.single(observation)
         if self.normaliser is not None:
             vector = self.normaliser(torch.from_numpy(vector)).numpy()
-        return self.network.single(vector, images)
+        return self.evaluate_single(vector, images)
 
     def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
         """Return one action in [-1, 1]. Shape (action_dim,).

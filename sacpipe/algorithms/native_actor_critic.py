@@ -1,0 +1,302 @@
+"""What updates composed of kernels have in common: networks in the kernels' memory, the batch, acting.
+
+A learner with such an update is the learner by autograd with another `update` and `act`. Parameters and moments live
+in the kernels' layout while it learns, and are copied back into the learner's tensors when those are asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sacpipe.algorithms.actor_critic import ActorCritic
+from sacpipe.algorithms.adam import Adam
+from sacpipe.algorithms.base import Arrays, EvaluatedEpisode
+from sacpipe.algorithms.value_bias import value_bias
+from sacpipe.core.errors import ConfigError
+from sacpipe.kernels.inference import SingleForward
+from sacpipe.kernels.memory import Memory
+from sacpipe.kernels.perceptron import Floats, Pass, Perceptrons, padded, panels, step_numbers
+from sacpipe.kernels.program import Program
+from sacpipe.networks.inputs import Group
+from sacpipe.networks.network import Network
+from sacpipe.networks.normaliser import MAX_DEVIATION, Normaliser
+from sacpipe.networks.policy_file import Policy
+from sacpipe.networks.trunks.mlp import MLPTrunk
+from sacpipe.specs.metric import Metric
+from sacpipe.specs.observation import Observation
+from sacpipe.specs.records import Batch, FloatArray
+
+
+class NativeNetwork:
+    """A network of a learner in the kernels' memory.
+
+    Args:
+        memory: Where its arrays are made.
+        network: Its parameters' tensors.
+        slow: The tensors of its slow copy; None for none.
+        adam: Its optimiser.
+        is_critic: Whether it has one output.
+
+    Raises:
+        ConfigError: its trunk is not `mlp`.
+    """
+
+    def __init__(
+        self, memory: Memory, network: Network, slow: Network | None, adam: Adam, *, is_critic: bool
+    ) -> None:
+        trunk = network.trunk
+        if not isinstance(trunk, MLPTrunk):
+            raise ConfigError(
+                "engine.name: 'native' computes networks with the trunk 'mlp' alone. Write `name: autograd` in the section "
+                "`engine` for others."
+            )
+        linears = [*trunk.mlp.linears(), network.head]
+        dims = [linears[0].weight.shape[1], *(linear.weight.shape[2] for linear in linears)]
+        self.adam = adam
+        self.stack = Perceptrons(memory, trunk.num, dims, has_slow=slow is not None, is_critic=is_critic)
+        self.numbers = memory.floats(8)
+        """Of the next step; `prepare` writes them."""
+        self._tensors: dict[str, list[torch.Tensor]] = {
+            "parameters": list(network.parameters()),
+            "means": adam.means,
+            "squares": adam.squares,
+        }
+        if slow is not None:
+            self._tensors["slow"] = list(slow.parameters())
+
+    def _pairs(self) -> list[tuple[str, int, FloatArray, FloatArray]]:
+        found = []
+        for kind, tensors in self._tensors.items():
+            arrays = [tensor.detach().numpy() for tensor in tensors]
+            found += [(kind, index, arrays[2 * index], arrays[2 * index + 1]) for index in range(len(arrays) // 2)]
+        return found
+
+    def read(self) -> None:
+        """Copy the tensors of the learner in."""
+        for kind, index, weight, bias in self._pairs():
+            layer = self.stack.layers[index]
+            layer.put(getattr(layer, kind), weight, bias)
+        for layer in self.stack.layers:
+            layer.turn()
+
+    def write(self) -> None:
+        """Copy everything back into the tensors of the learner."""
+        for kind, index, weight, bias in self._pairs():
+            layer = self.stack.layers[index]
+            layer.get(getattr(layer, kind), weight, bias)
+
+    def prepare(self, gradient_steps: int, tau: float) -> None:
+        """Write the numbers of the next step.
+
+        Args:
+            gradient_steps: Of the learner before this step.
+            tau: Weight of the parameters in their slow copies; 0 leaves these.
+        """
+        config = self.adam.config
+        step_numbers(
+            self.numbers,
+            step=self.adam.step_count + 1,
+            learning_rate=self.adam.learning_rate * config.schedule.factor(gradient_steps),
+            betas=config.betas,
+            epsilon=config.epsilon,
+            weight_decay=self.adam.decay,
+            tau=tau,
+        )
+
+
+class Slots:
+    """Where programs find the rows of the present batch: a pointer and a stride in bytes each."""
+
+    def __init__(self, count: int) -> None:
+        self.array = np.zeros((count, 2), dtype=np.int64)
+        self._kept: list[FloatArray | None] = [None] * count
+
+    def set(self, index: int, rows: FloatArray) -> None:
+        """Set a slot to rows of float32 numbers."""
+        if rows.dtype != np.float32 or (rows.ndim == 2 and rows.strides[1] != 4):
+            rows = np.ascontiguousarray(rows, dtype=np.float32)
+        self._kept[index] = rows
+        self.array[index] = rows.ctypes.data, rows.strides[0]
+
+
+class NativeNormaliser(NamedTuple):
+    """Arrays of a normaliser, which changes them in place."""
+
+    mean: FloatArray | None
+    scale: FloatArray | None
+    chosen: FloatArray | None
+
+    @classmethod
+    def of(cls, normaliser: Normaliser | None) -> "NativeNormaliser":
+        """Return the arrays of a normaliser, or none."""
+        if normaliser is None:
+            return cls(None, None, None)
+        return cls(normaliser.mean.numpy(), normaliser.scale.numpy(), normaliser.chosen.numpy())
+
+
+class NativeActorCritic:
+    """A learner whose update is a program of kernels; an algorithm composes it in `_compose`.
+
+    Args:
+        learner: By autograd; it keeps configuration, noise, normalisers and state.
+        policy_copy: The slow copy of the policy's network, if the algorithm has one.
+        critic_copy: The slow copy of the critics.
+        optimisers: `actor` and `critic`.
+    """
+
+    def __init__(
+        self,
+        learner: ActorCritic,
+        *,
+        policy_copy: Network | None,
+        critic_copy: Network,
+        optimisers: Mapping[str, Adam],
+    ) -> None:
+        self.learner, self.spec = learner, learner.spec
+        self.memory = Memory()
+        self.actor = NativeNetwork(
+            self.memory, learner.actor.network, policy_copy, optimisers["actor"], is_critic=False
+        )
+        self.critic = NativeNetwork(
+            self.memory, learner.critic.network, critic_copy, optimisers["critic"], is_critic=True
+        )
+        forward = SingleForward(self.actor.stack)
+        learner.actor.evaluate_single = lambda vector, _images: forward(vector)
+        self._value_program = Program()
+        self._value = self._value_pass()
+        self._is_ahead = False
+        """Whether the kernels' memory is newer than the learner's tensors."""
+        self._batch_size = 0
+        self._read()
+
+    def _read(self) -> None:
+        self.actor.read()
+        self.critic.read()
+        self._is_ahead = False
+
+    def _write(self) -> None:
+        if self._is_ahead:
+            self.actor.write()
+            self.critic.write()
+            self._is_ahead = False
+
+    def _value_pass(self) -> Pass:
+        return self.critic.stack.forward(self._value_program, self.critic.stack.inputs(1), 1)
+
+    @property
+    def gradient_steps(self) -> int:
+        """Updates so far."""
+        return self.learner.gradient_steps
+
+    @property
+    def discount(self) -> float:
+        """Discount per step."""
+        return self.learner.discount
+
+    def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
+        """Return one action in [-1, 1]; see `Learner.act`."""
+        return self.learner.act(observation, generator)  # type: ignore[attr-defined, no-any-return]
+
+    def observe(self, observation: Observation) -> None:
+        """Take one training observation into the normalisers."""
+        self.learner.observe(observation)
+
+    def update(self, batch: Batch) -> None:
+        """Make one gradient step; see `Learner.update`."""
+        size = len(batch.rewards)
+        if size != self._batch_size:
+            self._batch_size = size
+            self._compose(size)
+        self._is_ahead = True
+        self._run(batch)
+
+    def _compose(self, batch_size: int) -> None:
+        """Make the program and its memory for a size of batches."""
+        raise NotImplementedError
+
+    def _run(self, batch: Batch) -> None:
+        """Make one gradient step by the program."""
+        raise NotImplementedError
+
+    def diagnostics(self) -> dict[str, float]:
+        """Describe the last update; see `Learner.diagnostics`."""
+        raise NotImplementedError
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return unit and meaning of every metric."""
+        return self.learner.metrics()  # type: ignore[attr-defined]
+
+    def describe_episodes(self, episodes: Sequence[EvaluatedEpisode]) -> dict[str, float]:
+        """Return the bias of the critics' values; see `value_bias`."""
+        return value_bias(episodes, self.value, self.discount)
+
+    def value(self, observation: Observation, action: FloatArray) -> float:
+        """Return the lowest critic's value of one action, in task units of reward."""
+        inputs = self.learner.critic_inputs.of(observation.rows(None)).vector.numpy()[0]
+        row = np.concatenate([inputs, action])
+        padded_row = np.zeros(self._value.inputs.shape[1] * self._value.inputs.shape[3], dtype=np.float32)
+        padded_row[: len(row)] = row
+        self._value.inputs[0, :, 0] = padded_row.reshape(self._value.inputs.shape[1], -1)
+        self._value_program.run()
+        return float(self._value.output[:, 0].min())
+
+    def policy(self) -> Policy:
+        """Return the policy as it leaves training."""
+        self._write()
+        return self.learner.policy()
+
+    def state(self) -> Arrays:
+        """Return everything an exact continuation needs, as copies."""
+        self._write()
+        return self.learner.state()
+
+    def load_state(self, state: Arrays) -> None:
+        """Continue from `state()`; see `Learner.load_state`."""
+        self.learner.load_state(state)
+        self._read()
+
+    def _pack(
+        self, program: Program, slots: NDArray[np.int64], output: Floats, rows: int, *, group: Group, actions: int | None
+    ) -> None:
+        """Add the normalised rows of a group, with actions beside them if there are some.
+
+        Args:
+            program: Where the kernel is added.
+            slots: Rows of each part. Shape (parts, 2).
+            output: Panels, a part after the other or with the parts' rows below each other.
+            rows: Of a part.
+            group: Which normaliser, and how many columns.
+            actions: Slot of the actions; None for none.
+        """
+        inputs = self.learner.actor.inputs if group == "policy" else self.learner.critic_inputs.group
+        normaliser = self.learner.actor.normaliser if group == "policy" else self.learner.critic_inputs.normaliser
+        arrays = NativeNormaliser.of(normaliser)
+        held, parts = output.shape[2], len(slots)
+        step = output[0].size if len(output) == parts > 1 else padded(rows) * output.shape[3]
+        program.add(
+            "pack", first=slots, second=self.slots.array[actions : actions + 1] if actions is not None else None,
+            output=output, mean=arrays.mean, scale=arrays.scale, chosen=arrays.chosen, parts=parts, rows=rows,
+            first_columns=inputs.vector_dim, second_columns=0 if actions is None else self.spec.action_dim,
+            held=held, output_step=step, limit=int(MAX_DEVIATION),
+        )  # fmt: skip
+
+    slots: Slots
+    """Of the present batch."""
+
+    def _set_batch(self, batch: Batch) -> None:
+        """Point the slots at a batch: policy's and critics' observations, actions, rewards and discounts."""
+        set_slot, here, there = self.slots.set, batch.observations, batch.next_observations
+        set_slot(OBSERVATIONS, here.group("policy"))
+        set_slot(NEXT_OBSERVATIONS, there.group("policy"))
+        set_slot(CRITIC_OBSERVATIONS, here.group("critic"))
+        set_slot(NEXT_CRITIC_OBSERVATIONS, there.group("critic"))
+        set_slot(ACTIONS, batch.actions)
+        set_slot(REWARDS, batch.rewards)
+        set_slot(DISCOUNTS, batch.discounts)
+
+
+OBSERVATIONS, NEXT_OBSERVATIONS, CRITIC_OBSERVATIONS, NEXT_CRITIC_OBSERVATIONS, ACTIONS, REWARDS, DISCOUNTS = range(7)
+NUM_SLOTS = 7
