@@ -3,8 +3,6 @@
 // Activations and deltas are panels of 32 features: [members][panels][padded rows][width]; a layer with at most 16
 // outputs has one panel of width 16. Weights [members][panels of outputs][padded inputs][width] are the right operand
 // forwards; their turned copies [members][panels of inputs][outputs][32] are it backwards.
-#include <cstring>
-
 #include "tile.h"
 
 namespace sacpipe {
@@ -21,26 +19,20 @@ KERNEL(Dense, "dense", rows, DENSE)
 
 long Dense::units() const { return members * blocks(rows); }
 
-void Dense::run(long lo, long hi, Worker& worker) const {
+void Dense::run(long lo, long hi, Worker&) const {
   const long count = (outputs + width - 1) / width, height = padded(rows), depth = padded(inputs);
   each_member(lo, hi, blocks(rows), [&](long c, long first, long last) {
     const Left left = {input + c * input_stride, PANEL, 1, height * PANEL};
     for (long n = 0; n < count; n++) {
       const float* b = bias + (c * count + n) * width;
       float* to = output + (c * count + n) * height * width;
-      panel(
-          left, first * BLOCK, last * BLOCK, inputs, weights + (c * count + n) * depth * width, width, worker.scratch,
-          [&](long, float* sums) {
-            for (int r = 0; r < BLOCK; r++)
-              for (int j = 0; j < width; j += LANES) store(sums + r * width + j, load(b + j));
-          },
-          [&](long m, const float* sums) {
-            float* at = to + m * width;
-            for (int i = 0; i < BLOCK * width; i += LANES) {
-              V h = load(sums + i);
-              store(at + i, relu ? max(zero(), h) : h);
-            }
-          });
+      const float* w = weights + (c * count + n) * depth * width;
+      const Ahead ahead(n + 1 < count ? w + depth * width : nullptr, inputs * width, last - first);
+      const auto ends = [&](long) { return Ends{b, {}}; };
+      if (relu)
+        panel<KEEP_POSITIVE>(left, first * BLOCK, last * BLOCK, inputs, w, width, to, ahead, ends);
+      else
+        panel<KEEP_ALL>(left, first * BLOCK, last * BLOCK, inputs, w, width, to, ahead, ends);
     }
   });
 }
@@ -57,7 +49,7 @@ KERNEL(DenseBack, "dense_back", rows, DENSE_BACK)
 
 long DenseBack::units() const { return Listed{counts, members, rows}.units(); }
 
-void DenseBack::run(long lo, long hi, Worker& worker) const {
+void DenseBack::run(long lo, long hi, Worker&) const {
   const long count = (inputs + width - 1) / width, height = padded(rows), held = padded(delta_rows);
   const long mask_rows = mask_stride / (panels(inputs) * PANEL);
   Listed{counts, members, rows}.each(lo, hi, [&](long c, long first, long last) {
@@ -66,18 +58,18 @@ void DenseBack::run(long lo, long hi, Worker& worker) const {
     for (long n = 0; n < count; n++) {
       const float* h = mask ? mask + c * mask_stride + n * mask_rows * PANEL : nullptr;
       float* to = output + (c * count + n) * height * width;
-      panel(
-          left, first, last, outputs, turned + (c * count + n) * outputs * width, width, worker.scratch,
-          [&](long, float* sums) { memset(sums, 0, sizeof(float) * BLOCK * width); },
-          [&](long m, const float* sums) {
-            for (int r = 0; r < BLOCK; r++) {
-              const float* active = h ? h + (list ? list[m + r] : m + r) * PANEL : nullptr;
-              for (int j = 0; j < width; j += LANES) {
-                V d = load(sums + r * width + j);
-                store(to + (m + r) * width + j, active ? where_positive(load(active + j), d) : d);
-              }
-            }
-          });
+      const float* w = turned + (c * count + n) * outputs * width;
+      const Ahead ahead(n + 1 < count ? w + outputs * width : nullptr, outputs * width, (last - first) / BLOCK);
+      const auto ends = [&](long m) {
+        Ends found = {nullptr, {}};
+        if (h)
+          for (int r = 0; r < BLOCK; r++) found.active[r] = h + (list ? list[m + r] : m + r) * PANEL;
+        return found;
+      };
+      if (h)
+        panel<KEEP_ACTIVE>(left, first, last, outputs, w, width, to, ahead, ends);
+      else
+        panel<KEEP_ALL>(left, first, last, outputs, w, width, to, ahead, ends);
     }
   });
 }
@@ -144,22 +136,19 @@ void DenseStep::run(long lo, long hi, Worker& worker) const {
         prefetch(moments.square + k * width + i);
         if (moments.slow) prefetch(moments.slow + k * width + i);
       }
-      panel(
-          left, 0, BLOCK, rows, d, width, worker.scratch,
-          [&](long, float* sums) { memset(sums, 0, sizeof(float) * BLOCK * width); },
-          [&](long, float* sums) {
-            for (int i = 0; i < BLOCK * width; i += LANES) {
-              V g = load(sums + i);
-              sum_of_squares = fma(g, g, sum_of_squares);
-              store(sums + i, adam(parameters, k * width + i, moments, g, step));
-            }
-            if (!turned) return;
-            float* to = turned + ((c * panels(inputs) + k / PANEL) * outputs + n * width) * PANEL + k % PANEL;
-            long j = 0;
-            for (; j + 8 <= filled; j += 8) transpose8(sums + j, width, to + j * PANEL, PANEL);
-            for (; j < filled; j++)
-              for (int r = 0; r < BLOCK; r++) to[j * PANEL + r] = sums[r * width + j];
-          });
+      float* sums = worker.scratch;
+      panel<KEEP_ALL>(left, 0, BLOCK, rows, d, width, sums, Ahead(), [](long) { return Ends{nullptr, {}}; });
+      for (int i = 0; i < BLOCK * width; i += LANES) {
+        V g = load(sums + i);
+        sum_of_squares = fma(g, g, sum_of_squares);
+        store(sums + i, adam(parameters, k * width + i, moments, g, step));
+      }
+      if (!turned) continue;
+      float* to = turned + ((c * panels(inputs) + k / PANEL) * outputs + n * width) * PANEL + k % PANEL;
+      long j = 0;
+      for (; j + 8 <= filled; j += 8) transpose8(sums + j, width, to + j * PANEL, PANEL);
+      for (; j < filled; j++)
+        for (int r = 0; r < BLOCK; r++) to[j * PANEL + r] = sums[r * width + j];
     }
     store(squares + unit * LANES, sum_of_squares);
   }

@@ -12,15 +12,34 @@ struct Left {
   long row_stride, k_stride, segment_stride;
 };
 
-// C[R][16 N] += A[R][K] B[K][16 N]; never inlined, so that the sums stay in registers whatever surrounds it.
-template <int R, int N>
+// What becomes of the sums at the end of a reduction.
+enum End { KEEP_ALL, KEEP_POSITIVE, KEEP_ACTIVE };
+
+// A product of eight rows: where its sums start, and how they end.
+struct Ends {
+  const float* bias;           // first sums of every row; null for zero
+  const float* active[BLOCK];  // numbers of a layer: where they are not positive, the sums of KEEP_ACTIVE become zero
+};
+
+// C[R][16 N] (+)= A[R][K] B[K][16 N]; never inlined, so that the sums stay in registers whatever surrounds it.
+template <int R, int N, End end>
 __attribute__((noinline)) void tile(const float* a, const Left& left, long depth, const float* b, long b_stride,
-                                    float* c, long c_stride) {
+                                    float* c, long c_stride, const float* bias, bool resumes,
+                                    const float* const* active, long column) {
   V sums[R][N];
+  if (resumes) {
 #pragma GCC unroll 8
-  for (int r = 0; r < R; r++)
+    for (int r = 0; r < R; r++)
 #pragma GCC unroll 2
-    for (int j = 0; j < N; j++) sums[r][j] = load(c + r * c_stride + j * LANES);
+      for (int j = 0; j < N; j++) sums[r][j] = load(c + r * c_stride + j * LANES);
+  } else {
+#pragma GCC unroll 2
+    for (int j = 0; j < N; j++) {
+      const V first = bias ? load(bias + j * LANES) : zero();
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++) sums[r][j] = first;
+    }
+  }
   const long row_stride = left.row_stride, k_stride = left.k_stride, jump = left.segment_stride - PANEL * k_stride;
   for (long from = 0; from < depth; from += PANEL, a += jump) {
     const long n = depth - from < PANEL ? depth - from : PANEL;
@@ -39,36 +58,57 @@ __attribute__((noinline)) void tile(const float* a, const Left& left, long depth
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 2
-    for (int j = 0; j < N; j++) store(c + r * c_stride + j * LANES, sums[r][j]);
-}
-
-// C[rows][width] += A B for a panel of `width` columns (16 or 32), in tiles of the instruction set's size.
-// C has rows of `width` floats; rows is a multiple of BLOCK.
-INLINE void block(const Left& left, const float* a, long depth, const float* b, int width, float* c, long rows) {
-  for (long r = 0; r < rows; r += TILE_ROWS)
-    for (int j = 0; j < width; j += TILE_VECTORS * LANES) {
-      const float* at = a + r * left.row_stride;
-      if (TILE_VECTORS == 2 && width == LANES)
-        tile<TILE_ROWS, 1>(at, left, depth, b, width, c + r * width, width);
-      else
-        tile<TILE_ROWS, TILE_VECTORS>(at, left, depth, b + j, width, c + r * width + j, width);
+    for (int j = 0; j < N; j++) {
+      V x = sums[r][j];
+      if (end == KEEP_POSITIVE) x = max(zero(), x);
+      if (end == KEEP_ACTIVE) x = where_positive(load(active[r] + column + j * LANES), x);
+      store(c + r * c_stride + j * LANES, x);
     }
 }
 
-// All rows of a panel. `start(m, c)` writes the first sums of eight rows, `end(m, c)` takes the last ones. A deep
-// reduction goes in parts, between which the sums are in scratch.
-template <class Start, class End>
-INLINE void panel(const Left& left, long first, long last, long depth, const float* b, int width, float* scratch,
-                  Start start, End end) {
-  for (long k = 0; k < depth || k == 0; k += DEPTH) {
+// Eight rows of a panel of `width` columns, 16 or 32, in tiles of the instruction set's size. C has rows of `width`.
+template <End end>
+INLINE void block(const Left& left, const float* a, long depth, const float* b, int width, float* c, bool resumes,
+                  const Ends& ends) {
+  for (int r = 0; r < BLOCK; r += TILE_ROWS)
+    for (int j = 0; j < width; j += TILE_VECTORS * LANES) {
+      const float *at = a + r * left.row_stride, *bias = ends.bias ? ends.bias + j : nullptr;
+      float* to = c + r * width + j;
+      if (TILE_VECTORS == 2 && width == LANES)
+        tile<TILE_ROWS, 1, end>(at, left, depth, b, width, to, width, bias, resumes, ends.active + r, j);
+      else
+        tile<TILE_ROWS, TILE_VECTORS, end>(at, left, depth, b + j, width, to, width, bias, resumes, ends.active + r, j);
+    }
+}
+
+// Fetches memory that is needed later into the second cache, a share with every block of rows.
+struct Ahead {
+  const float* data = nullptr;
+  long lines = 0, share = 0;
+  Ahead() {}
+  Ahead(const float* data, long floats, long blocks)
+      : data(data), lines(data ? floats / LANES : 0), share((lines + blocks - 1) / blocks) {}
+  INLINE_MEMBER void some() {
+    for (long i = 0; i < share && lines > 0; i++, lines--, data += LANES) prefetch_l2(data);
+  }
+};
+
+// Rows [first, last) of a panel, whole blocks, into rows of `width` at `c`, whose first row is row 0. A deep reduction
+// goes in parts, so that a part of the right operand stays in the first cache. `ahead` is what the next panel reads;
+// `ends(m)` says where the sums of the eight rows from m on start and end.
+template <End end, class EndsOf>
+INLINE void panel(const Left& left, long first, long last, long depth, const float* b, int width, float* c, Ahead ahead,
+                  EndsOf ends) {
+  for (long k = 0; k < depth; k += DEPTH) {
     const long part = depth - k < DEPTH ? depth - k : DEPTH;
-    const bool is_first = k == 0, is_last = k + DEPTH >= depth, is_whole = is_first && is_last;
+    const float* from = left.data + k / PANEL * left.segment_stride;
     for (long m = first; m < last; m += BLOCK) {
-      float* c = is_whole ? scratch : scratch + (m - first) * width;
-      if (is_first) start(m, c);
-      block(left, left.data + m * left.row_stride + k / PANEL * left.segment_stride, part, b + k * width, width, c,
-            BLOCK);
-      if (is_last) end(m, c);
+      ahead.some();
+      const float* a = from + m * left.row_stride;
+      if (k + DEPTH >= depth)
+        block<end>(left, a, part, b + k * width, width, c + m * width, k > 0, ends(m));
+      else
+        block<KEEP_ALL>(left, a, part, b + k * width, width, c + m * width, k > 0, ends(m));
     }
   }
 }
