@@ -39,13 +39,22 @@ class NativeNetwork:
         slow: The tensors of its slow copy; None for none.
         adam: Its optimiser.
         is_critic: Whether it has one output.
+        precision: Of the products' operands: `float32` or `bfloat16`.
 
     Raises:
         ConfigError: its trunk is not `mlp`.
+        KernelError: see `Perceptrons`.
     """
 
     def __init__(
-        self, memory: Memory, network: Network, slow: Network | None, adam: Adam, *, is_critic: bool
+        self,
+        memory: Memory,
+        network: Network,
+        slow: Network | None,
+        adam: Adam,
+        *,
+        is_critic: bool,
+        precision: str,
     ) -> None:
         trunk = network.trunk
         if not isinstance(trunk, MLPTrunk):
@@ -56,7 +65,9 @@ class NativeNetwork:
         linears = [*trunk.mlp.linears(), network.head]
         dims = [linears[0].weight.shape[1], *(linear.weight.shape[2] for linear in linears)]
         self.adam = adam
-        self.stack = Perceptrons(memory, trunk.num, dims, has_slow=slow is not None, is_critic=is_critic)
+        self.stack = Perceptrons(
+            memory, trunk.num, dims, has_slow=slow is not None, is_critic=is_critic, precision=precision
+        )
         self.numbers = memory.floats(8)
         """Of the next step; `prepare` writes them."""
         self._tensors: dict[str, list[torch.Tensor]] = {
@@ -71,7 +82,9 @@ class NativeNetwork:
         found = []
         for kind, tensors in self._tensors.items():
             arrays = [tensor.detach().numpy() for tensor in tensors]
-            found += [(kind, index, arrays[2 * index], arrays[2 * index + 1]) for index in range(len(arrays) // 2)]
+            found += [
+                (kind, index, arrays[2 * index], arrays[2 * index + 1]) for index in range(len(arrays) // 2)
+            ]
         return found
 
     def read(self) -> None:
@@ -145,6 +158,7 @@ class NativeActorCritic:
         policy_copy: The slow copy of the policy's network, if the algorithm has one.
         critic_copy: The slow copy of the critics.
         optimisers: `actor` and `critic`.
+        precision: Of the products' operands: `float32` or `bfloat16`.
     """
 
     def __init__(
@@ -154,14 +168,25 @@ class NativeActorCritic:
         policy_copy: Network | None,
         critic_copy: Network,
         optimisers: Mapping[str, Adam],
+        precision: str = "float32",
     ) -> None:
         self.learner, self.spec = learner, learner.spec
         self.memory = Memory()
         self.actor = NativeNetwork(
-            self.memory, learner.actor.network, policy_copy, optimisers["actor"], is_critic=False
+            self.memory,
+            learner.actor.network,
+            policy_copy,
+            optimisers["actor"],
+            is_critic=False,
+            precision=precision,
         )
         self.critic = NativeNetwork(
-            self.memory, learner.critic.network, critic_copy, optimisers["critic"], is_critic=True
+            self.memory,
+            learner.critic.network,
+            critic_copy,
+            optimisers["critic"],
+            is_critic=True,
+            precision=precision,
         )
         forward = SingleForward(self.actor.stack)
         learner.actor.evaluate_single = lambda vector, _images: forward(vector)
@@ -259,7 +284,14 @@ class NativeActorCritic:
         self._read()
 
     def _pack(
-        self, program: Program, slots: NDArray[np.int64], output: Floats, rows: int, *, group: Group, actions: int | None
+        self,
+        program: Program,
+        slots: NDArray[np.int64],
+        output: Floats,
+        rows: int,
+        *,
+        group: Group,
+        actions: int | None,
     ) -> None:
         """Add the normalised rows of a group, with actions beside them if there are some.
 
@@ -272,7 +304,9 @@ class NativeActorCritic:
             actions: Slot of the actions; None for none.
         """
         inputs = self.learner.actor.inputs if group == "policy" else self.learner.critic_inputs.group
-        normaliser = self.learner.actor.normaliser if group == "policy" else self.learner.critic_inputs.normaliser
+        normaliser = (
+            self.learner.actor.normaliser if group == "policy" else self.learner.critic_inputs.normaliser
+        )
         arrays = NativeNormaliser.of(normaliser)
         held, parts = output.shape[2], len(slots)
         step = output[0].size if len(output) == parts > 1 else padded(rows) * output.shape[3]
@@ -298,5 +332,13 @@ class NativeActorCritic:
         set_slot(DISCOUNTS, batch.discounts)
 
 
-OBSERVATIONS, NEXT_OBSERVATIONS, CRITIC_OBSERVATIONS, NEXT_CRITIC_OBSERVATIONS, ACTIONS, REWARDS, DISCOUNTS = range(7)
+(
+    OBSERVATIONS,
+    NEXT_OBSERVATIONS,
+    CRITIC_OBSERVATIONS,
+    NEXT_CRITIC_OBSERVATIONS,
+    ACTIONS,
+    REWARDS,
+    DISCOUNTS,
+) = range(7)
 NUM_SLOTS = 7

@@ -35,13 +35,14 @@ class NativeSAC(NativeActorCritic):
 
     learner: SAC
 
-    def __init__(self, learner: SAC) -> None:
+    def __init__(self, learner: SAC, precision: str = "float32") -> None:
         self._config = learner.config
         super().__init__(
             learner,
             policy_copy=None,
             critic_copy=learner.target_critic.network,
             optimisers=learner.optimisers,
+            precision=precision,
         )
 
     def _compose(self, batch_size: int) -> None:

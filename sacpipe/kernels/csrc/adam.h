@@ -31,6 +31,16 @@ INLINE Stepped adam(float* parameter, long at, const Moments& moments, V g, cons
   return {p, t};
 }
 
+// Steps the bias of a member of a layer with one output, whose gradient is the sum of deltas, and adds its square.
+template <class Call>
+INLINE V step_value_bias(const Call& call, const float* deltas, long member, V squared) {
+  float lanes[LANES] = {};
+  for (long m = 0; m < call.rows; m++) lanes[0] = lanes[0] + deltas[m];
+  const V g = load(lanes);
+  adam(call.bias, member * LANES, {call.bias_means, call.bias_squares, call.slow_bias}, g, call.step);
+  return fma(g, g, squared);
+}
+
 // The step of a block of eight rows of `width` parameters, two rows at a time, and last its copies. Between them the
 // memory of the next block is fetched. Dividers and memory are busy then beside the multipliers.
 template <int N, class Copies>

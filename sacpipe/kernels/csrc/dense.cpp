@@ -212,14 +212,7 @@ void ValueStep::run(long lo, long hi, Worker&) const {
       squared = fma(sums[j], sums[j], squared);
       adam(weights, unit * PANEL + j * LANES, {weight_means, weight_squares, slow_weights}, sums[j], step);
     }
-    if (unit % count == 0) {
-      float total = 0.f, lanes[LANES] = {};
-      for (long m = 0; m < rows; m++) total = total + d[m];
-      lanes[0] = total;
-      V g = load(lanes);
-      squared = fma(g, g, squared);
-      adam(bias, c * LANES, {bias_means, bias_squares, slow_bias}, g, step);
-    }
+    if (unit % count == 0) squared = step_value_bias(*this, d, c, squared);
     store(squares + unit * LANES, squared);
   }
 }
