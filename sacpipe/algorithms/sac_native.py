@@ -105,7 +105,7 @@ class NativeSAC(NativeActorCritic):
         deltas = stack.backward(program, present, self._errors)
         stack.step(program, present, deltas, self._errors, self.critic.numbers, size)
         self._turned = stack.turn_columns(program, first, columns)
-        return stack.forward(program, inputs[:1], size)
+        return stack.forward(program, inputs[:1], size, has_step=False)
 
     def _compose_actor_step(self, policy: Pass, critics: Pass, size: int) -> None:
         """Add the policy's descent of temperature x log-density minus value (eq. 7 and 9)."""

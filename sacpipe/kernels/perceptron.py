@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 
 from sacpipe.kernels.layers import PANEL, Floats, Layer, Tensors, padded, panels, width_of
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.products import Float32Products, Operand, Products
+from sacpipe.kernels.products import Chosen, Float32Products, Operand, Products
 from sacpipe.kernels.products_bf16 import Bfloat16Products
 from sacpipe.kernels.program import Program
 
 __all__ = ["PANEL", "Floats", "Pass", "Perceptrons", "padded", "panels", "power", "step_numbers"]
 
-PRODUCTS: dict[str, Callable[[Memory, int], Products]] = {"float32": Float32Products, "bfloat16": Bfloat16Products}
+PRODUCTS: dict[str, Callable[[Memory, int], Products]] = {
+    "float32": Float32Products,
+    "bfloat16": Bfloat16Products,
+}
 """By precision."""
 
 
@@ -78,22 +81,26 @@ class Perceptrons:
         """Return zeroed panels of inputs, [parts, panels, padded rows, 32]."""
         return self.memory.floats(parts, panels(self.dims[0]), padded(rows), PANEL)
 
-    def forward(self, program: Program, inputs: Floats, rows: int, *, slow: bool = False) -> Pass:
+    def forward(
+        self, program: Program, inputs: Floats, rows: int, *, slow: bool = False, has_step: bool = True
+    ) -> Pass:
         """Add the evaluation of inputs, by the parameters or by their slow copies.
 
         Args:
             program: Where the kernels are added.
             inputs: Panels, [members or 1, panels, padded rows, 32]; one of them where all members see the same.
             rows: Of the inputs.
-            slow: Whether the slow copies evaluate; such a pass has no way back.
+            slow: Whether the slow copies evaluate; then there is no way back.
+            has_step: Whether `step` may follow.
         """
-        products, last = self._products, self.layers[-1]
-        before = first = products.operand(program, inputs, rows, turned=not slow)
+        products, has_step = self._products, has_step and not slow
+        before = first = products.operand(program, inputs, is_left=True, is_turned=has_step)
         activations: list[Operand] = []
         for layer in self.layers[:-2]:
-            before = products.hidden(program, layer, before, rows, slow=slow)
+            before = products.hidden(program, layer, before, rows, slow=slow, has_step=has_step)
             activations.append(before)
-        before, output = products.last_layers(program, self.layers[-2], last, before, rows, slow=slow)
+        last = (self.layers[-2], self.layers[-1])
+        before, output = products.last_layers(program, last, before, rows, slow=slow, has_step=has_step)
         return Pass(inputs, first, [*activations, before], output, rows)
 
     def backward(
@@ -119,17 +126,16 @@ class Perceptrons:
         Returns:
             Gradients before the ReLU of every layer but the last.
         """
-        rows = done.rows if rows is None else rows
         products, last = self._products, self.layers[-1]
-        deltas: list[Operand] = []
-        if not last.is_value:
-            after = products.operand(program, delta, rows)
-        for layer, active in zip(reversed(self.layers[1:]), reversed(done.activations), strict=True):
-            chosen = {"lists": lists, "counts": counts}
-            if layer.is_value:
-                after = products.value_back(program, layer, delta, active, rows, **chosen)
-            else:
-                after = products.hidden_back(program, layer, after, active, rows, **chosen)
+        chosen = Chosen(done.rows if rows is None else rows, lists, counts)
+        if last.is_value:
+            after = products.value_back(program, last, delta, done.activations[-1], chosen)
+        else:
+            output = products.operand(program, delta, is_left=True)
+            after = products.hidden_back(program, last, output, done.activations[-1], chosen)
+        deltas = [after]
+        for layer, active in zip(self.layers[-2:0:-1], done.activations[-2::-1], strict=True):
+            after = products.hidden_back(program, layer, after, active, chosen)
             deltas.insert(0, after)
         return deltas
 
@@ -149,9 +155,8 @@ class Perceptrons:
         Returns:
             Panels [members, panels, padded rows, width].
         """
-        return self._products.columns_back(
-            program, self.layers[0], deltas[0], turned, columns, rows, lists=lists, counts=counts
-        )
+        chosen = Chosen(rows, lists, counts)
+        return self._products.columns_back(program, self.layers[0], deltas[0], turned, columns, chosen)
 
     def turn_columns(self, program: Program, first: int, columns: int) -> NDArray[np.generic]:
         """Add the turned copy of columns of the first layer, and return it."""
@@ -177,9 +182,8 @@ class Perceptrons:
         if last.is_value:
             products.value_step(program, last, befores[-1], delta, numbers, rows)
         else:
-            products.step(
-                program, last, befores[-1], products.operand(program, delta, rows, turned=True), numbers, rows
-            )
+            output = products.operand(program, delta, is_turned=True)
+            products.step(program, last, befores[-1], output, numbers, rows)
 
     def gradient_norm(self) -> float:
         """Return the Euclidean norm of the last gradient over all members and parameters."""
@@ -223,7 +227,7 @@ def step_numbers(
     weight_decay: float,
     tau: float,
 ) -> None:
-    """Write the numbers of a step of Adam, as csrc/dense.cpp reads them.
+    """Write the numbers of a step of Adam, as csrc/adam.h reads them.
 
     Args:
         out: Shape (8,).

@@ -7,10 +7,19 @@ from sacpipe.core.errors import KernelError
 from sacpipe.kernels.layers import PANEL, Floats, Layer, padded, panels, width_of
 from sacpipe.kernels.library import chosen_isa
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.products import Array, Operand, Rows, shared_stride, step_arguments
+from sacpipe.kernels.products import (
+    Array,
+    Chosen,
+    Operand,
+    shape_arguments,
+    step_arguments,
+    stride,
+    tensors_of,
+)
 from sacpipe.kernels.program import Program, signatures
 
 Words = NDArray[np.uint32]
+_NONE = Operand(None, None, 0)
 
 
 def rounded(values: Floats) -> Words:
@@ -93,29 +102,38 @@ class Bfloat16Products:
     def __init__(self, memory: Memory, members: int) -> None:
         if "dense_bf16" not in signatures():
             raise KernelError(
-                f"engine.precision: 'bfloat16' needs the instruction set avx512-bf16, and the kernels in use are for "
-                f"{chosen_isa()}. Write `precision: float32` in the section `engine` of params.yaml."
+                "engine.precision: 'bfloat16' needs the instruction set avx512-bf16, and the kernels in use are "
+                f"those for {chosen_isa()}. Write `precision: float32` in the section `engine` of params.yaml."
             )
         self._memory, self._members = memory, members
 
-    def operand(self, program: Program, values: Floats, rows: int, *, turned: bool = False) -> Operand:
+    def operand(
+        self, program: Program, values: Floats, *, is_left: bool = False, is_turned: bool = False
+    ) -> Operand:
+        """See `Products.operand`."""
         parts, count, height, width = values.shape
         made = Operand(
-            self._memory.words(parts, count, height, width // 2),
-            self._memory.words(parts, count, height // 2, width) if turned else None,
+            self._memory.words(parts, count, height, width // 2) if is_left else None,
+            self._memory.words(parts, count, height // 2, width) if is_turned else None,
             height,
         )
         program.add(
-            "round_bf16", input=values, output=made.rows, output_turned=made.turned, parts=parts, rows=height,
-            features=count * width, width=width,
-        )  # fmt: skip
+            "round_bf16",
+            input=values,
+            output=made.left,
+            output_turned=made.turned,
+            parts=parts,
+            rows=height,
+            features=count * width,
+            width=width,
+        )
         return made
 
-    def _made(self, features: int, rows: int, *, turned: bool) -> Operand:
+    def _made(self, features: int, rows: int, *, is_turned: bool) -> Operand:
         shape = (self._members, panels(features))
         return Operand(
             self._memory.words(*shape, padded(rows), PANEL // 2),
-            self._memory.words(*shape, padded(rows) // 2, PANEL) if turned else None,
+            self._memory.words(*shape, padded(rows) // 2, PANEL) if is_turned else None,
             padded(rows),
         )
 
@@ -124,115 +142,180 @@ class Bfloat16Products:
         program: Program,
         layer: Layer,
         before: Operand,
-        made: Operand | None,
         rows: int,
         *,
         slow: bool,
+        made: Operand = _NONE,
         floats: Floats | None = None,
         value: Layer | None = None,
     ) -> Floats | None:
-        """Add a layer, and the values of the layer after it if that has one output. Returns the values."""
+        """Add a layer, and the values of the layer after it, if that is given. Returns the values."""
         assert isinstance(layer, Bfloat16Layer)
-        tensors, packed = (layer.slow, layer.slow_packed) if slow else (layer.parameters, layer.packed)
-        value_tensors = None if value is None else value.slow if slow else value.parameters
+        after = None if value is None else tensors_of(value, slow=slow)
         values = None if value is None else self._memory.floats(self._members, padded(rows))
-        assert tensors is not None
         program.add(
-            "dense_bf16", work=self._members * rows * layer.inputs * layer.outputs, input=before.rows,
-            weights=packed, bias=tensors.bias, output=None if made is None else made.rows,
-            output_turned=None if made is None else made.turned, floats=floats,
-            value_weights=None if value_tensors is None else value_tensors.weights,
-            value_bias=None if value_tensors is None else value_tensors.bias, values=values,
-            members=self._members, rows=rows, inputs=layer.inputs, outputs=layer.outputs, width=layer.width,
-            input_stride=shared_stride(layer, before.rows),
-        )  # fmt: skip
+            "dense_bf16",
+            input=before.left,
+            weights=layer.slow_packed if slow else layer.packed,
+            bias=tensors_of(layer, slow=slow).bias,
+            output=made.left,
+            output_turned=made.turned,
+            floats=floats,
+            value_weights=None if after is None else after.weights,
+            value_bias=None if after is None else after.bias,
+            values=values,
+            width=layer.width,
+            input_stride=stride(layer, before.left),
+            **shape_arguments(layer, rows),
+        )
         return values
 
-    def hidden(self, program: Program, layer: Layer, before: Operand, rows: int, *, slow: bool) -> Operand:
-        made = self._made(layer.outputs, rows, turned=not slow)
-        self._dense(program, layer, before, made, rows, slow=slow)
+    def hidden(
+        self, program: Program, layer: Layer, before: Operand, rows: int, *, slow: bool, has_step: bool
+    ) -> Operand:
+        """See `Products.hidden`."""
+        made = self._made(layer.outputs, rows, is_turned=has_step)
+        self._dense(program, layer, before, rows, slow=slow, made=made)
         return made
 
     def last_layers(
-        self, program: Program, layer: Layer, last: Layer, before: Operand, rows: int, *, slow: bool
+        self,
+        program: Program,
+        layers: tuple[Layer, Layer],
+        before: Operand,
+        rows: int,
+        *,
+        slow: bool,
+        has_step: bool,
     ) -> tuple[Operand, Floats]:
-        made = self._made(layer.outputs, rows, turned=not slow)
-        values = self._dense(
-            program, layer, before, made, rows, slow=slow, value=last if last.is_value else None
-        )
+        """See `Products.last_layers`."""
+        hidden, last = layers
+        made = self._made(hidden.outputs, rows, is_turned=has_step)
+        value = last if last.is_value else None
+        values = self._dense(program, hidden, before, rows, slow=slow, made=made, value=value)
         if values is not None:
             return made, values
         output = self._memory.floats(self._members, last.panels, padded(rows), last.width)
-        self._dense(program, last, made, None, rows, slow=slow, floats=output)
+        self._dense(program, last, made, rows, slow=slow, floats=output)
         return made, output
 
     def value_back(
-        self, program: Program, layer: Layer, delta: Floats, active: Operand, rows: int,
-        lists: Rows | None, counts: Rows | None,
-    ) -> Operand:  # fmt: skip
-        made = self._made(layer.inputs, rows, turned=lists is None)
+        self, program: Program, layer: Layer, delta: Floats, active: Operand, chosen: Chosen
+    ) -> Operand:
+        """See `Products.value_back`."""
+        made = self._made(layer.inputs, chosen.rows, is_turned=chosen.lists is None)
         program.add(
-            "value_back_bf16", delta=delta, weights=layer.parameters.weights, mask=active.rows, output=made.rows,
-            output_turned=made.turned, lists=lists, counts=counts, members=self._members, rows=rows,
+            "value_back_bf16",
+            delta=delta,
+            weights=layer.parameters.weights,
+            mask=active.left,
+            output=made.left,
+            output_turned=made.turned,
+            members=self._members,
             inputs=layer.inputs,
-        )  # fmt: skip
+            **chosen.arguments(),
+        )
         return made
 
     def hidden_back(
-        self, program: Program, layer: Layer, delta: Operand, active: Operand, rows: int,
-        lists: Rows | None, counts: Rows | None,
-    ) -> Operand:  # fmt: skip
+        self, program: Program, layer: Layer, delta: Operand, active: Operand, chosen: Chosen
+    ) -> Operand:
+        """See `Products.hidden_back`."""
         assert isinstance(layer, Bfloat16Layer)
-        made = self._made(layer.inputs, rows, turned=lists is None)
+        made = self._made(layer.inputs, chosen.rows, is_turned=chosen.lists is None)
         program.add(
-            "dense_back_bf16", work=self._members * rows * layer.inputs * layer.outputs, delta=delta.rows,
-            turned=layer.packed_turned, mask=active.rows, output=made.rows, output_turned=made.turned, floats=None,
-            lists=lists, counts=counts, members=self._members, rows=rows, inputs=layer.inputs,
-            outputs=layer.outputs, delta_width=layer.width, width=PANEL, delta_rows=delta.height,
+            "dense_back_bf16",
+            work=self._members * chosen.rows * layer.inputs * layer.outputs,
+            delta=delta.left,
+            turned=layer.packed_turned,
+            mask=active.left,
+            output=made.left,
+            output_turned=made.turned,
+            floats=None,
+            members=self._members,
+            inputs=layer.inputs,
+            outputs=layer.outputs,
+            delta_width=layer.width,
+            width=PANEL,
+            delta_rows=delta.height,
             mask_rows=active.height,
-        )  # fmt: skip
+            **chosen.arguments(),
+        )
         return made
 
     def columns_back(
-        self, program: Program, layer: Layer, delta: Operand, turned: Array, columns: int, rows: int,
-        lists: Rows | None, counts: Rows | None,
-    ) -> Floats:  # fmt: skip
+        self, program: Program, layer: Layer, delta: Operand, turned: Array, columns: int, chosen: Chosen
+    ) -> Floats:
+        """See `Products.columns_back`."""
         width = width_of(columns)
-        output = self._memory.floats(self._members, panels(columns, width), padded(rows), width)
+        output = self._memory.floats(self._members, panels(columns, width), padded(chosen.rows), width)
         program.add(
-            "dense_back_bf16", work=self._members * rows * columns * layer.outputs, delta=delta.rows, turned=turned,
-            mask=None, output=None, output_turned=None, floats=output, lists=lists, counts=counts,
-            members=self._members, rows=rows, inputs=columns, outputs=layer.outputs, delta_width=layer.width,
-            width=width, delta_rows=delta.height, mask_rows=0,
-        )  # fmt: skip
+            "dense_back_bf16",
+            work=self._members * chosen.rows * columns * layer.outputs,
+            delta=delta.left,
+            turned=turned,
+            mask=None,
+            output=None,
+            output_turned=None,
+            floats=output,
+            members=self._members,
+            inputs=columns,
+            outputs=layer.outputs,
+            delta_width=layer.width,
+            width=width,
+            delta_rows=delta.height,
+            mask_rows=0,
+            **chosen.arguments(),
+        )
         return output
 
     def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> Array:
-        width = width_of(columns)
-        turned = self._memory.words(
-            self._members, panels(columns, width), layer.panels * layer.width // 2, width
-        )
+        """See `Products.turn_columns`."""
+        width, words = width_of(columns), layer.panels * layer.width // 2
+        turned = self._memory.words(self._members, panels(columns, width), words, width)
         program.add(
-            "turn_inputs_bf16", weights=layer.parameters.weights, turned=turned, members=self._members,
-            inputs=layer.inputs, outputs=layer.outputs, width=layer.width, first=first, columns=columns,
+            "turn_inputs_bf16",
+            weights=layer.parameters.weights,
+            turned=turned,
+            members=self._members,
+            inputs=layer.inputs,
+            outputs=layer.outputs,
+            width=layer.width,
+            first=first,
+            columns=columns,
             turned_width=width,
-        )  # fmt: skip
+        )
         return turned
 
     def step(
         self, program: Program, layer: Layer, before: Operand, delta: Operand, numbers: Floats, rows: int
     ) -> None:
-        assert isinstance(layer, Bfloat16Layer) and before.turned is not None
+        """See `Products.step`."""
+        assert isinstance(layer, Bfloat16Layer)
         program.add(
-            "dense_step_bf16", work=self._members * rows * layer.inputs * layer.outputs, input=before.turned,
-            delta=delta.turned, packed=layer.packed, slow_packed=layer.slow_packed, turned=layer.packed_turned,
-            outputs=layer.outputs, width=layer.width, input_stride=shared_stride(layer, before.turned),
-            input_rows=before.height, **step_arguments(layer, numbers, rows),
-        )  # fmt: skip
+            "dense_step_bf16",
+            input=before.turned,
+            delta=delta.turned,
+            packed=layer.packed,
+            slow_packed=layer.slow_packed,
+            turned=layer.packed_turned,
+            width=layer.width,
+            input_stride=stride(layer, before.turned),
+            input_rows=before.height,
+            **shape_arguments(layer, rows),
+            **step_arguments(layer, numbers),
+        )
 
     def value_step(
         self, program: Program, layer: Layer, before: Operand, delta: Floats, numbers: Floats, rows: int
     ) -> None:
+        """See `Products.value_step`."""
         program.add(
-            "value_step_bf16", input=before.turned, delta=delta, **step_arguments(layer, numbers, rows)
+            "value_step_bf16",
+            input=before.turned,
+            delta=delta,
+            members=self._members,
+            rows=rows,
+            inputs=layer.inputs,
+            **step_arguments(layer, numbers),
         )
