@@ -16,7 +16,8 @@
     ├─ BundleError                    missing, changed, or of a newer version; carries the broken rule
     │  └─ GateError                   a robot's load gate refuses a bundle
     ├─ ObservationError               wrong shape or not finite
-    ├─ RendererError                  no off-screen renderer works on this machine
+    ├─ KernelError                    compiler or instruction set missing, or the cache of kernels refused
+   ├─ RendererError                  no off-screen renderer works on this machine
     ├─ SimulatorError                 exit code 3: a task raised an error, or returned a wrong value, in a run
     ├─ MemberError                    exit code 3: an algorithm, engine or sampler raised an error in a run
     ├─ StageError                     exit code of the stage (1 or 2), else 3; carries its output
@@ -141,6 +142,10 @@ class GateError(BundleError):
 
 class ObservationError(SacpipeError):
     """An observation has the wrong shape or is not finite."""
+
+
+class KernelError(SacpipeError):
+    """The compiled kernels cannot be built or loaded on this machine."""
 
 
 class RendererError(SacpipeError):

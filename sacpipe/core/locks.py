@@ -20,8 +20,7 @@ def hold(path: Path, busy: str) -> TextIO:
         BusyError: another process has the lock.
         StorageError: the folder cannot be written.
     """
-    with storage_errors(path.parent):
-        lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+")
+    lock = _open(path)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException as exc:
@@ -30,3 +29,23 @@ def hold(path: Path, busy: str) -> TextIO:
             raise BusyError(busy) from exc
         raise
     return lock
+
+
+def wait_for(path: Path) -> TextIO:
+    """Lock a file as `hold` does, after the process that has the lock has ended it.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    lock = _open(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _open(path: Path) -> TextIO:
+    with storage_errors(path.parent):
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+")

@@ -1,0 +1,1 @@
+"""Fused C++ kernels of the native engine: compiled on this machine, cached, loaded with ctypes."""
