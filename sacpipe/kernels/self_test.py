@@ -9,7 +9,7 @@ from sacpipe.core.files import sha256_bytes
 from sacpipe.kernels.library import load
 
 EXPECTED_SHA256 = "10ef4fc02101d31fdb8e51f0d5f4980b1a0cc278cb2215d7a2441817dc8c5977"
-"""Digest of the values of `sacpipe_self_test` (csrc/self_test.cpp) as little-endian float32; one for all sets."""
+"""Digest of what `sacpipe_self_test` in csrc/self_test.cpp computes, little-endian; one for all sets."""
 _CAPACITY = 4096
 
 
