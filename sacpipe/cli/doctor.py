@@ -10,11 +10,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sacpipe.cli.doctor_kernels import (
+    describe_compiler,
+    describe_kernels,
+    describe_processor,
+    describe_self_test,
+)
 from sacpipe.cli.output import write_output
 from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.core.fence import first_error
 
-HELP = "check versions, programs, renderer, devices, stores and disk, and print advice where a check fails"
+HELP = "check versions, programs, renderer, processor, stores and disk, and print advice where a check fails"
 EXAMPLE = "  sacpipe doctor\n  sacpipe doctor --json"
 
 _PACKAGES = (
@@ -221,6 +227,10 @@ CHECKS = (
     Check("renderer", False, "none: evaluation makes no video", _renderer),
     Check("encoder", False, "no ffmpeg: evaluation makes no video", _video_encoder),
     Check("devices", True, "torch cannot be used", _devices),
+    Check("processor", False, "cannot be described", describe_processor),
+    Check("compiler", False, "none: the native engine cannot be built", describe_compiler),
+    Check("kernels", False, "the native engine cannot be used", describe_kernels),
+    Check("self-test", False, "failed: do not use the native engine", describe_self_test),
     Check("workspace", True, "cannot be used", _workspace),
     Check("versions", True, "not those of versions.lock", _versions),
     Check("disk", True, "too little room", _disk),
