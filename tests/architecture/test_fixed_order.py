@@ -60,11 +60,7 @@ def moving(source):
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute):
-            is_numpy = isinstance(node.value, ast.Name) and node.value.id in {"np", "numpy"}
-            if is_numpy and node.attr in SUMS | FUNCTIONS:
-                found.add(f"np.{node.attr}")
-            elif node.attr == "dot":
-                found.add(".dot")
+            found |= attribute(node)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "numpy":
             names = {*node.module.split(".")[1:], *(alias.name for alias in node.names)}
             found |= {f"np.{name}" for name in names & (SUMS | FUNCTIONS)}
@@ -74,6 +70,13 @@ def moving(source):
             elif isinstance(node.op, ast.Pow) and not is_exact(node):
                 found.add("**")
     return found
+
+
+def attribute(node):
+    is_numpy = isinstance(node.value, ast.Name) and node.value.id in {"np", "numpy"}
+    if is_numpy and node.attr in SUMS | FUNCTIONS:
+        return {f"np.{node.attr}"}
+    return {".dot"} if node.attr == "dot" else set()
 
 
 def is_exact(node):
