@@ -5,7 +5,7 @@ run's identity, and it refuses a learner that it has no update for; none is exch
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.members import Members, member_field
@@ -21,6 +21,8 @@ ENGINES = Members(
 )
 
 Update = Callable[[Batch], None]
+Tier = Literal["exact", "same-device"]
+"""Where an engine gives the same bytes: on every x86-64-v3 processor, or on one kind of processor only."""
 
 
 class EngineSection(Protocol):
@@ -30,6 +32,11 @@ class EngineSection(Protocol):
     """Name in the table, or import path."""
     num_threads: int
     """Threads of PyTorch's arithmetic."""
+
+    @property
+    def tier(self) -> Tier:
+        """Where a training with this engine has the same bytes; `same-device` for one that does not say."""
+        ...
 
     def attach(self, learner: Learner) -> Update:
         """Return the function that makes one gradient step of a learner; see `Learner.update`.
@@ -47,6 +54,12 @@ class EngineSection(Protocol):
     def as_tree(self) -> dict[str, Any]:
         """Return the config as plain JSON values."""
         ...
+
+
+def tier_of(engine: EngineSection) -> Tier:
+    """Return an engine's tier. One that promises nothing, such as an older one, has `same-device`."""
+    tier: Tier = getattr(engine, "tier", "same-device")
+    return tier
 
 
 if TYPE_CHECKING:

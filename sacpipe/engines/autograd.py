@@ -1,18 +1,21 @@
 """The learner's own update."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
-from sacpipe.engines import Update
+from sacpipe.engines import Tier, Update
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
 
 class AutogradConfig(Config):
     """Update as the algorithm defines it, by autograd."""
+
+    tier: ClassVar[Tier] = "same-device"
+    """PyTorch's libraries multiply and add up by what the processor can do."""
 
     name: Literal["autograd"]
     num_threads: int = Field(ge=1)

@@ -1,19 +1,22 @@
 """Updates written by hand for PyTorch, without autograd."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.engines import Update
+from sacpipe.engines import Tier, Update
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
 
 class TorchConfig(Config):
     """Update of SAC with multilayer perceptrons, written by hand; equal to `autograd` up to rounding."""
+
+    tier: ClassVar[Tier] = "same-device"
+    """PyTorch's libraries multiply and add up by what the processor can do."""
 
     name: Literal["torch"]
     num_threads: int = Field(ge=1)
