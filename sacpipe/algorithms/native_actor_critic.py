@@ -1,11 +1,11 @@
 """What updates composed of kernels have in common: networks in the kernels' memory, the batch, acting.
 
-A learner with such an update is the learner by autograd with another `update` and `act`. Parameters and moments live
-in the kernels' layout while it learns, and are copied back into the learner's tensors when those are asked for.
+A learner with such an update is the learner by autograd with another `update`. Parameters and moments are in the
+kernels' layout while it learns, and are copied back into the learner's tensors when those are asked for.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sacpipe.algorithms.actor_critic import ActorCritic
 from sacpipe.algorithms.adam import Adam
-from sacpipe.algorithms.base import Arrays, EvaluatedEpisode
+from sacpipe.algorithms.base import Arrays, EvaluatedEpisode, Learner
+from sacpipe.algorithms.delegating import DelegatingLearner
 from sacpipe.algorithms.value_bias import value_bias
 from sacpipe.core.errors import ConfigError
 from sacpipe.kernels.inference import SingleForward
@@ -25,7 +26,6 @@ from sacpipe.networks.network import Network
 from sacpipe.networks.normaliser import MAX_DEVIATION, Normaliser
 from sacpipe.networks.policy_file import Policy
 from sacpipe.networks.trunks.mlp import MLPTrunk
-from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
@@ -50,8 +50,8 @@ class NativeNetwork:
         trunk = network.trunk
         if not isinstance(trunk, MLPTrunk):
             raise ConfigError(
-                "engine.name: 'native' computes networks with the trunk 'mlp' alone. Write `name: autograd` in the section "
-                "`engine` for others."
+                "engine.name: 'native' computes networks with the trunk 'mlp' alone. Write `name: autograd` in "
+                "the section `engine` for others."
             )
         linears = [*trunk.mlp.linears(), network.head]
         dims = [linears[0].weight.shape[1], *(linear.weight.shape[2] for linear in linears)]
@@ -71,7 +71,9 @@ class NativeNetwork:
         found = []
         for kind, tensors in self._tensors.items():
             arrays = [tensor.detach().numpy() for tensor in tensors]
-            found += [(kind, index, arrays[2 * index], arrays[2 * index + 1]) for index in range(len(arrays) // 2)]
+            found += [
+                (kind, index, arrays[2 * index], arrays[2 * index + 1]) for index in range(len(arrays) // 2)
+            ]
         return found
 
     def read(self) -> None:
@@ -137,7 +139,7 @@ class NativeNormaliser(NamedTuple):
         return cls(normaliser.mean.numpy(), normaliser.scale.numpy(), normaliser.chosen.numpy())
 
 
-class NativeActorCritic:
+class NativeActorCritic(DelegatingLearner):
     """A learner whose update is a program of kernels; an algorithm composes it in `_compose`.
 
     Args:
@@ -155,6 +157,7 @@ class NativeActorCritic:
         critic_copy: Network,
         optimisers: Mapping[str, Adam],
     ) -> None:
+        super().__init__(cast("Learner", learner))
         self.learner, self.spec = learner, learner.spec
         self.memory = Memory()
         self.actor = NativeNetwork(
@@ -186,24 +189,6 @@ class NativeActorCritic:
     def _value_pass(self) -> Pass:
         return self.critic.stack.forward(self._value_program, self.critic.stack.inputs(1), 1)
 
-    @property
-    def gradient_steps(self) -> int:
-        """Updates so far."""
-        return self.learner.gradient_steps
-
-    @property
-    def discount(self) -> float:
-        """Discount per step."""
-        return self.learner.discount
-
-    def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
-        """Return one action in [-1, 1]; see `Learner.act`."""
-        return self.learner.act(observation, generator)  # type: ignore[attr-defined, no-any-return]
-
-    def observe(self, observation: Observation) -> None:
-        """Take one training observation into the normalisers."""
-        self.learner.observe(observation)
-
     def update(self, batch: Batch) -> None:
         """Make one gradient step; see `Learner.update`."""
         size = len(batch.rewards)
@@ -220,14 +205,6 @@ class NativeActorCritic:
     def _run(self, batch: Batch) -> None:
         """Make one gradient step by the program."""
         raise NotImplementedError
-
-    def diagnostics(self) -> dict[str, float]:
-        """Describe the last update; see `Learner.diagnostics`."""
-        raise NotImplementedError
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return self.learner.metrics()  # type: ignore[attr-defined]
 
     def describe_episodes(self, episodes: Sequence[EvaluatedEpisode]) -> dict[str, float]:
         """Return the bias of the critics' values; see `value_bias`."""
@@ -259,7 +236,14 @@ class NativeActorCritic:
         self._read()
 
     def _pack(
-        self, program: Program, slots: NDArray[np.int64], output: Floats, rows: int, *, group: Group, actions: int | None
+        self,
+        program: Program,
+        slots: NDArray[np.int64],
+        output: Floats,
+        rows: int,
+        *,
+        group: Group,
+        actions: int | None,
     ) -> None:
         """Add the normalised rows of a group, with actions beside them if there are some.
 
@@ -272,7 +256,9 @@ class NativeActorCritic:
             actions: Slot of the actions; None for none.
         """
         inputs = self.learner.actor.inputs if group == "policy" else self.learner.critic_inputs.group
-        normaliser = self.learner.actor.normaliser if group == "policy" else self.learner.critic_inputs.normaliser
+        normaliser = (
+            self.learner.actor.normaliser if group == "policy" else self.learner.critic_inputs.normaliser
+        )
         arrays = NativeNormaliser.of(normaliser)
         held, parts = output.shape[2], len(slots)
         step = output[0].size if len(output) == parts > 1 else padded(rows) * output.shape[3]
@@ -298,5 +284,13 @@ class NativeActorCritic:
         set_slot(DISCOUNTS, batch.discounts)
 
 
-OBSERVATIONS, NEXT_OBSERVATIONS, CRITIC_OBSERVATIONS, NEXT_CRITIC_OBSERVATIONS, ACTIONS, REWARDS, DISCOUNTS = range(7)
+(
+    OBSERVATIONS,
+    NEXT_OBSERVATIONS,
+    CRITIC_OBSERVATIONS,
+    NEXT_CRITIC_OBSERVATIONS,
+    ACTIONS,
+    REWARDS,
+    DISCOUNTS,
+) = range(7)
 NUM_SLOTS = 7

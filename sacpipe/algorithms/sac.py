@@ -37,6 +37,7 @@ class SACConfig(Config):
     """Soft Actor-Critic, arXiv:1812.05905."""
 
     variants: ClassVar[tuple[str, ...]] = ("paper", "softlearning")
+    has_native_update: ClassVar[bool] = True
 
     name: Literal["sac"]
     network: RegisteredTrunk

@@ -6,6 +6,7 @@ observations as one batch.
 """
 
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -35,7 +36,8 @@ class NativeSAC(NativeActorCritic):
 
     learner: SAC
 
-    def __init__(self, learner: SAC) -> None:
+    def __init__(self, learner: SAC, precision: Literal["float32", "bfloat16"] = "float32") -> None:
+        del precision
         self._config = learner.config
         super().__init__(
             learner,
@@ -82,8 +84,6 @@ class NativeSAC(NativeActorCritic):
         program, stack, held = self._program, self.critic.stack, padded(size)
         inputs, columns = stack.inputs(size, parts=3), self.spec.action_dim
         first = self.learner.critic_inputs.group.vector_dim
-        seen = self.slots.array[[CRITIC_OBSERVATIONS, NEXT_CRITIC_OBSERVATIONS]]
-        del seen
         both = self.slots.array[CRITIC_OBSERVATIONS : NEXT_CRITIC_OBSERVATIONS + 1]
         self._pack(program, both, inputs[:2], size, group="critic", actions=None)
         program.add(
@@ -205,7 +205,3 @@ class NativeSAC(NativeActorCritic):
             self.critic.stack.gradient_norm,
             self.actor.stack.gradient_norm,
         )
-
-    def diagnostics(self) -> dict[str, float]:
-        """Describe the last update; see `Learner.diagnostics`."""
-        return self.learner.diagnostics()

@@ -4,12 +4,10 @@ The update by autograd is the definition. Another engine is chosen in params.yam
 run's identity, and it refuses a learner that it has no update for; none is exchanged silently.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.members import Members, member_field
-from sacpipe.specs.records import Batch
 
 ENGINES = Members(
     "engine",
@@ -17,10 +15,10 @@ ENGINES = Members(
     {
         "autograd": "sacpipe.engines.autograd:AutogradConfig",
         "torch": "sacpipe.engines.torch_engine:TorchConfig",
+        "native": "sacpipe.engines.native_engine:NativeConfig",
     },
 )
 
-Update = Callable[[Batch], None]
 Tier = Literal["exact", "same-device"]
 """Where an engine gives the same bytes: on every x86-64-v3 processor, or on one kind of processor only."""
 
@@ -30,16 +28,21 @@ class EngineSection(Protocol):
 
     name: str
     """Name in the table, or import path."""
-    num_threads: int
-    """Threads of PyTorch's arithmetic."""
+
+    @property
+    def num_threads(self) -> int:
+        """Threads of PyTorch's arithmetic."""
+        ...
 
     @property
     def tier(self) -> Tier:
         """Where a training with this engine has the same bytes; `same-device` for one that does not say."""
         ...
 
-    def attach(self, learner: Learner) -> Update:
-        """Return the function that makes one gradient step of a learner; see `Learner.update`.
+    def attach(self, learner: Learner) -> Learner:
+        """Return the learner that trains from now on: the same one, or one that computes its update otherwise.
+
+        Where it is another one, the first must not be used any more: it may be behind.
 
         Raises:
             ConfigError: the engine has no update for this learner.

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
-from sacpipe.engines import Tier, Update
+from sacpipe.engines import Tier
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
@@ -31,6 +31,6 @@ class AutogradConfig(Config):
         """Return True: every learner has an update of its own."""
         return True
 
-    def attach(self, learner: Learner) -> Update:
-        """Return the learner's update."""
-        return learner.update
+    def attach(self, learner: Learner) -> Learner:
+        """Return the learner."""
+        return learner

@@ -7,7 +7,7 @@ from pydantic import Field
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.engines import Tier, Update
+from sacpipe.engines import Tier
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
@@ -36,8 +36,10 @@ class TorchConfig(Config):
 
         return isinstance(algorithm, SACConfig) and algorithm.network.name == "mlp"
 
-    def attach(self, learner: Learner) -> Update:
-        """Return the update by hand; parameters and moments of the learner become views of packed tensors.
+    def attach(self, learner: Learner) -> Learner:
+        """Return the learner with its update by hand.
+
+        Parameters and moments of the learner become views of packed tensors.
 
         Raises:
             ConfigError: the learner is not SAC, or its trunk is not `mlp`.
@@ -55,4 +57,4 @@ class TorchConfig(Config):
                 "engine.name: 'torch' can train the trunk `mlp` only, found "
                 f"'{learner.config.network.name}'. Use `autograd`."
             )
-        return TorchSAC(learner, self.matmul_precision).update
+        return TorchSAC(learner, self.matmul_precision)

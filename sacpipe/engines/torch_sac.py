@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from sacpipe.algorithms.delegating import DelegatingLearner
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.sac import SAC
 from sacpipe.algorithms.sac_metrics import LastUpdate, norm_of
@@ -22,7 +23,7 @@ from sacpipe.specs.records import Batch, FloatArray
 _TWO = np.float32(2.0)
 
 
-class TorchSAC:
+class TorchSAC(DelegatingLearner):
     """Updates one learner, whose parameters and moments it moves into packed tensors.
 
     Args:
@@ -31,6 +32,7 @@ class TorchSAC:
     """
 
     def __init__(self, learner: SAC, matmul_precision: Literal["float32", "bfloat16"]) -> None:
+        super().__init__(learner)
         self.learner = learner
         self.dtype = torch.float32 if matmul_precision == "float32" else torch.bfloat16
         num = learner.config.num_critics

@@ -24,7 +24,10 @@ class Memory:
         size = prod(shape) * np.dtype(dtype).itemsize
         if self._chunk is None or self._used + size > self._size:
             self._size = max(_CHUNK, -(-size // _CHUNK) * _CHUNK)
-            self._chunk, self._used = mmap.mmap(-1, self._size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), 0
+            self._chunk, self._used = (
+                mmap.mmap(-1, self._size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS),
+                0,
+            )
             if hasattr(mmap, "MADV_HUGEPAGE"):
                 self._chunk.madvise(mmap.MADV_HUGEPAGE)
         array = np.frombuffer(self._chunk, dtype, prod(shape), self._used).reshape(shape)

@@ -102,7 +102,9 @@ class Program:
             value = arguments[name]
             if not isinstance(value, np.ndarray):
                 continue
-            is_shared = arguments.get(f"{name}_stride") == 0 or (name == "mask" and arguments.get("lists") is not None)
+            is_shared = arguments.get(f"{name}_stride") == 0 or (
+                name == "mask" and arguments.get("lists") is not None
+            )
             kind = "all" if access == "own" and is_shared else access
             start = value.ctypes.data
             found.append(_Access(start, start + value.nbytes, kind, partition))
@@ -126,5 +128,3 @@ def _conflict(old: _Access, new: _Access) -> bool:
     if old.end <= new.start or new.end <= old.start or "out" not in (old.access, new.access):
         return False
     return "all" in (old.access, new.access) or old.partition != new.partition
-
-

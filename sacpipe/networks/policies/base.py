@@ -45,7 +45,7 @@ class PolicyNetwork(nn.Module):
         self.network = Network(trunk.build(self.inputs, extra_dim=0, num=1), out_dim)
         self.normaliser = make_normaliser(self.inputs, normalised_terms)
         self.evaluate_single: EvaluateSingle = self.network.single
-        """Computes the head's output of one observation; an engine with a copy of the parameters replaces it."""
+        """Computes the head's output of one observation; an engine that has the parameters replaces it."""
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw all parameters from one generator, in a fixed order."""

@@ -66,7 +66,7 @@ def _tried_policy(params: _LockParams, spec: EnvSpec) -> tuple[str, ...]:
         ConfigError: one of them cannot be built for the task.
     """
     learner = params.algorithm.build(spec, params.seed)
-    params.engine.attach(learner)
+    learner = params.engine.attach(learner)
     params.replay.sampler.build(spec, learner.discount)
     header = learner.policy().header
     return policy_members(header.kind, header.network)
