@@ -1,7 +1,7 @@
 """What updates composed of kernels have in common: networks in the kernels' memory, the batch, acting.
 
-A learner with such an update is the learner by autograd with another `update`. Parameters and moments are in the
-kernels' layout while it learns, and are copied back into the learner's tensors when those are asked for.
+A learner with such an update is the learner by autograd with another `update`. Parameters and moments are
+in the kernels' layout while it learns, and are copied back into the learner's tensors on demand.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from sacpipe.algorithms.value_bias import value_bias
 from sacpipe.core.errors import ConfigError
 from sacpipe.kernels.inference import SingleForward
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.perceptron import Floats, Pass, Perceptrons, padded, panels, step_numbers
+from sacpipe.kernels.perceptron import Floats, Pass, Perceptrons, padded, step_numbers
 from sacpipe.kernels.program import Program
 from sacpipe.networks.inputs import Group
 from sacpipe.networks.network import Network
@@ -50,8 +50,7 @@ class NativeNetwork:
         trunk = network.trunk
         if not isinstance(trunk, MLPTrunk):
             raise ConfigError(
-                "engine.name: 'native' computes networks with the trunk 'mlp' alone. Write `name: autograd` in "
-                "the section `engine` for others."
+                "engine.name: 'native' computes networks with the trunk 'mlp' alone. Use `autograd` for others."
             )
         linears = [*trunk.mlp.linears(), network.head]
         dims = [linears[0].weight.shape[1], *(linear.weight.shape[2] for linear in linears)]

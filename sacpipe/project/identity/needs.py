@@ -37,6 +37,8 @@ OUTSIDE_IDENTITY = (
     "sacpipe/envs/foreign_code.py",  # a task's errors as ours
     "sacpipe/envs/rendering",  # pictures for people, which depend on the machine's renderer as well
     "sacpipe/evaluation/video.py",
+    "sacpipe/kernels/cache.py",
+    "sacpipe/kernels/team.py",  # the number of threads changes no byte
     "sacpipe/networks/policies/__init__.py",  # the table: the policy kind's own file counts
     "sacpipe/networks/trunks/__init__.py",  # the table: the trunk's own file counts
     "sacpipe/project",  # paths, digests, and this check
@@ -48,6 +50,9 @@ OUTSIDE_IDENTITY = (
     "sacpipe/version.py",
 )
 """Files and folders of the product that stages load and that change no result that is compared."""
+
+_KERNEL_LOADER, _KERNELS = "sacpipe/kernels/library.py", "sacpipe/kernels/csrc"
+"""The file that loads the compiled kernels, and the folder of their sources."""
 
 _PACKAGE = Path(__file__).parents[2]
 """Folder of sacpipe's code, which may be an editable installation."""
@@ -74,10 +79,11 @@ def product_needs(root: Path, stage: str, members: Iterable[str]) -> StageNeeds:
     """
     entry = f"pipelines.stages.{stage}"
     found = source_code(root, [entry, *members], _counts)
+    files = found.files | ({_KERNELS} if _KERNEL_LOADER in found.files else set())
     packages = found.packages & {*NUMERIC}
     if not (root / "sacpipe").is_dir():
         packages |= {"sacpipe"}  # installed, not a part of the project
-    return StageNeeds(found.files, distributions_of(packages))
+    return StageNeeds(files, distributions_of(packages))
 
 
 def task_needs(root: Path, environment: Environment) -> StageNeeds:
