@@ -24,7 +24,7 @@ def statistics():
     """Return numbers of an evaluation, and of a comparison of two."""
     from sacpipe.evaluation.config import EvaluationConfig
     from sacpipe.evaluation.episodes import Episode
-    from sacpipe.evaluation.statistics import difference_interval, summarise
+    from sacpipe.evaluation.statistics import difference_interval, interquartile_mean, summarise
 
     random = np.random.default_rng(2)
     episodes = [
@@ -43,7 +43,8 @@ def statistics():
     summary = summarise(episodes, config, 1).as_tree()
     returns = [episode.episode_return for episode in episodes]
     interval = difference_interval(returns, [value + 0.1 for value in returns[5:]], config, 1)
-    return {"summary": json.dumps(summary), "difference": digest(*interval)}
+    middles = [interquartile_mean(np.sort(random.normal(size=size))) for size in range(1, 400)]
+    return {"summary": json.dumps(summary), "difference": digest(*interval), "middles": digest(middles)}
 
 
 def value_bias():
