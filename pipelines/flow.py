@@ -139,6 +139,9 @@ def _run_with_prefect(workspace: Workspace) -> Summary:
         StoreUnavailableError: Prefect's server does not answer or does not start.
         SacpipeError: a step failed.
     """
+    if prefect_server.check_settings() is None and not steps.has_stage_to_run(workspace):
+        write_line("Prefect: no stage has to run, so no temporary server is started for it.")
+        return pipeline(workspace, _call_locally)
     where = prefect_server.open_api(workspace)
     import httpx
     from prefect import flow

@@ -1,5 +1,8 @@
 """Updates written by hand for PyTorch, without autograd."""
 
+import logging
+import os
+import time
 from typing import Any, Literal
 
 from pydantic import Field
@@ -10,6 +13,14 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.engines import Update
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import Batch
+
+_LOGGER = logging.getLogger(__name__)
+
+_WATCHED_UPDATES = 50
+"""Updates after which the processor's time is compared with the clock's."""
+_STARVED_SHARE = 0.6
+"""Share of one core below which updates are starved: on free cores they have one core or more."""
 
 
 class TorchConfig(Config):
@@ -17,7 +28,8 @@ class TorchConfig(Config):
 
     name: Literal["torch"]
     num_threads: int = Field(ge=1)
-    """Threads of PyTorch's arithmetic; another number gives other bytes."""
+    """Threads of PyTorch's arithmetic; another number gives other bytes. More than there are free cores make
+    an update tens of times slower, because they wait for each other."""
     matmul_precision: Literal["float32", "bfloat16"]
     """Precision of the products in an update: `float32`, or `bfloat16`, faster on CPUs that support it."""
 
@@ -52,4 +64,70 @@ class TorchConfig(Config):
                 "engine.name: 'torch' can train the trunk `mlp` only, found "
                 f"'{learner.config.network.name}'. Use `autograd`."
             )
-        return TorchSAC(learner, self.matmul_precision).update
+        update = TorchSAC(learner, self.matmul_precision).update
+        return update if self.num_threads == 1 else WatchedUpdate(update, self.num_threads)
+
+
+class WatchedUpdate:
+    """An update of several threads, with one warning where other programs leave too few cores for them.
+
+    Args:
+        update: The engine's update.
+        num_threads: Threads that it computes with, more than one.
+    """
+
+    def __init__(self, update: Update, num_threads: int) -> None:
+        self._update, self._num_threads = update, num_threads
+        self._count = 0
+        self._started = (0.0, 0.0)
+
+    def __call__(self, batch: Batch) -> None:
+        """Make one gradient step; see `Learner.update`."""
+        if self._count <= _WATCHED_UPDATES:
+            self._watch()
+        self._update(batch)
+
+    def _watch(self) -> None:
+        """Compare threads with free cores before the first update, and time had with time passed later."""
+        self._count += 1
+        now = (time.perf_counter(), time.process_time())
+        if self._count == 1:
+            self._started = now
+            self._warn(busy_note(self._num_threads, *_load()))
+        elif self._count > _WATCHED_UPDATES:
+            passed, had = (end - start for end, start in zip(now, self._started, strict=True))
+            if had < _STARVED_SHARE * passed:
+                took_ms = 1e3 * passed / _WATCHED_UPDATES
+                self._warn(f"the updates had {had / passed:.1f} of one core: {took_ms:.0f} ms each")
+
+    def _warn(self, note: str | None) -> None:
+        if note is None:
+            return
+        self._count = _WATCHED_UPDATES + 1  # one warning is enough
+        _LOGGER.warning(
+            "engine.num_threads is %d, but %s. Threads that wait for each other make an update many times "
+            "slower. Set engine.num_threads to 1, or end the other programs.",
+            self._num_threads,
+            note,
+        )
+
+
+def busy_note(num_threads: int, load: float, num_cores: int) -> str | None:
+    """Return why some threads will wait for a core; None where there are enough.
+
+    Args:
+        num_threads: Threads of the arithmetic.
+        load: Processes that ran or waited for a core in the last minute. One of them was this run.
+        num_cores: Cores that this process may use.
+    """
+    free = num_cores - max(0.0, load - 1.0)
+    if num_threads < free + 0.5:
+        return None
+    return f"{max(0.0, free):.1f} of {num_cores} cores are free (load average {load:.1f})"
+
+
+def _load() -> tuple[float, int]:
+    """Return the load average of the last minute, and the number of cores."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return os.getloadavg()[0], num_cores

@@ -105,12 +105,24 @@ def processor_notice(workspace: Workspace) -> str | None:
         ConfigError: results/kind.yaml is malformed, or a stage's input is missing.
     """
     other = other_kinds(recorded_kinds(workspace.kinds, read_lock(workspace.dvc_lock)), STAGES)
-    if not other or not any(_is_to_run(workspace, stage) for stage in STAGES):
+    if not other or not has_stage_to_run(workspace):
         return None
     return (
         f"dvc.lock and results/ may change although neither code nor params did: {another_processor(other)}. "
         "Another kind of processor rounds otherwise. `sacpipe verify` compares the returns by an interval."
     )
+
+
+def has_stage_to_run(workspace: Workspace) -> bool:
+    """Return whether DVC runs or restores a stage: inputs changed, or an output is missing.
+
+    An output that is there and was changed by hand is not seen here: DVC sees it, and runs or restores its
+    stage.
+
+    Raises:
+        ConfigError: a stage's input is missing, or dvc.yaml is wrong.
+    """
+    return any(_is_to_run(workspace, stage) for stage in STAGES)
 
 
 def _is_to_run(workspace: Workspace, stage: str) -> bool:
