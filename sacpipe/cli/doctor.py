@@ -89,8 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
 def check_before_run(write: Callable[[str], object]) -> bool:
     """Check this machine for a run that follows in this process; return whether it can run.
 
-    The simulator is left out, because a run tries its own task first, and records what the task loads: it must
-    be the first that loads it.
+    The simulator is left out, because a run tries its own task, and has to be the first that loads it: it
+    records what the task loads.
 
     Args:
         write: Gets what needs attention, and one closing line.
