@@ -40,7 +40,7 @@ class EngineSection(Protocol):
         ...
 
     def attach(self, learner: Learner) -> Learner:
-        """Return the learner that trains from now on: the same one, or one that computes its update otherwise.
+        """Return the learner that trains from now on: the same one, or one with another way to compute it.
 
         Where it is another one, the first must not be used any more: it may be behind.
 

@@ -19,7 +19,7 @@ from sacpipe.project.identity.opened_files import (
     record_new_models,
 )
 from sacpipe.project.identity.own_code import PRODUCT, foreign_modules, installed_package, own_code
-from sacpipe.project.identity.source_code import source_code
+from sacpipe.project.identity.source_code import has_code, source_code
 from sacpipe.project.identity.versions import NUMERIC, distributions_of
 
 OUTSIDE_IDENTITY = (
@@ -216,10 +216,7 @@ def _task_entries(root: Path, environment: Environment) -> list[str]:
 
 
 def _has_code(root: Path, path: str) -> bool:
-    return (
-        path
-        in source_code(root, [path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")]).files
-    )
+    return has_code(root / path, ".".join(Path(path).parts[:-1]))
 
 
 def _task_modules(root: Path, environment: Environment) -> dict[str, Path]:
@@ -238,13 +235,14 @@ _SCRIPT = ("__main__", "__mp_main__")
 
 def _module_files(root: Path) -> dict[str, str]:
     """Return the loaded modules in the project's folder, by path relative to it."""
-    found = {}
+    found, folder = {}, f"{root}/"
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if name in _SCRIPT:
+        if name in _SCRIPT or not isinstance(file, str) or not file.startswith(folder):
             continue
-        if isinstance(file, str) and Path(file).is_relative_to(root) and not installed_package(Path(file)):
-            found[Path(file).relative_to(root).as_posix()] = name
+        path = Path(file)
+        if path.is_relative_to(root) and not installed_package(path):
+            found[path.relative_to(root).as_posix()] = name
     return found
 
 
