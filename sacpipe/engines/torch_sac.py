@@ -13,8 +13,9 @@ import torch
 
 from sacpipe.algorithms.delegating import DelegatingLearner
 from sacpipe.algorithms.divergence import refuse_non_finite
+from sacpipe.algorithms.gradient_norm import norm_of
 from sacpipe.algorithms.sac import SAC
-from sacpipe.algorithms.sac_metrics import LastUpdate, norm_of
+from sacpipe.algorithms.sac_metrics import LastUpdate
 from sacpipe.algorithms.temperature import AutomaticTemperature
 from sacpipe.engines.passes import BackwardPass, ForwardPass, pack_parameters, repack
 from sacpipe.networks.policies.squashed_gaussian import LOG_SQRT_TWO_PI, LOG_TWO

@@ -5,6 +5,7 @@ or 16 in a layer that has no more. Padding is zero and stays zero. The last laye
 vector.
 """
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -83,7 +84,20 @@ class Layer:
         self.slow = tensors() if has_slow else None
         self.squared_gradients = memory.floats(members, self.panels, _NARROW)
         """Sixteen partial sums of the squared gradient for every panel."""
-        self.turned = memory.floats(members, panels(inputs), outputs, PANEL) if is_turned and not is_value else None
+        self.turned = (
+            memory.floats(members, panels(inputs), outputs, PANEL) if is_turned and not is_value else None
+        )
+
+    def first(self) -> "Layer":
+        """Return the layer of the first member alone, in the same memory."""
+        view = copy.copy(self)
+        view.members = 1
+        for name, value in vars(self).items():
+            if isinstance(value, Tensors):
+                setattr(view, name, Tensors(*(array[:1] for array in value)))
+            elif isinstance(value, np.ndarray):
+                setattr(view, name, value[:1])
+        return view
 
     def put(self, tensors: Tensors, weight: Floats, bias: Floats) -> None:
         """Copy a layer in. Shapes (members, inputs, outputs) and (members, 1, outputs)."""
@@ -157,6 +171,12 @@ class Perceptrons:
             )
             for index in range(last + 1)
         ]
+
+    def first(self) -> "Perceptrons":
+        """Return the stack of the first member alone, in the same memory."""
+        view = copy.copy(self)
+        view.members, view.layers = 1, [layer.first() for layer in self.layers]
+        return view
 
     def inputs(self, rows: int, parts: int = 1) -> Floats:
         """Return zeroed panels of inputs, [parts, panels, padded rows, 32]."""
@@ -315,7 +335,14 @@ class Perceptrons:
 
     def gradient_norm(self) -> float:
         """Return the Euclidean norm of the last gradient over all members and parameters."""
-        return float(np.sqrt(sum(np.add.reduce(layer.squared_gradients, axis=None, dtype=np.float64) for layer in self.layers)))
+        return float(
+            np.sqrt(
+                sum(
+                    np.add.reduce(layer.squared_gradients, axis=None, dtype=np.float64)
+                    for layer in self.layers
+                )
+            )
+        )
 
     def tensors(self) -> Iterator[tuple[Layer, Tensors, str]]:
         """Name every kind of parameter of every layer: `parameters`, `means`, `squares` and `slow`."""
