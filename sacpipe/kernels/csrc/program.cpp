@@ -34,15 +34,19 @@ const Kernel* find(const char* name, int count) {
   return nullptr;
 }
 
+void run_share(const Call& call, int thread, int threads, Worker& worker) {
+  const long units = call.kernel->units(call.arguments.data());
+  const long lo = units * thread / threads, hi = units * (thread + 1) / threads;
+  if (lo < hi) call.kernel->run(call.arguments.data(), lo, hi, worker);
+}
+
 void run_calls(void* context, int thread) {
   Program& program = *(Program*)context;
   Worker worker = {scratch_of(thread), &program.refused, 0};
   for (const Call& call : program.calls) {
     if (call.waits && wait_for_team(program.threads, program.refused)) return;
     worker.index++;
-    const long units = call.kernel->units(call.arguments.data());
-    const long lo = units * thread / program.threads, hi = units * (thread + 1) / program.threads;
-    if (lo < hi) call.kernel->run(call.arguments.data(), lo, hi, worker);
+    run_share(call, thread, program.threads, worker);
   }
 }
 
@@ -88,5 +92,24 @@ EXPORT int sacpipe_program_run(void* program, int threads) {
   p.threads = threads;
   p.refused.store(0, std::memory_order_relaxed);
   run_on_team(threads, run_calls, &p);
+  return p.refused.load(std::memory_order_relaxed);
+}
+
+// As sacpipe_program_run, in one thread: from one wait to the next, the whole share of each of `threads` threads, and
+// the last thread's first. Where a wait is missing, a kernel reads what is not yet written.
+EXPORT int sacpipe_program_run_shares(void* program, int threads) {
+  Program& p = *(Program*)program;
+  p.refused.store(0, std::memory_order_relaxed);
+  std::vector<float> scratch(SCRATCH);
+  FlushDenormals flush;
+  const int count = (int)p.calls.size();
+  for (int from = 0, to = 0; from < count && !p.refused.load(std::memory_order_relaxed); from = to) {
+    for (to = from + 1; to < count && !p.calls[to].waits;) to++;
+    for (int thread = threads; thread--;)
+      for (int i = from; i < to; i++) {
+        Worker worker = {scratch.data(), &p.refused, i + 1};
+        run_share(p.calls[i], thread, threads, worker);
+      }
+  }
   return p.refused.load(std::memory_order_relaxed);
 }

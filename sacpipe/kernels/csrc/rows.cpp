@@ -104,7 +104,7 @@ INLINE void philox(uint32_t k0, uint32_t k1, uint64_t first, uint32_t (&x)[4][LA
 INLINE void normal_pair(const uint32_t* u, const uint32_t* w, float* out) {
   float a[LANES], b[LANES];
   for (int i = 0; i < LANES; i++) a[i] = (float)(int32_t)(u[i] >> 8), b[i] = (float)(int32_t)(w[i] >> 8);
-  const V uniform = fma(load(a), spread(0x1p-24f), spread(0x1p-25f));  // in (0, 1)
+  const V uniform = fma(load(a), spread(0x1p-24f), spread(0x1p-25f));  // in (0, 1]
   const V radius = square_root(spread(-2.f) * logarithm(uniform));
   const V turns = load(b) * spread(0x1p-22f), quarter = nearest(turns);  // in quarters of a turn
   const V x = (turns - quarter) * spread(1.57079632679489662f), z = x * x;
