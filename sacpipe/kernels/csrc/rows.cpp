@@ -213,7 +213,8 @@ void BoundedAction::run(long lo, long hi, Worker& worker) const {
 }
 
 // Regression targets y = r + discount (min Q' - temperature log pi'), errors Q - y times a factor, and the refusal of
-// errors that are not finite. Without log-densities the entropy is left out. A unit is eight rows of a critic.
+// errors that are not finite. Without log-densities the entropy is left out. The targets are written once for every
+// critic, so that no two units write the same place. A unit is eight rows of a critic.
 #define TD_ERROR(X)                                                                                   \
   X(const float*, values, own) X(const float*, next_values, all) X(const float*, next_log_probs, all) \
   X(const Rows*, rewards, all) X(const Rows*, discounts, all) X(float*, errors, out)                  \
