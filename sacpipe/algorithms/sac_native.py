@@ -94,11 +94,15 @@ class NativeSAC(NativeActorCritic):
         following = stack.forward(program, inputs[1:2], size, slow=True)
         present = stack.forward(program, inputs[2:], size)
         self._values = present.output
-        self._errors, self._targets = self.memory.floats(stack.members, held), self.memory.floats(held)
+        self._errors, targets = (
+            self.memory.floats(stack.members, held),
+            self.memory.floats(stack.members, held),
+        )
+        self._targets = targets[0]  # every critic's rows get the same
         self._td_index = program.add(
             "td_error", values=present.output, next_values=following.output, next_log_probs=self._log_probs[held:],
             rewards=self.slots.array[REWARDS], discounts=self.slots.array[DISCOUNTS], errors=self._errors,
-            targets=self._targets, numbers=self._td_numbers, members=stack.members, rows=size,
+            targets=targets, numbers=self._td_numbers, members=stack.members, rows=size,
             next_members=stack.members,
         )  # fmt: skip
         deltas = stack.backward(program, present, self._errors)

@@ -110,10 +110,23 @@ class Program:
             found.append(_Access(start, start + value.nbytes, kind, partition))
         return found
 
-    def run(self) -> int:
-        """Run all kernels; return the number of the one that refused a value, or 0."""
-        threads = num_threads() if self._work >= _MIN_WORK else 1
+    def run(self, threads: int | None = None) -> int:
+        """Run all kernels; return the number of the one that refused a value, or 0.
+
+        Args:
+            threads: How many run it; None for as many as the work is worth. The number changes no byte.
+        """
+        if threads is None:
+            threads = num_threads() if self._work >= _MIN_WORK else 1
         return int(self._library.sacpipe_program_run(self._handle, threads))
+
+    def run_shares(self, threads: int) -> int:
+        """Run all kernels in this thread, in an order that many threads could take; a check of the waits.
+
+        From one wait to the next, the share of the last of `threads` threads is computed first. The bytes are
+        those of `run` unless a wait is missing.
+        """
+        return int(self._library.sacpipe_program_run_shares(self._handle, threads))
 
 
 def _address(value: Argument, name: str) -> int:

@@ -88,3 +88,16 @@ EXPORT int sacpipe_program_add(void* program, const char* name, const int64_t* a
 EXPORT int sacpipe_program_run(void* program, int threads) {
   return run_on_team(*(Program*)program, threads);
 }
+
+// As sacpipe_program_run, in one thread: of every phase each of `threads` slices, the last one first. Where a wait is
+// missing, a kernel reads what is not yet written.
+EXPORT int sacpipe_program_run_shares(void* program, int threads) {
+  Program& p = *(Program*)program;
+  std::vector<float> scratch(SCRATCH);
+  FlushDenormals flush;
+  int refused = 0;
+  for (int phase = 0; phase < p.phases() && !refused; phase++)
+    for (int slice = threads; slice--;)
+      if (int found = p.run(phase, slice, threads, scratch.data())) refused = found;
+  return refused;
+}
