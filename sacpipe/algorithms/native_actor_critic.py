@@ -22,10 +22,10 @@ from sacpipe.kernels.memory import Memory
 from sacpipe.kernels.perceptron import Floats, Pass, Perceptrons, padded, step_numbers
 from sacpipe.kernels.program import Program
 from sacpipe.networks.inputs import Group
+from sacpipe.networks.kernel_outputs import kernel_dims
 from sacpipe.networks.network import Network
 from sacpipe.networks.normaliser import MAX_DEVIATION, Normaliser
 from sacpipe.networks.policy_file import Policy
-from sacpipe.networks.trunks.mlp import MLPTrunk
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
@@ -47,15 +47,15 @@ class NativeNetwork:
     def __init__(
         self, memory: Memory, network: Network, slow: Network | None, adam: Adam, *, is_critic: bool
     ) -> None:
-        trunk = network.trunk
-        if not isinstance(trunk, MLPTrunk):
+        dims = kernel_dims(network)
+        if dims is None:
             raise ConfigError(
                 "engine.name: 'native' computes networks with the trunk 'mlp' alone. Use `autograd` for others."
             )
-        linears = [*trunk.mlp.linears(), network.head]
-        dims = [linears[0].weight.shape[1], *(linear.weight.shape[2] for linear in linears)]
         self.adam = adam
-        self.stack = Perceptrons(memory, trunk.num, dims, has_slow=slow is not None, is_critic=is_critic)
+        self.stack = Perceptrons(
+            memory, network.trunk.num, dims, has_slow=slow is not None, is_critic=is_critic
+        )
         self.numbers = memory.floats(8)
         """Of the next step; `prepare` writes them."""
         self._tensors: dict[str, list[torch.Tensor]] = {

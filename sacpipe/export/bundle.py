@@ -80,7 +80,8 @@ def export_bundle(
         provenance=evidence.provenance,
     )
     noise = None if recorded.noise is None else recorded.noise[:steps]
-    golden = Golden(recorded.observations.rows(slice(steps)), parity.golden_actions[:steps], noise)
+    actions = parity.golden_actions[:steps] if evidence.golden_actions is None else evidence.golden_actions
+    golden = Golden(recorded.observations.rows(slice(steps)), actions, noise)
     return ExportReport(write_bundle(folder, policy_onnx, contract, golden), parity)
 
 
