@@ -50,7 +50,7 @@ class NativeNetwork:
         dims = kernel_dims(network)
         if dims is None:
             raise ConfigError(
-                "engine.name: 'native' computes networks with the trunk 'mlp' alone. Use `autograd` for others."
+                "engine.name: 'native' computes networks with the trunk 'mlp' only. Use `autograd` for others."
             )
         self.adam = adam
         self.stack = Perceptrons(
@@ -262,7 +262,7 @@ class NativeActorCritic(DelegatingLearner):
         held, parts = output.shape[2], len(slots)
         step = output[0].size if len(output) == parts > 1 else padded(rows) * output.shape[3]
         program.add(
-            "pack", first=slots, second=self.slots.array[actions : actions + 1] if actions is not None else None,
+            "pack", first=slots, second=None if actions is None else self.slots.array[actions : actions + 1],
             output=output, mean=arrays.mean, scale=arrays.scale, chosen=arrays.chosen, parts=parts, rows=rows,
             first_columns=inputs.vector_dim, second_columns=0 if actions is None else self.spec.action_dim,
             held=held, output_step=step, limit=int(MAX_DEVIATION),

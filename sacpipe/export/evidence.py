@@ -37,8 +37,8 @@ class Evidence(NamedTuple):
     provenance: Provenance
     """Name of the algorithm, and digests of the policy and of its training data."""
     golden_actions: FloatArray | None = None
-    """Actions of the golden sequence in task units, shape (golden_steps, action_dim); None for what onnxruntime
-    computes on this processor."""
+    """Actions of the golden sequence in task units, shape (golden_steps, action_dim); None for what
+    onnxruntime computes on this processor."""
 
 
 def act_on(network: PolicyNetwork, spec: EnvSpec, observations: Observation) -> FloatArray:

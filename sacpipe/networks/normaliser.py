@@ -82,7 +82,7 @@ class Normaliser(nn.Module):
         scaled = graph.add("Mul", (centred, graph.constant("scale", scale)), "scaled")
         bounds = [
             graph.constant(name, value)
-            for name, value in (("lowest", -_MAX_DEVIATION), ("highest", _MAX_DEVIATION))
+            for name, value in (("lowest", -MAX_DEVIATION), ("highest", MAX_DEVIATION))
         ]
         clipped = graph.add("Clip", (scaled, *bounds), "clipped")
         if self._is_whole:
