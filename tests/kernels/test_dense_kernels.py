@@ -21,6 +21,8 @@ from sacpipe.kernels.program import Program
 
 ROWS, MEMBERS, SEED = st.integers(1, 40), st.integers(1, 3), st.integers(0, 2**32 - 1)
 FEATURES = st.one_of(st.integers(1, 70), st.integers(250, 300))
+SHAPE = st.tuples(MEMBERS, ROWS, FEATURES, st.integers(1, 70))
+"""Members, rows, inputs and outputs."""
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
@@ -46,8 +48,9 @@ def make_layer(rng, members, inputs, outputs, width, *, is_value=False, has_slow
     return layer, copies
 
 
-@given(SEED, MEMBERS, ROWS, FEATURES, st.integers(1, 70), st.booleans(), st.booleans())
-def test_dense(seed, members, rows, inputs, outputs, is_hidden, is_shared):
+@given(SEED, SHAPE, st.booleans(), st.booleans())
+def test_dense(seed, shape, is_hidden, is_shared):
+    members, rows, inputs, outputs = shape
     rng = np.random.default_rng(seed)
     width = PANEL if is_hidden else width_of(outputs)
     layer, copies = make_layer(rng, members, inputs, outputs, width)
@@ -69,15 +72,12 @@ def test_dense(seed, members, rows, inputs, outputs, is_hidden, is_shared):
 def test_dense_by_hand():
     """h = relu((1, 2) W + b), W = ((1, -1), (3, 0)), b = (0.5, 0.25): (7.5, -0.75) before the ReLU."""
     layer = Layer(Memory(), 1, 2, 2, width=PANEL, is_value=False, has_slow=False, is_turned=False)
-    layer.put(
-        layer.parameters,
-        floats([[1, -1], [3, 0]])[0:1].reshape(1, 2, 2),
-        floats([[0.5, 0.25]]).reshape(1, 1, 2),
-    )
+    weight, bias, x = np.float32([[[1, -1], [3, 0]]]), np.float32([[[0.5, 0.25]]]), np.float32([[[1, 2]]])
+    layer.put(layer.parameters, weight, bias)
     output = zero_panels(1, 1, 2)
     for relu, expected in ((1, [7.5, 0.0]), (0, [7.5, -0.75])):
         call(
-            "dense", input=to_panels(floats([[1, 2]]).reshape(1, 1, 2)), weights=layer.parameters.weights,
+            "dense", input=to_panels(x), weights=layer.parameters.weights,
             bias=layer.parameters.bias, output=output, members=1, rows=1, inputs=2, outputs=2, width=PANEL,
             input_stride=0, relu=relu,
         )  # fmt: skip
@@ -94,8 +94,9 @@ def make_lists(rng, members, rows):
     return lists, counts
 
 
-@given(SEED, MEMBERS, ROWS, FEATURES, st.integers(1, 70), st.booleans(), st.booleans())
-def test_dense_back(seed, members, rows, inputs, outputs, is_masked, is_listed):
+@given(SEED, SHAPE, st.booleans(), st.booleans())
+def test_dense_back(seed, shape, is_masked, is_listed):
+    members, rows, inputs, outputs = shape
     rng = np.random.default_rng(seed)
     layer, copies = make_layer(rng, members, inputs, outputs, PANEL)
     delta, active = normal(rng, members, rows, outputs), normal(rng, members, rows, inputs)
@@ -153,8 +154,9 @@ def step_arguments(layer, numbers):
     }  # fmt: skip
 
 
-@given(SEED, MEMBERS, ROWS, FEATURES, st.integers(1, 70), st.booleans(), st.sampled_from([None, 0.0, 0.25]))
-def test_dense_step(seed, members, rows, inputs, outputs, is_hidden, tau):
+@given(SEED, SHAPE, st.booleans(), st.sampled_from([None, 0.0, 0.25]))
+def test_dense_step(seed, shape, is_hidden, tau):
+    members, rows, inputs, outputs = shape
     rng = np.random.default_rng(seed)
     width = PANEL if is_hidden else width_of(outputs)
     layer, copies = make_layer(rng, members, inputs, outputs, width, has_slow=tau is not None)
