@@ -39,13 +39,22 @@ class NativeNetwork:
         slow: The tensors of its slow copy; None for none.
         adam: Its optimiser.
         is_critic: Whether it has one output.
+        precision: Of the products' operands: `float32` or `bfloat16`.
 
     Raises:
         ConfigError: its trunk is not `mlp`.
+        KernelError: see `Perceptrons`.
     """
 
     def __init__(
-        self, memory: Memory, network: Network, slow: Network | None, adam: Adam, *, is_critic: bool
+        self,
+        memory: Memory,
+        network: Network,
+        slow: Network | None,
+        adam: Adam,
+        *,
+        is_critic: bool,
+        precision: str,
     ) -> None:
         dims = kernel_dims(network)
         if dims is None:
@@ -54,7 +63,12 @@ class NativeNetwork:
             )
         self.adam = adam
         self.stack = Perceptrons(
-            memory, network.trunk.num, dims, has_slow=slow is not None, is_critic=is_critic
+            memory,
+            network.trunk.num,
+            dims,
+            has_slow=slow is not None,
+            is_critic=is_critic,
+            precision=precision,
         )
         self.numbers = memory.floats(8)
         """Of the next step; `prepare` writes them."""
@@ -146,6 +160,7 @@ class NativeActorCritic(DelegatingLearner):
         policy_copy: The slow copy of the policy's network, if the algorithm has one.
         critic_copy: The slow copy of the critics.
         optimisers: `actor` and `critic`.
+        precision: Of the products' operands: `float32` or `bfloat16`.
     """
 
     def __init__(
@@ -155,15 +170,26 @@ class NativeActorCritic(DelegatingLearner):
         policy_copy: Network | None,
         critic_copy: Network,
         optimisers: Mapping[str, Adam],
+        precision: str = "float32",
     ) -> None:
         super().__init__(cast("Learner", learner))
         self.learner, self.spec = learner, learner.spec
         self.memory = Memory()
         self.actor = NativeNetwork(
-            self.memory, learner.actor.network, policy_copy, optimisers["actor"], is_critic=False
+            self.memory,
+            learner.actor.network,
+            policy_copy,
+            optimisers["actor"],
+            is_critic=False,
+            precision=precision,
         )
         self.critic = NativeNetwork(
-            self.memory, learner.critic.network, critic_copy, optimisers["critic"], is_critic=True
+            self.memory,
+            learner.critic.network,
+            critic_copy,
+            optimisers["critic"],
+            is_critic=True,
+            precision=precision,
         )
         forward = SingleForward(self.actor.stack)
         learner.actor.evaluate_single = lambda vector, _images: forward(vector)

@@ -37,13 +37,13 @@ class NativeSAC(NativeActorCritic):
     learner: SAC
 
     def __init__(self, learner: SAC, precision: Literal["float32", "bfloat16"] = "float32") -> None:
-        del precision
         self._config = learner.config
         super().__init__(
             learner,
             policy_copy=None,
             critic_copy=learner.target_critic.network,
             optimisers=learner.optimisers,
+            precision=precision,
         )
 
     def _compose(self, batch_size: int) -> None:

@@ -41,3 +41,7 @@ class Memory:
     def integers(self, *shape: int) -> NDArray[np.int32]:
         """Return int32 zeros."""
         return self.zeros(*shape, dtype=np.int32).view(np.int32)
+
+    def words(self, *shape: int) -> NDArray[np.uint32]:
+        """Return uint32 zeros."""
+        return self.zeros(*shape, dtype=np.uint32).view(np.uint32)

@@ -9,11 +9,16 @@ from sacpipe.networks.trunks.mlp import MLPTrunk
 
 
 def kernel_dims(network: Network) -> list[int] | None:
-    """Return the features before the first layer and after each one; None where kernels do not compute it."""
+    """Return the features before the first layer and after each one; None where kernels do not compute it.
+
+    They compute perceptrons with at least one hidden layer.
+    """
     trunk = network.trunk
     if not isinstance(trunk, MLPTrunk):
         return None
     linears = [*trunk.mlp.linears(), network.head]
+    if len(linears) < 2:
+        return None
     return [linears[0].weight.shape[1], *(linear.weight.shape[2] for linear in linears)]
 
 
