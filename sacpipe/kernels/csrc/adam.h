@@ -25,7 +25,7 @@ INLINE Stepped adam(float* parameter, long at, const Moments& moments, V g, cons
   store(moments.mean + at, m), store(moments.square + at, v), store(parameter + at, p);
   if (moments.slow) {
     t = load(moments.slow + at);
-    t = fma(spread(step[TAU]), p - t, t);
+    if (step[TAU] != 0.f) t = fma(spread(step[TAU]), p - t, t);  // 0 leaves it beside a parameter that overflowed
     store(moments.slow + at, t);
   }
   return {p, t};
