@@ -68,57 +68,48 @@ def test_the_number_of_the_kernel_that_refused_is_returned_and_the_next_ones_do_
         values[0, 5] = 0.0
 
 
-ACCESS = st.builds(
-    lambda start, units, each, kind, partition: (start, units, each, kind, partition),
-    st.integers(0, 12),
-    st.integers(1, 4),
-    st.integers(1, 4),
-    st.sampled_from(["own", "all", "out"]),
-    st.sampled_from(["rows", "panels"]),
-)
+KIND = st.sampled_from(["own", "all", "out"])
+PLACE = st.tuples(st.integers(0, 12), st.integers(1, 4), st.integers(1, 4))
+"""Where an array starts, units of the kernel, and numbers of the array that belong to each."""
 
 
-def places(access, unit):
-    """Which numbers a unit touches: its own part, or everything."""
-    start, units, each, kind, _ = access
+def touched(place, kind, unit):
+    """The numbers that a unit touches: its own part, or every one."""
+    start, units, each = place
     if kind == "all":
         return set(range(start, start + units * each))
     return set(range(start + unit * each, start + (unit + 1) * each))
 
 
-def must_wait(old, new):
-    """Whether two different units of two kernels touch one number that one of them writes."""
-    if "out" not in (old[3], new[3]):
-        return False
-    return any(
-        places(old, first) & places(new, second)
+def must_wait(old, old_kind, new, new_kind):
+    """Whether a number is touched by units of both that may be in different threads, and written by one of them."""
+    return "out" in (old_kind, new_kind) and any(
+        touched(old, old_kind, first) & touched(new, new_kind, second)
         for first in range(old[1])
         for second in range(new[1])
         if first != second or old[1] != new[1]
     )
 
 
-@given(ACCESS, ACCESS, st.booleans())
-def test_the_composer_waits_wherever_two_units_meet(old, new, same_start):
-    """Against every pair of units. It may wait where none meet, but not where the same units do.
+def access(place, kind, partition="rows"):
+    start, units, each = place
+    return _Access(start, start + units * each, kind, (partition, units))
 
-    Two arrays with as many units at one place are cut at the same places: no kernel has another layout.
-    """
-    if same_start:
-        new = (old[0], *new[1:])
-        if old[1] == new[1]:
-            new = (*new[:2], old[2], *new[3:])
-    accesses = [
-        _Access(start, start + units * each, kind, (partition, units))
-        for start, units, each, kind, partition in (old, new)
-    ]
-    if accesses[0].partition == accesses[1].partition and not same_start:
-        return
-    if must_wait(old, new):
-        assert _conflict(*accesses)
-        assert _conflict(*reversed(accesses))
-    if old == new and old[3] != "all":
-        assert not _conflict(*accesses)
+
+@given(PLACE.filter(lambda place: place[1] > 1), KIND, KIND)
+def test_the_same_units_of_one_array_meet_only_where_one_reads_everything(place, old, new):
+    found = _conflict(access(place, old), access(place, new))
+    assert found == must_wait(place, old, place, new)
+
+
+@given(PLACE, KIND, PLACE, KIND)
+def test_arrays_that_are_cut_otherwise_are_waited_for_wherever_they_meet(old, old_kind, new, new_kind):
+    first, second = access(old, old_kind), access(new, new_kind, "panels")
+    if must_wait(old, old_kind, new, new_kind):
+        assert _conflict(first, second)
+        assert _conflict(second, first)
+    overlap = first.start < second.end and second.start < first.end
+    assert _conflict(first, second) == (overlap and "out" in (old_kind, new_kind))
 
 
 DIMS = [5, 70, 33, 4]
