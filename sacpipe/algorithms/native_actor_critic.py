@@ -198,6 +198,7 @@ class NativeActorCritic(DelegatingLearner):
         self._is_ahead = False
         """Whether the kernels' memory is newer than the learner's tensors."""
         self._batch_size = 0
+        self._batch: Batch | None = None
         self._read()
 
     def _read(self) -> None:
@@ -218,7 +219,7 @@ class NativeActorCritic(DelegatingLearner):
         """Make one gradient step; see `Learner.update`."""
         size = len(batch.rewards)
         if size != self._batch_size:
-            self._batch_size = size
+            self._batch_size, self._batch = size, None
             self._compose(size)
         self._is_ahead = True
         self._run(batch)
@@ -299,6 +300,9 @@ class NativeActorCritic(DelegatingLearner):
 
     def _set_batch(self, batch: Batch) -> None:
         """Point the slots at a batch: policy's and critics' observations, actions, rewards and discounts."""
+        if batch is self._batch:
+            return  # the sampler wrote into the same arrays
+        self._batch = batch
         set_slot, here, there = self.slots.set, batch.observations, batch.next_observations
         set_slot(OBSERVATIONS, here.group("policy"))
         set_slot(NEXT_OBSERVATIONS, there.group("policy"))
