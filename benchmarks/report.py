@@ -17,8 +17,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sacpipe.core.errors import KernelError
+from sacpipe.kernels.library import chosen_isa
+from sacpipe.kernels.peak import Peak, measure_peak
+from sacpipe.project.processor_kind import this_processor
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results.md"
+LOAD_AT_START = os.getloadavg()[0]
+"""Load average of the last minute, before the benchmark itself is a part of it."""
 _WRITTEN_HERE = (":!benchmarks/*.json", ":!docs/results.md")
 
 
@@ -57,10 +64,15 @@ def commit() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Describe this machine."""
+    """Describe this machine, how fast it is now and how loaded: one name stands for several processors."""
+    kind = this_processor()
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "processor": processor(),
+        "processor": kind.name,
+        "family": kind.family,
+        "model": kind.model,
+        "fma_peak_gflops": fma_peak(),
+        "load_average": round(LOAD_AT_START, 1),
         "cores": os.cpu_count(),
         "memory_gib": round(memory_bytes / 2**30),
         "system": platform.platform(terse=True),
@@ -68,12 +80,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def processor() -> str:
-    """Return the processor's name as the system gives it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def fma_peak() -> dict[str, Any] | None:
+    """Return the FMA peak of one core in GFLOP/s, measured now; None where there is no compiler."""
+    try:
+        return {"instruction_set": chosen_isa()} | measure_peak()._asdict()
+    except KernelError:
+        return None
 
 
 def spread(values: Iterable[float]) -> dict[str, Any]:
@@ -106,11 +118,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _provenance(tree: dict[str, Any]) -> str:
     here = tree["machine"]
+    peak = _peak_text(here["fma_peak_gflops"])
     versions = ", ".join(f"{name} {number}" for name, number in tree["versions"].items())
     return paragraph(
         f"`{tree['command']}`, {tree['date']}, commit {tree['commit']}; {here['cores']} cores of "
-        f"{here['processor']}, {here['memory_gib']} GiB; Python {here['python']}, {versions}."
+        f"{here['processor']} ({here['family']} model {here['model']}, {peak}, "
+        f"load average {here['load_average']} at the start), {here['memory_gib']} GiB; Python "
+        f"{here['python']}, {versions}."
     )
+
+
+def _peak_text(peak: dict[str, Any] | None) -> str:
+    if peak is None:
+        return "FMA peak unknown: no compiler"
+    return f"{Peak(peak['float32'], peak['bfloat16'])} with {peak['instruction_set']}"
 
 
 def _replace_part(name: str, part: str) -> None:

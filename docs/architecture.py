@@ -38,6 +38,7 @@ DESCRIPTIONS = {
     "networks": "actor, critics, policy file",
     "envs": "task suites, rendering",
     "replay": "buffer, samplers",
+    "kernels": "C++ kernels of the native engine: compiled here, cached, loaded",
     "bundle": "contract, manifest, golden",
     "specs": "observation and action terms, EnvSpec, Step, Transition, Batch",
     "core": "errors, files, locks, configuration, seeds",

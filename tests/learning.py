@@ -36,3 +36,7 @@ def furthest(one, two):
     """Largest difference of two states, each array measured by its own largest entry."""
     pairs = [(one[name], two[name]) for name in one if one[name].dtype == np.float32]
     return max(float(np.abs(a - b).max() / max(1e-3, np.abs(b).max())) for a, b in pairs)
+
+
+def without_noise(learner):
+    return {name: value for name, value in learner.state().items() if name != "noise"}

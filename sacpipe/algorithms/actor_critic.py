@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from sacpipe.algorithms.adam import Adam
@@ -94,6 +96,10 @@ class ActorCritic:
         if self.critic_inputs.own_normaliser is not None:
             modules["critic_normaliser"] = self.critic_inputs.own_normaliser
         self._state = LearnerState(modules, optimisers, self._noise, tensors)
+
+    def draw_key(self) -> NDArray[np.uint32]:
+        """Draw the key of an update's noise, for an engine whose kernels make the numbers. Shape (2,)."""
+        return self._noise.integers(0, 1 << 32, 2, dtype=np.uint32)
 
     def observe(self, observation: Observation) -> None:
         """Take one training observation into the normalisers."""

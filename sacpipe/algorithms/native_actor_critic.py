@@ -1,11 +1,11 @@
 """What updates composed of kernels have in common: networks in the kernels' memory, the batch, acting.
 
-A learner with such an update is the learner by autograd with another `update` and `act`. Parameters and moments live
-in the kernels' layout while it learns, and are copied back into the learner's tensors when those are asked for.
+A learner with such an update is the learner by autograd with another `update`. Parameters and moments are
+in the kernels' layout while it learns, and are copied back into the learner's tensors on demand.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 
 from sacpipe.algorithms.actor_critic import ActorCritic
 from sacpipe.algorithms.adam import Adam
-from sacpipe.algorithms.base import Arrays, EvaluatedEpisode
+from sacpipe.algorithms.base import Arrays, EvaluatedEpisode, Learner
+from sacpipe.algorithms.delegating import DelegatingLearner
 from sacpipe.algorithms.value_bias import value_bias
 from sacpipe.core.errors import ConfigError
 from sacpipe.kernels.inference import SingleForward
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.perceptron import Floats, Pass, Perceptrons, padded, panels, step_numbers
+from sacpipe.kernels.perceptron import Floats, Pass, Perceptrons, padded, step_numbers
 from sacpipe.kernels.program import Program
 from sacpipe.networks.inputs import Group
+from sacpipe.networks.kernel_outputs import kernel_dims
 from sacpipe.networks.network import Network
 from sacpipe.networks.normaliser import MAX_DEVIATION, Normaliser
 from sacpipe.networks.policy_file import Policy
-from sacpipe.networks.trunks.mlp import MLPTrunk
-from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
@@ -56,17 +56,19 @@ class NativeNetwork:
         is_critic: bool,
         precision: str,
     ) -> None:
-        trunk = network.trunk
-        if not isinstance(trunk, MLPTrunk):
+        dims = kernel_dims(network)
+        if dims is None:
             raise ConfigError(
-                "engine.name: 'native' computes networks with the trunk 'mlp' alone. Write `name: autograd` in the section "
-                "`engine` for others."
+                "engine.name: 'native' computes networks with the trunk 'mlp' only. Use `autograd` for others."
             )
-        linears = [*trunk.mlp.linears(), network.head]
-        dims = [linears[0].weight.shape[1], *(linear.weight.shape[2] for linear in linears)]
         self.adam = adam
         self.stack = Perceptrons(
-            memory, trunk.num, dims, has_slow=slow is not None, is_critic=is_critic, precision=precision
+            memory,
+            network.trunk.num,
+            dims,
+            has_slow=slow is not None,
+            is_critic=is_critic,
+            precision=precision,
         )
         self.numbers = memory.floats(8)
         """Of the next step; `prepare` writes them."""
@@ -109,8 +111,7 @@ class NativeNetwork:
             tau: Weight of the parameters in their slow copies; 0 leaves these.
         """
         config = self.adam.config
-        step_numbers(
-            self.numbers,
+        self.numbers[:] = step_numbers(
             step=self.adam.step_count + 1,
             learning_rate=self.adam.learning_rate * config.schedule.factor(gradient_steps),
             betas=config.betas,
@@ -150,7 +151,7 @@ class NativeNormaliser(NamedTuple):
         return cls(normaliser.mean.numpy(), normaliser.scale.numpy(), normaliser.chosen.numpy())
 
 
-class NativeActorCritic:
+class NativeActorCritic(DelegatingLearner):
     """A learner whose update is a program of kernels; an algorithm composes it in `_compose`.
 
     Args:
@@ -170,6 +171,7 @@ class NativeActorCritic:
         optimisers: Mapping[str, Adam],
         precision: str = "float32",
     ) -> None:
+        super().__init__(cast("Learner", learner))
         self.learner, self.spec = learner, learner.spec
         self.memory = Memory()
         self.actor = NativeNetwork(
@@ -195,6 +197,7 @@ class NativeActorCritic:
         self._is_ahead = False
         """Whether the kernels' memory is newer than the learner's tensors."""
         self._batch_size = 0
+        self._batch: Batch | None = None
         self._read()
 
     def _read(self) -> None:
@@ -211,29 +214,11 @@ class NativeActorCritic:
     def _value_pass(self) -> Pass:
         return self.critic.stack.forward(self._value_program, self.critic.stack.inputs(1), 1)
 
-    @property
-    def gradient_steps(self) -> int:
-        """Updates so far."""
-        return self.learner.gradient_steps
-
-    @property
-    def discount(self) -> float:
-        """Discount per step."""
-        return self.learner.discount
-
-    def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
-        """Return one action in [-1, 1]; see `Learner.act`."""
-        return self.learner.act(observation, generator)  # type: ignore[attr-defined, no-any-return]
-
-    def observe(self, observation: Observation) -> None:
-        """Take one training observation into the normalisers."""
-        self.learner.observe(observation)
-
     def update(self, batch: Batch) -> None:
         """Make one gradient step; see `Learner.update`."""
         size = len(batch.rewards)
         if size != self._batch_size:
-            self._batch_size = size
+            self._batch_size, self._batch = size, None
             self._compose(size)
         self._is_ahead = True
         self._run(batch)
@@ -245,14 +230,6 @@ class NativeActorCritic:
     def _run(self, batch: Batch) -> None:
         """Make one gradient step by the program."""
         raise NotImplementedError
-
-    def diagnostics(self) -> dict[str, float]:
-        """Describe the last update; see `Learner.diagnostics`."""
-        raise NotImplementedError
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return self.learner.metrics()  # type: ignore[attr-defined]
 
     def describe_episodes(self, episodes: Sequence[EvaluatedEpisode]) -> dict[str, float]:
         """Return the bias of the critics' values; see `value_bias`."""
@@ -311,7 +288,7 @@ class NativeActorCritic:
         held, parts = output.shape[2], len(slots)
         step = output[0].size if len(output) == parts > 1 else padded(rows) * output.shape[3]
         program.add(
-            "pack", first=slots, second=self.slots.array[actions : actions + 1] if actions is not None else None,
+            "pack", first=slots, second=None if actions is None else self.slots.array[actions : actions + 1],
             output=output, mean=arrays.mean, scale=arrays.scale, chosen=arrays.chosen, parts=parts, rows=rows,
             first_columns=inputs.vector_dim, second_columns=0 if actions is None else self.spec.action_dim,
             held=held, output_step=step, limit=int(MAX_DEVIATION),
@@ -322,6 +299,9 @@ class NativeActorCritic:
 
     def _set_batch(self, batch: Batch) -> None:
         """Point the slots at a batch: policy's and critics' observations, actions, rewards and discounts."""
+        if batch is self._batch:
+            return  # the sampler wrote into the same arrays
+        self._batch = batch
         set_slot, here, there = self.slots.set, batch.observations, batch.next_observations
         set_slot(OBSERVATIONS, here.group("policy"))
         set_slot(NEXT_OBSERVATIONS, there.group("policy"))

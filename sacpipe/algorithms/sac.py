@@ -10,15 +10,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
 from sacpipe.algorithms.actor_critic import ActorCritic
 from sacpipe.algorithms.adam import Adam, AdamConfig
 from sacpipe.algorithms.divergence import refuse_non_finite
+from sacpipe.algorithms.gradient_norm import norm_of
 from sacpipe.algorithms.losses import actor_loss, critic_loss, soft_td_target, temperature_loss
-from sacpipe.algorithms.sac_metrics import METRICS, LastUpdate, norm_of
+from sacpipe.algorithms.sac_metrics import METRICS, LastUpdate
 from sacpipe.algorithms.temperature import AutomaticTemperature, FixedTemperature
 from sacpipe.core.config import Config
 from sacpipe.networks.normaliser import normalised_names, seen_by_policy
@@ -37,6 +37,7 @@ class SACConfig(Config):
     """Soft Actor-Critic, arXiv:1812.05905."""
 
     variants: ClassVar[tuple[str, ...]] = ("paper", "softlearning")
+    has_native_update: ClassVar[bool] = True
 
     name: Literal["sac"]
     network: RegisteredTrunk
@@ -206,10 +207,6 @@ class SAC(ActorCritic):
     def draw_noise(self, batch_size: int) -> FloatArray:
         """Draw the noise of an update: of the next actions, then of the present. Shape (2, B, action_dim)."""
         return self._noise.standard_normal((2, batch_size, self.spec.action_dim), dtype=np.float32)
-
-    def draw_key(self) -> NDArray[np.uint32]:
-        """Draw the key of an update's noise, for an engine whose kernels make the numbers. Shape (2,)."""
-        return self._noise.integers(0, 1 << 32, 2, dtype=np.uint32)
 
     def _step_critics(
         self, batch: Batch, noise: torch.Tensor, temperature: torch.Tensor

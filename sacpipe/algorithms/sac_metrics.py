@@ -1,10 +1,9 @@
 """What Soft Actor-Critic tells of its last update."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 
 from sacpipe.algorithms.value_bias import VALUE_BIAS
 from sacpipe.specs.metric import Metric
@@ -86,8 +85,3 @@ class LastUpdate(NamedTuple):
         if target_entropy is not None:
             metrics["temperature/entropy_gap_nats"] = target_entropy + float(log_probs.mean())
         return metrics
-
-
-def norm_of(gradients: Sequence[torch.Tensor]) -> Callable[[], float]:
-    """Return the function that computes the Euclidean norm of some tensors."""
-    return lambda: float(torch.nn.utils.get_total_norm(gradients))

@@ -1,8 +1,8 @@
 """Twin Delayed Deep Deterministic policy gradient (Fujimoto et al. 2018, arXiv:1802.09477, algorithm 1)."""
 
 import copy
-from collections.abc import Sequence
-from typing import Any, Literal, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from pydantic import Field
 from sacpipe.algorithms.actor_critic import ActorCritic
 from sacpipe.algorithms.adam import Adam, AdamConfig
 from sacpipe.algorithms.divergence import refuse_non_finite
+from sacpipe.algorithms.gradient_norm import norm_of
 from sacpipe.algorithms.value_bias import VALUE_BIAS
 from sacpipe.core.config import Config
 from sacpipe.networks.normaliser import normalised_names, seen_by_policy
@@ -21,6 +22,8 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
+
+_SATURATED = 0.99
 
 METRICS = {
     "critic/loss": Metric("reward²", "Sum over both critics of the mean squared TD error."),
@@ -34,6 +37,8 @@ METRICS = {
 
 class TD3Config(Config):
     """TD3, arXiv:1802.09477."""
+
+    has_native_update: ClassVar[bool] = True
 
     name: Literal["td3"]
     network: RegisteredTrunk
@@ -89,8 +94,40 @@ class TD3Config(Config):
         return TD3(self, spec, seed)
 
 
+class LastUpdate(NamedTuple):
+    """Values of one update, kept by reference: a description costs nothing unless it is asked for."""
+
+    q_values: FloatArray
+    """Of the batch. Shape (2, B)."""
+    targets: FloatArray
+    """Shape (B,)."""
+    critic_gradient_norm: Callable[[], float]
+    """Euclidean norm over all parameters of both critics, computed when it is called."""
+    new_q_values: FloatArray | None
+    """The first critic's values of the policy's actions; None if the update moved no policy. Shape (B,)."""
+    actions: FloatArray | None
+    """These actions. Shape (B, action_dim)."""
+
+    def describe(self) -> dict[str, float]:
+        """Return the metrics of the update."""
+        errors = self.q_values.astype(np.float64) - self.targets
+        metrics = {
+            "critic/loss": float(np.square(errors).mean(axis=1).sum()),
+            "critic/q_mean": float(self.q_values.mean()),
+            "critic/target_mean": float(self.targets.mean()),
+            "critic/gradient_norm": self.critic_gradient_norm(),
+        }
+        if self.new_q_values is not None and self.actions is not None:
+            metrics["actor/loss"] = -float(self.new_q_values.mean())
+            metrics["actor/saturation"] = float((np.abs(self.actions) > _SATURATED).mean())
+        return metrics
+
+
 class TD3(ActorCritic):
     """The learner: a deterministic policy, two stacked critics, and slow copies of all three."""
+
+    native: ClassVar[str] = "sacpipe.algorithms.td3_native:NativeTD3"
+    """Update composed of kernels, for the engine `native`."""
 
     def __init__(self, config: TD3Config, spec: EnvSpec, seed: int) -> None:
         self.config = config
@@ -102,14 +139,16 @@ class TD3(ActorCritic):
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self._critic_parameters: list[torch.Tensor] = list(self.critic.parameters())
         self._actor_parameters: list[torch.Tensor] = list(self.actor.parameters())
-        self._critic_adam = Adam(self._critic_parameters, config.adam, config.critic_learning_rate)
-        self._actor_adam = Adam(self._actor_parameters, config.adam, config.actor_learning_rate)
+        self.optimisers = {
+            "critic": Adam(self._critic_parameters, config.adam, config.critic_learning_rate),
+            "actor": Adam(self._actor_parameters, config.adam, config.actor_learning_rate),
+        }
         self._keep_state(
             {"target_actor": self.target_actor, "target_critic": self.target_critic},
-            {"critic": self._critic_adam, "actor": self._actor_adam},
+            self.optimisers,
         )
-        self._last: dict[str, torch.Tensor] = {}
-        self._last_gradients: Sequence[torch.Tensor] = ()
+        self.last: LastUpdate | None = None
+        """Values of the last update; an engine that replaces `update` sets it too."""
 
     def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
         """Return one action in [-1, 1], with exploration noise if there is a generator; see `Learner.act`."""
@@ -129,19 +168,23 @@ class TD3(ActorCritic):
         )
         loss = errors.square().mean(dim=1).sum()
         gradients = torch.autograd.grad(loss, self._critic_parameters)
-        self._critic_adam.step(gradients, self.gradient_steps)
-        self._last = {"loss": loss.detach(), "q": q_values.detach(), "targets": targets}
-        self._last_gradients = gradients
+        self.optimisers["critic"].step(gradients, self.gradient_steps)
         self.gradient_steps += 1
+        values = actions = None
         if self.gradient_steps % self.config.policy_delay == 0:
-            self._step_policy(batch)
+            values, actions = self._step_policy(batch)
             self._step_targets()
+        found = q_values.detach().numpy()
+        self.last = LastUpdate(found, targets.numpy(), norm_of(gradients), values, actions)
+
+    def draw_noise(self, batch_size: int) -> FloatArray:
+        """Draw the noise of an update's target actions, before it is scaled. Shape (B, action_dim)."""
+        return self._noise.standard_normal((batch_size, self.spec.action_dim), dtype=np.float32)
 
     @torch.no_grad()
     def _targets(self, batch: Batch) -> torch.Tensor:
         """Return y = r + discount min Q'(s', a') with a' = clip(pi'(s') + clip(noise)), eq. 10 and 14."""
-        config, size = self.config, (len(batch.rewards), self.spec.action_dim)
-        noise = torch.from_numpy(self._noise.standard_normal(size, dtype=np.float32))
+        config, noise = self.config, torch.from_numpy(self.draw_noise(len(batch.rewards)))
         smooth = (config.target_noise * noise).clamp_(-config.target_noise_clip, config.target_noise_clip)
         inputs = self.actor.normalised(self.actor.inputs.of(batch.next_observations))
         actions = torch.tanh(self.target_actor(inputs)).add_(smooth).clamp_(-1.0, 1.0)
@@ -150,14 +193,14 @@ class TD3(ActorCritic):
         ).amin(dim=0)
         return values.mul_(torch.from_numpy(batch.discounts)).add_(torch.from_numpy(batch.rewards))
 
-    def _step_policy(self, batch: Batch) -> None:
-        """Ascend the first critic's value of the policy's actions."""
+    def _step_policy(self, batch: Batch) -> tuple[FloatArray, FloatArray]:
+        """Ascend the first critic's value of the policy's actions; return these values and actions."""
         actions = torch.tanh(self.actor.output(self.actor.inputs.of(batch.observations)))
         values = self.critic.first(self.critic_inputs.of(batch.observations), actions)
         refuse_non_finite("value of the policy's action", values.detach().numpy(), self.gradient_steps)
         gradients = torch.autograd.grad(-values.mean(), self._actor_parameters)
-        self._actor_adam.step(gradients, self.gradient_steps - 1)
-        self._last |= {"values": values.detach(), "actions": actions.detach()}
+        self.optimisers["actor"].step(gradients, self.gradient_steps - 1)
+        return values.detach().numpy(), actions.detach().numpy()
 
     @torch.no_grad()
     def _step_targets(self) -> None:
@@ -167,19 +210,9 @@ class TD3(ActorCritic):
 
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update; see `Learner.diagnostics`."""
-        if not self._last:
+        if self.last is None:
             raise ValueError("there was no update to describe yet")
-        last = self._last
-        metrics = {
-            "critic/loss": last["loss"].item(),
-            "critic/q_mean": last["q"].mean().item(),
-            "critic/target_mean": last["targets"].mean().item(),
-            "critic/gradient_norm": float(torch.nn.utils.get_total_norm(self._last_gradients)),
-        }
-        if "values" in last:
-            metrics["actor/loss"] = -last["values"].mean().item()
-            metrics["actor/saturation"] = (last["actions"].abs() > 0.99).float().mean().item()
-        return metrics
+        return self.last.describe()
 
     def metrics(self) -> dict[str, Metric]:
         """Return unit and meaning of every metric."""

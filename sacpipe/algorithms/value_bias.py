@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from sacpipe.algorithms.base import EvaluatedEpisode
 from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
@@ -30,7 +28,8 @@ def value_bias(
     """
     biases = []
     for episode in episodes:
-        discounts = discount ** np.arange(len(episode.rewards))
-        discounted_return = float(np.dot(discounts, episode.rewards))
+        discounted_return = 0.0
+        for reward in reversed(episode.rewards):
+            discounted_return = reward + discount * discounted_return
         biases.append(value(episode.observation, episode.action) - discounted_return)
     return {"critic/value_bias": sum(biases) / len(biases)}

@@ -6,15 +6,21 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sacpipe.cli.doctor_kernels import (
+    describe_compiler,
+    describe_kernels,
+    describe_processor,
+    describe_self_test,
+)
 from sacpipe.cli.output import write_output
 from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.core.fence import first_error
 
-HELP = "check versions, programs, renderer, devices, stores and disk, and print advice where a check fails"
+HELP = "check versions, programs, renderer, processor, stores and disk, and print advice where a check fails"
 EXAMPLE = "  sacpipe doctor\n  sacpipe doctor --json"
 
 _PACKAGES = (
@@ -79,19 +85,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print every check; exit code 1 where a needed one fails."""
     results = [examine(check) for check in CHECKS]
-    healthy = all(result.ok for result in results if result.needed)
     if arguments.json:
         write_output(json.dumps([asdict(result) for result in results], indent=2) + "\n")
-        return 0 if healthy else 1
+    else:
+        write_output(_text(results, brief=arguments.brief))
+    return 0 if _is_healthy(results) else 1
+
+
+def check_before_run(write: Callable[[str], object]) -> bool:
+    """Check this machine for a run that follows in this process; return whether it can run.
+
+    The simulator is left out, because a run tries its own task, and has to be the first that loads it: it
+    records what the task loads.
+
+    Args:
+        write: Gets what needs attention, and one closing line.
+    """
+    results = [examine(check) for check in CHECKS if check.find is not _simulator]
+    write(_text(results, brief=True))
+    return _is_healthy(results)
+
+
+def _is_healthy(results: Sequence[Finding]) -> bool:
+    return all(result.ok for result in results if result.needed)
+
+
+def _text(results: Sequence[Finding], *, brief: bool) -> str:
+    lines = []
     for result in results:
-        if arguments.brief and result.ok:
+        if brief and result.ok:
             continue
         mark = "ok  " if result.ok else ("FAIL" if result.needed else "note")
-        write_output(f"{mark}  {result.name:<12} {result.found}\n")
+        lines.append(f"{mark}  {result.name:<12} {result.found}\n")
         if not result.ok:
-            write_output(f"      {'':<12} {result.advice}\n")
-    write_output("This machine is ready.\n" if healthy else "This machine is not ready; see FAIL above.\n")
-    return 0 if healthy else 1
+            lines.append(f"      {'':<12} {result.advice}\n")
+    healthy = _is_healthy(results)
+    lines.append("This machine is ready.\n" if healthy else "This machine is not ready; see FAIL above.\n")
+    return "".join(lines)
 
 
 def _packages() -> str:
@@ -221,6 +251,10 @@ CHECKS = (
     Check("renderer", False, "none: evaluation makes no video", _renderer),
     Check("encoder", False, "no ffmpeg: evaluation makes no video", _video_encoder),
     Check("devices", True, "torch cannot be used", _devices),
+    Check("processor", False, "cannot be described", describe_processor),
+    Check("compiler", False, "none: the native engine cannot be built", describe_compiler),
+    Check("kernels", False, "the native engine cannot be used", describe_kernels),
+    Check("self-test", False, "failed: do not use the native engine", describe_self_test),
     Check("workspace", True, "cannot be used", _workspace),
     Check("versions", True, "not those of versions.lock", _versions),
     Check("disk", True, "too little room", _disk),

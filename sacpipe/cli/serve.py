@@ -69,4 +69,4 @@ def _become_mlflow(uri: str, port: str) -> NoReturn:
     sys.stderr.write(f"sacpipe: serving {uri} at http://127.0.0.1:{port}/invocations\n")
     sys.stderr.flush()
     server = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local"]
-    os.execv(sys.executable, [*server, "--host", "127.0.0.1", "--port", port])  # noqa: S606 - no shell
+    os.execv(sys.executable, [*server, "--host", "127.0.0.1", "--port", port])

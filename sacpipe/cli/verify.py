@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print_differences(verification: "VerificationRun") -> None:
     """Print uncommitted edits, inputs that are not those of the commit's dvc.lock, and another processor."""
+    from sacpipe.project.moving_outputs import moving_outputs
     from sacpipe.project.processor_kind import another_processor, other_kinds
     from sacpipe.project.terminal import write_line
     from sacpipe.project.workspace import STAGES
@@ -59,8 +60,10 @@ def _print_differences(verification: "VerificationRun") -> None:
         listed = "; ".join(f"{stage}: {_some(names)}" for stage, names in other.items())
         write_line(f"dvc.lock in commit {verification.commit[:12]} was made from other inputs ({listed})")
     if elsewhere := other_kinds(verification.kinds, STAGES):
-        allowed = "other bytes are allowed, and returns are compared by an interval"
-        write_line(f"{another_processor(elsewhere)}: {allowed}")
+        moving = moving_outputs(verification.expected, elsewhere)
+        names = ", ".join(path for paths in moving.values() for path in paths)
+        allowed = f"other bytes are allowed of {names or 'no output'}"
+        write_line(f"{another_processor(elsewhere)}: {allowed}, and returns are compared by an interval")
 
 
 def _some(names: Sequence[str]) -> str:

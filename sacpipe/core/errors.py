@@ -17,7 +17,7 @@
     │  └─ GateError                   a robot's load gate refuses a bundle
     ├─ ObservationError               wrong shape or not finite
     ├─ KernelError                    compiler or instruction set missing, or the cache of kernels refused
-   ├─ RendererError                  no off-screen renderer works on this machine
+    ├─ RendererError                  no off-screen renderer works on this machine
     ├─ SimulatorError                 exit code 3: a task raised an error, or returned a wrong value, in a run
     ├─ MemberError                    exit code 3: an algorithm, engine or sampler raised an error in a run
     ├─ StageError                     exit code of the stage (1 or 2), else 3; carries its output

@@ -4,12 +4,11 @@ The update by autograd is the definition. Another engine is chosen in params.yam
 run's identity, and it refuses a learner that it has no update for; none is exchanged silently.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.members import Members, member_field
-from sacpipe.specs.records import Batch
+from sacpipe.networks.policies.base import PolicyNetwork
 
 ENGINES = Members(
     "engine",
@@ -17,10 +16,12 @@ ENGINES = Members(
     {
         "autograd": "sacpipe.engines.autograd:AutogradConfig",
         "torch": "sacpipe.engines.torch_engine:TorchConfig",
+        "native": "sacpipe.engines.native_engine:NativeConfig",
     },
 )
 
-Update = Callable[[Batch], None]
+Tier = Literal["exact", "same-device"]
+"""Where an engine gives the same bytes: on every x86-64-v3 processor, or on one kind of processor only."""
 
 
 class EngineSection(Protocol):
@@ -28,11 +29,21 @@ class EngineSection(Protocol):
 
     name: str
     """Name in the table, or import path."""
-    num_threads: int
-    """Threads of PyTorch's arithmetic."""
 
-    def attach(self, learner: Learner) -> Update:
-        """Return the function that makes one gradient step of a learner; see `Learner.update`.
+    @property
+    def num_threads(self) -> int:
+        """Threads of PyTorch's arithmetic."""
+        ...
+
+    @property
+    def tier(self) -> Tier:
+        """Where a training with this engine has the same bytes; `same-device` for one that does not say."""
+        ...
+
+    def attach(self, learner: Learner) -> Learner:
+        """Return the learner that trains from now on: the same one, or one with another way to compute it.
+
+        Where it is another one, the first must not be used any more: it may be behind.
 
         Raises:
             ConfigError: the engine has no update for this learner.
@@ -47,6 +58,22 @@ class EngineSection(Protocol):
     def as_tree(self) -> dict[str, Any]:
         """Return the config as plain JSON values."""
         ...
+
+
+def tier_of(engine: EngineSection) -> Tier:
+    """Return an engine's tier. One that promises nothing, such as an older one, has `same-device`."""
+    tier: Tier = getattr(engine, "tier", "same-device")
+    return tier
+
+
+def compute_outputs(engine: EngineSection, policy: PolicyNetwork) -> bool:
+    """Let an engine compute a policy's outputs for single observations, if it has `compute_outputs`.
+
+    Returns:
+        Whether it does, so that they are the same bytes wherever its trainings are.
+    """
+    compute = getattr(engine, "compute_outputs", None)
+    return compute is not None and bool(compute(policy))
 
 
 if TYPE_CHECKING:

@@ -1,18 +1,21 @@
 """The learner's own update."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
-from sacpipe.engines import Update
+from sacpipe.engines import Tier
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
 
 class AutogradConfig(Config):
     """Update as the algorithm defines it, by autograd."""
+
+    tier: ClassVar[Tier] = "same-device"
+    """PyTorch's libraries multiply and add up by what the processor can do."""
 
     name: Literal["autograd"]
     num_threads: int = Field(ge=1)
@@ -28,6 +31,6 @@ class AutogradConfig(Config):
         """Return True: every learner has an update of its own."""
         return True
 
-    def attach(self, learner: Learner) -> Update:
-        """Return the learner's update."""
-        return learner.update
+    def attach(self, learner: Learner) -> Learner:
+        """Return the learner."""
+        return learner

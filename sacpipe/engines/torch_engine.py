@@ -1,13 +1,14 @@
 """Updates written by hand for PyTorch, without autograd."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.engines import Update
+from sacpipe.engines import Tier
+from sacpipe.engines.busy_threads import WatchedLearner
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
@@ -15,9 +16,13 @@ from sacpipe.specs.env_spec import EnvSpec
 class TorchConfig(Config):
     """Update of SAC with multilayer perceptrons, written by hand; equal to `autograd` up to rounding."""
 
+    tier: ClassVar[Tier] = "same-device"
+    """PyTorch's libraries multiply and add up by what the processor can do."""
+
     name: Literal["torch"]
     num_threads: int = Field(ge=1)
-    """Threads of PyTorch's arithmetic; another number gives other bytes."""
+    """Threads of PyTorch's arithmetic; another number gives other bytes. More than there are free cores make
+    an update tens of times slower, because they wait for each other."""
     matmul_precision: Literal["float32", "bfloat16"]
     """Precision of the products in an update: `float32`, or `bfloat16`, faster on CPUs that support it."""
 
@@ -33,8 +38,10 @@ class TorchConfig(Config):
 
         return isinstance(algorithm, SACConfig) and algorithm.network.name == "mlp"
 
-    def attach(self, learner: Learner) -> Update:
-        """Return the update by hand; parameters and moments of the learner become views of packed tensors.
+    def attach(self, learner: Learner) -> Learner:
+        """Return the learner with its update by hand.
+
+        Parameters and moments of the learner become views of packed tensors.
 
         Raises:
             ConfigError: the learner is not SAC, or its trunk is not `mlp`.
@@ -52,4 +59,5 @@ class TorchConfig(Config):
                 "engine.name: 'torch' can train the trunk `mlp` only, found "
                 f"'{learner.config.network.name}'. Use `autograd`."
             )
-        return TorchSAC(learner, self.matmul_precision).update
+        fast = TorchSAC(learner, self.matmul_precision)
+        return fast if self.num_threads == 1 else WatchedLearner(fast, self.num_threads)

@@ -11,9 +11,11 @@ from typing import Literal
 import numpy as np
 import torch
 
+from sacpipe.algorithms.delegating import DelegatingLearner
 from sacpipe.algorithms.divergence import refuse_non_finite
+from sacpipe.algorithms.gradient_norm import norm_of
 from sacpipe.algorithms.sac import SAC
-from sacpipe.algorithms.sac_metrics import LastUpdate, norm_of
+from sacpipe.algorithms.sac_metrics import LastUpdate
 from sacpipe.algorithms.temperature import AutomaticTemperature
 from sacpipe.engines.passes import BackwardPass, ForwardPass, pack_parameters, repack
 from sacpipe.networks.policies.squashed_gaussian import LOG_SQRT_TWO_PI, LOG_TWO
@@ -22,7 +24,7 @@ from sacpipe.specs.records import Batch, FloatArray
 _TWO = np.float32(2.0)
 
 
-class TorchSAC:
+class TorchSAC(DelegatingLearner):
     """Updates one learner, whose parameters and moments it moves into packed tensors.
 
     Args:
@@ -31,6 +33,7 @@ class TorchSAC:
     """
 
     def __init__(self, learner: SAC, matmul_precision: Literal["float32", "bfloat16"]) -> None:
+        super().__init__(learner)
         self.learner = learner
         self.dtype = torch.float32 if matmul_precision == "float32" else torch.bfloat16
         num = learner.config.num_critics

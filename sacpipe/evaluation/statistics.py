@@ -1,5 +1,6 @@
 """Statistics of episode returns: summary, interquartile mean, bootstrap intervals."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -85,11 +86,14 @@ def _task_metric(episodes: Sequence[Episode], name: str) -> TaskMetric:
 
 
 def interquartile_mean(sorted_values: NDArray[np.float64]) -> float:
-    """Return the mean of the middle half; a value cut by a quartile has the weight of its part inside."""
+    """Return the mean of the middle half; a value cut by a quartile has the weight of its part inside.
+
+    The sum of the weighted values is exact and rounded once, so it has no order.
+    """
     number = len(sorted_values)
     edges = np.arange(number + 1)
     inside = np.clip(edges, number / 4, 3 * number / 4)
-    return float(np.dot(np.diff(inside), sorted_values) / (number / 2))
+    return math.fsum((np.diff(inside) * sorted_values).tolist()) / (number / 2)
 
 
 def difference_interval(

@@ -15,6 +15,7 @@ from sacpipe.project.dvc.commands import DvcStore, Outcome
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.identity.lock import write_dependencies
 from sacpipe.project.identity.opened_files import files_recorded
+from sacpipe.project.moving_outputs import moving_outputs
 from sacpipe.project.processor_kind import another_processor, other_kinds, recorded_kinds
 from sacpipe.project.stage_key import locked_inputs, locked_outs, stage_key
 from sacpipe.project.terminal import write_line
@@ -97,20 +98,36 @@ def check_stores(workspace: Workspace) -> None:
 
 
 def processor_notice(workspace: Workspace) -> str | None:
-    """Return why dvc.lock may change although neither code nor params did; None where it may not.
+    """Return which outputs may change although neither code nor params did, and why; None where none may.
 
-    It may where a stage has to run, and results/kind.yaml names another kind of processor than this one.
+    They may where a stage has to run, and results/kind.yaml names another kind of processor than this one.
 
     Raises:
         ConfigError: results/kind.yaml is malformed, or a stage's input is missing.
     """
-    other = other_kinds(recorded_kinds(workspace.kinds, read_lock(workspace.dvc_lock)), STAGES)
-    if not other or not any(_is_to_run(workspace, stage) for stage in STAGES):
+    entries = read_lock(workspace.dvc_lock)
+    other = other_kinds(recorded_kinds(workspace.kinds, entries), STAGES)
+    moving = moving_outputs(entries, other)
+    if not moving or not has_stage_to_run(workspace):
         return None
+    names = ", ".join(path for paths in moving.values() for path in paths)
     return (
-        f"dvc.lock and results/ may change although neither code nor params did: {another_processor(other)}. "
-        "Another kind of processor rounds otherwise. `sacpipe verify` compares the returns by an interval."
+        f"{names}, and no other entries of dvc.lock, may change although neither code nor params did: "
+        f"{another_processor(other)}. Another kind of processor rounds otherwise. `sacpipe verify` compares "
+        "the returns by an interval."
     )
+
+
+def has_stage_to_run(workspace: Workspace) -> bool:
+    """Return whether DVC runs or restores a stage: inputs changed, or an output is missing.
+
+    An output that is there and was changed by hand is not seen here: DVC sees it, and runs or restores its
+    stage.
+
+    Raises:
+        ConfigError: a stage's input is missing, or dvc.yaml is wrong.
+    """
+    return any(_is_to_run(workspace, stage) for stage in STAGES)
 
 
 def _is_to_run(workspace: Workspace, stage: str) -> bool:

@@ -57,7 +57,9 @@ def read_sources(folder: Path = _SOURCES) -> dict[str, bytes]:
 
 def digest_sources(sources: Mapping[str, bytes]) -> str:
     """Return the SHA-256 of files: of their names and bytes."""
-    return sha256_bytes(canonical_json([[name, sha256_bytes(sources[name])] for name in sorted(sources)]).encode())
+    return sha256_bytes(
+        canonical_json([[name, sha256_bytes(sources[name])] for name in sorted(sources)]).encode()
+    )
 
 
 def plan_build(isa: str, folder: Path = _SOURCES) -> Plan:
@@ -89,7 +91,7 @@ def library_path(isa: str, folder: Path = _SOURCES) -> Path:
 
 
 def build(plan: Plan) -> Path:
-    """Build a library where it is missing or damaged, and return its path. Another process that builds is waited for.
+    """Build a library where it is missing or damaged, after any other process that builds; return its path.
 
     Raises:
         KernelError: it does not compile.
@@ -104,8 +106,9 @@ def build(plan: Plan) -> Path:
 
 
 def _compile(plan: Plan) -> None:
-    """Compile copies of the sources: those whose digest the library's name holds, in a folder of this user."""
-    work = plan.path.with_name("build")  # whoever has the lock has the folder: a killed build leaves one at most
+    """Compile copies of the sources: the bytes whose digest is in the library's name."""
+    # The lock is held: a build that was killed leaves this one folder, and the next build removes it.
+    work = plan.path.with_name("build")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o700)
     try:

@@ -81,7 +81,9 @@ def _candidates() -> list[tuple[str, list[str]]]:
         try:
             return [("the compiler of CXX", shlex.split(own))]
         except ValueError as exc:
-            raise KernelError(f"the environment variable CXX is no command: {exc}. Correct or unset it.") from exc
+            raise KernelError(
+                f"the environment variable CXX is no command: {exc}. Correct or unset it."
+            ) from exc
     found = []
     system = shutil.which("c++")
     if system is not None:
@@ -92,7 +94,7 @@ def _candidates() -> list[tuple[str, list[str]]]:
 
 
 def _supports(command: Sequence[str], flags: Sequence[str], isa: InstructionSet) -> bool:
-    """Only preprocess, which takes milliseconds: zig builds its C++ library for a minute at a first compilation."""
+    """Preprocess alone, in milliseconds: zig's first compilation builds its C++ library for a minute."""
     needed = f"#if !defined(__cpp_concepts) || !defined({isa.predefined})\n#error missing\n#endif\n"
     return _run([*command, STANDARD, *flags, "-x", "c++", "-E", "-"], text=needed).returncode == 0
 

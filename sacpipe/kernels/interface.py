@@ -13,6 +13,7 @@ _FUNCTIONS = {
     "sacpipe_program_free": (None, (_POINTER,)),
     "sacpipe_program_add": (_INT, (_POINTER, ctypes.c_char_p, _POINTER, _INT, _INT)),
     "sacpipe_program_run": (_INT, (_POINTER, _INT)),
+    "sacpipe_program_run_shares": (_INT, (_POINTER, _INT)),
     "sacpipe_forward": (None, (_POINTER, _LONG, _POINTER, _POINTER, _LONG, _POINTER)),
     "sacpipe_elementary": (None, (_INT, _POINTER, _POINTER, _LONG)),
 }

@@ -10,8 +10,8 @@ from sacpipe.core.errors import KernelError
 VARIABLE = "SACPIPE_NATIVE_ISA"
 """Environment variable that forces one set."""
 _CPUINFO = Path("/proc/cpuinfo")
-_V3 = frozenset("avx avx2 bmi1 bmi2 f16c fma abm movbe xsave".split())
-_V4 = _V3 | frozenset("avx512f avx512bw avx512cd avx512dq avx512vl".split())
+_V3 = frozenset(["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"])
+_V4 = _V3 | frozenset(["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"])
 
 
 @dataclass(frozen=True)

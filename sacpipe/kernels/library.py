@@ -29,7 +29,9 @@ def load(isa: str = "") -> ctypes.CDLL:
     name = isa or chosen_isa()
     possible = [one.name for one in instruction_sets.this_processor()]
     if name not in possible:  # its code would end this process with SIGILL
-        raise KernelError(f"this processor lacks the instruction set '{name}'; it has: {', '.join(possible)}.")
+        raise KernelError(
+            f"this processor lacks the instruction set '{name}'; it has: {', '.join(possible)}."
+        )
     return _load(name)
 
 

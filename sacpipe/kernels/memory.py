@@ -1,4 +1,4 @@
-"""Memory of programs: arrays at the beginning of a cache line, close to each other, on large pages where possible."""
+"""Memory of programs: arrays at the beginning of a cache line, on large pages where possible."""
 
 import mmap
 from math import prod

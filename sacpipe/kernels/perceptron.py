@@ -1,5 +1,6 @@
 """Stacks of perceptrons: their layers, and the kernels of their passes."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -7,15 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.kernels.layers import PANEL, Floats, Layer, Tensors, padded, panels, width_of
+from sacpipe.kernels.layers import PANEL, Floats, Layer, Shape, Tensors, padded, panels, width_of
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.products import Chosen, Float32Products, Operand, Products
+from sacpipe.kernels.products import Chosen, Evaluation, Float32Products, Operand, Products, TurnedColumns
 from sacpipe.kernels.products_bf16 import Bfloat16Products
 from sacpipe.kernels.program import Program
 
 __all__ = ["PANEL", "Floats", "Pass", "Perceptrons", "padded", "panels", "power", "step_numbers"]
 
-PRODUCTS: dict[str, Callable[[Memory, int], Products]] = {
+PRODUCTS: dict[str, Callable[[Memory], Products]] = {
     "float32": Float32Products,
     "bfloat16": Bfloat16Products,
 }
@@ -61,21 +62,29 @@ class Perceptrons:
         precision: str = "float32",
     ) -> None:
         self.memory, self.members, self.dims = memory, members, tuple(dims)
-        self._products = PRODUCTS[precision](memory, members)
+        self._products = PRODUCTS[precision](memory)
         last = len(dims) - 2
         self.layers = [
             self._products.layer_type(
                 memory,
                 members,
-                dims[index],
-                dims[index + 1],
-                width=width_of(dims[index + 1]) if index == last and not is_critic else PANEL,
-                is_value=is_critic and index == last,
-                has_slow=has_slow,
-                is_turned=index > 0,
+                Shape(
+                    inputs=dims[index],
+                    outputs=dims[index + 1],
+                    width=width_of(dims[index + 1]) if index == last and not is_critic else PANEL,
+                    is_value=is_critic and index == last,
+                    has_slow=has_slow,
+                    is_turned=index > 0,
+                ),
             )
             for index in range(last + 1)
         ]
+
+    def first(self) -> "Perceptrons":
+        """Return the stack of the first member alone, in the same memory."""
+        view = copy.copy(self)
+        view.members, view.layers = 1, [layer.first() for layer in self.layers]
+        return view
 
     def inputs(self, rows: int, parts: int = 1) -> Floats:
         """Return zeroed panels of inputs, [parts, panels, padded rows, 32]."""
@@ -88,19 +97,19 @@ class Perceptrons:
 
         Args:
             program: Where the kernels are added.
-            inputs: Panels, [members or 1, panels, padded rows, 32]; one of them where all members see the same.
+            inputs: Panels, [members or 1, panels, padded rows, 32]; 1 where all members see the same.
             rows: Of the inputs.
             slow: Whether the slow copies evaluate; then there is no way back.
             has_step: Whether `step` may follow.
         """
-        products, has_step = self._products, has_step and not slow
-        before = first = products.operand(program, inputs, is_left=True, is_turned=has_step)
+        products, how = self._products, Evaluation(rows, slow, has_step and not slow)
+        before = first = products.operand(program, inputs, is_left=True, is_turned=how.has_step)
         activations: list[Operand] = []
         for layer in self.layers[:-2]:
-            before = products.hidden(program, layer, before, rows, slow=slow, has_step=has_step)
+            before = products.hidden(program, layer, before, how)
             activations.append(before)
         last = (self.layers[-2], self.layers[-1])
-        before, output = products.last_layers(program, last, before, rows, slow=slow, has_step=has_step)
+        before, output = products.last_layers(program, last, before, how)
         return Pass(inputs, first, [*activations, before], output, rows)
 
     def backward(
@@ -119,7 +128,7 @@ class Perceptrons:
             program: Where the kernels are added.
             done: The evaluation.
             delta: Gradient at the output: values [members, padded rows], or panels.
-            lists: Rows that have a gradient, [members, padded rows]; None for all. Such a gradient makes no step.
+            lists: Rows that have a gradient, [members, padded rows]; None for all. No step follows.
             counts: Their number for every member.
             rows: Rows of the gradient, if fewer than of the evaluation.
 
@@ -143,8 +152,7 @@ class Perceptrons:
         self,
         program: Program,
         deltas: list[Operand],
-        turned: NDArray[np.generic],
-        columns: int,
+        turned: TurnedColumns,
         rows: int,
         *,
         lists: NDArray[np.int32] | None = None,
@@ -156,9 +164,9 @@ class Perceptrons:
             Panels [members, panels, padded rows, width].
         """
         chosen = Chosen(rows, lists, counts)
-        return self._products.columns_back(program, self.layers[0], deltas[0], turned, columns, chosen)
+        return self._products.columns_back(program, self.layers[0], deltas[0], turned, chosen)
 
-    def turn_columns(self, program: Program, first: int, columns: int) -> NDArray[np.generic]:
+    def turn_columns(self, program: Program, first: int, columns: int) -> TurnedColumns:
         """Add the turned copy of columns of the first layer, and return it."""
         return self._products.turn_columns(program, self.layers[0], first, columns)
 
@@ -218,7 +226,6 @@ def power(base: float, exponent: int) -> float:
 
 
 def step_numbers(
-    out: Floats,
     *,
     step: int,
     learning_rate: float,
@@ -226,11 +233,10 @@ def step_numbers(
     epsilon: float,
     weight_decay: float,
     tau: float,
-) -> None:
-    """Write the numbers of a step of Adam, as csrc/adam.h reads them.
+) -> tuple[float, ...]:
+    """Return the eight numbers of a step of Adam, as csrc/adam.h reads them.
 
     Args:
-        out: Shape (8,).
         step: Counted from 1.
         learning_rate: At this step.
         betas: Decays of mean and square.
@@ -239,7 +245,7 @@ def step_numbers(
         tau: Weight of the parameters in their slow copies; 0 leaves these.
     """
     first, second = betas
-    out[:] = (
+    return (
         1.0 - first,
         second,
         1.0 - second,

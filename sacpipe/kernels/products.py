@@ -8,11 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.kernels.layers import PANEL, Floats, Layer, Tensors, padded, panels, width_of
+from sacpipe.kernels.layers import PANEL, Array, Floats, Layer, Tensors, padded, panels, width_of
 from sacpipe.kernels.memory import Memory
 from sacpipe.kernels.program import Program
-
-Array = NDArray[np.generic]
 
 
 class Operand(NamedTuple):
@@ -24,6 +22,16 @@ class Operand(NamedTuple):
     """Panels, operand of the weights' gradient. None where no step follows."""
     height: int
     """Padded rows of a panel."""
+
+
+class Evaluation(NamedTuple):
+    """How inputs are evaluated."""
+
+    rows: int
+    slow: bool
+    """Whether by the slow copies."""
+    has_step: bool
+    """Whether a step may follow."""
 
 
 class Chosen(NamedTuple):
@@ -40,6 +48,13 @@ class Chosen(NamedTuple):
         return self._asdict()
 
 
+class TurnedColumns(NamedTuple):
+    """Copy of the first layer's weights for some inputs, as right operand backwards."""
+
+    weights: Array
+    columns: int
+
+
 class Products(Protocol):
     """Adds the kernels of layers to programs, with one precision of the operands."""
 
@@ -48,22 +63,13 @@ class Products(Protocol):
     def operand(
         self, program: Program, values: Floats, *, is_left: bool = False, is_turned: bool = False
     ) -> Operand:
-        """Return float32 panels [parts, panels, padded rows, width] as operand of the products that follow."""
+        """Return panels [parts, panels, padded rows, width] as operand of the products that follow."""
 
-    def hidden(
-        self, program: Program, layer: Layer, before: Operand, rows: int, *, slow: bool, has_step: bool
-    ) -> Operand:
+    def hidden(self, program: Program, layer: Layer, before: Operand, how: Evaluation) -> Operand:
         """Add a layer with its ReLU."""
 
     def last_layers(
-        self,
-        program: Program,
-        layers: tuple[Layer, Layer],
-        before: Operand,
-        rows: int,
-        *,
-        slow: bool,
-        has_step: bool,
+        self, program: Program, layers: tuple[Layer, Layer], before: Operand, how: Evaluation
     ) -> tuple[Operand, Floats]:
         """Add the last layer with a ReLU and the layer after it. Returns what each gives."""
 
@@ -77,11 +83,11 @@ class Products(Protocol):
     ) -> Operand:
         """Add the way back through a layer and the ReLU before it."""
 
-    def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> Array:
+    def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> TurnedColumns:
         """Add a copy of the weights of some inputs, which `columns_back` takes."""
 
     def columns_back(
-        self, program: Program, layer: Layer, delta: Operand, turned: Array, columns: int, chosen: Chosen
+        self, program: Program, layer: Layer, delta: Operand, turned: TurnedColumns, chosen: Chosen
     ) -> Floats:
         """Add the way back to some inputs, [members, panels, padded rows, width]."""
 
@@ -99,7 +105,8 @@ class Products(Protocol):
 def tensors_of(layer: Layer, *, slow: bool) -> Tensors:
     """Return the parameters or their slow copies."""
     tensors = layer.slow if slow else layer.parameters
-    assert tensors is not None
+    if tensors is None:
+        raise ValueError("expected a stack with slow copies")
     return tensors
 
 
@@ -132,27 +139,33 @@ def step_arguments(layer: Layer, numbers: Floats) -> dict[str, Any]:
 
 
 def stride(layer: Layer, array: Array | None) -> int:
-    """Return the words from one member to the next; 0 where all members have the same input."""
-    assert array is not None
+    """Return the words from one member to the next; 0 where all members have the same input.
+
+    Raises:
+        ValueError: there is no array: the evaluation was added without a step.
+    """
+    if array is None:
+        raise ValueError("expected an evaluation with has_step=True before a step")
     return 0 if len(array) < layer.members else array[0].size
 
 
 class Float32Products:
     """Operands in float32: the panels themselves, for every product."""
 
-    layer_type = Layer
+    layer_type: type[Layer] = Layer
 
-    def __init__(self, memory: Memory, members: int) -> None:
-        self._memory, self._members = memory, members
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
 
     def operand(
         self, program: Program, values: Floats, *, is_left: bool = False, is_turned: bool = False
     ) -> Operand:
         """See `Products.operand`."""
+        del program, is_left, is_turned
         return Operand(values, values, values.shape[2])
 
-    def _made(self, features: int, rows: int) -> Operand:
-        values = self._memory.floats(self._members, panels(features), padded(rows), PANEL)
+    def _made(self, members: int, features: int, rows: int) -> Operand:
+        values = self._memory.floats(members, panels(features), padded(rows), PANEL)
         return Operand(values, values, padded(rows))
 
     def _dense(
@@ -161,60 +174,49 @@ class Float32Products:
         layer: Layer,
         before: Operand,
         output: Array | None,
-        rows: int,
+        how: Evaluation,
         *,
-        slow: bool,
         relu: bool,
     ) -> None:
-        tensors = tensors_of(layer, slow=slow)
         program.add(
             "dense",
             input=before.left,
-            weights=tensors.weights,
-            bias=tensors.bias,
+            weights=layer.slow_right if how.slow else layer.right,
+            bias=tensors_of(layer, slow=how.slow).bias,
             output=output,
             width=layer.width,
             input_stride=stride(layer, before.left),
             relu=int(relu),
-            **shape_arguments(layer, rows),
+            **shape_arguments(layer, how.rows),
         )
 
-    def hidden(
-        self, program: Program, layer: Layer, before: Operand, rows: int, *, slow: bool, has_step: bool
-    ) -> Operand:
+    def hidden(self, program: Program, layer: Layer, before: Operand, how: Evaluation) -> Operand:
         """See `Products.hidden`."""
-        made = self._made(layer.outputs, rows)
-        self._dense(program, layer, before, made.left, rows, slow=slow, relu=True)
+        made = self._made(layer.members, layer.outputs, how.rows)
+        self._dense(program, layer, before, made.left, how, relu=True)
         return made
 
     def last_layers(
-        self,
-        program: Program,
-        layers: tuple[Layer, Layer],
-        before: Operand,
-        rows: int,
-        *,
-        slow: bool,
-        has_step: bool,
+        self, program: Program, layers: tuple[Layer, Layer], before: Operand, how: Evaluation
     ) -> tuple[Operand, Floats]:
         """See `Products.last_layers`."""
         hidden, last = layers
-        made = self.hidden(program, hidden, before, rows, slow=slow, has_step=has_step)
+        made = self.hidden(program, hidden, before, how)
         if not last.is_value:
-            output = self._memory.floats(self._members, last.panels, padded(rows), last.width)
-            self._dense(program, last, made, output, rows, slow=slow, relu=False)
+            output = self._memory.floats(last.members, last.panels, padded(how.rows), last.width)
+            self._dense(program, last, made, output, how, relu=False)
             return made, output
-        tensors = tensors_of(last, slow=slow)
-        values = self._memory.floats(self._members, padded(rows))
+        tensors = tensors_of(last, slow=how.slow)
+        values = self._memory.floats(last.members, padded(how.rows))
         program.add(
             "value",
-            work=self._members * rows * last.inputs,
+            work=last.members * how.rows * last.inputs,
             input=made.left,
             weights=tensors.weights,
             bias=tensors.bias,
             values=values,
-            members=self._members,
-            rows=rows,
+            members=last.members,
+            rows=how.rows,
             inputs=last.inputs,
         )
         return made, values
@@ -223,14 +225,14 @@ class Float32Products:
         self, program: Program, layer: Layer, delta: Floats, active: Operand, chosen: Chosen
     ) -> Operand:
         """See `Products.value_back`."""
-        made = self._made(layer.inputs, chosen.rows)
+        made = self._made(layer.members, layer.inputs, chosen.rows)
         program.add(
             "value_back",
             delta=delta,
             weights=layer.parameters.weights,
             mask=active.left,
             output=made.left,
-            members=self._members,
+            members=layer.members,
             inputs=layer.inputs,
             **chosen.arguments(),
         )
@@ -240,58 +242,65 @@ class Float32Products:
         self, program: Program, layer: Layer, delta: Operand, active: Operand, chosen: Chosen
     ) -> Operand:
         """See `Products.hidden_back`."""
-        made = self._made(layer.inputs, chosen.rows)
-        self._back(program, layer, delta, layer.turned, active.left, made.left, PANEL, layer.inputs, chosen)
+        made = self._made(layer.members, layer.inputs, chosen.rows)
+        self._back(
+            program,
+            layer,
+            delta,
+            chosen,
+            turned=layer.turned,
+            mask=active.left,
+            mask_stride=stride(layer, active.left),
+            output=made.left,
+            width=PANEL,
+            inputs=layer.inputs,
+            work=layer.members * chosen.rows * layer.inputs * layer.outputs,
+        )
         return made
 
     def columns_back(
-        self, program: Program, layer: Layer, delta: Operand, turned: Array, columns: int, chosen: Chosen
+        self, program: Program, layer: Layer, delta: Operand, turned: TurnedColumns, chosen: Chosen
     ) -> Floats:
         """See `Products.columns_back`."""
-        width = width_of(columns)
-        output = self._memory.floats(self._members, panels(columns, width), padded(chosen.rows), width)
-        self._back(program, layer, delta, turned, None, output, width, columns, chosen)
+        columns, width = turned.columns, width_of(turned.columns)
+        output = self._memory.floats(layer.members, panels(columns, width), padded(chosen.rows), width)
+        self._back(
+            program,
+            layer,
+            delta,
+            chosen,
+            turned=turned.weights,
+            mask=None,
+            mask_stride=0,
+            output=output,
+            width=width,
+            inputs=columns,
+            work=layer.members * chosen.rows * columns * layer.outputs,
+        )
         return output
 
-    def _back(
-        self,
-        program: Program,
-        layer: Layer,
-        delta: Operand,
-        turned: Array | None,
-        mask: Array | None,
-        output: Array | None,
-        width: int,
-        inputs: int,
-        chosen: Chosen,
-    ) -> None:
+    def _back(self, program: Program, layer: Layer, delta: Operand, chosen: Chosen, **arguments: Any) -> None:
         program.add(
             "dense_back",
-            work=self._members * chosen.rows * inputs * layer.outputs,
             delta=delta.left,
-            turned=turned,
-            mask=mask,
-            output=output,
-            members=self._members,
-            inputs=inputs,
+            members=layer.members,
             outputs=layer.outputs,
             delta_width=layer.width,
-            width=width,
             delta_stride=stride(layer, delta.left),
-            mask_stride=0 if mask is None else stride(layer, mask),
             delta_rows=delta.height,
             **chosen.arguments(),
+            **arguments,
         )
 
-    def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> Array:
+    def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> TurnedColumns:
         """See `Products.turn_columns`."""
         width = width_of(columns)
-        turned = self._memory.floats(self._members, panels(columns, width), layer.outputs, width)
+        turned = self._memory.floats(layer.members, panels(columns, width), layer.outputs, width)
         program.add(
             "turn_inputs",
             weights=layer.parameters.weights,
             turned=turned,
-            members=self._members,
+            members=layer.members,
             inputs=layer.inputs,
             outputs=layer.outputs,
             width=layer.width,
@@ -299,7 +308,7 @@ class Float32Products:
             columns=columns,
             turned_width=width,
         )
-        return turned
+        return TurnedColumns(turned, columns)
 
     def step(
         self, program: Program, layer: Layer, before: Operand, delta: Operand, numbers: Floats, rows: int
@@ -325,7 +334,7 @@ class Float32Products:
             "value_step",
             input=before.turned,
             delta=delta,
-            members=self._members,
+            members=layer.members,
             rows=rows,
             inputs=layer.inputs,
             **step_arguments(layer, numbers),

@@ -1,4 +1,6 @@
-"""Products of bfloat16: operands rounded and packed in words of two, csrc/tile_bf16.h; everything else is float32."""
+"""Products of bfloat16: their operands are rounded and packed in words of two, csrc/tile_bf16.h."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +10,10 @@ from sacpipe.kernels.layers import PANEL, Floats, Layer, padded, panels, width_o
 from sacpipe.kernels.library import chosen_isa
 from sacpipe.kernels.memory import Memory
 from sacpipe.kernels.products import (
-    Array,
     Chosen,
+    Evaluation,
     Operand,
+    TurnedColumns,
     shape_arguments,
     step_arguments,
     stride,
@@ -19,7 +22,7 @@ from sacpipe.kernels.products import (
 from sacpipe.kernels.program import Program, signatures
 
 Words = NDArray[np.uint32]
-_NONE = Operand(None, None, 0)
+_OUTPUTS = ("output", "output_turned", "floats", "value_weights", "value_bias", "values")
 
 
 def rounded(values: Floats) -> Words:
@@ -38,56 +41,30 @@ def pairs(values: Floats, axis: int) -> Words:
 
 
 class Bfloat16Layer(Layer):
-    """A layer with copies of its weights that are rounded to bfloat16."""
+    """A layer whose operands are copies of its weights that are rounded to bfloat16."""
 
-    def __init__(
-        self,
-        memory: Memory,
-        members: int,
-        inputs: int,
-        outputs: int,
-        *,
-        width: int,
-        is_value: bool,
-        has_slow: bool,
-        is_turned: bool,
-    ) -> None:
-        super().__init__(
-            memory,
-            members,
-            inputs,
-            outputs,
-            width=width,
-            is_value=is_value,
-            has_slow=has_slow,
-            is_turned=False,
-        )
-
-        def words(*shape: int) -> Words | None:
-            return None if is_value else memory.words(members, *shape)
-
-        self.packed = words(self.panels, padded(inputs) // 2, width)
-        """Pairs of inputs: right operand forwards."""
-        self.slow_packed = words(self.panels, padded(inputs) // 2, width) if has_slow else None
-        self.packed_turned = words(panels(inputs), self.panels * width // 2, PANEL) if is_turned else None
-        """Pairs of outputs: right operand backwards."""
+    def _make_operands(self, memory: Memory, *, is_turned: bool) -> None:
+        forwards = (self.members, self.panels, padded(self.inputs) // 2, self.width)
+        self.right = memory.words(*forwards)
+        self.slow_right = None if self.slow is None else memory.words(*forwards)
+        if is_turned:
+            outputs = self.panels * self.width
+            self.turned = memory.words(self.members, panels(self.inputs), outputs // 2, PANEL)
 
     def turn(self) -> None:
         """Make the rounded copies from the parameters and the slow copies."""
-        if self.packed is None:
+        if self.right is None:
             return
-        self.packed[...] = pairs(self.parameters.weights, 2)
-        if self.slow_packed is not None and self.slow is not None:
-            self.slow_packed[...] = pairs(self.slow.weights, 2)
-        if self.packed_turned is not None:
-            outputs = self.panels * self.width
-            full = self.parameters.weights.transpose(0, 1, 3, 2).reshape(
-                self.members, outputs, padded(self.inputs)
-            )
+        self.right[...] = pairs(self.parameters.weights, 2)
+        if self.slow_right is not None:
+            self.slow_right[...] = pairs(tensors_of(self, slow=True).weights, 2)
+        if self.turned is not None:
+            outputs, inputs = self.panels * self.width, padded(self.inputs)
+            full = self.parameters.weights.transpose(0, 1, 3, 2).reshape(self.members, outputs, inputs)
             wide = np.zeros((self.members, outputs, panels(self.inputs) * PANEL), dtype=np.float32)
-            wide[:, :, : self.inputs] = full[:, :, : self.inputs]
+            wide[:, :, :inputs] = full
             shape = (self.members, outputs // 2, panels(self.inputs), PANEL)
-            self.packed_turned[...] = pairs(wide, 1).reshape(shape).transpose(0, 2, 1, 3)
+            self.turned[...] = pairs(wide, 1).reshape(shape).transpose(0, 2, 1, 3)
 
 
 class Bfloat16Products:
@@ -97,15 +74,16 @@ class Bfloat16Products:
         KernelError: the instruction set in use has no products of bfloat16.
     """
 
-    layer_type = Bfloat16Layer
+    layer_type: type[Layer] = Bfloat16Layer
 
-    def __init__(self, memory: Memory, members: int) -> None:
+    def __init__(self, memory: Memory) -> None:
         if "dense_bf16" not in signatures():
             raise KernelError(
-                "engine.precision: 'bfloat16' needs the instruction set avx512-bf16, and the kernels in use are "
-                f"those for {chosen_isa()}. Write `precision: float32` in the section `engine` of params.yaml."
+                "engine.precision: 'bfloat16' needs the instruction set avx512-bf16, and the kernels in use "
+                f"are those for {chosen_isa()}. Write `precision: float32` in the section `engine` of "
+                "params.yaml."
             )
-        self._memory, self._members = memory, members
+        self._memory = memory
 
     def operand(
         self, program: Program, values: Floats, *, is_left: bool = False, is_turned: bool = False
@@ -129,8 +107,8 @@ class Bfloat16Products:
         )
         return made
 
-    def _made(self, features: int, rows: int, *, is_turned: bool) -> Operand:
-        shape = (self._members, panels(features))
+    def _made(self, members: int, features: int, rows: int, *, is_turned: bool) -> Operand:
+        shape = (members, panels(features))
         return Operand(
             self._memory.words(*shape, padded(rows), PANEL // 2),
             self._memory.words(*shape, padded(rows) // 2, PANEL) if is_turned else None,
@@ -138,72 +116,59 @@ class Bfloat16Products:
         )
 
     def _dense(
-        self,
-        program: Program,
-        layer: Layer,
-        before: Operand,
-        rows: int,
-        *,
-        slow: bool,
-        made: Operand = _NONE,
-        floats: Floats | None = None,
-        value: Layer | None = None,
-    ) -> Floats | None:
-        """Add a layer, and the values of the layer after it, if that is given. Returns the values."""
-        assert isinstance(layer, Bfloat16Layer)
-        after = None if value is None else tensors_of(value, slow=slow)
-        values = None if value is None else self._memory.floats(self._members, padded(rows))
+        self, program: Program, layer: Layer, before: Operand, how: Evaluation, **outputs: Any
+    ) -> None:
+        given: dict[str, Any] = dict.fromkeys(_OUTPUTS) | outputs
         program.add(
             "dense_bf16",
             input=before.left,
-            weights=layer.slow_packed if slow else layer.packed,
-            bias=tensors_of(layer, slow=slow).bias,
-            output=made.left,
-            output_turned=made.turned,
-            floats=floats,
-            value_weights=None if after is None else after.weights,
-            value_bias=None if after is None else after.bias,
-            values=values,
+            weights=layer.slow_right if how.slow else layer.right,
+            bias=tensors_of(layer, slow=how.slow).bias,
             width=layer.width,
             input_stride=stride(layer, before.left),
-            **shape_arguments(layer, rows),
+            **shape_arguments(layer, how.rows),
+            **given,
         )
-        return values
 
-    def hidden(
-        self, program: Program, layer: Layer, before: Operand, rows: int, *, slow: bool, has_step: bool
-    ) -> Operand:
+    def hidden(self, program: Program, layer: Layer, before: Operand, how: Evaluation) -> Operand:
         """See `Products.hidden`."""
-        made = self._made(layer.outputs, rows, is_turned=has_step)
-        self._dense(program, layer, before, rows, slow=slow, made=made)
+        made = self._made(layer.members, layer.outputs, how.rows, is_turned=how.has_step)
+        self._dense(program, layer, before, how, output=made.left, output_turned=made.turned)
         return made
 
     def last_layers(
-        self,
-        program: Program,
-        layers: tuple[Layer, Layer],
-        before: Operand,
-        rows: int,
-        *,
-        slow: bool,
-        has_step: bool,
+        self, program: Program, layers: tuple[Layer, Layer], before: Operand, how: Evaluation
     ) -> tuple[Operand, Floats]:
         """See `Products.last_layers`."""
         hidden, last = layers
-        made = self._made(hidden.outputs, rows, is_turned=has_step)
-        value = last if last.is_value else None
-        values = self._dense(program, hidden, before, rows, slow=slow, made=made, value=value)
-        if values is not None:
-            return made, values
-        output = self._memory.floats(self._members, last.panels, padded(rows), last.width)
-        self._dense(program, last, made, rows, slow=slow, floats=output)
-        return made, output
+        if not last.is_value:
+            made = self.hidden(program, hidden, before, how)
+            output = self._memory.floats(last.members, last.panels, padded(how.rows), last.width)
+            self._dense(program, last, made, how, floats=output)
+            return made, output
+        made = self._made(hidden.members, hidden.outputs, how.rows, is_turned=how.has_step)
+        values, tensors = (
+            self._memory.floats(last.members, padded(how.rows)),
+            tensors_of(last, slow=how.slow),
+        )
+        self._dense(
+            program,
+            hidden,
+            before,
+            how,
+            output=None if how.slow else made.left,
+            output_turned=made.turned,
+            value_weights=tensors.weights,
+            value_bias=tensors.bias,
+            values=values,
+        )
+        return made, values
 
     def value_back(
         self, program: Program, layer: Layer, delta: Floats, active: Operand, chosen: Chosen
     ) -> Operand:
         """See `Products.value_back`."""
-        made = self._made(layer.inputs, chosen.rows, is_turned=chosen.lists is None)
+        made = self._made(layer.members, layer.inputs, chosen.rows, is_turned=chosen.lists is None)
         program.add(
             "value_back_bf16",
             delta=delta,
@@ -211,7 +176,7 @@ class Bfloat16Products:
             mask=active.left,
             output=made.left,
             output_turned=made.turned,
-            members=self._members,
+            members=layer.members,
             inputs=layer.inputs,
             **chosen.arguments(),
         )
@@ -221,18 +186,17 @@ class Bfloat16Products:
         self, program: Program, layer: Layer, delta: Operand, active: Operand, chosen: Chosen
     ) -> Operand:
         """See `Products.hidden_back`."""
-        assert isinstance(layer, Bfloat16Layer)
-        made = self._made(layer.inputs, chosen.rows, is_turned=chosen.lists is None)
+        made = self._made(layer.members, layer.inputs, chosen.rows, is_turned=chosen.lists is None)
         program.add(
             "dense_back_bf16",
-            work=self._members * chosen.rows * layer.inputs * layer.outputs,
+            work=layer.members * chosen.rows * layer.inputs * layer.outputs,
             delta=delta.left,
-            turned=layer.packed_turned,
+            turned=layer.turned,
             mask=active.left,
             output=made.left,
             output_turned=made.turned,
             floats=None,
-            members=self._members,
+            members=layer.members,
             inputs=layer.inputs,
             outputs=layer.outputs,
             delta_width=layer.width,
@@ -244,21 +208,21 @@ class Bfloat16Products:
         return made
 
     def columns_back(
-        self, program: Program, layer: Layer, delta: Operand, turned: Array, columns: int, chosen: Chosen
+        self, program: Program, layer: Layer, delta: Operand, turned: TurnedColumns, chosen: Chosen
     ) -> Floats:
         """See `Products.columns_back`."""
-        width = width_of(columns)
-        output = self._memory.floats(self._members, panels(columns, width), padded(chosen.rows), width)
+        columns, width = turned.columns, width_of(turned.columns)
+        output = self._memory.floats(layer.members, panels(columns, width), padded(chosen.rows), width)
         program.add(
             "dense_back_bf16",
-            work=self._members * chosen.rows * columns * layer.outputs,
+            work=layer.members * chosen.rows * columns * layer.outputs,
             delta=delta.left,
-            turned=turned,
+            turned=turned.weights,
             mask=None,
             output=None,
             output_turned=None,
             floats=output,
-            members=self._members,
+            members=layer.members,
             inputs=columns,
             outputs=layer.outputs,
             delta_width=layer.width,
@@ -269,15 +233,15 @@ class Bfloat16Products:
         )
         return output
 
-    def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> Array:
+    def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> TurnedColumns:
         """See `Products.turn_columns`."""
         width, words = width_of(columns), layer.panels * layer.width // 2
-        turned = self._memory.words(self._members, panels(columns, width), words, width)
+        turned = self._memory.words(layer.members, panels(columns, width), words, width)
         program.add(
             "turn_inputs_bf16",
             weights=layer.parameters.weights,
             turned=turned,
-            members=self._members,
+            members=layer.members,
             inputs=layer.inputs,
             outputs=layer.outputs,
             width=layer.width,
@@ -285,20 +249,19 @@ class Bfloat16Products:
             columns=columns,
             turned_width=width,
         )
-        return turned
+        return TurnedColumns(turned, columns)
 
     def step(
         self, program: Program, layer: Layer, before: Operand, delta: Operand, numbers: Floats, rows: int
     ) -> None:
         """See `Products.step`."""
-        assert isinstance(layer, Bfloat16Layer)
         program.add(
             "dense_step_bf16",
             input=before.turned,
             delta=delta.turned,
-            packed=layer.packed,
-            slow_packed=layer.slow_packed,
-            turned=layer.packed_turned,
+            packed=layer.right,
+            slow_packed=layer.slow_right,
+            turned=layer.turned,
             width=layer.width,
             input_stride=stride(layer, before.turned),
             input_rows=before.height,
@@ -314,7 +277,7 @@ class Bfloat16Products:
             "value_step_bf16",
             input=before.turned,
             delta=delta,
-            members=self._members,
+            members=layer.members,
             rows=rows,
             inputs=layer.inputs,
             **step_arguments(layer, numbers),

@@ -102,16 +102,31 @@ class Program:
             value = arguments[name]
             if not isinstance(value, np.ndarray):
                 continue
-            is_shared = arguments.get(f"{name}_stride") == 0 or (name == "mask" and arguments.get("lists") is not None)
+            is_shared = arguments.get(f"{name}_stride") == 0 or (
+                name == "mask" and arguments.get("lists") is not None
+            )
             kind = "all" if access == "own" and is_shared else access
             start = value.ctypes.data
             found.append(_Access(start, start + value.nbytes, kind, partition))
         return found
 
-    def run(self) -> int:
-        """Run all kernels; return the number of the one that refused a value, or 0."""
-        threads = num_threads() if self._work >= _MIN_WORK else 1
+    def run(self, threads: int | None = None) -> int:
+        """Run all kernels; return the number of the one that refused a value, or 0.
+
+        Args:
+            threads: How many run it; None for as many as the work is worth. The number changes no byte.
+        """
+        if threads is None:
+            threads = num_threads() if self._work >= _MIN_WORK else 1
         return int(self._library.sacpipe_program_run(self._handle, threads))
+
+    def run_shares(self, threads: int) -> int:
+        """Run all kernels in this thread, in an order that many threads could take; a check of the waits.
+
+        From one wait to the next, the share of the last of `threads` threads is computed first. The bytes are
+        those of `run` unless a wait is missing.
+        """
+        return int(self._library.sacpipe_program_run_shares(self._handle, threads))
 
 
 def _address(value: Argument, name: str) -> int:
@@ -126,5 +141,3 @@ def _conflict(old: _Access, new: _Access) -> bool:
     if old.end <= new.start or new.end <= old.start or "out" not in (old.access, new.access):
         return False
     return "all" in (old.access, new.access) or old.partition != new.partition
-
-

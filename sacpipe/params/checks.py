@@ -57,7 +57,7 @@ def check_members(params: Params, spec: EnvSpec) -> None:
     with section_errors("algorithm", params.algorithm.name):
         learner = params.algorithm.build(spec, params.seed)
     with section_errors("engine", params.engine.name):
-        params.engine.attach(learner)
+        learner = params.engine.attach(learner)
     with section_errors("replay.sampler", params.replay.sampler.name):
         params.replay.sampler.build(spec, learner.discount)
     with section_errors("algorithm", params.algorithm.name):

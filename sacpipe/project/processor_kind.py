@@ -25,6 +25,7 @@ from sacpipe.project.workspace import Workspace
 
 _CPUINFO = Path("/proc/cpuinfo")
 _X86 = re.compile("avx.*|fma.*|f16c|amx.*")
+_X86_64_V3 = {"avx2", "f16c", "fma"}
 _ARM = re.compile("asimd.*|neon|fphp|sve.*|sme.*|i8mm|bf16")
 _HEADER = "# The kind of processor on which each stage was computed last. `sacpipe verify` reads it.\n"
 
@@ -53,6 +54,14 @@ class ProcessorKind(Config):
         theirs, ours = set(self.instructions.split()), set(here.instructions.split())
         sides = (("there", theirs - ours), ("here", ours - theirs))
         return found + [f"only {side} {' '.join(sorted(names))}" for side, names in sides if names]
+
+    def rounds_like(self, here: "ProcessorKind") -> bool:
+        """Return whether what is limited to x86-64-v3 rounds alike on both kinds.
+
+        The C library takes variants of `exp` and `sin` with FMA where there is FMA, and no wider ones.
+        """
+        both = (self, here)
+        return self.libm == here.libm and all({*one.instructions.split()} >= _X86_64_V3 for one in both)
 
     def text(self) -> str:
         """Return the kind in one line."""

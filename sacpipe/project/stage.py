@@ -18,6 +18,7 @@ from sacpipe.core.crash_log import EXIT_CODE, report_crash
 from sacpipe.core.errors import InterruptedRunError, SacpipeError
 from sacpipe.core.fence import first_error
 from sacpipe.core.files import storage_errors
+from sacpipe.core.fixed_arithmetic import restart_fixed
 from sacpipe.core.report_line import LAYOUT, escape_unprintable
 from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.project.identity.needs import (
@@ -111,7 +112,11 @@ def run_stage(name: str, body: Callable[[StageContext], None]) -> None:
     """Run one stage as a process and exit with its code.
 
     A stage started without DVC, by `python -m pipelines.stages.train`, gives the same outputs.
+
+    Our stages are in the fixed environment before they import anything (`pipelines/stages/__init__.py`);
+    another program starts again here.
     """
+    restart_fixed()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     interruption = Interruption()
     signal.signal(signal.SIGINT, interruption.request)

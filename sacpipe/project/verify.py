@@ -18,6 +18,7 @@ from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes_csv import read_episodes_csv
 from sacpipe.evaluation.statistics import difference_interval
 from sacpipe.project.dvc.lock_file import LockEntries, read_lock
+from sacpipe.project.moving_outputs import moving_outputs
 from sacpipe.project.processor_kind import other_kinds
 from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_outs
 from sacpipe.project.verification_run import VerificationRun
@@ -80,16 +81,12 @@ def verify_returns(run: VerificationRun) -> ReturnsComparison:
 
 
 def allowed_marks(run: VerificationRun) -> dict[str, Mark]:
-    """Return, by stage, how outputs with other bytes are marked; a stage that is left out must not have any.
-
-    On another kind of processor than the commit's, a stage may have other bytes, and so may the stages that
-    read its outputs.
-    """
+    """Return, by path, how outputs with other bytes are marked; one that is left out must not have any."""
     if is_statistical(run):
-        return dict.fromkeys(STAGES, "differs (statistical)")
-    other = other_kinds(run.kinds, STAGES)
-    first = min((STAGES.index(stage) for stage in other), default=len(STAGES))
-    return dict.fromkeys(STAGES[first:], "differs (processor)")
+        every = (path for stage in STAGES for path in locked_outs(run.expected[stage]))
+        return dict.fromkeys(every, "differs (statistical)")
+    moving = moving_outputs(run.expected, other_kinds(run.kinds, STAGES))
+    return {path: "differs (processor)" for paths in moving.values() for path in paths}
 
 
 def is_statistical(run: VerificationRun) -> bool:
@@ -111,7 +108,7 @@ def compare_locks(expected: LockEntries, got: LockEntries, allowed: Mapping[str,
     Args:
         expected: The committed one.
         got: The fresh one.
-        allowed: Mark of other bytes by stage, where they are allowed. A missing output is a mismatch in any
+        allowed: Mark of other bytes by path, where they are allowed. A missing output is a mismatch in any
             case.
     """
     found = []
@@ -119,7 +116,7 @@ def compare_locks(expected: LockEntries, got: LockEntries, allowed: Mapping[str,
         old, new = locked_outs(expected[stage]), locked_outs(got[stage])
         for path in {**old, **new}:
             expected_md5, got_md5 = old.get(path), new.get(path)
-            mark = _mark(expected_md5, got_md5, allowed.get(stage, "DIFFERS"))
+            mark = _mark(expected_md5, got_md5, allowed.get(path, "DIFFERS"))
             found.append(Comparison(stage=stage, output=path, expected=expected_md5, got=got_md5, mark=mark))
     return found
 

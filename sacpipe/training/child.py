@@ -1,11 +1,11 @@
 """Trains in a child process whose threads and numeric settings are pinned: a notebook gets a stage's bytes.
 
 The bytes of a product depend on the number of threads and on whose kernels multiply. Both are settings of a
-process; changed in a notebook, they would change the notebook's other numbers and its speed. As a module
-(`python -m sacpipe.training.child DESCRIPTOR`) this file is that child. It reads one JSON object from stdin
-and takes the end of stdin as a request to stop, so that it never outlives its parent. It writes JSON lines to
-DESCRIPTOR, since simulators print to stdout: {"env_steps", "latest_return"}, at last {"report"} or
-{"error", "message"}.
+process; changed in a notebook, they would change the notebook's other numbers and its speed. Some are fixed
+when a process starts (`sacpipe/core/fixed_arithmetic.py`). As a module (`python -m sacpipe.training.child
+DESCRIPTOR`) this file is that child. It reads one JSON object from stdin and takes the end of stdin as a
+request to stop, so that it never outlives its parent. It writes JSON lines to DESCRIPTOR, since simulators
+print to stdout: {"env_steps", "latest_return"}, at last {"report"} or {"error", "message"}.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from sacpipe.core import errors
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, InterruptedRunError, SacpipeError, StageError
 from sacpipe.core.files import canonical_json, sha256_bytes
+from sacpipe.core.fixed_arithmetic import fixed_environment
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import Progress, train
 from sacpipe.training.numerics import keep_freed_memory, pin_arithmetic
@@ -120,7 +121,7 @@ def _start(descriptor: int) -> subprocess.Popen[str]:
         [sys.executable, "-m", "sacpipe.training.child", str(descriptor)],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": search_path},
+        env=fixed_environment(os.environ | {"PYTHONPATH": search_path}),
         pass_fds=(descriptor,),
         start_new_session=True,
         text=True,

@@ -6,6 +6,7 @@ from typing import Literal
 
 from sacpipe.core.config import Config
 from sacpipe.core.files import copy_file, remove_leftovers, sha256_file, storage_errors, write_json
+from sacpipe.engines import tier_of
 from sacpipe.networks.policy_file import write_policy
 from sacpipe.training.foreign_members import member_errors
 from sacpipe.training.run import Run
@@ -23,9 +24,10 @@ class TrainingReport(Config):
     policy_sha256: str
     pool_sha256: str
     """Of the pool's manifest, which holds the digest of every segment."""
-    determinism: Literal["exact", "statistical"]
-    """The tier of reproducibility: `exact` is the same bytes on the CPU with the same thread count;
-    `statistical` the same distribution of returns, because a simulator did not repeat itself."""
+    determinism: Literal["exact", "same-device", "statistical"]
+    """The tier of reproducibility: `exact` is the same bytes on every x86-64-v3 processor; `same-device` the
+    same bytes on the same kind of processor; `statistical` the same distribution of returns, because a
+    simulator did not repeat itself."""
     num_threads: int
 
     def compared(self) -> dict[str, float]:
@@ -70,7 +72,7 @@ def publish(run: Run, destination: Path, curve: Path | None = None) -> TrainingR
         return_mean_stochastic=returns["stochastic"],
         policy_sha256=sha256_file(destination / "policy.safetensors"),
         pool_sha256=sha256_file(destination / "pool" / "manifest.json"),
-        determinism=run.determinism,
+        determinism=tier_of(run.params.engine) if run.determinism == "exact" else run.determinism,
         num_threads=run.params.engine.num_threads,
     )
     write_json(destination / "metrics.json", report.as_tree())

@@ -72,7 +72,7 @@ class Run:
             encode_policy(self.learner.policy())  # what cannot be written fails now, not after the training
             discount = self.learner.discount
         with section_errors("engine", params.engine.name):
-            self._update = params.engine.attach(self.learner)
+            self.learner = params.engine.attach(self.learner)
         self.evaluator = Evaluator(params, self.learner)
         self.buffer = ReplayBuffer(self.spec, buffer_capacity(params))
         self.exploration_stream = generator(params.seed, "explore")
@@ -178,7 +178,7 @@ class Run:
                 raise_member_error(exc, sampler, "its call", self.env_steps)
             self._clock.lap("sample")
             try:
-                self._update(batch)
+                self.learner.update(batch)
             except DivergenceError as exc:
                 raise self._located(exc, batch) from exc
             except FOREIGN as exc:

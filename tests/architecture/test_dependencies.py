@@ -60,6 +60,7 @@ def undeclared(folder, known):
     [
         ("sacpipe/core", []),
         ("sacpipe/specs", []),
+        ("sacpipe/kernels", []),
         ("sacpipe/bundle", ["serve"]),
         ("sacpipe/replay/pool", ["serve"]),
         ("sacpipe/robot", ["serve"]),

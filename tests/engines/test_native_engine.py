@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from learning import SPEC, furthest, make_batch, make_learner
+from learning import SPEC, furthest, make_batch, make_learner, without_noise
 from test_torch_engine import ASYMMETRIC, VARIANTS, mlp
 
 from sacpipe.algorithms.sac_native import NativeSAC
+from sacpipe.core.errors import DivergenceError
 
 
 def given_noise(reference, native, size):
@@ -33,5 +34,37 @@ def test_the_update_by_kernels_is_the_update_by_autograd(changes, updates_before
     assert native.diagnostics() == pytest.approx(reference.diagnostics(), rel=1e-4, abs=1e-5)
 
 
-def without_noise(learner):
-    return {name: value for name, value in learner.state().items() if name != "noise"}
+@pytest.mark.parametrize(
+    ("place", "value"), [("rewards", "nan"), ("rewards", "inf"), ("here", "inf"), ("there", "nan")]
+)
+def test_a_number_that_is_not_finite_leaves_every_network_as_it_was(place, value):
+    native, batch = NativeSAC(make_learner()), make_batch(size=20)
+    native.update(make_batch(1, size=20))
+    before = native.state()
+    if place == "rewards":
+        batch.rewards[11] = np.float32(value)
+    else:
+        batch.discounts[11] = 0.99
+        observations = batch.observations if place == "here" else batch.next_observations
+        observations["state"][11, 1] = np.float32(value)
+    with pytest.raises(DivergenceError, match=r"critic error .* at gradient step 2") as caught:
+        native.update(batch)
+    assert caught.value.row == 11
+    after = native.state()
+    assert all(np.array_equal(before[name], after[name]) for name in before if name != "noise")
+    assert native.gradient_steps == 1
+
+
+def test_a_value_that_overflows_in_the_policys_step_leaves_the_policy_as_it_was():
+    native = NativeSAC(make_learner(critic_learning_rate=1e30))
+    reference = make_learner(critic_learning_rate=1e30)
+    before = native.state()
+    for learner in (native, reference):
+        with pytest.raises(DivergenceError, match="value of a new action is .* at gradient step 1"):
+            learner.update(make_batch())
+    after = native.state()
+    kept = [name for name in before if name.startswith(("actor/", "adam/actor", "log_temperature"))]
+    assert kept
+    assert all(np.array_equal(before[name], after[name]) for name in kept)
+    assert after["adam/critic/step"] == 1.0
+    assert not np.array_equal(before["critic/network.head.weight"], after["critic/network.head.weight"])

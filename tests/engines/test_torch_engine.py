@@ -21,7 +21,7 @@ ASYMMETRIC = make_spec(
 
 
 def attach(learner, precision="float32"):
-    return TorchConfig(name="torch", num_threads=1, matmul_precision=precision).attach(learner)
+    return TorchConfig(name="torch", num_threads=1, matmul_precision=precision).attach(learner).update
 
 
 def mlp(*hidden_dims):
@@ -172,4 +172,4 @@ def test_a_subclass_with_an_update_of_its_own_is_refused():
 
 def test_autograd_is_the_learners_own_update():
     learner = make_learner("td3")
-    assert ENGINES.find("autograd")(name="autograd", num_threads=1).attach(learner) == learner.update
+    assert ENGINES.find("autograd")(name="autograd", num_threads=1).attach(learner) is learner

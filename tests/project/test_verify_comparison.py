@@ -13,7 +13,7 @@ from sacpipe.project.workspace import STAGES, Workspace
 EVALUATION = EvaluationConfig.parse(
     {"episodes": 8, "bootstrap_resamples": 500, "confidence": 0.95, "video": None}
 )
-STATISTICAL = dict.fromkeys(STAGES, "differs (statistical)")
+STATISTICAL = {f"out/{stage}/x": "differs (statistical)" for stage in STAGES}
 
 
 def locks(**changes):
@@ -32,7 +32,7 @@ def marks(allowed, **changes):
 def test_an_output_that_is_missing_or_new_differs_in_every_tier():
     assert is_same(compare_locks(*locks(), {}), None)
     assert not is_same(compare_locks(*locks(export=[]), {}), None)
-    for allowed in ({}, STATISTICAL, {"export": "differs (processor)"}):
+    for allowed in ({}, STATISTICAL, {"out/export/x": "differs (processor)"}):
         assert marks(allowed) == {}
         assert marks(allowed, export=[]) == {("out/export/x", "export", None): "DIFFERS"}
         more = [{"path": "out/export/x", "md5": "export"}, {"path": "out/export/y", "md5": "y"}]
@@ -40,7 +40,7 @@ def test_an_output_that_is_missing_or_new_differs_in_every_tier():
     other = [{"path": "out/train/x", "md5": "other"}]
     assert marks({}, train=other) == {("out/train/x", "train", "other"): "DIFFERS"}
     assert marks(STATISTICAL, train=other) == {("out/train/x", "train", "other"): "differs (statistical)"}
-    assert marks({"export": "differs (processor)"}, train=other) == marks({}, train=other)
+    assert marks({"out/export/x": "differs (processor)"}, train=other) == marks({}, train=other)
 
 
 def test_returns_are_the_same_where_the_interval_holds_zero():

@@ -19,7 +19,7 @@ INLINE V adam(float* parameter, long at, const Moments& moments, V g, const floa
   V scale = fma(square_root(v), spread(step[SQUARE_SCALE]), spread(step[EPSILON]));
   p = p * spread(step[KEEP]) - spread(step[STEP_SIZE]) * m / scale;
   store(moments.mean + at, m), store(moments.square + at, v), store(parameter + at, p);
-  if (moments.slow) {
+  if (moments.slow && step[TAU] != 0.f) {  // 0 leaves it beside a parameter that overflowed
     V t = load(moments.slow + at);
     store(moments.slow + at, fma(spread(step[TAU]), p - t, t));
   }

@@ -79,11 +79,12 @@ __attribute__((noinline)) float chains(long rounds, float operand) {
     return total;
 }
 
-// The best of many short measurements: one that an interrupt or a lower clock disturbed is slower.
+// The best of several measurements of some milliseconds: one that an interrupt or a lower clock disturbed is slower.
+// Much shorter ones are wrong by the resolution of the thread's clock, upwards too.
 template <class Op>
 double peak(double seconds) {
     volatile float result = 0.0f;
-    constexpr long rounds = 200000;
+    constexpr long rounds = 2000000;
     double best = 0.0;
     for (double left = seconds; left > 0.0;) {
         const double start = thread_seconds();

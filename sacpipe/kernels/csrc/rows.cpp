@@ -108,7 +108,7 @@ INLINE void philox(uint32_t k0, uint32_t k1, uint64_t first, uint32_t (&x)[4][LA
 INLINE void normal_pair(const uint32_t* u, const uint32_t* w, float* out) {
   float a[LANES], b[LANES];
   for (int i = 0; i < LANES; i++) a[i] = (float)(int32_t)(u[i] >> 8), b[i] = (float)(int32_t)(w[i] >> 8);
-  const V uniform = fma(load(a), spread(0x1p-24f), spread(0x1p-25f));  // in (0, 1)
+  const V uniform = fma(load(a), spread(0x1p-24f), spread(0x1p-25f));  // in (0, 1]
   const V radius = square_root(spread(-2.f) * logarithm(uniform));
   const V turns = load(b) * spread(0x1p-22f), quarter = nearest(turns);  // in quarters of a turn
   const V x = (turns - quarter) * spread(1.57079632679489662f), z = x * x;
@@ -217,7 +217,8 @@ void BoundedAction::run(long lo, long hi, Worker& worker) const {
 }
 
 // Regression targets y = r + discount (min Q' - temperature log pi'), errors Q - y times a factor, and the refusal of
-// errors that are not finite. Without log-densities the entropy is left out. A unit is eight rows of a critic.
+// errors that are not finite. Without log-densities the entropy is left out. The targets are written once for every
+// critic, so that no two units write the same place. A unit is eight rows of a critic.
 #define TD_ERROR(X)                                                                                   \
   X(const float*, values, own) X(const float*, next_values, all) X(const float*, next_log_probs, all) \
   X(const Rows*, rewards, all) X(const Rows*, discounts, all) X(float*, errors, out)                  \

@@ -42,7 +42,7 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
     with probed_task(
         root, params.task, None if video is None else (video.height, video.width)
     ) as environment:
-        policy = _tried_policy(params, environment.spec)
+        policy, update = _tried_learner(params, environment.spec)
         task = task_needs(root, environment)
     found = {}
     for stage, entry in (read_yaml(workspace.dvc_yaml).get("stages") or {}).items():
@@ -52,6 +52,8 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
         members = members_of(*(getattr(params, name, None) for name in names))
         if _POLICY in (entry.get("deps") or ()):
             members += policy
+        if "engine" in names:
+            members += (update,)
         if _BUNDLE in (entry.get("deps") or ()):
             members += members_of(params.runtime)
         needed = product_needs(root, stage, members) | member_needs(root, members)
@@ -59,17 +61,19 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
     return found
 
 
-def _tried_policy(params: _LockParams, spec: EnvSpec) -> tuple[str, ...]:
-    """Build learner, engine and sampler, so that they load what they need; return the policy's members.
+def _tried_learner(params: _LockParams, spec: EnvSpec) -> tuple[tuple[str, ...], str]:
+    """Build learner, engine and sampler, so that they load what they need.
+
+    Returns the policy's members, and the module of the learner that the engine chose for the algorithm.
 
     Raises:
         ConfigError: one of them cannot be built for the task.
     """
     learner = params.algorithm.build(spec, params.seed)
-    params.engine.attach(learner)
+    learner = params.engine.attach(learner)
     params.replay.sampler.build(spec, learner.discount)
     header = learner.policy().header
-    return policy_members(header.kind, header.network)
+    return policy_members(header.kind, header.network), type(learner).__module__
 
 
 def write_dependencies(workspace: Workspace) -> list[str]:
