@@ -146,7 +146,10 @@ class Bfloat16Products:
             output = self._memory.floats(last.members, last.panels, padded(how.rows), last.width)
             self._dense(program, last, made, how, floats=output)
             return made, output
-        made = self._made(hidden.members, hidden.outputs, how.rows, is_turned=how.has_step)
+        if how.slow:  # only the values are used
+            made = Operand(None, None, padded(how.rows))
+        else:
+            made = self._made(hidden.members, hidden.outputs, how.rows, is_turned=how.has_step)
         values, tensors = (
             self._memory.floats(last.members, padded(how.rows)),
             tensors_of(last, slow=how.slow),
@@ -156,7 +159,7 @@ class Bfloat16Products:
             hidden,
             before,
             how,
-            output=None if how.slow else made.left,
+            output=made.left,
             output_turned=made.turned,
             value_weights=tensors.weights,
             value_bias=tensors.bias,
