@@ -56,8 +56,7 @@ $(MUTANTS_READY): tests/mutants/requirements.txt $(READY)
 	touch $@
 
 run: $(READY)    ## train, export, evaluate and release the task of params.yaml
-	$(BIN)/sacpipe doctor --brief
-	$(BIN)/sacpipe run
+	$(BIN)/sacpipe run --doctor
 
 quick: $(READY)  ## the tests that take less than a second each; one minute
 	$(PYTEST) -m "not slow and not acceptance and not attack" --durations 10 --durations-min 1

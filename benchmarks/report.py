@@ -81,7 +81,7 @@ def machine() -> dict[str, Any]:
 
 
 def fma_peak() -> dict[str, Any] | None:
-    """Return the peak of multiply-adds on one core in GFLOP/s, measured now; None where there is no compiler."""
+    """Return the FMA peak of one core in GFLOP/s, measured now; None where there is no compiler."""
     try:
         return {"instruction_set": chosen_isa()} | measure_peak()._asdict()
     except KernelError:
@@ -118,10 +118,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _provenance(tree: dict[str, Any]) -> str:
     here = tree["machine"]
+    peak = _peak_text(here["fma_peak_gflops"])
     versions = ", ".join(f"{name} {number}" for name, number in tree["versions"].items())
     return paragraph(
         f"`{tree['command']}`, {tree['date']}, commit {tree['commit']}; {here['cores']} cores of "
-        f"{here['processor']} ({here['family']} model {here['model']}, {_peak_text(here['fma_peak_gflops'])}, "
+        f"{here['processor']} ({here['family']} model {here['model']}, {peak}, "
         f"load average {here['load_average']} at the start), {here['memory_gib']} GiB; Python "
         f"{here['python']}, {versions}."
     )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
     from prefect.tasks import Task
 
+    from pipelines.temporary_server import TemporaryServer
+
 RETRY_DELAYS_S = (1.0, 5.0)
 
 Result = TypeVar("Result")
@@ -96,11 +98,12 @@ def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
     with run_lock(workspace), termination_as_interrupt():
         steps.name_dependencies(workspace)
         steps.preflight(workspace)  # bad input is refused before Prefect's server starts
-        steps.check_stores(workspace)
+        run = _prefect_run(workspace) if engine == "prefect" else None
+        steps.check_stores(workspace)  # while the server starts
         if notice := steps.processor_notice(workspace):
             write_line(notice)
         try:
-            return pipeline(workspace, _call_locally) if engine == "local" else _run_with_prefect(workspace)
+            return pipeline(workspace, _call_locally) if run is None else run()
         except KeyboardInterrupt as exc:
             raise InterruptedRunError(
                 "the run was interrupted. Finished steps are kept; the same command continues."
@@ -128,18 +131,31 @@ def _call_locally(name: str, step: Callable[..., Result], *arguments: Any) -> Re
     return step(*arguments)
 
 
-def _run_with_prefect(workspace: Workspace) -> Summary:
+def _prefect_run(workspace: Workspace) -> Callable[[], Summary] | None:
+    """Make ready for a run by Prefect, and return it; None where no stage has to run and no server is named.
+
+    Raises:
+        ConfigError: Prefect's settings are wrong.
+        StoreUnavailableError: the operator's server does not answer, or a temporary one cannot be started.
+    """
+    if prefect_server.check_settings() is None and not steps.has_stage_to_run(workspace):
+        write_line("Prefect: no stage has to run, so no temporary server is started for it.")
+        return None
+    server = prefect_server.open_api(workspace)
+    return lambda: _run_with_prefect(workspace, server)
+
+
+def _run_with_prefect(workspace: Workspace, server: "TemporaryServer | None") -> Summary:
     """Run the steps as tasks that the flow calls directly.
 
     A subflow would cost a second, and a time-out cannot interrupt the thread of a submitted task.
 
     Raises:
         KeyboardInterrupt: SIGTERM reached the flow.
-        ConfigError: Prefect's settings are wrong.
         StoreUnavailableError: Prefect's server does not answer or does not start.
         SacpipeError: a step failed.
     """
-    where = prefect_server.open_api(workspace)
+    where = prefect_server.use_api(server)
     import httpx
     from prefect import flow
     from prefect.exceptions import PrefectException, TerminationSignal

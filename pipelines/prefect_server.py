@@ -1,22 +1,19 @@
 """Prefect's API, in whatever surroundings the operator has: its settings, its home, and its temporary server.
 
-Without PREFECT_API_URL a run starts a temporary server of its own, with its home in .sacpipe/. Its start uses
-`SubprocessASGIServer` of Prefect 3.8, because the public way has three faults: a Ctrl-C in the terminal ends
-the server together with the run, a server that cannot start is started again without end, and one that has
-ended is waited for until the time-out.
+Without PREFECT_API_URL a run starts a temporary server of its own, with its home in .sacpipe/; see
+pipelines/temporary_server.py.
 """
 
 import contextlib
 import io
 import os
-import signal
 import sys
-import threading
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.temporary_server import TemporaryServer
 from sacpipe.core.errors import ConfigError, StoreError, StoreUnavailableError
 from sacpipe.core.fence import first_error
 from sacpipe.core.files import check_writable
@@ -27,7 +24,6 @@ from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import Workspace
 
 if TYPE_CHECKING:
-    from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import Settings
 
 LOCAL_ENGINE = "`sacpipe run --engine local` runs the same steps without Prefect."
@@ -35,29 +31,50 @@ LOCAL_ENGINE = "`sacpipe run --engine local` runs the same steps without Prefect
 _OPERATORS_PROFILES = Path.home() / ".prefect" / "profiles.toml"
 _PROBE_TIMEOUT_S = 5.0
 _PROXY_FAILURES = (502, 503, 504)
-_RESTART_CODE = 3
-"""Exit code after which Prefect starts its temporary server again."""
-_MAX_STARTS = 3
 
 
-def open_api(workspace: Workspace) -> str:
-    """Make Prefect's API answer, and return its address or its home, for messages.
+def open_api(workspace: Workspace) -> TemporaryServer | None:
+    """Ask the operator's server for its health, or begin to start a temporary one and return it.
 
     Raises:
         ConfigError: Prefect's settings are wrong, or name no server and forbid a temporary one.
-        StoreUnavailableError: the server does not answer, or does not start.
+        StoreUnavailableError: the operator's server does not answer, or the temporary one cannot be started.
     """
     address = check_settings()
     if address is not None:
         write_line(f"Prefect: its server is {address}")
         _probe(address)
-        return address
+        return None
     for line in (unused_server(workspace, os.environ), prepare_home(workspace)):
         if line is not None:
             write_line(f"Prefect: {line}")
-    write_line(f"Prefect: its temporary server starts, which takes 10 to 20 s. {LOCAL_ENGINE}")
-    _start()
-    return f"the temporary server in {_home()}"
+    write_line(f"Prefect: its temporary server starts. {LOCAL_ENGINE}")
+    server = TemporaryServer(_read_settings())
+    server.start()
+    return server
+
+
+def use_api(server: TemporaryServer | None) -> str:
+    """Wait until a temporary server answers, and let the flow use it; return where the API is, for messages.
+
+    Args:
+        server: From `open_api`.
+
+    Raises:
+        StoreUnavailableError: it ended, or did not answer within Prefect's time-out.
+    """
+    if server is None:
+        return str(check_settings())
+    where = f"the temporary server in {_home()}"
+    try:
+        server.wait()
+    except (OSError, RuntimeError) as exc:
+        raise unavailable(where, exc) from exc
+    from prefect.context import refresh_global_settings_context
+
+    os.environ["PREFECT_API_URL"] = server.api_url
+    refresh_global_settings_context()
+    return where
 
 
 def describe(workspace: Workspace) -> str:
@@ -211,47 +228,6 @@ def unavailable(where: str, cause: object) -> StoreUnavailableError:
         f"Prefect does not answer ({where}): {_one_line(cause)}. Start its server, or name none, by "
         f"variable or profile, for a temporary one. {LOCAL_ENGINE}{proxy_advice(where, os.environ)}"
     )
-
-
-def _start() -> None:
-    """Start the temporary server, which the flow's client then finds.
-
-    Raises:
-        StoreUnavailableError: it ended, or did not answer within Prefect's time-out.
-    """
-    from prefect.server.api.server import SubprocessASGIServer
-
-    server = SubprocessASGIServer()
-    errors: list[Exception | None] = []
-
-    def start() -> None:
-        # The server inherits the mask. So Ctrl-C, which a terminal sends to all, ends the run and not the
-        # server, and the run can still say that it was interrupted. The main thread keeps its Ctrl-C.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        errors.append(first_error(server.start))
-
-    thread = threading.Thread(target=start, name="prefect-server", daemon=True)
-    thread.start()
-    ended: set[int] = set()
-    while thread.is_alive():
-        thread.join(0.1)
-        _check_alive(server, ended)
-    if errors and errors[0] is not None:
-        raise unavailable("the temporary server", errors[0]) from errors[0]
-
-
-def _check_alive(server: "SubprocessASGIServer", ended: set[int]) -> None:
-    """Raise where the server's process ended and waiting is vain; `ended` holds the processes that did."""
-    process = server.server_process
-    code = None if process is None else process.poll()
-    if process is None or code is None:
-        return
-    ended.add(process.pid)
-    if code != _RESTART_CODE or len(ended) >= _MAX_STARTS:
-        raise unavailable(
-            f"the temporary server in {_home()}",
-            f"its process ended with code {code} at its start; its own messages are above",
-        )
 
 
 def _home() -> Path:

@@ -6,9 +6,11 @@ from sacpipe.bundle.contract import Provenance
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.config import Config
 from sacpipe.core.files import sha256_file, write_json
+from sacpipe.engines import EngineConfig, compute_outputs
 from sacpipe.export.bundle import export_bundle
 from sacpipe.export.config import ExportConfig, ExportMetrics
-from sacpipe.export.evidence import gather_evidence
+from sacpipe.export.evidence import act_on, gather_evidence
+from sacpipe.export.inputs import noise_dim_of
 from sacpipe.networks.policy_file import read_policy
 from sacpipe.project.identity.members import members_of, policy_members
 from sacpipe.project.processor_kind import record_kind
@@ -19,6 +21,7 @@ from sacpipe.replay.pool.reader import ReplayPool
 class ExportParams(Config):
     """The sections of params.yaml that the export stage depends on."""
 
+    engine: EngineConfig
     export: ExportConfig
     runtime: RuntimeSettings
 
@@ -28,7 +31,9 @@ def export_stage(context: StageContext) -> None:
     workspace = context.workspace
     params = ExportParams.load_sections(workspace.params)
     policy = read_policy(workspace.policy)
-    members = members_of(params.runtime) + policy_members(policy.header.kind, policy.header.network)
+    members = members_of(params.engine, params.runtime) + policy_members(
+        policy.header.kind, policy.header.network
+    )
     context.refuse_uncovered(members)
     pool = ReplayPool.open(workspace.pool)
     pool.check()
@@ -37,6 +42,9 @@ def export_stage(context: StageContext) -> None:
     spec = policy.header.spec
     evidence = gather_evidence(pool, spec, params.export.golden_steps, provenance)
     torch.set_num_threads(1)
+    if noise_dim_of(policy.network) is None and compute_outputs(params.engine, policy.network):
+        golden = evidence.observations.rows(slice(params.export.golden_steps))
+        evidence = evidence._replace(golden_actions=act_on(policy.network, spec.policy_spec, golden))
     report = export_bundle(workspace.bundle, policy.network, spec, params.export, evidence, params.runtime)
     context.refuse_uncovered(members)
     metrics = ExportMetrics(

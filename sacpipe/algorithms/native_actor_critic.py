@@ -22,10 +22,10 @@ from sacpipe.kernels.memory import Memory
 from sacpipe.kernels.perceptron import Floats, Pass, Perceptrons, padded, step_numbers
 from sacpipe.kernels.program import Program
 from sacpipe.networks.inputs import Group
+from sacpipe.networks.kernel_outputs import kernel_dims
 from sacpipe.networks.network import Network
 from sacpipe.networks.normaliser import MAX_DEVIATION, Normaliser
 from sacpipe.networks.policy_file import Policy
-from sacpipe.networks.trunks.mlp import MLPTrunk
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
@@ -39,23 +39,37 @@ class NativeNetwork:
         slow: The tensors of its slow copy; None for none.
         adam: Its optimiser.
         is_critic: Whether it has one output.
+        precision: Of the products' operands: `float32` or `bfloat16`.
 
     Raises:
         ConfigError: its trunk is not `mlp`.
+        KernelError: see `Perceptrons`.
     """
 
     def __init__(
-        self, memory: Memory, network: Network, slow: Network | None, adam: Adam, *, is_critic: bool
+        self,
+        memory: Memory,
+        network: Network,
+        slow: Network | None,
+        adam: Adam,
+        *,
+        is_critic: bool,
+        precision: str,
     ) -> None:
-        trunk = network.trunk
-        if not isinstance(trunk, MLPTrunk):
+        dims = kernel_dims(network)
+        if dims is None:
             raise ConfigError(
-                "engine.name: 'native' computes networks with the trunk 'mlp' alone. Use `autograd` for others."
+                "engine.name: 'native' computes networks with the trunk 'mlp' only. Use `autograd` for others."
             )
-        linears = [*trunk.mlp.linears(), network.head]
-        dims = [linears[0].weight.shape[1], *(linear.weight.shape[2] for linear in linears)]
         self.adam = adam
-        self.stack = Perceptrons(memory, trunk.num, dims, has_slow=slow is not None, is_critic=is_critic)
+        self.stack = Perceptrons(
+            memory,
+            network.trunk.num,
+            dims,
+            has_slow=slow is not None,
+            is_critic=is_critic,
+            precision=precision,
+        )
         self.numbers = memory.floats(8)
         """Of the next step; `prepare` writes them."""
         self._tensors: dict[str, list[torch.Tensor]] = {
@@ -146,6 +160,7 @@ class NativeActorCritic(DelegatingLearner):
         policy_copy: The slow copy of the policy's network, if the algorithm has one.
         critic_copy: The slow copy of the critics.
         optimisers: `actor` and `critic`.
+        precision: Of the products' operands: `float32` or `bfloat16`.
     """
 
     def __init__(
@@ -155,15 +170,26 @@ class NativeActorCritic(DelegatingLearner):
         policy_copy: Network | None,
         critic_copy: Network,
         optimisers: Mapping[str, Adam],
+        precision: str = "float32",
     ) -> None:
         super().__init__(cast("Learner", learner))
         self.learner, self.spec = learner, learner.spec
         self.memory = Memory()
         self.actor = NativeNetwork(
-            self.memory, learner.actor.network, policy_copy, optimisers["actor"], is_critic=False
+            self.memory,
+            learner.actor.network,
+            policy_copy,
+            optimisers["actor"],
+            is_critic=False,
+            precision=precision,
         )
         self.critic = NativeNetwork(
-            self.memory, learner.critic.network, critic_copy, optimisers["critic"], is_critic=True
+            self.memory,
+            learner.critic.network,
+            critic_copy,
+            optimisers["critic"],
+            is_critic=True,
+            precision=precision,
         )
         forward = SingleForward(self.actor.stack)
         learner.actor.evaluate_single = lambda vector, _images: forward(vector)
@@ -172,6 +198,7 @@ class NativeActorCritic(DelegatingLearner):
         self._is_ahead = False
         """Whether the kernels' memory is newer than the learner's tensors."""
         self._batch_size = 0
+        self._batch: Batch | None = None
         self._read()
 
     def _read(self) -> None:
@@ -192,7 +219,7 @@ class NativeActorCritic(DelegatingLearner):
         """Make one gradient step; see `Learner.update`."""
         size = len(batch.rewards)
         if size != self._batch_size:
-            self._batch_size = size
+            self._batch_size, self._batch = size, None
             self._compose(size)
         self._is_ahead = True
         self._run(batch)
@@ -262,7 +289,7 @@ class NativeActorCritic(DelegatingLearner):
         held, parts = output.shape[2], len(slots)
         step = output[0].size if len(output) == parts > 1 else padded(rows) * output.shape[3]
         program.add(
-            "pack", first=slots, second=self.slots.array[actions : actions + 1] if actions is not None else None,
+            "pack", first=slots, second=None if actions is None else self.slots.array[actions : actions + 1],
             output=output, mean=arrays.mean, scale=arrays.scale, chosen=arrays.chosen, parts=parts, rows=rows,
             first_columns=inputs.vector_dim, second_columns=0 if actions is None else self.spec.action_dim,
             held=held, output_step=step, limit=int(MAX_DEVIATION),
@@ -273,6 +300,9 @@ class NativeActorCritic(DelegatingLearner):
 
     def _set_batch(self, batch: Batch) -> None:
         """Point the slots at a batch: policy's and critics' observations, actions, rewards and discounts."""
+        if batch is self._batch:
+            return  # the sampler wrote into the same arrays
+        self._batch = batch
         set_slot, here, there = self.slots.set, batch.observations, batch.next_observations
         set_slot(OBSERVATIONS, here.group("policy"))
         set_slot(NEXT_OBSERVATIONS, there.group("policy"))

@@ -1,8 +1,8 @@
 """The update of SAC composed of kernels, for perceptrons; agrees with `SAC.update` to rounding.
 
-What it leaves out of autograd's work: gradients of critics' weights in the policy's step; the way back through a
-critic whose value is not the lowest of a row; a second evaluation of the policy, since it sees this and the next
-observations as one batch.
+What it leaves out of autograd's work: gradients of critics' weights in the policy's step; the way back
+through a critic whose value is not the lowest of a row; a second evaluation of the policy, since it sees this
+and the next observations as one batch.
 """
 
 import math
@@ -37,13 +37,13 @@ class NativeSAC(NativeActorCritic):
     learner: SAC
 
     def __init__(self, learner: SAC, precision: Literal["float32", "bfloat16"] = "float32") -> None:
-        del precision
         self._config = learner.config
         super().__init__(
             learner,
             policy_copy=None,
             critic_copy=learner.target_critic.network,
             optimisers=learner.optimisers,
+            precision=precision,
         )
 
     def _compose(self, batch_size: int) -> None:
@@ -55,7 +55,7 @@ class NativeSAC(NativeActorCritic):
         self._bounds[:] = self._config.log_std_min, self._config.log_std_max
         self._td_numbers, self._weight = memory.floats(2), memory.floats(1)
         self.noise = memory.floats(2 * held, action_dim)
-        """Standard normal numbers of the last update: of this observation's actions, then of the next ones'."""
+        """Standard normal numbers of the last update: for this observation's actions, then the next's."""
         self._actions = memory.floats(2 * held, action_dim)
         self._log_probs, self._entropy = memory.floats(2 * held), memory.floats(1)
         self._log_stds, self._stds = memory.floats(2 * held, action_dim), memory.floats(2 * held, action_dim)
@@ -73,14 +73,17 @@ class NativeSAC(NativeActorCritic):
         program.add("noise", key=self._key, output=self.noise, rows=2 * held, columns=self.spec.action_dim)
         done = stack.forward(program, inputs, 2 * held)
         program.add(
-            "squashed_sample", output=done.output, noise=self.noise, actions=self._actions, log_probs=self._log_probs,
-            log_stds=self._log_stds, stds=self._stds, inside=self._inside, bounds=self._bounds, rows=2 * held,
+            "squashed_sample", output=done.output, noise=self.noise, actions=self._actions,
+            log_probs=self._log_probs, log_stds=self._log_stds, stds=self._stds, inside=self._inside, bounds=self._bounds, rows=2 * held,
             columns=self.spec.action_dim, width=done.output.shape[3],
         )  # fmt: skip
         return done
 
     def _compose_critics(self, size: int) -> Pass:
-        """Add the critics' regression to the soft one-step target (eq. 3 and 5), and return the new actions' values."""
+        """Add the critics' regression to the soft one-step target (eq. 3 and 5).
+
+        Returns the values of the policy's new actions.
+        """
         program, stack, held = self._program, self.critic.stack, padded(size)
         inputs, columns = stack.inputs(size, parts=3), self.spec.action_dim
         first = self.learner.critic_inputs.group.vector_dim
@@ -100,8 +103,8 @@ class NativeSAC(NativeActorCritic):
         )
         self._targets = targets[0]  # every critic's rows get the same
         self._td_index = program.add(
-            "td_error", values=present.output, next_values=following.output, next_log_probs=self._log_probs[held:],
-            rewards=self.slots.array[REWARDS], discounts=self.slots.array[DISCOUNTS], errors=self._errors,
+            "td_error", values=present.output, next_values=following.output,
+            next_log_probs=self._log_probs[held:], rewards=self.slots.array[REWARDS], discounts=self.slots.array[DISCOUNTS], errors=self._errors,
             targets=targets, numbers=self._td_numbers, members=stack.members, rows=size,
             next_members=stack.members,
         )  # fmt: skip

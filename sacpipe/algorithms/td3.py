@@ -38,6 +38,8 @@ METRICS = {
 class TD3Config(Config):
     """TD3, arXiv:1802.09477."""
 
+    has_native_update: ClassVar[bool] = True
+
     name: Literal["td3"]
     network: RegisteredTrunk
     """Trunk of the policy and of both critics."""

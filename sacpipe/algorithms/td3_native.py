@@ -34,13 +34,13 @@ class NativeTD3(NativeActorCritic):
     learner: TD3
 
     def __init__(self, learner: TD3, precision: Literal["float32", "bfloat16"] = "float32") -> None:
-        del precision
         self._config = learner.config
         super().__init__(
             learner,
             policy_copy=learner.target_actor,
             critic_copy=learner.target_critic.network,
             optimisers=learner.optimisers,
+            precision=precision,
         )
 
     def _compose(self, batch_size: int) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -85,19 +85,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print every check; exit code 1 where a needed one fails."""
     results = [examine(check) for check in CHECKS]
-    healthy = all(result.ok for result in results if result.needed)
     if arguments.json:
         write_output(json.dumps([asdict(result) for result in results], indent=2) + "\n")
-        return 0 if healthy else 1
+    else:
+        write_output(_text(results, brief=arguments.brief))
+    return 0 if _is_healthy(results) else 1
+
+
+def check_before_run(write: Callable[[str], object]) -> bool:
+    """Check this machine for a run that follows in this process; return whether it can run.
+
+    The simulator is left out, because a run tries its own task, and has to be the first that loads it: it
+    records what the task loads.
+
+    Args:
+        write: Gets what needs attention, and one closing line.
+    """
+    results = [examine(check) for check in CHECKS if check.find is not _simulator]
+    write(_text(results, brief=True))
+    return _is_healthy(results)
+
+
+def _is_healthy(results: Sequence[Finding]) -> bool:
+    return all(result.ok for result in results if result.needed)
+
+
+def _text(results: Sequence[Finding], *, brief: bool) -> str:
+    lines = []
     for result in results:
-        if arguments.brief and result.ok:
+        if brief and result.ok:
             continue
         mark = "ok  " if result.ok else ("FAIL" if result.needed else "note")
-        write_output(f"{mark}  {result.name:<12} {result.found}\n")
+        lines.append(f"{mark}  {result.name:<12} {result.found}\n")
         if not result.ok:
-            write_output(f"      {'':<12} {result.advice}\n")
-    write_output("This machine is ready.\n" if healthy else "This machine is not ready; see FAIL above.\n")
-    return 0 if healthy else 1
+            lines.append(f"      {'':<12} {result.advice}\n")
+    healthy = _is_healthy(results)
+    lines.append("This machine is ready.\n" if healthy else "This machine is not ready; see FAIL above.\n")
+    return "".join(lines)
 
 
 def _packages() -> str:

@@ -24,15 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="continue the finished run up to a raised training.total_steps, also with another "
         "replay.initial_pool; writes training.extends",
     )
+    parser.add_argument(
+        "--doctor", action="store_true", help="check this machine first, as `sacpipe doctor --brief` does"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the flow and print its summary; exit code 1 where the release gate refused."""
+    """Run the flow and print its summary; exit code 1 where the release gate or the doctor refused."""
+    from sacpipe.cli.doctor import check_before_run
     from sacpipe.project.extend import extend_finished_run
     from sacpipe.project.flow_file import load_flow
     from sacpipe.project.workspace import Workspace
 
+    if arguments.doctor and not check_before_run(sys.stderr.write):
+        return 1
     workspace = Workspace.enter()
     if arguments.extend:
         sys.stderr.write(extend_finished_run(workspace) + "\n")

@@ -6,9 +6,11 @@ reads it). The values are then validated as JSON, because pydantic's strict mode
 tuple in JSON only.
 """
 
+import copy
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -83,6 +85,22 @@ class Config(BaseModel):
         return sha256_bytes(canonical_json(self.as_tree()).encode())
 
 
+def load_yaml(path: Path) -> Any:
+    """Return the tree of a YAML 1.2 file. A command reads the same few files many times: bytes parse once.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+        UnicodeDecodeError: the file is no text.
+        YAMLError: the file is not YAML.
+    """
+    return copy.deepcopy(_parsed(path.read_bytes()))
+
+
+@lru_cache(maxsize=16)
+def _parsed(data: bytes) -> Any:
+    return YAML(typ="safe").load(data)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML 1.2 mapping.
 
@@ -90,7 +108,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, or is not a mapping.
     """
     try:
-        tree = YAML(typ="safe").load(path)
+        tree = load_yaml(path)
     except FileNotFoundError as exc:
         raise ConfigError(f"{path} is missing. `sacpipe params TASK` prints a complete one.") from exc
     except (OSError, UnicodeDecodeError) as exc:

@@ -7,6 +7,8 @@ from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.engines import Tier
+from sacpipe.networks.kernel_outputs import evaluate_by_kernels
+from sacpipe.networks.policies.base import PolicyNetwork
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
@@ -40,6 +42,10 @@ class NativeConfig(Config):
     def tier(self) -> Tier:
         """Where a training has the same bytes: bfloat16 products are a processor's own."""
         return "exact" if self.precision == "float32" else "same-device"
+
+    def compute_outputs(self, policy: PolicyNetwork) -> bool:
+        """Let kernels compute a policy's outputs for single observations; return whether they can."""
+        return evaluate_by_kernels(policy)
 
     def attach(self, learner: Learner) -> Learner:
         """Return the learner with its update by kernels, which its class names as `native`.

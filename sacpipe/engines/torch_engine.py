@@ -8,6 +8,7 @@ from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.engines import Tier
+from sacpipe.engines.busy_threads import WatchedLearner
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
@@ -20,7 +21,8 @@ class TorchConfig(Config):
 
     name: Literal["torch"]
     num_threads: int = Field(ge=1)
-    """Threads of PyTorch's arithmetic; another number gives other bytes."""
+    """Threads of PyTorch's arithmetic; another number gives other bytes. More than there are free cores make
+    an update tens of times slower, because they wait for each other."""
     matmul_precision: Literal["float32", "bfloat16"]
     """Precision of the products in an update: `float32`, or `bfloat16`, faster on CPUs that support it."""
 
@@ -57,4 +59,5 @@ class TorchConfig(Config):
                 "engine.name: 'torch' can train the trunk `mlp` only, found "
                 f"'{learner.config.network.name}'. Use `autograd`."
             )
-        return TorchSAC(learner, self.matmul_precision)
+        fast = TorchSAC(learner, self.matmul_precision)
+        return fast if self.num_threads == 1 else WatchedLearner(fast, self.num_threads)

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from sacpipe.bundle.contract import Provenance
 from sacpipe.bundle.runtime_settings import Envelope
 from sacpipe.core.errors import ExportError
@@ -13,9 +15,11 @@ from sacpipe.export.recorded import (
     policy_observations,
     policy_range,
 )
+from sacpipe.networks.policies.base import PolicyNetwork
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
+from sacpipe.specs.records import FloatArray
 
 _RECORDED_OBSERVATIONS = 4096
 """Observations for the parity check, beside the golden sequence."""
@@ -32,6 +36,15 @@ class Evidence(NamedTuple):
     """Range of each float32 term in training, and the longest run of equal values of each term."""
     provenance: Provenance
     """Name of the algorithm, and digests of the policy and of its training data."""
+    golden_actions: FloatArray | None = None
+    """Actions of the golden sequence in task units, shape (golden_steps, action_dim); None for what
+    onnxruntime computes on this processor."""
+
+
+def act_on(network: PolicyNetwork, spec: EnvSpec, observations: Observation) -> FloatArray:
+    """Return the deterministic actions of single observations, in task units. Shape (N, action_dim)."""
+    count = len(observations.vector)
+    return np.stack([spec.to_task_units(network.act(observations.rows(row), None)) for row in range(count)])
 
 
 def recorded_observations(pool: ReplayPool, golden_steps: int) -> Observation:

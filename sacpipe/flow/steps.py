@@ -108,7 +108,7 @@ def processor_notice(workspace: Workspace) -> str | None:
     entries = read_lock(workspace.dvc_lock)
     other = other_kinds(recorded_kinds(workspace.kinds, entries), STAGES)
     moving = moving_outputs(entries, other)
-    if not moving or not any(_is_to_run(workspace, stage) for stage in STAGES):
+    if not moving or not has_stage_to_run(workspace):
         return None
     names = ", ".join(path for paths in moving.values() for path in paths)
     return (
@@ -116,6 +116,18 @@ def processor_notice(workspace: Workspace) -> str | None:
         f"{another_processor(other)}. Another kind of processor rounds otherwise. `sacpipe verify` compares "
         "the returns by an interval."
     )
+
+
+def has_stage_to_run(workspace: Workspace) -> bool:
+    """Return whether DVC runs or restores a stage: inputs changed, or an output is missing.
+
+    An output that is there and was changed by hand is not seen here: DVC sees it, and runs or restores its
+    stage.
+
+    Raises:
+        ConfigError: a stage's input is missing, or dvc.yaml is wrong.
+    """
+    return any(_is_to_run(workspace, stage) for stage in STAGES)
 
 
 def _is_to_run(workspace: Workspace, stage: str) -> bool:

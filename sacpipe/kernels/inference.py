@@ -35,8 +35,8 @@ class SingleForward:
         self._memory = np.zeros((2, row_floats), dtype=np.float32)
         self._output = np.zeros(network.dims[-1], dtype=np.float32)
         self._arguments = (
-            self._layers.ctypes.data, len(rows), self._input.ctypes.data, self._memory.ctypes.data, row_floats,
-            self._output.ctypes.data,
+            self._layers.ctypes.data, len(rows), self._input.ctypes.data, self._memory.ctypes.data,
+            row_floats, self._output.ctypes.data,
         )  # fmt: skip
 
     def __call__(self, vector: Floats) -> Floats:

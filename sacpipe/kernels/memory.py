@@ -1,4 +1,4 @@
-"""Memory of programs: arrays at the beginning of a cache line, close to each other, on large pages where possible."""
+"""Memory of programs: arrays at the beginning of a cache line, on large pages where possible."""
 
 import mmap
 from math import prod
@@ -41,3 +41,7 @@ class Memory:
     def integers(self, *shape: int) -> NDArray[np.int32]:
         """Return int32 zeros."""
         return self.zeros(*shape, dtype=np.int32).view(np.int32)
+
+    def words(self, *shape: int) -> NDArray[np.uint32]:
+        """Return uint32 zeros."""
+        return self.zeros(*shape, dtype=np.uint32).view(np.uint32)

@@ -21,7 +21,7 @@ def num_threads() -> int:
         return min(_MAX_THREADS, len(os.sched_getaffinity(0)))
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MAX_THREADS:
         raise KernelError(
-            f"{VARIABLE}: expected a number from 1 to {_MAX_THREADS}, found '{text}'. Correct it, or leave it "
-            "out: then all CPUs are used that this process may use."
+            f"{VARIABLE}: expected a number from 1 to {_MAX_THREADS}, found '{text}'. Correct it, or leave "
+            "it out: then all CPUs are used that this process may use."
         )
     return int(text)

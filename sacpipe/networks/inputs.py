@@ -1,7 +1,7 @@
 """What a network sees of an observation: a group's float32 terms as one vector, and its images."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
+
+if TYPE_CHECKING:
+    from sacpipe.networks.graph import GraphDraft
 
 Group = Literal["policy", "critic"]
 
@@ -70,3 +73,19 @@ class GroupInputs:
             # `len` would fix the batch size in an export.
             return Inputs(images[0].flatten(1)[:, :0].float(), images)
         return Inputs(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1), images)
+
+    def describe(self, graph: "GraphDraft") -> tuple[str | None, tuple[str, ...]]:
+        """Write `of_terms` down.
+
+        Args:
+            graph: Its inputs have the names of the terms.
+
+        Returns:
+            The names of the vector, or None where there is no float32 term, and of the images.
+        """
+        parts = [
+            term.name if len(term.shape) == 1 else graph.rows(term.name, term.size, f"row_{place}")
+            for place, term in enumerate(self.vector_terms)
+        ]
+        images = tuple(term.name for term in self.image_terms)
+        return (graph.joined(parts, "observation") if parts else None), images

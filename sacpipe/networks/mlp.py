@@ -6,12 +6,16 @@ two products, and the optimiser has one set of tensors.
 
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from sacpipe.specs.records import FloatArray
+
+if TYPE_CHECKING:
+    from sacpipe.networks.graph import GraphDraft
 
 _ZERO = np.float32(0.0)
 
@@ -107,3 +111,11 @@ class StackedMLP(nn.Module):
             weight, bias = layer.arrays()
             values = np.maximum(values @ weight + bias, _ZERO)
         return values
+
+    def describe(self, graph: "GraphDraft", inputs: str) -> str:
+        """Write the first member down, and return the name of what its last layer gives."""
+        for place, layer in enumerate(self.linears()):
+            inputs = graph.add(
+                "Relu", [graph.linear(inputs, *layer.arrays(), f"hidden_{place}")], f"relu_{place}"
+            )
+        return inputs

@@ -1,5 +1,7 @@
 """A trunk with a linear head."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,6 +11,9 @@ from sacpipe.networks.inputs import Inputs
 from sacpipe.networks.mlp import StackedLinear
 from sacpipe.networks.trunks.base import Trunk
 from sacpipe.specs.records import FloatArray
+
+if TYPE_CHECKING:
+    from sacpipe.networks.graph import GraphDraft
 
 
 class Network(nn.Module):
@@ -34,6 +39,13 @@ class Network(nn.Module):
     def first_outputs(self, inputs: Inputs, count: int) -> torch.Tensor:
         """Return the first member's first outputs, without computing the others. Shape (B, count)."""
         return torch.addmm(self.head.bias[0, :, :count], self.trunk(inputs), self.head.weight[0][:, :count])
+
+    def describe(self, graph: "GraphDraft", vector: str | None, images: tuple[str, ...], count: int) -> str:
+        """Write `first_outputs` down, and return the outputs' name; arguments as of `Trunk.describe`."""
+        weight, bias = self.head.arrays()
+        return graph.linear(
+            self.trunk.describe(graph, vector, images), weight[:, :count], bias[:count], "head"
+        )
 
     def single(self, vector: FloatArray, images: tuple[NDArray[np.uint8], ...]) -> FloatArray:
         """Return the first member's output for one observation; arguments as of `Trunk.single`."""

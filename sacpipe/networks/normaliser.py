@@ -1,5 +1,7 @@
 """Running mean and variance of observations, stored in checkpoints and exported inside the ONNX graph."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,6 +11,9 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.networks.inputs import GroupInputs
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
+
+if TYPE_CHECKING:
+    from sacpipe.networks.graph import GraphDraft
 
 _MIN_VARIANCE = 1e-8
 MAX_DEVIATION = 10.0
@@ -69,6 +74,23 @@ class Normaliser(nn.Module):
         """Normalise observations. Shape (B, dim)."""
         scaled = ((observations - self.mean) * self.scale).clamp(-MAX_DEVIATION, MAX_DEVIATION)
         return scaled if self._is_whole else self.chosen * scaled + (1.0 - self.chosen) * observations
+
+    def describe(self, graph: "GraphDraft", observations: str) -> str:
+        """Write `forward` down, and return the name of the normalised observations."""
+        mean, scale = self.mean.numpy(), self.scale.numpy()
+        centred = graph.add("Sub", (observations, graph.constant("mean", mean)), "centred")
+        scaled = graph.add("Mul", (centred, graph.constant("scale", scale)), "scaled")
+        bounds = [
+            graph.constant(name, value)
+            for name, value in (("lowest", -MAX_DEVIATION), ("highest", MAX_DEVIATION))
+        ]
+        clipped = graph.add("Clip", (scaled, *bounds), "clipped")
+        if self._is_whole:
+            return clipped
+        chosen = self.chosen.numpy()
+        taken = graph.add("Mul", (graph.constant("chosen", chosen), clipped), "taken")
+        others = graph.add("Mul", (graph.constant("unchosen", 1.0 - chosen), observations), "others")
+        return graph.add("Add", (taken, others), "normalised")
 
 
 def normalised_names(spec: EnvSpec, choice: bool | tuple[str, ...]) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from sacpipe.project.workspace import STAGES
 MOVING = {
     "export": frozenset(
         {
-            "out/export/bundle",  # the actions of its golden sequence
             "out/export/metrics.json",  # the largest difference from the trained network
             "results/export.json",
         }

@@ -53,6 +53,15 @@ def test_it_holds_every_module_and_data_file_of_the_package(wheel):
     assert packaged == expected
 
 
+def test_it_holds_the_sources_of_the_kernels(wheel):
+    sources = {path.name: path.read_bytes() for path in (ROOT / "sacpipe/kernels/csrc").iterdir()}
+    folder = "sacpipe/kernels/csrc/"
+    assert {
+        name.removeprefix(folder): data for name, data in wheel.items() if name.startswith(folder)
+    } == sources
+    assert "self_test.cpp" in sources
+
+
 def test_the_template_is_this_repositorys_own_pipeline(wheel):
     template = {
         name.removeprefix(TEMPLATE): data for name, data in wheel.items() if name.startswith(TEMPLATE)

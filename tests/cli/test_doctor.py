@@ -69,3 +69,14 @@ def test_broken_surroundings_are_one_row_each(project, tmp_path):
     assert "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=false" in failed["orchestrator"]
     assert {"packages", "devices", "workspace", "dvc"}.isdisjoint(failed)
     assert Path(project / ".sacpipe" / "mlflow.db").is_file()
+
+
+@pytest.mark.slow
+def test_a_run_that_the_doctor_refuses_starts_nothing(project):
+    (project / "out" / "export" / "metrics.json").unlink()
+    forbidden = {"PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false"}
+    seen = sacpipe(project, "run", "--doctor", "--engine", "local", env=forbidden)
+    assert seen.code == 1
+    assert "FAIL  orchestrator" in seen.err
+    assert "This machine is not ready; see FAIL above." in seen.err
+    assert not (project / "out" / "export" / "metrics.json").exists()

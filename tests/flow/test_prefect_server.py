@@ -1,6 +1,7 @@
 """Prefect in the operator's surroundings: one message, or one line, before anything is trained."""
 
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ from repository import ROOT
 from small_project import environment
 
 from pipelines import prefect_server
+from pipelines.temporary_server import TemporaryServer
 from sacpipe.core.errors import StoreError, StoreUnavailableError
 from sacpipe.project.workspace import Workspace
 
@@ -144,23 +146,62 @@ def test_settings_that_allow_no_server_are_one_message(tmp_path, variables, mess
     assert result.stderr == ""
 
 
+def settings(timeout_s=20):
+    ephemeral = SimpleNamespace(startup_timeout_seconds=timeout_s)
+    return SimpleNamespace(
+        server=SimpleNamespace(ephemeral=ephemeral), to_environment_variables=lambda **_: {"OWN": "yes"}
+    )
+
+
+def started(script, timeout_s=20):
+    """A temporary server that runs a script; its arguments end with the port."""
+    server = TemporaryServer(settings(timeout_s), [sys.executable, "-c", script])
+    server.start()
+    return server
+
+
 def test_a_server_that_ended_at_its_start_is_not_waited_for():
-    with subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"]) as process:
-        process.wait()
-        with pytest.raises(StoreUnavailableError, match="ended with code 1 at its start"):
-            prefect_server._check_alive(SimpleNamespace(server_process=process), set())
+    with pytest.raises(StoreUnavailableError, match="ended with code 1 at its start"):
+        prefect_server.use_api(started("raise SystemExit(1)"))
 
 
-def test_a_server_is_started_again_a_few_times_and_no_more():
-    ended = set()
-    for _ in range(2):
-        with subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]) as process:
-            process.wait()
-            prefect_server._check_alive(SimpleNamespace(server_process=process), ended)
-    with subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]) as process:
-        process.wait()
-        with pytest.raises(StoreUnavailableError, match="ended with code 3"):
-            prefect_server._check_alive(SimpleNamespace(server_process=process), ended)
+def test_a_server_whose_port_was_taken_is_started_a_few_times_and_no_more(tmp_path):
+    script = f"open({str(tmp_path / 'starts')!r}, 'a').write('x')\nraise SystemExit(3)"
+    with pytest.raises(RuntimeError, match="ended with code 3"):
+        started(script).wait()
+    assert (tmp_path / "starts").read_text() == "xxx"
+
+
+def test_a_server_that_never_answers_is_waited_for_until_the_time_out():
+    server = started("import time\ntime.sleep(60)", timeout_s=0.3)
+    with pytest.raises(RuntimeError, match="did not answer within 0.3 s"):
+        server.wait()
+    server.stop()
+    server.stop()
+
+
+SERVER = """
+import http.server, os, signal, sys
+assert os.environ["OWN"] == "yes" and os.environ["PREFECT__SERVER_EPHEMERAL"] == "1"
+blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/api/health" and blocked else 500)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[-1])), Handler).serve_forever()
+"""
+
+
+def test_a_server_that_answers_has_the_settings_and_no_ctrl_c(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    server = started(SERVER)
+    server.wait()
+    server.stop()
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", int(server.api_url.split(":")[2].partition("/")[0])))
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 @pytest.mark.slow

@@ -47,6 +47,17 @@ def test_summary_has_outcomes_verdict_and_digests(finished, call):
     assert dvc(finished, "status").strip() == "Data and pipelines are up to date."
 
 
+@pytest.mark.slow
+def test_a_run_without_work_starts_no_server_and_still_records_and_promotes(project, call):
+    seen = call(project, "run", "--doctor")
+    assert seen.code == 0
+    assert outcomes(seen) == ["unchanged"] * 3
+    assert "This machine is ready." in seen.err
+    assert "no stage has to run, so no temporary server is started" in seen.err
+    assert "is champion" in seen.out
+    assert not (project / ".sacpipe" / "prefect" / "prefect.db").exists()
+
+
 @pytest.mark.acceptance
 def test_plain_dvc_in_another_folder_gives_the_same_bytes(finished, fresh):
     dvc(fresh, "repro")

@@ -3,11 +3,9 @@
 // Activations and deltas are panels of 32 features: [members][panels][padded rows][width]; a layer with at most 16
 // outputs has one panel of width 16. Weights [members][panels of outputs][padded inputs][width] are the right operand
 // forwards; their turned copies [members][panels of inputs][outputs][32] are it backwards.
-#include "tile.h"
+#include "adam.h"
 
 namespace sacpipe {
-
-INLINE long panels(long features) { return (features + PANEL - 1) / PANEL; }
 
 // h = relu(x W + b), or without the ReLU. A unit is eight rows of a member.
 #define DENSE(X)                                                                              \
@@ -22,17 +20,17 @@ long Dense::units() const { return members * blocks(rows); }
 void Dense::run(long lo, long hi, Worker&) const {
   const long count = (outputs + width - 1) / width, height = padded(rows), depth = padded(inputs);
   each_member(lo, hi, blocks(rows), [&](long c, long first, long last) {
-    const Left left = {input + c * input_stride, PANEL, 1, height * PANEL};
+    const Left<Float32> left = {input + c * input_stride, PANEL, 1, height * PANEL};
     for (long n = 0; n < count; n++) {
       const float* b = bias + (c * count + n) * width;
       float* to = output + (c * count + n) * height * width;
       const float* w = weights + (c * count + n) * depth * width;
       const Ahead ahead(n + 1 < count ? w + depth * width : nullptr, inputs * width, last - first);
-      const auto ends = [&](long) { return Ends{b, {}}; };
+      const auto all = [](long, const float**) {};
       if (relu)
-        panel<KEEP_POSITIVE>(left, first * BLOCK, last * BLOCK, inputs, w, width, to, ahead, ends);
+        panel<POSITIVE>(left, first * BLOCK, last * BLOCK, inputs, w, width, b, to, ahead, all);
       else
-        panel<KEEP_ALL>(left, first * BLOCK, last * BLOCK, inputs, w, width, to, ahead, ends);
+        panel<ALL>(left, first * BLOCK, last * BLOCK, inputs, w, width, b, to, ahead, all);
     }
   });
 }
@@ -53,48 +51,39 @@ void DenseBack::run(long lo, long hi, Worker&) const {
   const long count = (inputs + width - 1) / width, height = padded(rows), held = padded(delta_rows);
   const long mask_rows = mask_stride / (panels(inputs) * PANEL);
   Listed{counts, members, rows}.each(lo, hi, [&](long c, long first, long last) {
-    const Left left = {delta + c * delta_stride, delta_width, 1, held * delta_width};
+    const Left<Float32> left = {delta + c * delta_stride, delta_width, 1, held * delta_width};
     const int32_t* list = lists ? lists + c * height : nullptr;
     for (long n = 0; n < count; n++) {
       const float* h = mask ? mask + c * mask_stride + n * mask_rows * PANEL : nullptr;
       float* to = output + (c * count + n) * height * width;
       const float* w = turned + (c * count + n) * outputs * width;
       const Ahead ahead(n + 1 < count ? w + outputs * width : nullptr, outputs * width, (last - first) / BLOCK);
-      const auto ends = [&](long m) {
-        Ends found = {nullptr, {}};
-        if (h)
-          for (int r = 0; r < BLOCK; r++) found.active[r] = h + (list ? list[m + r] : m + r) * PANEL;
-        return found;
+      const auto active = [&](long m, const float** rows) {
+        for (int r = 0; r < BLOCK; r++) rows[r] = h + (list ? list[m + r] : m + r) * PANEL;
       };
       if (h)
-        panel<KEEP_ACTIVE>(left, first, last, outputs, w, width, to, ahead, ends);
+        panel<ACTIVE>(left, first, last, outputs, w, width, nullptr, to, ahead, active);
       else
-        panel<KEEP_ALL>(left, first, last, outputs, w, width, to, ahead, ends);
+        panel<ALL>(left, first, last, outputs, w, width, nullptr, to, ahead, active);
     }
   });
 }
 
-// One step of Adam (Kingma & Ba 2014, algorithm 1; Loshchilov & Hutter 2019 for the decay) for sixteen numbers, and the
-// step of their slow copies. The caller writes the numbers of the step:
-enum Step { MEAN_RATE, SQUARE_DECAY, SQUARE_RATE, STEP_SIZE, SQUARE_SCALE, EPSILON, KEEP, TAU };
-
-struct Moments {
-  float *mean, *square, *slow;  // slow copies may be null
-};
-
-INLINE V adam(float* parameter, long at, const Moments& moments, V g, const float* step) {
-  V p = load(parameter + at), m = load(moments.mean + at), v = load(moments.square + at);
-  m = fma(spread(step[MEAN_RATE]), g - m, m);
-  v = fma(spread(step[SQUARE_RATE]) * g, g, spread(step[SQUARE_DECAY]) * v);
-  V scale = fma(square_root(v), spread(step[SQUARE_SCALE]), spread(step[EPSILON]));
-  p = p * spread(step[KEEP]) - spread(step[STEP_SIZE]) * m / scale;
-  store(moments.mean + at, m), store(moments.square + at, v), store(parameter + at, p);
-  if (moments.slow && step[TAU] != 0.f) {
-    V t = load(moments.slow + at);
-    store(moments.slow + at, fma(spread(step[TAU]), p - t, t));
+// Turned copies of blocks of a panel of weights.
+struct TurnedFloats {
+  float* turned;  // of the panel's first output; null for none
+  long outputs, width, filled;
+  template <int N>
+  INLINE_MEMBER void pack(long, const Stepped (&)[2][N]) const {}
+  INLINE_MEMBER void turn(long k, const float* parameters) const {
+    if (!turned) return;
+    float* to = turned + k / PANEL * outputs * PANEL + k % PANEL;
+    long j = 0;
+    for (; j + 8 <= filled; j += 8) transpose8(parameters + j, width, to + j * PANEL, PANEL);
+    for (; j < filled; j++)
+      for (int r = 0; r < BLOCK; r++) to[j * PANEL + r] = parameters[r * width + j];
   }
-  return p;
-}
+};
 
 // Gradient of a layer's weights x^T d and biases (sums of d), Adam, slow copies, turned copy. A unit is a panel of
 // outputs of a member. `squares` gets sixteen partial sums of the squared gradient for each panel.
@@ -128,28 +117,20 @@ void DenseStep::run(long lo, long hi, Worker& worker) const {
     }
     const long start = unit * depth * width;
     const Moments moments = {weight_means + start, weight_squares + start, slow_weights ? slow_weights + start : nullptr};
-    float* parameters = weights + start;
-    for (long k = 0; k < depth; k += BLOCK) {
-      const Left left = {input + c * input_stride + k / PANEL * held * PANEL + k % PANEL, 1, PANEL, PANEL * PANEL};
-      for (int i = 0; i < BLOCK * width; i += LANES) {
-        prefetch(parameters + k * width + i), prefetch(moments.mean + k * width + i);
-        prefetch(moments.square + k * width + i);
-        if (moments.slow) prefetch(moments.slow + k * width + i);
-      }
-      float* sums = worker.scratch;
-      panel<KEEP_ALL>(left, 0, BLOCK, rows, d, width, sums, Ahead(), [](long) { return Ends{nullptr, {}}; });
-      for (int i = 0; i < BLOCK * width; i += LANES) {
-        V g = load(sums + i);
-        sum_of_squares = fma(g, g, sum_of_squares);
-        store(sums + i, adam(parameters, k * width + i, moments, g, step));
-      }
-      if (!turned) continue;
-      float* to = turned + ((c * panels(inputs) + k / PANEL) * outputs + n * width) * PANEL + k % PANEL;
-      long j = 0;
-      for (; j + 8 <= filled; j += 8) transpose8(sums + j, width, to + j * PANEL, PANEL);
-      for (; j < filled; j++)
-        for (int r = 0; r < BLOCK; r++) to[j * PANEL + r] = sums[r * width + j];
-    }
+    const TurnedFloats copies = {
+        turned ? turned + (c * panels(inputs) * outputs + n * width) * PANEL : nullptr, outputs, width, filled};
+    const auto left = [&](long k) {
+      const float* rows = input + c * input_stride + k / PANEL * held * PANEL + k % PANEL;
+      return Left<Float32>{rows, 1, PANEL, PANEL * PANEL};
+    };
+    if (width == PANEL)
+      sum_of_squares = step_panel<Float32, 2>(
+          BlockStep<2, TurnedFloats>{weights + start, moments, step, copies, worker.scratch, sum_of_squares, depth}, left,
+          rows, d);
+    else
+      sum_of_squares = step_panel<Float32, 1>(
+          BlockStep<1, TurnedFloats>{weights + start, moments, step, copies, worker.scratch, sum_of_squares, depth}, left,
+          rows, d);
     store(squares + unit * LANES, sum_of_squares);
   }
 }
@@ -231,14 +212,7 @@ void ValueStep::run(long lo, long hi, Worker&) const {
       squared = fma(sums[j], sums[j], squared);
       adam(weights, unit * PANEL + j * LANES, {weight_means, weight_squares, slow_weights}, sums[j], step);
     }
-    if (unit % count == 0) {
-      float total = 0.f, lanes[LANES] = {};
-      for (long m = 0; m < rows; m++) total = total + d[m];
-      lanes[0] = total;
-      V g = load(lanes);
-      squared = fma(g, g, squared);
-      adam(bias, c * LANES, {bias_means, bias_squares, slow_bias}, g, step);
-    }
+    if (unit % count == 0) squared = step_value_bias(*this, d, c, squared);
     store(squares + unit * LANES, squared);
   }
 }

@@ -1,8 +1,8 @@
 // What a kernel is: a function over a range of units of work, with named arguments.
 //
-// A program is a list of kernels with their arguments. Every thread of the team runs the whole list, each kernel on
-// its own share of the units: [units * t / T, units * (t + 1) / T). No unit is split and no reduction crosses units,
-// so the number of threads changes no byte. The composer (program.py) says where all threads must wait.
+// A program is a list of kernels with their arguments, cut into as many slices as there are threads: slice s of S is
+// the units [units * s / S, units * (s + 1) / S) of every kernel. No unit is split and no reduction crosses units, so
+// the number of threads changes no byte. The composer (program.py) says where all slices must be done first.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -27,7 +27,7 @@ INLINE const float* row(const Rows* rows, long m) { return (const float*)(rows->
 
 struct Worker {
   float* scratch;
-  std::atomic<int>* refused;  // number of the kernel, counted from 1, that found a value that is not finite
+  std::atomic<int>* refused;  // number of the first kernel, counted from 1, that found a value that is not finite
   int index;                  // number of the present kernel, counted from 1
 };
 

@@ -19,35 +19,32 @@ namespace {
 struct Call {
   const Kernel* kernel;
   std::vector<int64_t> arguments;
-  bool waits;  // for all threads, before it starts
 };
 
-struct Program {
+// A phase is the kernels between two waits.
+struct Program : Job {
   std::vector<Call> calls;
-  std::atomic<int> refused{0};
-  int threads = 1;
+  std::vector<int> starts;  // first kernel of each phase
+  int phases() const override { return (int)starts.size(); }
+  int run(int phase, int slice, int slices, float* scratch) override {
+    const int end = phase + 1 < phases() ? starts[phase + 1] : (int)calls.size();
+    std::atomic<int> refused{0};
+    Worker worker = {scratch, &refused, starts[phase]};
+    for (int i = starts[phase]; i < end; i++) {
+      const Call& call = calls[i];
+      worker.index = i + 1;
+      const long units = call.kernel->units(call.arguments.data());
+      const long lo = units * slice / slices, hi = units * (slice + 1) / slices;
+      if (lo < hi) call.kernel->run(call.arguments.data(), lo, hi, worker);
+    }
+    return refused.load(std::memory_order_relaxed);
+  }
 };
 
 const Kernel* find(const char* name, int count) {
   for (int i = 0; i < table().count; i++)
     if (!strcmp(table().kernels[i].name, name) && table().kernels[i].count == count) return &table().kernels[i];
   return nullptr;
-}
-
-void run_share(const Call& call, int thread, int threads, Worker& worker) {
-  const long units = call.kernel->units(call.arguments.data());
-  const long lo = units * thread / threads, hi = units * (thread + 1) / threads;
-  if (lo < hi) call.kernel->run(call.arguments.data(), lo, hi, worker);
-}
-
-void run_calls(void* context, int thread) {
-  Program& program = *(Program*)context;
-  Worker worker = {scratch_of(thread), &program.refused, 0};
-  for (const Call& call : program.calls) {
-    if (call.waits && wait_for_team(program.threads, program.refused)) return;
-    worker.index++;
-    run_share(call, thread, program.threads, worker);
-  }
 }
 
 }  // namespace
@@ -75,41 +72,32 @@ EXPORT int64_t sacpipe_units(const char* name, const int64_t* arguments, int cou
 
 EXPORT void* sacpipe_program_new() { return new Program; }
 
-EXPORT void sacpipe_program_free(void* program) { delete (Program*)program; }
+EXPORT void sacpipe_program_free(void* program) { free_job((Program*)program); }
 
-// Adds a kernel; returns its number, counted from 1, or 0 if there is none of this name with so many arguments.
+// Adds a kernel, which waits for all threads before it starts or does not; returns its number, counted from 1, or 0 if there is none of this name with so many arguments.
 EXPORT int sacpipe_program_add(void* program, const char* name, const int64_t* arguments, int count, int waits) {
   const Kernel* kernel = find(name, count);
   if (!kernel) return 0;
-  auto& calls = ((Program*)program)->calls;
-  calls.push_back({kernel, {arguments, arguments + count}, waits != 0});
-  return (int)calls.size();
+  Program& p = *(Program*)program;
+  if (waits || p.calls.empty()) p.starts.push_back((int)p.calls.size());
+  p.calls.push_back({kernel, {arguments, arguments + count}});
+  return (int)p.calls.size();
 }
 
 // Runs all kernels in order; returns the number of the kernel that refused a value, or 0.
 EXPORT int sacpipe_program_run(void* program, int threads) {
-  Program& p = *(Program*)program;
-  p.threads = threads;
-  p.refused.store(0, std::memory_order_relaxed);
-  run_on_team(threads, run_calls, &p);
-  return p.refused.load(std::memory_order_relaxed);
+  return run_on_team(*(Program*)program, threads);
 }
 
-// As sacpipe_program_run, in one thread: from one wait to the next, the whole share of each of `threads` threads, and
-// the last thread's first. Where a wait is missing, a kernel reads what is not yet written.
+// As sacpipe_program_run, in one thread: of every phase each of `threads` slices, the last one first. Where a wait is
+// missing, a kernel reads what is not yet written.
 EXPORT int sacpipe_program_run_shares(void* program, int threads) {
   Program& p = *(Program*)program;
-  p.refused.store(0, std::memory_order_relaxed);
   std::vector<float> scratch(SCRATCH);
   FlushDenormals flush;
-  const int count = (int)p.calls.size();
-  for (int from = 0, to = 0; from < count && !p.refused.load(std::memory_order_relaxed); from = to) {
-    for (to = from + 1; to < count && !p.calls[to].waits;) to++;
-    for (int thread = threads; thread--;)
-      for (int i = from; i < to; i++) {
-        Worker worker = {scratch.data(), &p.refused, i + 1};
-        run_share(p.calls[i], thread, threads, worker);
-      }
-  }
-  return p.refused.load(std::memory_order_relaxed);
+  int refused = 0;
+  for (int phase = 0; phase < p.phases() && !refused; phase++)
+    for (int slice = threads; slice--;)
+      if (int found = p.run(phase, slice, threads, scratch.data())) refused = found;
+  return refused;
 }

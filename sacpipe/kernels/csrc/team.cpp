@@ -16,13 +16,25 @@ namespace {
 
 constexpr auto SPIN = std::chrono::microseconds(500);
 
-void wait_while(std::atomic<int>& value, int old) {
+// Waits until `is_over(value)`.
+template <class F>
+void wait_until(std::atomic<uint32_t>& value, F is_over) {
   const auto start = std::chrono::steady_clock::now();
-  while (value.load(std::memory_order_acquire) == old) {
-    for (int i = 0; i < 32; i++) pause();
-    if (std::chrono::steady_clock::now() - start > SPIN) value.wait(old, std::memory_order_acquire);
+  for (;;) {
+    for (int i = 0; i < 32; i++) {
+      if (is_over(value.load(std::memory_order_acquire))) return;
+      pause();
+    }
+    if (std::chrono::steady_clock::now() - start < SPIN) continue;
+    const uint32_t seen = value.load(std::memory_order_acquire);
+    if (is_over(seen)) return;
+    value.wait(seen, std::memory_order_acquire);
   }
 }
+
+INLINE bool reached(uint32_t count, uint32_t target) { return (int32_t)(count - target) >= 0; }
+
+}  // namespace
 
 struct Team {
   explicit Team(int size) : size(size) {
@@ -30,52 +42,103 @@ struct Team {
     for (int i = 1; i < size; i++) threads.emplace_back([this, i] { work(i); });
   }
   ~Team() {
-    job = nullptr;
-    started.fetch_add(1, std::memory_order_release);
-    started.notify_all();
+    ends.store(true);
+    start(nullptr);
     for (auto& thread : threads) thread.join();
     for (float* memory : scratch) std::free(memory);
   }
+
   void work(int index) {
-    for (int seen = 0;; seen++) {
-      wait_while(started, seen);
-      if (!job) return;
-      FlushDenormals flush;
-      job(context, index);
-      arrive();
+    FlushDenormals flush;
+    for (uint32_t seen = 0;;) {
+      wait_until(started, [&](uint32_t count) { return count != seen; });
+      if (ends.load()) return;
+      seen = started.load(std::memory_order_acquire);
+      inside.fetch_add(1);  // before the job is read: `leave` waits for those who may have it
+      if (Job* job = current.load()) take_part(*job, index);
+      inside.fetch_sub(1);
+      inside.notify_all();
     }
   }
-  // The last thread to come resets the count and lets the others go.
-  void arrive(std::atomic<int>* refused = nullptr) {
-    const int round = rounds.load(std::memory_order_relaxed);
-    if (arrived.fetch_add(1, std::memory_order_acq_rel) == size - 1) {
-      arrived.store(0, std::memory_order_relaxed);
-      if (refused) stopped = refused->load(std::memory_order_relaxed) != 0;
-      rounds.store(round + 1, std::memory_order_release);
-      rounds.notify_all();
-    } else {
-      wait_while(rounds, round);
-    }
-  }
-  void run(void (*f)(void*, int), void* with) {
-    job = f, context = with;
+
+  void start(Job* job) {
+    current.store(job);
     started.fetch_add(1, std::memory_order_release);
     started.notify_all();
-    FlushDenormals flush;
-    f(with, 0);
-    arrive();
+  }
+
+  // Returns when no other thread looks at any job.
+  void leave() {
+    current.store(nullptr);
+    for (int count; (count = inside.load());) inside.wait(count);
+  }
+
+  void take_part(Job& job, int index) {
+    const uint32_t round = job.round_.load(std::memory_order_acquire);
+    const int slices = job.slices_, count = job.phases();
+    for (int p = 0; p < count; p++) {
+      Job::Phase& phase = job.phases_[p];
+      const uint32_t target = round * (uint32_t)slices;
+      for (int i = 0; i < slices && !reached(phase.done.load(std::memory_order_acquire), target); i++) {
+        const int slice = (index + i) % slices;
+        uint32_t before = round - 1;
+        if (!phase.taken[slice].compare_exchange_strong(before, round, std::memory_order_acq_rel)) continue;
+        if (int result = job.run(p, slice, slices, scratch[index])) {
+          job.result_.store(result, std::memory_order_relaxed);
+          job.stopped_round_.store(round, std::memory_order_relaxed);
+        }
+        if (reached(phase.done.fetch_add(1, std::memory_order_acq_rel) + 1, target)) phase.done.notify_all();
+      }
+      wait_until(phase.done, [&](uint32_t done) { return reached(done, target); });
+      if (job.stopped_round_.load(std::memory_order_relaxed) == round) return;
+    }
+  }
+
+  int run(Job& job) {
+    if (job.slices_ != size) {  // the first run, or after one with another number of threads
+      leave();
+      delete[] job.phases_;
+      job.phases_ = new Job::Phase[job.phases()];
+      job.slices_ = size;
+      job.round_ = 0, job.stopped_round_ = 0;
+    }
+    const uint32_t round = job.round_.load(std::memory_order_relaxed) + 1;
+    job.result_.store(0, std::memory_order_relaxed);
+    job.round_.store(round, std::memory_order_release);
+    if (size > 1) start(&job);
+    {
+      FlushDenormals flush;
+      take_part(job, 0);
+    }
+    const int result = job.result_.load(std::memory_order_relaxed);
+    if (result) skip_rest(job, round);
+    return result;
+  }
+
+  // Counts the phases that a stopped job left out as done.
+  void skip_rest(Job& job, uint32_t round) {
+    leave();
+    for (int p = 0; p < job.phases(); p++) {
+      for (int i = 0; i < size; i++) job.phases_[p].taken[i] = round;
+      job.phases_[p].done = round * (uint32_t)size;
+    }
+  }
+
+  static void discard(Job* job) {
+    delete[] job->phases_;
+    delete job;
   }
 
   const int size;
-  bool stopped = false;  // written by the last thread at a wait, so that all threads read the same
-  void (*job)(void*, int) = nullptr;
-  void* context = nullptr;
   std::vector<std::thread> threads;
   std::vector<float*> scratch;
-  alignas(64) std::atomic<int> started{0};
-  alignas(64) std::atomic<int> arrived{0};
-  alignas(64) std::atomic<int> rounds{0};
+  std::atomic<bool> ends{false};
+  std::atomic<Job*> current{nullptr};
+  alignas(64) std::atomic<uint32_t> started{0};
+  alignas(64) std::atomic<int> inside{0};
 };
+
+namespace {
 
 Team* team = nullptr;
 alignas(std::mutex) char lock_memory[sizeof(std::mutex)];
@@ -93,22 +156,20 @@ const bool is_ready = [] {
 
 }  // namespace
 
-void run_on_team(int threads, void (*job)(void*, int), void* context) {
+int run_on_team(Job& job, int threads) {
   std::lock_guard<std::mutex> guard(lock());
   if (team && team->size != threads) {
     delete team;
     team = nullptr;
   }
   if (!team) team = new Team(threads);
-  team->run(job, context);
+  return team->run(job);
 }
 
-bool wait_for_team(int threads, std::atomic<int>& refused) {
-  if (threads == 1) return refused.load(std::memory_order_relaxed) != 0;
-  team->arrive(&refused);
-  return team->stopped;
+void free_job(Job* job) {
+  std::lock_guard<std::mutex> guard(lock());
+  if (team) team->leave();
+  Team::discard(job);
 }
-
-float* scratch_of(int thread) { return team->scratch[thread]; }
 
 }  // namespace sacpipe

@@ -16,6 +16,7 @@ from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
 if TYPE_CHECKING:
+    from sacpipe.networks.graph import GraphDraft
     from sacpipe.networks.trunks import TrunkSection
 
 EvaluateSingle = Callable[[FloatArray, tuple[NDArray[np.uint8], ...]], FloatArray]
@@ -92,3 +93,17 @@ class PolicyNetwork(nn.Module):
         """
         inputs = self.normalised(self.inputs.of_terms(self._names, terms))
         return torch.tanh(self.network.first_outputs(inputs, self.action_dim))
+
+    def describe(self, graph: "GraphDraft") -> str:
+        """Write `forward` down, and return the name of the actions.
+
+        A kind with a `forward` of its own has a `describe` of its own; without one it is traced, which takes
+        seconds more.
+
+        Args:
+            graph: Its inputs have the names of the terms, and `noise`.
+        """
+        vector, images = self.inputs.describe(graph)
+        if self.normaliser is not None and vector is not None:
+            vector = self.normaliser.describe(graph, vector)
+        return graph.add("Tanh", [self.network.describe(graph, vector, images, self.action_dim)], "squashed")

@@ -1,5 +1,7 @@
 """What every trunk is."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,6 +9,9 @@ from torch import nn
 
 from sacpipe.networks.inputs import Inputs
 from sacpipe.specs.records import FloatArray
+
+if TYPE_CHECKING:
+    from sacpipe.networks.graph import GraphDraft
 
 
 class Trunk(nn.Module):
@@ -47,6 +52,18 @@ class Trunk(nn.Module):
             parts = tuple(torch.from_numpy(image[None]) for image in images)
             features: FloatArray = self(Inputs(torch.from_numpy(vector[None]), parts))[0].numpy()
         return features
+
+    def describe(self, graph: "GraphDraft", vector: str | None, images: tuple[str, ...]) -> str:
+        """Write the first member's `forward` down, and return the features' name.
+
+        Optional: the policy of a trunk that does not describe itself is traced, which takes seconds more.
+
+        Args:
+            graph: Gets the operations.
+            vector: Name of the normalised vector; None where there is no float32 term.
+            images: Names of the raw images.
+        """
+        raise NotImplementedError
 
 
 def joined(parts: list[torch.Tensor], members: int | None) -> torch.Tensor:

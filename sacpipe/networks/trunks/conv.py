@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -18,7 +18,14 @@ from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.terms import Term
 
+if TYPE_CHECKING:
+    from sacpipe.networks.graph import GraphDraft
+
 _KERNEL, _STRIDE = 3, 2
+_ONNX_FLOAT32 = 1
+"""Number of the type float32 in ONNX."""
+_GREY = 1.0 / 255.0
+"""One step of grey."""
 _CHANNELS, _MAX_SIZE = (16, 32, 32), 64
 """Channels of a new params.yaml, which fit an image of 64 pixels."""
 
@@ -124,7 +131,7 @@ class ImageEncoder(nn.Module):
     def forward(self, images: torch.Tensor, members: int | None) -> torch.Tensor:
         """Map raw images (B, height, width, channels) to (members, B, out_dim), or (B, out_dim)."""
         num = 1 if members is None else members
-        scaled = images.float() * (1.0 / 255.0)
+        scaled = images.float() * _GREY
         hidden = scaled.permute(0, 3, 1, 2)
         if num > 1:
             hidden = hidden.repeat(1, num, 1, 1)
@@ -133,6 +140,26 @@ class ImageEncoder(nn.Module):
         if members is None:
             return hidden.reshape(-1, self.out_dim)
         return hidden.reshape(-1, num, self.out_dim).transpose(0, 1)
+
+    def describe(self, graph: "GraphDraft", image: str, name: str) -> str:
+        """Write the first member's `forward` down, and return the vector's name.
+
+        Args:
+            graph: Gets the operations.
+            image: Name of the raw image.
+            name: Beginning of the names of what is added.
+        """
+        grey = graph.add("Cast", [image], f"{name}_float", to=_ONNX_FLOAT32)
+        scaled = graph.add("Mul", (grey, graph.constant(f"{name}_step", _GREY)), f"{name}_scaled")
+        hidden = graph.add("Transpose", [scaled], f"{name}_planes", perm=(0, 3, 1, 2))
+        for place, layer in enumerate(self._convs()):
+            label = f"{name}_conv_{place}"
+            weight, bias = (tensor.detach().numpy()[0] for tensor in (layer.weight, layer.bias))
+            constants = (graph.constant(f"{label}_weight", weight), graph.constant(f"{label}_bias", bias))
+            shape = {"kernel_shape": (_KERNEL, _KERNEL), "strides": (_STRIDE, _STRIDE)}
+            hidden = graph.add("Conv", (hidden, *constants), label, **shape)
+            hidden = graph.add("Relu", [hidden], f"{name}_relu_{place}")
+        return graph.rows(hidden, self.out_dim, f"{name}_vector")
 
 
 class ConvTrunk(Trunk):
@@ -162,3 +189,11 @@ class ConvTrunk(Trunk):
         parts = [inputs.vector, *encoded] if extra is None else [inputs.vector, *encoded, extra]
         features: torch.Tensor = self.mlp(joined(parts, members))
         return features
+
+    def describe(self, graph: "GraphDraft", vector: str | None, images: tuple[str, ...]) -> str:
+        """Write `forward` down; see `Trunk.describe`."""
+        encoded = [
+            encoder.describe(graph, image, f"image_{place}")
+            for place, (encoder, image) in enumerate(zip(self._encoders(), images, strict=True))
+        ]
+        return self.mlp.describe(graph, graph.joined([vector, *encoded], "features"))

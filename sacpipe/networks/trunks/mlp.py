@@ -1,6 +1,6 @@
 """A multilayer perceptron."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from sacpipe.networks.trunks.base import Trunk, joined
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
+
+if TYPE_CHECKING:
+    from sacpipe.networks.graph import GraphDraft
 
 
 class MLPConfig(Config):
@@ -67,3 +70,8 @@ class MLPTrunk(Trunk):
         """Return features of one observation by NumPy; see `StackedMLP.single`."""
         del images  # the config refuses tasks that have some
         return self.mlp.single(vector)
+
+    def describe(self, graph: "GraphDraft", vector: str | None, images: tuple[str, ...]) -> str:
+        """Write `forward` down; see `Trunk.describe`."""
+        del images  # the config refuses tasks that have some
+        return self.mlp.describe(graph, graph.joined([vector], "features"))

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from sacpipe.core.config import load_yaml
 from sacpipe.core.errors import StoreError
 
 LockEntries = Mapping[str, Mapping[str, Any]]
@@ -20,7 +20,7 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
         StoreError: the file is not a lock file of DVC 2 or 3.
     """
     try:
-        tree = YAML(typ="safe").load(path)
+        tree = load_yaml(path)
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, YAMLError) as exc:

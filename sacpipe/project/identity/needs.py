@@ -1,10 +1,11 @@
 """What the stages of a project need, found by looking, and the refusal of what dvc.yaml does not name."""
 
 import contextlib
+import os
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from sacpipe.project.identity.opened_files import (
     record_new_models,
 )
 from sacpipe.project.identity.own_code import PRODUCT, foreign_modules, installed_package, own_code
-from sacpipe.project.identity.source_code import source_code
+from sacpipe.project.identity.source_code import has_code, source_code
 from sacpipe.project.identity.versions import NUMERIC, distributions_of
 
 OUTSIDE_IDENTITY = (
@@ -37,7 +38,10 @@ OUTSIDE_IDENTITY = (
     "sacpipe/envs/foreign_code.py",  # a task's errors as ours
     "sacpipe/envs/rendering",  # pictures for people, which depend on the machine's renderer as well
     "sacpipe/evaluation/video.py",
-    "sacpipe/kernels/cache.py",
+    "sacpipe/kernels/cache.py",  # where a library is kept
+    "sacpipe/kernels/compiler.py",  # which compiler is found: results do not depend on it
+    "sacpipe/kernels/peak.py",
+    "sacpipe/kernels/self_test.py",
     "sacpipe/kernels/team.py",  # the number of threads changes no byte
     "sacpipe/networks/policies/__init__.py",  # the table: the policy kind's own file counts
     "sacpipe/networks/trunks/__init__.py",  # the table: the trunk's own file counts
@@ -51,8 +55,8 @@ OUTSIDE_IDENTITY = (
 )
 """Files and folders of the product that stages load and that change no result that is compared."""
 
-_KERNEL_LOADER, _KERNELS = "sacpipe/kernels/library.py", "sacpipe/kernels/csrc"
-"""The file that loads the compiled kernels, and the folder of their sources."""
+_SOURCES = {"sacpipe/kernels/build.py": "sacpipe/kernels/csrc"}
+"""Files that compile others: what they compile counts where they count."""
 
 _PACKAGE = Path(__file__).parents[2]
 """Folder of sacpipe's code, which may be an editable installation."""
@@ -79,11 +83,10 @@ def product_needs(root: Path, stage: str, members: Iterable[str]) -> StageNeeds:
     """
     entry = f"pipelines.stages.{stage}"
     found = source_code(root, [entry, *members], _counts)
-    files = found.files | ({_KERNELS} if _KERNEL_LOADER in found.files else set())
     packages = found.packages & {*NUMERIC}
     if not (root / "sacpipe").is_dir():
         packages |= {"sacpipe"}  # installed, not a part of the project
-    return StageNeeds(files, distributions_of(packages))
+    return StageNeeds(_with_sources(found.files), distributions_of(packages))
 
 
 def task_needs(root: Path, environment: Environment) -> StageNeeds:
@@ -111,7 +114,7 @@ def task_needs(root: Path, environment: Environment) -> StageNeeds:
             outside.add(path)
     files |= {str(path) for path in outside - _link_targets(root, outside)}
     packages -= {*PRODUCT, *sys.stdlib_module_names}
-    return StageNeeds(frozenset(files), distributions_of(packages))
+    return StageNeeds(_with_sources(files), distributions_of(packages))
 
 
 def member_needs(root: Path, members: Iterable[str]) -> StageNeeds:
@@ -125,7 +128,12 @@ def member_needs(root: Path, members: Iterable[str]) -> StageNeeds:
     product = source_code(root, sorted(own.entries), _counts)
     files = own.files | {path for path in product.files if covers(PRODUCT, path)}
     packages = (own.packages | product.packages & {*NUMERIC}) - {*PRODUCT, *sys.stdlib_module_names}
-    return StageNeeds(files, distributions_of(packages))
+    return StageNeeds(_with_sources(files), distributions_of(packages))
+
+
+def _with_sources(files: Set[str]) -> frozenset[str]:
+    """Return files and what some of them compile."""
+    return frozenset({*files, *(folder for file, folder in _SOURCES.items() if file in files)})
 
 
 @contextlib.contextmanager
@@ -216,10 +224,7 @@ def _task_entries(root: Path, environment: Environment) -> list[str]:
 
 
 def _has_code(root: Path, path: str) -> bool:
-    return (
-        path
-        in source_code(root, [path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")]).files
-    )
+    return has_code(root / path, ".".join(Path(path).parts[:-1]))
 
 
 def _task_modules(root: Path, environment: Environment) -> dict[str, Path]:
@@ -238,13 +243,14 @@ _SCRIPT = ("__main__", "__mp_main__")
 
 def _module_files(root: Path) -> dict[str, str]:
     """Return the loaded modules in the project's folder, by path relative to it."""
-    found = {}
+    found, folder = {}, f"{root}/"
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if name in _SCRIPT:
+        if name in _SCRIPT or not isinstance(file, str) or not file.startswith(folder):
             continue
-        if isinstance(file, str) and Path(file).is_relative_to(root) and not installed_package(Path(file)):
-            found[Path(file).relative_to(root).as_posix()] = name
+        path = Path(file)
+        if path.is_relative_to(root) and not installed_package(path):
+            found[path.relative_to(root).as_posix()] = name
     return found
 
 
@@ -286,6 +292,9 @@ def _is_of_the_system(path: Path) -> bool:
     """Return whether a file belongs to the system, to Python, to sacpipe, to a cache or is temporary."""
     python = (sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"))
     folders = (*_SYSTEM, *python, tempfile.gettempdir(), str(_PACKAGE))
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(cache).is_absolute() and path.is_relative_to(Path(cache) / "sacpipe" / "kernels"):
+        return True  # compiled from what dvc.yaml names
     if path.suffix == ".pyc" or any(path.is_relative_to(folder) for folder in folders):
         return True
     try:

@@ -68,6 +68,19 @@ def source_code(
     return SourceCode(frozenset(files), packages, frozenset(elsewhere))
 
 
+def has_code(path: Path, package: str) -> bool:
+    """Return whether a Python file holds more than the docstring of a package.
+
+    Args:
+        path: The file.
+        package: Dotted name of the package that it is in.
+
+    Raises:
+        ConfigError: the file is not valid Python.
+    """
+    return _imports(path, path.stat().st_mtime_ns, package) is not None
+
+
 def _files(root: Path, name: str) -> list[Path]:
     """Return the file of a module and those of the packages above it, or nothing if it is not there."""
     parts = name.split(".")
@@ -104,8 +117,14 @@ def _imports(path: Path, _changed_ns: int, package: str) -> tuple[str, ...] | No
     return tuple(name for name in names if name)
 
 
+_WITH_STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
+"""Kinds of nodes that are statements, or that hold some. No expression holds any."""
+
+
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
+        if not isinstance(child, _WITH_STATEMENTS):
+            continue
         if isinstance(child, ast.If) and _is_type_checking(child.test):
             yield from _statements(ast.Module(child.orelse, []))
             continue

@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import json
 import py_compile
+import shutil
 import subprocess
 import sys
 
@@ -354,3 +355,20 @@ def test_metadata_beside_an_editable_package_outside_of_the_project_is_no_depend
     assert own_needs(arm) == {"my_tasks.py"}
     code, said = stage(arm, env=outside)
     assert code == 0, said
+
+
+@pytest.mark.slow
+def test_sources_of_the_kernels_are_named_and_their_library_is_not(arm, tmp_path_factory):
+    make_point(arm, "from sacpipe.kernels.library import load\nload().sacpipe_fma_peak")
+    cache = tmp_path_factory.mktemp("cache")
+    outside = {"XDG_CACHE_HOME": str(cache), "TMPDIR": str(tmp_path_factory.mktemp("temporary"))}
+    sacpipe(arm, "lock", env=outside, check=0)
+    assert own_needs(arm) == {"my_tasks.py"}
+    named = {path for path in listed_needs(arm, "train").files if path.startswith("sacpipe/kernels/")}
+    assert {"sacpipe/kernels/build.py", "sacpipe/kernels/csrc", "sacpipe/kernels/isa.py"} <= named
+    assert "sacpipe/kernels/cache.py" not in named
+    for _ in ("built", "found"):
+        code, said = stage(arm, env=outside)
+        assert code == 0, said
+        shutil.rmtree(arm / "out")
+        assert list((cache / "sacpipe" / "kernels").glob("*.so"))
