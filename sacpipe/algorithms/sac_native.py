@@ -1,7 +1,7 @@
 """The update of SAC composed of kernels, for perceptrons; agrees with `SAC.update` to rounding.
 
-What it leaves out of autograd's work: gradients of critics' weights in the policy's step; the way back
-through a critic whose value is not the lowest of a row; a second evaluation of the policy, since it sees this
+What it leaves out of autograd's work: gradients of critics' weights in the policy's step; the backward pass
+of a critic whose value is not the lowest of a row; a second evaluation of the policy, since it sees this
 and the next observations as one batch.
 """
 

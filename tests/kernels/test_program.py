@@ -127,7 +127,7 @@ def make_stack(seed=0, members=2, is_critic=False, dims=DIMS):
     return stack
 
 
-def test_layers_over_the_same_rows_wait_for_nobody():
+def test_layers_over_the_same_rows_need_no_wait():
     program, stack = Program(), make_stack()
     stack.forward(program, stack.inputs(20, parts=2), 20)
     assert program.waits == 0
@@ -182,7 +182,7 @@ def test_the_number_of_threads_changes_no_byte(threads):
 
 def test_shares_in_another_order_show_a_missing_wait():
     reference = run(Program, lambda program: program.run(1))
-    # Before the way back, whose masks may be at any row; before the step; before the stepped parameters are read.
+    # Before the backward pass, whose masks may be at any row; before the step; before the stepped parameters are read.
     assert compose(Program)[0].waits == 3
     assert compose(WithoutWaits)[0].waits == 0
     assert run(WithoutWaits, lambda program: program.run(1)) == reference
