@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from panel_layout import floats, slot
 
@@ -96,12 +96,14 @@ def access(place, kind, partition="rows"):
     return _Access(start, start + units * each, kind, (partition, units))
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(PLACE.filter(lambda place: place[1] > 1), KIND, KIND)
 def test_the_same_units_of_one_array_meet_only_where_one_reads_everything(place, old, new):
     found = _conflict(access(place, old), access(place, new))
     assert found == must_wait(place, old, place, new)
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(PLACE, KIND, PLACE, KIND)
 def test_arrays_that_are_cut_otherwise_are_waited_for_wherever_they_meet(old, old_kind, new, new_kind):
     first, second = access(old, old_kind), access(new, new_kind, "panels")
