@@ -59,7 +59,7 @@ class NativeNetwork:
         dims = kernel_dims(network)
         if dims is None:
             raise ConfigError(
-                "engine.name: 'native' computes networks with the trunk 'mlp' only. Use `autograd` for others."
+                "engine.name: 'native' computes the trunk 'mlp' with a hidden layer only. Use `autograd`."
             )
         self.adam = adam
         self.stack = Perceptrons(

@@ -74,8 +74,8 @@ class NativeSAC(NativeActorCritic):
         done = stack.forward(program, inputs, 2 * held)
         program.add(
             "squashed_sample", output=done.output, noise=self.noise, actions=self._actions,
-            log_probs=self._log_probs, log_stds=self._log_stds, stds=self._stds, inside=self._inside, bounds=self._bounds, rows=2 * held,
-            columns=self.spec.action_dim, width=done.output.shape[3],
+            log_probs=self._log_probs, log_stds=self._log_stds, stds=self._stds,
+            inside=self._inside, bounds=self._bounds, rows=2 * held, columns=self.spec.action_dim, width=done.output.shape[3],
         )  # fmt: skip
         return done
 
@@ -97,15 +97,13 @@ class NativeSAC(NativeActorCritic):
         following = stack.forward(program, inputs[1:2], size, slow=True)
         present = stack.forward(program, inputs[2:], size)
         self._values = present.output
-        self._errors, targets = (
-            self.memory.floats(stack.members, held),
-            self.memory.floats(stack.members, held),
-        )
+        self._errors = self.memory.floats(stack.members, held)
+        targets = self.memory.floats(stack.members, held)
         self._targets = targets[0]  # every critic's rows get the same
         self._td_index = program.add(
             "td_error", values=present.output, next_values=following.output,
-            next_log_probs=self._log_probs[held:], rewards=self.slots.array[REWARDS], discounts=self.slots.array[DISCOUNTS], errors=self._errors,
-            targets=targets, numbers=self._td_numbers, members=stack.members, rows=size,
+            next_log_probs=self._log_probs[held:], rewards=self.slots.array[REWARDS],
+            discounts=self.slots.array[DISCOUNTS], errors=self._errors, targets=targets, numbers=self._td_numbers, members=stack.members, rows=size,
             next_members=stack.members,
         )  # fmt: skip
         deltas = stack.backward(program, present, self._errors)
@@ -131,9 +129,7 @@ class NativeSAC(NativeActorCritic):
         pulls = self.memory.floats(stack.members, held)
         pulls[:, :size] = -1.0 / size if is_min else -1.0 / (size * stack.members)
         deltas = stack.backward(program, critics, pulls, lists=lists, counts=counts)
-        gradients = stack.backward_to_columns(
-            program, deltas, self._turned, size, lists=lists, counts=counts
-        )
+        gradients = stack.backward_to_columns(program, deltas, self._turned, size, lists=lists, counts=counts)
         actor = self.actor.stack
         delta = self.memory.floats(1, policy.output.shape[1], held, policy.output.shape[3])
         program.add(
