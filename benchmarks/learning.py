@@ -1,7 +1,7 @@
 """Learning curves of sacpipe and its peers on the same tasks; `make learn`.
 
-    python benchmarks/learning.py run [FOLDER]     all jobs, two at a time, each on a core of its own
-    python benchmarks/learning.py draw [FOLDER]    pictures and tables in docs/ from what is finished
+    python benchmarks/learning.py run [FOLDER]            all jobs, two at a time, each on a core of its own
+    python benchmarks/learning.py draw [FOLDER]           pictures and tables in docs/ from what is finished
     python benchmarks/learning.py engines TASK SEED...    the engines `native` and `torch`, paired by seed
 
 A job is one program, task and seed. sacpipe's continue from their checkpoint when they are started
@@ -21,8 +21,6 @@ from race import OURS, ROUGH
 from report import ROOT
 
 SEEDS = (1, 2, 3)
-
-
 TASKS = {
     "gymnasium/HalfCheetah-v5": 200_000,
     "dm_control/cheetah-run": 100_000,

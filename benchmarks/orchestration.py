@@ -1,7 +1,6 @@
 """What a run takes, and what Prefect, DVC and MLflow cost: the same stages bare and under `sacpipe run`.
 
     python benchmarks/orchestration.py [rounds] [steps]
-    python benchmarks/orchestration.py --until-update     a process of the train stage, up to its first update
 
 Each round copies the project three times. In one copy it runs the three stages as plain processes and in
 another `sacpipe run`, both with so many steps, and compares wall time and training throughput. In the third
@@ -80,24 +79,6 @@ def make_run(folder: Path) -> float:
     return timed(folder, ["make", "run", f"VENV={venv}", f"--old-file={venv / '.ready'}"])
 
 
-def until_update() -> None:
-    """Be the train stage, and end behind its first update."""
-    from sacpipe.training.run import Run
-
-    update = Run.update
-
-    def update_once(self: Run) -> None:
-        update(self)
-        if self.learner.gradient_steps:
-            os._exit(0)
-
-    Run.update = update_once  # type: ignore[method-assign]
-    from pipelines.stages.train import train_stage
-    from sacpipe.project.stage import run_stage
-
-    run_stage("train", train_stage)
-
-
 def throughput(folder: Path) -> float:
     """Return the median of steps per second over the logged intervals with updates."""
     rows = [
@@ -110,7 +91,6 @@ def main(rounds: int = 5, steps: int = 3000) -> None:
     """Measure, print and write."""
     bare_s, flow_s, bare_speed, flow_speed, again_s, noop_s = [], [], [], [], [], []
     make_s, first_s, make_again_s = [], [], []
-    script = str(Path(__file__).absolute())
     for seed in range(rounds):
         with tempfile.TemporaryDirectory() as temporary:
             bare = shorten(copy_project(Path(temporary) / "bare"), steps, seed)
@@ -122,7 +102,7 @@ def main(rounds: int = 5, steps: int = 3000) -> None:
             flow_speed.append(throughput(flow))
             again_s.append(run(flow, "sacpipe.cli.main", "run"))
             noop_s.append(run(flow, "dvc", "repro"))
-            first_s.append(timed(whole, [sys.executable, script, "--until-update"]))
+            first_s.append(timed(whole, [sys.executable, str(ROOT / "benchmarks" / "until_update.py")]))
             shutil.rmtree(whole / "work", ignore_errors=True)
             make_s.append(make_run(whole))
             make_again_s.append(make_run(whole))
@@ -150,7 +130,4 @@ def page(rounds: int, steps: int, rows: dict[str, dict]) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--until-update"]:
-        until_update()
-    else:
-        main(*(int(argument) for argument in sys.argv[1:]))
+    main(*(int(argument) for argument in sys.argv[1:]))
