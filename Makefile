@@ -94,6 +94,7 @@ lock: $(READY)   ## resolve pyproject.toml into requirements.lock
 
 bench: $(READY) $(PEERS_READY)  ## speed beside the peers, replay, robot, orchestration; writes docs/results.md
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python benchmarks/runtime.py
 	$(BIN)/python benchmarks/serving.py

@@ -1,11 +1,11 @@
 """sacpipe, trained on command: what peers/contender.py is for the peers, and two words more.
 
-    contender.py TASK SEED PRECISION     answers each line on standard input with a line of JSON
+    contender.py TASK SEED ENGINE     answers each line on standard input with a line of JSON
 
-    go SECONDS         trains for so long: steps, seconds, and seconds by phase
-    product SECONDS    multiplies matrices of the update's commonest size for so long: GFLOP/s
+    go SECONDS      trains for so long: steps, seconds, and seconds by phase
+    peak SECONDS    measures the FMA peak of all cores that it may use, for so long: GFLOP/s
 
-Computes with as many threads as it may use cores.
+ENGINE is the section `engine` of params.yaml, in JSON. The native engine's threads are the environment's.
 """
 
 import contextlib
@@ -14,13 +14,14 @@ import os
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
 from ruamel.yaml import YAML
 
 from sacpipe.core.errors import InterruptedRunError
+from sacpipe.kernels.peak import Peak, measure_peak
 from sacpipe.params.defaults import params_text
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import train
@@ -30,8 +31,6 @@ from sacpipe.training.run import Run
 
 SIZES = {"batch_size": 256, "updates_per_step": 1}
 HIDDEN_DIMS = (256, 256)
-_PRODUCT = (4, 256, 256)
-"""Critics and their targets, a batch of 256, a hidden layer of 256 units."""
 
 
 def make_params(
@@ -41,6 +40,7 @@ def make_params(
     *,
     algorithm: str = "sac",
     engine: dict[str, Any] | None = None,
+    hidden_dims: tuple[int, ...] | None = HIDDEN_DIMS,
     **training: int,
 ) -> TrainParams:
     """Return what `sacpipe params` prints, with the sizes that all contenders share.
@@ -50,13 +50,16 @@ def make_params(
         steps: Environment steps, or None for the task's budget.
         seed: Seed of the run.
         algorithm: Registered name.
-        engine: Changes to the section.
+        engine: The section, or None for the task's own.
+        hidden_dims: Units of each hidden layer, or None for the task's own.
         training: Changes to the section.
     """
     tree = YAML(typ="safe").load(params_text(task, steps=steps, seed=seed, algorithm=algorithm))
     sections = {name: tree[name] for name in TrainParams.model_fields}
-    sections["algorithm"]["network"]["hidden_dims"] = list(HIDDEN_DIMS)
-    sections["engine"] |= engine or {}
+    if hidden_dims is not None:
+        sections["algorithm"]["network"]["hidden_dims"] = list(hidden_dims)
+    if engine is not None:
+        sections["engine"] = engine
     sections["training"] |= SIZES | training
     return TrainParams.parse(sections)
 
@@ -101,30 +104,30 @@ def go(run: Run, seconds: float) -> dict[str, Any]:
     return watch.reading | {"phases_s": phases}
 
 
-def product(seconds: float, precision: str) -> dict[str, float]:
-    """Multiply matrices into memory taken before, as the update does."""
-    first, second, out = (torch.rand(_PRODUCT).to(getattr(torch, precision)) for _ in range(3))
-    count, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < seconds:
-        for _ in range(10):
-            torch.bmm(first, second, out=out)
-        count += 10
-    members, size, _ = _PRODUCT
-    return {"gflop_per_s": count * 2 * members * size**3 / passed / 1e9}
+def peak(seconds: float) -> dict[str, float]:
+    """Measure the FMA peak of each core at the same time, and add up: cores may share a unit or a clock."""
+    cores = sorted(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(len(cores)) as pool:
+        peaks = list(pool.map(lambda core: _peak_of(core, seconds), cores))
+    return {name: sum(getattr(one, name) for one in peaks) for name in Peak._fields}
 
 
-def answer(task: str, seed: int, precision: str, folder: Path) -> None:
+def _peak_of(core: int, seconds: float) -> Peak:
+    os.sched_setaffinity(0, {core})  # of this thread alone
+    return measure_peak(seconds / len(Peak._fields))
+
+
+def answer(task: str, seed: int, engine: dict[str, Any], folder: Path) -> None:
     """Do what each line says."""
-    threads, steps = len(os.sched_getaffinity(0)), 1_000_000
-    keep_freed_memory()
-    pin_arithmetic(threads)
+    steps = 1_000_000
     intervals = {"random_steps": 300, "evaluation_interval_steps": steps, "evaluation_episodes": 1}
-    engine = {"matmul_precision": precision, "num_threads": threads}
     params = make_params(task, steps, seed, engine=engine, **intervals)
+    keep_freed_memory()
+    pin_arithmetic(params.engine.num_threads)
     run = open_run(params, folder, "benchmark")
     for line in sys.stdin:
         word, seconds = line.split()
-        found = go(run, float(seconds)) if word == "go" else product(float(seconds), precision)
+        found = go(run, float(seconds)) if word == "go" else peak(float(seconds))
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
     run.close()
@@ -132,4 +135,4 @@ def answer(task: str, seed: int, precision: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        answer(sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(temporary))
+        answer(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]), Path(temporary))

@@ -1,11 +1,12 @@
 """Training speed beside the peers, where a step's time goes, and how far that is from the arithmetic.
 
-    python benchmarks/engine.py [rounds] [seconds]
+    python benchmarks/engine.py [rounds] [seconds] [part...]
 
-For each task six contenders are started, each program on one core and on two, and stay; only one works
-at a time. A round gives every contender so many seconds, in shuffled order. A program is measured at
-its better number of threads. Then two seeds of sacpipe on a core each against one of them alone.
-Writes benchmarks/engine.json and its part of docs/results.md; .peers is built by `make bench`.
+A part is a task, or `two_seeds`; all by default. For each task the programs are started, each on one core
+and on two, and stay; only one works at a time. A round gives each so many seconds, in shuffled order.
+`two_seeds` compares two seeds of sacpipe on a core each with one of them alone. Each part is written when it
+is finished, into benchmarks/engine.json and its part of docs/results.md; the other parts stay as they are.
+.peers is built by `make bench`.
 """
 
 import itertools
@@ -14,20 +15,37 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from contender import HIDDEN_DIMS, SIZES
-from race import CORES, OURS, PEERS, PEERS_PYTHON, PHASES, PRECISIONS, ROUGH, Contender, Turn, race, started
-from report import paragraph, shown, spread, table, write
+from engine_page import page
+from race import (
+    CORES,
+    ENGINES,
+    OURS,
+    PEERS,
+    PEERS_PYTHON,
+    PHASES,
+    TORCH,
+    Contender,
+    Turn,
+    entries,
+    race,
+    started,
+)
+from report import ROOT, provenance, spread, write
 
 from sacpipe.envs import find_task
 from sacpipe.specs.env_spec import EnvSpec
 
 TASKS = ("gymnasium/HalfCheetah-v5", "gymnasium/Humanoid-v5", "dm_control/cheetah-run")
+TWO_SEEDS = "two_seeds"
 PEERS_PACKAGES = ("stable-baselines3", "sbx-rl", "jax", "torch", "mujoco", "gymnasium", "dm_control")
 
 Figures = dict[str, Any]
+Speeds = dict[tuple[str, int], list[float]]
+"""Steps a second of each round, by program and number of cores."""
 
 
 def update_flop(spec: EnvSpec, hidden_dims: tuple[int, ...], num_critics: int, batch_size: int) -> int:
@@ -41,7 +59,7 @@ def update_flop(spec: EnvSpec, hidden_dims: tuple[int, ...], num_critics: int, b
         C critics and their targets forward                          2BC W_critic
         critics backward: to all weights, to all hidden units        BC (2 W_critic - V_critic)
         critics forward at new actions                               BC W_critic
-        back from them to these actions                              BC (M_critic + A H)
+        back to these actions, each row through its lowest critic    B (M_critic + A H)
         actor backward                                               B (2 W_actor - V_actor)
     """
     action_dim = spec.action_dim
@@ -49,8 +67,8 @@ def update_flop(spec: EnvSpec, hidden_dims: tuple[int, ...], num_critics: int, b
     critic = _weights([spec.observation_dim + action_dim, *hidden_dims, 1])
     of_actor = 4 * sum(actor) - actor[0]
     to_actions = sum(critic[1:-1]) + action_dim * hidden_dims[0]
-    of_critic = 5 * sum(critic) - critic[0] + to_actions
-    return 2 * batch_size * (of_actor + num_critics * of_critic)
+    of_critic = 5 * sum(critic) - critic[0]
+    return 2 * batch_size * (of_actor + num_critics * of_critic + to_actions)
 
 
 def _weights(sizes: list[int]) -> list[int]:
@@ -59,41 +77,47 @@ def _weights(sizes: list[int]) -> list[int]:
 
 def compare(task: str, turns: list[list[Turn]]) -> Figures:
     """Make figures of a race."""
-    programs = (*PRECISIONS, *PEERS)
-    names = [(program, threads) for program in programs for threads in (1, 2)]
-    of = {name: [next(turn for turn in played if turn[:2] == name) for played in turns] for name in names}
+    of = {name: [next(turn for turn in round_ if turn[:2] == name) for round_ in turns] for name in entries()}
     speeds = {name: [turn.steps_per_s for turn in found] for name, found in of.items()}
-    ranked = sorted(names, key=lambda name: statistics.median(speeds[name]))
-    best = dict(ranked)  # of a program's two entries the faster one comes last and stays
-    fastest = {program: speeds[program, best[program]] for program in programs}
+    flop = count_flop(task)
     return {
-        "steps_per_s": {f"{program}, {count}": spread(speeds[program, count]) for program, count in names},
-        "best_threads": best,
-        "ratios": {
-            f"{ours} / {peer}": spread(a / b for a, b in zip(fastest[ours], fastest[peer], strict=True))
-            for ours in PRECISIONS
-            for peer in PEERS
-        },
-        "inside": {ours: inside(task, of[ours, best[ours]]) for ours in PRECISIONS},
+        "gflop": flop / 1e9,
+        "steps_per_s": {f"{program}, {count}": spread(found) for (program, count), found in speeds.items()},
+        "ratios": {str(cores): ratios(speeds, cores) for cores in (1, 2)},
+        "inside": {f"{name[0]}, {name[1]}": inside(flop, of[name]) for name in of if name[0] in ENGINES},
     }
 
 
-def inside(task: str, turns: list[Turn]) -> Figures:
-    """Say where a step of one of ours goes."""
-    phases = {name: spread(turn.phases_us[name] for turn in turns) for name in PHASES}
-    return {"phases_us": phases} | floor(task, turns)
+def ratios(speeds: Speeds, cores: int) -> Figures:
+    """Compare ours with the others round by round, each at its better number of so many cores at most."""
+    best: dict[str, list[float]] = {}
+    for (program, count), found in speeds.items():
+        if count <= cores and statistics.median(found) > statistics.median(best.get(program, [0.0])):
+            best[program] = found
+    return {
+        f"{ours} / {other}": spread(a / b for a, b in zip(best[ours], best[other], strict=True))
+        for ours in ENGINES
+        for other in (*PEERS, TORCH)
+        if ours in best and ours != other
+    }
 
 
-def floor(task: str, turns: list[Turn]) -> Figures:
-    """Compare the update's time with that of its products alone at the speed measured in the same round."""
+def count_flop(task: str) -> int:
+    """Return the operations of one update of a task."""
     environment = find_task(task).make()
-    flop = update_flop(environment.spec, HIDDEN_DIMS, 2, SIZES["batch_size"])
     environment.close()
-    floors = [flop / turn.gflop_per_s / 1e3 for turn in turns]
+    return update_flop(environment.spec, HIDDEN_DIMS, 2, SIZES["batch_size"])
+
+
+def inside(flop: int, turns: list[Turn]) -> Figures:
+    """Report the parts of a step of ours, and compare its update with its products at the FMA peak."""
+    precision = ENGINES[turns[0].program].get("precision", "float32")
+    peaks = [turn.peak_gflops[precision] for turn in turns]
+    floors = [flop / peak / 1e3 for peak in peaks]
     updates = [turn.phases_us["update"] for turn in turns]
     return {
-        "gflop": flop / 1e9,
-        "gflop_per_s": spread(turn.gflop_per_s for turn in turns),
+        "phases_us": {name: spread(turn.phases_us[name] for turn in turns) for name in PHASES},
+        "peak_gflops": spread(peaks),
         "floor_us": spread(floors),
         "update_over_floor": spread(update / us for update, us in zip(updates, floors, strict=True)),
     }
@@ -118,7 +142,7 @@ def _total(contenders: list[Contender], seconds: float) -> float:
     """Let some train at once and add up their steps a second."""
     for contender in contenders:
         contender.tell("go", seconds)
-    found = [contender.hear() for contender in contenders]
+    found = [contender.receive() for contender in contenders]
     return sum(row["steps"] / row["seconds"] for row in found)
 
 
@@ -130,84 +154,33 @@ def peers_versions() -> dict[str, str]:
     return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
 
 
-def page(figures: Figures) -> list[str]:
-    """Say the figures to people."""
-    theirs = ", ".join(f"{name} {number}" for name, number in figures["peers"].items())
-    tasks = figures["tasks"]
-    speed_head = ["task", *PRECISIONS, *PEERS]
-    ratio_head = ["task", *(f"{ours} / {peer}" for ours in PRECISIONS for peer in PEERS)]
-    floor_head = ["task", "program", "GFLOP an update", "GFLOP/s", "floor, us", "update / floor"]
-    return [
-        paragraph(f"Peers, in an environment of their own: {theirs}."),
-        paragraph(f"""
-            Two hidden layers of 256 units, batch 256, one update a step, end to end (act, step, store,
-            sample, update); all in float32, but for the products of {ROUGH}. Rounds: {figures["rounds"]},
-            in each {figures["seconds"]:g} s for every program on one core and on two, one at a time, in
-            shuffled order. Steps/s with 1 / 2 threads, medians. Ratios compare both programs at their
-            better number of threads within a round: median (lowest to highest)."""),
-        table(speed_head, map(_speed_row, tasks.items())),
-        table(ratio_head, map(_ratio_row, tasks.items())),
-        paragraph("Where a step of ours goes at its better number of threads, in microseconds, medians:"),
-        table(["task", "program", "threads", *PHASES], _phase_rows(tasks)),
-        paragraph("""
-            The update beside the arithmetic it cannot do without: its matrix products at the speed that
-            products of four 256x256 matrices reach in the same round."""),
-        table(floor_head, _floor_rows(tasks)),
-        paragraph(
-            f"Two seeds of {TASKS[0]} at once, one core and one thread each, beside one of them alone:"
-        ),
-        _seeds_table(figures["two_seeds"]),
-    ]
+def kept() -> Figures:
+    """Return the finished tasks, without those that other programs were measured on."""
+    path = ROOT / "benchmarks" / "engine.json"
+    found: Figures = json.loads(path.read_text()) if path.exists() else {}
+    names = {f"{program}, {count}" for program, count in entries()}
+    tasks = {task: row for task, row in found.get("tasks", {}).items() if row["steps_per_s"].keys() == names}
+    two = {TWO_SEEDS: found[TWO_SEEDS]} if "measured" in found.get(TWO_SEEDS, {}) else {}
+    return {"tasks": tasks} | two
 
 
-def _speed_row(entry: tuple[str, Figures]) -> list[str]:
-    task, found = entry
-    speeds = [
-        " / ".join(f"{found['steps_per_s'][f'{program}, {count}']['median']:.0f}" for count in (1, 2))
-        for program in (*PRECISIONS, *PEERS)
-    ]
-    return [task, *speeds]
-
-
-def _ratio_row(entry: tuple[str, Figures]) -> list[str]:
-    task, found = entry
-    return [task, *map(shown, found["ratios"].values())]
-
-
-def _phase_rows(tasks: Figures) -> Iterator[list[str]]:
-    for task, found in tasks.items():
-        for program, part in found["inside"].items():
-            phases = [f"{part['phases_us'][name]['median']:,.0f}" for name in PHASES]
-            yield [task, program, str(found["best_threads"][program]), *phases]
-
-
-def _floor_rows(tasks: Figures) -> Iterator[list[str]]:
-    for task, found in tasks.items():
-        for program, part in found["inside"].items():
-            speed, least = (f"{part[name]['median']:,.0f}" for name in ("gflop_per_s", "floor_us"))
-            yield [task, program, f"{part['gflop']:.3f}", speed, least, shown(part["update_over_floor"])]
-
-
-def _seeds_table(found: Figures) -> str:
-    one, two = (f"{found[name]['median']:.0f}" for name in ("one_steps_per_s", "two_steps_per_s"))
-    head = ["one, steps/s", "two, steps/s together", "two / one"]
-    return table(head, [[one, two, shown(found["ratio"])]])
-
-
-def main(rounds: int = 5, seconds: float = 4.0) -> None:
-    """Measure, print and write."""
+def main(rounds: int = 5, seconds: float = 4.0, *parts: str) -> None:
+    """Measure each part, print and write it."""
     if len(CORES) < 2 or not PEERS_PYTHON.exists():
         sys.exit("Two cores and the peers' environment are needed; `make bench` builds the latter.")
     start = time.perf_counter()
-    figures: Figures = {"rounds": rounds, "seconds": seconds, "peers": peers_versions(), "tasks": {}}
-    for task in TASKS:
-        figures["tasks"][task] = compare(task, race(task, rounds, seconds))
-        print(f"{task}: done after {time.perf_counter() - start:.0f} s", flush=True)
-    figures["two_seeds"] = two_seeds(rounds, seconds)
-    write(
-        "engine", ("torch", "numpy", "mujoco", "gymnasium", "dm_control"), figures, "\n".join(page(figures))
-    )
+    figures: Figures = {"peers": peers_versions()} | kept()
+    for part in parts or (*TASKS, TWO_SEEDS):
+        measured = {"measured": provenance(), "rounds": rounds, "seconds": seconds}
+        if part == TWO_SEEDS:
+            figures[part] = measured | two_seeds(rounds, seconds)
+        else:
+            figures["tasks"][part] = measured | compare(part, race(part, rounds, seconds))
+        packages = ("torch", "numpy", "mujoco", "gymnasium", "dm_control")
+        write("engine", packages, figures, "\n".join(page(figures)))
+        print(f"{part}: done after {time.perf_counter() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
-    main(*(kind(word) for kind, word in zip((int, float), sys.argv[1:], strict=False)))
+    words = sys.argv[1:]
+    main(*(kind(word) for kind, word in zip((int, float), words, strict=False)), *words[2:])

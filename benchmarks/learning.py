@@ -1,46 +1,26 @@
 """Learning curves of sacpipe and its peers on the same tasks; `make learn`.
 
-    python benchmarks/learning.py run [FOLDER]     all jobs, two at a time, each on a core of its own
-    python benchmarks/learning.py draw [FOLDER]    pictures and tables in docs/ from what is finished
+    python benchmarks/learning.py run [FOLDER]            all jobs, two at a time, each on a core of its own
+    python benchmarks/learning.py draw [FOLDER]           pictures and tables in docs/ from what is finished
+    python benchmarks/learning.py engines TASK SEED...    the engines `native` and `torch`, paired by seed
 
 A job is one program, task and seed. sacpipe's continue from their checkpoint when they are started
 again, a peer's start over; what is finished is not run twice. FOLDER is `.learning` by default.
 The peers' jobs need the environment that `make bench` builds in .peers.
 """
 
-import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+import paired
 import report
-from race import CORES, OURS, PEERS_PYTHON, PRECISIONS, ROUGH
+from curves import OURS_TD3, PEER_TD3, Job, Points, one, read_points, run, seconds_to
+from race import OURS, ROUGH
 from report import ROOT
 
-CONTENDER = ROOT / "benchmarks" / "peers" / "contender.py"
 SEEDS = (1, 2, 3)
-EPISODES = 10
-
-
-class Job(NamedTuple):
-    """One curve."""
-
-    program: str
-    task: str
-    steps: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Name of its folder."""
-        return f"{self.task.replace('/', '-')}-{self.program}-{self.seed}"
-
-
 TASKS = {
     "gymnasium/HalfCheetah-v5": 200_000,
     "dm_control/cheetah-run": 100_000,
@@ -48,10 +28,7 @@ TASKS = {
     "gymnasium/Walker2d-v5": 100_000,
 }
 PEER_TASKS = {"gymnasium/HalfCheetah-v5": 100_000, "dm_control/cheetah-run": 100_000}
-EVALUATIONS = 20
 GOAL = 5_000
-OURS_TD3, PEER_TD3 = "sacpipe-td3", "stable-baselines3-td3"
-"""TD3 here, by autograd, and of Stable-Baselines3, on the task below."""
 ROUGH_TASK, ROUGH_STEPS = "gymnasium/HalfCheetah-v5", 100_000
 """Products in bfloat16, with the same seeds as in float32, so that pairs can be compared."""
 COLOURS = {
@@ -78,94 +55,17 @@ def jobs() -> list[Job]:
     return ours[:3] + theirs[:3] + rough + td3 + ours[3:6] + theirs[3:] + ours[6:]
 
 
-def run(folder: Path) -> None:
-    """Run what is not finished, one process a core."""
-    waiting = [job for job in jobs() if not (folder / job.name / "curve.json").exists()]
-    running: dict[int, tuple[subprocess.Popen, Job]] = {}
-    while waiting or running:
-        for core in CORES:
-            if core not in running and waiting:
-                job = waiting.pop(0)
-                running[core] = (_start(job, folder, core), job)
-                print(f"{job.name}: started on core {core}", flush=True)
-        time.sleep(2)
-        for core, (process, job) in list(running.items()):
-            if process.poll() is not None:
-                del running[core]
-                print(f"{job.name}: ended with {process.returncode}", flush=True)
-
-
-def _start(job: Job, folder: Path, core: int) -> subprocess.Popen:
-    (folder / job.name).mkdir(parents=True, exist_ok=True)
-    arguments = [job.program, job.task, str(job.steps), str(job.seed), str(folder / job.name)]
-    if job.program in (*PRECISIONS, OURS_TD3):
-        command = [sys.executable, __file__, "one", *arguments]
-    else:
-        command = [str(PEERS_PYTHON), str(CONTENDER), "learn", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with (folder / job.name / "log").open("a") as log:
-        return subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - no threads here
-        )
-
-
-def one(program: str, task: str, steps: int, seed: int, folder: Path) -> None:
-    """Train sacpipe on one task, from the last checkpoint where there is one."""
-    from contender import Silent, make_params
-
-    from sacpipe.core.files import write_json
-    from sacpipe.training.loop import train
-    from sacpipe.training.numerics import keep_freed_memory, pin_arithmetic
-    from sacpipe.training.resume import open_run
-
-    params = make_params(
-        task,
-        steps,
-        seed,
-        algorithm="td3" if program == OURS_TD3 else "sac",
-        engine={"matmul_precision": PRECISIONS[program]} if program in PRECISIONS else None,
-        evaluation_interval_steps=steps // EVALUATIONS,
-        evaluation_episodes=EPISODES,
-        log_interval_steps=1000,
-        checkpoint_interval_steps=5000,
-    )
-    keep_freed_memory()
-    pin_arithmetic(1)
-    run = open_run(params, folder, params.digest())
-    train(run, lambda: False, Silent())
-    run.checkpoint()
-    run.close()
-    write_json(folder / "curve.json", {"params": params.as_tree(), "points": points(folder)})
-
-
-def points(folder: Path) -> list[dict[str, float]]:
-    """Return steps, mean deterministic return and seconds of training, evaluations left out."""
-    clock = {}
-    for line in (folder / "throughput.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        phases = row["phases_s"]
-        clock[row["env_steps"]] = sum(phases.values()) - phases.get("evaluate", 0.0)
-    found = []
-    for line in (folder / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        if (value := row.get("evaluation/deterministic/return_mean")) is not None:
-            spent = sum(seconds for step, seconds in clock.items() if step <= row["env_steps"])
-            found.append({"env_steps": row["env_steps"], "return_mean": value, "seconds": round(spent, 1)})
-    return found
+def run_all(folder: Path) -> None:
+    """Run what is not finished."""
+    run(jobs(), folder, lambda _job, _points: None)
 
 
 def draw(folder: Path) -> None:
     """Draw what is finished into docs/learning.png and write its part of docs/results.md."""
-    curves: dict[str, dict[str, list[list[dict[str, float]]]]] = {}
+    curves: dict[str, dict[str, list[Points]]] = {}
     for job in jobs():
-        path = folder / job.name / "curve.json"
-        if path.exists():
-            found = json.loads(path.read_text())["points"]
-            curves.setdefault(job.task, {}).setdefault(job.program, []).append(found)
+        if job.curve(folder).exists():
+            curves.setdefault(job.task, {}).setdefault(job.program, []).append(read_points(job, folder))
     if not curves:
         sys.exit(f"{folder} holds no finished curve yet; `make learn` makes them.")
     draw_curves(curves)
@@ -184,7 +84,7 @@ def draw(folder: Path) -> None:
     report.write("learning", ["sacpipe", "torch", "mujoco", "gymnasium"], {"curves": curves}, text)
 
 
-def draw_curves(curves: dict[str, dict[str, list[list[dict[str, float]]]]]) -> None:
+def draw_curves(curves: dict[str, dict[str, list[Points]]]) -> None:
     """Draw a panel a task: thin lines are seeds, the thick one their mean, the band their range."""
     import matplotlib as mpl
 
@@ -209,13 +109,13 @@ def draw_curves(curves: dict[str, dict[str, list[list[dict[str, float]]]]]) -> N
     figure.savefig(ROOT / "docs" / "learning.png", dpi=90, metadata={"Software": None})
 
 
-def table_rows(task: str, programs: dict[str, list[list[dict[str, float]]]]) -> Iterator[tuple[str, ...]]:
+def table_rows(task: str, programs: dict[str, list[Points]]) -> Iterator[tuple[str, ...]]:
     """Give a table row a program: means over seeds with each seed's value behind."""
     for program, seeds in programs.items():
         at = [{point["env_steps"]: point["return_mean"] for point in points} for points in seeds]
         cells = [_means([values.get(steps) for values in at]) for steps in (50_000, 100_000, 200_000)]
         published = PUBLISHED.get(task, "") if program == OURS else ""
-        reached = [_seconds_to(points, GOAL) for points in seeds] if "HalfCheetah" in task else []
+        reached = [seconds_to(points, GOAL) for points in seeds] if "HalfCheetah" in task else []
         yield (
             task,
             program,
@@ -234,18 +134,15 @@ def _means(values: Sequence[float | None]) -> str:
     return f"{sum(known) / len(known):,.0f} ({each})"
 
 
-def _seconds_to(points: list[dict[str, float]], goal: float) -> float | None:
-    """Return the training seconds at the first evaluation that reaches the goal, or None."""
-    return next((point["seconds"] for point in points if point["return_mean"] >= goal), None)
-
-
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["one", program, task, steps, seed, folder]:
             one(program, task, int(steps), int(seed), Path(folder))
         case ["run", *rest]:
-            run(Path(rest[0] if rest else ".learning").absolute())
+            run_all(Path(rest[0] if rest else ".learning").absolute())
         case ["draw", *rest]:
             draw(Path(rest[0] if rest else ".learning").absolute())
+        case ["engines", task, *seeds] if task in paired.TASKS and seeds:
+            paired.compare(task, [int(seed) for seed in seeds], Path(".learning").absolute())
         case _:
             sys.exit(__doc__)

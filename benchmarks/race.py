@@ -13,25 +13,49 @@ from typing import Any, NamedTuple
 import numpy as np
 from report import ROOT
 
-OURS, ROUGH = "sacpipe", "sacpipe-bfloat16"
-PRECISIONS = {OURS: "float32", ROUGH: "bfloat16"}
-"""Our own programs, and the type of their products."""
+from sacpipe.core.fixed_arithmetic import fixed_environment
+from sacpipe.kernels.isa import chosen
+from sacpipe.kernels.team import VARIABLE as NATIVE_THREADS
+
+OURS, ROUGH, TORCH = "sacpipe", "sacpipe-bfloat16", "sacpipe-torch"
+ENGINES: dict[str, dict[str, Any]] = {
+    OURS: {"name": "native", "precision": "float32"},
+    ROUGH: {"name": "native", "precision": "bfloat16"},
+    TORCH: {"name": "torch", "num_threads": 1, "matmul_precision": "float32"},
+}
+"""Our own programs, and the section `engine` of each."""
 PEERS = ("stable-baselines3", "sbx")
 PEERS_PYTHON = ROOT / ".peers" / "bin" / "python"
 PHASES = ("act", "step", "store", "sample", "update")
 CORES = sorted(os.sched_getaffinity(0))[:2]
 _WARM_STEPS = 350
 """The first 300 are random, without an update; then what is compiled at the first one is compiled."""
-_PRODUCT_S = 0.3
+_PEAK_S = 0.2
+
+
+def programs() -> list[str]:
+    """Return ours and the peers; without bfloat16 products where the processor has none."""
+    return [name for name in (*ENGINES, *PEERS) if name != ROUGH or "bf16" in chosen().name]
+
+
+def entries() -> list[tuple[str, int]]:
+    """Return each program with each of its numbers of cores; the engine `torch` has one thread here."""
+    return [(name, count) for name in programs() for count in (1, 2) if (name, count) != (TORCH, 2)]
+
+
+def environment_for(program: str, threads: int) -> dict[str, str]:
+    """Return a program's environment: ours start as the train stage does."""
+    variables = os.environ | {"OMP_NUM_THREADS": str(threads), NATIVE_THREADS: str(threads)}
+    return fixed_environment(variables) if program in ENGINES else variables
 
 
 class Contender:
     """A program that trains on request, in a process of its own on cores of its own."""
 
     def __init__(self, program: str, task: str, cores: list[int], seed: int, folder: Path) -> None:
-        if program in PRECISIONS:
-            precision = PRECISIONS[program]
-            words = [sys.executable, ROOT / "benchmarks" / "contender.py", task, str(seed), precision]
+        if program in ENGINES:
+            engine = json.dumps(ENGINES[program])
+            words = [sys.executable, ROOT / "benchmarks" / "contender.py", task, str(seed), engine]
         else:
             words = [PEERS_PYTHON, ROOT / "benchmarks" / "peers" / "contender.py", "speed", program, task]
         self.program, self.threads = program, len(cores)
@@ -44,7 +68,7 @@ class Contender:
                 stderr=log,
                 text=True,
                 cwd=folder,
-                env=os.environ | {"OMP_NUM_THREADS": str(self.threads)},
+                env=environment_for(program, self.threads),
                 preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 - no threads here
             )
 
@@ -103,28 +127,27 @@ class Turn(NamedTuple):
     steps_per_s: float
     phases_us: dict[str, float]
     """Ours only: microseconds a step."""
-    gflop_per_s: float
-    """Ours only: of matrix products, measured right behind the training."""
+    peak_gflops: dict[str, float]
+    """Ours only: the FMA peak of its cores by precision, measured right behind the training."""
 
 
 def play(contender: Contender, seconds: float) -> Turn:
-    """Let one contender train, and ours multiply."""
+    """Let one contender train, and ours measure the peak of its cores."""
     found = contender.go(seconds)
-    gflop_per_s = 0.0
-    if contender.program in PRECISIONS:
-        contender.tell("product", _PRODUCT_S)
-        gflop_per_s = contender.receive()["gflop_per_s"]
+    peak_gflops: dict[str, float] = {}
+    if contender.program in ENGINES:
+        contender.tell("peak", _PEAK_S)
+        peak_gflops = contender.receive()
     spent = found.get("phases_s", {})
     phases = {name: spent[name] / found["steps"] * 1e6 for name in PHASES if name in spent}
     speed = found["steps"] / found["seconds"]
-    return Turn(contender.program, contender.threads, speed, phases, gflop_per_s)
+    return Turn(contender.program, contender.threads, speed, phases, peak_gflops)
 
 
 def race(task: str, rounds: int, seconds: float) -> list[list[Turn]]:
     """Return every round's turns."""
-    entries = [(program, CORES[:count]) for program in (*PRECISIONS, *PEERS) for count in (1, 2)]
     order = np.random.default_rng(0)
-    with started(entries, task, seconds) as contenders:
+    with started([(name, CORES[:count]) for name, count in entries()], task, seconds) as contenders:
         return [
             [play(contenders[index], seconds) for index in order.permutation(len(contenders))]
             for _ in range(rounds)

@@ -17,7 +17,7 @@ from contender import SIZES, make_params
 from report import ROOT, paragraph, shown, spread, table, write
 from storage import POOL_TRANSITIONS, TASK, checkpoints, resume, resumes, snapshots
 
-from sacpipe.engines import Update
+from sacpipe.algorithms.base import Learner
 from sacpipe.envs import find_task
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.config import PoolConfig, PoolFormat
@@ -96,13 +96,13 @@ def sampling(chunk: Transitions, rounds: int) -> Figures:
     """Time a batch's draw from buffers of all lengths, in turn: back to back, and with updates between."""
     buffers = {length: filled(length, chunk) for length in LENGTHS}
     params = make_params(TASK, None, 0)
-    update = params.engine.attach(params.algorithm.build(params.task.make().spec, 0))
+    learner = params.engine.attach(params.algorithm.build(params.task.make().spec, 0))
     alone: dict[int, list[float]] = {length: [] for length in LENGTHS}
     among: dict[int, list[float]] = {length: [] for length in LENGTHS}
     for _ in range(rounds):
         for length, buffer in buffers.items():
             alone[length].append(_draw_us(buffer, 2000, None))
-            among[length].append(_draw_us(buffer, 100, update))
+            among[length].append(_draw_us(buffer, 100, learner))
     return {
         "back_to_back_us": {str(length): spread(times) for length, times in alone.items()},
         "among_updates_us": {str(length): spread(times) for length, times in among.items()},
@@ -117,7 +117,7 @@ def _ratios(times: dict[int, list[float]]) -> list[float]:
     return [long / short for short, long in zip(times[LENGTHS[0]], times[LENGTHS[-1]], strict=True)]
 
 
-def _draw_us(buffer: ReplayBuffer, count: int, update: Update | None) -> float:
+def _draw_us(buffer: ReplayBuffer, count: int, learner: Learner | None) -> float:
     """Return the mean microseconds of a draw; a learner's updates between draws are not counted."""
     generator, passed, sampler, view = np.random.default_rng(0), 0.0, _sampler(), buffer.view()
     sampler(view, generator, SIZES["batch_size"])
@@ -125,8 +125,8 @@ def _draw_us(buffer: ReplayBuffer, count: int, update: Update | None) -> float:
         start = time.perf_counter()
         batch = sampler(view, generator, SIZES["batch_size"])
         passed += time.perf_counter() - start
-        if update is not None:
-            update(batch)
+        if learner is not None:
+            learner.update(batch)
     return passed / count * 1e6
 
 

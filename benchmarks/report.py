@@ -38,12 +38,16 @@ def write(name: str, packages: Sequence[str], figures: dict[str, Any], text: str
         figures: Raw numbers and what was made of them.
         text: Markdown, behind the paragraph that says command, machine and date.
     """
-    known = {"command": command(), "date": today(), "commit": commit(), "machine": machine()}
-    tree = known | {"versions": {package: version(package) for package in packages}} | figures
+    tree = provenance() | {"versions": {package: version(package) for package in packages}} | figures
     (ROOT / "benchmarks" / f"{name}.json").write_text(json.dumps(tree, indent=2) + "\n")
-    part = f"{_provenance(tree)}\n{text.rstrip()}\n"
+    part = f"{_provenance_text(tree)}\n{text.rstrip()}\n"
     _replace_part(name, part)
     print(part)
+
+
+def provenance() -> dict[str, Any]:
+    """Return command, date, commit and machine of what is measured now."""
+    return {"command": command(), "date": today(), "commit": commit(), "machine": machine()}
 
 
 def command() -> str:
@@ -116,9 +120,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _provenance(tree: dict[str, Any]) -> str:
+def _provenance_text(tree: dict[str, Any]) -> str:
     here = tree["machine"]
-    peak = _peak_text(here["fma_peak_gflops"])
+    peak = peak_text(here["fma_peak_gflops"])
     versions = ", ".join(f"{name} {number}" for name, number in tree["versions"].items())
     return paragraph(
         f"`{tree['command']}`, {tree['date']}, commit {tree['commit']}; {here['cores']} cores of "
@@ -128,7 +132,8 @@ def _provenance(tree: dict[str, Any]) -> str:
     )
 
 
-def _peak_text(peak: dict[str, Any] | None) -> str:
+def peak_text(peak: dict[str, Any] | None) -> str:
+    """Return what `fma_peak` found, as text."""
     if peak is None:
         return "FMA peak unknown: no compiler"
     return f"{Peak(peak['float32'], peak['bfloat16'])} with {peak['instruction_set']}"
