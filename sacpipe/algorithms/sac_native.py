@@ -75,7 +75,8 @@ class NativeSAC(NativeActorCritic):
         program.add(
             "squashed_sample", output=done.output, noise=self.noise, actions=self._actions,
             log_probs=self._log_probs, log_stds=self._log_stds, stds=self._stds,
-            inside=self._inside, bounds=self._bounds, rows=2 * held, columns=self.spec.action_dim, width=done.output.shape[3],
+            inside=self._inside, bounds=self._bounds, rows=2 * held,
+            columns=self.spec.action_dim, width=done.output.shape[3],
         )  # fmt: skip
         return done
 
@@ -103,7 +104,8 @@ class NativeSAC(NativeActorCritic):
         self._td_index = program.add(
             "td_error", values=present.output, next_values=following.output,
             next_log_probs=self._log_probs[held:], rewards=self.slots.array[REWARDS],
-            discounts=self.slots.array[DISCOUNTS], errors=self._errors, targets=targets, numbers=self._td_numbers, members=stack.members, rows=size,
+            discounts=self.slots.array[DISCOUNTS], errors=self._errors, targets=targets, numbers=self._td_numbers,
+            members=stack.members, rows=size,
             next_members=stack.members,
         )  # fmt: skip
         deltas = stack.backward(program, present, self._errors)
