@@ -131,9 +131,7 @@ class NativeSAC(NativeActorCritic):
         pulls = self.memory.floats(stack.members, held)
         pulls[:, :size] = -1.0 / size if is_min else -1.0 / (size * stack.members)
         deltas = stack.backward(program, critics, pulls, lists=lists, counts=counts)
-        gradients = stack.backward_to_columns(
-            program, deltas, self._turned, size, lists=lists, counts=counts
-        )
+        gradients = stack.backward_to_columns(program, deltas, self._turned, size, lists=lists, counts=counts)
         actor = self.actor.stack
         delta = self.memory.floats(1, policy.output.shape[1], held, policy.output.shape[3])
         program.add(
