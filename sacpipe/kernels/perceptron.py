@@ -99,7 +99,7 @@ class Perceptrons:
             program: Where the kernels are added.
             inputs: Panels, [members or 1, panels, padded rows, 32]; 1 where all members see the same.
             rows: Of the inputs.
-            slow: Whether the slow copies evaluate; then there is no way back.
+            slow: Whether the slow copies evaluate; then no gradient follows.
             has_step: Whether `step` may follow.
         """
         products, how = self._products, Evaluation(rows, slow, has_step and not slow)

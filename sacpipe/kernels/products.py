@@ -76,12 +76,12 @@ class Products(Protocol):
     def value_back(
         self, program: Program, layer: Layer, delta: Floats, active: Operand, chosen: Chosen
     ) -> Operand:
-        """Add the way back through a layer of one output and the ReLU before it."""
+        """Add the gradient backwards through a layer of one output and the ReLU before it."""
 
     def hidden_back(
         self, program: Program, layer: Layer, delta: Operand, active: Operand, chosen: Chosen
     ) -> Operand:
-        """Add the way back through a layer and the ReLU before it."""
+        """Add the gradient backwards through a layer and the ReLU before it."""
 
     def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> TurnedColumns:
         """Add a copy of the weights of some inputs, which `columns_back` takes."""
@@ -89,7 +89,7 @@ class Products(Protocol):
     def columns_back(
         self, program: Program, layer: Layer, delta: Operand, turned: TurnedColumns, chosen: Chosen
     ) -> Floats:
-        """Add the way back to some inputs, [members, panels, padded rows, width]."""
+        """Add the gradient with respect to some inputs, [members, panels, padded rows, width]."""
 
     def step(
         self, program: Program, layer: Layer, before: Operand, delta: Operand, numbers: Floats, rows: int

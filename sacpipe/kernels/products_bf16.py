@@ -118,7 +118,7 @@ class Bfloat16Products:
     def _dense(
         self, program: Program, layer: Layer, before: Operand, how: Evaluation, **outputs: Any
     ) -> None:
-        given: dict[str, Any] = dict.fromkeys(_OUTPUTS) | outputs
+        written: dict[str, Any] = dict.fromkeys(_OUTPUTS) | outputs
         program.add(
             "dense_bf16",
             input=before.left,
@@ -127,7 +127,7 @@ class Bfloat16Products:
             width=layer.width,
             input_stride=stride(layer, before.left),
             **shape_arguments(layer, how.rows),
-            **given,
+            **written,
         )
 
     def hidden(self, program: Program, layer: Layer, before: Operand, how: Evaluation) -> Operand:

@@ -105,6 +105,20 @@ def test_the_number_of_threads_changes_no_byte(name, changes, monkeypatch):
         assert all(np.array_equal(states[0][key], state[key]) for key in state)
 
 
+@pytest.mark.parametrize("name", ["sac", "td3"])
+def test_no_wait_is_missing(name, monkeypatch):
+    states = []
+    for run in (Program.run, lambda program: program.run_shares(3)):
+        monkeypatch.setattr(Program, "run", run)
+        native = make_native(name, **mlp(70, 40))
+        if native is None:
+            return
+        for step in range(4):
+            native.update(make_batch(step, size=77))
+        states.append(native.state())
+    assert all(np.array_equal(states[0][key], states[1][key]) for key in states[0])
+
+
 def test_loading_makes_the_rounded_copies_that_training_made():
     native, other = make_native(**mlp(33, 17)), make_native(seed=8, **mlp(33, 17))
     if native is None:
