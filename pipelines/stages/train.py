@@ -1,9 +1,7 @@
 """Train a policy. Input: params.yaml. Outputs: policy, replay pool, metrics and learning curve."""
 
-import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from sacpipe.core.errors import ConfigError
@@ -21,38 +19,29 @@ from sacpipe.training.resume import open_run
 _REFUSED = 2
 
 
-@contextlib.contextmanager
-def later_sections_checked(params: Path) -> Iterator[None]:
+def check_later_sections(params: Path) -> None:
     """Refuse a params.yaml that a later stage would refuse, before the first training step.
 
     The check runs in a process of its own: this stage's result depends neither on the later sections nor on
-    the code of their stages. It takes about as long as the block, which prepares the training meanwhile. A
-    check that fails otherwise is ignored: the later stage tells the reason.
+    the code of their stages. A check that fails otherwise is ignored: the later stage tells the reason.
 
     Raises:
-        ConfigError: the message of the check, at the end of the block.
+        ConfigError: the message of the check.
     """
     command = [sys.executable, "-m", "sacpipe.params.checks", str(params)]
-    check = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        yield
-    except BaseException:
-        check.kill()
-        raise
-    finally:
-        _, message = check.communicate()
-    if check.returncode == _REFUSED:
-        raise ConfigError(message.strip())
+    found = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if found.returncode == _REFUSED:
+        raise ConfigError(found.stderr.strip())
 
 
 def train_stage(context: StageContext) -> None:
     """Train from the start, or from the last checkpoint of this stage key."""
     workspace = context.workspace
     params = TrainParams.load_sections(workspace.params)
+    check_later_sections(workspace.params)
     members = members_of(params.task, params.algorithm, params.engine, params.replay)
     context.keep_record()
-    with later_sections_checked(workspace.params):
-        task = context.probe(params.task, members)
+    task = context.probe(params.task, members)
     keep_freed_memory()
     pin_arithmetic(params.engine.num_threads)
     extended = params.training.extends

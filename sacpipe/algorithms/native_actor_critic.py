@@ -111,8 +111,7 @@ class NativeNetwork:
             tau: Weight of the parameters in their slow copies; 0 leaves these.
         """
         config = self.adam.config
-        step_numbers(
-            self.numbers,
+        self.numbers[:] = step_numbers(
             step=self.adam.step_count + 1,
             learning_rate=self.adam.learning_rate * config.schedule.factor(gradient_steps),
             betas=config.betas,

@@ -1,7 +1,7 @@
 """The update of SAC composed of kernels, for perceptrons; agrees with `SAC.update` to rounding.
 
-What it leaves out of autograd's work: gradients of critics' weights in the policy's step; the way back
-through a critic whose value is not the lowest of a row; a second evaluation of the policy, since it sees this
+What it leaves out of autograd's work: gradients of critics' weights in the policy's step; the backward pass
+of a critic whose value is not the lowest of a row; a second evaluation of the policy, since it sees this
 and the next observations as one batch.
 """
 
@@ -111,7 +111,7 @@ class NativeSAC(NativeActorCritic):
         deltas = stack.backward(program, present, self._errors)
         stack.step(program, present, deltas, self._errors, self.critic.numbers, size)
         self._turned = stack.turn_columns(program, first, columns)
-        return stack.forward(program, inputs[:1], size)
+        return stack.forward(program, inputs[:1], size, has_step=False)
 
     def _compose_actor_step(self, policy: Pass, critics: Pass, size: int) -> None:
         """Add the policy's descent of temperature x log-density minus value (eq. 7 and 9)."""
@@ -132,7 +132,7 @@ class NativeSAC(NativeActorCritic):
         pulls[:, :size] = -1.0 / size if is_min else -1.0 / (size * stack.members)
         deltas = stack.backward(program, critics, pulls, lists=lists, counts=counts)
         gradients = stack.backward_to_columns(
-            program, deltas, self._turned, columns, size, lists=lists, counts=counts
+            program, deltas, self._turned, size, lists=lists, counts=counts
         )
         actor = self.actor.stack
         delta = self.memory.floats(1, policy.output.shape[1], held, policy.output.shape[3])

@@ -121,7 +121,7 @@ class NativeTD3(NativeActorCritic):
         pulls[:, :size] = -1.0 / size
         turned = critic.turn_columns(program, self.learner.critic_inputs.group.vector_dim, columns)
         deltas = critic.backward(program, values, pulls)
-        gradients = critic.backward_to_columns(program, deltas, turned, columns, size)
+        gradients = critic.backward_to_columns(program, deltas, turned, size)
         delta = self.memory.floats(*policy.output.shape)
         program.add(
             "squash_back", gradients=gradients, owners=None, places=None, actions=self._actions, stds=None,

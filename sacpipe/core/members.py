@@ -135,13 +135,27 @@ def member_field(members: Members, key: str = "name") -> Any:
     return Annotated[Config, MemberKey(members, key), PlainValidator(parse), PlainSerializer(Config.as_tree)]
 
 
-def _load(what: str, name: str, path: str) -> Any:
+def import_named(what: str, name: str, path: str) -> Any:
+    """Return what an import path `module:attribute` names.
+
+    Args:
+        what: Kind of thing, for the message.
+        name: Under which the path is known.
+        path: From the code of a member, never from a file of others.
+
+    Raises:
+        ConfigError: the import fails.
+    """
     module, _, attribute = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as exc:
         reason = " ".join(f"{type(exc).__name__}: {exc}".split())[:300]
         raise ConfigError(f"{what} '{name}': `{path}` cannot be imported: {reason}.") from exc
+
+
+def _load(what: str, name: str, path: str) -> Any:
+    found = import_named(what, name, path)
     if not (isinstance(found, type) and issubclass(found, Config)):
         raise ConfigError(
             f"{what} '{name}': expected the class of its section, a subclass of sacpipe.core.config.Config, "

@@ -1,11 +1,11 @@
 """Updates composed of compiled kernels."""
 
-from importlib import import_module
 from typing import Any, Literal, cast
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
+from sacpipe.core.members import import_named
 from sacpipe.engines import Tier
 from sacpipe.networks.kernel_outputs import evaluate_by_kernels
 from sacpipe.networks.policies.base import PolicyNetwork
@@ -61,6 +61,5 @@ class NativeConfig(Config):
                 f"engine.name: 'native' has no update for {kind.__name__}: its class names none as "
                 "`native`. Use `autograd`."
             )
-        module, _, name = place.partition(":")
-        native = getattr(import_module(module), name)
+        native = import_named("native update of", kind.__name__, place)
         return cast("Learner", native(learner, self.precision))

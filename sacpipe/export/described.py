@@ -82,13 +82,17 @@ def _parts(policy: PolicyNetwork) -> Iterator[tuple[str, object]]:
 
 
 def _has_own_description(part: object, functions: tuple[str, ...]) -> bool:
-    description, *described = (_place(type(part), name) for name in ("describe", *functions))
+    description, *described = (_place(part, name) for name in ("describe", *functions))
     return all(description <= place for place in described)
 
 
-def _place(kind: type, name: str) -> float:
-    """Return how far above a class the first one is that defines a name; infinite where none does."""
-    return next((place for place, one in enumerate(kind.__mro__) if name in vars(one)), float("inf"))
+def _place(part: object, name: str) -> float:
+    """Return how far above an object the first one is that defines a name: itself, its class, or one above.
+
+    Infinite where none does.
+    """
+    owners = [part, *type(part).__mro__]
+    return next((place for place, one in enumerate(owners) if name in vars(one)), float("inf"))
 
 
 def _in_task_units(graph: GraphDraft, squashed: str, spec: EnvSpec) -> str:

@@ -1,8 +1,8 @@
 """Layers of stacks of perceptrons in the kernels' layout.
 
-A matrix is kept panel by panel: [members, panels of outputs, padded inputs, width], where a panel has 32 outputs,
-or 16 in a layer that has no more. Padding is zero and stays zero. The last layer of a critic has one output, and is a
-vector.
+A matrix is kept panel by panel: [members, panels of outputs, padded inputs, width], where a panel has 32
+outputs, or 16 in a layer that has no more. Padding is zero and stays zero. The last layer of a critic has one
+output, and is a vector.
 """
 
 import copy
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sacpipe.kernels.memory import Memory
 
+Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
 PANEL = 32
 BLOCK = 8
@@ -41,49 +42,59 @@ class Tensors(NamedTuple):
     bias: Floats
 
 
+class Shape(NamedTuple):
+    """What a layer has."""
+
+    inputs: int
+    outputs: int
+    width: int
+    """Of its panels of outputs: 32 where another layer follows."""
+    is_value: bool
+    """Whether it is the last layer of a critic."""
+    has_slow: bool
+    """Whether there are slow copies."""
+    is_turned: bool
+    """Whether the gradient with respect to its input is needed."""
+
+
 class Layer:
-    """One layer of every member: parameters, their moments, slow copies and turned copies.
+    """One layer of every member: parameters, their moments, slow copies, and weights as products take them.
 
     Args:
         memory: Where its arrays are made.
         members: Perceptrons in the stack.
-        inputs: Features before the layer.
-        outputs: Features after it.
-        width: Of its panels of outputs: 32 where another layer follows.
-        is_value: Whether it is the last layer of a critic.
-        has_slow: Whether there are slow copies.
-        is_turned: Whether the gradient with respect to its input is needed.
+        shape: Of the layer.
     """
 
-    def __init__(
-        self,
-        memory: Memory,
-        members: int,
-        inputs: int,
-        outputs: int,
-        *,
-        width: int,
-        is_value: bool,
-        has_slow: bool,
-        is_turned: bool,
-    ) -> None:
-        self.members, self.inputs, self.outputs, self.is_value = members, inputs, outputs, is_value
-        self.width = width
-        self.panels = panels(inputs) if is_value else panels(outputs, self.width)
-
-        def tensors() -> Tensors:
-            if is_value:
-                return Tensors(memory.floats(members, self.panels, PANEL), memory.floats(members, _NARROW))
-            shape = (members, self.panels, padded(inputs), self.width)
-            return Tensors(memory.floats(*shape), memory.floats(members, self.panels, self.width))
-
-        self.parameters, self.means, self.squares = tensors(), tensors(), tensors()
-        self.slow = tensors() if has_slow else None
+    def __init__(self, memory: Memory, members: int, shape: Shape) -> None:
+        self.members, self.inputs, self.outputs = members, shape.inputs, shape.outputs
+        self.width, self.is_value = shape.width, shape.is_value
+        self.panels = panels(self.inputs) if self.is_value else panels(self.outputs, self.width)
+        self.parameters, self.means, self.squares = (self._tensors(memory) for _ in range(3))
+        self.slow = self._tensors(memory) if shape.has_slow else None
         self.squared_gradients = memory.floats(members, self.panels, _NARROW)
         """Sixteen partial sums of the squared gradient for every panel."""
-        self.turned = (
-            memory.floats(members, panels(inputs), outputs, PANEL) if is_turned and not is_value else None
-        )
+        self.right: Array | None = None
+        """Right operand forwards."""
+        self.slow_right: Array | None = None
+        """The same of the slow copies."""
+        self.turned: Array | None = None
+        """Right operand backwards, if the gradient with respect to the input is needed."""
+        if not self.is_value:
+            self._make_operands(memory, is_turned=shape.is_turned)
+
+    def _tensors(self, memory: Memory) -> Tensors:
+        members = self.members
+        if self.is_value:
+            return Tensors(memory.floats(members, self.panels, PANEL), memory.floats(members, _NARROW))
+        weights = memory.floats(members, self.panels, padded(self.inputs), self.width)
+        return Tensors(weights, memory.floats(members, self.panels, self.width))
+
+    def _make_operands(self, memory: Memory, *, is_turned: bool) -> None:
+        self.right = self.parameters.weights
+        self.slow_right = None if self.slow is None else self.slow.weights
+        if is_turned:
+            self.turned = memory.floats(self.members, panels(self.inputs), self.outputs, PANEL)
 
     def first(self) -> "Layer":
         """Return the layer of the first member alone, in the same memory."""
@@ -118,7 +129,7 @@ class Layer:
         bias[:, 0] = tensors.bias.reshape(self.members, -1)[:, : self.outputs]
 
     def turn(self) -> None:
-        """Make the turned copies from the parameters."""
+        """Make the operands that are copies from the parameters."""
         if self.turned is None:
             return
         full = self.parameters.weights.transpose(0, 1, 3, 2).reshape(self.members, -1, padded(self.inputs))

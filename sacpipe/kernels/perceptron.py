@@ -8,15 +8,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.kernels.layers import PANEL, Floats, Layer, Tensors, padded, panels, width_of
+from sacpipe.kernels.layers import PANEL, Floats, Layer, Shape, Tensors, padded, panels, width_of
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.products import Float32Products, Operand, Products
+from sacpipe.kernels.products import Chosen, Evaluation, Float32Products, Operand, Products, TurnedColumns
 from sacpipe.kernels.products_bf16 import Bfloat16Products
 from sacpipe.kernels.program import Program
 
 __all__ = ["PANEL", "Floats", "Pass", "Perceptrons", "padded", "panels", "power", "step_numbers"]
 
-PRODUCTS: dict[str, Callable[[Memory, int], Products]] = {"float32": Float32Products, "bfloat16": Bfloat16Products}
+PRODUCTS: dict[str, Callable[[Memory], Products]] = {
+    "float32": Float32Products,
+    "bfloat16": Bfloat16Products,
+}
 """By precision."""
 
 
@@ -59,18 +62,20 @@ class Perceptrons:
         precision: str = "float32",
     ) -> None:
         self.memory, self.members, self.dims = memory, members, tuple(dims)
-        self._products = PRODUCTS[precision](memory, members)
+        self._products = PRODUCTS[precision](memory)
         last = len(dims) - 2
         self.layers = [
             self._products.layer_type(
                 memory,
                 members,
-                dims[index],
-                dims[index + 1],
-                width=width_of(dims[index + 1]) if index == last and not is_critic else PANEL,
-                is_value=is_critic and index == last,
-                has_slow=has_slow,
-                is_turned=index > 0,
+                Shape(
+                    inputs=dims[index],
+                    outputs=dims[index + 1],
+                    width=width_of(dims[index + 1]) if index == last and not is_critic else PANEL,
+                    is_value=is_critic and index == last,
+                    has_slow=has_slow,
+                    is_turned=index > 0,
+                ),
             )
             for index in range(last + 1)
         ]
@@ -79,29 +84,32 @@ class Perceptrons:
         """Return the stack of the first member alone, in the same memory."""
         view = copy.copy(self)
         view.members, view.layers = 1, [layer.first() for layer in self.layers]
-        view._products = type(self._products)(self.memory, 1)
         return view
 
     def inputs(self, rows: int, parts: int = 1) -> Floats:
         """Return zeroed panels of inputs, [parts, panels, padded rows, 32]."""
         return self.memory.floats(parts, panels(self.dims[0]), padded(rows), PANEL)
 
-    def forward(self, program: Program, inputs: Floats, rows: int, *, slow: bool = False) -> Pass:
+    def forward(
+        self, program: Program, inputs: Floats, rows: int, *, slow: bool = False, has_step: bool = True
+    ) -> Pass:
         """Add the evaluation of inputs, by the parameters or by their slow copies.
 
         Args:
             program: Where the kernels are added.
-            inputs: Panels, [members or 1, panels, padded rows, 32]; one of them where all members see the same.
+            inputs: Panels, [members or 1, panels, padded rows, 32]; 1 where all members see the same.
             rows: Of the inputs.
-            slow: Whether the slow copies evaluate; such a pass has no way back.
+            slow: Whether the slow copies evaluate; then there is no way back.
+            has_step: Whether `step` may follow.
         """
-        products, last = self._products, self.layers[-1]
-        before = first = products.operand(program, inputs, rows, turned=not slow)
+        products, how = self._products, Evaluation(rows, slow, has_step and not slow)
+        before = first = products.operand(program, inputs, is_left=True, is_turned=how.has_step)
         activations: list[Operand] = []
         for layer in self.layers[:-2]:
-            before = products.hidden(program, layer, before, rows, slow=slow)
+            before = products.hidden(program, layer, before, how)
             activations.append(before)
-        before, output = products.last_layers(program, self.layers[-2], last, before, rows, slow=slow)
+        last = (self.layers[-2], self.layers[-1])
+        before, output = products.last_layers(program, last, before, how)
         return Pass(inputs, first, [*activations, before], output, rows)
 
     def backward(
@@ -120,24 +128,23 @@ class Perceptrons:
             program: Where the kernels are added.
             done: The evaluation.
             delta: Gradient at the output: values [members, padded rows], or panels.
-            lists: Rows that have a gradient, [members, padded rows]; None for all. Such a gradient makes no step.
+            lists: Rows that have a gradient, [members, padded rows]; None for all. No step follows.
             counts: Their number for every member.
             rows: Rows of the gradient, if fewer than of the evaluation.
 
         Returns:
             Gradients before the ReLU of every layer but the last.
         """
-        rows = done.rows if rows is None else rows
         products, last = self._products, self.layers[-1]
-        deltas: list[Operand] = []
-        if not last.is_value:
-            after = products.operand(program, delta, rows)
-        for layer, active in zip(reversed(self.layers[1:]), reversed(done.activations), strict=True):
-            chosen = {"lists": lists, "counts": counts}
-            if layer.is_value:
-                after = products.value_back(program, layer, delta, active, rows, **chosen)
-            else:
-                after = products.hidden_back(program, layer, after, active, rows, **chosen)
+        chosen = Chosen(done.rows if rows is None else rows, lists, counts)
+        if last.is_value:
+            after = products.value_back(program, last, delta, done.activations[-1], chosen)
+        else:
+            output = products.operand(program, delta, is_left=True)
+            after = products.hidden_back(program, last, output, done.activations[-1], chosen)
+        deltas = [after]
+        for layer, active in zip(self.layers[-2:0:-1], done.activations[-2::-1], strict=True):
+            after = products.hidden_back(program, layer, after, active, chosen)
             deltas.insert(0, after)
         return deltas
 
@@ -145,8 +152,7 @@ class Perceptrons:
         self,
         program: Program,
         deltas: list[Operand],
-        turned: NDArray[np.generic],
-        columns: int,
+        turned: TurnedColumns,
         rows: int,
         *,
         lists: NDArray[np.int32] | None = None,
@@ -157,11 +163,10 @@ class Perceptrons:
         Returns:
             Panels [members, panels, padded rows, width].
         """
-        return self._products.columns_back(
-            program, self.layers[0], deltas[0], turned, columns, rows, lists=lists, counts=counts
-        )
+        chosen = Chosen(rows, lists, counts)
+        return self._products.columns_back(program, self.layers[0], deltas[0], turned, chosen)
 
-    def turn_columns(self, program: Program, first: int, columns: int) -> NDArray[np.generic]:
+    def turn_columns(self, program: Program, first: int, columns: int) -> TurnedColumns:
         """Add the turned copy of columns of the first layer, and return it."""
         return self._products.turn_columns(program, self.layers[0], first, columns)
 
@@ -185,9 +190,8 @@ class Perceptrons:
         if last.is_value:
             products.value_step(program, last, befores[-1], delta, numbers, rows)
         else:
-            products.step(
-                program, last, befores[-1], products.operand(program, delta, rows, turned=True), numbers, rows
-            )
+            output = products.operand(program, delta, is_turned=True)
+            products.step(program, last, befores[-1], output, numbers, rows)
 
     def gradient_norm(self) -> float:
         """Return the Euclidean norm of the last gradient over all members and parameters."""
@@ -222,7 +226,6 @@ def power(base: float, exponent: int) -> float:
 
 
 def step_numbers(
-    out: Floats,
     *,
     step: int,
     learning_rate: float,
@@ -230,11 +233,10 @@ def step_numbers(
     epsilon: float,
     weight_decay: float,
     tau: float,
-) -> None:
-    """Write the numbers of a step of Adam, as csrc/dense.cpp reads them.
+) -> tuple[float, ...]:
+    """Return the eight numbers of a step of Adam, as csrc/adam.h reads them.
 
     Args:
-        out: Shape (8,).
         step: Counted from 1.
         learning_rate: At this step.
         betas: Decays of mean and square.
@@ -243,7 +245,7 @@ def step_numbers(
         tau: Weight of the parameters in their slow copies; 0 leaves these.
     """
     first, second = betas
-    out[:] = (
+    return (
         1.0 - first,
         second,
         1.0 - second,

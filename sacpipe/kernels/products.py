@@ -1,68 +1,95 @@
 """The kernels of one layer: forwards, backwards, and its step.
 
-`Float32Products` has operands in float32. What differs in another precision is named by `Products`.
+`Products` says what a precision of the operands gives; `Float32Products` is that of float32.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.kernels.layers import PANEL, Floats, Layer, padded, panels, width_of
+from sacpipe.kernels.layers import PANEL, Array, Floats, Layer, Tensors, padded, panels, width_of
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.program import Argument, Program
-
-Array = NDArray[np.generic]
-Rows = NDArray[np.int32]
+from sacpipe.kernels.program import Program
 
 
 class Operand(NamedTuple):
     """A matrix [parts, rows, features] as products take it."""
 
-    rows: Array
-    """Panels; left operand of the products forwards and backwards."""
+    left: Array | None
+    """Panels, left operand forwards and backwards. None where no such product follows."""
     turned: Array | None
-    """Panels; operand of the weights' gradient. None where there is no step."""
+    """Panels, operand of the weights' gradient. None where no step follows."""
     height: int
     """Padded rows of a panel."""
 
 
+class Evaluation(NamedTuple):
+    """How inputs are evaluated."""
+
+    rows: int
+    slow: bool
+    """Whether by the slow copies."""
+    has_step: bool
+    """Whether a step may follow."""
+
+
+class Chosen(NamedTuple):
+    """Rows that have a gradient."""
+
+    rows: int
+    lists: NDArray[np.int32] | None = None
+    """Their numbers, [members, padded rows]; None for all. No step follows where there are lists."""
+    counts: NDArray[np.int32] | None = None
+    """How many of them each member has."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of kernels."""
+        return self._asdict()
+
+
+class TurnedColumns(NamedTuple):
+    """Copy of the first layer's weights for some inputs, as right operand backwards."""
+
+    weights: Array
+    columns: int
+
+
 class Products(Protocol):
-    """Adds the kernels of layers with one precision of the operands to programs."""
+    """Adds the kernels of layers to programs, with one precision of the operands."""
 
     layer_type: type[Layer]
 
-    def operand(self, program: Program, values: Floats, rows: int, *, turned: bool = False) -> Operand:
-        """Return float32 panels [parts, panels, padded rows, width] as operand."""
+    def operand(
+        self, program: Program, values: Floats, *, is_left: bool = False, is_turned: bool = False
+    ) -> Operand:
+        """Return panels [parts, panels, padded rows, width] as operand of the products that follow."""
 
-    def hidden(self, program: Program, layer: Layer, before: Operand, rows: int, *, slow: bool) -> Operand:
+    def hidden(self, program: Program, layer: Layer, before: Operand, how: Evaluation) -> Operand:
         """Add a layer with its ReLU."""
 
     def last_layers(
-        self, program: Program, layer: Layer, last: Layer, before: Operand, rows: int, *, slow: bool
+        self, program: Program, layers: tuple[Layer, Layer], before: Operand, how: Evaluation
     ) -> tuple[Operand, Floats]:
-        """Add the last layer with a ReLU and the layer after it. Returns what both give."""
+        """Add the last layer with a ReLU and the layer after it. Returns what each gives."""
 
     def value_back(
-        self, program: Program, layer: Layer, delta: Floats, active: Operand, rows: int,
-        lists: Rows | None, counts: Rows | None,
-    ) -> Operand:  # fmt: skip
+        self, program: Program, layer: Layer, delta: Floats, active: Operand, chosen: Chosen
+    ) -> Operand:
         """Add the way back through a layer of one output and the ReLU before it."""
 
     def hidden_back(
-        self, program: Program, layer: Layer, delta: Operand, active: Operand, rows: int,
-        lists: Rows | None, counts: Rows | None,
-    ) -> Operand:  # fmt: skip
+        self, program: Program, layer: Layer, delta: Operand, active: Operand, chosen: Chosen
+    ) -> Operand:
         """Add the way back through a layer and the ReLU before it."""
 
-    def columns_back(
-        self, program: Program, layer: Layer, delta: Operand, turned: Array, columns: int, rows: int,
-        lists: Rows | None, counts: Rows | None,
-    ) -> Floats:  # fmt: skip
-        """Add the way back to columns of the inputs."""
+    def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> TurnedColumns:
+        """Add a copy of the weights of some inputs, which `columns_back` takes."""
 
-    def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> Array:
-        """Add the copy of weights that `columns_back` takes."""
+    def columns_back(
+        self, program: Program, layer: Layer, delta: Operand, turned: TurnedColumns, chosen: Chosen
+    ) -> Floats:
+        """Add the way back to some inputs, [members, panels, padded rows, width]."""
 
     def step(
         self, program: Program, layer: Layer, before: Operand, delta: Operand, numbers: Floats, rows: int
@@ -75,7 +102,26 @@ class Products(Protocol):
         """Add the step of a layer of one output."""
 
 
-def step_arguments(layer: Layer, numbers: Floats, rows: int) -> dict[str, Argument]:
+def tensors_of(layer: Layer, *, slow: bool) -> Tensors:
+    """Return the parameters or their slow copies."""
+    tensors = layer.slow if slow else layer.parameters
+    if tensors is None:
+        raise ValueError("expected a stack with slow copies")
+    return tensors
+
+
+def shape_arguments(layer: Layer, rows: int) -> dict[str, int]:
+    """Return the arguments of all products of a layer, and their multiply-adds."""
+    return {
+        "work": layer.members * rows * layer.inputs * layer.outputs,
+        "members": layer.members,
+        "rows": rows,
+        "inputs": layer.inputs,
+        "outputs": layer.outputs,
+    }
+
+
+def step_arguments(layer: Layer, numbers: Floats) -> dict[str, Any]:
     """Return the arguments that all kernels of steps have."""
     slow = layer.slow
     return {
@@ -89,133 +135,207 @@ def step_arguments(layer: Layer, numbers: Floats, rows: int) -> dict[str, Argume
         "slow_bias": None if slow is None else slow.bias,
         "squares": layer.squared_gradients,
         "step": numbers,
-        "members": layer.members,
-        "rows": rows,
-        "inputs": layer.inputs,
     }
 
 
-def shared_stride(layer: Layer, array: Array) -> int:
-    """Return the words from one member to the next; 0 where all members have the same input."""
+def stride(layer: Layer, array: Array | None) -> int:
+    """Return the words from one member to the next; 0 where all members have the same input.
+
+    Raises:
+        ValueError: there is no array: the evaluation was added without a step.
+    """
+    if array is None:
+        raise ValueError("expected an evaluation with has_step=True before a step")
     return 0 if len(array) < layer.members else array[0].size
 
 
 class Float32Products:
-    """Operands in float32: the panels of numbers themselves, for every product."""
+    """Operands in float32: the panels themselves, for every product."""
 
-    layer_type = Layer
+    layer_type: type[Layer] = Layer
 
-    def __init__(self, memory: Memory, members: int) -> None:
-        self._memory, self._members = memory, members
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
 
-    def operand(self, program: Program, values: Floats, rows: int, *, turned: bool = False) -> Operand:
+    def operand(
+        self, program: Program, values: Floats, *, is_left: bool = False, is_turned: bool = False
+    ) -> Operand:
+        """See `Products.operand`."""
+        del program, is_left, is_turned
         return Operand(values, values, values.shape[2])
 
-    def _made(self, features: int, rows: int) -> Operand:
-        panels_of = self._memory.floats(self._members, panels(features), padded(rows), PANEL)
-        return Operand(panels_of, panels_of, padded(rows))
+    def _made(self, members: int, features: int, rows: int) -> Operand:
+        values = self._memory.floats(members, panels(features), padded(rows), PANEL)
+        return Operand(values, values, padded(rows))
 
     def _dense(
         self,
         program: Program,
         layer: Layer,
         before: Operand,
-        output: Array,
-        rows: int,
+        output: Array | None,
+        how: Evaluation,
         *,
-        slow: bool,
         relu: bool,
     ) -> None:
-        tensors = layer.slow if slow else layer.parameters
-        assert tensors is not None
         program.add(
-            "dense", work=self._members * rows * layer.inputs * layer.outputs, input=before.rows,
-            weights=tensors.weights, bias=tensors.bias, output=output, members=self._members, rows=rows,
-            inputs=layer.inputs, outputs=layer.outputs, width=layer.width,
-            input_stride=shared_stride(layer, before.rows), relu=int(relu),
-        )  # fmt: skip
+            "dense",
+            input=before.left,
+            weights=layer.slow_right if how.slow else layer.right,
+            bias=tensors_of(layer, slow=how.slow).bias,
+            output=output,
+            width=layer.width,
+            input_stride=stride(layer, before.left),
+            relu=int(relu),
+            **shape_arguments(layer, how.rows),
+        )
 
-    def hidden(self, program: Program, layer: Layer, before: Operand, rows: int, *, slow: bool) -> Operand:
-        made = self._made(layer.outputs, rows)
-        self._dense(program, layer, before, made.rows, rows, slow=slow, relu=True)
+    def hidden(self, program: Program, layer: Layer, before: Operand, how: Evaluation) -> Operand:
+        """See `Products.hidden`."""
+        made = self._made(layer.members, layer.outputs, how.rows)
+        self._dense(program, layer, before, made.left, how, relu=True)
         return made
 
     def last_layers(
-        self, program: Program, layer: Layer, last: Layer, before: Operand, rows: int, *, slow: bool
+        self, program: Program, layers: tuple[Layer, Layer], before: Operand, how: Evaluation
     ) -> tuple[Operand, Floats]:
-        made = self.hidden(program, layer, before, rows, slow=slow)
+        """See `Products.last_layers`."""
+        hidden, last = layers
+        made = self.hidden(program, hidden, before, how)
         if not last.is_value:
-            output = self._memory.floats(self._members, last.panels, padded(rows), last.width)
-            self._dense(program, last, made, output, rows, slow=slow, relu=False)
+            output = self._memory.floats(last.members, last.panels, padded(how.rows), last.width)
+            self._dense(program, last, made, output, how, relu=False)
             return made, output
-        tensors = last.slow if slow else last.parameters
-        assert tensors is not None
-        values = self._memory.floats(self._members, padded(rows))
+        tensors = tensors_of(last, slow=how.slow)
+        values = self._memory.floats(last.members, padded(how.rows))
         program.add(
-            "value", work=self._members * rows * last.inputs, input=made.rows, weights=tensors.weights,
-            bias=tensors.bias, values=values, members=self._members, rows=rows, inputs=last.inputs,
-        )  # fmt: skip
+            "value",
+            work=last.members * how.rows * last.inputs,
+            input=made.left,
+            weights=tensors.weights,
+            bias=tensors.bias,
+            values=values,
+            members=last.members,
+            rows=how.rows,
+            inputs=last.inputs,
+        )
         return made, values
 
     def value_back(
-        self, program: Program, layer: Layer, delta: Floats, active: Operand, rows: int,
-        lists: Rows | None, counts: Rows | None,
-    ) -> Operand:  # fmt: skip
-        made = self._made(layer.inputs, rows)
+        self, program: Program, layer: Layer, delta: Floats, active: Operand, chosen: Chosen
+    ) -> Operand:
+        """See `Products.value_back`."""
+        made = self._made(layer.members, layer.inputs, chosen.rows)
         program.add(
-            "value_back", delta=delta, weights=layer.parameters.weights, mask=active.rows, output=made.rows,
-            lists=lists, counts=counts, members=self._members, rows=rows, inputs=layer.inputs,
-        )  # fmt: skip
+            "value_back",
+            delta=delta,
+            weights=layer.parameters.weights,
+            mask=active.left,
+            output=made.left,
+            members=layer.members,
+            inputs=layer.inputs,
+            **chosen.arguments(),
+        )
         return made
 
     def hidden_back(
-        self, program: Program, layer: Layer, delta: Operand, active: Operand, rows: int,
-        lists: Rows | None, counts: Rows | None,
-    ) -> Operand:  # fmt: skip
-        made = self._made(layer.inputs, rows)
-        program.add(
-            "dense_back", work=self._members * rows * layer.inputs * layer.outputs, delta=delta.rows,
-            turned=layer.turned, mask=active.rows, output=made.rows, lists=lists, counts=counts,
-            members=self._members, rows=rows, inputs=layer.inputs, outputs=layer.outputs, delta_width=layer.width,
-            width=PANEL, delta_stride=delta.rows[0].size, mask_stride=active.rows[0].size, delta_rows=delta.height,
-        )  # fmt: skip
+        self, program: Program, layer: Layer, delta: Operand, active: Operand, chosen: Chosen
+    ) -> Operand:
+        """See `Products.hidden_back`."""
+        made = self._made(layer.members, layer.inputs, chosen.rows)
+        self._back(
+            program,
+            layer,
+            delta,
+            chosen,
+            turned=layer.turned,
+            mask=active.left,
+            mask_stride=stride(layer, active.left),
+            output=made.left,
+            width=PANEL,
+            inputs=layer.inputs,
+            work=layer.members * chosen.rows * layer.inputs * layer.outputs,
+        )
         return made
 
     def columns_back(
-        self, program: Program, layer: Layer, delta: Operand, turned: Array, columns: int, rows: int,
-        lists: Rows | None, counts: Rows | None,
-    ) -> Floats:  # fmt: skip
-        width = width_of(columns)
-        output = self._memory.floats(self._members, panels(columns, width), padded(rows), width)
-        program.add(
-            "dense_back", work=self._members * rows * columns * layer.outputs, delta=delta.rows, turned=turned,
-            mask=None, output=output, lists=lists, counts=counts, members=self._members, rows=rows, inputs=columns,
-            outputs=layer.outputs, delta_width=layer.width, width=width, delta_stride=delta.rows[0].size,
-            mask_stride=0, delta_rows=delta.height,
-        )  # fmt: skip
+        self, program: Program, layer: Layer, delta: Operand, turned: TurnedColumns, chosen: Chosen
+    ) -> Floats:
+        """See `Products.columns_back`."""
+        columns, width = turned.columns, width_of(turned.columns)
+        output = self._memory.floats(layer.members, panels(columns, width), padded(chosen.rows), width)
+        self._back(
+            program,
+            layer,
+            delta,
+            chosen,
+            turned=turned.weights,
+            mask=None,
+            mask_stride=0,
+            output=output,
+            width=width,
+            inputs=columns,
+            work=layer.members * chosen.rows * columns * layer.outputs,
+        )
         return output
 
-    def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> Array:
-        width = width_of(columns)
-        turned = self._memory.floats(self._members, panels(columns, width), layer.outputs, width)
+    def _back(self, program: Program, layer: Layer, delta: Operand, chosen: Chosen, **arguments: Any) -> None:
         program.add(
-            "turn_inputs", weights=layer.parameters.weights, turned=turned, members=self._members,
-            inputs=layer.inputs, outputs=layer.outputs, width=layer.width, first=first, columns=columns,
+            "dense_back",
+            delta=delta.left,
+            members=layer.members,
+            outputs=layer.outputs,
+            delta_width=layer.width,
+            delta_stride=stride(layer, delta.left),
+            delta_rows=delta.height,
+            **chosen.arguments(),
+            **arguments,
+        )
+
+    def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> TurnedColumns:
+        """See `Products.turn_columns`."""
+        width = width_of(columns)
+        turned = self._memory.floats(layer.members, panels(columns, width), layer.outputs, width)
+        program.add(
+            "turn_inputs",
+            weights=layer.parameters.weights,
+            turned=turned,
+            members=layer.members,
+            inputs=layer.inputs,
+            outputs=layer.outputs,
+            width=layer.width,
+            first=first,
+            columns=columns,
             turned_width=width,
-        )  # fmt: skip
-        return turned
+        )
+        return TurnedColumns(turned, columns)
 
     def step(
         self, program: Program, layer: Layer, before: Operand, delta: Operand, numbers: Floats, rows: int
     ) -> None:
+        """See `Products.step`."""
         program.add(
-            "dense_step", work=self._members * rows * layer.inputs * layer.outputs, input=before.turned,
-            delta=delta.turned, turned=layer.turned, outputs=layer.outputs, width=layer.width,
-            input_stride=shared_stride(layer, before.rows), input_rows=before.height,
-            **step_arguments(layer, numbers, rows),
-        )  # fmt: skip
+            "dense_step",
+            input=before.turned,
+            delta=delta.turned,
+            turned=layer.turned,
+            width=layer.width,
+            input_stride=stride(layer, before.turned),
+            input_rows=before.height,
+            **shape_arguments(layer, rows),
+            **step_arguments(layer, numbers),
+        )
 
     def value_step(
         self, program: Program, layer: Layer, before: Operand, delta: Floats, numbers: Floats, rows: int
     ) -> None:
-        program.add("value_step", input=before.turned, delta=delta, **step_arguments(layer, numbers, rows))
+        """See `Products.value_step`."""
+        program.add(
+            "value_step",
+            input=before.turned,
+            delta=delta,
+            members=layer.members,
+            rows=rows,
+            inputs=layer.inputs,
+            **step_arguments(layer, numbers),
+        )

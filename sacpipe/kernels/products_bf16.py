@@ -1,4 +1,6 @@
-"""Products of bfloat16: operands rounded and packed in words of two, csrc/tile_bf16.h; everything else is float32."""
+"""Products of bfloat16: their operands are rounded and packed in words of two, csrc/tile_bf16.h."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,10 +9,20 @@ from sacpipe.core.errors import KernelError
 from sacpipe.kernels.layers import PANEL, Floats, Layer, padded, panels, width_of
 from sacpipe.kernels.library import chosen_isa
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.products import Array, Operand, Rows, shared_stride, step_arguments
+from sacpipe.kernels.products import (
+    Chosen,
+    Evaluation,
+    Operand,
+    TurnedColumns,
+    shape_arguments,
+    step_arguments,
+    stride,
+    tensors_of,
+)
 from sacpipe.kernels.program import Program, signatures
 
 Words = NDArray[np.uint32]
+_OUTPUTS = ("output", "output_turned", "floats", "value_weights", "value_bias", "values")
 
 
 def rounded(values: Floats) -> Words:
@@ -29,56 +41,30 @@ def pairs(values: Floats, axis: int) -> Words:
 
 
 class Bfloat16Layer(Layer):
-    """A layer with copies of its weights that are rounded to bfloat16."""
+    """A layer whose operands are copies of its weights that are rounded to bfloat16."""
 
-    def __init__(
-        self,
-        memory: Memory,
-        members: int,
-        inputs: int,
-        outputs: int,
-        *,
-        width: int,
-        is_value: bool,
-        has_slow: bool,
-        is_turned: bool,
-    ) -> None:
-        super().__init__(
-            memory,
-            members,
-            inputs,
-            outputs,
-            width=width,
-            is_value=is_value,
-            has_slow=has_slow,
-            is_turned=False,
-        )
-
-        def words(*shape: int) -> Words | None:
-            return None if is_value else memory.words(members, *shape)
-
-        self.packed = words(self.panels, padded(inputs) // 2, width)
-        """Pairs of inputs: right operand forwards."""
-        self.slow_packed = words(self.panels, padded(inputs) // 2, width) if has_slow else None
-        self.packed_turned = words(panels(inputs), self.panels * width // 2, PANEL) if is_turned else None
-        """Pairs of outputs: right operand backwards."""
+    def _make_operands(self, memory: Memory, *, is_turned: bool) -> None:
+        forwards = (self.members, self.panels, padded(self.inputs) // 2, self.width)
+        self.right = memory.words(*forwards)
+        self.slow_right = None if self.slow is None else memory.words(*forwards)
+        if is_turned:
+            outputs = self.panels * self.width
+            self.turned = memory.words(self.members, panels(self.inputs), outputs // 2, PANEL)
 
     def turn(self) -> None:
         """Make the rounded copies from the parameters and the slow copies."""
-        if self.packed is None:
+        if self.right is None:
             return
-        self.packed[...] = pairs(self.parameters.weights, 2)
-        if self.slow_packed is not None and self.slow is not None:
-            self.slow_packed[...] = pairs(self.slow.weights, 2)
-        if self.packed_turned is not None:
-            outputs = self.panels * self.width
-            full = self.parameters.weights.transpose(0, 1, 3, 2).reshape(
-                self.members, outputs, padded(self.inputs)
-            )
+        self.right[...] = pairs(self.parameters.weights, 2)
+        if self.slow_right is not None:
+            self.slow_right[...] = pairs(tensors_of(self, slow=True).weights, 2)
+        if self.turned is not None:
+            outputs, inputs = self.panels * self.width, padded(self.inputs)
+            full = self.parameters.weights.transpose(0, 1, 3, 2).reshape(self.members, outputs, inputs)
             wide = np.zeros((self.members, outputs, panels(self.inputs) * PANEL), dtype=np.float32)
-            wide[:, :, : self.inputs] = full[:, :, : self.inputs]
+            wide[:, :, :inputs] = full
             shape = (self.members, outputs // 2, panels(self.inputs), PANEL)
-            self.packed_turned[...] = pairs(wide, 1).reshape(shape).transpose(0, 2, 1, 3)
+            self.turned[...] = pairs(wide, 1).reshape(shape).transpose(0, 2, 1, 3)
 
 
 class Bfloat16Products:
@@ -88,151 +74,214 @@ class Bfloat16Products:
         KernelError: the instruction set in use has no products of bfloat16.
     """
 
-    layer_type = Bfloat16Layer
+    layer_type: type[Layer] = Bfloat16Layer
 
-    def __init__(self, memory: Memory, members: int) -> None:
+    def __init__(self, memory: Memory) -> None:
         if "dense_bf16" not in signatures():
             raise KernelError(
-                f"engine.precision: 'bfloat16' needs the instruction set avx512-bf16, and the kernels in use are for "
-                f"{chosen_isa()}. Write `precision: float32` in the section `engine` of params.yaml."
+                "engine.precision: 'bfloat16' needs the instruction set avx512-bf16, and the kernels in use "
+                f"are those for {chosen_isa()}. Write `precision: float32` in the section `engine` of "
+                "params.yaml."
             )
-        self._memory, self._members = memory, members
+        self._memory = memory
 
-    def operand(self, program: Program, values: Floats, rows: int, *, turned: bool = False) -> Operand:
+    def operand(
+        self, program: Program, values: Floats, *, is_left: bool = False, is_turned: bool = False
+    ) -> Operand:
+        """See `Products.operand`."""
         parts, count, height, width = values.shape
         made = Operand(
-            self._memory.words(parts, count, height, width // 2),
-            self._memory.words(parts, count, height // 2, width) if turned else None,
+            self._memory.words(parts, count, height, width // 2) if is_left else None,
+            self._memory.words(parts, count, height // 2, width) if is_turned else None,
             height,
         )
         program.add(
-            "round_bf16", input=values, output=made.rows, output_turned=made.turned, parts=parts, rows=height,
-            features=count * width, width=width,
-        )  # fmt: skip
+            "round_bf16",
+            input=values,
+            output=made.left,
+            output_turned=made.turned,
+            parts=parts,
+            rows=height,
+            features=count * width,
+            width=width,
+        )
         return made
 
-    def _made(self, features: int, rows: int, *, turned: bool) -> Operand:
-        shape = (self._members, panels(features))
+    def _made(self, members: int, features: int, rows: int, *, is_turned: bool) -> Operand:
+        shape = (members, panels(features))
         return Operand(
             self._memory.words(*shape, padded(rows), PANEL // 2),
-            self._memory.words(*shape, padded(rows) // 2, PANEL) if turned else None,
+            self._memory.words(*shape, padded(rows) // 2, PANEL) if is_turned else None,
             padded(rows),
         )
 
     def _dense(
-        self,
-        program: Program,
-        layer: Layer,
-        before: Operand,
-        made: Operand | None,
-        rows: int,
-        *,
-        slow: bool,
-        floats: Floats | None = None,
-        value: Layer | None = None,
-    ) -> Floats | None:
-        """Add a layer, and the values of the layer after it if that has one output. Returns the values."""
-        assert isinstance(layer, Bfloat16Layer)
-        tensors, packed = (layer.slow, layer.slow_packed) if slow else (layer.parameters, layer.packed)
-        value_tensors = None if value is None else value.slow if slow else value.parameters
-        values = None if value is None else self._memory.floats(self._members, padded(rows))
-        assert tensors is not None
+        self, program: Program, layer: Layer, before: Operand, how: Evaluation, **outputs: Any
+    ) -> None:
+        given: dict[str, Any] = dict.fromkeys(_OUTPUTS) | outputs
         program.add(
-            "dense_bf16", work=self._members * rows * layer.inputs * layer.outputs, input=before.rows,
-            weights=packed, bias=tensors.bias, output=None if made is None else made.rows,
-            output_turned=None if made is None else made.turned, floats=floats,
-            value_weights=None if value_tensors is None else value_tensors.weights,
-            value_bias=None if value_tensors is None else value_tensors.bias, values=values,
-            members=self._members, rows=rows, inputs=layer.inputs, outputs=layer.outputs, width=layer.width,
-            input_stride=shared_stride(layer, before.rows),
-        )  # fmt: skip
-        return values
+            "dense_bf16",
+            input=before.left,
+            weights=layer.slow_right if how.slow else layer.right,
+            bias=tensors_of(layer, slow=how.slow).bias,
+            width=layer.width,
+            input_stride=stride(layer, before.left),
+            **shape_arguments(layer, how.rows),
+            **given,
+        )
 
-    def hidden(self, program: Program, layer: Layer, before: Operand, rows: int, *, slow: bool) -> Operand:
-        made = self._made(layer.outputs, rows, turned=not slow)
-        self._dense(program, layer, before, made, rows, slow=slow)
+    def hidden(self, program: Program, layer: Layer, before: Operand, how: Evaluation) -> Operand:
+        """See `Products.hidden`."""
+        made = self._made(layer.members, layer.outputs, how.rows, is_turned=how.has_step)
+        self._dense(program, layer, before, how, output=made.left, output_turned=made.turned)
         return made
 
     def last_layers(
-        self, program: Program, layer: Layer, last: Layer, before: Operand, rows: int, *, slow: bool
+        self, program: Program, layers: tuple[Layer, Layer], before: Operand, how: Evaluation
     ) -> tuple[Operand, Floats]:
-        made = self._made(layer.outputs, rows, turned=not slow)
-        values = self._dense(
-            program, layer, before, made, rows, slow=slow, value=last if last.is_value else None
+        """See `Products.last_layers`."""
+        hidden, last = layers
+        if not last.is_value:
+            made = self.hidden(program, hidden, before, how)
+            output = self._memory.floats(last.members, last.panels, padded(how.rows), last.width)
+            self._dense(program, last, made, how, floats=output)
+            return made, output
+        if how.slow:  # only the values are used
+            made = Operand(None, None, padded(how.rows))
+        else:
+            made = self._made(hidden.members, hidden.outputs, how.rows, is_turned=how.has_step)
+        values, tensors = (
+            self._memory.floats(last.members, padded(how.rows)),
+            tensors_of(last, slow=how.slow),
         )
-        if values is not None:
-            return made, values
-        output = self._memory.floats(self._members, last.panels, padded(rows), last.width)
-        self._dense(program, last, made, None, rows, slow=slow, floats=output)
-        return made, output
+        self._dense(
+            program,
+            hidden,
+            before,
+            how,
+            output=made.left,
+            output_turned=made.turned,
+            value_weights=tensors.weights,
+            value_bias=tensors.bias,
+            values=values,
+        )
+        return made, values
 
     def value_back(
-        self, program: Program, layer: Layer, delta: Floats, active: Operand, rows: int,
-        lists: Rows | None, counts: Rows | None,
-    ) -> Operand:  # fmt: skip
-        made = self._made(layer.inputs, rows, turned=lists is None)
+        self, program: Program, layer: Layer, delta: Floats, active: Operand, chosen: Chosen
+    ) -> Operand:
+        """See `Products.value_back`."""
+        made = self._made(layer.members, layer.inputs, chosen.rows, is_turned=chosen.lists is None)
         program.add(
-            "value_back_bf16", delta=delta, weights=layer.parameters.weights, mask=active.rows, output=made.rows,
-            output_turned=made.turned, lists=lists, counts=counts, members=self._members, rows=rows,
+            "value_back_bf16",
+            delta=delta,
+            weights=layer.parameters.weights,
+            mask=active.left,
+            output=made.left,
+            output_turned=made.turned,
+            members=layer.members,
             inputs=layer.inputs,
-        )  # fmt: skip
+            **chosen.arguments(),
+        )
         return made
 
     def hidden_back(
-        self, program: Program, layer: Layer, delta: Operand, active: Operand, rows: int,
-        lists: Rows | None, counts: Rows | None,
-    ) -> Operand:  # fmt: skip
-        assert isinstance(layer, Bfloat16Layer)
-        made = self._made(layer.inputs, rows, turned=lists is None)
+        self, program: Program, layer: Layer, delta: Operand, active: Operand, chosen: Chosen
+    ) -> Operand:
+        """See `Products.hidden_back`."""
+        made = self._made(layer.members, layer.inputs, chosen.rows, is_turned=chosen.lists is None)
         program.add(
-            "dense_back_bf16", work=self._members * rows * layer.inputs * layer.outputs, delta=delta.rows,
-            turned=layer.packed_turned, mask=active.rows, output=made.rows, output_turned=made.turned, floats=None,
-            lists=lists, counts=counts, members=self._members, rows=rows, inputs=layer.inputs,
-            outputs=layer.outputs, delta_width=layer.width, width=PANEL, delta_rows=delta.height,
+            "dense_back_bf16",
+            work=layer.members * chosen.rows * layer.inputs * layer.outputs,
+            delta=delta.left,
+            turned=layer.turned,
+            mask=active.left,
+            output=made.left,
+            output_turned=made.turned,
+            floats=None,
+            members=layer.members,
+            inputs=layer.inputs,
+            outputs=layer.outputs,
+            delta_width=layer.width,
+            width=PANEL,
+            delta_rows=delta.height,
             mask_rows=active.height,
-        )  # fmt: skip
+            **chosen.arguments(),
+        )
         return made
 
     def columns_back(
-        self, program: Program, layer: Layer, delta: Operand, turned: Array, columns: int, rows: int,
-        lists: Rows | None, counts: Rows | None,
-    ) -> Floats:  # fmt: skip
-        width = width_of(columns)
-        output = self._memory.floats(self._members, panels(columns, width), padded(rows), width)
+        self, program: Program, layer: Layer, delta: Operand, turned: TurnedColumns, chosen: Chosen
+    ) -> Floats:
+        """See `Products.columns_back`."""
+        columns, width = turned.columns, width_of(turned.columns)
+        output = self._memory.floats(layer.members, panels(columns, width), padded(chosen.rows), width)
         program.add(
-            "dense_back_bf16", work=self._members * rows * columns * layer.outputs, delta=delta.rows, turned=turned,
-            mask=None, output=None, output_turned=None, floats=output, lists=lists, counts=counts,
-            members=self._members, rows=rows, inputs=columns, outputs=layer.outputs, delta_width=layer.width,
-            width=width, delta_rows=delta.height, mask_rows=0,
-        )  # fmt: skip
+            "dense_back_bf16",
+            work=layer.members * chosen.rows * columns * layer.outputs,
+            delta=delta.left,
+            turned=turned.weights,
+            mask=None,
+            output=None,
+            output_turned=None,
+            floats=output,
+            members=layer.members,
+            inputs=columns,
+            outputs=layer.outputs,
+            delta_width=layer.width,
+            width=width,
+            delta_rows=delta.height,
+            mask_rows=0,
+            **chosen.arguments(),
+        )
         return output
 
-    def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> Array:
-        width = width_of(columns)
-        turned = self._memory.words(
-            self._members, panels(columns, width), layer.panels * layer.width // 2, width
-        )
+    def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> TurnedColumns:
+        """See `Products.turn_columns`."""
+        width, words = width_of(columns), layer.panels * layer.width // 2
+        turned = self._memory.words(layer.members, panels(columns, width), words, width)
         program.add(
-            "turn_inputs_bf16", weights=layer.parameters.weights, turned=turned, members=self._members,
-            inputs=layer.inputs, outputs=layer.outputs, width=layer.width, first=first, columns=columns,
+            "turn_inputs_bf16",
+            weights=layer.parameters.weights,
+            turned=turned,
+            members=layer.members,
+            inputs=layer.inputs,
+            outputs=layer.outputs,
+            width=layer.width,
+            first=first,
+            columns=columns,
             turned_width=width,
-        )  # fmt: skip
-        return turned
+        )
+        return TurnedColumns(turned, columns)
 
     def step(
         self, program: Program, layer: Layer, before: Operand, delta: Operand, numbers: Floats, rows: int
     ) -> None:
-        assert isinstance(layer, Bfloat16Layer) and before.turned is not None
+        """See `Products.step`."""
         program.add(
-            "dense_step_bf16", work=self._members * rows * layer.inputs * layer.outputs, input=before.turned,
-            delta=delta.turned, packed=layer.packed, slow_packed=layer.slow_packed, turned=layer.packed_turned,
-            outputs=layer.outputs, width=layer.width, input_stride=shared_stride(layer, before.turned),
-            input_rows=before.height, **step_arguments(layer, numbers, rows),
-        )  # fmt: skip
+            "dense_step_bf16",
+            input=before.turned,
+            delta=delta.turned,
+            packed=layer.right,
+            slow_packed=layer.slow_right,
+            turned=layer.turned,
+            width=layer.width,
+            input_stride=stride(layer, before.turned),
+            input_rows=before.height,
+            **shape_arguments(layer, rows),
+            **step_arguments(layer, numbers),
+        )
 
     def value_step(
         self, program: Program, layer: Layer, before: Operand, delta: Floats, numbers: Floats, rows: int
     ) -> None:
+        """See `Products.value_step`."""
         program.add(
-            "value_step_bf16", input=before.turned, delta=delta, **step_arguments(layer, numbers, rows)
+            "value_step_bf16",
+            input=before.turned,
+            delta=delta,
+            members=layer.members,
+            rows=rows,
+            inputs=layer.inputs,
+            **step_arguments(layer, numbers),
         )

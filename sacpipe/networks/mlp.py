@@ -53,6 +53,12 @@ class StackedLinear(nn.Module):
             self._address = address
         return self._arrays
 
+    def single(self, values: FloatArray) -> FloatArray:
+        """Map one input by the first member. Shapes (in_dim,) and (out_dim,)."""
+        weight, bias = self.arrays()
+        result: FloatArray = values @ weight + bias
+        return result
+
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Map inputs to outputs.
 
@@ -108,8 +114,7 @@ class StackedMLP(nn.Module):
         several times as long as the arithmetic.
         """
         for layer in self.linears():
-            weight, bias = layer.arrays()
-            values = np.maximum(values @ weight + bias, _ZERO)
+            values = np.maximum(layer.single(values), _ZERO)
         return values
 
     def describe(self, graph: "GraphDraft", inputs: str) -> str:

@@ -190,6 +190,12 @@ def test_a_part_with_a_function_of_its_own_is_traced(part, kind):
     assert described_graph(policy, spec) is None
 
 
+def test_a_function_that_was_put_in_the_place_of_its_own_is_traced():
+    policy, spec = build()
+    policy.forward = lambda *terms: 0.5 * type(policy).forward(policy, *terms)
+    assert described_graph(policy, spec) is None
+
+
 def test_a_network_of_another_package_is_traced():
     policy, spec = build()
     policy.network = Undescribed(policy.network)

@@ -95,5 +95,18 @@ def test_the_bundle_acts_as_the_network_on_observations_of_the_task(tmp_path, ki
         np.testing.assert_allclose(robot.act(whole.rows(row), noise), expected[row], atol=1e-5)
 
 
+def test_a_bundle_has_layer_normalisations():
+    spec = SPECS["vectors"]
+    network = SquashedGaussianConfig.parse(
+        {
+            "trunk": {"name": "layer_norm_mlp", "hidden_dims": [16, 8]},
+            "normalised_terms": ["state"],
+            "log_std_bounds": [-5.0, 2.0],
+        }
+    ).build(spec.policy_spec)
+    network.reset(torch.Generator().manual_seed(3))
+    check_export(network.eval(), spec, CONFIG)
+
+
 def test_the_normaliser_is_inside():
     check_export(build("squashed_gaussian", "both", normalised=["table", "state"]), SPECS["both"], CONFIG)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from panel_layout import call, floats, from_panels, to_panels, zero_panels
 
@@ -48,6 +48,7 @@ def make_layer(rng, members, inputs, outputs, width, *, is_value=False, has_slow
     return layer, copies
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, SHAPE, st.booleans(), st.booleans())
 def test_dense(seed, shape, is_hidden, is_shared):
     members, rows, inputs, outputs = shape
@@ -94,6 +95,7 @@ def make_lists(rng, members, rows):
     return lists, counts
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, SHAPE, st.booleans(), st.booleans())
 def test_dense_back(seed, shape, is_masked, is_listed):
     members, rows, inputs, outputs = shape
@@ -154,6 +156,7 @@ def step_arguments(layer, numbers):
     }  # fmt: skip
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, SHAPE, st.booleans(), st.sampled_from([None, 0.0, 0.25]))
 def test_dense_step(seed, shape, is_hidden, tau):
     members, rows, inputs, outputs = shape
@@ -176,6 +179,7 @@ def test_dense_step(seed, shape, is_hidden, tau):
     np.testing.assert_array_equal(stepped, layer.turned)
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, MEMBERS, ROWS, FEATURES)
 def test_value(seed, members, rows, inputs):
     rng = np.random.default_rng(seed)
@@ -189,6 +193,7 @@ def test_value(seed, members, rows, inputs):
     np.testing.assert_allclose(values[:, :rows], (x.astype(np.float64) @ weight + bias)[:, :, 0], **CLOSE)
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, MEMBERS, ROWS, FEATURES, st.booleans())
 def test_value_back(seed, members, rows, inputs, is_listed):
     rng = np.random.default_rng(seed)
@@ -208,6 +213,7 @@ def test_value_back(seed, members, rows, inputs, is_listed):
         np.testing.assert_allclose(found[member, : len(seen)], expected[member, seen], rtol=1e-6)
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, MEMBERS, ROWS, FEATURES, st.sampled_from([None, 0.0, 0.25]))
 def test_value_step(seed, members, rows, inputs, tau):
     rng = np.random.default_rng(seed)
@@ -224,6 +230,7 @@ def test_value_step(seed, members, rows, inputs, tau):
     check_layer(layer, copies, gradients, tau or 0.0)
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, MEMBERS, st.integers(0, 40), st.integers(1, 40), st.integers(1, 70))
 def test_turn_inputs(seed, members, first, columns, outputs):
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from panel_layout import floats, slot
 
@@ -96,12 +96,14 @@ def access(place, kind, partition="rows"):
     return _Access(start, start + units * each, kind, (partition, units))
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(PLACE.filter(lambda place: place[1] > 1), KIND, KIND)
 def test_the_same_units_of_one_array_meet_only_where_one_reads_everything(place, old, new):
     found = _conflict(access(place, old), access(place, new))
     assert found == must_wait(place, old, place, new)
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(PLACE, KIND, PLACE, KIND)
 def test_arrays_that_are_cut_otherwise_are_waited_for_wherever_they_meet(old, old_kind, new, new_kind):
     first, second = access(old, old_kind), access(new, new_kind, "panels")
@@ -127,7 +129,7 @@ def make_stack(seed=0, members=2, is_critic=False, dims=DIMS):
     return stack
 
 
-def test_layers_over_the_same_rows_wait_for_nobody():
+def test_layers_over_the_same_rows_need_no_wait():
     program, stack = Program(), make_stack()
     stack.forward(program, stack.inputs(20, parts=2), 20)
     assert program.waits == 0
@@ -182,7 +184,7 @@ def test_the_number_of_threads_changes_no_byte(threads):
 
 def test_shares_in_another_order_show_a_missing_wait():
     reference = run(Program, lambda program: program.run(1))
-    # Before the way back, whose masks may be at any row; before the step; before the stepped parameters are read.
+    # Before the backward pass, whose masks may be at any row; before the step; before the stepped parameters are read.
     assert compose(Program)[0].waits == 3
     assert compose(WithoutWaits)[0].waits == 0
     assert run(WithoutWaits, lambda program: program.run(1)) == reference

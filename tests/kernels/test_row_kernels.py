@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from panel_layout import call, floats, from_panels, slot, to_panels, zero_panels
 
@@ -18,6 +18,7 @@ def normal(rng, *shape):
     return rng.standard_normal(shape, dtype=np.float32)
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, ROWS, st.integers(1, 70), st.integers(0, 37), st.booleans())
 def test_pack(seed, rows, first, second, is_normalised):
     """Rows of a wider array, so that the stride counts; the columns that are chosen are normalised and clipped."""
@@ -57,6 +58,7 @@ def test_pack_puts_parts_behind_each_other_or_below():
     np.testing.assert_array_equal(found[8:11], parts[1])
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, ROWS, COLUMNS, st.integers(0, 40), MEMBERS)
 def test_place(seed, rows, columns, at, parts):
     rng = np.random.default_rng(seed)
@@ -71,6 +73,7 @@ def test_place(seed, rows, columns, at, parts):
     np.testing.assert_array_equal(from_panels(output, rows, at + columns), expected)
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, ROWS, st.integers(1, 20))
 def test_squashed_sample(seed, rows, columns):
     """Log-density of tanh(u): the Gaussian's of u, minus log(1 - tanh(u)^2) of every action."""
@@ -112,6 +115,7 @@ def test_squashed_sample_by_hand():
     np.testing.assert_allclose(log_probs, -0.9189385, rtol=1e-6)
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, ROWS, COLUMNS, st.booleans())
 def test_bounded_action(seed, rows, columns, is_noisy):
     rng = np.random.default_rng(seed)
@@ -127,6 +131,7 @@ def test_bounded_action(seed, rows, columns, is_noisy):
     np.testing.assert_allclose(actions, expected, rtol=1e-6, atol=2e-7)
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, ROWS, MEMBERS, MEMBERS, st.booleans())
 def test_td_error(seed, rows, members, next_members, is_soft):
     rng = np.random.default_rng(seed)
@@ -182,6 +187,7 @@ def test_check(value, place):
     assert call("check", values=values, members=2, rows=13) == (0 if is_fine else 1)
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, ROWS, MEMBERS)
 def test_lowest(seed, rows, members):
     """Values from a few numbers, so that there are ties: the first critic has them."""
@@ -202,6 +208,7 @@ def test_lowest(seed, rows, members):
         assert not lists[member, len(mine) : padded(len(mine))].any()
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, ROWS, st.integers(1, 20), MEMBERS, st.booleans(), st.booleans())
 def test_squash_back(seed, rows, columns, members, is_gaussian, is_listed):
     rng = np.random.default_rng(seed)
@@ -234,6 +241,7 @@ def test_squash_back(seed, rows, columns, members, is_gaussian, is_listed):
     np.testing.assert_allclose(from_panels(output[0], rows, outputs), d, rtol=1e-4, atol=1e-5)
 
 
+@settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, st.integers(1, 3000))
 def test_mean(seed, count):
     values, output = 1e3 * normal(np.random.default_rng(seed), count), floats(0.0)

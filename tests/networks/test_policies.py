@@ -14,6 +14,7 @@ from sacpipe.networks.policy_file import make_policy
 from sacpipe.testing.learner_tasks import draw_observations
 
 MLP = {"name": "mlp", "hidden_dims": [8, 8]}
+NORM = {"name": "layer_norm_mlp", "hidden_dims": [8, 8]}
 CONV = {"name": "conv", "channels": [3, 5], "hidden_dims": [8]}
 VECTOR = make_spec(3)
 TERMS = make_spec(
@@ -89,6 +90,7 @@ def test_density_and_gradient_stay_finite_where_tanh_saturates():
         (VECTOR, MLP, ()),
         (VECTOR, MLP, ("state",)),
         (TERMS, MLP, ("load", "pose")),
+        (TERMS, NORM, ("load",)),
         (IMAGES, CONV, ("state",)),
         (ONLY_IMAGE, CONV, ()),
     ],

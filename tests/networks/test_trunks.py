@@ -1,11 +1,12 @@
 """Stacks of trunks: each member is a trunk of its own, and the first members alone are the same."""
 
+import numpy as np
 import pytest
 import torch
 from bundle_factories import make_spec, term_tree
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.networks.inputs import GroupInputs
+from sacpipe.networks.inputs import GroupInputs, Inputs
 from sacpipe.networks.network import Network
 from sacpipe.networks.trunks import TRUNKS
 from sacpipe.specs.budget import Budget
@@ -21,9 +22,11 @@ SPEC = make_spec(
 VECTOR = make_spec(3)
 CONFIGS = [
     ({"name": "mlp", "hidden_dims": [7, 5]}, VECTOR),
+    ({"name": "layer_norm_mlp", "hidden_dims": [7, 5]}, VECTOR),
     ({"name": "conv", "channels": [3, 4], "hidden_dims": [6]}, SPEC),
 ]
 EMPTY = [
+    ({"name": "layer_norm_mlp", "hidden_dims": []}, VECTOR),
     ({"name": "mlp", "hidden_dims": []}, VECTOR),
     ({"name": "conv", "channels": [2], "hidden_dims": []}, SPEC),
 ]
@@ -67,7 +70,37 @@ def test_one_seed_draws_the_same_parameters(tree, spec):
     first, second, other = (make_network(tree, spec, 2, seed=seed) for seed in (1, 1, 2))
     pairs = list(zip(first.parameters(), second.parameters(), other.parameters(), strict=True))
     assert all(torch.equal(one, same) for one, same, _ in pairs)
-    assert not any(torch.equal(one, another) for one, _, another in pairs if one.any())
+    assert not any(torch.equal(one, another) for one, _, another in pairs if len(one.unique()) > 1)
+
+
+def test_a_layer_is_normalised_by_hand():
+    """Outputs (1, 3, 8): mean 4, variance 26 / 3; times (1, 2, -1) plus (0, 10, 0), then the ReLU."""
+    config = TRUNKS.find("layer_norm_mlp").parse({"name": "layer_norm_mlp", "hidden_dims": [3]})
+    trunk = config.build(GroupInputs(make_spec(1), "policy"), extra_dim=0, num=1)
+    with torch.no_grad():
+        trunk.layers[0].weight.zero_()
+        trunk.layers[0].bias[0, 0] = torch.tensor([1.0, 3.0, 8.0])
+        trunk.norms[0].weight[0, 0] = torch.tensor([1.0, 2.0, -1.0])
+        trunk.norms[0].bias[0, 0] = torch.tensor([0.0, 10.0, 5.0])
+    unit = (26.0 / 3.0 + 1e-5) ** -0.5
+    expected = torch.tensor([0.0, 10.0 - 2.0 * unit, 5.0 - 4.0 * unit])
+    vector = torch.zeros(1)
+    found = trunk(Inputs(vector[None], ()))
+    torch.testing.assert_close(found[0].detach(), expected)
+    torch.testing.assert_close(torch.from_numpy(trunk.single(vector.numpy(), ())), expected)
+
+
+@pytest.mark.parametrize("tree", [{"name": "mlp"}, {"name": "layer_norm_mlp"}])
+def test_one_observation_by_numpy_is_a_row_of_a_batch(tree):
+    network = make_network(tree | {"hidden_dims": [7, 5]}, make_spec(5), 2)
+    inputs = Inputs(torch.linspace(-2.0, 2.0, 40).reshape(8, 5), ())
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.linspace(-1.0, 1.0, parameter[0].numel()).reshape(parameter[0].shape))
+        batch = network(inputs, torch.zeros(8, 2))
+    for row in range(8):
+        vector = np.concatenate([inputs.vector[row].numpy(), np.zeros(2, dtype=np.float32)])
+        torch.testing.assert_close(torch.from_numpy(network.single(vector, ())), batch[row])
 
 
 def test_an_image_is_scaled_to_one_and_convolved_by_hand():

@@ -95,11 +95,12 @@ def test_what_would_fail_after_training_is_out_of_range(params, section, values,
 
 
 def test_an_engine_without_an_update_for_the_learner_is_refused_by_its_key(params):
-    algorithm = small_algorithm("td3")
+    engine = {"name": "torch", "num_threads": 1, "matmul_precision": "float32"}
+    changes = {"algorithm": small_algorithm("td3"), "engine": engine}
     with pytest.raises(
         ConfigError, match=r"^params\.yaml: engine\.name: 'torch' can update SAC only, found TD3"
     ):
-        check_members(params.replace(algorithm=algorithm), SPEC)
+        check_members(params.replace(**changes), SPEC)
 
 
 def test_a_trunk_that_cannot_take_the_observations_is_refused(params):

@@ -12,23 +12,18 @@ struct Moments {
   float *mean, *square, *slow;  // slow copies may be null
 };
 
-struct Stepped {
-  V parameter, slow;
-};
-
-INLINE Stepped adam(float* parameter, long at, const Moments& moments, V g, const float* step) {
-  V p = load(parameter + at), m = load(moments.mean + at), v = load(moments.square + at), t = zero();
+INLINE V adam(float* parameter, long at, const Moments& moments, V g, const float* step) {
+  V p = load(parameter + at), m = load(moments.mean + at), v = load(moments.square + at);
   m = fma(spread(step[MEAN_RATE]), g - m, m);
   v = fma(spread(step[SQUARE_RATE]) * g, g, spread(step[SQUARE_DECAY]) * v);
   V scale = fma(square_root(v), spread(step[SQUARE_SCALE]), spread(step[EPSILON]));
   p = p * spread(step[KEEP]) - spread(step[STEP_SIZE]) * m / scale;
   store(moments.mean + at, m), store(moments.square + at, v), store(parameter + at, p);
-  if (moments.slow) {
-    t = load(moments.slow + at);
-    if (step[TAU] != 0.f) t = fma(spread(step[TAU]), p - t, t);  // 0 leaves it beside a parameter that overflowed
-    store(moments.slow + at, t);
+  if (moments.slow && step[TAU] != 0.f) {  // 0 leaves it beside a parameter that overflowed
+    V t = load(moments.slow + at);
+    store(moments.slow + at, fma(spread(step[TAU]), p - t, t));
   }
-  return {p, t};
+  return p;
 }
 
 // Steps the bias of a member of a layer with one output, whose gradient is the sum of deltas, and adds its square.
@@ -41,8 +36,8 @@ INLINE V step_value_bias(const Call& call, const float* deltas, long member, V s
   return fma(g, g, squared);
 }
 
-// The step of a block of eight rows of `width` parameters, two rows at a time, and last its copies. Between them the
-// memory of the next block is fetched. Dividers and memory are busy then beside the multipliers.
+// The step of a block of eight rows of parameters, one row at a time, with its copies. The memory of the next block is
+// fetched meanwhile. Dividers and memory are busy then beside the multipliers.
 template <int N, class Copies>
 struct BlockStep {
   static constexpr int WIDTH = N * LANES;
@@ -54,36 +49,29 @@ struct BlockStep {
   V squared;        // sums of the squared gradients
   long end;         // rows of the panel
   long k = -BLOCK;  // first row of the block
-  int part = BLOCK / 2 + 1;
+  int done = BLOCK;  // rows of it
 
   INLINE_MEMBER float* block_sums(long row) const { return sums + row / BLOCK % 2 * BLOCK * WIDTH; }
   INLINE_MEMBER void some() {
-    if (part > BLOCK / 2) return;
-    if (part == BLOCK / 2) {
-      copies.turn(k, block_sums(k));
-    } else {
-      float* at = block_sums(k) + 2 * part * WIDTH;
-      const long from = (k + 2 * part) * WIDTH;
-      Stepped rows[2][N];
+    if (done == BLOCK) return;
+    float* at = block_sums(k) + done * WIDTH;
+    const long from = (k + done) * WIDTH;
 #pragma GCC unroll 2
-      for (int r = 0; r < 2; r++)
-#pragma GCC unroll 2
-        for (int j = 0; j < N; j++) {
-          const V g = load(at + r * WIDTH + j * LANES);
-          squared = fma(g, g, squared);
-          rows[r][j] = adam(parameters, from + r * WIDTH + j * LANES, moments, g, step);
-          store(at + r * WIDTH + j * LANES, rows[r][j].parameter);
-        }
-      copies.pack(k + 2 * part, rows);
-      fetch(k + BLOCK + 2 * part, 2);
+    for (int j = 0; j < N; j++) {
+      const V g = load(at + j * LANES);
+      squared = fma(g, g, squared);
+      store(at + j * LANES, adam(parameters, from + j * LANES, moments, g, step));
     }
-    part++;
+    fetch(k + BLOCK + done, 1);
+    if (done % 2) copies.pack(k + done - 1, at - WIDTH, moments.slow ? moments.slow + from - WIDTH : nullptr);
+    if (done == BLOCK - 1) copies.turn(k, block_sums(k));
+    done++;
   }
   INLINE_MEMBER void rest() {
-    while (part <= BLOCK / 2) some();
+    while (done < BLOCK) some();
   }
   // The sums of the block at `row` are ready.
-  INLINE_MEMBER void next(long row) { rest(), k = row, part = 0; }
+  INLINE_MEMBER void next(long row) { rest(), k = row, done = 0; }
   INLINE_MEMBER void fetch(long row, long rows) const {
     if (row >= end) return;
     for (long i = row * WIDTH; i < (row + rows) * WIDTH; i += LANES) {

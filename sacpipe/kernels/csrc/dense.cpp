@@ -73,8 +73,7 @@ void DenseBack::run(long lo, long hi, Worker&) const {
 struct TurnedFloats {
   float* turned;  // of the panel's first output; null for none
   long outputs, width, filled;
-  template <int N>
-  INLINE_MEMBER void pack(long, const Stepped (&)[2][N]) const {}
+  INLINE_MEMBER void pack(long, const float*, const float*) const {}
   INLINE_MEMBER void turn(long k, const float* parameters) const {
     if (!turned) return;
     float* to = turned + k / PANEL * outputs * PANEL + k % PANEL;

@@ -141,12 +141,12 @@ struct PairCopies {
   uint32_t* turned;                // of the panel's first output; null for none
   long turned_panel;               // words from one panel of inputs to the next
   template <int N>
-  INLINE_MEMBER void pack(long k, const Stepped (&rows)[2][N]) const {
+  INLINE_MEMBER void pack_rows(long k, const float* parameters, const float* slow) const {
 #pragma GCC unroll 2
     for (int j = 0; j < N; j++) {
       const long at = (k / 2 * N + j) * LANES;
-      store(packed + at, below(rows[0][j].parameter, rows[1][j].parameter));
-      if (slow_packed) store(slow_packed + at, below(rows[0][j].slow, rows[1][j].slow));
+      store(packed + at, below(load(parameters + j * LANES), load(parameters + (N + j) * LANES)));
+      if (slow_packed) store(slow_packed + at, below(load(slow + j * LANES), load(slow + (N + j) * LANES)));
     }
   }
   template <int N>
@@ -166,6 +166,7 @@ struct PairCopies {
 
 template <int N>
 struct PairCopiesOf : PairCopies {
+  INLINE_MEMBER void pack(long k, const float* parameters, const float* slow) const { pack_rows<N>(k, parameters, slow); }
   INLINE_MEMBER void turn(long k, const float* parameters) const { turn_rows<N>(k, parameters); }
 };
 

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 TRUNKS = Members(
     "trunk",
     "sacpipe.trunks",
-    {"mlp": "sacpipe.networks.trunks.mlp:MLPConfig", "conv": "sacpipe.networks.trunks.conv:ConvConfig"},
+    {
+        "mlp": "sacpipe.networks.trunks.mlp:MLPConfig",
+        "layer_norm_mlp": "sacpipe.networks.trunks.layer_norm_mlp:LayerNormMLPConfig",
+        "conv": "sacpipe.networks.trunks.conv:ConvConfig",
+    },
 )
 
 
