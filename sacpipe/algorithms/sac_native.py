@@ -104,9 +104,8 @@ class NativeSAC(NativeActorCritic):
         self._td_index = program.add(
             "td_error", values=present.output, next_values=following.output,
             next_log_probs=self._log_probs[held:], rewards=self.slots.array[REWARDS],
-            discounts=self.slots.array[DISCOUNTS], errors=self._errors, targets=targets, numbers=self._td_numbers,
-            members=stack.members, rows=size,
-            next_members=stack.members,
+            discounts=self.slots.array[DISCOUNTS], errors=self._errors, targets=targets,
+            numbers=self._td_numbers, members=stack.members, rows=size, next_members=stack.members,
         )  # fmt: skip
         deltas = stack.backward(program, present, self._errors)
         stack.step(program, present, deltas, self._errors, self.critic.numbers, size)

@@ -31,7 +31,8 @@ class NativeConfig(Config):
     def suits(cls, algorithm: Any) -> bool:
         """Return whether there is an update by kernels for the algorithm and its trunk."""
         trunk = getattr(getattr(algorithm, "network", None), "name", None)
-        return bool(getattr(algorithm, "has_native_update", False)) and trunk in _TRUNKS
+        # Of the class itself: a subclass may have another update.
+        return bool(vars(type(algorithm)).get("has_native_update")) and trunk in _TRUNKS
 
     @property
     def num_threads(self) -> int:

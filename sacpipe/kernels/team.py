@@ -18,7 +18,8 @@ def num_threads() -> int:
     """
     text = os.environ.get(VARIABLE)
     if not text:
-        return min(_MAX_THREADS, len(os.sched_getaffinity(0)))
+        has_affinity = hasattr(os, "sched_getaffinity")
+        return min(_MAX_THREADS, len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1)
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MAX_THREADS:
         raise KernelError(
             f"{VARIABLE}: expected a number from 1 to {_MAX_THREADS}, found '{text}'. Correct it, or leave "

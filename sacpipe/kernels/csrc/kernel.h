@@ -6,6 +6,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 
 #include "vector.h"
 
@@ -71,7 +72,10 @@ struct Table {
 };
 Table& table();
 struct Enter {
-  explicit Enter(Kernel kernel) { table().kernels[table().count++] = kernel; }
+  explicit Enter(Kernel kernel) {
+    if (table().count == MAX_KERNELS) std::abort();  // while the library is loaded: raise MAX_KERNELS
+    table().kernels[table().count++] = kernel;
+  }
 };
 
 INLINE long blocks(long rows) { return (rows + BLOCK - 1) / BLOCK; }
