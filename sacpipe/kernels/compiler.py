@@ -17,8 +17,8 @@ from sacpipe.kernels.isa import InstructionSet
 STANDARD = "-std=c++20"
 _ADVICE = (
     "Install a C++20 compiler (Debian's package g++), or the one of the extra `compiler` (`pip install "
-    "sacpipe[compiler]`), or name one in the environment variable CXX; or use `name: autograd` in the section `engine` in "
-    "params.yaml."
+    "sacpipe[compiler]`), or name one in the environment variable CXX; or use `name: autograd` in the "
+    "section `engine`."
 )
 
 

@@ -27,7 +27,7 @@ def run(isa: str = "") -> str:
         raise KernelError(
             f"the self-test of the compiled kernels computed {digest[:12]}, expected {EXPECTED_SHA256[:12]}: "
             "the compiler or processor rounds otherwise. Name another compiler in the environment variable "
-            "CXX, or use `name: autograd` in the section `engine` in params.yaml."
+            "CXX, or use `name: autograd` in the section `engine`."
         )
     return f"computes the bits expected ({digest[:12]})"
 

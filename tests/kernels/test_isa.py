@@ -34,7 +34,7 @@ def test_the_fastest_set_that_every_core_has_is_chosen(text, machine, expected):
 @pytest.mark.parametrize("flag", V3.split()[1:])
 def test_a_processor_that_lacks_one_instruction_of_v3_has_no_set(flag):
     lacking = " ".join(name for name in V3.split() if name != flag)
-    with pytest.raises(KernelError, match="engine: {name: torch}"):
+    with pytest.raises(KernelError, match="name: autograd"):
         choose(cpuinfo(lacking), "x86_64")
 
 
