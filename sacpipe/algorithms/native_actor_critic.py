@@ -19,10 +19,10 @@ from sacpipe.algorithms.value_bias import value_bias
 from sacpipe.core.errors import ConfigError
 from sacpipe.kernels.inference import SingleForward
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.perceptron import Floats, Pass, Perceptrons, padded, step_numbers
+from sacpipe.kernels.perceptron import Floats, Pass, padded, step_numbers
 from sacpipe.kernels.program import Program
 from sacpipe.networks.inputs import Group
-from sacpipe.networks.kernel_outputs import kernel_dims
+from sacpipe.networks.kernel_outputs import kernel_shape
 from sacpipe.networks.network import Network
 from sacpipe.networks.normaliser import MAX_DEVIATION, Normaliser
 from sacpipe.networks.policy_file import Policy
@@ -42,7 +42,7 @@ class NativeNetwork:
         precision: Of the products' operands: `float32` or `bfloat16`.
 
     Raises:
-        ConfigError: its trunk is not `mlp`.
+        ConfigError: its trunk is neither `mlp` nor `layer_norm_mlp`, or is the latter with bfloat16.
         KernelError: see `Perceptrons`.
     """
 
@@ -56,16 +56,17 @@ class NativeNetwork:
         is_critic: bool,
         precision: str,
     ) -> None:
-        dims = kernel_dims(network)
-        if dims is None:
+        shape = kernel_shape(network)
+        if shape is None:
             raise ConfigError(
-                "engine.name: 'native' computes the trunk 'mlp' with a hidden layer only. Use `autograd`."
+                "engine.name: 'native' computes the trunks 'mlp' and 'layer_norm_mlp' alone, with a hidden "
+                "layer. Use `autograd`."
             )
         self.adam = adam
-        self.stack = Perceptrons(
+        self.stack = shape.kind(
             memory,
             network.trunk.num,
-            dims,
+            shape.dims,
             has_slow=slow is not None,
             is_critic=is_critic,
             precision=precision,
@@ -91,17 +92,17 @@ class NativeNetwork:
 
     def read(self) -> None:
         """Copy the tensors of the learner in."""
+        parts = self.stack.parts()
         for kind, index, weight, bias in self._pairs():
-            layer = self.stack.layers[index]
-            layer.put(getattr(layer, kind), weight, bias)
-        for layer in self.stack.layers:
-            layer.turn()
+            parts[index].put(getattr(parts[index], kind), weight, bias)
+        for part in parts:
+            part.turn()
 
     def write(self) -> None:
         """Copy everything back into the tensors of the learner."""
+        parts = self.stack.parts()
         for kind, index, weight, bias in self._pairs():
-            layer = self.stack.layers[index]
-            layer.get(getattr(layer, kind), weight, bias)
+            parts[index].get(getattr(parts[index], kind), weight, bias)
 
     def prepare(self, gradient_steps: int, tau: float) -> None:
         """Write the numbers of the next step.

@@ -12,7 +12,7 @@ from sacpipe.networks.policies.base import PolicyNetwork
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
-_TRUNKS = ("mlp",)
+_TRUNKS = ("mlp", "layer_norm_mlp")
 
 
 class NativeConfig(Config):
@@ -52,7 +52,7 @@ class NativeConfig(Config):
         """Return the learner with its update by kernels, which its class names as `native`.
 
         Raises:
-            ConfigError: it has none, or its trunk is not `mlp`.
+            ConfigError: it has none, or none for its trunk, or none for its trunk in this precision.
             KernelError: there is no compiler or no instruction set for it here.
         """
         kind = type(learner)

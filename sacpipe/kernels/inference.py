@@ -3,6 +3,7 @@
 import numpy as np
 
 from sacpipe.kernels.interface import library
+from sacpipe.kernels.layers import Norm
 from sacpipe.kernels.perceptron import PANEL, Floats, Perceptrons, panels
 
 
@@ -25,7 +26,8 @@ class SingleForward:
                 layer.inputs,
                 layer.outputs,
                 layer.width,
-                int(layer is not network.layers[-1]),
+                int(layer is not network.layers[-1] and layer.norm is None),
+                *_addresses(layer.norm),
             )
             for layer in network.layers
         ]
@@ -44,3 +46,10 @@ class SingleForward:
         self._input[...] = vector
         self._function(*self._arguments)
         return self._output
+
+
+def _addresses(norm: Norm | None) -> tuple[int, int]:
+    """Return where weights and biases are; zeros without a normalisation."""
+    if norm is None:
+        return 0, 0
+    return norm.parameters.weights.ctypes.data, norm.parameters.bias.ctypes.data

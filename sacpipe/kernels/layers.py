@@ -6,7 +6,7 @@ output, and is a vector.
 """
 
 import copy
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ def width_of(outputs: int) -> int:
 
 
 class Tensors(NamedTuple):
-    """Weights and biases of one layer in the kernels' layout."""
+    """Weights and biases of one layer or normalisation in the kernels' layout."""
 
     weights: Floats
     bias: Floats
@@ -55,10 +55,80 @@ class Shape(NamedTuple):
     """Whether there are slow copies."""
     is_turned: bool
     """Whether the gradient with respect to its input is needed."""
+    has_norm: bool = False
+    """Whether a normalisation follows."""
 
 
-class Layer:
-    """One layer of every member: parameters, their moments, slow copies, and weights as products take them.
+class Part:
+    """Parameters of every member, their moments and slow copies."""
+
+    members: int
+    parameters: Tensors
+    means: Tensors
+    squares: Tensors
+    slow: Tensors | None
+    squared_gradients: Floats
+    """Sixteen partial sums of the squared gradient for every panel."""
+
+    def first(self) -> Self:
+        """Return the part of the first member alone, in the same memory."""
+        view = copy.copy(self)
+        view.members = 1
+        for name, value in vars(self).items():
+            if isinstance(value, Tensors):
+                setattr(view, name, Tensors(*(array[:1] for array in value)))
+            elif isinstance(value, np.ndarray):
+                setattr(view, name, value[:1])
+            elif isinstance(value, Part):
+                setattr(view, name, value.first())
+        return view
+
+    def put(self, tensors: Tensors, weight: Floats, bias: Floats) -> None:
+        """Copy a module's weight and bias in, in the shapes that the module has."""
+        raise NotImplementedError
+
+    def get(self, tensors: Tensors, weight: Floats, bias: Floats) -> None:
+        """Copy a module's weight and bias out."""
+        raise NotImplementedError
+
+    def turn(self) -> None:
+        """Make what is a copy of the parameters; called after `put`."""
+
+
+class Norm(Part):
+    """A normalisation of rows, with a weight and a bias of each feature.
+
+    Args:
+        memory: Where its arrays are made.
+        members: Perceptrons in the stack.
+        features: Of a row.
+        has_slow: Whether there are slow copies.
+    """
+
+    def __init__(self, memory: Memory, members: int, features: int, *, has_slow: bool) -> None:
+        self.members, self.features = members, features
+        self.panels = panels(features)
+        self.parameters, self.means, self.squares = (self._tensors(memory) for _ in range(3))
+        self.slow = self._tensors(memory) if has_slow else None
+        self.squared_gradients = memory.floats(members, self.panels, _NARROW)
+
+    def _tensors(self, memory: Memory) -> Tensors:
+        weights, bias = (memory.floats(self.members, self.panels, PANEL) for _ in range(2))
+        return Tensors(weights, bias)
+
+    def put(self, tensors: Tensors, weight: Floats, bias: Floats) -> None:
+        """Copy a normalisation in. Shapes (members, 1, features)."""
+        for array, values in zip(tensors, (weight, bias), strict=True):
+            array.reshape(self.members, -1)[:, : self.features] = values[:, 0]
+
+    def get(self, tensors: Tensors, weight: Floats, bias: Floats) -> None:
+        """Copy a normalisation out; shapes as of `put`."""
+        for array, values in zip(tensors, (weight, bias), strict=True):
+            values[:, 0] = array.reshape(self.members, -1)[:, : self.features]
+
+
+class Layer(Part):
+    """One layer of every member, with its weights as products take them.
 
     Args:
         memory: Where its arrays are made.
@@ -73,7 +143,10 @@ class Layer:
         self.parameters, self.means, self.squares = (self._tensors(memory) for _ in range(3))
         self.slow = self._tensors(memory) if shape.has_slow else None
         self.squared_gradients = memory.floats(members, self.panels, _NARROW)
-        """Sixteen partial sums of the squared gradient for every panel."""
+        self.norm: Norm | None = None
+        """Normalises the outputs before their ReLU."""
+        if shape.has_norm:
+            self.norm = Norm(memory, members, shape.outputs, has_slow=shape.has_slow)
         self.right: Array | None = None
         """Right operand forwards."""
         self.slow_right: Array | None = None
@@ -95,17 +168,6 @@ class Layer:
         self.slow_right = None if self.slow is None else self.slow.weights
         if is_turned:
             self.turned = memory.floats(self.members, panels(self.inputs), self.outputs, PANEL)
-
-    def first(self) -> "Layer":
-        """Return the layer of the first member alone, in the same memory."""
-        view = copy.copy(self)
-        view.members = 1
-        for name, value in vars(self).items():
-            if isinstance(value, Tensors):
-                setattr(view, name, Tensors(*(array[:1] for array in value)))
-            elif isinstance(value, np.ndarray):
-                setattr(view, name, value[:1])
-        return view
 
     def put(self, tensors: Tensors, weight: Floats, bias: Floats) -> None:
         """Copy a layer in. Shapes (members, inputs, outputs) and (members, 1, outputs)."""

@@ -3,18 +3,30 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.kernels.layers import PANEL, Floats, Layer, Shape, Tensors, padded, panels, width_of
+from sacpipe.core.errors import ConfigError
+from sacpipe.kernels.layers import PANEL, Floats, Part, Shape, Tensors, padded, panels, width_of
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.products import Chosen, Evaluation, Float32Products, Operand, Products, TurnedColumns
+from sacpipe.kernels.operands import Chosen, Evaluation, Operand, TurnedColumns
+from sacpipe.kernels.products import Float32Products, Products
 from sacpipe.kernels.products_bf16 import Bfloat16Products
 from sacpipe.kernels.program import Program
 
-__all__ = ["PANEL", "Floats", "Pass", "Perceptrons", "padded", "panels", "power", "step_numbers"]
+__all__ = [
+    "PANEL",
+    "Floats",
+    "NormalisedPerceptrons",
+    "Pass",
+    "Perceptrons",
+    "padded",
+    "panels",
+    "power",
+    "step_numbers",
+]
 
 PRODUCTS: dict[str, Callable[[Memory], Products]] = {
     "float32": Float32Products,
@@ -48,8 +60,12 @@ class Perceptrons:
         precision: Of the products' operands: `float32` or `bfloat16`.
 
     Raises:
+        ConfigError: normalisations have no products of this precision.
         KernelError: this processor's kernels have no products of this precision.
     """
+
+    has_norms: ClassVar[bool] = False
+    """Whether rows are normalised before every ReLU."""
 
     def __init__(
         self,
@@ -61,6 +77,12 @@ class Perceptrons:
         is_critic: bool,
         precision: str = "float32",
     ) -> None:
+        if self.has_norms and precision != "float32":
+            raise ConfigError(
+                "engine.precision: expected 'float32' for the trunk 'layer_norm_mlp', found "
+                f"'{precision}': normalisations have kernels in float32 alone. Write `precision: float32` in "
+                "the section `engine` of params.yaml."
+            )
         self.memory, self.members, self.dims = memory, members, tuple(dims)
         self._products = PRODUCTS[precision](memory)
         last = len(dims) - 2
@@ -75,6 +97,7 @@ class Perceptrons:
                     is_value=is_critic and index == last,
                     has_slow=has_slow,
                     is_turned=index > 0,
+                    has_norm=self.has_norms and index < last,
                 ),
             )
             for index in range(last + 1)
@@ -198,20 +221,34 @@ class Perceptrons:
         return float(
             np.sqrt(
                 sum(
-                    np.add.reduce(layer.squared_gradients, axis=None, dtype=np.float64)
-                    for layer in self.layers
+                    np.add.reduce(part.squared_gradients, axis=None, dtype=np.float64)
+                    for part in self.parts()
                 )
             )
         )
 
-    def tensors(self) -> Iterator[tuple[Layer, Tensors, str]]:
-        """Name every kind of parameter of every layer: `parameters`, `means`, `squares` and `slow`."""
-        for layer in self.layers:
-            yield layer, layer.parameters, "parameters"
-            yield layer, layer.means, "means"
-            yield layer, layer.squares, "squares"
-            if layer.slow is not None:
-                yield layer, layer.slow, "slow"
+    def parts(self) -> list[Part]:
+        """Return layers and normalisations in the order of a network's parameters.
+
+        Hidden layers, their normalisations, the last layer.
+        """
+        norms = [layer.norm for layer in self.layers if layer.norm is not None]
+        return [*self.layers[:-1], *norms, self.layers[-1]]
+
+    def tensors(self) -> Iterator[tuple[Part, Tensors, str]]:
+        """Name every kind of parameter of every part: `parameters`, `means`, `squares` and `slow`."""
+        for part in self.parts():
+            yield part, part.parameters, "parameters"
+            yield part, part.means, "means"
+            yield part, part.squares, "squares"
+            if part.slow is not None:
+                yield part, part.slow, "slow"
+
+
+class NormalisedPerceptrons(Perceptrons):
+    """Perceptrons whose rows are normalised before every ReLU, csrc/norm.cpp; in float32 alone."""
+
+    has_norms: ClassVar[bool] = True
 
 
 def power(base: float, exponent: int) -> float:

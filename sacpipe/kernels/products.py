@@ -3,56 +3,22 @@
 `Products` says what a precision of the operands gives; `Float32Products` is that of float32.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sacpipe.kernels.layers import PANEL, Array, Floats, Layer, Tensors, padded, panels, width_of
+from sacpipe.kernels.layers import PANEL, Array, Floats, Layer, padded, panels, width_of
 from sacpipe.kernels.memory import Memory
+from sacpipe.kernels.normalisation import normalise, normalise_back, normalise_step
+from sacpipe.kernels.operands import (
+    Chosen,
+    Evaluation,
+    Operand,
+    TurnedColumns,
+    shape_arguments,
+    step_arguments,
+    stride,
+    tensors_of,
+)
 from sacpipe.kernels.program import Program
-
-
-class Operand(NamedTuple):
-    """A matrix [parts, rows, features] as products take it."""
-
-    left: Array | None
-    """Panels, left operand forwards and backwards. None where no such product follows."""
-    turned: Array | None
-    """Panels, operand of the weights' gradient. None where no step follows."""
-    height: int
-    """Padded rows of a panel."""
-
-
-class Evaluation(NamedTuple):
-    """How inputs are evaluated."""
-
-    rows: int
-    slow: bool
-    """Whether by the slow copies."""
-    has_step: bool
-    """Whether a step may follow."""
-
-
-class Chosen(NamedTuple):
-    """Rows that have a gradient."""
-
-    rows: int
-    lists: NDArray[np.int32] | None = None
-    """Their numbers, [members, padded rows]; None for all. No step follows where there are lists."""
-    counts: NDArray[np.int32] | None = None
-    """How many of them each member has."""
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of kernels."""
-        return self._asdict()
-
-
-class TurnedColumns(NamedTuple):
-    """Copy of the first layer's weights for some inputs, as right operand backwards."""
-
-    weights: Array
-    columns: int
 
 
 class Products(Protocol):
@@ -66,7 +32,7 @@ class Products(Protocol):
         """Return panels [parts, panels, padded rows, width] as operand of the products that follow."""
 
     def hidden(self, program: Program, layer: Layer, before: Operand, how: Evaluation) -> Operand:
-        """Add a layer with its ReLU."""
+        """Add a layer with its normalisation, if it has one, and its ReLU."""
 
     def last_layers(
         self, program: Program, layers: tuple[Layer, Layer], before: Operand, how: Evaluation
@@ -76,12 +42,12 @@ class Products(Protocol):
     def value_back(
         self, program: Program, layer: Layer, delta: Floats, active: Operand, chosen: Chosen
     ) -> Operand:
-        """Add the gradient backwards through a layer of one output and the ReLU before it."""
+        """Add the gradient backwards through a layer of one output, and ReLU and normalisation before it."""
 
     def hidden_back(
         self, program: Program, layer: Layer, delta: Operand, active: Operand, chosen: Chosen
     ) -> Operand:
-        """Add the gradient backwards through a layer and the ReLU before it."""
+        """Add the gradient backwards through a layer, and ReLU and normalisation before it."""
 
     def turn_columns(self, program: Program, layer: Layer, first: int, columns: int) -> TurnedColumns:
         """Add a copy of the weights of some inputs, which `columns_back` takes."""
@@ -94,59 +60,12 @@ class Products(Protocol):
     def step(
         self, program: Program, layer: Layer, before: Operand, delta: Operand, numbers: Floats, rows: int
     ) -> None:
-        """Add the step of a layer."""
+        """Add the step of a layer and of its normalisation."""
 
     def value_step(
         self, program: Program, layer: Layer, before: Operand, delta: Floats, numbers: Floats, rows: int
     ) -> None:
         """Add the step of a layer of one output."""
-
-
-def tensors_of(layer: Layer, *, slow: bool) -> Tensors:
-    """Return the parameters or their slow copies."""
-    tensors = layer.slow if slow else layer.parameters
-    if tensors is None:
-        raise ValueError("expected a stack with slow copies")
-    return tensors
-
-
-def shape_arguments(layer: Layer, rows: int) -> dict[str, int]:
-    """Return the arguments of all products of a layer, and their multiply-adds."""
-    return {
-        "work": layer.members * rows * layer.inputs * layer.outputs,
-        "members": layer.members,
-        "rows": rows,
-        "inputs": layer.inputs,
-        "outputs": layer.outputs,
-    }
-
-
-def step_arguments(layer: Layer, numbers: Floats) -> dict[str, Any]:
-    """Return the arguments that all kernels of steps have."""
-    slow = layer.slow
-    return {
-        "weights": layer.parameters.weights,
-        "bias": layer.parameters.bias,
-        "weight_means": layer.means.weights,
-        "weight_squares": layer.squares.weights,
-        "bias_means": layer.means.bias,
-        "bias_squares": layer.squares.bias,
-        "slow_weights": None if slow is None else slow.weights,
-        "slow_bias": None if slow is None else slow.bias,
-        "squares": layer.squared_gradients,
-        "step": numbers,
-    }
-
-
-def stride(layer: Layer, array: Array | None) -> int:
-    """Return the words from one member to the next; 0 where all members have the same input.
-
-    Raises:
-        ValueError: there is no array: the evaluation was added without a step.
-    """
-    if array is None:
-        raise ValueError("expected an evaluation with has_step=True before a step")
-    return 0 if len(array) < layer.members else array[0].size
 
 
 class Float32Products:
@@ -192,9 +111,12 @@ class Float32Products:
 
     def hidden(self, program: Program, layer: Layer, before: Operand, how: Evaluation) -> Operand:
         """See `Products.hidden`."""
-        made = self._made(layer.members, layer.outputs, how.rows)
-        self._dense(program, layer, before, made.left, how, relu=True)
-        return made
+        rows = padded(how.rows)
+        values = self._memory.floats(layer.members, layer.panels, rows, PANEL)
+        self._dense(program, layer, before, values, how, relu=layer.norm is None)
+        if layer.norm is None:
+            return Operand(values, values, rows)
+        return normalise(program, self._memory, layer.norm, values, how)
 
     def last_layers(
         self, program: Program, layers: tuple[Layer, Layer], before: Operand, how: Evaluation
@@ -236,7 +158,7 @@ class Float32Products:
             inputs=layer.inputs,
             **chosen.arguments(),
         )
-        return made
+        return normalise_back(program, self._memory, made, active, chosen)
 
     def hidden_back(
         self, program: Program, layer: Layer, delta: Operand, active: Operand, chosen: Chosen
@@ -256,7 +178,7 @@ class Float32Products:
             inputs=layer.inputs,
             work=layer.members * chosen.rows * layer.inputs * layer.outputs,
         )
-        return made
+        return normalise_back(program, self._memory, made, active, chosen)
 
     def columns_back(
         self, program: Program, layer: Layer, delta: Operand, turned: TurnedColumns, chosen: Chosen
@@ -325,6 +247,7 @@ class Float32Products:
             **shape_arguments(layer, rows),
             **step_arguments(layer, numbers),
         )
+        normalise_step(program, delta, numbers, rows)
 
     def value_step(
         self, program: Program, layer: Layer, before: Operand, delta: Floats, numbers: Floats, rows: int

@@ -9,7 +9,7 @@ from sacpipe.core.errors import KernelError
 from sacpipe.kernels.layers import PANEL, Floats, Layer, padded, panels, width_of
 from sacpipe.kernels.library import chosen_isa
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.products import (
+from sacpipe.kernels.operands import (
     Chosen,
     Evaluation,
     Operand,

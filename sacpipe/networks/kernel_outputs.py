@@ -1,25 +1,43 @@
 """A policy's outputs for single observations by the compiled kernels: the same bytes on every processor."""
 
+from typing import NamedTuple
+
 from sacpipe.kernels.inference import SingleForward
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.perceptron import Perceptrons
+from sacpipe.kernels.perceptron import NormalisedPerceptrons, Perceptrons
 from sacpipe.networks.network import Network
 from sacpipe.networks.policies.base import PolicyNetwork
+from sacpipe.networks.trunks.layer_norm_mlp import LayerNormMLPTrunk
 from sacpipe.networks.trunks.mlp import MLPTrunk
 
 
-def kernel_dims(network: Network) -> list[int] | None:
-    """Return the features before the first layer and after each one; None where kernels do not compute it.
+class KernelShape(NamedTuple):
+    """What kernels must know of a network."""
 
-    They compute perceptrons with at least one hidden layer.
+    dims: list[int]
+    """Features before the first layer and after each one."""
+    kind: type[Perceptrons]
+    """What computes it."""
+
+
+def kernel_shape(network: Network) -> KernelShape | None:
+    """Return the shape of a network; None where kernels do not compute it.
+
+    They compute perceptrons with at least one hidden layer, normalised or not.
     """
     trunk = network.trunk
-    if not isinstance(trunk, MLPTrunk):
+    kind: type[Perceptrons]
+    if isinstance(trunk, MLPTrunk):
+        kind, hidden = Perceptrons, trunk.mlp.linears()
+    elif isinstance(trunk, LayerNormMLPTrunk):
+        kind, hidden = NormalisedPerceptrons, trunk.linears()
+    else:
         return None
-    linears = [*trunk.mlp.linears(), network.head]
-    if len(linears) < 2:
+    if not hidden:
         return None
-    return [linears[0].weight.shape[1], *(linear.weight.shape[2] for linear in linears)]
+    linears = (*hidden, network.head)
+    dims = [linears[0].weight.shape[1], *(linear.weight.shape[2] for linear in linears)]
+    return KernelShape(dims, kind)
 
 
 def evaluate_by_kernels(policy: PolicyNetwork) -> bool:
@@ -31,13 +49,13 @@ def evaluate_by_kernels(policy: PolicyNetwork) -> bool:
     Raises:
         KernelError: there is no compiler or no instruction set for them here.
     """
-    dims = kernel_dims(policy.network)
-    if dims is None:
+    shape = kernel_shape(policy.network)
+    if shape is None:
         return False
-    stack = Perceptrons(Memory(), 1, dims, has_slow=False, is_critic=False)
+    stack = shape.kind(Memory(), 1, shape.dims, has_slow=False, is_critic=False)
     tensors = [tensor.detach().numpy() for tensor in policy.network.parameters()]
-    for layer, weight, bias in zip(stack.layers, tensors[::2], tensors[1::2], strict=True):
-        layer.put(layer.parameters, weight, bias)
+    for part, weight, bias in zip(stack.parts(), tensors[::2], tensors[1::2], strict=True):
+        part.put(part.parameters, weight, bias)
     forward = SingleForward(stack)
     policy.evaluate_single = lambda vector, _images: forward(vector)
     return True

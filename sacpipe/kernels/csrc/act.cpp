@@ -3,6 +3,7 @@
 
 #include "elementary.h"
 #include "kernel.h"
+#include "norm.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -12,6 +13,7 @@ namespace {
 struct Layer {
   const float *weights, *bias;  // panels as of dense.cpp
   int64_t inputs, outputs, width, relu;
+  const float *norm_weights, *norm_bias;  // null without a normalisation, which has its own ReLU
 };
 
 // `P` panels of 32 columns at once, so that the chains of several panels hide each other's latency.
@@ -62,6 +64,7 @@ EXPORT void sacpipe_forward(const int64_t* layers, int64_t count, const float* x
   for (int64_t i = 0; i < count; i++) {
     float* to = memory + (i % 2) * row_floats;
     one_row(all[i], from, to);
+    if (all[i].norm_weights) normalise(Features(all[i].outputs), 1, to, to, all[i].norm_weights, all[i].norm_bias);
     from = to;
   }
   memcpy(output, from, all[count - 1].outputs * sizeof(float));

@@ -1,32 +1,10 @@
 // Layer normalisation beside the ReLU (Ba et al. 2016, arXiv:1607.06450, eq. 3 and 4): forwards, backwards, step.
 //
 // Panels as of dense.cpp. Sums over the features of a row have sixteen chains, one a lane, summed in a fixed order.
-#include <cmath>
-
 #include "adam.h"
+#include "norm.h"
 
 namespace sacpipe {
-namespace {
-
-constexpr float VARIANCE_EPSILON = 1e-5f;
-
-// The features of one row, panel after panel; those of the padding are left out of sums, and zero in what is stored.
-struct Features {
-  long count, panels;
-  float ones[PANEL];  // 1 where the last panel has a feature
-  explicit Features(long features) : count(features), panels((features + PANEL - 1) / PANEL) {
-    for (long i = 0; i < PANEL; i++) ones[i] = (panels - 1) * PANEL + i < features ? 1.f : 0.f;
-  }
-  // f(place in a row of panels of this height, place in a member's parameters, ones or zeros of the padding)
-  template <class F>
-  INLINE_MEMBER void each(long height, F f) const {
-    for (long n = 0; n < panels; n++)
-      for (long j = 0; j < PANEL; j += LANES)
-        f(n * height * PANEL + j, n * PANEL + j, n + 1 < panels ? spread(1.f) : load(ones + j));
-  }
-};
-
-}  // namespace
 
 // h = relu(z w + b) with z = (x - mean) / sqrt(variance + 1e-5) over the features of a row. `values` has x, and then z;
 // `scales` gets 1 / sqrt(variance + 1e-5). A unit is eight rows of a member.
@@ -40,27 +18,11 @@ long Norm::units() const { return members * blocks(rows); }
 void Norm::run(long lo, long hi, Worker&) const {
   const Features all(features);
   const long height = padded(rows);
-  const float number = (float)features;
   each_member(lo, hi, blocks(rows), [&](long c, long first, long last) {
     const float *w = weights + c * all.panels * PANEL, *b = bias + c * all.panels * PANEL;
     for (long m = first * BLOCK; m < last * BLOCK; m++) {
       const long start = (c * all.panels * height + m) * PANEL;
-      float *x = values + start, *h = output + start;
-      V sums = zero(), squares = zero();
-      all.each(height, [&](long at, long, V) { sums = sums + load(x + at); });
-      const V mean = spread(sum(sums) / number);
-      all.each(height, [&](long at, long, V inside) {
-        const V d = (load(x + at) - mean) * inside;
-        squares = fma(d, d, squares);
-        store(x + at, d);
-      });
-      const float scale = 1.f / std::sqrt(sum(squares) / number + VARIANCE_EPSILON);
-      scales[c * height + m] = scale;
-      all.each(height, [&](long at, long feature, V) {
-        const V z = load(x + at) * spread(scale);
-        store(x + at, z);
-        store(h + at, max(zero(), fma(z, load(w + feature), load(b + feature))));
-      });
+      scales[c * height + m] = normalise(all, height, values + start, output + start, w, b);
     }
   });
 }
