@@ -74,8 +74,9 @@ def test_no_wait_is_missing_in_other_compositions(changes, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [NativeSAC, NativeTD3])
+@pytest.mark.parametrize("trunk", ["mlp", "layer_norm_mlp"])
 @pytest.mark.parametrize(("dims", "size"), [((8, 8), 16), ((33, 70), 35), ((5,), 3)])
-def test_no_kernel_writes_beside_its_arrays(kind, dims, size, monkeypatch):
+def test_no_kernel_writes_beside_its_arrays(kind, dims, size, trunk, monkeypatch):
     """The bytes between arrays of `Memory` stay zero."""
     made, zeros = [], Memory.zeros
 
@@ -84,7 +85,8 @@ def test_no_kernel_writes_beside_its_arrays(kind, dims, size, monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(Memory, "zeros", recorded)
-    native = kind(make_learner("sac" if kind is NativeSAC else "td3", **mlp(*dims)))
+    network = {"name": trunk, "hidden_dims": list(dims)}
+    native = kind(make_learner("sac" if kind is NativeSAC else "td3", network=network))
     for number in range(3):
         native.update(make_batch(number, size=size))
     native.value(make_batch().observations.rows(0), make_batch().actions[0])

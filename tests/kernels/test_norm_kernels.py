@@ -91,8 +91,8 @@ def test_norm_step(seed, shape, has_slow):
     """The first step from zero moments moves every parameter by its gradient over (its size + epsilon)."""
     example = Example(seed, shape)
     delta, numbers = normal(example.rng, *shape), floats(*[0] * 8)
-    step_numbers(
-        numbers, step=1, learning_rate=0.1, betas=(0.9, 0.99), epsilon=0.5, weight_decay=0.0, tau=0.25
+    numbers[:] = step_numbers(
+        step=1, learning_rate=0.1, betas=(0.9, 0.99), epsilon=0.5, weight_decay=0.0, tau=0.25
     )  # fmt: skip
     w, b = parameters(example.w), parameters(example.b)
     arrays = {

@@ -8,7 +8,7 @@ from panel_layout import floats, slot
 
 from sacpipe.kernels.inference import SingleForward
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.perceptron import Pass, Perceptrons
+from sacpipe.kernels.perceptron import NormalisedPerceptrons, Pass, Perceptrons
 from sacpipe.kernels.program import Program, _Access, _conflict, signatures
 
 MEAN = {"values": floats(1.0, 2.0), "output": floats(0.0), "count": 2}
@@ -117,8 +117,8 @@ def test_arrays_that_are_cut_otherwise_are_waited_for_wherever_they_meet(old, ol
 DIMS = [5, 70, 33, 4]
 
 
-def make_stack(seed=0, members=2, is_critic=False, dims=DIMS):
-    stack = Perceptrons(Memory(), members, dims, has_slow=True, is_critic=is_critic)
+def make_stack(seed=0, members=2, is_critic=False, dims=DIMS, kind=Perceptrons):
+    stack = kind(Memory(), members, dims, has_slow=True, is_critic=is_critic)
     rng = np.random.default_rng(seed)
     for layer in stack.layers:
         weight = rng.standard_normal((members, layer.inputs, layer.outputs), dtype=np.float32)
@@ -126,6 +126,9 @@ def make_stack(seed=0, members=2, is_critic=False, dims=DIMS):
             layer.parameters, weight, rng.standard_normal((members, 1, layer.outputs), dtype=np.float32)
         )
         layer.turn()
+        if layer.norm is not None:
+            weight, bias = rng.standard_normal((2, members, 1, layer.outputs), dtype=np.float32)
+            layer.norm.put(layer.norm.parameters, weight, bias)
     return stack
 
 
@@ -191,9 +194,10 @@ def test_shares_in_another_order_show_a_missing_wait():
     assert run(WithoutWaits, lambda program: program.run_shares(3)) != reference
 
 
+@pytest.mark.parametrize("kind", [Perceptrons, NormalisedPerceptrons])
 @pytest.mark.parametrize("dims", [DIMS, [40, 300, 17], [1, 1, 1], [64, 32, 32, 16]])
-def test_a_single_row_has_the_bytes_of_a_batch(dims):
-    stack = make_stack(members=1, dims=dims)
+def test_a_single_row_has_the_bytes_of_a_batch(dims, kind):
+    stack = make_stack(members=1, dims=dims, kind=kind)
     program, inputs = Program(), stack.inputs(11)
     rows = np.random.default_rng(4).standard_normal((11, dims[0]), dtype=np.float32)
     full = np.zeros((inputs.shape[1] * 32, 11), dtype=np.float32).T
