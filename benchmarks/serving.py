@@ -3,9 +3,9 @@
     python benchmarks/serving.py [ROUNDS [REQUESTS]]     5 rounds of 2,000 requests by default
 
 Each round asks every arm in shuffled order over a connection that stays open: ours in binary and in
-JSON, `mlflow models serve` in its own JSON; and a second server of ours, whose policy has 17 terms of one
-number, with a flat input and with all terms by name. The client is a bare socket that sends bytes made
-beforehand, the same for all: what is measured is the servers.
+JSON, `mlflow models serve` in its own JSON, all with the same two terms; and a second server of ours, whose
+policy has 17 terms of one number, with a flat input and with all terms by name. The client is a bare socket
+that sends bytes made beforehand, the same for all: what is measured is the servers.
 """
 
 import contextlib
@@ -24,9 +24,11 @@ from typing import Any
 
 import numpy as np
 from report import ROOT, paragraph, shown, spread, table, write
-from runtime import WIDTHS, make_bundle
+from runtime import SIZES, SPEC, make_bundle
 from terms_bundle import TERMS, make_terms_bundle
 
+from sacpipe.server.inputs import FLAT_INPUT
+from sacpipe.specs.observation import Observation
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 
 ARMS = ("ours, binary", "ours, JSON", "mlflow models serve")
@@ -133,12 +135,13 @@ def ask_json(port: int, observation: np.ndarray, sizes: dict[str, int]) -> Ask:
 
 def askers(port: int, terms_port: int, mlflow_port: int) -> dict[str, Ask]:
     """Return what asks each arm for one action."""
-    observation = np.linspace(-1.0, 1.0, WIDTHS[0], dtype=np.float32)
-    flat, terms = {"observation": WIDTHS[0]}, dict.fromkeys(TERMS, 1)
-    theirs = json.dumps({"inputs": [observation.tolist()]}).encode()
+    observation = np.linspace(-1.0, 1.0, SPEC.observation_dim, dtype=np.float32)
+    flat, terms = {FLAT_INPUT: observation.size}, dict.fromkeys(TERMS, 1)
+    parts = Observation(SPEC.layout, observation[np.newaxis], {})
+    theirs = json.dumps({"inputs": {name: parts[name].tolist() for name in SIZES}}).encode()
     return {
-        ARMS[0]: ask_binary(port, observation, flat),
-        ARMS[1]: ask_json(port, observation, flat),
+        ARMS[0]: ask_binary(port, observation, SIZES),
+        ARMS[1]: ask_json(port, observation, SIZES),
         ARMS[2]: asker(mlflow_port, "/invocations", theirs, JSON),
         TERM_ARMS[0]: ask_binary(terms_port, observation, flat),
         TERM_ARMS[1]: ask_binary(terms_port, observation, terms),
@@ -200,7 +203,8 @@ def page(figures: dict[str, Any]) -> list[str]:
     goals = ", ".join(f"{name} {goal:g} ms" for name, goal in GOALS_MS.items())
     return [
         paragraph(f"""
-            One observation of 17 numbers, 17-256-256-6, one client on loopback, the connection kept open:
+            One observation of two terms and 17 numbers, 17-256-256-6, one client on loopback, the connection
+            kept open:
             {figures["rounds"]} rounds of {figures["requests"]:,} requests an arm, milliseconds, median of the
             rounds (lowest to highest). Goals, binary: {goals}."""),
         table(["arm", "p50", "p99", "p99.9"], rows),

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from report import ROOT, paragraph, write
-from runtime import WIDTHS, make_bundle
+from runtime import ACTION_DIM, SIZES, SPEC, make_bundle
 
 from sacpipe.core.errors import GateError
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
@@ -31,14 +31,17 @@ from sacpipe.rollout.sources import read_source
 from sacpipe.server.app import Access
 from sacpipe.server.server import Address, serve
 from sacpipe.server.service import Service
+from sacpipe.specs.observation import Observation
 
 CONNECTIONS = 8
-OBSERVATIONS = np.random.default_rng(0).standard_normal((256, WIDTHS[0]), dtype=np.float32)
+OBSERVATIONS = Observation(
+    SPEC.layout, np.random.default_rng(0).standard_normal((256, SPEC.observation_dim), dtype=np.float32), {}
+)
 TOLERANCE = 1e-5
 _SETTINGS = LoadGateSettings(public_keys=(), require_signature=False, allowed_operators=None, timing_runs=100)
 _PATIENCE_S = 30.0
 _MAX_ATTEMPTS = 20
-_ACTION_BYTES = 4 * WIDTHS[-1]
+_ACTION_BYTES = 4 * ACTION_DIM
 
 
 Actions = dict[str, np.ndarray]
@@ -57,7 +60,8 @@ class Seen(NamedTuple):
 def actions_of(folders: list[Path]) -> Actions:
     """Ask each bundle's own runtime."""
     policies = [OnnxPolicy(folder) for folder in folders]
-    return {policy.digest: np.stack([policy.act(row) for row in OBSERVATIONS]) for policy in policies}
+    rows = [OBSERVATIONS.rows(index) for index in range(len(OBSERVATIONS.vector))]
+    return {policy.digest: np.stack([policy.act(row) for row in rows]) for policy in policies}
 
 
 def swap_on_request(service: Service, folders: list[Path]) -> None:
@@ -84,13 +88,24 @@ def be_server(folders: list[Path]) -> None:
     serve(service, Address(host="127.0.0.1", port=0), Access(None, True))
 
 
-def ask_often(port: int, requests: int, expected: Actions, done: threading.Semaphore) -> Seen:
-    """Ask so many times over one connection; anything but an answer to each ends the run with an error."""
+def messages(port: int) -> list[bytes]:
+    """Return the request of each observation: its terms by name, in binary, as is the answer."""
+    terms = [
+        {"name": name, "shape": [1, size], "datatype": "FP32", "parameters": {"binary_data_size": 4 * size}}
+        for name, size in SIZES.items()
+    ]
+    json_part = json.dumps({"inputs": terms, "parameters": {"binary_data_output": True}}).encode()
+    size = len(json_part) + OBSERVATIONS.vector[0].nbytes
     head = (
         f"POST /v2/models/policy/infer HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
-        f"Inference-Header-Content-Length: 0\r\nContent-Length: {OBSERVATIONS[0].nbytes}\r\n\r\n"
+        f"Inference-Header-Content-Length: {len(json_part)}\r\nContent-Length: {size}\r\n\r\n"
     ).encode()
-    bodies = [head + row.tobytes() for row in OBSERVATIONS]
+    return [head + json_part + row.tobytes() for row in OBSERVATIONS.vector]
+
+
+def ask_often(port: int, requests: int, expected: Actions, done: threading.Semaphore) -> Seen:
+    """Ask so many times over one connection; anything but an answer to each ends the run with an error."""
+    bodies = messages(port)
     digests: Counter[str] = Counter()
     times_s, wrong = np.zeros(requests), 0
     with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_S) as connection:
