@@ -20,7 +20,7 @@ class NativeConfig(Config):
 
     name: Literal["native"]
     precision: Literal["float32", "bfloat16"]
-    """Precision of products: `float32`, or with the trunk `mlp` `bfloat16` where the processor has it."""
+    """Precision of products: `float32`, or `bfloat16` where the processor has it."""
 
     @classmethod
     def preset(cls, _spec: EnvSpec | None, _budget: Budget) -> dict[str, Any]:
