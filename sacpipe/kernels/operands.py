@@ -9,7 +9,7 @@ from sacpipe.kernels.layers import Array, Floats, Layer, Norm, Part, Tensors
 
 
 class Normalised(NamedTuple):
-    """What a normalisation leaves for its way back and its step."""
+    """What a normalisation leaves for its gradient and its step."""
 
     norm: Norm
     values: Floats

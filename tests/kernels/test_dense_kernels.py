@@ -6,17 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from panel_layout import call, floats, from_panels, to_panels, zero_panels
 
+from sacpipe.kernels.layers import Layer, width_of
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.perceptron import (
-    PANEL,
-    Layer,
-    Perceptrons,
-    padded,
-    panels,
-    power,
-    step_numbers,
-    width_of,
-)
+from sacpipe.kernels.perceptron import PANEL, Perceptrons, padded, panels, power, step_numbers
 from sacpipe.kernels.program import Program
 
 ROWS, MEMBERS, SEED = st.integers(1, 40), st.integers(1, 3), st.integers(0, 2**32 - 1)
