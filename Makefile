@@ -1,7 +1,7 @@
 # One word per action, the same on a laptop and in CI.
 # A fresh machine needs Python 3.11 or 3.12, make and git; everything else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run quick test acceptance attack attack-short mutants check fix lock bench learn serve image
+.PHONY: help run quick test acceptance attack attack-short mutants check fix lock bench learn serve image signature
 
 PYTHON ?= python3
 VENV := .venv
@@ -75,6 +75,9 @@ attack-short: $(READY)  ## some of every part of it, each for a moment; 4 minute
 
 mutants: $(MUTANTS_READY)  ## change gate, graph rules, signature, store and guards; every change must fail a test; 20 minutes
 	$(MUTANTS)/bin/python tests/mutants/run.py $(MODULES)
+
+signature: $(READY)  ## one digest of what the native engine computes; it changes where a number does; 10 s
+	@$(BIN)/python tests/signature.py --parts
 
 check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
