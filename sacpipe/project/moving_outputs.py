@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.engines import EngineConfig, Tier, tier_of
+from sacpipe.engines import EngineConfig, EngineSection, tier_of
 from sacpipe.project.dvc.lock_file import LockEntries
 from sacpipe.project.processor_kind import ProcessorKind, this_processor
 from sacpipe.project.stage_key import locked_inputs, locked_outs
@@ -32,6 +32,8 @@ MOVING = {
 }
 """Outputs that onnxruntime or the renderer has a part in, by stage; if the training is the same on every
 x86-64-v3 processor, all others are."""
+BUNDLE = "out/export/bundle"
+"""Moves too where onnxruntime computes the actions of its golden sequence, because the engine does not."""
 
 
 class _EngineParams(Config):
@@ -52,18 +54,23 @@ def moving_outputs(entries: LockEntries, other: Mapping[str, ProcessorKind]) -> 
         if read & {path for paths in moving.values() for path in paths}:
             moving[stage] = [*locked_outs(entry)]
         elif stage in other:
-            is_limited = _tier(entries) == "exact" if stage == "train" else stage in MOVING
+            engine = _engine(entries)
+            is_limited = _is_exact(engine) if stage == "train" else stage in MOVING
             alike = is_limited and other[stage].rounds_like(this_processor())
-            moving[stage] = [
-                path for path in locked_outs(entry) if not alike or path in MOVING.get(stage, ())
-            ]
+            own = {BUNDLE} if stage == "export" and not hasattr(engine, "compute_outputs") else set()
+            limited = MOVING.get(stage, frozenset()) | own
+            moving[stage] = [path for path in locked_outs(entry) if not alike or path in limited]
     return {stage: paths for stage, paths in moving.items() if paths}
 
 
-def _tier(entries: LockEntries) -> Tier:
-    """Return the tier of the training's engine; `same-device` where the entry has none that is known here."""
+def _engine(entries: LockEntries) -> EngineSection | None:
+    """Return the training's engine; None where the entry has none that is known here."""
     section = locked_inputs(entries["train"]).params.get("params.yaml", {}).get("engine")
     try:
-        return tier_of(_EngineParams.parse({"engine": section}).engine)
+        return _EngineParams.parse({"engine": section}).engine
     except ConfigError:
-        return "same-device"
+        return None
+
+
+def _is_exact(engine: EngineSection | None) -> bool:
+    return engine is not None and tier_of(engine) == "exact"

@@ -13,7 +13,6 @@ from sacpipe.project.dvc.graph import graph_outputs
 FIRST = {
     "actor_q": "mean",
     "normalise_observations": True,
-    "matmul_precision": "bfloat16",
     "format": "full",
     "updates_per_step": 0.5,
     "safe_action": [0.1, -0.1],
@@ -26,6 +25,7 @@ FIRST = {
 }
 """Other values of keys, by name."""
 FIRST_TEXT = {
+    r"(?m)^engine:.*\n(  .*\n)+": "engine: {name: torch, num_threads: 2, matmul_precision: bfloat16}\n",
     r"(?m)^  video:.*\n(    .*\n)+": "  video: null\n",
     r"(?m)^  temperature:.*\n(    .*\n)+": "  temperature: {mode: fixed, value: 0.1}\n",
     r"(?m)^    schedule:.*\n(      .*\n)+": "    schedule: {name: linear, final: 0.1, steps: 100}\n",
@@ -41,7 +41,6 @@ SECOND = {
     "num_critics": 1,
     "hidden_dims": [16],
     "target_update_interval": 3,
-    "num_threads": 2,
     "capacity": 50,
     "opset_version": 18,
     "normalise_observations": ["velocity"],
@@ -51,6 +50,7 @@ ELSEWHERE = {
     "extends",  # tests/project/test_extension.py
     "suite", "name", "id", "mode", "metrics",  # members and tasks: tests/flow/test_members.py
     "fallback", "video", "temperature", "schedule", "guards",  # FIRST_TEXT
+    "precision",  # tests/engines/test_native_bf16.py; not every processor has bfloat16 products
     "max_last_steps", "evaluation_interval_steps", "golden_steps", "seed",
 }  # fmt: skip
 """Keys whose comment has a word of choice, and which other tests or `FIRST_TEXT` change."""

@@ -135,15 +135,14 @@ def yaml_file(path):
 
 def test_another_kind_of_processor_is_reported_before_a_stage_runs(project, call):
     """An edit of a copy's results/kind.yaml stands for another machine's result."""
-    entry = read_kinds(project / "results" / "kind.yaml")["train"]
-    assert entry.stage_key == stage_key(Workspace(project), "train")
+    entry = read_kinds(project / "results" / "kind.yaml")["evaluate"]
+    assert entry.stage_key == stage_key(Workspace(project), "evaluate")
     assert entry.processor == this_processor()
-    record_kind(
-        Workspace(project), "train", entry.stage_key, entry.processor.replace(model="99", name="Another")
-    )
+    other = entry.processor.replace(model="99", name="Another")
+    record_kind(Workspace(project), "evaluate", entry.stage_key, other)
     notice = (
-        "and no other entries of dvc.lock, may change although neither code nor params did: train was computed "
-        "on Another; "
+        "and no other entries of dvc.lock, may change although neither code nor params did: evaluate was "
+        "computed on Another; "
     )
     assert processor_notice(Workspace(project)) is None  # nothing is to run
     edit(project, "  episodes: 4 ", "  episodes: 3 ")
@@ -151,7 +150,9 @@ def test_another_kind_of_processor_is_reported_before_a_stage_runs(project, call
     assert seen.code == 0
     assert notice in seen.err
     assert seen.err.index(notice) < seen.err.index("train: unchanged")
-    assert read_kinds(project / "results" / "kind.yaml")["evaluate"].processor == this_processor()
+    entry = read_kinds(project / "results" / "kind.yaml")["evaluate"]
+    assert entry.processor == this_processor()
+    record_kind(Workspace(project), "evaluate", entry.stage_key, other)
     shutil.rmtree(project / "out")  # as in a clone without a cache
     assert notice in processor_notice(Workspace(project))
 

@@ -194,7 +194,7 @@ def test_divergence_names_step_term_and_transition_and_keeps_the_checkpoint(tmp_
         ({"training__extends": "abc"}, "training.extends: String should match pattern"),
         ({"training__random_steps": 150}, "random_steps must be below total_steps"),
         (
-            {"engine__num_threads": 0},
+            {"engine": {"name": "autograd", "num_threads": 0}},
             "engine.num_threads: Input should be greater than or equal to 1, found 0",
         ),
         ({"engine__name": "jax"}, "engine.name: engine 'jax': expected one of"),
@@ -231,7 +231,10 @@ class UnwrittenPolicies(SACConfig):
     [
         ({"algorithm__name": f"{__name__}:UnwrittenPolicies"}, "policy kind 'secret': expected one of"),
         (
-            {"algorithm": ALGORITHMS.find("td3").example().as_tree()},
+            {
+                "algorithm": ALGORITHMS.find("td3").example().as_tree(),
+                "engine": {"name": "torch", "num_threads": 1, "matmul_precision": "float32"},
+            },
             "engine.name: 'torch' can update SAC only",
         ),
         ({"task__options": {"image_size": 8}}, "algorithm.network.name: 'mlp' takes no images"),
