@@ -14,10 +14,11 @@ class SingleForward:
 
     Args:
         network: Without a critic's last layer.
+        isa: Instruction set; empty for the one that this process uses.
     """
 
-    def __init__(self, network: Perceptrons) -> None:
-        self._function = library().sacpipe_forward
+    def __init__(self, network: Perceptrons, isa: str = "") -> None:
+        self._function = library(isa).sacpipe_forward
         self._network = network  # keeps the memory alive
         rows = [
             (

@@ -20,13 +20,16 @@ _FUNCTIONS = {
 
 
 @cache
-def library() -> ctypes.CDLL:
-    """Return the library of this processor.
+def library(isa: str = "") -> ctypes.CDLL:
+    """Return the library of an instruction set.
+
+    Args:
+        isa: Name of the set; empty for the one that this process uses.
 
     Raises:
         KernelError: it cannot be built or loaded; see `sacpipe.kernels.library.load`.
     """
-    loaded = load()
+    loaded = load(isa)
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments

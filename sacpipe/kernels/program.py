@@ -36,20 +36,24 @@ class _Access(NamedTuple):
     partition: tuple[object, ...]
 
 
-def signatures() -> dict[str, Signature]:
-    """Return all kernels of the library by name."""
+def signatures(isa: str = "") -> dict[str, Signature]:
+    """Return all kernels of the library by name; `isa` as of `library`."""
     found = {}
-    for line in library().sacpipe_kernels().decode().splitlines():
+    for line in library(isa).sacpipe_kernels().decode().splitlines():
         name, partition, *arguments = line.split()
         found[name] = Signature(partition, dict(argument.split(":") for argument in arguments))
     return found
 
 
 class Program:
-    """Kernels in the order in which they run. Arrays are passed by address and kept alive."""
+    """Kernels in the order in which they run. Arrays are passed by address and kept alive.
 
-    def __init__(self) -> None:
-        self._library, self._signatures = library(), signatures()
+    Args:
+        isa: Instruction set; empty for the one that this process uses.
+    """
+
+    def __init__(self, isa: str = "") -> None:
+        self._library, self._signatures = library(isa), signatures(isa)
         self._handle = self._library.sacpipe_program_new()
         self._finalizer = weakref.finalize(self, self._library.sacpipe_program_free, self._handle)
         self._arrays: list[Argument] = []

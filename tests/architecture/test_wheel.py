@@ -59,7 +59,7 @@ def test_it_holds_the_sources_of_the_kernels(wheel):
     assert {
         name.removeprefix(folder): data for name, data in wheel.items() if name.startswith(folder)
     } == sources
-    assert "self_test.cpp" in sources
+    assert "rows.cpp" in sources
 
 
 def test_the_template_is_this_repositorys_own_pipeline(wheel):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from recorded import RecordedProgram
 from repository import ROOT
 
 from sacpipe.core.errors import KernelError
@@ -13,6 +14,7 @@ from sacpipe.kernels.build import plan_build
 from sacpipe.kernels.isa import SETS, this_processor
 from sacpipe.kernels.library import chosen_isa, load, source_digest
 from sacpipe.kernels.peak import Peak, measure_peak
+from sacpipe.kernels.program import signatures
 
 pytestmark = pytest.mark.slow  # the first of them compiles
 
@@ -25,6 +27,14 @@ def test_it_is_loaded_once_a_process():
 def test_every_set_computes_the_same_bits(isa):
     assert self_test.compute_digest(isa) == self_test.EXPECTED_SHA256
     assert self_test.run(isa).startswith("computes the bits expected")
+
+
+def test_the_self_test_has_every_kernel_of_float32():
+    programs = [RecordedProgram() for _ in self_test.CASES]
+    for sizes, program in zip(self_test.CASES, programs, strict=True):
+        self_test.TestedUpdate(sizes, program)
+    used = {kernel for program in programs for kernel, _, _ in program.calls}
+    assert used == {kernel for kernel in signatures() if not kernel.endswith("_bf16")}
 
 
 def test_other_bits_are_refused(monkeypatch):
