@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from panel_layout import call, floats, from_panels, to_panels, zero_panels
 
-from sacpipe.kernels.layers import Layer, width_of
+from sacpipe.kernels.layers import Layer, Shape, width_of
 from sacpipe.kernels.memory import Memory
 from sacpipe.kernels.perceptron import PANEL, Perceptrons, padded, panels, power, step_numbers
 from sacpipe.kernels.program import Program
@@ -24,9 +24,8 @@ def normal(rng, *shape):
 
 def make_layer(rng, members, inputs, outputs, width, *, is_value=False, has_slow=True):
     """A layer with random numbers in all arrays, and copies of them in float64 and plain shapes."""
-    layer = Layer(
-        Memory(), members, inputs, outputs, width=width, is_value=is_value, has_slow=has_slow, is_turned=True
-    )
+    shape = Shape(inputs, outputs, width, is_value=is_value, has_slow=has_slow, is_turned=True)
+    layer = Layer(Memory(), members, shape)
     copies = {}
     for kind in ("parameters", "means", "squares", "slow"):
         if getattr(layer, kind) is None:
@@ -64,7 +63,7 @@ def test_dense(seed, shape, is_hidden, is_shared):
 
 def test_dense_by_hand():
     """h = relu((1, 2) W + b), W = ((1, -1), (3, 0)), b = (0.5, 0.25): (7.5, -0.75) before the ReLU."""
-    layer = Layer(Memory(), 1, 2, 2, width=PANEL, is_value=False, has_slow=False, is_turned=False)
+    layer = Layer(Memory(), 1, Shape(2, 2, PANEL, is_value=False, has_slow=False, is_turned=False))
     weight, bias, x = np.float32([[[1, -1], [3, 0]]]), np.float32([[[0.5, 0.25]]]), np.float32([[[1, 2]]])
     layer.put(layer.parameters, weight, bias)
     output = zero_panels(1, 1, 2)
@@ -157,7 +156,7 @@ def test_dense_step(seed, shape, is_hidden, tau):
     layer, copies = make_layer(rng, members, inputs, outputs, width, has_slow=tau is not None)
     x, delta = normal(rng, members, rows, inputs), normal(rng, members, rows, outputs)
     packed, numbers = to_panels(x), floats(*[0] * 8)
-    step_numbers(numbers, tau=tau or 0.0, **NUMBERS)
+    numbers[:] = step_numbers(tau=tau or 0.0, **NUMBERS)
     call(
         "dense_step", input=packed, delta=to_panels(delta, width), turned=layer.turned, members=members, rows=rows,
         inputs=inputs, outputs=outputs, width=width, input_stride=packed[0].size, input_rows=padded(rows),
@@ -212,7 +211,7 @@ def test_value_step(seed, members, rows, inputs, tau):
     layer, copies = make_layer(rng, members, inputs, 1, PANEL, is_value=True, has_slow=tau is not None)
     x, delta = normal(rng, members, rows, inputs), normal(rng, members, padded(rows))
     numbers = floats(*[0] * 8)
-    step_numbers(numbers, tau=tau or 0.0, **NUMBERS)
+    numbers[:] = step_numbers(tau=tau or 0.0, **NUMBERS)
     call(
         "value_step", input=to_panels(x), delta=delta, members=members, rows=rows, inputs=inputs,
         **step_arguments(layer, numbers),
@@ -241,7 +240,7 @@ def test_a_step_of_tau_0_keeps_the_slow_copy_beside_a_parameter_that_overflowed(
     layer, _ = make_layer(np.random.default_rng(0), 1, 3, 2, PANEL)
     layer.parameters.weights[...] = np.inf
     before, numbers = layer.slow.weights.copy(), floats(*[0] * 8)
-    step_numbers(numbers, tau=0.0, **NUMBERS)
+    numbers[:] = step_numbers(tau=0.0, **NUMBERS)
     call(
         "dense_step", input=zero_panels(1, 8, 3), delta=zero_panels(1, 8, 2), turned=layer.turned, members=1, rows=8,
         inputs=3, outputs=2, width=PANEL, input_stride=0, input_rows=8, **step_arguments(layer, numbers),
