@@ -24,7 +24,7 @@ def normal(rng, *shape):
 
 def make_layer(rng, members, inputs, outputs, width, *, is_value=False, has_slow=True):
     """A layer with random numbers in all arrays, and copies of them in float64 and plain shapes."""
-    shape = Shape(inputs, outputs, width=width, is_value=is_value, has_slow=has_slow, is_turned=True)
+    shape = Shape(inputs, outputs, width, is_value=is_value, has_slow=has_slow, is_turned=True)
     layer = Layer(Memory(), members, shape)
     copies = {}
     for kind in ("parameters", "means", "squares", "slow"):
@@ -63,8 +63,7 @@ def test_dense(seed, shape, is_hidden, is_shared):
 
 def test_dense_by_hand():
     """h = relu((1, 2) W + b), W = ((1, -1), (3, 0)), b = (0.5, 0.25): (7.5, -0.75) before the ReLU."""
-    shape = Shape(2, 2, width=PANEL, is_value=False, has_slow=False, is_turned=False)
-    layer = Layer(Memory(), 1, shape)
+    layer = Layer(Memory(), 1, Shape(2, 2, PANEL, is_value=False, has_slow=False, is_turned=False))
     weight, bias, x = np.float32([[[1, -1], [3, 0]]]), np.float32([[[0.5, 0.25]]]), np.float32([[[1, 2]]])
     layer.put(layer.parameters, weight, bias)
     output = zero_panels(1, 1, 2)
