@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sacpipe.core.errors import KernelError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.kernels.inference import SingleForward
+from sacpipe.kernels.layers import Layer
 from sacpipe.kernels.memory import Memory
 from sacpipe.kernels.perceptron import Floats, Pass, Perceptrons, padded, step_numbers
 from sacpipe.kernels.program import Program
@@ -120,6 +121,8 @@ class TestedUpdate:
             self.memory, members, dims, has_slow=True, is_critic=is_critic, precision=self.sizes.precision
         )
         for layer, tensors, kind in stack.tensors():
+            if not isinstance(layer, Layer):
+                continue  # a normalisation: these stacks have none
             weight = self._whole(members, layer.inputs, layer.outputs)
             bias = self._whole(members, 1, layer.outputs)
             if kind == "squares":
@@ -207,7 +210,8 @@ class TestedUpdate:
             "td_error", values=present.output, next_values=following.output,
             next_log_probs=self.log_probs[held:] if sizes.is_stochastic else None, rewards=self.slots[3:4],
             discounts=self.slots[4:5], errors=errors, targets=targets,
-            numbers=self._filled((0.5, 1.0 / rows)), members=critics.members, rows=rows, next_members=critics.members,
+            numbers=self._filled((0.5, 1.0 / rows)), members=critics.members, rows=rows,
+            next_members=critics.members,
         )  # fmt: skip
         deltas = critics.backward(program, present, errors)
         critics.step(program, present, deltas, errors, self._numbers_of_step, rows)
