@@ -207,7 +207,8 @@ class TestedUpdate:
             "td_error", values=present.output, next_values=following.output,
             next_log_probs=self.log_probs[held:] if sizes.is_stochastic else None, rewards=self.slots[3:4],
             discounts=self.slots[4:5], errors=errors, targets=targets,
-            numbers=self._filled((0.5, 1.0 / rows)), members=critics.members, rows=rows, next_members=critics.members,
+            numbers=self._filled((0.5, 1.0 / rows)), members=critics.members, rows=rows,
+            next_members=critics.members,
         )  # fmt: skip
         deltas = critics.backward(program, present, errors)
         critics.step(program, present, deltas, errors, self._numbers_of_step, rows)
