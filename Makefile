@@ -15,6 +15,8 @@ ROBOT_READY := $(ROBOT)/.ready
 CLIENTS := .clients
 CLIENTS_READY := $(CLIENTS)/.ready
 LOCKED_EXTRAS := serve train pipeline dev
+COMPILERS := .compilers
+COMPILERS_READY := $(COMPILERS)/.ready
 MUTANTS := .mutants
 MUTANTS_READY := $(MUTANTS)/.ready
 
@@ -47,6 +49,12 @@ $(CLIENTS_READY): tests/acceptance/clients/requirements.txt
 	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
+# The compiler of the extra `compiler`, for tests of what compilers make of the kernels.
+$(COMPILERS_READY): tests/acceptance/compilers/requirements.txt
+	$(PYTHON) -m venv $(COMPILERS)
+	$(COMPILERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 # The mutation tester, whose pins do not fit beside ours. It finds the product's packages by a path file.
 $(MUTANTS_READY): tests/mutants/requirements.txt $(READY)
 	$(PYTHON) -m venv --clear $(MUTANTS)
@@ -64,7 +72,8 @@ quick: $(READY)  ## the tests that take less than a second each; one minute
 test: $(READY)   ## all tests but those of `make acceptance`; up to six minutes
 	$(PYTEST) -m "not acceptance and not attack"
 
-acceptance: $(READY) $(ROBOT_READY) $(CLIENTS_READY)  ## fresh environments, real servers, kills, long runs; up to 40 minutes
+# Its tests of the kernels need Debian's g++, binutils, qemu-user and g++-aarch64-linux-gnu beside .compilers.
+acceptance: $(READY) $(ROBOT_READY) $(CLIENTS_READY) $(COMPILERS_READY)  ## fresh environments, real servers, kills, long runs; up to 40 minutes
 	$(PYTEST) -m acceptance
 
 attack: $(READY)  ## hostile clients, damaged bundles, broken surroundings; up to 40 minutes

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 from typing import NamedTuple
 
 from repository import ROOT
@@ -44,3 +45,11 @@ def zig_of(isa):
 def disassembler_of(isa):
     """The one of Debian's binutils that knows the set's processors."""
     return f"{ARM}-objdump" if isa == "neon" and shutil.which(f"{ARM}-objdump") else "objdump"
+
+
+def build_driver(compiler, isa, folder, *flags):
+    """Compile driver.cpp and all kernels of a set; return the program."""
+    target = folder / f"driver-{isa}"
+    sources = [Path(__file__).parent / "driver.cpp", *sorted(SOURCES.glob("*.cpp"))]
+    compiler.run(*compiler.flags(isa), *flags, "-o", target, *sources)
+    return target

@@ -2,6 +2,7 @@
 //
 //   driver run FILE THREADS RUNS   prints the bytes of its memory after so many runs
 //   driver stress FILE...          runs all of them in the ways below; exits with 1 where bytes differ
+//   driver often FILE...           runs each forty times, so that late threads take part too; compares nothing
 //   driver fork FILE...            runs them before and after a fork, in parent and child
 #include <sys/wait.h>
 #include <unistd.h>
@@ -148,7 +149,7 @@ void around_fork(const std::string& file) {
 }  // namespace
 
 int main(int count, char** words) {
-  require(count > 2, "expected run, stress or fork, and a file");
+  require(count > 2, "expected run, stress, often or fork, and a file");
   std::vector<std::string> files;
   const std::string how = words[1];
   if (how == "run") {
@@ -158,7 +159,11 @@ int main(int count, char** words) {
     return 0;
   }
   for (int i = 2; i < count; i++) files.push_back(read_file(words[i]));
-  for (const std::string& file : files) how == "fork" ? around_fork(file) : by_all_teams(file);
+  for (const std::string& file : files) {
+    if (how == "fork") around_fork(file);
+    if (how == "stress") by_all_teams(file);
+    if (how == "often") run_alone(file, 3, 40);
+  }
   for (size_t i = 0; how == "stress" && i < files.size(); i++)
     beside_each_other(files[i], files[(i + 1) % files.size()]);
   return 0;

@@ -5,6 +5,7 @@ import ctypes
 import numpy as np
 
 from sacpipe.kernels.program import Program
+from sacpipe.kernels.self_test import TestedUpdate
 
 _NONE = -1
 
@@ -24,6 +25,12 @@ class RecordedProgram(Program):
         return number
 
 
+def record_update(sizes, isa=""):
+    """Compose an update of the self-test; return it and its record."""
+    update = TestedUpdate(sizes, RecordedProgram(isa))
+    return update, Record(update.program, update.batch)
+
+
 class Record:
     """Memory of a program, in regions of arrays that overlap, and the text of its file.
 
@@ -33,12 +40,12 @@ class Record:
     """
 
     def __init__(self, program, rows):
-        self._kept = program, rows
+        self._program, self._rows = program, rows
         arrays = [
             value for _, _, values in program.calls for value in values if isinstance(value, np.ndarray)
         ]
         self._regions = _merged([*arrays, *rows])
-        self.bytes = self._encode(program)
+        self.bytes = self.encode()
 
     def contents(self):
         """The present bytes of all regions of numbers, as the driver prints them."""
@@ -52,7 +59,9 @@ class Record:
                 return index, address - start
         raise AssertionError("an address of no array")
 
-    def _encode(self, program):
+    def encode(self, *, has_waits=True):
+        """The bytes of the file; without waits, threads race."""
+        program = self._program
         parts = [_words(len(self._regions), len(program.calls))]
         for start, end, is_slots in self._regions:
             data = ctypes.string_at(start, end - start)
@@ -62,7 +71,7 @@ class Record:
                 data = b"".join(_words(index << 32 | offset, stride) for (index, offset), stride in places)
             parts += [_words(end - start, int(is_slots)), data.ljust(-(-len(data) // 8) * 8, b"\0")]
         for kernel, waits, values in program.calls:
-            parts.append(kernel.encode().ljust(32, b"\0") + _words(waits, len(values)))
+            parts.append(kernel.encode().ljust(32, b"\0") + _words(waits and has_waits, len(values)))
             parts += [self._argument(value) for value in values]
         return b"".join(parts)
 
