@@ -6,7 +6,8 @@ from sacpipe.bundle.contract import Provenance
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.config import Config
 from sacpipe.core.files import sha256_file, write_json
-from sacpipe.engines import EngineConfig, compute_outputs
+from sacpipe.engines import EngineConfig
+from sacpipe.engines.outputs import compute_outputs
 from sacpipe.export.bundle import export_bundle
 from sacpipe.export.config import ExportConfig, ExportMetrics
 from sacpipe.export.evidence import act_on, gather_evidence

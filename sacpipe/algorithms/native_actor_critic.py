@@ -29,6 +29,9 @@ from sacpipe.networks.policy_file import Policy
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
+_MIN_EPSILON = 1.2e-38
+"""Smallest normal float32, about."""
+
 
 class NativeNetwork:
     """A network of a learner in the kernels' memory.
@@ -60,7 +63,12 @@ class NativeNetwork:
         if shape is None:
             raise ConfigError(
                 "engine.name: 'native' computes the trunks 'mlp' and 'layer_norm_mlp' alone, with a hidden "
-                "layer. Use `autograd`."
+                "layer. Use `engine: {name: autograd, num_threads: 1}`."
+            )
+        if adam.config.epsilon < _MIN_EPSILON:
+            raise ConfigError(
+                f"algorithm.adam.epsilon: 'native' needs at least {_MIN_EPSILON:g}, found "
+                f"{adam.config.epsilon:g}: its kernels take denormal numbers as zero. Raise it."
             )
         self.adam = adam
         self.stack = shape.kind(
@@ -129,12 +137,20 @@ class Slots:
         self.array = np.zeros((count, 2), dtype=np.int64)
         self._kept: list[FloatArray | None] = [None] * count
 
-    def set(self, index: int, rows: FloatArray) -> None:
-        """Set a slot to rows of float32 numbers."""
-        if rows.dtype != np.float32 or (rows.ndim == 2 and rows.strides[1] != 4):
+    def set(self, index: int, rows: FloatArray, *shape: int) -> bool:
+        """Set a slot to rows of float32 numbers; return whether these are the caller's own memory.
+
+        Raises:
+            ValueError: the array has another shape, so that kernels would read beyond it.
+        """
+        if rows.shape != shape:
+            raise ValueError(f"a batch's array: expected shape {shape}, found {rows.shape}")
+        is_own = rows.dtype == np.float32 and (rows.ndim == 1 or rows.shape[1] == 0 or rows.strides[1] == 4)
+        if not is_own:
             rows = np.ascontiguousarray(rows, dtype=np.float32)
         self._kept[index] = rows
         self.array[index] = rows.ctypes.data, rows.strides[0]
+        return is_own
 
 
 class NativeNormaliser(NamedTuple):
@@ -302,15 +318,19 @@ class NativeActorCritic(DelegatingLearner):
         """Point the slots at a batch: policy's and critics' observations, actions, rewards and discounts."""
         if batch is self._batch:
             return  # the sampler wrote into the same arrays
-        self._batch = batch
-        set_slot, here, there = self.slots.set, batch.observations, batch.next_observations
-        set_slot(OBSERVATIONS, here.group("policy"))
-        set_slot(NEXT_OBSERVATIONS, there.group("policy"))
-        set_slot(CRITIC_OBSERVATIONS, here.group("critic"))
-        set_slot(NEXT_CRITIC_OBSERVATIONS, there.group("critic"))
-        set_slot(ACTIONS, batch.actions)
-        set_slot(REWARDS, batch.rewards)
-        set_slot(DISCOUNTS, batch.discounts)
+        here, there, size = batch.observations, batch.next_observations, self._batch_size
+        seen = self.learner.actor.inputs.vector_dim, self.learner.critic_inputs.group.vector_dim
+        set_slot = self.slots.set
+        are_own = [
+            set_slot(OBSERVATIONS, here.group("policy"), size, seen[0]),
+            set_slot(NEXT_OBSERVATIONS, there.group("policy"), size, seen[0]),
+            set_slot(CRITIC_OBSERVATIONS, here.group("critic"), size, seen[1]),
+            set_slot(NEXT_CRITIC_OBSERVATIONS, there.group("critic"), size, seen[1]),
+            set_slot(ACTIONS, batch.actions, size, self.spec.action_dim),
+            set_slot(REWARDS, batch.rewards, size),
+            set_slot(DISCOUNTS, batch.discounts, size),
+        ]
+        self._batch = batch if all(are_own) else None  # a copy would not show what is written later
 
 
 (

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.core.members import Members, member_field
-from sacpipe.networks.policies.base import PolicyNetwork
 
 ENGINES = Members(
     "engine",
@@ -64,16 +63,6 @@ def tier_of(engine: EngineSection) -> Tier:
     """Return an engine's tier. One that promises nothing, such as an older one, has `same-device`."""
     tier: Tier = getattr(engine, "tier", "same-device")
     return tier
-
-
-def compute_outputs(engine: EngineSection, policy: PolicyNetwork) -> bool:
-    """Let an engine compute a policy's outputs for single observations, if it has `compute_outputs`.
-
-    Returns:
-        Whether it does, so that they are the same bytes wherever its trainings are.
-    """
-    compute = getattr(engine, "compute_outputs", None)
-    return compute is not None and bool(compute(policy))
 
 
 if TYPE_CHECKING:

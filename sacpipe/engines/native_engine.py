@@ -60,7 +60,7 @@ class NativeConfig(Config):
         if not isinstance(place, str):
             raise ConfigError(
                 f"engine.name: 'native' has no update for {kind.__name__}: its class names none as "
-                "`native`. Use `autograd`."
+                "`native`. Use `engine: {name: autograd, num_threads: 1}`."
             )
         native = import_named("native update of", kind.__name__, place)
         return cast("Learner", native(learner, self.precision))

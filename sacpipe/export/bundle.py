@@ -13,13 +13,14 @@ from sacpipe.bundle.files import MAX_BYTES
 from sacpipe.bundle.golden import Golden, golden_bytes
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.bundle.writer import write_bundle
-from sacpipe.core.errors import ExportError
+from sacpipe.core.errors import ExportError, ParityError
 from sacpipe.export.config import ExportConfig
 from sacpipe.export.evidence import Evidence
 from sacpipe.export.inputs import noise_dim_of, recorded_inputs
 from sacpipe.export.onnx import export_policy, onnx_terms
 from sacpipe.export.parity import ParityReport, check_parity
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.records import FloatArray
 
 _NUMBER_BYTES = 48
 """Bytes of one number of the envelope in contract.json, at most."""
@@ -80,9 +81,28 @@ def export_bundle(
         provenance=evidence.provenance,
     )
     noise = None if recorded.noise is None else recorded.noise[:steps]
-    actions = parity.golden_actions[:steps] if evidence.golden_actions is None else evidence.golden_actions
+    actions = _golden_actions(evidence, parity, spec)[:steps]
     golden = Golden(recorded.observations.rows(slice(steps)), actions, noise)
     return ExportReport(write_bundle(folder, policy_onnx, contract, golden), parity)
+
+
+def _golden_actions(evidence: Evidence, parity: ParityReport, spec: EnvSpec) -> FloatArray:
+    """Return the engine's actions, compared with onnxruntime's, or these.
+
+    Raises:
+        ParityError: a robot would refuse the bundle.
+    """
+    own = evidence.golden_actions
+    if own is None:
+        return parity.golden_actions
+    span = spec.action_high.astype(np.float64) - spec.action_low
+    error = float((np.abs(own - parity.golden_actions[: len(own)].astype(np.float64)) / span).max())
+    if not error <= parity.tolerance:
+        raise ParityError(
+            f"the engine's actions and policy.onnx differ by {error:.3g} of the action's range on the golden "
+            f"sequence; expected at most export.parity_tolerance, {parity.tolerance:g}. Raise it."
+        )
+    return own
 
 
 def check_export(module: torch.nn.Module, spec: EnvSpec, config: ExportConfig) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sacpipe.core.errors import SacpipeError
-from sacpipe.core.files import canonical_json, sha256_bytes
+from sacpipe.core.files import canonical_json, sha256_bytes, storage_errors
 from sacpipe.core.locks import wait_for
 from sacpipe.kernels import isa as instruction_sets
 from sacpipe.kernels.cache import cache_folder, is_intact, keep
@@ -71,7 +71,8 @@ def plan_build(isa: str, folder: Path = _SOURCES) -> Plan:
     wanted = instruction_sets.find(isa)
     compiler = find_compiler(wanted)
     sources = read_sources(folder)
-    known = [digest_sources(sources), compiler.version, [*FLAGS, *compiler.set_flags], wanted.macro]
+    flags = [*compiler.command[1:], *FLAGS, *compiler.set_flags]
+    known = [digest_sources(sources), compiler.version, flags, wanted.macro]
     digest = sha256_bytes(canonical_json(known).encode())
     return Plan(wanted, compiler, sources, cache_folder() / f"{isa}-{digest[:32]}.so")
 
@@ -101,7 +102,8 @@ def build(plan: Plan) -> Path:
         return plan.path
     with wait_for(plan.path.with_name("build.lock")):
         if not plan.is_built:
-            _compile(plan)
+            with storage_errors(plan.path.parent):
+                _compile(plan)
     return plan.path
 
 

@@ -17,8 +17,8 @@ from sacpipe.kernels.isa import InstructionSet
 STANDARD = "-std=c++20"
 _ADVICE = (
     "Install a C++20 compiler (Debian's package g++), or the one of the extra `compiler` (`pip install "
-    "sacpipe[compiler]`), or name one in the environment variable CXX; or use `name: autograd` in the "
-    "section `engine`."
+    "sacpipe[compiler]`), or name one in the environment variable CXX; or use "
+    "`engine: {name: autograd, num_threads: 1}`."
 )
 
 
@@ -46,7 +46,10 @@ class Compiler:
         Raises:
             KernelError: it fails.
         """
-        result = _run([*self.command, *arguments], {"TMPDIR": str(folder)}, folder)
+        try:
+            result = _run([*self.command, *arguments], {"TMPDIR": str(folder)}, folder)
+        except OSError as exc:
+            raise KernelError(f"{self.command[0]} cannot be run ({exc.strerror}). {_ADVICE}") from exc
         if result.returncode:
             raise KernelError(
                 f"{self.label} cannot compile the kernels: {_first_fault(result.stderr)}. {_ADVICE}"

@@ -1,5 +1,7 @@
 """One observation through a network in the kernels' layout, without a program: for acting."""
 
+import threading
+
 import numpy as np
 
 from sacpipe.kernels.interface import library
@@ -37,16 +39,18 @@ class SingleForward:
         self._input = np.zeros(network.dims[0], dtype=np.float32)
         self._memory = np.zeros((2, row_floats), dtype=np.float32)
         self._output = np.zeros(network.dims[-1], dtype=np.float32)
+        self._lock = threading.Lock()
         self._arguments = (
             self._layers.ctypes.data, len(rows), self._input.ctypes.data, self._memory.ctypes.data,
             row_floats, self._output.ctypes.data,
         )  # fmt: skip
 
     def __call__(self, vector: Floats) -> Floats:
-        """Return the output for an input. The array is overwritten by the next call."""
-        self._input[...] = vector
-        self._function(*self._arguments)
-        return self._output
+        """Return the output for an input. Threads may call it at once."""
+        with self._lock:  # the library runs without Python's global lock
+            self._input[...] = vector
+            self._function(*self._arguments)
+            return self._output.copy()
 
 
 def _addresses(norm: Norm | None) -> tuple[int, int]:

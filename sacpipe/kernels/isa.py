@@ -115,7 +115,7 @@ def choose(cpuinfo: str, machine: str, forced: str = "") -> InstructionSet:
     if not possible:
         raise KernelError(
             f"the native kernels need one of the instruction sets {', '.join(one.name for one in SETS)}, and "
-            f"this processor ({machine}) has none; use `name: autograd` in the section `engine`."
+            f"this processor ({machine}) has none; use `engine: {{name: autograd, num_threads: 1}}`."
         )
     return possible[0]
 

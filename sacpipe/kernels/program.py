@@ -16,7 +16,7 @@ from sacpipe.kernels.interface import library
 from sacpipe.kernels.team import num_threads
 
 Argument = NDArray[np.generic] | int | None
-_MIN_WORK = 1_000_000
+_MIN_WORK = 4_000_000
 """Multiply-adds of a program below which a second thread costs more than it saves."""
 
 

@@ -27,9 +27,9 @@ def kernel_shape(network: Network) -> KernelShape | None:
     """
     trunk = network.trunk
     kind: type[Perceptrons]
-    if isinstance(trunk, MLPTrunk):
+    if type(trunk) is MLPTrunk:  # a subclass may compute something else
         kind, hidden = Perceptrons, trunk.mlp.linears()
-    elif isinstance(trunk, LayerNormMLPTrunk):
+    elif type(trunk) is LayerNormMLPTrunk:
         kind, hidden = NormalisedPerceptrons, trunk.linears()
     else:
         return None

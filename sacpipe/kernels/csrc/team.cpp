@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -32,14 +33,25 @@ void wait_until(std::atomic<uint32_t>& value, F is_over) {
   }
 }
 
+int forks = 0;  // of this process and its parents: a job that was running then is not going on here
+
 INLINE bool reached(uint32_t count, uint32_t target) { return (int32_t)(count - target) >= 0; }
 
 }  // namespace
 
 struct Team {
   explicit Team(int size) : size(size) {
-    for (int i = 0; i < size; i++) scratch.push_back((float*)std::aligned_alloc(64, SCRATCH * sizeof(float)));
-    for (int i = 1; i < size; i++) threads.emplace_back([this, i] { work(i); });
+    // Where memory or a thread cannot be had, the others take the slices: there is one scratch at least.
+    for (int i = 0; i < size; i++) {
+      float* memory = (float*)std::aligned_alloc(64, SCRATCH * sizeof(float));
+      if (!memory && i == 0) std::abort();
+      if (!memory) break;
+      scratch.push_back(memory);
+    }
+    try {
+      for (int i = 1; i < (int)scratch.size(); i++) threads.emplace_back([this, i] { work(i); });
+    } catch (const std::system_error&) {
+    }
   }
   ~Team() {
     ends.store(true);
@@ -95,11 +107,12 @@ struct Team {
   }
 
   int run(Job& job) {
-    if (job.slices_ != size) {  // the first run, or after one with another number of threads
+    // The first run, or after one with other threads, with fewer kernels, or in a parent process.
+    if (job.slices_ != size || job.held_ != job.phases() || job.forks_ != forks) {
       leave();
       delete[] job.phases_;
       job.phases_ = new Job::Phase[job.phases()];
-      job.slices_ = size;
+      job.slices_ = size, job.held_ = job.phases(), job.forks_ = forks;
       job.round_ = 0, job.stopped_round_ = 0;
     }
     const uint32_t round = job.round_.load(std::memory_order_relaxed) + 1;
@@ -147,6 +160,7 @@ std::mutex& lock() { return *reinterpret_cast<std::mutex*>(lock_memory); }
 void forget_after_fork() {
   new (lock_memory) std::mutex;
   team = nullptr;  // its threads are the parent's
+  forks++;
 }
 const bool is_ready = [] {
   new (lock_memory) std::mutex;

@@ -25,7 +25,7 @@ class Job {
     alignas(64) std::atomic<uint32_t> done{0};      // slices finished in all rounds
   };
   Phase* phases_ = nullptr;
-  int slices_ = 0;
+  int slices_ = 0, held_ = 0, forks_ = 0;
   std::atomic<uint32_t> round_{0}, stopped_round_{0};
   std::atomic<int> result_{0};
 };

@@ -52,7 +52,7 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
         members = members_of(*(getattr(params, name, None) for name in names))
         if _POLICY in (entry.get("deps") or ()):
             members += policy
-        if "engine" in names:
+        if {"engine", "algorithm"} <= {*names}:
             members += (update,)
         if _BUNDLE in (entry.get("deps") or ()):
             members += members_of(params.runtime)
