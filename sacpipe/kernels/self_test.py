@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from sacpipe.core.errors import KernelError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.kernels.inference import SingleForward
-from sacpipe.kernels.layers import Layer
+from sacpipe.kernels.layers import Layer, Norm
 from sacpipe.kernels.memory import Memory
-from sacpipe.kernels.perceptron import Floats, Pass, Perceptrons, padded, step_numbers
+from sacpipe.kernels.perceptron import Floats, NormalisedPerceptrons, Pass, Perceptrons, padded, step_numbers
 from sacpipe.kernels.program import Program
 
-EXPECTED_SHA256 = "7e8d0491c71b1471d80caa7af8bf19fe4b4e8dfe8ca362067edf8a8487aa9903"
+EXPECTED_SHA256 = "cc9da494d7b676f2c70a579948ba125fdb937cd98c59022cf92ce7b78fd0c7bf"
 """Digest of the updates of `CASES`, little-endian; one for all sets."""
 
 
@@ -36,12 +36,14 @@ class Sizes(NamedTuple):
     is_min: bool
     """Whether the policy ascends the lowest critic's value, else that of all."""
     precision: str = "float32"
+    kind: type[Perceptrons] = Perceptrons
 
 
 CASES = (
     Sizes(13, 19, 3, (40, 70), 2, is_stochastic=True, is_min=True),
     Sizes(40, 5, 17, (33,), 3, is_stochastic=True, is_min=False),
     Sizes(9, 300, 2, (16, 290, 8), 1, is_stochastic=False, is_min=False),
+    Sizes(11, 7, 2, (37, 9), 2, is_stochastic=True, is_min=True, kind=NormalisedPerceptrons),
 )
 
 
@@ -59,7 +61,7 @@ def run(isa: str = "") -> str:
         raise KernelError(
             f"the self-test of the compiled kernels computed {digest[:12]}, expected {EXPECTED_SHA256[:12]}: "
             "the compiler or processor rounds otherwise. Name another compiler in the environment variable "
-            "CXX, or use `engine: {name: torch}` in params.yaml."
+            "CXX, or use `engine: {name: autograd, num_threads: 1}`."
         )
     return f"computes the bits expected ({digest[:12]})"
 
@@ -117,14 +119,14 @@ class TestedUpdate:
         return np.stack([single(row).copy() for row in self.batch[0]])
 
     def _stack(self, members: int, dims: list[int], *, is_critic: bool) -> Perceptrons:
-        stack = Perceptrons(
+        stack = self.sizes.kind(
             self.memory, members, dims, has_slow=True, is_critic=is_critic, precision=self.sizes.precision
         )
         for layer, tensors, kind in stack.tensors():
-            if not isinstance(layer, Layer):
-                continue  # a normalisation: these stacks have none
-            weight = self._whole(members, layer.inputs, layer.outputs)
-            bias = self._whole(members, 1, layer.outputs)
+            shape = (1, layer.features) if isinstance(layer, Norm) else (0, 0)
+            if isinstance(layer, Layer):
+                shape = layer.inputs, layer.outputs
+            weight, bias = self._whole(members, *shape), self._whole(members, 1, shape[1])
             if kind == "squares":
                 weight, bias = np.abs(weight), np.abs(bias)
             layer.put(tensors, weight, bias)
