@@ -23,15 +23,21 @@ def describe_processor() -> str:
 
 
 def describe_compiler() -> str:
-    """Return name and version of the compiler.
+    """Return name and version of the compiler, or that the kernels were built before and need none.
 
     Raises:
-        KernelError: there is none for the instruction set of this processor.
+        KernelError: there is none for the instruction set of this processor, and nothing is built.
     """
+    from sacpipe.core.errors import KernelError
     from sacpipe.kernels.compiler import find_compiler
     from sacpipe.kernels.isa import chosen
 
-    return find_compiler(chosen()).label
+    try:
+        return find_compiler(chosen()).label
+    except KernelError:
+        if first_error(_plan) is not None:
+            raise
+    return "none; the kernels were built before, and need none"
 
 
 def describe_kernels() -> str:
@@ -61,8 +67,12 @@ def _plan() -> "Plan":
     """Plan the library. Advice about set and compiler is in the row `compiler`, and is not repeated."""
     from sacpipe.core.errors import KernelError
     from sacpipe.kernels.build import plan_build
+    from sacpipe.kernels.compiler import find_compiler
     from sacpipe.kernels.isa import chosen
 
-    if first_error(describe_compiler) is not None:
-        raise KernelError("see `compiler`.")
-    return plan_build(chosen().name)
+    try:
+        return plan_build(chosen().name)
+    except KernelError as exc:
+        if first_error(lambda: find_compiler(chosen())) is not None:
+            raise KernelError("see `compiler`.") from exc
+        raise

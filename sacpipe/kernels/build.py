@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from sacpipe.core.errors import SacpipeError
+from sacpipe.core.errors import KernelError, SacpipeError
 from sacpipe.core.files import canonical_json, sha256_bytes, storage_errors
 from sacpipe.core.locks import wait_for
 from sacpipe.kernels import isa as instruction_sets
@@ -39,7 +39,8 @@ class Plan(NamedTuple):
     """A library, built or not."""
 
     isa: InstructionSet
-    compiler: Compiler
+    compiler: Compiler | None
+    """None where this machine has none, and the library is one that another compiler built before."""
     sources: dict[str, bytes]
     path: Path
 
@@ -65,16 +66,29 @@ def digest_sources(sources: Mapping[str, bytes]) -> str:
 def plan_build(isa: str, folder: Path = _SOURCES) -> Plan:
     """Return which library belongs to an instruction set, the compiler of this machine, and the sources.
 
+    Without a compiler it is the newest that was built of these sources, as in an image whose compiler was
+    removed: every compiler makes the same bytes.
+
     Raises:
-        KernelError: the set or a compiler is missing, or the cache folder is refused.
+        KernelError: the set is missing; or a compiler, and no library is built; or the cache is refused.
     """
     wanted = instruction_sets.find(isa)
-    compiler = find_compiler(wanted)
     sources = read_sources(folder)
-    flags = [*compiler.command[1:], *FLAGS, *compiler.set_flags]
-    known = [digest_sources(sources), compiler.version, flags, wanted.macro]
-    digest = sha256_bytes(canonical_json(known).encode())
-    return Plan(wanted, compiler, sources, cache_folder() / f"{isa}-{digest[:32]}.so")
+    cache = cache_folder()
+    name = f"{isa}-{_digest([digest_sources(sources), FLAGS, wanted.macro])}"
+    try:
+        compiler = find_compiler(wanted)
+    except KernelError:
+        built = [path for path in cache.glob(f"{name}-*.so") if is_intact(path)]
+        if not built:
+            raise
+        return Plan(wanted, None, sources, max(built, key=lambda path: path.stat().st_mtime_ns))
+    by = _digest([compiler.version, compiler.command[1:], compiler.set_flags])
+    return Plan(wanted, compiler, sources, cache / f"{name}-{by}.so")
+
+
+def _digest(known: object) -> str:
+    return sha256_bytes(canonical_json(known).encode())[:32]
 
 
 def library_path(isa: str, folder: Path = _SOURCES) -> Path:
@@ -117,8 +131,9 @@ def _compile(plan: Plan) -> None:
         for name, data in plan.sources.items():
             (work / name).write_bytes(data)
         files = [name for name in plan.sources if name.endswith(".cpp")]
-        flags = [*FLAGS, *plan.compiler.set_flags, f"-D{plan.isa.macro}"]
-        plan.compiler.run([*flags, "-o", "kernels.so", *files], work)
+        compiler = plan.compiler or find_compiler(plan.isa)
+        flags = [*FLAGS, *compiler.set_flags, f"-D{plan.isa.macro}"]
+        compiler.run([*flags, "-o", "kernels.so", *files], work)
         keep(work / "kernels.so", plan.path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -135,7 +150,8 @@ def main() -> int:
         sys.stderr.write(f"The native engine cannot be used here: {exc}\n")
         return exc.exit_code
     done = "already built" if was_built else f"built in {time.monotonic() - started:.1f} s"
-    sys.stdout.write(f"Native kernels for {plan.isa.name}: {done} with {plan.compiler.label}.\n")
+    by = f" with {plan.compiler.label}" if plan.compiler else ""
+    sys.stdout.write(f"Native kernels for {plan.isa.name}: {done}{by}.\n")
     return 0
 
 

@@ -39,6 +39,16 @@ def test_built_kernels_are_measured_and_tested():
     assert seen["self-test"].found.startswith("computes the bits expected")
 
 
+@pytest.mark.slow
+def test_built_kernels_need_no_compiler(monkeypatch):
+    build(plan_build(chosen().name))
+    monkeypatch.setenv("CXX", "missing-c++")
+    seen = rows()
+    assert all(row.ok for row in seen.values())
+    assert seen["compiler"].found.startswith("none; ")
+    assert seen["self-test"].found.startswith("computes the bits expected")
+
+
 def test_a_missing_compiler_is_explained_once_and_fails_nothing(monkeypatch):
     monkeypatch.setenv("CXX", "missing-c++")
     seen = rows()

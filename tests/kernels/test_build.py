@@ -90,6 +90,22 @@ def test_another_compiler_and_another_set_have_another_library(cache, sources, m
     assert plan_build(ISA, sources).path not in paths
 
 
+def test_a_library_that_was_built_needs_no_compiler(cache, sources, monkeypatch):
+    monkeypatch.setenv("CXX", "missing-c++")
+    with pytest.raises(KernelError, match="cannot be compiled"):
+        library_path(ISA, sources)
+    monkeypatch.delenv("CXX")
+    path = library_path(ISA, sources)
+    monkeypatch.setenv("CXX", "missing-c++")
+    assert library_path(ISA, sources) == path
+    path.write_bytes(b"damaged")
+    with pytest.raises(KernelError, match="cannot be compiled"):
+        library_path(ISA, sources)
+    (sources / "answer.h").write_text("#pragma once\n\n")
+    with pytest.raises(KernelError, match="cannot be compiled"):
+        library_path(ISA, sources)
+
+
 def test_the_digest_is_of_names_and_bytes():
     assert digest_sources({"a.h": b"1", "b.h": b"2"}) == digest_sources({"b.h": b"2", "a.h": b"1"})
     assert digest_sources({"a.h": b"1", "b.h": b"2"}) != digest_sources({"a.h": b"2", "b.h": b"1"})

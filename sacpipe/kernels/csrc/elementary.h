@@ -20,9 +20,12 @@ INLINE V polynomial(V x, const float (&c)[N]) {
 INLINE V scaled(V x, V n) {
   float value[LANES], power[LANES];
   store(value, x), store(power, n);
-  int32_t bits[LANES];
+  uint32_t bits[LANES];
   memcpy(bits, value, sizeof bits);
-  for (int i = 0; i < LANES; i++) bits[i] += (int32_t)((uint32_t)(int32_t)power[i] << 23);
+  for (int i = 0; i < LANES; i++) {
+    const float n = power[i] == power[i] ? power[i] : 0.f;  // no NaN becomes a whole number; x is a NaN then
+    bits[i] += (uint32_t)(int32_t)n << 23;
+  }
   memcpy(value, bits, sizeof bits);
   return load(value);
 }

@@ -154,6 +154,7 @@ long SquashedSample::units() const { return blocks(rows); }
 void SquashedSample::run(long lo, long hi, Worker& worker) const {
   const long height = padded(rows), count = BLOCK * columns, filled = (count + LANES - 1) / LANES * LANES;
   float *means = worker.scratch, *raw = means + filled, *density = raw + filled;
+  for (long i = count; i < filled; i++) means[i] = raw[i] = 0.f;
   const V low = spread(bounds[0]), high = spread(bounds[1]), two = spread(2.f);
   // log sqrt(2 pi) of the Gaussian and 2 log 2 of the squash, for each action
   const float constant = (float)columns * (0.918938533204672742f + 1.38629436111989062f);
@@ -195,8 +196,9 @@ KERNEL(BoundedAction, "bounded_action", rows, BOUNDED_ACTION)
 long BoundedAction::units() const { return blocks(rows); }
 
 void BoundedAction::run(long lo, long hi, Worker& worker) const {
-  const long height = padded(rows), count = BLOCK * columns;
+  const long height = padded(rows), count = BLOCK * columns, filled = (count + LANES - 1) / LANES * LANES;
   float* means = worker.scratch;
+  for (long i = count; i < filled; i++) means[i] = 0.f;
   for (long unit = lo; unit < hi; unit++) {
     for (int r = 0; r < BLOCK; r++)
       for (long j = 0; j < columns; j++) means[r * columns + j] = element(output, height, width, unit * BLOCK + r, j);

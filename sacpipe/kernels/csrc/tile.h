@@ -85,7 +85,7 @@ struct StoreFloats {
   const float* const* active;  // of every row: where they are not positive, the sums of ACTIVE become zero
   long column;
   INLINE_MEMBER StoreFloats at(int r, int j) const {
-    return {to + r * row_stride + j, row_stride, active + r, column + j};
+    return {to + r * row_stride + j, row_stride, active ? active + r : nullptr, column + j};
   }
   template <int R, int N>
   INLINE_MEMBER void take(V (&sums)[R][N]) const {
