@@ -60,7 +60,7 @@ _OWN_FILES = (
 _METADATA = (".egg-info", ".dist-info")
 """Last characters of folders in which a stage looks up which distribution has a package or a member.
 
-They stand beside the code of editable installations as well, in the project or outside of it."""
+They are beside the code of editable installations as well, in the project or outside of it."""
 _SYSTEM = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var")
 
 
