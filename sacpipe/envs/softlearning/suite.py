@@ -36,7 +36,14 @@ BuildTask = Callable[[str, Options, tuple[int, int] | None], BuiltTask]
 
 _FOLDER = "sacpipe.envs.softlearning"
 _TASKS = {
+    "Ant-CrossMaze-v0": "ant_maze:build_cross",
+    "Ant-SimpleMaze-v0": "ant_maze:build_simple",
     "MultiGoal-Default-v0": "multi_goal:build",
+    "Point2DEnv-Default-v0": "point_2d:build",
+    "Point2DEnv-Wall-v0": "point_2d:build_wall",
+    "Pusher2d-BlindReach-v0": "pusher_2d:build_blind_reach",
+    "Pusher2d-Default-v0": "pusher_2d:build_push",
+    "Pusher2d-DefaultReach-v0": "pusher_2d:build_reach",
 }
 """Module and function of type `BuildTask`, by id."""
 
