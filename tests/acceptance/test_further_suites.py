@@ -1,0 +1,69 @@
+"""Tasks of Softlearning, and of dm_control's manipulation and locomotion, from 2,000 steps of training to an evaluation."""
+
+import pytest
+from small_project import make_project, sacpipe, with_values
+
+from sacpipe.core.files import read_json
+from sacpipe.project.identity.dependency_lines import listed_needs
+
+pytestmark = pytest.mark.acceptance
+
+SMALL = {
+    "hidden_dims": [32, 32],
+    "episodes": 2,
+    "evaluation_episodes": 1,
+    "bootstrap_resamples": 100,
+    "golden_steps": 8,
+    "max_s": 0.2,
+    "video": None,
+}
+ENVS = "sacpipe/envs"
+OWN = f"{ENVS}/softlearning"
+TASKS = {
+    "softlearning/MultiGoal-Default-v0": ({}, {f"{OWN}/multi_goal.py"}),
+    "softlearning/Pusher2d-DefaultReach-v0": (
+        {"max_episode_steps": 100},
+        {f"{OWN}/pusher_2d.py", f"{OWN}/mujoco_simulation.py", f"{OWN}/models/pusher_2d.xml"},
+    ),
+    "softlearning/Ant-SimpleMaze-v0": (
+        {"max_episode_steps": 200},
+        {f"{OWN}/ant_maze.py", f"{OWN}/models/ant_simple_maze.xml", f"{OWN}/models/ant.xml"},
+    ),
+    "dm_control/manipulation-reach_site_features": (
+        {"time_limit": 4.0},
+        {f"{ENVS}/dm_control.py", f"{ENVS}/dm_control_composer.py"},
+    ),
+    "dm_control/manipulation-lift_brick_features": (
+        {"time_limit": 4.0},
+        {f"{ENVS}/dm_control.py", f"{ENVS}/dm_control_composer.py"},
+    ),
+    "dm_control/locomotion-cmu_humanoid_go_to_target": (
+        {"time_limit": 3.0},
+        {f"{ENVS}/dm_control.py", f"{ENVS}/dm_control_composer.py"},
+    ),
+}
+"""Options, and files of which a run depends among those of the suites."""
+SHARED = {
+    f"{ENVS}/{name}.py"
+    for name in (
+        "action_bounds", "base", "info_metrics", "mujoco_terms", "observation_reader", "step_values", "task_environment",
+        "softlearning/suite", "softlearning/row_norms",
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_task_is_trained_exported_and_evaluated(tmp_path, task):
+    options, files = TASKS[task]
+    project = make_project(tmp_path / "project")
+    text = sacpipe(project, "params", task, "--steps", "2000", check=0).out
+    (project / "params.yaml").write_text(with_values(text, options=options, **SMALL))
+    sacpipe(project, "lock", check=0)
+    sacpipe(project, "run", "--engine", "local", check=0)
+    metrics = read_json(project / "out" / "evaluate" / "metrics.json", AssertionError)
+    for policy in ("deterministic", "stochastic", "bundle"):
+        assert metrics[policy]["length_mean"] > 0
+    contract = read_json(project / "out" / "export" / "bundle" / "contract.json", AssertionError)
+    assert contract["spec"]["task"] == task
+    needed = {path for path in listed_needs(project, "train").files if path.startswith(ENVS)}
+    assert needed - SHARED == files
