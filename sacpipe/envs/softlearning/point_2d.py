@@ -94,7 +94,7 @@ class Wall(NamedTuple):
     y_min: float
     y_max: float
 
-    def grown(self, by: float) -> "Wall":
+    def extended(self, by: float) -> "Wall":
         """Return the rectangle with each side moved outwards."""
         return Wall(self.x_min - by, self.x_max + by, self.y_min - by, self.y_max + by)
 
@@ -149,11 +149,11 @@ def walls_of(options: WallOptions) -> list[Wall]:
 
 
 def _upright(x: float, y_min: float, y_max: float, thickness: float = 0.0) -> Wall:
-    return Wall(x, x, y_min, y_max).grown(thickness)
+    return Wall(x, x, y_min, y_max).extended(thickness)
 
 
 def _level(y: float, half_width: float, thickness: float = 0.0) -> Wall:
-    return Wall(-half_width, half_width, y, y).grown(thickness)
+    return Wall(-half_width, half_width, y, y).extended(thickness)
 
 
 def _build(
@@ -196,7 +196,7 @@ class Point2D:
         self._layout, self._options, self._render_size = layout, options, render_size
         self._order = [layout.columns(term.name).start for term in layout.terms]
         self._walls = tuple(walls)
-        self._obstacles = tuple(wall.grown(options.ball_radius) for wall in walls)
+        self._obstacles = tuple(wall.extended(options.ball_radius) for wall in walls)
         fixed = [("fixed_goal", options.fixed_goal)]
         fixed += [] if options.randomize_position_on_reset else [("the origin", (0.0, 0.0))]
         for name, point in fixed:
@@ -252,7 +252,7 @@ class Point2D:
         if self._render_size is None:
             raise no_render_size()
         options = self._options
-        walls = [Rectangle(*wall.grown(_LINE_M), WALL_COLOUR) for wall in self._walls]
+        walls = [Rectangle(*wall.extended(_LINE_M), WALL_COLOUR) for wall in self._walls]
         goal = Disc(*self._goal, options.target_radius, GOAL_COLOUR)
         ball = Disc(*self._position, options.ball_radius, BODY_COLOUR)
         return draw_plane(

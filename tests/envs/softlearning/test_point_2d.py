@@ -93,7 +93,7 @@ def test_a_wall_stops_the_ball_and_it_slides_along():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_ball_is_never_in_a_wall_and_crosses_none(shape):
     environment = make("Wall", wall_shape=shape, max_episode_steps=400)
-    walls = [wall.grown(0.5) for wall in walls_of(WallOptions(wall_shape=shape))]
+    walls = [wall.extended(0.5) for wall in walls_of(WallOptions(wall_shape=shape))]
     random = np.random.default_rng(0)
     place = environment.reset(1)["achieved_goal"].astype(np.float64)
     touched = 0
@@ -101,7 +101,7 @@ def test_the_ball_is_never_in_a_wall_and_crosses_none(shape):
         direction = random.uniform(-1, 1, 2)
         after = environment.step(direction).observation["achieved_goal"].astype(np.float64)
         for wall in walls:
-            assert not wall.grown(-1e-5).contains(tuple(after))
+            assert not wall.extended(-1e-5).contains(tuple(after))
         touched += not np.allclose(after, np.clip(place + direction, -4, 4), atol=1e-4)
         place = after
     assert (touched > 0) == bool(walls)
