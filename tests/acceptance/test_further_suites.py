@@ -23,11 +23,11 @@ TASKS = {
     "softlearning/MultiGoal-Default-v0": ({}, {f"{OWN}/multi_goal.py"}),
     "softlearning/Pusher2d-DefaultReach-v0": (
         {"max_episode_steps": 100},
-        {f"{OWN}/pusher_2d.py", f"{OWN}/mujoco_simulation.py", f"{OWN}/models/pusher_2d.xml"},
+        {f"{OWN}/pusher_2d.py", f"{OWN}/mujoco_simulation.py", f"{OWN}/models"},
     ),
     "softlearning/Ant-SimpleMaze-v0": (
         {"max_episode_steps": 200},
-        {f"{OWN}/ant_maze.py", f"{OWN}/models/ant_simple_maze.xml", f"{OWN}/models/ant.xml"},
+        {f"{OWN}/ant_maze.py", f"{OWN}/models"},
     ),
     "dm_control/manipulation-reach_site_features": (
         {"time_limit": 4.0},
