@@ -27,7 +27,7 @@ TASKS = {
     ),
     "softlearning/Ant-SimpleMaze-v0": (
         {"max_episode_steps": 200},
-        {f"{OWN}/ant_maze.py", f"{OWN}/models"},
+        {f"{OWN}/ant_maze.py", f"{OWN}/mujoco_simulation.py", f"{OWN}/models"},
     ),
     "dm_control/manipulation-reach_site_features": (
         {"time_limit": 4.0},
