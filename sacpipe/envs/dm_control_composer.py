@@ -181,7 +181,7 @@ def _load(kind: str, name: str) -> Any:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Drop a warning of almost every start: inverse kinematics missed a pose, and dm_control draws another."""
+    """Drop a warning of most starts: inverse kinematics missed a pose, and dm_control draws another."""
     return not str(record.msg).startswith("Failed to converge after")
 
 
