@@ -1,13 +1,16 @@
 """The task suite `dm_control`: every task of the DeepMind Control Suite with bounded actions.
 
 An id is `domain-task`, e.g. `cartpole-swingup`. A last step with discount zero is a termination; any other
-last step is a time limit. dm_control is imported inside `make()` and `tasks()` only.
+last step is a time limit. dm_control is imported inside `make()` and `tasks()` only. Manipulation and
+locomotion are domains too (`manipulation-reach_site_features`); dm_control_composer.py makes their tasks, and
+is imported for them alone.
 
 References:
     Tassa et al. 2018, arXiv:1801.00690, section 2 (episodes end by time limit; lqr apart).
 """
 
 import copy
+import importlib
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
@@ -18,7 +21,15 @@ from numpy.typing import NDArray
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import Environment, Options, TaskSection, no_render_size, try_step, unknown_task
+from sacpipe.envs.base import (
+    Environment,
+    Options,
+    Simulator,
+    TaskSection,
+    no_render_size,
+    try_step,
+    unknown_task,
+)
 from sacpipe.envs.foreign_code import task_errors
 from sacpipe.envs.info_metrics import NO_INFO, metrics_reader, refuse_metrics
 from sacpipe.envs.observation_reader import ObservationPart, array_term, observation_reader
@@ -30,6 +41,7 @@ from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
 _UNBOUNDED_DOMAINS = ("lqr",)
+_COMPOSED = ("manipulation-", "locomotion-")
 _NO_BOUND = 1e9
 """Magnitude above which a bound means no limit: MuJoCo writes 1e10 then."""
 
@@ -52,35 +64,46 @@ class DmControlTask(TaskSection):
             ConfigError: see `TaskSection.make`.
             RendererError: a render size is given and no renderer works here.
         """
-        suite = _import_suite()
-        task = self.name
-        if self.id not in {f"{domain}-{name}" for domain, name in suite.ALL_TASKS}:
-            raise unknown_task(self.suite_name, self.id, self.tasks())
         if "random" in self.options:
             raise ConfigError("task.options: random is set by sacpipe, episode by episode. Remove it.")
-        refuse_metrics(self.suite_name, self.metrics)
-        domain, _, name = self.id.partition("-")
-        with task_errors(task, self.options):
-            env = suite.load(domain, name, task_kwargs=copy.deepcopy(self.options))
-            spec = _read_spec(task, env)
-            simulator = DmControlSimulator(env, spec, render_size)
+        build = _composer().build if self.id.startswith(_COMPOSED) else _build
+        spec, simulator = build(self, render_size)
+        with task_errors(self.name, self.options):
             try_step(simulator, spec, metrics_reader(()))
         return TaskEnvironment(spec, simulator)
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
-        """List the suite's tasks whose actions have bounds, sorted."""
+        """List the tasks whose actions have bounds and that observe no camera, sorted."""
         try:
             suite = _import_suite()
         except ConfigError:
             return ()
         pairs = [(domain, name) for domain, name in suite.ALL_TASKS if domain not in _UNBOUNDED_DOMAINS]
-        return tuple(sorted(f"{domain}-{name}" for domain, name in pairs))
+        return tuple(sorted([f"{domain}-{name}" for domain, name in pairs] + _composer().task_ids()))
 
     @classmethod
     def example(cls) -> Self:
         """Return a pole on a cart."""
         return cls(suite="dm_control", id="cartpole-swingup", options={}, metrics=())
+
+
+def _build(task: DmControlTask, render_size: tuple[int, int] | None) -> tuple[EnvSpec, Simulator]:
+    """Build a task of the Control Suite."""
+    suite = _import_suite()
+    if task.id not in {f"{domain}-{name}" for domain, name in suite.ALL_TASKS}:
+        raise unknown_task(task.suite_name, task.id, task.tasks())
+    refuse_metrics(task.suite_name, task.metrics)
+    domain, _, name = task.id.partition("-")
+    with task_errors(task.name, task.options):
+        env = suite.load(domain, name, task_kwargs=copy.deepcopy(task.options))
+        spec = _read_spec(task.name, env)
+        return spec, DmControlSimulator(env, spec, render_size)
+
+
+def _composer() -> Any:
+    """Import the file of manipulation and locomotion, on which runs of other tasks do not depend."""
+    return importlib.import_module("sacpipe.envs.dm_control_composer")
 
 
 class DmControlSimulator:
@@ -97,7 +120,9 @@ class DmControlSimulator:
         _disable_opengl(self._physics)
         self._camera = None
         if render_size is not None:
-            self._camera = MujocoCamera(_model(env), render_size, camera=0 if _model(env).ncam else -1)
+            self._camera = MujocoCamera(
+                mujoco_model(env), render_size, camera=0 if mujoco_model(env).ncam else -1
+            )
 
     def start(self, seed: int) -> Observation:
         """Start the episode of a seed and return its first observation."""
@@ -163,7 +188,8 @@ def _disable_opengl(physics: Any) -> None:
     physics.__class__ = type(kind.__name__, (kind,), {"contexts": None})
 
 
-def _model(env: Any) -> Any:
+def mujoco_model(env: Any) -> Any:
+    """Return MuJoCo's MjModel of an environment."""
     return env.physics.model.ptr
 
 
@@ -175,13 +201,18 @@ def _read_spec(task: str, env: Any) -> EnvSpec:
             array_term(key, array.shape, array.dtype, source=f"observation '{key}' of {task}")
             for key, array in env.observation_spec().items()
         ),
-        action=mujoco_terms.action_terms(_model(env), *_bounds(task, env.action_spec())),
+        action=mujoco_terms.action_terms(mujoco_model(env), *read_bounds(task, env.action_spec())),
         control_period_s=float(env.control_timestep()),
         max_episode_steps=None if math.isinf(limit_steps) else math.ceil(limit_steps),
     )
 
 
-def _bounds(task: str, array: Any) -> tuple[FloatArray, FloatArray]:
+def read_bounds(task: str, array: Any) -> tuple[FloatArray, FloatArray]:
+    """Return the bounds of an array of actions that dm_control describes.
+
+    Raises:
+        ConfigError: the actions are no vector, or have no bounds.
+    """
     if len(array.shape) != 1:
         raise ConfigError(
             f"task '{task}': expected a bounded, continuous vector of actions, found {array}."

@@ -1,5 +1,6 @@
 """Keyword arguments of a task reach its constructor in the types that it expects, and only those it accepts."""
 
+import numpy as np
 import pytest
 from line_task import Line, made
 
@@ -57,6 +58,34 @@ def test_ranges_of_gymnasiums_own_tasks_are_lists_in_yaml(task_id, option):
     section = GymnasiumTask(suite="gymnasium", id=task_id, options=option, metrics=())
     ((name, value),) = option.items()
     assert getattr(made(section), f"_{name}") == tuple(value)
+
+
+PARAMETERIZABLE = {
+    "healthy_reward": 0.0,
+    "healthy_z_range": [-1e6, 1e6],
+    "exclude_current_positions_from_observation": False,
+}
+"""Softlearning's `Parameterizable-v3` (examples/development/variants.py at 13cf187), with limits that are never met."""
+
+
+@pytest.mark.parametrize("task_id", ["Ant-v5", "Humanoid-v5"])
+def test_softlearnings_parameterizable_tasks_are_options(task_id):
+    section = GymnasiumTask(
+        suite="gymnasium", id=task_id, options=PARAMETERIZABLE, metrics=("reward_survive",)
+    )
+    environment = section.make()
+    plain = section.replace(options={}, metrics=[]).make()
+    assert environment.spec.observation[0].source == "MuJoCo qpos[0:3]"
+    assert plain.spec.observation[0].source == "MuJoCo qpos[2:3]"
+    environment.reset(0)
+    simulation = environment._simulator._env.unwrapped
+    for height in (0.05, 5.0):
+        simulation.data.qpos[2] = height
+        step = environment.step(np.zeros(environment.spec.action_dim))
+        assert (step.terminated, step.metrics["reward_survive"]) == (False, 0.0)
+    plain.reset(0)
+    plain._simulator._env.unwrapped.data.qpos[2] = 5.0
+    assert plain.step(np.zeros(plain.spec.action_dim)).terminated
 
 
 class NoRenderMode(Line):

@@ -55,8 +55,11 @@ OUTSIDE_IDENTITY = (
 )
 """Files and folders of the product that stages load and that change no result that is compared."""
 
-_SOURCES = {"sacpipe/kernels/build.py": "sacpipe/kernels/csrc"}
-"""Files that compile others: what they compile counts where they count."""
+_SOURCES = {
+    "sacpipe/kernels/build.py": "sacpipe/kernels/csrc",
+    "sacpipe/envs/softlearning/mujoco_simulation.py": "sacpipe/envs/softlearning/models",
+}
+"""Files that compile others, C++ or MuJoCo models: what they compile counts where they count."""
 
 _PACKAGE = Path(__file__).parents[2]
 """Folder of sacpipe's code, which may be an editable installation."""

@@ -69,6 +69,13 @@ def test_run_depends_on_its_own_suite_alone(suite):
     assert SUITE_TASKS[suite]
 
 
+def test_a_model_of_ours_counts_where_its_task_counts():
+    tasks = ("pusher_2d", "ant_maze", "multi_goal")
+    needed = [product_needs(ROOT, "train", [f"sacpipe.envs.softlearning.{task}", SAC]) for task in tasks]
+    assert ["sacpipe/envs/softlearning/models" in found.files for found in needed] == [True, True, False]
+    assert ["mujoco" in found.packages for found in needed] == [True, True, False]
+
+
 @pytest.mark.parametrize("path", [
     "sacpipe/envs/rendering/camera.py", "sacpipe/evaluation/video.py", "sacpipe/project/verify.py", "sacpipe/cli/doctor.py",
     "sacpipe/robot/recording/recorder.py", "sacpipe/server/app.py", "sacpipe/report/page.py", "pipelines/flow.py",
