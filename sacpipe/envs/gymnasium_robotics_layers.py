@@ -72,7 +72,17 @@ class Positions(Layer):
         return dict(info)
 
 
-class Fetch(Positions):
+class Targets(Positions):
+    """A task whose model has sites `target0`, ... that only the package's own render() moves to the goals."""
+
+    def draw_goal(self) -> None:
+        """Move the sites to the goals for a picture; the next step computes all places of sites again."""
+        task = self.env.unwrapped
+        for index, place in enumerate(task.goal.reshape(-1, 3)):
+            task.data.site(f"target{index}").xpos[:] = place
+
+
+class Fetch(Targets):
     """A gripper, and in most tasks an object: 10 or 25 numbers."""
 
     def __init__(self, env: Any) -> None:
@@ -81,7 +91,7 @@ class Fetch(Positions):
         self.observation_terms["observation"] = _GRIPPER if size == 10 else _GRIPPER_AND_OBJECT
 
 
-class Fingertips(Positions):
+class Fingertips(Targets):
     """The Shadow hand without an object: its goals are the places of five fingertips."""
 
     def __init__(self, env: Any) -> None:

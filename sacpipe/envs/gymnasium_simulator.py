@@ -31,6 +31,7 @@ class GymnasiumSimulator:
         self._read = read
         self._size = render_size
         self._camera: MujocoCamera | None = None
+        self._draw_goal = task_attribute(env, "draw_goal")
         dtype = env.action_space.dtype
         self._narrow_dtype = None if np.can_cast(np.float32, dtype) else dtype
 
@@ -66,6 +67,8 @@ class GymnasiumSimulator:
         if self._size is None:
             raise no_render_size()
         if self._camera is not None:
+            if self._draw_goal is not None:
+                self._draw_goal()
             return self._camera.render(self._env.unwrapped.data)
         try:
             frame = np.asarray(self._env.render())
