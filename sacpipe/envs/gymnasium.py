@@ -10,7 +10,7 @@ import numpy as np
 from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.envs.base import ComputeRewards, Environment, require_package
 from sacpipe.envs.gymnasium_box2d import NewWorld, needs_new_world
-from sacpipe.envs.gymnasium_registered import RegisteredTask, newest_versions
+from sacpipe.envs.gymnasium_registered import RegisteredTask, entry_module, newest_versions
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
@@ -35,7 +35,16 @@ class GymnasiumTask(RegisteredTask):
     """`task` section of the task suite gymnasium."""
 
     suite_name: ClassVar[str] = "gymnasium"
+    imports_modules: ClassVar[bool] = True
     compute_rewards: ClassVar[Mapping[str, ComputeRewards]] = {"Pendulum-v1": _pendulum_rewards}
+
+    id: str
+    """Registered id with its version, e.g. `HalfCheetah-v5`; `package:Id-v0` imports the package first."""
+
+    @classmethod
+    def has_module(cls, name: str) -> bool:
+        """Return whether no other suite has the tasks of a module."""
+        return not name.startswith(_PACKAGES_WITH_A_SUITE)
 
     def make(self, render_size: tuple[int, int] | None = None) -> Environment:
         """Build the task and try one step, see `RegisteredTask.make`.
@@ -44,7 +53,7 @@ class GymnasiumTask(RegisteredTask):
             ConfigError: the task needs Box2D, which is not installed.
         """
         registered = self.import_packages().registry.get(self.id)
-        if registered is not None and str(registered.entry_point).startswith(_BOX2D):
+        if registered is not None and entry_module(registered).startswith(_BOX2D):
             require_package(f"task '{self.name}'", "Box2D", "box2d")
         return super().make(render_size)
 
@@ -60,7 +69,7 @@ class GymnasiumTask(RegisteredTask):
         except ConfigError:
             return ()
         found = []
-        for task_id in newest_versions(gym, lambda name: not name.startswith(_PACKAGES_WITH_A_SUITE)):
+        for task_id in newest_versions(gym, cls.has_module):
             try:
                 with warnings.catch_warnings(action="ignore"):
                     cls(suite="gymnasium", id=task_id, options={}, metrics=()).make().close()

@@ -32,11 +32,13 @@ _MAX_REPEAT = 1000
 class RegisteredTask(TaskSection):
     """`task` section of a suite whose tasks Gymnasium's registry has."""
 
+    imports_modules: ClassVar[bool] = False
+    """Whether an id may name the module that registers it."""
     compute_rewards: ClassVar[Mapping[str, ComputeRewards]] = {}
     """Reward functions by id, of tasks whose rewards depend on recorded values only, whatever the options."""
 
     id: str
-    """Registered id with its version, e.g. `HalfCheetah-v5`; `package:Id-v0` imports the package first."""
+    """Registered id with its version, e.g. `FetchReach-v4`."""
     options: Options
     """Keyword arguments of the task, e.g. `ctrl_cost_weight`, and `max_episode_steps` and `action_repeat`."""
 
@@ -48,6 +50,11 @@ class RegisteredTask(TaskSection):
             ConfigError: a package is not installed.
         """
         return import_gymnasium(cls.suite_name)
+
+    @classmethod
+    def has_module(cls, name: str) -> bool:
+        """Return whether tasks of a module are the suite's, by the module's full name."""
+        raise NotImplementedError
 
     def adapt(self, env: Any) -> Any:
         """Return an environment, or a layer around it that repairs or names what the task does not."""
@@ -64,14 +71,16 @@ class RegisteredTask(TaskSection):
         """
         gym = self.import_packages()
         task = self.name
-        if self.id not in gym.registry and ":" not in self.id:
+        registered = gym.registry.get(self.id)
+        is_known = registered is not None and self.has_module(entry_module(registered))
+        if not is_known and not (self.imports_modules and ":" in self.id):
             raise unknown_task(self.suite_name, self.id, self.tasks())
         with task_errors(task, self.options), without_opengl():
-            constructor, registered = find_constructor(gym, self.id)
+            constructor, defaults = find_constructor(gym, self.id)
             repair_robotics()
         parameters = Parameters(constructor)
         options, repeat = self._own_options(parameters)
-        arguments = parameters.convert(options, registered)
+        arguments = parameters.convert(options, defaults)
         if render_size is not None and parameters.accepts("render_mode"):
             arguments["render_mode"] = "rgb_array"
         with task_errors(task, self.options, constructor):
@@ -145,23 +154,21 @@ def import_gymnasium(suite: str) -> Any:
     return gym
 
 
-def newest_versions(gym: Any, is_wanted: Callable[[str], bool]) -> list[str]:
-    """Return the newest version of each registered id.
-
-    Args:
-        gym: The module gymnasium.
-        is_wanted: Says by the name of an entry point's module whether the suite has the id.
-    """
+def newest_versions(gym: Any, has_module: Callable[[str], bool]) -> list[str]:
+    """Return the newest version of each registered id whose module a suite has."""
     newest: dict[str, tuple[int, str]] = {}
     for task_id, spec in gym.registry.items():
         family, version = f"{spec.namespace}/{spec.name}", spec.version or 0
-        if is_wanted(_module(spec.entry_point)) and (family not in newest or version > newest[family][0]):
+        if has_module(entry_module(spec)) and (family not in newest or version > newest[family][0]):
             newest[family] = (version, task_id)
     return [task_id for _, task_id in newest.values()]
 
 
-def _module(entry_point: Any) -> str:
-    return str(entry_point if isinstance(entry_point, str) else getattr(entry_point, "__module__", ""))
+def entry_module(spec: Any) -> str:
+    """Return the name of the module that has a registered task's class or function."""
+    entry_point = spec.entry_point
+    name = entry_point if isinstance(entry_point, str) else getattr(entry_point, "__module__", "")
+    return str(name).partition(":")[0]
 
 
 def _unwrap(env: Any) -> Any:

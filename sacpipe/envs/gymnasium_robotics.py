@@ -48,6 +48,11 @@ class RoboticsTask(RegisteredTask):
             _LOGGER.debug("gymnasium_robotics: %s", notice.getvalue().strip())
         return gym
 
+    @classmethod
+    def has_module(cls, name: str) -> bool:
+        """Return whether a module is of one of the six families."""
+        return name.startswith(_FAMILIES)
+
     def adapt(self, env: Any) -> Any:
         """Put the layer of the task's family around it."""
         return robotics_layer(env)
@@ -59,7 +64,7 @@ class RoboticsTask(RegisteredTask):
             gym = cls.import_packages()
         except ConfigError:
             return ()
-        return tuple(sorted(newest_versions(gym, lambda name: name.startswith(_FAMILIES))))
+        return tuple(sorted(newest_versions(gym, cls.has_module)))
 
     @classmethod
     def example(cls) -> Self:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sacpipe.core.errors import UnknownTaskError
 from sacpipe.envs import SUITES, find_task, suggested_metrics
 from sacpipe.specs.observation import stacked
 from sacpipe.testing.environments import check_env
@@ -47,6 +48,12 @@ def test_tasks_are_those_of_the_six_families():
     assert not {"AntMaze_UMaze-v4", "FetchPush-v1", "Walker2d-v2"} & set(tasks)
     assert not [name for name in SUITES.find("gymnasium").tasks() if name in tasks]
     assert find_task("FetchReach-v4").name == "gymnasium_robotics/FetchReach-v4"
+
+
+@pytest.mark.parametrize("task_id", ["HalfCheetah-v5", "Walker2d-v2", "gymnasium_robotics:FetchReach-v4"])
+def test_other_ids_are_unknown_to_the_suite(task_id):
+    with pytest.raises(UnknownTaskError, match="is not known"):
+        section(task_id).make()
 
 
 def towards_the_goal(observation, size):
