@@ -1,4 +1,4 @@
-"""Trainings of new params.yaml files on tasks whose values are tuned, and of the presets beside them.
+"""Trainings of new params.yaml files on tasks whose values are or were tuned, and of the presets beside them.
 
 `python benchmarks/tuned.py run TASK SEED [--presets]` trains one and adds its row to benchmarks/tuned.json;
 `python benchmarks/tuned.py draw` writes docs/results.md. A row: mean return of 20 deterministic episodes.
@@ -82,7 +82,7 @@ def draw() -> None:
         "| task | values | steps | mean return of each seed | lowest of all episodes | lowest of a release |"
     ]
     lines.append("|---|---|---|---|---|---|")
-    found = sorted(rows(), key=lambda row: (row["task"], row["values"] == "tuned", row["seed"]))
+    found = sorted(rows(), key=lambda row: (row["task"], row["values"] != "presets", row["seed"]))
     for task, values in dict.fromkeys((row["task"], row["values"]) for row in found):
         group = [row for row in found if (row["task"], row["values"]) == (task, values)]
         means = ", ".join(f"{row['return_mean']:.1f}" for row in group)

@@ -31,7 +31,7 @@ _FETCH = {"algorithm": {"discount": 0.95, "tau": 0.05}}
 BUDGETS = (
     (r"gymnasium/InvertedDoublePendulum-", Budget(20_000, 9_300.0, hidden_dim=128)),
     (r"gymnasium/InvertedPendulum-", Budget(50_000, 900.0)),
-    (r"gymnasium/Pendulum-", Budget(10_000, -250.0, learning_rate=1.0e-3)),
+    (r"gymnasium/Pendulum-", Budget(10_000, -250.0)),
     (r"gymnasium/MountainCarContinuous-", Budget(12_500, 85.0, hidden_dim=64, tuned=_MOUNTAIN_CAR)),
     (r"gymnasium/BipedalWalkerHardcore-", Budget(10_000_000, learning_rate=7.3e-4, tuned=_LANDER)),
     (r"gymnasium/BipedalWalker-", Budget(500_000, 250.0, learning_rate=7.3e-4, tuned=_WALKER)),

@@ -34,7 +34,6 @@ def test_the_mountain_car_repeats_each_action():
     [
         ("gymnasium/BipedalWalker-v3", 0.98, [400, 300], 7.3e-4),
         ("gymnasium/LunarLanderContinuous-v3", 0.99, [400, 300], 7.3e-4),
-        ("gymnasium/Pendulum-v1", 0.99, [256, 256], 1e-3),
         ("gymnasium_robotics/FetchReach-v4", 0.95, [64, 64], 1e-3),
         ("gymnasium_robotics/FetchPushDense-v4", 0.95, [256, 256], 1e-3),
     ],
