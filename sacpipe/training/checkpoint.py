@@ -28,9 +28,10 @@ from sacpipe.core.files import (
     write_json,
 )
 from sacpipe.replay.pool.manifest import PoolPosition
+from sacpipe.training.kept_policy import KeptEvaluation
 
 _LOG = logging.getLogger(__name__)
-_FORMAT_VERSION = 3
+_FORMAT_VERSION = 4
 _KEPT = 2
 _ARRAYS, _STATE = "arrays.safetensors", "state.json"
 _OWN_DIGEST = "sha256"
@@ -43,7 +44,7 @@ Arrays = dict[str, NDArray[np.generic]]
 class RunState(Config):
     """The state of a run, except its arrays."""
 
-    format_version: Literal[3]
+    format_version: Literal[4]
     stage_key: str
     total_steps: int
     """`training.total_steps` of the run."""
@@ -60,6 +61,10 @@ class RunState(Config):
     """Description of the last update; empty before the first."""
     latest_returns: dict[str, float]
     """Mean return of the last evaluation, by policy mode."""
+    is_stopped: bool
+    """Whether the last evaluation reached `training.stop_at_return`."""
+    kept: KeptEvaluation | None
+    """Evaluation of the policy in the array `kept_policy`; None where the last policy is kept."""
     metrics_bytes: int
     curve_bytes: int
     pool: PoolPosition

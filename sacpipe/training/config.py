@@ -1,6 +1,6 @@
 """The `training` section, and all the sections a training run reads."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,12 @@ class TrainingConfig(Config):
     """Steps averaged in one row of metrics."""
     checkpoint_interval_steps: int = Field(ge=1)
     """Steps between checkpoints: an interruption costs at most so many."""
+    keep: Literal["last", "best"]
+    """Policy that leaves the run: the `last`, or that of the `best` evaluation. The best has the highest mean
+    deterministic return; of several it is the first. The evaluation before the first step counts."""
+    stop_at_return: float | None
+    """Mean deterministic return of an evaluation that ends the run; null for none. Evaluations before the
+    first update do not end it."""
     extends: str | None = Field(pattern="^[0-9a-f]{64}$")
     """Stage key of a finished run to continue; `sacpipe run --extend` sets it."""
 
@@ -49,6 +55,8 @@ class TrainingConfig(Config):
             "evaluation_episodes": 5,
             "log_interval_steps": max(1, min(5_000, total // 40)),
             "checkpoint_interval_steps": max(1, min(25_000, total // 4)),
+            "keep": "last",
+            "stop_at_return": None,
             "extends": None,
         }
 
@@ -57,6 +65,14 @@ class TrainingConfig(Config):
         """Steps from one round of updates to the next, and updates in a round."""
         ratio = self.updates_per_step
         return (1, int(ratio)) if ratio >= 1 else (round(1 / ratio), 1)
+
+    @property
+    def min_steps(self) -> int:
+        """Steps that every run has: fewer than `total_steps` where a return may end it."""
+        if self.stop_at_return is None:
+            return self.total_steps
+        interval = self.evaluation_interval_steps
+        return min(self.total_steps, interval * (self.random_steps // interval + 1))
 
     @model_validator(mode="after")
     def _ratio_divides(self) -> Self:

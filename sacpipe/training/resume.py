@@ -95,6 +95,8 @@ def _continue_from(run: Run, checkpoint: Checkpoint) -> bool:
     run.averages = Averages(state.average_sums, state.average_counts)
     run.last_update = dict(state.last_update)
     run.evaluator.returns = dict(state.latest_returns)
+    run.is_stopped = state.is_stopped
+    run.kept.restore(state.kept, arrays)
     _replay_episode(run, run.writer.tail(run.episode))
     return True
 

@@ -26,6 +26,7 @@ from sacpipe.training.config import TrainParams
 from sacpipe.training.evaluator import CURVE_HEADER, Evaluator
 from sacpipe.training.extension import param_digests
 from sacpipe.training.foreign_members import FOREIGN, member_errors, raise_member_error, section_errors
+from sacpipe.training.kept_policy import KeptPolicy
 from sacpipe.training.memory import buffer_capacity, check_memory
 from sacpipe.training.metrics import LEARNER_METRICS, Averages, EpisodeTotals, LineFile
 
@@ -74,6 +75,9 @@ class Run:
         with section_errors("engine", params.engine.name):
             self.learner = params.engine.attach(self.learner)
         self.evaluator = Evaluator(params, self.learner)
+        self.kept = KeptPolicy(params.training.keep)
+        self.is_stopped = False
+        """Whether the last evaluation reached `training.stop_at_return`."""
         self.buffer = ReplayBuffer(self.spec, buffer_capacity(params))
         self.exploration_stream = generator(params.seed, "explore")
         self.sampling_stream = generator(params.seed, "replay/sample")
@@ -123,7 +127,12 @@ class Run:
 
     def is_due(self, interval_steps: int) -> bool:
         """Return whether work done every so many steps, and after the last one, is due now."""
-        return self.env_steps % interval_steps == 0 or self.env_steps == self.params.training.total_steps
+        return self.env_steps % interval_steps == 0 or self.is_finished
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the present step is the last one."""
+        return self.is_stopped or self.env_steps == self.params.training.total_steps
 
     def act(self) -> FloatArray:
         """Return a random action at first, then one of the learner with noise. In [-1, 1]."""
@@ -235,6 +244,10 @@ class Run:
         """Evaluate the policy without and with noise, and write the row and the curve."""
         row = self.evaluator.evaluate(self.env_steps, self.curve)
         self.metrics.write_row({"env_steps": self.env_steps} | row)
+        found, stop = self.evaluator.returns["deterministic"], self.params.training.stop_at_return
+        with member_errors(self.algorithm, "policy()", self.env_steps):
+            self.kept.consider(self.env_steps, found, self.learner.policy)
+        self.is_stopped = stop is not None and self.learner.gradient_steps > 0 and found >= stop
         self._clock.lap("evaluate")
 
     def checkpoint(self) -> None:
@@ -252,7 +265,7 @@ class Run:
                     "before stays. Lower the learning rates, or look at the task's rewards."
                 )
         state = RunState(
-            format_version=3,
+            format_version=4,
             stage_key=self.stage_key,
             total_steps=self.params.training.total_steps,
             params=param_digests(self.params.as_tree()),
@@ -263,6 +276,8 @@ class Run:
             average_counts=self.averages.counts,
             last_update=self._describe() if self.learner.gradient_steps else {},
             latest_returns=self.evaluator.returns,
+            is_stopped=self.is_stopped,
+            kept=self.kept.evaluation,
             metrics_bytes=self.metrics.sync(),
             curve_bytes=self.curve.sync(),
             pool=self.writer.flush(),
@@ -272,6 +287,7 @@ class Run:
             "explore": generator_state(self.exploration_stream),
             "sample": generator_state(self.sampling_stream),
         }
+        arrays |= self.kept.arrays()
         write_checkpoint(self.folder / "checkpoints", state, arrays)
         self._clock.lap("checkpoint")
 

@@ -22,6 +22,8 @@ FIRST = {
     "watchdog_periods": 20.0,
     "term_max_age_periods": {"velocity": 4.0},
     "min_return_mean": None,
+    "keep": "best",
+    "stop_at_return": 1000.0,
 }
 """Other values of keys, by name."""
 FIRST_TEXT = {

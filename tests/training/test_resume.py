@@ -160,7 +160,7 @@ def test_an_extended_run_is_the_longer_run(tmp_path):
         (
             180,
             {"replay__capacity": 91},
-            r"replay\.capacity differ from its params\. Only training\.total_steps and",
+            r"replay\.capacity differ from its params\. Only training\.total_steps, training\.stop",
         ),
     ],
 )
