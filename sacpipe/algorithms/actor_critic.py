@@ -80,10 +80,14 @@ class ActorCritic:
         self._policy = make_policy(kind, spec, config.name)
         self.actor = self._policy.network
         self.critic_inputs = CriticInputs(spec, self.actor, normalised_terms)
-        self.critic = StackedCritic(config.network, self.critic_inputs.group, spec.action_dim, num_critics)
+        self.critic = self._make_critic(config.network, num_critics)
         init = torch.Generator().manual_seed(stream_seed(seed, "learner/init"))
         self.actor.reset(init)
         self.critic.network.reset(init)
+
+    def _make_critic(self, trunk: TrunkSection, num_critics: int) -> StackedCritic:
+        """Return the critics, whose parameters are not drawn yet; an algorithm may have others."""
+        return StackedCritic(trunk, self.critic_inputs.group, self.spec.action_dim, num_critics)
 
     def _keep_state(
         self,
