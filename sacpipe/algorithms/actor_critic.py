@@ -23,6 +23,9 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
+_NEW = ("noise", "gradient_steps")
+"""Arrays of the state that begin anew with other weights, as the optimisers' do."""
+
 
 class ActorCriticConfig(Protocol):
     """Keys of an algorithm's config that an `ActorCritic` reads."""
@@ -127,6 +130,27 @@ class ActorCritic:
     def state(self) -> Arrays:
         """Return everything an exact continuation needs, as copies."""
         return self._state.arrays(self.gradient_steps)
+
+    def begin_with(self, weights: Arrays) -> None:
+        """Take the weights of another learner; optimisers, noise and counters stay those of a new one.
+
+        Args:
+            weights: Arrays of its `state()`: those of the policy (`actor/...`), or all.
+
+        Raises:
+            CheckpointError: an array is missing, left over, or of another shape.
+        """
+        own = self.state()
+        policy_alone = all(name.startswith("actor/") for name in weights)
+        kept = {name for name in own if name in _NEW or name.startswith("adam/")}
+        if policy_alone:
+            kept |= {name for name in own if not name.startswith("actor/")}
+        taken = {
+            name: array
+            for name, array in weights.items()
+            if name not in _NEW and not name.startswith("adam/")
+        }
+        self.load_state({name: own[name] for name in kept} | taken)
 
     def load_state(self, state: Arrays) -> None:
         """Continue from `state()`; see `Learner.load_state`."""

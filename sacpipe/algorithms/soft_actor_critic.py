@@ -14,6 +14,7 @@ from torch import nn
 
 from sacpipe.algorithms.actor_critic import ActorCritic
 from sacpipe.algorithms.adam import Adam, AdamConfig
+from sacpipe.algorithms.base import Arrays
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.gradient_norm import norm_of
 from sacpipe.algorithms.losses import actor_loss, temperature_loss
@@ -179,6 +180,12 @@ class SoftActorCritic(ActorCritic):
     def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
         """Return one action in [-1, 1]; see `Learner.act`."""
         return self.actor.act(observation, generator)
+
+    def begin_with(self, weights: Arrays) -> None:
+        """Take the weights of another learner; a fixed temperature stays that of the params."""
+        if "log_temperature" in weights and isinstance(self.config.temperature, FixedTemperature):
+            weights = weights | {"log_temperature": self.log_temperature.detach().numpy()}
+        super().begin_with(weights)
 
     def update(self, batch: Batch) -> None:
         """Make one step of critics, actor, temperature and targets; see `Learner.update`."""

@@ -38,8 +38,8 @@ class TQCConfig(SoftActorCriticConfig):
     num_critics: int = Field(ge=1)
     """Critics in the ensemble; the target pools their quantiles."""
     actor_q: Literal["min", "mean"]
-    """Value in the actor's loss: `mean` of the critics' values (the paper) or their `min`. A critic's value is
-    the mean of its quantiles."""
+    """Value in the actor's loss: `mean` of the critics' values (the paper) or their `min`. A critic's value
+    is the mean of its quantiles."""
     num_quantiles: int = Field(ge=1)
     """Quantiles of each critic."""
     dropped_quantiles: int = Field(ge=0)

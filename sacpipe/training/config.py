@@ -13,6 +13,17 @@ from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
 
+class WarmStartConfig(Config):
+    """Weights of an earlier run, in `data/warm_start`, with which the run begins."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """SHA-256 of policy.safetensors, or of a checkpoint's state.json, which has the digest of the arrays."""
+    parts: Literal["policy", "all"]
+    """Weights that are taken: `policy`, or `all` of a checkpoint, with critics and temperature."""
+    first_actions: Literal["policy", "random"]
+    """Actions of the first `random_steps` steps: of the `policy`, with its noise, or `random`."""
+
+
 class TrainingConfig(Config):
     """Length of a run, and its intervals."""
 
@@ -39,6 +50,8 @@ class TrainingConfig(Config):
     stop_at_return: float | None
     """Mean deterministic return of an evaluation that ends the run; null for none. Evaluations before the
     first update do not end it."""
+    warm_start: WarmStartConfig | None
+    """Weights to begin with: null, or {sha256, parts, first_actions} of data/warm_start."""
     extends: str | None = Field(pattern="^[0-9a-f]{64}$")
     """Stage key of a finished run to continue; `sacpipe run --extend` sets it."""
 
@@ -57,6 +70,7 @@ class TrainingConfig(Config):
             "checkpoint_interval_steps": max(1, min(25_000, total // 4)),
             "keep": "last",
             "stop_at_return": None,
+            "warm_start": None,
             "extends": None,
         }
 
