@@ -58,8 +58,7 @@ def train_in_child(
 
     Args:
         params: The sections seed, task, algorithm, engine, replay and training: a model, a mapping, or the
-        path of a
-            params.yaml. Other sections are ignored.
+            path of a params.yaml. Other sections are ignored.
         folder: Receives policy.safetensors, pool/, curve.csv, metrics.json and metrics.jsonl; its subfolder
             work/ holds unfinished work.
         initial_pool: Folder of the pool that `replay.initial_pool` names, if it names one.
@@ -72,12 +71,7 @@ def train_in_child(
         StageError: the child process died.
         SacpipeError: what the training raised, e.g. DivergenceError.
     """
-    request = _Request(
-        params=_as_params(params, initial_pool, warm_start).as_tree(),
-        folder=str(Path(folder).absolute()),
-        initial_pool=_absolute(initial_pool),
-        warm_start=_absolute(warm_start),
-    )
+    request = _request(params, folder, initial_pool, warm_start)
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, encoding="utf-8") as answers:
         try:
@@ -98,8 +92,22 @@ def train_in_child(
     return _result(answer, child.returncode, " ".join(stderr_tail))
 
 
-def _absolute(folder: Path | str | None) -> str | None:
-    return None if folder is None else str(Path(folder).absolute())
+def _request(
+    params: TrainParams | Mapping[str, Any] | Path | str,
+    folder: Path | str,
+    initial_pool: Path | str | None,
+    warm_start: Path | str | None,
+) -> _Request:
+    """Check what was asked, before a process starts."""
+    pool, weights = (
+        None if path is None else str(Path(path).absolute()) for path in (initial_pool, warm_start)
+    )
+    return _Request(
+        params=_as_params(params, initial_pool, warm_start).as_tree(),
+        folder=str(Path(folder).absolute()),
+        initial_pool=pool,
+        warm_start=weights,
+    )
 
 
 def _as_params(

@@ -49,6 +49,7 @@ SECOND = {
 }
 ELSEWHERE = {
     "initial_pool",
+    "warm_start",  # tests/training/test_warm_start.py
     "extends",  # tests/project/test_extension.py
     "suite", "name", "id", "mode", "metrics",  # members and tasks: tests/flow/test_members.py
     "fallback", "video", "temperature", "schedule", "guards",  # FIRST_TEXT

@@ -92,9 +92,7 @@ def test_the_slow_copy_of_a_policy_alone_is_the_policy():
 def test_the_first_actions_are_the_policys_or_random(tmp_path, earlier):
     folder, actions = earlier["policy"], {}
     for kind in ("policy", "random"):
-        run = open_run(
-            params_with(folder, first_actions=kind), tmp_path / kind, "another", warm_start=folder
-        )
+        run = open_run(params_with(folder, first_actions=kind), tmp_path / kind, "another", warm_start=folder)
         actions[kind] = run.act()
         if kind == "policy":
             run.exploration_stream = np.random.default_rng(0)
