@@ -38,7 +38,7 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "2 critics, their mean in the actor": (PENDULUM, "sac", {"algorithm": {"actor_q": "mean"}}),
     "learning rates linear to a tenth": (PENDULUM, "sac", {"adam": DECAY}),
     "keep: best": (PENDULUM, "sac", {"training": {"keep": "best"}}),
-    "stop_at_return: -160": (PENDULUM, "sac", {"training": {"stop_at_return": -160.0}}),
+    "stop_at_return: -300": (PENDULUM, "sac", {"training": {"stop_at_return": -300.0}}),
     "TD3": (PENDULUM, "td3", {}),
     "TD3, learning rates linear to a tenth": (PENDULUM, "td3", {"adam": DECAY}),
     "TQC, 2 critics": (PENDULUM, "tqc", {"algorithm": {"num_critics": 2}} | AUTOGRAD),
