@@ -117,8 +117,7 @@ def _kept_summary(data: ReportData) -> str:
     if data.training.kept is None:
         return ""
     step, mean = data.training.kept
-    shown = f"{numbers.number(mean)} in its evaluation"
-    return f" The policy of step {numbers.count(step)} was kept, the best of the evaluations: {shown}."
+    return f" The policy of step {numbers.count(step)} was kept: its evaluation was the best, {numbers.number(mean)}."
 
 
 def _curve_summary(series: Series) -> str:

@@ -154,4 +154,4 @@ def test_the_kept_policy_is_named_beside_the_curve(fresh):
     path = fresh.inputs.train_folder / "metrics.json"
     kept = {"kept": {"env_steps": 90_000, "return_mean": 5321.0}}
     path.write_text(json.dumps(json.loads(path.read_text()) | kept))
-    assert "The policy of step 90,000 was kept, the best of the evaluations: 5,321" in fresh.page()
+    assert "The policy of step 90,000 was kept: its evaluation was the best, 5,321" in fresh.page()
