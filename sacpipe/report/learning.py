@@ -117,7 +117,8 @@ def _kept_summary(data: ReportData) -> str:
     if data.training.kept is None:
         return ""
     step, mean = data.training.kept
-    return f" The policy of step {numbers.count(step)} was kept: its evaluation was the best, {numbers.number(mean)}."
+    best = numbers.number(mean)
+    return f" The policy of step {numbers.count(step)} was kept: its evaluation was the best, {best}."
 
 
 def _curve_summary(series: Series) -> str:
