@@ -22,12 +22,10 @@ from sacpipe.specs.metric import Metric
 from sacpipe.specs.records import Batch
 
 METRICS = SAC_METRICS | {
-    "critic/loss": Metric("reward", "Sum over critics of the mean quantile Huber loss."),
-    "critic/{i}/loss": Metric("reward", "Each critic's part of it."),
+    "critic/loss": Metric("reward²", "Sum over critics of the mean quantile Huber loss."),
     "critic/q_mean": Metric("reward", "Mean of all quantiles of the batch."),
     "critic/target_mean": Metric("reward", "Mean of the truncated target, over the batch too."),
     "critic/td_error_std": Metric("reward", "Standard deviation of value minus mean target over the batch."),
-    "critic/gradient_norm": Metric("1", "Euclidean norm of the critics' gradient, all parameters."),
 }
 
 
