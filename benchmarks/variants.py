@@ -43,7 +43,7 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "TD3, learning rates linear to a tenth": (PENDULUM, "td3", {"adam": DECAY}),
     "TQC, 2 critics": (PENDULUM, "tqc", {"algorithm": {"num_critics": 2}} | AUTOGRAD),
     "hidden mass, critics know it": (HIDDEN, "sac", {"task": {"options": {"critics_know": True}}}),
-    "hidden mass, no one knows it": (HIDDEN, "sac", {"task": {"options": {"critics_know": False}}}),
+    "hidden mass, critics do not know it": (HIDDEN, "sac", {"task": {"options": {"critics_know": False}}}),
 }
 
 
