@@ -47,6 +47,7 @@ MASTERS = [
     ("sac", "torch", "mlp"),
     ("sac", "autograd", "mlp"),
     ("td3", "autograd", "mlp"),
+    ("tqc", "autograd", "mlp"),
     ("sac", "autograd", "conv"),
 ]
 
