@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 ALGORITHMS = Members(
     "algorithm",
     "sacpipe.algorithms",
-    {"sac": "sacpipe.algorithms.sac:SACConfig", "td3": "sacpipe.algorithms.td3:TD3Config"},
+    {
+        "sac": "sacpipe.algorithms.sac:SACConfig",
+        "td3": "sacpipe.algorithms.td3:TD3Config",
+        "sql": "sacpipe.algorithms.sql:SQLConfig",
+    },
 )
 
 if TYPE_CHECKING:
