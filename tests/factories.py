@@ -18,6 +18,7 @@ SUITE_TASKS = {
     "gymnasium": "InvertedDoublePendulum-v5",
     "dm_control": "cartpole-swingup",
     "point_mass": "point-mass-v0",
+    "softlearning": "MultiGoal-Default-v0",
 }
 """One task of every suite."""
 

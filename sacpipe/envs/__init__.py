@@ -17,6 +17,7 @@ SUITES = Members(
         "gymnasium": "sacpipe.envs.gymnasium:GymnasiumTask",
         "dm_control": "sacpipe.envs.dm_control:DmControlTask",
         "point_mass": "sacpipe.envs.point_mass:PointMassTask",
+        "softlearning": "sacpipe.envs.softlearning.suite:SoftlearningTask",
     },
 )
 """Task suites; a member derives from `TaskSection`."""

@@ -57,11 +57,14 @@ def test_every_task_suite_is_in_the_section_of_params():
 
 
 def test_unknown_task_suite_is_refused_with_the_known_ones():
-    expected = "task.suite: task suite 'mujoco': expected one of gymnasium, dm_control, point_mass"
+    expected = (
+        "task.suite: task suite 'mujoco': expected one of gymnasium, dm_control, point_mass, softlearning"
+    )
     with pytest.raises(ConfigError, match=expected):
         Section.parse({"task": {"suite": "mujoco", "id": "x", "options": {}, "metrics": []}})
     with pytest.raises(
-        ConfigError, match="task.suite: expected one of gymnasium, dm_control, point_mass, found null"
+        ConfigError,
+        match="task.suite: expected one of gymnasium, dm_control, point_mass, softlearning, found null",
     ):
         Section.parse({"task": {"id": "x"}})
 
