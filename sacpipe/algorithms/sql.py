@@ -36,7 +36,7 @@ _REWARD_SCALES = (
     (r"gymnasium/Walker2d-", 10.0),
     (r"gymnasium/Ant-", 300.0),
     (r"gymnasium/Humanoid-", 100.0),
-    (r"softlearning/multi_goal", 0.1),
+    (r"softlearning/MultiGoal-", 0.1),
     (r"", 1.0),
 )
 """Softlearning's table (examples/development/variants.py and examples/multi_goal at 13cf187); first match."""
@@ -91,7 +91,7 @@ class SQLConfig(Config):
     min_bandwidth: float = Field(gt=0)
     """Smallest bandwidth of the kernel, a squared distance before tanh."""
     noise_dim: int = Field(ge=1, le=10_000)
-    """Length of the policy's noise; at least the action's for a density that fills the action space."""
+    """Length of the policy's noise, at least the action's."""
     critic_learning_rate: float = Field(gt=0)
     """Learning rate of the critics."""
     actor_learning_rate: float = Field(gt=0)

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 
 from sacpipe.core.config import Config
+from sacpipe.core.errors import ConfigError
 from sacpipe.networks.inputs import Inputs
 from sacpipe.networks.policies.base import PolicyNetwork
 from sacpipe.networks.trunks import RegisteredTrunk
@@ -29,19 +30,30 @@ class SamplingNetworkConfig(Config):
     trunk: RegisteredTrunk
     """Network from the observation and the noise to features."""
     noise_dim: int = Field(ge=1, le=10_000)
-    """Length of the noise."""
+    """Length of the noise, at least the action's."""
     normalised_terms: tuple[str, ...]
     """Terms that the policy normalises."""
 
     def build(self, spec: EnvSpec) -> "SamplingNetworkPolicy":
-        """Return a network whose parameters are not drawn yet."""
+        """Return a network whose parameters are not drawn yet.
+
+        Raises:
+            ConfigError: the noise is shorter than the action.
+        """
+        if self.noise_dim < spec.action_dim:
+            raise ConfigError(
+                f"algorithm.noise_dim: expected at least {spec.action_dim}, the length of an action of "
+                f"{spec.task}, because actions of less noise cannot fill its range; found {self.noise_dim}."
+            )
         return SamplingNetworkPolicy(spec, self)
 
 
 class SamplingNetworkPolicy(PolicyNetwork):
-    """Maps raw observations and noise to actions. Its export has the input `noise`.
+    """Maps raw observations and noise to actions: tanh(network(observation, noise) + noise).
 
-    The deterministic action is the one for noise of zeros, which need not be a likely one.
+    The noise is added (its first entries, where it is longer than the action) so that a policy is broad before
+    training; a narrow one would find one mode and keep it. The export has the input `noise`. The deterministic
+    action is the one for noise of zeros, which need not be a likely one.
 
     References:
         Haarnoja et al. 2017, arXiv:1702.08165, section 3.3.
@@ -63,7 +75,7 @@ class SamplingNetworkPolicy(PolicyNetwork):
             inputs: B normalised observations.
             noise: Standard normal random numbers. Shape (B, noise_dim).
         """
-        found: torch.Tensor = self.network(inputs, noise)
+        found: torch.Tensor = self.network(inputs, noise) + noise[:, : self.action_dim]
         return found
 
     def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
@@ -71,7 +83,8 @@ class SamplingNetworkPolicy(PolicyNetwork):
         noise = self._no_noise
         if generator is not None:
             noise = generator.standard_normal(self.noise_dim, dtype=np.float32)
-        action: FloatArray = np.tanh(self.network.single(*self.single_inputs(observation), noise))
+        output = self.network.single(*self.single_inputs(observation), noise)
+        action: FloatArray = np.tanh(output + noise[: self.action_dim])
         return action
 
     def forward(self, *terms: torch.Tensor) -> torch.Tensor:
@@ -88,4 +101,9 @@ class SamplingNetworkPolicy(PolicyNetwork):
         """Write `forward` down; see `PolicyNetwork.describe`."""
         vector, images = self.describe_inputs(graph)
         output = self.network.describe(graph, vector, images, self.action_dim, "noise")
-        return graph.add("Tanh", [output], "squashed")
+        added = "noise"
+        if self.noise_dim > self.action_dim:
+            places = (("start", 0), ("end", self.action_dim), ("axis", 1))
+            bounds = [graph.constant(f"noise_{name}", [place]) for name, place in places]
+            added = graph.add("Slice", ["noise", *bounds], "added_noise")
+        return graph.add("Tanh", [graph.add("Add", [output, added], "unsquashed")], "squashed")
