@@ -51,9 +51,9 @@ class SamplingNetworkConfig(Config):
 class SamplingNetworkPolicy(PolicyNetwork):
     """Maps raw observations and noise to actions: tanh(network(observation, noise) + noise).
 
-    The noise is added (its first entries, where it is longer than the action) so that a policy is broad before
-    training; a narrow one would find one mode and keep it. The export has the input `noise`. The deterministic
-    action is the one for noise of zeros, which need not be a likely one.
+    The noise is added (its first entries, where it is longer than the action) so that a policy is broad
+    before training; a narrow one would find one mode and keep it. The export has the input `noise`. The
+    deterministic action is the one for noise of zeros, which need not be a likely one.
 
     References:
         Haarnoja et al. 2017, arXiv:1702.08165, section 3.3.
