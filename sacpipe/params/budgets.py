@@ -26,7 +26,7 @@ BUDGETS = (
     (r"dm_control/walker-", Budget(1_000_000, 500.0)),
     (r"dm_control/", Budget(3_000_000)),
     (r"point_mass/", Budget(3_000)),
-    (r"softlearning/MultiGoal-", Budget(100_000, hidden_dim=128)),
+    (r"softlearning/MultiGoal-", Budget(10_000, hidden_dim=128, learning_rate=1.0e-3)),
     (r"", Budget(1_000_000)),
 )
 """Regular expression for task suite and id, and the budget; the first match is used.
