@@ -57,7 +57,7 @@ METRICS = {
     "particles/saturation": Metric("share", "Share of these actions beyond 0.99 of their range."),
     "particles/bandwidth": Metric("1", "Mean bandwidth of the kernel, a squared distance before tanh."),
     "particles/stein_norm": Metric(
-        "1", "Mean length of the Stein direction before tanh; near zero where the policy fits the critics."
+        "1", "Mean length of the Stein direction before tanh; few particles keep it from vanishing."
     ),
     "particles/gradient_norm": Metric("1", "Euclidean norm of the policy's gradient, all parameters."),
 } | VALUE_BIAS
