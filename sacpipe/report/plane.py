@@ -14,6 +14,8 @@ from sacpipe.report.plane_data import GRID, ActionValues, Plane, Point
 _NUM_LEVELS = 12
 _FRAME = 26.0
 """Margin of a panel for its title."""
+_ROOM = 200.0
+"""Side of a panel that has room for its whole title."""
 _LINE_ENDS = (0.25, 0.95)
 """Opacity of the lowest and of the highest contour."""
 
@@ -139,7 +141,8 @@ def _state(box: _Box, state: ActionValues) -> Markup:
         opacity = _LINE_ENDS[0] + (_LINE_ENDS[1] - _LINE_ENDS[0]) * index / (_NUM_LEVELS - 1)
         contours.append(tag("path", d="".join(lines), stroke_opacity=opacity))
     x, y = state.position
-    title = f"Q of actions at ({x:g}, {y:g}): {numbers.number(low)} to {numbers.number(high)}"
+    title = f"Q at ({x:g}, {y:g}): " if box.side > _ROOM else f"({x:g}, {y:g}): "
+    title += numbers.interval(low, high)
     dots = [_circle(place(*action), 2.0, "action") for action in state.actions]
     return _panel(box, title, tag("g", contours, class_="contour"), tag("g", dots))
 
