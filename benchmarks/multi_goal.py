@@ -101,7 +101,7 @@ def draw() -> None:
         (
             str(seed),
             *(f"{share:.0%}" for share in one.shares),
-            f"{one.furthest_m:.2f} m",
+            f"{one.furthest_m:.3f} m",
             f"{one.seconds:.0f} s",
         )
         for seed, one in found.items()
