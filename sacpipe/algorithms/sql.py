@@ -310,10 +310,8 @@ class SQL(ActorCritic):
         config, size, step = self.config, len(batch.rewards), self.gradient_steps + 1
         inputs = self.actor.normalised(self.actor.inputs.of(batch.observations))
         particles = self.actor.unsquashed(inputs.repeated(config.num_particles), noise)
-        updated, fixed = particles.view(config.num_particles, size, -1).split(
-            [config.num_updated, config.num_particles - config.num_updated]
-        )
-        fixed = fixed.detach()
+        particles = particles.view(config.num_particles, size, -1)
+        updated, fixed = particles[: config.num_updated], particles[config.num_updated :].detach()
         actions = torch.tanh(fixed).requires_grad_()
         q_values = self.critic(
             self.critic_inputs.of(batch.observations).repeated(len(fixed)), actions.flatten(0, 1)
@@ -329,15 +327,14 @@ class SQL(ActorCritic):
         loss = -(direction * updated).sum(dim=-1).mean()  # the direction has no gradient of its own
         gradients = torch.autograd.grad(loss, self._actor_parameters)
         self._optimisers["actor"].step(gradients, self.gradient_steps)
-        shown = torch.tanh(particles.detach()).view(config.num_particles, size, -1)
-        return Particles(shown, lowest.detach(), norms, bandwidths, gradients)
+        return Particles(torch.tanh(particles.detach()), lowest.detach(), norms, bandwidths, gradients)
 
     @torch.no_grad()
     def _step_targets(self) -> None:
         """Count the update, and move the target critics a share `tau` towards the critics if that is due."""
         self.gradient_steps += 1
         if self.gradient_steps % self.config.target_update_interval == 0:
-            targets = list(self.target_critic.parameters())
+            targets: list[torch.Tensor] = list(self.target_critic.parameters())
             torch._foreach_lerp_(targets, self._critic_parameters, self.config.tau)
 
     def diagnostics(self) -> dict[str, float]:

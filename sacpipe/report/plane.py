@@ -1,5 +1,6 @@
 """The figure of MultiGoal: sampled paths in the plane, and contours of the critics with sampled actions."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -83,7 +84,7 @@ def goal_shares(figure: Plane) -> str:
     """Return how many episodes reached each goal, as a sentence."""
     reached = [0] * len(GOALS_M)
     for path in figure.paths:
-        distances = [_distance(path[-1], goal) for goal in GOALS_M]
+        distances = [math.dist(path[-1], goal) for goal in GOALS_M]
         if min(distances) < GOAL_RADIUS_M:
             reached[distances.index(min(distances))] += 1
     shown = ", ".join(f"({x:g}, {y:g}): {count}" for (x, y), count in zip(GOALS_M, reached, strict=True))
@@ -158,10 +159,6 @@ def _line(points: Iterable[tuple[float, float]]) -> str:
 
 def _circle(centre: tuple[float, float], radius: float, kind: str) -> Markup:
     return tag("circle", cx=centre[0], cy=centre[1], r=radius, class_=kind)
-
-
-def _distance(first: Point, second: Point) -> float:
-    return ((first[0] - second[0]) ** 2 + (first[1] - second[1]) ** 2) ** 0.5
 
 
 _STYLE = """
