@@ -13,6 +13,7 @@ import math
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import report
@@ -32,7 +33,6 @@ from sacpipe.training.run import Run
 TASK = "softlearning/MultiGoal-Default-v0"
 STEPS, SEEDS, EPISODES = 10_000, (1, 2, 3), 100
 FOLDER = ROOT / ".multi_goal"
-BAR, CHECKED = 0.1, "at least 10 % each"
 
 
 class Found(NamedTuple):
@@ -108,13 +108,13 @@ def draw() -> None:
     ]
     text = (
         f"![paths and values](multi-goal.svg)\n\nShares of {EPISODES} stochastic episodes that reached each "
-        f"goal after {STEPS:,} steps; {CHECKED} was asked for, and every end within {GOAL_RADIUS_M:g} m.\n\n"
+        f"goal after {STEPS:,} steps; at least 10 % each was asked for, and every end within {GOAL_RADIUS_M:g} m.\n\n"
     )
     figures: dict[str, Any] = {"seeds": {str(seed): one._asdict() for seed, one in found.items()}}
     report.write("multi_goal", ["sacpipe", "torch"], figures, text + report.table(head, rows))
 
 
-def result(seed: int) -> Any:
+def result(seed: int) -> Path:
     """Return the file of a finished run."""
     return FOLDER / f"seed-{seed}.json"
 
