@@ -108,7 +108,8 @@ def draw() -> None:
     ]
     text = (
         f"![paths and values](multi-goal.svg)\n\nShares of {EPISODES} stochastic episodes that reached each "
-        f"goal after {STEPS:,} steps; at least 10 % each was asked for, and every end within {GOAL_RADIUS_M:g} m.\n\n"
+        f"goal after {STEPS:,} steps; at least 10 % each was asked for, and every end within "
+        f"{GOAL_RADIUS_M:g} m.\n\n"
     )
     figures: dict[str, Any] = {"seeds": {str(seed): one._asdict() for seed, one in found.items()}}
     report.write("multi_goal", ["sacpipe", "torch"], figures, text + report.table(head, rows))
