@@ -191,7 +191,7 @@ class TestPolicies:
 
     def test_arguments_that_do_not_fit_are_refused(self, finished):
         bundle = finished / "out" / "export" / "bundle"
-        with pytest.raises(ConfigError, match="a bundle holds the deterministic policy only"):
+        with pytest.raises(ConfigError, match="this bundle holds the deterministic policy only"):
             sacpipe.load_policy(bundle, stochastic=True)
         with pytest.raises(ConfigError, match="episodes: expected at least 1, found 0"):
             sacpipe.evaluate(sacpipe.load_policy(bundle), episodes=0)

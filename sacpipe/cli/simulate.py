@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", metavar="SUITE/[MODULE:]ID", help=TASK_HELP)
     parser.add_argument("--episodes", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="seed of the episodes; default: %(default)s")
-    parser.add_argument("--stochastic", action="store_true", help="sample actions (policy files only)")
+    parser.add_argument(
+        "--stochastic",
+        action="store_true",
+        help="sample actions: of a policy file, or of a bundle with noise",
+    )
     parser.add_argument(
         "--video",
         type=path_argument,

@@ -18,8 +18,8 @@ from sacpipe.specs.env_spec import EnvSpec
 
 _ELEMENTS = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
 _DESCRIBED: dict[str, tuple[str, ...]] = {
-    "policy": ("forward", "normalised"),
-    "network": ("first_outputs",),
+    "policy": ("forward", "normalised", "unsquashed"),
+    "network": ("first_outputs", "forward"),
     "trunk": ("forward",),
     "normaliser": ("forward",),
 }

@@ -25,6 +25,11 @@ class Inputs(NamedTuple):
     images: tuple[torch.Tensor, ...]
     """Raw images in the order of the specification. uint8, shape (B, height, width, channels) each."""
 
+    def repeated(self, times: int) -> "Inputs":
+        """Return all observations one after the other, then all of them again, and so on."""
+        images = tuple(image.repeat(times, 1, 1, 1) for image in self.images)
+        return Inputs(self.vector.repeat(times, 1), images)
+
 
 class GroupInputs:
     """Finds the inputs of one group in observations of a task.

@@ -44,13 +44,13 @@ def evaluate_by_kernels(policy: PolicyNetwork) -> bool:
     """Let kernels compute a policy's single outputs, from copies of its present parameters.
 
     Returns:
-        Whether they can: the trunk is one that kernels compute.
+        Whether they can: the trunk is one that kernels compute, and the policy takes observations alone.
 
     Raises:
         KernelError: there is no compiler or no instruction set for them here.
     """
     shape = kernel_shape(policy.network)
-    if shape is None:
+    if shape is None or policy.noise_dim is not None:
         return False
     stack = shape.kind(Memory(), 1, shape.dims, has_slow=False, is_critic=False)
     tensors = [tensor.detach().numpy() for tensor in policy.network.parameters()]

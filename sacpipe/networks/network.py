@@ -40,15 +40,28 @@ class Network(nn.Module):
         """Return the first member's first outputs, without computing the others. Shape (B, count)."""
         return torch.addmm(self.head.bias[0, :, :count], self.trunk(inputs), self.head.weight[0][:, :count])
 
-    def describe(self, graph: "GraphDraft", vector: str | None, images: tuple[str, ...], count: int) -> str:
-        """Write `first_outputs` down, and return the outputs' name; arguments as of `Trunk.describe`."""
-        weight, bias = self.head.arrays()
-        return graph.linear(
-            self.trunk.describe(graph, vector, images), weight[:, :count], bias[:count], "head"
-        )
+    def describe(
+        self,
+        graph: "GraphDraft",
+        vector: str | None,
+        images: tuple[str, ...],
+        count: int,
+        extra: str | None = None,
+    ) -> str:
+        """Write `first_outputs` down, and return the outputs' name; arguments as of `Trunk.describe`.
 
-    def single(self, vector: FloatArray, images: tuple[NDArray[np.uint8], ...]) -> FloatArray:
+        With `extra`, the outputs are those of `forward`.
+        """
+        weight, bias = self.head.arrays()
+        # A trunk of another package may have been written before there was an `extra`.
+        features = self.trunk.describe(graph, vector, images, *(() if extra is None else (extra,)))
+        return graph.linear(features, weight[:, :count], bias[:count], "head")
+
+    def single(
+        self, vector: FloatArray, images: tuple[NDArray[np.uint8], ...], extra: FloatArray | None = None
+    ) -> FloatArray:
         """Return the first member's output for one observation; arguments as of `Trunk.single`."""
         weight, bias = self.head.arrays()
-        output: FloatArray = self.trunk.single(vector, images) @ weight + bias
+        features = self.trunk.single(vector, images, *(() if extra is None else (extra,)))
+        output: FloatArray = features @ weight + bias
         return output

@@ -55,10 +55,10 @@ BUDGETS = (
     ),
     (r"gymnasium(_robotics)?/Fetch", Budget(1_000_000, learning_rate=1.0e-3, tuned=_FETCH)),
     (r"point_mass/", Budget(3_000)),
-    (r"softlearning/MultiGoal-", Budget(100_000, hidden_dim=128)),
     (r"softlearning/Point2DEnv-", Budget(50_000)),
     (r"softlearning/Pusher2d-", Budget(2_000_000)),
     (r"softlearning/Ant-", Budget(3_000_000)),
+    (r"softlearning/MultiGoal-", Budget(10_000, hidden_dim=128, learning_rate=1.0e-3)),
     (r"", Budget(1_000_000)),
 )
 """Regular expression for task suite and id, and the budget; the first match is used.

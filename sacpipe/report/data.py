@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sacpipe.bundle.reader import Bundle
 from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.statistics import EvaluationSummary
 from sacpipe.export.config import ExportMetrics
+
+if TYPE_CHECKING:
+    from sacpipe.report.plane_data import Plane
 
 POLICIES = ("deterministic", "stochastic", "bundle")
 """Evaluated policies, in the order of the page. The first two are evaluated during training too."""
@@ -146,6 +149,8 @@ class ReportData:
     is missing on this machine."""
     throughput: tuple[tuple[float, float], ...] | None
     """Rows of (env_steps, steps_per_s), or None."""
+    plane: "Plane | None"
+    """Paths and values of actions; None for another task than MultiGoal."""
     verdict: ShownVerdict | None
     """Verdict of the release gate; None if it did not run."""
     warnings: tuple[str, ...]

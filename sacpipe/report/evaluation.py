@@ -17,9 +17,12 @@ def evaluation(data: ReportData) -> Markup:
     """Return the section of returns: table, strip plot, every episode."""
     returns = data.evaluation.returns
     rows = [_row(policy, returns[policy]) for policy in POLICIES]
+    noise = data.bundle.contract.onnx.noise
+    deterministic = "the mean action" if noise is None else "the action for noise of zeros"
+    draws = "" if noise is None else ", which draws its noise"
     lead = (
-        "Deterministic takes the mean action, stochastic samples it; bundle is the exported ONNX file, run "
-        "by the robot's own runtime. The release gate checks the bundle."
+        f"Deterministic takes {deterministic}, stochastic samples it; bundle is the exported ONNX file, run "
+        f"by the robot's own runtime{draws}. The release gate checks the bundle."
     )
     interval = numbers.interval_name(data.confidence)
     columns = ("Policy", "Mean", interval, "Median", "IQM", "Std", "Min", "Max", "Length", "Episodes")
@@ -29,7 +32,7 @@ def evaluation(data: ReportData) -> Markup:
         lead,
         table("Returns after training", columns, rows),
         _task_metrics(returns),
-        _pairs(data.evaluation.episodes),
+        _pairs(data.evaluation.episodes) if noise is None else None,
         tag("figure", strip_plot.figure(_label(data), "return of an episode", _strips(data))),
         fold(f"All {numbers.count(data.num_episodes)} episodes", _episodes(data)),
     )

@@ -1,8 +1,9 @@
 """Read DVC's outputs into the records of data.py. docs/report.md lists every file and key."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import ConfigError, ContractError, StorageError
@@ -25,6 +26,9 @@ from sacpipe.report.data import (
 from sacpipe.report.dvc_lock import differing_files, read_params, read_stages, read_verdict
 from sacpipe.report.readers import csv_rows, finite, json_lines, pick, require_files
 from sacpipe.training.metrics import LEARNER_METRICS
+
+if TYPE_CHECKING:
+    from sacpipe.report.plane_data import Plane
 
 _TOTALS = ("env_steps", "gradient_steps", "episodes")
 _COUNTERS = ("env_steps", "gradient_steps")
@@ -66,6 +70,7 @@ def read_report(inputs: ReportInputs) -> ReportData:
         bundle_files={path.name: sha256_file(path) for path in sorted(bundle_folder.iterdir())},
         learner_units=read_learner_units(inputs.throughput),
         throughput=read_throughput(inputs.throughput),
+        plane=_read_plane(inputs, params),
         verdict=read_verdict(inputs.verdict),
         warnings=differing_files(stages, params, inputs) + _other_sources(training, pool, bundle),
     )
@@ -146,6 +151,16 @@ def read_parity(path: Path) -> ExportMetrics:
         return ExportMetrics.parse(read_json(path, StorageError), source=str(path))
     except ConfigError as exc:
         raise StorageError(f"{exc}. `sacpipe run` writes it again.") from exc
+
+
+def _read_plane(inputs: ReportInputs, params: Mapping[str, Any]) -> "Plane | None":
+    """Return the contents of MultiGoal's figure; None for another task."""
+    from sacpipe.report.plane_data import is_multi_goal, read_plane  # needs PyTorch, which other tasks do not
+
+    if not is_multi_goal(params["task"]["suite"], params["task"]["id"]):
+        return None
+    work_folder = None if inputs.throughput is None else inputs.throughput.parent
+    return read_plane(inputs.params, inputs.train_folder / "policy.safetensors", work_folder)
 
 
 def read_throughput(path: Path | None) -> tuple[tuple[float, float], ...] | None:

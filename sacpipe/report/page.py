@@ -17,11 +17,13 @@ from sacpipe.report.lineage import lineage
 from sacpipe.report.markup import Markup, join, tag
 from sacpipe.report.outputs import read_report
 from sacpipe.report.params import params
+from sacpipe.report.plane import plane
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 _CONTENTS = (
     ("learning", "Learning"),
     ("evaluation", "Evaluation"),
+    ("plane", "Paths"),
     ("video", "Video"),
     ("signals", "Signals"),
     ("throughput", "Throughput"),
@@ -56,14 +58,15 @@ def render(data: ReportData) -> str:
         tag("title", f"{data.task}: sacpipe report"),
         tag("style", Markup(style)),
     )
-    sections = [learning(data), evaluation(data), video(data), signals(data), throughput(data)]
+    sections = [learning(data), evaluation(data), plane(data), video(data), signals(data), throughput(data)]
     sections += [export(data), lineage(data), params(data)]
-    body = tag("body", header(data), _contents(), tag("main", sections), _footer())
+    body = tag("body", header(data), _contents(data), tag("main", sections), _footer())
     return join([Markup("<!DOCTYPE html>\n"), tag("html", head, body, lang="en"), Markup("\n")])
 
 
-def _contents() -> Markup:
-    links = [tag("li", tag("a", name, href=f"#{anchor}")) for anchor, name in _CONTENTS]
+def _contents(data: ReportData) -> Markup:
+    shown = [(anchor, name) for anchor, name in _CONTENTS if anchor != "plane" or data.plane is not None]
+    links = [tag("li", tag("a", name, href=f"#{anchor}")) for anchor, name in shown]
     return tag("nav", tag("ul", links), aria_label="Sections")
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from sacpipe.core.errors import ConfigError, ObservationError
 from sacpipe.core.files import sha256_file
 from sacpipe.core.seeding import generator
@@ -29,7 +31,8 @@ class LoadedPolicy(NamedTuple):
     spec: EnvSpec
     """The task it was trained for, with the observation terms of the policy only."""
     kind: str
-    """`bundle`, `deterministic` or `stochastic`."""
+    """`bundle`, `deterministic` or `stochastic`; of a bundle with the input `noise`, `deterministic bundle`
+    or `stochastic bundle`."""
     sha256: str
     """Of the bundle's manifest, or of the policy file."""
 
@@ -41,7 +44,8 @@ def load_policy(source: Path | str | None = None, *, stochastic: bool = False, s
         source: A bundle's folder or tar file, a policy.safetensors, `models:/NAME@ALIAS` or
             `models:/NAME/VERSION` of the project's registry; None for the bundle of the project around the
             current folder.
-        stochastic: Whether actions are sampled; for a policy file only, as a bundle is deterministic.
+        stochastic: Whether actions are sampled, by a policy file or by a bundle with the input `noise`, which
+            gets noise of zeros otherwise.
         seed: Of the sampled actions.
 
     Raises:
@@ -53,13 +57,26 @@ def load_policy(source: Path | str | None = None, *, stochastic: bool = False, s
     text = None if source is None else str(source)
     if text is not None and text.endswith(POLICY_FILE_SUFFIX):
         return _load_file(Path(text), stochastic=stochastic, seed=seed)
-    if stochastic:
-        raise ConfigError(
-            "stochastic: a bundle holds the deterministic policy only; name a policy.safetensors."
-        )
-    bundle = open_policy(text, is_realtime=False)
-    spec = bundle.contract.spec
-    return LoadedPolicy(bundle.act, from_task_units(bundle.act, spec), spec, "bundle", bundle.digest)
+    return _load_bundle(text, stochastic=stochastic, seed=seed)
+
+
+def _load_bundle(source: str | None, *, stochastic: bool, seed: int) -> LoadedPolicy:
+    bundle = open_policy(source, is_realtime=False)
+    spec, input_noise = bundle.contract.spec, bundle.contract.onnx.noise
+    if input_noise is None:
+        if stochastic:
+            raise ConfigError(
+                "stochastic: this bundle holds the deterministic policy only; name a policy.safetensors."
+            )
+        return LoadedPolicy(bundle.act, from_task_units(bundle.act, spec), spec, "bundle", bundle.digest)
+    noise, zeros = generator(seed, "simulate/noise"), np.zeros(input_noise.dim, dtype=np.float32)
+
+    def act(observation: Arrays) -> FloatArray:
+        drawn = noise.standard_normal(input_noise.dim, dtype=np.float32) if stochastic else zeros
+        return bundle.act(observation, drawn)
+
+    kind = "stochastic bundle" if stochastic else "deterministic bundle"
+    return LoadedPolicy(act, from_task_units(act, spec), spec, kind, bundle.digest)
 
 
 def _load_file(path: Path, *, stochastic: bool, seed: int) -> LoadedPolicy:

@@ -8,7 +8,7 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.core.seeding import episode_seed
 from sacpipe.evaluation.episodes import Episode, evaluate
 from sacpipe.evaluation.video import VideoConfig, record_episode
-from sacpipe.simulation.load_policy import POLICY_FILE_SUFFIX, load_policy
+from sacpipe.simulation.load_policy import load_policy
 from sacpipe.simulation.policy_task import task_of
 
 _VIDEO = VideoConfig(height=480, width=640, frames_per_s=30.0, max_s=60.0)
@@ -32,7 +32,7 @@ class Simulation(Config):
 
     task: str
     kind: str
-    """`bundle`, `deterministic` or `stochastic`."""
+    """As of `LoadedPolicy`."""
     sha256: str
     """SHA-256 of the bundle's manifest, or of the policy file."""
     episodes: tuple[EpisodeRecord, ...]
@@ -63,10 +63,6 @@ def simulate(
         raise ConfigError(f"--episodes: expected at least 1, found {episodes}.")
     if seed < 0:
         raise ConfigError(f"--seed: expected 0 or more, found {seed}.")
-    if stochastic and (policy is None or not policy.endswith(POLICY_FILE_SUFFIX)):
-        raise ConfigError(
-            "--stochastic: a bundle holds the deterministic policy only; name a policy.safetensors."
-        )
     loaded = load_policy(policy, stochastic=stochastic, seed=seed)
     section = task_of(loaded.spec, task)
     seeds = [episode_seed(seed, "simulate", index) for index in range(episodes)]

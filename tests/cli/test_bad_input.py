@@ -333,7 +333,7 @@ def test_a_stage_that_ends_abruptly_gives_one_message(project, call):
         (("tasks", "--suite", "isaac"), "--suite: expected one of gymnasium, dm_control, point_mass"),
         (("simulate", "no/such/bundle"), "no/such/bundle"),
         (("simulate", "no/such.safetensors"), "is missing"),
-        (("simulate", "--stochastic"), "--stochastic: a bundle holds the deterministic policy only"),
+        (("simulate", "--stochastic"), "stochastic: this bundle holds the deterministic policy only"),
         (("simulate", "--episodes", "0"), "--episodes: expected at least 1, found 0"),
         (("simulate", "--seed", "-1"), "--seed: expected 0 or more, found -1"),
         (

@@ -212,3 +212,20 @@ def test_a_kind_of_another_package_may_describe_itself():
         expected = spec.to_task_units(policy(*feeds.tensors()).numpy())
     assert described_graph(policy, spec) is not None
     np.testing.assert_allclose(actions, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("noise_dim", [2, 5])
+def test_a_network_with_noise_is_described(noise_dim):
+    """Noise as long as the action is added whole, longer noise by its first entries."""
+    spec = make_spec(3)
+    tree = {"trunk": {"name": "mlp", "hidden_dims": [8, 4]}, "normalised_terms": ["state"]}
+    policy = POLICY_KINDS.find("sampling_network").parse(tree | {"noise_dim": noise_dim}).build(spec)
+    policy.reset(torch.Generator().manual_seed(0))
+    assert described_graph(policy.eval(), spec) is not None
+    written = export_policy(policy, spec, 20)
+    check_graph(written, onnx_terms(written, spec, noise_dim))
+    inputs = recorded_inputs(observed(np.random.default_rng(0), spec, 50), noise_dim)
+    (actions,) = opened(written)[0].run(["action"], inputs.feeds())
+    with torch.no_grad():
+        expected = spec.to_task_units(policy(*inputs.tensors()).numpy())
+    np.testing.assert_allclose(actions, expected, atol=1e-5)

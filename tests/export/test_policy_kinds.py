@@ -52,13 +52,14 @@ class NoisyConfig(SquashedGaussianConfig):
         return NoisyPolicy(spec, self)
 
 
+BOUNDS = {"log_std_bounds": [-5.0, 2.0]}
+OWN_KEYS = {"squashed_gaussian": BOUNDS, "noisy": BOUNDS, "sampling_network": {"noise_dim": 4}}
 KINDS = {name: POLICY_KINDS.find(name) for name in POLICY_KINDS.ours} | {"noisy": NoisyConfig}
 
 
 def build(kind, spec_name, *, normalised=()):
     tree = {"trunk": MLP if spec_name == "vectors" else CONV, "normalised_terms": list(normalised)}
-    if kind != "deterministic":
-        tree["log_std_bounds"] = [-5.0, 2.0]
+    tree |= OWN_KEYS.get(kind, {})
     network = KINDS[kind].parse(tree).build(SPECS[spec_name].policy_spec)
     network.reset(torch.Generator().manual_seed(3))
     return network.eval()

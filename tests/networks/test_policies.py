@@ -32,12 +32,13 @@ IMAGES = make_spec(
         term_tree("back", 8, 8, 1, dtype="uint8", groups=["policy"]),
     ]
 )
+OWN_KEYS = {"squashed_gaussian": {"log_std_bounds": [-20.0, 2.0]}, "sampling_network": {"noise_dim": 3}}
 ONLY_IMAGE = make_spec(observation=[term_tree("camera", 8, 8, 1, dtype="uint8")])
 
 
 def make_network(kind="squashed_gaussian", spec=VECTOR, trunk=MLP, normalised=(), seed=0):
     tree = {"trunk": trunk, "normalised_terms": list(normalised)}
-    tree |= {"log_std_bounds": [-20.0, 2.0]} if kind == "squashed_gaussian" else {}
+    tree |= OWN_KEYS.get(kind, {})
     network = make_policy(POLICY_KINDS.find(kind).parse(tree), spec, "sac").network
     network.reset(torch.Generator().manual_seed(seed))
     return network
@@ -103,11 +104,39 @@ def test_acting_alone_agrees_with_the_batched_and_the_exported_path(kind, spec, 
         network.observe(observations.rows(row))
     with torch.no_grad():
         terms = [torch.from_numpy(observations[term.name]) for term in spec.policy_spec.observation]
-        exported = network(*terms).numpy()
-        batched = torch.tanh(network.output(network.inputs.of(observations))[:, :2]).numpy()
+        inputs = network.inputs.of(observations)
+        if network.noise_dim is None:
+            exported, batched = network(*terms), torch.tanh(network.output(inputs)[:, :2])
+        else:
+            noise = torch.zeros(64, network.noise_dim)
+            exported = network(*terms, noise)
+            batched = torch.tanh(network.unsquashed(network.normalised(inputs), noise))
     alone = [network.act(observations.rows(row), None) for row in range(64)]
     np.testing.assert_allclose(alone, exported, atol=1e-5)
     np.testing.assert_allclose(batched, exported, atol=1e-5)
+
+
+def test_a_sampling_network_acts_by_the_noise_that_a_generator_draws():
+    """noise_dim numbers an action; the first two are added to the network's output."""
+    network, observations = make_network("sampling_network"), draw_observations(VECTOR, 1, 3)
+    noise = np.random.default_rng(3).standard_normal((3, 3), dtype=np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(observations["state"]), torch.from_numpy(noise)).numpy()
+        network.network.head.weight.zero_()
+        alone = network(torch.from_numpy(observations["state"]), torch.from_numpy(noise)).numpy()
+    np.testing.assert_allclose(alone, np.tanh(noise[:, :2]), atol=1e-6)
+    network = make_network("sampling_network")
+    random = np.random.default_rng(3)
+    found = [network.act(observations.rows(row), random) for row in range(3)]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_noise_shorter_than_the_action_is_refused():
+    config = POLICY_KINDS.find("sampling_network").parse(
+        {"trunk": MLP, "normalised_terms": [], "noise_dim": 1}
+    )
+    with pytest.raises(ConfigError, match=r"algorithm\.noise_dim: expected at least 2"):
+        make_policy(config, VECTOR, "sql")
 
 
 def test_acting_with_a_generator_draws_one_number_an_action():

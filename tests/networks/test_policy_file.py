@@ -17,13 +17,15 @@ from sacpipe.networks.trunks import TRUNKS, TrunkConfig
 
 SPEC = make_spec(observation=[term_tree("position", 2), term_tree("mass", groups=["critic"])])
 
+OWN_KEYS = {"squashed_gaussian": {"log_std_bounds": [-20.0, 2.0]}, "sampling_network": {"noise_dim": 2}}
+
 
 def make_policy(*, kind="squashed_gaussian", normalised=True, algorithm="sac", trunk=None):
     tree = {
         "trunk": trunk or {"name": "mlp", "hidden_dims": [4]},
         "normalised_terms": ["position"] if normalised else [],
     }
-    tree |= {"log_std_bounds": [-20.0, 2.0]} if kind == "squashed_gaussian" else {}
+    tree |= OWN_KEYS.get(kind, {})
     policy = policy_file.make_policy(POLICY_KINDS.find(kind).parse(tree), SPEC, algorithm)
     policy.network.reset(torch.Generator().manual_seed(3))
     return policy

@@ -47,6 +47,7 @@ MASTERS = [
     ("sac", "torch", "mlp"),
     ("sac", "autograd", "mlp"),
     ("td3", "autograd", "mlp"),
+    ("sql", "autograd", "mlp"),
     ("tqc", "autograd", "mlp"),
     ("sac", "autograd", "conv"),
 ]
@@ -63,9 +64,10 @@ def test_every_algorithm_masters_the_point_mass(tmp_path, algorithm, engine, tru
     rates = {"tau": 0.05, "critic_learning_rate": 3e-3, "actor_learning_rate": 3e-3}
     others = {"network": networks[trunk], "discount": 0.97, "normalise_observations": False}
     example = OWN["algorithm"] if algorithm == "sac" else ALGORITHMS.find(algorithm).example().as_tree()
+    own = {"reward_scale": 30.0, "num_particles": 16} if algorithm == "sql" else {}
     engines = {"torch": PARAMS["engine"], "autograd": {"name": "autograd", "num_threads": 1}}
     params = make_params(
-        algorithm=example | rates | others,
+        algorithm=example | rates | others | own,
         engine=engines[engine],
         task__options={"image_size": 8} if trunk == "conv" else {},
         replay=PARAMS["replay"] | {"capacity": 2000, "segment_transitions": 2000, "format": "full"},

@@ -37,6 +37,7 @@ def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, stops):
     "changes",
     [
         {"algorithm": ALGORITHMS.find("td3").example().as_tree(), "engine": AUTOGRAD},
+        {"algorithm": ALGORITHMS.find("sql").example().as_tree(), "engine": AUTOGRAD},
         {"algorithm": ALGORITHMS.find("tqc").example().as_tree(), "engine": AUTOGRAD},
         {
             "algorithm__network": {"name": "conv", "channels": [2], "hidden_dims": [8]},
@@ -45,7 +46,7 @@ def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, stops):
             "task__metrics": ["is_success", "distance_m"],
         },
     ],
-    ids=["td3", "tqc", "images and metrics"],
+    ids=["td3", "sql", "tqc", "images and metrics"],
 )
 def test_interrupted_by_any_algorithm_and_with_images_too(tmp_path, changes):
     params = make_params(**changes)

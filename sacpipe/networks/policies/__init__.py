@@ -19,6 +19,7 @@ POLICY_KINDS = Members(
     {
         "squashed_gaussian": "sacpipe.networks.policies.squashed_gaussian:SquashedGaussianConfig",
         "deterministic": "sacpipe.networks.policies.deterministic:DeterministicConfig",
+        "sampling_network": "sacpipe.networks.policies.sampling_network:SamplingNetworkConfig",
     },
 )
 

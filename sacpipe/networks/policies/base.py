@@ -31,19 +31,27 @@ class PolicyNetwork(nn.Module):
         trunk: Config of the trunk.
         out_dim: Length of the head's output.
         normalised_terms: Names of the terms that are normalised.
+        extra_dim: Length of another vector that the trunk takes, e.g. noise; a kind that has one computes its
+            outputs itself.
     """
 
     noise_dim: int | None = None
     """Length of a last argument `noise` of `forward`, standard normal; None for a deterministic export."""
 
     def __init__(
-        self, spec: EnvSpec, trunk: "TrunkSection", out_dim: int, normalised_terms: tuple[str, ...]
+        self,
+        spec: EnvSpec,
+        trunk: "TrunkSection",
+        out_dim: int,
+        normalised_terms: tuple[str, ...],
+        *,
+        extra_dim: int = 0,
     ) -> None:
         super().__init__()
         self.inputs = GroupInputs(spec, "policy")
         self.action_dim = spec.action_dim
         self._names = [term.name for term in spec.observation]
-        self.network = Network(trunk.build(self.inputs, extra_dim=0, num=1), out_dim)
+        self.network = Network(trunk.build(self.inputs, extra_dim=extra_dim, num=1), out_dim)
         self.normaliser = make_normaliser(self.inputs, normalised_terms)
         self.evaluate_single: EvaluateSingle = self.network.single
         """Computes the head's output of one observation; an engine that has the parameters replaces it."""
@@ -68,10 +76,14 @@ class PolicyNetwork(nn.Module):
 
     def single_output(self, observation: Observation) -> FloatArray:
         """Return the head's output for one raw observation, as `output` up to rounding. Shape (out_dim,)."""
+        return self.evaluate_single(*self.single_inputs(observation))
+
+    def single_inputs(self, observation: Observation) -> tuple[FloatArray, tuple[NDArray[np.uint8], ...]]:
+        """Return the vector of one raw observation as the network takes it, and its images."""
         vector, images = self.inputs.single(observation)
         if self.normaliser is not None:
             vector = self.normaliser(torch.from_numpy(vector)).numpy()
-        return self.evaluate_single(vector, images)
+        return vector, images
 
     def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
         """Return one action in [-1, 1]. Shape (action_dim,).
@@ -103,7 +115,12 @@ class PolicyNetwork(nn.Module):
         Args:
             graph: Its inputs have the names of the terms, and `noise`.
         """
+        vector, images = self.describe_inputs(graph)
+        return graph.add("Tanh", [self.network.describe(graph, vector, images, self.action_dim)], "squashed")
+
+    def describe_inputs(self, graph: "GraphDraft") -> tuple[str | None, tuple[str, ...]]:
+        """Write `normalised` down; return the names of the vector, or None for none, and of the images."""
         vector, images = self.inputs.describe(graph)
         if self.normaliser is not None and vector is not None:
             vector = self.normaliser.describe(graph, vector)
-        return graph.add("Tanh", [self.network.describe(graph, vector, images, self.action_dim)], "squashed")
+        return vector, images

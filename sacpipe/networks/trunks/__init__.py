@@ -39,7 +39,8 @@ class TrunkSection(Protocol):
 
         Args:
             inputs: What it sees.
-            extra_dim: Length of another vector that it takes, the action of a critic; 0 for none.
+            extra_dim: Length of another vector that it takes, the action of a critic or the noise of a
+                policy; 0 for none.
             num: Members of the stack.
 
         Raises:

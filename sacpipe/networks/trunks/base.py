@@ -33,7 +33,7 @@ class Trunk(nn.Module):
 
         Args:
             inputs: Normalised vector and raw images.
-            extra: The action of a critic. Shape (B, extra_dim).
+            extra: The action of a critic, or the noise of a policy. Shape (B, extra_dim).
             members: Number of members, from the first; None for the first without a leading axis.
 
         Returns:
@@ -41,19 +41,26 @@ class Trunk(nn.Module):
         """
         raise NotImplementedError
 
-    def single(self, vector: FloatArray, images: tuple[NDArray[np.uint8], ...]) -> FloatArray:
+    def single(
+        self, vector: FloatArray, images: tuple[NDArray[np.uint8], ...], extra: FloatArray | None = None
+    ) -> FloatArray:
         """Return the first member's features of one observation. Shape (feature_dim,).
 
         Args:
             vector: Normalised. Shape (vector_dim,).
             images: Raw. Shape (height, width, channels) each.
+            extra: Of a trunk that was built with an `extra_dim`, which it is the length of.
         """
         with torch.no_grad():
             parts = tuple(torch.from_numpy(image[None]) for image in images)
-            features: FloatArray = self(Inputs(torch.from_numpy(vector[None]), parts))[0].numpy()
+            inputs = Inputs(torch.from_numpy(vector[None]), parts)
+            more = None if extra is None else torch.from_numpy(extra[None])
+            features: FloatArray = self(inputs, more)[0].numpy()
         return features
 
-    def describe(self, graph: "GraphDraft", vector: str | None, images: tuple[str, ...]) -> str:
+    def describe(
+        self, graph: "GraphDraft", vector: str | None, images: tuple[str, ...], extra: str | None = None
+    ) -> str:
         """Write the first member's `forward` down, and return the features' name.
 
         Optional: the policy of a trunk that does not describe itself is traced, which takes seconds more.
@@ -62,6 +69,7 @@ class Trunk(nn.Module):
             graph: Gets the operations.
             vector: Name of the normalised vector; None where there is no float32 term.
             images: Names of the raw images.
+            extra: Name of the other vector that it takes; None for none.
         """
         raise NotImplementedError
 

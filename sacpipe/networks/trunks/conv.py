@@ -190,10 +190,12 @@ class ConvTrunk(Trunk):
         features: torch.Tensor = self.mlp(joined(parts, members))
         return features
 
-    def describe(self, graph: "GraphDraft", vector: str | None, images: tuple[str, ...]) -> str:
+    def describe(
+        self, graph: "GraphDraft", vector: str | None, images: tuple[str, ...], extra: str | None = None
+    ) -> str:
         """Write `forward` down; see `Trunk.describe`."""
         encoded = [
             encoder.describe(graph, image, f"image_{place}")
             for place, (encoder, image) in enumerate(zip(self._encoders(), images, strict=True))
         ]
-        return self.mlp.describe(graph, graph.joined([vector, *encoded], "features"))
+        return self.mlp.describe(graph, graph.joined([vector, *encoded, extra], "features"))

@@ -117,9 +117,13 @@ class LayerNormMLPTrunk(Trunk):
             features = torch.relu(norm(linear(features)))
         return features
 
-    def single(self, vector: FloatArray, images: tuple[NDArray[np.uint8], ...]) -> FloatArray:
+    def single(
+        self, vector: FloatArray, images: tuple[NDArray[np.uint8], ...], extra: FloatArray | None = None
+    ) -> FloatArray:
         """Return features of one observation by NumPy; see `StackedMLP.single`."""
         del images  # the config refuses tasks that have some
+        if extra is not None:
+            vector = np.concatenate([vector, extra])
         for linear, norm in zip(self._linears, self._norms, strict=True):
             vector = np.maximum(norm.single(linear.single(vector)), _ZERO)
         return vector

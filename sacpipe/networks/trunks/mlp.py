@@ -66,12 +66,16 @@ class MLPTrunk(Trunk):
         features: torch.Tensor = self.mlp(joined(parts, members))
         return features
 
-    def single(self, vector: FloatArray, images: tuple[NDArray[np.uint8], ...]) -> FloatArray:
+    def single(
+        self, vector: FloatArray, images: tuple[NDArray[np.uint8], ...], extra: FloatArray | None = None
+    ) -> FloatArray:
         """Return features of one observation by NumPy; see `StackedMLP.single`."""
         del images  # the config refuses tasks that have some
-        return self.mlp.single(vector)
+        return self.mlp.single(vector if extra is None else np.concatenate([vector, extra]))
 
-    def describe(self, graph: "GraphDraft", vector: str | None, images: tuple[str, ...]) -> str:
+    def describe(
+        self, graph: "GraphDraft", vector: str | None, images: tuple[str, ...], extra: str | None = None
+    ) -> str:
         """Write `forward` down; see `Trunk.describe`."""
         del images  # the config refuses tasks that have some
-        return self.mlp.describe(graph, graph.joined([vector], "features"))
+        return self.mlp.describe(graph, graph.joined([vector, extra], "features"))

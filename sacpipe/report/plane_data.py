@@ -1,0 +1,151 @@
+"""What the page shows of MultiGoal: where a policy goes, and what its critics say of actions.
+
+A picture like this one was Softlearning's example of maximum-entropy behaviour (examples/multi_goal).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sacpipe.algorithms.actor_critic import ActorCritic
+from sacpipe.core.errors import CheckpointError
+from sacpipe.core.seeding import episode_seed, generator
+from sacpipe.envs.base import Environment, Policy
+from sacpipe.networks.policy_file import read_policy
+from sacpipe.params.model import Params
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
+from sacpipe.specs.records import FloatArray
+from sacpipe.training.checkpoint import intact_checkpoints
+
+_ID = "MultiGoal-Default-v0"
+NUM_PATHS = 48
+"""Stochastic episodes that are drawn."""
+STATES_M = ((-2.5, 0.0), (0.0, 0.0), (2.5, 2.5), (-2.5, -2.5))
+"""Positions whose actions are shown; those of Softlearning's example."""
+NUM_ACTIONS = 100
+"""Actions of the policy that are drawn for each of them."""
+GRID = 31
+"""Actions along each axis at which the critics are evaluated."""
+
+Point = tuple[float, float]
+
+
+class ActionValues(NamedTuple):
+    """The critics' values of actions in one state, and actions of the policy there."""
+
+    position: Point
+    values: tuple[tuple[float, ...], ...]
+    """In task units of reward: GRID rows from the lowest second entry of the action, each from the lowest
+    first."""
+    actions: tuple[Point, ...]
+    """Of the policy with noise, in [-1, 1]."""
+
+
+class Plane(NamedTuple):
+    """Contents of the figure."""
+
+    paths: tuple[tuple[Point, ...], ...]
+    """Positions of each episode, its start first, in metres."""
+    states: tuple[ActionValues, ...] | None
+    """One for each of `STATES_M`; None where the critics are not on this machine."""
+
+
+def is_multi_goal(suite: object, task_id: object) -> bool:
+    """Return whether the figure is made for a task of params.yaml."""
+    return suite == "softlearning" and task_id == _ID
+
+
+def read_plane(params_path: Path, policy_file: Path, work_folder: Path | None) -> Plane:
+    """Run the policy, and evaluate the critics of the run's checkpoint if it is on this machine.
+
+    Args:
+        params_path: params.yaml, whose task is MultiGoal.
+        policy_file: The trained policy.
+        work_folder: Of the run, named by its stage key; None where it is not known.
+
+    Raises:
+        CheckpointError: the policy file is damaged, or the checkpoint is of another program.
+        ConfigError: params.yaml is wrong.
+    """
+    params = Params.load(params_path)
+    environment = params.task.make()
+    network = read_policy(policy_file).network
+    paths = sample_paths(network.act, environment, NUM_PATHS, params.seed)
+    learner = None if work_folder is None else _trained(params, environment.spec, work_folder)
+    environment.close()
+    return Plane(paths, None if learner is None else action_values(learner, environment.spec, params.seed))
+
+
+def sample_paths(
+    act: Callable[[Observation, np.random.Generator | None], FloatArray],
+    environment: Environment,
+    count: int,
+    seed: int,
+) -> tuple[tuple[Point, ...], ...]:
+    """Run stochastic episodes, and return the positions of each.
+
+    Args:
+        act: Of a policy: an observation and the generator of its noise to an action in [-1, 1].
+        environment: MultiGoal.
+        count: Number of episodes.
+        seed: Of their starts and of the noise.
+    """
+    noise = generator(seed, "report/plane noise")
+
+    def policy(observation: Observation) -> FloatArray:
+        return act(observation, noise)
+
+    return tuple(
+        _path(policy, environment, episode_seed(seed, "report/plane", index)) for index in range(count)
+    )
+
+
+def action_values(learner: ActorCritic, spec: EnvSpec, seed: int) -> tuple[ActionValues, ...]:
+    """Evaluate a learner's critics on a grid of actions, and draw actions of its policy, in `STATES_M`."""
+    noise = generator(seed, "report/plane actions")
+    grid = np.linspace(-1.0, 1.0, GRID, dtype=np.float32)
+    found = []
+    for position in STATES_M:
+        state = spec.layout.pack({"position": np.array(position, dtype=np.float32)})
+        values = tuple(
+            tuple(learner.value(state, np.array((x, y), dtype=np.float32)) for x in grid) for y in grid
+        )
+        actions = tuple(_pair(learner.actor.act(state, noise)) for _ in range(NUM_ACTIONS))
+        found.append(ActionValues(position, values, actions))
+    return tuple(found)
+
+
+def _trained(params: Params, spec: EnvSpec, work_folder: Path) -> ActorCritic | None:
+    """Return the learner of the last checkpoint; None where there is none, or it has no such critics."""
+    learner = params.algorithm.build(spec, params.seed)
+    if not isinstance(learner, ActorCritic):
+        return None
+    for checkpoint in intact_checkpoints(work_folder / "checkpoints", work_folder.name):
+        arrays = checkpoint.arrays.items()
+        try:
+            learner.load_state(
+                {name.removeprefix("learner/"): one for name, one in arrays if name.startswith("learner/")}
+            )
+        except CheckpointError:  # params.yaml was edited since; the page has a warning that says so
+            return None
+        return learner
+    return None
+
+
+def _path(policy: Policy, environment: Environment, seed: int) -> tuple[Point, ...]:
+    observation = environment.reset(seed)
+    points = [_pair(observation["position"])]
+    while True:
+        step = environment.step(policy(observation))
+        observation = step.observation
+        points.append(_pair(observation["position"]))
+        if step.terminated or step.truncated:
+            return tuple(points)
+
+
+def _pair(values: FloatArray) -> Point:
+    first, second = values.tolist()
+    return first, second
