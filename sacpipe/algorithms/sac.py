@@ -17,8 +17,9 @@ from sacpipe.algorithms.actor_critic import ActorCritic
 from sacpipe.algorithms.adam import Adam, AdamConfig
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.gradient_norm import norm_of
-from sacpipe.algorithms.losses import actor_loss, critic_loss, soft_td_target, temperature_loss
+from sacpipe.algorithms.losses import actor_loss, critic_loss, soft_td_target, temperature_loss, weights_of
 from sacpipe.algorithms.sac_metrics import METRICS, LastUpdate
+from sacpipe.algorithms.td_errors import mean_td_errors
 from sacpipe.algorithms.temperature import AutomaticTemperature, FixedTemperature
 from sacpipe.core.config import Config
 from sacpipe.networks.normaliser import normalised_names, seen_by_policy
@@ -228,7 +229,9 @@ class SAC(ActorCritic):
         found = q_values.detach()
         errors = (found - targets).numpy()
         refuse_non_finite("critic error (value minus target)", errors, self.gradient_steps + 1)
-        gradients = torch.autograd.grad(critic_loss(q_values, targets), self.critic_parameters)
+        gradients = torch.autograd.grad(
+            critic_loss(q_values, targets, weights_of(batch)), self.critic_parameters
+        )
         self.optimisers["critic"].step(gradients, self.gradient_steps)
         return found, targets, gradients
 
@@ -274,6 +277,12 @@ class SAC(ActorCritic):
         if self.last is None:
             raise ValueError("there was no update to describe yet")
         return self.last.describe(self.config.actor_q, self.target_entropy)
+
+    def td_errors(self) -> FloatArray:
+        """Return the absolute TD errors of the last update; see `LearnerWithErrors`."""
+        if self.last is None:
+            raise ValueError("there was no update yet")
+        return mean_td_errors(self.last.q_values, self.last.targets)
 
     def metrics(self) -> dict[str, Metric]:
         """Return unit and meaning of every metric."""
