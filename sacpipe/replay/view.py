@@ -129,7 +129,10 @@ class BufferView:
         return steps
 
     def later(self, rows: Rows, steps: Rows | int) -> Rows:
-        """Return the rows of the transitions so many steps later, at most `steps_to_end`."""
+        """Return the rows of the transitions so many steps later, at most `steps_to_end`.
+
+        Below 0 for earlier ones, at least minus `steps_since_start`.
+        """
         return (rows + steps) % self._ring.capacity
 
     def steps_since_start(self, rows: Rows) -> Rows:
