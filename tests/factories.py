@@ -17,6 +17,7 @@ from sacpipe.params.defaults import params_text
 SUITE_TASKS = {
     "gymnasium": "InvertedDoublePendulum-v5",
     "dm_control": "cartpole-swingup",
+    "gymnasium_robotics": "FetchReach-v4",
     "point_mass": "point-mass-v0",
 }
 """One task of every suite."""

@@ -16,6 +16,7 @@ SUITES = Members(
     {
         "gymnasium": "sacpipe.envs.gymnasium:GymnasiumTask",
         "dm_control": "sacpipe.envs.dm_control:DmControlTask",
+        "gymnasium_robotics": "sacpipe.envs.gymnasium_robotics:RoboticsTask",
         "point_mass": "sacpipe.envs.point_mass:PointMassTask",
     },
 )
@@ -40,7 +41,11 @@ def find_task(name: str) -> TaskSection:
         ConfigError: several suites have the task, or it cannot be trained here (with the reason).
     """
     if (found := parse_task(name)) is not None:
-        found.make().close()
+        try:
+            found.make().close()
+        except UnknownTaskError as exc:
+            others = [full for full in list_tasks() if full.partition("/")[2] == found.id]
+            raise UnknownTaskError(name, others) if others else exc from exc
         return found
     full_names = list_tasks()
     matches = [full for full in full_names if full.partition("/")[2] == name]

@@ -7,6 +7,7 @@ and a `Simulator`, which `make()` wraps into a `TaskEnvironment` (task_environme
 
 import difflib
 import functools
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Protocol, Self
 
@@ -245,6 +246,24 @@ def require_time_limit(spec: EnvSpec) -> None:
         raise ConfigError(
             f"task '{spec.task}': expected a time limit, found none; an episode may never end. Register the "
             "task with `max_episode_steps`, or set it in task.options (`time_limit` in dm_control)."
+        )
+
+
+def require_package(what: str, package: str, extra: str) -> None:
+    """Check that an optional package of some tasks is installed, without importing it.
+
+    Args:
+        what: Task or task suite, for the message.
+        package: Name that is imported.
+        extra: Extra of sacpipe that installs it.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"{what} needs the package {package}, which is not installed. `pip install sacpipe[{extra}]` "
+            "installs it."
         )
 
 

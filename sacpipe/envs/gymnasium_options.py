@@ -65,6 +65,10 @@ class Parameters:
         """Return whether the constructor has a parameter of this name, or takes any name."""
         return self._any_name or name in self._defaults
 
+    def has(self, name: str) -> bool:
+        """Return whether the constructor has a parameter of this name."""
+        return name in self._defaults
+
     def convert(self, options: Options, registered: Mapping[str, Any]) -> dict[str, Any]:
         """Return copies of options, with a tuple for a list where the default is a tuple.
 

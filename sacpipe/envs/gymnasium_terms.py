@@ -3,7 +3,7 @@
 MuJoCo v5 tasks describe most of their terms; `_KNOWN_TERMS` has the terms of tasks that do not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
 from sacpipe.envs.action_bounds import action_bounds
+from sacpipe.envs.gymnasium_declarations import declared_parts, regrouped_parts
+from sacpipe.envs.gymnasium_layers import task_attribute
 from sacpipe.envs.observation_reader import ObservationPart, array_term
-from sacpipe.envs.step_values import foreign_text
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import FloatArray
 from sacpipe.specs.terms import BOTH, ActionTerm, Group, Term, vector_term
@@ -57,11 +58,16 @@ _CLIPPED_VELOCITIES = ("Hopper-v5", "Walker2d-v5")
 _KNOWN_ACTIONS = {"Pendulum-v1": (("torque", "N m"),), "MountainCarContinuous-v0": (("force", "1"),)}
 
 
-_KNOWN_PERIODS_S = {"Pendulum-v1": 0.05}
+_KNOWN_PERIODS_S = {
+    "BipedalWalker-v3": 0.02,
+    "BipedalWalkerHardcore-v3": 0.02,
+    "LunarLander-v3": 0.02,
+    "LunarLanderContinuous-v3": 0.02,
+    "Pendulum-v1": 0.05,
+}
 """Control periods of tasks without MuJoCo."""
 
 
-_GROUPS: tuple[Group, ...] = ("policy", "critic", "achieved_goal", "desired_goal")
 _GOAL_GROUPS: dict[str, tuple[Group, ...]] = {
     "achieved_goal": ("achieved_goal",),
     "desired_goal": ("policy", "critic", "desired_goal"),
@@ -96,20 +102,20 @@ def read_spec(task: str, env: Any, limit: int | None, parts: Sequence[Observatio
         task=task,
         observation=tuple(term for part in parts for term in part.terms),
         action=action,
-        control_period_s=_control_period_s(task_id, env.unwrapped, model),
+        control_period_s=_control_period_s(task_id, env, model),
         max_episode_steps=limit,
     )
 
 
-def _control_period_s(task_id: str, task: Any, model: Any) -> float | None:
+def _control_period_s(task_id: str, env: Any, model: Any) -> float | None:
     """Return the time between two actions; None if the task does not tell it.
 
     The attribute `dt` is the control period of Gymnasium's MuJoCo tasks only. Elsewhere it is often the
     simulator's own step.
     """
-    period = getattr(task, "control_period_s", None)
+    period = task_attribute(env, "control_period_s")
     if period is None and model is not None:
-        period = getattr(task, "dt", None)
+        period = getattr(env.unwrapped, "dt", None)
     if period is None:
         period = _KNOWN_PERIODS_S.get(task_id)
     return None if period is None else float(period)
@@ -141,8 +147,8 @@ def observation_parts(task: str, env: Any) -> tuple[ObservationPart, ...]:
     found = tuple(_parts(task, space, (), _is_goal_space(space)))
     if len(found) == 1 and not found[0].path and found[0].terms[0].dtype == "float32":
         found = (found[0]._replace(terms=_vector_terms(task, env, found[0])),)
-    groups = _declared_groups(task, env, [term.name for part in found for term in part.terms])
-    return tuple(part._replace(terms=tuple(_regroup(term, groups) for term in part.terms)) for part in found)
+    found = declared_parts(task, env, found)
+    return regrouped_parts(task, env, found)
 
 
 def _parts(task: str, space: Any, path: tuple[Any, ...], is_goal_space: bool) -> list[ObservationPart]:
@@ -186,46 +192,3 @@ def _vector_terms(task: str, env: Any, part: ObservationPart) -> tuple[Term, ...
 
 def _task_id(task: str) -> str:
     return task.partition("/")[2]
-
-
-def _declared_groups(task: str, env: Any, names: Sequence[str]) -> dict[str, tuple[Group, ...]]:
-    """Return the groups that the task declares in an attribute `observation_groups`, by name of the term.
-
-    Raises:
-        ConfigError: it is no mapping from names of entries to lists of groups.
-    """
-    declared = _attribute(env, "observation_groups")
-    if declared is None:
-        return {}
-    if not isinstance(declared, Mapping):
-        found = foreign_text(declared, repr)[:60]
-        raise ConfigError(f"task '{task}': observation_groups: expected a mapping, found {found}.")
-    groups: dict[str, tuple[Group, ...]] = {}
-    for key, listed in declared.items():
-        members = [name for name in names if name == key or name.startswith(f"{key}/")]
-        if not members:
-            raise ConfigError(
-                f"task '{task}': observation_groups: expected entries of the observation "
-                f"({', '.join(names[:20])}), found {key!r}."
-            )
-        is_list = isinstance(listed, list | tuple) and len(listed) > 0
-        if not is_list or any(group not in _GROUPS for group in listed):
-            raise ConfigError(
-                f"task '{task}': observation_groups of '{key}': expected a list of {', '.join(_GROUPS)}, "
-                f"found {foreign_text(listed, repr)[:60]}."
-            )
-        groups |= dict.fromkeys(members, tuple(group for group in _GROUPS if group in listed))
-    return groups
-
-
-def _attribute(env: Any, name: str) -> Any:
-    """Return an attribute of the outermost wrapper that has it, or of the task; None if none has."""
-    while True:
-        found = getattr(env, name, None)
-        if found is not None or env is env.unwrapped:
-            return found
-        env = env.env
-
-
-def _regroup(term: Term, groups: Mapping[str, tuple[Group, ...]]) -> Term:
-    return term.replace(groups=groups[term.name]) if term.name in groups else term

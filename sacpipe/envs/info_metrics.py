@@ -19,7 +19,7 @@ NO_INFO: Mapping[str, Any] = {}
 """`info` of a suite whose tasks give none."""
 
 _MAX_METRICS = 100
-_SUCCESS = ("success", "is_success")
+_SUGGESTED = ("success", "is_success", "goal_distance", "completed_tasks")
 _REWARD_TERM = "reward_"
 
 
@@ -79,10 +79,10 @@ def refuse_metrics(suite: str, names: Sequence[str]) -> None:
 
 
 def suggested_names(info: Any) -> tuple[str, ...]:
-    """Return the entries of an `info` that are one finite number each, and reward terms or success."""
+    """Return the entries of an `info` that are one finite number each: reward terms, success, distance."""
     names = []
     for name, value in info.items() if isinstance(info, Mapping) else ():
-        if isinstance(name, str) and (name.startswith(_REWARD_TERM) or name in _SUCCESS):
+        if isinstance(name, str) and (name.startswith(_REWARD_TERM) or name in _SUGGESTED):
             with contextlib.suppress(UnexpectedValueError):
                 read_number("", "", value)
                 names.append(name)

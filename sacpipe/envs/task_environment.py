@@ -125,7 +125,12 @@ class TaskEnvironment:
         """Compute rewards and terminations of recorded steps, see `Environment.compute_rewards`."""
         if self._compute_rewards is None:
             return None
-        return self._compute_rewards(observations, self.spec.to_task_units(actions), next_observations)
+        try:
+            return self._compute_rewards(observations, self.spec.to_task_units(actions), next_observations)
+        except SacpipeError:
+            raise
+        except (Exception, SystemExit) as exc:
+            raise self._failure("reward function", exc) from exc
 
     def suggested_metrics(self) -> tuple[str, ...]:
         """Return the reward terms and successes in `info` of a first step; the running episode ends.

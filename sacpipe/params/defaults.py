@@ -3,6 +3,7 @@
 Keys, order and comments are those of the models; values are those of their presets (presets.py).
 """
 
+from contextlib import closing
 from typing import Any
 
 from sacpipe.algorithms import ALGORITHMS
@@ -22,7 +23,10 @@ _HEADER = """\
 # All values of the pipeline; no other file has defaults. `dvc repro` runs the stages that a change affects.
 # Made by `sacpipe params {command}`.
 # Change a value by hand or with `dvc exp run -S training.total_steps=...`.
-
+{tuned}
+"""
+_TUNED = """\
+# Some values are tuned for this task; docs/environments.md has them with their sources.
 """
 
 
@@ -50,22 +54,26 @@ def params_text(
     """
     variant = _variant(algorithm, preset)
     task = find_task(name)
-    environment = task.make()
-    spec = environment.spec
-    environment.close()
-    budget = budget_of(spec.task)._replace(variant=variant)
+    budget = budget_of(task.name)._replace(variant=variant)
+    tuned = budget.tuned if algorithm == DEFAULT_ALGORITHM else {}
+    task = task.replace(**tuned.get("task", {}))
+    with closing(task.make()) as environment:
+        spec = environment.spec
     if steps is not None:
         budget = budget._replace(total_steps=steps)
     _check(budget, seed)
-    section = {"name": algorithm}
+    section = {**tuned.get("algorithm", {}), "name": algorithm}
     chosen = {
+        **tuned,
         "seed": seed,
         "task": task.as_tree() | {"metrics": list(suggested_metrics(task))},
         "algorithm": section,
         "engine": {"name": engine_for(section, spec, budget)},
     }
     command = " ".join([f"{task.suite}/{task.id}", *_options(algorithm, preset)])
-    return _HEADER.format(command=command) + yaml_text(new_params(chosen, spec, budget))
+    return _HEADER.format(command=command, tuned=_TUNED if tuned else "") + yaml_text(
+        new_params(chosen, spec, budget)
+    )
 
 
 def new_params(chosen: dict[str, Any], spec: EnvSpec, budget: Budget) -> Params:

@@ -3,7 +3,9 @@
 A section's model gives its values by a classmethod `preset(spec, budget) -> dict`. docs/decisions/0015.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 
 class Budget(NamedTuple):
@@ -17,5 +19,7 @@ class Budget(NamedTuple):
     """Units of each hidden layer."""
     learning_rate: float = 3.0e-4
     """Learning rate of every optimiser."""
+    tuned: Mapping[str, Any] = MappingProxyType({})
+    """Values of sections of params.yaml with which SAC learns the tasks, where it fails with its presets."""
     variant: str = ""
     """Name of the algorithm's variant, one of its `variants`; empty for the first."""

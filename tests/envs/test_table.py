@@ -37,6 +37,7 @@ def test_bare_id_is_enough_where_one_task_suite_has_it(name):
         ("gymnasium/HalfCheetah", "gymnasium/HalfCheetah-v5"),
         ("dm_control/cartpole-swing_up", "dm_control/cartpole-swingup"),
         ("point_mass/reach", "point_mass/point-mass-v0"),
+        ("gymnasium/FetchReach-v4", "gymnasium_robotics/FetchReach-v4"),
         ("HalfCheetha-v5", "gymnasium/HalfCheetah-v5"),
         ("cheetah-rum", "dm_control/cheetah-run"),
         ("gym/HalfCheetah-v5", "gymnasium/HalfCheetah-v5"),
@@ -57,11 +58,12 @@ def test_every_task_suite_is_in_the_section_of_params():
 
 
 def test_unknown_task_suite_is_refused_with_the_known_ones():
-    expected = "task.suite: task suite 'mujoco': expected one of gymnasium, dm_control, point_mass"
+    expected = "task.suite: task suite 'mujoco': expected one of gymnasium, dm_control, gymnasium_robotics, point_mass"
     with pytest.raises(ConfigError, match=expected):
         Section.parse({"task": {"suite": "mujoco", "id": "x", "options": {}, "metrics": []}})
     with pytest.raises(
-        ConfigError, match="task.suite: expected one of gymnasium, dm_control, point_mass, found null"
+        ConfigError,
+        match="task.suite: expected one of gymnasium, dm_control, gymnasium_robotics, point_mass, found null",
     ):
         Section.parse({"task": {"id": "x"}})
 

@@ -64,7 +64,12 @@ def test_run_depends_on_its_own_suite_alone(suite):
     needed = product_needs(ROOT, "train", [module, SAC])
     suites = {path.partition(":")[0].replace(".", "/") + ".py" for path in SUITES.ours.values()}
     assert needed.files & suites == {module.replace(".", "/") + ".py"}
-    simulators = {"gymnasium": {"gymnasium", "mujoco"}, "dm_control": {"dm_control", "mujoco"}}
+    registered = {"gymnasium", "mujoco"}
+    simulators = {
+        "gymnasium": registered,
+        "gymnasium_robotics": registered,
+        "dm_control": {"dm_control", "mujoco"},
+    }
     assert needed.packages == {"numpy", "torch"} | simulators.get(suite, set())
     assert SUITE_TASKS[suite]
 

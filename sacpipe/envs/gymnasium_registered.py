@@ -1,0 +1,172 @@
+"""A task suite of tasks in Gymnasium's registry: what `gymnasium` and the suites of packages share.
+
+Gymnasium's own wrappers for call order, checks and time limits are removed, because `TaskEnvironment` does
+their work. Gymnasium and MuJoCo are imported inside `make()` and `tasks()` only.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from sacpipe.core.errors import ConfigError
+from sacpipe.envs.base import ComputeRewards, Environment, Options, TaskSection, try_step, unknown_task
+from sacpipe.envs.foreign_code import retryable_errors, task_errors
+from sacpipe.envs.gymnasium_goals import goal_rewards
+from sacpipe.envs.gymnasium_layers import RepeatedAction
+from sacpipe.envs.gymnasium_options import Parameters, find_constructor
+from sacpipe.envs.gymnasium_simulator import GymnasiumSimulator
+from sacpipe.envs.gymnasium_terms import observation_parts, read_spec
+from sacpipe.envs.info_metrics import metrics_reader
+from sacpipe.envs.mujoco_compat import repair_robotics
+from sacpipe.envs.mujoco_terms import route_warnings
+from sacpipe.envs.observation_reader import observation_reader
+from sacpipe.envs.rendering.opengl import without_opengl
+from sacpipe.envs.task_environment import TaskEnvironment
+from sacpipe.specs.env_spec import EnvSpec
+
+_RESERVED = ("render_mode", "disable_env_checker", "width", "height", "camera_id", "camera_name")
+"""Options that sacpipe sets itself."""
+_REPEAT = "action_repeat"
+_MAX_REPEAT = 1000
+
+
+class RegisteredTask(TaskSection):
+    """`task` section of a suite whose tasks Gymnasium's registry has."""
+
+    compute_rewards: ClassVar[Mapping[str, ComputeRewards]] = {}
+    """Reward functions by id, of tasks whose rewards depend on recorded values only, whatever the options."""
+
+    id: str
+    """Registered id with its version, e.g. `HalfCheetah-v5`; `package:Id-v0` imports the package first."""
+    options: Options
+    """Keyword arguments of the task, e.g. `ctrl_cost_weight`, and `max_episode_steps` and `action_repeat`."""
+
+    @classmethod
+    def import_packages(cls) -> Any:
+        """Import what registers the suite's tasks; return the module gymnasium.
+
+        Raises:
+            ConfigError: a package is not installed.
+        """
+        return import_gymnasium(cls.suite_name)
+
+    def adapt(self, env: Any) -> Any:
+        """Return an environment, or a layer around it that repairs or names what the task does not."""
+        return env
+
+    def make(self, render_size: tuple[int, int] | None = None) -> Environment:
+        """Build the task and try one step, so that a bad option is found here.
+
+        Raises:
+            UnknownTaskError: the id is not registered.
+            ConfigError: see `TaskSection.make`.
+            SimulatorError: see `TaskSection.make`.
+            RendererError: a render size is given and no renderer works here.
+        """
+        gym = self.import_packages()
+        task = self.name
+        if self.id not in gym.registry and ":" not in self.id:
+            raise unknown_task(self.suite_name, self.id, self.tasks())
+        with task_errors(task, self.options), without_opengl():
+            constructor, registered = find_constructor(gym, self.id)
+            repair_robotics()
+        parameters = Parameters(constructor)
+        options, repeat = self._own_options(parameters)
+        arguments = parameters.convert(options, registered)
+        if render_size is not None and parameters.accepts("render_mode"):
+            arguments["render_mode"] = "rgb_array"
+        with task_errors(task, self.options, constructor):
+            with without_opengl():
+                env = gym.make(self.id, disable_env_checker=True, **arguments)
+            return self._built(env, repeat, render_size)
+
+    def _own_options(self, parameters: Parameters) -> tuple[Options, int]:
+        """Return the options of the task, and how often each action is repeated.
+
+        Raises:
+            ConfigError: an option is sacpipe's own, or the number of repetitions is out of its range.
+        """
+        taken = sorted(set(_RESERVED) & set(self.options))
+        if taken:
+            raise ConfigError(f"task.options: {', '.join(taken)} is set by sacpipe. Remove it.")
+        if parameters.has(_REPEAT):  # the task repeats actions itself
+            return self.options, 1
+        options = dict(self.options)
+        repeat = options.pop(_REPEAT, 1)
+        if type(repeat) is not int or not 1 <= repeat <= _MAX_REPEAT:
+            raise ConfigError(
+                f"task.options: {_REPEAT}: expected a whole number in [1, {_MAX_REPEAT}], found {repeat!r}."
+            )
+        return options, repeat
+
+    def _built(self, env: Any, repeat: int, render_size: tuple[int, int] | None) -> Environment:
+        """Wrap what `gymnasium.make` returned, and try one step."""
+        task = self.name
+        limit = None if env.spec is None else env.spec.max_episode_steps
+        env = self.adapt(_unwrap(env))
+        parts = observation_parts(task, env)
+        spec = read_spec(task, env, limit, parts)
+        if repeat > 1:
+            env, spec = RepeatedAction(env, repeat), _slower(spec, repeat)
+        simulator = GymnasiumSimulator(env, observation_reader(spec.layout, parts), render_size)
+        try_step(simulator, spec, metrics_reader(self.metrics))
+        retryable = retryable_errors(task, env.unwrapped)
+        rewards = self.compute_rewards.get(self.id) if repeat == 1 else None
+        rewards = rewards or goal_rewards(env, parts, simulator, spec)
+        simulator.open_camera(self.id)
+        return TaskEnvironment(spec, simulator, rewards, retryable, self.metrics)
+
+
+def _slower(spec: EnvSpec, repeat: int) -> EnvSpec:
+    """Return the specification of a task whose actions are repeated: no episode is longer than without."""
+    period, limit = spec.control_period_s, spec.max_episode_steps
+    return spec.replace(
+        control_period_s=None if period is None else period * repeat,
+        max_episode_steps=None if limit is None else max(1, limit // repeat),
+    )
+
+
+def import_gymnasium(suite: str) -> Any:
+    """Import Gymnasium, and route MuJoCo's warnings if MuJoCo is installed.
+
+    Raises:
+        ConfigError: Gymnasium is not installed.
+    """
+    with without_opengl():
+        try:
+            import gymnasium as gym
+        except ImportError as exc:
+            raise ConfigError(
+                f"task suite '{suite}' needs the package gymnasium: {exc}. Install the package."
+            ) from exc
+        try:
+            route_warnings()
+        except ImportError:
+            return gym  # classic control needs no MuJoCo; a MuJoCo task reports the missing package itself
+    return gym
+
+
+def newest_versions(gym: Any, is_wanted: Callable[[str], bool]) -> list[str]:
+    """Return the newest version of each registered id.
+
+    Args:
+        gym: The module gymnasium.
+        is_wanted: Says by the name of an entry point's module whether the suite has the id.
+    """
+    newest: dict[str, tuple[int, str]] = {}
+    for task_id, spec in gym.registry.items():
+        family, version = f"{spec.namespace}/{spec.name}", spec.version or 0
+        if is_wanted(_module(spec.entry_point)) and (family not in newest or version > newest[family][0]):
+            newest[family] = (version, task_id)
+    return [task_id for _, task_id in newest.values()]
+
+
+def _module(entry_point: Any) -> str:
+    return str(entry_point if isinstance(entry_point, str) else getattr(entry_point, "__module__", ""))
+
+
+def _unwrap(env: Any) -> Any:
+    from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+
+    while isinstance(env, (OrderEnforcing, PassiveEnvChecker, TimeLimit)):
+        env = env.env
+    return env
