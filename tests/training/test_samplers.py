@@ -4,7 +4,7 @@ import json
 
 import pytest
 from folder_digest import sha256_tree
-from small_run import PARAMS, Onlooker, make_params, rows, run_once
+from small_run import PARAMS, Onlooker, extended, make_params, rows, run_once
 
 from sacpipe.algorithms import ALGORITHMS
 from sacpipe.algorithms.sac import SAC, SACConfig
@@ -99,6 +99,16 @@ def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, sampler):
     params = make_params(task=GOALS, replay__sampler=sampler)
     cut, whole = interrupted(tmp_path, params, [19, 14, 70])
     assert cut == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capacity", [90, 1000])
+def test_an_extended_run_keeps_the_priorities(tmp_path, capacity):
+    """Its buffer is longer than the finished run's where the capacity is."""
+    replay = PARAMS["replay"] | {"capacity": capacity, "sampler": PRIORITISED}
+    report = extended(tmp_path, 180, first={"replay": replay}, replay=replay)
+    whole = make_params(replay=replay, training=PARAMS["training"] | {"total_steps": 180})
+    assert report.policy_sha256 == run_once(tmp_path / "whole", whole).policy_sha256
 
 
 def test_another_sampler_gives_another_policy(tmp_path):

@@ -30,8 +30,8 @@ class HindsightConfig(SamplerConfig):
     name: Literal["hindsight"]
     """Name of the sampler."""
     strategy: Strategy
-    """Transition that reached the new goal: the episode's last (`final`), this or a later one (`future`), any
-    of the episode (`episode`), or any of the buffer (`random`)."""
+    """Transition that achieved the new goal: last of the episode `final` or a later one `future`; any of the
+    `episode` or of the whole buffer `random`."""
     relabelled_share: float = Field(ge=0, le=1)
     """Probability that a row's goal is replaced; 0.8 is four new goals for each recorded one."""
 
