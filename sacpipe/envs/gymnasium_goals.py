@@ -49,8 +49,8 @@ def goal_rewards(
         not what the functions return: they depend on more than goals, e.g. on `info` or the episode so far.
     """
     reward, terminated = getattr(env, "compute_reward", None), getattr(env, "compute_terminated", None)
-    named = {part.path[0] for part in parts if part.path}
-    if not ({_ACHIEVED, _DESIRED} <= named and callable(reward) and callable(terminated)):
+    entries = {part.path[0] for part in parts if part.path}
+    if not ({_ACHIEVED, _DESIRED} <= entries and callable(reward) and callable(terminated)):
         return None
     found = _GoalRewards(reward, terminated, parts)
     error = first_error(lambda: found.compare(simulator, spec))

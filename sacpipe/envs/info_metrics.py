@@ -19,7 +19,9 @@ NO_INFO: Mapping[str, Any] = {}
 """`info` of a suite whose tasks give none."""
 
 _MAX_METRICS = 100
-_SUGGESTED = ("success", "is_success", "goal_distance", "completed_tasks")
+SUCCESSES = ("success", "is_success")
+"""Entries of `info` that say whether the state is what the task asks for."""
+_SUGGESTED = (*SUCCESSES, "goal_distance", "completed_tasks")
 _REWARD_TERM = "reward_"
 
 

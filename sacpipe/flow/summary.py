@@ -6,6 +6,7 @@ from typing import Any
 from sacpipe.core.config import Config
 from sacpipe.core.errors import StorageError
 from sacpipe.core.files import read_json
+from sacpipe.envs.info_metrics import SUCCESSES
 from sacpipe.evaluation.statistics import EvaluateMetrics, EvaluationSummary
 from sacpipe.export.config import ExportMetrics
 from sacpipe.params.model import Params
@@ -73,6 +74,7 @@ class Summary(Config):
             f"return     {policy.return_mean:,.1f}, interval {policy.return_ci_low:,.1f} to "
             f"{policy.return_ci_high:,.1f}, {policy.episodes} episodes",
             f"           {self.bundle.return_mean:,.1f} by the bundle, in the robot's own runtime",
+            *self._success(),
             f"stages     {stages} ({self.seconds:.0f} s)",
             f"gate       {accepted}: {promotion.why}",
             f"registry   {promotion.model_name} version {promotion.version} is {promotion.alias}"
@@ -84,6 +86,15 @@ class Summary(Config):
             "serve      make serve",
         ]
         return "\n".join(lines) + "\n"
+
+    def _success(self) -> list[str]:
+        """Return a line with the share of successes, if `task.metrics` names one."""
+        policy = self.deterministic
+        return [
+            f"success    {metric.last:.0%} of the episodes, by {name} in the last step"
+            for name, metric in policy.task_metrics.items()
+            if name in SUCCESSES
+        ]
 
     def _previous(self) -> str:
         if self.promotion.previous is None:

@@ -68,7 +68,7 @@ def test_an_option_of_that_name_is_the_tasks_own(task):
     assert environment.spec.max_episode_steps == 20
 
 
-class Named(Line):
+class Declares(Line):
     """It names the entries of one of its arrays."""
 
     observation_space = spaces.Dict({"state": VECTOR, "z": spaces.Box(-9.0, 9.0, (1,))})
@@ -80,7 +80,7 @@ class Named(Line):
 
 
 def test_entries_have_the_names_units_and_groups_that_the_task_declares(task):
-    section = task(Named)
+    section = task(Declares)
     terms = {term.name: (term.unit, term.source, term.groups) for term in section.make().spec.observation}
     assert terms == {
         "x": ("m", "place", ("critic",)),
@@ -104,7 +104,7 @@ def test_entries_have_the_names_units_and_groups_that_the_task_declares(task):
     ],
 )
 def test_wrong_declarations_are_refused(task, declared, message):
-    kind = type("Wrong", (Named,), {"observation_terms": declared})
+    kind = type("Wrong", (Declares,), {"observation_terms": declared})
     with pytest.raises(ConfigError, match=message):
         task(kind).make()
 

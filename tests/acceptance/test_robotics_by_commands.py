@@ -1,0 +1,47 @@
+"""Tasks of Gymnasium-Robotics by the commands: trained for 2,000 steps, exported, evaluated, released, verified."""
+
+import json
+
+import pytest
+from small_project import make_project, sacpipe, with_values
+
+from sacpipe.core.files import read_json
+from sacpipe.project.identity.dependency_lines import listed_needs
+
+pytestmark = pytest.mark.acceptance
+
+SMALL = {
+    "hidden_dims": [64, 64],
+    "episodes": 4,
+    "evaluation_episodes": 1,
+    "bootstrap_resamples": 100,
+    "golden_steps": 8,
+    "max_s": 0.2,
+}
+TASKS = {
+    "FetchReach-v4": ["is_success", "goal_distance"],
+    "PointMaze_UMaze-v3": ["success", "goal_distance"],
+    "AdroitHandPen-v1": ["success"],
+}
+"""Metrics of the printed params."""
+GOALS = {"FetchReach-v4": {"desired_goal"}, "PointMaze_UMaze-v3": {"desired_goal"}, "AdroitHandPen-v1": set()}
+"""Goals that the robot gives its policy."""
+
+
+@pytest.mark.parametrize("task_id", TASKS)
+def test_task_is_trained_exported_and_evaluated_with_its_success(tmp_path, task_id):
+    project = make_project(tmp_path / "project")
+    printed = sacpipe(project, "params", f"gymnasium_robotics/{task_id}", "--steps", "2000")
+    assert printed.code == 0, printed.err
+    (project / "params.yaml").write_text(with_values(printed.out, **SMALL))
+    ran = sacpipe(project, "run", "--engine", "local", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["verdict"]["accepted"]
+    needed = listed_needs(project, "train")
+    assert "gymnasium-robotics" in needed.packages
+    assert not [path for path in needed.files if path.startswith("/")]
+    evaluated = read_json(project / "out" / "evaluate" / "metrics.json", AssertionError)
+    assert list(evaluated["deterministic"]["task_metrics"]) == TASKS[task_id]
+    contract = read_json(project / "out" / "export" / "bundle" / "contract.json", AssertionError)
+    names = {term["name"] for term in contract["spec"]["observation"]}
+    assert {"achieved_goal", "desired_goal"} & names == GOALS[task_id]
