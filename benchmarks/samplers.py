@@ -2,8 +2,8 @@
 
     python benchmarks/samplers.py [rounds]
 
-From 100,000 made-up transitions of HalfCheetah's widths with goals of three entries. Of `prioritised` it includes
-the new priorities. Writes benchmarks/samplers.json and its part of docs/results.md.
+From 100,000 made-up transitions of HalfCheetah's widths with goals of three entries. That of `prioritised`
+includes the new priorities. Writes benchmarks/samplers.json and its part of docs/results.md.
 """
 
 import sys
