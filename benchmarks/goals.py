@@ -18,14 +18,13 @@ from report import ROOT, today, write
 import sacpipe
 from sacpipe.core.config import read_yaml
 from sacpipe.params.defaults import params_text
+from sacpipe.params.presets import preset_tree
+from sacpipe.replay.samplers import SAMPLERS
+from sacpipe.specs.budget import Budget
 from sacpipe.training.config import TrainParams
 
 ROWS = ROOT / "benchmarks" / "goals.json"
 EPISODES = 50
-SAMPLERS = {
-    "uniform": {"name": "uniform"},
-    "hindsight": {"name": "hindsight", "strategy": "future", "relabelled_share": 0.8},
-}
 
 
 def rows() -> list[dict[str, Any]]:
@@ -40,7 +39,9 @@ def run(task: str, seed: int, sampler: str) -> None:
         printed = Path(folder) / "params.yaml"
         printed.write_text(params_text(task, seed=seed))
         tree = read_yaml(printed)
-        tree["replay"]["sampler"] = SAMPLERS[sampler]
+        tree["replay"]["sampler"] = preset_tree(
+            SAMPLERS.find(sampler), {"name": sampler}, None, Budget(tree["training"]["total_steps"])
+        )
         params = TrainParams.parse({name: tree[name] for name in TrainParams.model_fields})
         start = time.monotonic()
         sacpipe.train(params, Path(folder) / "run")

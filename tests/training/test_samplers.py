@@ -60,7 +60,7 @@ def test_a_learner_without_td_errors_is_refused_by_name(tmp_path):
         ({}, r"found none and none in point_mass/point-mass-v0"),
         (
             {"task": GOALS | {"options": {"has_rewards": False}}},
-            r"goals/point-v0, which has no `compute_rewards`",
+            r"goals/point-v0, whose `compute_rewards` returns None",
         ),
     ],
 )

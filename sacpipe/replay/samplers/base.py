@@ -94,8 +94,8 @@ class SamplerContext(NamedTuple):
         found = self.find_rewards()
         if found is None:
             raise ConfigError(
-                f"expected a task that computes rewards of recorded steps, found {self.spec.task}, which has "
-                "no `compute_rewards`. Give the task one, or use `sampler: {name: uniform}`"
+                f"expected a task that computes rewards of recorded steps, found {self.spec.task}, whose "
+                "`compute_rewards` returns None. Use another task, or `sampler: {name: uniform}`"
             )
         return found
 

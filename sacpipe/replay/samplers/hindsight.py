@@ -68,8 +68,8 @@ def goal_pairs(spec: EnvSpec) -> list[tuple[str, str]]:
         names = [", ".join(f"'{term.name}'" for term in terms) or "none" for terms in (achieved, desired)]
         raise ConfigError(
             "expected terms of the groups achieved_goal and desired_goal in pairs of one shape and type, "
-            f"found {names[0]} and {names[1]} in {spec.task}. Use a task with goals, or `sampler: {{name: "
-            "uniform}}`"
+            f"found {names[0]} and {names[1]} in {spec.task}. Use a task with goals, or "
+            "`sampler: {name: uniform}`"
         )
     return [(one.name, other.name) for one, other in zip(achieved, desired, strict=True)]
 

@@ -181,12 +181,12 @@ MATRIX = DESIRED.replace(shape=[2, 2], name="matrix")
 )
 def test_a_task_without_goals_in_pairs_is_refused(terms: tuple[object, ...], found: str) -> None:
     context = SamplerContext(task(*terms), 0.9, lambda: rewards_of)
-    with pytest.raises(ConfigError, match=f"{found} in test/goal-v0"):
+    with pytest.raises(ConfigError, match=rf"{found} in test/goal-v0.*`sampler: \{{name: uniform\}}`$"):
         HindsightConfig.example().build_from(context)
 
 
 def test_a_task_without_rewards_of_recorded_steps_is_refused() -> None:
-    with pytest.raises(ConfigError, match="found test/goal-v0, which has no `compute_rewards`"):
+    with pytest.raises(ConfigError, match="found test/goal-v0, whose `compute_rewards` returns None"):
         HindsightConfig.example().build_from(SamplerContext(SPEC, 0.9, lambda: None))
 
 
