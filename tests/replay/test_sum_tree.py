@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sacpipe.replay.sum_tree import SumTree
@@ -26,6 +26,8 @@ def test_every_target_falls_where_the_running_sum_exceeds_it(values: list[int]) 
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=2, max_size=40).filter(any), st.floats(0.9999, 1.0))
+@example([1.0, 0.0], 1.0)
+@example([0.1, 0.2, 0.3, 0.0, 0.0], 1.0)
 def test_no_place_of_value_0_is_found_even_at_the_end(values: list[float], share: float) -> None:
     tree = tree_of(values)
     (place,) = tree.find(np.array([share * tree.total]))
