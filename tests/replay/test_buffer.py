@@ -186,6 +186,12 @@ def test_extending_and_loading_equal_adding_one_by_one(
                 buffer.add(step)
 
 
+def test_an_end_ends_an_episode_even_if_its_id_goes_on() -> None:
+    view = filled([numbered(0, truncated=True), numbered(1), numbered(2)], capacity=4).view()
+    assert view.steps_to_end(np.arange(3)).tolist() == [0, 1, 0]
+    assert view.steps_since_start(np.arange(3)).tolist() == [0, 0, 1]
+
+
 def test_starts_of_overwritten_episodes_are_forgotten() -> None:
     buffer = ReplayBuffer(NUMBERED_SPEC, 50)
     view = buffer.view()
