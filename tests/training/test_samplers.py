@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from folder_digest import sha256_tree
 from small_run import PARAMS, Onlooker, extended, make_params, rows, run_once
@@ -119,6 +120,29 @@ def test_another_sampler_gives_another_policy(tmp_path):
         run_once(tmp_path / sampler["name"], params)
         digests.add(sha256_tree(tmp_path / sampler["name"] / "out"))
     assert len(digests) == 4
+
+
+def test_without_priorities_and_with_the_rows_of_uniform_it_trains_to_the_same_bytes(tmp_path, monkeypatch):
+    class Plain:
+        """The rows of `uniform`, in place of the tree's."""
+
+        def __init__(self, view, generator, n):
+            self.rows = generator.integers(0, len(view), size=n)
+
+        def random(self, n):
+            return np.zeros(n)
+
+    def draw(sampler, view, generator, n):
+        plain = Plain(view, generator, n)
+        sampler._see(view)
+        sampler._tree.find = lambda _targets: plain.rows
+        return own(sampler, view, plain, n)
+
+    own = Prioritised.__call__
+    uniform = run_once(tmp_path / "uniform")
+    monkeypatch.setattr(Prioritised, "__call__", draw)
+    even = run_once(tmp_path / "even", make_params(replay__sampler=PRIORITISED | {"alpha": 0.0}))
+    assert even.policy_sha256 == uniform.policy_sha256
 
 
 def test_a_checkpoint_has_the_priorities(tmp_path):
