@@ -66,7 +66,9 @@ def _mixture(params: TrainParams, spec: EnvSpec, discount: float) -> Mixture:
     for row, action in enumerate(actions):
         reward = float(vectors[row, 0])
         buffer.add(Transition(observations[row], action, reward, observations[row + 1], False, False, 0))
-    return Mixture(batch_sources(params, spec, buffer, None, discount))
+    return Mixture(
+        batch_sources(params, spec, buffer, None, lambda: params.replay.sampler.build(spec, discount))
+    )
 
 
 def _resident_bytes() -> int:

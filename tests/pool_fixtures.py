@@ -177,4 +177,5 @@ def contents(buffer: ReplayBuffer) -> list[bytes]:
     arrays = [found.actions, found.rewards, found.terminations, found.truncations]
     for observations in (found.observations, found.next_observations):
         arrays += [observations.vector, *observations.images.values()]
-    return [array.tobytes() for array in (*arrays, view.steps_to_end(rows), view.numbers(rows))]
+    places = (view.steps_to_end(rows), view.steps_since_start(rows), view.numbers(rows))
+    return [array.tobytes() for array in (*arrays, *places)]

@@ -58,6 +58,8 @@ class Learner(Protocol):
         """
         ...
 
+    # A learner may offer `td_errors` too: see `LearnerWithErrors` in td_errors.py.
+
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update, under names of `metrics`; costs nothing unless it is called.
 

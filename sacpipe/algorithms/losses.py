@@ -6,6 +6,8 @@ a change here needs one there. Tests compare both, to rounding.
 
 import torch
 
+from sacpipe.specs.records import Batch
+
 
 def soft_td_target(
     rewards: torch.Tensor,
@@ -36,17 +38,32 @@ def soft_td_target(
     return (rewards + discounts * next_values).detach()
 
 
-def critic_loss(q_values: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def critic_loss(
+    q_values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the sum over critics of half the mean squared error.
 
     Args:
         q_values: Shape (num_critics, B).
         targets: Shape (B,).
+        weights: Factors of the rows' squared errors; None for 1 each. Shape (B,).
 
     References:
-        Eq. 5.
+        Eq. 5; the weights are those of Schaul et al. 2016, arXiv:1511.05952, section 3.4.
     """
-    return 0.5 * (q_values - targets).square().mean(dim=1).sum()
+    squares = weighted(q_values - targets, weights)
+    return 0.5 * squares.mean(dim=1).sum()
+
+
+def weighted(errors: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Return squared errors, shape (num_critics, B), times the weights of the rows, where there are some."""
+    squares = errors.square()
+    return squares if weights is None else squares * weights
+
+
+def weights_of(batch: Batch) -> torch.Tensor | None:
+    """Return the weights of a batch's rows, or None."""
+    return None if batch.weights is None else torch.from_numpy(batch.weights)
 
 
 def actor_loss(

@@ -214,6 +214,8 @@ class NativeActorCritic(DelegatingLearner):
         self._is_ahead = False
         """Whether the kernels' memory is newer than the learner's tensors."""
         self._batch_size = 0
+        self.has_weights = False
+        """Whether the program is for batches whose rows have weights."""
         self._batch: Batch | None = None
         self._read()
 
@@ -233,9 +235,9 @@ class NativeActorCritic(DelegatingLearner):
 
     def update(self, batch: Batch) -> None:
         """Make one gradient step; see `Learner.update`."""
-        size = len(batch.rewards)
-        if size != self._batch_size:
-            self._batch_size, self._batch = size, None
+        size, has_weights = len(batch.rewards), batch.weights is not None
+        if size != self._batch_size or has_weights != self.has_weights:
+            self._batch_size, self.has_weights, self._batch = size, has_weights, None
             self._compose(size)
         self._is_ahead = True
         self._run(batch)
@@ -311,6 +313,13 @@ class NativeActorCritic(DelegatingLearner):
             held=held, output_step=step, limit=int(MAX_DEVIATION),
         )  # fmt: skip
 
+    def _weigh(self, program: Program, errors: Floats, rows: int) -> None:
+        """Multiply the critics' errors, shape (members, padded rows), by the weights of the batch's rows."""
+        if self.has_weights:
+            program.add(
+                "weigh", weights=self.slots.array[WEIGHTS], errors=errors, members=len(errors), rows=rows
+            )
+
     slots: Slots
     """Of the present batch."""
 
@@ -329,6 +338,7 @@ class NativeActorCritic(DelegatingLearner):
             set_slot(ACTIONS, batch.actions, size, self.spec.action_dim),
             set_slot(REWARDS, batch.rewards, size),
             set_slot(DISCOUNTS, batch.discounts, size),
+            batch.weights is None or set_slot(WEIGHTS, batch.weights, size),
         ]
         self._batch = batch if all(are_own) else None  # a copy would not show what is written later
 
@@ -341,5 +351,6 @@ class NativeActorCritic(DelegatingLearner):
     ACTIONS,
     REWARDS,
     DISCOUNTS,
-) = range(7)
-NUM_SLOTS = 7
+    WEIGHTS,
+) = range(8)
+NUM_SLOTS = 8

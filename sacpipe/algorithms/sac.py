@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from sacpipe.algorithms.losses import critic_loss, soft_td_target
+from sacpipe.algorithms.losses import critic_loss, soft_td_target, weights_of
 from sacpipe.algorithms.soft_actor_critic import Regression, SoftActorCritic, SoftActorCriticConfig
+from sacpipe.algorithms.td_errors import mean_td_errors
 from sacpipe.networks.policies.squashed_gaussian import Draw
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.records import Batch
+from sacpipe.specs.records import Batch, FloatArray
 
 
 class SACConfig(SoftActorCriticConfig):
@@ -59,4 +60,11 @@ class SAC(SoftActorCritic):
                 temperature=temperature,
             )
         q_values = self.critic(self.critic_inputs.of(batch.observations), torch.from_numpy(batch.actions))
-        return Regression(critic_loss(q_values, targets), q_values.detach(), targets)
+        loss = critic_loss(q_values, targets, weights_of(batch))
+        return Regression(loss, q_values.detach(), targets)
+
+    def td_errors(self) -> FloatArray:
+        """Return the absolute TD errors of the last update; see `LearnerWithErrors`."""
+        if self.last is None:
+            raise ValueError("there was no update yet")
+        return mean_td_errors(self.last.q_values, self.last.targets)

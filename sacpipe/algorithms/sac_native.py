@@ -28,7 +28,7 @@ from sacpipe.core.errors import DivergenceError
 from sacpipe.kernels.elementary import exponential
 from sacpipe.kernels.perceptron import Pass, padded, power
 from sacpipe.kernels.program import Program
-from sacpipe.specs.records import Batch
+from sacpipe.specs.records import Batch, FloatArray
 
 
 class NativeSAC(NativeActorCritic):
@@ -107,6 +107,7 @@ class NativeSAC(NativeActorCritic):
             discounts=self.slots.array[DISCOUNTS], errors=self._errors, targets=targets,
             numbers=self._td_numbers, members=stack.members, rows=size, next_members=stack.members,
         )  # fmt: skip
+        self._weigh(program, self._errors, size)
         deltas = stack.backward(program, present, self._errors)
         stack.step(program, present, deltas, self._errors, self.critic.numbers, size)
         self._turned = stack.turn_columns(program, first, columns)
@@ -173,6 +174,10 @@ class NativeSAC(NativeActorCritic):
             refuse_non_finite("value of a new action", np.ascontiguousarray(self._new_values[:, :size]), step)
         refuse_non_finite("log-density of a new action", self._log_probs[:size], step)
         raise DivergenceError(f"a value is not finite at gradient step {step}.")
+
+    def td_errors(self) -> FloatArray:
+        """Return the absolute TD errors of the last update; see `LearnerWithErrors`."""
+        return self.learner.td_errors()
 
     def _step_temperature(self) -> None:
         """Descend eq. 18 by one step of Adam."""

@@ -13,6 +13,8 @@ from sacpipe.algorithms.adam import Adam, AdamConfig
 from sacpipe.algorithms.base import Arrays
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.gradient_norm import norm_of
+from sacpipe.algorithms.losses import weighted, weights_of
+from sacpipe.algorithms.td_errors import mean_td_errors
 from sacpipe.algorithms.value_bias import VALUE_BIAS
 from sacpipe.core.config import Config
 from sacpipe.networks.normaliser import normalised_names, seen_by_policy
@@ -173,7 +175,7 @@ class TD3(ActorCritic):
         refuse_non_finite(
             "critic error (value minus target)", errors.detach().numpy(), self.gradient_steps + 1
         )
-        loss = errors.square().mean(dim=1).sum()
+        loss = weighted(errors, weights_of(batch)).mean(dim=1).sum()
         gradients = torch.autograd.grad(loss, self._critic_parameters)
         self.optimisers["critic"].step(gradients, self.gradient_steps)
         self.gradient_steps += 1
@@ -220,6 +222,12 @@ class TD3(ActorCritic):
         if self.last is None:
             raise ValueError("there was no update to describe yet")
         return self.last.describe()
+
+    def td_errors(self) -> FloatArray:
+        """Return the absolute TD errors of the last update; see `LearnerWithErrors`."""
+        if self.last is None:
+            raise ValueError("there was no update yet")
+        return mean_td_errors(self.last.q_values, self.last.targets)
 
     def metrics(self) -> dict[str, Metric]:
         """Return unit and meaning of every metric."""

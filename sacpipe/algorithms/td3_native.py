@@ -25,7 +25,7 @@ from sacpipe.algorithms.td3 import TD3, LastUpdate
 from sacpipe.core.errors import DivergenceError
 from sacpipe.kernels.perceptron import Floats, Pass, padded
 from sacpipe.kernels.program import Program
-from sacpipe.specs.records import Batch
+from sacpipe.specs.records import Batch, FloatArray
 
 
 class NativeTD3(NativeActorCritic):
@@ -103,6 +103,7 @@ class NativeTD3(NativeActorCritic):
             targets=targets, numbers=self._td_numbers, members=stack.members, rows=size,
             next_members=stack.members,
         )  # fmt: skip
+        self._weigh(program, self._errors, size)
         deltas = stack.backward(program, present, self._errors)
         stack.step(program, present, deltas, self._errors, self.critic.numbers, size)
         self._critic_program = program
@@ -155,6 +156,10 @@ class NativeTD3(NativeActorCritic):
             self._new_values[0, :size] if is_due else None,
             self._actions[:size] if is_due else None,
         )
+
+    def td_errors(self) -> FloatArray:
+        """Return the absolute TD errors of the last update; see `LearnerWithErrors`."""
+        return self.learner.td_errors()
 
     def _refuse(self, term: str, values: Floats, step: int) -> None:
         """Raise the error of a value that is not finite."""

@@ -3,10 +3,13 @@
 import logging
 import os
 import time
+from collections.abc import Callable
+from typing import cast
 
 from sacpipe.algorithms.base import Learner
 from sacpipe.algorithms.delegating import DelegatingLearner
-from sacpipe.specs.records import Batch
+from sacpipe.algorithms.td_errors import LearnerWithErrors
+from sacpipe.specs.records import Batch, FloatArray
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -35,6 +38,11 @@ class WatchedLearner(DelegatingLearner):
         if self._count <= _WATCHED_UPDATES:
             self._watch()
         super().update(batch)
+
+    @property
+    def td_errors(self) -> Callable[[], FloatArray]:
+        """The learner's own, if it offers them."""
+        return cast("LearnerWithErrors", self._learner).td_errors
 
     def _watch(self) -> None:
         """Compare threads with free cores before the first update, and time had with time passed later."""

@@ -56,6 +56,10 @@ class TorchSAC(DelegatingLearner):
         self._step_temperature(self.learner.last.log_probs)
         self._step_targets()
 
+    def td_errors(self) -> FloatArray:
+        """Return the absolute TD errors of the last update; see `LearnerWithErrors`."""
+        return self.learner.td_errors()
+
     def _step_temperature(self, log_probs: FloatArray) -> None:
         """Descend eq. 18 by hand: its gradient with respect to log alpha."""
         learner, rule = self.learner, self.learner.config.temperature
@@ -203,6 +207,8 @@ class _Passes:
         np.subtract(self.q_values, targets, out=self._d_q)
         refuse_non_finite("critic error (value minus target)", self._d_q, learner.gradient_steps + 1)
         self._d_q *= np.float32(1.0 / size)
+        if batch.weights is not None:
+            self._d_q *= batch.weights
         self._critic_back.run()
         self._owner.critic_adam.step(self._critic_back.gradients, learner.gradient_steps)
 

@@ -17,7 +17,7 @@ from sacpipe.kernels.memory import Memory
 from sacpipe.kernels.perceptron import Floats, NormalisedPerceptrons, Pass, Perceptrons, padded, step_numbers
 from sacpipe.kernels.program import Program
 
-EXPECTED_SHA256 = "cc9da494d7b676f2c70a579948ba125fdb937cd98c59022cf92ce7b78fd0c7bf"
+EXPECTED_SHA256 = "afbf04ba41a12498f3c379febf2d7db02b56e8eb7f3f5a5ccfdb63c479006c64"
 """Digest of the updates of `CASES`, little-endian; one for all sets."""
 
 
@@ -94,9 +94,9 @@ class TestedUpdate:
         self.critics = self._stack(sizes.members, [inputs, *sizes.widths, 1], is_critic=True)
         self.batch = [
             self._numbers(sizes.rows, columns)
-            for columns in (sizes.observation_dim, sizes.observation_dim, sizes.action_dim, 1, 1)
+            for columns in (sizes.observation_dim, sizes.observation_dim, sizes.action_dim, 1, 1, 1)
         ]
-        """Observations, next observations, actions, rewards, discounts."""
+        """Observations, next observations, actions, rewards, discounts, weights."""
         pairs = [[rows.ctypes.data, rows.strides[0]] for rows in self.batch]
         self.slots = np.array(pairs, dtype=np.int64)
         self.results: list[NDArray[np.generic]] = []
@@ -215,6 +215,7 @@ class TestedUpdate:
             numbers=self._filled((0.5, 1.0 / rows)), members=critics.members, rows=rows,
             next_members=critics.members,
         )  # fmt: skip
+        program.add("weigh", weights=self.slots[5:6], errors=errors, members=critics.members, rows=rows)
         deltas = critics.backward(program, present, errors)
         critics.step(program, present, deltas, errors, self._numbers_of_step, rows)
         self.results += [errors, targets]

@@ -23,10 +23,11 @@ _MOUNTAIN_CAR = {"task": {"options": {"action_repeat": 8}}}
 zoo has gSDE, whose noise lasts as long, instead."""
 _SWIMMER = {"algorithm": {"discount": 0.9999}}
 """The zoo's Swimmer-v3: a stroke pays later than 1 / (1 - 0.99) steps."""
-_FETCH_REACH = {"algorithm": {"discount": 0.95, "normalise_observations": True}}
-"""The zoo's FetchReach-v1; its rewards need hindsight goals as well."""
-_FETCH = {"algorithm": {"discount": 0.95, "tau": 0.05}}
-"""The zoo's FetchPush-v1 and FetchPickAndPlace-v1 (tqc.yml)."""
+_HINDSIGHT = {"replay": {"sampler": {"name": "hindsight"}}}
+_FETCH_REACH = {"algorithm": {"discount": 0.95, "normalise_observations": True}, **_HINDSIGHT}
+"""The zoo's FetchReach-v1, with hindsight goals."""
+_FETCH = {"algorithm": {"discount": 0.95, "tau": 0.05}, **_HINDSIGHT}
+"""The zoo's FetchPush-v1 and FetchPickAndPlace-v1 (tqc.yml), with hindsight goals."""
 
 BUDGETS = (
     (r"gymnasium/InvertedDoublePendulum-", Budget(20_000, 9_300.0, hidden_dim=128)),

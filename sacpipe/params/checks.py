@@ -13,6 +13,7 @@ from pathlib import Path
 from sacpipe.bundle.contract import check_runtime
 from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.envs.base import require_time_limit
+from sacpipe.envs.recorded_rewards import recorded_rewards
 from sacpipe.export.bundle import check_export
 from sacpipe.export.opset import check_opset
 from sacpipe.networks.policy_file import encode_policy
@@ -20,6 +21,7 @@ from sacpipe.params.model import Params
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.foreign_members import section_errors
 from sacpipe.training.memory import available_bytes
+from sacpipe.training.samplers import FindRewards, build_sampler
 
 
 def check_params(params: Params, spec: EnvSpec) -> None:
@@ -47,12 +49,13 @@ def check_params(params: Params, spec: EnvSpec) -> None:
     check_runtime(params.runtime, spec)
 
 
-def check_members(params: Params, spec: EnvSpec) -> None:
+def check_members(params: Params, spec: EnvSpec, find_rewards: FindRewards = lambda: None) -> None:
     """Build the sampler, the learner and its engine, and export the policy as it is before training.
 
     Args:
         params: The whole file.
         spec: Specification of its task.
+        find_rewards: Returns the task's rewards of recorded steps, if it has some.
 
     Raises:
         ConfigError: a member cannot be built for this task, or its policy cannot be written or exported;
@@ -62,8 +65,7 @@ def check_members(params: Params, spec: EnvSpec) -> None:
         learner = params.algorithm.build(spec, params.seed)
     with section_errors("engine", params.engine.name):
         learner = params.engine.attach(learner)
-    with section_errors("replay.sampler", params.replay.sampler.name):
-        params.replay.sampler.build(spec, learner.discount)
+    build_sampler(params.replay.sampler, spec, learner, find_rewards)
     with section_errors("algorithm", params.algorithm.name):
         policy = learner.policy()
         encode_policy(policy)
@@ -87,7 +89,7 @@ def main() -> int:
         params = Params.load(path)
         with closing(params.task.make()) as environment:
             check_params(params, environment.spec)
-            check_members(params, environment.spec)
+            check_members(params, environment.spec, lambda: recorded_rewards(environment))
     except SacpipeError as exc:
         sys.stderr.write(f"{exc}\n")
         return exc.exit_code

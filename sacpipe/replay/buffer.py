@@ -29,7 +29,7 @@ class ReplayBuffer:
         self._observations, self._actions = records["observations"], records["actions"]
         self._next_observations, self._rewards = records["next_observations"], records["rewards"]
         self._terminations, self._truncations = records["terminations"], records["truncations"]
-        self._ends = EpisodeEnds(records["steps_to_end"])
+        self._ends = EpisodeEnds(records["steps_to_end"], self._ring.starts)
 
     def __len__(self) -> int:
         return len(self._ring)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sacpipe.replay.episode_ends import EpisodeStarts
 from sacpipe.replay.images import ImageRing
 from sacpipe.replay.packed import packed_dtype
 from sacpipe.specs.env_spec import EnvSpec
@@ -15,6 +16,7 @@ class Ring:
         # np.empty reserves addresses only: the system allocates a page when it is first written.
         self.records = np.empty(capacity, dtype=packed_dtype(spec))
         self.images = ImageRing(spec.layout, capacity) if spec.layout.image_terms else None
+        self.starts = EpisodeStarts(capacity)
         self.added = 0
         """Number of transitions ever added."""
 

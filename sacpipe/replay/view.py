@@ -65,6 +65,11 @@ class BufferView:
         return self._ring.spec
 
     @property
+    def capacity(self) -> int:
+        """Number of rows that the ring has when it is full."""
+        return self._ring.capacity
+
+    @property
     def added(self) -> int:
         """Number of transitions ever added, the overwritten ones included."""
         return self._ring.added
@@ -124,13 +129,26 @@ class BufferView:
         return steps
 
     def later(self, rows: Rows, steps: Rows | int) -> Rows:
-        """Return the rows of the transitions so many steps later, at most `steps_to_end`."""
+        """Return the rows of the transitions so many steps later, at most `steps_to_end`.
+
+        Below 0 for earlier ones, at least minus `steps_since_start`.
+        """
         return (rows + steps) % self._ring.capacity
+
+    def steps_since_start(self, rows: Rows) -> Rows:
+        """Return how many transitions before are of the same episode, without those that were overwritten."""
+        numbers = self.numbers(rows)
+        oldest = self._ring.added - len(self)
+        return numbers - np.maximum(self._ring.starts.at(numbers), oldest)
 
     def numbers(self, rows: Rows) -> Rows:
         """Return the numbers of transitions, counted from the first one ever added."""
         oldest = self._ring.added - len(self)
         return oldest + (rows - oldest) % self._ring.capacity
+
+    def rows(self, numbers: Rows) -> Rows:
+        """Return the rows of transitions by their numbers, which the buffer must hold."""
+        return numbers % self._ring.capacity
 
     def find(self, observation: Observation, action: FloatArray) -> int | None:
         """Return the number of the newest transition with an action and an observation, or None.

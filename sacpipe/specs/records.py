@@ -3,7 +3,7 @@
 A singular name is one step, a plural name an array of steps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 from sacpipe.specs.observation import Observation
 
 FloatArray = NDArray[np.float32]
+
+RecordedRewards = Callable[[Observation, FloatArray, Observation], tuple[FloatArray, FloatArray]]
+"""Maps N observations, actions in [-1, 1] and next observations to rewards in task units and terminations,
+shape (N,); a termination is 1.0 where the task itself ended, else 0.0."""
 
 NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
@@ -59,3 +63,6 @@ class Batch:
     discounts: FloatArray
     """Factor of the next value: the discount per step to the power of the number of steps, and 0 where the
     task itself ended. Shape (B,)."""
+    weights: FloatArray | None = None
+    """Factors of the rows in the critics' loss; None for 1 each. A sampler that draws some transitions more
+    often than others corrects for it by these. Positive. Shape (B,)."""

@@ -4,6 +4,7 @@ Other parts depend on the contract: exact resume on the state, the log on docume
 policy.
 """
 
+import dataclasses
 import re
 import tempfile
 from collections.abc import Callable
@@ -14,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from sacpipe.algorithms.base import AlgorithmSection, Arrays, EvaluatedEpisode, Learner
+from sacpipe.algorithms.td_errors import find_td_errors
 from sacpipe.core.errors import CheckpointError, ConfigError, ContractError, DivergenceError
 from sacpipe.networks.policy_file import encode_policy, read_policy, write_policy
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.records import Batch
+from sacpipe.specs.records import Batch, FloatArray
 from sacpipe.testing.learner_tasks import draw_batch, draw_observations, learner_tasks
 
 _BATCH_SIZE = 16
@@ -287,6 +289,40 @@ def _check_divergence(trial: _Trial) -> None:
         _require(finite, f"update: expected finite arrays after a DivergenceError, found others in '{name}'")
 
 
+def _check_td_errors(trial: _Trial) -> None:
+    """Check that a learner with `td_errors` tells them, and that its loss has the weights of a batch."""
+    learner, batch = trial.trained(), trial.batch(5)
+    td_errors = find_td_errors(learner)
+    if td_errors is None:
+        return
+    fresh = find_td_errors(trial.fresh())
+    try:
+        found = None if fresh is None else fresh()
+    except ValueError:
+        found = None
+    _require(found is None, "td_errors: expected a ValueError before the first update")
+    learner.update(batch)
+    errors = td_errors()
+    kind = getattr(errors, "dtype", None), np.shape(errors)
+    expected = np.dtype(np.float32), (_BATCH_SIZE,)
+    _require(kind == expected, f"td_errors: expected {_shown(expected)}, found {_shown(kind)}")
+    is_absolute = bool(np.isfinite(errors).all() and (errors >= 0).all())
+    _require(is_absolute, "td_errors: expected finite numbers of at least 0, found others")
+    ones = np.ones(_BATCH_SIZE, dtype=np.float32)
+    uneven = np.where(np.arange(_BATCH_SIZE) % 2 == 0, ones, np.float32(1e-3))
+    plain, even, other = (_updated(trial, batch, weights) for weights in (None, ones, uneven))
+    same = all(np.allclose(plain[name], even[name], rtol=1e-4, atol=1e-5) for name in _floats(plain))
+    _require(same, "update: expected the same parameters for weights of 1 as without weights")
+    differs = any(not np.array_equal(plain[name], other[name]) for name in _floats(plain))
+    _require(differs, "update: expected other parameters for uneven weights, found the same")
+
+
+def _updated(trial: _Trial, batch: Batch, weights: FloatArray | None) -> Arrays:
+    learner = trial.trained()
+    learner.update(dataclasses.replace(batch, weights=weights))
+    return learner.state()
+
+
 _CHECKS: tuple[Callable[[_Trial], None], ...] = (
     _check_actions,
     _check_groups,
@@ -298,6 +334,7 @@ _CHECKS: tuple[Callable[[_Trial], None], ...] = (
     _check_policy_file,
     _check_exported_function,
     _check_divergence,
+    _check_td_errors,
 )
 
 

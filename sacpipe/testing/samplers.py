@@ -3,46 +3,48 @@
 Every observation of the test's episodes is unique, so each row of a batch is traced to its transitions.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.core.errors import ConfigError, ContractError
+from sacpipe.core.errors import CheckpointError, ConfigError, ContractError
 from sacpipe.replay.buffer import ReplayBuffer
-from sacpipe.replay.samplers.base import SamplerConfig
+from sacpipe.replay.samplers.base import (
+    Arrays,
+    GuidedSampler,
+    RelabellingSampler,
+    Sampler,
+    SamplerConfig,
+    SamplerContext,
+    StatefulSampler,
+)
 from sacpipe.replay.view import BufferView
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.records import Batch
+from sacpipe.specs.records import Batch, RecordedRewards
+from sacpipe.testing.sampler_rules import (
+    DISCOUNT,
+    check_numbers,
+    check_shapes,
+    require,
+    rows_equal,
+    trace,
+)
 from sacpipe.testing.walk import Walk, walk_spec
 
-_DISCOUNT = 0.9
 _CAPACITY = 40
 _FILLED_TO = (1, 2, 25, 41, 97)
 """Transitions after which batches are drawn: one alone, a part of the ring, the ring overwritten twice."""
 _BATCH_SIZES = (1, 7, 64)
 _SEED = 7
-_TOLERANCE = 1e-5
-
-_Mask = NDArray[np.bool_]
-
-
-class _Rows(NamedTuple):
-    """What the rows of a batch were traced to."""
-
-    first: NDArray[np.int64]
-    """Number of the transition that each row begins with."""
-    last: NDArray[np.int64]
-    """Number of the transition that each row's next observation belongs to."""
-    relabelled: _Mask
-    """Rows whose desired goal is another than the recorded one."""
 
 
 def check_sampler(config: SamplerConfig) -> None:
     """Draw batches from buffers of all kinds and test every rule of a sampler.
 
-    The tasks of the buffers have vectors alone, images too, and goals too. A sampler may refuse a task with
-    a ConfigError, but not all of them.
+    The tasks of the buffers have vectors alone, images too, and goals too; those with goals compute rewards
+    of recorded steps. TD errors of a learner are made up. A sampler may refuse a task with a ConfigError, but
+    not all of them.
 
     Args:
         config: Config of the sampler, such as its `example()`.
@@ -53,121 +55,118 @@ def check_sampler(config: SamplerConfig) -> None:
     """
     refusals: list[ConfigError] = []
     for is_goal_task, has_image in ((True, True), (True, False), (False, True), (False, False)):
-        spec = walk_spec(goals=is_goal_task, image=has_image)
+        trial = _Trial(config, walk_spec(goals=is_goal_task, image=has_image))
         try:
-            config.build(spec, _DISCOUNT)
+            trial.build()
         except ConfigError as exc:
             refusals.append(exc)
             continue
         try:
-            _check_on(config, spec)
+            _check_draws(trial)
         except ContractError as exc:
             raise ContractError(f"sampler '{config.name}' breaks the contract of a sampler: {exc}") from exc
     if len(refusals) == 4:
         raise refusals[0]
 
 
-def _check_on(config: SamplerConfig, spec: EnvSpec) -> None:
-    """Fill a ring beyond its end, and draw meanwhile."""
-    walk, buffer = Walk(spec, _FILLED_TO[-1]), ReplayBuffer(spec, _CAPACITY)
+class _Trial:
+    """Samplers of one config for one task."""
+
+    def __init__(self, config: SamplerConfig, spec: EnvSpec) -> None:
+        self.config, self.spec = config, spec
+        self.walk = Walk(spec, _FILLED_TO[-1])
+        self.knows_rewards = False
+        """Whether a sampler asked for the task's rewards."""
+
+    def build(self) -> Sampler:
+        """Return a new sampler."""
+        return self.config.build_from(SamplerContext(self.spec, DISCOUNT, self._find_rewards))
+
+    def _find_rewards(self) -> RecordedRewards | None:
+        self.knows_rewards = True
+        return self.walk.find_rewards()
+
+
+def _check_draws(trial: _Trial) -> None:
+    """Fill a ring beyond its end, and draw meanwhile by two samplers, and by new ones as after a resume."""
+    walk, buffer = trial.walk, ReplayBuffer(trial.spec, _CAPACITY)
     view = buffer.view()
-    samplers = [config.build(spec, _DISCOUNT) for _ in range(2)]
+    samplers = [trial.build() for _ in range(2)]
     generators = [np.random.Generator(np.random.PCG64(_SEED)) for _ in samplers]
     for filled_to in _FILLED_TO:
         while view.added < filled_to:
             buffer.add(walk.transition(view.added))
         for n in _BATCH_SIZES:
-            before, position = _everything(view), generators[0].bit_generator.state
-            drawn = [
-                _copied(sampler(view, random, n))
-                for sampler, random in zip(samplers, generators, strict=True)
-            ]
-            _require(_everything(view) == before, "expected the buffer unchanged, found other values in it")
-            _check_shapes(drawn[0], spec, n)
-            same = all(_bytes(drawn[0])[name] == array for name, array in _bytes(drawn[1]).items())
-            _require(same, "expected the same batch for the same state of the generator, found another one")
-            again = config.build(spec, _DISCOUNT)(view, _generator_at(position), n)
-            same = _bytes(drawn[0]) == _bytes(again)
-            _require(same, "expected the same batch of a new sampler, as after a resume, found another one")
-            rows = _traced(drawn[0], walk, held=range(view.added - len(view), view.added))
-            _check_numbers(drawn[0], rows, walk)
-
-
-def _check_shapes(batch: Batch, spec: EnvSpec, n: int) -> None:
-    _require(isinstance(batch, Batch), f"expected a Batch, found {type(batch).__name__}")
-    number = np.dtype(np.float32)
-    expected = {
-        "actions": (number, (n, spec.action_dim)),
-        "rewards": (number, (n,)),
-        "discounts": (number, (n,)),
-    }
-    found: dict[str, NDArray[Any]] = {name: getattr(batch, name) for name in expected}
-    for field in ("observations", "next_observations"):
-        observations = getattr(batch, field)
-        _require(
-            observations.layout == spec.layout,
-            f"expected {field} with the task's terms, found {observations.layout.shapes}",
-        )
-        for term in spec.layout.terms:
-            expected[f"{field}['{term.name}']"] = np.dtype(term.dtype), (n, *term.shape)
-            found[f"{field}['{term.name}']"] = observations[term.name]
-    for name, (dtype, shape) in expected.items():
-        array = found[name]
-        _require(
-            (array.dtype, array.shape) == (dtype, shape),
-            f"expected {name} as {dtype}{shape}, found {array.dtype}{array.shape}",
-        )
-
-
-def _traced(batch: Batch, walk: Walk, held: range) -> _Rows:
-    """Find the transitions of each row, and compare every term and the action with theirs."""
-    first = walk.numbers_of(batch.observations)
-    last = walk.numbers_of(batch.next_observations) - 1
-    _all(np.isin(first, held), "transitions that the buffer holds", first)
-    follows = np.isin(last, held) & (last >= first) & (walk.episodes[last] == walk.episodes[first])
-    _all(follows, "a next observation of the same episode", np.stack([first, last], axis=1))
-    expected = (walk.observations(first), walk.next_observations(last))
-    relabelled = np.zeros(len(first), dtype=np.bool_)
-    for term in batch.observations.layout.terms:
-        pairs = ((batch.observations, expected[0]), (batch.next_observations, expected[1]))
-        same = [_rows_equal(found[term.name], wanted[term.name]) for found, wanted in pairs]
-        if "desired_goal" in term.groups:
-            relabelled |= ~(same[0] & same[1])
-            agree = _rows_equal(batch.observations[term.name], batch.next_observations[term.name])
-            _all(agree, f"the same '{term.name}' before and after the step")
-        else:
-            _all(same[0] & same[1], f"the recorded '{term.name}'")
-    _all(_rows_equal(batch.actions, walk.actions[first]), "the recorded action")
-    return _Rows(first, last, relabelled)
-
-
-def _check_numbers(batch: Batch, rows: _Rows, walk: Walk) -> None:
-    """Compare rewards and discounts with the transitions', where the goal is the recorded one."""
-    discounts, rewards = batch.discounts.astype(np.float64), batch.rewards
-    _all(np.isfinite(rewards), "finite rewards", rewards)
-    allowed = (discounts >= 0) & (discounts <= _DISCOUNT * (1 + _TOLERANCE))
-    _all(allowed, f"discounts in [0, {_DISCOUNT}]", discounts)
-    for row, (first, last) in enumerate(zip(rows.first, rows.last, strict=True)):
-        factors = _DISCOUNT ** np.arange(last - first + 2)
-        if rows.relabelled[row]:
-            possible = bool(discounts[row] == 0) or abs(discounts[row] - factors[-1]) <= _TOLERANCE
-            _require(
-                possible,
-                f"expected the discount 0 or {factors[-1]:g} for transitions {first} to {last} of another "
-                f"goal, found {discounts[row]:g} in row {row}",
+            before, position, state = (
+                _everything(view),
+                generators[0].bit_generator.state,
+                _state(samplers[0]),
             )
+            drawn = [
+                _drawn(sampler, view, random, n) for sampler, random in zip(samplers, generators, strict=True)
+            ]
+            require(_everything(view) == before, "expected the buffer unchanged, found other values in it")
+            check_shapes(drawn[0], trial.spec, n)
+            same = _bytes(drawn[0]) == _bytes(drawn[1])
+            require(same, "expected the same batch for the same state of the generator, found another one")
+            resumed = trial.build()
+            _check_state(resumed, state)
+            again = _drawn(resumed, view, _generator_at(position), n)
+            same = _bytes(drawn[0]) == _bytes(again)
+            require(same, "expected the same batch of a new sampler, as after a resume, found another one")
+            same = _equal(_state(resumed), _state(samplers[0]))
+            require(same, "expected the same state of a sampler that was resumed, found another one")
+            rows = trace(drawn[0], walk, held=range(view.added - len(view), view.added))
+            check_numbers(drawn[0], rows, walk, knows_rewards=trial.knows_rewards)
+            _check_relabelled(samplers[0], drawn[0])
+
+
+def _drawn(sampler: Sampler, view: BufferView, generator: np.random.Generator, n: int) -> Batch:
+    """Return a copy of a batch, and tell the sampler errors of its rows."""
+    batch = _copied(sampler(view, generator, n))
+    if isinstance(sampler, GuidedSampler):
+        sampler.receive(np.abs(batch.rewards))
+    return batch
+
+
+def _state(sampler: Sampler) -> Arrays:
+    return sampler.state() if isinstance(sampler, StatefulSampler) else {}
+
+
+def _check_state(sampler: Sampler, state: Arrays) -> None:
+    """Load a state into a new sampler, which refuses wrong ones before."""
+    if not isinstance(sampler, StatefulSampler) or not state:
+        return
+    kept = {name: array.copy() for name, array in state.items()}
+    name = next(iter(state))
+    damaged: dict[str, Arrays] = {
+        "a missing array": {key: array for key, array in state.items() if key != name},
+        "a left over array": state | {"another": np.zeros(3, dtype=np.float32)},
+        "an array of another shape": state | {name: np.zeros((*state[name].shape, 2))},
+    }
+    for what, wrong in damaged.items():
+        try:
+            sampler.load_state(wrong)
+        except CheckpointError:
             continue
-        discount = 0.0 if walk.terminations[last] else float(factors[-1])
-        what = f"for transitions {first} to {last}, found"
-        _require(
-            abs(discounts[row] - discount) <= _TOLERANCE and (discounts[row] == 0) == (discount == 0),
-            f"expected the discount {discount:g} {what} {discounts[row]:g} in row {row}",
+        raise ContractError(f"load_state: expected a CheckpointError for {what}, found none.")
+    sampler.load_state(state)
+    require(_equal(kept, state), "load_state: expected the state unchanged, found other values in it")
+
+
+def _check_relabelled(sampler: Sampler, batch: Batch) -> None:
+    """Check that only desired goals of a relabelled observation are others."""
+    if not isinstance(sampler, RelabellingSampler):
+        return
+    observation = batch.observations.rows(0)
+    kept = observation.copy()
+    found = sampler.relabelled(observation)
+    require(observation.equals(kept), "relabelled: expected the observation unchanged, found another")
+    for term in observation.layout.terms:
+        same = "desired_goal" in term.groups or rows_equal(
+            found[term.name][None], observation[term.name][None]
         )
-        reward = float(factors[:-1] @ walk.rewards[first : last + 1])
-        _require(
-            abs(rewards[row] - reward) <= _TOLERANCE * max(1.0, abs(reward)),
-            f"expected the reward {reward:g} {what} {rewards[row]:g} in row {row}",
-        )
+        require(bool(same), f"relabelled: expected the recorded '{term.name}', found another")
 
 
 def _generator_at(position: Any) -> np.random.Generator:
@@ -180,15 +179,19 @@ def _generator_at(position: Any) -> np.random.Generator:
 def _everything(view: BufferView) -> list[bytes]:
     rows = np.arange(len(view))
     found = view.gather(rows)
-    others = (found.terminations, found.truncations, view.steps_to_end(rows))
+    others = (found.terminations, found.truncations, view.steps_to_end(rows), view.steps_since_start(rows))
     return [array.tobytes() for array in others] + [*_bytes(found.batch(found.rewards)).values()]
 
 
 def _bytes(batch: Batch) -> dict[str, bytes]:
-    found = {name: getattr(batch, name).tobytes() for name in ("actions", "rewards", "discounts")}
+    arrays: dict[str, NDArray[Any]] = {
+        name: getattr(batch, name) for name in ("actions", "rewards", "discounts")
+    }
+    if batch.weights is not None:
+        arrays["weights"] = batch.weights
     for field in ("observations", "next_observations"):
-        found |= {f"{field}/{name}": array.tobytes() for name, array in getattr(batch, field).items()}
-    return found
+        arrays |= {f"{field}/{name}": array for name, array in getattr(batch, field).items()}
+    return {name: array.tobytes() for name, array in arrays.items()}
 
 
 def _copied(batch: Batch) -> Batch:
@@ -198,21 +201,12 @@ def _copied(batch: Batch) -> Batch:
         batch.rewards.copy(),
         batch.next_observations.copy(),
         batch.discounts.copy(),
+        None if batch.weights is None else batch.weights.copy(),
     )
 
 
-def _rows_equal(left: NDArray[np.generic], right: NDArray[np.generic]) -> _Mask:
-    equal: _Mask = (left == right).reshape(len(left), -1).all(axis=1)
-    return equal
-
-
-def _all(kept: _Mask, expected: str, found: NDArray[Any] | None = None) -> None:
-    if not kept.all():
-        row = int(np.argmin(kept))
-        what = "another" if found is None else str(found[row])
-        raise ContractError(f"expected {expected}, found {what} in row {row}.")
-
-
-def _require(is_kept: bool, message: str) -> None:
-    if not is_kept:
-        raise ContractError(message + ".")
+def _equal(first: Arrays, second: Arrays) -> bool:
+    return first.keys() == second.keys() and all(
+        array.dtype == second[name].dtype and np.array_equal(array, second[name])
+        for name, array in first.items()
+    )

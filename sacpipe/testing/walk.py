@@ -6,13 +6,15 @@ from numpy.typing import NDArray
 from sacpipe.core.errors import ContractError
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
-from sacpipe.specs.records import Transition
+from sacpipe.specs.records import FloatArray, RecordedRewards, Transition
 from sacpipe.specs.terms import BOTH, Group, Term, vector_term
 
 _ENDS = ((False, True), (True, False), (True, True), (False, False))
 """Terminated and truncated at the end of an episode, in turn; the last one breaks off without an end."""
 _LENGTHS = (5, 1, 8, 3, 2, 13)
 _PLACES_PER_PIXEL = 251
+_NEAR = 0.5
+"""Distance to a goal at which an episode terminates, if the goal is another than the recorded one."""
 
 
 def walk_spec(*, goals: bool, image: bool) -> EnvSpec:
@@ -88,6 +90,18 @@ class Walk:
     def next_observations(self, numbers: NDArray[np.int64]) -> Observation:
         """Return the observations after the steps."""
         return self._at(self._places[numbers] + 1, self.episodes[numbers])
+
+    def find_rewards(self) -> RecordedRewards | None:
+        """Return the task's reward function; None for a task without goals."""
+        return self.compute_rewards if "desired" in self._layout.shapes else None
+
+    def compute_rewards(
+        self, _observations: Observation, _actions: FloatArray, next_observations: Observation
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return minus the distance to the goal, and a termination where it is below 0.5. Shapes (N,)."""
+        offsets = next_observations["achieved"] - next_observations["desired"]
+        distances: FloatArray = np.abs(offsets).sum(axis=1)
+        return -distances, (distances < _NEAR).astype(np.float32)
 
     def numbers_of(self, observations: Observation) -> NDArray[np.int64]:
         """Return the number of the transition that begins with each observation.

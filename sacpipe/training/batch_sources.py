@@ -1,18 +1,23 @@
 """What the batches of a run are drawn from: its own buffer, and earlier experience if params name some."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.initial_pool import open_initial_pool
+from sacpipe.replay.samplers.base import Sampler
 from sacpipe.replay.samplers.mixture import Source
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.config import TrainParams
-from sacpipe.training.foreign_members import section_errors
 from sacpipe.training.memory import check_memory
 
 
 def batch_sources(
-    params: TrainParams, spec: EnvSpec, buffer: ReplayBuffer, initial_pool: Path | None, discount: float
+    params: TrainParams,
+    spec: EnvSpec,
+    buffer: ReplayBuffer,
+    initial_pool: Path | None,
+    build: Callable[[], Sampler],
 ) -> list[Source]:
     """Return the sources of a batch, each with a sampler of its own, and how many transitions each gives.
 
@@ -21,20 +26,18 @@ def batch_sources(
         spec: Of the task.
         buffer: Filled by the run itself.
         initial_pool: Folder of the pool that params name.
-        discount: The learner's discount per step.
+        build: Makes a sampler for one buffer.
 
     Raises:
-        ConfigError: the task lacks what the sampler needs; or the initial pool is missing, is another than
-            the one that was named, or does not fit into memory.
+        ConfigError: the initial pool is missing, is another than the one that was named, or does not fit into
+            memory; or the sampler cannot be built.
         PoolError: the initial pool is damaged.
         ValueError: params name an initial pool and no folder was passed.
     """
     config, batch_size = params.replay.initial_pool, params.training.batch_size
 
     def source(name: str, filled: ReplayBuffer, transitions: int) -> Source:
-        config = params.replay.sampler
-        with section_errors("replay.sampler", config.name):
-            return Source(name, filled.view(), config.build(spec, discount), transitions)
+        return Source(name, filled.view(), build(), transitions)
 
     if config is None:
         return [source("this run's pool", buffer, batch_size)]

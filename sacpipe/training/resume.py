@@ -14,7 +14,7 @@ from sacpipe.core.errors import PoolCorruptError
 from sacpipe.core.seeding import restore_generator
 from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.replay.pool.writer import PoolWriter
-from sacpipe.training.checkpoint import Checkpoint, discard_beyond, intact_checkpoints
+from sacpipe.training.checkpoint import Arrays, Checkpoint, discard_beyond, intact_checkpoints
 from sacpipe.training.config import TrainParams
 from sacpipe.training.extension import adopt_finished_run
 from sacpipe.training.foreign_members import member_errors
@@ -89,9 +89,11 @@ def _continue_from(run: Run, checkpoint: Checkpoint) -> bool:
         return False
     run.env_steps, run.episode, run.determinism = state.env_steps, state.episode, state.determinism
     run.writer.fill(run.buffer)
-    learner = {name.removeprefix("learner/"): array for name, array in arrays.items() if "learner/" in name}
+    learner, sampler = (_of_part(arrays, part) for part in ("learner", "sampler"))
     with member_errors(run.algorithm, "load_state()", run.env_steps):
         run.learner.load_state(learner)
+    with member_errors(f"sampler '{run.params.replay.sampler.name}'", "load_state()", run.env_steps):
+        run.mixture.load_state(sampler)
     restore_generator(run.exploration_stream, arrays["explore"].astype(np.uint64))
     restore_generator(run.sampling_stream, arrays["sample"].astype(np.uint64))
     run.averages = Averages(state.average_sums, state.average_counts)
@@ -101,6 +103,12 @@ def _continue_from(run: Run, checkpoint: Checkpoint) -> bool:
     run.kept.restore(state.kept, arrays)
     _replay_episode(run, run.writer.tail(run.episode))
     return True
+
+
+def _of_part(arrays: Arrays, part: str) -> Arrays:
+    """Return the arrays of one part of a checkpoint, by the names that the part gave them."""
+    start = f"{part}/"
+    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
 
 
 def _replay_episode(run: Run, recorded: Transitions) -> None:

@@ -4,18 +4,22 @@
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from sacpipe.algorithms.base import Learner
+from sacpipe.algorithms.td_errors import find_td_errors
 from sacpipe.core.errors import DivergenceError
 from sacpipe.core.files import sync_folder, write_json
 from sacpipe.core.seeding import episode_seed, generator, generator_state
+from sacpipe.envs.recorded_rewards import recorded_rewards
 from sacpipe.networks.policy_file import encode_policy
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.writer import PoolWriter
+from sacpipe.replay.samplers.base import Sampler
 from sacpipe.replay.samplers.mixture import Mixture
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray, Step, Transition
@@ -29,6 +33,7 @@ from sacpipe.training.foreign_members import FOREIGN, member_errors, raise_membe
 from sacpipe.training.kept_policy import KeptPolicy
 from sacpipe.training.memory import buffer_capacity, check_memory
 from sacpipe.training.metrics import LEARNER_METRICS, Averages, EpisodeTotals, LineFile
+from sacpipe.training.samplers import build_sampler
 from sacpipe.training.warm_start import begin_with, read_weights
 
 _DIAGNOSED_EVERY = 20
@@ -78,7 +83,6 @@ class Run:
         with section_errors("algorithm", params.algorithm.name):
             self.learner: Learner = params.algorithm.build(self.spec, params.seed)
             encode_policy(self.learner.policy())  # what cannot be written fails now, not after the training
-            discount = self.learner.discount
         self._begin_with(warm_start)
         with section_errors("engine", params.engine.name):
             self.learner = params.engine.attach(self.learner)
@@ -89,7 +93,10 @@ class Run:
         self.buffer = ReplayBuffer(self.spec, buffer_capacity(params))
         self.exploration_stream = generator(params.seed, "explore")
         self.sampling_stream = generator(params.seed, "replay/sample")
-        self._mixture = Mixture(batch_sources(params, self.spec, self.buffer, initial_pool, discount))
+        self.mixture = Mixture(
+            batch_sources(params, self.spec, self.buffer, initial_pool, self._build_sampler)
+        )
+        self._td_errors = find_td_errors(self.learner) if self.mixture.is_guided else None
         self.averages = Averages()
         self.last_update: dict[str, float] = {}
         """Description of the last update where that was before a resume, so that the learner has none."""
@@ -107,6 +114,11 @@ class Run:
             raise ValueError("expected the folder of training.warm_start, found None")
         with section_errors("training.warm_start", config.parts):
             begin_with(self.learner, read_weights(folder, config), config)
+
+    def _build_sampler(self) -> Sampler:
+        return build_sampler(
+            self.params.replay.sampler, self.spec, self.learner, lambda: recorded_rewards(self.environment)
+        )
 
     def start(self) -> None:
         """Begin at step 0 with empty files.
@@ -167,8 +179,11 @@ class Run:
 
     def step(self, action: FloatArray) -> Step:
         """Step the simulator."""
+        relabelling = self.mixture.relabelling
         try:
             self.learner.observe(self.observation)
+            if relabelling is not None:
+                self.learner.observe(relabelling.relabelled(self.observation))
         except FOREIGN as exc:
             raise_member_error(exc, self.algorithm, "observe()", self.env_steps)
         step = self.environment.step(action)
@@ -200,10 +215,9 @@ class Run:
             return
         for _ in range(count):
             try:
-                batch = self._mixture.sample(self.sampling_stream)
+                batch = self.mixture.sample(self.sampling_stream)
             except FOREIGN as exc:
-                sampler = f"sampler '{self.params.replay.sampler.name}'"
-                raise_member_error(exc, sampler, "its call", self.env_steps)
+                raise_member_error(exc, self._sampler_name, "its call", self.env_steps)
             self._clock.lap("sample")
             try:
                 self.learner.update(batch)
@@ -212,10 +226,23 @@ class Run:
             except FOREIGN as exc:
                 engine = f"{self.algorithm} with engine '{self.params.engine.name}'"
                 raise_member_error(exc, engine, "update()", self.env_steps)
+            if self._td_errors is not None:
+                self._guide_sampler(self._td_errors)
             self.last_update = {}
             if self.learner.gradient_steps % _DIAGNOSED_EVERY == 0:
                 self.averages.add(self._describe())
             self._clock.lap("update")
+
+    @property
+    def _sampler_name(self) -> str:
+        return f"sampler '{self.params.replay.sampler.name}'"
+
+    def _guide_sampler(self, td_errors: Callable[[], FloatArray]) -> None:
+        """Tell the sampler how far the last batch's values were from their targets."""
+        with member_errors(self.algorithm, "td_errors()", self.env_steps):
+            errors = td_errors()
+        with member_errors(self._sampler_name, "receive()", self.env_steps):
+            self.mixture.receive(errors)
 
     def _describe(self) -> dict[str, float]:
         """Return what the learner tells of its last update.
@@ -239,7 +266,7 @@ class Run:
         """Add the step of a divergence, and the transition that caused it."""
         culprit = "no single transition caused it"
         if exc.row is not None:
-            culprit = f"{self._mixture.origin(exc.row)} caused it (reward {batch.rewards[exc.row]:g})"
+            culprit = f"{self.mixture.origin(exc.row)} caused it (reward {batch.rewards[exc.row]:g})"
         return DivergenceError(
             f"step {self.env_steps}: {exc} Of the batch, {culprit}. The last checkpoint is kept."
         )
@@ -283,6 +310,8 @@ class Run:
                     f"{name} holds a value that is not finite at step {self.env_steps}. The checkpoint "
                     "before stays. Lower the learning rates, or look at the task's rewards."
                 )
+        with member_errors(self._sampler_name, "state()", self.env_steps):
+            sampler = self.mixture.state()
         state = RunState(
             format_version=4,
             stage_key=self.stage_key,
@@ -303,7 +332,9 @@ class Run:
             pool=self.writer.flush(),
             arrays_sha256="",
         )
-        arrays = {f"{LEARNER_PREFIX}{name}": array for name, array in learner.items()} | {
+        arrays = {
+            **{f"{LEARNER_PREFIX}{name}": array for name, array in learner.items()},
+            **{f"sampler/{name}": array for name, array in sampler.items()},
             "explore": generator_state(self.exploration_stream),
             "sample": generator_state(self.sampling_stream),
         }

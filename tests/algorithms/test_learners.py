@@ -1,6 +1,7 @@
 """The contract test accepts our algorithms, and finds each broken rule."""
 
 import contextlib
+import dataclasses
 
 import numpy as np
 import pytest
@@ -134,6 +135,15 @@ def learn_nan(self, batch):
     SAC.update(self, batch)
 
 
+def update_without_weights(self, batch):
+    SAC.update(self, dataclasses.replace(batch, weights=None))
+
+
+def halved_by_weights(self, batch):
+    half = None if batch.weights is None else batch.weights * np.float32(0.5) * batch.rewards**2
+    SAC.update(self, dataclasses.replace(batch, weights=half))
+
+
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
@@ -157,6 +167,14 @@ def learn_nan(self, batch):
             "diagnostics: expected names of metrics.., found 'critic/secret'",
         ),
         ({"diagnostics": nan_diagnostics}, "diagnostics: expected finite floats, found nan of 'critic/loss'"),
+        ({"update": update_without_weights}, "update: expected other parameters for uneven weights"),
+        ({"update": halved_by_weights}, "update: expected the same parameters for weights of 1"),
+        (
+            {"td_errors": lambda self: -SAC.td_errors(self)},
+            "td_errors: expected finite numbers of at least 0",
+        ),
+        ({"td_errors": lambda self: SAC.td_errors(self)[1:]}, r"td_errors: expected float32 \(16,\), found"),
+        ({"td_errors": lambda self: np.zeros(16, np.float32)}, "td_errors: expected a ValueError before"),
         ({"diagnostics": lambda self: {}}, "diagnostics: expected a ValueError before the first update"),
     ],
 )
@@ -185,6 +203,10 @@ def test_a_policy_sees_an_image_and_the_critics_do_not():
     assert learner.critic.network.trunk.mlp.layers[0].weight.shape[1] == 2 + spec.action_dim
     with pytest.raises(ConfigError, match=r"algorithm\.network\.name: 'conv' needs an image"):
         config.build(learner_tasks()["one vector"], 0)
+
+
+def test_td_errors_are_an_option():
+    check_learner(broken(td_errors=None))
 
 
 def test_an_algorithm_that_refuses_every_task_is_no_member():

@@ -41,6 +41,12 @@ def test_critic_loss_by_hand():
     assert loss.item() == pytest.approx(3.5)
 
 
+def test_a_weighted_critic_loss_by_hand():
+    """The errors above, the second row a quarter: 0.5 (1+9/4)/2 + 0.5 (0+4/4)/2 = 0.8125 + 0.25."""
+    loss = critic_loss(tensor([2.0, 5.0], [1.0, 4.0]), tensor(1.0, 2.0), tensor(1.0, 0.25))
+    assert loss.item() == pytest.approx(1.0625)
+
+
 def test_actor_loss_by_hand():
     """log pi=(-1, 2), temperature 0.5, Q1=(1, 4), Q2=(3, 2).
 

@@ -153,6 +153,17 @@ def test_td_error(seed, rows, members, next_members, is_soft):
     np.testing.assert_array_equal(errors[:, rows:], 0.0)
 
 
+@settings(deadline=None)
+@given(SEED, ROWS, MEMBERS)
+def test_weigh(seed, rows, members):
+    rng = np.random.default_rng(seed)
+    errors, weights = normal(rng, members, padded(rows)), normal(rng, 3 * rows)[::3]
+    expected = errors.copy()
+    expected[:, :rows] *= weights
+    assert call("weigh", weights=slot(weights), errors=errors, members=members, rows=rows) == 0
+    np.testing.assert_array_equal(errors, expected)
+
+
 BAD = [np.nan, np.inf, -np.inf, 1e20, -1e20]
 
 

@@ -126,6 +126,17 @@ def steps_of(episodes: list[tuple[int, str]]) -> list[Transition]:
     return steps
 
 
+def begin(steps: list[Transition], number: int, capacity: int, count: int) -> int:
+    """Return the number of the oldest transition that is held of an episode, by looking back step by step."""
+    while number > max(0, count - capacity) and is_joined(steps[number - 1], steps[number]):
+        number -= 1
+    return number
+
+
+def is_joined(first: Transition, second: Transition) -> bool:
+    return first.episode_id == second.episode_id and not (first.terminated or first.truncated)
+
+
 @given(episodes=EPISODES, capacity=st.integers(1, 14))
 def test_every_transition_knows_how_far_its_episode_goes_on(
     episodes: list[tuple[int, str]], capacity: int
@@ -139,8 +150,12 @@ def test_every_transition_knows_how_far_its_episode_goes_on(
         assert dict(zip(view.numbers(rows).tolist(), ahead.tolist(), strict=True)) == distances(
             steps[:count], capacity
         )
+        numbers = view.numbers(rows)
         later = view.numbers(view.later(rows, ahead))
-        np.testing.assert_array_equal(later, view.numbers(rows) + ahead)
+        np.testing.assert_array_equal(later, numbers + ahead)
+        np.testing.assert_array_equal(view.rows(numbers), rows)
+        begun = [begin(steps, number, capacity, count) for number in numbers.tolist()]
+        np.testing.assert_array_equal(numbers - view.steps_since_start(rows), begun)
 
 
 @given(
@@ -169,6 +184,23 @@ def test_extending_and_loading_equal_adding_one_by_one(
             step = more.pop(0)
             for buffer in (one_by_one, extended, loaded):
                 buffer.add(step)
+
+
+def test_an_end_ends_an_episode_even_if_its_id_goes_on() -> None:
+    view = filled([numbered(0, truncated=True), numbered(1), numbered(2)], capacity=4).view()
+    assert view.steps_to_end(np.arange(3)).tolist() == [0, 1, 0]
+    assert view.steps_since_start(np.arange(3)).tolist() == [0, 0, 1]
+
+
+def test_starts_of_overwritten_episodes_are_forgotten() -> None:
+    buffer = ReplayBuffer(NUMBERED_SPEC, 50)
+    view = buffer.view()
+    for number in range(2000):
+        buffer.add(numbered(number, truncated=number % 3 == 2, episode=number // 3))
+    numbers = view.numbers(np.arange(50))
+    expected = np.where(numbers < 1953, numbers - 1950, numbers % 3)
+    np.testing.assert_array_equal(view.steps_since_start(np.arange(50)), expected)
+    assert len(buffer._ring.starts._numbers) <= 64
 
 
 def watch(step: Transition) -> Transition:

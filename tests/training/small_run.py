@@ -97,9 +97,9 @@ def rows(folder):
     return [json.loads(line) for line in (folder / "out" / "metrics.jsonl").read_text().splitlines()]
 
 
-def extended(tmp_path, total_steps, pool=None, **changes):
-    """Run to 150 steps under one key, then on under another."""
-    run_once(tmp_path, key=KEY)
+def extended(tmp_path, total_steps, pool=None, first=None, **changes):
+    """Run to 150 steps under one key, then on under another; `first` changes the first run's params."""
+    run_once(tmp_path, make_params(**first or {}), key=KEY)
     params = make_params(
         training=PARAMS["training"] | {"total_steps": total_steps, "extends": KEY}, **changes
     )

@@ -251,6 +251,21 @@ void TdError::run(long lo, long hi, Worker& worker) const {
   });
 }
 
+// Multiplies the errors of every critic by the weights of the rows. A unit is eight rows of a critic.
+#define WEIGH(X) \
+  X(const Rows*, weights, all) X(float*, errors, out) X(int64_t, members, number) X(int64_t, rows, number)
+KERNEL(Weigh, "weigh", rows, WEIGH)
+
+long Weigh::units() const { return members * blocks(rows); }
+
+void Weigh::run(long lo, long hi, Worker&) const {
+  const long height = padded(rows);
+  each_member(lo, hi, blocks(rows), [&](long c, long first, long last) {
+    const long end = last * BLOCK < rows ? last * BLOCK : rows;
+    for (long m = first * BLOCK; m < end; m++) errors[c * height + m] *= *row(weights, m);
+  });
+}
+
 // Refuses numbers that are not finite. One unit.
 #define CHECK(X) X(const float*, values, all) X(int64_t, members, number) X(int64_t, rows, number)
 KERNEL(Check, "check", once, CHECK)

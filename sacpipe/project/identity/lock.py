@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.config import read_yaml
+from sacpipe.envs.base import Environment
+from sacpipe.envs.recorded_rewards import recorded_rewards
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.project.identity.dependency_lines import StageNeeds, write_dependency_lines
 from sacpipe.project.identity.members import members_of, policy_members
@@ -11,8 +13,8 @@ from sacpipe.project.identity.needs import member_needs, probed_task, product_ne
 from sacpipe.project.identity.opened_files import files_recorded
 from sacpipe.project.identity.versions import add_versions, write_versions
 from sacpipe.project.workspace import Workspace
-from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.config import TrainParams
+from sacpipe.training.samplers import build_sampler
 
 _STAGE_MODULE = "pipelines.stages."
 _POLICY, _BUNDLE = "out/train/policy.safetensors", "out/export/bundle"
@@ -42,7 +44,7 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
     with probed_task(
         root, params.task, None if video is None else (video.height, video.width)
     ) as environment:
-        policy, update = _tried_learner(params, environment.spec)
+        policy, update = _tried_learner(params, environment)
         task = task_needs(root, environment)
     found = {}
     for stage, entry in (read_yaml(workspace.dvc_yaml).get("stages") or {}).items():
@@ -61,7 +63,7 @@ def project_needs(workspace: Workspace) -> dict[str, StageNeeds]:
     return found
 
 
-def _tried_learner(params: _LockParams, spec: EnvSpec) -> tuple[tuple[str, ...], str]:
+def _tried_learner(params: _LockParams, environment: Environment) -> tuple[tuple[str, ...], str]:
     """Build learner, engine and sampler, so that they load what they need.
 
     Returns the policy's members, and the module of the learner that the engine chose for the algorithm.
@@ -69,9 +71,10 @@ def _tried_learner(params: _LockParams, spec: EnvSpec) -> tuple[tuple[str, ...],
     Raises:
         ConfigError: one of them cannot be built for the task.
     """
+    spec = environment.spec
     learner = params.algorithm.build(spec, params.seed)
     learner = params.engine.attach(learner)
-    params.replay.sampler.build(spec, learner.discount)
+    build_sampler(params.replay.sampler, spec, learner, lambda: recorded_rewards(environment))
     header = learner.policy().header
     return policy_members(header.kind, header.network), type(learner).__module__
 

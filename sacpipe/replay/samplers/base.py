@@ -2,35 +2,113 @@
 
 A sampler of your own is one file: a subclass of `SamplerConfig`, found by an entry point of the group
 `sacpipe.samplers` or by its import path in params.yaml. `sacpipe.testing.samplers.check_sampler` tests it.
+
+Most samplers are a function. One that needs more is an object with some of the methods of `GuidedSampler`,
+`StatefulSampler` and `RelabellingSampler`, or asks its `SamplerContext` for the task's rewards.
 """
 
-from abc import abstractmethod
 from collections.abc import Callable
-from typing import Self, TypeAlias
+from typing import NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
+from sacpipe.core.errors import ConfigError
 from sacpipe.replay.view import BufferView
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.records import Batch
+from sacpipe.specs.observation import Observation
+from sacpipe.specs.records import Batch, FloatArray, RecordedRewards
 
-Sampler: TypeAlias = Callable[[BufferView, np.random.Generator, int], Batch]
-"""Draws a batch of n rows from a view with at least one transition; n is at least 1.
 
-All randomness comes from the generator: the same state of it gives the same batch. The batch may be
-overwritten by the sampler's next call. Its discounts are the discount per step to the power of the number of
-steps, and 0 where the task itself ended.
-"""
+class Sampler(Protocol):
+    """A function, or an object that is called as one."""
+
+    def __call__(self, view: BufferView, generator: np.random.Generator, n: int, /) -> Batch:
+        """Draw a batch of n rows, at least 1, from a view with at least one transition.
+
+        All randomness comes from the generator: the same state of it gives the same batch. The batch may be
+        overwritten by the sampler's next call. Its discounts are the discount per step to the power of the
+        number of steps, and 0 where the task itself ended.
+        """
+        ...
+
+
+Arrays: TypeAlias = dict[str, NDArray[np.generic]]
+
+
+@runtime_checkable
+class GuidedSampler(Protocol):
+    """A sampler that the learner's errors guide. The learner must offer `td_errors`."""
+
+    def receive(self, td_errors: FloatArray) -> None:
+        """Take the absolute TD errors of the last batch's rows, in task units of reward. Shape (n,)."""
+        ...
+
+
+@runtime_checkable
+class StatefulSampler(Protocol):
+    """A sampler whose next batch depends on more than view and generator. Checkpoints keep its state."""
+
+    def state(self) -> Arrays:
+        """Return everything an exact continuation needs, as copies. Rows of the view keep their numbers."""
+        ...
+
+    def load_state(self, state: Arrays) -> None:
+        """Continue from `state()`, with a view that has the same transitions.
+
+        Raises:
+            CheckpointError: an array is missing, left over, or of another shape.
+        """
+        ...
+
+
+@runtime_checkable
+class RelabellingSampler(Protocol):
+    """A sampler whose batches have observations that the task never gave."""
+
+    def relabelled(self, observation: Observation) -> Observation:
+        """Return one training observation as batches may have it, in memory of its own.
+
+        The learner observes it beside the recorded one, so that statistics of a normaliser fit the batches.
+        """
+        ...
+
+
+class SamplerContext(NamedTuple):
+    """What a sampler may be built from."""
+
+    spec: EnvSpec
+    """Task of the transitions."""
+    discount: float
+    """Discount per step, in (0, 1]."""
+    find_rewards: Callable[[], RecordedRewards | None]
+    """Returns the task's rewards as a function of recorded steps; None where the task has none."""
+
+    def require_rewards(self) -> RecordedRewards:
+        """Return the task's rewards as a function of recorded steps.
+
+        Raises:
+            ConfigError: the task has none.
+        """
+        found = self.find_rewards()
+        if found is None:
+            raise ConfigError(
+                f"expected a task that computes rewards of recorded steps, found {self.spec.task}, whose "
+                "`compute_rewards` returns None. Use another task, or `sampler: {name: uniform}`"
+            )
+        return found
 
 
 class SamplerConfig(Config):
-    """The `replay.sampler` section of params.yaml. A sampler adds its own keys."""
+    """The `replay.sampler` section of params.yaml. A sampler adds its own keys.
+
+    It overrides `build`, or `build_from` if it needs the task's rewards.
+    """
 
     name: str
     """Registered name of the sampler, or `module:attribute` of its config class."""
 
-    @abstractmethod
     def build(self, spec: EnvSpec, discount: float) -> Sampler:
         """Return a sampler for one buffer.
 
@@ -41,8 +119,17 @@ class SamplerConfig(Config):
         Raises:
             ConfigError: the task lacks what the sampler needs, such as terms of a goal.
         """
+        raise NotImplementedError
+
+    def build_from(self, context: SamplerContext) -> Sampler:
+        """Return a sampler for one buffer; everything that trains calls this.
+
+        Raises:
+            ConfigError: the task lacks what the sampler needs.
+        """
+        return self.build(context.spec, context.discount)
 
     @classmethod
-    @abstractmethod
     def example(cls) -> Self:
         """Return a valid config, for contract tests."""
+        raise NotImplementedError

@@ -1,14 +1,22 @@
 """Batches with a fixed number of rows from each of several buffers: the run's own and an initial pool."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from sacpipe.replay.samplers.base import Sampler
+from sacpipe.core.errors import CheckpointError
+from sacpipe.replay.samplers.base import (
+    Arrays,
+    GuidedSampler,
+    RelabellingSampler,
+    Sampler,
+    StatefulSampler,
+)
 from sacpipe.replay.view import BufferView, Gathered
 from sacpipe.specs.observation import Observation
-from sacpipe.specs.records import Batch
+from sacpipe.specs.records import Batch, FloatArray
 
 
 class Source(NamedTuple):
@@ -36,6 +44,11 @@ class Mixture:
         # Nothing is drawn before the first `sample`, and a single source brings its own memory.
         rows = ends[-1] if len(sources) > 1 else 0
         self._batch = Gathered(sources[0].view.spec, rows).batch(np.empty(rows, dtype=np.float32))
+        self.is_guided = any(isinstance(source.sampler, GuidedSampler) for source in sources)
+        """Whether a sampler wants the TD errors of every batch."""
+        first = sources[0].sampler
+        self.relabelling = first if isinstance(first, RelabellingSampler) else None
+        """The sampler that shows the learner's normaliser more observations; None where none does."""
 
     def sample(self, generator: np.random.Generator) -> Batch:
         """Draw a batch. The next call overwrites it.
@@ -51,8 +64,38 @@ class Mixture:
             self._batch = source.sampler(source.view, generator, source.transitions)
             return self._batch
         for source, rows in zip(self._sources, self._rows, strict=True):
-            _place(source.sampler(source.view, generator, source.transitions), self._batch, rows)
+            self._place(source.sampler(source.view, generator, source.transitions), rows)
         return self._batch
+
+    def receive(self, td_errors: FloatArray) -> None:
+        """Pass the absolute TD errors of the last batch on, to each sampler those of its rows."""
+        for source, rows in zip(self._sources, self._rows, strict=True):
+            if isinstance(source.sampler, GuidedSampler):
+                source.sampler.receive(td_errors[rows])
+
+    def state(self) -> Arrays:
+        """Return the state of all samplers, as copies; empty where none has any."""
+        return {
+            f"{index}/{name}": array
+            for index, source in enumerate(self._sources)
+            if isinstance(source.sampler, StatefulSampler)
+            for name, array in source.sampler.state().items()
+        }
+
+    def load_state(self, state: Arrays) -> None:
+        """Continue from `state()`, with buffers that hold the same transitions.
+
+        Raises:
+            CheckpointError: an array is missing, left over, or of another shape.
+        """
+        rest = dict(state)
+        for index, source in enumerate(self._sources):
+            if isinstance(source.sampler, StatefulSampler):
+                names = [name for name in rest if name.startswith(f"{index}/")]
+                own = {name.removeprefix(f"{index}/"): rest.pop(name) for name in names}
+                source.sampler.load_state(own)
+        if rest:
+            raise CheckpointError(f"expected no state of the sampler, found {', '.join(sorted(rest))}.")
 
     def origin(self, row: int) -> str:
         """Return source and transition number of a row of the last batch, for a message.
@@ -64,13 +107,19 @@ class Mixture:
         number = source.view.find(self._batch.observations.rows(row), self._batch.actions[row])
         return f"a transition of {source.name}" if number is None else f"transition {number} of {source.name}"
 
-
-def _place(part: Batch, whole: Batch, rows: slice) -> None:
-    _copy(part.observations, whole.observations.rows(rows))
-    whole.actions[rows] = part.actions
-    whole.rewards[rows] = part.rewards
-    _copy(part.next_observations, whole.next_observations.rows(rows))
-    whole.discounts[rows] = part.discounts
+    def _place(self, part: Batch, rows: slice) -> None:
+        """Copy a source's batch into the whole one; rows of a sampler without weights have the weight 1."""
+        whole = self._batch
+        _copy(part.observations, whole.observations.rows(rows))
+        whole.actions[rows] = part.actions
+        whole.rewards[rows] = part.rewards
+        _copy(part.next_observations, whole.next_observations.rows(rows))
+        whole.discounts[rows] = part.discounts
+        if part.weights is not None and whole.weights is None:
+            ones = np.ones(len(whole.rewards), dtype=np.float32)
+            self._batch = whole = dataclasses.replace(whole, weights=ones)
+        if whole.weights is not None:
+            whole.weights[rows] = 1.0 if part.weights is None else part.weights
 
 
 def _copy(source: Observation, target: Observation) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -15,10 +16,13 @@ from sacpipe.core.errors import ConfigError, ContractError
 from sacpipe.core.members import member_field
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.samplers import SAMPLERS
-from sacpipe.replay.samplers.base import Sampler, SamplerConfig
+from sacpipe.replay.samplers.base import Sampler, SamplerConfig, SamplerContext
+from sacpipe.replay.samplers.hindsight import HindsightConfig
+from sacpipe.replay.samplers.prioritised import PrioritisedConfig
 from sacpipe.replay.samplers.uniform import UniformConfig
 from sacpipe.replay.view import BufferView
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch
 from sacpipe.testing.samplers import check_sampler
 
@@ -108,6 +112,11 @@ FAULTS: list[tuple[Callable[..., Batch], str]] = [
     (altered(rewards=lambda batch: batch.rewards + 1), "expected the reward"),
     (altered(rewards=lambda batch: batch.rewards + np.float32(np.nan)), "expected finite rewards"),
     (
+        altered(weights=lambda batch: np.zeros(len(batch.rewards), dtype=np.float32)),
+        "expected finite weights above 0",
+    ),
+    (altered(weights=lambda batch: np.ones(3)), r"expected weights as float32\(1,\), found float64\(3,\)"),
+    (
         altered(next_observations=lambda batch: batch.observations.copy()),
         "expected a next observation of the same episode",
     ),
@@ -128,6 +137,80 @@ FAULTS: list[tuple[Callable[..., Batch], str]] = [
         "expected a next observation of the same",
     ),
 ]
+
+
+class Altered:
+    """A sampler of ours some of whose methods are replaced."""
+
+    def __init__(self, sampler: Any, methods: dict[str, Callable[..., Any]]) -> None:
+        self._sampler = sampler
+        for name in ("receive", "state", "load_state", "relabelled"):
+            if hasattr(sampler, name):
+                change = methods.get(name)
+                own = getattr(sampler, name)
+                setattr(self, name, own if change is None else partial(change, own))
+
+    def __call__(self, view: BufferView, generator: np.random.Generator, n: int) -> Batch:
+        batch: Batch = self._sampler(view, generator, n)
+        return batch
+
+
+LOST = {"priorities": np.zeros(0), "highest": np.array(1.0), "counts": np.zeros(2, dtype=np.int64)}
+OTHERS: list[tuple[type[SamplerConfig], dict[str, Callable[..., Any]], str]] = [
+    (PrioritisedConfig, {"state": lambda own: own() | LOST}, "expected the same batch of a new sampler"),
+    (
+        PrioritisedConfig,
+        {"load_state": lambda own, state: None},
+        "load_state: expected a CheckpointError for",
+    ),
+    (
+        PrioritisedConfig,
+        {"state": lambda own: own() | {"counts": own()["counts"] * [1, 0]}},
+        "expected the same (batch|state) of a",
+    ),
+    (
+        HindsightConfig,
+        {"relabelled": lambda own, one: shift(own(one), "state")},
+        "expected the recorded 'state'",
+    ),
+    (
+        HindsightConfig,
+        {"relabelled": lambda own, one: shift(one, "desired")},
+        "expected the observation unchanged",
+    ),
+]
+
+
+def shift(observation: Observation, name: str) -> Observation:
+    observation[name][...] += 1
+    return observation
+
+
+@pytest.mark.parametrize("fault", range(len(OTHERS)))
+def test_broken_rules_of_samplers_with_more_methods_are_found(fault: int) -> None:
+    config, methods, message = OTHERS[fault]
+
+    class Other(config):  # type: ignore[misc, valid-type]
+        def build_from(self, context: SamplerContext) -> Sampler:
+            return Altered(super().build_from(context), methods)
+
+    with pytest.raises(ContractError, match=message):
+        check_sampler(Other.parse(config.example().as_tree()))
+
+
+def test_rewards_of_a_new_goal_are_compared_with_the_tasks() -> None:
+    class Stale(HindsightConfig):
+        def build_from(self, context: SamplerContext) -> Sampler:
+            context.require_rewards()
+            zeros = SamplerContext(
+                context.spec, context.discount, lambda: lambda o, a, n: (a[:, 0] * 0, a[:, 0] * 0)
+            )
+            return super().build_from(zeros)
+
+    with pytest.raises(
+        ContractError, match=r"expected reward and discount .* of the new goal, found \(0\.0, "
+    ):
+        check_sampler(Stale.parse(HindsightConfig.example().as_tree()))
 
 
 TURNS: dict[int, int] = {}

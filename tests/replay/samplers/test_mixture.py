@@ -1,14 +1,19 @@
 """A batch of two buffers: how many rows of each, which ones, and at no cost where there is one buffer only."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from pool_fixtures import NUMBERED_SPEC, numbered
 
+from sacpipe.core.errors import CheckpointError
 from sacpipe.core.seeding import generator
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.config import InitialPoolConfig
 from sacpipe.replay.samplers.mixture import Mixture, Source
 from sacpipe.replay.samplers.uniform import Uniform, UniformConfig
+from sacpipe.replay.view import BufferView
+from sacpipe.specs.records import Batch, FloatArray
 
 
 def uniform() -> Uniform:
@@ -83,3 +88,63 @@ def test_an_empty_buffer_is_refused_by_name() -> None:
 )
 def test_a_share_is_rounded_and_never_nothing(share: float, batch_size: int, drawn: int) -> None:
     assert InitialPoolConfig(sha256="0" * 64, share=share).drawn(batch_size) == drawn
+
+
+class Weighing:
+    """Draws as `uniform` with weights of 0.5, and keeps what it receives."""
+
+    def __init__(self) -> None:
+        self._uniform = uniform()
+        self.received = np.zeros(0, dtype=np.float32)
+
+    def __call__(self, view: BufferView, random: np.random.Generator, n: int) -> Batch:
+        batch = self._uniform(view, random, n)
+        return dataclasses.replace(batch, weights=np.full(n, 0.5, dtype=np.float32))
+
+    def receive(self, td_errors: FloatArray) -> None:
+        self.received = td_errors.copy()
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"received": self.received.copy()}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        self.received = state["received"]
+
+
+def test_rows_of_a_source_without_weights_have_the_weight_1() -> None:
+    weighing = Weighing()
+    mixed = Mixture(
+        [
+            source("the initial pool", filled(50, 20), 3),
+            Source("this run's pool", filled(0, 20).view(), weighing, 5),
+        ]
+    )
+    batch = mixed.sample(generator(0, "draws"))
+    np.testing.assert_array_equal(batch.weights, [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5])
+    assert mixed.sample(generator(0, "draws")) is batch
+
+
+def test_each_sampler_receives_the_errors_of_its_rows_and_keeps_its_state() -> None:
+    samplers = Weighing(), Weighing()
+    mixed = Mixture([Source("a", filled(0, 9).view(), one, 2 + k) for k, one in enumerate(samplers)])
+    assert mixed.is_guided
+    mixed.receive(np.arange(5, dtype=np.float32))
+    assert [one.received.tolist() for one in samplers] == [[0, 1], [2, 3, 4]]
+    state = mixed.state()
+    assert {name: array.tolist() for name, array in state.items()} == {
+        "0/received": [0, 1],
+        "1/received": [2, 3, 4],
+    }
+    for one in samplers:
+        one.received = np.zeros(0)
+    mixed.load_state(state)
+    assert [one.received.tolist() for one in samplers] == [[0, 1], [2, 3, 4]]
+    with pytest.raises(CheckpointError, match="found 2/received"):
+        mixed.load_state(state | {"2/received": np.zeros(2)})
+
+
+def test_samplers_without_a_state_have_none() -> None:
+    mixed = mixture()
+    assert (mixed.is_guided, mixed.relabelling, mixed.state()) == (False, None, {})
+    with pytest.raises(CheckpointError, match="expected no state of the sampler"):
+        mixed.load_state({"0/priorities": np.zeros(2)})

@@ -1,0 +1,88 @@
+"""Trainings on a task with goals by different samplers.
+
+`python benchmarks/goals.py run TASK SEED SAMPLER` trains one and adds its row to benchmarks/goals.json;
+`python benchmarks/goals.py draw` writes docs/results.md. A row: success in the last step, and return, of 50
+deterministic episodes.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from report import ROOT, today, write
+
+import sacpipe
+from sacpipe.core.config import read_yaml
+from sacpipe.params.defaults import params_text
+from sacpipe.params.presets import preset_tree
+from sacpipe.replay.samplers import SAMPLERS
+from sacpipe.specs.budget import Budget
+from sacpipe.training.config import TrainParams
+
+ROWS = ROOT / "benchmarks" / "goals.json"
+EPISODES = 50
+
+
+def rows() -> list[dict[str, Any]]:
+    """Return the rows that are there."""
+    found: list[dict[str, Any]] = json.loads(ROWS.read_text())["rows"] if ROWS.is_file() else []
+    return found
+
+
+def run(task: str, seed: int, sampler: str) -> None:
+    """Train with the values of a new params.yaml but for the sampler, evaluate, and add a row."""
+    with tempfile.TemporaryDirectory() as folder:
+        printed = Path(folder) / "params.yaml"
+        printed.write_text(params_text(task, seed=seed))
+        tree = read_yaml(printed)
+        tree["replay"]["sampler"] = preset_tree(
+            SAMPLERS.find(sampler), {"name": sampler}, None, Budget(tree["training"]["total_steps"])
+        )
+        params = TrainParams.parse({name: tree[name] for name in TrainParams.model_fields})
+        start = time.monotonic()
+        sacpipe.train(params, Path(folder) / "run")
+        minutes = (time.monotonic() - start) / 60
+        policy = sacpipe.load_policy(Path(folder) / "run" / "policy.safetensors")
+        episodes = sacpipe.evaluate(policy, params.task, episodes=EPISODES, seed=seed)
+        curve = (Path(folder) / "run" / "curve.csv").read_text()
+    row = {
+        "task": task,
+        "sampler": sampler,
+        "seed": seed,
+        "steps": params.training.total_steps,
+        "success": statistics.fmean(episode.last_metrics["is_success"] for episode in episodes),
+        "return_mean": statistics.fmean(episode.episode_return for episode in episodes),
+        "minutes": minutes,
+        "date": today(),
+    }
+    print(row)
+    print(curve)
+    key = ("task", "sampler", "seed")
+    kept = [other for other in rows() if [other[name] for name in key] != [row[name] for name in key]]
+    ROWS.write_text(json.dumps({"rows": [*kept, row]}, indent=2) + "\n")
+
+
+def draw() -> None:
+    """Write the table of all rows."""
+    lines = [
+        "| task | steps | sampler | success of each seed | mean return of each seed |",
+        "|---|---|---|---|---|",
+    ]
+    found = sorted(rows(), key=lambda row: (row["task"], row["sampler"], row["seed"]))
+    for task, sampler in dict.fromkeys((row["task"], row["sampler"]) for row in found):
+        group = [row for row in found if (row["task"], row["sampler"]) == (task, sampler)]
+        success = ", ".join(f"{100 * row['success']:.0f} %" for row in group)
+        returns = ", ".join(f"{row['return_mean']:.2f}" for row in group)
+        lines.append(f"| {task} | {group[0]['steps']:,} | {sampler} | {success} | {returns} |")
+    write("goals", ["torch", "gymnasium", "numpy"], {"rows": found}, "\n".join(lines))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "draw":
+        draw()
+    else:
+        run(sys.argv[2], int(sys.argv[3]), sys.argv[4])
