@@ -21,6 +21,10 @@ EPISODES = 10
 EVALUATIONS = 20
 OURS_TD3, PEER_TD3 = "sacpipe-td3", "stable-baselines3-td3"
 """TD3 here, by the task's own engine, and of Stable-Baselines3."""
+OURS_TQC = "sacpipe-tqc"
+"""TQC here, by autograd, which drops no quantile: so the paper does in HalfCheetah."""
+ALGORITHMS = {OURS_TD3: "td3", OURS_TQC: "tqc"}
+"""Algorithm of a program of ours, where it is not SAC."""
 
 Points = list[dict[str, float]]
 """Of a curve: steps, mean deterministic return, seconds of training without evaluations."""
@@ -78,7 +82,7 @@ def read_points(job: Job, folder: Path) -> Points:
 def _start(job: Job, folder: Path, core: int) -> subprocess.Popen:
     (folder / job.name).mkdir(parents=True, exist_ok=True)
     arguments = [job.program, job.task, str(job.steps), str(job.seed), str(folder / job.name)]
-    if job.program in (*ENGINES, OURS_TD3):
+    if job.program in (*ENGINES, *ALGORITHMS):
         command = [sys.executable, str(ROOT / "benchmarks" / "learning.py"), "one", *arguments]
     else:
         command = [str(PEERS_PYTHON), str(CONTENDER), "learn", *arguments]
@@ -105,7 +109,7 @@ def one(program: str, task: str, steps: int, seed: int, folder: Path) -> None:
         task,
         steps,
         seed,
-        algorithm="td3" if program == OURS_TD3 else "sac",
+        algorithm=ALGORITHMS.get(program, "sac"),
         engine=ENGINES.get(program),
         hidden_dims=None,
         evaluation_interval_steps=steps // EVALUATIONS,
@@ -113,6 +117,8 @@ def one(program: str, task: str, steps: int, seed: int, folder: Path) -> None:
         log_interval_steps=1000,
         checkpoint_interval_steps=5000,
     )
+    if program == OURS_TQC:
+        params = params.replace(algorithm=params.algorithm.as_tree() | {"dropped_quantiles": 0})
     keep_freed_memory()
     pin_arithmetic(params.engine.num_threads)
     run = open_run(params, folder, params.digest())

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import paired
 import report
-from curves import OURS_TD3, PEER_TD3, Job, Points, one, read_points, run, seconds_to
+from curves import OURS_TD3, OURS_TQC, PEER_TD3, Job, Points, one, read_points, run, seconds_to
 from race import OURS, ROUGH
 from report import ROOT
 
@@ -37,6 +37,7 @@ COLOURS = {
     "sbx": "#c2571a",
     OURS_TD3: "#7a4fbf",
     PEER_TD3: "#8a8a2f",
+    OURS_TQC: "#b03060",
 }
 PUBLISHED = {  # plain SAC, 256 units, means of 10 seeds; sources in docs/results.md
     "gymnasium/HalfCheetah-v5": "4,757 to 6,156 / 6,536 to 7,939",
@@ -52,7 +53,8 @@ def jobs() -> list[Job]:
     rough = [Job(ROUGH, ROUGH_TASK, ROUGH_STEPS, seed) for seed in SEEDS]
     theirs = [Job("sbx", task, steps, seed) for task, steps in PEER_TASKS.items() for seed in SEEDS]
     td3 = [Job(name, ROUGH_TASK, ROUGH_STEPS, seed) for name in (OURS_TD3, PEER_TD3) for seed in SEEDS]
-    return ours[:3] + theirs[:3] + rough + td3 + ours[3:6] + theirs[3:] + ours[6:]
+    tqc = [Job(OURS_TQC, ROUGH_TASK, ROUGH_STEPS, seed) for seed in SEEDS]
+    return ours[:3] + theirs[:3] + rough + td3 + tqc + ours[3:6] + theirs[3:] + ours[6:]
 
 
 def run_all(folder: Path) -> None:

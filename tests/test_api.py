@@ -151,6 +151,11 @@ class TestTrain:
             ("training", {"total_steps": "many"}, r"params: training\.total_steps: .*found 'many'"),
             ("training", {"extends": "ab" * 32}, r"training\.extends: expected null.*found abababababab"),
             ("replay", {"initial_pool": {"sha256": "ab" * 32, "share": 0.5}}, "Pass initial_pool=FOLDER"),
+            (
+                "training",
+                {"warm_start": {"sha256": "ab" * 32, "parts": "all", "first_actions": "policy"}},
+                "Pass warm_start=FOLDER",
+            ),
         ],
     )
     def test_wrong_params_are_refused_before_a_process_starts(

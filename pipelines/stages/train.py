@@ -51,6 +51,7 @@ def train_stage(context: StageContext) -> None:
         context.key,
         base=None if extended is None else workspace.work(extended),
         initial_pool=workspace.initial_pool,
+        warm_start=workspace.warm_start,
     )
     try:
         title = f"train {run.spec.task}"

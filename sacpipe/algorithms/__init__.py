@@ -19,6 +19,7 @@ ALGORITHMS = Members(
         "sac": "sacpipe.algorithms.sac:SACConfig",
         "td3": "sacpipe.algorithms.td3:TD3Config",
         "sql": "sacpipe.algorithms.sql:SQLConfig",
+        "tqc": "sacpipe.algorithms.tqc:TQCConfig",
     },
 )
 

@@ -23,6 +23,9 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
+_NEW = ("noise", "gradient_steps")
+"""Arrays of the state that begin anew with other weights, as the optimisers' do."""
+
 
 class ActorCriticConfig(Protocol):
     """Keys of an algorithm's config that an `ActorCritic` reads."""
@@ -80,10 +83,14 @@ class ActorCritic:
         self._policy = make_policy(kind, spec, config.name)
         self.actor = self._policy.network
         self.critic_inputs = CriticInputs(spec, self.actor, normalised_terms)
-        self.critic = StackedCritic(config.network, self.critic_inputs.group, spec.action_dim, num_critics)
+        self.critic = self._make_critic(config.network, num_critics)
         init = torch.Generator().manual_seed(stream_seed(seed, "learner/init"))
         self.actor.reset(init)
         self.critic.network.reset(init)
+
+    def _make_critic(self, trunk: TrunkSection, num_critics: int) -> StackedCritic:
+        """Return the critics, whose parameters are not drawn yet; an algorithm may have others."""
+        return StackedCritic(trunk, self.critic_inputs.group, self.spec.action_dim, num_critics)
 
     def _keep_state(
         self,
@@ -123,6 +130,27 @@ class ActorCritic:
     def state(self) -> Arrays:
         """Return everything an exact continuation needs, as copies."""
         return self._state.arrays(self.gradient_steps)
+
+    def begin_with(self, weights: Arrays) -> None:
+        """Take the weights of another learner; optimisers, noise and counters stay those of a new one.
+
+        Args:
+            weights: Arrays of its `state()`: those of the policy (`actor/...`), or all.
+
+        Raises:
+            CheckpointError: an array is missing, left over, or of another shape.
+        """
+        own = self.state()
+        policy_alone = all(name.startswith("actor/") for name in weights)
+        kept = {name for name in own if name in _NEW or name.startswith("adam/")}
+        if policy_alone:
+            kept |= {name for name in own if not name.startswith("actor/")}
+        taken = {
+            name: array
+            for name, array in weights.items()
+            if name not in _NEW and not name.startswith("adam/")
+        }
+        self.load_state({name: own[name] for name in kept} | taken)
 
     def load_state(self, state: Arrays) -> None:
         """Continue from `state()`; see `Learner.load_state`."""

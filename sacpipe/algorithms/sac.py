@@ -1,115 +1,37 @@
 """Soft Actor-Critic with automatic temperature (Haarnoja et al. 2018, arXiv:1812.05905), by autograd.
 
-Order of an update, as in Softlearning: critics, actor, temperature, targets. Differences from the paper are
-params: `actor_q` and `temperature.objective` (see losses.py). The engine `torch` computes the same update by
-hand.
+Differences from the paper are params: `actor_q` and `temperature.objective` (see losses.py). The engine
+`torch` computes the same update by hand.
 """
 
-import copy
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from pydantic import Field, model_validator
-from torch import nn
 
-from sacpipe.algorithms.actor_critic import ActorCritic
-from sacpipe.algorithms.adam import Adam, AdamConfig
-from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.algorithms.gradient_norm import norm_of
-from sacpipe.algorithms.losses import actor_loss, critic_loss, soft_td_target, temperature_loss
-from sacpipe.algorithms.sac_metrics import METRICS, LastUpdate
-from sacpipe.algorithms.temperature import AutomaticTemperature, FixedTemperature
-from sacpipe.core.config import Config
-from sacpipe.networks.normaliser import normalised_names, seen_by_policy
-from sacpipe.networks.policies.squashed_gaussian import Draw, SquashedGaussianConfig, SquashedGaussianPolicy
-from sacpipe.networks.trunks import RegisteredTrunk, trunk_for
+from sacpipe.algorithms.losses import critic_loss, soft_td_target
+from sacpipe.algorithms.soft_actor_critic import Regression, SoftActorCritic, SoftActorCriticConfig
+from sacpipe.networks.policies.squashed_gaussian import Draw
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.metric import Metric
-from sacpipe.specs.observation import Observation
-from sacpipe.specs.records import Batch, FloatArray
-
-Gradients = tuple[torch.Tensor, ...]
+from sacpipe.specs.records import Batch
 
 
-class SACConfig(Config):
+class SACConfig(SoftActorCriticConfig):
     """Soft Actor-Critic, arXiv:1812.05905."""
 
     variants: ClassVar[tuple[str, ...]] = ("paper", "softlearning")
     has_native_update: ClassVar[bool] = True
 
     name: Literal["sac"]
-    network: RegisteredTrunk
-    """Trunk of the policy and of every critic."""
-    discount: float = Field(ge=0, lt=1)
-    """Discount per step."""
-    tau: float = Field(gt=0, le=1)
-    """Weight of the critics in their targets at each target update."""
-    target_update_interval: int = Field(ge=1)
-    """Gradient steps between target updates."""
-    num_critics: int = Field(ge=1)
-    """Q-functions in the ensemble; the target uses their minimum."""
-    actor_q: Literal["min", "mean"]
-    """Value in the actor's loss: `min` of the critics (the paper) or their `mean`. Softlearning's last
-    version has the mean."""
-    critic_learning_rate: float = Field(gt=0)
-    """Learning rate of the critics."""
-    actor_learning_rate: float = Field(gt=0)
-    """Learning rate of the policy."""
-    adam: AdamConfig
-    """Optimiser of critics, policy and temperature: Adam."""
-    log_std_min: float
-    """Lowest log standard deviation of the Gaussian, before the squash."""
-    log_std_max: float
-    """Highest log standard deviation of the Gaussian, before the squash."""
-    normalise_observations: bool | tuple[str, ...]
-    """Normalisation by running mean and deviation: true, false or names of terms."""
-    temperature: Annotated[AutomaticTemperature | FixedTemperature, Field(discriminator="mode")]
-    """Weight of the entropy term."""
-
-    @model_validator(mode="after")
-    def _bounds_in_order(self) -> Self:
-        if not self.log_std_min < self.log_std_max:
-            raise ValueError(
-                f"log_std_min must be below log_std_max, found {self.log_std_min} and {self.log_std_max}"
-            )
-        return self
 
     @classmethod
     def preset(cls, spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml: the paper's, or those of Softlearning's last version."""
-        is_paper = budget.variant in ("", "paper")
-        return {
-            "name": "sac",
-            "network": {"name": trunk_for(spec)},
-            "discount": 0.99,
-            "tau": 0.005,
-            "target_update_interval": 1,
-            "num_critics": 2,
-            "actor_q": "min" if is_paper else "mean",
-            "critic_learning_rate": budget.learning_rate,
-            "actor_learning_rate": budget.learning_rate,
-            "adam": {} if is_paper else {"epsilon": 1.0e-7},
-            "log_std_min": -20.0,
-            "log_std_max": 2.0,
-            "normalise_observations": False,
-            "temperature": {
-                "mode": "automatic",
-                "initial": 1.0,
-                "learning_rate": budget.learning_rate,
-                "objective": "log_temperature" if is_paper else "temperature",
-                "target_entropy_per_dimension": -1.0,
-            },
-        }
-
-    @classmethod
-    def example(cls) -> Self:
-        """Return a small config for the contract test."""
-        budget = Budget(1000, learning_rate=1e-3)
-        network = {"name": "mlp", "hidden_dims": [16, 16]}
-        changes = {"network": network, "discount": 0.97, "adam": AdamConfig.preset(None, budget)}
-        return cls.parse(cls.preset(None, budget) | changes)
+        tree = super().preset(spec, budget) | {"name": "sac"}
+        if budget.variant in ("", "paper"):
+            return tree
+        temperature = tree["temperature"] | {"objective": "temperature"}
+        return tree | {"actor_q": "mean", "adam": {"epsilon": 1.0e-7}, "temperature": temperature}
 
     def build(self, spec: EnvSpec, seed: int) -> "SAC":
         """Return a fresh learner for a task.
@@ -120,103 +42,15 @@ class SACConfig(Config):
         return SAC(self, spec, seed)
 
 
-class SAC(ActorCritic):
+class SAC(SoftActorCritic):
     """The learner: a squashed Gaussian policy, stacked critics and their slow copies, a temperature."""
 
     native: ClassVar[str] = "sacpipe.algorithms.sac_native:NativeSAC"
     """Update composed of kernels, for the engine `native`."""
 
-    actor: SquashedGaussianPolicy
-
-    def __init__(self, config: SACConfig, spec: EnvSpec, seed: int) -> None:
-        self.config = config
-        names = normalised_names(spec, config.normalise_observations)
-        kind = {
-            "trunk": config.network.as_tree(),
-            "log_std_bounds": [config.log_std_min, config.log_std_max],
-            "normalised_terms": seen_by_policy(spec, names),
-        }
-        super().__init__(
-            config,
-            spec,
-            seed,
-            SquashedGaussianConfig.parse(kind, where="algorithm"),
-            num_critics=config.num_critics,
-            normalised_terms=names,
-        )
-        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self._build_optimisers()
-        self.last: LastUpdate | None = None
-        """Values of the last update; an engine that replaces `update` sets it too."""
-
-    def _build_optimisers(self) -> None:
-        config, rule = self.config, self.config.temperature
-        automatic = isinstance(rule, AutomaticTemperature)
-        start = rule.initial if isinstance(rule, AutomaticTemperature) else rule.value
-        self.log_temperature = nn.Parameter(torch.tensor(start).log(), requires_grad=automatic)
-        self.critic_parameters: list[torch.Tensor] = list(self.critic.parameters())
-        self.target_parameters: list[torch.Tensor] = list(self.target_critic.parameters())
-        self.actor_parameters: list[torch.Tensor] = list(self.actor.parameters())
-        self.optimisers = {
-            "critic": Adam(self.critic_parameters, config.adam, config.critic_learning_rate),
-            "actor": Adam(self.actor_parameters, config.adam, config.actor_learning_rate),
-        }
-        if isinstance(rule, AutomaticTemperature):
-            self.optimisers["temperature"] = Adam(
-                [self.log_temperature], config.adam, rule.learning_rate, decays=False
-            )
-        self._keep_state(
-            {"target_critic": self.target_critic},
-            self.optimisers,
-            {"log_temperature": self.log_temperature},
-        )
-
-    @property
-    def target_entropy(self) -> float | None:
-        """Target entropy in nats; None if the temperature is fixed."""
-        rule = self.config.temperature
-        if isinstance(rule, AutomaticTemperature):
-            return rule.target_entropy(self.spec.action_dim)
-        return None
-
-    def act(self, observation: Observation, generator: np.random.Generator | None) -> FloatArray:
-        """Return one action in [-1, 1]; see `Learner.act`."""
-        return self.actor.act(observation, generator)
-
-    def update(self, batch: Batch) -> None:
-        """Make one step of critics, actor, temperature and targets; see `Learner.update`."""
-        noise = torch.from_numpy(self.draw_noise(len(batch.rewards)))
+    def _regress(self, batch: Batch, following: Draw, temperature: torch.Tensor) -> Regression:
+        """Fit the critics to y = r + discount (min Q' - temperature log pi), eq. 3 and 5."""
         with torch.no_grad():
-            temperature = self.log_temperature.exp()
-        q_values, targets, critic_gradients = self._step_critics(batch, noise[0], temperature)
-        new_q_values, draw, actor_gradients = self._step_actor(batch, noise[1], temperature)
-        self._step_temperature(draw.log_probs)
-        self._step_targets()
-        self.last = LastUpdate(
-            q_values.numpy(),
-            targets.numpy(),
-            new_q_values.numpy(),
-            draw.log_probs.numpy(),
-            draw.log_std.numpy(),
-            draw.actions.numpy(),
-            temperature.item(),
-            norm_of(critic_gradients),
-            norm_of(actor_gradients),
-        )
-
-    def draw_noise(self, batch_size: int) -> FloatArray:
-        """Draw the noise of an update: of the next actions, then of the present. Shape (2, B, action_dim)."""
-        return self._noise.standard_normal((2, batch_size, self.spec.action_dim), dtype=np.float32)
-
-    def _step_critics(
-        self, batch: Batch, noise: torch.Tensor, temperature: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, Gradients]:
-        """Regress the critics to y = r + discount (min Q' - temperature log pi), eq. 3 and 5.
-
-        Returns values, targets and gradients.
-        """
-        with torch.no_grad():
-            following = self.actor.sample(self.actor.inputs.of(batch.next_observations), noise)
             targets = soft_td_target(
                 torch.from_numpy(batch.rewards),
                 torch.from_numpy(batch.discounts),
@@ -225,56 +59,4 @@ class SAC(ActorCritic):
                 temperature=temperature,
             )
         q_values = self.critic(self.critic_inputs.of(batch.observations), torch.from_numpy(batch.actions))
-        found = q_values.detach()
-        errors = (found - targets).numpy()
-        refuse_non_finite("critic error (value minus target)", errors, self.gradient_steps + 1)
-        gradients = torch.autograd.grad(critic_loss(q_values, targets), self.critic_parameters)
-        self.optimisers["critic"].step(gradients, self.gradient_steps)
-        return found, targets, gradients
-
-    def _step_actor(
-        self, batch: Batch, noise: torch.Tensor, temperature: torch.Tensor
-    ) -> tuple[torch.Tensor, Draw, Gradients]:
-        """Descend temperature x log pi - Q along reparameterised actions, eq. 7 and 9.
-
-        Returns the values of the actions, the actions and gradients.
-        """
-        draw = self.actor.sample(self.actor.inputs.of(batch.observations), noise)
-        q_values = self.critic(self.critic_inputs.of(batch.observations), draw.actions)
-        loss = actor_loss(draw.log_probs, q_values, temperature=temperature, actor_q=self.config.actor_q)
-        draw, found = Draw(*(tensor.detach() for tensor in draw)), q_values.detach()
-        refuse_non_finite("value of a new action", found.numpy(), self.gradient_steps + 1)
-        refuse_non_finite("log-density of a new action", draw.log_probs.numpy(), self.gradient_steps + 1)
-        gradients = torch.autograd.grad(loss, self.actor_parameters)
-        self.optimisers["actor"].step(gradients, self.gradient_steps)
-        return found, draw, gradients
-
-    def _step_temperature(self, log_probs: torch.Tensor) -> None:
-        """Raise the temperature where the policy's entropy is below its target, eq. 18."""
-        rule = self.config.temperature
-        if isinstance(rule, AutomaticTemperature):
-            loss = temperature_loss(
-                self.log_temperature,
-                log_probs,
-                target_entropy=rule.target_entropy(self.spec.action_dim),
-                objective=rule.objective,
-            )
-            gradients = torch.autograd.grad(loss, [self.log_temperature])
-            self.optimisers["temperature"].step(gradients, self.gradient_steps)
-
-    @torch.no_grad()
-    def _step_targets(self) -> None:
-        """Count the update, and move the target critics a share `tau` towards the critics if that is due."""
-        self.gradient_steps += 1
-        if self.gradient_steps % self.config.target_update_interval == 0:
-            torch._foreach_lerp_(self.target_parameters, self.critic_parameters, self.config.tau)
-
-    def diagnostics(self) -> dict[str, float]:
-        """Describe the last update; see `Learner.diagnostics`."""
-        if self.last is None:
-            raise ValueError("there was no update to describe yet")
-        return self.last.describe(self.config.actor_q, self.target_entropy)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS
+        return Regression(critic_loss(q_values, targets), q_values.detach(), targets)

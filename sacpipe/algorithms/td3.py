@@ -10,6 +10,7 @@ from pydantic import Field
 
 from sacpipe.algorithms.actor_critic import ActorCritic
 from sacpipe.algorithms.adam import Adam, AdamConfig
+from sacpipe.algorithms.base import Arrays
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.gradient_norm import norm_of
 from sacpipe.algorithms.value_bias import VALUE_BIAS
@@ -157,6 +158,12 @@ class TD3(ActorCritic):
             return action
         noise = generator.standard_normal(len(action), dtype=np.float32)
         return np.clip(action + np.float32(self.config.exploration_noise) * noise, -1.0, 1.0)
+
+    def begin_with(self, weights: Arrays) -> None:
+        """Take the weights of another learner; the slow copy of a policy alone is the policy."""
+        super().begin_with(weights)
+        if not any(name.startswith("target_actor/") for name in weights):
+            self.target_actor.load_state_dict(self.actor.network.state_dict())
 
     def update(self, batch: Batch) -> None:
         """Make one step of the critics and, every `policy_delay` steps, of policy and targets."""

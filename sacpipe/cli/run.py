@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extend",
         action="store_true",
         help="continue the finished run up to a raised training.total_steps, also with another "
-        "replay.initial_pool; writes training.extends",
+        "training.stop_at_return or replay.initial_pool; writes training.extends",
     )
     parser.add_argument(
         "--doctor", action="store_true", help="check this machine first, as `sacpipe doctor --brief` does"

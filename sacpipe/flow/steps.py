@@ -29,6 +29,7 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, record_stage, restore_kind
 from sacpipe.tracking.live_metrics import LiveMetrics
 from sacpipe.training.memory import check_memory
+from sacpipe.training.warm_start import read_weights, require_same_task
 
 
 def preflight(workspace: Workspace) -> Params:
@@ -70,7 +71,10 @@ def name_dependencies(workspace: Workspace) -> None:
 
 
 def _check_training(workspace: Workspace, params: Params, spec: EnvSpec) -> None:
-    """Open the initial pool, and compare the memory that the transitions need with this machine's."""
+    """Open initial pool and weights, and compare the memory of the transitions with this machine's."""
+    warm_start = params.training.warm_start
+    if warm_start is not None:
+        require_same_task(read_weights(workspace.warm_start, warm_start), spec)
     initial, earlier = params.replay.initial_pool, 0
     if initial is not None:
         earlier = open_initial_pool(workspace.initial_pool, initial, spec).transitions

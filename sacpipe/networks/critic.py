@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 class StackedCritic(nn.Module):
     """`num_critics` independent Q-functions of an observation's critic group and an action in [-1, 1]."""
 
-    def __init__(self, trunk: "TrunkSection", inputs: GroupInputs, action_dim: int, num_critics: int) -> None:
+    def __init__(
+        self,
+        trunk: "TrunkSection",
+        inputs: GroupInputs,
+        action_dim: int,
+        num_critics: int,
+        *,
+        out_dim: int = 1,
+    ) -> None:
         super().__init__()
         self.num = num_critics
-        self.network = Network(trunk.build(inputs, extra_dim=action_dim, num=num_critics), 1)
+        self.network = Network(trunk.build(inputs, extra_dim=action_dim, num=num_critics), out_dim)
 
     def forward(self, inputs: Inputs, actions: torch.Tensor) -> torch.Tensor:
         """Return every critic's value of every pair. Shape (num_critics, B).
@@ -34,3 +42,36 @@ class StackedCritic(nn.Module):
         """Return the first critic's value of every pair. Shape (B,)."""
         values: torch.Tensor = self.network(inputs, actions)
         return values.squeeze(-1)
+
+
+class QuantileCritic(StackedCritic):
+    """Distributions of the return, each of `num_quantiles` equally likely atoms; a value is their mean.
+
+    References:
+        Dabney et al. 2018, arXiv:1710.10044.
+    """
+
+    def __init__(
+        self,
+        trunk: "TrunkSection",
+        inputs: GroupInputs,
+        action_dim: int,
+        num_critics: int,
+        *,
+        num_quantiles: int,
+    ) -> None:
+        super().__init__(trunk, inputs, action_dim, num_critics, out_dim=num_quantiles)
+
+    def quantiles(self, inputs: Inputs, actions: torch.Tensor) -> torch.Tensor:
+        """Return every critic's atoms of every pair. Shape (num_critics, B, num_quantiles)."""
+        atoms: torch.Tensor = self.network(inputs, actions, self.num)
+        return atoms
+
+    def forward(self, inputs: Inputs, actions: torch.Tensor) -> torch.Tensor:
+        """Return every critic's value of every pair. Shape (num_critics, B)."""
+        return self.quantiles(inputs, actions).mean(dim=-1)
+
+    def first(self, inputs: Inputs, actions: torch.Tensor) -> torch.Tensor:
+        """Return the first critic's value of every pair. Shape (B,)."""
+        atoms: torch.Tensor = self.network(inputs, actions)
+        return atoms.mean(dim=-1)

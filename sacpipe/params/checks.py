@@ -32,10 +32,14 @@ def check_params(params: Params, spec: EnvSpec) -> None:
     Raises:
         ConfigError: export, evaluation or the robot's runtime would fail; names the key.
     """
-    steps, recorded = params.export.golden_steps, params.training.total_steps
+    steps, recorded = params.export.golden_steps, params.training.min_steps
+    is_open = params.training.stop_at_return is not None
+    limit = (
+        "the first step at which training.stop_at_return ends a run" if is_open else "training.total_steps"
+    )
     if steps > recorded:
         raise ConfigError(
-            f"params.yaml: export.golden_steps: expected at most training.total_steps, {recorded}, because "
+            f"params.yaml: export.golden_steps: expected at most {limit}, {recorded}, because "
             f"the golden sequence is the beginning of the pool; found {steps}. Lower it or train longer."
         )
     check_opset(params.export.opset_version)

@@ -10,6 +10,7 @@ from sacpipe.core.files import write_text
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import DiskTree, StageInputs, locked_inputs, stage_inputs
 from sacpipe.project.workspace import Workspace
+from sacpipe.training.checkpoint import intact_checkpoints
 from sacpipe.training.extension import param_digests, unextendable
 
 
@@ -18,7 +19,7 @@ def extend_finished_run(workspace: Workspace) -> str:
 
     Raises:
         ConfigError: no run is finished, it is not on this machine, other inputs than its length and its
-            initial pool have changed since, or `training.total_steps` was not raised.
+            initial pool have changed since, or `training.total_steps` is not above its steps.
     """
     entry = read_lock(workspace.dvc_lock).get("train")
     if entry is None:
@@ -28,7 +29,7 @@ def extend_finished_run(workspace: Workspace) -> str:
     finished = locked_inputs(entry)
     wanted = stage_inputs(DiskTree(workspace.root), "train")
     _refuse_other_changes(finished, wanted)
-    steps = finished.params["params.yaml"]["training"]["total_steps"]
+    steps = _finished_steps(workspace, finished)
     more = wanted.params["params.yaml"]["training"]["total_steps"]
     if more <= steps:
         raise ConfigError(
@@ -43,6 +44,16 @@ def extend_finished_run(workspace: Workspace) -> str:
     return f"extending the run {finished.key[:12]} from {steps} to {more} steps; written to params.yaml"
 
 
+def _finished_steps(workspace: Workspace, finished: StageInputs) -> int:
+    """Return the steps of a finished run: its `total_steps`, or fewer where a return ended it."""
+    training = finished.params["params.yaml"]["training"]
+    steps: int = training["total_steps"]
+    if training.get("stop_at_return") is None:
+        return steps
+    found = next(intact_checkpoints(workspace.work(finished.key) / "checkpoints", finished.key), None)
+    return steps if found is None else found.state.env_steps
+
+
 def _refuse_other_changes(finished: StageInputs, wanted: StageInputs) -> None:
     changed = [
         name for name in finished.differences(wanted) if name != "params"
@@ -52,8 +63,8 @@ def _refuse_other_changes(finished: StageInputs, wanted: StageInputs) -> None:
     if changed:
         raise ConfigError(
             f"the finished run cannot be extended: {', '.join(changed)} changed since. Only "
-            "training.total_steps and replay.initial_pool may; run without --extend to train from the first "
-            "step."
+            "training.total_steps, training.stop_at_return and replay.initial_pool may; run without --extend "
+            "to train from the first step."
         )
 
 

@@ -71,10 +71,10 @@ def manifest_sha256(pool: Path) -> str | None:
     return sha256_file(path) if path.is_file() else None
 
 
-def is_tracked(root: Path, commit: str) -> bool:
-    """Return whether a commit has DVC's pointer to an initial pool; False where the commit is not here."""
+def is_tracked(root: Path, commit: str, path: str = INITIAL_POOL) -> bool:
+    """Return whether a commit has DVC's pointer to a folder; False where the commit is not here."""
     try:
-        return GitTree(root, commit).holds(f"{INITIAL_POOL}.dvc")
+        return GitTree(root, commit).holds(f"{path}.dvc")
     except ConfigError:
         return False
 
@@ -91,14 +91,14 @@ def tracked_manifest_sha256(root: Path, commit: str) -> str:
         return sha256_file(target)
 
 
-def place_tracked(root: Path, commit: str, destination: Path) -> None:
-    """Copy the pool that a commit tracks to a folder, which must not exist.
+def place_tracked(root: Path, commit: str, destination: Path, path: str = INITIAL_POOL) -> None:
+    """Copy a folder that a commit tracks to another, which must not exist.
 
     Raises:
-        StoreError: neither DVC's cache nor its remote holds the pool.
+        StoreError: neither DVC's cache nor its remote holds it.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
-    _get(root, commit, INITIAL_POOL, destination)
+    _get(root, commit, path, destination)
 
 
 def _value_text(sha256: str, share: float) -> str:

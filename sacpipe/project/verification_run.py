@@ -22,6 +22,7 @@ from sacpipe.project.git import head_commit, inputs_at, place_commit, uncommitte
 from sacpipe.project.initial_pool import is_tracked, manifest_sha256, named_pool, place_tracked
 from sacpipe.project.processor_kind import ProcessorKind, recorded_kinds
 from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_inputs, locked_outs
+from sacpipe.project.warm_start import WARM_START, named_weights, weights_digests
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.replay.pool.reader import ReplayPool
 
@@ -140,6 +141,7 @@ def _place(project: Workspace, commit: str, folder: Path) -> VerificationRun:
             fresh.episodes.rename(episodes)
     _copy_extended_run(project, fresh, commit)
     _copy_initial_pool(project, fresh, commit)
+    _copy_warm_start(project, fresh, commit)
     return VerificationRun(project, fresh, commit, expected, episodes, kinds)
 
 
@@ -186,4 +188,22 @@ def _copy_initial_pool(project: Workspace, fresh: Workspace, commit: str) -> Non
             f"params.yaml in commit {commit[:12]} names the pool {expected} (replay.initial_pool). Neither "
             f"{project.initial_pool} nor the pool that the commit's data/pool.dvc tracks has that digest. "
             "Restore that pool, or commit its data/pool.dvc."
+        )
+
+
+def _copy_warm_start(project: Workspace, fresh: Workspace, commit: str) -> None:
+    """Copy the weights that params.yaml names: the project's data/warm_start, or those DVC tracks."""
+    expected = named_weights(read_yaml(fresh.params))
+    if expected is None:
+        return
+    if expected in weights_digests(project.warm_start):
+        with storage_errors(fresh.warm_start):
+            shutil.copytree(project.warm_start, fresh.warm_start)
+    elif is_tracked(project.root, commit, WARM_START):
+        place_tracked(project.root, commit, fresh.warm_start, WARM_START)
+    if expected not in weights_digests(fresh.warm_start):
+        raise ConfigError(
+            f"params.yaml in commit {commit[:12]} names the weights {expected} (training.warm_start). "
+            f"Neither {project.warm_start} nor what the commit's data/warm_start.dvc tracks has that digest. "
+            "Restore them, or commit data/warm_start.dvc."
         )

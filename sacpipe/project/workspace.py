@@ -107,6 +107,11 @@ class Workspace:
         return self.root / "data" / "pool"
 
     @property
+    def warm_start(self) -> Path:
+        """Weights of an earlier run; `data/warm_start.dvc` beside it is DVC's pointer."""
+        return self.root / "data" / "warm_start"
+
+    @property
     def ingested(self) -> Path:
         """data/ingested.json: which recording became which transitions of the initial pool."""
         return self.root / "data" / "ingested.json"

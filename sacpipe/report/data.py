@@ -78,6 +78,8 @@ class Training:
     signals: Mapping[str, tuple[tuple[float, float], ...]]
     """Rows of (env_steps, value) by metric name; metrics without a row are left out."""
     policy_sha256: str
+    kept: tuple[int, float] | None
+    """Step and mean return of the evaluation whose policy was kept; None where it is the last policy."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def learning(data: ReportData) -> Markup:
             series.append(Series(policy, policy, evaluation_points(returns, confidence)))
     episodes = data.training.signals.get("episode/return", ())
     dots = thinned(episodes)
-    summary = _curve_summary(series[0])
+    summary = _curve_summary(series[0]) + _kept_summary(data)
     label = f"Mean evaluation return over environment steps. {summary}"
     chart = Chart(label, "return of an episode", steps, series, dots)
     entries = [(f"line {one.kind}", f"{one.name} policy, mean") for one in series]
@@ -110,6 +110,15 @@ def throughput(data: ReportData) -> Markup:
     ]
     sizes = (LARGE[0]._replace(height=264.0, right=16.0), SMALL[1])
     return section("throughput", "Throughput", lead, tag("figure", figure(chart, sizes)))
+
+
+def _kept_summary(data: ReportData) -> str:
+    """Return which policy was kept, unless it is the last one."""
+    if data.training.kept is None:
+        return ""
+    step, mean = data.training.kept
+    best = numbers.number(mean)
+    return f" The policy of step {numbers.count(step)} was kept: its evaluation was the best, {best}."
 
 
 def _curve_summary(series: Series) -> str:

@@ -1,6 +1,7 @@
 """The lineage of the policy: its graph, the digest of every link, and each stage's entry in dvc.lock."""
 
 from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
+from sacpipe.project.warm_start import WARM_START, named_weights
 from sacpipe.report import lineage_graph, numbers
 from sacpipe.report.data import Artifact, ReportData, Stage
 from sacpipe.report.elements import fold, prose, section, table
@@ -103,6 +104,9 @@ def _links(data: ReportData) -> list[list[Child]]:
                 _hash(initial_pool),
             ]
         )
+    weights = named_weights(data.stages["train"].params)
+    if weights is not None:
+        rows.append([WARM_START, "weights with which the training began", _SHA256, _hash(weights)])
     for name, digest in data.bundle_files.items():
         what = "the bundle's own digest" if name == "manifest.json" else "a file of the bundle"
         rows.append([f"out/export/bundle/{name}", what, _SHA256, _hash(digest)])

@@ -96,7 +96,13 @@ def read_training(folder: Path, curve_csv: Path) -> Training:
         curve=curve,
         signals=_read_signals(folder / "metrics.jsonl"),
         policy_sha256=sha256_file(folder / "policy.safetensors"),
+        kept=None if "kept" not in totals else _read_kept(totals["kept"], str(path)),
     )
+
+
+def _read_kept(kept: Any, where: str) -> tuple[int, float]:
+    steps, mean = (finite(pick(kept, key, where), f"{where}: {key}") for key in ("env_steps", "return_mean"))
+    return round(steps), mean
 
 
 def read_pool(folder: Path) -> Pool:

@@ -23,6 +23,7 @@ from sacpipe.project.initial_pool import (
 )
 from sacpipe.project.processor_kind import recorded_kinds
 from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_inputs, locked_outs
+from sacpipe.project.warm_start import WARM_START, named_weights, weights_digests
 from sacpipe.project.workspace import Workspace
 from sacpipe.rollout.mlflow_source import SCHEME, parse_address
 from sacpipe.tracking.ledger import UPSTREAM_TAG
@@ -91,7 +92,7 @@ def lineage(workspace: Workspace, ledger: MlflowLedger, wanted: str) -> list[Edg
     edges += _provenance(workspace, bundle, made)
     edges += _params(train_run, train_entry, "train") + _processor(workspace, train_run, train_entry, "train")
     edges.append(_edge("train run -> pool snapshot", made.get(POOL), train_run.datasets.get(POOL)))
-    edges += _initial_pool(workspace, train_run, train_entry)
+    edges += _initial_pool(workspace, train_run, train_entry) + _warm_start(workspace, train_run, train_entry)
     edges.append(_commit(workspace, train_run, train_entry, "train"))
     edges.append(_commit(workspace, export_run, export_entry, "export"))
     return edges
@@ -210,6 +211,21 @@ def _initial_pool(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]
             tracked_digest = str(exc)
         edges.append(_edge("initial pool -> data/pool.dvc", expected, tracked_digest))
     return edges
+
+
+def _warm_start(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]) -> list[Edge]:
+    """Compare the weights with which the training began, if there were some, with data/warm_start.
+
+    Another training's weights may be there by now; then those that the run's commit tracks are left to DVC.
+    """
+    expected = named_weights(locked_inputs(entry).params.get("params.yaml", {}))
+    found = weights_digests(workspace.warm_start)
+    if expected is None:
+        return []
+    if expected not in found and is_tracked(workspace.root, run.tags.get(COMMIT_TAG, ""), WARM_START):
+        return []
+    shown = expected if expected in found else ", ".join(found)
+    return [_edge("train run -> data/warm_start", expected, shown or None)]
 
 
 def _commit(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any], stage: str) -> Edge:

@@ -28,11 +28,14 @@ from sacpipe.core.files import (
     write_json,
 )
 from sacpipe.replay.pool.manifest import PoolPosition
+from sacpipe.training.kept_policy import KeptEvaluation
 
 _LOG = logging.getLogger(__name__)
-_FORMAT_VERSION = 3
+_FORMAT_VERSION = 4
 _KEPT = 2
-_ARRAYS, _STATE = "arrays.safetensors", "state.json"
+_ARRAYS, STATE_FILE = "arrays.safetensors", "state.json"
+LEARNER_PREFIX = "learner/"
+"""Beginning of the names of the learner's arrays."""
 _OWN_DIGEST = "sha256"
 """Key in state.json: the digest of the canonical JSON of the rest."""
 
@@ -43,7 +46,7 @@ Arrays = dict[str, NDArray[np.generic]]
 class RunState(Config):
     """The state of a run, except its arrays."""
 
-    format_version: Literal[3]
+    format_version: Literal[4]
     stage_key: str
     total_steps: int
     """`training.total_steps` of the run."""
@@ -51,6 +54,8 @@ class RunState(Config):
     """SHA-256 of the canonical JSON of every value of params.yaml that the run depends on, by key path."""
     determinism: Literal["exact", "statistical"]
     """Tier; `statistical` after a resume at which the simulator did not repeat the recorded episode."""
+    policy: dict[str, Any]
+    """Header of the policy: kind, network and task, so that another run can begin with the weights."""
     env_steps: int
     episode: int
     """Number of the running episode; with the run's seed it names the episode's start."""
@@ -60,6 +65,10 @@ class RunState(Config):
     """Description of the last update; empty before the first."""
     latest_returns: dict[str, float]
     """Mean return of the last evaluation, by policy mode."""
+    is_stopped: bool
+    """Whether the last evaluation reached `training.stop_at_return`."""
+    kept: KeptEvaluation | None
+    """Evaluation of the policy in the array `kept_policy`; None where the last policy is kept."""
     metrics_bytes: int
     curve_bytes: int
     pool: PoolPosition
@@ -91,7 +100,7 @@ def write_checkpoint(folder: Path, state: RunState, arrays: Arrays) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             write_bytes(temporary / _ARRAYS, data)
-            write_json(temporary / _STATE, tree)
+            write_json(temporary / STATE_FILE, tree)
             shutil.rmtree(target, ignore_errors=True)
             temporary.rename(target)
         sync_folder(folder)
@@ -127,7 +136,10 @@ def _make_durable_folder(folder: Path) -> None:
 def _holds(target: Path, tree: dict[str, Any], data: bytes) -> bool:
     """Return whether this checkpoint exists already: a run may be stopped just after it wrote one."""
     try:
-        return read_json(target / _STATE, CheckpointError) == tree and (target / _ARRAYS).read_bytes() == data
+        return (
+            read_json(target / STATE_FILE, CheckpointError) == tree
+            and (target / _ARRAYS).read_bytes() == data
+        )
     except (CheckpointError, OSError):
         return False
 
@@ -157,7 +169,19 @@ def _folder_name(env_steps: int) -> str:
     return f"step-{env_steps:012d}"
 
 
-def _read(path: Path, stage_key: str) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint of any run.
+
+    Raises:
+        CheckpointError: it is damaged, or has another format.
+    """
+    try:
+        return _read(path, None)
+    except _TornError as exc:
+        raise CheckpointError(f"checkpoint {path} is damaged: {exc}.") from exc
+
+
+def _read(path: Path, stage_key: str | None) -> Checkpoint:
     state = _read_state(path, stage_key)
     try:
         data = (path / _ARRAYS).read_bytes()
@@ -168,26 +192,26 @@ def _read(path: Path, stage_key: str) -> Checkpoint:
         raise _TornError(exc) from exc
 
 
-def _read_state(path: Path, stage_key: str) -> RunState:
+def _read_state(path: Path, stage_key: str | None) -> RunState:
     try:
-        tree = read_json(path / _STATE, CheckpointError)
+        tree = read_json(path / STATE_FILE, CheckpointError)
     except CheckpointError as exc:
         raise _TornError(exc) from exc
     expected = tree.pop(_OWN_DIGEST, None) if isinstance(tree, dict) else None
     if expected != sha256_bytes(canonical_json(tree).encode()):
-        raise _TornError(f"{_STATE} differs from its digest")
+        raise _TornError(f"{STATE_FILE} differs from its digest")
     if tree.get("format_version") != _FORMAT_VERSION:
         raise CheckpointError(
             f"checkpoint {path} has format {tree.get('format_version')}; this program reads "
             f"{_FORMAT_VERSION}. Move {path.parent} away to start over."
         )
     try:
-        state = RunState.parse(tree, source=str(path / _STATE))
+        state = RunState.parse(tree, source=str(path / STATE_FILE))
     except ConfigError as exc:
         raise CheckpointError(str(exc)) from exc
-    if state.stage_key != stage_key:
+    if stage_key not in (None, state.stage_key):
         raise CheckpointError(
-            f"checkpoint {path} belongs to stage key {state.stage_key[:12]}, expected {stage_key[:12]}. "
+            f"checkpoint {path} belongs to stage key {state.stage_key[:12]}, expected {str(stage_key)[:12]}. "
             "A run cannot continue with other params or code."
         )
     return state

@@ -41,6 +41,7 @@ class _Request(Config):
     params: dict[str, Any]
     folder: str
     initial_pool: str | None
+    warm_start: str | None
 
 
 def train_in_child(
@@ -48,6 +49,7 @@ def train_in_child(
     folder: Path | str,
     *,
     initial_pool: Path | str | None = None,
+    warm_start: Path | str | None = None,
     progress: Progress | None = None,
 ) -> TrainingReport:
     """Train a policy and write the outputs of the train stage into a folder: the same bytes as the stage's.
@@ -56,11 +58,11 @@ def train_in_child(
 
     Args:
         params: The sections seed, task, algorithm, engine, replay and training: a model, a mapping, or the
-        path of a
-            params.yaml. Other sections are ignored.
+            path of a params.yaml. Other sections are ignored.
         folder: Receives policy.safetensors, pool/, curve.csv, metrics.json and metrics.jsonl; its subfolder
             work/ holds unfinished work.
         initial_pool: Folder of the pool that `replay.initial_pool` names, if it names one.
+        warm_start: Folder of the weights that `training.warm_start` names, if it names some.
         progress: Receives the present step and the latest return, about twice a second.
 
     Raises:
@@ -69,11 +71,7 @@ def train_in_child(
         StageError: the child process died.
         SacpipeError: what the training raised, e.g. DivergenceError.
     """
-    request = _Request(
-        params=_as_params(params, initial_pool).as_tree(),
-        folder=str(Path(folder).absolute()),
-        initial_pool=None if initial_pool is None else str(Path(initial_pool).absolute()),
-    )
+    request = _request(params, folder, initial_pool, warm_start)
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, encoding="utf-8") as answers:
         try:
@@ -94,8 +92,28 @@ def train_in_child(
     return _result(answer, child.returncode, " ".join(stderr_tail))
 
 
+def _request(
+    params: TrainParams | Mapping[str, Any] | Path | str,
+    folder: Path | str,
+    initial_pool: Path | str | None,
+    warm_start: Path | str | None,
+) -> _Request:
+    """Check what was asked, before a process starts."""
+    pool, weights = (
+        None if path is None else str(Path(path).absolute()) for path in (initial_pool, warm_start)
+    )
+    return _Request(
+        params=_as_params(params, initial_pool, warm_start).as_tree(),
+        folder=str(Path(folder).absolute()),
+        initial_pool=pool,
+        warm_start=weights,
+    )
+
+
 def _as_params(
-    params: TrainParams | Mapping[str, Any] | Path | str, initial_pool: Path | str | None
+    params: TrainParams | Mapping[str, Any] | Path | str,
+    initial_pool: Path | str | None,
+    warm_start: Path | str | None,
 ) -> TrainParams:
     if isinstance(params, Mapping):
         sections = {name: params[name] for name in TrainParams.model_fields if name in params}
@@ -110,6 +128,10 @@ def _as_params(
     if params.replay.initial_pool is not None and initial_pool is None:
         raise ConfigError(
             "replay.initial_pool: params name a pool, but no folder was passed. Pass initial_pool=FOLDER."
+        )
+    if params.training.warm_start is not None and warm_start is None:
+        raise ConfigError(
+            "training.warm_start: params name weights, but no folder was passed. Pass warm_start=FOLDER."
         )
     return params
 
@@ -199,8 +221,10 @@ def _train(request: _Request, answers: _Answers, stop: threading.Event) -> Train
     keep_freed_memory()
     pin_arithmetic(params.engine.num_threads)
     key = sha256_bytes(canonical_json({"params": request.params, "version": __version__}).encode())
-    initial_pool = None if request.initial_pool is None else Path(request.initial_pool)
-    run = open_run(params, folder / "work" / key, key, initial_pool=initial_pool)
+    pool, weights = (
+        None if path is None else Path(path) for path in (request.initial_pool, request.warm_start)
+    )
+    run = open_run(params, folder / "work" / key, key, initial_pool=pool, warm_start=weights)
     try:
         train(run, stop.is_set, answers)
         answers.write({"env_steps": run.env_steps, "latest_return": run.evaluator.latest_return})

@@ -1,6 +1,6 @@
 """The `training` section, and all the sections a training run reads."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,17 @@ from sacpipe.envs import TaskConfig
 from sacpipe.replay.config import ReplayConfig
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
+
+
+class WarmStartConfig(Config):
+    """Weights of an earlier run, in `data/warm_start`, with which the run begins."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """SHA-256 of policy.safetensors, or of a checkpoint's state.json, which has the digest of the arrays."""
+    parts: Literal["policy", "all"]
+    """Weights that are taken: `policy`, or `all` of a checkpoint, with critics and temperature."""
+    first_actions: Literal["policy", "random"]
+    """Actions of the first `random_steps` steps: of the `policy`, with its noise, or `random`."""
 
 
 class TrainingConfig(Config):
@@ -33,6 +44,14 @@ class TrainingConfig(Config):
     """Steps averaged in one row of metrics."""
     checkpoint_interval_steps: int = Field(ge=1)
     """Steps between checkpoints: an interruption costs at most so many."""
+    keep: Literal["last", "best"]
+    """Policy that leaves the run: the `last`, or that of the `best` evaluation. The best has the highest mean
+    deterministic return; of several it is the first. The evaluation before the first step counts."""
+    stop_at_return: float | None
+    """Mean deterministic return of an evaluation that ends the run; null for none. Evaluations before the
+    first update do not end it."""
+    warm_start: WarmStartConfig | None
+    """Weights to begin with: null, or {sha256, parts, first_actions} of data/warm_start."""
     extends: str | None = Field(pattern="^[0-9a-f]{64}$")
     """Stage key of a finished run to continue; `sacpipe run --extend` sets it."""
 
@@ -49,6 +68,9 @@ class TrainingConfig(Config):
             "evaluation_episodes": 5,
             "log_interval_steps": max(1, min(5_000, total // 40)),
             "checkpoint_interval_steps": max(1, min(25_000, total // 4)),
+            "keep": "last",
+            "stop_at_return": None,
+            "warm_start": None,
             "extends": None,
         }
 
@@ -57,6 +79,14 @@ class TrainingConfig(Config):
         """Steps from one round of updates to the next, and updates in a round."""
         ratio = self.updates_per_step
         return (1, int(ratio)) if ratio >= 1 else (round(1 / ratio), 1)
+
+    @property
+    def min_steps(self) -> int:
+        """Steps that every run has: fewer than `total_steps` where a return may end it."""
+        if self.stop_at_return is None:
+            return self.total_steps
+        interval = self.evaluation_interval_steps
+        return min(self.total_steps, interval * (self.random_steps // interval + 1))
 
     @model_validator(mode="after")
     def _ratio_divides(self) -> Self:

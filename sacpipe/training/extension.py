@@ -17,7 +17,7 @@ from sacpipe.core.files import (
 )
 from sacpipe.training.checkpoint import intact_checkpoints, write_checkpoint
 
-_MAY_CHANGE = ("training.total_steps", "training.extends", "replay.initial_pool")
+_MAY_CHANGE = ("training.total_steps", "training.stop_at_return", "training.extends", "replay.initial_pool")
 """Key paths at which a run may differ from the one it extends."""
 
 
@@ -50,18 +50,19 @@ def adopt_finished_run(
     if differing:
         raise CheckpointError(
             f"the run {base_key[:12]} cannot be extended: {', '.join(differing)} differ from its params. "
-            "Only training.total_steps and replay.initial_pool may; set training.extends to null to train "
-            "from the first step."
+            "Only training.total_steps, training.stop_at_return and replay.initial_pool may; set "
+            "training.extends to null to train from the first step."
         )
     steps, wanted = found.state.env_steps, params["training"]["total_steps"]
     planned = found.state.total_steps
-    if steps != planned or wanted <= steps:
+    is_finished = found.state.is_stopped or steps == planned
+    if not is_finished or wanted <= steps:
         raise CheckpointError(
             f"the run {base_key[:12]} cannot be extended: it is at step {steps} of {planned}, and "
             f"training.total_steps is {wanted}; expected a finished run and more steps than it has."
         )
     _copy_files(base, folder)
-    state = found.state.replace(stage_key=stage_key, params=digests, total_steps=wanted)
+    state = found.state.replace(stage_key=stage_key, params=digests, total_steps=wanted, is_stopped=False)
     write_checkpoint(folder / "checkpoints", state, found.arrays)
 
 
@@ -82,7 +83,7 @@ def _copy_files(base: Path, folder: Path) -> None:
 def unextendable(finished: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     """Return the key paths, sorted, whose differing values forbid a run to continue from a finished one.
 
-    Only the number of steps and the initial pool may differ.
+    Only what ends the run and the initial pool may differ.
 
     Args:
         finished: Of `param_digests`, as `wanted`.

@@ -31,7 +31,7 @@ def train(run: Run, should_stop: Callable[[], bool], progress: Progress) -> None
     training = run.params.training
     if run.env_steps == 0:
         run.evaluate()
-    while run.env_steps < training.total_steps:
+    while not run.is_finished:
         action = run.act()
         step = run.step(action)
         run.store(action, step)
@@ -51,10 +51,13 @@ def train(run: Run, should_stop: Callable[[], bool], progress: Progress) -> None
 def log_and_checkpoint(run: Run, progress: Progress) -> None:
     """Log, evaluate and write a checkpoint if due after the present step."""
     training = run.params.training
-    if run.is_due(training.log_interval_steps):
+    was_logged = run.is_due(training.log_interval_steps)
+    if was_logged:
         run.log()
     if run.is_due(training.evaluation_interval_steps):
         run.evaluate()
+    if run.is_stopped and not was_logged:
+        run.log()
     if run.is_due(training.checkpoint_interval_steps):
         run.checkpoint()
     if run.is_due(training.log_interval_steps):

@@ -2,13 +2,21 @@
 
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sacpipe.core.config import Config
-from sacpipe.core.files import copy_file, remove_leftovers, sha256_file, storage_errors, write_json
+from sacpipe.core.files import (
+    copy_file,
+    remove_leftovers,
+    sha256_file,
+    storage_errors,
+    write_bytes,
+    write_json,
+)
 from sacpipe.engines import tier_of
 from sacpipe.networks.policy_file import write_policy
 from sacpipe.training.foreign_members import member_errors
+from sacpipe.training.kept_policy import KeptEvaluation
 from sacpipe.training.run import Run
 
 
@@ -29,11 +37,22 @@ class TrainingReport(Config):
     same bytes on the same kind of processor; `statistical` the same distribution of returns, because a
     simulator did not repeat itself."""
     num_threads: int
+    kept: KeptEvaluation | None = None
+    """Evaluation whose policy is in policy.safetensors; None, and left out of the file, where it is the
+    policy of the last step (`training.keep: last`)."""
+
+    def as_tree(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        tree = super().as_tree()
+        return tree if self.kept is not None else {name: tree[name] for name in tree if name != "kept"}
 
     def compared(self) -> dict[str, float]:
         """Return the numbers by which people compare trainings."""
         names = ("env_steps", "episodes", "return_mean_deterministic", "return_mean_stochastic")
-        return {name: getattr(self, name) for name in names}
+        numbers = {name: getattr(self, name) for name in names}
+        if self.kept is not None:
+            numbers |= {f"kept_{name}": value for name, value in self.kept.as_tree().items()}
+        return numbers
 
 
 def publish(run: Run, destination: Path, curve: Path | None = None) -> TrainingReport:
@@ -60,9 +79,7 @@ def publish(run: Run, destination: Path, curve: Path | None = None) -> TrainingR
         curve = curve or destination / "curve.csv"
         curve.parent.mkdir(parents=True, exist_ok=True)
         copy_file(run.folder / "curve.csv", curve)
-    with member_errors(run.algorithm, "policy()", run.env_steps):
-        policy = run.learner.policy()
-    write_policy(destination / "policy.safetensors", policy)
+    _write_policy(run, destination / "policy.safetensors")
     returns = run.evaluator.returns
     report = TrainingReport(
         env_steps=run.env_steps,
@@ -74,6 +91,17 @@ def publish(run: Run, destination: Path, curve: Path | None = None) -> TrainingR
         pool_sha256=sha256_file(destination / "pool" / "manifest.json"),
         determinism=tier_of(run.params.engine) if run.determinism == "exact" else run.determinism,
         num_threads=run.params.engine.num_threads,
+        kept=run.kept.evaluation,
     )
     write_json(destination / "metrics.json", report.as_tree())
     return report
+
+
+def _write_policy(run: Run, path: Path) -> None:
+    """Write the kept policy, or the last one where none is kept."""
+    if run.kept.file is not None:
+        write_bytes(path, run.kept.file)
+        return
+    with member_errors(run.algorithm, "policy()", run.env_steps):
+        policy = run.learner.policy()
+    write_policy(path, policy)

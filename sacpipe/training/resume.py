@@ -31,6 +31,7 @@ def open_run(
     *,
     base: Path | None = None,
     initial_pool: Path | None = None,
+    warm_start: Path | None = None,
 ) -> Run:
     """Return a run at the step where it continues.
 
@@ -40,14 +41,15 @@ def open_run(
         stage_key: The run's identity.
         base: Folder of the finished run that `training.extends` names.
         initial_pool: Folder of the pool that `replay.initial_pool` names.
+        warm_start: Folder of the weights that `training.warm_start` names.
 
     Raises:
         CheckpointError: the folder, or the run to extend, holds a checkpoint of another run.
-        ConfigError: the initial pool is missing, or is another than the one that was named.
+        ConfigError: the initial pool or the weights are missing, or others than those that were named.
         PoolError: the initial pool is damaged.
         StorageError: the folder cannot be written.
     """
-    run = Run(params, folder, stage_key, initial_pool)
+    run = Run(params, folder, stage_key, initial_pool, warm_start)
     if not _resume(run) and not _extend(run, base):
         for leftover in ("pool", "checkpoints"):
             shutil.rmtree(folder / leftover, ignore_errors=True)
@@ -95,6 +97,8 @@ def _continue_from(run: Run, checkpoint: Checkpoint) -> bool:
     run.averages = Averages(state.average_sums, state.average_counts)
     run.last_update = dict(state.last_update)
     run.evaluator.returns = dict(state.latest_returns)
+    run.is_stopped = state.is_stopped
+    run.kept.restore(state.kept, arrays)
     _replay_episode(run, run.writer.tail(run.episode))
     return True
 

@@ -20,14 +20,16 @@ from sacpipe.replay.samplers.mixture import Mixture
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray, Step, Transition
 from sacpipe.training.batch_sources import batch_sources
-from sacpipe.training.checkpoint import RunState, write_checkpoint
+from sacpipe.training.checkpoint import LEARNER_PREFIX, RunState, write_checkpoint
 from sacpipe.training.clock import Clock
 from sacpipe.training.config import TrainParams
 from sacpipe.training.evaluator import CURVE_HEADER, Evaluator
 from sacpipe.training.extension import param_digests
 from sacpipe.training.foreign_members import FOREIGN, member_errors, raise_member_error, section_errors
+from sacpipe.training.kept_policy import KeptPolicy
 from sacpipe.training.memory import buffer_capacity, check_memory
 from sacpipe.training.metrics import LEARNER_METRICS, Averages, EpisodeTotals, LineFile
+from sacpipe.training.warm_start import begin_with, read_weights
 
 _DIAGNOSED_EVERY = 20
 """Every so many gradient steps, one contributes to the metrics."""
@@ -41,11 +43,12 @@ class Run:
         folder: `work/<stage key>/`, for everything unfinished.
         stage_key: The run's identity; a checkpoint of another one is refused.
         initial_pool: Folder of the pool that `replay.initial_pool` names.
+        warm_start: Folder of the weights that `training.warm_start` names.
 
     Raises:
         ConfigError: the algorithm cannot learn the task, its policy cannot be written, or the engine has no
-            update for it; the transitions do not fit into memory; the initial pool is missing, or is another
-            than the one that was named.
+            update for it; the transitions do not fit into memory; the initial pool or the weights are
+            missing, or are others than those that were named.
         PoolError: the initial pool is damaged.
     """
 
@@ -60,7 +63,12 @@ class Run:
     """Present observation of the running episode."""
 
     def __init__(
-        self, params: TrainParams, folder: Path, stage_key: str, initial_pool: Path | None = None
+        self,
+        params: TrainParams,
+        folder: Path,
+        stage_key: str,
+        initial_pool: Path | None = None,
+        warm_start: Path | None = None,
     ) -> None:
         self.params, self.folder, self.stage_key = params, folder, stage_key
         self.environment = params.task.make()
@@ -71,9 +79,13 @@ class Run:
             self.learner: Learner = params.algorithm.build(self.spec, params.seed)
             encode_policy(self.learner.policy())  # what cannot be written fails now, not after the training
             discount = self.learner.discount
+        self._begin_with(warm_start)
         with section_errors("engine", params.engine.name):
             self.learner = params.engine.attach(self.learner)
         self.evaluator = Evaluator(params, self.learner)
+        self.kept = KeptPolicy(params.training.keep)
+        self.is_stopped = False
+        """Whether the last evaluation reached `training.stop_at_return`."""
         self.buffer = ReplayBuffer(self.spec, buffer_capacity(params))
         self.exploration_stream = generator(params.seed, "explore")
         self.sampling_stream = generator(params.seed, "replay/sample")
@@ -84,6 +96,17 @@ class Run:
         self.determinism: Literal["exact", "statistical"] = "exact"
         self.env_steps = self.episode = 0
         self.totals = EpisodeTotals()
+
+    def _begin_with(self, folder: Path | None) -> None:
+        """Copy the weights that params name into the learner, which no engine has yet."""
+        config = self.params.training.warm_start
+        self._acts_at_random = config is None or config.first_actions == "random"
+        if config is None:
+            return
+        if folder is None:
+            raise ValueError("expected the folder of training.warm_start, found None")
+        with section_errors("training.warm_start", config.parts):
+            begin_with(self.learner, read_weights(folder, config), config)
 
     def start(self) -> None:
         """Begin at step 0 with empty files.
@@ -123,11 +146,16 @@ class Run:
 
     def is_due(self, interval_steps: int) -> bool:
         """Return whether work done every so many steps, and after the last one, is due now."""
-        return self.env_steps % interval_steps == 0 or self.env_steps == self.params.training.total_steps
+        return self.env_steps % interval_steps == 0 or self.is_finished
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the present step is the last one."""
+        return self.is_stopped or self.env_steps == self.params.training.total_steps
 
     def act(self) -> FloatArray:
         """Return a random action at first, then one of the learner with noise. In [-1, 1]."""
-        if self.env_steps < self.params.training.random_steps:
+        if self._acts_at_random and self.env_steps < self.params.training.random_steps:
             action = self.exploration_stream.uniform(-1.0, 1.0, self.spec.action_dim).astype(np.float32)
         else:
             try:
@@ -235,6 +263,10 @@ class Run:
         """Evaluate the policy without and with noise, and write the row and the curve."""
         row = self.evaluator.evaluate(self.env_steps, self.curve)
         self.metrics.write_row({"env_steps": self.env_steps} | row)
+        found, stop = self.evaluator.returns["deterministic"], self.params.training.stop_at_return
+        with member_errors(self.algorithm, "policy()", self.env_steps):
+            self.kept.consider(self.env_steps, found, self.learner.policy)
+        self.is_stopped = stop is not None and self.learner.gradient_steps > 0 and found >= stop
         self._clock.lap("evaluate")
 
     def checkpoint(self) -> None:
@@ -244,7 +276,7 @@ class Run:
             DivergenceError: a parameter is not finite; the previous checkpoint stays the last.
         """
         with member_errors(self.algorithm, "state()", self.env_steps):
-            learner = self.learner.state()
+            learner, header = self.learner.state(), self.learner.policy().header
         for name, array in learner.items():
             if not np.isfinite(array).all():
                 raise DivergenceError(
@@ -252,26 +284,30 @@ class Run:
                     "before stays. Lower the learning rates, or look at the task's rewards."
                 )
         state = RunState(
-            format_version=3,
+            format_version=4,
             stage_key=self.stage_key,
             total_steps=self.params.training.total_steps,
             params=param_digests(self.params.as_tree()),
             determinism=self.determinism,
+            policy=header.as_tree(),
             env_steps=self.env_steps,
             episode=self.episode,
             average_sums=self.averages.sums,
             average_counts=self.averages.counts,
             last_update=self._describe() if self.learner.gradient_steps else {},
             latest_returns=self.evaluator.returns,
+            is_stopped=self.is_stopped,
+            kept=self.kept.evaluation,
             metrics_bytes=self.metrics.sync(),
             curve_bytes=self.curve.sync(),
             pool=self.writer.flush(),
             arrays_sha256="",
         )
-        arrays = {f"learner/{name}": array for name, array in learner.items()} | {
+        arrays = {f"{LEARNER_PREFIX}{name}": array for name, array in learner.items()} | {
             "explore": generator_state(self.exploration_stream),
             "sample": generator_state(self.sampling_stream),
         }
+        arrays |= self.kept.arrays()
         write_checkpoint(self.folder / "checkpoints", state, arrays)
         self._clock.lap("checkpoint")
 

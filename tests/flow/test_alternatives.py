@@ -22,6 +22,8 @@ FIRST = {
     "watchdog_periods": 20.0,
     "term_max_age_periods": {"velocity": 4.0},
     "min_return_mean": None,
+    "keep": "best",
+    "stop_at_return": 1000.0,
 }
 """Other values of keys, by name."""
 FIRST_TEXT = {
@@ -47,6 +49,7 @@ SECOND = {
 }
 ELSEWHERE = {
     "initial_pool",
+    "warm_start",  # tests/training/test_warm_start.py
     "extends",  # tests/project/test_extension.py
     "suite", "name", "id", "mode", "metrics",  # members and tasks: tests/flow/test_members.py
     "fallback", "video", "temperature", "schedule", "guards",  # FIRST_TEXT

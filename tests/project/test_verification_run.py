@@ -77,6 +77,32 @@ def test_a_run_that_begins_with_a_pool_gets_it_from_the_folder_or_from_dvc(toy, 
     assert left(scratch) == []
 
 
+def test_a_run_that_begins_with_weights_gets_them_from_the_folder_or_from_dvc(toy, scratch):
+    project = Workspace(toy)
+    project.warm_start.mkdir(parents=True)
+    policy = project.warm_start / "policy.safetensors"
+    policy.write_bytes(b"weights")
+    digest = sha256_file(policy)
+    start = f"{{sha256: {digest}, parts: policy, first_actions: policy}}"
+    edit(project.params, "training: {extends: null}", f"training: {{extends: null, warm_start: {start}}}")
+    edit(toy / ".gitignore", "out/\n", "out/\n/data/warm_start\n")
+    commit(toy)
+    with verification_run(project) as run:
+        assert (run.fresh.warm_start / policy.name).read_bytes() == b"weights"
+    policy.write_bytes(b"others")
+    refusal = rf"names the weights {digest} \(training\.warm_start\)\. Neither .* has that digest"
+    with pytest.raises(ConfigError, match=refusal), verification_run(project):
+        pass
+    policy.write_bytes(b"weights")
+    command = [sys.executable, "-P", "-m", "dvc", "add", "--quiet", "data/warm_start"]
+    subprocess.run(command, cwd=toy, check=True, env=environment())
+    commit(toy)
+    shutil.rmtree(project.warm_start)
+    with verification_run(project) as run:
+        assert (run.fresh.warm_start / policy.name).read_bytes() == b"weights"
+    assert left(scratch) == []
+
+
 def test_a_project_that_is_a_part_of_a_repository_is_placed_alone(toy, tmp_path, scratch):
     repository = tmp_path / "repository"
     shutil.copytree(toy, repository / "part", ignore=shutil.ignore_patterns(".git", "out"))

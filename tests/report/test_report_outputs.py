@@ -1,6 +1,7 @@
 """The report refuses missing and malformed files by name, and warns of files that differ from dvc.lock."""
 
 import html
+import json
 import re
 
 import pytest
@@ -135,3 +136,22 @@ def test_earlier_experience_is_part_of_the_lineage(fresh):
     page = fresh.page()
     assert "earlier pool" in page
     assert "a" * 64 in page
+
+
+def test_the_weights_that_a_training_began_with_are_part_of_the_lineage(fresh):
+    lock = YAML(typ="safe").load(fresh.inputs.dvc_lock)
+    start = {"sha256": "b" * 64, "parts": "all", "first_actions": "policy"}
+    lock["stages"]["train"]["params"]["params.yaml"]["training"] = {"warm_start": start}
+    with fresh.inputs.dvc_lock.open("w") as file:
+        YAML().dump(lock, file)
+    page = fresh.page()
+    assert "weights with which the training began" in page
+    assert "b" * 64 in page
+
+
+def test_the_kept_policy_is_named_beside_the_curve(fresh):
+    assert "was kept" not in fresh.page()
+    path = fresh.inputs.train_folder / "metrics.json"
+    kept = {"kept": {"env_steps": 90_000, "return_mean": 5321.0}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | kept))
+    assert "The policy of step 90,000 was kept: its evaluation was the best, 5,321" in fresh.page()

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from sacpipe.algorithms import sac_metrics, td3
+from sacpipe.algorithms import sac_metrics, td3, tqc
 from sacpipe.core.files import sha256_bytes, sha256_file, write_bytes, write_json, write_text
 from sacpipe.report import numbers
 from sacpipe.report.learning import _KNOWN
@@ -289,6 +289,6 @@ def test_the_units_are_those_that_the_learner_named(make_outputs, algorithm):
 
 
 def test_our_units_are_those_of_our_algorithms():
-    for metrics in (sac_metrics.METRICS, td3.METRICS):
+    for metrics in (sac_metrics.METRICS, td3.METRICS, tqc.METRICS):
         for name in _KNOWN.keys() & metrics:
             assert _KNOWN[name][1] == metrics[name].unit

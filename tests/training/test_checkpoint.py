@@ -58,12 +58,12 @@ def test_a_damaged_state_is_passed_over(stopped, damage, caplog):
 
 
 def test_a_whole_state_of_another_format_is_refused(stopped):
-    tree = json.loads(newest_state(stopped).read_text()) | {"format_version": 4}
+    tree = json.loads(newest_state(stopped).read_text()) | {"format_version": 5}
     del tree["sha256"]
     newest_state(stopped).write_text(
         json.dumps(tree | {"sha256": sha256_bytes(canonical_json(tree).encode())})
     )
-    with pytest.raises(CheckpointError, match="has format 4; this program reads 3"):
+    with pytest.raises(CheckpointError, match="has format 5; this program reads 4"):
         begin(stopped)
 
 

@@ -38,6 +38,7 @@ def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, stops):
     [
         {"algorithm": ALGORITHMS.find("td3").example().as_tree(), "engine": AUTOGRAD},
         {"algorithm": ALGORITHMS.find("sql").example().as_tree(), "engine": AUTOGRAD},
+        {"algorithm": ALGORITHMS.find("tqc").example().as_tree(), "engine": AUTOGRAD},
         {
             "algorithm__network": {"name": "conv", "channels": [2], "hidden_dims": [8]},
             "engine": AUTOGRAD,
@@ -45,7 +46,7 @@ def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, stops):
             "task__metrics": ["is_success", "distance_m"],
         },
     ],
-    ids=["td3", "sql", "images and metrics"],
+    ids=["td3", "sql", "tqc", "images and metrics"],
 )
 def test_interrupted_by_any_algorithm_and_with_images_too(tmp_path, changes):
     params = make_params(**changes)
@@ -161,7 +162,7 @@ def test_an_extended_run_is_the_longer_run(tmp_path):
         (
             180,
             {"replay__capacity": 91},
-            r"replay\.capacity differ from its params\. Only training\.total_steps and",
+            r"replay\.capacity differ from its params\. Only training\.total_steps, training\.stop",
         ),
     ],
 )

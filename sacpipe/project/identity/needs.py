@@ -61,11 +61,11 @@ _SOURCES = {"sacpipe/kernels/build.py": "sacpipe/kernels/csrc"}
 _PACKAGE = Path(__file__).parents[2]
 """Folder of sacpipe's code, which may be an editable installation."""
 _OWN_FILES = (
-    ".dvc", ".dvcignore", ".git", ".sacpipe", "data/pool", "dvc.lock", "dvc.yaml", "out", "params.yaml",
-    "results", "versions.lock", "work",
+    ".dvc", ".dvcignore", ".git", ".sacpipe", "data/pool", "data/warm_start", "dvc.lock", "dvc.yaml", "out",
+    "params.yaml", "results", "versions.lock", "work",
 )  # fmt: skip
-"""Paths of a project that stages read themselves: params, outputs, checkpoints, and the pool, which
-`replay.initial_pool` names by its digest."""
+"""Paths of a project that stages read themselves: params, outputs, checkpoints, and the pool and the weights,
+which `replay.initial_pool` and `training.warm_start` name by their digests."""
 _METADATA = (".egg-info", ".dist-info")
 """Last characters of folders in which a stage looks up which distribution has a package or a member.
 

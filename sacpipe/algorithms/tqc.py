@@ -1,0 +1,161 @@
+"""Truncated Quantile Critics (Kuznetsov et al. 2020, arXiv:2005.04269), by autograd.
+
+Soft Actor-Critic whose critics learn the distribution of the return as quantiles. The target leaves out the
+highest of the pooled quantiles of all critics: that, instead of a minimum, bounds overestimation. The policy
+ascends the mean of all quantiles.
+"""
+
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch.nn import functional
+
+from sacpipe.algorithms.sac_metrics import METRICS as SAC_METRICS
+from sacpipe.algorithms.soft_actor_critic import Regression, SoftActorCritic, SoftActorCriticConfig
+from sacpipe.networks.critic import QuantileCritic
+from sacpipe.networks.policies.squashed_gaussian import Draw
+from sacpipe.networks.trunks import TrunkSection
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.metric import Metric
+from sacpipe.specs.records import Batch
+
+METRICS = SAC_METRICS | {
+    "critic/loss": Metric("reward²", "Sum over critics of the mean quantile Huber loss."),
+    "critic/q_mean": Metric("reward", "Mean of all quantiles of the batch."),
+    "critic/target_mean": Metric("reward", "Mean of the truncated target, over the batch too."),
+    "critic/td_error_std": Metric("reward", "Standard deviation of value minus mean target over the batch."),
+}
+
+
+class TQCConfig(SoftActorCriticConfig):
+    """Truncated Quantile Critics, arXiv:2005.04269."""
+
+    name: Literal["tqc"]
+    num_critics: int = Field(ge=1)
+    """Critics in the ensemble; the target pools their quantiles."""
+    actor_q: Literal["min", "mean"]
+    """Value in the actor's loss: `mean` of the critics' values (the paper) or their `min`. A critic's value
+    is the mean of its quantiles."""
+    num_quantiles: int = Field(ge=1)
+    """Quantiles of each critic."""
+    dropped_quantiles: int = Field(ge=0)
+    """Highest quantiles that the target leaves out, for each critic; more make it lower. The paper has 0 for
+    HalfCheetah, 5 for Hopper and 2 for others."""
+
+    @model_validator(mode="after")
+    def _some_are_left(self) -> Self:
+        if self.dropped_quantiles >= self.num_quantiles:
+            raise ValueError(
+                f"dropped_quantiles must be below num_quantiles, found {self.dropped_quantiles} and "
+                f"{self.num_quantiles}"
+            )
+        return self
+
+    @classmethod
+    def preset(cls, spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
+        """Return the values of a new params.yaml: the paper's, with the budget's network."""
+        own = {"num_critics": 5, "actor_q": "mean", "num_quantiles": 25, "dropped_quantiles": 2}
+        return super().preset(spec, budget) | {"name": "tqc"} | own
+
+    def build(self, spec: EnvSpec, seed: int) -> "TQC":
+        """Return a fresh learner for a task.
+
+        Raises:
+            ConfigError: the trunk cannot take the task's observations, or cannot be written to a policy file.
+        """
+        return TQC(self, spec, seed)
+
+
+class TQC(SoftActorCritic):
+    """The learner: a squashed Gaussian policy, stacked quantile critics, their slow copies, a temperature."""
+
+    config: TQCConfig
+    critic: QuantileCritic
+    target_critic: QuantileCritic
+
+    def __init__(self, config: TQCConfig, spec: EnvSpec, seed: int) -> None:
+        super().__init__(config, spec, seed)
+        self._losses = torch.zeros(config.num_critics)
+        """Of each critic in the last update."""
+
+    def _make_critic(self, trunk: TrunkSection, num_critics: int) -> QuantileCritic:
+        return QuantileCritic(
+            trunk,
+            self.critic_inputs.group,
+            self.spec.action_dim,
+            num_critics,
+            num_quantiles=self.config.num_quantiles,
+        )
+
+    def _regress(self, batch: Batch, following: Draw, temperature: torch.Tensor) -> Regression:
+        """Fit all quantiles to y_i = r + discount (z_i - temperature log pi), section 3."""
+        with torch.no_grad():
+            following_quantiles = self.target_critic.quantiles(
+                self.critic_inputs.of(batch.next_observations), following.actions
+            )
+            kept = truncated_mixture(following_quantiles, self.config.dropped_quantiles)
+            rewards, discounts = torch.from_numpy(batch.rewards), torch.from_numpy(batch.discounts)
+            soft = kept - (temperature * following.log_probs).unsqueeze(1)
+            targets = rewards.unsqueeze(1) + discounts.unsqueeze(1) * soft
+        quantiles = self.critic.quantiles(
+            self.critic_inputs.of(batch.observations), torch.from_numpy(batch.actions)
+        )
+        losses = quantile_huber_losses(quantiles, targets)
+        self._losses = losses.detach()
+        return Regression(losses.sum(), quantiles.detach().mean(dim=-1), targets.mean(dim=1))
+
+    def diagnostics(self) -> dict[str, float]:
+        """Describe the last update; see `Learner.diagnostics`."""
+        described = super().diagnostics()
+        described |= {f"critic/{index}/loss": float(loss) for index, loss in enumerate(self._losses)}
+        return described | {"critic/loss": float(self._losses.sum())}
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return unit and meaning of every metric."""
+        return METRICS
+
+
+def truncated_mixture(quantiles: torch.Tensor, dropped: int) -> torch.Tensor:
+    """Pool the quantiles of all critics and leave out the highest.
+
+    Args:
+        quantiles: Shape (num_critics, B, num_quantiles).
+        dropped: Quantiles left out for each critic; of the pool, the highest num_critics x dropped.
+
+    Returns:
+        Ascending. Shape (B, num_critics x (num_quantiles - dropped)).
+
+    References:
+        Kuznetsov et al. 2020, section 3 and figure 2.
+    """
+    num_critics, _, num_quantiles = quantiles.shape
+    pooled = quantiles.transpose(0, 1).flatten(1)
+    return pooled.sort(dim=1).values[:, : num_critics * (num_quantiles - dropped)]
+
+
+def quantile_huber_losses(quantiles: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return each critic's quantile regression loss, with Huber's threshold of 1.
+
+    The mean over batch, quantiles m and atoms i of |tau_m - [y_i < z_m]| H(y_i - z_m), where
+    tau_m = (2 m - 1) / (2 num_quantiles), H(u) = u^2 / 2 for |u| <= 1 and |u| - 1/2 beyond.
+
+    Args:
+        quantiles: Shape (num_critics, B, num_quantiles).
+        targets: Without gradient. Shape (B, num_atoms).
+
+    Returns:
+        Shape (num_critics,).
+
+    References:
+        Kuznetsov et al. 2020, section 3; Dabney et al. 2018, arXiv:1710.10044, eq. 9 and 10.
+    """
+    num = quantiles.shape[-1]
+    fractions = ((torch.arange(num) + 0.5) / num).unsqueeze(1)
+    found, wanted = quantiles.unsqueeze(-1), targets.unsqueeze(1)
+    shape = (*quantiles.shape, targets.shape[-1])
+    with torch.no_grad():
+        weights = torch.where(wanted < found, 1.0 - fractions, fractions)
+    errors = functional.huber_loss(found.expand(shape), wanted.expand(shape), reduction="none")
+    return (weights * errors).mean(dim=(1, 2, 3))
