@@ -12,9 +12,9 @@ from pydantic import Field, model_validator
 from torch.nn import functional
 
 from sacpipe.algorithms.sac_metrics import METRICS as SAC_METRICS
-from sacpipe.algorithms.soft_actor_critic import Regression, SoftActorCritic, SoftActorCriticConfig
+from sacpipe.algorithms.soft_actor_critic import GaussianActorCriticConfig, Regression, SoftActorCritic
 from sacpipe.networks.critic import QuantileCritic
-from sacpipe.networks.policies.squashed_gaussian import Draw
+from sacpipe.networks.policies.reparameterised import Draw
 from sacpipe.networks.trunks import TrunkSection
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -29,7 +29,7 @@ METRICS = SAC_METRICS | {
 }
 
 
-class TQCConfig(SoftActorCriticConfig):
+class TQCConfig(GaussianActorCriticConfig):
     """Truncated Quantile Critics, arXiv:2005.04269."""
 
     name: Literal["tqc"]
