@@ -1,14 +1,16 @@
 """What is the latent-space policies' own: smoothed exploration, and a lower level that stays."""
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from factories import make_spec
 from learning import SPEC, make_batch, make_learner
 
 from sacpipe.algorithms.base import Weights
 from sacpipe.core.errors import ConfigError
+from sacpipe.networks.policies.reparameterised import squashed_log_density
 from sacpipe.specs.observation import Observation
 
 LOWER = {"lower": {"sha256": "a" * 64}}
@@ -88,18 +90,23 @@ def test_a_lower_level_of_another_kind_or_shape_is_refused(other):
         make_learner("lsp", **LOWER).take_weights(KEY, weights_of(make_learner(**other)))
 
 
-def test_the_entropy_of_a_free_policy_nears_its_target():
-    """With values that do not depend on the action, the temperature keeps the entropy at its target."""
-    spec = make_spec(3, [(-1.0, 1.0)] * 2)
-    temperature = {
-        "mode": "automatic",
-        "initial": 1.0,
-        "learning_rate": 1e-2,
-        "objective": "log_temperature",
-        "target_entropy_per_dimension": 0.3,
-    }
-    learner = make_learner("lsp", spec=spec, actor_learning_rate=1e-2, temperature=temperature)
-    for seed in range(60):
-        learner.update(make_batch(seed, spec=spec))
-    found = learner.diagnostics()["actor/entropy_nats"]
-    assert 0.6 - 0.7 < found < 2.0 * math.log(2.0) + 0.1
+def test_with_one_action_the_policy_is_the_gaussian_of_sac():
+    """Its affine map of a normal latent: the density is that of SAC's policy of the same mean and deviation."""
+    spec = make_spec(3, [(-1.0, 1.0)])
+    learner = make_learner("lsp", spec=spec)
+    for seed in range(5):
+        learner.update(make_line_batch(seed, spec))
+    inputs = learner.actor.inputs.of(make_line_batch(9, spec).observations)
+    noise = torch.randn(16, 1, generator=torch.Generator().manual_seed(0))
+    mean = learner.actor.flow(inputs, None).values
+    std = learner.actor.flow(inputs, torch.ones(16, 1)).values - mean
+    draw = learner.actor.sample(inputs, noise)
+    torch.testing.assert_close(draw.actions, torch.tanh(mean + std * noise))
+    expected = squashed_log_density(noise, std.log(), mean + std * noise)
+    torch.testing.assert_close(draw.log_probs, expected)
+    assert mean.std() > 0.0
+
+
+def make_line_batch(seed, spec):
+    batch = make_batch(seed, spec=spec)
+    return replace(batch, actions=np.ascontiguousarray(batch.actions[:, :1]))
