@@ -11,6 +11,7 @@ differences over seeds. Runs are in .hierarchy, and continue from their checkpoi
 import json
 import sys
 import time
+from collections import defaultdict
 from typing import Any
 
 import report
@@ -66,24 +67,19 @@ def draw() -> None:
     found = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
     if not found:
         sys.exit(f"{FOLDER} has no finished seed; the word `run` makes it.")
-    rows, differences = [], []
+    rows, differences = [], defaultdict(list)
     for one in found:
         lower, upper = (mean(one[name]["returns"]) for name in ("lower", "upper"))
-        differences.append(upper - lower)
+        differences[f"{one['task']}, {one['steps']:,} steps"].append(upper - lower)
         seconds = f"{one['lower']['seconds']:.0f} s + {one['upper']['seconds']:.0f} s"
         numbers = (f"{lower:,.1f}", f"{upper:,.1f}", f"{upper - lower:+,.1f}", seconds)
         rows.append((one["task"], f"{one['steps']:,}", str(one["seed"]), *numbers))
-    bounds = interval(differences)
-    text = "" if bounds is None else f"\n\nMean difference: {bounds[0]:,.1f} to {bounds[1]:,.1f} (95 %)."
-    head = (
-        "task",
-        "steps a level",
-        "seed",
-        "lower alone",
-        "with upper",
-        "difference",
-        "processor time",
+    bounds = {name: interval(values) for name, values in differences.items()}
+    text = "".join(
+        f"\nMean difference, {name}: {low:+,.1f} to {high:+,.1f} (95 %).\n"
+        for name, (low, high) in ((name, pair) for name, pair in bounds.items() if pair is not None)
     )
+    head = ("task", "steps a level", "seed", "lower alone", "with upper", "difference", "processor time")
     report.write("hierarchy", ["sacpipe", "torch"], {"seeds": found}, report.table(head, rows) + text)
 
 
