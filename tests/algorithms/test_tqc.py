@@ -5,6 +5,7 @@ import pytest
 import torch
 from learning import SPEC, make_batch, make_learner
 
+from sacpipe.algorithms.adam import Adam, AdamConfig
 from sacpipe.algorithms.tqc import TQCConfig, quantile_huber_losses, truncated_mixture
 from sacpipe.core.errors import ConfigError
 from sacpipe.engines.native_engine import NativeConfig
@@ -39,15 +40,13 @@ def test_its_gradient_by_hand():
 
 
 def test_its_minimum_is_the_quantiles():
-    """Of 1,000 numbers from 0 to 100, four quantiles are at 1/8, 3/8, 5/8 and 7/8."""
-    targets = torch.linspace(0.0, 100.0, 1000).unsqueeze(0)
+    """Of 100 numbers from 0 to 100, four quantiles are at 1/8, 3/8, 5/8 and 7/8."""
+    targets = torch.linspace(0.0, 100.0, 100).unsqueeze(0)
     quantiles = torch.full((1, 1, 4), 50.0, requires_grad=True)
-    optimiser = torch.optim.Adam([quantiles], lr=1.0)
-    for _ in range(300):
-        optimiser.zero_grad()
-        quantile_huber_losses(quantiles, targets).sum().backward()
-        optimiser.step()
-    assert quantiles.flatten().tolist() == pytest.approx([12.5, 37.5, 62.5, 87.5], abs=1.0)
+    adam = Adam([quantiles], AdamConfig.parse(AdamConfig.preset(None, None)), 2.0)
+    for step in range(100):
+        adam.step(torch.autograd.grad(quantile_huber_losses(quantiles, targets).sum(), [quantiles]), step)
+    assert quantiles.flatten().tolist() == pytest.approx([12.5, 37.5, 62.5, 87.5], abs=1.5)
 
 
 def make_small(**changes):

@@ -158,6 +158,31 @@ def test_a_pool_that_no_commit_tracks_must_be_in_data_pool(
     assert broken(workspace, ledger, name)["initial pool -> data/pool"].found == "none"
 
 
+def test_lineage_compares_the_weights_a_training_began_with(
+    workspace: Workspace, ledger: MlflowLedger, name: str
+) -> None:
+    root, digest = workspace.root, hashlib.sha256(b"weights").hexdigest()
+    workspace.warm_start.mkdir(parents=True)
+    policy = workspace.warm_start / "policy.safetensors"
+    policy.write_bytes(b"weights")
+    entries, start = read_lock(root / "dvc.lock"), {"sha256": digest, "parts": "all"}
+    entries["train"]["params"]["params.yaml"]["training"]["warm_start"] = start
+    text = PARAMS.replace("sizes: [1, 2]", f"sizes: [1, 2], warm_start: {json.dumps(start)}")
+    (root / "params.yaml").write_text(text)
+    (root / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": entries}))
+    commit(root)
+    record_all(workspace, ledger)
+    release(workspace, ledger, name)
+    edges = {edge.name: edge for edge in lineage(workspace, ledger, name)}
+    assert edges["train run -> data/warm_start"].found == digest
+    assert broken(workspace, ledger, name) == {}
+    policy.write_bytes(b"others")
+    found = broken(workspace, ledger, name)["train run -> data/warm_start"].found
+    assert found == hashlib.sha256(b"others").hexdigest()
+    shutil.rmtree(workspace.warm_start)
+    assert broken(workspace, ledger, name)["train run -> data/warm_start"].found == "none"
+
+
 def test_a_commit_without_the_inputs_is_named_and_a_later_one_replaces_it(
     changed: Workspace, ledger: MlflowLedger, name: str
 ) -> None:
