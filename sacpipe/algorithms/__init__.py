@@ -19,6 +19,8 @@ ALGORITHMS = Members(
         "sac": "sacpipe.algorithms.sac:SACConfig",
         "td3": "sacpipe.algorithms.td3:TD3Config",
         "sql": "sacpipe.algorithms.sql:SQLConfig",
+        "lsp": "sacpipe.algorithms.lsp:LSPConfig",
+        "composition": "sacpipe.algorithms.composition:CompositionConfig",
         "tqc": "sacpipe.algorithms.tqc:TQCConfig",
     },
 )

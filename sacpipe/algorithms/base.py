@@ -1,12 +1,12 @@
 """The protocols of an algorithm's config and of a learner; `sacpipe.testing.learners` tests them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.networks.policy_file import Policy
+from sacpipe.networks.policy_file import Policy, PolicyHeader
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
@@ -26,8 +26,22 @@ class EvaluatedEpisode(NamedTuple):
     """Reward of every step, in task units."""
 
 
+class Weights(NamedTuple):
+    """Weights of an earlier run."""
+
+    header: PolicyHeader
+    """Of its policy."""
+    arrays: Arrays
+    """By their names in `Learner.state()`; only those of the policy where the source is a policy file."""
+    is_whole: bool
+    """Whether the source is a checkpoint."""
+
+
 class Learner(Protocol):
-    """Owns networks, optimisers and its noise; returns numbers and logs nothing."""
+    """Owns networks, optimisers and its noise; returns numbers and logs nothing.
+
+    A learner may also be an `Explorer`; that of a section which `NeedsWeights` has `take_weights`.
+    """
 
     gradient_steps: int
     """Updates so far."""
@@ -89,6 +103,38 @@ class Learner(Protocol):
 
         Raises:
             CheckpointError: an array is missing, left over, or of another shape.
+        """
+        ...
+
+
+class Explorer(Protocol):
+    """What a learner has besides, whose training actions depend on earlier ones of the episode."""
+
+    def explore(self, observation: Observation, generator: np.random.Generator) -> FloatArray:
+        """Return one training action, as `Learner.act` does; what it remembers is a part of the state."""
+        ...
+
+    def end_episode(self) -> None:
+        """Forget the episode; called after its last step, and not before the first episode."""
+        ...
+
+
+class NeedsWeights(Protocol):
+    """What an algorithm's config has besides, whose learner has parts of earlier runs."""
+
+    def needed_weights(self) -> Mapping[str, str]:
+        """Return SHA-256 of policy.safetensors, or of a checkpoint's state.json, by key in params.yaml."""
+        ...
+
+
+class TakesWeights(Protocol):
+    """The learner of a section that `NeedsWeights`."""
+
+    def take_weights(self, key: str, weights: Weights) -> None:
+        """Copy in what a key of `needed_weights` names: of the same task. Called before the first step.
+
+        Raises:
+            ConfigError: it cannot take them.
         """
         ...
 

@@ -6,18 +6,13 @@ Differences from the paper are params: `actor_q` and `temperature.objective` (se
 
 from typing import Any, ClassVar, Literal
 
-import torch
-
-from sacpipe.algorithms.losses import critic_loss, soft_td_target, weights_of
-from sacpipe.algorithms.soft_actor_critic import Regression, SoftActorCritic, SoftActorCriticConfig
-from sacpipe.algorithms.td_errors import mean_td_errors
-from sacpipe.networks.policies.squashed_gaussian import Draw
+from sacpipe.algorithms.soft_actor_critic import GaussianActorCriticConfig, SoftActorCritic
+from sacpipe.networks.policies.squashed_gaussian import SquashedGaussianPolicy
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.records import Batch, FloatArray
 
 
-class SACConfig(SoftActorCriticConfig):
+class SACConfig(GaussianActorCriticConfig):
     """Soft Actor-Critic, arXiv:1812.05905."""
 
     variants: ClassVar[tuple[str, ...]] = ("paper", "softlearning")
@@ -46,25 +41,7 @@ class SACConfig(SoftActorCriticConfig):
 class SAC(SoftActorCritic):
     """The learner: a squashed Gaussian policy, stacked critics and their slow copies, a temperature."""
 
+    actor: SquashedGaussianPolicy
+    config: SACConfig
     native: ClassVar[str] = "sacpipe.algorithms.sac_native:NativeSAC"
     """Update composed of kernels, for the engine `native`."""
-
-    def _regress(self, batch: Batch, following: Draw, temperature: torch.Tensor) -> Regression:
-        """Fit the critics to y = r + discount (min Q' - temperature log pi), eq. 3 and 5."""
-        with torch.no_grad():
-            targets = soft_td_target(
-                torch.from_numpy(batch.rewards),
-                torch.from_numpy(batch.discounts),
-                self.target_critic(self.critic_inputs.of(batch.next_observations), following.actions),
-                following.log_probs,
-                temperature=temperature,
-            )
-        q_values = self.critic(self.critic_inputs.of(batch.observations), torch.from_numpy(batch.actions))
-        loss = critic_loss(q_values, targets, weights_of(batch))
-        return Regression(loss, q_values.detach(), targets)
-
-    def td_errors(self) -> FloatArray:
-        """Return the absolute TD errors of the last update; see `LearnerWithErrors`."""
-        if self.last is None:
-            raise ValueError("there was no update yet")
-        return mean_td_errors(self.last.q_values, self.last.targets)

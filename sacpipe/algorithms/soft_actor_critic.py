@@ -1,4 +1,4 @@
-"""What Soft Actor-Critic and its relatives have in common: all but the regression of the critics.
+"""What Soft Actor-Critic and its relatives have in common: all but the kind of the policy.
 
 Haarnoja et al. 2018, arXiv:1812.05905, by autograd. Order of an update, as in Softlearning: critics, actor,
 temperature, targets.
@@ -17,12 +17,15 @@ from sacpipe.algorithms.adam import Adam, AdamConfig
 from sacpipe.algorithms.base import Arrays
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.gradient_norm import norm_of
-from sacpipe.algorithms.losses import actor_loss, temperature_loss
+from sacpipe.algorithms.losses import actor_loss, critic_loss, soft_td_target, temperature_loss, weights_of
 from sacpipe.algorithms.sac_metrics import METRICS, LastUpdate
+from sacpipe.algorithms.td_errors import mean_td_errors
 from sacpipe.algorithms.temperature import AutomaticTemperature, FixedTemperature
 from sacpipe.core.config import Config
 from sacpipe.networks.normaliser import normalised_names, seen_by_policy
-from sacpipe.networks.policies.squashed_gaussian import Draw, SquashedGaussianConfig, SquashedGaussianPolicy
+from sacpipe.networks.policies import PolicyConfig
+from sacpipe.networks.policies.reparameterised import Draw, ReparameterisedPolicy
+from sacpipe.networks.policies.squashed_gaussian import SquashedGaussianConfig
 from sacpipe.networks.trunks import RegisteredTrunk, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -34,7 +37,7 @@ Gradients = tuple[torch.Tensor, ...]
 
 
 class SoftActorCriticConfig(Config):
-    """Keys of every maximum-entropy algorithm with a squashed Gaussian policy and stacked critics."""
+    """Keys of every maximum-entropy algorithm with stacked critics and a policy that has a density."""
 
     name: str
     network: RegisteredTrunk
@@ -56,22 +59,10 @@ class SoftActorCriticConfig(Config):
     """Learning rate of the policy."""
     adam: AdamConfig
     """Optimiser of critics, policy and temperature: Adam."""
-    log_std_min: float
-    """Lowest log standard deviation of the Gaussian, before the squash."""
-    log_std_max: float
-    """Highest log standard deviation of the Gaussian, before the squash."""
     normalise_observations: bool | tuple[str, ...]
     """Normalisation by running mean and deviation: true, false or names of terms."""
     temperature: Annotated[AutomaticTemperature | FixedTemperature, Field(discriminator="mode")]
     """Weight of the entropy term."""
-
-    @model_validator(mode="after")
-    def _bounds_in_order(self) -> Self:
-        if not self.log_std_min < self.log_std_max:
-            raise ValueError(
-                f"log_std_min must be below log_std_max, found {self.log_std_min} and {self.log_std_max}"
-            )
-        return self
 
     @classmethod
     def preset(cls, spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
@@ -86,8 +77,6 @@ class SoftActorCriticConfig(Config):
             "critic_learning_rate": budget.learning_rate,
             "actor_learning_rate": budget.learning_rate,
             "adam": {},
-            "log_std_min": -20.0,
-            "log_std_max": 2.0,
             "normalise_observations": False,
             "temperature": {
                 "mode": "automatic",
@@ -106,6 +95,45 @@ class SoftActorCriticConfig(Config):
         changes = {"network": network, "discount": 0.97, "adam": AdamConfig.preset(None, budget)}
         return cls.parse(cls.preset(None, budget) | changes)
 
+    def policy_kind(self, normalised_terms: tuple[str, ...]) -> PolicyConfig:
+        """Return the config of the policy.
+
+        Args:
+            normalised_terms: Names of the terms that the policy normalises.
+        """
+        raise NotImplementedError
+
+
+class GaussianActorCriticConfig(SoftActorCriticConfig):
+    """Those keys, and the bounds of a squashed Gaussian policy."""
+
+    log_std_min: float
+    """Lowest log standard deviation of the Gaussian, before the squash."""
+    log_std_max: float
+    """Highest log standard deviation of the Gaussian, before the squash."""
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if not self.log_std_min < self.log_std_max:
+            raise ValueError(
+                f"log_std_min must be below log_std_max, found {self.log_std_min} and {self.log_std_max}"
+            )
+        return self
+
+    @classmethod
+    def preset(cls, spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
+        """Return the values of a new params.yaml, without a name: those of the paper of SAC."""
+        return super().preset(spec, budget) | {"log_std_min": -20.0, "log_std_max": 2.0}
+
+    def policy_kind(self, normalised_terms: tuple[str, ...]) -> SquashedGaussianConfig:
+        """Return the config of the policy; see `SoftActorCriticConfig.policy_kind`."""
+        tree = {
+            "trunk": self.network.as_tree(),
+            "log_std_bounds": [self.log_std_min, self.log_std_max],
+            "normalised_terms": normalised_terms,
+        }
+        return SquashedGaussianConfig.parse(tree, where="algorithm")
+
 
 class Regression(NamedTuple):
     """What the critics are fitted to in an update."""
@@ -119,26 +147,18 @@ class Regression(NamedTuple):
 
 
 class SoftActorCritic(ActorCritic):
-    """A learner with a squashed Gaussian policy, stacked critics and their slow copies, and a temperature.
+    """A learner: a policy that has a density, stacked critics and their slow copies, a temperature."""
 
-    An algorithm adds `_regress`.
-    """
-
-    actor: SquashedGaussianPolicy
+    actor: ReparameterisedPolicy
 
     def __init__(self, config: SoftActorCriticConfig, spec: EnvSpec, seed: int) -> None:
         self.config = config
         names = normalised_names(spec, config.normalise_observations)
-        kind = {
-            "trunk": config.network.as_tree(),
-            "log_std_bounds": [config.log_std_min, config.log_std_max],
-            "normalised_terms": seen_by_policy(spec, names),
-        }
         super().__init__(
             config,
             spec,
             seed,
-            SquashedGaussianConfig.parse(kind, where="algorithm"),
+            config.policy_kind(tuple(seen_by_policy(spec, names))),
             num_critics=config.num_critics,
             normalised_terms=names,
         )
@@ -154,7 +174,9 @@ class SoftActorCritic(ActorCritic):
         self.log_temperature = nn.Parameter(torch.tensor(start).log(), requires_grad=automatic)
         self.critic_parameters: list[torch.Tensor] = list(self.critic.parameters())
         self.target_parameters: list[torch.Tensor] = list(self.target_critic.parameters())
-        self.actor_parameters: list[torch.Tensor] = list(self.actor.parameters())
+        self.actor_parameters: list[torch.Tensor] = [
+            parameter for parameter in self.actor.parameters() if parameter.requires_grad
+        ]
         self.optimisers = {
             "critic": Adam(self.critic_parameters, config.adam, config.critic_learning_rate),
             "actor": Adam(self.actor_parameters, config.adam, config.actor_learning_rate),
@@ -226,14 +248,26 @@ class SoftActorCritic(ActorCritic):
         return found, targets, gradients
 
     def _regress(self, batch: Batch, following: Draw, temperature: torch.Tensor) -> Regression:
-        """Return what the critics are fitted to.
+        """Fit the critics to y = r + discount (min Q' - temperature log pi), eq. 3 and 5.
+
+        An algorithm with other targets has its own.
 
         Args:
             batch: Transitions.
             following: The policy's draws at the next observations, without gradient.
             temperature: Before this update's own temperature step.
         """
-        raise NotImplementedError
+        with torch.no_grad():
+            targets = soft_td_target(
+                torch.from_numpy(batch.rewards),
+                torch.from_numpy(batch.discounts),
+                self.target_critic(self.critic_inputs.of(batch.next_observations), following.actions),
+                following.log_probs,
+                temperature=temperature,
+            )
+        q_values = self.critic(self.critic_inputs.of(batch.observations), torch.from_numpy(batch.actions))
+        loss = critic_loss(q_values, targets, weights_of(batch))
+        return Regression(loss, q_values.detach(), targets)
 
     def _step_actor(
         self, batch: Batch, noise: torch.Tensor, temperature: torch.Tensor
@@ -277,6 +311,12 @@ class SoftActorCritic(ActorCritic):
         if self.last is None:
             raise ValueError("there was no update to describe yet")
         return self.last.describe(self.config.actor_q, self.target_entropy)
+
+    def td_errors(self) -> FloatArray:
+        """Return the absolute TD errors of the last update; see `LearnerWithErrors`."""
+        if self.last is None:
+            raise ValueError("there was no update yet")
+        return mean_td_errors(self.last.q_values, self.last.targets)
 
     def metrics(self) -> dict[str, Metric]:
         """Return unit and meaning of every metric."""

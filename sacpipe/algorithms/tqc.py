@@ -11,10 +11,11 @@ import torch
 from pydantic import Field, model_validator
 from torch.nn import functional
 
+from sacpipe.algorithms.losses import weights_of
 from sacpipe.algorithms.sac_metrics import METRICS as SAC_METRICS
-from sacpipe.algorithms.soft_actor_critic import Regression, SoftActorCritic, SoftActorCriticConfig
+from sacpipe.algorithms.soft_actor_critic import GaussianActorCriticConfig, Regression, SoftActorCritic
 from sacpipe.networks.critic import QuantileCritic
-from sacpipe.networks.policies.squashed_gaussian import Draw
+from sacpipe.networks.policies.reparameterised import Draw
 from sacpipe.networks.trunks import TrunkSection
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -29,7 +30,7 @@ METRICS = SAC_METRICS | {
 }
 
 
-class TQCConfig(SoftActorCriticConfig):
+class TQCConfig(GaussianActorCriticConfig):
     """Truncated Quantile Critics, arXiv:2005.04269."""
 
     name: Literal["tqc"]
@@ -102,7 +103,7 @@ class TQC(SoftActorCritic):
         quantiles = self.critic.quantiles(
             self.critic_inputs.of(batch.observations), torch.from_numpy(batch.actions)
         )
-        losses = quantile_huber_losses(quantiles, targets)
+        losses = quantile_huber_losses(quantiles, targets, weights_of(batch))
         self._losses = losses.detach()
         return Regression(losses.sum(), quantiles.detach().mean(dim=-1), targets.mean(dim=1))
 
@@ -135,7 +136,9 @@ def truncated_mixture(quantiles: torch.Tensor, dropped: int) -> torch.Tensor:
     return pooled.sort(dim=1).values[:, : num_critics * (num_quantiles - dropped)]
 
 
-def quantile_huber_losses(quantiles: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def quantile_huber_losses(
+    quantiles: torch.Tensor, targets: torch.Tensor, row_weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return each critic's quantile regression loss, with Huber's threshold of 1.
 
     The mean over batch, quantiles m and atoms i of |tau_m - [y_i < z_m]| H(y_i - z_m), where
@@ -144,6 +147,7 @@ def quantile_huber_losses(quantiles: torch.Tensor, targets: torch.Tensor) -> tor
     Args:
         quantiles: Shape (num_critics, B, num_quantiles).
         targets: Without gradient. Shape (B, num_atoms).
+        row_weights: Factors of the rows' losses; None for 1 each. Shape (B,).
 
     Returns:
         Shape (num_critics,).
@@ -158,4 +162,5 @@ def quantile_huber_losses(quantiles: torch.Tensor, targets: torch.Tensor) -> tor
     with torch.no_grad():
         weights = torch.where(wanted < found, 1.0 - fractions, fractions)
     errors = functional.huber_loss(found.expand(shape), wanted.expand(shape), reduction="none")
-    return (weights * errors).mean(dim=(1, 2, 3))
+    rows = (weights * errors).mean(dim=(2, 3))
+    return (rows if row_weights is None else rows * row_weights).mean(dim=1)

@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--algorithm",
         default=DEFAULT_ALGORITHM,
-        help="sac, td3, tqc, a name of an installed package, or module:attribute; default: %(default)s",
+        help="sac, td3, sql, lsp, composition, tqc, a name of an installed package, or module:attribute; "
+        "default: %(default)s",
     )
     parser.add_argument(
         "--preset",

@@ -18,7 +18,7 @@ from sacpipe.algorithms.sac import SAC
 from sacpipe.algorithms.sac_metrics import LastUpdate
 from sacpipe.algorithms.temperature import AutomaticTemperature
 from sacpipe.engines.passes import BackwardPass, ForwardPass, pack_parameters, repack
-from sacpipe.networks.policies.squashed_gaussian import LOG_SQRT_TWO_PI, LOG_TWO
+from sacpipe.networks.policies.reparameterised import LOG_SQRT_TWO_PI, LOG_TWO
 from sacpipe.specs.records import Batch, FloatArray
 
 _TWO = np.float32(2.0)

@@ -29,7 +29,7 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, record_stage, restore_kind
 from sacpipe.tracking.live_metrics import LiveMetrics
 from sacpipe.training.memory import check_memory
-from sacpipe.training.warm_start import read_weights, require_same_task
+from sacpipe.training.warm_start import find_weights, needed_weights, read_weights, require_same_task
 
 
 def preflight(workspace: Workspace) -> Params:
@@ -75,6 +75,8 @@ def _check_training(workspace: Workspace, params: Params, spec: EnvSpec) -> None
     warm_start = params.training.warm_start
     if warm_start is not None:
         require_same_task(read_weights(workspace.warm_start, warm_start), spec)
+    for key, sha256 in needed_weights(params.algorithm).items():
+        require_same_task(find_weights(workspace.warm_start, sha256, key), spec, key)
     initial, earlier = params.replay.initial_pool, 0
     if initial is not None:
         earlier = open_initial_pool(workspace.initial_pool, initial, spec).transitions

@@ -57,6 +57,12 @@ class GraphDraft:
         constants = (self.constant(f"{name}_weight", weight), self.constant(f"{name}_bias", bias))
         return self.add("Gemm", (value, *constants), name)
 
+    def columns(self, value: str, start: int, stop: int, name: str) -> str:
+        """Add a slice of the last axis of a value of shape (batch, size). Shape (batch, stop - start)."""
+        places = (("start", start), ("stop", stop), ("axis", 1))
+        bounds = [self.constant(f"{name}_{what}", [place]) for what, place in places]
+        return self.add("Slice", [value, *bounds], name)
+
     def rows(self, value: str, size: int, name: str) -> str:
         """Add a reshape to (batch, size)."""
         return self.add("Reshape", (value, self.constant(f"{name}_shape", (-1, size))), name)

@@ -194,16 +194,18 @@ def _copy_initial_pool(project: Workspace, fresh: Workspace, commit: str) -> Non
 def _copy_warm_start(project: Workspace, fresh: Workspace, commit: str) -> None:
     """Copy the weights that params.yaml names: the project's data/warm_start, or those DVC tracks."""
     expected = named_weights(read_yaml(fresh.params))
-    if expected is None:
+    if not expected:
         return
-    if expected in weights_digests(project.warm_start):
+    if set(expected) <= set(weights_digests(project.warm_start)):
         with storage_errors(fresh.warm_start):
             shutil.copytree(project.warm_start, fresh.warm_start)
     elif is_tracked(project.root, commit, WARM_START):
         place_tracked(project.root, commit, fresh.warm_start, WARM_START)
-    if expected not in weights_digests(fresh.warm_start):
+    missing = set(expected) - set(weights_digests(fresh.warm_start))
+    if missing:
         raise ConfigError(
-            f"params.yaml in commit {commit[:12]} names the weights {expected} (training.warm_start). "
+            f"params.yaml in commit {commit[:12]} names the weights {', '.join(sorted(missing))} "
+            "(training.warm_start, or the algorithm). "
             f"Neither {project.warm_start} nor what the commit's data/warm_start.dvc tracks has that digest. "
             "Restore them, or commit data/warm_start.dvc."
         )

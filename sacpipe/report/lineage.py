@@ -104,9 +104,9 @@ def _links(data: ReportData) -> list[list[Child]]:
                 _hash(initial_pool),
             ]
         )
+    what = "weights of an earlier run in the training"
     weights = named_weights(data.stages["train"].params)
-    if weights is not None:
-        rows.append([WARM_START, "weights with which the training began", _SHA256, _hash(weights)])
+    rows += [[WARM_START, what, _SHA256, _hash(digest)] for digest in weights]
     for name, digest in data.bundle_files.items():
         what = "the bundle's own digest" if name == "manifest.json" else "a file of the bundle"
         rows.append([f"out/export/bundle/{name}", what, _SHA256, _hash(digest)])

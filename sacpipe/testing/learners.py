@@ -9,12 +9,13 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sacpipe.algorithms.base import AlgorithmSection, Arrays, EvaluatedEpisode, Learner
+from sacpipe.algorithms.base import AlgorithmSection, Arrays, EvaluatedEpisode, Explorer, Learner
 from sacpipe.algorithms.td_errors import find_td_errors
 from sacpipe.core.errors import CheckpointError, ConfigError, ContractError, DivergenceError
 from sacpipe.networks.policy_file import encode_policy, read_policy, write_policy
@@ -111,6 +112,29 @@ def _check_actions(trial: _Trial) -> None:
             )
         _require(observation.equals(kept), "act: expected the observation unchanged, found another one")
     _require_same(before, learner.state(), "act: expected the state unchanged")
+
+
+def _check_exploration(trial: _Trial) -> None:
+    """Explore for some steps of an episode, and go on in another learner."""
+    learner, resumed = trial.trained(), trial.trained(seed=9)
+    if not hasattr(learner, "explore"):
+        return
+    _require(hasattr(learner, "end_episode"), "end_episode: expected it beside `explore`, found none")
+    first, second = cast("Explorer", learner), cast("Explorer", resumed)
+    for number in range(6):
+        action = first.explore(trial.observations.rows(number % 4), np.random.default_rng(number))
+        found = (type(action), action.dtype, action.shape)
+        expected = (np.ndarray, np.dtype(np.float32), (trial.spec.action_dim,))
+        _require(found == expected, f"explore: expected {_shown(expected)}, found {_shown(found)}")
+        _require(bool((np.abs(action) <= 1.0).all()), "explore: expected actions in [-1, 1]")
+    resumed.load_state(learner.state())
+    observation = trial.observations.rows(0)
+    for what in ("load_state", "end_episode"):
+        actions = [one.explore(observation, np.random.default_rng(7)) for one in (first, second)]
+        same = np.array_equal(actions[0], actions[1])
+        _require(same, f"{what}: expected the training actions of a learner that went on")
+        first.end_episode()
+        second.end_episode()
 
 
 def _check_groups(trial: _Trial) -> None:
@@ -325,6 +349,7 @@ def _updated(trial: _Trial, batch: Batch, weights: FloatArray | None) -> Arrays:
 
 _CHECKS: tuple[Callable[[_Trial], None], ...] = (
     _check_actions,
+    _check_exploration,
     _check_groups,
     _check_update,
     _check_diagnostics,

@@ -214,18 +214,20 @@ def _initial_pool(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]
 
 
 def _warm_start(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]) -> list[Edge]:
-    """Compare the weights with which the training began, if there were some, with data/warm_start.
+    """Compare the weights of earlier runs in the training, if there were some, with data/warm_start.
 
     Another training's weights may be there by now; then those that the run's commit tracks are left to DVC.
     """
     expected = named_weights(locked_inputs(entry).params.get("params.yaml", {}))
     found = weights_digests(workspace.warm_start)
-    if expected is None:
-        return []
-    if expected not in found and is_tracked(workspace.root, run.tags.get(COMMIT_TAG, ""), WARM_START):
-        return []
-    shown = expected if expected in found else ", ".join(found)
-    return [_edge("train run -> data/warm_start", expected, shown or None)]
+    are_tracked = bool(expected) and is_tracked(workspace.root, run.tags.get(COMMIT_TAG, ""), WARM_START)
+    edges = []
+    for digest in expected:
+        if digest not in found and are_tracked:
+            continue
+        shown = digest if digest in found else ", ".join(found)
+        edges.append(_edge("train run -> data/warm_start", digest, shown or None))
+    return edges
 
 
 def _commit(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any], stage: str) -> Edge:

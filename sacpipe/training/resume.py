@@ -131,7 +131,6 @@ def _replay_episode(run: Run, recorded: Transitions) -> None:
                 run.episode,
             )
             run.determinism = "statistical"
-            run.episode += 1
-            run.begin_episode()
+            run.next_episode()
             return
         run.advance(step)

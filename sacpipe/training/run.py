@@ -34,7 +34,7 @@ from sacpipe.training.kept_policy import KeptPolicy
 from sacpipe.training.memory import buffer_capacity, check_memory
 from sacpipe.training.metrics import LEARNER_METRICS, Averages, EpisodeTotals, LineFile
 from sacpipe.training.samplers import build_sampler
-from sacpipe.training.warm_start import begin_with, read_weights
+from sacpipe.training.warm_start import begin_with, give_weights, read_weights
 
 _DIAGNOSED_EVERY = 20
 """Every so many gradient steps, one contributes to the metrics."""
@@ -48,7 +48,7 @@ class Run:
         folder: `work/<stage key>/`, for everything unfinished.
         stage_key: The run's identity; a checkpoint of another one is refused.
         initial_pool: Folder of the pool that `replay.initial_pool` names.
-        warm_start: Folder of the weights that `training.warm_start` names.
+        warm_start: Folder of the weights that `training.warm_start` and the algorithm name.
 
     Raises:
         ConfigError: the algorithm cannot learn the task, its policy cannot be written, or the engine has no
@@ -86,6 +86,7 @@ class Run:
         self._begin_with(warm_start)
         with section_errors("engine", params.engine.name):
             self.learner = params.engine.attach(self.learner)
+        self._explore = getattr(self.learner, "explore", self.learner.act)
         self.evaluator = Evaluator(params, self.learner)
         self.kept = KeptPolicy(params.training.keep)
         self.is_stopped = False
@@ -106,6 +107,8 @@ class Run:
 
     def _begin_with(self, folder: Path | None) -> None:
         """Copy the weights that params name into the learner, which no engine has yet."""
+        with section_errors("algorithm", self.params.algorithm.name):
+            give_weights(self.learner, self.params.algorithm, folder)
         config = self.params.training.warm_start
         self._acts_at_random = config is None or config.first_actions == "random"
         if config is None:
@@ -171,9 +174,9 @@ class Run:
             action = self.exploration_stream.uniform(-1.0, 1.0, self.spec.action_dim).astype(np.float32)
         else:
             try:
-                action = self.learner.act(self.observation, self.exploration_stream)
+                action = self._explore(self.observation, self.exploration_stream)
             except FOREIGN as exc:
-                raise_member_error(exc, self.algorithm, "act()", self.env_steps)
+                raise_member_error(exc, self.algorithm, f"{self._explore.__name__}()", self.env_steps)
         self._clock.lap("act")
         return action
 
@@ -274,6 +277,13 @@ class Run:
     def end_episode(self) -> None:
         """Log the episode that ended and begin the next."""
         self.metrics.write_row({"env_steps": self.env_steps} | self.totals.row())
+        self.next_episode()
+
+    def next_episode(self) -> None:
+        """Let the learner forget the episode, and begin the next."""
+        if hasattr(self.learner, "end_episode"):
+            with member_errors(self.algorithm, "end_episode()", self.env_steps):
+                self.learner.end_episode()
         self.episode += 1
         self.begin_episode()
 

@@ -1,14 +1,16 @@
-"""Begins a run with the weights of an earlier one: its policy, or all that its checkpoint holds.
+"""Weights of earlier runs: those that a run begins with, and parts that its algorithm keeps.
 
-The folder has `policy.safetensors`, or a checkpoint's `state.json` and `arrays.safetensors`. Params name it
-by the digest of the policy or of state.json, so that the weights are part of the run's identity. Optimisers,
-random streams and counters are those of a new run.
+A run begins with the policy of an earlier one, or with all that its checkpoint holds; optimisers, random
+streams and counters are those of a new run. The folder, or a folder in it, has `policy.safetensors`, or a
+checkpoint's `state.json` and `arrays.safetensors`. Params name each by the digest of the policy or of
+state.json, so that the weights are part of the run's identity.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import cast
 
-from sacpipe.algorithms.base import Arrays, Learner
+from sacpipe.algorithms.base import AlgorithmSection, Learner, NeedsWeights, TakesWeights, Weights
 from sacpipe.core.errors import CheckpointError, ConfigError
 from sacpipe.core.files import sha256_file
 from sacpipe.networks.policy_file import PolicyHeader, read_policy
@@ -26,41 +28,68 @@ _REMEDY = (
 )
 
 
-class Weights(NamedTuple):
-    """Weights of an earlier run."""
-
-    header: PolicyHeader
-    """Of its policy."""
-    arrays: Arrays
-    """By their names in `Learner.state()`; only those of the policy where the source is a policy file."""
-    is_whole: bool
-    """Whether the source is a checkpoint."""
-
-
 def read_weights(folder: Path, config: WarmStartConfig) -> Weights:
-    """Read the weights that params name.
+    """Read the weights that `training.warm_start` names.
 
     Raises:
         ConfigError: they are missing, have another digest or are damaged. The message has the key.
     """
-    names = [name for name in (_POLICY_FILE, STATE_FILE) if (folder / name).is_file()]
-    if not names:
+    return find_weights(folder, config.sha256, _KEY)
+
+
+def find_weights(folder: Path, sha256: str, key: str) -> Weights:
+    """Read the weights that have a digest.
+
+    Args:
+        folder: Has the file, or folders that may have it.
+        sha256: Of policy.safetensors, or of a checkpoint's state.json.
+        key: Of params.yaml, for messages.
+
+    Raises:
+        ConfigError: they are missing, have another digest or are damaged. The message has the key.
+    """
+    inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    places = [place / name for place in (folder, *inner) for name in (_POLICY_FILE, STATE_FILE)]
+    digests = {path: sha256_file(path) for path in places if path.is_file()}
+    if not digests:
         raise ConfigError(
-            f"{_KEY}: expected {_POLICY_FILE}, or {STATE_FILE} and arrays.safetensors of a checkpoint, in "
-            f"{folder}, found none. {_REMEDY}"
+            f"{key}: expected {_POLICY_FILE}, or {STATE_FILE} and arrays.safetensors of a checkpoint, in "
+            f"{folder} or a folder in it, found none. {_REMEDY}"
         )
-    digests = {name: sha256_file(folder / name) for name in names}
-    name = next((name for name in names if digests[name] == config.sha256), None)
-    if name is None:
-        found = ", ".join(f"{name} {digest}" for name, digest in digests.items())
+    found = next((path for path, digest in digests.items() if digest == sha256), None)
+    if found is None:
+        listed = ", ".join(f"{path.relative_to(folder)} {digest}" for path, digest in digests.items())
         raise ConfigError(
-            f"{_KEY}.sha256: expected {config.sha256}, found in {folder}: {found}. If that is the right "
-            f"file, write its digest. {_REMEDY}"
+            f"{key.removesuffix('.sha256')}.sha256: expected {sha256}, found in {folder}: {listed}. If that "
+            f"is the right file, write its digest. {_REMEDY}"
         )
     try:
-        return _read(folder, name)
+        return _read(found.parent, found.name)
     except CheckpointError as exc:
-        raise ConfigError(f"{_KEY}: {exc}") from exc
+        raise ConfigError(f"{key}: {exc}") from exc
+
+
+def needed_weights(algorithm: AlgorithmSection) -> Mapping[str, str]:
+    """Return the digests of the parts of earlier runs that an algorithm keeps, by key in params.yaml."""
+    if not hasattr(algorithm, "needed_weights"):
+        return {}
+    return cast("NeedsWeights", algorithm).needed_weights()
+
+
+def give_weights(learner: Learner, algorithm: AlgorithmSection, folder: Path | None) -> None:
+    """Copy the parts of earlier runs that an algorithm keeps into its new learner.
+
+    Raises:
+        ConfigError: some are missing, damaged or of another task, or the learner cannot take them.
+    """
+    for key, sha256 in needed_weights(algorithm).items():
+        if folder is None:
+            raise ConfigError(
+                f"{key}: params name weights, but no folder was passed. Pass warm_start=FOLDER."
+            )
+        weights = find_weights(folder, sha256, key)
+        require_same_task(weights, learner.policy().header.spec, key)
+        cast("TakesWeights", learner).take_weights(key, weights)
 
 
 def _read(folder: Path, name: str) -> Weights:
@@ -77,7 +106,7 @@ def _read(folder: Path, name: str) -> Weights:
     return Weights(PolicyHeader.parse(state.policy, source=str(folder / name)), learner, is_whole=True)
 
 
-def require_same_task(weights: Weights, spec: EnvSpec) -> None:
+def require_same_task(weights: Weights, spec: EnvSpec, key: str = _KEY) -> None:
     """Refuse weights of another task; the time limit may differ, because no weight depends on it.
 
     Raises:
@@ -85,7 +114,7 @@ def require_same_task(weights: Weights, spec: EnvSpec) -> None:
     """
     expected = spec.policy_spec
     alike = weights.header.spec.replace(max_episode_steps=expected.max_episode_steps)
-    _require_same("the task", expected.as_tree(), alike.as_tree())
+    _require_same("the task", expected.as_tree(), alike.as_tree(), key)
 
 
 def begin_with(learner: Learner, weights: Weights, config: WarmStartConfig) -> None:
@@ -121,9 +150,9 @@ def begin_with(learner: Learner, weights: Weights, config: WarmStartConfig) -> N
         raise ConfigError(f"{_KEY}: {exc}") from exc
 
 
-def _require_same(what: str, expected: object, found: object) -> None:
+def _require_same(what: str, expected: object, found: object, key: str = _KEY) -> None:
     if expected != found:
         first = difference(expected, found) or ""
         raise ConfigError(
-            f"{_KEY}: the weights differ from this run in {what}: {first.lstrip(': ')}. {_REMEDY}"
+            f"{key}: the weights differ from this run in {what}: {first.lstrip(': ')}. {_REMEDY}"
         )

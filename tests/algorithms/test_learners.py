@@ -144,9 +144,24 @@ def halved_by_weights(self, batch):
     SAC.update(self, dataclasses.replace(batch, weights=half))
 
 
+def explore_and_remember(self, observation, generator):
+    """Tell actions of one episode apart by what the state does not have."""
+    self.explored = getattr(self, "explored", 0) + 1
+    return SAC.act(self, observation, generator) / np.float32(self.explored)
+
+
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
+        ({"explore": explore_and_remember}, "end_episode: expected it beside `explore`, found none"),
+        (
+            {"explore": explore_and_remember, "end_episode": lambda self: None},
+            "load_state: expected the training actions of a learner that went on",
+        ),
+        (
+            {"explore": act_out_of_range, "end_episode": lambda self: None},
+            r"explore: expected actions in \[-1, 1\]",
+        ),
         ({"act": act_out_of_range}, r"act: expected actions in \[-1, 1\]"),
         ({"act": act_as_float64}, "act: expected ndarray float32"),
         ({"act": act_at_random}, "act: expected the same action without a generator"),

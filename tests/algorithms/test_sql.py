@@ -9,7 +9,7 @@ import torch
 from factories import make_algorithm
 from learning import SPEC, make_batch, make_learner, make_spec
 
-from sacpipe.algorithms import sql
+from sacpipe.algorithms import stein_policy
 from sacpipe.algorithms.sql import SQLConfig
 from sacpipe.core.errors import ConfigError
 from sacpipe.specs.budget import Budget
@@ -78,7 +78,7 @@ def direction_of_actions(fixed, scores, updated, min_bandwidth):
     return (1.0 - actions.square()) * direction, bandwidths
 
 
-DIRECTION = sql.stein_direction
+DIRECTION = stein_policy.stein_direction
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -91,8 +91,8 @@ def test_with_a_constant_value_the_policy_becomes_uniform(seed):
 
 def test_softlearnings_gradient_gives_another_distribution(monkeypatch):
     """Its density is 3/4 (1 - a^2), of variance 0.2: the test above finds the fault."""
-    monkeypatch.setattr(sql, "score_before_tanh", upstreams_score)
-    monkeypatch.setattr(sql, "stein_direction", direction_of_actions)
+    monkeypatch.setattr(stein_policy, "score_before_tanh", upstreams_score)
+    monkeypatch.setattr(stein_policy, "stein_direction", direction_of_actions)
     assert learned_actions(constant).var() == pytest.approx(0.2, abs=0.03)
 
 
@@ -153,7 +153,7 @@ def test_the_policy_climbs_the_lowest_critic():
         noise = random.standard_normal((5 * 16, 3), dtype=np.float32)
         found = learner._step_policy(batch, torch.from_numpy(noise))
     assert found.actions[..., 0].mean() > 0.8
-    torch.testing.assert_close(found.q_values, 40.0 * found.actions[2:, :, 0], atol=1e-4, rtol=1e-5)
+    np.testing.assert_allclose(found.q_values, 40.0 * found.actions[2:, :, 0], atol=1e-4, rtol=1e-5)
 
 
 def test_values_and_metrics_are_in_units_of_reward():

@@ -53,15 +53,28 @@ class NoisyConfig(SquashedGaussianConfig):
 
 
 BOUNDS = {"log_std_bounds": [-5.0, 2.0]}
-OWN_KEYS = {"squashed_gaussian": BOUNDS, "noisy": BOUNDS, "sampling_network": {"noise_dim": 4}}
+FLOW = {"num_couplings": 3, "coupling_dim": 8, "max_log_scale": 2.0}
+OWN_KEYS = {
+    "squashed_gaussian": BOUNDS,
+    "noisy": BOUNDS,
+    "sampling_network": {"noise_dim": 4},
+    "real_nvp": FLOW,
+}
 KINDS = {name: POLICY_KINDS.find(name) for name in POLICY_KINDS.ours} | {"noisy": NoisyConfig}
 
 
 def build(kind, spec_name, *, normalised=()):
     tree = {"trunk": MLP if spec_name == "vectors" else CONV, "normalised_terms": list(normalised)}
+    if kind == "hierarchy":
+        tree = {"upper": tree | FLOW, "lower": tree | FLOW}
     tree |= OWN_KEYS.get(kind, {})
     network = KINDS[kind].parse(tree).build(SPECS[spec_name].policy_spec)
-    network.reset(torch.Generator().manual_seed(3))
+    random = torch.Generator().manual_seed(3)
+    network.reset(random)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "couplings" in name:  # a new coupling changes nothing
+                parameter.uniform_(-0.5, 0.5, generator=random)
     return network.eval()
 
 

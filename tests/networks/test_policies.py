@@ -9,7 +9,8 @@ from bundle_factories import make_spec, term_tree
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.networks.policies import POLICY_KINDS
-from sacpipe.networks.policies.squashed_gaussian import SquashedGaussianConfig, squashed_log_density
+from sacpipe.networks.policies.reparameterised import squashed_log_density
+from sacpipe.networks.policies.squashed_gaussian import SquashedGaussianConfig
 from sacpipe.networks.policy_file import make_policy
 from sacpipe.testing.learner_tasks import draw_observations
 
@@ -32,16 +33,34 @@ IMAGES = make_spec(
         term_tree("back", 8, 8, 1, dtype="uint8", groups=["policy"]),
     ]
 )
-OWN_KEYS = {"squashed_gaussian": {"log_std_bounds": [-20.0, 2.0]}, "sampling_network": {"noise_dim": 3}}
+FLOW = {"num_couplings": 3, "coupling_dim": 8, "max_log_scale": 2.0}
+OWN_KEYS = {
+    "squashed_gaussian": {"log_std_bounds": [-20.0, 2.0]},
+    "sampling_network": {"noise_dim": 3},
+    "real_nvp": FLOW,
+}
 ONLY_IMAGE = make_spec(observation=[term_tree("camera", 8, 8, 1, dtype="uint8")])
 
 
 def make_network(kind="squashed_gaussian", spec=VECTOR, trunk=MLP, normalised=(), seed=0):
     tree = {"trunk": trunk, "normalised_terms": list(normalised)}
+    if kind == "hierarchy":
+        tree = {"upper": tree | FLOW, "lower": tree | FLOW}
     tree |= OWN_KEYS.get(kind, {})
     network = make_policy(POLICY_KINDS.find(kind).parse(tree), spec, "sac").network
-    network.reset(torch.Generator().manual_seed(seed))
+    random = torch.Generator().manual_seed(seed)
+    network.reset(random)
+    if kind in ("real_nvp", "hierarchy"):
+        draw_last_layers(network, random)
     return network
+
+
+def draw_last_layers(network, random):
+    """Give couplings last layers that are not zero, as after some training."""
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "couplings" in name and "output" in name:
+                parameter.uniform_(-0.5, 0.5, generator=random)
 
 
 @pytest.mark.parametrize(("mean", "log_std"), [(0.0, 0.0), (1.5, -0.7), (-0.3, -3.0), (0.8, 0.4)])
@@ -105,7 +124,9 @@ def test_acting_alone_agrees_with_the_batched_and_the_exported_path(kind, spec, 
     with torch.no_grad():
         terms = [torch.from_numpy(observations[term.name]) for term in spec.policy_spec.observation]
         inputs = network.inputs.of(observations)
-        if network.noise_dim is None:
+        if kind in ("real_nvp", "hierarchy"):
+            exported, batched = network(*terms), network.sample(inputs, torch.zeros(64, 2)).actions
+        elif network.noise_dim is None:
             exported, batched = network(*terms), torch.tanh(network.output(inputs)[:, :2])
         else:
             noise = torch.zeros(64, network.noise_dim)

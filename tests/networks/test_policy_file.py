@@ -17,7 +17,12 @@ from sacpipe.networks.trunks import TRUNKS, TrunkConfig
 
 SPEC = make_spec(observation=[term_tree("position", 2), term_tree("mass", groups=["critic"])])
 
-OWN_KEYS = {"squashed_gaussian": {"log_std_bounds": [-20.0, 2.0]}, "sampling_network": {"noise_dim": 2}}
+FLOW = {"num_couplings": 2, "coupling_dim": 4, "max_log_scale": 2.0}
+OWN_KEYS = {
+    "squashed_gaussian": {"log_std_bounds": [-20.0, 2.0]},
+    "sampling_network": {"noise_dim": 2},
+    "real_nvp": FLOW,
+}
 
 
 def make_policy(*, kind="squashed_gaussian", normalised=True, algorithm="sac", trunk=None):
@@ -25,6 +30,8 @@ def make_policy(*, kind="squashed_gaussian", normalised=True, algorithm="sac", t
         "trunk": trunk or {"name": "mlp", "hidden_dims": [4]},
         "normalised_terms": ["position"] if normalised else [],
     }
+    if kind == "hierarchy":
+        tree = {"upper": tree | FLOW, "lower": tree | FLOW}
     tree |= OWN_KEYS.get(kind, {})
     policy = policy_file.make_policy(POLICY_KINDS.find(kind).parse(tree), SPEC, algorithm)
     policy.network.reset(torch.Generator().manual_seed(3))

@@ -125,7 +125,7 @@ def test_an_own_algorithm_brings_values_and_comments(own):
     block = text.partition("\nalgorithm:")[2].partition("\n\n")[0]
     assert [re.sub(" +", " ", line) for line in block.splitlines()] == [
         " # An own algorithm",
-        " name: my_printed:Own # algorithm: sac, td3, sql, tqc, or one of another package",
+        f" name: my_printed:Own # algorithm: {', '.join(ALGORITHMS.names())}, or one of another package",
         " gain: 0.5 # gain of the loop",
         " steps: 50 # steps of the horizon",
     ]

@@ -48,6 +48,7 @@ MASTERS = [
     ("sac", "autograd", "mlp"),
     ("td3", "autograd", "mlp"),
     ("sql", "autograd", "mlp"),
+    ("lsp", "autograd", "mlp"),
     ("tqc", "autograd", "mlp"),
     ("sac", "autograd", "conv"),
 ]

@@ -39,6 +39,7 @@ def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, stops):
         {"algorithm": ALGORITHMS.find("td3").example().as_tree(), "engine": AUTOGRAD},
         {"algorithm": ALGORITHMS.find("sql").example().as_tree(), "engine": AUTOGRAD},
         {"algorithm": ALGORITHMS.find("tqc").example().as_tree(), "engine": AUTOGRAD},
+        {"algorithm": ALGORITHMS.find("lsp").example().as_tree() | {"smoothing": 0.9}, "engine": AUTOGRAD},
         {
             "algorithm__network": {"name": "conv", "channels": [2], "hidden_dims": [8]},
             "engine": AUTOGRAD,
@@ -46,7 +47,7 @@ def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, stops):
             "task__metrics": ["is_success", "distance_m"],
         },
     ],
-    ids=["td3", "sql", "tqc", "images and metrics"],
+    ids=["td3", "sql", "tqc", "smoothed latents", "images and metrics"],
 )
 def test_interrupted_by_any_algorithm_and_with_images_too(tmp_path, changes):
     params = make_params(**changes)

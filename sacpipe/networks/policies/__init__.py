@@ -20,6 +20,8 @@ POLICY_KINDS = Members(
         "squashed_gaussian": "sacpipe.networks.policies.squashed_gaussian:SquashedGaussianConfig",
         "deterministic": "sacpipe.networks.policies.deterministic:DeterministicConfig",
         "sampling_network": "sacpipe.networks.policies.sampling_network:SamplingNetworkConfig",
+        "real_nvp": "sacpipe.networks.policies.real_nvp:RealNVPConfig",
+        "hierarchy": "sacpipe.networks.policies.hierarchy:HierarchyConfig",
     },
 )
 

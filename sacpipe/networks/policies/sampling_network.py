@@ -103,7 +103,5 @@ class SamplingNetworkPolicy(PolicyNetwork):
         output = self.network.describe(graph, vector, images, self.action_dim, "noise")
         added = "noise"
         if self.noise_dim > self.action_dim:
-            places = (("start", 0), ("end", self.action_dim), ("axis", 1))
-            bounds = [graph.constant(f"noise_{name}", [place]) for name, place in places]
-            added = graph.add("Slice", ["noise", *bounds], "added_noise")
+            added = graph.columns("noise", 0, self.action_dim, "added_noise")
         return graph.add("Tanh", [graph.add("Add", [output, added], "unsquashed")], "squashed")

@@ -1,22 +1,17 @@
 """The tanh-squashed Gaussian policy of Soft Actor-Critic."""
 
-import math
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from sacpipe.core.config import Config
 from sacpipe.networks.inputs import Inputs
-from sacpipe.networks.policies.base import PolicyNetwork
+from sacpipe.networks.policies.reparameterised import Draw, ReparameterisedPolicy, squashed_log_density
 from sacpipe.networks.trunks import RegisteredTrunk
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
-
-LOG_SQRT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
-LOG_TWO = math.log(2.0)
 
 
 class SquashedGaussianConfig(Config):
@@ -36,18 +31,7 @@ class SquashedGaussianConfig(Config):
         return SquashedGaussianPolicy(spec, self)
 
 
-class Draw(NamedTuple):
-    """Actions drawn from the policy."""
-
-    actions: torch.Tensor
-    """In (-1, 1). Shape (B, action_dim)."""
-    log_probs: torch.Tensor
-    """Log-densities in nats. Shape (B,)."""
-    log_std: torch.Tensor
-    """Log standard deviations before the squash, within their bounds. Shape (B, action_dim)."""
-
-
-class SquashedGaussianPolicy(PolicyNetwork):
+class SquashedGaussianPolicy(ReparameterisedPolicy):
     """Maps raw observations to a Gaussian that tanh squashes to (-1, 1).
 
     The head's outputs are the means, then the log standard deviations.
@@ -63,12 +47,7 @@ class SquashedGaussianPolicy(PolicyNetwork):
         return mean, log_std.clamp(*self.log_std_bounds)
 
     def sample(self, inputs: Inputs, noise: torch.Tensor) -> Draw:
-        """Return reparameterised actions of raw inputs.
-
-        Args:
-            inputs: B raw observations.
-            noise: Standard normal random numbers. Shape (B, action_dim).
-        """
+        """Return actions mean + std x noise, squashed; see `ReparameterisedPolicy.sample`."""
         mean, log_std = self.distribution(inputs)
         unsquashed = mean + log_std.exp() * noise
         return Draw(torch.tanh(unsquashed), squashed_log_density(noise, log_std, unsquashed), log_std)
@@ -83,19 +62,3 @@ class SquashedGaussianPolicy(PolicyNetwork):
             unsquashed = unsquashed + std * noise
         action: FloatArray = np.tanh(unsquashed).astype(np.float32, copy=False)
         return action
-
-
-def squashed_log_density(
-    noise: torch.Tensor, log_std: torch.Tensor, unsquashed: torch.Tensor
-) -> torch.Tensor:
-    """Return log pi(a|s) in nats for a = tanh(u), u = mean + std * noise. Shape (B,).
-
-    log(1 - tanh(u)^2) is computed as 2 (log 2 - u - softplus(-2u)), which does not overflow and keeps its
-    precision where tanh saturates.
-
-    References:
-        Haarnoja et al. 2018, arXiv:1812.05905, appendix C, eq. 26.
-    """
-    gaussian = -0.5 * noise.square() - log_std - LOG_SQRT_TWO_PI
-    squash = 2.0 * (LOG_TWO - unsquashed - functional.softplus(-2.0 * unsquashed))
-    return (gaussian - squash).sum(dim=-1)
