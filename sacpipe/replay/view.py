@@ -117,15 +117,18 @@ class BufferView:
         return truncations
 
     def steps_to_end(self, rows: Rows) -> Rows:
-        """Return how many transitions follow in the same episode: up to its end, or up to the newest one."""
+        """Return how many transitions follow in the same episode: up to its end, or up to the newest one.
+
+        Environments add in turn, so every running episode has its newest transition among the last ones.
+        """
         steps = self._ring.records["steps_to_end"][rows].astype(np.int64)
         running = steps == OPEN
-        steps[running] = self._ring.added - 1 - self.numbers(rows[running])
+        steps[running] = (self._ring.added - 1 - self.numbers(rows[running])) // self._ring.stride
         return steps
 
     def later(self, rows: Rows, steps: Rows | int) -> Rows:
         """Return the rows of the transitions so many steps later, at most `steps_to_end`."""
-        return (rows + steps) % self._ring.capacity
+        return (rows + steps * self._ring.stride) % self._ring.capacity
 
     def numbers(self, rows: Rows) -> Rows:
         """Return the numbers of transitions, counted from the first one ever added."""

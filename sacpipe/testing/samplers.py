@@ -41,8 +41,8 @@ class _Rows(NamedTuple):
 def check_sampler(config: SamplerConfig) -> None:
     """Draw batches from buffers of all kinds and test every rule of a sampler.
 
-    The tasks of the buffers have vectors alone, images too, and goals too. A sampler may refuse a task with
-    a ConfigError, but not all of them.
+    The tasks of the buffers have vectors alone, images too, and goals too; one environment fills a buffer, or
+    three in turn. A sampler may refuse a task with a ConfigError, but not all of them.
 
     Args:
         config: Config of the sampler, such as its `example()`.
@@ -60,22 +60,26 @@ def check_sampler(config: SamplerConfig) -> None:
             refusals.append(exc)
             continue
         try:
-            _check_on(config, spec)
+            for num_environments in (1, 3):
+                _check_on(config, spec, num_environments)
         except ContractError as exc:
             raise ContractError(f"sampler '{config.name}' breaks the contract of a sampler: {exc}") from exc
     if len(refusals) == 4:
         raise refusals[0]
 
 
-def _check_on(config: SamplerConfig, spec: EnvSpec) -> None:
-    """Fill a ring beyond its end, and draw meanwhile."""
-    walk, buffer = Walk(spec, _FILLED_TO[-1]), ReplayBuffer(spec, _CAPACITY)
+def _check_on(config: SamplerConfig, spec: EnvSpec, num_environments: int) -> None:
+    """Fill a ring beyond its end, and draw meanwhile. Each environment adds a part of the walk, in turn."""
+    rounds = _FILLED_TO[-1]
+    walk = Walk(spec, rounds * num_environments)
+    buffer = ReplayBuffer(spec, _CAPACITY * num_environments, num_environments)
     view = buffer.view()
+    added = np.arange(rounds * num_environments).reshape(num_environments, rounds).T.ravel()
     samplers = [config.build(spec, _DISCOUNT) for _ in range(2)]
     generators = [np.random.Generator(np.random.PCG64(_SEED)) for _ in samplers]
     for filled_to in _FILLED_TO:
-        while view.added < filled_to:
-            buffer.add(walk.transition(view.added))
+        while view.added < filled_to * num_environments:
+            buffer.add(walk.transition(added[view.added]))
         for n in _BATCH_SIZES:
             before, position = _everything(view), generators[0].bit_generator.state
             drawn = [
@@ -89,7 +93,7 @@ def _check_on(config: SamplerConfig, spec: EnvSpec) -> None:
             again = config.build(spec, _DISCOUNT)(view, _generator_at(position), n)
             same = _bytes(drawn[0]) == _bytes(again)
             _require(same, "expected the same batch of a new sampler, as after a resume, found another one")
-            rows = _traced(drawn[0], walk, held=range(view.added - len(view), view.added))
+            rows = _traced(drawn[0], walk, held=added[view.added - len(view) : view.added])
             _check_numbers(drawn[0], rows, walk)
 
 
@@ -119,7 +123,7 @@ def _check_shapes(batch: Batch, spec: EnvSpec, n: int) -> None:
         )
 
 
-def _traced(batch: Batch, walk: Walk, held: range) -> _Rows:
+def _traced(batch: Batch, walk: Walk, held: NDArray[np.int64]) -> _Rows:
     """Find the transitions of each row, and compare every term and the action with theirs."""
     first = walk.numbers_of(batch.observations)
     last = walk.numbers_of(batch.next_observations) - 1
