@@ -30,7 +30,7 @@ from sacpipe.core.files import (
 from sacpipe.replay.pool.manifest import PoolPosition
 
 _LOG = logging.getLogger(__name__)
-_FORMAT_VERSION = 3
+_FORMAT_VERSION = 4
 _KEPT = 2
 _ARRAYS, _STATE = "arrays.safetensors", "state.json"
 _OWN_DIGEST = "sha256"
@@ -43,7 +43,7 @@ Arrays = dict[str, NDArray[np.generic]]
 class RunState(Config):
     """The state of a run, except its arrays."""
 
-    format_version: Literal[3]
+    format_version: Literal[4]
     stage_key: str
     total_steps: int
     """`training.total_steps` of the run."""
@@ -52,8 +52,10 @@ class RunState(Config):
     determinism: Literal["exact", "statistical"]
     """Tier; `statistical` after a resume at which the simulator did not repeat the recorded episode."""
     env_steps: int
-    episode: int
-    """Number of the running episode; with the run's seed it names the episode's start."""
+    episodes: tuple[int, ...]
+    """Number of the running episode of each environment; with the run's seed it names the episode's start."""
+    acting_gradient_steps: int | None
+    """Gradient steps of the policy that chose the actions of the next round; null if they are not chosen."""
     average_sums: dict[str, float]
     average_counts: dict[str, int]
     last_update: dict[str, float]

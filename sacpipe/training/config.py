@@ -35,6 +35,14 @@ class TrainingConfig(Config):
     """Steps between checkpoints: an interruption costs at most so many."""
     extends: str | None = Field(pattern="^[0-9a-f]{64}$")
     """Stage key of a finished run to continue; `sacpipe run --extend` sets it."""
+    num_environments: int = Field(ge=1, le=1024)
+    """Environments of the task, each with its own episodes. In a round each takes one step, then come the
+    updates that `updates_per_step` gives for all of them."""
+    environment_processes: bool
+    """Whether each environment has a process of its own, for slow simulators. The bytes are the same."""
+    policy_lag_rounds: int = Field(ge=0, le=1)
+    """Rounds of updates that the acting policy lacks, 0 or 1. With 0 the simulators wait for the updates;
+    with 1 they step at the same time, by the policy from before the last round of updates."""
 
     @classmethod
     def preset(cls, spec: EnvSpec, budget: Budget) -> dict[str, Any]:
@@ -50,6 +58,9 @@ class TrainingConfig(Config):
             "log_interval_steps": max(1, min(5_000, total // 40)),
             "checkpoint_interval_steps": max(1, min(25_000, total // 4)),
             "extends": None,
+            "num_environments": 1,
+            "environment_processes": False,
+            "policy_lag_rounds": 0,
         }
 
     @property
@@ -65,6 +76,17 @@ class TrainingConfig(Config):
             raise ValueError(
                 "updates_per_step must be a whole number, or one over a whole number such as 0.5 or 0.25; "
                 f"found {self.updates_per_step}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_divide(self) -> Self:
+        rest = self.total_steps % self.num_environments
+        if rest:
+            raise ValueError(
+                f"total_steps must be a multiple of num_environments ({self.num_environments}), as every "
+                f"environment takes equally many steps; found {self.total_steps}. The next multiple is "
+                f"{self.total_steps - rest + self.num_environments}"
             )
         return self
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from sacpipe.algorithms.base import EvaluatedEpisode, Learner
 from sacpipe.core.seeding import episode_seed, generator
-from sacpipe.envs.base import Policy
+from sacpipe.envs.base import Environment, Policy
 from sacpipe.evaluation.episodes import Episode, evaluate
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
@@ -24,12 +24,13 @@ class Evaluator:
     Args:
         params: Of the run.
         learner: Its policy is evaluated; nothing of it changes.
+        environment: Of the task, for evaluations alone.
     """
 
-    def __init__(self, params: TrainParams, learner: Learner) -> None:
+    def __init__(self, params: TrainParams, learner: Learner, environment: Environment) -> None:
         self._params, self._learner = params, learner
         self._algorithm = f"algorithm '{params.algorithm.name}'"
-        self._environment = params.task.make()
+        self._environment = environment
         self.returns: dict[str, float] = {}
         """Mean return of the last evaluation, by policy mode."""
 

@@ -37,13 +37,13 @@ def begin(folder):
 
 
 DAMAGES = {
-    "one digit": lambda text: text.replace('"episode": ', '"episode": 1'),
+    "one digit": lambda text: text.replace('"env_steps": ', '"env_steps": 1'),
     "a list": lambda _: "[1, 2]",
-    "another shape": lambda _: '{"format_version": 3}',
+    "another shape": lambda _: '{"format_version": 4}',
     "no digest": lambda text: json.dumps(
         {key: value for key, value in json.loads(text).items() if key != "sha256"}
     ),
-    "not a number": lambda text: text.replace('"episode": ', '"episode": NaN, "was": '),
+    "not a number": lambda text: text.replace('"env_steps": ', '"env_steps": NaN, "was": '),
     "half": lambda text: text[: len(text) // 2],
     "nothing": lambda _: "",
 }
@@ -58,12 +58,12 @@ def test_a_damaged_state_is_passed_over(stopped, damage, caplog):
 
 
 def test_a_whole_state_of_another_format_is_refused(stopped):
-    tree = json.loads(newest_state(stopped).read_text()) | {"format_version": 4}
+    tree = json.loads(newest_state(stopped).read_text()) | {"format_version": 5}
     del tree["sha256"]
     newest_state(stopped).write_text(
         json.dumps(tree | {"sha256": sha256_bytes(canonical_json(tree).encode())})
     )
-    with pytest.raises(CheckpointError, match="has format 4; this program reads 3"):
+    with pytest.raises(CheckpointError, match="has format 5; this program reads 4"):
         begin(stopped)
 
 
