@@ -45,7 +45,8 @@ def level(task: str, steps: int, seed: int, name: str, lower: str | None) -> dic
     run.checkpoint()
     learner, seeds = run.learner, [episode_seed(seed, "benchmark/hierarchy", one) for one in range(EPISODES)]
     returns = [
-        one.episode_return for one in evaluate(lambda seen: learner.act(seen, None), run.environment, seeds)
+        one.episode_return
+        for one in evaluate(lambda seen: learner.act(seen, None), run.evaluator.environment, seeds)
     ]
     write_policy(folder / name / "policy.safetensors", learner.policy())
     run.close()

@@ -70,7 +70,7 @@ def run_seed(seed: int) -> None:
     train(run, lambda: False, Silent())
     run.checkpoint()
     seconds = time.process_time() - start
-    paths = sample_paths(run.learner.act, run.environment, EPISODES, seed)
+    paths = sample_paths(run.learner.act, run.evaluator.environment, EPISODES, seed)
     ends = [path[-1] for path in paths]
     distances = [[math.dist(end, goal) for goal in GOALS_M] for end in ends]
     reached = Counter(one.index(min(one)) for one in distances if min(one) < GOAL_RADIUS_M)
@@ -87,7 +87,7 @@ def draw() -> None:
     if SEEDS[0] not in found:
         sys.exit(f"{FOLDER} has no finished run of seed {SEEDS[0]}; the word `run` makes it.")
     run = opened(SEEDS[0])
-    paths = sample_paths(run.learner.act, run.environment, NUM_PATHS, SEEDS[0])
+    paths = sample_paths(run.learner.act, run.evaluator.environment, NUM_PATHS, SEEDS[0])
     figure = Plane(paths, action_values(run.learner, run.spec, SEEDS[0]))  # type: ignore[arg-type]
     run.close()
     write_text(ROOT / "docs" / "multi-goal.svg", standalone(figure))

@@ -165,11 +165,10 @@ def _invent(run: Run, count: int) -> None:
     observations, actions, rewards = _random(run.spec, count, seed=run.env_steps)
     for index in range(count):
         is_last = (run.env_steps + 1) % _EPISODE_STEPS == 0
-        run.store(
-            actions[index], Step(observations[index], rewards[index], terminated=False, truncated=is_last)
-        )
-        if is_last:
-            run.end_episode()
+        run.environments[0].action = actions[index]
+        steps = [Step(observations[index], rewards[index], terminated=False, truncated=is_last)]
+        run.store(steps)
+        run.end_episodes(steps)
 
 
 def resumes(folder: Path, rounds: int) -> dict[str, Any]:

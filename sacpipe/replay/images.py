@@ -1,7 +1,7 @@
 """The images of a ring of transitions: each is stored once.
 
-The next image of a slot is the image of the following slot. Where it is not (the last transition of an
-episode, the newest of all), the next image is stored apart.
+The next image of a slot is the image of the slot that follows it in its episode. Where it is not (the last
+transition of an episode, the newest of an environment), the next image is stored apart.
 """
 
 import numpy as np
@@ -18,10 +18,10 @@ _FIRST_APART = 64
 
 
 class ImageRing:
-    """Images of the slots of a ring, and next images apart."""
+    """Images of the slots of a ring, and next images apart; `stride` is the ring's."""
 
-    def __init__(self, layout: ObservationLayout, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, layout: ObservationLayout, capacity: int, stride: int = 1) -> None:
+        self._capacity, self._stride = capacity, stride
         self._layout = layout
         # np.empty reserves addresses only: the system allocates a page when it is first written.
         self._images = _empty(layout, capacity)
@@ -30,10 +30,13 @@ class ImageRing:
         self._free = list(range(_FIRST_APART))
 
     def put(self, slot: int, observation: Observation, next_observation: Observation) -> None:
-        """Store the images of the newest transition; `slot` follows the slot of the one before."""
+        """Store the images of the newest transition; `slot` follows the slot of the one before it.
+
+        The one before is that of the same environment, `stride` slots back.
+        """
         self._release(slot)
         _write(self._images, slot, observation.images)
-        before = slot - 1 if slot else self._capacity - 1
+        before = (slot - self._stride) % self._capacity
         place = int(self._places[before])
         if place >= 0 and all(
             np.array_equal(self._apart[name][place], image) for name, image in observation.images.items()
@@ -49,8 +52,8 @@ class ImageRing:
 
     def gather_next(self, rows: Rows, out: Images) -> None:
         """Copy the next images of slots. No slot may be out of range."""
-        following = rows + 1
-        following[following == self._capacity] = 0
+        following = rows + self._stride
+        following[following >= self._capacity] -= self._capacity
         self.gather(following, out)
         places = self._places[rows]
         apart = np.flatnonzero(places >= 0)

@@ -122,10 +122,13 @@ class BufferView:
         return truncations
 
     def steps_to_end(self, rows: Rows) -> Rows:
-        """Return how many transitions follow in the same episode: up to its end, or up to the newest one."""
+        """Return how many transitions follow in the same episode: up to its end, or up to the newest one.
+
+        Environments add in turn, so every running episode has its newest transition among the last ones.
+        """
         steps = self._ring.records["steps_to_end"][rows].astype(np.int64)
         running = steps == OPEN
-        steps[running] = self._ring.added - 1 - self.numbers(rows[running])
+        steps[running] = (self._ring.added - 1 - self.numbers(rows[running])) // self._ring.stride
         return steps
 
     def later(self, rows: Rows, steps: Rows | int) -> Rows:
@@ -133,13 +136,19 @@ class BufferView:
 
         Below 0 for earlier ones, at least minus `steps_since_start`.
         """
-        return (rows + steps) % self._ring.capacity
+        return (rows + steps * self._ring.stride) % self._ring.capacity
 
     def steps_since_start(self, rows: Rows) -> Rows:
         """Return how many transitions before are of the same episode, without those that were overwritten."""
-        numbers = self.numbers(rows)
-        oldest = self._ring.added - len(self)
-        return numbers - np.maximum(self._ring.starts.at(numbers), oldest)
+        stride, oldest = self._ring.stride, self._ring.added - len(self)
+        places, environments = np.divmod(self.numbers(rows), stride)
+        starts = np.empty_like(places)
+        for environment in np.unique(environments).tolist():
+            own = environments == environment
+            starts[own] = self._ring.starts[environment].at(places[own])
+        held_from = (oldest - environments + stride - 1) // stride
+        steps: Rows = places - np.maximum(starts, held_from)
+        return steps
 
     def numbers(self, rows: Rows) -> Rows:
         """Return the numbers of transitions, counted from the first one ever added."""

@@ -60,7 +60,7 @@ def check_shapes(batch: Batch, spec: EnvSpec, n: int) -> None:
         require_all(is_positive, "finite weights above 0", batch.weights)
 
 
-def trace(batch: Batch, walk: Walk, held: range) -> Rows:
+def trace(batch: Batch, walk: Walk, held: NDArray[np.int64]) -> Rows:
     """Find the transitions of each row, and compare every term and the action with theirs."""
     first = walk.numbers_of(batch.observations)
     last = walk.numbers_of(batch.next_observations) - 1

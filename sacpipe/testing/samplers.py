@@ -43,8 +43,8 @@ def check_sampler(config: SamplerConfig) -> None:
     """Draw batches from buffers of all kinds and test every rule of a sampler.
 
     The tasks of the buffers have vectors alone, images too, and goals too; those with goals compute rewards
-    of recorded steps. TD errors of a learner are made up. A sampler may refuse a task with a ConfigError, but
-    not all of them.
+    of recorded steps. One environment fills a buffer, or three in turn. TD errors of a learner are made up. A
+    sampler may refuse a task with a ConfigError, but not all of them.
 
     Args:
         config: Config of the sampler, such as its `example()`.
@@ -55,14 +55,16 @@ def check_sampler(config: SamplerConfig) -> None:
     """
     refusals: list[ConfigError] = []
     for is_goal_task, has_image in ((True, True), (True, False), (False, True), (False, False)):
-        trial = _Trial(config, walk_spec(goals=is_goal_task, image=has_image))
+        spec = walk_spec(goals=is_goal_task, image=has_image)
+        trials = [_Trial(config, spec, num_environments) for num_environments in (1, 3)]
         try:
-            trial.build()
+            trials[0].build()
         except ConfigError as exc:
             refusals.append(exc)
             continue
         try:
-            _check_draws(trial)
+            for trial in trials:
+                _check_draws(trial)
         except ContractError as exc:
             raise ContractError(f"sampler '{config.name}' breaks the contract of a sampler: {exc}") from exc
     if len(refusals) == 4:
@@ -70,11 +72,15 @@ def check_sampler(config: SamplerConfig) -> None:
 
 
 class _Trial:
-    """Samplers of one config for one task."""
+    """Samplers of one config for one task, and a buffer that its environments fill in turn."""
 
-    def __init__(self, config: SamplerConfig, spec: EnvSpec) -> None:
-        self.config, self.spec = config, spec
-        self.walk = Walk(spec, _FILLED_TO[-1])
+    def __init__(self, config: SamplerConfig, spec: EnvSpec, num_environments: int) -> None:
+        self.config, self.spec, self.num_environments = config, spec, num_environments
+        self.buffer = ReplayBuffer(spec, _CAPACITY * num_environments, num_environments)
+        rounds = _FILLED_TO[-1]
+        self.walk = Walk(spec, rounds * num_environments)
+        self.order = np.arange(rounds * num_environments).reshape(num_environments, rounds).T.ravel()
+        """Numbers of the walk's transitions in the order of their addition: each environment adds a part."""
         self.knows_rewards = False
         """Whether a sampler asked for the task's rewards."""
 
@@ -89,13 +95,12 @@ class _Trial:
 
 def _check_draws(trial: _Trial) -> None:
     """Fill a ring beyond its end, and draw meanwhile by two samplers, and by new ones as after a resume."""
-    walk, buffer = trial.walk, ReplayBuffer(trial.spec, _CAPACITY)
-    view = buffer.view()
+    walk, view = trial.walk, trial.buffer.view()
     samplers = [trial.build() for _ in range(2)]
     generators = [np.random.Generator(np.random.PCG64(_SEED)) for _ in samplers]
     for filled_to in _FILLED_TO:
-        while view.added < filled_to:
-            buffer.add(walk.transition(view.added))
+        while view.added < filled_to * trial.num_environments:
+            trial.buffer.add(walk.transition(trial.order[view.added]))
         for n in _BATCH_SIZES:
             before, position, state = (
                 _everything(view),
@@ -116,7 +121,7 @@ def _check_draws(trial: _Trial) -> None:
             require(same, "expected the same batch of a new sampler, as after a resume, found another one")
             same = _equal(_state(resumed), _state(samplers[0]))
             require(same, "expected the same state of a sampler that was resumed, found another one")
-            rows = trace(drawn[0], walk, held=range(view.added - len(view), view.added))
+            rows = trace(drawn[0], walk, held=trial.order[view.added - len(view) : view.added])
             check_numbers(drawn[0], rows, walk, knows_rewards=trial.knows_rewards)
             _check_relabelled(samplers[0], drawn[0])
 

@@ -34,8 +34,8 @@ _LOG = logging.getLogger(__name__)
 _FORMAT_VERSION = 4
 _KEPT = 2
 _ARRAYS, STATE_FILE = "arrays.safetensors", "state.json"
-LEARNER_PREFIX = "learner/"
-"""Beginning of the names of the learner's arrays."""
+LEARNER_PREFIX, SAMPLER_PREFIX, WAITING_PREFIX = "learner/", "sampler/", "waiting/"
+"""Beginnings of names of arrays: of the learner, of samplers, and of transitions that wait for the pool."""
 _OWN_DIGEST = "sha256"
 """Key in state.json: the digest of the canonical JSON of the rest."""
 
@@ -57,8 +57,10 @@ class RunState(Config):
     policy: dict[str, Any]
     """Header of the policy: kind, network and task, so that another run can begin with the weights."""
     env_steps: int
-    episode: int
-    """Number of the running episode; with the run's seed it names the episode's start."""
+    episodes: tuple[int, ...]
+    """Number of the running episode of each environment; with the run's seed it names the episode's start."""
+    acting_gradient_steps: int | None
+    """Gradient steps of the policy that chose the actions of the next round; null if they are not chosen."""
     average_sums: dict[str, float]
     average_counts: dict[str, int]
     last_update: dict[str, float]

@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from sacpipe.core import errors
 from sacpipe.core.config import Config
+from sacpipe.core.error_fields import error_fields, error_of
 from sacpipe.core.errors import ConfigError, InterruptedRunError, SacpipeError, StageError
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.core.fixed_arithmetic import fixed_environment
@@ -185,10 +185,7 @@ def _result(answer: dict[str, Any], exit_code: int, stderr_tail: str) -> Trainin
     if "report" in answer:
         return TrainingReport.parse(answer["report"])
     if "error" in answer:
-        kind = getattr(errors, answer["error"])
-        error: SacpipeError = kind.__new__(kind, answer["message"])
-        error.retryable = answer["retryable"]
-        raise error
+        raise error_of(answer)
     reason = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
     raise StageError(
         f"the training process died: {reason}. {stderr_tail[-400:]} The last checkpoint is kept; the same "
@@ -249,7 +246,7 @@ def main() -> int:
         try:
             answers.write({"report": _train(request, answers, stop).as_tree()})
         except SacpipeError as exc:
-            answers.write({"error": type(exc).__name__, "message": str(exc), "retryable": exc.retryable})
+            answers.write(error_fields(exc))
             return exc.exit_code
     return 0
 

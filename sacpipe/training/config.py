@@ -54,6 +54,14 @@ class TrainingConfig(Config):
     """Weights to begin with: null, or {sha256, parts, first_actions} of data/warm_start."""
     extends: str | None = Field(pattern="^[0-9a-f]{64}$")
     """Stage key of a finished run to continue; `sacpipe run --extend` sets it."""
+    num_environments: int = Field(ge=1, le=1024)
+    """Environments of the task, each with its own episodes. In a round each takes one step, then come the
+    updates that `updates_per_step` gives for all of them."""
+    environment_processes: bool
+    """Whether each environment has a process of its own, for slow simulators. The bytes are the same."""
+    policy_lag_rounds: int = Field(ge=0, le=1)
+    """Rounds of updates that the acting policy lacks, 0 or 1. With 0 the simulators wait for the updates;
+    with 1 they step at the same time, by the policy from before the last round of updates."""
 
     @classmethod
     def preset(cls, spec: EnvSpec, budget: Budget) -> dict[str, Any]:
@@ -72,6 +80,9 @@ class TrainingConfig(Config):
             "stop_at_return": None,
             "warm_start": None,
             "extends": None,
+            "num_environments": 1,
+            "environment_processes": False,
+            "policy_lag_rounds": 0,
         }
 
     @property
@@ -85,8 +96,17 @@ class TrainingConfig(Config):
         """Steps that every run has: fewer than `total_steps` where a return may end it."""
         if self.stop_at_return is None:
             return self.total_steps
-        interval = self.evaluation_interval_steps
-        return min(self.total_steps, interval * (self.random_steps // interval + 1))
+        interval, round_steps = self.evaluation_interval_steps, self.num_environments
+        # An evaluation is in the first round that reaches it; with updates, that is after the random steps.
+        last_before = self.random_steps // round_steps * round_steps
+        evaluated_at = interval * (last_before // interval + 1)
+        return min(self.total_steps, -(-evaluated_at // round_steps) * round_steps)
+
+    @property
+    def num_random_actions(self) -> int:
+        """First steps with random actions; 0 where the policy of a warm start acts instead."""
+        is_random = self.warm_start is None or self.warm_start.first_actions == "random"
+        return self.random_steps if is_random else 0
 
     @model_validator(mode="after")
     def _ratio_divides(self) -> Self:
@@ -95,6 +115,17 @@ class TrainingConfig(Config):
             raise ValueError(
                 "updates_per_step must be a whole number, or one over a whole number such as 0.5 or 0.25; "
                 f"found {self.updates_per_step}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_divide(self) -> Self:
+        rest = self.total_steps % self.num_environments
+        if rest:
+            raise ValueError(
+                f"total_steps must be a multiple of num_environments ({self.num_environments}), as every "
+                f"environment takes equally many steps; found {self.total_steps}. The next multiple is "
+                f"{self.total_steps - rest + self.num_environments}"
             )
         return self
 

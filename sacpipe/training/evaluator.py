@@ -4,7 +4,7 @@ from typing import Literal
 
 from sacpipe.algorithms.base import EvaluatedEpisode, Learner
 from sacpipe.core.seeding import episode_seed, generator
-from sacpipe.envs.base import Policy
+from sacpipe.envs.base import Environment, Policy
 from sacpipe.evaluation.episodes import Episode, evaluate
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
@@ -24,12 +24,14 @@ class Evaluator:
     Args:
         params: Of the run.
         learner: Its policy is evaluated; nothing of it changes.
+        environment: Of the task, for evaluations alone.
     """
 
-    def __init__(self, params: TrainParams, learner: Learner) -> None:
+    def __init__(self, params: TrainParams, learner: Learner, environment: Environment) -> None:
         self._params, self._learner = params, learner
         self._algorithm = f"algorithm '{params.algorithm.name}'"
-        self._environment = params.task.make()
+        self.environment = environment
+        """Of evaluations, and idle between them."""
         self.returns: dict[str, float] = {}
         """Mean return of the last evaluation, by policy mode."""
 
@@ -44,7 +46,7 @@ class Evaluator:
         seeds = [episode_seed(seed, "train/evaluation", index) for index in range(count)]
         row: dict[str, float] = {}
         for mode in _MODES:
-            episodes = evaluate(self._policy(mode, env_steps), self._environment, seeds)
+            episodes = evaluate(self._policy(mode, env_steps), self.environment, seeds)
             for index, episode in enumerate(episodes):
                 numbers = f"{index},{episode.seed},{episode.episode_return!r},{episode.length}"
                 curve.write(f"{env_steps},{mode},{numbers}")
@@ -70,7 +72,7 @@ class Evaluator:
         """Return what the learner tells of the deterministic episodes."""
         act, starts = (
             self._policy("deterministic", env_steps),
-            (self._environment.reset(episode.seed) for episode in episodes),
+            (self.environment.reset(episode.seed) for episode in episodes),
         )
         described = [
             EvaluatedEpisode(start, act(start), episode.rewards)
@@ -81,7 +83,7 @@ class Evaluator:
 
     def close(self) -> None:
         """Free the simulator."""
-        self._environment.close()
+        self.environment.close()
 
 
 def _summary(prefix: str, episodes: tuple[Episode, ...]) -> dict[str, float]:

@@ -17,7 +17,13 @@ from sacpipe.core.files import (
 )
 from sacpipe.training.checkpoint import intact_checkpoints, write_checkpoint
 
-_MAY_CHANGE = ("training.total_steps", "training.stop_at_return", "training.extends", "replay.initial_pool")
+_MAY_CHANGE = (
+    "training.total_steps",
+    "training.stop_at_return",
+    "training.extends",
+    "training.environment_processes",
+    "replay.initial_pool",
+)
 """Key paths at which a run may differ from the one it extends."""
 
 

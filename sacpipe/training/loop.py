@@ -1,5 +1,7 @@
 """The training loop, to be read first: act, step, store, sample, update, evaluate, checkpoint.
 
+A round is one step in each environment. The simulators of a round wait for the updates of the one before, so
+that the newest policy acts; with `policy_lag_rounds: 1` they step during these updates.
 A run that was interrupted continues from its last checkpoint to the same bytes as one that was not.
 """
 
@@ -32,13 +34,15 @@ def train(run: Run, should_stop: Callable[[], bool], progress: Progress) -> None
     if run.env_steps == 0:
         run.evaluate()
     while not run.is_finished:
-        action = run.act()
-        step = run.step(action)
-        run.store(action, step)
+        if run.acting_gradient_steps is None:
+            run.act()
+        steps = run.step()
+        run.store(steps)
+        run.end_episodes(steps)
+        if training.policy_lag_rounds:
+            run.act()
         if run.env_steps > training.random_steps:
             run.update()
-        if step.terminated or step.truncated:
-            run.end_episode()
         log_and_checkpoint(run, progress)
         if should_stop():
             run.checkpoint()
@@ -49,7 +53,7 @@ def train(run: Run, should_stop: Callable[[], bool], progress: Progress) -> None
 
 
 def log_and_checkpoint(run: Run, progress: Progress) -> None:
-    """Log, evaluate and write a checkpoint if due after the present step."""
+    """Log, evaluate and write a checkpoint if due after the present round."""
     training = run.params.training
     was_logged = run.is_due(training.log_interval_steps)
     if was_logged:

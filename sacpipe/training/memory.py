@@ -11,6 +11,8 @@ from sacpipe.training.config import TrainParams
 
 _GIB = 2**30
 _ROOT = Path("/")
+_WAITING_BYTES = 500
+"""Bytes of a transition that waits for the pool, beside its numbers; see replay/pool/episode_order.py."""
 _CGROUPS = (  # folder below /sys/fs/cgroup, limit, use, and the cache in the use that can be freed
     ("", "memory.max", "memory.current", "inactive_file"),
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -33,7 +35,9 @@ def check_memory(
         ConfigError: they do not fit; the message has both figures.
     """
     row, replay = transition_bytes(spec), params.replay
+    limit, others = spec.max_episode_steps or 0, params.training.num_environments - 1
     transitions = {
+        "training.num_environments": others * limit * (row + _WAITING_BYTES),
         "replay.capacity": (buffer_capacity(params) + min(replay.capacity, earlier_transitions)) * row,
         "replay.segment_transitions": replay.segment_transitions * record_dtype(spec).itemsize,
         "training.batch_size": 2 * params.training.batch_size * batch_row_bytes(spec),  # gathered, and mixed
@@ -56,8 +60,9 @@ def _costliest(spec: EnvSpec) -> str:
 
 
 def buffer_capacity(params: TrainParams) -> int:
-    """Return the number of rows that the run's buffer ever fills."""
-    return min(params.replay.capacity, params.training.total_steps)
+    """Return the number of rows that the run's buffer ever fills, equally many for each environment."""
+    count = params.training.num_environments
+    return max(count, min(params.replay.capacity, params.training.total_steps) // count * count)
 
 
 def available_bytes(root: Path = _ROOT) -> int | None:

@@ -17,6 +17,11 @@ from sacpipe.specs.records import Step
 METRICS: dict[str, Metric] = {
     "env_steps": Metric("steps", "Environment steps taken so far."),
     "gradient_steps": Metric("updates", "Updates made so far."),
+    "policy_lag": Metric(
+        "updates",
+        "Mean number of updates from the choice of an action to the end of its step; in runs with several "
+        "environments or a lag.",
+    ),
     "episode/return": Metric("reward", "Undiscounted return of the training episode that just ended."),
     "episode/length": Metric("steps", "Length of that episode."),
     "episode/metrics/{name}/mean": Metric("own", "Mean over its steps of an entry of `task.metrics`."),
@@ -41,6 +46,8 @@ METRICS: dict[str, Metric] = {
     "evaluation/stochastic/metrics/{name}/last": Metric("own", "Mean of that entry in the last steps."),
 }
 """Metrics of every training. A learner adds its own: see `Learner.metrics`."""
+
+POLICY_LAG = "policy_lag"
 
 LEARNER_METRICS = "learner_metrics.json"
 """File of a run's work folder with unit and meaning of each metric of its learner, by name."""

@@ -73,7 +73,7 @@ def publish(run: Run, destination: Path, curve: Path | None = None) -> TrainingR
         destination.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(destination / "pool", ignore_errors=True)
         remove_leftovers(destination)
-        run.writer.finish()
+        run.pool.finish()
         run.writer.publish(destination / "pool")
         copy_file(run.folder / "metrics.jsonl", destination / "metrics.jsonl")
         curve = curve or destination / "curve.csv"
@@ -84,7 +84,7 @@ def publish(run: Run, destination: Path, curve: Path | None = None) -> TrainingR
     report = TrainingReport(
         env_steps=run.env_steps,
         gradient_steps=run.learner.gradient_steps,
-        episodes=run.episode,
+        episodes=len(run.episode_environments) - run.num_environments,
         return_mean_deterministic=returns["deterministic"],
         return_mean_stochastic=returns["stochastic"],
         policy_sha256=sha256_file(destination / "policy.safetensors"),

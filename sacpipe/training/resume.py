@@ -1,21 +1,33 @@
 """Opens a run: from its newest intact checkpoint, from the finished run it extends, or from step 0.
 
-The simulator comes back by resetting with the running episode's own seed and replaying the actions that the
-pool holds of it.
+Each simulator comes back by resetting with its running episode's own seed and replaying the recorded actions.
 """
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from sacpipe.core.errors import PoolCorruptError
 from sacpipe.core.seeding import restore_generator
+from sacpipe.replay.pool.episode_order import EpisodeOrder
+from sacpipe.replay.pool.segments import restored_transitions
 from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.replay.pool.writer import PoolWriter
-from sacpipe.training.checkpoint import Arrays, Checkpoint, discard_beyond, intact_checkpoints
+from sacpipe.specs.records import Step
+from sacpipe.training.checkpoint import (
+    LEARNER_PREFIX,
+    SAMPLER_PREFIX,
+    WAITING_PREFIX,
+    Arrays,
+    Checkpoint,
+    discard_beyond,
+    intact_checkpoints,
+)
 from sacpipe.training.config import TrainParams
+from sacpipe.training.environments import TrainingEnvironment
 from sacpipe.training.extension import adopt_finished_run
 from sacpipe.training.foreign_members import member_errors
 from sacpipe.training.metrics import Averages, LineFile, TornFileError
@@ -50,11 +62,15 @@ def open_run(
         StorageError: the folder cannot be written.
     """
     run = Run(params, folder, stage_key, initial_pool, warm_start)
-    if not _resume(run) and not _extend(run, base):
-        for leftover in ("pool", "checkpoints"):
-            shutil.rmtree(folder / leftover, ignore_errors=True)
-        run.start()
-    run.start_clock()
+    try:
+        if not _resume(run) and not _extend(run, base):
+            for leftover in ("pool", "checkpoints"):
+                shutil.rmtree(folder / leftover, ignore_errors=True)
+            run.start()
+        run.start_clock()
+    except BaseException:
+        run.close_environments()
+        raise
     return run
 
 
@@ -87,50 +103,87 @@ def _continue_from(run: Run, checkpoint: Checkpoint) -> bool:
     except (PoolCorruptError, TornFileError) as exc:
         _LOG.warning("step %d cannot be continued from: %s", state.env_steps, exc)
         return False
-    run.env_steps, run.episode, run.determinism = state.env_steps, state.episode, state.determinism
-    run.writer.fill(run.buffer)
-    learner, sampler = (_of_part(arrays, part) for part in ("learner", "sampler"))
+    run.env_steps, run.determinism = state.env_steps, state.determinism
+    run.episode_environments = arrays["episode_environments"].tolist()
+    run.pool = EpisodeOrder(run.writer, state.episodes, _waiting(run, arrays))
+    if run.num_environments == 1:
+        run.buffer.load(run.pool.parts())
+    else:
+        run.buffer.load_in_turn(run.pool.parts(), arrays["episode_environments"].astype(np.int64))
     with member_errors(run.algorithm, "load_state()", run.env_steps):
-        run.learner.load_state(learner)
-    with member_errors(f"sampler '{run.params.replay.sampler.name}'", "load_state()", run.env_steps):
-        run.mixture.load_state(sampler)
-    restore_generator(run.exploration_stream, arrays["explore"].astype(np.uint64))
+        run.learner.load_state(_part(arrays, LEARNER_PREFIX))
+    with member_errors(run.sampler_name, "load_state()", run.env_steps):
+        run.mixture.load_state(_part(arrays, SAMPLER_PREFIX))
     restore_generator(run.sampling_stream, arrays["sample"].astype(np.uint64))
     run.averages = Averages(state.average_sums, state.average_counts)
     run.last_update = dict(state.last_update)
     run.evaluator.returns = dict(state.latest_returns)
     run.is_stopped = state.is_stopped
     run.kept.restore(state.kept, arrays)
-    _replay_episode(run, run.writer.tail(run.episode))
+    _continue_environments(run, checkpoint)
     return True
 
 
-def _of_part(arrays: Arrays, part: str) -> Arrays:
-    """Return the arrays of one part of a checkpoint, by the names that the part gave them."""
-    start = f"{part}/"
-    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+def _part(arrays: Arrays, prefix: str) -> Arrays:
+    """Return the arrays whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _replay_episode(run: Run, recorded: Transitions) -> None:
-    """Bring the simulator to the middle of the running episode.
+def _waiting(run: Run, arrays: Arrays) -> Transitions | None:
+    """Return the transitions that the checkpoint holds instead of the pool."""
+    tensors = _part(arrays, WAITING_PREFIX)
+    return restored_transitions(tensors, run.spec, "compact", run.folder) if tensors else None
+
+
+def _continue_environments(run: Run, checkpoint: Checkpoint) -> None:
+    """Bring every simulator to the middle of its running episode, and begin the steps that had begun."""
+    state, arrays = checkpoint
+    streams = arrays["explore"].astype(np.uint64)
+    for environment, episode, stream in zip(run.environments, state.episodes, streams, strict=True):
+        environment.episode = episode
+        restore_generator(environment.exploration_stream, stream)
+    recorded = [run.pool.tail(episode) for episode in state.episodes]
+    _replay_episodes(run, recorded)
+    if state.acting_gradient_steps is not None:
+        for environment, action in zip(run.environments, arrays["actions"].astype(np.float32), strict=True):
+            environment.begin_step(action)
+        run.acting_gradient_steps = state.acting_gradient_steps
+
+
+def _replay_episodes(run: Run, recorded: Sequence[Transitions]) -> None:
+    """Step the simulators, side by side, through the recorded actions of their running episodes.
 
     A simulator whose replay differs from the record, in an observation or a reward, cannot be brought back.
-    The run then goes on with the next episode, and its tier of determinism becomes `statistical`.
+    The run then goes on with the next episode there, and its tier of determinism becomes `statistical`.
     """
-    run.begin_episode()
-    for row, action in enumerate(recorded.actions):
-        step = run.environment.step(action)
-        is_same = np.float32(step.reward) == recorded.rewards[row]
-        if not is_same or not step.observation.equals(recorded.next_observations.rows(row)):
-            _LOG.warning(
-                "%s does not repeat itself: step %d of episode %d, replayed, gave another observation "
-                "or reward than the recorded one. The run goes on with the next episode, of tier "
-                "`statistical`.",
-                run.spec.task,
-                run.totals.length,
-                run.episode,
-            )
-            run.determinism = "statistical"
-            run.next_episode()
-            return
-        run.advance(step)
+    running = dict(zip(run.environments, recorded, strict=True))
+    for environment in running:
+        environment.begin_episode()
+    for row in range(max(map(len, recorded))):
+        running = {environment: rows for environment, rows in running.items() if row < len(rows)}
+        for environment, rows in running.items():
+            environment.begin_step(rows.actions[row])
+        steps = {environment: environment.finish_step() for environment in running}
+        for environment, step in steps.items():
+            if _repeats(step, running[environment][row : row + 1]):
+                environment.advance(step)
+            else:
+                _warn(run, environment)
+                run.determinism = "statistical"
+                run.begin_next_episode(environment)
+                del running[environment]
+
+
+def _repeats(step: Step, recorded: Transitions) -> bool:
+    is_same = np.float32(step.reward) == recorded.rewards[0]
+    return bool(is_same) and step.observation.equals(recorded.next_observations.rows(0))
+
+
+def _warn(run: Run, environment: TrainingEnvironment) -> None:
+    _LOG.warning(
+        "%s does not repeat itself: step %d of episode %d, replayed, gave another observation or reward than "
+        "the recorded one. The run goes on with the next episode, of tier `statistical`.",
+        run.spec.task,
+        environment.totals.length,
+        environment.episode,
+    )

@@ -17,7 +17,8 @@ from sacpipe.networks.policy_file import PolicyHeader, read_policy
 from sacpipe.replay.pool.initial_pool import difference
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.checkpoint import LEARNER_PREFIX, STATE_FILE, read_checkpoint
-from sacpipe.training.config import WarmStartConfig
+from sacpipe.training.config import TrainParams, WarmStartConfig
+from sacpipe.training.foreign_members import section_errors
 
 _KEY = "training.warm_start"
 _POLICY_FILE = "policy.safetensors"
@@ -115,6 +116,24 @@ def require_same_task(weights: Weights, spec: EnvSpec, key: str = _KEY) -> None:
     expected = spec.policy_spec
     alike = weights.header.spec.replace(max_episode_steps=expected.max_episode_steps)
     _require_same("the task", expected.as_tree(), alike.as_tree(), key)
+
+
+def copy_weights(learner: Learner, params: TrainParams, folder: Path | None) -> None:
+    """Copy the weights that params name into a new learner, before an engine has it.
+
+    Raises:
+        ConfigError: they are missing, others than those that were named, or do not fit the learner.
+        ValueError: `training.warm_start` names some, and no folder was passed.
+    """
+    with section_errors("algorithm", params.algorithm.name):
+        give_weights(learner, params.algorithm, folder)
+    config = params.training.warm_start
+    if config is None:
+        return
+    if folder is None:
+        raise ValueError("expected the folder of training.warm_start, found None")
+    with section_errors("training.warm_start", config.parts):
+        begin_with(learner, read_weights(folder, config), config)
 
 
 def begin_with(learner: Learner, weights: Weights, config: WarmStartConfig) -> None:

@@ -200,7 +200,7 @@ def test_starts_of_overwritten_episodes_are_forgotten() -> None:
     numbers = view.numbers(np.arange(50))
     expected = np.where(numbers < 1953, numbers - 1950, numbers % 3)
     np.testing.assert_array_equal(view.steps_since_start(np.arange(50)), expected)
-    assert len(buffer._ring.starts._numbers) <= 64
+    assert len(buffer._ring.starts[0]._numbers) <= 64
 
 
 def watch(step: Transition) -> Transition:

@@ -1,6 +1,6 @@
 """Kills a training run, fills its disk, tears its files and cuts its power, at random moments; prints a report.
 
-    python tests/training/faults.py FOLDER SEED FAULTS KIND...
+    python tests/training/faults.py [--environments K] FOLDER SEED FAULTS KIND...
 
 Not a test itself: test_faults.py runs it in a process of its own, because it forks and exits hard. A case
 is one run, started again after every fault until it publishes; its outputs must have the bytes of a run
@@ -34,6 +34,7 @@ from threadpoolctl import threadpool_limits
 from watched_disk import Disk, Fault, Memory, refuse
 
 from sacpipe.core.errors import SacpipeError
+from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import train
 from sacpipe.training.outputs import publish
 from sacpipe.training.resume import open_run
@@ -57,10 +58,19 @@ WORK, OUT = Path("work", "key"), Path("out", "train")
 MOST_FAULTS = 5
 """In one case."""
 LARGEST_FILE_BYTES = 12_000
-PARAMS = make_params(
-    task=POINT_MASS["task"] | {"options": {"max_episode_steps": 20}}, training__evaluation_episodes=1
-)
-"""150 steps, a checkpoint after every 30, a segment after every 40; the rest is as short as it can be."""
+
+
+def params_of(num_environments: int) -> TrainParams:
+    """150 steps, a checkpoint after every 30, a segment after every 40; the rest is as short as it can be.
+
+    Several environments choose the actions of a round before the last updates, so that a checkpoint has them.
+    """
+    training = {"evaluation_episodes": 1, "num_environments": num_environments}
+    training["policy_lag_rounds"] = int(num_environments > 1)
+    return make_params(
+        task=POINT_MASS["task"] | {"options": {"max_episode_steps": 20}},
+        training=POINT_MASS["training"] | training,
+    )
 
 
 @dataclass
@@ -101,12 +111,12 @@ class Report:
     duration_s: float = 0.0
 
 
-def main(base: Path, seed: int, faults: int, kinds: list[str]) -> None:
+def main(base: Path, seed: int, faults: int, kinds: list[str], num_environments: int) -> None:
     """Take cases of each kind until they met so many faults; print the report."""
     began = time.monotonic()
     torch.set_num_threads(1)
     threadpool_limits(1)
-    trial = Trial(base, seed)
+    trial = Trial(base, seed, params_of(num_environments))
     for kind, _, number in (name.partition(":") for name in kinds):
         if number:
             trial.case(kind, int(number))
@@ -122,11 +132,12 @@ def main(base: Path, seed: int, faults: int, kinds: list[str]) -> None:
 class Trial:
     """Draws faults, starts runs and compares what they publish."""
 
-    def __init__(self, base: Path, seed: int) -> None:
+    def __init__(self, base: Path, seed: int, params: TrainParams) -> None:
+        self._params = params
         self._folder, self._kept = base / "case", base / "memory.json"
         self._seed, self.report = seed, Report(seed)
         (base / "alone").mkdir(parents=True)
-        alone = start(base / "alone", disk=Disk())
+        alone = start(base / "alone", params, disk=Disk())
         if alone.code != 0:
             raise RuntimeError(alone.error)
         self._expected = sha256_tree(base / "alone" / OUT)
@@ -159,11 +170,11 @@ class Trial:
         if sort in ("kill", "term", "none"):
             self._kept.unlink(missing_ok=True)  # nothing is watched: the files count as synced
             after_s = None if sort == "none" else float(generator.uniform(0.0, self._duration_s))
-            return start(
-                self._folder, sent=signal.SIGTERM if sort == "term" else signal.SIGKILL, after_s=after_s
-            )
+            sent = signal.SIGTERM if sort == "term" else signal.SIGKILL
+            return start(self._folder, self._params, sent=sent, after_s=after_s)
         memory = Memory(self._folder, self._kept)
-        result = start(self._folder, disk=Disk(draw(sort, self.report.operations, generator), memory))
+        disk = Disk(draw(sort, self.report.operations, generator), memory)
+        result = start(self._folder, self._params, disk=disk)
         if sort == "torn" and result.code != 0:
             tear(self._folder / WORK, generator)
             self._kept.unlink(missing_ok=True)
@@ -235,13 +246,18 @@ def tear(folder: Path, generator: np.random.Generator) -> None:
 
 
 def start(
-    folder: Path, *, disk: Disk | None = None, sent: int = signal.SIGKILL, after_s: float | None = None
+    folder: Path,
+    params: TrainParams,
+    *,
+    disk: Disk | None = None,
+    sent: int = signal.SIGKILL,
+    after_s: float | None = None,
 ) -> Start:
     """Start the run in a process of its own, send it a signal so long after it is ready, wait for its end."""
     reader, sender = os.pipe()
     process = os.fork()
     if process == 0:
-        _be_child(folder, disk, sender)
+        _be_child(folder, params, disk, sender)
     os.close(sender)
     with os.fdopen(reader, "rb", buffering=0) as pipe:
         lines = pipe.read(1 << 16)
@@ -274,20 +290,20 @@ def _reported(lines: bytes, result: Start) -> Start:
     return result
 
 
-def _be_child(folder: Path, disk: Disk | None, sender: int) -> None:
+def _be_child(folder: Path, params: TrainParams, disk: Disk | None, sender: int) -> None:
     def tell(**what: object) -> None:
         os.write(sender, (json.dumps(what) + "\n").encode())
 
     code = 1
     try:
-        code = _work(folder, disk, tell)
+        code = _work(folder, params, disk, tell)
     except Exception:  # noqa: BLE001 - reported to the parent, which names the case
         tell(error=traceback.format_exc())
     finally:
         os._exit(code)
 
 
-def _work(folder: Path, disk: Disk | None, tell: Callable[..., None]) -> int:
+def _work(folder: Path, params: TrainParams, disk: Disk | None, tell: Callable[..., None]) -> int:
     """Train and publish as the stage does; return the exit code."""
     stops: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stops.append(number))
@@ -295,7 +311,7 @@ def _work(folder: Path, disk: Disk | None, tell: Callable[..., None]) -> int:
     if disk is not None:
         disk.watch()
     try:
-        _train(folder, lambda: bool(stops), tell)
+        _train(folder, params, lambda: bool(stops), tell)
     except SacpipeError as exc:
         tell(error=f"{type(exc).__name__}: {exc}")
         return exc.exit_code
@@ -307,8 +323,10 @@ def _work(folder: Path, disk: Disk | None, tell: Callable[..., None]) -> int:
     return 0
 
 
-def _train(folder: Path, should_stop: Callable[[], bool], tell: Callable[..., None]) -> None:
-    run = open_run(PARAMS, folder / WORK, "key")
+def _train(
+    folder: Path, params: TrainParams, should_stop: Callable[[], bool], tell: Callable[..., None]
+) -> None:
+    run = open_run(params, folder / WORK, "key")
     write = run.checkpoint
 
     def checkpoint() -> None:
@@ -325,4 +343,7 @@ def _train(folder: Path, should_stop: Callable[[], bool], tell: Callable[..., No
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    arguments = sys.argv[1:]
+    count = int(arguments[1]) if arguments[0] == "--environments" else 1
+    folder, seed, faults, *kinds = arguments[2:] if arguments[0] == "--environments" else arguments
+    main(Path(folder), int(seed), int(faults), kinds, count)

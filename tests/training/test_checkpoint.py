@@ -37,13 +37,13 @@ def begin(folder):
 
 
 DAMAGES = {
-    "one digit": lambda text: text.replace('"episode": ', '"episode": 1'),
+    "one digit": lambda text: text.replace('"env_steps": ', '"env_steps": 1'),
     "a list": lambda _: "[1, 2]",
-    "another shape": lambda _: '{"format_version": 3}',
+    "another shape": lambda _: '{"format_version": 4}',
     "no digest": lambda text: json.dumps(
         {key: value for key, value in json.loads(text).items() if key != "sha256"}
     ),
-    "not a number": lambda text: text.replace('"episode": ', '"episode": NaN, "was": '),
+    "not a number": lambda text: text.replace('"env_steps": ', '"env_steps": NaN, "was": '),
     "half": lambda text: text[: len(text) // 2],
     "nothing": lambda _: "",
 }

@@ -12,9 +12,11 @@ KINDS = ("kill", "term", "operation", "full", "torn", "power", "mixed")
 
 
 @pytest.mark.acceptance
-def test_no_fault_changes_the_outputs_or_costs_a_checkpoint(memory_folder):
+@pytest.mark.parametrize("environments", ["1", "3"])
+def test_no_fault_changes_the_outputs_or_costs_a_checkpoint(memory_folder, environments):
     """Two faults of each kind; docs/checkpoint.md has the command for more of them."""
-    command = [sys.executable, str(SCRIPT), str(memory_folder / "trial"), "1", "2", *KINDS]
+    command = [sys.executable, str(SCRIPT), "--environments", environments]
+    command += [str(memory_folder / "trial"), "1", "2", *KINDS]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)

@@ -77,7 +77,8 @@ def test_every_engine_of_ours_offers_td_errors(tmp_path, engine, algorithm):
         return  # has no update for it
     run = opened(tmp_path, algorithm=algorithm, engine=engine, replay__sampler=PRIORITISED)
     while run.env_steps < 40:
-        run.store(action := run.act(), run.step(action))
+        run.act()
+        run.store(run.step())
         if run.env_steps > 20:
             run.update()
     priorities = run.mixture.state()["0/priorities"]
@@ -194,10 +195,10 @@ def test_statistics_of_a_goal_that_is_always_the_same_have_the_achieved_ones_too
     for sampler in (UNIFORM, HINDSIGHT):
         run = opened(tmp_path, task=GOALS | {"options": {"is_fixed": True}}, replay__sampler=sampler)
         for _ in range(60):
-            step = run.step(action := run.act())
-            run.store(action, step)
-            if step.truncated:
-                run.end_episode()
+            run.act()
+            steps = run.step()
+            run.store(steps)
+            run.end_episodes(steps)
         scale = run.learner.policy().network.normaliser.scale.numpy()
         columns = run.spec.layout.columns("goal")
         deviations.append(1 / scale[columns])

@@ -93,14 +93,18 @@ def test_the_first_actions_are_the_policys_or_random(tmp_path, earlier):
     folder, actions = earlier["policy"], {}
     for kind in ("policy", "random"):
         run = open_run(params_with(folder, first_actions=kind), tmp_path / kind, "another", warm_start=folder)
-        actions[kind] = run.act()
+        (environment,) = run.environments
+        run.act()
+        actions[kind] = environment.action
         if kind == "policy":
-            run.exploration_stream = np.random.default_rng(0)
-            expected = run.learner.act(run.observation, np.random.default_rng(0))
-            np.testing.assert_array_equal(run.act(), expected)
+            environment.exploration_stream = np.random.default_rng(0)
+            expected = run.learner.act(environment.observation, np.random.default_rng(0))
+            run.act()
+            np.testing.assert_array_equal(environment.action, expected)
         run.close()
     own = open_run(make_params(seed=5), tmp_path / "own", "own")
-    np.testing.assert_array_equal(actions["random"], own.act())
+    own.act()
+    np.testing.assert_array_equal(actions["random"], own.environments[0].action)
     assert not np.array_equal(actions["policy"], actions["random"])
     own.close()
 

@@ -28,6 +28,9 @@ RESTORE = "Restore the pool with `dvc checkout` or `dvc pull`, or record it agai
 
 _METADATA_KEY = "sacpipe.replay"
 
+Tensors = dict[str, NDArray[Any]]
+"""Tensors of a segment, by name."""
+
 
 def segment_name(first_step: int) -> str:
     """Return the file name of the segment that begins at a given step of the pool."""
@@ -42,13 +45,17 @@ def encode_segment(transitions: Transitions, *, first_step: int, form: PoolForma
         first_step: Number of transitions of the pool before these.
         form: Form of the segment, full or compact.
     """
+    header = {"first_step": first_step, "format": form, "format_version": FORMAT_VERSION}
+    return save(stored_tensors(transitions, form), metadata={_METADATA_KEY: canonical_json(header)})
+
+
+def stored_tensors(transitions: Transitions, form: PoolFormat) -> Tensors:
+    """Return the contiguous tensors that store at least one row in a form."""
     tensors = transitions.arrays()
     for index, (fields, rows_of) in _stored_once(transitions.observations.layout, form).items():
         tensors[index] = rows = rows_of(transitions)
         tensors |= {field: tensors[field][rows] for field in fields}
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    header = {"first_step": first_step, "format": form, "format_version": FORMAT_VERSION}
-    return save(contiguous, metadata={_METADATA_KEY: canonical_json(header)})
+    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
 def read_segment(path: Path, spec: EnvSpec) -> Transitions:
@@ -67,7 +74,12 @@ def read_segment(path: Path, spec: EnvSpec) -> Transitions:
         raise PoolCorruptError(f"{path}: expected a sealed segment, found no file. {RESTORE}.") from exc
     except (SafetensorError, OSError) as exc:
         raise PoolCorruptError(f"{path}: expected a complete segment, found: {exc}. {RESTORE}.") from exc
-    stored_once = _stored_once(spec.layout, _form(path, metadata))
+    return restored_transitions(tensors, spec, _form(path, metadata), path)
+
+
+def restored_transitions(tensors: Tensors, spec: EnvSpec, form: PoolFormat, path: Path) -> Transitions:
+    """Return the rows that `stored_tensors` stored; `path` is for messages. Raises as `read_segment`."""
+    tensors, stored_once = dict(tensors), _stored_once(spec.layout, form)
     expected = {*(field.name for field in field_specs(spec)), *stored_once}
     if set(tensors) != expected:
         raise PoolFormatError(

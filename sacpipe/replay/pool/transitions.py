@@ -1,6 +1,6 @@
 """Transitions as arrays, and the name, type and shape of each field in the files of a pool."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
 
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from sacpipe.core.config import Config
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.observation import Observation, ObservationLayout
-from sacpipe.specs.records import FloatArray
+from sacpipe.specs.observation import Observation, ObservationLayout, stacked
+from sacpipe.specs.records import FloatArray, Transition
 
 Records = NDArray[np.void]
 Arrays = Mapping[str, NDArray[Any]]
@@ -67,6 +67,19 @@ class Transitions:
             self.episode_ids[rows],
         )
 
+    def each(self) -> Iterator[Transition]:
+        """Yield the transitions one by one, as views."""
+        for row in range(len(self)):
+            yield Transition(
+                self.observations.rows(row),
+                self.actions[row],
+                float(self.rewards[row]),
+                self.next_observations.rows(row),
+                bool(self.terminations[row] > 0),
+                bool(self.truncations[row] > 0),
+                int(self.episode_ids[row]),
+            )
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all arrays, without copies, under the names of `field_specs`."""
         found: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _SCALARS}
@@ -90,6 +103,21 @@ class Transitions:
             observations=observation(OBSERVATIONS),
             next_observations=observation(NEXT_OBSERVATIONS),
             **{name: arrays[name] for name in _SCALARS},
+        )
+
+    @classmethod
+    def of_steps(cls, steps: Sequence[Transition]) -> Self:
+        """Return copies of transitions, at least one, as arrays."""
+        scalars = ((step.reward, step.terminated, step.truncated) for step in steps)
+        rewards, terminations, truncations = np.array([*scalars], dtype=np.float32).T
+        return cls(
+            stacked([step.observation for step in steps]),
+            np.stack([step.action for step in steps]),
+            np.ascontiguousarray(rewards),
+            stacked([step.next_observation for step in steps]),
+            np.ascontiguousarray(terminations),
+            np.ascontiguousarray(truncations),
+            np.array([step.episode_id for step in steps], dtype=np.int64),
         )
 
     @classmethod

@@ -6,6 +6,7 @@ records of a position are always in one of the two. A writer can resume from eve
 returned, until it resumes from an earlier one: this deletes all later data.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -160,8 +161,12 @@ class PoolWriter:
 
     def fill(self, buffer: TransitionSink) -> None:
         """Add all transitions so far to a buffer, in order."""
+        buffer.load(self.parts())
+
+    def parts(self) -> list[tuple[int, Callable[[], Transitions]]]:
+        """Return length and reader of each segment, the open one last."""
         parts = [(entry.transitions, partial(self._read, entry)) for entry in self._sealed]
-        buffer.load([*parts, (self._open, self._open_rows)])
+        return [*parts, (self._open, self._open_rows)]
 
     def tail(self, episode_id: int) -> Transitions:
         """Return the transitions of the running episode so far; no rows if it has not begun."""
