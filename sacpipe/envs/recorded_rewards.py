@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.core.errors import SacpipeError, SimulatorError
+from sacpipe.core.errors import SimulatorError
 from sacpipe.envs.base import Environment
-from sacpipe.envs.foreign_code import describe_error, error_place
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray, RecordedRewards
 
@@ -21,22 +20,10 @@ def recorded_rewards(environment: Environment) -> RecordedRewards | None:
     """
     task = environment.spec.task
 
-    def compute(
-        observations: Observation, actions: FloatArray, next_observations: Observation
-    ) -> tuple[FloatArray, FloatArray] | None:
-        try:
-            return environment.compute_rewards(observations, actions, next_observations)
-        except SacpipeError:
-            raise
-        except (Exception, SystemExit) as exc:
-            raise SimulatorError(
-                f"task '{task}': compute_rewards() raised {describe_error(exc)}{error_place(exc)}."
-            ) from exc
-
     def checked(
         observations: Observation, actions: FloatArray, next_observations: Observation
     ) -> tuple[FloatArray, FloatArray]:
-        found = compute(observations, actions, next_observations)
+        found = environment.compute_rewards(observations, actions, next_observations)
         if found is None:
             raise SimulatorError(f"task '{task}': expected rewards of compute_rewards(), found None.")
         rewards, terminations = found
@@ -47,7 +34,7 @@ def recorded_rewards(environment: Environment) -> RecordedRewards | None:
 
     first = environment.reset(0).rows(None)
     action = np.zeros((1, environment.spec.action_dim), dtype=np.float32)
-    return None if compute(first, action, first) is None else checked
+    return None if environment.compute_rewards(first, action, first) is None else checked
 
 
 def _finite(task: str, what: str, values: NDArray[np.generic], count: int) -> FloatArray:

@@ -49,5 +49,5 @@ def test_other_values_are_refused_with_the_task(environment, monkeypatch, return
 
 def test_an_error_of_the_task_names_it(environment, monkeypatch):
     monkeypatch.setattr(environment, "_compute_rewards", lambda *_: 1 / 0)
-    with pytest.raises(SimulatorError, match=r"compute_rewards\(\) raised ZeroDivisionError"):
+    with pytest.raises(SimulatorError, match=r"^task 'point_mass/.*reward function raised ZeroDivisionError"):
         recorded_rewards(environment)
