@@ -23,8 +23,8 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
-_NEW = ("noise", "gradient_steps")
-"""Arrays of the state that begin anew with other weights, as the optimisers' do."""
+_NEW = ("noise", "gradient_steps", "exploration_latent")
+"""Arrays of the state that begin anew with other weights, as the optimisers' do; a learner may lack some."""
 
 
 class ActorCriticConfig(Protocol):

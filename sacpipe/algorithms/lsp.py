@@ -92,7 +92,7 @@ class LSPConfig(SoftActorCriticConfig):
         Raises:
             ConfigError: the trunk cannot take the task's observations, or cannot be written to a policy file.
         """
-        return LSP(self, spec, seed)
+        return SmoothedLSP(self, spec, seed) if self.smoothing else LSP(self, spec, seed)
 
 
 class LSP(SoftActorCritic):
@@ -102,34 +102,8 @@ class LSP(SoftActorCritic):
     config: LSPConfig
 
     def __init__(self, config: LSPConfig, spec: EnvSpec, seed: int) -> None:
-        self._latent = torch.zeros(spec.action_dim)
-        """Of the last training action of the episode; zeros before the first."""
         super().__init__(config, spec, seed)
         self._lower = self.actor.lower if isinstance(self.actor, HierarchyPolicy) else None
-
-    def _keep_state(
-        self,
-        copies: Mapping[str, nn.Module],
-        optimisers: Mapping[str, Adam],
-        tensors: Mapping[str, torch.Tensor] | None = None,
-    ) -> None:
-        super()._keep_state(copies, optimisers, {**(tensors or {}), "exploration_latent": self._latent})
-
-    def explore(self, observation: Observation, generator: np.random.Generator) -> FloatArray:
-        """Return one training action, whose latent is a smoothed one; see `Explorer.explore`.
-
-        Every latent is standard normal, also the first of an episode.
-        """
-        kept = self.config.smoothing
-        latent = torch.from_numpy(generator.standard_normal(self.spec.action_dim, dtype=np.float32))
-        if kept and bool(self._latent.any()):
-            latent = kept * self._latent + math.sqrt(1.0 - kept * kept) * latent
-        self._latent.copy_(latent)
-        return self.actor.act_of_latent(observation, latent.numpy())
-
-    def end_episode(self) -> None:
-        """Let the next episode begin with a latent of its own."""
-        self._latent.zero_()
 
     @torch.no_grad()
     def take_weights(self, key: str, weights: Weights) -> None:
@@ -156,3 +130,36 @@ class LSP(SoftActorCritic):
     def metrics(self) -> dict[str, Metric]:
         """Return unit and meaning of every metric."""
         return METRICS
+
+
+class SmoothedLSP(LSP):
+    """The learner where the latents of an episode's training actions are smoothed."""
+
+    def __init__(self, config: LSPConfig, spec: EnvSpec, seed: int) -> None:
+        self._latent = torch.zeros(spec.action_dim)
+        """Of the last training action of the episode; zeros before the first."""
+        super().__init__(config, spec, seed)
+
+    def _keep_state(
+        self,
+        copies: Mapping[str, nn.Module],
+        optimisers: Mapping[str, Adam],
+        tensors: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
+        super()._keep_state(copies, optimisers, {**(tensors or {}), "exploration_latent": self._latent})
+
+    def explore(self, observation: Observation, generator: np.random.Generator) -> FloatArray:
+        """Return one training action, whose latent is a smoothed one; see `Explorer.explore`.
+
+        Every latent is standard normal, also the first of an episode.
+        """
+        kept = self.config.smoothing
+        latent = torch.from_numpy(generator.standard_normal(self.spec.action_dim, dtype=np.float32))
+        if bool(self._latent.any()):
+            latent = kept * self._latent + math.sqrt(1.0 - kept * kept) * latent
+        self._latent.copy_(latent)
+        return self.actor.act_of_latent(observation, latent.numpy())
+
+    def end_episode(self) -> None:
+        """Let the next episode begin with a latent of its own."""
+        self._latent.zero_()

@@ -8,10 +8,12 @@ import torch
 from factories import make_spec
 from learning import SPEC, make_batch, make_learner
 
+from sacpipe.algorithms import ALGORITHMS
 from sacpipe.algorithms.base import Weights
 from sacpipe.core.errors import ConfigError
 from sacpipe.networks.policies.reparameterised import squashed_log_density
 from sacpipe.specs.observation import Observation
+from sacpipe.testing.learners import check_learner
 
 LOWER = {"lower": {"sha256": "a" * 64}}
 KEY = "algorithm.lower.sha256"
@@ -47,10 +49,18 @@ def test_smoothed_latents_are_standard_normal_and_correlated():
 
 
 def test_without_smoothing_exploring_is_acting():
-    learner = make_learner("lsp")
-    first, second = np.random.default_rng(1), np.random.default_rng(1)
-    for _ in range(3):
-        np.testing.assert_array_equal(learner.explore(OBSERVATION, first), learner.act(OBSERVATION, second))
+    """So such a learner remembers no episode, and several environments may have it."""
+    assert not hasattr(make_learner("lsp"), "explore")
+
+
+def test_the_first_action_of_an_episode_is_the_policys():
+    learner = make_learner("lsp", smoothing=0.9)
+    found = learner.explore(OBSERVATION, np.random.default_rng(1))
+    np.testing.assert_array_equal(found, learner.act(OBSERVATION, np.random.default_rng(1)))
+
+
+def test_a_smoothed_learner_keeps_the_contract():
+    check_learner(ALGORITHMS.find("lsp").example().replace(smoothing=0.5))
 
 
 def test_the_latent_of_the_episode_is_a_part_of_the_state():
@@ -59,6 +69,17 @@ def test_the_latent_of_the_episode_is_a_part_of_the_state():
     other.load_state(learner.state())
     found = [one.explore(OBSERVATION, np.random.default_rng(2)) for one in (learner, other)]
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(("smoothing", "own"), [(0.0, 0.9), (0.9, 0.0), (0.9, 0.9)])
+def test_a_learner_begins_with_another_ones_weights_and_its_own_episode(smoothing, own):
+    other, learner = make_learner("lsp", seed=1, smoothing=smoothing), make_learner("lsp", smoothing=own)
+    if smoothing:
+        other.explore(OBSERVATION, np.random.default_rng(1))
+    other.update(make_batch(0))
+    learner.begin_with(other.state())
+    np.testing.assert_array_equal(learner.act(OBSERVATION, None), other.act(OBSERVATION, None))
+    assert not learner.state().get("exploration_latent", np.zeros(2)).any()
 
 
 def test_updates_leave_the_lower_level_as_it_is():

@@ -54,7 +54,9 @@ def test_each_environment_has_what_a_buffer_of_its_own_has(
             buffer.add(step)
     view, rows = together.view(), np.arange(len(together))
     numbers, ahead = view.numbers(rows), view.steps_to_end(rows)
+    behind = view.steps_since_start(rows)
     np.testing.assert_array_equal(view.numbers(view.later(rows, ahead)), numbers + count * ahead)
+    np.testing.assert_array_equal(view.numbers(view.later(rows, -behind)), numbers - count * behind)
     for environment, buffer in enumerate(alone):
         own = buffer.view()
         mine = rows[numbers % count == environment]
@@ -62,6 +64,7 @@ def test_each_environment_has_what_a_buffer_of_its_own_has(
         same = np.argsort(own.numbers(np.arange(len(own))))
         np.testing.assert_array_equal(numbers[mine] // count, own.numbers(same))
         np.testing.assert_array_equal(ahead[mine], own.steps_to_end(same))
+        np.testing.assert_array_equal(behind[mine], own.steps_since_start(same))
         for name in ("observations", "next_observations"):
             assert getattr(view, name)(mine).equals(getattr(own, name)(same))
 
@@ -111,3 +114,14 @@ def test_environments_of_unequal_length_are_refused() -> None:
         buffer.load_in_turn([(1, lambda: part)], np.array([0]))
     with pytest.raises(ValueError, match="expected a buffer of one environment"):
         buffer.extend(part)
+
+
+def test_within_a_round_each_environment_counts_the_transitions_that_are_held() -> None:
+    """Of five transitions the ring has numbers 1 to 4: of the environments 1, 0, 1, 0."""
+    buffer = ReplayBuffer(NUMBERED_SPEC, 4, 2)
+    for number in range(5):
+        buffer.add(numbered(number, episode=number % 2))
+    view = buffer.view()
+    rows = view.rows(np.arange(1, 5))
+    assert view.steps_since_start(rows).tolist() == [0, 0, 1, 1]
+    assert view.steps_to_end(rows).tolist() == [1, 1, 0, 0]
