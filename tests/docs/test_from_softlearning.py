@@ -6,8 +6,11 @@ import pytest
 from factories import make_params
 from repository import ROOT
 
+from sacpipe.algorithms import ALGORITHMS
 from sacpipe.cli.main import build_parser
+from sacpipe.envs import SUITES
 from sacpipe.params.model import Params
+from sacpipe.replay.samplers import SAMPLERS
 
 PAGE = (ROOT / "docs" / "from-softlearning.md").read_text()
 FLAGS = (ROOT / "tests" / "docs" / "softlearning_flags.txt").read_text().split()
@@ -31,9 +34,27 @@ def test_commands_are_accepted(command):
 
 
 def test_keys_of_params_exist():
+    """Keys of an algorithm are those of all of ours."""
     tree = Params.parse(make_params()).as_tree()
+    for name in ALGORITHMS.ours:
+        tree["algorithm"] = ALGORITHMS.find(name).example().as_tree() | tree["algorithm"]
     for path in re.findall(r"`((?:algorithm|training|evaluation|release|replay|task)\.[a-z_.]+)", PAGE):
         found = tree
         for key in path.split("."):
             assert key in found, path
             found = found[key]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "table"),
+    [
+        (r"`algorithm\.name: (\w+)", ALGORITHMS),
+        (r"`replay\.sampler\.name: (\w+)", SAMPLERS),
+        (r"\bsuite `(\w+)`", SUITES),
+    ],
+    ids=["algorithms", "samplers", "suites"],
+)
+def test_members_exist(pattern, table):
+    named = {*re.findall(pattern, PAGE)}
+    assert named
+    assert named <= {*table.ours}
