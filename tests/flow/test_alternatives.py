@@ -24,6 +24,9 @@ FIRST = {
     "min_return_mean": None,
     "keep": "best",
     "stop_at_return": 1000.0,
+    "num_environments": 2,
+    "environment_processes": True,
+    "policy_lag_rounds": 1,
 }
 """Other values of keys, by name."""
 FIRST_TEXT = {
