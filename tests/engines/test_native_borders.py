@@ -84,14 +84,16 @@ def test_an_epsilon_that_kernels_take_as_zero_is_refused():
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_kernels_that_are_added_after_a_run_run_too(threads):
-    program, values = Program(), np.arange(8, dtype=np.float32)
-    outputs = [np.zeros(1, dtype=np.float32) for _ in range(40)]
-    program.add("mean", values=values, output=outputs[0], count=8)
-    program.run(threads)
-    for before, output in itertools.pairwise(outputs):
-        program.add("mean", values=before, output=output, count=1)
-    program.run(threads)
-    assert [float(output[0]) for output in outputs] == [3.5] * 40
+    """Many times: a thread that comes late to the first run meets the program while it gets more phases."""
+    for _ in range(300):
+        program, values = Program(), np.arange(8, dtype=np.float32)
+        outputs = [np.zeros(1, dtype=np.float32) for _ in range(12)]
+        program.add("mean", values=values, output=outputs[0], count=8)
+        program.run(threads)
+        for before, output in itertools.pairwise(outputs):
+            program.add("mean", values=before, output=output, count=1)
+        program.run(threads)
+        assert [float(output[0]) for output in outputs] == [3.5] * 12
 
 
 FORKS = """

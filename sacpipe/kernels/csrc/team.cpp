@@ -87,7 +87,8 @@ struct Team {
 
   void take_part(Job& job, int index) {
     const uint32_t round = job.round_.load(std::memory_order_acquire);
-    const int slices = job.slices_, count = job.phases();
+    // As many phases as there are counters: a thread that comes late may meet a job that has got more since.
+    const int slices = job.slices_, count = job.held_;
     for (int p = 0; p < count; p++) {
       Job::Phase& phase = job.phases_[p];
       const uint32_t target = round * (uint32_t)slices;
