@@ -4,6 +4,7 @@ A learner with such an update is the learner by autograd with another `update`. 
 in the kernels' layout while it learns, and are copied back into the learner's tensors on demand.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
@@ -168,7 +169,7 @@ class NativeNormaliser(NamedTuple):
         return cls(normaliser.mean.numpy(), normaliser.scale.numpy(), normaliser.chosen.numpy())
 
 
-class NativeActorCritic(DelegatingLearner):
+class NativeActorCritic(DelegatingLearner, ABC):
     """A learner whose update is a program of kernels; an algorithm composes it in `_compose`.
 
     Args:
@@ -242,13 +243,13 @@ class NativeActorCritic(DelegatingLearner):
         self._is_ahead = True
         self._run(batch)
 
+    @abstractmethod
     def _compose(self, batch_size: int) -> None:
         """Make the program and its memory for a size of batches."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _run(self, batch: Batch) -> None:
         """Make one gradient step by the program."""
-        raise NotImplementedError
 
     def describe_episodes(self, episodes: Sequence[EvaluatedEpisode]) -> dict[str, float]:
         """Return the bias of the critics' values; see `value_bias`."""

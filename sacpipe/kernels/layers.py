@@ -6,6 +6,7 @@ output, and is a vector.
 """
 
 import copy
+from abc import ABC, abstractmethod
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -59,7 +60,7 @@ class Shape(NamedTuple):
     """Whether a normalisation follows."""
 
 
-class Part:
+class Part(ABC):
     """Parameters of every member, their moments and slow copies."""
 
     members: int
@@ -83,14 +84,15 @@ class Part:
                 setattr(view, name, value.first())
         return view
 
+    @abstractmethod
     def put(self, tensors: Tensors, weight: Floats, bias: Floats) -> None:
         """Copy a module's weight and bias in, in the shapes that the module has."""
-        raise NotImplementedError
 
+    @abstractmethod
     def get(self, tensors: Tensors, weight: Floats, bias: Floats) -> None:
         """Copy a module's weight and bias out."""
-        raise NotImplementedError
 
+    @abstractmethod
     def turn(self) -> None:
         """Make what is a copy of the parameters; called after `put`."""
 
@@ -125,6 +127,9 @@ class Norm(Part):
         """Copy a normalisation out; shapes as of `put`."""
         for array, values in zip(tensors, (weight, bias), strict=True):
             values[:, 0] = array.reshape(self.members, -1)[:, : self.features]
+
+    def turn(self) -> None:
+        """It has no copy of its parameters."""
 
 
 class Layer(Part):

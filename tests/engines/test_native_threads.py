@@ -29,6 +29,7 @@ def run_child(name, threads, *how):
     return [(int(count), value) for count, value in (line.split() for line in done.stdout.splitlines())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sac", "td3"])
 def test_any_number_of_threads_gives_the_same_bytes(name):
     found = {threads: run_child(name, threads) for threads in (1, 2, 3, 5)}
@@ -36,6 +37,7 @@ def test_any_number_of_threads_gives_the_same_bytes(name):
     assert len({value for [(_, value)] in found.values()}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sac", "td3"])
 def test_both_processes_go_on_after_a_fork(name):
     """The child has threads of its own."""
@@ -104,6 +106,7 @@ def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sac", "td3"])
 def test_memory_is_flat_over_20_000_updates(name):
     kind = {"sac": NativeSAC, "td3": NativeTD3}[name]

@@ -23,8 +23,8 @@ INLINE V scaled(V x, V n) {
   uint32_t bits[LANES];
   memcpy(bits, value, sizeof bits);
   for (int i = 0; i < LANES; i++) {
-    const float n = power[i] == power[i] ? power[i] : 0.f;  // no NaN becomes a whole number; x is a NaN then
-    bits[i] += (uint32_t)(int32_t)n << 23;
+    const float whole = power[i] == power[i] ? power[i] : 0.f;  // a NaN has no whole number; x is one then
+    bits[i] += (uint32_t)(int32_t)whole << 23;
   }
   memcpy(value, bits, sizeof bits);
   return load(value);

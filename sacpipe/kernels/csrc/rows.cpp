@@ -18,6 +18,9 @@ INLINE float element(const float* panels, long height, long width, long m, long 
   return panels[place_of(height, width, m, j)];
 }
 
+// So many numbers, filled up to whole vectors.
+INLINE long whole_vectors(long count) { return (count + LANES - 1) / LANES * LANES; }
+
 INLINE void refuse(Worker& worker) {
   int none = 0;
   worker.refused->compare_exchange_strong(none, worker.index, std::memory_order_relaxed);
@@ -152,7 +155,7 @@ KERNEL(SquashedSample, "squashed_sample", rows, SQUASHED_SAMPLE)
 long SquashedSample::units() const { return blocks(rows); }
 
 void SquashedSample::run(long lo, long hi, Worker& worker) const {
-  const long height = padded(rows), count = BLOCK * columns, filled = (count + LANES - 1) / LANES * LANES;
+  const long height = padded(rows), count = BLOCK * columns, filled = whole_vectors(count);
   float *means = worker.scratch, *raw = means + filled, *density = raw + filled;
   for (long i = count; i < filled; i++) means[i] = raw[i] = 0.f;
   const V low = spread(bounds[0]), high = spread(bounds[1]), two = spread(2.f);
@@ -196,7 +199,7 @@ KERNEL(BoundedAction, "bounded_action", rows, BOUNDED_ACTION)
 long BoundedAction::units() const { return blocks(rows); }
 
 void BoundedAction::run(long lo, long hi, Worker& worker) const {
-  const long height = padded(rows), count = BLOCK * columns, filled = (count + LANES - 1) / LANES * LANES;
+  const long height = padded(rows), count = BLOCK * columns, filled = whole_vectors(count);
   float* means = worker.scratch;
   for (long i = count; i < filled; i++) means[i] = 0.f;
   for (long unit = lo; unit < hi; unit++) {

@@ -132,7 +132,7 @@ struct Team {
   // Counts the phases that a stopped job left out as done.
   void skip_rest(Job& job, uint32_t round) {
     leave();
-    for (int p = 0; p < job.phases(); p++) {
+    for (int p = 0; p < job.held_; p++) {
       for (int i = 0; i < size; i++) job.phases_[p].taken[i] = round;
       job.phases_[p].done = round * (uint32_t)size;
     }
