@@ -57,6 +57,7 @@ def own_stdout(*, until_exit: bool) -> Iterator[None]:
         until_exit: Leave it so at the end, because simulators print in exit handlers too. Otherwise stdout
             is again what it was.
     """
+    _open_stderr()
     stream = sys.stdout
     saved = _duplicate(_STDOUT)
     _sinks.append(_sink(stream, saved))
@@ -72,6 +73,13 @@ def own_stdout(*, until_exit: bool) -> Iterator[None]:
             if saved is not None:
                 os.dup2(saved, _STDOUT)
                 os.close(saved)
+
+
+def _open_stderr() -> None:
+    """Lead a closed stderr nowhere: else libraries fail, and the next opened file gets its descriptor."""
+    if sys.stderr is None:
+        _lead_nowhere(_STDERR)
+        sys.stderr = os.fdopen(_STDERR, "w", encoding="utf-8", closefd=False)
 
 
 def _sink(stream: TextIO | None, saved: int | None) -> Sink:
@@ -96,14 +104,20 @@ def _duplicate(descriptor: int) -> int | None:
 
 
 def _lead_stdout_to_stderr() -> None:
-    """Let descriptor 1 lead to stderr, or nowhere where stderr is closed."""
+    """Let descriptor 1 lead to stderr, or nowhere where a caller has closed that."""
     try:
         os.dup2(_STDERR, _STDOUT)
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        if nowhere != _STDOUT:
-            os.dup2(nowhere, _STDOUT)
-            os.close(nowhere)
+        _lead_nowhere(_STDOUT)
+
+
+def _lead_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    if nowhere == descriptor:
+        os.set_inheritable(nowhere, True)
+    else:
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
 
 
 def _flush_foreign() -> None:

@@ -133,3 +133,21 @@ def test_every_command_writes_its_result_by_write_output():
     for path in (ROOT / "sacpipe" / "cli").glob("*.py"):
         if path.name != "output.py":
             assert "sys.stdout" not in path.read_text(), path.name
+
+
+CHILD = """
+import subprocess, sys
+from sacpipe.cli.output import own_stdout
+
+with own_stdout(until_exit=True):
+    sys.stderr.write("nowhere")
+    subprocess.run([sys.executable, "-c", "import sys; sys.stderr.write('nowhere')"], check=True)
+"""
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-"])
+def test_with_a_closed_stderr_this_process_and_its_children_have_one(tmp_path, closed):
+    (tmp_path / "child.py").write_text(CHILD)
+    command = f"PYTHONPATH={ROOT} {sys.executable} child.py {closed}"
+    seen = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (seen.returncode, seen.stdout, seen.stderr) == (0, "", "")
