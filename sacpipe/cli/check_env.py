@@ -30,12 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print each rule; exit code 1 where one is broken."""
     from sacpipe.core.errors import ConfigError
-    from sacpipe.project.identity.opened_files import record_opened_files
-    from sacpipe.testing.environments import env_results
+    from sacpipe.project.identity.opened_files import files_recorded
 
     if arguments.episodes < MIN_SEEDS:
         raise ConfigError(f"--episodes: expected at least {MIN_SEEDS}, found {arguments.episodes}.")
-    record_opened_files(Path.cwd())  # before the task's modules are imported, since these may read files
+    with files_recorded(Path.cwd()):  # the task's modules may read files when they are imported
+        return _check(arguments)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """Try the task, and print each rule and what the task reads."""
+    from sacpipe.testing.environments import env_results
+
     task = _task(arguments.task)
     results = []
     for result in env_results(task, arguments.episodes):

@@ -3,10 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sacpipe.cli.output import write_output
 from sacpipe.cli.paths import path_argument
 from sacpipe.params import DEFAULT_ALGORITHM, DEFAULT_SEED
+
+if TYPE_CHECKING:
+    from sacpipe.project.workspace import Workspace
 
 HELP = "print a complete, commented params.yaml for a task"
 EXAMPLE = (
@@ -36,37 +40,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the file."""
+    if arguments.output is None:
+        write_output(_text(arguments))
+        return 0
     from sacpipe.core.files import write_text
-    from sacpipe.params.defaults import params_text
-    from sacpipe.project.identity.opened_files import record_opened_files
 
-    if arguments.output is not None:
-        record_opened_files(Path.cwd())  # before the task's modules are imported, since these may read files
-    text = params_text(
+    workspace = _project_of(arguments.output)
+    if workspace is None:
+        write_text(arguments.output, _text(arguments))
+        return 0
+    from sacpipe.project.identity.lock import write_dependencies
+    from sacpipe.project.identity.opened_files import files_recorded
+
+    with files_recorded(workspace.root):  # own modules may read files when they are imported
+        text = _text(arguments)
+    write_text(arguments.output, text)
+    for line in write_dependencies(workspace):
+        sys.stderr.write(f"{line}\n")
+    return 0
+
+
+def _text(arguments: argparse.Namespace) -> str:
+    from sacpipe.params.defaults import params_text
+
+    return params_text(
         arguments.task,
         steps=arguments.steps,
         seed=arguments.seed,
         algorithm=arguments.algorithm,
         preset=arguments.preset,
     )
-    if arguments.output is None:
-        write_output(text)
-    else:
-        write_text(arguments.output, text)
-        _write_dependencies(arguments.output)
-    return 0
 
 
-def _write_dependencies(path: Path) -> None:
-    """Write what the new task needs to dvc.yaml, if the file is the params.yaml of a project."""
+def _project_of(path: Path) -> "Workspace | None":
+    """Return the project whose params.yaml a file is, if it is one's."""
     from sacpipe.core.errors import ConfigError
-    from sacpipe.project.identity.lock import write_dependencies
     from sacpipe.project.workspace import Workspace
 
     try:
         workspace = Workspace.find(path.parent)
     except ConfigError:
-        return
-    if path.resolve() == workspace.params:
-        for line in write_dependencies(workspace):
-            sys.stderr.write(f"{line}\n")
+        return None
+    return workspace if path.resolve() == workspace.params else None

@@ -15,7 +15,7 @@ from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.project.identity.dependency_lines import StageNeeds, covers, listed_needs, missing_lines
 from sacpipe.project.identity.opened_files import (
     files_recorded,
-    modules_since,
+    imported_modules,
     opened_files,
     record_new_models,
 )
@@ -97,7 +97,7 @@ def task_needs(root: Path, environment: Environment) -> StageNeeds:
 
     Args:
         root: The project's folder.
-        environment: The task; `record_opened_files` was called before it was made.
+        environment: The task, made and stepped while the project's files were recorded.
     """
     own = own_code(root, _task_modules(root, environment))
     files, packages, outside = set(own.files), set(own.packages), set[Path]()
@@ -260,7 +260,7 @@ def _module_files(root: Path) -> dict[str, str]:
 def _modules_outside(root: Path) -> set[str]:
     """Return the modules that the task loaded from folders that are no installation and not the project."""
     found = set()
-    for name in modules_since():
+    for name in imported_modules(root):
         file = getattr(sys.modules.get(name), "__file__", None)
         if not isinstance(file, str) or not Path(file).is_absolute():
             continue  # a module that a package made without a file, as torch.ops

@@ -1,7 +1,7 @@
-"""The files that this process reads: opened by Python, by `ctypes`, and by MuJoCo.
+"""The files that this process reads, by Python, by `ctypes` and by MuJoCo, and the modules that it imports.
 
 A stage records from its start to its end. A command records only while it tries the task, because it opens
-many files that no stage does. Records are kept apart by project.
+many files that no stage does. Records are kept apart by project, so that what else a process did is in none.
 
 Python reports an opening by the audit events `open` and `ctypes.dlopen` (PEP 578). A hook cannot be removed,
 so one is added at most once in a process.
@@ -21,10 +21,12 @@ from sacpipe.project.identity.mujoco_models import Record, all_model_files, reco
 
 @dataclass
 class _Files:
-    """What was opened for one project."""
+    """What was opened and imported for one project."""
 
     read: dict[str, None] = field(default_factory=dict)
     models: Record = field(default_factory=dict)
+    imported: set[str] = field(default_factory=set)
+    """Names of modules that were imported in recordings that have ended."""
     journal: Path | None = None
     """File with the paths in `read` that are in the project, for a stage that is interrupted and goes on."""
 
@@ -37,26 +39,37 @@ class _Recorder:
     files: dict[Path, _Files] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)
     modules_before: set[str] = field(default_factory=set)
+    """Names of the modules that were loaded when the recording began, or began again."""
 
     @property
     def current(self) -> _Files | None:
         return None if self.root is None else self.files.setdefault(self.root, _Files())
+
+    def switch(self, root: Path | None) -> None:
+        """Record for a project, or for none, from now on."""
+        if self.current is not None:
+            self.current.imported |= self.new_modules()
+        self.root = root
+        self.modules_before = set(sys.modules)
+
+    def new_modules(self) -> set[str]:
+        """Return the modules that were imported since the recording began."""
+        return set(sys.modules) - self.modules_before
 
 
 _recorder = _Recorder()
 
 
 def record_opened_files(root: Path) -> None:
-    """Record the files that this process opens from now on, to its end.
+    """Record the files that this process opens from now on, to its end: for the process of a stage alone.
 
     Args:
         root: The project's folder.
     """
     if not _recorder.is_hooked:
         _recorder.is_hooked = True
-        _recorder.modules_before.update(sys.modules)
         sys.addaudithook(_hook)
-    _recorder.root = root
+    _recorder.switch(root)
     record_new_models()
 
 
@@ -82,7 +95,7 @@ def files_recorded(root: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        _recorder.root = before
+        _recorder.switch(before)
 
 
 def record_new_models() -> bool:
@@ -90,9 +103,10 @@ def record_new_models() -> bool:
     return record_models(lambda: None if _recorder.current is None else _recorder.current.models)
 
 
-def modules_since() -> set[str]:
-    """Return the names of the modules that were imported since the first recording began."""
-    return set(sys.modules) - _recorder.modules_before if _recorder.is_hooked else set()
+def imported_modules(root: Path) -> set[str]:
+    """Return the names of the modules that were imported while files were recorded for a project."""
+    imported = _recorder.files.get(root, _Files()).imported
+    return imported | _recorder.new_modules() if _recorder.root == root else set(imported)
 
 
 def opened_files(root: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
