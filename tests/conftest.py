@@ -7,12 +7,21 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import contextlib
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# dm_control imports it. Its handler keeps the stderr of its import, and closes it when logging is configured
+# anew under another stderr, as MLflow and Prefect do: pytest's own file, without which every later test fails.
+with contextlib.redirect_stderr(sys.__stderr__):
+    import absl.logging
+
+    absl.logging.get_absl_handler()
 
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 
