@@ -1,6 +1,7 @@
 """What a process opens and imports counts for the project for which it is recorded then, and for no other."""
 
 import importlib
+import sys
 
 import pytest
 
@@ -56,17 +57,19 @@ def test_only_what_is_imported_while_a_project_is_recorded_counts_for_it(project
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "code"),
     [
-        ["params", "point_mass/point-mass-v0", "--output", "params.yaml"],
-        ["params", "point_mass/unknown-v0", "--output", "params.yaml"],
-        ["check-env", "point_mass/point-mass-v0"],
-        ["check-env", "point_mass/unknown-v0"],
+        (["params", "point_mass/point-mass-v0", "--output", "params.yaml"], 0),
+        (["params", "point_mass/unknown-v0", "--output", "params.yaml"], 2),
+        (["check-env", "point_mass/point-mass-v0"], 0),
+        (["check-env", "point_mass/unknown-v0"], 1),
     ],
 )
-def test_no_command_records_after_its_end(project, monkeypatch, arguments):
+def test_no_command_records_after_its_end(project, monkeypatch, arguments, code):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # a command puts the project's folder first
     monkeypatch.chdir(project)
-    (project / "versions.lock").write_text("")
-    main(arguments)
+    (project / "dvc.yaml").write_text("stages: {train: {}}\n")
+    (project / "versions.lock").write_text("{}\n")
+    assert main(arguments) == code
     (project / "gain.txt").read_text()
     assert project / "gain.txt" not in opened_files(project)[0]
