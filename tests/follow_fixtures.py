@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import threading
 import time
 from contextlib import contextmanager
 
@@ -37,6 +38,7 @@ class Counted:
 
     def __init__(self, path):
         self.path, self.looks, self.fault = path, 0, None
+        self.looked = threading.Condition()
 
     def resolve(self):
         try:
@@ -44,7 +46,9 @@ class Counted:
                 raise self.fault
             return PathSource(self.path, allow_hard_links=False).resolve()
         finally:
-            self.looks += 1
+            with self.looked:
+                self.looks += 1
+                self.looked.notify_all()
 
 
 class Robot:
@@ -71,7 +75,8 @@ class Robot:
     def looked(self):
         """Until the source was asked twice more: the first of these may have begun before."""
         wanted = self.source.looks + 2
-        self.until(lambda _: self.source.looks >= wanted)
+        with self.source.looked:
+            assert self.source.looked.wait_for(lambda: self.source.looks >= wanted, timeout=60)
 
     @property
     def kinds(self):
