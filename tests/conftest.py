@@ -27,8 +27,16 @@ from sacpipe.tracking.mlflow.connection import MlflowConnection
 
 pytest_plugins = ["project_fixtures", "robot_fixtures", "pool_fixtures", "follow_fixtures"]
 
-SLOW_FIXTURES = {"finished", "empty_ledger", "trained", "committed_toy"}
-"""Each takes seconds: a run of the pipeline, an MLflow database, a run of DVC."""
+SLOW_FIXTURES = {
+    "finished",
+    "empty_ledger",
+    "trained",
+    "committed_toy",
+    "exported",
+    "pixel_export",
+    "scaled_onnx",
+}
+"""Each takes seconds: a run of the pipeline, an MLflow database, a run of DVC, torch's ONNX exporter."""
 
 # A shell's background job ignores Ctrl-C, and hands that down to every process it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

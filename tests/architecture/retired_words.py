@@ -10,6 +10,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +118,8 @@ PHRASES = {
 _PATTERNS = {
     phrase: re.compile(rf"\b(?:{phrase.replace(' ', chr(92) + 's+')})\b", re.IGNORECASE) for phrase in PHRASES
 }
+_ANY = re.compile("|".join(pattern.pattern for pattern in _PATTERNS.values()))
+"""Finds in a text of lower case whether there is a phrase: nearly all texts have none."""
 _CODE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|<!--.*?-->|<style>.*?</style>", re.DOTALL)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
@@ -140,7 +143,7 @@ def find_in_identifiers(path: str, source: str) -> Iterator[Fault]:
         path: From the repository's folder, with `/`.
         source: Text of the file.
     """
-    names = [(Path(path).stem, 1), *_definitions(ast.parse(source))]
+    names = [(Path(path).stem, 1), *_definitions(source)]
     is_product = path.startswith(("sacpipe/", "pipelines/"))
     for name, line in names:
         if name.startswith("test_"):
@@ -155,9 +158,15 @@ def find_in_identifiers(path: str, source: str) -> Iterator[Fault]:
             yield Fault(path, line, name, WHOLE.get(parts, "max_*, min_*, num_*"))
 
 
-def _definitions(tree: ast.AST) -> Iterator[tuple[str, int]]:
+@lru_cache(maxsize=1)
+def _nodes(source: str) -> list[ast.AST]:
+    """Return a file's syntax tree; both tests of one file need it, one after the other."""
+    return list(ast.walk(ast.parse(source)))
+
+
+def _definitions(source: str) -> Iterator[tuple[str, int]]:
     """Walk the names that a file defines: functions, classes, arguments, variables, attributes, aliases."""
-    for node in ast.walk(tree):
+    for node in _nodes(source):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 yield node.name, node.lineno
@@ -182,6 +191,8 @@ def find_in_prose(path: str, source: str) -> Iterator[Fault]:
         source = source.partition("## Retired words")[0]
     for first_line, text in _prose(path, source):
         readable = _CODE.sub(lambda code: "\n" * code.group().count("\n"), text)
+        if not _ANY.search(readable.lower()):
+            continue
         for phrase, pattern in _PATTERNS.items():
             for match in pattern.finditer(readable):
                 line = first_line + readable.count("\n", 0, match.start())
@@ -200,7 +211,7 @@ def _prose(path: str, source: str) -> Iterator[tuple[int, str]]:
 
 
 def _python_prose(source: str) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(source)):
+    for node in _nodes(source):
         match node:
             case ast.Constant(value=str(text)) if re.search(r"\w\s+\w", text):
                 yield node.lineno, text

@@ -55,18 +55,15 @@ def listed(faults):
     return "\n".join(str(fault) for fault in sorted(faults))
 
 
-def test_identifiers_have_no_retired_word():
-    faults = [
-        fault for path in python_files() for fault in find_in_identifiers(path, (ROOT / path).read_text())
-    ]
-    if faults:
-        pytest.fail(f"{len(faults)} retired names\n{listed(faults)}", pytrace=False)
-
-
-def test_prose_has_no_retired_phrase():
-    faults = [fault for path in prose_files() for fault in find_in_prose(path, (ROOT / path).read_text())]
-    if faults:
-        pytest.fail(f"{len(faults)} retired phrases\n{listed(faults)}", pytrace=False)
+def test_no_file_has_a_retired_name_or_phrase():
+    names, phrases, identifiers = [], [], {*python_files()}
+    for path in prose_files():
+        text = (ROOT / path).read_text()
+        names += find_in_identifiers(path, text) if path in identifiers else ()
+        phrases += find_in_prose(path, text)
+    for kind, faults in (("names", names), ("phrases", phrases)):
+        if faults:
+            pytest.fail(f"{len(faults)} retired {kind}\n{listed(faults)}", pytrace=False)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -174,6 +174,7 @@ class TestNetworksThatAreRefused:
         with pytest.raises(ExportError, match=r"the policy's 'last.weight' is not finite"):
             export_policy(policy, spec, 20)
 
+    @pytest.mark.slow
     def test_one_batch_size_alone(self, spec):
         with pytest.raises(ExportError, match=r"cannot be exported for any batch size|has a batch of 2"):
             export_policy(Halved(), spec, 20)

@@ -36,6 +36,7 @@ def unchanged(*parts, is_fixed):
     return found(parts, {}, is_fixed=is_fixed)
 
 
+@pytest.mark.slow
 def test_numpy_and_openblas_move_with_the_processor_and_a_fixed_process_does_not():
     as_is = unchanged("moving", is_fixed=False)["moving"]
     assert (found(["moving"], AVX2_NUMPY)["moving"]["functions"] != as_is["functions"]) is HAS_AVX512

@@ -45,7 +45,11 @@ def test_one_environment_has_the_seeds_and_bytes_of_a_run_without_the_param(tmp_
         (2, {}),
         (17, {"training": {"policy_lag_rounds": 1}}),
         (33, {"training": {"policy_lag_rounds": 1, "updates_per_step": 0.5}}),
-        (47, {"task": SHORT | {"options": {"max_episode_steps": 20, "image_size": 8}}}),
+        pytest.param(
+            47,
+            {"task": SHORT | {"options": {"max_episode_steps": 20, "image_size": 8}}},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["random", "lag", "lag and few updates", "images"],
 )
@@ -85,6 +89,7 @@ def test_killed_and_stopped_at_every_round_gives_the_same_bytes(tmp_path, lag):
     assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
 
 
+@pytest.mark.slow
 def test_processes_give_the_bytes_and_so_does_a_change_of_place(tmp_path):
     """With a lag, the simulators step while the learner updates; nothing depends on who is first."""
     lag = {"policy_lag_rounds": 1}
@@ -196,6 +201,7 @@ def test_a_simulator_that_fails_here_is_named_too(tmp_path):
     run.close()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_stops_the_run_and_a_retry_goes_on_to_the_same_bytes(tmp_path):
     run_once(tmp_path / "whole", make_slow(processes=False))
     params = make_slow(then="die", at=17, marker=str(tmp_path / "died"), spared_pid=os.getpid())
