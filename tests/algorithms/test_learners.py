@@ -22,6 +22,7 @@ def test_every_algorithm_keeps_the_contract(name):
     check_learner(ALGORITHMS.find(name).example())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS.ours)
 def test_every_algorithm_keeps_it_with_layer_normalisation(name):
     network = {"name": "layer_norm_mlp", "hidden_dims": [8, 8]}

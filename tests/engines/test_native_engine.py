@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from learning import SPEC, furthest, make_batch, make_learner, without_noise
-from test_torch_engine import ASYMMETRIC, VARIANTS, mlp
+from test_torch_engine import ASYMMETRIC, LENGTHS, VARIANTS, mlp
 
 from sacpipe.algorithms.sac_native import NativeSAC
 from sacpipe.core.errors import DivergenceError
@@ -17,7 +17,7 @@ def given_noise(reference, native, size):
 
 
 @pytest.mark.parametrize("changes", [*VARIANTS, mlp(300, 40), {"spec": ASYMMETRIC, **mlp(33, 65, 17)}])
-@pytest.mark.parametrize(("updates_before", "size"), [(0, 16), (1000, 16), (3, 13)])
+@pytest.mark.parametrize(("updates_before", "size"), LENGTHS)
 def test_the_update_by_kernels_is_the_update_by_autograd(changes, updates_before, size):
     spec = changes.get("spec", SPEC)
     native, reference = NativeSAC(make_learner(seed=6, **changes)), make_learner(seed=5, **changes)

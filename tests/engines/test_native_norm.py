@@ -5,7 +5,7 @@ import pytest
 from learning import SPEC, furthest, make_batch, make_learner, states_equal, without_noise
 from native_child import digest
 from test_native_engine import given_noise
-from test_torch_engine import ASYMMETRIC
+from test_torch_engine import ASYMMETRIC, LENGTHS
 
 from sacpipe.algorithms.sac_native import NativeSAC
 from sacpipe.algorithms.td3_native import NativeTD3
@@ -48,7 +48,7 @@ def make_native(name, seed=6, **changes):
 
 
 @pytest.mark.parametrize(("name", "changes"), VARIANTS)
-@pytest.mark.parametrize(("updates_before", "size"), [(0, 16), (1000, 16), (3, 13)])
+@pytest.mark.parametrize(("updates_before", "size"), LENGTHS)
 def test_the_update_by_kernels_is_the_update_by_autograd(name, changes, updates_before, size):
     spec = changes.get("spec", SPEC)
     native, reference = make_native(name, **changes), make_learner(name, seed=5, **changes)

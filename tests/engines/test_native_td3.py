@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from learning import SPEC, furthest, make_batch, make_learner, without_noise
-from test_torch_engine import ASYMMETRIC, mlp
+from test_torch_engine import ASYMMETRIC, LENGTHS, mlp
 
 from sacpipe.algorithms.td3_native import NativeTD3
 from sacpipe.core.errors import DivergenceError
@@ -29,7 +29,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
-@pytest.mark.parametrize(("updates_before", "size"), [(0, 16), (1000, 16), (3, 13)])
+@pytest.mark.parametrize(("updates_before", "size"), LENGTHS)
 def test_the_update_by_kernels_is_the_update_by_autograd(changes, updates_before, size):
     spec = changes.get("spec", SPEC)
     native = NativeTD3(make_learner("td3", seed=6, **changes))

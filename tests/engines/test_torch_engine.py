@@ -53,10 +53,12 @@ VARIANTS = [
     {"spec": ASYMMETRIC, "normalise_observations": True},
     {"spec": ASYMMETRIC, "normalise_observations": ["mass", "load"], **mlp(7, 3)},
 ]
+LENGTHS = [(0, 16), pytest.param(1000, 16, marks=pytest.mark.slow), (3, 13)]
+"""Updates before the compared one, and rows of a batch. A thousand updates of every variant take seconds."""
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
-@pytest.mark.parametrize("updates_before", [0, 1000])
+@pytest.mark.parametrize("updates_before", [0, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_update_by_hand_is_the_update_by_autograd(changes, updates_before):
     spec = changes.get("spec", SPEC)
     fast, reference = make_learner(seed=6, **changes), make_learner(seed=5, **changes)
