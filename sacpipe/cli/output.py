@@ -7,7 +7,6 @@ works, and `write_output` alone knows where stdout was. Child processes inherit 
 
 import contextlib
 import ctypes
-import io
 import os
 import sys
 from collections.abc import Iterator
@@ -58,10 +57,10 @@ def own_stdout(*, until_exit: bool) -> Iterator[None]:
             is again what it was.
     """
     stream = sys.stdout
-    saved = _duplicate(_STDOUT)
+    saved = os.dup(_STDOUT)
     _sinks.append(_sink(stream, saved))
     try:
-        _lead_stdout_to_stderr()
+        os.dup2(_STDERR, _STDOUT)
         sys.stdout = sys.stderr
         yield
     finally:
@@ -69,15 +68,12 @@ def own_stdout(*, until_exit: bool) -> Iterator[None]:
             _flush_foreign()
             sys.stdout = stream
             _sinks.pop()
-            if saved is not None:
-                os.dup2(saved, _STDOUT)
-                os.close(saved)
+            os.dup2(saved, _STDOUT)
+            os.close(saved)
 
 
-def _sink(stream: TextIO | None, saved: int | None) -> Sink:
+def _sink(stream: TextIO, saved: int) -> Sink:
     """Return the place of the results: the duplicate of stdout's descriptor where the stream uses that."""
-    if stream is None or saved is None:
-        return stream or io.StringIO()  # stdout is closed: the results are lost, as everywhere
     try:
         uses_descriptor = stream.fileno() == _STDOUT
     except (OSError, ValueError):  # a stream in memory, e.g. a notebook's
@@ -86,24 +82,6 @@ def _sink(stream: TextIO | None, saved: int | None) -> Sink:
         return stream
     stream.flush()
     return saved, stream.encoding, stream.errors or "strict"
-
-
-def _duplicate(descriptor: int) -> int | None:
-    try:
-        return os.dup(descriptor)
-    except OSError:
-        return None
-
-
-def _lead_stdout_to_stderr() -> None:
-    """Let descriptor 1 lead to stderr, or nowhere where stderr is closed."""
-    try:
-        os.dup2(_STDERR, _STDOUT)
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        if nowhere != _STDOUT:
-            os.dup2(nowhere, _STDOUT)
-            os.close(nowhere)
 
 
 def _flush_foreign() -> None:

@@ -120,7 +120,7 @@ def test_a_full_disk_behind_stdout_is_named(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_traceback(tmp_path, closed):
     seen = shell(tmp_path, f"sacpipe tasks point {closed}")
     assert seen.returncode == 0
@@ -133,3 +133,7 @@ def test_every_command_writes_its_result_by_write_output():
     for path in (ROOT / "sacpipe" / "cli").glob("*.py"):
         if path.name != "output.py":
             assert "sys.stdout" not in path.read_text(), path.name
+
+
+def test_an_error_of_a_command_without_stderr_has_its_exit_code(tmp_path):
+    assert shell(tmp_path, "sacpipe tasks --suite isaac 2>&-").returncode == 2
