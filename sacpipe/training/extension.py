@@ -15,7 +15,8 @@ from sacpipe.core.files import (
     sync_folder,
     write_bytes,
 )
-from sacpipe.training.checkpoint import intact_checkpoints, write_checkpoint
+from sacpipe.training.batch_sources import INITIAL_POOL
+from sacpipe.training.checkpoint import SAMPLER_PREFIX, intact_checkpoints, write_checkpoint
 
 _MAY_CHANGE = (
     "training.total_steps",
@@ -25,6 +26,8 @@ _MAY_CHANGE = (
     "replay.initial_pool",
 )
 """Key paths at which a run may differ from the one it extends."""
+_POOL_DIGEST = "replay.initial_pool.sha256"
+"""Key path that names an initial pool: what a sampler knows of a pool is of no use for another."""
 
 
 def adopt_finished_run(
@@ -69,7 +72,11 @@ def adopt_finished_run(
         )
     _copy_files(base, folder)
     state = found.state.replace(stage_key=stage_key, params=digests, total_steps=wanted, is_stopped=False)
-    write_checkpoint(folder / "checkpoints", state, found.arrays)
+    arrays = dict(found.arrays)
+    if found.state.params.get(_POOL_DIGEST) != digests.get(_POOL_DIGEST):
+        of_pool = f"{SAMPLER_PREFIX}{INITIAL_POOL}/"
+        arrays = {name: one for name, one in arrays.items() if not name.startswith(of_pool)}
+    write_checkpoint(folder / "checkpoints", state, arrays)
 
 
 def _copy_files(base: Path, folder: Path) -> None:
