@@ -59,8 +59,7 @@ def adopt_finished_run(
     if differing:
         raise CheckpointError(
             f"the run {base_key[:12]} cannot be extended: {', '.join(differing)} differ from its params. "
-            "Only training.total_steps, training.stop_at_return and replay.initial_pool may; set "
-            "training.extends to null to train from the first step."
+            f"Only {changeable_keys()} may; set training.extends to null to train from the first step."
         )
     steps, wanted = found.state.env_steps, params["training"]["total_steps"]
     planned = found.state.total_steps
@@ -93,10 +92,16 @@ def _copy_files(base: Path, folder: Path) -> None:
             write_bytes(folder / name, (base / name).read_bytes())
 
 
+def changeable_keys() -> str:
+    """Return the key paths that a user may change, for a message; `--extend` writes another one itself."""
+    *names, last = (name for name in _MAY_CHANGE if name != "training.extends")
+    return f"{', '.join(names)} and {last}"
+
+
 def unextendable(finished: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     """Return the key paths, sorted, whose differing values forbid a run to continue from a finished one.
 
-    Only what ends the run and the initial pool may differ.
+    Only what ends the run, where its simulators are, and the initial pool may differ.
 
     Args:
         finished: Of `param_digests`, as `wanted`.

@@ -9,6 +9,7 @@ from small_run import KEY, PARAMS, Onlooker, extended, make_params, rows, run_on
 
 from sacpipe.algorithms import ALGORITHMS
 from sacpipe.algorithms.sac import SAC, SACConfig
+from sacpipe.algorithms.td_errors import find_td_errors
 from sacpipe.core.errors import ConfigError, InterruptedRunError, MemberError
 from sacpipe.core.files import sha256_file
 from sacpipe.replay.samplers.prioritised import Prioritised
@@ -52,9 +53,19 @@ def test_a_learner_without_td_errors_is_refused_by_name(tmp_path):
         opened(tmp_path, algorithm=algorithm, engine=AUTOGRAD, replay__sampler=PRIORITISED)
     assert str(caught.value) == (
         "params.yaml: replay.sampler: 'prioritised' draws by TD errors, and Silent offers none: it has no "
-        "`td_errors`. The algorithms 'sac' and 'td3' offer them, with each of our engines. Use another "
-        "algorithm or engine, or `sampler: {name: uniform}`."
+        "`td_errors`. The algorithms 'sac', 'td3', 'lsp' and 'tqc' offer them, with each of our engines. Use "
+        "another algorithm or engine, or `sampler: {name: uniform}`."
     )
+
+
+def test_the_refusal_names_the_algorithms_of_ours_that_offer_them(tmp_path):
+    algorithm = ALGORITHMS.find("sql").example().as_tree()
+    with pytest.raises(ConfigError) as caught:
+        opened(tmp_path, algorithm=algorithm, engine=AUTOGRAD, replay__sampler=PRIORITISED)
+    spec = make_params().task.make().spec
+    for name in ALGORITHMS.ours:
+        offers = find_td_errors(ALGORITHMS.find(name).example().build(spec, 0)) is not None
+        assert (f"'{name}'" in str(caught.value)) == offers
 
 
 @pytest.mark.parametrize(
