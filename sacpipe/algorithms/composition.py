@@ -21,6 +21,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.networks.critic import StackedCritic
 from sacpipe.networks.inputs import GroupInputs, Inputs
+from sacpipe.networks.policies.deterministic import DeterministicConfig
 from sacpipe.networks.trunks import TrunkSection
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -123,7 +124,8 @@ class Composition(SteinPolicyLearner):
         """Copy the critics of a part in; see `NeedsWeights`.
 
         Raises:
-            ConfigError: the source has no critics, others than the params say, or normalised observations.
+            ConfigError: the source has no critics, others than the params say, or normalised observations; or
+                its values have no entropy in them.
         """
         place = int(re.findall(r"\d+", key)[0])
         count, critics = self.config.num_critics, self.critic.state_dict()
@@ -143,6 +145,11 @@ class Composition(SteinPolicyLearner):
             raise ConfigError(
                 f"{key}: expected a run with normalise_observations: false, found one whose observations are "
                 "normalised"
+            )
+        if weights.header.kind == DeterministicConfig.kind:
+            raise ConfigError(
+                f"{key}: expected a run of a maximum-entropy algorithm, found '{weights.header.algorithm}', "
+                "whose policy is deterministic; its values are no log-density of actions"
             )
         for name, tensor in critics.items():
             tensor[place * count : (place + 1) * count] = torch.from_numpy(found[name])

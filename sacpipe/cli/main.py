@@ -31,6 +31,7 @@ from sacpipe.cli import (
     verify,
 )
 from sacpipe.cli.output import own_stdout
+from sacpipe.core.closed_streams import open_closed_streams
 from sacpipe.core.crash_log import EXIT_CODE, report_crash
 from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.core.fence import first_error
@@ -92,6 +93,7 @@ def _enter_project(command: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    open_closed_streams()
     namespace = build_parser().parse_args(arguments)
     if (
         logging.lastResort is not None

@@ -7,7 +7,6 @@ works, and `write_output` alone knows where stdout was. Child processes inherit 
 
 import contextlib
 import ctypes
-import io
 import os
 import sys
 from collections.abc import Iterator
@@ -57,12 +56,11 @@ def own_stdout(*, until_exit: bool) -> Iterator[None]:
         until_exit: Leave it so at the end, because simulators print in exit handlers too. Otherwise stdout
             is again what it was.
     """
-    _open_stderr()
     stream = sys.stdout
-    saved = _duplicate(_STDOUT)
+    saved = os.dup(_STDOUT)
     _sinks.append(_sink(stream, saved))
     try:
-        _lead_stdout_to_stderr()
+        os.dup2(_STDERR, _STDOUT)
         sys.stdout = sys.stderr
         yield
     finally:
@@ -70,22 +68,12 @@ def own_stdout(*, until_exit: bool) -> Iterator[None]:
             _flush_foreign()
             sys.stdout = stream
             _sinks.pop()
-            if saved is not None:
-                os.dup2(saved, _STDOUT)
-                os.close(saved)
+            os.dup2(saved, _STDOUT)
+            os.close(saved)
 
 
-def _open_stderr() -> None:
-    """Lead a closed stderr nowhere: else libraries fail, and the next opened file gets its descriptor."""
-    if sys.stderr is None:
-        _lead_nowhere(_STDERR)
-        sys.stderr = os.fdopen(_STDERR, "w", encoding="utf-8", closefd=False)
-
-
-def _sink(stream: TextIO | None, saved: int | None) -> Sink:
+def _sink(stream: TextIO, saved: int) -> Sink:
     """Return the place of the results: the duplicate of stdout's descriptor where the stream uses that."""
-    if stream is None or saved is None:
-        return stream or io.StringIO()  # stdout is closed: the results are lost, as everywhere
     try:
         uses_descriptor = stream.fileno() == _STDOUT
     except (OSError, ValueError):  # a stream in memory, e.g. a notebook's
@@ -94,30 +82,6 @@ def _sink(stream: TextIO | None, saved: int | None) -> Sink:
         return stream
     stream.flush()
     return saved, stream.encoding, stream.errors or "strict"
-
-
-def _duplicate(descriptor: int) -> int | None:
-    try:
-        return os.dup(descriptor)
-    except OSError:
-        return None
-
-
-def _lead_stdout_to_stderr() -> None:
-    """Let descriptor 1 lead to stderr, or nowhere where a caller has closed that."""
-    try:
-        os.dup2(_STDERR, _STDOUT)
-    except OSError:
-        _lead_nowhere(_STDOUT)
-
-
-def _lead_nowhere(descriptor: int) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    if nowhere == descriptor:
-        os.set_inheritable(nowhere, True)
-    else:
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
 
 
 def _flush_foreign() -> None:

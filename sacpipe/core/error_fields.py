@@ -8,8 +8,12 @@ from sacpipe.core.errors import SacpipeError
 
 
 def error_fields(error: SacpipeError) -> dict[str, Any]:
-    """Return class, message and whether a retry may succeed."""
-    return {"error": type(error).__name__, "message": str(error), "retryable": error.retryable}
+    """Return class, message and whether a retry may succeed.
+
+    Of an error of another package, which the parent may not have, the class is the nearest one of ours.
+    """
+    ours = next(kind for kind in type(error).__mro__ if getattr(errors, kind.__name__, None) is kind)
+    return {"error": ours.__name__, "message": str(error), "retryable": error.retryable}
 
 
 def error_of(fields: Mapping[str, Any]) -> SacpipeError:

@@ -103,6 +103,8 @@ class EnvironmentProcess:
         try:
             send(self._connection, kind, data)
         except OSError as exc:
+            if not self._is_made:
+                self._receive()  # raises the error for which the process ended, if it could tell one
             raise self._death() from exc
 
     def _receive(self) -> bytearray:

@@ -126,11 +126,19 @@ class RegisteredTask(TaskSection):
 
 
 def _slower(spec: EnvSpec, repeat: int) -> EnvSpec:
-    """Return the specification of a task whose actions are repeated: no episode is longer than without."""
+    """Return the specification of a task whose actions are repeated: no episode is longer than without.
+
+    Raises:
+        ConfigError: an episode is shorter than the repetitions of one action.
+    """
     period, limit = spec.control_period_s, spec.max_episode_steps
+    if limit is not None and repeat > limit:
+        raise ConfigError(
+            f"task.options: {_REPEAT}: expected at most the {limit} steps of an episode, found {repeat}."
+        )
     return spec.replace(
         control_period_s=None if period is None else period * repeat,
-        max_episode_steps=None if limit is None else max(1, limit // repeat),
+        max_episode_steps=None if limit is None else limit // repeat,
     )
 
 

@@ -11,7 +11,7 @@ from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import DiskTree, StageInputs, locked_inputs, stage_inputs
 from sacpipe.project.workspace import Workspace
 from sacpipe.training.checkpoint import intact_checkpoints
-from sacpipe.training.extension import param_digests, unextendable
+from sacpipe.training.extension import changeable_keys, param_digests, unextendable
 
 
 def extend_finished_run(workspace: Workspace) -> str:
@@ -63,8 +63,7 @@ def _refuse_other_changes(finished: StageInputs, wanted: StageInputs) -> None:
     if changed:
         raise ConfigError(
             f"the finished run cannot be extended: {', '.join(changed)} changed since. Only "
-            "training.total_steps, training.stop_at_return and replay.initial_pool may; run without --extend "
-            "to train from the first step."
+            f"{changeable_keys()} may; run without --extend to train from the first step."
         )
 
 

@@ -7,6 +7,15 @@ Places = NDArray[np.int64]
 Values = NDArray[np.float64]
 
 
+def tree_bytes(capacity: int) -> int:
+    """Return the memory of a tree with so many places, in bytes: 16 to 32 for each."""
+    return 16 << _depth(capacity)
+
+
+def _depth(capacity: int) -> int:
+    return max(0, capacity - 1).bit_length()
+
+
 class SumTree:
     """Values of places, all 0 at first, and sums of them.
 
@@ -19,7 +28,7 @@ class SumTree:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._depth = max(0, capacity - 1).bit_length()
+        self._depth = _depth(capacity)
         self._first = 1 << self._depth
         # Node 1 is the sum of all; nodes 2 k and 2 k + 1 are the parts of node k; then come the places.
         self._sums = np.zeros(2 * self._first)

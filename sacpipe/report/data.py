@@ -3,18 +3,41 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sacpipe.bundle.reader import Bundle
 from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.statistics import EvaluationSummary
 from sacpipe.export.config import ExportMetrics
 
-if TYPE_CHECKING:
-    from sacpipe.report.plane_data import Plane
-
 POLICIES = ("deterministic", "stochastic", "bundle")
 """Evaluated policies, in the order of the page. The first two are evaluated during training too."""
+
+GRID = 31
+"""Actions along each axis at which the critics of `ActionValues` are evaluated."""
+
+Point = tuple[float, float]
+
+
+class ActionValues(NamedTuple):
+    """The critics' values of actions in one state of MultiGoal, and actions of the policy there."""
+
+    position: Point
+    """In metres."""
+    values: tuple[tuple[float, ...], ...]
+    """In task units of reward: GRID rows from the lowest second entry of the action, each from the lowest
+    first."""
+    actions: tuple[Point, ...]
+    """Of the policy with noise, in [-1, 1]."""
+
+
+class Plane(NamedTuple):
+    """Contents of the figure of MultiGoal."""
+
+    paths: tuple[tuple[Point, ...], ...]
+    """Positions of each episode, its start first, in metres."""
+    states: tuple[ActionValues, ...] | None
+    """None where this machine has no critics of the run."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +172,7 @@ class ReportData:
     is missing on this machine."""
     throughput: tuple[tuple[float, float], ...] | None
     """Rows of (env_steps, steps_per_s), or None."""
-    plane: "Plane | None"
+    plane: Plane | None
     """Paths and values of actions; None for another task than MultiGoal."""
     verdict: ShownVerdict | None
     """Verdict of the release gate; None if it did not run."""

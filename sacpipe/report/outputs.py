@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import ConfigError, ContractError, StorageError
@@ -18,6 +18,7 @@ from sacpipe.report.data import (
     POLICIES,
     CurveRow,
     Evaluation,
+    Plane,
     Pool,
     ReportData,
     ReportInputs,
@@ -27,11 +28,10 @@ from sacpipe.report.dvc_lock import differing_files, read_params, read_stages, r
 from sacpipe.report.readers import csv_rows, finite, json_lines, pick, require_files
 from sacpipe.training.metrics import LEARNER_METRICS
 
-if TYPE_CHECKING:
-    from sacpipe.report.plane_data import Plane
-
 _TOTALS = ("env_steps", "gradient_steps", "episodes")
 _COUNTERS = ("env_steps", "gradient_steps")
+_MULTI_GOAL = ("softlearning", "MultiGoal-Default-v0")
+"""Suite and id of the task that has a figure of its own."""
 _CURVE_COLUMNS = ("env_steps", "policy", "episode", "seed", "return", "length")
 
 
@@ -153,12 +153,12 @@ def read_parity(path: Path) -> ExportMetrics:
         raise StorageError(f"{exc}. `sacpipe run` writes it again.") from exc
 
 
-def _read_plane(inputs: ReportInputs, params: Mapping[str, Any]) -> "Plane | None":
+def _read_plane(inputs: ReportInputs, params: Mapping[str, Any]) -> Plane | None:
     """Return the contents of MultiGoal's figure; None for another task."""
-    from sacpipe.report.plane_data import is_multi_goal, read_plane  # needs PyTorch, which other tasks do not
-
-    if not is_multi_goal(params["task"]["suite"], params["task"]["id"]):
+    if (params["task"]["suite"], params["task"]["id"]) != _MULTI_GOAL:
         return None
+    from sacpipe.report.plane_data import read_plane  # needs PyTorch, which other tasks do not
+
     work_folder = None if inputs.throughput is None else inputs.throughput.parent
     return read_plane(inputs.params, inputs.train_folder / "policy.safetensors", work_folder)
 

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 from sacpipe.envs.softlearning.multi_goal import GOAL_RADIUS_M, GOALS_M, HALF_WIDTH_M
 from sacpipe.report import numbers
-from sacpipe.report.data import ReportData
+from sacpipe.report.data import GRID, ActionValues, Plane, Point, ReportData
 from sacpipe.report.elements import key, section
 from sacpipe.report.isolines import isolines
 from sacpipe.report.markup import Child, Markup, coordinate, join, tag
-from sacpipe.report.plane_data import GRID, ActionValues, Plane, Point
 
 _NUM_LEVELS = 12
 _FRAME = 26.0
@@ -42,6 +41,11 @@ class _Layout(NamedTuple):
     paths: _Box
     states: tuple[_Box, ...]
 
+    def of_paths(self) -> "_Layout":
+        """Return the layout without the panels of states."""
+        margin, box = self.paths.x, self.paths
+        return self._replace(width=2.0 * margin + box.side, height=_FRAME + box.side + margin)
+
 
 _WIDE = _Layout(
     1040.0,
@@ -68,7 +72,10 @@ def plane(data: ReportData) -> Markup | None:
     note = None
     if data.plane.states is None:
         note = tag(
-            "p", "The critics are in the checkpoint of the run, which is not on this machine.", class_="note"
+            "p",
+            "No contours: they are of the critics of an actor and critics, in the checkpoint of the run on "
+            "this machine, with the params of the run.",
+            class_="note",
         )
     else:
         entries.append(("line signal", "lowest critic's value of an action, darker where higher"))
@@ -93,8 +100,7 @@ def goal_shares(figure: Plane) -> str:
 
 def standalone(figure: Plane) -> Markup:
     """Return the figure as an SVG file, with colours of its own."""
-    layout = _WIDE if figure.states is not None else _WIDE._replace(width=528.0)
-    return join([draw(figure, layout, _STYLE), "\n"])
+    return join([draw(figure, _WIDE, _STYLE), "\n"])
 
 
 def draw(figure: Plane, layout: _Layout = _WIDE, style: str | None = None) -> Markup:
@@ -105,6 +111,7 @@ def draw(figure: Plane, layout: _Layout = _WIDE, style: str | None = None) -> Ma
         layout: Places of the panels.
         style: CSS inside the drawing; None where the page has it.
     """
+    layout = layout if figure.states is not None else layout.of_paths()
     panels: list[Child] = [_paths(layout.paths, figure.paths)]
     if figure.states is not None:
         panels += [_state(box, state) for box, state in zip(layout.states, figure.states, strict=True)]

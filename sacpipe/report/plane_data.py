@@ -1,11 +1,10 @@
-"""What the page shows of MultiGoal: where a policy goes, and what its critics say of actions.
+"""What the page shows of MultiGoal: where a policy goes, and what its critics say of actions. Needs PyTorch.
 
 A picture like this one was Softlearning's example of maximum-entropy behaviour (examples/multi_goal).
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,47 +14,18 @@ from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs.base import Environment, Policy
 from sacpipe.networks.policy_file import read_policy
 from sacpipe.params.model import Params
+from sacpipe.report.data import GRID, ActionValues, Plane, Point
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 from sacpipe.training.checkpoint import intact_checkpoints
 
-_ID = "MultiGoal-Default-v0"
 NUM_PATHS = 48
 """Stochastic episodes that are drawn."""
 STATES_M = ((-2.5, 0.0), (0.0, 0.0), (2.5, 2.5), (-2.5, -2.5))
 """Positions whose actions are shown; those of Softlearning's example."""
 NUM_ACTIONS = 100
 """Actions of the policy that are drawn for each of them."""
-GRID = 31
-"""Actions along each axis at which the critics are evaluated."""
-
-Point = tuple[float, float]
-
-
-class ActionValues(NamedTuple):
-    """The critics' values of actions in one state, and actions of the policy there."""
-
-    position: Point
-    values: tuple[tuple[float, ...], ...]
-    """In task units of reward: GRID rows from the lowest second entry of the action, each from the lowest
-    first."""
-    actions: tuple[Point, ...]
-    """Of the policy with noise, in [-1, 1]."""
-
-
-class Plane(NamedTuple):
-    """Contents of the figure."""
-
-    paths: tuple[tuple[Point, ...], ...]
-    """Positions of each episode, its start first, in metres."""
-    states: tuple[ActionValues, ...] | None
-    """One for each of `STATES_M`; None where the critics are not on this machine."""
-
-
-def is_multi_goal(suite: object, task_id: object) -> bool:
-    """Return whether the figure is made for a task of params.yaml."""
-    return suite == "softlearning" and task_id == _ID
 
 
 def read_plane(params_path: Path, policy_file: Path, work_folder: Path | None) -> Plane:

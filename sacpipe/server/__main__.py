@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sacpipe.core.closed_streams import open_closed_streams
 from sacpipe.core.errors import SacpipeError
 from sacpipe.core.report_line import LAYOUT, escape_unprintable
 from sacpipe.rollout.mlflow_source import SCHEME, MlflowSource, parse_address
@@ -15,6 +16,7 @@ from sacpipe.server.server import serve_source
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the bundle of a source and return the exit code."""
+    open_closed_streams()
     parser = argparse.ArgumentParser(
         prog="python -m sacpipe.server", description="Serve a bundle by the Open Inference Protocol v2."
     )

@@ -23,7 +23,8 @@ def evaluate(
 ) -> tuple[Episode, ...]:
     """Run whole episodes and return what became of each.
 
-    The same seed gives the episodes of the evaluate stage: a bundle gives the rows of its episodes.csv.
+    The same seed gives the episodes of the evaluate stage: a bundle gives the rows of its episodes.csv,
+    unless it has the input `noise`, for which that stage has draws and `load_policy` zeros.
 
     Args:
         policy: As `load_policy` returns it, or a source that `load_policy` takes.

@@ -11,6 +11,9 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.config import TrainParams
 from sacpipe.training.memory import check_memory
 
+INITIAL_POOL = "initial_pool"
+"""Key of the initial pool among the sources."""
+
 
 def batch_sources(
     params: TrainParams,
@@ -36,11 +39,14 @@ def batch_sources(
     """
     config, batch_size = params.replay.initial_pool, params.training.batch_size
 
-    def source(name: str, filled: ReplayBuffer, transitions: int) -> Source:
-        return Source(name, filled.view(), build(), transitions)
+    def source(key: str, name: str, filled: ReplayBuffer, transitions: int) -> Source:
+        return Source(key, name, filled.view(), build(), transitions)
+
+    def own(transitions: int) -> Source:
+        return source("own", "this run's pool", buffer, transitions)
 
     if config is None:
-        return [source("this run's pool", buffer, batch_size)]
+        return [own(batch_size)]
     if initial_pool is None:
         raise ValueError("expected the folder of replay.initial_pool, found None")
     pool = open_initial_pool(initial_pool, config, spec)
@@ -49,7 +55,5 @@ def batch_sources(
     earlier = ReplayBuffer(spec, min(params.replay.capacity, pool.transitions))
     pool.fill(earlier)
     drawn = config.drawn(batch_size)
-    sources = [source("the initial pool", earlier, drawn)]
-    return (
-        [*sources, source("this run's pool", buffer, batch_size - drawn)] if drawn < batch_size else sources
-    )
+    sources = [source(INITIAL_POOL, "the initial pool", earlier, drawn)]
+    return sources if drawn == batch_size else [*sources, own(batch_size - drawn)]

@@ -15,7 +15,8 @@ from sacpipe.core.files import (
     sync_folder,
     write_bytes,
 )
-from sacpipe.training.checkpoint import intact_checkpoints, write_checkpoint
+from sacpipe.training.batch_sources import INITIAL_POOL
+from sacpipe.training.checkpoint import SAMPLER_PREFIX, intact_checkpoints, write_checkpoint
 
 _MAY_CHANGE = (
     "training.total_steps",
@@ -25,6 +26,8 @@ _MAY_CHANGE = (
     "replay.initial_pool",
 )
 """Key paths at which a run may differ from the one it extends."""
+_POOL_DIGEST = "replay.initial_pool.sha256"
+"""Key path that names an initial pool: what a sampler knows of a pool is of no use for another."""
 
 
 def adopt_finished_run(
@@ -56,8 +59,7 @@ def adopt_finished_run(
     if differing:
         raise CheckpointError(
             f"the run {base_key[:12]} cannot be extended: {', '.join(differing)} differ from its params. "
-            "Only training.total_steps, training.stop_at_return and replay.initial_pool may; set "
-            "training.extends to null to train from the first step."
+            f"Only {changeable_keys()} may; set training.extends to null to train from the first step."
         )
     steps, wanted = found.state.env_steps, params["training"]["total_steps"]
     planned = found.state.total_steps
@@ -69,7 +71,11 @@ def adopt_finished_run(
         )
     _copy_files(base, folder)
     state = found.state.replace(stage_key=stage_key, params=digests, total_steps=wanted, is_stopped=False)
-    write_checkpoint(folder / "checkpoints", state, found.arrays)
+    arrays = dict(found.arrays)
+    if found.state.params.get(_POOL_DIGEST) != digests.get(_POOL_DIGEST):
+        of_pool = f"{SAMPLER_PREFIX}{INITIAL_POOL}/"
+        arrays = {name: one for name, one in arrays.items() if not name.startswith(of_pool)}
+    write_checkpoint(folder / "checkpoints", state, arrays)
 
 
 def _copy_files(base: Path, folder: Path) -> None:
@@ -86,10 +92,16 @@ def _copy_files(base: Path, folder: Path) -> None:
             write_bytes(folder / name, (base / name).read_bytes())
 
 
+def changeable_keys() -> str:
+    """Return the key paths that a user may change, for a message; `--extend` writes another one itself."""
+    *names, last = (name for name in _MAY_CHANGE if name != "training.extends")
+    return f"{', '.join(names)} and {last}"
+
+
 def unextendable(finished: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     """Return the key paths, sorted, whose differing values forbid a run to continue from a finished one.
 
-    Only what ends the run and the initial pool may differ.
+    Only what ends the run, where its simulators are, and the initial pool may differ.
 
     Args:
         finished: Of `param_digests`, as `wanted`.

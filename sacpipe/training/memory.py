@@ -36,11 +36,13 @@ def check_memory(
     """
     row, replay = transition_bytes(spec), params.replay
     limit, others = spec.max_episode_steps or 0, params.training.num_environments - 1
+    capacity, earlier = buffer_capacity(params), min(replay.capacity, earlier_transitions)
+    copies = 2 + getattr(replay.sampler, "batch_copies", 0)  # gathered, mixed, and the sampler's own
     transitions = {
         "training.num_environments": others * limit * (row + _WAITING_BYTES),
-        "replay.capacity": (buffer_capacity(params) + min(replay.capacity, earlier_transitions)) * row,
+        "replay.capacity": (capacity + earlier) * row + _sampler_bytes(params, capacity, earlier),
         "replay.segment_transitions": replay.segment_transitions * record_dtype(spec).itemsize,
-        "training.batch_size": 2 * params.training.batch_size * batch_row_bytes(spec),  # gathered, and mixed
+        "training.batch_size": copies * params.training.batch_size * batch_row_bytes(spec),
     }
     needed, available = sum(transitions.values()), available_bytes(root)
     if available is not None and needed > available:
@@ -50,6 +52,12 @@ def check_memory(
             f"memory available here, found {needed / _GIB:.3g} GiB of {spec.task}, {row} bytes each in the "
             f"buffer, {_costliest(spec)}. Lower {largest}, or free memory."
         )
+
+
+def _sampler_bytes(params: TrainParams, *capacities: int) -> int:
+    """Return the memory of the samplers of buffers; a config of one's own need not say what it takes."""
+    find = getattr(params.replay.sampler, "buffer_bytes", None)
+    return 0 if find is None else sum(find(capacity) for capacity in capacities if capacity)
 
 
 def _costliest(spec: EnvSpec) -> str:

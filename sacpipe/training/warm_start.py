@@ -23,10 +23,15 @@ from sacpipe.training.foreign_members import section_errors
 _KEY = "training.warm_start"
 _POLICY_FILE = "policy.safetensors"
 _POLICY_PREFIX = "actor/"
-_REMEDY = (
-    "`dvc pull data/warm_start.dvc` restores the weights of this commit; a finished run has "
-    f"out/train/{_POLICY_FILE}, and checkpoints in work/<stage key>/checkpoints. `{_KEY}: null` is without."
-)
+
+
+def _remedy(key: str) -> str:
+    """Return what to do where weights are missing, or are others than those that a key names."""
+    without = f" `{key}: null` is without." if key == _KEY else ""
+    return (
+        "`dvc pull data/warm_start.dvc` restores the weights of this commit; a finished run has "
+        f"out/train/{_POLICY_FILE}, and checkpoints in work/<stage key>/checkpoints.{without}"
+    )
 
 
 def read_weights(folder: Path, config: WarmStartConfig) -> Weights:
@@ -55,14 +60,14 @@ def find_weights(folder: Path, sha256: str, key: str) -> Weights:
     if not digests:
         raise ConfigError(
             f"{key}: expected {_POLICY_FILE}, or {STATE_FILE} and arrays.safetensors of a checkpoint, in "
-            f"{folder} or a folder in it, found none. {_REMEDY}"
+            f"{folder} or a folder in it, found none. {_remedy(key)}"
         )
     found = next((path for path, digest in digests.items() if digest == sha256), None)
     if found is None:
         listed = ", ".join(f"{path.relative_to(folder)} {digest}" for path, digest in digests.items())
         raise ConfigError(
             f"{key.removesuffix('.sha256')}.sha256: expected {sha256}, found in {folder}: {listed}. If that "
-            f"is the right file, write its digest. {_REMEDY}"
+            f"is the right file, write its digest. {_remedy(key)}"
         )
     try:
         return _read(found.parent, found.name)
@@ -125,15 +130,15 @@ def copy_weights(learner: Learner, params: TrainParams, folder: Path | None) -> 
         ConfigError: they are missing, others than those that were named, or do not fit the learner.
         ValueError: `training.warm_start` names some, and no folder was passed.
     """
+    config = params.training.warm_start
+    if config is not None:
+        if folder is None:
+            raise ValueError("expected the folder of training.warm_start, found None")
+        with section_errors("training.warm_start", config.parts):
+            begin_with(learner, read_weights(folder, config), config)
+    # After the warm start, whose policy or critics may have such parts of another run.
     with section_errors("algorithm", params.algorithm.name):
         give_weights(learner, params.algorithm, folder)
-    config = params.training.warm_start
-    if config is None:
-        return
-    if folder is None:
-        raise ValueError("expected the folder of training.warm_start, found None")
-    with section_errors("training.warm_start", config.parts):
-        begin_with(learner, read_weights(folder, config), config)
 
 
 def begin_with(learner: Learner, weights: Weights, config: WarmStartConfig) -> None:
@@ -173,5 +178,5 @@ def _require_same(what: str, expected: object, found: object, key: str = _KEY) -
     if expected != found:
         first = difference(expected, found) or ""
         raise ConfigError(
-            f"{key}: the weights differ from this run in {what}: {first.lstrip(': ')}. {_REMEDY}"
+            f"{key}: the weights differ from this run in {what}: {first.lstrip(': ')}. {_remedy(key)}"
         )

@@ -67,8 +67,9 @@ def test_updates_leave_the_critics_as_they_are_and_move_the_policy():
         ({"name": "td3", "network": {"name": "mlp", "hidden_dims": [9]}}, r"parts\.1.*expected a checkpoint"),
         ({"name": "sac", "num_critics": 3}, r"parts\.1.*expected a checkpoint"),
         ({"name": "sac", "normalise_observations": True}, r"parts\.1.*observations are normalised"),
+        ({"name": "td3"}, r"parts\.1.*maximum-entropy algorithm, found 'td3', whose policy is deterministic"),
     ],
-    ids=["network", "critics", "normalised"],
+    ids=["network", "critics", "normalised", "deterministic"],
 )
 def test_a_part_of_another_shape_is_refused(part, message):
     learner, other = make_learner("composition", parts=PARTS), make_learner(**part)

@@ -8,6 +8,15 @@ from sacpipe.core.error_fields import error_fields, error_of
 from sacpipe.core.errors import ConfigError, GateError, SacpipeError, SimulatorError, UnknownTaskError
 
 
+class ArmError(SimulatorError):
+    """An error of another package."""
+
+
+def test_an_error_of_another_package_comes_back_as_the_nearest_of_ours() -> None:
+    found = error_of(json.loads(json.dumps(error_fields(ArmError("no contact", retryable=True)))))
+    assert (type(found), str(found), found.retryable) == (SimulatorError, "no contact", True)
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -5,6 +5,8 @@ import re
 import pytest
 from repository import ROOT
 
+from sacpipe.algorithms import ALGORITHMS
+
 DOCS = ROOT / "docs"
 PAGES = sorted(
     [*DOCS.glob("*.md"), *DOCS.glob("decisions/*.md"), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
@@ -41,3 +43,8 @@ def test_words_of_the_glossary_are_defined_once():
     words = re.findall(r"^\| (?!word |-)([^|]+) \|", definitions, re.MULTILINE)
     assert len(words) > 50
     assert len(words) == len(set(words))
+
+
+def test_the_page_of_training_lists_every_algorithm():
+    page = (DOCS / "training.md").read_text()
+    assert [name for name in ALGORITHMS.ours if f"| `{name}` |" not in page] == []

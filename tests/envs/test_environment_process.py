@@ -97,6 +97,13 @@ def test_a_task_that_cannot_be_made_there_is_an_error_of_its_options(start):
         process.first_observation()
 
 
+def test_a_task_that_could_not_be_made_there_says_so_after_its_process_has_ended(start):
+    process = start(slow(unknown=1), spec=slow().make().spec)
+    assert has_ended(process._child.pid, 60.0)
+    with pytest.raises(ConfigError, match=r"refuses unknown=1"):
+        process.begin_episode(0)
+
+
 @pytest.mark.parametrize(("then", "reason"), [("die", "signal SIGKILL"), ("leave", "exit code 7")])
 def test_a_process_that_dies_is_an_error_that_may_be_retried(start, then, reason):
     process = start(slow(then=then))

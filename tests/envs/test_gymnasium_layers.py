@@ -56,6 +56,12 @@ def test_a_number_of_repetitions_that_is_none_is_refused(value):
         car(action_repeat=value).make()
 
 
+def test_more_repetitions_than_an_episode_has_steps_are_refused():
+    assert car(action_repeat=20, max_episode_steps=20).make().spec.max_episode_steps == 1
+    with pytest.raises(ConfigError, match=r"expected at most the 19 steps of an episode, found 20"):
+        car(action_repeat=20, max_episode_steps=19).make()
+
+
 class RepeatsItself(Line):
     def __init__(self, action_repeat=1, render_mode=None):
         super().__init__(render_mode)

@@ -90,7 +90,9 @@ def test_a_run_that_begins_with_weights_gets_them_from_the_folder_or_from_dvc(to
     with verification_run(project) as run:
         assert (run.fresh.warm_start / policy.name).read_bytes() == b"weights"
     policy.write_bytes(b"others")
-    refusal = rf"names the weights {digest} \(training\.warm_start\)\. Neither .* has that digest"
+    refusal = (
+        rf"names the weights {digest} \(training\.warm_start, or the algorithm\)\. Neither .* has that digest"
+    )
     with pytest.raises(ConfigError, match=refusal), verification_run(project):
         pass
     policy.write_bytes(b"weights")

@@ -1,6 +1,9 @@
 """The figure of MultiGoal: read from a run that was trained here, drawn, and a section of its page only."""
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
@@ -10,10 +13,11 @@ from factories import make_params
 from ruamel.yaml import YAML
 
 from sacpipe.networks.policy_file import write_policy
-from sacpipe.report.outputs import read_report
+from sacpipe.report.data import GRID, ActionValues, Plane
+from sacpipe.report.outputs import _read_plane, read_report
 from sacpipe.report.page import render
-from sacpipe.report.plane import draw, goal_shares, standalone
-from sacpipe.report.plane_data import GRID, STATES_M, ActionValues, Plane, is_multi_goal, read_plane
+from sacpipe.report.plane import _NARROW, _WIDE, draw, goal_shares, standalone
+from sacpipe.report.plane_data import STATES_M, read_plane
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import train
 from sacpipe.training.resume import open_run
@@ -103,6 +107,34 @@ def test_the_drawing_is_well_formed_and_the_same_every_time():
     assert "contour" not in draw(FIGURE._replace(states=None))
 
 
+def test_without_critics_the_drawing_ends_with_the_paths():
+    boxes = [draw(FIGURE._replace(states=None), layout).split('viewBox="')[1] for layout in (_WIDE, _NARROW)]
+    assert [box.partition('"')[0] for box in boxes] == ["0 0 528 546", "0 0 360 382"]
+
+
+@pytest.mark.slow
+def test_the_page_of_another_task_needs_no_pytorch(outputs):
+    code = f"""
+import pathlib, sys
+from pathlib import PosixPath
+from sacpipe.report.data import ReportInputs
+from sacpipe.report.data import GRID, ActionValues, Plane
+from sacpipe.report.outputs import _read_plane, read_report
+from sacpipe.report.page import render
+render(read_report({outputs.inputs!r}))
+print("torch" in sys.modules)
+"""
+    search_path = os.pathsep.join(path for path in sys.path if path)
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": search_path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == "False\n"
+
+
 def test_the_page_of_the_task_has_the_section(outputs):
     data = read_report(outputs.inputs)
     assert 'id="plane"' not in render(data)
@@ -111,10 +143,11 @@ def test_the_page_of_the_task_has_the_section(outputs):
     assert 'id="plane"' in page
     assert 'href="#plane"' in page
     assert "Of 3 episodes, 2 reached a goal" in page
-    assert "checkpoint of the run" in render(replace(data, plane=FIGURE._replace(states=None)))
+    assert "No contours: they are of the critics" in render(replace(data, plane=FIGURE._replace(states=None)))
 
 
-def test_other_tasks_have_no_figure():
-    assert is_multi_goal("softlearning", "MultiGoal-Default-v0")
-    assert not is_multi_goal("gymnasium", "MultiGoal-Default-v0")
-    assert not is_multi_goal("softlearning", "Point2D-v0")
+@pytest.mark.parametrize(
+    ("suite", "task_id"), [("gymnasium", "MultiGoal-Default-v0"), ("softlearning", "Point2DEnv-Default-v0")]
+)
+def test_other_tasks_have_no_figure(outputs, suite, task_id):
+    assert _read_plane(outputs.inputs, {"task": {"suite": suite, "id": task_id}}) is None

@@ -5,6 +5,7 @@ from factories import make_spec
 from pool_fixtures import CAMERA, with_camera
 
 from sacpipe.core.errors import ConfigError
+from sacpipe.replay.pool.transitions import record_dtype
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.memory import available_bytes, buffer_capacity, check_memory
 
@@ -125,6 +126,39 @@ def test_earlier_experience_counts(tmp_path, sized):
     check_memory(params, SPEC, earlier_transitions=fitting, root=root)
     with pytest.raises(ConfigError, match=r"replay\.capacity"):
         check_memory(params, SPEC, earlier_transitions=fitting + 200, root=root)
+
+
+PRIORITISED = {"name": "prioritised", "alpha": 0.6, "beta": 0.4, "beta_steps": None, "epsilon": 1e-6}
+HINDSIGHT = {"name": "hindsight", "strategy": "future", "relabelled_share": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "sizes", "earlier", "more"),
+    [
+        # A tree of two float64 for each place of the next power of two, and copies in a checkpoint.
+        (PRIORITISED, {"capacity": 2**20, "steps": 2**20}, 0, 32 * 2**20),
+        (PRIORITISED, {"capacity": 2**20 + 2, "steps": 2**20 + 2}, 0, 48 * 2**20 + 32),
+        (PRIORITISED, {"capacity": 2**20, "steps": 2**20}, 2**19, 48 * 2**20),
+        # Goals, and the rows before and after the step that get them.
+        (HINDSIGHT, {"capacity": 1, "steps": 100, "batch": 2**20}, 0, 2 * ROW * 2**20),
+    ],
+)
+def test_what_a_sampler_keeps_counts(tmp_path, sized, sampler, sizes, earlier, more):
+    plain = sized(**sizes)
+    tree = plain.as_tree()
+    tree["replay"] |= {"sampler": sampler}
+    kept = type(plain).parse(tree)
+    rows, batch = buffer_capacity(plain) + earlier, sizes.get("batch", 1)
+    needed = rows * ROW + record_dtype(SPEC).itemsize + 2 * batch * ROW
+    for params, bytes_needed in ((plain, needed), (kept, needed + more)):
+        for kib, fits in ((-(-bytes_needed // 1024), True), (bytes_needed // 1024 - 1, False)):
+            files = {"proc/meminfo": f"MemAvailable: {kib} kB\n"}
+            root = machine(tmp_path, files)
+            if fits:
+                check_memory(params, SPEC, earlier_transitions=earlier, root=root)
+                continue
+            with pytest.raises(ConfigError, match=r"Lower (replay\.capacity|training\.batch_size), or free"):
+                check_memory(params, SPEC, earlier_transitions=earlier, root=root)
 
 
 def test_where_the_system_tells_nothing_all_pass(tmp_path, sized):

@@ -163,7 +163,8 @@ def test_an_extended_run_is_the_longer_run(tmp_path):
         (
             180,
             {"replay__capacity": 91},
-            r"replay\.capacity differ from its params\. Only training\.total_steps, training\.stop",
+            r"replay\.capacity differ from its params\. Only training\.total_steps, training\.stop_at_return, "
+            r"training\.environment_processes and replay\.initial_pool may; set",
         ),
     ],
 )

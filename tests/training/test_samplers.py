@@ -5,13 +5,16 @@ import json
 import numpy as np
 import pytest
 from folder_digest import sha256_tree
-from small_run import PARAMS, Onlooker, extended, make_params, rows, run_once
+from small_run import KEY, PARAMS, Onlooker, extended, make_params, rows, run_once
 
 from sacpipe.algorithms import ALGORITHMS
 from sacpipe.algorithms.sac import SAC, SACConfig
+from sacpipe.algorithms.td_errors import find_td_errors
 from sacpipe.core.errors import ConfigError, InterruptedRunError, MemberError
+from sacpipe.core.files import sha256_file
 from sacpipe.replay.samplers.prioritised import Prioritised
 from sacpipe.training.checkpoint import intact_checkpoints
+from sacpipe.training.loop import train
 from sacpipe.training.resume import open_run
 
 AUTOGRAD = {"name": "autograd", "num_threads": 1}
@@ -50,9 +53,19 @@ def test_a_learner_without_td_errors_is_refused_by_name(tmp_path):
         opened(tmp_path, algorithm=algorithm, engine=AUTOGRAD, replay__sampler=PRIORITISED)
     assert str(caught.value) == (
         "params.yaml: replay.sampler: 'prioritised' draws by TD errors, and Silent offers none: it has no "
-        "`td_errors`. The algorithms 'sac' and 'td3' offer them, with each of our engines. Use another "
-        "algorithm or engine, or `sampler: {name: uniform}`."
+        "`td_errors`. The algorithms 'sac', 'td3', 'lsp' and 'tqc' offer them, with each of our engines. Use "
+        "another algorithm or engine, or `sampler: {name: uniform}`."
     )
+
+
+def test_the_refusal_names_the_algorithms_of_ours_that_offer_them(tmp_path):
+    algorithm = ALGORITHMS.find("sql").example().as_tree()
+    with pytest.raises(ConfigError) as caught:
+        opened(tmp_path, algorithm=algorithm, engine=AUTOGRAD, replay__sampler=PRIORITISED)
+    spec = make_params().task.make().spec
+    for name in ALGORITHMS.ours:
+        offers = find_td_errors(ALGORITHMS.find(name).example().build(spec, 0)) is not None
+        assert (f"'{name}'" in str(caught.value)) == offers
 
 
 @pytest.mark.parametrize(
@@ -81,7 +94,7 @@ def test_every_engine_of_ours_offers_td_errors(tmp_path, engine, algorithm):
         run.store(run.step())
         if run.env_steps > 20:
             run.update()
-    priorities = run.mixture.state()["0/priorities"]
+    priorities = run.mixture.state()["own/priorities"]
     run.close()
     assert len({*priorities.tolist()}) > 10
 
@@ -111,6 +124,54 @@ def test_an_extended_run_keeps_the_priorities(tmp_path, capacity):
     report = extended(tmp_path, 180, first={"replay": replay}, replay=replay)
     whole = make_params(replay=replay, training=PARAMS["training"] | {"total_steps": 180})
     assert report.policy_sha256 == run_once(tmp_path / "whole", whole).policy_sha256
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "then", "kept"),
+    [
+        (None, ("a", 0.5), {"own"}),
+        (("a", 0.5), None, {"own"}),
+        (("a", 0.5), ("b", 0.5), {"own"}),
+        (("a", 0.5), ("a", 0.25), {"own", "initial_pool"}),
+        (("a", 1.0), ("a", 0.5), {"initial_pool"}),
+        (("a", 0.5), ("a", 1.0), {"initial_pool"}),
+    ],
+)
+def test_an_extended_run_with_another_initial_pool_keeps_the_priorities_of_what_stays(
+    tmp_path, first, then, kept
+):
+    """A run that goes on with another pool begins with new priorities there, and keeps those of its own."""
+    pools = {}
+    for name in ("a", "b"):
+        run_once(tmp_path / name, make_params(seed=ord(name), training__total_steps=60 + ord(name) % 2 * 30))
+        pools[name] = tmp_path / name / "out" / "pool"
+
+    def replay(named):
+        section = PARAMS["replay"] | {"sampler": PRIORITISED}
+        if named is None:
+            return section
+        digest = sha256_file(pools[named[0]] / "manifest.json")
+        return section | {"initial_pool": {"sha256": digest, "share": named[1]}}
+
+    def folder(named):
+        return None if named is None else pools[named[0]]
+
+    run_once(tmp_path, make_params(replay=replay(first)), key=KEY, pool=folder(first))
+    before = next(intact_checkpoints(tmp_path / "work" / "checkpoints", KEY)).arrays
+    params = make_params(
+        replay=replay(then), training=PARAMS["training"] | {"total_steps": 180, "extends": KEY}
+    )
+    run = open_run(params, tmp_path / "longer", "longer", base=tmp_path / "work", initial_pool=folder(then))
+    state = run.mixture.state()
+    for name in {key.partition("/")[0] for key in state}:
+        array = f"sampler/{name}/priorities"
+        if name in kept:
+            np.testing.assert_array_equal(state[f"{name}/priorities"], before[array])
+        else:
+            assert len(state[f"{name}/priorities"]) == 0
+    train(run, lambda: False, Onlooker())
+    run.close()
 
 
 def test_another_sampler_gives_another_policy(tmp_path):
@@ -150,8 +211,8 @@ def test_a_checkpoint_has_the_priorities(tmp_path):
     run_once(tmp_path, make_params(replay__sampler=PRIORITISED))
     newest = next(intact_checkpoints(tmp_path / "work" / "checkpoints", "k"))
     names = {name for name in newest.arrays if name.startswith("sampler/")}
-    assert names == {"sampler/0/priorities", "sampler/0/highest", "sampler/0/counts"}
-    assert newest.arrays["sampler/0/priorities"].shape == (90,)  # the buffer's capacity
+    assert names == {"sampler/own/priorities", "sampler/own/highest", "sampler/own/counts"}
+    assert newest.arrays["sampler/own/priorities"].shape == (90,)  # the buffer's capacity
 
 
 def test_a_plain_samplers_checkpoint_has_nothing_of_it(tmp_path):
@@ -175,7 +236,7 @@ def test_a_run_with_earlier_experience_has_a_state_for_each_pool(tmp_path, monke
                 continue
     assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
     newest = next(intact_checkpoints(tmp_path / "cut" / "work" / "checkpoints", "k"))
-    assert {"sampler/0/priorities", "sampler/1/priorities"} <= newest.arrays.keys()
+    assert {"sampler/own/priorities", "sampler/initial_pool/priorities"} <= newest.arrays.keys()
 
 
 @pytest.mark.parametrize("call", ["receive", "state"])

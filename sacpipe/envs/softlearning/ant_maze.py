@@ -225,7 +225,7 @@ class AntMaze:
             data.qvel,
             self._contacts,
             self._torso.xmat,
-            self._torso.subtree_com,
+            self._simulation.centre_of_mass("torso"),
             self._goal,
             self._torso.xpos[:2],
         )

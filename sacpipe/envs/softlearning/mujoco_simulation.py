@@ -79,6 +79,14 @@ class MujocoSimulation:
         self._mujoco.mj_rnePostConstraint(self.model, self.data)
         return np.array(self.data.cfrc_ext[1:])
 
+    def centre_of_mass(self, body: str) -> FloatVector:
+        """Return the centre of mass of a body and its children, at the present joints. Shape (3,).
+
+        Call it after `contact_forces`, which are about the centre of mass of the step that had the contacts.
+        """
+        self._mujoco.mj_comPos(self.model, self.data)
+        return np.array(self.data.body(body).subtree_com)
+
     def render(self) -> NDArray[np.uint8]:
         """Return an image of the present state. Shape (height, width, 3).
 

@@ -8,7 +8,7 @@ Most samplers are a function. One that needs more is an object with some of the 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +109,9 @@ class SamplerConfig(Config):
     name: str
     """Registered name of the sampler, or `module:attribute` of its config class."""
 
+    batch_copies: ClassVar[int] = 0
+    """Copies of a batch's rows that the sampler makes beside the batch, for the check of memory."""
+
     def build(self, spec: EnvSpec, discount: float) -> Sampler:
         """Return a sampler for one buffer.
 
@@ -128,6 +131,10 @@ class SamplerConfig(Config):
             ConfigError: the task lacks what the sampler needs.
         """
         return self.build(context.spec, context.discount)
+
+    def buffer_bytes(self, _capacity: int) -> int:
+        """Return the memory that a sampler takes beside a buffer of a capacity, for the check of memory."""
+        return 0
 
     @classmethod
     def example(cls) -> Self:

@@ -7,7 +7,7 @@ episode; of the running episode they reach up to its newest transition.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ class HindsightConfig(SamplerConfig):
     `episode` or of the whole buffer `random`."""
     relabelled_share: float = Field(ge=0, le=1)
     """Probability that a row's goal is replaced; 0.8 is four new goals for each recorded one."""
+
+    batch_copies: ClassVar[int] = 2  # goals, and the rows before and after the step that get them
 
     @classmethod
     def preset(cls, _spec: EnvSpec, _budget: Budget) -> dict[str, Any]:

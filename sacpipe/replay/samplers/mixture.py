@@ -22,6 +22,8 @@ from sacpipe.specs.records import Batch, FloatArray
 class Source(NamedTuple):
     """A buffer, the sampler that draws from it, and the number of rows it has in every batch."""
 
+    key: str
+    """Beginning of the names of the sampler's arrays in a checkpoint: `own` or `initial_pool`."""
     name: str
     """Name of the buffer's pool, for messages."""
     view: BufferView
@@ -76,8 +78,8 @@ class Mixture:
     def state(self) -> Arrays:
         """Return the state of all samplers, as copies; empty where none has any."""
         return {
-            f"{index}/{name}": array
-            for index, source in enumerate(self._sources)
+            f"{source.key}/{name}": array
+            for source in self._sources
             if isinstance(source.sampler, StatefulSampler)
             for name, array in source.sampler.state().items()
         }
@@ -85,17 +87,19 @@ class Mixture:
     def load_state(self, state: Arrays) -> None:
         """Continue from `state()`, with buffers that hold the same transitions.
 
+        A finished run may go on with another initial pool, or without one: a source without any state begins
+        anew, and the state of a source that is not there any more is left out.
+
         Raises:
             CheckpointError: an array is missing, left over, or of another shape.
         """
-        rest = dict(state)
-        for index, source in enumerate(self._sources):
-            if isinstance(source.sampler, StatefulSampler):
-                names = [name for name in rest if name.startswith(f"{index}/")]
-                own = {name.removeprefix(f"{index}/"): rest.pop(name) for name in names}
+        for source in self._sources:
+            prefix = f"{source.key}/"
+            own = {name.removeprefix(prefix): one for name, one in state.items() if name.startswith(prefix)}
+            if own and not isinstance(source.sampler, StatefulSampler):
+                raise CheckpointError(f"expected no state of the sampler, found {', '.join(sorted(own))}.")
+            if own and isinstance(source.sampler, StatefulSampler):
                 source.sampler.load_state(own)
-        if rest:
-            raise CheckpointError(f"expected no state of the sampler, found {', '.join(sorted(rest))}.")
 
     def origin(self, row: int) -> str:
         """Return source and transition number of a row of the last batch, for a message.

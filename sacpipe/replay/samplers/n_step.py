@@ -21,7 +21,7 @@ class NStepConfig(SamplerConfig):
 
     name: Literal["n_step"]
     """Name of the sampler."""
-    num_steps: int = Field(ge=1)
+    num_steps: int = Field(ge=1, le=1000)
     """Steps whose rewards are added up; fewer before the end of an episode and the newest transition."""
 
     @classmethod

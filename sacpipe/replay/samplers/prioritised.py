@@ -13,7 +13,7 @@ from pydantic import Field
 
 from sacpipe.core.errors import CheckpointError
 from sacpipe.replay.samplers.base import Arrays, Sampler, SamplerConfig
-from sacpipe.replay.sum_tree import SumTree
+from sacpipe.replay.sum_tree import SumTree, tree_bytes
 from sacpipe.replay.view import BufferView, Gathered
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -38,6 +38,10 @@ class PrioritisedConfig(SamplerConfig):
     def preset(cls, _spec: EnvSpec, budget: Budget) -> dict[str, Any]:
         """Return the paper's exponents of the proportional variant, with beta at 1 at the end of the run."""
         return {"alpha": 0.6, "beta": 0.4, "beta_steps": budget.total_steps, "epsilon": 1e-6}
+
+    def buffer_bytes(self, capacity: int) -> int:
+        """Return the bytes of the tree, and of the copy of the priorities that a checkpoint encodes."""
+        return tree_bytes(capacity) + 2 * 8 * capacity
 
     def build(self, spec: EnvSpec, discount: float) -> Sampler:
         """Return a sampler for one buffer."""

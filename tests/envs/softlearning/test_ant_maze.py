@@ -1,5 +1,6 @@
 """The ant's mazes: walls, goals, rewards and ends are Softlearning's."""
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -64,6 +65,19 @@ def test_reward_of_a_step_by_hand():
     assert step.reward == pytest.approx(sum(expected.values()), rel=1e-5)
     np.testing.assert_array_equal(observation["desired_goal"], SIMPLE_GOAL_M)
     assert (np.abs(observation["contact_forces"]) <= 1).all()
+
+
+def test_the_centre_of_mass_is_that_of_the_present_joints():
+    environment = make()
+    environment.reset(0)
+    simulation = environment._simulator._simulation
+    for _ in range(5):
+        observation = environment.step(np.full(8, 0.7)).observation
+    present = mujoco.MjData(simulation.model)
+    present.qpos[:] = simulation.data.qpos
+    mujoco.mj_forward(simulation.model, present)
+    expected = present.body("torso").subtree_com.astype(np.float32)
+    np.testing.assert_array_equal(observation["centre_of_mass"], expected)
 
 
 @pytest.mark.parametrize(("terminate", "flags"), [(True, (True, False)), (False, (False, False))])

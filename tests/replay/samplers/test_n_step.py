@@ -5,6 +5,7 @@ import pytest
 from frequencies import assert_frequencies
 from pool_fixtures import NUMBERED_SPEC, numbered
 
+from sacpipe.core.errors import ConfigError
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.samplers.n_step import NStepConfig
 from sacpipe.replay.samplers.uniform import UniformConfig
@@ -42,6 +43,12 @@ def test_returns_by_hand() -> None:
         5: (50 + 0.5 * 60, 0.25, 7.0),  # the newest transition ends it too
         6: (60.0, 0.5, 7.0),
     }
+
+
+@pytest.mark.parametrize("num_steps", [0, 1001, 10**9])
+def test_a_number_of_steps_out_of_range_is_refused(num_steps: int) -> None:
+    with pytest.raises(ConfigError, match="num_steps"):
+        NStepConfig.parse({"name": "n_step", "num_steps": num_steps})
 
 
 @pytest.mark.parametrize("image", [False, True])
