@@ -17,6 +17,8 @@ from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
 Tree = dict[str, Any]
+_TAGS = ("name", "mode")
+"""Keys that say which of several models a section has."""
 
 
 def preset_tree(model: type[Config], chosen: Mapping[str, Any], spec: EnvSpec, budget: Budget) -> Tree:
@@ -96,7 +98,7 @@ def merged(preset: Mapping[str, Any], chosen: Mapping[str, Any]) -> Tree:
 
 
 def _is_other(before: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
-    return bool(chosen.get("name", before.get("name")) != before.get("name"))
+    return any(chosen.get(tag, before.get(tag)) != before.get(tag) for tag in _TAGS)
 
 
 def _model(annotation: Any, metadata: Any, value: Mapping[str, Any]) -> type[Config] | None:

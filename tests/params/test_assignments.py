@@ -31,6 +31,11 @@ def test_another_member_of_a_table_brings_its_own_values():
     assert chosen == {"name": "n_step", "num_steps": 5}
 
 
+def test_another_mode_of_a_section_brings_its_own_values():
+    fixed = printed("algorithm.temperature={mode: fixed, value: 0.2}")["algorithm"]["temperature"]
+    assert fixed == {"mode": "fixed", "value": 0.2}
+
+
 def test_a_key_of_a_section_leaves_the_others():
     before, after = printed(), printed("training.batch_size=32", "algorithm.temperature.initial=0.5")
     assert after["training"] == before["training"] | {"batch_size": 32}
