@@ -15,7 +15,7 @@ def rows(text=PAGE):
 
 
 def spans(text):
-    """Return what stands in backticks."""
+    """Return the texts in backticks."""
     return re.findall(r"`([^`]+)`", text)
 
 
@@ -37,5 +37,5 @@ def sections():
 
 
 def commands(script):
-    """Return the calls of `sacpipe` in a script, as they stand there."""
+    """Return the calls of `sacpipe` in a script, as they are printed."""
     return re.findall(r"^(?:[A-Z_]+=\S+ )? *(sacpipe .+)$", script.replace("\\\n", ""), re.MULTILINE)

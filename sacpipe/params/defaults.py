@@ -58,13 +58,13 @@ def params_text(
         ConfigError: the task cannot be trained, there is no such algorithm or preset, a number is out of
             range, or an assignment has no key or no value of params.yaml.
     """
-    given = parse_assignments(assignments)
-    source = "--set" if given else "preset"
+    changes = parse_assignments(assignments)
+    source = "--set" if changes else "preset"
     variant = _variant(algorithm, preset)
     task = find_task(name)
     budget = budget_of(task.name)._replace(variant=variant)
     tuned = budget.tuned if algorithm == DEFAULT_ALGORITHM else {}
-    values = merged(tuned, given)
+    values = merged(tuned, changes)
     task = task.parse(task.as_tree() | values.get("task", {}), where="task", source=source)
     with closing(task.make()) as environment:
         spec = environment.spec
