@@ -33,9 +33,9 @@ CAPS = {
 """Largest values of numbers, and values of other keys."""
 
 
-def shortened(text):
-    """Return the text of a params.yaml with small values for the keys that it has."""
-    for key, cap in CAPS.items():
+def shortened(text, **caps):
+    """Return the text of a params.yaml with small values for the keys that it has; `caps` go before CAPS."""
+    for key, cap in (CAPS | caps).items():
         if found := re.search(rf"(?m)^ *{key}: (.*?)(  #.*)?$", text):
             value = YAML(typ="safe").load(found[1])
             numbers = isinstance(cap, (int, float)) and isinstance(value, (int, float))

@@ -49,7 +49,7 @@ def shell(project, tmp_path):
 
 def train_briefly(text, folder):
     """Train with the sections of a printed params.yaml that training reads."""
-    tree = YAML(typ="safe").load(short_command.shortened(text))
+    tree = YAML(typ="safe").load(short_command.shortened(text, total_steps=64, random_steps=48))
     params = TrainParams.parse({name: tree[name] for name in TrainParams.model_fields})
     sacpipe.train(params, folder)
     assert (folder / "policy.safetensors").is_file()
