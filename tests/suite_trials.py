@@ -33,7 +33,7 @@ TRIALS = [
     Trial("dm_control/locomotion-cmu_humanoid_go_to_target", {"time_limit": 3.0}, COMPOSER),
     Trial("point_mass/point-mass-v0", {}),
     Trial("point_mass/point-mass-v0", {"actuator_angle_deg": 30.0}),
-    Trial("point_mass/point-mass-v0", {"image_size": 8}),
+    Trial("point_mass/point-mass-v0", {"force_limit_n": 4.0}),
     Trial("softlearning/MultiGoal-Default-v0", {}, frozenset({f"{OWN}/multi_goal.py"})),
     Trial(
         "softlearning/Pusher2d-DefaultReach-v0",
