@@ -21,7 +21,7 @@ SHORT, SECONDS = {"max_episode_steps": 200}, {"time_limit": 2.0}
 TRIALS = [
     Trial("gymnasium/HalfCheetah-v5", SHORT),
     Trial("gymnasium/Hopper-v5", SHORT),
-    Trial("gymnasium/Pendulum-v1", {}),
+    Trial("gymnasium/InvertedPendulum-v5", {}),
     Trial("gymnasium/BipedalWalker-v3", SHORT),
     Trial("gymnasium/BipedalWalkerHardcore-v3", SHORT),
     Trial("gymnasium/LunarLanderContinuous-v3", SHORT),
