@@ -1,19 +1,18 @@
 """Trainings on a task with goals by different samplers.
 
-`python benchmarks/goals.py run TASK SEED SAMPLER` trains one and adds its row to benchmarks/goals.json;
-`python benchmarks/goals.py draw` writes docs/results.md. A row: success in the last step, and return, of 50
-deterministic episodes.
+`python benchmarks/goals.py run TASK SEED SAMPLER [--steps N]` trains one, for N steps or for the task's
+budget, and adds its row to benchmarks/goals.json; `python benchmarks/goals.py draw` writes docs/results.md. A
+row: success in the last step, and return, of 50 deterministic episodes.
 """
 
-import json
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from report import ROOT, today, write
+import rows
+from report import today, write
 
 import sacpipe
 from sacpipe.core.config import read_yaml
@@ -23,21 +22,14 @@ from sacpipe.replay.samplers import SAMPLERS
 from sacpipe.specs.budget import Budget
 from sacpipe.training.config import TrainParams
 
-ROWS = ROOT / "benchmarks" / "goals.json"
 EPISODES = 50
 
 
-def rows() -> list[dict[str, Any]]:
-    """Return the rows that are there."""
-    found: list[dict[str, Any]] = json.loads(ROWS.read_text())["rows"] if ROWS.is_file() else []
-    return found
-
-
-def run(task: str, seed: int, sampler: str) -> None:
+def run(task: str, seed: int, sampler: str, steps: int | None) -> None:
     """Train with the values of a new params.yaml but for the sampler, evaluate, and add a row."""
     with tempfile.TemporaryDirectory() as folder:
         printed = Path(folder) / "params.yaml"
-        printed.write_text(params_text(task, seed=seed))
+        printed.write_text(params_text(task, seed=seed, steps=steps))
         tree = read_yaml(printed)
         tree["replay"]["sampler"] = preset_tree(
             SAMPLERS.find(sampler), {"name": sampler}, None, Budget(tree["training"]["total_steps"])
@@ -59,11 +51,8 @@ def run(task: str, seed: int, sampler: str) -> None:
         "minutes": minutes,
         "date": today(),
     }
-    print(row)
     print(curve)
-    key = ("task", "sampler", "seed")
-    kept = [other for other in rows() if [other[name] for name in key] != [row[name] for name in key]]
-    ROWS.write_text(json.dumps({"rows": [*kept, row]}, indent=2) + "\n")
+    rows.add("goals", ("task", "sampler", "seed", "steps"), row)
 
 
 def draw() -> None:
@@ -72,17 +61,25 @@ def draw() -> None:
         "| task | steps | sampler | success of each seed | mean return of each seed |",
         "|---|---|---|---|---|",
     ]
-    found = sorted(rows(), key=lambda row: (row["task"], row["sampler"], row["seed"]))
-    for task, sampler in dict.fromkeys((row["task"], row["sampler"]) for row in found):
-        group = [row for row in found if (row["task"], row["sampler"]) == (task, sampler)]
+    found = sorted(
+        rows.read("goals"), key=lambda row: (row["task"], row["steps"], row["sampler"], row["seed"])
+    )
+    for task, steps, sampler in dict.fromkeys((row["task"], row["steps"], row["sampler"]) for row in found):
+        group = [
+            row for row in found if (row["task"], row["steps"], row["sampler"]) == (task, steps, sampler)
+        ]
         success = ", ".join(f"{100 * row['success']:.0f} %" for row in group)
         returns = ", ".join(f"{row['return_mean']:.2f}" for row in group)
-        lines.append(f"| {task} | {group[0]['steps']:,} | {sampler} | {success} | {returns} |")
+        lines.append(f"| {task} | {steps:,} | {sampler} | {success} | {returns} |")
     write("goals", ["torch", "gymnasium", "numpy"], {"rows": found}, "\n".join(lines))
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "draw":
-        draw()
-    else:
-        run(sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    words, total_steps = rows.steps_option(sys.argv[1:])
+    match words:
+        case ["draw"]:
+            draw()
+        case ["run", name, number, chosen]:
+            run(name, int(number), chosen, total_steps)
+        case _:
+            sys.exit(__doc__)

@@ -1,10 +1,10 @@
 """Trainings of new params.yaml files on tasks whose values are or were tuned, and of the presets beside them.
 
-`python benchmarks/tuned.py run TASK SEED [--presets]` trains one and adds its row to benchmarks/tuned.json;
-`python benchmarks/tuned.py draw` writes docs/results.md. A row: mean return of 20 deterministic episodes.
+`python benchmarks/tuned.py run TASK SEED [--steps N] [--presets]` trains one, for N steps of the tuned file
+or for the task's budget, and adds its row to benchmarks/tuned.json; `python benchmarks/tuned.py draw` writes
+docs/results.md. A row: mean return of 20 deterministic episodes.
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from report import ROOT, today, write
+import rows
+from report import today, write
 
 import sacpipe
 from sacpipe.core.config import read_yaml
@@ -20,14 +21,7 @@ from sacpipe.params.budgets import budget_of
 from sacpipe.params.defaults import params_text
 from sacpipe.training.config import TrainParams
 
-ROWS = ROOT / "benchmarks" / "tuned.json"
 EPISODES = 20
-
-
-def rows() -> list[dict[str, Any]]:
-    """Return the rows that are there."""
-    found: list[dict[str, Any]] = json.loads(ROWS.read_text())["rows"] if ROWS.is_file() else []
-    return found
 
 
 def preset_values(tree: dict[str, Any]) -> dict[str, Any]:
@@ -42,11 +36,11 @@ def preset_values(tree: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def run(task: str, seed: int, *, presets: bool) -> None:
+def run(task: str, seed: int, steps: int | None, *, presets: bool) -> None:
     """Train, evaluate, and add a row."""
     with tempfile.TemporaryDirectory() as folder:
         printed = Path(folder) / "params.yaml"
-        printed.write_text(params_text(task, seed=seed))
+        printed.write_text(params_text(task, seed=seed, steps=steps))
         tree = read_yaml(printed)
         params = TrainParams.parse(
             {
@@ -70,10 +64,7 @@ def run(task: str, seed: int, *, presets: bool) -> None:
         "minutes": (time.monotonic() - start) / 60,
         "date": today(),
     }
-    print(row)
-    key = ("task", "values", "seed")
-    kept = [other for other in rows() if [other[name] for name in key] != [row[name] for name in key]]
-    ROWS.write_text(json.dumps({"rows": [*kept, row]}, indent=2) + "\n")
+    rows.add("tuned", ("task", "values", "seed", "steps"), row)
 
 
 def draw() -> None:
@@ -82,18 +73,27 @@ def draw() -> None:
         "| task | values | steps | mean return of each seed | lowest of all episodes | lowest of a release |"
     ]
     lines.append("|---|---|---|---|---|---|")
-    found = sorted(rows(), key=lambda row: (row["task"], row["values"] != "presets", row["seed"]))
-    for task, values in dict.fromkeys((row["task"], row["values"]) for row in found):
-        group = [row for row in found if (row["task"], row["values"]) == (task, values)]
+    found = sorted(
+        rows.read("tuned"),
+        key=lambda row: (row["task"], row["values"] != "presets", row["steps"], row["seed"]),
+    )
+    for task, values, steps in dict.fromkeys((row["task"], row["values"], row["steps"]) for row in found):
+        group = [row for row in found if (row["task"], row["values"], row["steps"]) == (task, values, steps)]
         means = ", ".join(f"{row['return_mean']:.1f}" for row in group)
         low = min(row["return_min"] for row in group)
         bar = budget_of(task).min_return_mean
-        lines.append(f"| {task} | {values} | {group[0]['steps']:,} | {means} | {low:.1f} | {bar} |")
+        lines.append(f"| {task} | {values} | {steps:,} | {means} | {low:.1f} | {bar} |")
     write("tuned", ["torch", "gymnasium", "numpy"], {"rows": found}, "\n".join(lines))
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "draw":
-        draw()
-    else:
-        run(sys.argv[2], int(sys.argv[3]), presets="--presets" in sys.argv)
+    words, total_steps = rows.steps_option(sys.argv[1:])
+    match words:
+        case ["draw"]:
+            draw()
+        case ["run", name, number]:
+            run(name, int(number), total_steps, presets=False)
+        case ["run", name, number, "--presets"]:
+            run(name, int(number), total_steps, presets=True)
+        case _:
+            sys.exit(__doc__)

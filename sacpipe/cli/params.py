@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 HELP = "print a complete, commented params.yaml for a task"
 EXAMPLE = (
     "  sacpipe params gymnasium/HalfCheetah-v5 --algorithm td3\n"
-    "  sacpipe params dm_control/cartpole-swingup --steps 20000 --output params.yaml"
+    "  sacpipe params dm_control/cartpole-swingup --steps 20000 --output params.yaml\n"
+    "  sacpipe params gymnasium/Hopper-v5 --set replay.sampler.name=n_step --set seed=2"
 )
 
 
@@ -34,6 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset",
         help="one of the algorithm's variants; of sac: paper, or softlearning, where the actor's loss has "
         "the critics' mean as in Softlearning's last version; default: the first",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="assignments",
+        help="a value of params.yaml, as training.keep=best; sections that are given in part are completed. "
+        "May be given several times",
     )
     parser.add_argument("--output", type=path_argument, help="write this file instead of printing")
 
@@ -69,6 +79,7 @@ def _text(arguments: argparse.Namespace) -> str:
         seed=arguments.seed,
         algorithm=arguments.algorithm,
         preset=arguments.preset,
+        assignments=arguments.assignments,
     )
 
 

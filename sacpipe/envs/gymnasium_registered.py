@@ -4,7 +4,8 @@ Gymnasium's own wrappers for call order, checks and time limits are removed, bec
 their work. Gymnasium and MuJoCo are imported inside `make()` and `tasks()` only.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from sacpipe.core.errors import ConfigError
@@ -75,7 +76,7 @@ class RegisteredTask(TaskSection):
         is_known = registered is not None and self.has_module(entry_module(registered))
         if not is_known and not (self.imports_modules and ":" in self.id):
             raise unknown_task(self.suite_name, self.id, self.tasks())
-        with task_errors(task, self.options), without_opengl():
+        with self._newest_named(gym), task_errors(task, self.options), without_opengl():
             constructor, defaults = find_constructor(gym, self.id)
             repair_robotics()
         parameters = Parameters(constructor)
@@ -83,10 +84,23 @@ class RegisteredTask(TaskSection):
         arguments = parameters.convert(options, defaults)
         if render_size is not None and parameters.accepts("render_mode"):
             arguments["render_mode"] = "rgb_array"
-        with task_errors(task, self.options, constructor):
+        with self._newest_named(gym), task_errors(task, self.options, constructor):
             with without_opengl():
                 env = gym.make(self.id, disable_env_checker=True, **arguments)
             return self._built(env, repeat, render_size)
+
+    @contextlib.contextmanager
+    def _newest_named(self, gym: Any) -> Iterator[None]:
+        """Add the newest version to an error of an older one, whose own advice is about old packages."""
+        try:
+            yield
+        except ConfigError as exc:
+            family = self.id.rpartition("-v")[0]
+            for newest in newest_versions(gym, self.has_module):
+                if newest != self.id and newest.rpartition("-v")[0] == family:
+                    name, reason = f"{self.suite_name}/{newest}", str(exc).rstrip(".")
+                    raise ConfigError(f"{reason}. Use '{name}', the newest version.") from exc
+            raise
 
     def _own_options(self, parameters: Parameters) -> tuple[Options, int]:
         """Return the options of the task, and how often each action is repeated.

@@ -25,6 +25,8 @@ class Summary(Config):
     """Outcome of each stage: `ran`, `restored` or `unchanged`."""
     deterministic: EvaluationSummary
     bundle: EvaluationSummary
+    is_stochastic: bool
+    """Whether the bundle draws its actions from noise."""
     verdict: Verdict
     promotion: RegistryStatus
     bundle_digest: str
@@ -49,12 +51,14 @@ class Summary(Config):
         params = Params.load(workspace.params)
         evaluated = EvaluateMetrics.parse(read_json(workspace.evaluate_metrics, StorageError))
         exported = ExportMetrics.parse(read_json(workspace.export_metrics, StorageError))
+        contract = read_json(workspace.bundle / "contract.json", StorageError)
         outs = read_lock(workspace.dvc_lock)["train"]["outs"]
         return cls(
             task=f"{params.task.suite}/{params.task.id}",
             outcomes={stage: str(outcome) for stage, outcome in outcomes.items()},
             deterministic=evaluated.deterministic,
             bundle=evaluated.bundle,
+            is_stochastic=contract["onnx"]["noise"] is not None,
             verdict=verdict,
             promotion=promotion,
             bundle_digest=exported.bundle_digest,
@@ -82,14 +86,17 @@ class Summary(Config):
             f"bundle     {self.bundle_digest}",
             f"pool       {self.pool_digest}",
             f"report     {self.report}",
-            "watch      sacpipe simulate --video video/",
+            f"watch      sacpipe simulate{' --stochastic' * self.is_stochastic} --video video/",
             "serve      make serve",
         ]
         return "\n".join(lines) + "\n"
 
     def _success(self) -> list[str]:
-        """Return a line with the share of successes, if `task.metrics` names one."""
-        policy = self.deterministic
+        """Return a line with the share of successes, if `task.metrics` names one.
+
+        It is the deterministic policy's, or the bundle's where that draws its actions.
+        """
+        policy = self.bundle if self.is_stochastic else self.deterministic
         return [
             f"success    {metric.last:.0%} of the episodes, by {name} in the last step"
             for name, metric in policy.task_metrics.items()

@@ -3,6 +3,8 @@
 Keys, order and comments are those of the models; values are those of their presets (presets.py).
 """
 
+import shlex
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -12,9 +14,10 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.engines import ENGINES
 from sacpipe.envs import find_task, suggested_metrics
 from sacpipe.params import DEFAULT_ALGORITHM, DEFAULT_SEED
+from sacpipe.params.assignments import parse_assignments
 from sacpipe.params.budgets import budget_of
 from sacpipe.params.model import Params
-from sacpipe.params.presets import preset_tree
+from sacpipe.params.presets import merged, preset_tree
 from sacpipe.params.yaml_text import yaml_text
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -37,6 +40,7 @@ def params_text(
     seed: int = DEFAULT_SEED,
     algorithm: str = DEFAULT_ALGORITHM,
     preset: str | None = None,
+    assignments: Sequence[str] = (),
 ) -> str:
     """Return the text of a complete params.yaml.
 
@@ -46,55 +50,58 @@ def params_text(
         seed: Seed of the run.
         algorithm: Registered name or import path (`module:attribute`).
         preset: One of the algorithm's variants, or None for its first.
+        assignments: Values that go before those of presets, as `replay.sampler.name=n_step`. A section that
+            they give in part has its other values from its own preset.
 
     Raises:
         UnknownTaskError: no such task.
-        ConfigError: the task cannot be trained, there is no such algorithm or preset, or a number is out of
-            range.
+        ConfigError: the task cannot be trained, there is no such algorithm or preset, a number is out of
+            range, or an assignment has no key or no value of params.yaml.
     """
+    changes = parse_assignments(assignments)
+    source = "--set" if changes else "preset"
     variant = _variant(algorithm, preset)
     task = find_task(name)
     budget = budget_of(task.name)._replace(variant=variant)
     tuned = budget.tuned if algorithm == DEFAULT_ALGORITHM else {}
-    task = task.replace(**tuned.get("task", {}))
+    values = merged(tuned, changes)
+    task = task.parse(task.as_tree() | values.get("task", {}), where="task", source=source)
     with closing(task.make()) as environment:
         spec = environment.spec
     if steps is not None:
         budget = budget._replace(total_steps=steps)
     _check(budget, seed)
-    section = {**tuned.get("algorithm", {}), "name": algorithm}
-    chosen = {
-        **tuned,
-        "seed": seed,
-        "task": task.as_tree() | {"metrics": list(suggested_metrics(task))},
-        "algorithm": section,
-        "engine": {"name": engine_for(section, spec, budget)},
-    }
-    command = " ".join([f"{task.suite}/{task.id}", *_options(algorithm, preset)])
+    if "metrics" not in values.get("task", {}):
+        task = task.replace(metrics=list(suggested_metrics(task)))
+    chosen = merged({"seed": seed, "algorithm": {"name": algorithm}}, values | {"task": task.as_tree()})
+    engine = engine_for(chosen["algorithm"], spec, budget, source)
+    chosen = merged({"engine": {"name": engine}}, chosen)
+    command = " ".join([f"{task.suite}/{task.id}", *_options(algorithm, preset, assignments)])
     return _HEADER.format(command=command, tuned=_TUNED if tuned else "") + yaml_text(
-        new_params(chosen, spec, budget)
+        new_params(chosen, spec, budget, source)
     )
 
 
-def new_params(chosen: dict[str, Any], spec: EnvSpec, budget: Budget) -> Params:
-    """Return params of presets, with some values chosen.
+def new_params(chosen: dict[str, Any], spec: EnvSpec, budget: Budget, source: str = "preset") -> Params:
+    """Return params of presets, with some values chosen; `source` names where those come from, for messages.
 
     Raises:
         ConfigError: a preset gives a wrong value, or none.
     """
-    return Params.parse(preset_tree(Params, chosen, spec, budget), source="preset")
+    return Params.parse(preset_tree(Params, chosen, spec, budget), source=source)
 
 
-def engine_for(algorithm: dict[str, Any], spec: EnvSpec, budget: Budget) -> str:
+def engine_for(algorithm: dict[str, Any], spec: EnvSpec, budget: Budget, source: str = "preset") -> str:
     """Return the name of the engine in a new params.yaml: the fastest of ours that suits an algorithm.
 
     Args:
         algorithm: The chosen keys of the `algorithm` section, at least `name`.
         spec: Specification of the task.
         budget: Length of the training.
+        source: Where the chosen keys come from, for messages.
     """
     model: type[Config] = ALGORITHMS.find_config(str(algorithm["name"]))
-    config = model.parse(preset_tree(model, algorithm, spec, budget), where="algorithm", source="preset")
+    config = model.parse(preset_tree(model, algorithm, spec, budget), where="algorithm", source=source)
     return next(name for name in reversed(ENGINES.ours) if ENGINES.find(name).suits(config))
 
 
@@ -115,7 +122,9 @@ def _check(budget: Budget, seed: int) -> None:
         raise ConfigError(f"--seed: expected 0 to {2**31 - 1}, found {seed}.")
 
 
-def _options(algorithm: str, preset: str | None) -> list[str]:
-    return [f"--algorithm {algorithm}"] * (algorithm != DEFAULT_ALGORITHM) + [f"--preset {preset}"] * (
-        preset is not None
-    )
+def _options(algorithm: str, preset: str | None, assignments: Sequence[str]) -> list[str]:
+    return [
+        *[f"--algorithm {algorithm}"] * (algorithm != DEFAULT_ALGORITHM),
+        *[f"--preset {preset}"] * (preset is not None),
+        *(f"--set {shlex.quote(text)}" for text in assignments),
+    ]

@@ -17,6 +17,8 @@ from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
 Tree = dict[str, Any]
+_TAGS = ("name", "mode")
+"""Keys that say which of several models a section has."""
 
 
 def preset_tree(model: type[Config], chosen: Mapping[str, Any], spec: EnvSpec, budget: Budget) -> Tree:
@@ -52,7 +54,7 @@ class _Presets:
     def tree(self, model: type[Config], chosen: Mapping[str, Any], where: str) -> Tree:
         """Return all values of one model, in the order of its fields, then unknown keys of `chosen`."""
         preset = getattr(model, "preset", None)
-        values = _merged({} if preset is None else preset(self._spec, self._budget), chosen)
+        values = merged({} if preset is None else preset(self._spec, self._budget), chosen)
         found = {name: self._value(name, field, values, where) for name, field in model.model_fields.items()}
         return found | {name: value for name, value in values.items() if name not in found}
 
@@ -68,7 +70,7 @@ class _Presets:
             return self.tree(field.annotation, {}, f"{where}.{name}")
         raise ConfigError(
             f"{where}: the preset has no value for the key '{name}'. Return one from the classmethod "
-            "`preset(spec, budget)` of the model."
+            "`preset(spec, budget)` of the model, or give one with the others of the section."
         )
 
     def _completed(self, annotation: Any, metadata: Any, value: Any, where: str) -> Any:
@@ -83,20 +85,20 @@ class _Presets:
         return dict(value) if model is None else self.tree(model, value, where)
 
 
-def _merged(preset: Mapping[str, Any], chosen: Mapping[str, Any]) -> Tree:
+def merged(preset: Mapping[str, Any], chosen: Mapping[str, Any]) -> Tree:
     """Return the preset with the chosen values; sections in both are merged, but not of two members."""
     found = dict(preset)
     for key, value in chosen.items():
         before = found.get(key)
         if isinstance(value, Mapping) and isinstance(before, Mapping) and not _is_other(before, value):
-            found[key] = _merged(before, value)
+            found[key] = merged(before, value)
         else:
             found[key] = value
     return found
 
 
 def _is_other(before: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
-    return bool(chosen.get("name", before.get("name")) != before.get("name"))
+    return any(chosen.get(tag, before.get(tag)) != before.get(tag) for tag in _TAGS)
 
 
 def _model(annotation: Any, metadata: Any, value: Mapping[str, Any]) -> type[Config] | None:

@@ -23,6 +23,11 @@ class WarmStartConfig(Config):
     first_actions: Literal["policy", "random"]
     """Actions of the first `random_steps` steps: of the `policy`, with its noise, or `random`."""
 
+    @classmethod
+    def preset(cls, _spec: EnvSpec, _budget: Budget) -> dict[str, Any]:
+        """Return what any file of weights has; its digest is the user's to give."""
+        return {"parts": "policy", "first_actions": "policy"}
+
 
 class TrainingConfig(Config):
     """Length of a run, and its intervals."""

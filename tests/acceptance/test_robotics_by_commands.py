@@ -4,9 +4,12 @@ import json
 
 import pytest
 from small_project import make_project, sacpipe, with_values
+from suite_trials import BY_COMMANDS
 
 from sacpipe.core.files import read_json
+from sacpipe.envs import find_task
 from sacpipe.project.identity.dependency_lines import listed_needs
+from sacpipe.testing.environments import check_env
 
 pytestmark = pytest.mark.acceptance
 
@@ -18,20 +21,16 @@ SMALL = {
     "golden_steps": 8,
     "max_s": 0.2,
 }
-TASKS = {
-    "FetchReach-v4": ["is_success", "goal_distance"],
-    "PointMaze_UMaze-v3": ["success", "goal_distance"],
-    "AdroitHandPen-v1": ["success"],
-}
-"""Metrics of the printed params."""
 GOALS = {"FetchReach-v4": {"desired_goal"}, "PointMaze_UMaze-v3": {"desired_goal"}, "AdroitHandPen-v1": set()}
 """Goals that the robot gives its policy."""
 
 
-@pytest.mark.parametrize("task_id", TASKS)
+@pytest.mark.parametrize("task_id", GOALS)
 def test_task_is_trained_exported_and_evaluated_with_its_success(tmp_path, task_id):
+    task = f"gymnasium_robotics/{task_id}"
+    check_env(find_task(task))
     project = make_project(tmp_path / "project")
-    printed = sacpipe(project, "params", f"gymnasium_robotics/{task_id}", "--steps", "2000")
+    printed = sacpipe(project, "params", task, "--steps", "2000")
     assert printed.code == 0, printed.err
     (project / "params.yaml").write_text(with_values(printed.out, **SMALL))
     ran = sacpipe(project, "run", "--engine", "local", "--json")
@@ -41,7 +40,7 @@ def test_task_is_trained_exported_and_evaluated_with_its_success(tmp_path, task_
     assert "gymnasium-robotics" in needed.packages
     assert not [path for path in needed.files if path.startswith("/")]
     evaluated = read_json(project / "out" / "evaluate" / "metrics.json", AssertionError)
-    assert set(evaluated["deterministic"]["task_metrics"]) == set(TASKS[task_id])
+    assert set(evaluated["deterministic"]["task_metrics"]) == set(BY_COMMANDS[task])
     contract = read_json(project / "out" / "export" / "bundle" / "contract.json", AssertionError)
     names = {term["name"] for term in contract["spec"]["observation"]}
     assert {"achieved_goal", "desired_goal"} & names == GOALS[task_id]

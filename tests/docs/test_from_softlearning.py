@@ -1,10 +1,12 @@
-"""The page for users of Softlearning names each of its flags, and its commands and keys exist."""
+"""The page for users of Softlearning names each of its flags; each row has a command or a reason."""
 
 import re
+import shlex
 
 import pytest
 from factories import make_params
 from repository import ROOT
+from softlearning_page import PAGE, commands, is_command, rows, sections, spans
 
 from sacpipe.algorithms import ALGORITHMS
 from sacpipe.cli.main import build_parser
@@ -13,25 +15,44 @@ from sacpipe.params.model import Params
 from sacpipe.replay.samplers import SAMPLERS
 from sacpipe.tracking.ledger_values import flattened
 
-PAGE = (ROOT / "docs" / "from-softlearning.md").read_text()
 FLAGS = (ROOT / "tests" / "docs" / "softlearning_flags.txt").read_text().split()
 _, SECTION, _ = re.split(r"^## Flags\n|^## Algorithms", PAGE, flags=re.MULTILINE)
-ROWS = re.findall(r"^\| (.+) \| (.+) \|$", SECTION, re.MULTILINE)[1:]
-COMMANDS = sorted(
-    {*re.findall(r"`(sacpipe [^`]+)`", PAGE), *re.findall(r"^(sacpipe .+)$", PAGE, re.MULTILINE)}
-)
+COMMANDS = [command for scripts in sections().values() for one in scripts for command in commands(one)]
+TITLES = {title.lower().replace(" ", "-").replace("'", "") for title in sections()}
 
 
-def test_every_flag_has_one_row_with_an_answer():
-    named = [flag for row in ROWS for flag in re.findall(r"`(--[\w-]+)`", row[0])]
+def test_every_flag_has_one_row():
+    named = [flag for row in rows(SECTION) for flag in re.findall(r"`(--[\w-]+)`", row[0])]
     assert sorted(named) == sorted(FLAGS)
-    assert all(re.search("`|not offered|always|project", answer) for _, answer in ROWS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0][:40])
+def test_every_row_has_a_command_or_a_reason(row):
+    """A command, or a section with some; a reason begins with `not offered` or `not needed`."""
+    assert len(row) == 3
+    softlearning, here, last = row
+    assert not any(is_command(span) for span in [*spans(softlearning), *spans(here)])
+    if here.startswith(("not offered", "not needed")):
+        assert last == ""
+        assert here.startswith("not offered yet") or len(here) > 20
+    elif link := re.fullmatch(r"\[below\]\(#(.+)\)", last):
+        assert link[1] in TITLES
+    else:
+        assert all(is_command(span) for span in spans(last))
+        assert re.fullmatch(r"`[^`]+`(, `[^`]+`)*", last)
+
+
+def test_every_command_is_where_it_is_run():
+    """All are in tables' last columns and in blocks, which tests/acceptance runs."""
+    text = re.sub(r"^```\n.*?^```|^\|.+$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert not [span for span in spans(text) if is_command(span)]
+    assert PAGE.count("```") == 2 * len(re.findall(r"^```\n(?:.*\n)*?```$", PAGE, re.MULTILINE))
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS)))
 def test_commands_are_accepted(command):
-    """Those of README's tour are run by its test, and the others with their `--help`'s examples."""
-    build_parser().parse_args(command.replace("TASK", "gymnasium/HalfCheetah-v5").split()[1:])
+    words = shlex.split(re.sub(r"\$\w+|\$\([^)]*\)", "1", command))
+    build_parser().parse_args(words[1:])
 
 
 def test_keys_of_params_exist():
@@ -49,13 +70,12 @@ def test_keys_of_params_exist():
 @pytest.mark.parametrize(
     ("pattern", "table"),
     [
-        (r"`algorithm\.name: (\w+)", ALGORITHMS),
-        (r"`replay\.sampler\.name: (\w+)", SAMPLERS),
-        (r"\bsuite `(\w+)`", SUITES),
+        (r"--algorithm (\w+)|(sac)pipe params", ALGORITHMS),
+        (r"replay\.sampler\.name=(\w+)()", SAMPLERS),
+        (r"params (\w+)/()", SUITES),
     ],
     ids=["algorithms", "samplers", "suites"],
 )
-def test_members_exist(pattern, table):
-    named = {*re.findall(pattern, PAGE)}
-    assert named
-    assert named <= {*table.ours}
+def test_every_member_of_ours_has_a_command(pattern, table):
+    found = {match[1] or match[2] for command in COMMANDS for match in re.finditer(pattern, command)}
+    assert found == {*table.ours}

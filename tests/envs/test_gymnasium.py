@@ -135,8 +135,10 @@ def test_what_cannot_be_trained_says_why(task_id, options, message):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_version_that_gymnasium_gave_up_says_so_in_its_words():
-    with pytest.raises(ConfigError, match=r"gymnasium-robotics|gymnasium/Ant-v5"):
+def test_version_that_gymnasium_gave_up_says_so_in_its_words_and_names_the_newest():
+    with pytest.raises(
+        ConfigError, match=r"cannot be made here: .+\. Use 'gymnasium/Ant-v5', the newest version"
+    ):
         section("Ant-v3").make()
 
 

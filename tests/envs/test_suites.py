@@ -1,6 +1,7 @@
 """The contract of an environment holds for every task suite."""
 
 import pytest
+from suite_trials import tried
 
 from sacpipe.envs import SUITES, find_task
 from sacpipe.testing.environments import check_env
@@ -28,6 +29,14 @@ def test_example_of_every_task_suite_is_listed_by_it(name):
     assert (member.suite_name, member.example().suite) == (name, name)
     assert member.example().id in tasks
     assert list(tasks) == sorted(set(tasks))
+
+
+@pytest.mark.parametrize("name", SUITES.ours)
+def test_three_tasks_of_every_suite_are_trained_by_make_acceptance(name):
+    """A new suite of ours adds its tasks to suite_trials.py."""
+    found = tried(name)
+    assert len(set(found)) == len(found) >= 3
+    assert {task.partition("/")[2] for task, _ in found} <= {*SUITES.find(name).tasks()}
 
 
 @pytest.mark.parametrize(("name", "options"), MORE, ids=[name for name, _ in MORE])

@@ -22,4 +22,5 @@ def test_success_is_that_of_the_last_step(metrics, lines):
     found = {name: TaskMetric(mean=mean, last=last) for name, (mean, last) in metrics.items()}
     returns = {f"return_{name}": value for name, value in RETURNS.items()}
     evaluated = EvaluationSummary(episodes=20, length_mean=50.0, task_metrics=found, **returns)
-    assert Summary.model_construct(deterministic=evaluated)._success() == lines
+    assert Summary.model_construct(deterministic=evaluated, is_stochastic=False)._success() == lines
+    assert Summary.model_construct(bundle=evaluated, is_stochastic=True)._success() == lines
