@@ -31,7 +31,7 @@ from sacpipe.specs.records import Batch, FloatArray
 
 
 class NativeSoftActorCritic(NativeActorCritic):
-    """A squashed Gaussian policy, stacked critics and a temperature by kernels; an algorithm adds the regression.
+    """A squashed Gaussian policy, stacked critics and a temperature; an algorithm adds the regression.
 
     Args:
         learner: By autograd.
@@ -110,8 +110,8 @@ class NativeSoftActorCritic(NativeActorCritic):
     def _compose_regression(self, following: Pass, present: Pass, size: int) -> Floats:
         """Add the critics' targets and losses; return the gradient at the critics' output.
 
-        It sets `_values`, those of the batch, shape (num_critics, padded rows), `_targets`, shape (padded rows,),
-        and `_td_index`, the number of the kernel that refuses a difference of both that is not finite.
+        It sets `_values`, those of the batch, shape (num_critics, padded rows), `_targets`, shape
+        (padded rows,), and `_td_index`, the kernel that refuses a difference of both that is not finite.
 
         Args:
             following: The slow copies at the next observations and the policy's draws there.

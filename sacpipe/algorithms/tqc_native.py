@@ -35,9 +35,9 @@ class NativeTQC(NativeSoftActorCritic):
         total = config.num_critics * config.num_quantiles
         if total > _MAX_QUANTILES:
             raise ConfigError(
-                f"algorithm.num_quantiles: 'native' takes at most {_MAX_QUANTILES:,} of all critics together, "
-                f"found {config.num_critics} x {config.num_quantiles}. Use `engine: {{name: autograd, "
-                "num_threads: 1}`."
+                f"algorithm.num_quantiles: 'native' takes at most {_MAX_QUANTILES} of all critics together, "
+                f"found {config.num_critics} x {config.num_quantiles}. "
+                "Use `engine: {name: autograd, num_threads: 1}`."
             )
         self._kept = total - config.num_critics * config.dropped_quantiles
         super().__init__(learner, precision)
