@@ -5,14 +5,17 @@ import pytest
 from learning import SPEC, furthest, make_batch, make_learner, without_noise
 from test_torch_engine import ASYMMETRIC, VARIANTS, mlp
 
+from sacpipe.algorithms.native_soft_actor_critic import NativeSoftActorCritic
 from sacpipe.algorithms.sac_native import NativeSAC
 from sacpipe.core.errors import DivergenceError
 
 
 def given_noise(reference, native, size):
     """Let a learner by autograd use the noise of the last update by kernels."""
-    held = len(native.noise) // 2
-    noise = np.stack([native.noise[held : held + size], native.noise[:size]])
+    noise = native.noise[:size].copy()
+    if isinstance(native, NativeSoftActorCritic):  # of the next actions, then of the present
+        held = len(native.noise) // 2
+        noise = np.stack([native.noise[held : held + size], noise])
     reference.draw_noise = lambda _size: noise
 
 
