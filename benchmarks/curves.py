@@ -22,7 +22,7 @@ EVALUATIONS = 20
 OURS_TD3, PEER_TD3 = "sacpipe-td3", "stable-baselines3-td3"
 """TD3 here, by the task's own engine, and of Stable-Baselines3."""
 OURS_TQC = "sacpipe-tqc"
-"""TQC here, by autograd, which drops no quantile: so the paper does in HalfCheetah."""
+"""TQC here, which drops no quantile: so the paper does in HalfCheetah."""
 ALGORITHMS = {OURS_TD3: "td3", OURS_TQC: "tqc"}
 """Algorithm of a program of ours, where it is not SAC."""
 

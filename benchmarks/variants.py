@@ -22,7 +22,6 @@ from sacpipe.params.defaults import params_text
 
 STEPS, RATE = 3_000, 1e-3
 PENDULUM, HIDDEN = "gymnasium/Pendulum-v1", "gymnasium/hidden_mass:HiddenMassPendulum-v0"
-AUTOGRAD = {"engine": {"name": "autograd", "num_threads": 1}}
 FIXED = {"temperature": {"mode": "fixed", "value": 0.2}}
 DECAY = {"schedule": {"name": "linear", "final": 0.1, "steps": STEPS}}
 
@@ -41,7 +40,7 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "stop_at_return: -300": (PENDULUM, "sac", {"training": {"stop_at_return": -300.0}}),
     "TD3": (PENDULUM, "td3", {}),
     "TD3, learning rates linear to a tenth": (PENDULUM, "td3", {"adam": DECAY}),
-    "TQC, 2 critics": (PENDULUM, "tqc", {"algorithm": {"num_critics": 2}} | AUTOGRAD),
+    "TQC, 2 critics": (PENDULUM, "tqc", {"algorithm": {"num_critics": 2}}),
     "hidden mass, critics know it": (HIDDEN, "sac", {"task": {"options": {"critics_know": True}}}),
     "hidden mass, critics do not know it": (HIDDEN, "sac", {"task": {"options": {"critics_know": False}}}),
 }

@@ -6,7 +6,7 @@ in the kernels' layout while it learns, and are copied back into the learner's t
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -180,6 +180,9 @@ class NativeActorCritic(DelegatingLearner, ABC):
         precision: Of the products' operands: `float32` or `bfloat16`.
     """
 
+    has_value_outputs: ClassVar[bool] = True
+    """Whether the critics' networks have one output, their value; else `_add_values` makes it of panels."""
+
     def __init__(
         self,
         learner: ActorCritic,
@@ -205,13 +208,14 @@ class NativeActorCritic(DelegatingLearner, ABC):
             learner.critic.network,
             critic_copy,
             optimisers["critic"],
-            is_critic=True,
+            is_critic=self.has_value_outputs,
             precision=precision,
         )
         forward = SingleForward(self.actor.stack)
         learner.actor.evaluate_single = lambda vector, _images: forward(vector)
         self._value_program = Program()
-        self._value = self._value_pass()
+        self._value = self.critic.stack.forward(self._value_program, self.critic.stack.inputs(1), 1)
+        self._values_of_one = self._add_values(self._value_program, self._value)
         self._is_ahead = False
         """Whether the kernels' memory is newer than the learner's tensors."""
         self._batch_size = 0
@@ -231,8 +235,13 @@ class NativeActorCritic(DelegatingLearner, ABC):
             self.critic.write()
             self._is_ahead = False
 
-    def _value_pass(self) -> Pass:
-        return self.critic.stack.forward(self._value_program, self.critic.stack.inputs(1), 1)
+    def _add_values(self, program: Program, done: Pass) -> Floats:
+        """Return the values of an evaluation of the critics, shape (num_critics, padded rows).
+
+        Critics that have other outputs than a value add the kernels that make it of them.
+        """
+        del program
+        return done.output
 
     def update(self, batch: Batch) -> None:
         """Make one gradient step; see `Learner.update`."""
@@ -263,7 +272,7 @@ class NativeActorCritic(DelegatingLearner, ABC):
         padded_row[: len(row)] = row
         self._value.inputs[0, :, 0] = padded_row.reshape(self._value.inputs.shape[1], -1)
         self._value_program.run()
-        return float(self._value.output[:, 0].min())
+        return float(self._values_of_one[:, 0].min())
 
     def policy(self) -> Policy:
         """Return the policy as it leaves training."""

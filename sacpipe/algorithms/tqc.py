@@ -5,7 +5,7 @@ highest of the pooled quantiles of all critics: that, instead of a minimum, boun
 ascends the mean of all quantiles.
 """
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -20,7 +20,7 @@ from sacpipe.networks.trunks import TrunkSection
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric
-from sacpipe.specs.records import Batch
+from sacpipe.specs.records import Batch, FloatArray
 
 METRICS = SAC_METRICS | {
     "critic/loss": Metric("reward²", "Sum over critics of the mean quantile Huber loss."),
@@ -32,6 +32,8 @@ METRICS = SAC_METRICS | {
 
 class TQCConfig(GaussianActorCriticConfig):
     """Truncated Quantile Critics, arXiv:2005.04269."""
+
+    has_native_update: ClassVar[bool] = True
 
     name: Literal["tqc"]
     num_critics: int = Field(ge=1)
@@ -75,11 +77,10 @@ class TQC(SoftActorCritic):
     config: TQCConfig
     critic: QuantileCritic
     target_critic: QuantileCritic
-
-    def __init__(self, config: TQCConfig, spec: EnvSpec, seed: int) -> None:
-        super().__init__(config, spec, seed)
-        self._losses = torch.zeros(config.num_critics)
-        """Of each critic in the last update."""
+    native: ClassVar[str] = "sacpipe.algorithms.tqc_native:NativeTQC"
+    """Update composed of kernels, for the engine `native`."""
+    row_losses: FloatArray
+    """Of every critic and row in the last update, shape (num_critics, B); set beside `last`."""
 
     def _make_critic(self, trunk: TrunkSection, num_critics: int) -> QuantileCritic:
         return QuantileCritic(
@@ -104,14 +105,15 @@ class TQC(SoftActorCritic):
             self.critic_inputs.of(batch.observations), torch.from_numpy(batch.actions)
         )
         losses = quantile_huber_losses(quantiles, targets, weights_of(batch))
-        self._losses = losses.detach()
-        return Regression(losses.sum(), quantiles.detach().mean(dim=-1), targets.mean(dim=1))
+        self.row_losses = losses.detach().numpy()
+        return Regression(losses.mean(dim=1).sum(), quantiles.detach().mean(dim=-1), targets.mean(dim=1))
 
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update; see `Learner.diagnostics`."""
         described = super().diagnostics()
-        described |= {f"critic/{index}/loss": float(loss) for index, loss in enumerate(self._losses)}
-        return described | {"critic/loss": float(self._losses.sum())}
+        losses = self.row_losses.mean(axis=1)
+        described |= {f"critic/{index}/loss": float(loss) for index, loss in enumerate(losses)}
+        return described | {"critic/loss": float(losses.sum())}
 
     def metrics(self) -> dict[str, Metric]:
         """Return unit and meaning of every metric."""
@@ -139,9 +141,9 @@ def truncated_mixture(quantiles: torch.Tensor, dropped: int) -> torch.Tensor:
 def quantile_huber_losses(
     quantiles: torch.Tensor, targets: torch.Tensor, row_weights: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Return each critic's quantile regression loss, with Huber's threshold of 1.
+    """Return each critic's quantile regression loss of every row, with Huber's threshold of 1.
 
-    The mean over batch, quantiles m and atoms i of |tau_m - [y_i < z_m]| H(y_i - z_m), where
+    The mean over quantiles m and atoms i of |tau_m - [y_i < z_m]| H(y_i - z_m), where
     tau_m = (2 m - 1) / (2 num_quantiles), H(u) = u^2 / 2 for |u| <= 1 and |u| - 1/2 beyond.
 
     Args:
@@ -150,7 +152,7 @@ def quantile_huber_losses(
         row_weights: Factors of the rows' losses; None for 1 each. Shape (B,).
 
     Returns:
-        Shape (num_critics,).
+        Shape (num_critics, B).
 
     References:
         Kuznetsov et al. 2020, section 3; Dabney et al. 2018, arXiv:1710.10044, eq. 9 and 10.
@@ -163,4 +165,4 @@ def quantile_huber_losses(
         weights = torch.where(wanted < found, 1.0 - fractions, fractions)
     errors = functional.huber_loss(found.expand(shape), wanted.expand(shape), reduction="none")
     rows = (weights * errors).mean(dim=(2, 3))
-    return (rows if row_weights is None else rows * row_weights).mean(dim=1)
+    return rows if row_weights is None else rows * row_weights

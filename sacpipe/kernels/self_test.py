@@ -17,7 +17,7 @@ from sacpipe.kernels.memory import Memory
 from sacpipe.kernels.perceptron import Floats, NormalisedPerceptrons, Pass, Perceptrons, padded, step_numbers
 from sacpipe.kernels.program import Program
 
-EXPECTED_SHA256 = "afbf04ba41a12498f3c379febf2d7db02b56e8eb7f3f5a5ccfdb63c479006c64"
+EXPECTED_SHA256 = "8e2b9daba1b23d5a6a8a24b50ac1cda2b66bba9186fbc71a37a02398585e7bc5"
 """Digest of the updates of `CASES`, little-endian; one for all sets."""
 
 
@@ -37,6 +37,8 @@ class Sizes(NamedTuple):
     """Whether the policy ascends the lowest critic's value, else that of all."""
     precision: str = "float32"
     kind: type[Perceptrons] = Perceptrons
+    num_quantiles: int = 0
+    """Of each critic, whose policy is stochastic; 0 where critics have one output, their value."""
 
 
 CASES = (
@@ -44,6 +46,8 @@ CASES = (
     Sizes(40, 5, 17, (33,), 3, is_stochastic=True, is_min=False),
     Sizes(9, 300, 2, (16, 290, 8), 1, is_stochastic=False, is_min=False),
     Sizes(11, 7, 2, (37, 9), 2, is_stochastic=True, is_min=True, kind=NormalisedPerceptrons),
+    Sizes(21, 6, 2, (24, 40), 3, is_stochastic=True, is_min=True, num_quantiles=37),
+    Sizes(10, 4, 3, (20,), 2, is_stochastic=True, is_min=False, kind=NormalisedPerceptrons, num_quantiles=7),
 )
 
 
@@ -91,7 +95,11 @@ class TestedUpdate:
         outputs = sizes.action_dim * (2 if sizes.is_stochastic else 1)
         self.actor = self._stack(1, [sizes.observation_dim, *sizes.widths, outputs], is_critic=False)
         inputs = sizes.observation_dim + sizes.action_dim
-        self.critics = self._stack(sizes.members, [inputs, *sizes.widths, 1], is_critic=True)
+        self.critics = self._stack(
+            sizes.members,
+            [inputs, *sizes.widths, sizes.num_quantiles or 1],
+            is_critic=not sizes.num_quantiles,
+        )
         self.batch = [
             self._numbers(sizes.rows, columns)
             for columns in (sizes.observation_dim, sizes.observation_dim, sizes.action_dim, 1, 1, 1)
@@ -204,9 +212,16 @@ class TestedUpdate:
 
     def _step_critics(self, both: Floats, held: int) -> None:
         """Add the regression to the target, and the step."""
-        sizes, program, critics, rows = self.sizes, self.program, self.critics, self.sizes.rows
+        program, critics, rows = self.program, self.critics, self.sizes.rows
         following = critics.forward(program, both[1:2], rows, slow=True)
         present = critics.forward(program, both[2:], rows)
+        regress = self._regress_quantiles if self.sizes.num_quantiles else self._regress_values
+        errors = regress(following, present, held)
+        deltas = critics.backward(program, present, errors)
+        critics.step(program, present, deltas, errors, self._numbers_of_step, rows)
+
+    def _regress_values(self, following: Pass, present: Pass, held: int) -> Floats:
+        sizes, program, critics, rows = self.sizes, self.program, self.critics, self.sizes.rows
         errors, targets = (self.memory.floats(critics.members, held) for _ in range(2))
         program.add(
             "td_error", values=present.output, next_values=following.output,
@@ -216,27 +231,61 @@ class TestedUpdate:
             next_members=critics.members,
         )  # fmt: skip
         program.add("weigh", weights=self.slots[5:6], errors=errors, members=critics.members, rows=rows)
-        deltas = critics.backward(program, present, errors)
-        critics.step(program, present, deltas, errors, self._numbers_of_step, rows)
         self.results += [errors, targets]
+        return errors
+
+    def _regress_quantiles(self, following: Pass, present: Pass, held: int) -> Floats:
+        kept = self.critics.members * (self.sizes.num_quantiles - self.sizes.num_quantiles // 4)
+        atoms, targets = self.memory.floats(held, kept), self.memory.floats(held)
+        self.program.add(
+            "truncated_target", quantiles=following.output, log_probs=self.log_probs[held:],
+            rewards=self.slots[3:4], discounts=self.slots[4:5], atoms=atoms, targets=targets,
+            numbers=self._filled((0.5,)), kept=kept, **self._quantile_sizes(following),
+        )  # fmt: skip
+        values = self._values_of(present)
+        fractions = self.memory.floats(2, present.output[0, :, 0].size)
+        fractions[:, : self.sizes.num_quantiles] = self._whole(2, self.sizes.num_quantiles)
+        gradients, losses = self.memory.floats(*present.output.shape), self.memory.floats(*values.shape)
+        self.program.add(
+            "quantile_huber", quantiles=present.output, values=values, atoms=atoms, targets=targets,
+            weights=self.slots[5:6], fractions=fractions, gradients=gradients, losses=losses,
+            kept=kept, **self._quantile_sizes(present),
+        )  # fmt: skip
+        self.results += [atoms, targets, values, gradients, losses]
+        return gradients
+
+    def _quantile_sizes(self, done: Pass) -> dict[str, int]:
+        return {
+            "members": self.critics.members, "rows": done.rows, "count": self.sizes.num_quantiles,
+            "width": done.output.shape[3],
+        }  # fmt: skip
+
+    def _values_of(self, done: Pass) -> Floats:
+        """Return values; of quantiles, add their means."""
+        if not self.sizes.num_quantiles:
+            return done.output
+        values = self.memory.floats(self.critics.members, padded(done.rows))
+        self.program.add("quantile_mean", quantiles=done.output, values=values, **self._quantile_sizes(done))
+        return values
 
     def _step_actor(self, policy: Pass, inputs: Floats, held: int) -> None:
         """Add the gradient backwards through the critics, and the policy's step."""
         sizes, program, critics, rows = self.sizes, self.program, self.critics, self.sizes.rows
         members, integers = critics.members, self.memory.integers
-        values = critics.forward(program, inputs, rows, has_step=False)
-        program.add("check", values=values.output, members=members, rows=rows)
+        done = critics.forward(program, inputs, rows, has_step=False)
+        values = self._values_of(done)
+        program.add("check", values=values, members=members, rows=rows)
         lists = counts = owners = places = None
         if sizes.is_min:
             lists, counts = integers(members, held), integers(members)
             owners, places = integers(held), integers(held)
             program.add(
-                "lowest", values=values.output, lists=lists, counts=counts, owners=owners, places=places,
+                "lowest", values=values, lists=lists, counts=counts, owners=owners, places=places,
                 members=members, rows=rows,
             )  # fmt: skip
-        pulls = self._filled(np.full((members, held), -1.0 / rows, dtype=np.float32))
+        pulls = self._filled(np.full(done.output.shape, -1.0 / rows, dtype=np.float32))
         turned = critics.turn_columns(program, sizes.observation_dim, sizes.action_dim)
-        deltas = critics.backward(program, values, pulls, lists=lists, counts=counts)
+        deltas = critics.backward(program, done, pulls, lists=lists, counts=counts)
         gradients = critics.backward_to_columns(program, deltas, turned, rows, lists=lists, counts=counts)
         delta = self.memory.floats(1, policy.output.shape[1], held, policy.output.shape[3])
         drawn = {
@@ -249,7 +298,7 @@ class TestedUpdate:
         )  # fmt: skip
         actor_deltas = self.actor.backward(program, policy, delta, rows=rows)
         self.actor.step(program, policy, actor_deltas, delta, self._numbers_of_step, rows)
-        self.results += [values.output, gradients, delta]
+        self.results += [values, gradients, delta]
         for stack in (critics, self.actor):
             self.results += [array for _, tensors, _ in stack.tensors() for array in tensors]
             self.results += [layer.squared_gradients for layer in stack.layers]

@@ -8,7 +8,6 @@ from learning import SPEC, make_batch, make_learner
 from sacpipe.algorithms.adam import Adam, AdamConfig
 from sacpipe.algorithms.tqc import TQCConfig, quantile_huber_losses, truncated_mixture
 from sacpipe.core.errors import ConfigError
-from sacpipe.engines.native_engine import NativeConfig
 from sacpipe.engines.torch_engine import TorchConfig
 from sacpipe.specs.observation import Observation
 
@@ -28,7 +27,7 @@ def test_the_quantile_huber_loss_by_hand():
     """
     quantiles = torch.tensor([[[0.0, 2.0]], [[1.0, 1.0]]])
     found = quantile_huber_losses(quantiles, torch.tensor([[1.0, -3.0]]))
-    assert found.tolist() == pytest.approx([0.8125, 0.875])
+    assert found.flatten().tolist() == pytest.approx([0.8125, 0.875])
 
 
 def test_its_gradient_by_hand():
@@ -100,9 +99,8 @@ def test_dropping_every_quantile_is_refused():
         TQCConfig.parse(tree, where="algorithm")
 
 
-@pytest.mark.parametrize("kind", [NativeConfig, TorchConfig])
-def test_engines_without_an_update_for_it_refuse_it_by_name(kind):
-    engine, config = kind.parse(kind.preset(None, None)), TQCConfig.example()
-    assert not kind.suits(config)
+def test_the_engine_without_an_update_for_it_refuses_it_by_name():
+    engine, config = TorchConfig.parse(TorchConfig.preset(None, None)), TQCConfig.example()
+    assert not TorchConfig.suits(config)
     with pytest.raises(ConfigError, match=r"engine\.name: .* TQC"):
         engine.attach(config.build(SPEC, 0))

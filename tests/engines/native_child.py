@@ -12,13 +12,15 @@ from learning import make_batch, make_learner
 
 from sacpipe.algorithms.sac_native import NativeSAC
 from sacpipe.algorithms.td3_native import NativeTD3
+from sacpipe.algorithms.tqc_native import NativeTQC
 
+NATIVE = {"sac": NativeSAC, "td3": NativeTD3, "tqc": NativeTQC}
 SIZES = {"network": {"name": "mlp", "hidden_dims": [64, 70]}, "normalise_observations": True}
 BATCH = 200
 
 
 def make_native(name):
-    return {"sac": NativeSAC, "td3": NativeTD3}[name](make_learner(name, **SIZES))
+    return NATIVE[name](make_learner(name, **SIZES))
 
 
 def update(native, numbers):

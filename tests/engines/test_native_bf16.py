@@ -6,11 +6,11 @@ On a processor without such products each test sees the refusal instead.
 import numpy as np
 import pytest
 from learning import SPEC, furthest, make_batch, make_learner, without_noise
+from native_child import NATIVE
 from test_native_engine import given_noise
 from test_torch_engine import ASYMMETRIC, attach, mlp
 
 from sacpipe.algorithms.sac_native import NativeSAC
-from sacpipe.algorithms.td3_native import NativeTD3
 from sacpipe.core.errors import KernelError
 from sacpipe.kernels.isa import chosen
 from sacpipe.kernels.memory import Memory
@@ -19,7 +19,6 @@ from sacpipe.kernels.products_bf16 import rounded
 from sacpipe.kernels.program import Program
 
 HAS_PRODUCTS = chosen().name == "avx512-bf16"
-NATIVE = {"sac": NativeSAC, "td3": NativeTD3}
 SIZES = [
     {},
     mlp(300, 40, 7),
@@ -70,7 +69,7 @@ def test_one_steps_gradients_are_those_of_torchs_bfloat16(changes, size):
     assert native.diagnostics() == pytest.approx(exact.diagnostics(), rel=0.1, abs=0.02)
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_a_thousand_updates_stay_near_those_in_float32(name):
     """Both precisions draw the same noise; what they learn differs by roundings, and not by their sum."""
     native = make_native(name, **mlp(40, 24))
@@ -89,7 +88,7 @@ def test_a_thousand_updates_stay_near_those_in_float32(name):
     )
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 @pytest.mark.parametrize("changes", [mlp(300, 40, 7), mlp(96, 64)])
 def test_the_number_of_threads_changes_no_byte(name, changes, monkeypatch):
     states = []
@@ -105,7 +104,7 @@ def test_the_number_of_threads_changes_no_byte(name, changes, monkeypatch):
         assert all(np.array_equal(states[0][key], state[key]) for key in state)
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_no_wait_is_missing(name, monkeypatch):
     states = []
     for run in (Program.run, lambda program: program.run_shares(3)):

@@ -3,16 +3,20 @@
 import numpy as np
 import pytest
 from learning import SPEC, furthest, make_batch, make_learner, without_noise
+from native_child import NATIVE
 from test_torch_engine import ASYMMETRIC, LENGTHS, VARIANTS, mlp
 
+from sacpipe.algorithms.native_soft_actor_critic import NativeSoftActorCritic
 from sacpipe.algorithms.sac_native import NativeSAC
 from sacpipe.core.errors import DivergenceError
 
 
 def given_noise(reference, native, size):
     """Let a learner by autograd use the noise of the last update by kernels."""
-    held = len(native.noise) // 2
-    noise = np.stack([native.noise[held : held + size], native.noise[:size]])
+    noise = native.noise[:size].copy()
+    if isinstance(native, NativeSoftActorCritic):  # of the next actions, then of the present
+        held = len(native.noise) // 2
+        noise = np.stack([native.noise[held : held + size], noise])
     reference.draw_noise = lambda _size: noise
 
 
@@ -34,11 +38,12 @@ def test_the_update_by_kernels_is_the_update_by_autograd(changes, updates_before
     assert native.diagnostics() == pytest.approx(reference.diagnostics(), rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["sac", "tqc"])
 @pytest.mark.parametrize(
     ("place", "value"), [("rewards", "nan"), ("rewards", "inf"), ("here", "inf"), ("there", "nan")]
 )
-def test_a_number_that_is_not_finite_leaves_every_network_as_it_was(place, value):
-    native, batch = NativeSAC(make_learner()), make_batch(size=20)
+def test_a_number_that_is_not_finite_leaves_every_network_as_it_was(name, place, value):
+    native, batch = NATIVE[name](make_learner(name)), make_batch(size=20)
     native.update(make_batch(1, size=20))
     before = native.state()
     if place == "rewards":
@@ -55,9 +60,10 @@ def test_a_number_that_is_not_finite_leaves_every_network_as_it_was(place, value
     assert native.gradient_steps == 1
 
 
-def test_a_value_that_overflows_in_the_policys_step_leaves_the_policy_as_it_was():
-    native = NativeSAC(make_learner(critic_learning_rate=1e30))
-    reference = make_learner(critic_learning_rate=1e30)
+@pytest.mark.parametrize(("name", "actor_q"), [("sac", "min"), ("tqc", "mean"), ("tqc", "min")])
+def test_a_value_that_overflows_in_the_policys_step_leaves_the_policy_as_it_was(name, actor_q):
+    changes = {"critic_learning_rate": 1e30, "actor_q": actor_q}
+    native, reference = NATIVE[name](make_learner(name, **changes)), make_learner(name, **changes)
     before = native.state()
     for learner in (native, reference):
         with pytest.raises(DivergenceError, match="value of a new action is .* at gradient step 1"):

@@ -3,18 +3,14 @@
 import numpy as np
 import pytest
 from learning import SPEC, furthest, make_batch, make_learner, states_equal, without_noise
-from native_child import digest
+from native_child import NATIVE, digest
 from test_native_engine import given_noise
 from test_torch_engine import ASYMMETRIC, LENGTHS
 
-from sacpipe.algorithms.sac_native import NativeSAC
-from sacpipe.algorithms.td3_native import NativeTD3
 from sacpipe.core.errors import ConfigError, DivergenceError
 from sacpipe.engines.native_engine import NativeConfig
 from sacpipe.kernels.program import Program
 from sacpipe.networks.kernel_outputs import evaluate_by_kernels
-
-NATIVE = {"sac": NativeSAC, "td3": NativeTD3}
 
 
 def norm(*hidden_dims):
@@ -40,6 +36,8 @@ VARIANTS = [
     ("td3", {"policy_delay": 3, "tau": 0.2, **norm(32)}),
     ("td3", norm(300, 40)),
     ("td3", {"spec": ASYMMETRIC, **ADAM, **norm(33, 65, 17)}),
+    ("tqc", {"num_critics": 3, "actor_q": "min", "normalise_observations": True, **norm(9, 5, 7)}),
+    ("tqc", {"num_quantiles": 40, "dropped_quantiles": 7, **norm(300, 40)}),
 ]
 
 
@@ -58,10 +56,7 @@ def test_the_update_by_kernels_is_the_update_by_autograd(name, changes, updates_
     reference.load_state(native.state())
     for step in range(3):
         native.update(make_batch(step + 20, spec=spec, size=size))
-        if name == "sac":
-            given_noise(reference, native, size)
-        else:
-            reference.draw_noise = lambda size: native.noise[:size].copy()
+        given_noise(reference, native, size)
         reference.update(make_batch(step + 20, spec=spec, size=size))
     # One rounding of the observations moves autograd's own states as far: a row whose features are nearly equal
     # is divided by a small deviation, and Adam's first step has the size of the learning rate for any gradient.
@@ -70,7 +65,7 @@ def test_the_update_by_kernels_is_the_update_by_autograd(name, changes, updates_
     assert native.diagnostics() == pytest.approx(reference.diagnostics(), rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_every_parameter_and_moment_learns(name):
     native = make_native(name, **norm(40, 24))
     before = native.state()
@@ -83,7 +78,7 @@ def test_every_parameter_and_moment_learns(name):
     assert not [key for key in same if "temperature" not in key]
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 64])
 def test_the_number_of_threads_changes_no_byte(name, threads, monkeypatch):
     """Threads that run together, and their shares in another order, which shows a missing wait."""
@@ -97,7 +92,7 @@ def test_the_number_of_threads_changes_no_byte(name, threads, monkeypatch):
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_a_resumed_learner_goes_on_with_the_same_bytes(name):
     native, other = make_native(name, **norm(33, 17)), make_native(name, seed=3, **norm(33, 17))
     for step in range(5):
@@ -109,7 +104,7 @@ def test_a_resumed_learner_goes_on_with_the_same_bytes(name):
     assert states_equal(native, other)
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_acting_and_values_are_those_of_autograd(name):
     native, reference = make_native(name, **norm(33, 17)), make_learner(name, seed=2, **norm(33, 17))
     for step in range(4):
@@ -129,7 +124,7 @@ def test_acting_and_values_are_those_of_autograd(name):
     np.testing.assert_array_equal(exported.evaluate_single(vector, ()), mine)
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_an_observation_that_is_not_finite_leaves_every_network_as_it_was(name):
     """Normalised, a row with an infinite number is not finite, and the critics' errors are refused."""
     native, batch = make_native(name, **norm(33, 17)), make_batch()
@@ -142,7 +137,7 @@ def test_an_observation_that_is_not_finite_leaves_every_network_as_it_was(name):
     assert all(np.array_equal(before[key], after[key]) for key in before if key != "noise")
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_products_of_bfloat16_are_refused(name):
     """On every processor, whether it has such products or not."""
     with pytest.raises(
@@ -151,7 +146,7 @@ def test_products_of_bfloat16_are_refused(name):
         NATIVE[name](make_learner(name, **norm(8, 8)), "bfloat16")
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_the_engine_suits_the_trunk(name):
     learner = make_learner(name, **norm(8, 8))
     assert NativeConfig.suits(learner.config)

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from learning import SPEC, make_batch, make_learner
-from native_child import BATCH, digest, make_native, update
+from native_child import BATCH, NATIVE, digest, make_native, update
 from test_torch_engine import ASYMMETRIC, mlp
 
 from sacpipe.algorithms.sac_native import NativeSAC
-from sacpipe.algorithms.td3_native import NativeTD3
 from sacpipe.kernels.memory import Memory
 from sacpipe.kernels.program import Program
 
@@ -30,7 +29,7 @@ def run_child(name, threads, *how):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_any_number_of_threads_gives_the_same_bytes(name):
     found = {threads: run_child(name, threads) for threads in (1, 2, 3, 5)}
     assert {threads: count for threads, [(count, _)] in found.items()} == {1: 1, 2: 2, 3: 3, 5: 5}
@@ -38,14 +37,14 @@ def test_any_number_of_threads_gives_the_same_bytes(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_both_processes_go_on_after_a_fork(name):
     """The child has threads of its own."""
     [(alone, value)] = run_child(name, 3)
     assert run_child(name, 3, "fork") == [(alone, value)] * 2
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 @pytest.mark.parametrize("threads", [2, 3, 5, 64])
 def test_no_wait_is_missing_in_a_whole_update(name, threads, monkeypatch):
     reference = make_native(name)
@@ -57,16 +56,18 @@ def test_no_wait_is_missing_in_a_whole_update(name, threads, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("name", "changes"),
     [
-        {"num_critics": 3, "actor_q": "mean", **mlp(9, 5, 7)},
-        {"num_critics": 1, **mlp(32)},
-        {"spec": ASYMMETRIC, "normalise_observations": True, **mlp(33, 65)},
+        ("sac", {"num_critics": 3, "actor_q": "mean", **mlp(9, 5, 7)}),
+        ("sac", {"num_critics": 1, **mlp(32)}),
+        ("sac", {"spec": ASYMMETRIC, "normalise_observations": True, **mlp(33, 65)}),
+        ("tqc", {"actor_q": "min", "num_quantiles": 40, **mlp(9, 5, 7)}),
+        ("tqc", {"num_critics": 1, "num_quantiles": 5, **mlp(32)}),
     ],
 )
-def test_no_wait_is_missing_in_other_compositions(changes, monkeypatch):
-    spec = changes.get("spec", SPEC)
-    first, second = NativeSAC(make_learner(**changes)), NativeSAC(make_learner(**changes))
+def test_no_wait_is_missing_in_other_compositions(name, changes, monkeypatch):
+    spec, kind = changes.get("spec", SPEC), NATIVE[name]
+    first, second = kind(make_learner(name, **changes)), kind(make_learner(name, **changes))
     for number in range(3):
         first.update(make_batch(number, size=29, spec=spec))
     monkeypatch.setattr(Program, "run", lambda program: program.run_shares(3))
@@ -75,10 +76,10 @@ def test_no_wait_is_missing_in_other_compositions(changes, monkeypatch):
     assert digest(first) == digest(second)
 
 
-@pytest.mark.parametrize("kind", [NativeSAC, NativeTD3])
+@pytest.mark.parametrize("name", NATIVE)
 @pytest.mark.parametrize("trunk", ["mlp", "layer_norm_mlp"])
 @pytest.mark.parametrize(("dims", "size"), [((8, 8), 16), ((33, 70), 35), ((5,), 3)])
-def test_no_kernel_writes_beside_its_arrays(kind, dims, size, trunk, monkeypatch):
+def test_no_kernel_writes_beside_its_arrays(name, dims, size, trunk, monkeypatch):
     """The bytes between arrays of `Memory` stay zero."""
     made, zeros = [], Memory.zeros
 
@@ -88,7 +89,7 @@ def test_no_kernel_writes_beside_its_arrays(kind, dims, size, trunk, monkeypatch
 
     monkeypatch.setattr(Memory, "zeros", recorded)
     network = {"name": trunk, "hidden_dims": list(dims)}
-    native = kind(make_learner("sac" if kind is NativeSAC else "td3", network=network))
+    native = NATIVE[name](make_learner(name, network=network))
     for number in range(3):
         native.update(make_batch(number, size=size))
     native.value(make_batch().observations.rows(0), make_batch().actions[0])
@@ -107,10 +108,9 @@ def resident_bytes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_memory_is_flat_over_20_000_updates(name):
-    kind = {"sac": NativeSAC, "td3": NativeTD3}[name]
-    native, batches = kind(make_learner(name)), [make_batch(number, size=8) for number in range(5)]
+    native, batches = NATIVE[name](make_learner(name)), [make_batch(number, size=8) for number in range(5)]
     for number in range(2000):
         native.update(batches[number % 5])
     before = resident_bytes()

@@ -14,6 +14,7 @@ PAIRS = [
     ("td3", "autograd"),
     ("td3", "native"),
     ("tqc", "autograd"),
+    ("tqc", "native"),
 ]
 LEARNED = ("actor/", "critic/", "log_temperature")
 ADAM = {"betas": [0.9, 0.999], "epsilon": 1e-8, "weight_decay": 0.0}

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 from learning import furthest, make_batch, make_learner, without_noise
+from native_child import NATIVE
+from test_native_engine import given_noise
 
-from sacpipe.algorithms.sac_native import NativeSAC
-from sacpipe.algorithms.td3_native import NativeTD3
+from sacpipe.algorithms.native_actor_critic import NativeActorCritic
 from sacpipe.engines.native_engine import NativeConfig
 from sacpipe.engines.torch_engine import TorchConfig
 
@@ -30,26 +31,22 @@ def by_hand(_name):
     return TorchConfig(name="torch", num_threads=1, matmul_precision="float32").attach(make_learner(seed=6))
 
 
-@pytest.mark.parametrize(("name", "attach"), [("sac", by_kernels), ("td3", by_kernels), ("sac", by_hand)])
+@pytest.mark.parametrize(("name", "attach"), [*((name, by_kernels) for name in NATIVE), ("sac", by_hand)])
 @pytest.mark.parametrize("numbers", [(0,), (0, 1, 2, 4), (1, 2)])
 def test_the_weighted_update_is_the_one_by_autograd(name, attach, numbers):
     fast, reference = attach(name), make_learner(name, seed=5)
     reference.load_state(fast.state())
     for number in numbers:
         fast.update(weighted(number))
-        if isinstance(fast, NativeSAC):
-            held = len(fast.noise) // 2
-            noise = np.stack([fast.noise[held : held + SIZE], fast.noise[:SIZE]])
-            reference.draw_noise = lambda _size, noise=noise: noise
-        elif isinstance(fast, NativeTD3):
-            reference.draw_noise = lambda size: fast.noise[:size].copy()
+        if isinstance(fast, NativeActorCritic):
+            given_noise(reference, fast, SIZE)
         reference.update(weighted(number))
         np.testing.assert_allclose(fast.td_errors(), reference.td_errors(), rtol=1e-4, atol=1e-5)
         assert fast.diagnostics() == pytest.approx(reference.diagnostics(), rel=1e-4, abs=1e-5)
     assert furthest(without_noise(fast), without_noise(reference)) < 2e-5
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_weights_change_the_update_by_kernels(name):
     """So the comparison above sees them."""
     plain, uneven = by_kernels(name), by_kernels(name)
@@ -59,7 +56,7 @@ def test_weights_change_the_update_by_kernels(name):
     np.testing.assert_array_equal(plain.td_errors(), uneven.td_errors())
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", NATIVE)
 def test_weights_of_1_give_the_bytes_of_none(name):
     plain, even = by_kernels(name), by_kernels(name)
     plain.update(make_batch(0, size=SIZE))

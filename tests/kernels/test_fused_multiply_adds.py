@@ -18,7 +18,8 @@ UNFUSED = Path(__file__).parent / "unfused.h"
 INSTRUCTION = re.compile(r"\t(vfn?m(?:add|sub)\w*|fml[as]|fn?m(?:add|sub))\b")
 FUNCTION = re.compile(r"^[0-9a-f]+ <(.*)>:$")
 PLAIN = (
-    "Pack", "Place", "TdError", "Check", "Lowest", "SquashBack", "Mean", "ValueBack", "TurnInputs", "Program", "Team",
+    "Pack", "Place", "TdError", "Check", "Lowest", "SquashBack", "Mean", "ValueBack", "TurnInputs", "QuantileMean",
+    "TruncatedTarget", "Program", "Team",
 )  # fmt: skip
 """Structs of csrc whose functions have sums of products, or none, and no `fma`."""
 

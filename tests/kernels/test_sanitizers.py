@@ -34,8 +34,18 @@ def drawn_sizes(count, precision="float32"):
 def write_records(folder, isa):
     """Write programs of float32, and of bfloat16 where the set has it; return the files."""
     found = [*drawn_sizes(12), Sizes(1, 1, 1, (1,), 1, True, True), Sizes(8, 16, 16, (32, 16), 2, True, True)]
+    found += [
+        Sizes(rows, 5, 2, (9, 33), members, True, is_min, num_quantiles=count)
+        for rows, members, is_min, count in (
+            (1, 1, False, 1),
+            (13, 3, True, 16),
+            (17, 2, True, 33),
+            (32, 5, False, 25),
+        )
+    ]
     if isa == "avx512-bf16":
         found += drawn_sizes(6, "bfloat16")
+        found.append(Sizes(19, 5, 2, (9, 33), 3, True, True, "bfloat16", num_quantiles=25))
     files = []
     for index, sizes in enumerate(found):
         files.append(folder / f"{index}.record")

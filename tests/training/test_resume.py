@@ -16,6 +16,7 @@ from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.training.resume import open_run
 
 AUTOGRAD = {"name": "autograd", "num_threads": 1}
+NATIVE = {"name": "native", "precision": "float32"}
 OTHER_PHYSICS = {"force_limit_n": 3.0}
 
 
@@ -38,7 +39,7 @@ def test_interrupted_gives_the_bytes_of_uninterrupted(tmp_path, stops):
     [
         {"algorithm": ALGORITHMS.find("td3").example().as_tree(), "engine": AUTOGRAD},
         {"algorithm": ALGORITHMS.find("sql").example().as_tree(), "engine": AUTOGRAD},
-        {"algorithm": ALGORITHMS.find("tqc").example().as_tree(), "engine": AUTOGRAD},
+        {"algorithm": ALGORITHMS.find("tqc").example().as_tree(), "engine": NATIVE},
         {"algorithm": ALGORITHMS.find("lsp").example().as_tree() | {"smoothing": 0.9}, "engine": AUTOGRAD},
         {
             "algorithm__network": {"name": "conv", "channels": [2], "hidden_dims": [8]},

@@ -3,30 +3,12 @@
 #include <cstring>
 
 #include "elementary.h"
-#include "kernel.h"
+#include "rows.h"
 
 namespace sacpipe {
 
-// A width is 16 or 32, so that shifts do for divisions, which would take half of the time of the kernels here.
-INLINE long place_of(long height, long width, long m, long j) {
-  return ((j >> (width == PANEL ? 5 : 4)) * height + m) * width + (j & (width - 1));
-}
-INLINE float& element(float* panels, long height, long width, long m, long j) {
-  return panels[place_of(height, width, m, j)];
-}
-INLINE float element(const float* panels, long height, long width, long m, long j) {
-  return panels[place_of(height, width, m, j)];
-}
-
 // So many numbers, filled up to whole vectors.
 INLINE long whole_vectors(long count) { return (count + LANES - 1) / LANES * LANES; }
-
-INLINE void refuse(Worker& worker) {
-  int none = 0;
-  worker.refused->compare_exchange_strong(none, worker.index, std::memory_order_relaxed);
-}
-// Finite, and at most 1e19 so that its square is finite too.
-INLINE bool is_fine(float x) { return x * x <= 3.4028234e38f; }
 
 // Rows of up to two sources beside each other, as panels of 32 features; the first source is normalised, if there is
 // a mean: ((x - mean) * scale) between -limit and limit where `chosen` is 1. A panel of `output` has `held` rows. A unit
