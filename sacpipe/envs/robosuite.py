@@ -47,8 +47,9 @@ from sacpipe.specs.records import FloatArray
 _LOGGER = logging.getLogger(__name__)
 _VERSION = "1.5.2"
 _INSTALLATION = (
-    "`make robosuite` builds an environment with it, .robosuite; in one of your own, `pip install numba termcolor "
-    f"opencv-python-headless` and `pip install --no-deps robosuite=={_VERSION}` install it"
+    "`make robosuite` builds an environment with it, .robosuite; in one of your own, "
+    "`pip install numba termcolor opencv-python-headless` and "
+    f"`pip install --no-deps robosuite=={_VERSION}` install it"
 )
 _TASKS = (
     "Door", "Lift", "NutAssembly", "NutAssemblyRound", "NutAssemblySquare", "PickPlace", "PickPlaceBread",
@@ -77,7 +78,7 @@ RobotName = Literal["Baxter", "IIWA", "Jaco", "Kinova3", "Panda", "Sawyer", "UR5
 
 
 class RobosuiteOptions(Config):
-    """Options of every task; the defaults are robosuite's, but `reward_shaping` of Wipe, which is true there."""
+    """Options of every task; the defaults are robosuite's, but for Wipe's reward, which is dense there."""
 
     robots: RobotName | tuple[RobotName, RobotName] | None = None
     """Robot, or two of them in a task for two arms; null for Panda, or two Pandas."""
@@ -229,13 +230,13 @@ def _check_options(task: RobosuiteTask, options: RobosuiteOptions) -> None:
     """
     if isinstance(options.robots, tuple) and not task.id.startswith(_TWO_ARMS):
         raise ConfigError(
-            f"task.options.robots: task '{task.name}' is for one robot, found {', '.join(options.robots)}. Name "
-            f"one of them, or choose a task whose name begins with {_TWO_ARMS}."
+            f"task.options.robots: task '{task.name}' is for one robot, found {', '.join(options.robots)}. "
+            f"Name one of them, or choose a task whose name begins with {_TWO_ARMS}."
         )
     if options.reward_shaping and task.id in _SPARSE:
         raise ConfigError(
-            f"task.options.reward_shaping: task '{task.name}' has no dense reward in robosuite {_VERSION}. Set it "
-            "to false."
+            f"task.options.reward_shaping: task '{task.name}' has no dense reward in robosuite {_VERSION}. "
+            "Set it to false."
         )
 
 

@@ -4,8 +4,8 @@
    MuJoCo 3.12 an enum differs from every NumPy integer: an AssertionError without a message. The repair is
    that of Gymnasium-Robotics (mujoco_compat.py).
 2. `robosuite.controllers.parts.controller` calls `mj_fullM(model, matrix, data.qM)`. Since MuJoCo 3.11 the
-   function is `mj_fullM(model, data, matrix)`, and `MjData` has no `qM`. The module gets a view of MuJoCo with
-   the old order, and robosuite's own class `MjData` a `qM` that is MuJoCo's data.
+   function is `mj_fullM(model, data, matrix)`, and `MjData` has no `qM`. The module gets a view of MuJoCo
+   with the old order, and robosuite's own class `MjData` a `qM` that is MuJoCo's data.
 
 tests/robosuite_environment/test_repairs.py fails where a repair is no longer needed.
 """
@@ -25,7 +25,7 @@ def repair_robosuite() -> None:
     repair_inertia(controller, binding_utils.MjData)
 
 
-def repair_inertia(module: ModuleType, data: type) -> None:
+def repair_inertia(module: ModuleType, data: Any) -> None:
     """Give a module's `mj_fullM` and robosuite's `MjData.qM` the meaning that they had before MuJoCo 3.11.
 
     Does nothing where MuJoCo's data have `qM`, and nothing the second time.
@@ -37,7 +37,7 @@ def repair_inertia(module: ModuleType, data: type) -> None:
     mujoco = getattr(module, "mujoco", None)
     if isinstance(mujoco, ModuleType) and not hasattr(mujoco.MjData, "qM"):
         vars(module)["mujoco"] = _OldInertia(mujoco)
-        setattr(data, "qM", property(_mujoco_data))
+        data.qM = property(_mujoco_data)
 
 
 def _mujoco_data(data: Any) -> Any:
@@ -48,11 +48,10 @@ class _OldInertia(SimpleNamespace):
     """MuJoCo, with the arguments of `mj_fullM` in the old order."""
 
     def __init__(self, mujoco: ModuleType) -> None:
-        super().__init__(_mujoco=mujoco)
+        def in_old_order(model: Any, matrix: Any, data: Any) -> None:
+            mujoco.mj_fullM(model, data, matrix)
+
+        super().__init__(_mujoco=mujoco, mj_fullM=in_old_order)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_mujoco"], name)
-
-    def mj_fullM(self, model: Any, matrix: Any, data: Any) -> None:
-        """Write the dense inertia matrix of a state."""
-        self.__dict__["_mujoco"].mj_fullM(model, data, matrix)

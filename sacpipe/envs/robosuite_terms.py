@@ -58,7 +58,7 @@ def _gripper_units(env: Any) -> dict[str, str]:
     for robot in env.robots:
         for arm, gripper in robot.gripper.items():
             kinds = {int(model.joint(name).type[0]) for name in gripper.joints}
-            unit = {(_SLIDE,): "m", (_HINGE,): "rad"}.get(tuple(kinds))
+            unit = "m" if kinds == {_SLIDE} else "rad" if kinds == {_HINGE} else None
             side = f"{arm}_" if len(robot.arms) > 1 else ""
             prefix = f"{robot.robot_model.naming_prefix}{side}gripper"
             units[f"{prefix}_qpos"] = unit or "mixed"
