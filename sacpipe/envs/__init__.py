@@ -18,8 +18,8 @@ SUITES = Members(
         "dm_control": "sacpipe.envs.dm_control:DmControlTask",
         "gymnasium_robotics": "sacpipe.envs.gymnasium_robotics:RoboticsTask",
         "point_mass": "sacpipe.envs.point_mass:PointMassTask",
-        "robosuite": "sacpipe.envs.robosuite:RobosuiteTask",
         "softlearning": "sacpipe.envs.softlearning.suite:SoftlearningTask",
+        "robosuite": "sacpipe.envs.robosuite:RobosuiteTask",
     },
 )
 """Task suites; a member derives from `TaskSection`."""
