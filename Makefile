@@ -1,7 +1,7 @@
 # One word per action, the same on a laptop and in CI.
 # A fresh machine needs Python 3.11 or 3.12, make and git; everything else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run quick test acceptance attack attack-short mutants check fix lock bench learn serve image signature
+.PHONY: help run quick test acceptance robosuite attack attack-short mutants check fix lock bench learn serve image signature
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,6 +17,8 @@ ROBOT := .robot
 ROBOT_READY := $(ROBOT)/.ready
 CLIENTS := .clients
 CLIENTS_READY := $(CLIENTS)/.ready
+ROBOSUITE := .robosuite
+ROBOSUITE_READY := $(ROBOSUITE)/.ready
 LOCKED_EXTRAS := serve train pipeline robotics box2d dev
 COMPILERS := .compilers
 COMPILERS_READY := $(COMPILERS)/.ready
@@ -58,6 +60,15 @@ $(COMPILERS_READY): tests/acceptance/compilers/requirements.txt
 	$(COMPILERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
+# robosuite, whose own pins exclude NumPy 2, on top of the product's environment, which it finds by a path file.
+$(ROBOSUITE_READY): tests/robosuite_environment/requirements.txt $(READY)
+	$(PYTHON) -m venv --clear $(ROBOSUITE)
+	$(ROBOSUITE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$($(ROBOSUITE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/product.pth"
+	$(ROBOSUITE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
 # The mutation tester, whose pins do not fit beside ours. It finds the product's packages by a path file.
 $(MUTANTS_READY): tests/mutants/requirements.txt $(READY)
 	$(PYTHON) -m venv --clear $(MUTANTS)
@@ -78,6 +89,9 @@ test: $(READY)   ## all tests but those of `make acceptance`; up to six minutes
 # Its tests of the kernels need Debian's g++, binutils, qemu-user and g++-aarch64-linux-gnu beside .compilers.
 acceptance: $(READY) $(ROBOT_READY) $(CLIENTS_READY) $(COMPILERS_READY)  ## fresh environments, real servers, kills, long runs; up to 40 minutes
 	$(PYTEST) -m acceptance
+
+robosuite: $(ROBOSUITE_READY)  ## an environment with robosuite, and the tests of its tasks; up to 15 minutes
+	$(ROBOSUITE)/bin/python -m pytest tests/robosuite_environment
 
 attack: $(READY)  ## hostile clients, damaged bundles, broken surroundings; up to 40 minutes
 	ATTACK_SECONDS=5 ATTACK_PEERS=8 $(BIN)/python -m pytest -m attack tests/attack

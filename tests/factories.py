@@ -19,6 +19,7 @@ SUITE_TASKS = {
     "dm_control": "cartpole-swingup",
     "gymnasium_robotics": "FetchReach-v4",
     "point_mass": "point-mass-v0",
+    "robosuite": "Lift",
     "softlearning": "MultiGoal-Default-v0",
 }
 """One task of every suite."""

@@ -19,6 +19,7 @@ SUITES = Members(
         "gymnasium_robotics": "sacpipe.envs.gymnasium_robotics:RoboticsTask",
         "point_mass": "sacpipe.envs.point_mass:PointMassTask",
         "softlearning": "sacpipe.envs.softlearning.suite:SoftlearningTask",
+        "robosuite": "sacpipe.envs.robosuite:RobosuiteTask",
     },
 )
 """Task suites; a member derives from `TaskSection`."""

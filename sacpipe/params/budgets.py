@@ -28,6 +28,9 @@ _FETCH_REACH = {"algorithm": {"discount": 0.95, "normalise_observations": True},
 """The zoo's FetchReach-v1, with hindsight goals."""
 _FETCH = {"algorithm": {"discount": 0.95, "tau": 0.05}, **_HINDSIGHT}
 """The zoo's FetchPush-v1 and FetchPickAndPlace-v1 (tqc.yml), with hindsight goals."""
+_ROBOSUITE = {"task": {"options": {"reward_shaping": True, "horizon": 500, "hard_reset": False}}}
+"""Those of robosuite-benchmark at b229f74 (util/rlkit_utils.py, runs/*/variant.json), which trained SAC."""
+_ROBOSUITE_SPARSE = {"task": {"options": {"horizon": 500, "hard_reset": False}}}
 
 BUDGETS = (
     (r"gymnasium/InvertedDoublePendulum-", Budget(20_000, 9_300.0, hidden_dim=128)),
@@ -55,6 +58,8 @@ BUDGETS = (
         Budget(20_000, hidden_dim=64, learning_rate=1.0e-3, tuned=_FETCH_REACH),
     ),
     (r"gymnasium(_robotics)?/Fetch", Budget(1_000_000, learning_rate=1.0e-3, tuned=_FETCH)),
+    (r"robosuite/(ToolHang|TwoArmTransport)$", Budget(1_000_000, tuned=_ROBOSUITE_SPARSE)),
+    (r"robosuite/", Budget(1_000_000, tuned=_ROBOSUITE)),
     (r"point_mass/", Budget(3_000)),
     (r"softlearning/Point2DEnv-", Budget(50_000)),
     (r"softlearning/Pusher2d-", Budget(2_000_000)),

@@ -29,6 +29,15 @@ def test_the_mountain_car_repeats_each_action():
     assert tree["training"]["total_steps"] == 12_500
 
 
+def test_robosuite_has_the_options_of_its_benchmark():
+    assert budget_of("robosuite/Lift").tuned == {
+        "task": {"options": {"reward_shaping": True, "horizon": 500, "hard_reset": False}}
+    }
+    assert budget_of("robosuite/ToolHang").tuned == {
+        "task": {"options": {"horizon": 500, "hard_reset": False}}
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "discount", "hidden_dims", "rate"),
     [

@@ -25,8 +25,8 @@ from sacpipe.params.yaml_text import comment_of
 from sacpipe.replay.samplers import SAMPLERS
 
 POINT_MASS = "point_mass/point-mass-v0"
-EXAMPLES = [f"{suite}/{task}" for suite, task in SUITE_TASKS.items()]
-"""One task of each suite."""
+EXAMPLES = [f"{suite}/{task}" for suite, task in SUITE_TASKS.items() if suite != "robosuite"]
+"""One task of each suite; tests/robosuite_environment has those of robosuite."""
 
 
 def read(text):

@@ -1,6 +1,6 @@
 """The MuJoCo camera: off-screen images of a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,13 @@ class MujocoCamera:
     """One camera on a MuJoCo model, with an OpenGL context of its own."""
 
     def __init__(
-        self, model: Any, size: tuple[int, int], *, camera: int = -1, free: Mapping[str, Any] | None = None
+        self,
+        model: Any,
+        size: tuple[int, int],
+        *,
+        camera: int = -1,
+        free: Mapping[str, Any] | None = None,
+        hidden_groups: Sequence[int] = (),
     ) -> None:
         """Open a context.
 
@@ -54,6 +60,7 @@ class MujocoCamera:
             size: Size of the images, (height, width) in pixels.
             camera: Index of a camera of the model, or -1 for a free camera.
             free: Fields of the free camera that differ from MuJoCo's defaults (`distance`, `lookat`, ...).
+            hidden_groups: Groups of geoms that are not drawn, e.g. those for collisions.
 
         Raises:
             RendererError: no off-screen renderer works here.
@@ -68,6 +75,7 @@ class MujocoCamera:
         quality.shadowsize, quality.offsamples = min(quality.shadowsize, _SHADOW_PIXELS), 0
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
         self._options = mujoco.MjvOption()
+        self._options.geomgroup[list(hidden_groups)] = 0
         self._camera = mujoco.MjvCamera()
         self._aim(camera, free or {})
         self._renderer = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)

@@ -69,6 +69,7 @@ def test_run_depends_on_its_own_suite_alone(suite):
         "gymnasium": registered,
         "gymnasium_robotics": registered,
         "dm_control": {"dm_control", "mujoco"},
+        "robosuite": {"mujoco"},
     }
     assert needed.packages == {"numpy", "torch"} | simulators.get(suite, set())
     assert SUITE_TASKS[suite]

@@ -1,0 +1,302 @@
+"""The task suite `robosuite`: manipulation by one arm or two, of robosuite 1.5.2.
+
+An id is the name of robosuite's environment, e.g. `Lift`. robosuite's own pins exclude NumPy 2, so it is
+installed beside the product without them, by `make robosuite`; robosuite_compat.py repairs it on today's
+MuJoCo. It is imported inside `make()` only.
+
+References:
+    Zhu et al. 2020, arXiv:2009.12293 (tasks, controllers, benchmark).
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import logging
+import operator
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sacpipe.core.config import Config
+from sacpipe.core.errors import ConfigError
+from sacpipe.envs import mujoco_terms
+from sacpipe.envs.base import (
+    Environment,
+    Options,
+    TaskSection,
+    no_render_size,
+    try_step,
+    unknown_task,
+)
+from sacpipe.envs.foreign_code import task_errors
+from sacpipe.envs.info_metrics import metrics_reader
+from sacpipe.envs.observation_reader import ObservationPart, observation_reader
+from sacpipe.envs.rendering.camera import MujocoCamera
+from sacpipe.envs.rendering.opengl import without_opengl
+from sacpipe.envs.robosuite_compat import repair_robosuite
+from sacpipe.envs.robosuite_terms import action_terms, observation_terms
+from sacpipe.envs.task_environment import TaskEnvironment
+from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, EnvSpec
+from sacpipe.specs.observation import Observation
+from sacpipe.specs.records import FloatArray
+
+_LOGGER = logging.getLogger(__name__)
+_VERSION = "1.5.2"
+_INSTALLATION = (
+    "`make robosuite` builds an environment with it, .robosuite; in one of your own, "
+    "`pip install numba termcolor opencv-python-headless` and "
+    f"`pip install --no-deps robosuite=={_VERSION}` install it"
+)
+_TASKS = (
+    "Door", "Lift", "NutAssembly", "NutAssemblyRound", "NutAssemblySquare", "PickPlace", "PickPlaceBread",
+    "PickPlaceCan", "PickPlaceCereal", "PickPlaceMilk", "Stack", "ToolHang", "TwoArmHandover", "TwoArmLift",
+    "TwoArmPegInHole", "TwoArmTransport", "Wipe",
+)  # fmt: skip
+"""A list of our own, because robosuite needs seconds to be imported."""
+_DRAW_FROM_A_SET = ("NutAssemblySingle", "PickPlaceSingle")
+"""Tasks that draw an object from a Python set of names, whose order differs from process to process."""
+_SPARSE = ("ToolHang", "TwoArmTransport")
+"""Tasks without a dense reward."""
+_TWO_ARMS = "TwoArm"
+"""Beginning of the ids of tasks for two arms."""
+_STAGES = {
+    "NutAssembly": ("reward_reach", "reward_grasp", "reward_lift", "reward_hover"),
+    "PickPlace": ("reward_reach", "reward_grasp", "reward_lift", "reward_hover"),
+    "Stack": ("reward_reach", "reward_lift", "reward_stack"),
+}
+"""What `staged_rewards` of robosuite's classes returns, by the beginning of an id."""
+_FRONT_CAMERA, _COLLISION_GROUP = "frontview", 0
+
+_has_succeeded = operator.methodcaller("_check_success")  # robosuite has no public method for it
+
+RobotName = Literal["Baxter", "IIWA", "Jaco", "Kinova3", "Panda", "Sawyer", "UR5e", "XArm7"]
+"""Robots of robosuite on a fixed base; Baxter has two arms."""
+
+
+class RobosuiteOptions(Config):
+    """Options of every task; the defaults are robosuite's, but for Wipe's reward, which is dense there."""
+
+    robots: RobotName | tuple[RobotName, RobotName] | None = None
+    """Robot, or two of them in a task for two arms; null for Panda, or two Pandas."""
+    controller: Literal["IK_POSE", "JOINT_POSITION", "JOINT_TORQUE", "OSC_POSE", "OSC_POSITION"] | None = None
+    """What an action is for each arm; null for the robot's own in robosuite, OSC_POSE of Panda.
+
+    JOINT_VELOCITY is left out: robosuite 1.5.2 raises an AttributeError when it makes it.
+    """
+    reward_shaping: bool = False
+    """Whether the reward is dense; else it is that of success alone."""
+    horizon: int = Field(default=1000, ge=1, le=MAX_EPISODE_STEPS)
+    """Time limit in steps of 0.05 s."""
+    hard_reset: bool = True
+    """Whether each episode compiles a new model, with sizes of objects drawn anew where a task draws them."""
+    object_observations: bool = True
+    """Whether the positions of objects are observed, beside the robot's own state."""
+
+
+class RobosuiteTask(TaskSection):
+    """`task` section of the task suite robosuite."""
+
+    suite_name: ClassVar[str] = "robosuite"
+
+    id: str
+    """Name of robosuite's environment, e.g. `Lift`."""
+    options: Options
+    """Keyword arguments of the task, see `RobosuiteOptions`."""
+
+    def make(self, render_size: tuple[int, int] | None = None) -> Environment:
+        """Build the task and try one step, so that a bad option is found here.
+
+        Raises:
+            UnknownTaskError: the suite has no such task.
+            ConfigError: see `TaskSection.make`; or robosuite has another version than this file is for.
+            RendererError: a render size is given and no renderer works here.
+        """
+        if self.id in _DRAW_FROM_A_SET:
+            raise ConfigError(
+                f"task '{self.name}' draws its object in an order that differs from process to process, so a "
+                "seed does not determine an episode. Choose the task of one object, e.g. "
+                f"{next(name for name in _TASKS if name.startswith(self.id.removesuffix('Single')))}."
+            )
+        if self.id not in _TASKS:
+            raise unknown_task(self.suite_name, self.id, _TASKS)
+        options = RobosuiteOptions.parse(self.options, where="task.options")
+        _check_options(self, options)
+        robosuite = _import_robosuite()
+        with task_errors(self.name, self.options):
+            env = _build(robosuite, self.id, options)
+            spec = EnvSpec(
+                task=self.name,
+                observation=observation_terms(env, self.name),
+                action=action_terms(env, self.name),
+                control_period_s=float(env.control_timestep),
+                max_episode_steps=options.horizon,
+            )
+            simulator = RobosuiteSimulator(env, spec, self.id, render_size)
+            try_step(simulator, spec, metrics_reader(self.metrics))
+        return TaskEnvironment(spec, simulator, metrics=self.metrics)
+
+    @classmethod
+    def tasks(cls) -> Sequence[str]:
+        """List the ids, sorted."""
+        return () if importlib.util.find_spec("robosuite") is None else _TASKS
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return an arm that is to lift a cube, with success as a metric."""
+        options: Options = {"horizon": 40, "reward_shaping": True, "hard_reset": False}
+        return cls(suite="robosuite", id="Lift", options=options, metrics=("success",))
+
+
+class RobosuiteSimulator:
+    """One environment of robosuite.
+
+    Args:
+        env: The environment.
+        spec: Of the task.
+        task_id: Name of the environment.
+        render_size: Size of images, (height, width) in pixels; None for no rendering.
+    """
+
+    def __init__(self, env: Any, spec: EnvSpec, task_id: str, render_size: tuple[int, int] | None) -> None:
+        self._env, self._render_size = env, render_size
+        # numba compiles the controllers' arithmetic, so its version counts for results
+        self.modules = (type(self).__module__, type(env).__module__, "numba")
+        parts = [ObservationPart((term.name,), term.shape, (term,)) for term in spec.observation]
+        self._read = observation_reader(spec.layout, parts)
+        self._stages = next((names for kind, names in _STAGES.items() if task_id.startswith(kind)), ())
+        self._camera: MujocoCamera | None = None
+        self._open_camera()
+
+    def start(self, seed: int) -> Observation:
+        """Start the episode of a seed and return its first observation.
+
+        Samplers of placements keep the generator with which they were made, so its state is replaced.
+        """
+        self._env.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+        observation = self._read(self._env.reset())
+        self._open_camera()
+        return observation
+
+    def advance(self, action: FloatArray) -> tuple[Observation, Any, Any, bool, dict[str, Any]]:
+        """Apply an action in task units for one control period.
+
+        robosuite's `done` is a termination: its own time limit is switched off.
+        """
+        observation, reward, done, _ = self._env.step(action.astype(np.float64))
+        info = dict(zip(self._stages, self._env.staged_rewards(), strict=True)) if self._stages else {}
+        info["success"] = bool(_has_succeeded(self._env))
+        return self._read(observation), reward, done, False, info
+
+    def render(self) -> NDArray[np.uint8]:
+        """Return an image of the current state from the front. Shape (height, width, 3).
+
+        Raises:
+            RendererError: no render size was given.
+        """
+        if self._camera is None:
+            raise no_render_size()
+        return self._camera.render(operator.attrgetter("sim.data._data")(self._env))
+
+    def close(self) -> None:
+        """Free the simulator."""
+        self._close_camera()
+        self._env.close()
+
+    def _open_camera(self) -> None:
+        """Open a camera on the present model."""
+        if self._render_size is not None:
+            self._close_camera()
+            model = operator.attrgetter("sim.model._model")(self._env)
+            camera = model.camera(_FRONT_CAMERA).id
+            self._camera = MujocoCamera(
+                model, self._render_size, camera=camera, hidden_groups=(_COLLISION_GROUP,)
+            )
+
+    def _close_camera(self) -> None:
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+
+
+def _check_options(task: RobosuiteTask, options: RobosuiteOptions) -> None:
+    """Refuse what robosuite would take and leave unused.
+
+    Raises:
+        ConfigError: two robots in a task for one; a dense reward of a task that has none.
+    """
+    if isinstance(options.robots, tuple) and not task.id.startswith(_TWO_ARMS):
+        raise ConfigError(
+            f"task.options.robots: task '{task.name}' is for one robot, found {', '.join(options.robots)}. "
+            f"Name one of them, or choose a task whose name begins with {_TWO_ARMS}."
+        )
+    if options.reward_shaping and task.id in _SPARSE:
+        raise ConfigError(
+            f"task.options.reward_shaping: task '{task.name}' has no dense reward in robosuite {_VERSION}. "
+            "Set it to false."
+        )
+
+
+def _import_robosuite() -> Any:
+    """Import and repair robosuite, without any OpenGL and without its messages.
+
+    Raises:
+        ConfigError: robosuite, or a package that it needs, is not installed, or has another version.
+    """
+    if importlib.util.find_spec("robosuite") is None:
+        raise ConfigError(
+            f"task suite 'robosuite' needs the package robosuite, which is not installed. {_INSTALLATION}."
+        )
+    try:
+        with without_opengl(), contextlib.redirect_stderr(io.StringIO()):
+            import mujoco  # before robosuite, which chooses an OpenGL
+
+            robosuite = importlib.import_module("robosuite")
+    except ImportError as exc:
+        raise ConfigError(f"task suite 'robosuite' cannot be imported: {exc}. {_INSTALLATION}.") from exc
+    found = getattr(robosuite, "__version__", None)
+    if found != _VERSION:
+        raise ConfigError(
+            f"task suite 'robosuite' needs robosuite {_VERSION}, found {found}. {_INSTALLATION}."
+        )
+    _LOGGER.debug("robosuite %s on MuJoCo %s", found, mujoco.__version__)
+    notices = logging.getLogger("robosuite_logs")
+    notices.handlers.clear()
+    notices.setLevel(logging.ERROR)  # a warning for each simulation step at a joint's limit
+    mujoco_terms.route_warnings()
+    repair_robosuite()
+    return robosuite
+
+
+def _build(robosuite: Any, task_id: str, options: RobosuiteOptions) -> Any:
+    """Build an environment without cameras, whose time limit `TaskEnvironment` keeps."""
+    default = ("Panda", "Panda") if task_id.startswith(_TWO_ARMS) else "Panda"
+    robots = default if options.robots is None else options.robots
+    names = [robots] if isinstance(robots, str) else list(robots)
+    return robosuite.make(
+        task_id,
+        robots=names,
+        controller_configs=[_controller(robosuite, options.controller, name) for name in names],
+        reward_shaping=options.reward_shaping,
+        hard_reset=options.hard_reset,
+        use_object_obs=options.object_observations,
+        use_camera_obs=False,
+        has_renderer=False,
+        has_offscreen_renderer=False,
+        renderer="mujoco",  # the one without a window
+        ignore_done=True,
+        seed=0,  # for sizes of objects that are drawn once, without a hard reset
+    )
+
+
+def _controller(robosuite: Any, name: str | None, robot: str) -> Any:
+    """Return the configuration of a robot's controllers, with one kind for each arm."""
+    if name is None:
+        return robosuite.load_composite_controller_config(robot=robot)
+    factory = importlib.import_module("robosuite.controllers.composite.composite_controller_factory")
+    arms = ["right", "left"] if robot == "Baxter" else ["right"]
+    kind = robosuite.load_part_controller_config(default_controller=name)
+    return factory.refactor_composite_controller_config(kind, robot, arms)
