@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.envs import registration
 from gymnasium.wrappers import TransformReward
 
 from sacpipe.core.errors import ConfigError, UnknownTaskError
@@ -135,7 +136,10 @@ def test_what_cannot_be_trained_says_why(task_id, options, message):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_version_that_gymnasium_gave_up_says_so_in_its_words_and_names_the_newest():
+def test_version_that_gymnasium_gave_up_says_so_in_its_words_and_names_the_newest(monkeypatch):
+    """gymnasium_robotics, once imported, registers the same id as its own."""
+    given_up = registration.EnvSpec("Ant-v3", entry_point=gymnasium.envs._raise_mujoco_py_error)
+    monkeypatch.setitem(gymnasium.registry, "Ant-v3", given_up)
     with pytest.raises(
         ConfigError, match=r"cannot be made here: .+\. Use 'gymnasium/Ant-v5', the newest version"
     ):
