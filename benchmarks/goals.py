@@ -41,12 +41,13 @@ def run(task: str, seed: int, sampler: str, steps: int | None) -> None:
         policy = sacpipe.load_policy(Path(folder) / "run" / "policy.safetensors")
         episodes = sacpipe.evaluate(policy, params.task, episodes=EPISODES, seed=seed)
         curve = (Path(folder) / "run" / "curve.csv").read_text()
+    success = next(name for name in ("is_success", "success") if name in episodes[0].last_metrics)
     row = {
         "task": task,
         "sampler": sampler,
         "seed": seed,
         "steps": params.training.total_steps,
-        "success": statistics.fmean(episode.last_metrics["is_success"] for episode in episodes),
+        "success": statistics.fmean(episode.last_metrics[success] for episode in episodes),
         "return_mean": statistics.fmean(episode.episode_return for episode in episodes),
         "minutes": minutes,
         "date": today(),
