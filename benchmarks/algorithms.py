@@ -10,8 +10,6 @@ A figure is a mean of deterministic episodes at the end of a run unless the tabl
 
 import json
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import rows
@@ -19,9 +17,7 @@ from algorithm_results import LISTED, SEEDS, ZOO, Result, goals, kept, levels, t
 from report import table, today, write
 from ruamel.yaml import YAML
 
-import sacpipe
 from sacpipe.params.defaults import params_text
-from sacpipe.training.config import TrainParams
 
 PENDULUM, REACH = "gymnasium/Pendulum-v1", "softlearning/Point2DEnv-Default-v0"
 EPISODES = 20
@@ -42,18 +38,13 @@ def run(name: str, seed: int) -> None:
     """Train, evaluate, and add a row."""
     algorithm, task, steps = OWN[name]
     tree = YAML(typ="safe").load(params_text(task, steps=steps, seed=seed, algorithm=algorithm))
-    params = TrainParams.parse({key: tree[key] for key in TrainParams.model_fields})
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        sacpipe.train(params, Path(folder) / "run")
-        policy = sacpipe.load_policy(Path(folder) / "run" / "policy.safetensors")
-        episodes = sacpipe.evaluate(policy, params.task, episodes=EPISODES, seed=seed)
+    episodes, minutes = rows.train(tree, EPISODES)
     row = {
         "name": name,
         "seed": seed,
         "steps": steps,
         "figure": sum(episode.episode_return for episode in episodes) / len(episodes),
-        "minutes": (time.monotonic() - start) / 60,
+        "minutes": minutes,
         "date": today(),
     }
     rows.add("algorithms", ("name", "seed", "steps"), row)

@@ -7,52 +7,36 @@ row: success in the last step, and return, of 50 deterministic episodes.
 
 import statistics
 import sys
-import tempfile
-import time
-from pathlib import Path
 
 import rows
 from report import today, write
+from ruamel.yaml import YAML
 
-import sacpipe
-from sacpipe.core.config import read_yaml
 from sacpipe.params.defaults import params_text
 from sacpipe.params.presets import preset_tree
 from sacpipe.replay.samplers import SAMPLERS
 from sacpipe.specs.budget import Budget
-from sacpipe.training.config import TrainParams
 
 EPISODES = 50
 
 
 def run(task: str, seed: int, sampler: str, steps: int | None) -> None:
     """Train with the values of a new params.yaml but for the sampler, evaluate, and add a row."""
-    with tempfile.TemporaryDirectory() as folder:
-        printed = Path(folder) / "params.yaml"
-        printed.write_text(params_text(task, seed=seed, steps=steps))
-        tree = read_yaml(printed)
-        tree["replay"]["sampler"] = preset_tree(
-            SAMPLERS.find(sampler), {"name": sampler}, None, Budget(tree["training"]["total_steps"])
-        )
-        params = TrainParams.parse({name: tree[name] for name in TrainParams.model_fields})
-        start = time.monotonic()
-        sacpipe.train(params, Path(folder) / "run")
-        minutes = (time.monotonic() - start) / 60
-        policy = sacpipe.load_policy(Path(folder) / "run" / "policy.safetensors")
-        episodes = sacpipe.evaluate(policy, params.task, episodes=EPISODES, seed=seed)
-        curve = (Path(folder) / "run" / "curve.csv").read_text()
+    tree = YAML(typ="safe").load(params_text(task, seed=seed, steps=steps))
+    total = tree["training"]["total_steps"]
+    tree["replay"]["sampler"] = preset_tree(SAMPLERS.find(sampler), {"name": sampler}, None, Budget(total))
+    episodes, minutes = rows.train(tree, EPISODES)
     success = next(name for name in ("is_success", "success") if name in episodes[0].last_metrics)
     row = {
         "task": task,
         "sampler": sampler,
         "seed": seed,
-        "steps": params.training.total_steps,
+        "steps": total,
         "success": statistics.fmean(episode.last_metrics[success] for episode in episodes),
         "return_mean": statistics.fmean(episode.episode_return for episode in episodes),
         "minutes": minutes,
         "date": today(),
     }
-    print(curve)
     rows.add("goals", ("task", "sampler", "seed", "steps"), row)
 
 

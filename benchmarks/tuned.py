@@ -7,19 +7,14 @@ docs/results.md. A row: mean return of 20 deterministic episodes.
 
 import statistics
 import sys
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 import rows
 from report import today, write
+from ruamel.yaml import YAML
 
-import sacpipe
-from sacpipe.core.config import read_yaml
 from sacpipe.params.budgets import budget_of
 from sacpipe.params.defaults import params_text
-from sacpipe.training.config import TrainParams
 
 EPISODES = 20
 
@@ -38,30 +33,18 @@ def preset_values(tree: dict[str, Any]) -> dict[str, Any]:
 
 def run(task: str, seed: int, steps: int | None, *, presets: bool) -> None:
     """Train, evaluate, and add a row."""
-    with tempfile.TemporaryDirectory() as folder:
-        printed = Path(folder) / "params.yaml"
-        printed.write_text(params_text(task, seed=seed, steps=steps))
-        tree = read_yaml(printed)
-        params = TrainParams.parse(
-            {
-                name: value
-                for name, value in (preset_values(tree) if presets else tree).items()
-                if name in TrainParams.model_fields
-            }
-        )
-        start = time.monotonic()
-        sacpipe.train(params, Path(folder) / "run")
-        policy = sacpipe.load_policy(Path(folder) / "run" / "policy.safetensors")
-        episodes = sacpipe.evaluate(policy, params.task, episodes=EPISODES, seed=seed)
+    tree = YAML(typ="safe").load(params_text(task, seed=seed, steps=steps))
+    tree = preset_values(tree) if presets else tree
+    episodes, minutes = rows.train(tree, EPISODES)
     returns = [episode.episode_return for episode in episodes]
     row = {
         "task": task,
         "values": "presets" if presets else "tuned",
         "seed": seed,
-        "steps": params.training.total_steps,
+        "steps": tree["training"]["total_steps"],
         "return_mean": statistics.fmean(returns),
         "return_min": min(returns),
-        "minutes": (time.monotonic() - start) / 60,
+        "minutes": minutes,
         "date": today(),
     }
     rows.add("tuned", ("task", "values", "seed", "steps"), row)

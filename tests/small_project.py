@@ -22,6 +22,15 @@ SMALL = {
     "min_return_mean": -60.0,
 }
 """Values of params.yaml for a run of seconds."""
+SHORT = {
+    "hidden_dims": [32, 32],
+    "episodes": 2,
+    "evaluation_episodes": 1,
+    "bootstrap_resamples": 100,
+    "golden_steps": 8,
+    "max_s": 0.2,
+}
+"""Values beside a run's 2,000 steps, for tasks whose simulators are slow."""
 
 
 def small_params(*, steps=200, algorithm="sac", **values):

@@ -22,12 +22,12 @@ from pydantic import Field
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
-from sacpipe.envs.base import TaskSection, nearest, no_render_size, unknown_task
+from sacpipe.envs.base import TaskSection, nearest, unknown_task
 from sacpipe.envs.dm_control import ending, mujoco_model, read_bounds
 from sacpipe.envs.foreign_code import task_errors
 from sacpipe.envs.info_metrics import NO_INFO, refuse_metrics
 from sacpipe.envs.observation_reader import ObservationPart, ReadObservation, array_term, observation_reader
-from sacpipe.envs.rendering.camera import MujocoCamera
+from sacpipe.envs.rendering.camera import EpisodeCamera
 from sacpipe.envs.rendering.opengl import without_opengl
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
@@ -215,9 +215,9 @@ class ComposerSimulator:
         render_size: tuple[int, int] | None,
         reload: Callable[[], Any] | None,
     ) -> None:
-        self._env, self._read, self._render_size, self._reload = env, read, render_size, reload
+        self._env, self._read, self._reload = env, read, reload
         self.modules = (type(self).__module__, type(env.task).__module__)
-        self._camera: MujocoCamera | None = None
+        self._camera = EpisodeCamera(render_size)
         self._open_camera()
 
     def start(self, seed: int) -> Observation:
@@ -242,23 +242,14 @@ class ComposerSimulator:
         Raises:
             RendererError: no render size was given.
         """
-        if self._camera is None:
-            raise no_render_size()
         return self._camera.render(self._env.physics.data.ptr)
 
     def close(self) -> None:
         """Free the simulator."""
-        self._close_camera()
+        self._camera.close()
         self._env.close()
 
     def _open_camera(self) -> None:
         """Open a camera on the present model."""
-        if self._render_size is not None:
-            self._close_camera()
-            model = mujoco_model(self._env)
-            self._camera = MujocoCamera(model, self._render_size, camera=0 if model.ncam else -1)
-
-    def _close_camera(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        model = mujoco_model(self._env)
+        self._camera.open(model, camera=0 if model.ncam else -1)

@@ -28,14 +28,13 @@ from sacpipe.envs.base import (
     Environment,
     Options,
     TaskSection,
-    no_render_size,
     try_step,
     unknown_task,
 )
 from sacpipe.envs.foreign_code import task_errors
 from sacpipe.envs.info_metrics import metrics_reader
 from sacpipe.envs.observation_reader import ObservationPart, observation_reader
-from sacpipe.envs.rendering.camera import MujocoCamera
+from sacpipe.envs.rendering.camera import EpisodeCamera
 from sacpipe.envs.rendering.opengl import without_opengl
 from sacpipe.envs.robosuite_compat import repair_robosuite
 from sacpipe.envs.robosuite_terms import action_terms, observation_terms
@@ -162,13 +161,12 @@ class RobosuiteSimulator:
     """
 
     def __init__(self, env: Any, spec: EnvSpec, task_id: str, render_size: tuple[int, int] | None) -> None:
-        self._env, self._render_size = env, render_size
+        self._env, self._camera = env, EpisodeCamera(render_size)
         # numba compiles the controllers' arithmetic, so its version counts for results
         self.modules = (type(self).__module__, type(env).__module__, "numba")
         parts = [ObservationPart((term.name,), term.shape, (term,)) for term in spec.observation]
         self._read = observation_reader(spec.layout, parts)
         self._stages = next((names for kind, names in _STAGES.items() if task_id.startswith(kind)), ())
-        self._camera: MujocoCamera | None = None
         self._open_camera()
 
     def start(self, seed: int) -> Observation:
@@ -197,29 +195,17 @@ class RobosuiteSimulator:
         Raises:
             RendererError: no render size was given.
         """
-        if self._camera is None:
-            raise no_render_size()
         return self._camera.render(operator.attrgetter("sim.data._data")(self._env))
 
     def close(self) -> None:
         """Free the simulator."""
-        self._close_camera()
+        self._camera.close()
         self._env.close()
 
     def _open_camera(self) -> None:
         """Open a camera on the present model."""
-        if self._render_size is not None:
-            self._close_camera()
-            model = operator.attrgetter("sim.model._model")(self._env)
-            camera = model.camera(_FRONT_CAMERA).id
-            self._camera = MujocoCamera(
-                model, self._render_size, camera=camera, hidden_groups=(_COLLISION_GROUP,)
-            )
-
-    def _close_camera(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        model = operator.attrgetter("sim.model._model")(self._env)
+        self._camera.open(model, camera=model.camera(_FRONT_CAMERA).id, hidden_groups=(_COLLISION_GROUP,))
 
 
 def _check_options(task: RobosuiteTask, options: RobosuiteOptions) -> None:

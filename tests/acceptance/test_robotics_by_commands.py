@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from small_project import make_project, sacpipe, with_values
+from small_project import SHORT, make_project, sacpipe, with_values
 from suite_trials import BY_COMMANDS
 
 from sacpipe.core.files import read_json
@@ -13,14 +13,7 @@ from sacpipe.testing.environments import check_env
 
 pytestmark = pytest.mark.acceptance
 
-SMALL = {
-    "hidden_dims": [64, 64],
-    "episodes": 4,
-    "evaluation_episodes": 1,
-    "bootstrap_resamples": 100,
-    "golden_steps": 8,
-    "max_s": 0.2,
-}
+SMALL = SHORT | {"hidden_dims": [64, 64], "episodes": 4}
 GOALS = {"FetchReach-v4": {"desired_goal"}, "PointMaze_UMaze-v3": {"desired_goal"}, "AdroitHandPen-v1": set()}
 """Goals that the robot gives its policy."""
 

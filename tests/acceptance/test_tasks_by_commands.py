@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 from repository import ROOT
-from small_project import environment, make_project, sacpipe, with_values
+from small_project import SHORT, environment, make_project, sacpipe, with_values
 
 from sacpipe.project.identity.dependency_lines import listed_needs
 
@@ -20,15 +20,7 @@ SHARED = ROOT.parent / "shared" / "cases" / "user_tasks.py"
 MODULES = [ROOT / "tests" / "own_tasks.py", *([SHARED] if SHARED.is_file() else [])]
 OPTIONS = {"Gains": {"gains": [1.0, 2.0], "centre": None, "limits": {"x": [-1, 2]}}}
 READS = {"ReadsJson": {"own_tasks.json"}}
-SMALL = {
-    "hidden_dims": [64, 64],
-    "episodes": 2,
-    "bootstrap_resamples": 100,
-    "golden_steps": 8,
-    "max_s": 0.2,
-    "evaluation_episodes": 1,
-    "checkpoint_interval_steps": 50,
-}
+SMALL = SHORT | {"hidden_dims": [64, 64], "checkpoint_interval_steps": 50}
 
 
 def cases():

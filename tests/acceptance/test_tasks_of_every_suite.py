@@ -1,7 +1,7 @@
 """Tasks of every suite, from the contract of an environment and 2,000 steps of training to an evaluation."""
 
 import pytest
-from small_project import make_project, sacpipe, with_values
+from small_project import SHORT, make_project, sacpipe, with_values
 from suite_trials import ENVS, SHARED, TRIALS
 
 from sacpipe.core.files import read_json
@@ -12,15 +12,7 @@ from sacpipe.testing.environments import check_env
 
 pytestmark = pytest.mark.acceptance
 
-SMALL = {
-    "hidden_dims": [32, 32],
-    "episodes": 2,
-    "evaluation_episodes": 1,
-    "bootstrap_resamples": 100,
-    "golden_steps": 8,
-    "max_s": 0.2,
-    "min_return_mean": None,
-}
+SMALL = SHORT | {"min_return_mean": None}
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,8 @@ def given_noise(reference, native, size):
     reference.draw_noise = lambda _size: noise
 
 
-@pytest.mark.parametrize("changes", [*VARIANTS, mlp(300, 40), {"spec": ASYMMETRIC, **mlp(33, 65, 17)}])
-@pytest.mark.parametrize(("updates_before", "size"), LENGTHS)
-def test_the_update_by_kernels_is_the_update_by_autograd(changes, updates_before, size):
-    spec = changes.get("spec", SPEC)
-    native, reference = NativeSAC(make_learner(seed=6, **changes)), make_learner(seed=5, **changes)
+def follow(native, reference, updates_before, size, spec, check=lambda: None):
+    """Update by kernels alone, then three times beside autograd from one state, with a check after each."""
     for step in range(updates_before):
         native.observe(make_batch(step % 7, spec=spec).observations.rows(step % 16))
         native.update(make_batch(step % 7, spec=spec, size=size))
@@ -33,6 +30,15 @@ def test_the_update_by_kernels_is_the_update_by_autograd(changes, updates_before
         native.update(make_batch(step + 20, spec=spec, size=size))
         given_noise(reference, native, size)
         reference.update(make_batch(step + 20, spec=spec, size=size))
+        check()
+
+
+@pytest.mark.parametrize("changes", [*VARIANTS, mlp(300, 40), {"spec": ASYMMETRIC, **mlp(33, 65, 17)}])
+@pytest.mark.parametrize(("updates_before", "size"), LENGTHS)
+def test_the_update_by_kernels_is_the_update_by_autograd(changes, updates_before, size):
+    spec = changes.get("spec", SPEC)
+    native, reference = NativeSAC(make_learner(seed=6, **changes)), make_learner(seed=5, **changes)
+    follow(native, reference, updates_before, size, spec)
     assert furthest(without_noise(native), without_noise(reference)) < 2e-5
     assert native.gradient_steps == reference.gradient_steps == updates_before + 3
     assert native.diagnostics() == pytest.approx(reference.diagnostics(), rel=1e-4, abs=1e-5)

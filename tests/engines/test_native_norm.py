@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from learning import SPEC, furthest, make_batch, make_learner, states_equal, without_noise
 from native_child import NATIVE, digest
-from test_native_engine import given_noise
+from test_native_engine import follow
 from test_torch_engine import ASYMMETRIC, LENGTHS
 
 from sacpipe.core.errors import ConfigError, DivergenceError
@@ -50,14 +50,7 @@ def make_native(name, seed=6, **changes):
 def test_the_update_by_kernels_is_the_update_by_autograd(name, changes, updates_before, size):
     spec = changes.get("spec", SPEC)
     native, reference = make_native(name, **changes), make_learner(name, seed=5, **changes)
-    for step in range(updates_before):
-        native.observe(make_batch(step % 7, spec=spec).observations.rows(step % 16))
-        native.update(make_batch(step % 7, spec=spec, size=size))
-    reference.load_state(native.state())
-    for step in range(3):
-        native.update(make_batch(step + 20, spec=spec, size=size))
-        given_noise(reference, native, size)
-        reference.update(make_batch(step + 20, spec=spec, size=size))
+    follow(native, reference, updates_before, size, spec)
     # One rounding of the observations moves autograd's own states as far: a row whose features are nearly equal
     # is divided by a small deviation, and Adam's first step has the size of the learning rate for any gradient.
     assert furthest(without_noise(native), without_noise(reference)) < 1e-4

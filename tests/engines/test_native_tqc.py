@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from learning import SPEC, furthest, make_batch, make_learner, states_equal, without_noise
 from test_native_bf16 import HAS_PRODUCTS, length, make_native, moments
-from test_native_engine import given_noise
+from test_native_engine import follow, given_noise
 from test_torch_engine import ASYMMETRIC, mlp
 
 from sacpipe.algorithms.tqc import TQCConfig
@@ -42,16 +42,12 @@ def native_tqc(seed=6, **changes):
 def test_the_update_by_kernels_is_the_update_by_autograd(changes, updates_before, size):
     spec = changes.get("spec", SPEC)
     native, reference = native_tqc(**changes), make_learner("tqc", seed=5, **changes)
-    for step in range(updates_before):
-        native.observe(make_batch(step % 7, spec=spec).observations.rows(step % 16))
-        native.update(make_batch(step % 7, spec=spec, size=size))
-    reference.load_state(native.state())
-    for step in range(3):
-        native.update(make_batch(step + 20, spec=spec, size=size))
-        given_noise(reference, native, size)
-        reference.update(make_batch(step + 20, spec=spec, size=size))
+
+    def check():
         assert native.diagnostics() == pytest.approx(reference.diagnostics(), rel=1e-4, abs=1e-5)
         np.testing.assert_allclose(native.td_errors(), reference.td_errors(), rtol=1e-4, atol=1e-5)
+
+    follow(native, reference, updates_before, size, spec, check)
     assert furthest(without_noise(native), without_noise(reference)) < 3e-5
     assert native.gradient_steps == reference.gradient_steps == updates_before + 3
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from folder_digest import sha256_tree
 from robosuite_sections import SOFT
-from small_project import make_project, sacpipe, with_values
+from small_project import SHORT, make_project, sacpipe, with_values
 from small_run import PARAMS, Onlooker, make_params, run_once
 
 from sacpipe.core.config import read_yaml
@@ -15,15 +15,6 @@ from sacpipe.project.identity.dependency_lines import listed_needs
 
 ENVS = "sacpipe/envs"
 SUITE = {f"{ENVS}/robosuite.py", f"{ENVS}/robosuite_compat.py", f"{ENVS}/robosuite_terms.py"}
-SMALL = {
-    "hidden_dims": [32, 32],
-    "episodes": 2,
-    "evaluation_episodes": 1,
-    "bootstrap_resamples": 100,
-    "golden_steps": 8,
-    "max_s": 0.2,
-    "horizon": 50,
-}
 STAGES = ["reward_reach", "reward_grasp", "reward_lift", "reward_hover"]
 TASKS = {
     "Lift": (["success"], {}),
@@ -43,9 +34,8 @@ def test_task_is_trained_exported_and_evaluated_with_its_success(project, task_i
     metrics, changes = TASKS[task_id]
     printed = sacpipe(project, "params", f"robosuite/{task_id}", "--steps", "2000")
     assert printed.code == 0, printed.err
-    values = {key: value for key, value in SMALL.items() if key != "horizon"}
-    options = {"options": SOFT | {"horizon": SMALL["horizon"]}}
-    (project / "params.yaml").write_text(with_values(printed.out, **values | options | changes))
+    options = {"options": SOFT | {"horizon": 50}}
+    (project / "params.yaml").write_text(with_values(printed.out, **SHORT | options | changes))
     ran = sacpipe(project, "run", "--engine", "local", "--json")
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["verdict"]["accepted"]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.core.errors import RendererError
+from sacpipe.envs.base import no_render_size
 from sacpipe.envs.rendering.opengl import VARIABLE, choose_renderer, without_opengl
 
 _SHADOW_PIXELS = 1024
@@ -117,3 +118,41 @@ class MujocoCamera:
         self._context.make_current()
         self._renderer.free()
         self._context.free()
+
+
+class EpisodeCamera:
+    """A camera on the present model of a simulator that compiles a new one for an episode.
+
+    Args:
+        size: Size of the images, (height, width) in pixels; None for no rendering.
+    """
+
+    def __init__(self, size: tuple[int, int] | None) -> None:
+        self._size = size
+        self._camera: MujocoCamera | None = None
+
+    def open(self, model: Any, *, camera: int, hidden_groups: Sequence[int] = ()) -> None:
+        """Look at another model from now on, if there is a size; see `MujocoCamera`.
+
+        Raises:
+            RendererError: no off-screen renderer works here.
+        """
+        if self._size is not None:
+            self.close()
+            self._camera = MujocoCamera(model, self._size, camera=camera, hidden_groups=hidden_groups)
+
+    def render(self, data: Any) -> NDArray[np.uint8]:
+        """Return the camera's image of a state of the model. Shape (height, width, 3).
+
+        Raises:
+            RendererError: no render size was given.
+        """
+        if self._camera is None:
+            raise no_render_size()
+        return self._camera.render(data)
+
+    def close(self) -> None:
+        """Free the OpenGL context, if there is one."""
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
