@@ -45,15 +45,22 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {path}: {reason}. Existing files are unchanged.") from exc
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file atomically and durably. A missing folder is made.
+def write_bytes(path: Path, data: bytes, *, makes_folder: bool = True) -> None:
+    """Write a whole file atomically and durably.
+
+    Args:
+        path: The file.
+        data: Its bytes.
+        makes_folder: Whether a missing folder is made; not by a writer whose folder may be moved away
+            meanwhile, because another one may be in its place.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with storage_errors(path):
-        make_folder(path.parent)
+        if makes_folder:
+            make_folder(path.parent)
         try:
             with temporary.open("wb") as file:
                 file.write(data)
@@ -121,9 +128,10 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented, key-sorted JSON; numbers keep their full precision."""
-    write_text(path, json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, makes_folder: bool = True) -> None:
+    """Write a value as indented, key-sorted JSON; numbers keep their full precision. See `write_bytes`."""
+    text = json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n"
+    write_bytes(path, text.encode(), makes_folder=makes_folder)
 
 
 def read_regular_file(path: Path) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sacpipe.core.errors import PoolFormatError
-from sacpipe.core.files import remove_leftovers, storage_errors
+from sacpipe.core.files import make_folder, remove_leftovers, storage_errors
 from sacpipe.replay.pool.initial_pool import difference
 from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolManifest
 from sacpipe.replay.pool.reader import ReplayPool
@@ -60,6 +60,8 @@ def append_segments(folder: Path, spec: EnvSpec, parts: Iterable[Transitions]) -
         manifest = pool.manifest
         if pool.segments:
             episodes = 1 + int(pool.read(pool.segments[-1]).episode_ids[-1])
+    with storage_errors(folder):
+        make_folder(folder)
     _remove_beyond(folder, manifest)
     sealed = list(manifest.segments)
     for part in parts:

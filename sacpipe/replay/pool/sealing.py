@@ -17,7 +17,7 @@ def seal_segment(
     """Write one segment and return its entry for the manifest.
 
     Args:
-        folder: Folder of the pool.
+        folder: Folder of the pool, which exists.
         transitions: Rows of the segment, at least one.
         first_step: Number of transitions of the pool before these.
         form: Form of the segment, full or compact.
@@ -27,7 +27,7 @@ def seal_segment(
     """
     data = encode_segment(transitions, first_step=first_step, form=form)
     path = folder / segment_name(first_step)
-    write_bytes(path, data)
+    write_bytes(path, data, makes_folder=False)
     with storage_errors(path):
         path.chmod(SEALED_MODE)
     return SegmentEntry(

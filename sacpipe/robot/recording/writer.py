@@ -191,7 +191,7 @@ class RecordingWriter:
             **changes,
         }
         self._header = self._header.model_copy(update=fields)
-        write_json(self.folder / HEADER_NAME, self._header.as_tree())
+        write_json(self.folder / HEADER_NAME, self._header.as_tree(), makes_folder=False)
 
 
 def _place(places: dict[_T, int], name: _T) -> int:

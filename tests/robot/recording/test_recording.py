@@ -12,7 +12,7 @@ from recording_kills import POLICY, step
 from repository import ROOT
 
 import sacpipe
-from sacpipe.core.errors import PoolCorruptError, PoolFormatError
+from sacpipe.core.errors import PoolCorruptError, PoolFormatError, StorageError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.robot.recording.format import NO_CAUSE, Recording, step_dtype
 from sacpipe.robot.recording.writer import RecordingWriter
@@ -126,6 +126,21 @@ def test_a_pool_of_another_task_is_refused(folder):
     edit_header(folder, spec=spec | {"task": "toy/other"})
     with pytest.raises(PoolCorruptError, match=r"manifest.json: expected the task of recording.json"):
         Recording.open(folder).check()
+
+
+@pytest.mark.parametrize("transitions", [1, 5], ids=["header", "full segment"])
+def test_a_folder_that_was_moved_away_is_not_made_again(tmp_path, transitions):
+    writer = RecordingWriter.create(tmp_path / "recording", SPEC, 4, 0.0)
+    (tmp_path / "recording").rename(tmp_path / "moved")
+
+    def write():
+        for number in range(transitions):
+            writer.append(transition(number), step(number))
+        writer.flush(0)
+
+    with pytest.raises(StorageError, match="recording"):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
 
 def test_what_was_not_synced_is_cut_off_and_what_was_is_not_taken_damaged(tmp_path):
