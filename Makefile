@@ -80,10 +80,10 @@ $(MUTANTS_READY): tests/mutants/requirements.txt $(READY)
 run: $(READY)    ## train, export, evaluate and release the task of params.yaml
 	$(BIN)/sacpipe run --doctor
 
-quick: $(READY)  ## the tests that take less than a second each; one minute
+quick: $(READY)  ## the tests that take less than a second each; 75 s
 	$(PYTEST) $(OTHERS) -m "not slow and not acceptance and not attack" --durations 10 --durations-min 1
 
-test: $(READY)   ## all tests but those of `make acceptance`; up to six minutes
+test: $(READY)   ## all tests but those of `make acceptance`; 8 minutes
 	$(PYTEST) $(OTHERS) -m "not acceptance and not attack"
 
 # Its tests of the kernels need Debian's g++, binutils, qemu-user and g++-aarch64-linux-gnu beside .compilers.
