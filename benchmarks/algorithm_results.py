@@ -109,15 +109,16 @@ def levels() -> list[Result]:
     """Return both levels of each hierarchy: those of the file, and the one of the bar."""
     seeds = tree("hierarchy")["seeds"]
     found: list[Result] = []
-    for task, steps in dict.fromkeys([*((one["task"], one["steps"]) for one in seeds), (CHEETAH, 20_000)]):
-        command = f"python benchmarks/hierarchy.py run {task} {steps} SEED"
-        for name, algorithm in (("lower", "LSP"), ("upper", "LSP, a second level")):
+    ran = [(one["task"], tuple(one["steps"])) for one in seeds]
+    for task, steps in dict.fromkeys([*ran, (CHEETAH, (20_000, 60_000))]):
+        command = f"python benchmarks/hierarchy.py run {task} {steps[0]}+{steps[1]} SEED"
+        for at, (name, algorithm) in enumerate((("lower", "LSP"), ("upper", "LSP, a second level"))):
             figures = {
                 one["seed"]: statistics.fmean(one[name]["returns"])
                 for one in seeds
-                if (one["task"], one["steps"]) == (task, steps)
+                if (one["task"], tuple(one["steps"])) == (task, steps)
             }
-            found.append(Result(algorithm, task, steps, figures, command))
+            found.append(Result(algorithm, task, steps[at], figures, command))
     return found
 
 

@@ -1,7 +1,7 @@
 """A second level on a latent-space policy: does it do better than the lower level alone?
 
-    python benchmarks/hierarchy.py run TASK STEPS SEED...   train both levels of each seed, STEPS steps each
-    python benchmarks/hierarchy.py draw                     the table, in docs/results.md
+    python benchmarks/hierarchy.py run TASK LOWER+UPPER SEED...   train both levels of each seed, so many steps
+    python benchmarks/hierarchy.py draw                           the table, in docs/results.md
 
 For each seed a policy of `lsp` is trained; then another run has it as its lower level, with the same reward.
 Both are evaluated on the same 10 deterministic episodes; the interval is that of the mean of the paired
@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import report
@@ -35,6 +36,7 @@ EPISODES = 10
 def level(task: str, steps: int, seed: int, name: str, lower: str | None) -> dict[str, Any]:
     """Train one level, and return its returns, processor time and the digest of its policy."""
     start, folder = time.process_time(), FOLDER / task.replace("/", "-") / f"seed-{seed}"
+    name = f"{name}-{steps}"
     params = make_params(task, steps, seed, algorithm="lsp", hidden_dims=None)
     below = None if lower is None else {"sha256": lower}
     algorithm = params.algorithm.as_tree() | {"lower": below}
@@ -54,12 +56,12 @@ def level(task: str, steps: int, seed: int, name: str, lower: str | None) -> dic
     return {"returns": returns, "seconds": round(time.process_time() - start, 1), "policy_sha256": digest}
 
 
-def run_seed(task: str, steps: int, seed: int) -> None:
-    """Train both levels of a seed."""
-    lower = level(task, steps, seed, "lower", None)
-    upper = level(task, steps, seed, "upper", lower["policy_sha256"])
-    found = {"task": task, "steps": steps, "seed": seed, "lower": lower, "upper": upper}
-    write_json(FOLDER / f"{task.replace('/', '-')}-{steps}-{seed}.json", found)
+def run_seed(task: str, steps: Sequence[int], seed: int) -> None:
+    """Train both levels of a seed, so many steps each."""
+    lower = level(task, steps[0], seed, "lower", None)
+    upper = level(task, steps[1], seed, "upper", lower["policy_sha256"])
+    found = {"task": task, "steps": list(steps), "seed": seed, "lower": lower, "upper": upper}
+    write_json(FOLDER / f"{task.replace('/', '-')}-{steps[0]}-{steps[1]}-{seed}.json", found)
     print(f"seed {seed}: {found}", flush=True)
 
 
@@ -71,16 +73,17 @@ def draw() -> None:
     rows, differences = [], defaultdict(list)
     for one in found:
         lower, upper = (mean(one[name]["returns"]) for name in ("lower", "upper"))
-        differences[f"{one['task']}, {one['steps']:,} steps"].append(upper - lower)
+        steps = "{:,} + {:,}".format(*one["steps"])
+        differences[f"{one['task']}, {steps} steps"].append(upper - lower)
         seconds = f"{one['lower']['seconds']:.0f} s + {one['upper']['seconds']:.0f} s"
         numbers = (f"{lower:,.1f}", f"{upper:,.1f}", f"{upper - lower:+,.1f}", seconds)
-        rows.append((one["task"], f"{one['steps']:,}", str(one["seed"]), *numbers))
+        rows.append((one["task"], steps, str(one["seed"]), *numbers))
     bounds = {name: interval(values) for name, values in differences.items()}
     text = "".join(
         f"\nMean difference, {name}: {low:+,.1f} to {high:+,.1f} (95 %).\n"
         for name, (low, high) in ((name, pair) for name, pair in bounds.items() if pair is not None)
     )
-    head = ("task", "steps a level", "seed", "lower alone", "with upper", "difference", "processor time")
+    head = ("task", "steps", "seed", "lower alone", "with upper", "difference", "processor time")
     report.write("hierarchy", ["sacpipe", "torch"], {"seeds": found}, report.table(head, rows) + text)
 
 
@@ -94,7 +97,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["run", task, steps, *seeds] if seeds:
             for number in map(int, seeds):
-                run_seed(task, int(steps), number)
+                run_seed(task, [int(one) for one in steps.split("+")], number)
         case ["draw"]:
             draw()
         case _:
