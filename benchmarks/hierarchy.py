@@ -1,6 +1,6 @@
 """A second level on a latent-space policy: does it do better than the lower level alone?
 
-    python benchmarks/hierarchy.py run TASK LOWER+UPPER SEED...   train both levels of each seed, so many steps
+    python benchmarks/hierarchy.py run TASK LOWER+UPPER SEED...   train both levels of each seed
     python benchmarks/hierarchy.py draw                           the table, in docs/results.md
 
 For each seed a policy of `lsp` is trained; then another run has it as its lower level, with the same reward.
