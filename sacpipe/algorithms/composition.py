@@ -58,6 +58,11 @@ class CompositionConfig(SteinPolicyConfig):
     parts: tuple[PartConfig, ...] = Field(min_length=1)
     """Runs whose Q-functions are added: {sha256, weight} each."""
 
+    @property
+    def discount(self) -> float:
+        """Of a batch, from which no reward and no next observation is used: any would do."""
+        return 0.0
+
     @classmethod
     def preset(cls, spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml, with two parts whose digests are to be written."""

@@ -16,10 +16,11 @@ from pydantic import Field
 from sacpipe.algorithms.adam import Adam
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.gradient_norm import norm_of
-from sacpipe.algorithms.losses import critic_loss
+from sacpipe.algorithms.losses import critic_loss, weights_of
 from sacpipe.algorithms.sql_metrics import METRICS, LastUpdate
 from sacpipe.algorithms.stein import soft_value
 from sacpipe.algorithms.stein_policy import SteinPolicyConfig, SteinPolicyLearner
+from sacpipe.algorithms.td_errors import mean_td_errors
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric
@@ -43,6 +44,8 @@ class SQLConfig(SteinPolicyConfig):
     variants: ClassVar[tuple[str, ...]] = ("softlearning", "paper")
 
     name: Literal["sql"]
+    discount: float = Field(ge=0, lt=1)
+    """Discount per step."""
     reward_scale: float = Field(gt=0)
     """Nats per unit of reward: one over the temperature, whose unit is reward per nat. A larger one makes the
     policy less random."""
@@ -62,6 +65,7 @@ class SQLConfig(SteinPolicyConfig):
         task = "" if spec is None else spec.task
         return super().preset(spec, budget) | {
             "name": "sql",
+            "discount": 0.99,
             "reward_scale": next(scale for pattern, scale in _REWARD_SCALES if re.match(pattern, task)),
             "tau": 1.0 if is_paper else 0.005,
             "target_update_interval": 1000 if is_paper else 1,
@@ -73,7 +77,7 @@ class SQLConfig(SteinPolicyConfig):
     @classmethod
     def example(cls) -> Self:
         """Return a small config for the contract test."""
-        return cls.parse(cls.example_tree() | {"num_value_actions": 4})
+        return cls.parse(cls.example_tree() | {"discount": 0.97, "num_value_actions": 4})
 
     def build(self, spec: EnvSpec, seed: int) -> "SQL":
         """Return a fresh learner for a task; a trunk that cannot take its observations is a ConfigError."""
@@ -142,7 +146,9 @@ class SQL(SteinPolicyLearner):
         found = q_values.detach()
         errors = (found - targets).numpy()
         refuse_non_finite("critic error (value minus target)", errors, self.gradient_steps + 1)
-        gradients = torch.autograd.grad(critic_loss(q_values, targets), self._critic_parameters)
+        gradients = torch.autograd.grad(
+            critic_loss(q_values, targets, weights_of(batch)), self._critic_parameters
+        )
         self._critic_optimiser.step(gradients, self.gradient_steps)
         return found, gradients
 
@@ -159,6 +165,13 @@ class SQL(SteinPolicyLearner):
         if self._last is None:
             raise ValueError("there was no update to describe yet")
         return self._last.describe(self.config.reward_scale)
+
+    def td_errors(self) -> FloatArray:
+        """Return the absolute TD errors of the last update; see `LearnerWithErrors`."""
+        if self._last is None:
+            raise ValueError("there was no update yet")
+        found = mean_td_errors(self._last.q_values, self._last.targets)
+        return (found / self.config.reward_scale).astype(np.float32)
 
     def metrics(self) -> dict[str, Metric]:
         """Return unit and meaning of every metric."""

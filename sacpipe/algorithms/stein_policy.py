@@ -5,13 +5,13 @@ critics are.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from sacpipe.algorithms.actor_critic import ActorCritic
+from sacpipe.algorithms.actor_critic import ActorCritic, ActorCriticConfig
 from sacpipe.algorithms.adam import Adam, AdamConfig
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.gradient_norm import norm_of
@@ -43,13 +43,11 @@ PARTICLES = {
 
 
 class SteinPolicyConfig(Config):
-    """Keys of every algorithm whose policy is a sampling network."""
+    """Keys of every algorithm whose policy is a sampling network; an algorithm adds `discount`."""
 
     name: str
     network: RegisteredTrunk
     """Trunk of the policy and of every critic."""
-    discount: float = Field(ge=0, lt=1)
-    """Discount per step."""
     num_critics: int = Field(ge=1)
     """Q-functions in the ensemble; targets and policy use their minimum."""
     num_particles: int = Field(ge=3)
@@ -86,7 +84,6 @@ class SteinPolicyConfig(Config):
         """Return the values of a new params.yaml, without a name."""
         return {
             "network": {"name": trunk_for(spec)},
-            "discount": 0.99,
             "num_critics": 2,
             "num_particles": 16,
             "updated_share": 0.5,
@@ -102,7 +99,6 @@ class SteinPolicyConfig(Config):
         budget = Budget(1000, learning_rate=1e-3)
         return cls.preset(None, budget) | {
             "network": {"name": "mlp", "hidden_dims": [16, 16]},
-            "discount": 0.97,
             "num_particles": 5,
             "noise_dim": 3,
             "adam": AdamConfig.preset(None, budget),
@@ -153,7 +149,7 @@ class SteinPolicyLearner(ActorCritic):
             "normalised_terms": seen_by_policy(spec, names),
         }
         super().__init__(
-            config,
+            cast("ActorCriticConfig", config),  # `discount` is a key of some algorithms only
             spec,
             seed,
             SamplingNetworkConfig.parse(kind, where="algorithm"),

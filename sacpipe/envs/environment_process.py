@@ -42,6 +42,8 @@ from sacpipe.specs.records import FloatArray, Step
 
 _END_S = 10.0
 """Time that a process may take to end after its request, in seconds; then it is killed."""
+_ANSWER_S = 600.0
+"""Time that a process may take to answer, in seconds: the slowest simulators take one to make a model."""
 _STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
@@ -55,15 +57,19 @@ class EnvironmentProcess:
         task: The `task` section of params.yaml.
         spec: Of the task.
         num_threads: Threads of libraries that the simulator may use beside NumPy, such as PyTorch.
+        answer_s: Time that the process may take to answer, in seconds.
     """
 
-    def __init__(self, task: TaskSection, spec: EnvSpec, num_threads: int) -> None:
+    def __init__(
+        self, task: TaskSection, spec: EnvSpec, num_threads: int, answer_s: float = _ANSWER_S
+    ) -> None:
         self._name, self._codec = spec.task, StepCodec(spec, task.metrics)
         self._is_made = False
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = _start(theirs, num_threads)
-        self._connection = ours
+        self._connection, self._answer_s = ours, answer_s
+        ours.settimeout(answer_s)
         self._send(MAKE, canonical_json(task.as_tree()).encode())
 
     def begin_episode(self, seed: int) -> None:
@@ -83,7 +89,7 @@ class EnvironmentProcess:
 
         Raises:
             SacpipeError: what the environment raised.
-            SimulatorError: the process died; a retry may succeed.
+            SimulatorError: the process died, or did not answer in time; a retry may succeed.
         """
         if not self._is_made:
             self._receive()
@@ -110,6 +116,14 @@ class EnvironmentProcess:
     def _receive(self) -> bytearray:
         try:
             kind, data = receive(self._connection)
+        except TimeoutError as exc:
+            self._child.kill()
+            self._end()
+            raise SimulatorError(
+                f"the process of task '{self._name}' did not answer for {self._answer_s:g} s and was killed. "
+                "The last checkpoint is kept.",
+                retryable=True,
+            ) from exc
         except (OSError, EOFError) as exc:
             raise self._death() from exc
         if kind == FAILURE:

@@ -26,6 +26,8 @@ _LOGGER = logging.getLogger(__name__)
 _ACHIEVED, _DESIRED = "achieved_goal", "desired_goal"
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-5
 """Largest difference between a step's reward and the one that is computed of rounded observations."""
+_COMPARED = (0.0, 1.0, -1.0, 1.0)
+"""Actions of the compared steps, all coordinates alike: one step of a task may agree by chance."""
 
 Goals = NDArray[Any] | dict[str, Any]
 """N goals in the task's own form: an array, or mappings of arrays with a first axis of N."""
@@ -79,20 +81,26 @@ class _GoalRewards:
         return self._reward(achieved, desired, count), self._terminated(achieved, desired, count)
 
     def compare(self, simulator: Simulator, spec: EnvSpec) -> None:
-        """Run one step and compare; find out which of the functions takes several rows at once.
+        """Run some steps and compare; find out which of the functions takes several rows at once.
 
         Raises:
-            UnexpectedValueError: the step has another reward or termination.
+            UnexpectedValueError: a step has another reward or termination.
             Exception: what the task raised.
         """
-        middle = spec.to_task_units(np.zeros(spec.action_dim, dtype=np.float32))
         first = simulator.start(0)
-        after, reward, terminated, *_ = simulator.advance(middle)
-        rows = stacked([after, after, first])
+        for value in _COMPARED:
+            action = spec.to_task_units(np.full(spec.action_dim, value, dtype=np.float32))
+            after, reward, terminated, truncated, *_ = simulator.advance(action)
+            self._compare_step(stacked([after, after, first]), float(reward), float(terminated))
+            if terminated or truncated:
+                break
+
+    def _compare_step(self, rows: Observation, reward: float, terminated: float) -> None:
+        """Compare what a step gave with the functions of the first of some rows, its observation."""
         achieved, desired = _goals(rows, self._achieved), _goals(rows, self._desired)
         desired = _mixed(desired, achieved)
-        for function, own in ((self._reward, float(reward)), (self._terminated, float(terminated))):
-            found = float(function.compare_rows(achieved, desired, 3)[0])
+        for function, own in ((self._reward, reward), (self._terminated, terminated)):
+            found = float(function.compare_rows(achieved, desired, len(rows.vector))[0])
             if not math.isclose(found, own, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE):
                 raise UnexpectedValueError(f"a step has {own}, the function of its goals {found}")
 

@@ -149,6 +149,19 @@ def require_one_explored(params: TrainParams, learner: Learner) -> None:
         )
 
 
+def require_same_exploration(params: TrainParams, built: Learner, attached: Learner) -> None:
+    """Refuse an engine whose learner would not explore as the algorithm's own does.
+
+    Raises:
+        ConfigError: the message has the algorithm and the key.
+    """
+    if hasattr(built, "explore") and not hasattr(attached, "explore"):
+        raise ConfigError(
+            f"params.yaml: engine.name: the engine '{params.engine.name}' has no `explore`, by which the "
+            f"algorithm '{params.algorithm.name}' chooses training actions. Use the engine 'autograd'."
+        )
+
+
 def random_action(environment: TrainingEnvironment, action_dim: int) -> FloatArray:
     """Return a uniformly random action in [-1, 1] from the environment's own stream."""
     return environment.exploration_stream.uniform(-1.0, 1.0, action_dim).astype(np.float32)

@@ -41,6 +41,7 @@ from sacpipe.training.environments import (
     open_environments,
     random_action,
     require_one_explored,
+    require_same_exploration,
 )
 from sacpipe.training.evaluator import CURVE_HEADER, Evaluator
 from sacpipe.training.extension import param_digests
@@ -100,7 +101,8 @@ class Run:
             encode_policy(self.learner.policy())  # what cannot be written fails now, not after the training
         copy_weights(self.learner, params, warm_start)
         with section_errors("engine", params.engine.name):
-            self.learner = params.engine.attach(self.learner)
+            built, self.learner = self.learner, params.engine.attach(self.learner)
+            require_same_exploration(params, built, self.learner)
         require_one_explored(params, self.learner)
         self._explore = getattr(self.learner, "explore", self.learner.act)
         self.evaluator = Evaluator(params, self.learner, environment)

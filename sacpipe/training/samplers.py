@@ -35,7 +35,7 @@ def build_sampler(
         if isinstance(sampler, GuidedSampler) and find_td_errors(learner) is None:
             raise ConfigError(
                 f"'{config.name}' draws by TD errors, and {type(learner).__name__} offers none: it has no "
-                "`td_errors`. The algorithms 'sac', 'td3', 'lsp' and 'tqc' offer them, with each of our "
-                "engines. Use another algorithm or engine, or `sampler: {name: uniform}`"
+                "`td_errors`. The algorithms 'sac', 'td3', 'sql', 'lsp' and 'tqc' offer them, with each of "
+                "our engines. Use another algorithm or engine, or `sampler: {name: uniform}`"
             )
     return sampler

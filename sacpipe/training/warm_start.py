@@ -178,5 +178,6 @@ def _require_same(what: str, expected: object, found: object, key: str = _KEY) -
     if expected != found:
         first = difference(expected, found) or ""
         raise ConfigError(
-            f"{key}: the weights differ from this run in {what}: {first.lstrip(': ')}. {_remedy(key)}"
+            f"{key}: the weights differ from this run in {what}: {first.lstrip(': ')}. Name weights that "
+            "have the same, or change the params to it."
         )

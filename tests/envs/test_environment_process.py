@@ -117,6 +117,21 @@ def test_a_process_that_dies_is_an_error_that_may_be_retried(start, then, reason
         process.begin_step(np.zeros(1, dtype=np.float32))
 
 
+def test_a_process_that_does_not_answer_is_killed_and_may_be_retried():
+    task = slow(then="hang")
+    process = EnvironmentProcess(task, task.make().spec, 1, answer_s=30.0)
+    process.begin_episode(0)
+    process.first_observation()
+    process.begin_step(np.zeros(1, dtype=np.float32))
+    process.finish_step()
+    process.begin_step(np.zeros(1, dtype=np.float32))
+    process._connection.settimeout(0.2)
+    with pytest.raises(SimulatorError, match="did not answer for 30 s and was killed") as caught:
+        process.finish_step()
+    assert caught.value.retryable
+    assert has_ended(process._child.pid, 0.0)
+
+
 def test_closing_ends_the_process_though_answers_wait(start):
     process = start(make_point_mass(image_size=256))  # two images are more than a socket's buffer
     process.begin_episode(0)

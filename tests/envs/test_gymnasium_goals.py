@@ -90,6 +90,21 @@ class Remembers(Reach):
         return observation, reward - 1.0, terminated, truncated, info
 
 
+class RemembersLater(Reach):
+    """Its first reward is what its function returns, its second is not."""
+
+    steps = 0
+
+    def reset(self, **keywords):
+        self.steps = 0
+        return super().reset(**keywords)
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        self.steps += 1
+        return observation, reward - (self.steps > 1), terminated, truncated, info
+
+
 class EndsByItself(Reach):
     def step(self, action):
         observation, reward, _, truncated, info = super().step(action)
@@ -116,7 +131,7 @@ class NoGoals(Reach):
         return Line.step(self, action)
 
 
-@pytest.mark.parametrize("kind", [UsesInfo, Remembers, EndsByItself, OneFunction, NoGoals])
+@pytest.mark.parametrize("kind", [UsesInfo, Remembers, RemembersLater, EndsByItself, OneFunction, NoGoals])
 def test_what_is_no_function_of_goals_is_not_computed(task, kind):
     environment = task(kind).make()
     one = stacked([environment.reset(0)])

@@ -164,3 +164,30 @@ def test_a_message_of_build_begins_with_the_file_once(tmp_path, changes, message
         open_run(make_params(**changes), tmp_path, "k")
     assert str(found.value).startswith(f"params.yaml: {message}")
     assert str(found.value).count("params.yaml: ") == 1
+
+
+class Exploring(SAC):
+    """Its training actions are not those of `act`."""
+
+    native = SAC.native
+
+    def explore(self, observation, generator):
+        return -self.act(observation, generator)
+
+    def end_episode(self):
+        pass
+
+
+class ExploringConfig(SACConfig):
+    name: str
+
+    def build(self, spec, seed):
+        return Exploring(self, spec, seed)
+
+
+def test_an_engine_that_would_lose_the_exploration_is_refused(tmp_path):
+    algorithm = make_params().algorithm.as_tree() | {"name": "test_foreign_members:ExploringConfig"}
+    native, autograd = {"name": "native", "precision": "float32"}, {"name": "autograd", "num_threads": 1}
+    with pytest.raises(ConfigError, match=r"engine\.name: the engine 'native' has no `explore`"):
+        open_run(make_params(algorithm=algorithm, engine=native), tmp_path / "native", "k")
+    open_run(make_params(algorithm=algorithm, engine=autograd), tmp_path / "autograd", "k").close()

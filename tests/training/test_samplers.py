@@ -53,13 +53,13 @@ def test_a_learner_without_td_errors_is_refused_by_name(tmp_path):
         opened(tmp_path, algorithm=algorithm, engine=AUTOGRAD, replay__sampler=PRIORITISED)
     assert str(caught.value) == (
         "params.yaml: replay.sampler: 'prioritised' draws by TD errors, and Silent offers none: it has no "
-        "`td_errors`. The algorithms 'sac', 'td3', 'lsp' and 'tqc' offer them, with each of our engines. Use "
-        "another algorithm or engine, or `sampler: {name: uniform}`."
+        "`td_errors`. The algorithms 'sac', 'td3', 'sql', 'lsp' and 'tqc' offer them, with each of our engines. "
+        "Use another algorithm or engine, or `sampler: {name: uniform}`."
     )
 
 
 def test_the_refusal_names_the_algorithms_of_ours_that_offer_them(tmp_path):
-    algorithm = ALGORITHMS.find("sql").example().as_tree()
+    algorithm = PARAMS["algorithm"] | {"name": "test_samplers:WithoutErrors"}
     with pytest.raises(ConfigError) as caught:
         opened(tmp_path, algorithm=algorithm, engine=AUTOGRAD, replay__sampler=PRIORITISED)
     spec = make_params().task.make().spec
