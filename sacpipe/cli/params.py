@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sacpipe.algorithms import ALGORITHMS
 from sacpipe.cli.output import write_output
 from sacpipe.cli.paths import path_argument
 from sacpipe.params import DEFAULT_ALGORITHM, DEFAULT_SEED
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--algorithm",
         default=DEFAULT_ALGORITHM,
-        help=f"{', '.join(ALGORITHMS.ours)}, a name of an installed package, or module:attribute; "
+        help="sac, td3, sql, lsp, composition, tqc, a name of an installed package, or module:attribute; "
         "default: %(default)s",
     )
     parser.add_argument(

@@ -1,5 +1,6 @@
 """A printed params.yaml is complete and valid for every task; each value and each comment is in one place."""
 
+import argparse
 import ast
 import re
 
@@ -10,6 +11,7 @@ from ruamel.yaml import YAML
 
 from sacpipe.algorithms import ALGORITHMS
 from sacpipe.bundle.guards import GUARDS
+from sacpipe.cli.params import add_arguments
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, UnknownTaskError
 from sacpipe.core.members import MemberKey
@@ -252,3 +254,11 @@ def test_a_default_of_the_command_line_and_of_a_function_is_one_constant(path):
             found[node.args[0].value] = keys.get("default")
     assert {name: found[name] for name in SHARED[path]} == SHARED[path]
     assert EvaluationConfig.preset(None, None)["episodes"] == DEFAULT_EPISODES
+
+
+def test_the_help_of_params_names_every_algorithm():
+    """Its text has the names, because the table costs the command line the import of pydantic."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    text = parser.format_help()
+    assert ", ".join(ALGORITHMS.ours) in " ".join(text.split())
