@@ -64,9 +64,8 @@ $(COMPILERS_READY): tests/acceptance/compilers/requirements.txt
 $(ROBOSUITE_READY): tests/robosuite_environment/requirements.txt $(READY)
 	$(PYTHON) -m venv --clear $(ROBOSUITE)
 	$(ROBOSUITE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"), "$(CURDIR)", sep="\n")' \
 	  > "$$($(ROBOSUITE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/product.pth"
-	$(ROBOSUITE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 # The mutation tester, whose pins do not fit beside ours. It finds the product's packages by a path file.
