@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import contextlib
+import gc
 import signal
 import sys
 import tempfile
@@ -38,6 +39,10 @@ SLOW_FIXTURES = {
 }
 """Each takes seconds: a run of the pipeline, an MLflow database, a run of DVC, torch's ONNX exporter."""
 
+# Until the tests are collected: nothing of what that makes is garbage, and looking for some takes each worker
+# seconds.
+gc.disable()
+
 # A shell's background job ignores Ctrl-C, and hands that down to every process it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -48,6 +53,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave the half million objects of modules and tests out of every later search for garbage."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture
+def frozen_modules() -> Iterator[None]:
+    """Freeze again what a control loop unfreezes at its end; the next one would search all of it for garbage."""
+    gc.freeze()
+    yield
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from forked import run_forked
 from repository import ROOT
 
 from sacpipe.core.config import Config
+from sacpipe.core.fixed_arithmetic import fixed_environment
 from sacpipe.params.defaults import params_text
 from sacpipe.params.yaml_text import scalar
 
@@ -110,16 +112,15 @@ def environment():
     return clean | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
 
 
+def stage(folder, name, env=None):
+    """Run a stage as DVC does, in a process of its own; one in the environment that the stage would start again in."""
+    ran = fixed_environment(environment() | (env or {}))
+    return run_forked(["-m", f"pipelines.stages.{name}"], folder, ran)
+
+
 def sacpipe(folder, *arguments, check=None, env=None):
     """Run the command line in a process of its own."""
-    result = subprocess.run(
-        [sys.executable, "-m", "sacpipe.cli.main", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment() | (env or {}),
-    )
+    result = run_forked(["-m", "sacpipe.cli.main", *arguments], folder, environment() | (env or {}))
     assert "Traceback" not in result.stderr, result.stderr
     if check is not None:
         assert result.returncode == check, result.stdout + result.stderr

@@ -1,6 +1,7 @@
 """Train a policy. Input: params.yaml. Outputs: policy, replay pool, metrics and learning curve."""
 
-import subprocess
+import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -16,22 +17,46 @@ from sacpipe.training.outputs import publish
 from sacpipe.training.progress_display import ProgressDisplay
 from sacpipe.training.resume import open_run
 
-_REFUSED = 2
+_CHECKS = "sacpipe.params.checks"
+"""Named, not imported: what a stage imports is a part of its identity."""
+_REFUSED, _FAILED = 2, 3
+"""Exit codes of the check."""
 
 
 def check_later_sections(params: Path) -> None:
     """Refuse a params.yaml that a later stage would refuse, before the first training step.
 
-    The check runs in a process of its own: this stage's result depends neither on the later sections nor on
-    the code of their stages. A check that fails otherwise is ignored: the later stage tells the reason.
+    The check runs in a copy of this process: this stage's result depends neither on the later sections nor on
+    the code of their stages, and a copy need not import PyTorch again, which takes longer than the check. A
+    check that fails otherwise is ignored: the later stage tells the reason.
 
     Raises:
         ConfigError: the message of the check.
     """
-    command = [sys.executable, "-m", "sacpipe.params.checks", str(params)]
-    found = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-    if found.returncode == _REFUSED:
-        raise ConfigError(found.stderr.strip())
+    reading, writing = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            _check(params, writing)
+        finally:
+            os._exit(_FAILED)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8", errors="replace") as pipe:
+        message = pipe.read()
+    if os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == _REFUSED:
+        raise ConfigError(message.strip())
+
+
+def _check(params: Path, writing: int) -> None:
+    """End this process with the code of the check, which writes its message to a pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(writing, 2)
+    sys.argv = [_CHECKS, str(params)]
+    try:
+        runpy.run_module(_CHECKS, run_name="__main__")
+    except SystemExit as exc:
+        sys.stderr.flush()
+        os._exit(exc.code if isinstance(exc.code, int) else _FAILED)
 
 
 def train_stage(context: StageContext) -> None:

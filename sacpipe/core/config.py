@@ -25,9 +25,7 @@ from sacpipe.core.files import canonical_json, sha256_bytes
 class Config(BaseModel):
     """A frozen section of params.yaml, or a small record stored as JSON. Unknown keys are refused."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, mapping: Any, *, where: str = "", source: str = "params.yaml") -> Self:

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from sacpipe.core.config import Config
 from sacpipe.core.members import MemberKey
+from sacpipe.params.field_docstrings import field_docstring
 
 _MAX_LINE = 120
 """Characters of a line, if its comment has a comma or a semicolon at which it can end."""
@@ -40,7 +41,7 @@ def comment_of(model: type[Config], name: str) -> str:
 
     A first word with another capital letter, such as an abbreviation, stays as it is.
     """
-    return _lowered(first_sentence(model.model_fields[name].description or ""))
+    return _lowered(first_sentence(field_docstring(model, name)))
 
 
 def first_sentence(text: str) -> str:

@@ -217,6 +217,20 @@ def _python_prose(source: str) -> Iterator[tuple[int, str]]:
                 yield node.lineno, text
             case ast.FunctionDef(name=name) if name.startswith("test_"):
                 yield node.lineno, name.replace("_", " ")
+    yield from _comments(source) if _may_have_comments_with_phrases(source) else ()
+
+
+def _may_have_comments_with_phrases(source: str) -> bool:
+    """Look at what is behind the first `#` of each line; reading the tokens of all files takes seconds.
+
+    It is the comment, or text that ends with it, and follows on the comment of the line before.
+    """
+    behind = [line.partition("#")[2] if "#" in line else "\0" for line in source.split("\n")]
+    return any("#" in text.lstrip("#") for text in behind) or bool(_ANY.search("\n".join(behind).lower()))
+
+
+def _comments(source: str) -> Iterator[tuple[int, str]]:
+    """Walk the comments of a Python file; those of lines in a row are one text."""
     comments: list[str] = []
     last_line = 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):

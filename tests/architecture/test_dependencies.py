@@ -30,6 +30,24 @@ def installed():
     return packages_distributions()
 
 
+@cache
+def imported(path):
+    """Return the packages that a file imports anywhere."""
+    names, pending = set(), [ast.parse(path.read_text())]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module} - {None}
+        else:  # no expression holds a statement
+            below = ast.iter_child_nodes(node)
+            pending += (
+                one for one in below if isinstance(one, ast.stmt | ast.excepthandler | ast.match_case)
+            )
+    return {name.partition(".")[0] for name in names}
+
+
 def undeclared(folder, known):
     """Return the packages that a folder's files import and no known distribution holds, each with one file."""
     own = (folder, "tests") if folder == "benchmarks" else (folder,)  # an attack is measured as it is tested
@@ -41,12 +59,8 @@ def undeclared(folder, known):
     for path in (ROOT / folder).rglob("*.py"):
         if (path.parent / "requirements.txt").exists():  # programs with an environment of their own
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            for top in {name.partition(".")[0] for name in names}:
-                if top not in sys.stdlib_module_names and top not in OWN | local:
-                    found[top] = path
+        for top in imported(path) - sys.stdlib_module_names - OWN - local:
+            found[top] = path
     distributions = installed()
     return {
         top: str(path.relative_to(ROOT))

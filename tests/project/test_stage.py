@@ -1,12 +1,12 @@
 """How a stage ends: exit code, one message, and whether a retry may help."""
 
 import signal
-import subprocess
-import sys
 
 import pytest
+from forked import run_forked
 from small_project import environment
 
+from sacpipe.core.fixed_arithmetic import fixed_environment
 from sacpipe.project.dvc.messages import CommandOutput, stage_failure
 from sacpipe.project.stage import RETRY_NOTE
 
@@ -29,9 +29,7 @@ def end(folder, line):
     (folder / "params.yaml").write_text("seed: 1\n")
     (folder / ".sacpipe").mkdir()
     (folder / "toy.py").write_text(SCRIPT.format(line=line))
-    result = subprocess.run(
-        [sys.executable, "toy.py"], cwd=folder, capture_output=True, text=True, check=False, env=environment()
-    )
+    result = run_forked(["toy.py"], folder, fixed_environment(environment()), ("sacpipe.project.stage",))
     output = CommandOutput()
     for text in (
         *result.stderr.splitlines(),

@@ -13,6 +13,7 @@ from sacpipe.robot.control_loop import Clock, no_interpreter_pauses, realtime_pr
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
 
+pytestmark = pytest.mark.usefixtures("frozen_modules")
 PERIOD_NS = 20_000_000
 
 

@@ -1,12 +1,12 @@
 """The files that MuJoCo opens are found in its XML, in every place where it looks."""
 
+import os
 import struct
-import subprocess
-import sys
 import zlib
 
 import numpy as np
 import pytest
+from forked import run_forked
 
 from sacpipe.project.identity.mujoco_models import model_files
 
@@ -63,6 +63,16 @@ def test_includes_models_meshes_textures_and_height_fields_are_found(model):
     }  # fmt: skip
 
 
+def run_code(code, model, argument=None):
+    """Run code in a process of its own that has imported MuJoCo: recording wraps its functions."""
+    script = model.with_name("script.py")
+    script.write_text(code)
+    modules = ("mujoco", "sacpipe.project.identity.mujoco_models")
+    done = run_forked([script.name, argument or str(model)], model.parent, dict(os.environ), modules)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 @pytest.mark.parametrize("call", [
     "mujoco.MjModel.from_xml_path(path)",
     "MjModel.from_xml_path(filename=path)",
@@ -72,7 +82,6 @@ def test_includes_models_meshes_textures_and_height_fields_are_found(model):
     "mujoco.MjModel.from_xml_path(assets={}, filename=path)",
 ])  # fmt: skip
 def test_every_way_to_compile_a_model_is_recorded(model, call):
-    """In a process of its own: recording wraps MuJoCo's functions."""
     code = (
         "import sys, mujoco; from mujoco import MjModel\n"
         "from sacpipe.project.identity.mujoco_models import all_model_files, record_models\nRECORD = {}\n"
@@ -80,13 +89,7 @@ def test_every_way_to_compile_a_model_is_recorded(model, call):
         f"path = sys.argv[1]; {call}\n"
         "print(*all_model_files(RECORD), sep='\\n')"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(model)],
-        cwd=model.parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_code(code, model)
     found = {line.removeprefix(f"{model.parent}/") for line in done.stdout.splitlines()}
     assert {"parts/joints.xml", "hand.xml", "meshes/link.obj", "hills.bin"} <= found
 
@@ -108,6 +111,5 @@ def test_mesh_that_the_task_adds_to_a_specification_is_recorded(model):
         "spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname='link')\n"
         "spec.compile(); print(*all_model_files(record))"
     )
-    command = [sys.executable, "-c", code, str(model.parent)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = run_code(code, model, str(model.parent))
     assert done.stdout.split() == [str(model.parent / "meshes/link.obj")]
