@@ -12,13 +12,10 @@ from report import ROOT, today
 
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "algorithms")]
 
-UPDATES = 500
-"""Of the composed policy, as that file has them."""
-
 
 def run(seed: int) -> None:
     """Learn, add the row, and print the share of each task alone and of the mean."""
-    from test_composition import composed_shares
+    from test_composition import UPDATES, composed_shares
 
     first, second, composed = composed_shares(seed)
     row = {"name": "composition", "seed": seed, "steps": UPDATES, "figure": composed, "date": today()}

@@ -131,6 +131,10 @@ SETTINGS = {
 }
 
 
+UPDATES = 500
+"""Of the composed policy."""
+
+
 def composed_shares(seed):
     """Learn both tasks and the mean of their Q-functions; return each one's share at the shared goal."""
     keys = {"critic_learning_rate": 1e-3, "num_value_actions": 16, "reward_scale": 2.0, "tau": 0.02}
@@ -146,7 +150,7 @@ def composed_shares(seed):
     for key, part in zip(KEYS, parts, strict=True):
         learner.take_weights(key, weights_of(part))
     random = np.random.default_rng(2 * seed + 2)
-    for _ in range(500):
+    for _ in range(UPDATES):
         learner.update(random_batch(random, GOALS[0]))
     return [shares_of_shared(one) for one in (*parts, learner)]
 

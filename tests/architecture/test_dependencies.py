@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import packages_distributions
 
 import pytest
-from repository import ROOT
+from repository import ROOT, statements
 
 OWN = {"sacpipe", "pipelines"}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -33,18 +33,12 @@ def installed():
 @cache
 def imported(path):
     """Return the packages that a file imports anywhere."""
-    names, pending = set(), [ast.parse(path.read_text())]
-    while pending:
-        node = pending.pop()
+    names = set()
+    for node in statements(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {node.module} - {None}
-        else:  # no expression holds a statement
-            below = ast.iter_child_nodes(node)
-            pending += (
-                one for one in below if isinstance(one, ast.stmt | ast.excepthandler | ast.match_case)
-            )
     return {name.partition(".")[0] for name in names}
 
 

@@ -5,7 +5,7 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from repository import ROOT
+from repository import ROOT, statements
 
 PRODUCT = sorted(path for folder in ("sacpipe", "pipelines") for path in (ROOT / folder).rglob("*.py"))
 ALL = [
@@ -24,14 +24,6 @@ class Function(NamedTuple):
     name: str
     lines: int
     is_documented: bool
-
-
-def statements(node):
-    """Walk the statements below a node; no expression holds any."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
-            yield child
-            yield from statements(child)
 
 
 @cache
