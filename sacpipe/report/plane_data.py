@@ -5,6 +5,7 @@ A picture like this one was Softlearning's example of maximum-entropy behaviour 
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,18 +15,43 @@ from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs.base import Environment, Policy
 from sacpipe.networks.policy_file import read_policy
 from sacpipe.params.model import Params
-from sacpipe.report.data import GRID, ActionValues, Plane, Point
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 from sacpipe.training.checkpoint import intact_checkpoints
 
+GRID = 31
+"""Actions along each axis at which the critics of `ActionValues` are evaluated."""
 NUM_PATHS = 48
 """Stochastic episodes that are drawn."""
 STATES_M = ((-2.5, 0.0), (0.0, 0.0), (2.5, 2.5), (-2.5, -2.5))
 """Positions whose actions are shown; those of Softlearning's example."""
 NUM_ACTIONS = 100
 """Actions of the policy that are drawn for each of them."""
+
+
+Position = tuple[float, float]
+
+
+class ActionValues(NamedTuple):
+    """The critics' values of actions in one state of MultiGoal, and actions of the policy there."""
+
+    position: Position
+    """In metres."""
+    values: tuple[tuple[float, ...], ...]
+    """In task units of reward: GRID rows from the lowest second entry of the action, each from the lowest
+    first."""
+    actions: tuple[Position, ...]
+    """Of the policy with noise, in [-1, 1]."""
+
+
+class Plane(NamedTuple):
+    """Contents of the figure of MultiGoal."""
+
+    paths: tuple[tuple[Position, ...], ...]
+    """Positions of each episode, its start first, in metres."""
+    states: tuple[ActionValues, ...] | None
+    """None where this machine has no critics of the run."""
 
 
 def read_plane(params_path: Path, policy_file: Path, work_folder: Path | None) -> Plane:
@@ -54,7 +80,7 @@ def sample_paths(
     environment: Environment,
     count: int,
     seed: int,
-) -> tuple[tuple[Point, ...], ...]:
+) -> tuple[tuple[Position, ...], ...]:
     """Run stochastic episodes, and return the positions of each.
 
     Args:
@@ -105,7 +131,7 @@ def _trained(params: Params, spec: EnvSpec, work_folder: Path) -> ActorCritic | 
     return None
 
 
-def _path(policy: Policy, environment: Environment, seed: int) -> tuple[Point, ...]:
+def _path(policy: Policy, environment: Environment, seed: int) -> tuple[Position, ...]:
     observation = environment.reset(seed)
     points = [_pair(observation["position"])]
     while True:
@@ -116,6 +142,6 @@ def _path(policy: Policy, environment: Environment, seed: int) -> tuple[Point, .
             return tuple(points)
 
 
-def _pair(values: FloatArray) -> Point:
+def _pair(values: FloatArray) -> Position:
     first, second = values.tolist()
     return first, second

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from sacpipe.core.seeding import generator
+from sacpipe.report.numbers import number
 
 MAX_POINTS = 600
 """Maximum number of points of one curve on the page."""
@@ -22,6 +23,19 @@ class Point(NamedTuple):
     y: float
     low: float
     high: float
+
+    @property
+    def shown(self) -> str:
+        """The value as text, with digits for its range."""
+        return number(self.y, (self.high - self.low) or None)
+
+
+class Line(NamedTuple):
+    """One line: its name, its colour by variable of the style sheet, and its points in order."""
+
+    name: str
+    colour: str
+    points: Sequence[Point]
 
 
 def mean_interval(values: Sequence[float], confidence: float) -> tuple[float, float]:
@@ -49,12 +63,10 @@ def evaluation_points(returns: Iterable[tuple[int, float]], confidence: float) -
     by_step: dict[int, list[float]] = defaultdict(list)
     for env_steps, episode_return in returns:
         by_step[env_steps].append(episode_return)
-    points = []
-    for env_steps in thinned(sorted(by_step)):
-        values = by_step[env_steps]
-        low, high = mean_interval(values, confidence)
-        points.append(Point(env_steps, float(np.mean(values)), low, high))
-    return points
+    return [
+        Point(env_steps, float(np.mean(values)), *mean_interval(values, confidence))
+        for env_steps, values in thinned(sorted(by_step.items()))
+    ]
 
 
 def bucketed(rows: Sequence[tuple[float, float]]) -> list[Point]:
@@ -68,8 +80,8 @@ def bucketed(rows: Sequence[tuple[float, float]]) -> list[Point]:
     array = np.asarray(rows, dtype=np.float64)
     points = []
     for bucket in np.array_split(array, MAX_POINTS):
-        x, y = bucket.mean(axis=0)
-        points.append(Point(float(x), float(y), float(bucket[:, 1].min()), float(bucket[:, 1].max())))
+        x, y = bucket.mean(axis=0).tolist()
+        points.append(Point(x, y, float(bucket[:, 1].min()), float(bucket[:, 1].max())))
     return points
 
 
