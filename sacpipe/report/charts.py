@@ -243,7 +243,7 @@ def _draw_lines(chart: Chart, figure: Figure, size: Size) -> None:
     labels = [f"{line.name} {line.points[-1].shown}" for line in chart.lines]
     is_labelled = size.is_wide and len(labels) > 1
     left = 14 + _CHARACTER * max(map(len, ticks), default=0)
-    right = 20 + _CHARACTER * max(map(len, labels)) if is_labelled else 14
+    right = 14 + 1.15 * _CHARACTER * max(map(len, labels)) if is_labelled else 14
     box = left, 30, size.width - left - right, size.height - 76
     axes.set_position(_place(size, box))
     unit = f"{chart.unit}, logarithmic" if is_log else chart.unit
@@ -348,7 +348,7 @@ def _draw_strip(axes: Axes, strip: Strip, top: float, width: float) -> None:
     low, high = axes.get_xlim()
     columns = [round((value - low) / (high - low) * width / 8) for value in values]
     ranks = [columns[:index].count(column) for index, column in enumerate(columns)]
-    lifts = [min((rank + 1) // 2 * 4.5, 18.0) * (-1) ** rank for rank in ranks]
+    lifts = [min((rank + 1) // 2 * 7.0, 17.5) * (-1) ** rank for rank in ranks]
     dots(axes, [(x, top + 44 + lift) for x, lift in zip(values, lifts, strict=True)], strip.name, 4, 0.62)
     mean = strip.mean
     axes.plot([mean.low, mean.high], [top + 70] * 2, color=colour, lw=3.4, alpha=0.55, clip_on=False)

@@ -7,7 +7,7 @@ from sacpipe.report.numbers import count, interval
 from sacpipe.report.outputs import Outputs
 from sacpipe.report.points import Line, thinned
 
-_MAX_ROWS = 40
+_MAX_ROWS = 20
 
 
 class Section(NamedTuple):
@@ -35,7 +35,7 @@ class Table(NamedTuple):
 
 
 def values_table(caption: str, lines: Sequence[Line], interval_name: str = "range") -> Table:
-    """Return the values of a chart's lines, at most 40 rows, evenly spread.
+    """Return the values of a chart's lines, at most 20 rows, evenly spread.
 
     Args:
         caption: Name of the table.

@@ -34,6 +34,6 @@ def build(outputs: Outputs) -> Section:
         "num_dots": len(chart.dots),
         "num_episodes": len(episodes),
         "chart": line_chart(chart, LARGE),
-        "table": values_table("Mean evaluation return by environment steps", lines, interval_name),
+        "table": values_table("The evaluations as a table", lines, interval_name),
     }
     return Section("Learning curve", "learning.html", values)
