@@ -9,9 +9,10 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -38,34 +39,7 @@ COLOURS = {
 }
 """Colours of a drawing, by variable of templates/style.css: those of a light window, and no two the same."""
 
-_STYLE = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "path.simplify": False,
-    "font.size": 12.5,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "axes.edgecolor": COLOURS["quiet"],
-    "axes.linewidth": 1,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "grid.color": COLOURS["grid"],
-    "grid.linewidth": 1,
-    "lines.solid_joinstyle": "round",
-    "lines.solid_capstyle": "round",
-    "text.color": COLOURS["quiet"],
-    "xtick.color": COLOURS["quiet"],
-    "xtick.major.size": 5,
-    "xtick.minor.size": 0,
-    "ytick.color": COLOURS["quiet"],
-    "ytick.major.size": 0,
-    "ytick.minor.size": 0,
-    "ytick.major.pad": 8,
-}
+_STYLE = Path(__file__).with_name("templates") / "charts.mplstyle"
 _SVG = "http://www.w3.org/2000/svg"
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _CHARACTER = 7.4
@@ -127,12 +101,8 @@ class Chart:
     """Whether a linear vertical axis begins at zero, as for a rate."""
 
 
-class Strip(NamedTuple):
-    """One row of a strip plot: the values of a policy, and the interval of their mean."""
-
-    name: str
-    values: Sequence[float]
-    mean: Point
+Strip = tuple[Sequence[float], Point]
+"""One row of a strip plot: the values of a policy, and their mean with its interval."""
 
 
 def printable(text: object) -> str:
@@ -148,25 +118,23 @@ def line_chart(chart: Chart, sizes: tuple[Size, Size] = SMALL) -> Markup:
     )
 
 
-def strip_plot(unit: str, strips: Sequence[Strip]) -> Markup:
+def strip_plot(unit: str, strips: Mapping[str, Strip]) -> Markup:
     """Return a row for each policy: a dot for each value, and below them the mean and its interval."""
-    means = ", ".join(f"{strip.name} {strip.mean.shown}" for strip in strips)
-    height = 84.0 * len(strips) + 50
+    means = ", ".join(f"{policy} {mean.shown}" for policy, (_, mean) in strips.items())
+    height = 84.0 * len(strips)
 
     def draw(figure: Figure, size: Size) -> None:
-        axes = axes_at(figure, size, (14, 4, size.width - 38, height - 50))
-        ends = [end for strip in strips for end in (*strip.values, strip.mean.low, strip.mean.high)]
-        axes.set_xlim(*_limits(ends))
-        axes.set_ylim(84.0 * len(strips), 0)
-        axes.set_yticks([])
+        axes = axes_at(figure, size, (14, 4, size.width - 38, height))
+        ends = [end for values, mean in strips.values() for end in (*values, mean.low, mean.high)]
+        axes.set(xlim=_limits(ends), ylim=(height, 0), yticks=[])
         axes.grid(visible=True, axis="x")
         axes.tick_params(axis="x", length=0, pad=8)
         _set_ticks(axes, "x", 7 if size.is_wide else 3)
         _name_axis(axes, unit)
-        for index, strip in enumerate(strips):
-            _draw_strip(axes, strip, 84.0 * index, size.width - 38)
+        for index, (policy, strip) in enumerate(strips.items()):
+            _draw_strip(axes, policy, strip, 84.0 * index, size.width - 38)
 
-    sizes = Size(1080, height), Size(360, height)
+    sizes = Size(1080, height + 50), Size(360, height + 50)
     return drawing(f"{unit} by policy. Means: {means}.".capitalize(), sizes, draw)
 
 
@@ -193,7 +161,7 @@ def svg(label: str, size: Size, draw: Callable[[Figure, Size], None]) -> str:
     What a browser needs not is left out: ids, the names of fonts, and more than two decimals.
     """
     file = io.StringIO()
-    with style.context(["default", _STYLE | {"svg.hashsalt": f"{label} {size}"}]), warnings.catch_warnings():
+    with style.context(["default", _STYLE, {"svg.hashsalt": f"{label} {size}"}]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of glyphs that matplotlib's font lacks; the browser has its own
         figure = Figure(figsize=(size.width / 72, size.height / 72))
         FigureCanvasSVG(figure)
@@ -256,8 +224,6 @@ def _draw_lines(chart: Chart, figure: Figure, size: Size) -> None:
     if chart.reference is not None:
         axes.axhline(chart.reference, color=COLOURS["ink"], lw=1.2, ls=(0, (1.6, 3.2)), alpha=0.75)
     for line in chart.lines:
-        _draw_band(axes, line)
-    for line in chart.lines:
         _draw_line(axes, line)
     if is_labelled:
         _label_ends(axes, chart.lines, labels, box[3])
@@ -276,31 +242,17 @@ def _set_height(axes: Axes, chart: Chart) -> bool:
     return False
 
 
-def _draw_band(axes: Axes, line: Line) -> None:
-    """Draw the range of each value; of a single value as a line."""
-    x, _, low, high = np.array(line.points).T
-    if np.any(low < high):
-        colour = COLOURS[line.colour]
-        axes.fill_between(x, low, high, color=colour, alpha=0.17, lw=0, clip_on=False)
-        if len(x) == 1:
-            axes.vlines(x, low, high, color=colour, lw=2, alpha=0.5, clip_on=False)
-
-
 def _draw_line(axes: Axes, line: Line) -> None:
-    """Draw a line, with its points where they are few."""
-    x, y, _, _ = np.array(line.points).T
-    is_signal = line.colour == "signal"
-    axes.plot(
-        x,
-        y,
-        color=COLOURS[line.colour],
-        linewidth=1.7 if is_signal else 2.2,
-        linestyle=_DASHES.get(line.colour, "-"),
-        marker="o" if len(x) == 1 or (len(x) <= _MAX_MARKED and not is_signal) else "",
-        markersize=6.4,
-        markeredgecolor=COLOURS["paper"],
-        clip_on=False,
-    )
+    """Draw a line with its band, and with its points where they are few."""
+    x, y, low, high = np.array(line.points).T
+    colour, is_signal = COLOURS[line.colour], line.colour == "signal"
+    if np.any(low < high):
+        axes.fill_between(x, low, high, color=colour, alpha=0.17, lw=0, clip_on=False)
+    if len(x) == 1:
+        axes.vlines(x, low, high, color=colour, lw=2, alpha=0.5)
+    marker = "o" if len(x) == 1 or (len(x) <= _MAX_MARKED and not is_signal) else ""
+    look = axes.plot(x, y, color=colour, marker=marker, ms=6.4, mec=COLOURS["paper"], clip_on=False)[0]
+    look.set(linewidth=1.7 if is_signal else 2.2, linestyle=_DASHES.get(line.colour, "-"))
 
 
 def _label_ends(axes: Axes, lines: Sequence[Line], labels: Sequence[str], height: float) -> None:
@@ -330,7 +282,7 @@ def _set_ticks(axes: Axes, name: str, count: int) -> list[str]:
     axis, (low, high) = (axes.yaxis, axes.get_ylim()) if name == "y" else (axes.xaxis, axes.get_xlim())
     is_log = axis.get_scale() == "log"
     locator = LogLocator(numticks=count + 1) if is_log else MaxNLocator(count, steps=[1, 2, 2.5, 5, 10])
-    ticks = [tick for tick in locator.tick_values(low, high).tolist() if low <= tick <= high]
+    ticks = [tick for tick in np.asarray(locator.tick_values(low, high)).tolist() if low <= tick <= high]
     labels = [number(tick) for tick in ticks] if is_log or not ticks else tick_labels(ticks)
     axis.set_ticks(ticks, labels)
     return labels
@@ -341,16 +293,14 @@ def _name_axis(axes: Axes, text: str) -> None:
     axes.annotate(text, (1, 0), (0, -37), xycoords="axes fraction", textcoords="offset points", ha="right")
 
 
-def _draw_strip(axes: Axes, strip: Strip, top: float, width: float) -> None:
+def _draw_strip(axes: Axes, policy: str, strip: Strip, top: float, width: float) -> None:
     """Draw one row; dots of about the same value are stacked around its middle."""
-    colour = COLOURS[strip.name]
-    values = thinned(sorted(strip.values), _MAX_DOTS)
-    low, high = axes.get_xlim()
-    columns = [round((value - low) / (high - low) * width / 8) for value in values]
+    colour, (low, high), (values, mean) = COLOURS[policy], axes.get_xlim(), strip
+    shown = thinned(sorted(values), _MAX_DOTS)
+    columns = [round((value - low) / (high - low) * width / 8) for value in shown]
     ranks = [columns[:index].count(column) for index, column in enumerate(columns)]
     lifts = [min((rank + 1) // 2 * 7.0, 17.5) * (-1) ** rank for rank in ranks]
-    dots(axes, [(x, top + 44 + lift) for x, lift in zip(values, lifts, strict=True)], strip.name, 4, 0.62)
-    mean = strip.mean
+    dots(axes, [(x, top + 44 + lift) for x, lift in zip(shown, lifts, strict=True)], policy, 4, 0.62)
     axes.plot([mean.low, mean.high], [top + 70] * 2, color=colour, lw=3.4, alpha=0.55, clip_on=False)
     axes.plot(mean.y, top + 70, color=colour, marker="D", ms=7, clip_on=False)
-    axes.text(0, top + 17, strip.name, color=colour, weight="bold", transform=axes.get_yaxis_transform())
+    axes.text(0, top + 17, policy, color=colour, weight="bold", transform=axes.get_yaxis_transform())

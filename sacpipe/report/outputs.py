@@ -8,15 +8,16 @@ import csv
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sacpipe.bundle.reader import Bundle, open_bundle
-from sacpipe.core.config import read_yaml
+from sacpipe.core.config import Config, read_yaml
 from sacpipe.core.errors import ConfigError, ContractError, StorageError
-from sacpipe.core.files import read_json, sha256_file
+from sacpipe.core.files import canonical_json, read_json, sha256_file
+from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.episodes_csv import read_episodes_csv
 from sacpipe.evaluation.statistics import EvaluateMetrics
@@ -26,6 +27,9 @@ from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.gate import Verdict
 from sacpipe.training.metrics import LEARNER_METRICS
+
+if TYPE_CHECKING:
+    from sacpipe.training.outputs import TrainingReport
 
 POLICIES = ("deterministic", "stochastic", "bundle")
 """Evaluated policies, in the order of the page. The first two are evaluated during training too."""
@@ -40,28 +44,10 @@ REQUIRED = (
 )
 """Files without which there is no page."""
 
-_SHOWN = (("task", "suite"), ("task", "id"), ("algorithm", "name"), ("evaluation", "confidence"))
+_SHOWN = (("task", "suite"), ("task", "id"), ("algorithm", "name"))
 """Params that every page shows."""
-_COUNTERS = ("env_steps", "gradient_steps")
 _MAX_MAGNITUDE = 1e100
-
-
-class CurveRow(NamedTuple):
-    """One evaluation episode during training."""
-
-    env_steps: int
-    policy: str
-    episode_return: float
-
-
-class Training(NamedTuple):
-    """Totals of out/train/metrics.json."""
-
-    env_steps: int
-    gradient_steps: int
-    episodes: int
-    kept: tuple[int, float] | None
-    """Step and mean return of the evaluation whose policy was kept; None where it is the last policy."""
+_Model = TypeVar("_Model", bound=Config)
 
 
 class Outputs:
@@ -96,16 +82,16 @@ class Outputs:
     @cached_property
     def params(self) -> dict[str, Any]:
         """All of params.yaml."""
-        path = self.workspace.params
-        params = read_yaml(path)
-        for section, key in _SHOWN:
-            if not isinstance(params.get(section), Mapping) or key not in params[section]:
-                raise ConfigError(f"{path}: {section}: expected the key '{key}'. `sacpipe params` prints it.")
+        params = read_yaml(self.workspace.params)
         try:
-            json.dumps(params, allow_nan=False)
-        except (TypeError, ValueError) as exc:
+            canonical_json(params)
+            for section, key in _SHOWN:
+                params[section][key]
+        except (KeyError, TypeError, ValueError) as exc:
+            shown = ", ".join(f"{section}.{key}" for section, key in _SHOWN)
             raise ConfigError(
-                f"{path} has a value that JSON cannot hold: {exc}. Write a number or text."
+                f"{self.workspace.params}: expected values that JSON can hold, among them {shown}; found "
+                f"{type(exc).__name__}: {exc}. `sacpipe params TASK` prints a complete file."
             ) from exc
         return params
 
@@ -113,6 +99,11 @@ class Outputs:
     def task(self) -> str:
         """Name of the task, SUITE/ID."""
         return f"{self.params['task']['suite']}/{self.params['task']['id']}"
+
+    @cached_property
+    def evaluation(self) -> EvaluationConfig:
+        """Settings of the evaluate stage, whose intervals the page shows."""
+        return EvaluationConfig.parse(self.params.get("evaluation"), where="evaluation")
 
     @cached_property
     def stages(self) -> dict[str, Any]:
@@ -132,40 +123,28 @@ class Outputs:
         return self.workspace.work(locked_inputs(self.stages["train"]).key)
 
     @cached_property
-    def training(self) -> Training:
+    def training(self) -> "TrainingReport":
         """Totals of the training."""
-        path = self.workspace.train_metrics
-        tree = read_json(path, StorageError)
-        with _malformed(path):
-            kept = tree.get("kept")
-            return Training(
-                *(round(finite(tree[key])) for key in Training._fields[:3]),
-                kept=None
-                if kept is None
-                else (round(finite(kept["env_steps"])), finite(kept["return_mean"])),
-            )
+        from sacpipe.training.outputs import TrainingReport  # needs PyTorch
+
+        return _parsed(TrainingReport, self.workspace.train_metrics)
 
     @cached_property
-    def curve(self) -> list[CurveRow]:
-        """Every evaluation episode during training, at least one."""
-        path = self.workspace.curve
-        rows = []
-        with _malformed(path), path.open(encoding="utf-8", newline="") as file:
-            for line, row in enumerate(csv.DictReader(file), start=2):
-                with _line(line):
-                    rows.append(
-                        CurveRow(round(finite(row["env_steps"])), row["policy"], finite(row["return"]))
-                    )
-        if not rows:
-            raise StorageError(f"{path}: expected at least one evaluation episode, found none.")
-        return rows
+    def evaluated(self) -> EvaluateMetrics:
+        """Statistics of each policy."""
+        return _parsed(EvaluateMetrics, self.workspace.evaluate_metrics)
+
+    @cached_property
+    def exported(self) -> ExportMetrics:
+        """Differences between the trained network and policy.onnx."""
+        return _parsed(ExportMetrics, self.workspace.export_metrics)
 
     @cached_property
     def signals(self) -> dict[str, list[tuple[float, float]]]:
         """Rows of (env_steps, value) by metric: an algorithm has names of its own."""
         found: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for row in read_rows(self.workspace.train_rows):
-            for name in row.keys() - _COUNTERS:
+            for name in row.keys() - {"env_steps", "gradient_steps"}:
                 found[name].append((row["env_steps"], row[name]))
         return dict(sorted(found.items()))
 
@@ -179,18 +158,6 @@ class Outputs:
             return {name: str(one["unit"]) for name, one in read_json(path, StorageError).items()}
 
     @cached_property
-    def evaluated(self) -> EvaluateMetrics:
-        """Statistics of each policy."""
-        path = self.workspace.evaluate_metrics
-        with _malformed(path):
-            return EvaluateMetrics.parse(read_json(path, StorageError), source=str(path))
-
-    @property
-    def confidence(self) -> float:
-        """Coverage of the intervals of the evaluate stage, e.g. 0.95."""
-        return float(self.params["evaluation"]["confidence"])
-
-    @cached_property
     def episodes(self) -> dict[str, tuple[Episode, ...]]:
         """Every evaluation episode, by policy."""
         path = self.workspace.episodes
@@ -199,13 +166,6 @@ class Outputs:
             for one in (one for policy in POLICIES for one in episodes[policy]):
                 finite(one.episode_return)
             return episodes
-
-    @cached_property
-    def exported(self) -> ExportMetrics:
-        """Differences between the trained network and policy.onnx."""
-        path = self.workspace.export_metrics
-        with _malformed(path):
-            return ExportMetrics.parse(read_json(path, StorageError), source=str(path))
 
     @cached_property
     def bundle(self) -> Bundle:
@@ -219,23 +179,34 @@ class Outputs:
         return {"policy": sha256_file(self.workspace.policy), "pool": sha256_file(pool)}
 
 
-def read_rows(path: Path, *names: str) -> list[dict[str, float]]:
-    """Read finite numbers from a file of one JSON object a line.
+def _parsed(model: type[_Model], path: Path) -> _Model:
+    with _malformed(path):
+        return model.parse(read_json(path, StorageError), source=str(path))
+
+
+def read_rows(path: Path, *names: str) -> list[dict[str, Any]]:
+    """Read finite numbers from a .csv, or from a file of one JSON object a line.
 
     Args:
         path: The file.
-        names: Keys that are read and each line has; all of a line if none is given.
+        names: Columns or keys that are read; all of a line if none is given. `policy` is a text.
 
     Raises:
-        StorageError: a line is something else, or the file cannot be read.
+        StorageError: a line lacks a name or has something else, or the file cannot be read.
     """
     rows = []
-    with _malformed(path), path.open(encoding="utf-8") as file:
-        for line, text in enumerate(file, start=1):
-            with _line(line):
-                row = json.loads(text)
-                rows.append({name: finite(row[name]) for name in names or ("env_steps", *row)})
+    with _malformed(path), path.open(encoding="utf-8", newline="") as file:
+        lines = csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, file)
+        for number, line in enumerate(lines, start=2 if path.suffix == ".csv" else 1):
+            try:
+                rows.append({name: _value(name, line[name]) for name in names or line})
+            except (KeyError, ValueError, TypeError) as exc:
+                raise ValueError(f"line {number}: {exc}") from exc
     return rows
+
+
+def _value(name: str, value: Any) -> Any:
+    return value if name == "policy" else finite(value)
 
 
 def finite(value: Any) -> float:
@@ -263,14 +234,3 @@ def _malformed(path: Path) -> Iterator[None]:
         raise StorageError(f"{path} is malformed: {exc}. `dvc checkout` restores it.") from exc
     except (ConfigError, ContractError) as exc:
         raise StorageError(f"{exc} `sacpipe run` writes it again.") from exc
-
-
-@contextlib.contextmanager
-def _line(number: int) -> Iterator[None]:
-    """Name the line in what it raises."""
-    try:
-        yield
-    except KeyError as exc:
-        raise ValueError(f"line {number}: {exc} not found") from exc
-    except (ValueError, TypeError, AttributeError) as exc:
-        raise ValueError(f"line {number}: {exc}") from exc

@@ -68,7 +68,9 @@ def _input_files(outputs: Outputs) -> Iterator[tuple[str, str]]:
     Of checkpoints the names: they hold the step, and their folder the run's identity.
     """
     program = Path(str(resources.files("sacpipe.report")))
-    for path in sorted(path for kind in ("py", "html", "css") for path in program.rglob(f"*.{kind}")):
+    for path in sorted(
+        path for kind in ("py", "html", "css", "mplstyle") for path in program.rglob(f"*.{kind}")
+    ):
         yield path.relative_to(program).as_posix(), sha256_file(path)
     workspace, work = outputs.workspace, outputs.work_folder
     outs = (workspace.root / name for entry in outputs.stages.values() for name in locked_outs(entry))

@@ -1,4 +1,4 @@
-"""Points of a curve: bootstrap intervals, and fewer points that keep the lowest and highest values."""
+"""Points of a curve: means with intervals, and fewer points that keep the lowest and highest values."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -6,13 +6,14 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from sacpipe.core.seeding import generator
+from sacpipe.evaluation.config import EvaluationConfig
+from sacpipe.evaluation.episodes import Episode
+from sacpipe.evaluation.statistics import summarise
 from sacpipe.report.numbers import number
 
 MAX_POINTS = 600
 """Maximum number of points of one curve on the page."""
 
-_RESAMPLES = 2000
 _Item = TypeVar("_Item")
 
 
@@ -38,35 +39,18 @@ class Line(NamedTuple):
     points: Sequence[Point]
 
 
-def mean_interval(values: Sequence[float], confidence: float) -> tuple[float, float]:
-    """Return the percentile-bootstrap interval of the mean. The same values give the same interval.
+def evaluation_points(returns: Iterable[tuple[int, float]], config: EvaluationConfig) -> list[Point]:
+    """Return the mean and its bootstrap interval at every evaluated step, in order of steps, thinned.
 
     Args:
-        values: At least one.
-        confidence: Coverage, in (0, 1).
-
-    References:
-        Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
+        returns: (env_steps, return of an episode), in any order.
+        config: Number of resamples and coverage of the interval.
     """
-    array = np.asarray(values, dtype=np.float64)
-    if array.size < 2 or np.all(array == array[0]):
-        mean = float(array.mean())
-        return mean, mean
-    draws = generator(0, "report/bootstrap").integers(0, array.size, size=(_RESAMPLES, array.size))
-    tail = 50.0 * (1.0 - confidence)
-    low, high = np.percentile(array[draws].mean(axis=1), (tail, 100.0 - tail))
-    return float(low), float(high)
-
-
-def evaluation_points(returns: Iterable[tuple[int, float]], confidence: float) -> list[Point]:
-    """Return the mean and its interval at every evaluated step, in order of steps, thinned."""
-    by_step: dict[int, list[float]] = defaultdict(list)
-    for env_steps, episode_return in returns:
-        by_step[env_steps].append(episode_return)
-    return [
-        Point(env_steps, float(np.mean(values)), *mean_interval(values, confidence))
-        for env_steps, values in thinned(sorted(by_step.items()))
-    ]
+    by_step: dict[int, list[Episode]] = defaultdict(list)
+    for env_steps, value in returns:
+        by_step[env_steps].append(Episode(0, value, 0, terminated=False, truncated=True))
+    found = [(step, summarise(episodes, config, 0)) for step, episodes in thinned(sorted(by_step.items()))]
+    return [Point(step, one.return_mean, one.return_ci_low, one.return_ci_high) for step, one in found]
 
 
 def bucketed(rows: Sequence[tuple[float, float]]) -> list[Point]:

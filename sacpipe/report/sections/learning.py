@@ -1,20 +1,25 @@
 """The learning curve: the mean return of the evaluations during training, and every training episode."""
 
+from sacpipe.core.errors import StorageError
 from sacpipe.report.charts import LARGE, Chart, line_chart
 from sacpipe.report.numbers import number
-from sacpipe.report.outputs import Outputs
+from sacpipe.report.outputs import Outputs, read_rows
 from sacpipe.report.points import Line, evaluation_points, thinned
 from sacpipe.report.section import Section, values_table
 
 
 def build(outputs: Outputs) -> Section:
     """Return the section."""
-    confidence = outputs.confidence
     lines = []
+    rows = read_rows(outputs.workspace.curve, "policy", "env_steps", "return")
     for policy in ("deterministic", "stochastic"):
-        returns = [(row.env_steps, row.episode_return) for row in outputs.curve if row.policy == policy]
+        returns = [(row["env_steps"], row["return"]) for row in rows if row["policy"] == policy]
         if returns:
-            lines.append(Line(policy, policy, evaluation_points(returns, confidence)))
+            lines.append(Line(policy, policy, evaluation_points(returns, outputs.evaluation)))
+    if not lines:
+        raise StorageError(
+            f"{outputs.workspace.curve}: expected at least one evaluation episode, found none."
+        )
     episodes = outputs.signals.get("episode/return", [])
     chart = Chart(
         title="Mean evaluation return",
@@ -23,7 +28,7 @@ def build(outputs: Outputs) -> Section:
         lines=lines,
         dots=thinned(episodes),
     )
-    interval_name = f"{number(100 * confidence)}% interval"
+    interval_name = f"{number(100 * outputs.evaluation.confidence)}% interval"
     values = {
         "first": lines[0],
         "best": max(lines[0].points, key=lambda point: point.y),

@@ -16,6 +16,7 @@ from sacpipe.report.charts import COLOURS, Size, axes_at, dots, drawing, svg
 from sacpipe.report.numbers import interval
 from sacpipe.report.outputs import Outputs
 from sacpipe.report.section import Section
+from sacpipe.specs.records import FloatArray
 
 if TYPE_CHECKING:
     from sacpipe.report.plane_data import ActionValues, Plane
@@ -41,7 +42,9 @@ def build(outputs: Outputs) -> Section | None:
 
 def section(plane: "Plane") -> Section:
     """Return the section that shows a figure."""
-    values = {"shares": goal_shares(plane), "has_states": plane.states is not None, "chart": draw(plane)}
+    sizes = Size(1080, 546), Size(360, 382 if plane.states is None else 776)
+    chart = drawing(_label(plane), sizes, partial(_draw, plane))
+    values = {"shares": goal_shares(plane), "has_states": plane.states is not None, "chart": chart}
     return Section("Paths", "paths.html", values)
 
 
@@ -54,12 +57,6 @@ def goal_shares(plane: "Plane") -> str:
             reached[distances.index(min(distances))] += 1
     shown = ", ".join(f"({x:g}, {y:g}): {count}" for (x, y), count in zip(GOALS_M, reached, strict=True))
     return f"Of {len(plane.paths)} episodes, {sum(reached)} reached a goal ({shown})."
-
-
-def draw(plane: "Plane") -> str:
-    """Return the figure for a page."""
-    sizes = Size(1080, 546), Size(360, 382 if plane.states is None else 776)
-    return drawing(_label(plane), sizes, partial(_draw, plane))
 
 
 def standalone(plane: "Plane") -> str:
@@ -79,26 +76,25 @@ def _draw(plane: "Plane", figure: Figure, size: Size) -> None:
         _draw_state(axes_at(figure, size, box), state, has_room=size.is_wide)
 
 
-def _draw_paths(axes: Axes, paths: Sequence[Sequence[tuple[float, float]]]) -> None:
+def _draw_paths(axes: Axes, paths: Sequence[FloatArray]) -> None:
     _frame(axes, f"positions, from -{HALF_WIDTH_M:g} to {HALF_WIDTH_M:g} m", HALF_WIDTH_M)
     for goal in GOALS_M:
         axes.add_patch(Circle(goal, GOAL_RADIUS_M, color=COLOURS["bundle"], alpha=0.22, lw=0))
     for path in paths:
-        axes.plot(*np.array(path).T, color=COLOURS["stochastic"], lw=1.2, alpha=0.55)
+        axes.plot(*path.T, color=COLOURS["stochastic"], lw=1.2, alpha=0.55)
     dots(axes, [path[-1] for path in paths], "stochastic", 2.4, 1.0)
 
 
 def _draw_state(axes: Axes, state: "ActionValues", *, has_room: bool) -> None:
     """Draw contours of the critics' lowest value of an action, and actions of the policy."""
-    values = np.array(state.values)
-    low, high = float(values.min()), float(values.max())
+    low, high = float(state.values.min()), float(state.values.max())
     x, y = state.position
     _frame(axes, f"{'Q at ' * has_room}({x:g}, {y:g}): {interval(low, high)}", 1.0)
-    grid = np.linspace(-1.0, 1.0, len(values))
+    grid = np.linspace(-1.0, 1.0, len(state.values))
     levels = low + (high - low) * (np.arange(_NUM_LEVELS) + 0.5) / _NUM_LEVELS
     colours = [to_rgba(COLOURS["signal"], alpha) for alpha in np.linspace(0.25, 0.95, _NUM_LEVELS)]
     if high > low:
-        axes.contour(grid, grid, values, levels=levels, colors=colours, linewidths=1.1)
+        axes.contour(grid, grid, state.values, levels=levels, colors=colours, linewidths=1.1)
     dots(axes, state.actions, "stochastic", 2.0, 0.6)
 
 

@@ -1,11 +1,9 @@
 """The head of the page: the task, the verdict of the release gate, warnings, and the main numbers."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from sacpipe.project.stage_key import locked_inputs, locked_outs, plain
+from sacpipe.project.stage_key import DiskTree, locked_inputs, locked_outs, plain
 from sacpipe.report.outputs import Outputs
 from sacpipe.report.section import Section
 from sacpipe.tracking.ledger_values import flattened
@@ -24,7 +22,7 @@ def build(outputs: Outputs) -> Section:
             ("Return of the bundle", "bundle", outputs.evaluated.bundle),
         ],
         "bundle_digest": outputs.bundle.digest,
-        "confidence": outputs.confidence,
+        "confidence": outputs.evaluation.confidence,
     }
     return Section(outputs.task, "verdict.html", values)
 
@@ -42,11 +40,10 @@ def differing_files(outputs: Outputs) -> Iterator[str]:
             f"params.yaml has changed since these outputs were made ({', '.join(changed)}). "
             "The outputs on this page are older; `sacpipe run` updates them."
         )
-    for entry in outputs.stages.values():
-        for name, md5 in locked_outs(entry).items():
-            path = outputs.workspace.root / name
-            if path.is_file() and _md5(path) != md5:
-                yield f"{name} differs from the file in dvc.lock. `sacpipe run` restores that one."
+    root = outputs.workspace.root
+    for name, md5 in (out for entry in outputs.stages.values() for out in locked_outs(entry).items()):
+        if (root / name).is_file() and DiskTree(root).md5(name) != md5:
+            yield f"{name} differs from the file in dvc.lock. `sacpipe run` restores that one."
 
 
 def _changed_params(entry: Mapping[str, Any], params: Mapping[str, Any]) -> set[str]:
@@ -69,8 +66,3 @@ def _other_sources(outputs: Outputs) -> Iterator[str]:
                 f"The bundle was exported from the {name} {exported[name][:10]}; out/train has {found[:10]}. "
                 "`sacpipe run` exports the present one."
             )
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
