@@ -201,7 +201,7 @@ def read_rows(path: Path, *names: str) -> list[dict[str, Any]]:
             try:
                 rows.append({name: _value(name, line[name]) for name in names or line})
             except (KeyError, ValueError, TypeError) as exc:
-                raise ValueError(f"line {number}: {exc}") from exc
+                raise ValueError(f"line {number}: {'no ' * isinstance(exc, KeyError)}{exc}") from exc
     return rows
 
 

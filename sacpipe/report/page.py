@@ -5,7 +5,7 @@ digest of all that it was made from, and a page with the present digest is left 
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -22,9 +22,7 @@ _HEAD_BYTES = 400
 """The digest is within the first ones of a page."""
 
 
-def write_report(
-    workspace: Workspace, verdict: Verdict | None, path: Path | None = None, own: Sequence[str] = ()
-) -> Path:
+def write_report(workspace: Workspace, verdict: Verdict | None, path: Path | None = None) -> Path:
     """Write the report of the present outputs, atomically, and return its path.
 
     A page with sections that are not the product's is written every time: nobody knows what they read.
@@ -33,7 +31,6 @@ def write_report(
         workspace: The project.
         verdict: Of the release gate; None if it did not run.
         path: Of the page; `.sacpipe/report.html` by default.
-        own: `module:function` of sections of the project.
 
     Raises:
         StorageError: an output is missing or malformed, or the page cannot be written.
@@ -45,7 +42,7 @@ def write_report(
     path = path or workspace.report
     outputs = Outputs(workspace, verdict)
     outputs.require_files()
-    digest, sections = inputs_digest(outputs), tuple(own_sections(own))
+    digest, sections = inputs_digest(outputs), own_sections(workspace.root / "sacpipe.yaml")
     if sections or not _is_of(path, digest):
         from sacpipe.report.rendering import render
 

@@ -36,7 +36,7 @@ class ActionValues(NamedTuple):
     position: tuple[float, float]
     """In metres."""
     values: FloatArray
-    """In task units of reward. Shape (GRID, GRID): a row for each second entry of the action, from the lowest."""
+    """In task units of reward. Shape (GRID, GRID): rows by the second entry of the action, lowest first."""
     actions: FloatArray
     """Of the policy with noise, in [-1, 1]. Shape (NUM_ACTIONS, 2)."""
 

@@ -1,0 +1,27 @@
+"""A section of the report: how long the episodes of each policy were, as a chart and as a table."""
+
+from sacpipe.report.charts import strip_plot
+from sacpipe.report.outputs import Outputs
+from sacpipe.report.points import Point
+from sacpipe.report.section import Section, Table
+
+TEMPLATE = """
+{% from "macros.html" import values %}
+<p class="lead">Steps of each evaluation episode of {{ task }}.</p>
+<figure>{{ chart }}</figure>
+{{ values(table) }}
+"""
+
+
+def build(outputs: Outputs) -> Section:
+    """Return the section."""
+    lengths = {policy: [one.length for one in episodes] for policy, episodes in outputs.episodes.items()}
+    means = {policy: sum(found) / len(found) for policy, found in lengths.items()}
+    strips = {policy: (found, Point(0, *[means[policy]] * 3)) for policy, found in lengths.items()}
+    rows = [[policy, f"{mean:.1f}"] for policy, mean in means.items()]
+    values = {
+        "task": outputs.task,
+        "chart": strip_plot("steps of an episode", strips),
+        "table": Table("The lengths as a table", ("Policy", "Mean length"), rows),
+    }
+    return Section("Lengths", TEMPLATE, values)
