@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
+from numpy.typing import ArrayLike
 
 from sacpipe.report.numbers import number, tick_labels
 from sacpipe.report.points import Line, Point, thinned
@@ -186,19 +187,19 @@ def _place(size: Size, box: tuple[float, float, float, float]) -> tuple[float, f
     return left / size.width, bottom / size.height, width / size.width, height / size.height
 
 
-def dots(axes: Axes, points: Sequence[tuple[float, float]], colour: str, radius: float, alpha: float) -> None:
+def dots(axes: Axes, points: ArrayLike, colour: str, radius: float, alpha: float) -> None:
     """Draw discs as one path, which is a third as long as one element each.
 
     Args:
         axes: Where.
-        points: Their centres, in the axes' units.
+        points: Their centres, in the axes' units. Shape (number, 2).
         colour: Key of `COLOURS`.
         radius: In pixels.
         alpha: Opacity.
     """
-    gap = (np.nan, np.nan)
-    path = np.array([place for point in points for place in (point, point, gap)])
-    axes.plot(*path.reshape(-1, 2).T, color=COLOURS[colour], lw=2 * radius, alpha=alpha, clip_on=False)
+    path = np.repeat(np.asarray(points, dtype=np.float64), 3, axis=0)
+    path[2::3] = np.nan
+    axes.plot(*path.T, color=COLOURS[colour], lw=2 * radius, alpha=alpha, clip_on=False)
 
 
 def _draw_lines(chart: Chart, figure: Figure, size: Size) -> None:

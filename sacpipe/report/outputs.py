@@ -199,7 +199,7 @@ def read_rows(path: Path, *names: str) -> list[dict[str, Any]]:
         lines = csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, file)
         for number, line in enumerate(lines, start=2 if path.suffix == ".csv" else 1):
             try:
-                rows.append({name: _value(name, line[name]) for name in names or line})
+                rows.append({name: _value(name, line[name]) for name in names or ("env_steps", *line)})
             except (KeyError, ValueError, TypeError) as exc:
                 raise ValueError(f"line {number}: {'no ' * isinstance(exc, KeyError)}{exc}") from exc
     return rows

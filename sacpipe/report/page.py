@@ -18,6 +18,7 @@ from sacpipe.report.sections import own_sections
 from sacpipe.training.metrics import LEARNER_METRICS
 from sacpipe.version import __version__
 
+_PROGRAM = (".py", ".html", ".css", ".mplstyle")
 _HEAD_BYTES = 400
 """The digest is within the first ones of a page."""
 
@@ -65,19 +66,17 @@ def _input_files(outputs: Outputs) -> Iterator[tuple[str, str]]:
     Of checkpoints the names: they hold the step, and their folder the run's identity.
     """
     program = Path(str(resources.files("sacpipe.report")))
-    for path in sorted(
-        path for kind in ("py", "html", "css", "mplstyle") for path in program.rglob(f"*.{kind}")
-    ):
+    for path in sorted(path for path in program.rglob("*.*") if path.suffix in _PROGRAM):
         yield path.relative_to(program).as_posix(), sha256_file(path)
-    workspace, work = outputs.workspace, outputs.work_folder
-    outs = (workspace.root / name for entry in outputs.stages.values() for name in locked_outs(entry))
-    paths = {*(workspace.root / name for name in REQUIRED), *outs}
-    paths |= {path for folder in (workspace.bundle, workspace.video) for path in folder.glob("*")}
-    paths |= {work / "throughput.jsonl", work / LEARNER_METRICS}
-    for path in sorted(path for path in paths if path.is_file()):
-        yield path.relative_to(workspace.root).as_posix(), sha256_file(path)
-    for path in sorted((work / "checkpoints").glob("*")):
-        yield path.name, ""
+    root, work = outputs.workspace.root, f"work/{outputs.work_folder.name}"
+    names = {*REQUIRED, f"{work}/throughput.jsonl", f"{work}/{LEARNER_METRICS}"}
+    names |= {name for entry in outputs.stages.values() for name in locked_outs(entry)}
+    for folder in ("out/export/bundle", "out/evaluate/video"):
+        names |= {f"{folder}/{path.name}" for path in (root / folder).glob("*")}
+    for name in sorted(names):
+        if (root / name).is_file():
+            yield name, sha256_file(root / name)
+    yield "", str(sorted(path.name for path in (root / work / "checkpoints").glob("*")))
 
 
 def _is_of(path: Path, digest: str) -> bool:

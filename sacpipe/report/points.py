@@ -38,6 +38,11 @@ class Line(NamedTuple):
     colour: str
     points: Sequence[Point]
 
+    @property
+    def is_ranged(self) -> bool:
+        """Whether a point has a range."""
+        return any(point.low < point.high for point in self.points)
+
 
 def evaluation_points(returns: Iterable[tuple[int, float]], config: EvaluationConfig) -> list[Point]:
     """Return the mean and its bootstrap interval at every evaluated step, in order of steps, thinned.

@@ -13,6 +13,7 @@ from sacpipe.project.terminal import write_line
 from sacpipe.report import numbers
 from sacpipe.report.charts import printable
 from sacpipe.report.outputs import Outputs
+from sacpipe.report.points import thinned
 from sacpipe.report.section import Section
 from sacpipe.report.sections import SECTIONS
 
@@ -47,7 +48,7 @@ def render(outputs: Outputs, own: Sequence[tuple[str, str]] = (), digest: str = 
         lstrip_blocks=True,
     )
     environment.filters |= {name: getattr(numbers, name) for name in ("number", "count", "size")}
-    environment.filters["breakable"] = _breakable
+    environment.filters |= {"breakable": _breakable, "thinned": thinned}
     environment.globals["interval"] = numbers.interval
     parts = [_part(environment, outputs, name, f"sacpipe.report.sections.{name}:build") for name in SECTIONS]
     for index, (name, path) in enumerate(own):

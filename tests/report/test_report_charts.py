@@ -11,7 +11,6 @@ from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.report import numbers
 from sacpipe.report.charts import COLOURS, LARGE, SMALL, Chart, line_chart, strip_plot
 from sacpipe.report.points import MAX_POINTS, Line, Point, bucketed, evaluation_points, thinned
-from sacpipe.report.section import values_table
 
 POINTS = [Point(0, 0.0, 0.0, 0.0), Point(50, 100.0, 100.0, 100.0), Point(100, 50.0, 50.0, 50.0)]
 
@@ -61,17 +60,6 @@ def test_long_curves_keep_their_ends_and_extremes():
     assert max(point.high for point in points) == 99.0
     assert thinned(range(100_000), 5) == [0, 25_000, 50_000, 74_999, 99_999]
     assert thinned([1, 2], 5) == [1, 2]
-
-
-def test_values_are_a_table_of_every_line_by_step():
-    ranged = Line("return", "deterministic", [Point(0, 1.0, 0.5, 1.5), Point(50, 2.0, 2.0, 2.0)])
-    table = values_table("Values", [Line("value", "signal", POINTS), ranged], "95% interval")
-    assert table.columns == ["Steps", "value", "return", "95% interval"]
-    assert table.rows == [
-        ["0", "0", "1.0", "0.5 to 1.5"],
-        ["50", "100", "2", "2 to 2"],
-        ["100", "50", "", ""],
-    ]
 
 
 def parsed(markup):

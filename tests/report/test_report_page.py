@@ -126,6 +126,16 @@ def test_header_has_verdict_and_main_numbers(project):
     assert "Algorithm sac · 120,000 environment steps · seed 7" in text
 
 
+def test_the_values_of_each_chart_are_a_table(project):
+    text = Reader(project.page()).text
+    curve = [line.split(",") for line in project.workspace.curve.read_text().splitlines()[1:]]
+    first = [float(row[4]) for row in curve if row[:2] == ["0", "deterministic"]]
+    mean = numbers.number(sum(first) / 5, 100)
+    table = text.partition("Steps deterministic 95% interval stochastic 95% interval")[2]
+    assert table.strip().startswith(f"0 {mean} ")
+    assert "Steps Temperature Entropy of the policy Critic loss Mean Q-value" in text
+
+
 def test_every_digest_of_the_chain_is_shown_in_full(project):
     page = project.page()
     bundle = project.workspace.export / "bundle"

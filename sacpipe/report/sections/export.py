@@ -6,11 +6,4 @@ from sacpipe.report.section import Section
 
 def build(outputs: Outputs) -> Section:
     """Return the section of the bundle."""
-    bundle = outputs.bundle
-    values = {
-        "parity": outputs.exported,
-        "contract": bundle.contract,
-        "digest": bundle.digest,
-        "num_bytes": len(bundle.policy_onnx),
-    }
-    return Section("Export", "export.html", values)
+    return Section("Export", "export.html", {"parity": outputs.exported, "bundle": outputs.bundle})

@@ -2,10 +2,9 @@
 
 from sacpipe.core.errors import StorageError
 from sacpipe.report.charts import LARGE, Chart, line_chart
-from sacpipe.report.numbers import number
 from sacpipe.report.outputs import Outputs, read_rows
 from sacpipe.report.points import Line, evaluation_points, thinned
-from sacpipe.report.section import Section, values_table
+from sacpipe.report.section import Section
 
 
 def build(outputs: Outputs) -> Section:
@@ -28,17 +27,12 @@ def build(outputs: Outputs) -> Section:
         lines=lines,
         dots=thinned(episodes),
     )
-    interval_name = f"{number(100 * outputs.evaluation.confidence)}% interval"
     values = {
-        "first": lines[0],
-        "best": max(lines[0].points, key=lambda point: point.y),
         "kept": outputs.training.kept,
         "lines": lines,
-        "has_band": any(point.low < point.high for line in lines for point in line.points),
-        "interval_name": interval_name,
+        "confidence": outputs.evaluation.confidence,
         "num_dots": len(chart.dots),
         "num_episodes": len(episodes),
         "chart": line_chart(chart, LARGE),
-        "table": values_table("The evaluations as a table", lines, interval_name),
     }
     return Section("Learning curve", "learning.html", values)

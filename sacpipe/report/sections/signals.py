@@ -7,7 +7,7 @@ from sacpipe.report.charts import Chart, line_chart
 from sacpipe.report.numbers import number
 from sacpipe.report.outputs import Outputs
 from sacpipe.report.points import MAX_POINTS, Line, bucketed
-from sacpipe.report.section import Section, values_table
+from sacpipe.report.section import Section
 
 KNOWN = {
     "temperature/value": ("Temperature", "reward/nat"),
@@ -30,11 +30,9 @@ def build(outputs: Outputs) -> Section:
     """Return the section with one small chart for each of the first signals."""
     known = KNOWN if outputs.params["algorithm"]["name"] in ALGORITHMS.ours else {}
     names = shown_signals(outputs.signals, known)
-    signals = [_signal(outputs, name, known) for name in names]
     values = {
-        "signals": signals,
+        "signals": [_signal(outputs, name, known) for name in names],
         "is_averaged": any(len(outputs.signals[name]) > MAX_POINTS for name in names),
-        "table": values_table("The signals as a table", [signal["line"] for signal in signals]),
     }
     return Section("Signals of the learner", "signals.html", values)
 

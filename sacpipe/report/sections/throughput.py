@@ -5,7 +5,7 @@ from statistics import median
 from sacpipe.report.charts import FLAT, Chart, line_chart
 from sacpipe.report.outputs import Outputs, read_rows
 from sacpipe.report.points import Line, bucketed
-from sacpipe.report.section import Section, values_table
+from sacpipe.report.section import Section
 
 
 def build(outputs: Outputs) -> Section:
@@ -26,9 +26,5 @@ def build(outputs: Outputs) -> Section:
         may_log=True,
         from_zero=True,
     )
-    values = {
-        "median": middle,
-        "chart": line_chart(chart, FLAT),
-        "table": values_table("The speed as a table", [line]),
-    }
+    values = {"median": middle, "line": line, "chart": line_chart(chart, FLAT)}
     return Section("Throughput", "throughput.html", values)

@@ -3,13 +3,13 @@
 from sacpipe.report.charts import strip_plot
 from sacpipe.report.outputs import Outputs
 from sacpipe.report.points import Point
-from sacpipe.report.section import Section, Table
+from sacpipe.report.section import Section
 
 TEMPLATE = """
-{% from "macros.html" import values %}
+{% from "macros.html" import table %}
 <p class="lead">Steps of each evaluation episode of {{ task }}.</p>
 <figure>{{ chart }}</figure>
-{{ values(table) }}
+{{ table("Mean lengths", ("Policy", "Mean length"), rows) }}
 """
 
 
@@ -18,10 +18,9 @@ def build(outputs: Outputs) -> Section:
     lengths = {policy: [one.length for one in episodes] for policy, episodes in outputs.episodes.items()}
     means = {policy: sum(found) / len(found) for policy, found in lengths.items()}
     strips = {policy: (found, Point(0, *[means[policy]] * 3)) for policy, found in lengths.items()}
-    rows = [[policy, f"{mean:.1f}"] for policy, mean in means.items()]
     values = {
         "task": outputs.task,
         "chart": strip_plot("steps of an episode", strips),
-        "table": Table("The lengths as a table", ("Policy", "Mean length"), rows),
+        "rows": [(policy, f"{mean:.1f}") for policy, mean in means.items()],
     }
     return Section("Lengths", TEMPLATE, values)
