@@ -14,7 +14,7 @@ from sacpipe.project.stage_key import locked_outs
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import Verdict
 from sacpipe.report.outputs import REQUIRED, Outputs
-from sacpipe.report.sections import own_sections
+from sacpipe.report.section import own_sections
 from sacpipe.training.metrics import LEARNER_METRICS
 from sacpipe.version import __version__
 
@@ -26,7 +26,7 @@ _HEAD_BYTES = 400
 def write_report(workspace: Workspace, verdict: Verdict | None, path: Path | None = None) -> Path:
     """Write the report of the present outputs, atomically, and return its path.
 
-    A page with sections that are not the product's is written every time: nobody knows what they read.
+    A page with sections that are not the product's is written every time, because what they read is not known.
 
     Args:
         workspace: The project.

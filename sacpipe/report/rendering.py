@@ -14,8 +14,7 @@ from sacpipe.report import numbers
 from sacpipe.report.charts import printable
 from sacpipe.report.outputs import Outputs
 from sacpipe.report.points import thinned
-from sacpipe.report.section import Section
-from sacpipe.report.sections import SECTIONS
+from sacpipe.report.section import SECTIONS, Section
 
 _FOREIGN = (Exception, SystemExit)
 """Classes of what the code of a project may raise."""

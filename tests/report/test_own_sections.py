@@ -1,5 +1,6 @@
 """Sections of a project or of a package: found, shown, escaped; their errors are on the page."""
 
+import re
 import sys
 from importlib.metadata import distributions
 
@@ -27,7 +28,7 @@ def modules(tmp_path, monkeypatch):
 
     yield write
     for name in set(sys.modules) - known:
-        if name.startswith(("own_", "sacpipe_example")):
+        if name.startswith(("own_", "my_section", "sacpipe_example")):
             del sys.modules[name]
 
 
@@ -38,6 +39,17 @@ def test_a_section_of_an_import_path_is_shown_with_its_chart_and_values(fresh, m
     assert '<a href="#own-0">Lengths</a>' in page
     assert page.index(">Params</h2>") < page.index(">Lengths</h2>")
     assert '<th scope="row">stochastic</th><td class=number>1000.0</td>' in page.replace("\n", "")
+
+
+def test_the_section_that_the_docs_show_is_on_the_page(fresh, modules):
+    page = (ROOT / "docs" / "report.md").read_text()
+    (source,) = re.findall(r"^```python\n(# my_section\.py.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (settings,) = re.findall(r"^```yaml\n(# sacpipe\.yaml.*?)^```", page, re.MULTILINE | re.DOTALL)
+    modules("my_section", source)
+    (fresh.root / "sacpipe.yaml").write_text(settings)
+    page = fresh.page()
+    assert "Lengths of 8 training episodes of gymnasium/HalfCheetah-v5." in page
+    assert "The lengths as a table" in page
 
 
 def test_a_section_of_an_installed_package_is_found_by_its_entry_point(fresh, modules, tmp_path, monkeypatch):

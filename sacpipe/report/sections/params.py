@@ -22,16 +22,17 @@ def _rows(tree: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return keys and values as text; of a list of named members, one row for each."""
     rows = []
     for key, value in flattened(tree).items():
-        named = isinstance(value, list) and all(isinstance(one, Mapping) and "name" in one for one in value)
-        if named and value:
-            rows += [(f"{key}.{one['name']}", _shown(dict(one, name=None))) for one in value]
+        members = value if isinstance(value, list) else []
+        if members and all(isinstance(one, Mapping) and "name" in one for one in members):
+            for one in members:
+                others = {name: one[name] for name in one if name != "name"}
+                rows.append((f"{key}.{one['name']}", _shown(others)))
         else:
             rows.append((key, _shown(value)))
     return rows
 
 
 def _shown(value: Any) -> str:
-    """Return a value as text; of a member all but its name."""
     if isinstance(value, dict) and value:
-        return ", ".join(f"{key} {_shown(one)}" for key, one in value.items() if key != "name")
+        return ", ".join(f"{key} {_shown(one)}" for key, one in value.items())
     return value if isinstance(value, str) else json.dumps(value)
