@@ -20,6 +20,7 @@ from sacpipe.networks.policies.base import PolicyNetwork
 from sacpipe.networks.policy_file import Policy, make_policy
 from sacpipe.networks.trunks import TrunkSection
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
@@ -43,6 +44,11 @@ class ActorCriticConfig(Protocol):
     @property
     def discount(self) -> float:
         """Discount per step."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """Metrics of the updates."""
         ...
 
 
@@ -79,6 +85,7 @@ class ActorCritic:
         normalised_terms: tuple[str, ...] = (),
     ) -> None:
         self.spec, self.discount, self.gradient_steps = spec, config.discount, 0
+        self._config = config
         self._noise = generator(seed, "learner/noise")
         self._policy = make_policy(kind, spec, config.name)
         self.actor = self._policy.network
@@ -103,6 +110,10 @@ class ActorCritic:
         if self.critic_inputs.own_normaliser is not None:
             modules["critic_normaliser"] = self.critic_inputs.own_normaliser
         self._state = LearnerState(modules, optimisers, self._noise, tensors)
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return unit and meaning of every metric, from the section."""
+        return dict(self._config.metrics)
 
     def draw_key(self) -> NDArray[np.uint32]:
         """Draw the key of an update's noise, for an engine whose kernels make the numbers. Shape (2,)."""

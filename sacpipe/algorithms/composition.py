@@ -8,8 +8,8 @@ only, best those of all parts: see `replay.initial_pool`.
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -49,6 +49,8 @@ class PartConfig(Config):
 
 class CompositionConfig(SteinPolicyConfig):
     """Composition of learned tasks, arXiv:1803.06773."""
+
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: Literal["composition"]
     num_critics: int = Field(ge=1)
@@ -179,7 +181,3 @@ class Composition(SteinPolicyLearner):
         if self._last is None:
             raise ValueError("there was no update to describe yet")
         return self._last.describe(1.0)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS

@@ -5,7 +5,8 @@ temperature, targets.
 """
 
 import copy
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ Gradients = tuple[torch.Tensor, ...]
 
 class SoftActorCriticConfig(Config):
     """Keys of every maximum-entropy algorithm with stacked critics and a policy that has a density."""
+
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: str
     network: RegisteredTrunk
@@ -317,7 +320,3 @@ class SoftActorCritic(ActorCritic):
         if self.last is None:
             raise ValueError("there was no update yet")
         return mean_td_errors(self.last.q_values, self.last.targets)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS

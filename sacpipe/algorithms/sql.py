@@ -7,6 +7,7 @@ means over the batch, not sums. With Adam a factor of the loss changes next to n
 
 import copy
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -42,6 +43,7 @@ class SQLConfig(SteinPolicyConfig):
     """Soft Q-learning, arXiv:1702.08165."""
 
     variants: ClassVar[tuple[str, ...]] = ("softlearning", "paper")
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: Literal["sql"]
     discount: float = Field(ge=0, lt=1)
@@ -172,7 +174,3 @@ class SQL(SteinPolicyLearner):
             raise ValueError("there was no update yet")
         found = mean_td_errors(self._last.q_values, self._last.targets)
         return (found / self.config.reward_scale).astype(np.float32)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS

@@ -1,7 +1,7 @@
 """Twin Delayed Deep Deterministic policy gradient (Fujimoto et al. 2018, arXiv:1802.09477, algorithm 1)."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -29,11 +29,15 @@ from sacpipe.specs.records import Batch, FloatArray
 _SATURATED = 0.99
 
 METRICS = {
-    "critic/loss": Metric("reward²", "Sum over both critics of the mean squared TD error."),
-    "critic/q_mean": Metric("reward", "Mean value of the batch, over both critics."),
-    "critic/target_mean": Metric("reward", "Mean regression target of the critics."),
+    "critic/loss": Metric("reward²", "Sum over both critics of the mean squared TD error.", "Critic loss"),
+    "critic/q_mean": Metric("reward", "Mean value of the batch, over both critics.", "Mean Q-value"),
+    "actor/loss": Metric(
+        "reward", "Minus the mean value of the policy's actions, in updates that move it.", "Actor loss"
+    ),
+    "critic/target_mean": Metric(
+        "reward", "Mean regression target of the critics.", "Mean target of the critics"
+    ),
     "critic/gradient_norm": Metric("reward²", "Euclidean norm of the critics' gradient, all parameters."),
-    "actor/loss": Metric("reward", "Minus the mean value of the policy's actions, in updates that move it."),
     "actor/saturation": Metric("share", "Share of these actions beyond 0.99 of their range."),
 } | VALUE_BIAS
 
@@ -42,6 +46,7 @@ class TD3Config(Config):
     """TD3, arXiv:1802.09477."""
 
     has_native_update: ClassVar[bool] = True
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: Literal["td3"]
     network: RegisteredTrunk
@@ -228,7 +233,3 @@ class TD3(ActorCritic):
         if self.last is None:
             raise ValueError("there was no update yet")
         return mean_td_errors(self.last.q_values, self.last.targets)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS
