@@ -3,7 +3,7 @@
 
     python docs/metrics.py
 
-Each table stands between two comments that name it. A row is declared where its number is made: rows of a
+Each table is between two comments that name it. A row is declared where its number is made: rows of a
 training in `sacpipe/training/metrics.py`, an algorithm's in `metrics` of its section, a stage's numbers in
 the fields of its metrics.json. tests/docs/test_metrics.py fails where the page is not up to date.
 """
