@@ -35,9 +35,5 @@ else:
 
 
 def metrics_of(name: str) -> "Mapping[str, Metric]":
-    """Return the metrics that a registered algorithm's section declares; none for any other name.
-
-    Raises:
-        ConfigError: the algorithm's package cannot be imported.
-    """
+    """Return the metrics that a registered algorithm's section declares; none for any other name."""
     return getattr(ALGORITHMS.find(name), "metrics", {}) if name in ALGORITHMS else {}

@@ -1,7 +1,7 @@
 """What learners with a policy and stacked critics have in common; an algorithm adds its update."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ _NEW = ("noise", "gradient_steps", "exploration_latent")
 class ActorCriticConfig(Protocol):
     """Keys of an algorithm's config that an `ActorCritic` reads."""
 
+    metrics: ClassVar[Mapping[str, Metric]]
+
     @property
     def name(self) -> str:
         """Name in the table, or import path."""
@@ -44,11 +46,6 @@ class ActorCriticConfig(Protocol):
     @property
     def discount(self) -> float:
         """Discount per step."""
-        ...
-
-    @property
-    def metrics(self) -> Mapping[str, Metric]:
-        """Metrics of the updates."""
         ...
 
 

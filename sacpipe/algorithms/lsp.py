@@ -32,15 +32,8 @@ from sacpipe.specs.records import FloatArray
 _LOWER_KEY = "algorithm.lower.sha256"
 
 METRICS = SAC_METRICS | {
-    "actor/log_std_min": Metric(
-        "nats", "Lowest log slope from latent to action before the squash, over batch and actions."
-    ),
-    "actor/log_std_mean": Metric(
-        "nats", "Mean log slope from latent to action before the squash, over batch and actions."
-    ),
-    "actor/log_std_max": Metric(
-        "nats", "Highest log slope from latent to action before the squash, over batch and actions."
-    ),
+    f"actor/log_std_{name}": Metric("nats", f"{word} log slope from latent to action, before the squash.")
+    for name, word in (("min", "Lowest"), ("mean", "Mean"), ("max", "Highest"))
 }
 
 

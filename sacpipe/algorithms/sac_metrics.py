@@ -19,9 +19,7 @@ METRICS = {
     "critic/loss": Metric("reward²", "Sum over critics of half the mean squared TD error.", "Critic loss"),
     "critic/q_mean": Metric("reward", "Mean value of the batch, over all critics.", "Mean Q-value"),
     "actor/loss": Metric("reward", "Mean of temperature x log-density minus value.", "Actor loss"),
-    "critic/target_mean": Metric(
-        "reward", "Mean regression target of the critics.", "Mean target of the critics"
-    ),
+    "critic/target_mean": Metric("reward", "Mean regression target.", "Mean target of the critics"),
     "temperature/entropy_gap_nats": Metric(
         "nats", "Target entropy minus entropy; above zero, the temperature rises."
     ),
@@ -29,15 +27,9 @@ METRICS = {
     "critic/{i}/q_mean": Metric("reward", "Mean value of the batch, by critic."),
     "critic/td_error_std": Metric("reward", "Standard deviation of value minus target over the batch."),
     "critic/gradient_norm": Metric("reward²", "Euclidean norm of the critics' gradient, all parameters."),
-    "actor/log_std_min": Metric(
-        "nats", "Lowest log standard deviation before the squash, over batch and actions."
-    ),
-    "actor/log_std_mean": Metric(
-        "nats", "Mean log standard deviation before the squash, over batch and actions."
-    ),
-    "actor/log_std_max": Metric(
-        "nats", "Highest log standard deviation before the squash, over batch and actions."
-    ),
+    "actor/log_std_min": Metric("nats", "Lowest log deviation before the squash, over batch and actions."),
+    "actor/log_std_mean": Metric("nats", "Mean log deviation before the squash, over batch and actions."),
+    "actor/log_std_max": Metric("nats", "Highest log deviation before the squash, over batch and actions."),
     "actor/saturation": Metric(
         "share", "Share of sampled actions beyond 0.99 of their range, where tanh is flat."
     ),

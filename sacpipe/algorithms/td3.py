@@ -32,11 +32,9 @@ METRICS = {
     "critic/loss": Metric("reward²", "Sum over both critics of the mean squared TD error.", "Critic loss"),
     "critic/q_mean": Metric("reward", "Mean value of the batch, over both critics.", "Mean Q-value"),
     "actor/loss": Metric(
-        "reward", "Minus the mean value of the policy's actions, in updates that move it.", "Actor loss"
+        "reward", "Minus the mean value of the policy, in updates that move it.", "Actor loss"
     ),
-    "critic/target_mean": Metric(
-        "reward", "Mean regression target of the critics.", "Mean target of the critics"
-    ),
+    "critic/target_mean": Metric("reward", "Mean regression target.", "Mean target of the critics"),
     "critic/gradient_norm": Metric("reward²", "Euclidean norm of the critics' gradient, all parameters."),
     "actor/saturation": Metric("share", "Share of these actions beyond 0.99 of their range."),
 } | VALUE_BIAS

@@ -171,7 +171,7 @@ def _serve(connection: socket.socket) -> None:
     _, data = receive(connection)
     tree = json.loads(data)
     try:
-        environment = SUITES.find_config(tree["suite"]).parse(tree, where="task").make()
+        environment = SUITES.find_or_import(tree["suite"]).parse(tree, where="task").make()
     except SacpipeError as exc:
         _send_failure(connection, exc)
         return

@@ -224,16 +224,6 @@ class Workspace:
         return self.state / "mlartifacts"
 
     @property
-    def prefect_home(self) -> Path:
-        """Folder of the embedded Prefect server."""
-        return self.state / "prefect"
-
-    @property
-    def prefect_db(self) -> Path:
-        """Database of the embedded Prefect server."""
-        return self.prefect_home / "prefect.db"
-
-    @property
     def report(self) -> Path:
         """HTML page of the last report."""
         return self.state / "report.html"
@@ -266,12 +256,6 @@ class Workspace:
         defaults = _QUIET | {
             "MLFLOW_TRACKING_URI": self.tracking_uri(present),
         }
-        if not present.get("PREFECT_API_URL"):  # another server has its own home and database
-            defaults["PREFECT_HOME"] = str(self.prefect_home)
-            if not any(name.startswith(_PREFECT_OWN) and text for name, text in present.items()):
-                # Prefect's default is this file too, but Prefect does not quote the address.
-                address = sqlite_address(self.prefect_db, "aiosqlite")
-                defaults["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = address
         return {name: value for name, value in defaults.items() if not present.get(name)}
 
 
@@ -284,17 +268,7 @@ _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
     "ORT_DISABLE_TELEMETRY": "1",
-    # Prefect's console handler repeats each step and prints tracebacks; its API and UI still get them.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # Making a home takes 18 s on two cores, so Prefect's own limit of 20 s fails on a busy machine.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
 }
-
-_PREFECT_OWN = ("PREFECT_HOME", "PREFECT_SERVER_DATABASE_", "PREFECT_API_DATABASE_")
-"""First characters of the variables with which an operator chooses Prefect's database."""
 
 
 @contextlib.contextmanager

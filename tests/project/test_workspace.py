@@ -59,16 +59,14 @@ def test_every_tool_is_embedded_and_silent_unless_variables_are_set(tmp_path: Pa
         == workspace.tracking_uri({})
         == f"sqlite:///{tmp_path}/.sacpipe/mlflow.db"
     )
-    assert found["PREFECT_HOME"] == f"{tmp_path}/.sacpipe/prefect"
     silent = {
         "DO_NOT_TRACK",
         "DVC_NO_ANALYTICS",
         "MLFLOW_DISABLE_TELEMETRY",
-        "PREFECT_SERVER_ANALYTICS_ENABLED",
     }
     assert silent <= found.keys()
-    chosen = {"MLFLOW_TRACKING_URI": "http://a", "PREFECT_API_URL": "http://b", "DVC_NO_ANALYTICS": "0"}
-    assert not workspace.environment(chosen).keys() & {*chosen, "PREFECT_HOME"}
+    chosen = {"MLFLOW_TRACKING_URI": "http://a", "DVC_NO_ANALYTICS": "0"}
+    assert not workspace.environment(chosen).keys() & {*chosen}
     assert workspace.tracking_uri(chosen) == "http://a"
     assert workspace.environment(found) == {}
 
