@@ -89,7 +89,7 @@ def check_stores(workspace: Workspace) -> None:
     A server that does not answer now may answer then, and a push can be repeated: one line reports each.
 
     Raises:
-        StoreError: the ledger cannot record: damaged, of another MLflow version, or writing is forbidden.
+        StoreError: the ledger cannot record: damaged, of another version, or writing is forbidden.
         StorageError: a folder of the ledger cannot be written.
     """
     try:
@@ -168,11 +168,11 @@ def record(workspace: Workspace, stage: str, outcome: Outcome) -> str:
     """Record a stage in the ledger, and return the id of its run.
 
     Raises:
-        StoreUnavailableError: MLflow does not answer; `sacpipe ledger rebuild` records it later.
+        StoreUnavailableError: the tracker does not answer; `sacpipe ledger rebuild` records it later.
     """
     ledger = open_ledger(workspace)
     run_id = record_stage(workspace, ledger, stage, outcome=outcome)
-    restore_kind(workspace, ledger, stage, run_id)
+    restore_kind(workspace, ledger, stage)
     return run_id
 
 

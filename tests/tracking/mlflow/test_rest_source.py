@@ -14,9 +14,10 @@ from repository import ROOT
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
-from sacpipe.rollout.mlflow_source import MlflowSource, parse_address
+from sacpipe.rollout.registries import parse_address
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
+from sacpipe.tracking.mlflow.rest_source import MlflowSource
 
 SCRIPT = ROOT / "tests" / "mlflow_server.py"
 
