@@ -70,31 +70,23 @@ def parse_address(text: str, argument: str = "policy") -> Address:
 
 
 class RegistryConfig(Config):
-    """What a robot needs of a tracker's section."""
+    """What a robot and a workspace need of a tracker's section. `TrackerConfig` says more.
+
+    `state` is a project's folder of local files; None on a robot, where `variables` name the registry.
+    """
 
     name: str
 
     def source(self, address: Address, state: Path | None, variables: Mapping[str, str]) -> Source:
         """Return the source of an alias or a version.
 
-        Args:
-            address: Which version.
-            state: Folder of a project's local files; None on a robot, where variables name the registry.
-            variables: Environment variables.
-
         Raises:
             ConfigError: the variables name no registry that can be read.
         """
         raise NotImplementedError
 
-    def environment(self, state: Path, variables: Mapping[str, str]) -> dict[str, str]:
-        """Return variables that keep the tracker's own tools embedded and silent; none by default.
-
-        Args:
-            state: Folder of the project's local files.
-            variables: Environment variables that are set already.
-        """
-        del state, variables
+    def environment(self, state: Path, variables: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002
+        """Return variables that keep the tracker's own tools embedded and silent; none by default."""
         return {}
 
 

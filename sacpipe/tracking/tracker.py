@@ -19,6 +19,8 @@ from sacpipe.tracking.registry import Registry, RegistrySource
 
 STAGE_KEY_TAG = "sacpipe.stage_key"
 COMMIT_TAG = "sacpipe.commit"
+RECORD_TAG = "sacpipe.record_sha256"
+"""Tag of the digest of the stage's entry of dvc.lock."""
 COMMAND_TAG = "sacpipe.command"
 """Tag of the stage's command, which MLflow shows under a name of its own."""
 
@@ -34,7 +36,7 @@ class Run:
     stage_key: str
     stage: str
     status: str
-    """`RUNNING`, `FINISHED` or `FAILED`."""
+    """`RUNNING`, `FINISHED`, `FAILED`."""
     params: dict[str, str]
     """Parameters as `Tracker.shown_params` gives them."""
     tags: dict[str, str]

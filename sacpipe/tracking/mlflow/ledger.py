@@ -14,12 +14,20 @@ from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.tracking.mlflow.connection import MetricPoint, MlflowConnection
 from sacpipe.tracking.mlflow.registry import MlflowRegistry
 from sacpipe.tracking.registry import BUNDLE_TAG
-from sacpipe.tracking.tracker import COMMAND_TAG, COMMIT_TAG, STAGE_KEY_TAG, Row, Run, Tracker, param_text
+from sacpipe.tracking.tracker import (
+    COMMAND_TAG,
+    COMMIT_TAG,
+    RECORD_TAG,
+    STAGE_KEY_TAG,
+    Row,
+    Run,
+    Tracker,
+    param_text,
+)
 
 STAGE_TAG = "sacpipe.stage"
 ROWS_TAG = "sacpipe.metric_rows"
 ROWS_DIGEST_TAG = "sacpipe.metric_rows_sha256"
-RECORD_TAG = "sacpipe.record_sha256"
 
 _RECORD_FILE = "stage.json"
 _REFUSED_IN_NAMES = re.compile(r"[^\w.\-: ]")
