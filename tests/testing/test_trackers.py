@@ -43,7 +43,7 @@ TRACKER_FAULTS = {
     "a lost status": ("finish_run", forget, "status after finish_run"),
     "a lost summary": ("log_metrics", forget, "metrics"),
     "a lost pool": ("log_pool", forget, "datasets"),
-    "a lost record": ("log_record", forget, "record"),
+    "a lost record": ("log_record", forget, "stage.json is missing"),
     "any rows": ("rows_agree", lambda self, run_id, rows: True, "rows_agree"),
     "no rows": ("log_rows", lambda self, run_id, rows: 0, "log_rows: the number"),
     "a kept run": ("discard_run", forget, "find_run after discard_run"),
