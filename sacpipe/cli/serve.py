@@ -66,7 +66,8 @@ def _become_registry_server(uri: str, port: str) -> NoReturn:
     from sacpipe.tracking.ledger import chosen_tracker
 
     parse_address(uri, "--mlflow")
-    command = chosen_tracker(Workspace.with_tools()).scoring_server(uri, port)
+    workspace = Workspace.with_tools()
+    command = chosen_tracker(workspace).scoring_server(workspace.state, uri, port)
     sys.stderr.write(f"sacpipe: serving {uri} at http://127.0.0.1:{port}/invocations\n")
     sys.stderr.flush()
     os.execv(command[0], command)

@@ -26,7 +26,7 @@ from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.report.data import ReportInputs
 from sacpipe.report.page import write_report
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, record_stage, restore_kind
+from sacpipe.tracking.ledger import check_inputs_kept, chosen_tracker, open_ledger, record_stage, restore_kind
 from sacpipe.tracking.live_metrics import LiveMetrics
 from sacpipe.training.memory import check_memory
 from sacpipe.training.warm_start import find_weights, needed_weights, read_weights, require_same_task
@@ -37,11 +37,12 @@ def preflight(workspace: Workspace) -> Params:
 
     Raises:
         ConfigError: params.yaml is wrong, a later stage or this machine's memory would refuse it, the task
-            has no time limit, or training needs an initial pool that is missing; UnknownTaskError where the
-            task is not known.
+            has no time limit, training needs an initial pool that is missing, or the chosen tracker is not
+            known; UnknownTaskError where the task is not known.
         PoolError: the initial pool is damaged.
         StorageError: the folder cannot be written.
     """
+    chosen_tracker(workspace)
     params = Params.load(workspace.params)
     environment = params.task.make()
     environment.close()

@@ -266,7 +266,7 @@ class Workspace:
             variables: The environment that is set already; this process's own by default.
         """
         present = os.environ if variables is None else variables
-        defaults = _QUIET | self.tracking(present).environment(self.state, present)
+        defaults = dict(_QUIET)
         if not present.get("PREFECT_API_URL"):  # another server has its own home and database
             defaults["PREFECT_HOME"] = str(self.prefect_home)
             if not any(name.startswith(_PREFECT_OWN) and text for name, text in present.items()):

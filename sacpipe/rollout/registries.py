@@ -70,7 +70,7 @@ def parse_address(text: str, argument: str = "policy") -> Address:
 
 
 class RegistryConfig(Config):
-    """What a robot and a workspace need of a tracker's section. `TrackerConfig` says more.
+    """What a robot needs of a tracker's section.
 
     `state` is a project's folder of local files; None on a robot, where `variables` name the registry.
     """
@@ -84,10 +84,6 @@ class RegistryConfig(Config):
             ConfigError: the variables name no registry that can be read.
         """
         raise NotImplementedError
-
-    def environment(self, state: Path, variables: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002
-        """Return variables that keep the tracker's own tools embedded and silent; none by default."""
-        return {}
 
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ def check_tracker(config: TrackerConfig, variables: Mapping[str, str] | None = N
     Raises:
         ContractError: a rule is broken. The message has the tracker, the rule and what was found.
     """
-    with tempfile.TemporaryDirectory() as folder, _named(config):
+    with tempfile.TemporaryDirectory() as folder, _errors_of(config):
         trial = _Trial(config, Path(folder), variables or {})
         _check_identity(trial)
         _check_rows(trial)
@@ -60,7 +60,7 @@ def check_registry(config: TrackerConfig, variables: Mapping[str, str] | None = 
     Raises:
         ContractError: a rule is broken. The message has the tracker, the rule and what was found.
     """
-    with tempfile.TemporaryDirectory() as folder, _named(config):
+    with tempfile.TemporaryDirectory() as folder, _errors_of(config):
         trial = _Trial(config, Path(folder), variables or {})
         _check_versions(trial)
         _check_aliases(trial)
@@ -69,7 +69,7 @@ def check_registry(config: TrackerConfig, variables: Mapping[str, str] | None = 
 
 
 @contextlib.contextmanager
-def _named(config: TrackerConfig) -> Iterator[None]:
+def _errors_of(config: TrackerConfig) -> Iterator[None]:
     """Put the tracker's name before what is wrong with it; errors of its own are among that."""
     try:
         yield
@@ -258,9 +258,9 @@ def _check_aliases(trial: _Trial) -> None:
 def _check_bundles(trial: _Trial) -> None:
     """The registered bytes come back, and the alias's policy acts as the bundle does."""
     name, bundle = trial.name, trial.bundles[0]
-    fetched, served = trial.reader.download(trial.reader.version(name, 1), trial.folder / "down")
+    fetched, policy_sha256 = trial.reader.download(trial.reader.version(name, 1), trial.folder / "down")
     _require("download: the bundle's files", read_files(bundle), read_files(fetched))
-    _require("download: the served policy", sha256_file(bundle / "policy.onnx"), served)
+    _require("download: the SHA-256 of the policy", sha256_file(bundle / "policy.onnx"), policy_sha256)
     found = trial.reader.fetch_bundle(name, "champion", trial.folder / "fetched")
     _require("fetch_bundle", bundle_digest(bundle), found.digest)
     error = trial.reader.smoke_load(name, "champion", open_bundle(bundle))

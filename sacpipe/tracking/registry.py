@@ -1,4 +1,4 @@
-"""The border of registries: versions of a policy, one for each bundle, and the aliases that name them.
+"""The protocol of registries: versions of a policy, one for each bundle, and the aliases that name them.
 
 A registry keeps no history of aliases, and the last writer of an alias wins. The history is
 .sacpipe/promotions.jsonl, and the caller that moves an alias holds the workspace's lock.

@@ -1,4 +1,4 @@
-"""The border of trackers: a record of each stage's run, and the registry beside it.
+"""The protocol of trackers: a record of each stage's run, and the registry beside it.
 
 A tracker is a folder's files, MLflow, or a member of another package. Every call may be repeated: what is
 recorded already stays as it is. DVC's outputs give every record again, so a tracker may be lost
@@ -181,15 +181,15 @@ class TrackerConfig(RegistryConfig):
         self.open_tracker(state, variables).check()
         return None
 
-    def scoring_server(self, uri: str, port: str) -> list[str]:
+    def scoring_server(self, state: Path, uri: str, port: str) -> list[str]:
         """Return the command of the registry's own server of a version on a port, for `serve --mlflow`.
 
         Raises:
             ConfigError: the registry has none.
         """
         raise ConfigError(
-            f"--mlflow: tracker '{self.name}' has no server of its own for {uri} on port {port}. `sacpipe "
-            "serve` without the option serves it."
+            f"--mlflow: tracker '{self.name}' in {state} has no server of its own for {uri} on port {port}. "
+            "`sacpipe serve` without the option serves it."
         )
 
 

@@ -58,7 +58,7 @@ REGISTRY_FAULTS = {
     "another digest": (
         "download",
         lambda self, record, folder: (DOWNLOAD(self, record, folder)[0], "0" * 64),
-        "the served policy",
+        "the SHA-256 of the policy",
     ),
     "the first bundle": (
         "download",

@@ -4,6 +4,7 @@ MLFLOW_TRACKING_URI names a tracking server. Without it the ledger is a database
 local files. This module imports no MLflow, because robots read the registry by it.
 """
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from sacpipe.core.sqlite_file import move_aside
 from sacpipe.project.sqlite_address import sqlite_address
 from sacpipe.rollout.registries import Address
 from sacpipe.rollout.sources import Source
+from sacpipe.tracking.mlflow.errors import prepare_client
 from sacpipe.tracking.mlflow.rest_source import MlflowSource
 from sacpipe.tracking.tracker import TrackerConfig
 
@@ -21,11 +23,6 @@ if TYPE_CHECKING:
     from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 URI = "MLFLOW_TRACKING_URI"
-_QUIET = {
-    "MLFLOW_CONFIGURE_LOGGING": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
-}
 
 
 def database(state: Path) -> Path:
@@ -62,10 +59,6 @@ class MlflowTracking(TrackerConfig):
             return MlflowSource(address, variables)
         return super().source(address, state, variables)
 
-    def environment(self, state: Path, variables: Mapping[str, str]) -> dict[str, str]:
-        """Return the ledger's address, and settings that keep MLflow quiet and free of telemetry."""
-        return {**_QUIET, URI: tracking_uri(state, variables)}
-
     def put_unusable_aside(self, state: Path, variables: Mapping[str, str]) -> str | None:
         """Move a database that cannot be used aside; an operator's own server or database never."""
         from sacpipe.tracking.mlflow.check import check_in_child
@@ -82,7 +75,9 @@ class MlflowTracking(TrackerConfig):
             return f"the ledger could not be used: {exc} It is {aside} now, and a new one is written."
         return None
 
-    def scoring_server(self, uri: str, port: str) -> list[str]:
-        """Return the command of MLflow's own scoring server."""
+    def scoring_server(self, state: Path, uri: str, port: str) -> list[str]:
+        """Return the command of MLflow's own scoring server, after its variables are set."""
+        prepare_client()
+        os.environ[URI] = tracking_uri(state, os.environ)
         server = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri]
         return [*server, "--env-manager", "local", "--host", "127.0.0.1", "--port", port]

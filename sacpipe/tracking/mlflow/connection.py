@@ -55,6 +55,7 @@ class MlflowConnection:
             artifact_folder: Folder of the artifacts of a database; a server has its own.
             experiment: Name of the experiment, created where it is missing.
         """
+        prepare_client()
         self.tracking_uri = tracking_uri
         self._artifact_folder = artifact_folder.absolute()
         self._experiment = experiment
@@ -210,7 +211,6 @@ class MlflowConnection:
     def _client(self) -> Any:
         from mlflow import MlflowClient
 
-        prepare_client()
         check_reachable(self.tracking_uri)
         if self._database is not None:
             self._database.parent.mkdir(parents=True, exist_ok=True)
