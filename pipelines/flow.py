@@ -34,7 +34,7 @@ def pipeline(workspace: Workspace, call: Call) -> Summary:
     if unrecorded is not None:
         raise type(unrecorded)(
             f"{unrecorded}\nTraining, evaluation and report ({report}) are done; nothing is registered. "
-            "When MLflow works again, `sacpipe run` records and registers without training."
+            "When the ledger works again, `sacpipe run` records and registers without training."
         )
     promotion = call("promote", steps.promote, workspace, params, verdict)
     seconds = time.perf_counter() - started

@@ -220,10 +220,9 @@ def _ledger() -> str:
     from sacpipe.project.workspace import Workspace
     from sacpipe.tracking.ledger import open_ledger
 
-    workspace = Workspace.enter()
-    open_ledger(workspace).check()
-    uri = workspace.tracking_uri()
-    return "MLflow on the embedded SQLite store" if uri.startswith("sqlite") else f"MLflow answers at {uri}"
+    ledger = open_ledger(Workspace.enter())
+    ledger.check()
+    return ledger.describe()
 
 
 def _remote() -> str:
@@ -248,6 +247,6 @@ CHECKS = (
     Check("workspace", True, "cannot be used", _workspace),
     Check("versions", True, "not those of versions.lock", _versions),
     Check("disk", True, "too little room", _disk),
-    Check("ledger", True, "MLflow cannot record", _ledger),
+    Check("ledger", True, "nothing can be recorded", _ledger),
     Check("dvc", True, "cannot be used", _remote),
 )

@@ -13,11 +13,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.core.files import storage_errors
-from sacpipe.project.sqlite_address import sqlite_address
+
+if TYPE_CHECKING:
+    from sacpipe.rollout.registries import RegistryConfig
 
 STAGES = ("train", "export", "evaluate")
 """Names of the DVC stages, in the order in which they run."""
@@ -214,16 +216,6 @@ class Workspace:
         return self.state / "lock"
 
     @property
-    def mlflow_db(self) -> Path:
-        """Database of the embedded ledger."""
-        return self.state / "mlflow.db"
-
-    @property
-    def artifacts(self) -> Path:
-        """Artifacts of the embedded ledger."""
-        return self.state / "mlartifacts"
-
-    @property
     def report(self) -> Path:
         """HTML page of the last report."""
         return self.state / "report.html"
@@ -238,10 +230,20 @@ class Workspace:
         """Bundle store of `sacpipe serve --follow`."""
         return self.state / "robot"
 
-    def tracking_uri(self, variables: Mapping[str, str] | None = None) -> str:
-        """Return the ledger's address: MLFLOW_TRACKING_URI, else the embedded database."""
-        chosen = (os.environ if variables is None else variables).get("MLFLOW_TRACKING_URI")
-        return chosen or sqlite_address(self.mlflow_db)
+    @property
+    def settings(self) -> Path:
+        """sacpipe.yaml: the project's choice of a tracker. It may be missing."""
+        return self.root / "sacpipe.yaml"
+
+    def tracking(self, variables: Mapping[str, str] | None = None) -> "RegistryConfig":
+        """Return the chosen tracker's section, see `choose_registry`.
+
+        Raises:
+            ConfigError: there is no such tracker, or sacpipe.yaml is wrong.
+        """
+        from sacpipe.rollout.registries import choose_registry
+
+        return choose_registry(self.settings, os.environ if variables is None else variables)
 
     def environment(self, variables: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return variables that keep every tool embedded, offline, quiet and free of telemetry.
@@ -253,10 +255,7 @@ class Workspace:
             variables: The environment that is set already; this process's own by default.
         """
         present = os.environ if variables is None else variables
-        defaults = _QUIET | {
-            "MLFLOW_TRACKING_URI": self.tracking_uri(present),
-        }
-        return {name: value for name, value in defaults.items() if not present.get(name)}
+        return {name: value for name, value in _QUIET.items() if not present.get(name)}
 
 
 _QUIET = {
@@ -264,9 +263,6 @@ _QUIET = {
     "DVC_NO_ANALYTICS": "1",
     "DVC_STUDIO_OFFLINE": "true",
     "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_CONFIGURE_LOGGING": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
     "ORT_DISABLE_TELEMETRY": "1",
 }
 

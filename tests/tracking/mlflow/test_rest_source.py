@@ -14,9 +14,12 @@ from repository import ROOT
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
-from sacpipe.rollout.mlflow_source import MlflowSource, parse_address
+from sacpipe.rollout.registries import parse_address
+from sacpipe.testing.trackers import check_registry
+from sacpipe.tracking.mlflow.config import MlflowTracking
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
+from sacpipe.tracking.mlflow.rest_source import MlflowSource
 
 SCRIPT = ROOT / "tests" / "mlflow_server.py"
 
@@ -79,6 +82,10 @@ def test_an_alias_is_resolved_once_to_a_version_and_its_bytes(registry, bundles)
     registry.registry.set_alias("Reach", "champion", 2)
     assert named.pull() == contents(bundles[0])  # the one it named then
     assert source.resolve().pull() == contents(bundles[1])
+
+
+def test_a_servers_registry_keeps_the_contract_and_is_read_over_http(registry):
+    check_registry(MlflowTracking(name="mlflow"), {"MLFLOW_TRACKING_URI": registry.uri})
 
 
 def test_a_version_is_found_by_its_number(registry, bundles):

@@ -18,62 +18,20 @@ import ssl
 import urllib.parse
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from sacpipe.bundle.files import MAX_BYTES, check_names, check_size, under_rule
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
 from sacpipe.rollout.http_fetch import Answer, Fetcher, Look
+from sacpipe.rollout.registries import SCHEME, Address
 from sacpipe.rollout.sources import ResolvedBundle
-
-SCHEME = "models:/"
-BUNDLE_TAG = "sacpipe.bundle_digest"
-"""Tag of every version: the digest of its bundle."""
+from sacpipe.tracking.registry import BUNDLE_TAG
 
 _FOLDER = "bundle"
 """Folder of the bundle in the artifacts of a model."""
 _MAX_ANSWER_BYTES = 2**20
-
-
-_NAME = re.compile(r"[^/:@\x00-\x1f\x7f]{1,256}")
-"""Names and aliases: MLflow allows neither `/` nor `:` in a name."""
-_VERSION = re.compile(r"[0-9]{1,18}")
-
-
-class Address(NamedTuple):
-    """Address of a registered policy: `models:/NAME@ALIAS` or `models:/NAME/VERSION`."""
-
-    name: str
-    which: str
-    """Alias or version number."""
-    is_alias: bool
-
-    def __str__(self) -> str:
-        """Return the address as a text."""
-        return f"{SCHEME}{self.name}{'@' if self.is_alias else '/'}{self.which}"
-
-
-def parse_address(text: str, argument: str = "policy") -> Address:
-    """Read an address of the registry.
-
-    Args:
-        text: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        argument: Name of the argument that has it, for the message.
-
-    Raises:
-        ConfigError: the text is not such an address.
-    """
-    rest = text.removeprefix(SCHEME)
-    is_alias = "@" in rest
-    name, _, which = rest.partition("@" if is_alias else "/")
-    is_address = text.startswith(SCHEME) and _NAME.fullmatch(name) and _NAME.fullmatch(which)
-    if not is_address or not (is_alias or _VERSION.fullmatch(which)):
-        raise ConfigError(
-            f"{argument}: expected models:/NAME@ALIAS or models:/NAME/VERSION, found {text[:200]!a}. "
-            "A version is a number."
-        )
-    return Address(name, which, is_alias)
 
 
 class _Answer(BaseModel):
