@@ -7,7 +7,7 @@ from sacpipe.bundle.contract import contract_sha256
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.server.http_errors import NotFoundError
 from sacpipe.server.inputs import Inputs
-from sacpipe.server.statistics import Statistics
+from sacpipe.server.statistics import ModelStatistics
 
 MAX_BATCH = 256
 """Maximum number of observations in one request: 5 ms of work during which other requests wait."""
@@ -17,6 +17,8 @@ MAX_BATCH = 256
 class ActiveModel:
     """The active policy with its version and statistics."""
 
+    name: str
+    """Name of the model."""
     policy: OnnxPolicy
     blend_steps: int | None
     """Number of steps over which open sequences blend into it; None for the contract's."""
@@ -29,22 +31,28 @@ class ActiveModel:
     """What the inputs of its requests have to be."""
     since_s: float
     """Time of the activation, in Unix seconds."""
-    statistics: Statistics
+    statistics: ModelStatistics
 
     @classmethod
     def of(
-        cls, policy: OnnxPolicy, blend_steps: int | None = None, previous: OnnxPolicy | None = None
+        cls,
+        name: str,
+        policy: OnnxPolicy,
+        blend_steps: int | None = None,
+        previous: OnnxPolicy | None = None,
     ) -> "ActiveModel":
         """Describe a policy that becomes active now."""
+        version = policy.digest[:12]
         return cls(
+            name=name,
             policy=policy,
             blend_steps=blend_steps,
             previous=previous,
-            version=policy.digest[:12],
+            version=version,
             contract_sha256=contract_sha256(policy.contract),
             inputs=Inputs(policy.contract.spec.layout, MAX_BATCH),
             since_s=time.time(),
-            statistics=Statistics(),
+            statistics=ModelStatistics.at_start(name, version),
         )
 
     def check_version(self, version: str | None) -> None:

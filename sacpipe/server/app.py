@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from sacpipe.core.config import Config
 from sacpipe.rollout.follower import Follower, FollowerStatus
 from sacpipe.server.http_errors import (
     FaultError,
@@ -24,13 +25,19 @@ from sacpipe.server.http_errors import (
     UnauthorisedError,
 )
 from sacpipe.server.http_messages import Head, Reply, Request
-from sacpipe.server.metadata import model_metadata, model_statistics, server_metadata
+from sacpipe.server.metadata import (
+    Live,
+    Ready,
+    StatisticsAnswer,
+    model_metadata,
+    server_metadata,
+)
 from sacpipe.server.openapi import openapi
 from sacpipe.server.page import Page
 from sacpipe.server.prometheus import prometheus_text
 from sacpipe.server.protocol import Rendered, render_error
 from sacpipe.server.service import Call, Service
-from sacpipe.server.status import status_tree
+from sacpipe.server.status import server_status
 
 Headers = dict[bytes, bytes]
 
@@ -65,14 +72,14 @@ class App:
         self._page = Page.load()
         self._documents: dict[str, Callable[[], Reply]] = {
             "/": self._show_page,
-            "/status.json": lambda: _json(status_tree(service, self._follower_status())),
+            "/status.json": lambda: _json(server_status(service, self._follower_status())),
             "/metrics": lambda: Reply(200, prometheus_text(service, self._follower_status()), _TEXT),
-            "/openapi.json": lambda: _json(openapi(service.name, service.active)),
+            "/openapi.json": lambda: _json(openapi(service.active)),
             "/v2": lambda: _json(server_metadata()),
             "/v2/": lambda: _json(server_metadata()),
-            "/v2/health/live": lambda: _json({"live": True}),
+            "/v2/health/live": lambda: _json(Live(live=True)),
             "/v2/health/ready": self._ready,
-            "/v2/models/stats": lambda: _json(model_statistics(service, service.active)),
+            "/v2/models/stats": lambda: _json(StatisticsAnswer([service.active.statistics])),
         }
 
     def is_trusted(self, head: Head) -> bool:
@@ -147,12 +154,12 @@ class App:
         service, active = self._service, self._service.active
         active.check_version(version)
         if verb == "stats":
-            return _json(model_statistics(service, active))
+            return _json(StatisticsAnswer([active.statistics]))
         if verb == "":
-            return _json(model_metadata(service.name, active))
+            return _json(model_metadata(active))
         if service.is_draining:
-            return _json({"name": service.name, "ready": False, "error": "the server is shutting down"}, 503)
-        return _json({"name": service.name, "ready": True})
+            return _json(Ready(name=service.name, ready=False, error="the server is shutting down"), 503)
+        return _json(Ready(name=service.name, ready=True))
 
     def _find(self, path: str) -> tuple[str | None, str]:
         """Return the version and the verb of a model's path; the verb is empty for its metadata."""
@@ -170,7 +177,7 @@ class App:
 
     def _ready(self) -> Reply:
         is_ready = not self._service.is_draining
-        return _json({"ready": is_ready, "live": True}, 200 if is_ready else 503)
+        return _json(Ready(ready=is_ready, live=True), 200 if is_ready else 503)
 
     def _follower_status(self) -> FollowerStatus | None:
         return None if self._follower is None else self._follower.status()
@@ -202,10 +209,11 @@ def _check_method(method: str, *allowed: str) -> None:
         raise MethodError(method, ", ".join(allowed))
 
 
-def _json(tree: dict[str, Any], status_code: int = 200) -> Reply:
+def _json(answer: Any, status_code: int = 200) -> Reply:
     try:
-        return Reply(status_code, msgspec.json.encode(tree))
+        return Reply(status_code, msgspec.json.encode(answer, enc_hook=Config.as_tree))
     except UnicodeEncodeError:  # a path that is not valid UTF-8
+        tree = msgspec.to_builtins(answer, enc_hook=Config.as_tree)
         return Reply(status_code, msgspec.json.encode(_escaped(tree)))
 
 

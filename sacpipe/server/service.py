@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from sacpipe.core.errors import BundleError, ConfigError
 from sacpipe.robot.armed_guards import guards_in_service
@@ -26,6 +27,7 @@ from sacpipe.server.batch import act
 from sacpipe.server.http_errors import FaultError, RefusalError, UnavailableError
 from sacpipe.server.metrics import Metrics
 from sacpipe.server.protocol import (
+    AnswerParameters,
     InferAnswer,
     InferRequest,
     Rendered,
@@ -59,7 +61,7 @@ class Call(NamedTuple):
     """Time of its first byte, in nanoseconds of the monotonic clock."""
 
 
-class RequestEvent(NamedTuple):
+class RequestEvent(Struct):
     """One request as the page shows it."""
 
     unix_s: float
@@ -106,7 +108,7 @@ class Service:
         """Called for every answered observation, for each row of a batch."""
         self._sequences = Sequences(max_sequences, self.metrics.causes)
         self._lock = threading.Lock()
-        self._active = ActiveModel.of(policy)
+        self._active = ActiveModel.of(name, policy)
         self._name_guards(policy)
 
     @property
@@ -174,7 +176,7 @@ class Service:
     def _activate(self, policy: OnnxPolicy, blend_steps: int | None) -> None:
         policy.check_task(self.spec)
         self._name_guards(policy)
-        self._active = ActiveModel.of(policy, blend_steps, self._active.policy)
+        self._active = ActiveModel.of(self.name, policy, blend_steps, self._active.policy)
         self.metrics.swaps += 1
 
     def _name_guards(self, policy: OnnxPolicy) -> None:
@@ -235,17 +237,23 @@ class Service:
     def _render(self, active: ActiveModel, call: Call, parsed: "_Parsed", result: Result) -> Rendered:
         request, read_ns, parsed_ns = parsed
         inferred_ns = time.monotonic_ns()
-        parameters: dict[str, str | int | bool] = {
-            "verdict": result.verdict,
-            "reasons": result.reasons,
-            "bundle_sha256": active.policy.digest,
-            "contract_sha256": active.contract_sha256,
-            "queue_ns": parsed_ns - call.arrived_ns,
-            "policy_ns": inferred_ns - parsed_ns,
+        parameters = AnswerParameters(
+            verdict=result.verdict,
+            reasons=result.reasons,
+            bundle_sha256=active.policy.digest,
+            contract_sha256=active.contract_sha256,
+            queue_ns=parsed_ns - call.arrived_ns,
+            policy_ns=inferred_ns - parsed_ns,
             **result.parameters,
-        }
-        answer = InferAnswer(self.name, active.version, request.id, parameters, result.actions)
-        rendered = render_infer(answer, is_binary=request.is_binary)
+        )
+        answer = InferAnswer(
+            model_name=self.name,
+            model_version=active.version,
+            id=request.id,
+            parameters=parameters,
+            outputs=[],
+        )
+        rendered = render_infer(answer, result.actions, is_binary=request.is_binary)
         done_ns = time.monotonic_ns()
         times = Times(
             read_ns - call.arrived_ns, parsed_ns - read_ns, inferred_ns - parsed_ns, done_ns - inferred_ns
