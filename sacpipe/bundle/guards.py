@@ -46,28 +46,15 @@ WATCHDOG = "watchdog"
 GuardName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 """The name of a guard, and of the cause that it gives."""
 
+_NAMES = """
+    shape observation_not_finite observation_repeated observation_out_of_order observation_old
+    observation_from_future sensor_frozen start_outside_envelope outside_envelope inference_failed
+    action_not_finite action_outside_bounds action_change deadline_missed
+"""
 GUARDS = Members(
     "guard",
     "sacpipe.guards",
-    {
-        name: f"sacpipe.robot.guards.{module}:{config}"
-        for name, module, config in (
-            ("shape", "shape", "Shape"),
-            ("observation_not_finite", "observation_not_finite", "ObservationNotFinite"),
-            ("observation_repeated", "observation_repeated", "ObservationRepeated"),
-            ("observation_out_of_order", "observation_out_of_order", "ObservationOutOfOrder"),
-            ("observation_old", "observation_old", "ObservationOld"),
-            ("observation_from_future", "observation_from_future", "ObservationFromFuture"),
-            ("sensor_frozen", "sensor_frozen", "SensorFrozen"),
-            ("start_outside_envelope", "start_outside_envelope", "StartOutsideEnvelope"),
-            ("outside_envelope", "outside_envelope", "OutsideEnvelope"),
-            ("inference_failed", "inference_failed", "InferenceFailed"),
-            ("action_not_finite", "action_not_finite", "ActionNotFinite"),
-            ("action_outside_bounds", "action_outside_bounds", "ActionOutsideBounds"),
-            ("action_change", "action_change", "ActionChange"),
-            ("deadline_missed", "deadline_missed", "DeadlineMissed"),
-        )
-    },
+    {name: f"sacpipe.robot.guards.{name}:{name.title().replace('_', '')}" for name in _NAMES.split()},
 )
 """All guards, in the order in which a step asks them: the first refusal is the cause."""
 

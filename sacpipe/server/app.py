@@ -15,15 +15,7 @@ import msgspec
 
 from sacpipe.core.config import Config
 from sacpipe.rollout.follower import Follower, FollowerStatus
-from sacpipe.server.http_errors import (
-    FaultError,
-    ForbiddenError,
-    MediaTypeError,
-    MethodError,
-    NotFoundError,
-    RefusalError,
-    UnauthorisedError,
-)
+from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError
 from sacpipe.server.http_messages import Head, Reply, Request
 from sacpipe.server.metadata import (
     Live,
@@ -83,7 +75,7 @@ class App:
         }
 
     def is_trusted(self, head: Head) -> bool:
-        """Return whether the request shows the token; true for all if there is none. See `Handler`."""
+        """Return whether the request shows the token; true for every request if the server has none."""
         token = self._access.token
         if token is None:
             return True
@@ -91,7 +83,11 @@ class App:
         return scheme.lower() == b"bearer" and hmac.compare_digest(shown.strip(), token)
 
     def max_body_bytes(self, head: Head) -> int:
-        """Check access, path and method, and return the largest body of the request. See `Handler`."""
+        """Check access, path and method, and return the largest body of the request.
+
+        Raises:
+            RefusalError: the request is refused whatever its body holds.
+        """
         self._check_access(head)
         if head.path in self._documents:
             _check_method(head.method, "GET", "HEAD")
@@ -103,14 +99,15 @@ class App:
         _check_method(head.method, "POST")
         coding = head.headers.get(b"content-encoding", b"identity")
         if coding.lower() != b"identity":
-            raise MediaTypeError(
+            raise RefusalError(
                 f"Content-Encoding: expected identity, found '{coding[:40].decode('latin-1')}'. "
-                "Send the body as it is"
+                "Send the body as it is",
+                status=415,
             )
         return self._max_body_bytes
 
     def handle(self, request: Request) -> Reply | Awaitable[Reply]:
-        """Answer one request. See `Handler`."""
+        """Answer one request; never raises."""
         try:
             document = self._documents.get(request.path)
             if document is not None:
@@ -126,13 +123,8 @@ class App:
             return self.refuse(FaultError(_INTERNAL_ERROR))
 
     def refuse(self, error: RefusalError) -> Reply:
-        """Return the answer for an error. See `Handler`."""
-        more: list[tuple[bytes, bytes]] = []
-        if isinstance(error, MethodError):
-            more.append((b"allow", error.allowed.encode()))
-        if isinstance(error, UnauthorisedError):
-            more.append((b"www-authenticate", b"Bearer"))
-        return Reply(error.status, render_error(str(error)), more_headers=tuple(more))
+        """Return the answer for an error."""
+        return Reply(error.status, render_error(str(error)), more_headers=error.headers)
 
     def _infer(self, request: Request, version: str | None) -> Reply | Awaitable[Reply]:
         length = request.headers.get(b"inference-header-content-length")
@@ -192,21 +184,25 @@ class App:
         """Check the token, and refuse requests of another site's web page in a browser of this machine.
 
         Raises:
-            ForbiddenError: the Host or the Origin is another than this server's.
-            UnauthorisedError: the token is missing or wrong.
+            RefusalError: the Host or the Origin is another than this server's, or the token is missing.
         """
         host, origin = head.headers.get(b"host", b"").lower(), head.headers.get(b"origin")
         if self._access.is_loopback_only and not _is_loopback(host):
-            raise ForbiddenError(f"Host: expected a loopback address, found '{host[:80].decode('latin-1')}'")
+            fault = f"Host: expected a loopback address, found '{host[:80].decode('latin-1')}'"
+            raise RefusalError(fault, status=403)
         if origin is not None and origin.lower().partition(b"://")[2] != host:
-            raise ForbiddenError("Origin: expected no web page, or the server's own, found another site's")
+            fault = "Origin: expected no web page, or the server's own, found another site's"
+            raise RefusalError(fault, status=403)
         if head.path not in _WITHOUT_TOKEN and not self.is_trusted(head):
-            raise UnauthorisedError("Authorization: expected `Bearer TOKEN` with the server's token")
+            fault = "Authorization: expected `Bearer TOKEN` with the server's token"
+            raise RefusalError(fault, status=401, headers=((b"www-authenticate", b"Bearer"),))
 
 
 def _check_method(method: str, *allowed: str) -> None:
     if method not in allowed:
-        raise MethodError(method, ", ".join(allowed))
+        expected = ", ".join(allowed)
+        fault = f"method: expected {expected}, found {method}"
+        raise RefusalError(fault, status=405, headers=((b"allow", expected.encode()),))
 
 
 def _json(answer: Any, status_code: int = 200) -> Reply:

@@ -108,7 +108,7 @@ class Service:
         """Called for every answered observation, for each row of a batch."""
         self._sequences = Sequences(max_sequences, self.metrics.causes)
         self._lock = threading.Lock()
-        self._active = ActiveModel.of(name, policy)
+        self._active = ActiveModel(name, policy)
         self._name_guards(policy)
 
     @property
@@ -176,7 +176,7 @@ class Service:
     def _activate(self, policy: OnnxPolicy, blend_steps: int | None) -> None:
         policy.check_task(self.spec)
         self._name_guards(policy)
-        self._active = ActiveModel.of(self.name, policy, blend_steps, self._active.policy)
+        self._active = ActiveModel(self.name, policy, blend_steps, self._active.policy)
         self.metrics.swaps += 1
 
     def _name_guards(self, policy: OnnxPolicy) -> None:
