@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import PlainSerializer, PlainValidator, StringConstraints, ValidationError, model_validator
 
+from sacpipe.bundle.canonical_json import explain
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.members import MemberKey, Members
@@ -125,7 +126,7 @@ def parse_guard(value: Any) -> GuardConfig:
     except ConfigError as exc:
         raise ValueError(str(exc).removesuffix(".")) from exc
     except ValidationError as exc:
-        raise ValueError(f"guard '{name}': {_explain(exc)}") from exc
+        raise ValueError(f"guard '{name}': {explain(exc, 'the guard')}") from exc
     if guard.name != name:
         raise ValueError(f"guard '{name}': expected a config of this name, found '{guard.name}'")
     return guard
@@ -133,15 +134,6 @@ def parse_guard(value: Any) -> GuardConfig:
 
 def _no_name() -> ValueError:
     return ValueError("expected `name`, the registered name of a guard")
-
-
-def _explain(exc: ValidationError) -> str:
-    faults = []
-    for fault in exc.errors(include_url=False, include_context=False):
-        path = ".".join(str(part) for part in fault["loc"]) or "the guard"
-        message = fault["msg"].removeprefix("Value error, ")
-        faults.append(f"{path}: {message}, found {str(fault['input'])[:60]}")
-    return "; ".join(faults)
 
 
 GuardField = Annotated[

@@ -6,10 +6,10 @@ but the two signatures. The key is of ECDSA, because the format has no Ed25519. 
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sacpipe.bundle.canonical_json import FETCH_AGAIN
 from sacpipe.bundle.files import MODEL_SIGNATURE_NAME, REQUIRED, SIGNATURE_NAME
@@ -17,16 +17,18 @@ from sacpipe.bundle.signature import needs_cryptography, read_pem, read_to_sign
 from sacpipe.core.errors import BundleError, ConfigError
 from sacpipe.core.files import canonical_json, sha256_bytes, write_json
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-
 _MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _TYPES = {
     "_type": "https://in-toto.io/Statement/v1",
     "predicateType": "https://model_signing/signature/v1.0",
 }
-_IGNORED = [".git", ".gitattributes", ".github", ".gitignore", SIGNATURE_NAME, MODEL_SIGNATURE_NAME]
+_SERIALIZATION = {
+    "method": "files",
+    "hash_type": "sha256",
+    "allow_symlinks": False,
+    "ignore_paths": [".git", ".gitattributes", ".github", ".gitignore", SIGNATURE_NAME, MODEL_SIGNATURE_NAME],
+}
 _WRITTEN_BY = {
     "private": "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out FILE",
     "public": "openssl pkey -in PRIVATE_KEY -pubout -out FILE",
@@ -51,33 +53,21 @@ def sign_model(folder: Path, private_key: Path) -> str:
     files = read_to_sign(folder)
     digests = {name: sha256_bytes(files[name]) for name in sorted(REQUIRED)}
     root = sha256_bytes(bytes.fromhex("".join(digests.values())))
+    resources = [{"name": name, "digest": found, "algorithm": "sha256"} for name, found in digests.items()]
     statement = _TYPES | {
         "subject": [{"name": folder.absolute().name, "digest": {"sha256": root}}],
-        "predicate": {
-            "resources": [
-                {"name": name, "digest": digest, "algorithm": "sha256"} for name, digest in digests.items()
-            ],
-            "serialization": {
-                "method": "files",
-                "hash_type": "sha256",
-                "allow_symlinks": False,
-                "ignore_paths": _IGNORED,
-            },
-        },
+        "predicate": {"resources": resources, "serialization": _SERIALIZATION},
     }
     payload = canonical_json(statement).encode()
-    signature = key.sign(_signed_bytes(payload), _ecdsa(key.curve.name, is_deterministic=True))
+    signature = key.sign(_signed_bytes(payload), _ecdsa(key))
     key_id = _key_id(key.public_key())
     envelope = {
         "payload": base64.b64encode(payload).decode(),
         "payloadType": _PAYLOAD_TYPE,
         "signatures": [{"sig": base64.b64encode(signature).decode(), "keyid": ""}],
     }
-    made = {
-        "mediaType": _MEDIA_TYPE,
-        "verificationMaterial": {"publicKey": {"hint": key_id}, "tlogEntries": []},
-        "dsseEnvelope": envelope,
-    }
+    material = {"publicKey": {"hint": key_id}, "tlogEntries": []}
+    made = {"mediaType": _MEDIA_TYPE, "verificationMaterial": material, "dsseEnvelope": envelope}
     write_json(folder / MODEL_SIGNATURE_NAME, made)
     return key_id
 
@@ -125,7 +115,7 @@ def read_statement(signature: bytes, public_key: Path) -> tuple[str, dict[str, s
         _expect(_PAYLOAD_TYPE, envelope["payloadType"])
         payload = base64.b64decode(envelope["payload"], validate=True)
         (signed,) = envelope["signatures"]
-        key.verify(base64.b64decode(signed["sig"]), _signed_bytes(payload), _ecdsa(key.curve.name))
+        key.verify(base64.b64decode(signed["sig"]), _signed_bytes(payload), _ecdsa(key))
         statement = json.loads(payload)
         for name, kind in _TYPES.items():
             _expect(kind, statement[name])
@@ -145,12 +135,12 @@ def _signed_bytes(payload: bytes) -> bytes:
     return f"DSSEv1 {len(_PAYLOAD_TYPE)} {_PAYLOAD_TYPE} {len(payload)} ".encode() + payload
 
 
-def _ecdsa(curve: str, *, is_deterministic: bool = False) -> "ECDSA":
-    """Return the scheme of a curve; deterministic, a key gives equal bytes the same signature."""
+def _ecdsa(key: Any) -> Any:
+    """Return the scheme of a key. It is deterministic: a key gives equal bytes the same signature."""
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 
-    return ECDSA(getattr(hashes, _HASHES[curve])(), deterministic_signing=is_deterministic)
+    return ECDSA(getattr(hashes, _HASHES[key.curve.name])(), deterministic_signing=True)
 
 
 def _key_id(public_key: Any) -> str:
@@ -162,13 +152,10 @@ def _key_id(public_key: Any) -> str:
 
 def _read_key(path: Path, kind: str) -> Any:
     with needs_cryptography():
-        from cryptography.hazmat.primitives import serialization
-    loads: dict[str, Callable[[bytes], Any]] = {
-        "private": partial(serialization.load_pem_private_key, password=None),
-        "public": serialization.load_pem_public_key,
-    }
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+    private = partial(load_pem_private_key, password=None)
     expected = f"an ECDSA {kind} key on P-256, P-384 or P-521, as `{_WRITTEN_BY[kind]}` writes"
-    key = read_pem(path, expected, loads[kind])
+    key: Any = read_pem(path, expected, private if kind == "private" else load_pem_public_key)
     if getattr(getattr(key, "curve", None), "name", None) not in _HASHES:
         raise ConfigError(f"{path}: expected {expected}, found {type(key).__name__}.")
     return key

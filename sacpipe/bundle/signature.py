@@ -186,12 +186,7 @@ def _read_key(path: Path) -> "Ed25519PrivateKey":
 
 
 def read_pem(path: Path, expected: str, load: Callable[[bytes], _K]) -> _K:
-    """Read a key from a PEM file.
-
-    Args:
-        path: The file.
-        expected: Kind of the key, for messages.
-        load: Parses the file.
+    """Return the key that `load` finds in a file; `expected` is its kind, for messages.
 
     Raises:
         ConfigError: the file cannot be read, or has no key.
