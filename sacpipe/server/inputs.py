@@ -83,7 +83,8 @@ class Inputs:
         self._layout, self.max_batch = layout, max_batch
         self.terms = {term.name: InputForm.of(term.name, term.dtype, term.shape) for term in layout.terms}
         """Input of each term, by name, in the order of the specification."""
-        self.flat = None if layout.image_terms else _flat_form(layout)
+        flat = InputForm.of(FLAT_INPUT, "float32", (layout.vector_dim,))
+        self.flat = None if layout.image_terms else flat
         """The flat input; None where the policy has images."""
         self._flat_columns = _flat_columns(layout)
 
@@ -204,10 +205,6 @@ class Inputs:
             for term in layout.image_terms
         }
         return Observation(layout, vector, images)
-
-
-def _flat_form(layout: ObservationLayout) -> InputForm:
-    return InputForm.of(FLAT_INPUT, "float32", (layout.vector_dim,))
 
 
 def _flat_columns(layout: ObservationLayout) -> NDArray[np.intp] | None:

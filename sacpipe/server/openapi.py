@@ -5,11 +5,11 @@ tensors come from the `Inputs` that check a request.
 """
 
 import functools
+import operator
 from typing import Any
 
 import msgspec
 
-from sacpipe.core.config import Config
 from sacpipe.server.active_model import MAX_BATCH, ActiveModel
 from sacpipe.server.inputs import InputForm, Inputs
 from sacpipe.server.metadata import (
@@ -139,7 +139,7 @@ def _schemas(inputs: Inputs, output: InputForm) -> dict[str, _Schema]:
     """Return the schemas of the structs by name; those of tensors allow what the active policy has."""
     _, schemas = msgspec.json.schema_components(
         _STRUCTS,
-        schema_hook=_config_schema,
+        schema_hook=operator.methodcaller("model_json_schema"),
         ref_template="#/components/schemas/{name}",
     )
     schemas["RequestBody"]["properties"]["inputs"] = _inputs(schemas["InputTensor"], inputs)
@@ -148,10 +148,6 @@ def _schemas(inputs: Inputs, output: InputForm) -> dict[str, _Schema]:
     requested["maxItems"] = 1
     schemas["OutputTensor"] = _tensor(schemas["OutputTensor"], output)
     return schemas
-
-
-def _config_schema(config: type[Config]) -> _Schema:
-    return config.model_json_schema()
 
 
 def _list(items: _Schema, **bounds: Any) -> _Schema:

@@ -41,7 +41,7 @@ def _service_lines(service: Service) -> list[str]:
         *_family("refusals_total", "counter", "Refused requests.", _by("status", metrics.refusals)),
         *_family("unexpected_errors_total", "counter", "See the log.", metrics.unexpected_errors),
         *_family("swaps_total", "counter", "Policy swaps.", metrics.swaps),
-        *_family("sequences", "gauge", "Open sequences.", service.open_sequences),
+        *_family("sequences", "gauge", "Open sequences.", len(service.sequences)),
         *_family("sequences_dropped_total", "counter", _DROPPED, metrics.dropped_sequences),
     ]
 

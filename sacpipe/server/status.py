@@ -69,7 +69,7 @@ def server_status(service: Service, follower: FollowerStatus | None) -> Status:
         causes={cause: count for cause, count in dict(metrics.causes).items() if count},
         refused=sum(metrics.refusals.values()),
         swaps=metrics.swaps,
-        sequences=service.open_sequences,
+        sequences=len(service.sequences),
         latency=Latency(LATENCY_BOUNDS_US, metrics.infer.counts),
         events=list(reversed(service.events)),
         follower=follower,
