@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from sacpipe.algorithms.actor_critic import ActorCritic
-from sacpipe.algorithms.adam import Adam, AdamConfig
+from sacpipe.algorithms.adam import Adam, AdamConfig, move_targets
 from sacpipe.algorithms.base import Arrays
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.gradient_norm import norm_of
@@ -307,7 +307,7 @@ class SoftActorCritic(ActorCritic):
         """Count the update, and move the target critics a share `tau` towards the critics if that is due."""
         self.gradient_steps += 1
         if self.gradient_steps % self.config.target_update_interval == 0:
-            torch._foreach_lerp_(self.target_parameters, self.critic_parameters, self.config.tau)
+            move_targets(self.target_parameters, self.critic_parameters, self.config.tau)
 
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update; see `Learner.diagnostics`."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from sacpipe.algorithms.adam import Adam
+from sacpipe.algorithms.adam import Adam, move_targets
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.gradient_norm import norm_of
 from sacpipe.algorithms.losses import critic_loss, weights_of
@@ -159,8 +159,8 @@ class SQL(SteinPolicyLearner):
         """Count the update, and move the target critics a share `tau` towards the critics if that is due."""
         self.gradient_steps += 1
         if self.gradient_steps % self.config.target_update_interval == 0:
-            targets: list[torch.Tensor] = list(self.target_critic.parameters())
-            torch._foreach_lerp_(targets, self._critic_parameters, self.config.tau)
+            targets = list(self.target_critic.parameters())
+            move_targets(targets, self._critic_parameters, self.config.tau)
 
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update; see `Learner.diagnostics`."""

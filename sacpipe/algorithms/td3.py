@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from sacpipe.algorithms.actor_critic import ActorCritic
-from sacpipe.algorithms.adam import Adam, AdamConfig
+from sacpipe.algorithms.adam import Adam, AdamConfig, move_targets
 from sacpipe.algorithms.base import Arrays
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.gradient_norm import norm_of
@@ -218,7 +218,7 @@ class TD3(ActorCritic):
     def _step_targets(self) -> None:
         pairs = ((self.target_critic, self._critic_parameters), (self.target_actor, self._actor_parameters))
         for target, parameters in pairs:
-            torch._foreach_lerp_(list(target.parameters()), parameters, self.config.tau)
+            move_targets(list(target.parameters()), parameters, self.config.tau)
 
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update; see `Learner.diagnostics`."""

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections import deque
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 from sacpipe.core.report_line import report_line
 from sacpipe.rollout.outcome import Outcome
@@ -18,7 +19,8 @@ EventKind = (
 _MAX_EVENTS = 50
 
 
-class FollowEvent(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FollowEvent:
     """One event."""
 
     unix_s: float
