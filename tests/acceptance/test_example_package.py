@@ -1,7 +1,7 @@
 """A package with members of its own, installed from its wheel: from training to the answer of a server.
 
-Its algorithm, policy kind, sampler, guard, orchestrator and both tasks are one file each (tests/example_package); nothing of the
-product is changed for them.
+Its algorithm, policy kind, sampler, guard, orchestrator, section of the report and both tasks are one file each
+(tests/example_package); nothing of the product is changed for them.
 """
 
 import json
@@ -102,6 +102,10 @@ def test_an_algorithm_a_kind_a_sampler_a_guard_and_an_asymmetric_critic(site, tm
             ),
         ],
         min_return_mean=-40.0,
+    )
+    assert (
+        "Steps of each evaluation episode of blind/line-v0."
+        in (project / ".sacpipe" / "report.html").read_text()
     )
     bundle = project / "out" / "export" / "bundle"
     contract = read_json(bundle / "contract.json", AssertionError)

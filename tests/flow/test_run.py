@@ -78,7 +78,7 @@ def test_plain_dvc_in_another_folder_gives_the_same_bytes(finished, fresh):
 
 
 def test_only_what_depends_on_an_edit_runs_again(project, call):
-    with (project / "sacpipe" / "report" / "style.css").open("a") as file:
+    with (project / "sacpipe" / "report" / "templates" / "style.css").open("a") as file:
         file.write("/* edited */\n")
     with (project / "pipelines" / "flow.py").open("a") as file:
         file.write("# edited\n")

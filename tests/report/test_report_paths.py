@@ -1,10 +1,7 @@
 """The figure of MultiGoal: read from a run that was trained here, drawn, and a section of its page only."""
 
 import math
-import os
-import subprocess
-import sys
-from dataclasses import replace
+import re
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -12,22 +9,20 @@ import pytest
 from factories import make_params
 from ruamel.yaml import YAML
 
+from sacpipe.core.files import write_bytes
 from sacpipe.networks.policy_file import write_policy
-from sacpipe.report.data import GRID, ActionValues, Plane
-from sacpipe.report.outputs import _read_plane, read_report
-from sacpipe.report.page import render
-from sacpipe.report.plane import _NARROW, _WIDE, draw, goal_shares, standalone
-from sacpipe.report.plane_data import STATES_M, read_plane
+from sacpipe.report.plane_data import GRID, STATES_M, ActionValues, Plane, read_plane
+from sacpipe.report.sections.paths import build, goal_shares, section, standalone
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import train
 from sacpipe.training.resume import open_run
 
 TASK = "softlearning/MultiGoal-Default-v0"
 KEY = "5" * 64
-RIDGE = tuple(tuple(float(x * y) for x in range(GRID)) for y in range(GRID))
+RIDGE = np.outer(np.arange(GRID), np.arange(GRID)).astype(float)
 FIGURE = Plane(
-    paths=(((0.0, 0.1), (4.5, 0.0)), ((0.0, 0.0), (0.2, -5.0)), ((0.0, 0.0), (3.0, 3.0))),
-    states=tuple(ActionValues(position, RIDGE, ((0.5, -0.5),)) for position in STATES_M),
+    paths=np.array([[(0.0, 0.1), (4.5, 0.0)], [(0.0, 0.0), (0.2, -5.0)], [(0.0, 0.0), (3.0, 3.0)]]),
+    states=[ActionValues(position, RIDGE, np.array([(0.5, -0.5)])) for position in STATES_M],
 )
 
 
@@ -58,7 +53,7 @@ def test_paths_and_values_are_those_of_the_run(trained):
     root, learner = trained
     found = read_plane(root / "params.yaml", root / "policy.safetensors", root / "work" / KEY)
     assert len(found.paths) == 48
-    assert len(set(found.paths)) == 48  # with noise, and a start of its own each
+    assert len({path.tobytes() for path in found.paths}) == 48  # with noise, and a start of its own each
     for path in found.paths:
         assert math.hypot(*path[0]) < 0.6
         assert 2 <= len(path) <= 31
@@ -68,7 +63,9 @@ def test_paths_and_values_are_those_of_the_run(trained):
     for row, column in ((0, 0), (GRID - 1, 0), (4, 20)):
         action = np.array((2 * column / (GRID - 1) - 1, 2 * row / (GRID - 1) - 1), dtype=np.float32)
         assert state.values[row][column] == pytest.approx(learner.value(position, action), rel=1e-5)
-    assert found == read_plane(root / "params.yaml", root / "policy.safetensors", root / "work" / KEY)
+    again = read_plane(root / "params.yaml", root / "policy.safetensors", root / "work" / KEY)
+    assert all(np.array_equal(*both) for both in zip(found.paths, again.paths, strict=True))
+    assert np.array_equal(state.actions, again.states[3].actions)
 
 
 def test_without_the_checkpoint_there_are_paths_only(trained, tmp_path):
@@ -93,61 +90,47 @@ def test_shares_of_goals_by_hand():
     )
 
 
-def test_the_drawing_is_well_formed_and_the_same_every_time():
+def test_the_drawing_is_a_file_of_its_own_and_the_same_every_time():
     text = standalone(FIGURE)
     assert text == standalone(FIGURE)
-    parser = ET.XMLPullParser(["end"])
-    parser.feed(text)
-    elements = [element for _, element in parser.read_events()]
-    kinds = [element.get("class") for element in elements]
-    assert (kinds.count("goal"), kinds.count("end"), kinds.count("action")) == (4, 3, 4)
-    contours = [element for element in elements if element.get("stroke-opacity")]
-    assert len(contours) == 12 * 4
-    assert all(path.get("d").startswith("M") for path in contours)
-    assert "contour" not in draw(FIGURE._replace(states=None))
+    assert "var(" not in text
+    styles = [element.get("style", "") for element in ET.fromstring(text).iter()]  # noqa: S314
+    assert sum("stroke: #6a4c93" in one for one in styles) == 12 * 4  # contours
+    assert sum("fill: #00805f" in one for one in styles) == 4  # goals
+    assert sum("stroke: #c55a00; stroke-opacity: 0.55" in one for one in styles) == 3  # paths
+    assert "Q at (0, 0): 0 to 900" in text
 
 
 def test_without_critics_the_drawing_ends_with_the_paths():
-    boxes = [draw(FIGURE._replace(states=None), layout).split('viewBox="')[1] for layout in (_WIDE, _NARROW)]
-    assert [box.partition('"')[0] for box in boxes] == ["0 0 528 546", "0 0 360 382"]
+    wide, narrow = re.findall('viewBox="0 0 ([^"]*)"', section(FIGURE._replace(states=None)).values["chart"])
+    assert (wide, narrow) == ("1080 546", "360 382")
 
 
-@pytest.mark.slow
-def test_the_page_of_another_task_needs_no_pytorch(outputs):
-    code = f"""
-import pathlib, sys
-from pathlib import PosixPath
-from sacpipe.report.data import ReportInputs
-from sacpipe.report.data import GRID, ActionValues, Plane
-from sacpipe.report.outputs import _read_plane, read_report
-from sacpipe.report.page import render
-render(read_report({outputs.inputs!r}))
-print("torch" in sys.modules)
-"""
-    search_path = os.pathsep.join(path for path in sys.path if path)
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": search_path},
-        capture_output=True,
-        text=True,
-        check=True,
+def test_the_page_of_the_task_has_the_section(project):
+    body = section(FIGURE)
+    assert "Of 3 episodes, 2 reached a goal" in body.values["shares"]
+    assert body.values["has_states"]
+    assert not section(FIGURE._replace(states=None)).values["has_states"]
+    assert 'id="paths"' not in project.page()
+
+
+def test_the_page_of_a_run_of_the_task_has_its_figure(trained, make_project):
+    root, _ = trained
+    found = make_project(suite="softlearning", task="MultiGoal-Default-v0").write(
+        points=2, episodes=2, rows=3
     )
-    assert found.stdout == "False\n"
-
-
-def test_the_page_of_the_task_has_the_section(outputs):
-    data = read_report(outputs.inputs)
-    assert 'id="plane"' not in render(data)
-    assert "#plane" not in render(data)
-    page = render(replace(data, plane=FIGURE))
-    assert 'id="plane"' in page
-    assert 'href="#plane"' in page
-    assert "Of 3 episodes, 2 reached a goal" in page
-    assert "No contours: they are of the critics" in render(replace(data, plane=FIGURE._replace(states=None)))
+    params = YAML(typ="safe").load(root / "params.yaml") | {"release": found.params["release"]}
+    found.params |= {"task": params["task"], "algorithm": params["algorithm"]}
+    write_bytes(found.workspace.policy, (root / "policy.safetensors").read_bytes())
+    (found.root / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
+    page = found.page()
+    assert "Of 48 episodes, " in page
+    assert "No contours: they are of the critics" in page
 
 
 @pytest.mark.parametrize(
     ("suite", "task_id"), [("gymnasium", "MultiGoal-Default-v0"), ("softlearning", "Point2DEnv-Default-v0")]
 )
-def test_other_tasks_have_no_figure(outputs, suite, task_id):
-    assert _read_plane(outputs.inputs, {"task": {"suite": suite, "id": task_id}}) is None
+def test_other_tasks_have_no_figure(make_project, suite, task_id):
+    project = make_project(suite=suite, task=task_id).write(points=1, episodes=1, rows=1)
+    assert build(project.outputs) is None
