@@ -11,7 +11,6 @@ here. docs/serving.md has the diagram.
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreError, StoreUnavailableError
@@ -111,9 +110,7 @@ class Follower:
             thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Stop polling; the policy in service stays. The result of a poll that still waits is dropped."""
         self._is_ending.set()
         for thread in self._threads:
