@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import no_render_size
-from sacpipe.envs.rendering.camera import MujocoCamera
+from sacpipe.envs.rendering.camera import OptionalCamera
 from sacpipe.envs.rendering.opengl import without_opengl
 from sacpipe.specs.records import FloatArray
 from sacpipe.specs.terms import ActionTerm
@@ -47,7 +46,8 @@ class MujocoSimulation:
         self.data = self._mujoco.MjData(self.model)
         self._frame_skip = frame_skip
         self.period_s = float(self.model.opt.timestep) * frame_skip
-        self._camera = None if render_size is None else MujocoCamera(self.model, render_size, free=view)
+        self._camera = OptionalCamera(render_size)
+        self._camera.open(self.model, free=view)
 
     def action_terms(self, task: str) -> tuple[ActionTerm, ...]:
         """Return the terms of the actuators, named after their joints."""
@@ -93,14 +93,11 @@ class MujocoSimulation:
         Raises:
             RendererError: no render size was given.
         """
-        if self._camera is None:
-            raise no_render_size()
         return self._camera.render(self.data)
 
     def close(self) -> None:
         """Free the camera."""
-        if self._camera is not None:
-            self._camera.close()
+        self._camera.close()
 
 
 def _import_mujoco() -> Any:
