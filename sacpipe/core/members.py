@@ -86,17 +86,6 @@ class Members:
             )
         return _load(self.what, name, name)
 
-    def find_config(self, name: str) -> Any:
-        """Import a member as `find_or_import` does, which is a section of params.yaml.
-
-        Raises:
-            ConfigError: as `find_or_import`, or the member is no subclass of `Config`.
-        """
-        found = self.find_or_import(name)
-        if isinstance(found, type) and issubclass(found, Config):
-            return found
-        raise ConfigError(f"{self.what} '{name}': expected a subclass of `sacpipe.core.config.Config`.")
-
 
 class MemberKey(NamedTuple):
     """Metadata of the type that `member_field` returns."""
@@ -121,7 +110,7 @@ def member_field(members: Members, key: str = "name") -> Any:
         if not isinstance(name, str):
             raise MemberNameError(key, f"expected one of {', '.join(members.names())}")
         try:
-            member = members.find_config(name)
+            member = members.find_or_import(name)
         except ConfigError as exc:
             raise MemberNameError(key, str(exc).removesuffix(".")) from exc
         try:

@@ -1,38 +1,11 @@
-"""Environments whose simulator may run elsewhere: a call begins work, another waits for its result."""
+"""An environment in this process, with the calls of one whose simulator runs elsewhere.
 
-from typing import Protocol
+A call begins work, another waits for its result; see environment_process.py.
+"""
 
 from sacpipe.envs.base import Environment
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray, Step
-
-
-class EnvironmentHandle(Protocol):
-    """An environment in this process or in another. Each call that begins is followed by that for its result.
-
-    Every method may raise what the method of `Environment` raises, and a SimulatorError where the process of
-    the simulator died.
-    """
-
-    def begin_episode(self, seed: int) -> None:
-        """Begin to reset the simulator."""
-        ...
-
-    def first_observation(self) -> Observation:
-        """Wait for the reset and return the episode's first observation."""
-        ...
-
-    def begin_step(self, action: FloatArray) -> None:
-        """Begin a step with an action in [-1, 1]."""
-        ...
-
-    def finish_step(self) -> Step:
-        """Wait for the step and return its result."""
-        ...
-
-    def close(self) -> None:
-        """Free the simulator. A second call does nothing."""
-        ...
 
 
 class LocalEnvironment:

@@ -106,7 +106,7 @@ def _model(annotation: Any, metadata: Any, value: Mapping[str, Any]) -> type[Con
     member = next((item for item in metadata if isinstance(item, MemberKey)), None)
     if member is not None:
         name = value.get(member.key)
-        found: type[Config] = member.members.find_config(str(name))
+        found: type[Config] = member.members.find_or_import(str(name))
         return found
     models: list[type[Config]] = []
     for part in _alternatives(annotation):

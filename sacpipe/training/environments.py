@@ -8,12 +8,15 @@ from sacpipe.algorithms.base import Learner
 from sacpipe.core.errors import ConfigError, SimulatorError
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs.environment_process import EnvironmentProcess
-from sacpipe.envs.handle import EnvironmentHandle, LocalEnvironment
+from sacpipe.envs.handle import LocalEnvironment
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray, Step, Transition
 from sacpipe.training.config import TrainParams
 from sacpipe.training.metrics import EpisodeTotals
+
+EnvironmentHandle = LocalEnvironment | EnvironmentProcess
+"""An environment whose simulator may run elsewhere."""
 
 
 class TrainingEnvironment:

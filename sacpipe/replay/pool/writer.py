@@ -26,7 +26,6 @@ from sacpipe.replay.pool.transitions import (
     OBSERVATIONS,
     Records,
     Transitions,
-    TransitionSink,
     image_field,
     record_dtype,
 )
@@ -158,10 +157,6 @@ class PoolWriter:
             StorageError: `destination` exists, or cannot be written.
         """
         ReplayPool.open(self._folder).publish(destination)
-
-    def fill(self, buffer: TransitionSink) -> None:
-        """Add all transitions so far to a buffer, in order."""
-        buffer.load(self.parts())
 
     def parts(self) -> list[tuple[int, Callable[[], Transitions]]]:
         """Return length and reader of each segment, the open one last."""
