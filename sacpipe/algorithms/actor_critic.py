@@ -1,7 +1,7 @@
 """What learners with a policy and stacked critics have in common; an algorithm adds its update."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from sacpipe.networks.policies.base import PolicyNetwork
 from sacpipe.networks.policy_file import Policy, make_policy
 from sacpipe.networks.trunks import TrunkSection
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
@@ -64,6 +65,8 @@ class ActorCritic:
         ConfigError: the trunk cannot take the task's observations.
     """
 
+    described: ClassVar[Mapping[str, Metric]]
+    """Unit and meaning of every metric."""
     actor: PolicyNetwork
     """Network of the policy."""
     _state: LearnerState
@@ -122,6 +125,10 @@ class ActorCritic:
         """Return the lowest critic's value of one action, in task units of reward."""
         inputs = self.critic_inputs.of(observation.rows(None))
         return float(self.critic(inputs, torch.from_numpy(action[None])).min())
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return unit and meaning of every metric."""
+        return dict(self.described)
 
     def policy(self) -> Policy:
         """Return the policy as it leaves training."""

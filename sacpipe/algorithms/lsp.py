@@ -98,6 +98,7 @@ class LSPConfig(SoftActorCriticConfig):
 class LSP(SoftActorCritic):
     """The learner: an invertible policy of one or two levels, and what every soft actor-critic has."""
 
+    described = METRICS
     actor: RealNVPPolicy
     config: LSPConfig
 
@@ -126,10 +127,6 @@ class LSP(SoftActorCritic):
             if name.startswith("actor/")
         }
         self._lower.load_state_dict(lower)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS
 
 
 class SmoothedLSP(LSP):

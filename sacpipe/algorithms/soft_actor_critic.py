@@ -29,7 +29,6 @@ from sacpipe.networks.policies.squashed_gaussian import SquashedGaussianConfig
 from sacpipe.networks.trunks import RegisteredTrunk, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
@@ -149,6 +148,7 @@ class Regression(NamedTuple):
 class SoftActorCritic(ActorCritic):
     """A learner: a policy that has a density, stacked critics and their slow copies, a temperature."""
 
+    described = METRICS
     actor: ReparameterisedPolicy
 
     def __init__(self, config: SoftActorCriticConfig, spec: EnvSpec, seed: int) -> None:
@@ -317,7 +317,3 @@ class SoftActorCritic(ActorCritic):
         if self.last is None:
             raise ValueError("there was no update yet")
         return mean_td_errors(self.last.q_values, self.last.targets)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS

@@ -23,7 +23,6 @@ from sacpipe.algorithms.stein_policy import SteinPolicyConfig, SteinPolicyLearne
 from sacpipe.algorithms.td_errors import mean_td_errors
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
@@ -77,7 +76,7 @@ class SQLConfig(SteinPolicyConfig):
     @classmethod
     def example(cls) -> Self:
         """Return a small config for the contract test."""
-        return cls.parse(cls.example_tree() | {"discount": 0.97, "num_value_actions": 4})
+        return super().example().replace(discount=0.97, num_value_actions=4)
 
     def build(self, spec: EnvSpec, seed: int) -> "SQL":
         """Return a fresh learner for a task; a trunk that cannot take its observations is a ConfigError."""
@@ -87,6 +86,7 @@ class SQLConfig(SteinPolicyConfig):
 class SQL(SteinPolicyLearner):
     """The learner: a sampling network, stacked critics in nats, and their slow copies."""
 
+    described = METRICS
     config: SQLConfig
 
     def __init__(self, config: SQLConfig, spec: EnvSpec, seed: int) -> None:
@@ -172,7 +172,3 @@ class SQL(SteinPolicyLearner):
             raise ValueError("there was no update yet")
         found = mean_td_errors(self._last.q_values, self._last.targets)
         return (found / self.config.reward_scale).astype(np.float32)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS

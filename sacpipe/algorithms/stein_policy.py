@@ -94,15 +94,16 @@ class SteinPolicyConfig(Config):
         }
 
     @classmethod
-    def example_tree(cls) -> dict[str, Any]:
-        """Return the values of a small config for the contract test."""
+    def example(cls) -> Self:
+        """Return a small config for the contract test."""
         budget = Budget(1000, learning_rate=1e-3)
-        return cls.preset(None, budget) | {
+        changes = {
             "network": {"name": "mlp", "hidden_dims": [16, 16]},
             "num_particles": 5,
             "noise_dim": 3,
             "adam": AdamConfig.preset(None, budget),
         }
+        return cls.parse(cls.preset(None, budget) | changes)
 
 
 class Particles(NamedTuple):

@@ -129,6 +129,7 @@ class LastUpdate(NamedTuple):
 class TD3(ActorCritic):
     """The learner: a deterministic policy, two stacked critics, and slow copies of all three."""
 
+    described = METRICS
     native: ClassVar[str] = "sacpipe.algorithms.td3_native:NativeTD3"
     """Update composed of kernels, for the engine `native`."""
 
@@ -228,7 +229,3 @@ class TD3(ActorCritic):
         if self.last is None:
             raise ValueError("there was no update yet")
         return mean_td_errors(self.last.q_values, self.last.targets)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS

@@ -74,6 +74,7 @@ class TQCConfig(GaussianActorCriticConfig):
 class TQC(SoftActorCritic):
     """The learner: a squashed Gaussian policy, stacked quantile critics, their slow copies, a temperature."""
 
+    described = METRICS
     config: TQCConfig
     critic: QuantileCritic
     target_critic: QuantileCritic
@@ -114,10 +115,6 @@ class TQC(SoftActorCritic):
         losses = self.row_losses.mean(axis=1)
         described |= {f"critic/{index}/loss": float(loss) for index, loss in enumerate(losses)}
         return described | {"critic/loss": float(losses.sum())}
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS
 
 
 def truncated_mixture(quantiles: torch.Tensor, dropped: int) -> torch.Tensor:

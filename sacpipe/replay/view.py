@@ -92,19 +92,17 @@ class BufferView:
 
     def observations(self, rows: Rows) -> Observation:
         """Copy the observations before the steps alone. Leading axis N."""
-        layout = self.spec.layout
-        images = layout.empty(len(rows)).images
+        images = self.spec.layout.empty(len(rows)).images
         if self._ring.images is not None:
             self._ring.images.gather(rows, images)
-        return Observation(layout, self._ring.records["observations"][rows], images)
+        return Observation(self.spec.layout, self._ring.records["observations"][rows], images)
 
     def next_observations(self, rows: Rows) -> Observation:
         """Copy the observations after the steps alone, before any reset. Leading axis N."""
-        layout = self.spec.layout
-        images = layout.empty(len(rows)).images
+        images = self.spec.layout.empty(len(rows)).images
         if self._ring.images is not None:
             self._ring.images.gather_next(rows, images)
-        return Observation(layout, self._ring.records["next_observations"][rows], images)
+        return Observation(self.spec.layout, self._ring.records["next_observations"][rows], images)
 
     def rewards(self, rows: Rows) -> FloatArray:
         """Copy rewards alone, in task units. The shape is that of the rows."""

@@ -14,6 +14,20 @@ from sacpipe.core.files import storage_errors
 from sacpipe.specs.metric import Metric
 from sacpipe.specs.records import Step
 
+_RETURNS = {
+    "deterministic": "Mean return of the deterministic action.",
+    "stochastic": "Mean return of actions with noise, same start states.",
+}
+_EVALUATION = {
+    "return_min": Metric("reward", "Lowest of those returns."),
+    "return_max": Metric("reward", "Highest of those returns."),
+    "length_mean": Metric("steps", "Mean length of those episodes."),
+    "metrics/{name}/mean": Metric(
+        "own", "Mean over those episodes of the mean of an entry of `task.metrics`."
+    ),
+    "metrics/{name}/last": Metric("own", "Mean of that entry in the last steps."),
+}
+
 METRICS: dict[str, Metric] = {
     "env_steps": Metric("steps", "Environment steps taken so far."),
     "gradient_steps": Metric("updates", "Updates made so far."),
@@ -26,24 +40,10 @@ METRICS: dict[str, Metric] = {
     "episode/length": Metric("steps", "Length of that episode."),
     "episode/metrics/{name}/mean": Metric("own", "Mean over its steps of an entry of `task.metrics`."),
     "episode/metrics/{name}/last": Metric("own", "That entry in its last step."),
-    "evaluation/deterministic/return_mean": Metric("reward", "Mean return of the deterministic action."),
-    "evaluation/deterministic/return_min": Metric("reward", "Lowest of those returns."),
-    "evaluation/deterministic/return_max": Metric("reward", "Highest of those returns."),
-    "evaluation/deterministic/length_mean": Metric("steps", "Mean length of those episodes."),
-    "evaluation/deterministic/metrics/{name}/mean": Metric(
-        "own", "Mean over those episodes of the mean of an entry of `task.metrics`."
-    ),
-    "evaluation/deterministic/metrics/{name}/last": Metric("own", "Mean of that entry in the last steps."),
-    "evaluation/stochastic/return_mean": Metric(
-        "reward", "Mean return of actions with noise, same start states."
-    ),
-    "evaluation/stochastic/return_min": Metric("reward", "Lowest of those returns."),
-    "evaluation/stochastic/return_max": Metric("reward", "Highest of those returns."),
-    "evaluation/stochastic/length_mean": Metric("steps", "Mean length of those episodes."),
-    "evaluation/stochastic/metrics/{name}/mean": Metric(
-        "own", "Mean over those episodes of the mean of an entry of `task.metrics`."
-    ),
-    "evaluation/stochastic/metrics/{name}/last": Metric("own", "Mean of that entry in the last steps."),
+} | {
+    f"evaluation/{mode}/{name}": metric
+    for mode, returns in _RETURNS.items()
+    for name, metric in {"return_mean": Metric("reward", returns), **_EVALUATION}.items()
 }
 """Metrics of every training. A learner adds its own: see `Learner.metrics`."""
 
