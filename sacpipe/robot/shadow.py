@@ -178,9 +178,8 @@ class Shadow:
 
     def _add(self, found: FloatArray, action: FloatArray) -> None:
         self._steps += 1
-        if (
-            found.shape != self._low.shape or not ((found >= self._low) & (found <= self._high)).all()
-        ):  # NaN included
+        # NaN included.
+        if found.shape != self._low.shape or not ((found >= self._low) & (found <= self._high)).all():
             self._refused += 1
             return
         shares = np.abs(found.astype(np.float64) - action) / self._span

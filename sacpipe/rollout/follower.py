@@ -210,9 +210,7 @@ class Follower:
             )
         admitted = run_load_gate_in_child(resolved.pull(), self._settings.gate)
         with self._lock:
-            if (
-                self._is_ending.is_set()
-            ):  # the load gate may take a minute, and `__exit__` does not wait for it
+            if self._is_ending.is_set():  # `__exit__` does not wait for the load gate
                 return
             self._report_end(self._rollout.offer(admitted, source))
             self._refused_digest = ""

@@ -71,7 +71,15 @@ def train_in_child(
         StageError: the child process died.
         SacpipeError: what the training raised, e.g. DivergenceError.
     """
-    request = _request(params, folder, initial_pool, warm_start)
+    pool, weights = (
+        None if path is None else str(Path(path).absolute()) for path in (initial_pool, warm_start)
+    )
+    request = _Request(
+        params=_as_params(params, initial_pool, warm_start).as_tree(),
+        folder=str(Path(folder).absolute()),
+        initial_pool=pool,
+        warm_start=weights,
+    )
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, encoding="utf-8") as answers:
         try:
@@ -90,24 +98,6 @@ def train_in_child(
                     "training was interrupted. A checkpoint is kept; the same call continues from it."
                 ) from exc
     return _result(answer, child.returncode, " ".join(stderr_tail))
-
-
-def _request(
-    params: TrainParams | Mapping[str, Any] | Path | str,
-    folder: Path | str,
-    initial_pool: Path | str | None,
-    warm_start: Path | str | None,
-) -> _Request:
-    """Check what was asked, before a process starts."""
-    pool, weights = (
-        None if path is None else str(Path(path).absolute()) for path in (initial_pool, warm_start)
-    )
-    return _Request(
-        params=_as_params(params, initial_pool, warm_start).as_tree(),
-        folder=str(Path(folder).absolute()),
-        initial_pool=pool,
-        warm_start=weights,
-    )
 
 
 def _as_params(
