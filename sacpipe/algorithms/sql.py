@@ -15,8 +15,7 @@ from pydantic import Field
 
 from sacpipe.algorithms.adam import Adam
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.algorithms.gradient_norm import norm_of
-from sacpipe.algorithms.losses import critic_loss, weights_of
+from sacpipe.algorithms.losses import critic_loss, norm_of, weights_of
 from sacpipe.algorithms.sql_metrics import METRICS, LastUpdate
 from sacpipe.algorithms.stein import soft_value
 from sacpipe.algorithms.stein_policy import SteinPolicyConfig, SteinPolicyLearner

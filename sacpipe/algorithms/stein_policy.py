@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from sacpipe.algorithms.actor_critic import ActorCritic, ActorCriticConfig
 from sacpipe.algorithms.adam import Adam, AdamConfig
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.algorithms.gradient_norm import norm_of
+from sacpipe.algorithms.losses import norm_of
 from sacpipe.algorithms.stein import score_before_tanh, stein_direction
 from sacpipe.core.config import Config
 from sacpipe.networks.normaliser import normalised_names, seen_by_policy

@@ -24,8 +24,8 @@ from sacpipe.core.errors import BundleError
 from sacpipe.robot.armed_guards import ArmedGuards
 from sacpipe.robot.decision import VERDICTS, Decision, GivenObservation, Stamps, Timings, Verdict
 from sacpipe.robot.guard_chain import Executed, GuardChain
-from sacpipe.robot.listeners import Listeners
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.policy_host import Listeners
 from sacpipe.specs.records import FloatArray
 
 

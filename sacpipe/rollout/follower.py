@@ -19,9 +19,8 @@ from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.context import RolloutEvent, describe_error
-from sacpipe.rollout.follow_events import EventKind, EventLog, FollowEvent
+from sacpipe.rollout.follow_events import EventKind, EventLog, FollowEvent, State
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.follow_state import State
 from sacpipe.rollout.load_gate_process import run_load_gate_in_child
 from sacpipe.rollout.phases import PhaseName
 from sacpipe.rollout.rollout import Rollout

@@ -18,6 +18,7 @@ from sacpipe.specs.terms import ActionTerm
 _MODELS = Path(__file__).parent / "models"
 
 FloatVector = NDArray[np.float64]
+Rows = NDArray[np.float64]
 
 
 class MujocoSimulation:
@@ -113,3 +114,19 @@ def _import_mujoco() -> Any:
         raise ConfigError(f"this task needs the package mujoco: {exc}. Install the package.") from exc
     mujoco_terms.route_warnings()
     return mujoco
+
+
+def squared_norms(rows: Rows) -> Rows:
+    """Return the sum of the squares of each row's entries, added in their order. Shape (N,).
+
+    One row gives the same bits as many.
+    """
+    total: Rows = np.zeros(len(rows))
+    for column in rows.T:
+        total += column**2
+    return total
+
+
+def norms(rows: Rows) -> Rows:
+    """Return the Euclidean norm of each row. Shape (N,)."""
+    return np.sqrt(squared_norms(rows))

@@ -21,8 +21,7 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.envs.built_task import BuiltTask
-from sacpipe.envs.softlearning.mujoco_simulation import MujocoSimulation
-from sacpipe.envs.softlearning.row_norms import Rows, norms, squared_norms
+from sacpipe.envs.softlearning.mujoco_simulation import MujocoSimulation, Rows, norms, squared_norms
 from sacpipe.envs.softlearning.suite import TaskFile
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, EnvSpec
 from sacpipe.specs.observation import Observation, ObservationLayout

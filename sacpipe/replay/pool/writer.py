@@ -16,10 +16,9 @@ import numpy as np
 from sacpipe.core.errors import PoolFormatError
 from sacpipe.replay.pool.config import PoolConfig
 from sacpipe.replay.pool.journal import Journal, journal_path
-from sacpipe.replay.pool.manifest import PoolManifest, PoolPosition, SegmentEntry
+from sacpipe.replay.pool.manifest import PoolManifest, PoolPosition, SegmentEntry, seal_segment
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.replay.pool.recovery import recover
-from sacpipe.replay.pool.sealing import seal_segment
 from sacpipe.replay.pool.segments import read_segment
 from sacpipe.replay.pool.transitions import (
     NEXT_OBSERVATIONS,

@@ -21,7 +21,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import StorageError
 from sacpipe.core.fence import first_error
 from sacpipe.robot.decision import Decision, GivenObservation, Stamps
-from sacpipe.robot.received_observation import ReceivedObservation
+from sacpipe.robot.observation import ReceivedObservation
 from sacpipe.robot.recording.episodes import EpisodeAssembler, EpisodeEnd, RuntimeStep, StepOutcome
 from sacpipe.robot.recording.folder import RecorderSettings, RecordingsFolder
 from sacpipe.robot.recording.format import RecordedStep
