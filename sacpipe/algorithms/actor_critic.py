@@ -10,11 +10,12 @@ from torch import nn
 
 from sacpipe.algorithms.adam import Adam
 from sacpipe.algorithms.base import Arrays, EvaluatedEpisode
-from sacpipe.algorithms.critic_inputs import CriticInputs
 from sacpipe.algorithms.learner_state import LearnerState
 from sacpipe.algorithms.value_bias import value_bias
 from sacpipe.core.seeding import generator, stream_seed
 from sacpipe.networks.critic import StackedCritic
+from sacpipe.networks.inputs import GroupInputs, Inputs
+from sacpipe.networks.normaliser import make_normaliser
 from sacpipe.networks.policies import PolicyConfig
 from sacpipe.networks.policies.base import PolicyNetwork
 from sacpipe.networks.policy_file import Policy, make_policy
@@ -49,6 +50,38 @@ class ActorCriticConfig(Protocol):
         ...
 
 
+class CriticInputs:
+    """Inputs of a learner's critics.
+
+    Where policy and critics see the same terms, they share the policy's normaliser, else the critics have one
+    of their own.
+
+    Args:
+        spec: Of the task.
+        policy: The learner's.
+        normalised_terms: Names of the terms that are normalised.
+    """
+
+    def __init__(self, spec: EnvSpec, policy: PolicyNetwork, normalised_terms: tuple[str, ...]) -> None:
+        self.group = GroupInputs(spec, "critic")
+        self.is_shared = self.group.vector_terms == policy.inputs.vector_terms
+        """Whether policy and critics see the same vector."""
+        self.own_normaliser = None if self.is_shared else make_normaliser(self.group, normalised_terms)
+        self.normaliser = policy.normaliser if self.is_shared else self.own_normaliser
+
+    def of(self, observations: Observation) -> Inputs:
+        """Return B observations as the critics take them."""
+        inputs = self.group.of(observations)
+        if self.normaliser is None:
+            return inputs
+        return inputs._replace(vector=self.normaliser(inputs.vector))
+
+    def observe(self, observation: Observation) -> None:
+        """Take one training observation into the critics' own normaliser, if there is one."""
+        if self.own_normaliser is not None:
+            self.own_normaliser.observe(observation.group("critic"))
+
+
 class ActorCritic:
     """A learner without `act` and its update: networks, noise, state, and the bias of its values.
 
@@ -67,6 +100,8 @@ class ActorCritic:
         ConfigError: the trunk cannot take the task's observations.
     """
 
+    described: ClassVar[Mapping[str, Metric]]
+    """Unit and meaning of every metric."""
     actor: PolicyNetwork
     """Network of the policy."""
     _state: LearnerState
@@ -130,6 +165,10 @@ class ActorCritic:
         """Return the lowest critic's value of one action, in task units of reward."""
         inputs = self.critic_inputs.of(observation.rows(None))
         return float(self.critic(inputs, torch.from_numpy(action[None])).min())
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return unit and meaning of every metric."""
+        return dict(self.described)
 
     def policy(self) -> Policy:
         """Return the policy as it leaves training."""

@@ -9,7 +9,7 @@ only, best those of all parts: see `replay.initial_pool`.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -71,11 +71,6 @@ class CompositionConfig(SteinPolicyConfig):
         part = {"sha256": "0" * 64, "weight": 0.5}
         return super().preset(spec, budget) | {"name": "composition", "parts": [part, part]}
 
-    @classmethod
-    def example(cls) -> Self:
-        """Return a small config for the contract test; its parts have drawn weights."""
-        return cls.parse(cls.example_tree())
-
     def needed_weights(self) -> dict[str, str]:
         """Return the digests of the parts; see `NeedsWeights`."""
         return {f"algorithm.parts.{place}.sha256": part.sha256 for place, part in enumerate(self.parts)}
@@ -115,6 +110,7 @@ class SummedCritics(StackedCritic):
 class Composition(SteinPolicyLearner):
     """The learner: a sampling network, and the summed critics of the parts, which no update changes."""
 
+    described = METRICS
     config: CompositionConfig
 
     def __init__(self, config: CompositionConfig, spec: EnvSpec, seed: int) -> None:

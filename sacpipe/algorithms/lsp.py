@@ -97,6 +97,7 @@ class LSPConfig(SoftActorCriticConfig):
 class LSP(SoftActorCritic):
     """The learner: an invertible policy of one or two levels, and what every soft actor-critic has."""
 
+    described = METRICS
     actor: RealNVPPolicy
     config: LSPConfig
 

@@ -16,15 +16,13 @@ from pydantic import Field
 
 from sacpipe.algorithms.adam import Adam, move_targets
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.algorithms.gradient_norm import norm_of
-from sacpipe.algorithms.losses import critic_loss, weights_of
+from sacpipe.algorithms.losses import critic_loss, norm_of, weights_of
 from sacpipe.algorithms.sql_metrics import METRICS, LastUpdate
 from sacpipe.algorithms.stein import soft_value
 from sacpipe.algorithms.stein_policy import SteinPolicyConfig, SteinPolicyLearner
 from sacpipe.algorithms.td_errors import mean_td_errors
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
@@ -79,7 +77,7 @@ class SQLConfig(SteinPolicyConfig):
     @classmethod
     def example(cls) -> Self:
         """Return a small config for the contract test."""
-        return cls.parse(cls.example_tree() | {"discount": 0.97, "num_value_actions": 4})
+        return super().example().replace(discount=0.97, num_value_actions=4)
 
     def build(self, spec: EnvSpec, seed: int) -> "SQL":
         """Return a fresh learner for a task; a trunk that cannot take its observations is a ConfigError."""
@@ -89,6 +87,7 @@ class SQLConfig(SteinPolicyConfig):
 class SQL(SteinPolicyLearner):
     """The learner: a sampling network, stacked critics in nats, and their slow copies."""
 
+    described = METRICS
     config: SQLConfig
 
     def __init__(self, config: SQLConfig, spec: EnvSpec, seed: int) -> None:

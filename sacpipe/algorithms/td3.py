@@ -12,8 +12,7 @@ from sacpipe.algorithms.actor_critic import ActorCritic
 from sacpipe.algorithms.adam import Adam, AdamConfig, move_targets
 from sacpipe.algorithms.base import Arrays
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.algorithms.gradient_norm import norm_of
-from sacpipe.algorithms.losses import weighted, weights_of
+from sacpipe.algorithms.losses import norm_of, weighted, weights_of
 from sacpipe.algorithms.td_errors import mean_td_errors
 from sacpipe.algorithms.value_bias import VALUE_BIAS
 from sacpipe.core.config import Config
@@ -132,6 +131,7 @@ class LastUpdate(NamedTuple):
 class TD3(ActorCritic):
     """The learner: a deterministic policy, two stacked critics, and slow copies of all three."""
 
+    described = METRICS
     native: ClassVar[str] = "sacpipe.algorithms.td3_native:NativeTD3"
     """Update composed of kernels, for the engine `native`."""
 

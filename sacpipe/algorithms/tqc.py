@@ -80,6 +80,7 @@ class TQCConfig(GaussianActorCriticConfig):
 class TQC(SoftActorCritic):
     """The learner: a squashed Gaussian policy, stacked quantile critics, their slow copies, a temperature."""
 
+    described = METRICS
     config: TQCConfig
     critic: QuantileCritic
     target_critic: QuantileCritic

@@ -26,7 +26,6 @@ from sacpipe.replay.samplers.base import Sampler
 from sacpipe.replay.samplers.mixture import Mixture
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray, Step
-from sacpipe.training.batch_sources import batch_sources
 from sacpipe.training.checkpoint import (
     LEARNER_PREFIX,
     SAMPLER_PREFIX,
@@ -49,7 +48,7 @@ from sacpipe.training.foreign_members import FOREIGN, member_errors, raise_membe
 from sacpipe.training.kept_policy import KeptPolicy
 from sacpipe.training.memory import buffer_capacity, check_memory
 from sacpipe.training.metrics import LEARNER_METRICS, POLICY_LAG, Averages, LineFile
-from sacpipe.training.samplers import build_sampler
+from sacpipe.training.samplers import batch_sources, build_sampler
 from sacpipe.training.warm_start import copy_weights
 
 _DIAGNOSED_EVERY = 20

@@ -9,7 +9,7 @@ import pytest
 from repository import ROOT
 
 from sacpipe.core.errors import BusyError, ConfigError, StorageError
-from sacpipe.project.workspace import STAGES, Workspace, run_lock
+from sacpipe.project.workspace import STAGES, Place, Workspace, run_lock
 
 HOLD = """
 import pathlib, sys
@@ -42,7 +42,7 @@ def test_it_is_the_nearest_folder_above_that_holds_dvc_yaml(tmp_path: Path) -> N
 
 def test_every_path_is_in_the_folder_and_has_one_name(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    names = [name for name, value in vars(Workspace).items() if isinstance(value, property)]
+    names = [name for name, value in vars(Workspace).items() if isinstance(value, Place)]
     paths = [getattr(workspace, name) for name in names]
     assert len(set(paths)) == len(paths) > 20
     assert all(path.is_relative_to(tmp_path) for path in paths)
