@@ -1,5 +1,6 @@
 """Exceptions of MLflow, its database and its network become StoreErrors with advice, within seconds."""
 
+import os
 import socket
 import subprocess
 import sys
