@@ -20,8 +20,8 @@ from msgspec import Struct
 from sacpipe.core.errors import BundleError, ConfigError
 from sacpipe.robot.armed_guards import guards_in_service
 from sacpipe.robot.decision import Stamps
-from sacpipe.robot.listeners import Listeners
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.policy_host import Listeners
 from sacpipe.server.active_model import ActiveModel
 from sacpipe.server.batch import act
 from sacpipe.server.http_errors import FaultError, RefusalError, UnavailableError
