@@ -1,7 +1,6 @@
 """`sacpipe check`: run a robot's load gate over a bundle, on this machine."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from sacpipe.cli.output import write_output
@@ -28,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the load gate and print its report; exit code 1 where a rule refuses."""
     from sacpipe.core.errors import ConfigError, GateError
+    from sacpipe.core.logging import operator
     from sacpipe.project.tracked_output import is_own_output
     from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
     from sacpipe.rollout.follow_settings import FollowSettings
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         files = read_source(arguments.bundle, allow_hard_links=True, follow_cache_links=own)
         report = run_load_gate(files, settings).report
     except GateError as exc:
-        sys.stderr.write(f"sacpipe: {arguments.bundle}: {exc}\n")
+        operator.error(f"{arguments.bundle}: {exc}")
         return 1
     deadline = "" if report.deadline_us is None else f" of {report.deadline_us:.6g} us allowed"
     details = {

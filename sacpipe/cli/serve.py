@@ -5,6 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
+from sacpipe.core.logging import report_line
 from sacpipe.server.arguments import add_server_arguments
 
 HELP = "serve a policy over HTTP, by default the champion on loopback"
@@ -66,7 +67,6 @@ def _become_mlflow(uri: str, port: str) -> NoReturn:
 
     parse_address(uri, "--mlflow")
     Workspace.with_tools()
-    sys.stderr.write(f"sacpipe: serving {uri} at http://127.0.0.1:{port}/invocations\n")
-    sys.stderr.flush()
+    report_line(f"serving {uri} at http://127.0.0.1:{port}/invocations")
     server = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local"]
     os.execv(sys.executable, [*server, "--host", "127.0.0.1", "--port", port])

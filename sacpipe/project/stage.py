@@ -21,7 +21,7 @@ from sacpipe.core.errors import InterruptedRunError, SacpipeError
 from sacpipe.core.fence import first_error
 from sacpipe.core.files import storage_errors
 from sacpipe.core.fixed_arithmetic import restart_fixed
-from sacpipe.core.report_line import LAYOUT, escape_unprintable
+from sacpipe.core.logging import operator
 from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.project.identity.needs import (
     loaded_needs,
@@ -129,8 +129,7 @@ def run_stage(name: str, body: Callable[[StageContext], None]) -> None:
         error = exc
     if error is not None:
         fields = _ending(name, error)
-        with contextlib.suppress(OSError):  # a closed stderr must not change the exit code
-            _tell(error_file, **fields)
+        _tell(error_file, **fields)
         os._exit(fields["exit_code"])  # skips the exit handlers of simulators and thread pools
 
 
@@ -148,8 +147,7 @@ def _tell(error_file: str | None, **fields: Any) -> None:
             Path(error_file).write_text(json.dumps(fields), encoding="utf-8")
             return
     note = " Another try may succeed." if fields["retryable"] else ""
-    sys.stderr.write(f"sacpipe: {escape_unprintable(fields['message'], kept=LAYOUT)}{note}\n")
-    sys.stderr.flush()
+    operator.error(fields["message"] + note)
 
 
 def _ending(name: str, error: BaseException) -> dict[str, Any]:

@@ -5,15 +5,15 @@ Used by the commands that run stages.
 
 import contextlib
 import signal
-import sys
 from collections.abc import Iterator
 from types import FrameType
 
+from sacpipe.core.logging import operator
+
 
 def write_line(line: str) -> None:
-    """Write one line to stderr and flush it. stdout is for the result."""
-    sys.stderr.write(line.rstrip("\n") + "\n")
-    sys.stderr.flush()
+    """Write one line of progress to stderr. stdout is for the result."""
+    operator.info(line)
 
 
 class StageOutput:

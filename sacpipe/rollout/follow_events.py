@@ -5,7 +5,7 @@ import time
 from collections import deque
 from typing import Literal, NamedTuple
 
-from sacpipe.core.report_line import report_line
+from sacpipe.core.logging import report_line
 from sacpipe.rollout.outcome import Outcome
 
 EventKind = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sacpipe.core.closed_streams import open_closed_streams
 from sacpipe.core.errors import SacpipeError
-from sacpipe.core.report_line import LAYOUT, escape_unprintable
+from sacpipe.core.logging import log_to_stderr, operator
 from sacpipe.rollout.mlflow_source import SCHEME, MlflowSource, parse_address
 from sacpipe.rollout.sources import PathSource, Source
 from sacpipe.server.arguments import add_server_arguments
@@ -17,6 +17,7 @@ from sacpipe.server.server import serve_source
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the bundle of a source and return the exit code."""
     open_closed_streams()
+    log_to_stderr()
     parser = argparse.ArgumentParser(
         prog="python -m sacpipe.server", description="Serve a bundle by the Open Inference Protocol v2."
     )
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return serve_source(_open(namespace.source), namespace)
     except SacpipeError as exc:
-        sys.stderr.write(f"sacpipe: {escape_unprintable(str(exc), kept=LAYOUT)}\n")
+        operator.error(exc)
         return exc.exit_code
 
 
