@@ -13,14 +13,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.core.files import storage_errors
 from sacpipe.project.sqlite_address import sqlite_address
-
-if TYPE_CHECKING:
-    from sacpipe.rollout.registries import RegistryConfig
 
 STAGES = ("train", "export", "evaluate")
 """Names of the DVC stages, in the order in which they run."""
@@ -245,16 +242,6 @@ class Workspace:
     def settings(self) -> Path:
         """sacpipe.yaml: the project's choice of a tracker. It may be missing."""
         return self.root / "sacpipe.yaml"
-
-    def tracking(self, variables: Mapping[str, str] | None = None) -> "RegistryConfig":
-        """Return the chosen tracker's section, see `choose_registry`.
-
-        Raises:
-            ConfigError: there is no such tracker, or sacpipe.yaml is wrong.
-        """
-        from sacpipe.rollout.registries import choose_registry
-
-        return choose_registry(self.settings, os.environ if variables is None else variables)
 
     def environment(self, variables: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return variables that keep every tool embedded, offline, quiet and free of telemetry.
