@@ -12,8 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.bundle.graph_convolution import convolve
-from sacpipe.bundle.graph_values import Inputs, Result, Shape, Value, constant, input_value
-from sacpipe.bundle.policy_graph import MAX_RANK, Node
+from sacpipe.bundle.graph_values import (
+    MAX_RANK,
+    Inputs,
+    Node,
+    Result,
+    Shape,
+    Value,
+    constant,
+    input_value,
+)
 
 _MAX_NUMBERS = 4096
 """Maximum number of axes, sizes or parts that a node takes."""

@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import Environment, Options, TaskSection, no_render_size, try_step, unknown_task
-from sacpipe.envs.foreign_code import task_errors
-from sacpipe.envs.info_metrics import metrics_reader
-from sacpipe.envs.task_environment import TaskEnvironment
+from sacpipe.envs.base import Options, no_render_size, unknown_task
+from sacpipe.envs.built_task import BuiltTask, BuiltTaskSection
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.records import FloatArray
@@ -32,7 +30,7 @@ _ARENA_M = 1.5
 _MAX_IMAGE_SIZE = 256
 
 
-class PointMassTask(TaskSection):
+class PointMassTask(BuiltTaskSection):
     """`task` section of the task suite point_mass."""
 
     suite_name: ClassVar[str] = "point_mass"
@@ -42,22 +40,15 @@ class PointMassTask(TaskSection):
     options: Options
     """Keyword arguments of the task, the fields of `PointMassOptions`, e.g. `goal_radius_m`."""
 
-    def make(self, render_size: tuple[int, int] | None = None) -> Environment:
-        """Build the task.
-
-        Raises:
-            UnknownTaskError: no such task.
-            ConfigError: an option is unknown or out of its range, or `info` lacks a metric.
-        """
+    def build(self, render_size: tuple[int, int] | None) -> BuiltTask:
+        """Build the task; an option that is unknown or out of its range is refused."""
         if self.id not in _IDS:
             raise unknown_task(self.suite_name, self.id, _IDS)
-        with task_errors(self.name, self.options):
-            options = PointMassOptions(**self.options)  # type: ignore[arg-type]
-            options.check()
-            spec = _make_spec(self.name, options)
-            simulator = PointMass(spec.layout, options, render_size)
-            try_step(simulator, spec, metrics_reader(self.metrics))
-        return TaskEnvironment(spec, simulator, simulator.compute_rewards, metrics=self.metrics)
+        options = PointMassOptions(**self.options)  # type: ignore[arg-type]
+        options.check()
+        spec = _make_spec(self.name, options)
+        simulator = PointMass(spec.layout, options, render_size)
+        return BuiltTask(spec, simulator, simulator.compute_rewards)
 
     @classmethod
     def tasks(cls) -> Sequence[str]:

@@ -23,7 +23,6 @@ from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.gate import Candidate, Verdict, evaluate_release
 from sacpipe.release.promote_alias import RegistryStatus, promote_version
 from sacpipe.replay.pool.initial_pool import open_initial_pool
-from sacpipe.report.data import ReportInputs
 from sacpipe.report.page import write_report
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.tracking.chosen import chosen_tracker, open_ledger
@@ -201,24 +200,8 @@ def promote(workspace: Workspace, params: Params, verdict: Verdict) -> RegistryS
 def write_page(workspace: Workspace, path: Path | None = None) -> Path:
     """Write the report of the present outputs, and return its path."""
     params = Params.load(workspace.params)
-    trained = read_lock(workspace.dvc_lock).get("train")
     has_numbers = workspace.evaluate_metrics.is_file() and workspace.export_metrics.is_file()
-    inputs = ReportInputs(
-        params=workspace.params,
-        dvc_lock=workspace.dvc_lock,
-        root=workspace.root,
-        train_folder=workspace.train,
-        curve=workspace.curve,
-        export_folder=workspace.export,
-        evaluate_folder=workspace.evaluate,
-        episodes=workspace.episodes,
-        throughput=None
-        if trained is None
-        else workspace.work(locked_inputs(trained).key) / "throughput.jsonl",
-        verdict=release_gate(workspace, params).as_tree() if has_numbers else None,
-        model_name=params.release.model_name,
-    )
-    return write_report(inputs, path or workspace.report)
+    return write_report(workspace, release_gate(workspace, params) if has_numbers else None, path)
 
 
 def push(workspace: Workspace) -> str:

@@ -9,7 +9,7 @@ import pytest
 from repository import ROOT
 
 from sacpipe.core.errors import BusyError, ConfigError, StorageError
-from sacpipe.project.workspace import STAGES, Workspace, run_lock
+from sacpipe.project.workspace import STAGES, Place, Workspace, run_lock
 from sacpipe.rollout.registries import choose_registry
 
 HOLD = """
@@ -43,7 +43,7 @@ def test_it_is_the_nearest_folder_above_that_holds_dvc_yaml(tmp_path: Path) -> N
 
 def test_every_path_is_in_the_folder_and_has_one_name(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    names = [name for name, value in vars(Workspace).items() if isinstance(value, property)]
+    names = [name for name, value in vars(Workspace).items() if isinstance(value, Place)]
     paths = [getattr(workspace, name) for name in names]
     assert len(set(paths)) == len(paths) > 20
     assert all(path.is_relative_to(tmp_path) for path in paths)
@@ -55,15 +55,9 @@ def test_every_path_is_in_the_folder_and_has_one_name(tmp_path: Path) -> None:
 def test_every_tool_is_embedded_and_silent_unless_variables_are_set(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     found = workspace.environment({})
-    assert found["PREFECT_HOME"] == f"{tmp_path}/.sacpipe/prefect"
-    silent = {
-        "DO_NOT_TRACK",
-        "DVC_NO_ANALYTICS",
-        "PREFECT_SERVER_ANALYTICS_ENABLED",
-    }
+    silent = {"DO_NOT_TRACK", "DVC_NO_ANALYTICS"}
     assert silent <= found.keys()
-    chosen = {"PREFECT_API_URL": "http://b", "DVC_NO_ANALYTICS": "0"}
-    assert not workspace.environment(chosen).keys() & {*chosen, "PREFECT_HOME"}
+    assert "DVC_NO_ANALYTICS" not in workspace.environment({"DVC_NO_ANALYTICS": "0"})
     assert workspace.environment(found) == {}
 
 

@@ -16,9 +16,10 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import Options, no_render_size
+from sacpipe.envs.base import no_render_size
+from sacpipe.envs.built_task import BuiltTask
 from sacpipe.envs.rendering.plane import BODY_COLOUR, GOAL_COLOUR, Disc, draw_plane
-from sacpipe.envs.softlearning.suite import BuiltTask
+from sacpipe.envs.softlearning.suite import TaskFile
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, EnvSpec
 from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.records import FloatArray
@@ -50,13 +51,7 @@ class MultiGoalOptions(Config):
     max_episode_steps: int = Field(default=30, ge=1, le=MAX_EPISODE_STEPS)
 
 
-def build(task: str, options: Options, render_size: tuple[int, int] | None) -> BuiltTask:
-    """Build the task.
-
-    Raises:
-        ConfigError: an option is unknown, of another type or out of its range.
-    """
-    settings = MultiGoalOptions.parse(options, where="task.options")
+def _build(task: str, options: MultiGoalOptions, render_size: tuple[int, int] | None) -> BuiltTask:
     limit = np.full(1, MAX_SPEED_M_PER_S, dtype=np.float64)
     low, high = (float(bound[0]) for bound in action_bounds(task, -limit, limit))
     spec = EnvSpec(
@@ -64,10 +59,13 @@ def build(task: str, options: Options, render_size: tuple[int, int] | None) -> B
         observation=(vector_term("position", 2, unit="m", source="x and y of the point"),),
         action=tuple(ActionTerm(name=f"velocity_{axis}", unit="m/s", low=low, high=high) for axis in "xy"),
         control_period_s=PERIOD_S,
-        max_episode_steps=settings.max_episode_steps,
+        max_episode_steps=options.max_episode_steps,
     )
-    simulator = MultiGoal(spec.layout, settings, render_size)
+    simulator = MultiGoal(spec.layout, options, render_size)
     return BuiltTask(spec, simulator, simulator.compute_rewards)
+
+
+TASKS = {"MultiGoal-Default-v0": TaskFile(MultiGoalOptions, _build)}
 
 
 class MultiGoal:

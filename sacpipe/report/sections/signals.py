@@ -1,0 +1,79 @@
+"""The first metrics of the learner's updates, one small chart each."""
+
+from collections.abc import Iterable, Mapping
+
+from sacpipe.algorithms import ALGORITHMS
+from sacpipe.report.charts import Chart, line_chart
+from sacpipe.report.numbers import number
+from sacpipe.report.outputs import Outputs
+from sacpipe.report.points import MAX_POINTS, Line, bucketed
+from sacpipe.report.section import Section
+
+KNOWN = {
+    "temperature/value": ("Temperature", "reward/nat"),
+    "actor/entropy_nats": ("Entropy of the policy", "nats"),
+    "critic/loss": ("Critic loss", "reward²"),
+    "critic/q_mean": ("Mean Q-value", "reward"),
+    "actor/loss": ("Actor loss", "reward"),
+    "critic/target_mean": ("Mean target of the critics", "reward"),
+}
+"""Title and unit of metrics of the product's algorithms that are shown first. Others follow in alphabetical
+order, under their names. Another package may mean something else by the same name."""
+_MAX_SIGNALS = 4
+_OTHER_ROWS = ("episode/", "evaluation/")
+"""Beginnings of metrics that are not of updates."""
+_MAY_LOG = frozenset({"temperature/value", "critic/loss"})
+"""Positive metrics whose axis may be logarithmic."""
+
+
+def build(outputs: Outputs) -> Section:
+    """Return the section with one small chart for each of the first signals."""
+    known = KNOWN if outputs.params["algorithm"]["name"] in ALGORITHMS.ours else {}
+    names = shown_signals(outputs.signals, known)
+    values = {
+        "signals": [_signal(outputs, name, known) for name in names],
+        "is_averaged": any(len(outputs.signals[name]) > MAX_POINTS for name in names),
+    }
+    return Section("Signals of the learner", "signals.html", values)
+
+
+def shown_signals(names: Iterable[str], first: Iterable[str]) -> list[str]:
+    """Return the metrics of updates that have a chart, by the names of all metrics and of the first ones."""
+    learners = {name for name in names if not name.startswith(_OTHER_ROWS)}
+    known = [name for name in first if name in learners]
+    return (known + sorted(learners - {*known}))[:_MAX_SIGNALS]
+
+
+def _signal(outputs: Outputs, name: str, known: Mapping[str, tuple[str, str]]) -> dict[str, object]:
+    """Return the values of one chart."""
+    rows = outputs.signals[name]
+    title, unit = known.get(name, (name.replace("/", " ").replace("_", " "), ""))
+    pattern = "/".join("{i}" if part.isdigit() else part for part in name.split("/"))
+    line = Line(title, "signal", bucketed(rows))
+    target = _target_entropy(outputs) if name == "actor/entropy_nats" and known else None
+    chart = Chart(
+        title=title,
+        unit=outputs.learner_units.get(pattern, unit),
+        steps=outputs.training.env_steps,
+        lines=[line],
+        reference=target,
+        may_log=name in _MAY_LOG and bool(known),
+    )
+    last = number(rows[-1][1])
+    return {
+        "name": name,
+        "title": title,
+        "last": last,
+        "target": target,
+        "line": line,
+        "chart": line_chart(chart),
+    }
+
+
+def _target_entropy(outputs: Outputs) -> float | None:
+    """Return the target in nats where the temperature is learned: per dimension times dimensions."""
+    rule = outputs.params["algorithm"].get("temperature")  # of SAC; other algorithms may have none
+    per_dimension = rule.get("target_entropy_per_dimension") if isinstance(rule, dict) else None
+    if not isinstance(per_dimension, int | float):
+        return None
+    return float(per_dimension * outputs.bundle.contract.spec.action_dim)
