@@ -1,6 +1,7 @@
 """The first metrics of the learner's updates, one small chart each."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sacpipe.algorithms import metrics_of
 from sacpipe.report.charts import Chart, line_chart
@@ -19,7 +20,7 @@ _MAY_LOG = frozenset({"temperature/value", "critic/loss"})
 
 def build(outputs: Outputs) -> Section:
     """Return the section with one small chart for each of the first signals."""
-    known = metrics_of(str(outputs.params["algorithm"]["name"]))
+    known = metrics_of(outputs.params["algorithm"]["name"])
     names = shown_signals(outputs.signals, [name for name, metric in known.items() if metric.title])
     values = {
         "signals": [_signal(outputs, name, known) for name in names],
@@ -35,31 +36,24 @@ def shown_signals(names: Iterable[str], first: Iterable[str]) -> list[str]:
     return (known + sorted(learners - {*known}))[:_MAX_SIGNALS]
 
 
-def _signal(outputs: Outputs, name: str, known: Mapping[str, Metric]) -> dict[str, object]:
+def _signal(outputs: Outputs, name: str, known: Mapping[str, Metric]) -> dict[str, Any]:
     """Return the values of one chart."""
     rows = outputs.signals[name]
     pattern = pattern_of(name)
-    metric = known.get(pattern, Metric("", ""))
-    title = metric.title or name.replace("/", " ").replace("_", " ")
+    ours, logged = known.get(pattern), outputs.learner_metrics.get(pattern)
+    title = ours.title if ours and ours.title else name.replace("/", " ").replace("_", " ")
+    target = _target_entropy(outputs) if name == "actor/entropy_nats" and ours else None
     line = Line(title, "signal", bucketed(rows))
-    target = _target_entropy(outputs) if name == "actor/entropy_nats" and metric.title else None
     chart = Chart(
         title=title,
-        unit=outputs.learner_units.get(pattern, metric.unit),
+        unit=next((one.unit for one in (logged, ours) if one is not None), ""),
         steps=outputs.training.env_steps,
         lines=[line],
         reference=target,
-        may_log=name in _MAY_LOG and bool(metric.title),
+        may_log=name in _MAY_LOG and ours is not None,
     )
-    last = number(rows[-1][1])
-    return {
-        "name": name,
-        "title": title,
-        "last": last,
-        "target": target,
-        "line": line,
-        "chart": line_chart(chart),
-    }
+    values = {"name": name, "title": title, "last": number(rows[-1][1]), "target": target}
+    return values | {"line": line, "chart": line_chart(chart)}
 
 
 def _target_entropy(outputs: Outputs) -> float | None:
