@@ -100,8 +100,6 @@ class ActorCritic:
         ConfigError: the trunk cannot take the task's observations.
     """
 
-    described: ClassVar[Mapping[str, Metric]]
-    """Unit and meaning of every metric."""
     actor: PolicyNetwork
     """Network of the policy."""
     _state: LearnerState
@@ -165,10 +163,6 @@ class ActorCritic:
         """Return the lowest critic's value of one action, in task units of reward."""
         inputs = self.critic_inputs.of(observation.rows(None))
         return float(self.critic(inputs, torch.from_numpy(action[None])).min())
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return dict(self.described)
 
     def policy(self) -> Policy:
         """Return the policy as it leaves training."""

@@ -110,7 +110,6 @@ class SummedCritics(StackedCritic):
 class Composition(SteinPolicyLearner):
     """The learner: a sampling network, and the summed critics of the parts, which no update changes."""
 
-    described = METRICS
     config: CompositionConfig
 
     def __init__(self, config: CompositionConfig, spec: EnvSpec, seed: int) -> None:

@@ -97,7 +97,6 @@ class LSPConfig(SoftActorCriticConfig):
 class LSP(SoftActorCritic):
     """The learner: an invertible policy of one or two levels, and what every soft actor-critic has."""
 
-    described = METRICS
     actor: RealNVPPolicy
     config: LSPConfig
 

@@ -35,6 +35,7 @@ from sacpipe.networks.policies.squashed_gaussian import SquashedGaussianConfig
 from sacpipe.networks.trunks import RegisteredTrunk, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
@@ -184,7 +185,6 @@ class Regression(NamedTuple):
 class SoftActorCritic(ActorCritic):
     """A learner: a policy that has a density, stacked critics and their slow copies, a temperature."""
 
-    described = METRICS
     actor: ReparameterisedPolicy
 
     def __init__(self, config: SoftActorCriticConfig, spec: EnvSpec, seed: int) -> None:

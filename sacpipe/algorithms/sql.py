@@ -23,6 +23,7 @@ from sacpipe.algorithms.stein_policy import SteinPolicyConfig, SteinPolicyLearne
 from sacpipe.algorithms.td_errors import mean_td_errors
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
@@ -87,7 +88,6 @@ class SQLConfig(SteinPolicyConfig):
 class SQL(SteinPolicyLearner):
     """The learner: a sampling network, stacked critics in nats, and their slow copies."""
 
-    described = METRICS
     config: SQLConfig
 
     def __init__(self, config: SQLConfig, spec: EnvSpec, seed: int) -> None:

@@ -131,7 +131,6 @@ class LastUpdate(NamedTuple):
 class TD3(ActorCritic):
     """The learner: a deterministic policy, two stacked critics, and slow copies of all three."""
 
-    described = METRICS
     native: ClassVar[str] = "sacpipe.algorithms.td3_native:NativeTD3"
     """Update composed of kernels, for the engine `native`."""
 

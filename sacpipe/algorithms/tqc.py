@@ -80,7 +80,6 @@ class TQCConfig(GaussianActorCriticConfig):
 class TQC(SoftActorCritic):
     """The learner: a squashed Gaussian policy, stacked quantile critics, their slow copies, a temperature."""
 
-    described = METRICS
     config: TQCConfig
     critic: QuantileCritic
     target_critic: QuantileCritic

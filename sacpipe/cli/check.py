@@ -1,7 +1,6 @@
 """`sacpipe check`: run a robot's load gate over a bundle, on this machine."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from sacpipe.cli.output import write_output
@@ -36,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sacpipe.bundle.files import MODEL_SIGNATURE_NAME
     from sacpipe.bundle.model_signature import verify_model
     from sacpipe.core.errors import BundleError, ConfigError
+    from sacpipe.core.logging import operator
     from sacpipe.project.tracked_output import is_own_output
     from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
     from sacpipe.rollout.follow_settings import FollowSettings
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         model_key = arguments.ecdsa_public_key and verify_model(files, arguments.ecdsa_public_key)
         report = run_load_gate(files, settings).report
     except BundleError as exc:
-        sys.stderr.write(f"sacpipe: {arguments.bundle}: {exc}\n")
+        operator.error(f"{arguments.bundle}: {exc}")
         return 1
     deadline = "" if report.deadline_us is None else f" of {report.deadline_us:.6g} us allowed"
     details = {

@@ -2,9 +2,9 @@
 
 import argparse
 import os
-import sys
 from typing import NoReturn
 
+from sacpipe.core.logging import report_line
 from sacpipe.server.arguments import add_server_arguments
 
 HELP = "serve a policy over HTTP, by default the champion on loopback"
@@ -68,6 +68,5 @@ def _become_registry_server(uri: str, port: str) -> NoReturn:
     parse_address(uri, "--mlflow")
     workspace = Workspace.with_tools()
     command = chosen_tracker(workspace).scoring_server(workspace.state, uri, port)
-    sys.stderr.write(f"sacpipe: serving {uri} at http://127.0.0.1:{port}/invocations\n")
-    sys.stderr.flush()
+    report_line(f"serving {uri} at http://127.0.0.1:{port}/invocations")
     os.execv(command[0], command)

@@ -7,7 +7,6 @@ remote) are under .sacpipe/. docs/ledger.md lists the files.
 """
 
 import contextlib
-import fcntl
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.core.files import storage_errors
+from sacpipe.core.locks import hold
 
 if TYPE_CHECKING:
     from sacpipe.rollout.registries import RegistryConfig
@@ -202,20 +202,19 @@ def run_lock(workspace: Workspace) -> Iterator[None]:
         BusyError: another process holds the lock; names that process.
         StorageError: the folder cannot be written.
     """
-    with storage_errors(workspace.lock_file):
+    path = workspace.lock_file
+    with storage_errors(path):
         workspace.state.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(workspace.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            holder = os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
-            raise BusyError(
-                f"another run (process {holder}) is in progress in {workspace.root}. "
-                "Wait until it ends, stop it, or use another copy of this folder."
-            ) from exc
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        lock = hold(path, "busy")
+    except BusyError as exc:
+        holder = path.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
+        raise BusyError(
+            f"another run (process {holder}) is in progress in {workspace.root}. "
+            "Wait until it ends, stop it, or use another copy of this folder."
+        ) from exc
+    with lock:
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
         yield
-    finally:
-        os.close(descriptor)

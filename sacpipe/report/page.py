@@ -26,7 +26,7 @@ _HEAD_BYTES = 400
 def write_report(workspace: Workspace, verdict: Verdict | None, path: Path | None = None) -> Path:
     """Write the report of the present outputs, atomically, and return its path.
 
-    A page with sections that are not the product's is written every time, because what they read is not known.
+    A page with sections of others is written every time, because what they read is not known.
 
     Args:
         workspace: The project.

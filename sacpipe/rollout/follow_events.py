@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from sacpipe.core.report_line import report_line
+from sacpipe.core.logging import report_line
 from sacpipe.rollout.store_state import Outcome
 
 EventKind = (

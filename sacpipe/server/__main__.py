@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sacpipe.core.closed_streams import open_closed_streams
 from sacpipe.core.errors import SacpipeError
-from sacpipe.core.report_line import LAYOUT, escape_unprintable
+from sacpipe.core.logging import log_to_stderr, operator
 from sacpipe.rollout.registries import SCHEME, choose_registry, parse_address
 from sacpipe.rollout.sources import PathSource, Source
 from sacpipe.server.arguments import add_server_arguments
@@ -18,6 +18,7 @@ from sacpipe.server.server import serve_source
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the bundle of a source and return the exit code."""
     open_closed_streams()
+    log_to_stderr()
     parser = argparse.ArgumentParser(
         prog="python -m sacpipe.server", description="Serve a bundle by the Open Inference Protocol v2."
     )
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return serve_source(_open(namespace.source), namespace)
     except SacpipeError as exc:
-        sys.stderr.write(f"sacpipe: {escape_unprintable(str(exc), kept=LAYOUT)}\n")
+        operator.error(exc)
         return exc.exit_code
 
 

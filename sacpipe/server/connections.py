@@ -2,15 +2,32 @@
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sacpipe.server.connection_limits import ConnectionLimits
 
-if TYPE_CHECKING:
-    from sacpipe.server.connection import Connection
-
 _MAX_BUCKETS = 1024
 """Addresses whose rate is remembered."""
+
+
+class Place(Protocol):
+    """A connection, as the accounts of all connections know it."""
+
+    address: str
+    is_trusted: bool
+
+    @property
+    def is_evictable(self) -> bool:
+        """Whether another client may take its place."""
+        ...
+
+    def end(self) -> None:
+        """Close now if idle, else after the present answer."""
+        ...
+
+    def abort(self) -> None:
+        """Close now."""
+        ...
 
 
 class Connections:
@@ -27,18 +44,18 @@ class Connections:
         """Whether connections are closed after their present answer."""
         self.refused = 0
         """Connections and requests that were refused for their number or rate."""
-        self._trusted: dict[Connection, None] = {}
+        self._trusted: dict[Place, None] = {}
         """The connection with the oldest activity first."""
-        self._untrusted: dict[Connection, None] = {}
+        self._untrusted: dict[Place, None] = {}
         """The oldest connection first."""
-        self._by_address: dict[str, dict[Connection, None]] = {}
+        self._by_address: dict[str, dict[Place, None]] = {}
         """The untrusted ones."""
         self._buckets: dict[str, _Bucket] = {}
 
     def __len__(self) -> int:
         return len(self._trusted) + len(self._untrusted)
 
-    def add(self, connection: "Connection") -> bool:
+    def add(self, connection: Place) -> bool:
         """Return whether a new connection gets a place.
 
         It takes the place of the oldest untrusted connection, of its own address or of all: clients that only
@@ -60,7 +77,7 @@ class Connections:
         self._untrusted[connection] = None
         return True
 
-    def trust(self, connection: "Connection") -> bool:
+    def trust(self, connection: Place) -> bool:
         """Give a trusted place to a connection that showed the token; return whether there is one."""
         if connection in self._trusted:
             self._trusted[connection] = self._trusted.pop(connection)  # its activity is the latest
@@ -75,7 +92,7 @@ class Connections:
             bucket.refund()
         return True
 
-    def remove(self, connection: "Connection") -> None:
+    def remove(self, connection: Place) -> None:
         """Free the place of a connection."""
         self._trusted.pop(connection, None)
         if connection in self._untrusted:
@@ -85,7 +102,7 @@ class Connections:
             if not same:
                 del self._by_address[connection.address]
 
-    def allow(self, connection: "Connection") -> bool:
+    def allow(self, connection: Place) -> bool:
         """Count a connection or request of an untrusted client; return whether its rate is allowed."""
         rate, address = self.limits.untrusted_requests_per_s, connection.address
         bucket = self._buckets.get(address)
@@ -106,7 +123,7 @@ class Connections:
         if len(self._buckets) >= _MAX_BUCKETS:
             self._buckets.clear()
 
-    def _evict(self, candidates: Iterable["Connection"]) -> bool:
+    def _evict(self, candidates: Iterable[Place]) -> bool:
         """Close the first connection that may be closed; return False if there is none."""
         evicted = next((one for one in candidates if one.is_evictable), None)
         if evicted is None:

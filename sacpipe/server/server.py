@@ -17,7 +17,7 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.report_line import report_line
+from sacpipe.core.logging import report_line
 from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sacpipe.core.errors import StoreError
+from sacpipe.core.json_lines import json_lines
 from sacpipe.project.git import head_commit, inputs_at
 from sacpipe.project.processor_kind import ProcessorKind
 from sacpipe.project.stage_key import StageInputs, locked_outs, plain
@@ -63,13 +64,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         StoreError: a line is not a JSON object.
     """
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as exc:
-        raise StoreError(
-            f"{path}: expected one JSON object a line, found {exc}. `dvc checkout` restores it."
-        ) from exc
-    return rows
+    return [row for _, row in json_lines(path, StoreError, "`dvc checkout` restores the file.")]
 
 
 def identity_tags(inputs: StageInputs, entry: Mapping[str, Any]) -> dict[str, str]:

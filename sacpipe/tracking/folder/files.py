@@ -19,7 +19,7 @@ from urllib.parse import quote
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, StoreError
 from sacpipe.core.files import make_folder, read_json, storage_errors, write_json
-from sacpipe.core.locks import wait_for
+from sacpipe.core.locks import hold
 from sacpipe.tracking.registry import VersionRecord
 from sacpipe.tracking.tracker import Run
 
@@ -64,7 +64,7 @@ class TrackingFolder:
         """
         with storage_errors(self.root):
             make_folder(self.root)
-            with wait_for(self.root / "lock"):
+            with hold(self.root / "lock"):
                 yield
 
     def check(self) -> None:
