@@ -9,7 +9,7 @@ from sacpipe.report.numbers import number
 from sacpipe.report.outputs import Outputs
 from sacpipe.report.points import MAX_POINTS, Line, bucketed
 from sacpipe.report.section import Section
-from sacpipe.specs.metric import Metric, describe
+from sacpipe.specs.metric import Metric, pattern_of
 
 _MAX_SIGNALS = 4
 _OTHER_ROWS = ("episode/", "evaluation/")
@@ -39,7 +39,8 @@ def shown_signals(names: Iterable[str], first: Iterable[str]) -> list[str]:
 def _signal(outputs: Outputs, name: str, known: Mapping[str, Metric]) -> dict[str, Any]:
     """Return the values of one chart."""
     rows = outputs.signals[name]
-    ours, logged = describe(known, name), describe(outputs.learner_metrics, name)
+    pattern = pattern_of(name)
+    ours, logged = known.get(pattern), outputs.learner_metrics.get(pattern)
     title = ours.title if ours and ours.title else name.replace("/", " ").replace("_", " ")
     target = _target_entropy(outputs) if name == "actor/entropy_nats" and ours else None
     line = Line(title, "signal", bucketed(rows))
