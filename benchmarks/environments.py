@@ -20,7 +20,7 @@ from report import paragraph, shown, spread, table, write
 from sacpipe.core.fixed_arithmetic import restart_fixed
 from sacpipe.envs import find_task
 from sacpipe.envs.environment_process import EnvironmentProcess
-from sacpipe.envs.handle import EnvironmentHandle, LocalEnvironment
+from sacpipe.training.environments import EnvironmentHandle, LocalEnvironment
 from sacpipe.training.loop import train
 from sacpipe.training.numerics import keep_freed_memory, pin_arithmetic
 from sacpipe.training.resume import open_run

@@ -25,9 +25,9 @@ from sacpipe.replay.samplers.mixture import Mixture
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Transition
-from sacpipe.training.batch_sources import batch_sources
 from sacpipe.training.config import TrainParams
 from sacpipe.training.numerics import keep_freed_memory, pin_arithmetic
+from sacpipe.training.samplers import batch_sources
 
 TASK, UNITS, BATCH = "gymnasium/HalfCheetah-v5", 16, 16
 TRANSITIONS = 10_000

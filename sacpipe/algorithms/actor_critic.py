@@ -1,7 +1,7 @@
 """What learners with a policy and stacked critics have in common; an algorithm adds its update."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -10,16 +10,18 @@ from torch import nn
 
 from sacpipe.algorithms.adam import Adam
 from sacpipe.algorithms.base import Arrays, EvaluatedEpisode
-from sacpipe.algorithms.critic_inputs import CriticInputs
 from sacpipe.algorithms.learner_state import LearnerState
 from sacpipe.algorithms.value_bias import value_bias
 from sacpipe.core.seeding import generator, stream_seed
 from sacpipe.networks.critic import StackedCritic
+from sacpipe.networks.inputs import GroupInputs, Inputs
+from sacpipe.networks.normaliser import make_normaliser
 from sacpipe.networks.policies import PolicyConfig
 from sacpipe.networks.policies.base import PolicyNetwork
 from sacpipe.networks.policy_file import Policy, make_policy
 from sacpipe.networks.trunks import TrunkSection
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
@@ -29,6 +31,8 @@ _NEW = ("noise", "gradient_steps", "exploration_latent")
 
 class ActorCriticConfig(Protocol):
     """Keys of an algorithm's config that an `ActorCritic` reads."""
+
+    metrics: ClassVar[Mapping[str, Metric]]
 
     @property
     def name(self) -> str:
@@ -44,6 +48,38 @@ class ActorCriticConfig(Protocol):
     def discount(self) -> float:
         """Discount per step."""
         ...
+
+
+class CriticInputs:
+    """Inputs of a learner's critics.
+
+    Where policy and critics see the same terms, they share the policy's normaliser, else the critics have one
+    of their own.
+
+    Args:
+        spec: Of the task.
+        policy: The learner's.
+        normalised_terms: Names of the terms that are normalised.
+    """
+
+    def __init__(self, spec: EnvSpec, policy: PolicyNetwork, normalised_terms: tuple[str, ...]) -> None:
+        self.group = GroupInputs(spec, "critic")
+        self.is_shared = self.group.vector_terms == policy.inputs.vector_terms
+        """Whether policy and critics see the same vector."""
+        self.own_normaliser = None if self.is_shared else make_normaliser(self.group, normalised_terms)
+        self.normaliser = policy.normaliser if self.is_shared else self.own_normaliser
+
+    def of(self, observations: Observation) -> Inputs:
+        """Return B observations as the critics take them."""
+        inputs = self.group.of(observations)
+        if self.normaliser is None:
+            return inputs
+        return inputs._replace(vector=self.normaliser(inputs.vector))
+
+    def observe(self, observation: Observation) -> None:
+        """Take one training observation into the critics' own normaliser, if there is one."""
+        if self.own_normaliser is not None:
+            self.own_normaliser.observe(observation.group("critic"))
 
 
 class ActorCritic:
@@ -79,6 +115,7 @@ class ActorCritic:
         normalised_terms: tuple[str, ...] = (),
     ) -> None:
         self.spec, self.discount, self.gradient_steps = spec, config.discount, 0
+        self._config = config
         self._noise = generator(seed, "learner/noise")
         self._policy = make_policy(kind, spec, config.name)
         self.actor = self._policy.network
@@ -103,6 +140,10 @@ class ActorCritic:
         if self.critic_inputs.own_normaliser is not None:
             modules["critic_normaliser"] = self.critic_inputs.own_normaliser
         self._state = LearnerState(modules, optimisers, self._noise, tensors)
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return unit and meaning of every metric, from the section."""
+        return dict(self._config.metrics)
 
     def draw_key(self) -> NDArray[np.uint32]:
         """Draw the key of an update's noise, for an engine whose kernels make the numbers. Shape (2,)."""

@@ -8,8 +8,8 @@ only, best those of all parts: see `replay.initial_pool`.
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -50,6 +50,8 @@ class PartConfig(Config):
 class CompositionConfig(SteinPolicyConfig):
     """Composition of learned tasks, arXiv:1803.06773."""
 
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
+
     name: Literal["composition"]
     num_critics: int = Field(ge=1)
     """Q-functions in the ensemble of each part; a part's value is their minimum."""
@@ -68,11 +70,6 @@ class CompositionConfig(SteinPolicyConfig):
         """Return the values of a new params.yaml, with two parts whose digests are to be written."""
         part = {"sha256": "0" * 64, "weight": 0.5}
         return super().preset(spec, budget) | {"name": "composition", "parts": [part, part]}
-
-    @classmethod
-    def example(cls) -> Self:
-        """Return a small config for the contract test; its parts have drawn weights."""
-        return cls.parse(cls.example_tree())
 
     def needed_weights(self) -> dict[str, str]:
         """Return the digests of the parts; see `NeedsWeights`."""
@@ -179,7 +176,3 @@ class Composition(SteinPolicyLearner):
         if self._last is None:
             raise ValueError("there was no update to describe yet")
         return self._last.describe(1.0)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS

@@ -4,6 +4,8 @@ The engine `torch` computes the same equations with gradients written by hand (s
 a change here needs one there. Tests compare both, to rounding.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 
 from sacpipe.specs.records import Batch
@@ -103,3 +105,8 @@ def temperature_loss(
     gap = (log_probs.detach() + target_entropy).mean()
     factor = log_temperature if objective == "log_temperature" else log_temperature.exp()
     return -factor * gap
+
+
+def norm_of(gradients: Sequence[torch.Tensor]) -> Callable[[], float]:
+    """Return the function that computes the Euclidean norm of some gradients, once it is asked for."""
+    return lambda: float(torch.nn.utils.get_total_norm(gradients))

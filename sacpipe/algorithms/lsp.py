@@ -8,7 +8,7 @@ so that it has the same target with and without a lower level; the temperature i
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -32,11 +32,8 @@ from sacpipe.specs.records import FloatArray
 _LOWER_KEY = "algorithm.lower.sha256"
 
 METRICS = SAC_METRICS | {
-    "actor/log_std_min": Metric(
-        "nats", "Lowest log slope from latent to action before the squash, over batch and actions."
-    ),
-    "actor/log_std_mean": Metric("nats", "Their mean."),
-    "actor/log_std_max": Metric("nats", "The highest."),
+    f"actor/log_std_{name}": Metric("nats", f"{word} log slope from latent to action, before the squash.")
+    for name, word in (("min", "Lowest"), ("mean", "Mean"), ("max", "Highest"))
 }
 
 
@@ -49,6 +46,8 @@ class LowerLevelConfig(Config):
 
 class LSPConfig(SoftActorCriticConfig):
     """Latent-space policies, arXiv:1804.02808."""
+
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: Literal["lsp"]
     num_couplings: int = Field(ge=2, le=64)
@@ -87,11 +86,7 @@ class LSPConfig(SoftActorCriticConfig):
         return {} if self.lower is None else {_LOWER_KEY: self.lower.sha256}
 
     def build(self, spec: EnvSpec, seed: int) -> "LSP":
-        """Return a fresh learner for a task.
-
-        Raises:
-            ConfigError: the trunk cannot take the task's observations, or cannot be written to a policy file.
-        """
+        """Return a fresh learner for a task; a trunk that cannot take its observations is a ConfigError."""
         return SmoothedLSP(self, spec, seed) if self.smoothing else LSP(self, spec, seed)
 
 
@@ -126,10 +121,6 @@ class LSP(SoftActorCritic):
             if name.startswith("actor/")
         }
         self._lower.load_state_dict(lower)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS
 
 
 class SmoothedLSP(LSP):

@@ -6,7 +6,7 @@ in the kernels' layout while it learns, and are copied back into the learner's t
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from sacpipe.kernels.program import Program
 from sacpipe.networks.inputs import Group
 from sacpipe.networks.kernel_outputs import kernel_shape
 from sacpipe.networks.network import Network
-from sacpipe.networks.normaliser import MAX_DEVIATION, Normaliser
+from sacpipe.networks.normaliser import MAX_DEVIATION
 from sacpipe.networks.policy_file import Policy
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
@@ -152,21 +152,6 @@ class Slots:
         self._kept[index] = rows
         self.array[index] = rows.ctypes.data, rows.strides[0]
         return is_own
-
-
-class NativeNormaliser(NamedTuple):
-    """Arrays of a normaliser, which changes them in place."""
-
-    mean: FloatArray | None
-    scale: FloatArray | None
-    chosen: FloatArray | None
-
-    @classmethod
-    def of(cls, normaliser: Normaliser | None) -> "NativeNormaliser":
-        """Return the arrays of a normaliser, or none."""
-        if normaliser is None:
-            return cls(None, None, None)
-        return cls(normaliser.mean.numpy(), normaliser.scale.numpy(), normaliser.chosen.numpy())
 
 
 class NativeActorCritic(DelegatingLearner, ABC):
@@ -313,12 +298,16 @@ class NativeActorCritic(DelegatingLearner, ABC):
         normaliser = (
             self.learner.actor.normaliser if group == "policy" else self.learner.critic_inputs.normaliser
         )
-        arrays = NativeNormaliser.of(normaliser)
+        mean = scale = chosen = None
+        if normaliser is not None:  # it changes these arrays in place
+            mean, scale, chosen = (
+                tensor.numpy() for tensor in (normaliser.mean, normaliser.scale, normaliser.chosen)
+            )
         held, parts = output.shape[2], len(slots)
         step = output[0].size if len(output) == parts > 1 else padded(rows) * output.shape[3]
         program.add(
             "pack", first=slots, second=None if actions is None else self.slots.array[actions : actions + 1],
-            output=output, mean=arrays.mean, scale=arrays.scale, chosen=arrays.chosen, parts=parts, rows=rows,
+            output=output, mean=mean, scale=scale, chosen=chosen, parts=parts, rows=rows,
             first_columns=inputs.vector_dim, second_columns=0 if actions is None else self.spec.action_dim,
             held=held, output_step=step, limit=int(MAX_DEVIATION),
         )  # fmt: skip

@@ -21,8 +21,11 @@ from sacpipe.algorithms.native_actor_critic import (
     Slots,
 )
 from sacpipe.algorithms.sac_metrics import LastUpdate
-from sacpipe.algorithms.soft_actor_critic import GaussianActorCriticConfig, SoftActorCritic
-from sacpipe.algorithms.temperature import AutomaticTemperature
+from sacpipe.algorithms.soft_actor_critic import (
+    AutomaticTemperature,
+    GaussianActorCriticConfig,
+    SoftActorCritic,
+)
 from sacpipe.core.errors import DivergenceError
 from sacpipe.kernels.elementary import exponential
 from sacpipe.kernels.perceptron import Floats, Pass, padded, power

@@ -5,7 +5,8 @@ temperature, targets.
 """
 
 import copy
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -13,14 +14,19 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from sacpipe.algorithms.actor_critic import ActorCritic
-from sacpipe.algorithms.adam import Adam, AdamConfig
+from sacpipe.algorithms.adam import Adam, AdamConfig, move_targets
 from sacpipe.algorithms.base import Arrays
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.algorithms.gradient_norm import norm_of
-from sacpipe.algorithms.losses import actor_loss, critic_loss, soft_td_target, temperature_loss, weights_of
+from sacpipe.algorithms.losses import (
+    actor_loss,
+    critic_loss,
+    norm_of,
+    soft_td_target,
+    temperature_loss,
+    weights_of,
+)
 from sacpipe.algorithms.sac_metrics import METRICS, LastUpdate
 from sacpipe.algorithms.td_errors import mean_td_errors
-from sacpipe.algorithms.temperature import AutomaticTemperature, FixedTemperature
 from sacpipe.core.config import Config
 from sacpipe.networks.normaliser import normalised_names, seen_by_policy
 from sacpipe.networks.policies import PolicyConfig
@@ -36,8 +42,38 @@ from sacpipe.specs.records import Batch, FloatArray
 Gradients = tuple[torch.Tensor, ...]
 
 
+class AutomaticTemperature(Config):
+    """A temperature learned so that the policy's entropy stays at a target."""
+
+    mode: Literal["automatic"]
+    """`automatic`, or `fixed` with `value` only."""
+    initial: float = Field(gt=0)
+    """First temperature, in reward per nat."""
+    learning_rate: float = Field(gt=0)
+    """Learning rate of the temperature's logarithm."""
+    objective: Literal["log_temperature", "temperature"]
+    """Factor of the entropy gap in the loss: `log_temperature` or `temperature`."""
+    target_entropy_per_dimension: float
+    """Target entropy in nats divided by the number of action dimensions; the paper's is -1."""
+
+    def target_entropy(self, action_dim: int) -> float:
+        """Return the target entropy in nats."""
+        return self.target_entropy_per_dimension * action_dim
+
+
+class FixedTemperature(Config):
+    """A constant temperature."""
+
+    mode: Literal["fixed"]
+    """`fixed`, or `automatic` with more keys."""
+    value: float = Field(gt=0)
+    """Temperature, in reward per nat."""
+
+
 class SoftActorCriticConfig(Config):
     """Keys of every maximum-entropy algorithm with stacked critics and a policy that has a density."""
+
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: str
     network: RegisteredTrunk
@@ -304,7 +340,7 @@ class SoftActorCritic(ActorCritic):
         """Count the update, and move the target critics a share `tau` towards the critics if that is due."""
         self.gradient_steps += 1
         if self.gradient_steps % self.config.target_update_interval == 0:
-            torch._foreach_lerp_(self.target_parameters, self.critic_parameters, self.config.tau)
+            move_targets(self.target_parameters, self.critic_parameters, self.config.tau)
 
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update; see `Learner.diagnostics`."""
@@ -317,7 +353,3 @@ class SoftActorCritic(ActorCritic):
         if self.last is None:
             raise ValueError("there was no update yet")
         return mean_td_errors(self.last.q_values, self.last.targets)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS

@@ -7,16 +7,16 @@ means over the batch, not sums. With Adam a factor of the loss changes next to n
 
 import copy
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from sacpipe.algorithms.adam import Adam
+from sacpipe.algorithms.adam import Adam, move_targets
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.algorithms.gradient_norm import norm_of
-from sacpipe.algorithms.losses import critic_loss, weights_of
+from sacpipe.algorithms.losses import critic_loss, norm_of, weights_of
 from sacpipe.algorithms.sql_metrics import METRICS, LastUpdate
 from sacpipe.algorithms.stein import soft_value
 from sacpipe.algorithms.stein_policy import SteinPolicyConfig, SteinPolicyLearner
@@ -42,6 +42,7 @@ class SQLConfig(SteinPolicyConfig):
     """Soft Q-learning, arXiv:1702.08165."""
 
     variants: ClassVar[tuple[str, ...]] = ("softlearning", "paper")
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: Literal["sql"]
     discount: float = Field(ge=0, lt=1)
@@ -77,7 +78,7 @@ class SQLConfig(SteinPolicyConfig):
     @classmethod
     def example(cls) -> Self:
         """Return a small config for the contract test."""
-        return cls.parse(cls.example_tree() | {"discount": 0.97, "num_value_actions": 4})
+        return super().example().replace(discount=0.97, num_value_actions=4)
 
     def build(self, spec: EnvSpec, seed: int) -> "SQL":
         """Return a fresh learner for a task; a trunk that cannot take its observations is a ConfigError."""
@@ -157,8 +158,8 @@ class SQL(SteinPolicyLearner):
         """Count the update, and move the target critics a share `tau` towards the critics if that is due."""
         self.gradient_steps += 1
         if self.gradient_steps % self.config.target_update_interval == 0:
-            targets: list[torch.Tensor] = list(self.target_critic.parameters())
-            torch._foreach_lerp_(targets, self._critic_parameters, self.config.tau)
+            targets = list(self.target_critic.parameters())
+            move_targets(targets, self._critic_parameters, self.config.tau)
 
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update; see `Learner.diagnostics`."""
@@ -172,7 +173,3 @@ class SQL(SteinPolicyLearner):
             raise ValueError("there was no update yet")
         found = mean_td_errors(self._last.q_values, self._last.targets)
         return (found / self.config.reward_scale).astype(np.float32)
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return METRICS

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from sacpipe.algorithms.actor_critic import ActorCritic, ActorCriticConfig
 from sacpipe.algorithms.adam import Adam, AdamConfig
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.algorithms.gradient_norm import norm_of
+from sacpipe.algorithms.losses import norm_of
 from sacpipe.algorithms.stein import score_before_tanh, stein_direction
 from sacpipe.core.config import Config
 from sacpipe.networks.normaliser import normalised_names, seen_by_policy
@@ -94,15 +94,16 @@ class SteinPolicyConfig(Config):
         }
 
     @classmethod
-    def example_tree(cls) -> dict[str, Any]:
-        """Return the values of a small config for the contract test."""
+    def example(cls) -> Self:
+        """Return a small config for the contract test."""
         budget = Budget(1000, learning_rate=1e-3)
-        return cls.preset(None, budget) | {
+        changes = {
             "network": {"name": "mlp", "hidden_dims": [16, 16]},
             "num_particles": 5,
             "noise_dim": 3,
             "adam": AdamConfig.preset(None, budget),
         }
+        return cls.parse(cls.preset(None, budget) | changes)
 
 
 class Particles(NamedTuple):

@@ -11,12 +11,13 @@ from typing import Literal
 import numpy as np
 import torch
 
+from sacpipe.algorithms.adam import move_targets
 from sacpipe.algorithms.delegating import DelegatingLearner
 from sacpipe.algorithms.divergence import refuse_non_finite
-from sacpipe.algorithms.gradient_norm import norm_of
+from sacpipe.algorithms.losses import norm_of
 from sacpipe.algorithms.sac import SAC
 from sacpipe.algorithms.sac_metrics import LastUpdate
-from sacpipe.algorithms.temperature import AutomaticTemperature
+from sacpipe.algorithms.soft_actor_critic import AutomaticTemperature
 from sacpipe.engines.passes import BackwardPass, ForwardPass, pack_parameters, repack
 from sacpipe.networks.policies.reparameterised import LOG_SQRT_TWO_PI, LOG_TWO
 from sacpipe.specs.records import Batch, FloatArray
@@ -75,7 +76,7 @@ class TorchSAC(DelegatingLearner):
         learner = self.learner
         learner.gradient_steps += 1
         if learner.gradient_steps % learner.config.target_update_interval == 0:
-            torch._foreach_lerp_(self._packed_target, self.packed_critic, learner.config.tau)
+            move_targets(self._packed_target, self.packed_critic, learner.config.tau)
 
 
 class _Passes:

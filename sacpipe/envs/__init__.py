@@ -69,7 +69,7 @@ def parse_task(name: str) -> TaskSection | None:
     suite, _, task_id = name.partition("/")
     if not task_id or (suite not in SUITES and ":" not in suite):
         return None
-    section: TaskSection = SUITES.find_config(suite).parse(
+    section: TaskSection = SUITES.find_or_import(suite).parse(
         {"suite": suite, "id": task_id, "options": {}, "metrics": []}, where="task"
     )
     return section

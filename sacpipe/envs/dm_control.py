@@ -12,7 +12,7 @@ References:
 import copy
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -21,21 +21,12 @@ from numpy.typing import NDArray
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import (
-    Environment,
-    Options,
-    Simulator,
-    TaskSection,
-    no_render_size,
-    try_step,
-    unknown_task,
-)
-from sacpipe.envs.foreign_code import task_errors
-from sacpipe.envs.info_metrics import NO_INFO, metrics_reader, refuse_metrics
+from sacpipe.envs.base import Options, unknown_task
+from sacpipe.envs.built_task import BuiltTask, BuiltTaskSection
+from sacpipe.envs.info_metrics import NO_INFO, refuse_metrics
 from sacpipe.envs.observation_reader import ObservationPart, array_term, observation_reader
-from sacpipe.envs.rendering.camera import MujocoCamera
+from sacpipe.envs.rendering.camera import OptionalCamera
 from sacpipe.envs.rendering.opengl import without_opengl
-from sacpipe.envs.task_environment import TaskEnvironment
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
@@ -46,7 +37,7 @@ _NO_BOUND = 1e9
 """Magnitude above which a bound means no limit: MuJoCo writes 1e10 then."""
 
 
-class DmControlTask(TaskSection):
+class DmControlTask(BuiltTaskSection):
     """`task` section of the task suite dm_control."""
 
     suite_name: ClassVar[str] = "dm_control"
@@ -56,21 +47,22 @@ class DmControlTask(TaskSection):
     options: Options
     """Keyword arguments of the task, e.g. `time_limit` in seconds."""
 
-    def make(self, render_size: tuple[int, int] | None = None) -> Environment:
-        """Build the task and try one step, so that a bad option is found here.
-
-        Raises:
-            UnknownTaskError: the suite has no such task.
-            ConfigError: see `TaskSection.make`.
-            RendererError: a render size is given and no renderer works here.
-        """
+    def build(self, render_size: tuple[int, int] | None) -> BuiltTask:
+        """Build the task; the option `random` is refused, and metrics are, because there is no `info`."""
         if "random" in self.options:
             raise ConfigError("task.options: random is set by sacpipe, episode by episode. Remove it.")
-        build = _composer().build if self.id.startswith(_COMPOSED) else _build
-        spec, simulator = build(self, render_size)
-        with task_errors(self.name, self.options):
-            try_step(simulator, spec, metrics_reader(()))
-        return TaskEnvironment(spec, simulator)
+        if self.id.startswith(_COMPOSED):
+            composed: BuiltTask = _composer().build(self, render_size)
+            return composed
+        suite = _import_suite()
+        if self.id not in {f"{domain}-{name}" for domain, name in suite.ALL_TASKS}:
+            raise unknown_task(self.suite_name, self.id, self.tasks())
+        refuse_metrics(self.suite_name, self.metrics)
+        domain, _, name = self.id.partition("-")
+        env = suite.load(domain, name, task_kwargs=copy.deepcopy(self.options))
+        spec = _read_spec(self.name, env)
+        _disable_opengl(env.physics)
+        return BuiltTask(spec, DmControlSimulator(env, spec, env.observation_spec(), render_size))
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
@@ -88,48 +80,39 @@ class DmControlTask(TaskSection):
         return cls(suite="dm_control", id="cartpole-swingup", options={}, metrics=())
 
 
-def _build(task: DmControlTask, render_size: tuple[int, int] | None) -> tuple[EnvSpec, Simulator]:
-    """Build a task of the Control Suite."""
-    suite = _import_suite()
-    if task.id not in {f"{domain}-{name}" for domain, name in suite.ALL_TASKS}:
-        raise unknown_task(task.suite_name, task.id, task.tasks())
-    refuse_metrics(task.suite_name, task.metrics)
-    domain, _, name = task.id.partition("-")
-    with task_errors(task.name, task.options):
-        env = suite.load(domain, name, task_kwargs=copy.deepcopy(task.options))
-        spec = _read_spec(task.name, env)
-        return spec, DmControlSimulator(env, spec, render_size)
-
-
 def _composer() -> Any:
     """Import the file of manipulation and locomotion, on which runs of other tasks do not depend."""
     return importlib.import_module("sacpipe.envs.dm_control_composer")
 
 
 class DmControlSimulator:
-    """One environment of the Control Suite."""
+    """One environment of dm_control.
 
-    def __init__(self, env: Any, spec: EnvSpec, render_size: tuple[int, int] | None) -> None:
+    Args:
+        env: The environment.
+        spec: Of the task.
+        keys: Names of the arrays of its observation, one for each term.
+        render_size: Size of images, (height, width) in pixels; None for no rendering.
+    """
+
+    def __init__(
+        self, env: Any, spec: EnvSpec, keys: Iterable[str], render_size: tuple[int, int] | None
+    ) -> None:
         self._env = env
-        self.modules = (type(env.task).__module__,)
-        parts = zip(env.observation_spec(), spec.observation, strict=True)
-        self._read = observation_reader(
-            spec.layout, [ObservationPart((key,), term.shape, (term,)) for key, term in parts]
-        )
-        self._physics = env.physics
-        _disable_opengl(self._physics)
-        self._camera = None
-        if render_size is not None:
-            self._camera = MujocoCamera(
-                mujoco_model(env), render_size, camera=0 if mujoco_model(env).ncam else -1
-            )
+        self.modules: tuple[str, ...] = (type(env.task).__module__,)
+        parts = [
+            ObservationPart((key,), term.shape, (term,))
+            for key, term in zip(keys, spec.observation, strict=True)
+        ]
+        self._read = observation_reader(spec.layout, parts)
+        self._camera = OptionalCamera(render_size)
+        self._open_camera()
 
     def start(self, seed: int) -> Observation:
         """Start the episode of a seed and return its first observation."""
         self._env.task.random.seed(seed)  # so that earlier episodes have no effect
         observation = self._read(self._env.reset().observation)
-        if self._camera is not None:
-            self._camera.reload()
+        self._camera.reload()
         return observation
 
     def advance(self, action: FloatArray) -> tuple[Observation, Any, bool, bool, Any]:
@@ -144,15 +127,17 @@ class DmControlSimulator:
         Raises:
             RendererError: no render size was given.
         """
-        if self._camera is None:
-            raise no_render_size()
-        return self._camera.render(self._physics.data.ptr)
+        return self._camera.render(self._env.physics.data.ptr)
 
     def close(self) -> None:
         """Free the simulator."""
-        if self._camera is not None:
-            self._camera.close()
+        self._camera.close()
         self._env.close()
+
+    def _open_camera(self) -> None:
+        """Open a camera on the present model."""
+        model = mujoco_model(self._env)
+        self._camera.open(model, camera=0 if model.ncam else -1)
 
 
 def ending(step: Any) -> tuple[bool, bool]:

@@ -13,25 +13,22 @@ import importlib
 import importlib.util
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from numpy.typing import NDArray
 from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
 from sacpipe.envs.base import TaskSection, nearest, unknown_task
-from sacpipe.envs.dm_control import ending, mujoco_model, read_bounds
-from sacpipe.envs.foreign_code import task_errors
-from sacpipe.envs.info_metrics import NO_INFO, refuse_metrics
-from sacpipe.envs.observation_reader import ObservationPart, ReadObservation, array_term, observation_reader
-from sacpipe.envs.rendering.camera import EpisodeCamera
+from sacpipe.envs.built_task import BuiltTask
+from sacpipe.envs.dm_control import DmControlSimulator, mujoco_model, read_bounds
+from sacpipe.envs.info_metrics import refuse_metrics
+from sacpipe.envs.observation_reader import array_term
 from sacpipe.envs.rendering.opengl import without_opengl
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
-from sacpipe.specs.records import FloatArray
 from sacpipe.specs.terms import Term
 
 _MANIPULATION, _LOCOMOTION = "manipulation-", "locomotion-"
@@ -107,7 +104,7 @@ def task_ids() -> list[str]:
     ]
 
 
-def build(section: TaskSection, render_size: tuple[int, int] | None) -> tuple[EnvSpec, "ComposerSimulator"]:
+def build(section: TaskSection, render_size: tuple[int, int] | None) -> BuiltTask:
     """Build a task.
 
     Raises:
@@ -121,23 +118,21 @@ def build(section: TaskSection, render_size: tuple[int, int] | None) -> tuple[En
     kind = next(kind for kind in _TASKS if section.id.startswith(kind))
     options = ComposerOptions.parse(section.options, where="task.options")
     limit_s = _TIME_LIMITS_S[kind] if options.time_limit is None else options.time_limit
-    with task_errors(section.name, section.options):
-        name = section.id.removeprefix(kind)
-        env = _load(kind, name)
-        period_s = float(env.control_timestep())
-        terms = _terms(section.name, env)
-        bounds = read_bounds(section.name, env.action_spec())
-        actions = mujoco_terms.action_terms(mujoco_model(env), *bounds)
-        spec = EnvSpec(
-            task=section.name,
-            observation=tuple(terms.values()),
-            action=tuple(action.replace(unit=_ACTION_UNITS[kind]) for action in actions),
-            control_period_s=period_s,
-            max_episode_steps=math.ceil(round(limit_s / period_s, 6)),
-        )
-        reload = functools.partial(_load, kind, name) if name in _KEEP_STATE else None
-        parts = [ObservationPart((key,), term.shape, (term,)) for key, term in terms.items()]
-        return spec, ComposerSimulator(env, observation_reader(spec.layout, parts), render_size, reload)
+    name = section.id.removeprefix(kind)
+    env = _load(kind, name)
+    period_s = float(env.control_timestep())
+    terms = _terms(section.name, env)
+    bounds = read_bounds(section.name, env.action_spec())
+    actions = mujoco_terms.action_terms(mujoco_model(env), *bounds)
+    spec = EnvSpec(
+        task=section.name,
+        observation=tuple(terms.values()),
+        action=tuple(action.replace(unit=_ACTION_UNITS[kind]) for action in actions),
+        control_period_s=period_s,
+        max_episode_steps=math.ceil(round(limit_s / period_s, 6)),
+    )
+    reload = functools.partial(_load, kind, name) if name in _KEEP_STATE else None
+    return BuiltTask(spec, ComposerSimulator(env, spec, terms, render_size, reload))
 
 
 def _check_id(section: TaskSection) -> None:
@@ -198,27 +193,28 @@ def _term(task: str, key: str, array: Any) -> Term:
     return term.replace(unit="1" if is_pairs else unit)
 
 
-class ComposerSimulator:
+class ComposerSimulator(DmControlSimulator):
     """One environment of the composer, whose model is compiled again for each episode.
 
     Args:
         env: The environment.
-        read: Reads its observations.
-        render_size: Size of images, (height, width) in pixels; None for no rendering.
+        spec: Of the task.
+        keys: As of `DmControlSimulator`.
+        render_size: Likewise.
         reload: Makes the environment anew for each episode, if it keeps state; else None.
     """
 
     def __init__(
         self,
         env: Any,
-        read: ReadObservation,
+        spec: EnvSpec,
+        keys: Iterable[str],
         render_size: tuple[int, int] | None,
         reload: Callable[[], Any] | None,
     ) -> None:
-        self._env, self._read, self._reload = env, read, reload
-        self.modules = (type(self).__module__, type(env.task).__module__)
-        self._camera = EpisodeCamera(render_size)
-        self._open_camera()
+        super().__init__(env, spec, keys, render_size)
+        self._reload = reload
+        self.modules = (type(self).__module__, *self.modules)
 
     def start(self, seed: int) -> Observation:
         """Start the episode of a seed and return its first observation."""
@@ -229,27 +225,3 @@ class ComposerSimulator:
         observation = self._read(self._env.reset().observation)
         self._open_camera()
         return observation
-
-    def advance(self, action: FloatArray) -> tuple[Observation, Any, bool, bool, Any]:
-        """Apply an action in task units; a physics that diverges raises dm_control's PhysicsError."""
-        step = self._env.step(action)
-        terminated, truncated = ending(step)
-        return self._read(step.observation), step.reward, terminated, truncated, NO_INFO
-
-    def render(self) -> NDArray[Any]:
-        """Return an image of the current state. Shape (height, width, 3).
-
-        Raises:
-            RendererError: no render size was given.
-        """
-        return self._camera.render(self._env.physics.data.ptr)
-
-    def close(self) -> None:
-        """Free the simulator."""
-        self._camera.close()
-        self._env.close()
-
-    def _open_camera(self) -> None:
-        """Open a camera on the present model."""
-        model = mujoco_model(self._env)
-        self._camera.open(model, camera=0 if model.ncam else -1)

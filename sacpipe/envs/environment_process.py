@@ -48,7 +48,7 @@ _STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 class EnvironmentProcess:
-    """The run's end of an environment in another process; see `EnvironmentHandle`.
+    """The run's end of an environment in another process. Each call that begins is followed by its result's.
 
     The constructor does not wait: several processes start at the same time. An error of the task's `make` is
     raised by the first call that waits.
@@ -171,7 +171,7 @@ def _serve(connection: socket.socket) -> None:
     _, data = receive(connection)
     tree = json.loads(data)
     try:
-        environment = SUITES.find_config(tree["suite"]).parse(tree, where="task").make()
+        environment = SUITES.find_or_import(tree["suite"]).parse(tree, where="task").make()
     except SacpipeError as exc:
         _send_failure(connection, exc)
         return

@@ -6,7 +6,7 @@ KeyboardInterrupt passes, because Ctrl-C during a step raises it too. SystemExit
 
 import contextlib
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -90,18 +90,16 @@ def error_place(exc: BaseException) -> str:
     return _own_place(exc) or _place(exc)
 
 
-def _place(exc: BaseException) -> str:
-    """Return file and line where an error was raised."""
+def _place(exc: BaseException, excluded: Set[str] = frozenset()) -> str:
+    """Return file and line where an error was raised: the innermost without some parts in the file's path."""
     frames = traceback.extract_tb(exc.__traceback__)
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    own = [frame for frame in frames if excluded.isdisjoint(Path(frame.filename).parts)]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
 def _own_place(exc: BaseException) -> str:
     """Return the innermost place in code that is neither sacpipe's nor an installed package's."""
-    frames = traceback.extract_tb(exc.__traceback__)
-    foreign = {"site-packages", "sacpipe", "importlib", "<frozen importlib._bootstrap>"}
-    own = [frame for frame in frames if foreign.isdisjoint(Path(frame.filename).parts)]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return _place(exc, {"site-packages", "sacpipe", "importlib", "<frozen importlib._bootstrap>"})
 
 
 @contextlib.contextmanager

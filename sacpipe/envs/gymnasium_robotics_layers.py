@@ -6,7 +6,7 @@ Names, sizes and units are those of gymnasium_robotics 1.4.2, module by module.
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sacpipe.envs.gymnasium_layers import Layer
 from sacpipe.envs.mujoco_terms import observation_terms
@@ -53,6 +53,9 @@ def robotics_layer(env: Any) -> Layer:
 class Positions(Layer):
     """A goal task whose goals are positions: their distance in metres is the metric `goal_distance`."""
 
+    observed: ClassVar[Mapping[int, _Terms]] = {}
+    """Terms of the entry `observation` by its length, where they are known."""
+
     def __init__(self, env: Any) -> None:
         super().__init__(env)
         size = self.env.observation_space["achieved_goal"].shape[0]
@@ -60,6 +63,9 @@ class Positions(Layer):
             "achieved_goal": (("achieved_goal", size, "m", "what the state reaches"),),
             "desired_goal": (("desired_goal", size, "m", "what the episode asks for"),),
         }
+        known = self.observed.get(self.env.observation_space["observation"].shape[0])
+        if known is not None:
+            self.observation_terms["observation"] = known
 
     def step(self, action: Any) -> tuple[Any, Any, Any, Any, Any]:
         """Step, and measure the distance of the goals."""
@@ -83,20 +89,15 @@ class Targets(Positions):
 
 
 class Fetch(Targets):
-    """A gripper, and in most tasks an object: 10 or 25 numbers."""
+    """A gripper, and in most tasks an object."""
 
-    def __init__(self, env: Any) -> None:
-        super().__init__(env)
-        size = self.env.observation_space["observation"].shape[0]
-        self.observation_terms["observation"] = _GRIPPER if size == 10 else _GRIPPER_AND_OBJECT
+    observed: ClassVar[Mapping[int, _Terms]] = {10: _GRIPPER, 25: _GRIPPER_AND_OBJECT}
 
 
 class Fingertips(Targets):
     """The Shadow hand without an object: its goals are the places of five fingertips."""
 
-    def __init__(self, env: Any) -> None:
-        super().__init__(env)
-        self.observation_terms["observation"] = _FINGERTIPS
+    observed: ClassVar[Mapping[int, _Terms]] = {63: _FINGERTIPS}
 
 
 class Maze(Positions):
@@ -106,12 +107,13 @@ class Maze(Positions):
     which the maze does not use, are entries of `ant`.
     """
 
+    observed: ClassVar[Mapping[int, _Terms]] = {4: _POINT}
+
     def __init__(self, env: Any) -> None:
         super().__init__(env)
         task = self.env.unwrapped
-        Path(task.tmp_xml_file_path).unlink(
-            missing_ok=True
-        )  # the model is compiled; the task leaves its file
+        # The model is compiled; the task leaves its file.
+        Path(task.tmp_xml_file_path).unlink(missing_ok=True)
         self._is_ant = hasattr(task, "ant_env")
         self._robot = task.ant_env if self._is_ant else task.point_env
         self.control_period_s = float(self._robot.dt)
@@ -119,8 +121,6 @@ class Maze(Positions):
         if self._is_ant:
             self.observation_groups = {"achieved_goal": ["policy", "critic", "achieved_goal"]}
             self.observation_terms |= _ant_terms(self._robot)
-        else:
-            self.observation_terms["observation"] = _POINT
 
     def described(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """Return `success`, and the ant's own entries below it."""

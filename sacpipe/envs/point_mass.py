@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import Environment, Options, TaskSection, no_render_size, try_step, unknown_task
-from sacpipe.envs.foreign_code import task_errors
-from sacpipe.envs.info_metrics import metrics_reader
-from sacpipe.envs.task_environment import TaskEnvironment
+from sacpipe.envs.base import Options, unknown_task
+from sacpipe.envs.built_task import BuiltTask, BuiltTaskSection
+from sacpipe.envs.rendering.plane import DrawnSimulator
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.records import FloatArray
@@ -32,7 +31,7 @@ _ARENA_M = 1.5
 _MAX_IMAGE_SIZE = 256
 
 
-class PointMassTask(TaskSection):
+class PointMassTask(BuiltTaskSection):
     """`task` section of the task suite point_mass."""
 
     suite_name: ClassVar[str] = "point_mass"
@@ -42,22 +41,15 @@ class PointMassTask(TaskSection):
     options: Options
     """Keyword arguments of the task, the fields of `PointMassOptions`, e.g. `goal_radius_m`."""
 
-    def make(self, render_size: tuple[int, int] | None = None) -> Environment:
-        """Build the task.
-
-        Raises:
-            UnknownTaskError: no such task.
-            ConfigError: an option is unknown or out of its range, or `info` lacks a metric.
-        """
+    def build(self, render_size: tuple[int, int] | None) -> BuiltTask:
+        """Build the task; an option that is unknown or out of its range is refused."""
         if self.id not in _IDS:
             raise unknown_task(self.suite_name, self.id, _IDS)
-        with task_errors(self.name, self.options):
-            options = PointMassOptions(**self.options)  # type: ignore[arg-type]
-            options.check()
-            spec = _make_spec(self.name, options)
-            simulator = PointMass(spec.layout, options, render_size)
-            try_step(simulator, spec, metrics_reader(self.metrics))
-        return TaskEnvironment(spec, simulator, simulator.compute_rewards, metrics=self.metrics)
+        options = PointMassOptions(**self.options)  # type: ignore[arg-type]
+        options.check()
+        spec = _make_spec(self.name, options)
+        simulator = PointMass(spec.layout, options, render_size)
+        return BuiltTask(spec, simulator, simulator.compute_rewards)
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
@@ -123,7 +115,7 @@ def _make_spec(task: str, options: PointMassOptions) -> EnvSpec:
     )
 
 
-class PointMass:
+class PointMass(DrawnSimulator):
     """The simulator: semi-implicit Euler steps of m v' = f - c v, with the forces rotated by an angle."""
 
     def __init__(
@@ -168,18 +160,9 @@ class PointMass:
         rewards = (-distances - _STEP_COST).astype(np.float32)
         return rewards, (distances < self._goal_radius_m).astype(np.float32)
 
-    def render(self) -> NDArray[np.uint8]:
-        """Return an image with the goal and the mass as discs. Shape (height, width, 3).
-
-        Raises:
-            RendererError: no render size was given.
-        """
-        if self._render_size is None:
-            raise no_render_size()
-        return self._draw(*self._render_size)
-
-    def _draw(self, height: int, width: int) -> NDArray[np.uint8]:
-        metres = 2.0 * _ARENA_M / min(height, width)
+    def _draw(self, size: tuple[int, int]) -> NDArray[np.uint8]:
+        height, width = size
+        metres = 2.0 * _ARENA_M / min(size)
         y, x = np.ogrid[0:height, 0:width]
         x, y = (x - (width - 1) / 2) * metres, ((height - 1) / 2 - y) * metres
         frame = np.full((height, width, 3), 245, dtype=np.uint8)
@@ -187,11 +170,8 @@ class PointMass:
         frame[(x - self._x) ** 2 + (y - self._y) ** 2 < 0.08**2] = (40, 80, 160)
         return frame
 
-    def close(self) -> None:
-        """Do nothing: the simulator has no resources to free."""
-
     def _observe(self) -> Observation:
         size = self._image_size
-        images = {"image": self._draw(size, size)} if size else {}
+        images = {"image": self._draw((size, size))} if size else {}
         vector = np.array((self._x, self._y, self._vx, self._vy), dtype=np.float32)
         return Observation(self._layout, vector, images)

@@ -24,21 +24,13 @@ from pydantic import Field
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
-from sacpipe.envs.base import (
-    Environment,
-    Options,
-    TaskSection,
-    try_step,
-    unknown_task,
-)
-from sacpipe.envs.foreign_code import task_errors
-from sacpipe.envs.info_metrics import metrics_reader
+from sacpipe.envs.base import Options, unknown_task
+from sacpipe.envs.built_task import BuiltTask, BuiltTaskSection
 from sacpipe.envs.observation_reader import ObservationPart, observation_reader
-from sacpipe.envs.rendering.camera import EpisodeCamera
+from sacpipe.envs.rendering.camera import OptionalCamera
 from sacpipe.envs.rendering.opengl import without_opengl
-from sacpipe.envs.robosuite_compat import repair_robosuite
+from sacpipe.envs.robosuite_compat import mujoco_data, mujoco_model, repair_robosuite
 from sacpipe.envs.robosuite_terms import action_terms, observation_terms
-from sacpipe.envs.task_environment import TaskEnvironment
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
@@ -96,7 +88,7 @@ class RobosuiteOptions(Config):
     """Whether the positions of objects are observed, beside the robot's own state."""
 
 
-class RobosuiteTask(TaskSection):
+class RobosuiteTask(BuiltTaskSection):
     """`task` section of the task suite robosuite."""
 
     suite_name: ClassVar[str] = "robosuite"
@@ -106,14 +98,8 @@ class RobosuiteTask(TaskSection):
     options: Options
     """Keyword arguments of the task, see `RobosuiteOptions`."""
 
-    def make(self, render_size: tuple[int, int] | None = None) -> Environment:
-        """Build the task and try one step, so that a bad option is found here.
-
-        Raises:
-            UnknownTaskError: the suite has no such task.
-            ConfigError: see `TaskSection.make`; or robosuite has another version than this file is for.
-            RendererError: a render size is given and no renderer works here.
-        """
+    def build(self, render_size: tuple[int, int] | None) -> BuiltTask:
+        """Build the task; another version of robosuite than this file is for is refused."""
         if self.id in _DRAW_FROM_A_SET:
             raise ConfigError(
                 f"task '{self.name}' draws its object in an order that differs from process to process, so a "
@@ -125,18 +111,15 @@ class RobosuiteTask(TaskSection):
         options = RobosuiteOptions.parse(self.options, where="task.options")
         _check_options(self, options)
         robosuite = _import_robosuite()
-        with task_errors(self.name, self.options):
-            env = _build(robosuite, self.id, options)
-            spec = EnvSpec(
-                task=self.name,
-                observation=observation_terms(env, self.name),
-                action=action_terms(env, self.name),
-                control_period_s=float(env.control_timestep),
-                max_episode_steps=options.horizon,
-            )
-            simulator = RobosuiteSimulator(env, spec, self.id, render_size)
-            try_step(simulator, spec, metrics_reader(self.metrics))
-        return TaskEnvironment(spec, simulator, metrics=self.metrics)
+        env = _build(robosuite, self.id, options)
+        spec = EnvSpec(
+            task=self.name,
+            observation=observation_terms(env, self.name),
+            action=action_terms(env, self.name),
+            control_period_s=float(env.control_timestep),
+            max_episode_steps=options.horizon,
+        )
+        return BuiltTask(spec, RobosuiteSimulator(env, spec, self.id, render_size))
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
@@ -161,7 +144,7 @@ class RobosuiteSimulator:
     """
 
     def __init__(self, env: Any, spec: EnvSpec, task_id: str, render_size: tuple[int, int] | None) -> None:
-        self._env, self._camera = env, EpisodeCamera(render_size)
+        self._env, self._camera = env, OptionalCamera(render_size)
         # numba compiles the controllers' arithmetic, so its version counts for results
         self.modules = (type(self).__module__, type(env).__module__, "numba")
         parts = [ObservationPart((term.name,), term.shape, (term,)) for term in spec.observation]
@@ -195,7 +178,7 @@ class RobosuiteSimulator:
         Raises:
             RendererError: no render size was given.
         """
-        return self._camera.render(operator.attrgetter("sim.data._data")(self._env))
+        return self._camera.render(mujoco_data(self._env.sim.data))
 
     def close(self) -> None:
         """Free the simulator."""
@@ -204,7 +187,7 @@ class RobosuiteSimulator:
 
     def _open_camera(self) -> None:
         """Open a camera on the present model."""
-        model = operator.attrgetter("sim.model._model")(self._env)
+        model = mujoco_model(self._env)
         self._camera.open(model, camera=model.camera(_FRONT_CAMERA).id, hidden_groups=(_COLLISION_GROUP,))
 
 

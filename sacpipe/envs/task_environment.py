@@ -1,8 +1,9 @@
 """`TaskEnvironment` implements the contract of an environment around the simulator of any task suite."""
 
+import contextlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,13 +71,9 @@ class TaskEnvironment:
         if self._closed:
             raise ContractError(f"task '{self.spec.task}': expected an open environment, found a closed one.")
         self._episodes, self._steps, self._seed, self._running = self._episodes + 1, 0, seed, False
-        try:
+        with self._fenced("reset()"):
             observation = self._simulator.start(seed)
             check_observation(observation, self._layout)
-        except SacpipeError:
-            raise
-        except (Exception, SystemExit) as exc:
-            raise self._failure("reset()", exc) from exc
         self._running = True
         return observation
 
@@ -125,12 +122,8 @@ class TaskEnvironment:
         """Compute rewards and terminations of recorded steps, see `Environment.compute_rewards`."""
         if self._compute_rewards is None:
             return None
-        try:
+        with self._fenced("reward function"):
             return self._compute_rewards(observations, self.spec.to_task_units(actions), next_observations)
-        except SacpipeError:
-            raise
-        except (Exception, SystemExit) as exc:
-            raise self._failure("reward function", exc) from exc
 
     def suggested_metrics(self) -> tuple[str, ...]:
         """Return the reward terms and successes in `info` of a first step; the running episode ends.
@@ -139,22 +132,14 @@ class TaskEnvironment:
             SimulatorError: the task raised an error.
         """
         self._running = False
-        try:
+        with self._fenced("step()"):
             self._simulator.start(0)
             return suggested_names(self._simulator.advance(self._low + self._half_span)[4])
-        except SacpipeError:
-            raise
-        except (Exception, SystemExit) as exc:
-            raise self._failure("step()", exc) from exc
 
     def render(self) -> NDArray[np.uint8]:
         """Return an image of the current state. Shape (height, width, 3)."""
-        try:
+        with self._fenced("render()"):
             return self._simulator.render()
-        except SacpipeError:
-            raise
-        except (Exception, SystemExit) as exc:
-            raise self._failure("render()", exc) from exc
 
     def close(self) -> None:
         """Free the simulator. A second call does nothing.
@@ -195,6 +180,16 @@ class TaskEnvironment:
         scaled *= self._half_span
         scaled += self._low
         return np.minimum(scaled, self._high) if self._may_overshoot else scaled
+
+    @contextlib.contextmanager
+    def _fenced(self, call: str) -> Iterator[None]:
+        """Turn what the task raises into a SimulatorError; a step, which is taken often, does it itself."""
+        try:
+            yield
+        except SacpipeError:
+            raise
+        except (Exception, SystemExit) as exc:
+            raise self._failure(call, exc) from exc
 
     def _failure(self, call: str, exc: BaseException) -> SimulatorError:
         return simulator_error(self._where(), call, exc, self._retryable)

@@ -28,9 +28,9 @@ def kernel_shape(network: Network) -> KernelShape | None:
     trunk = network.trunk
     kind: type[Perceptrons]
     if type(trunk) is MLPTrunk:  # a subclass may compute something else
-        kind, hidden = Perceptrons, trunk.mlp.linears()
+        kind, hidden = Perceptrons, trunk.mlp.linears
     elif type(trunk) is LayerNormMLPTrunk:
-        kind, hidden = NormalisedPerceptrons, trunk.linears()
+        kind, hidden = NormalisedPerceptrons, trunk.linears
     else:
         return None
     if not hidden:

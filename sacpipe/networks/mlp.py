@@ -64,8 +64,7 @@ class StackedLinear(nn.Module):
 
         Args:
             inputs: Of each of the first `n` members, shape (n, B, in_dim); or of the first member alone,
-            shape
-                (B, in_dim), which is computed as a plain product, and exported as one.
+                shape (B, in_dim), which is computed as a plain product, and exported as one.
 
         Returns:
             Shape (n, B, out_dim), or (B, out_dim).
@@ -90,20 +89,17 @@ class StackedMLP(nn.Module):
         self.out_dim = dims[-1]
         layers = [StackedLinear(num, before, after) for before, after in itertools.pairwise(dims)]
         self.layers = nn.ModuleList(layers)
-        self._linears = tuple(layers)
-
-    def linears(self) -> tuple[StackedLinear, ...]:
-        """Return the layers in order."""
-        return self._linears
+        self.linears = tuple(layers)
+        """The layers in order, with their type."""
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw every layer's weights from one generator, in order."""
-        for layer in self.linears():
+        for layer in self.linears:
             layer.reset(generator)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return what the last layer gives; shapes as of `StackedLinear.forward`."""
-        for layer in self._linears:
+        for layer in self.linears:
             inputs = torch.relu(layer(inputs))
         return inputs
 
@@ -113,13 +109,13 @@ class StackedMLP(nn.Module):
         NumPy computes it on the parameters' own memory, because for one observation PyTorch's dispatch takes
         several times as long as the arithmetic.
         """
-        for layer in self.linears():
+        for layer in self.linears:
             values = np.maximum(layer.single(values), _ZERO)
         return values
 
     def describe(self, graph: "GraphDraft", inputs: str) -> str:
         """Write the first member down, and return the name of what its last layer gives."""
-        for place, layer in enumerate(self.linears()):
+        for place, layer in enumerate(self.linears):
             inputs = graph.add(
                 "Relu", [graph.linear(inputs, *layer.arrays(), f"hidden_{place}")], f"relu_{place}"
             )

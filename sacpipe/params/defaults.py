@@ -100,13 +100,13 @@ def engine_for(algorithm: dict[str, Any], spec: EnvSpec, budget: Budget, source:
         budget: Length of the training.
         source: Where the chosen keys come from, for messages.
     """
-    model: type[Config] = ALGORITHMS.find_config(str(algorithm["name"]))
+    model: type[Config] = ALGORITHMS.find_or_import(str(algorithm["name"]))
     config = model.parse(preset_tree(model, algorithm, spec, budget), where="algorithm", source=source)
     return next(name for name in reversed(ENGINES.ours) if ENGINES.find(name).suits(config))
 
 
 def _variant(algorithm: str, preset: str | None) -> str:
-    known: tuple[str, ...] = getattr(ALGORITHMS.find_config(algorithm), "variants", ())
+    known: tuple[str, ...] = getattr(ALGORITHMS.find_or_import(algorithm), "variants", ())
     if preset is None:
         return known[0] if known else ""
     if preset not in known:

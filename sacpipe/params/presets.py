@@ -5,7 +5,7 @@ it leaves out, or gives in part, is completed from the nested model's own preset
 beside the field it belongs to. docs/decisions/0015.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -36,17 +36,6 @@ def preset_tree(model: type[Config], chosen: Mapping[str, Any], spec: EnvSpec, b
     return _Presets(spec, budget).tree(model, chosen, model.__name__)
 
 
-def models_in(model: type[Config]) -> list[type[Config]]:
-    """Return the models of the sections below a model, except those that a table holds."""
-    return [found for field in model.model_fields.values() for found in _configs(field.annotation)]
-
-
-def _configs(annotation: Any) -> list[type[Config]]:
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        return [annotation] if annotation is not Config else []
-    return [found for part in get_args(annotation) for found in _configs(part)]
-
-
 class _Presets:
     def __init__(self, spec: EnvSpec, budget: Budget) -> None:
         self._spec, self._budget = spec, budget
@@ -60,7 +49,7 @@ class _Presets:
 
     def _value(self, name: str, field: FieldInfo, values: Mapping[str, Any], where: str) -> Any:
         if name in values:
-            return self._completed(field.annotation, field.metadata, values[name], f"{where}.{name}")
+            return self._completed(field, values[name], f"{where}.{name}")
         if not field.is_required():
             return _plain(field.get_default(call_default_factory=True))
         literal = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
@@ -73,15 +62,13 @@ class _Presets:
             "`preset(spec, budget)` of the model, or give one with the others of the section."
         )
 
-    def _completed(self, annotation: Any, metadata: Any, value: Any, where: str) -> Any:
+    def _completed(self, field: FieldInfo, value: Any, where: str) -> Any:
         """Return a value in which sections that are given in part have all keys."""
         if isinstance(value, (list, tuple)):
-            item = next((part for part in _alternatives(annotation) if get_origin(part) is tuple), None)
-            inner, inner_metadata = _split(get_args(item)[0]) if item is not None else (None, ())
-            return [self._completed(inner, inner_metadata, one, where) for one in value]
+            return [self._completed(field, one, where) for one in value]
         if not isinstance(value, Mapping):
             return value
-        model = _model(annotation, metadata, value)
+        model = _model(field, value)
         return dict(value) if model is None else self.tree(model, value, where)
 
 
@@ -101,20 +88,26 @@ def _is_other(before: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
     return any(chosen.get(tag, before.get(tag)) != before.get(tag) for tag in _TAGS)
 
 
-def _model(annotation: Any, metadata: Any, value: Mapping[str, Any]) -> type[Config] | None:
+def types_in(annotation: Any) -> Iterator[Any]:
+    """Walk the parts of an annotation at any depth: of unions and tuples, and metadata of `Annotated`."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from types_in(part)
+
+
+def models_in(field: FieldInfo) -> list[type[Config]]:
+    """Return the models of the sections that a field may hold, except those of a table."""
+    parts = [part for part in types_in(field.annotation) if isinstance(part, type)]
+    return [part for part in parts if issubclass(part, Config) and part is not Config]
+
+
+def _model(field: FieldInfo, value: Mapping[str, Any]) -> type[Config] | None:
     """Return the model of a section: of a table, of a union by its tag, or the only one."""
-    member = next((item for item in metadata if isinstance(item, MemberKey)), None)
-    if member is not None:
-        name = value.get(member.key)
-        found: type[Config] = member.members.find_config(str(name))
-        return found
-    models: list[type[Config]] = []
-    for part in _alternatives(annotation):
-        inner, inner_metadata = _split(part)
-        if any(isinstance(item, MemberKey) for item in inner_metadata):
-            return _model(inner, inner_metadata, value)
-        if isinstance(inner, type) and issubclass(inner, Config):
-            models.append(inner)
+    for part in (*field.metadata, *types_in(field.annotation)):
+        if isinstance(part, MemberKey):
+            found: type[Config] = part.members.find_or_import(str(value.get(part.key)))
+            return found
+    models = models_in(field)
     if len(models) > 1:
         models = [model for model in models if _has_tag(model, value)]
     return models[0] if len(models) == 1 else None
@@ -127,22 +120,6 @@ def _has_tag(model: type[Config], value: Mapping[str, Any]) -> bool:
         if get_origin(field.annotation) is Literal
     }
     return any(value.get(name) in allowed for name, allowed in tags.items())
-
-
-def _alternatives(annotation: Any) -> tuple[Any, ...]:
-    """Return the parts of a union, looking through `Annotated`; another type is its only part."""
-    inner, metadata = _split(annotation)
-    if any(isinstance(item, MemberKey) for item in metadata):
-        return (annotation,)
-    origin = get_origin(inner)
-    is_union = origin is not None and getattr(origin, "__name__", "") in ("Union", "UnionType")
-    return tuple(part for one in get_args(inner) for part in _alternatives(one)) if is_union else (inner,)
-
-
-def _split(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Split `Annotated[T, ...]` into T and its metadata."""
-    metadata = getattr(annotation, "__metadata__", None)
-    return (annotation, ()) if metadata is None else (annotation.__origin__, metadata)
 
 
 def _plain(value: Any) -> Any:

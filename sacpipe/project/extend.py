@@ -55,9 +55,8 @@ def _finished_steps(workspace: Workspace, finished: StageInputs) -> int:
 
 
 def _refuse_other_changes(finished: StageInputs, wanted: StageInputs) -> None:
-    changed = [
-        name for name in finished.differences(wanted) if name != "params"
-    ]  # `unextendable` names the params
+    # `unextendable` names the params.
+    changed = [name for name in finished.differences(wanted) if name != "params"]
     digests = (param_digests(inputs.params["params.yaml"]) for inputs in (finished, wanted))
     changed += unextendable(*digests)
     if changed:

@@ -41,13 +41,8 @@ def place_commit(root: Path, commit: str, folder: Path) -> None:
     Raises:
         StorageError: the folder cannot be written, or git lacks a part of the commit.
     """
-    git_folder, below = (
-        (_git(root, "rev-parse", question) or b"").decode().strip()
-        for question in (
-            "--absolute-git-dir",
-            "--show-prefix",
-        )  # the project may be a subfolder of a repository
-    )
+    # The project may be a subfolder of a repository.
+    git_folder, below = _places(root, "--absolute-git-dir", "--show-prefix")
     places = (f"--git-dir={git_folder}", f"--work-tree={folder}")
     with tempfile.TemporaryDirectory() as elsewhere:
         index = {"GIT_INDEX_FILE": str(Path(elsewhere) / "index")}
@@ -61,10 +56,7 @@ def place_commit(root: Path, commit: str, folder: Path) -> None:
 
 def in_repository(root: Path, path: str) -> tuple[str, str]:
     """Return the repository's top folder relative to the project, and a project path relative to the top."""
-    above, below = (
-        (_git(root, "rev-parse", question) or b"").decode().strip()
-        for question in ("--show-cdup", "--show-prefix")
-    )
+    above, below = _places(root, "--show-cdup", "--show-prefix")
     return above or ".", below + path
 
 
@@ -133,6 +125,10 @@ class GitTree:
         if data is None:
             raise ConfigError(f"{path} is not in commit {self.commit}.")
         return data
+
+
+def _places(root: Path, *questions: str) -> list[str]:
+    return [(_git(root, "rev-parse", question) or b"").decode().strip() for question in questions]
 
 
 def _git(root: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> bytes | None:

@@ -17,10 +17,19 @@ from typing import Self
 from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.core.files import storage_errors
 from sacpipe.core.locks import hold
-from sacpipe.project.sqlite_address import sqlite_address
 
 STAGES = ("train", "export", "evaluate")
 """Names of the DVC stages, in the order in which they run."""
+
+
+class Place:
+    """A path of every workspace, e.g. `workspace.params`; on the class, relative to the project's folder."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __get__(self, workspace: "Workspace | None", _owner: type) -> Path:
+        return Path(self._path) if workspace is None else workspace.root / self._path
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,63 @@ class Workspace:
     """Paths of one project folder; all absolute when made by `find`."""
 
     root: Path
+
+    params = Place("params.yaml")
+    """params.yaml: every parameter of the pipeline."""
+    dvc_yaml = Place("dvc.yaml")
+    """dvc.yaml: the graph of the stages."""
+    dvc_lock = Place("dvc.lock")
+    """dvc.lock: digests of the inputs and outputs of the last run of each stage."""
+    flow = Place("pipelines/flow.py")
+    """pipelines/flow.py: the steps of a run of this project."""
+    initial_pool = Place("data/pool")
+    """Replay pool of earlier experience, e.g. a robot's; `data/pool.dvc` beside it is DVC's pointer."""
+    warm_start = Place("data/warm_start")
+    """Weights of an earlier run; `data/warm_start.dvc` beside it is DVC's pointer."""
+    ingested = Place("data/ingested.json")
+    """data/ingested.json: which recording became which transitions of the initial pool."""
+    results = Place("results")
+    """Outputs that people compare: a few numbers a stage, curves, episodes. Git tracks them."""
+    kinds = Place("results/kind.yaml")
+    """results/kind.yaml: the kind of processor on which each stage was computed. No output of DVC."""
+    train = Place("out/train")
+    """Outputs of the stage train."""
+    policy = Place("out/train/policy.safetensors")
+    """Weights of the trained policy."""
+    pool = Place("out/train/pool")
+    """Finished replay pool of the training run."""
+    curve = Place("results/curve.csv")
+    """Evaluations during training, one row an episode."""
+    train_metrics = Place("out/train/metrics.json")
+    """Summary of training."""
+    train_rows = Place("out/train/metrics.jsonl")
+    """Deterministic metrics of training, one JSON object a line."""
+    export = Place("out/export")
+    """Outputs of the stage export."""
+    bundle = Place("out/export/bundle")
+    """Bundle: the exported policy for a robot."""
+    export_metrics = Place("out/export/metrics.json")
+    """Parity of the bundle with the trained policy."""
+    evaluate = Place("out/evaluate")
+    """Outputs of the stage evaluate."""
+    episodes = Place("results/episodes.csv")
+    """Every evaluation episode."""
+    evaluate_metrics = Place("out/evaluate/metrics.json")
+    """Returns with their intervals, by policy."""
+    video = Place("out/evaluate/video")
+    """Folder with the video of one episode, or with the reason why there is none."""
+    state = Place(".sacpipe")
+    """Folder of local files; git and DVC ignore it."""
+    lock_file = Place(".sacpipe/lock")
+    """Lock file of the run in progress; its text is the process id."""
+    report = Place(".sacpipe/report.html")
+    """HTML page of the last report."""
+    promotions = Place(".sacpipe/promotions.jsonl")
+    """Every promotion and rollback, append-only, one JSON object a line."""
+    robot_store = Place(".sacpipe/robot")
+    """Bundle store of `sacpipe serve --follow`."""
+    settings = Place("sacpipe.yaml")
+    """sacpipe.yaml: the project's choice of a tracker, and its sections of the report. It may be missing."""
 
     @classmethod
     def find(cls, start: Path | None = None) -> Self:
@@ -81,119 +147,9 @@ class Workspace:
         os.environ.update(workspace.environment())
         return workspace
 
-    @property
-    def params(self) -> Path:
-        """params.yaml: every parameter of the pipeline."""
-        return self.root / "params.yaml"
-
-    @property
-    def dvc_yaml(self) -> Path:
-        """dvc.yaml: the graph of the stages."""
-        return self.root / "dvc.yaml"
-
-    @property
-    def dvc_lock(self) -> Path:
-        """dvc.lock: digests of the inputs and outputs of the last run of each stage."""
-        return self.root / "dvc.lock"
-
-    @property
-    def flow(self) -> Path:
-        """pipelines/flow.py: the steps of a run of this project."""
-        return self.root / "pipelines" / "flow.py"
-
-    @property
-    def initial_pool(self) -> Path:
-        """Replay pool of earlier experience, e.g. a robot's; `data/pool.dvc` beside it is DVC's pointer."""
-        return self.root / "data" / "pool"
-
-    @property
-    def warm_start(self) -> Path:
-        """Weights of an earlier run; `data/warm_start.dvc` beside it is DVC's pointer."""
-        return self.root / "data" / "warm_start"
-
-    @property
-    def ingested(self) -> Path:
-        """data/ingested.json: which recording became which transitions of the initial pool."""
-        return self.root / "data" / "ingested.json"
-
-    @property
-    def results(self) -> Path:
-        """Outputs that people compare: a few numbers a stage, curves, episodes. Git tracks them."""
-        return self.root / "results"
-
     def stage_results(self, stage: str) -> Path:
         """Return the path of a stage's numbers for comparison: results/<stage>.json."""
         return self.results / f"{stage}.json"
-
-    @property
-    def kinds(self) -> Path:
-        """results/kind.yaml: the kind of processor on which each stage was computed. No output of DVC."""
-        return self.results / "kind.yaml"
-
-    @property
-    def train(self) -> Path:
-        """Outputs of the stage train."""
-        return self.root / "out" / "train"
-
-    @property
-    def policy(self) -> Path:
-        """Weights of the trained policy."""
-        return self.train / "policy.safetensors"
-
-    @property
-    def pool(self) -> Path:
-        """Finished replay pool of the training run."""
-        return self.train / "pool"
-
-    @property
-    def curve(self) -> Path:
-        """Evaluations during training, one row an episode."""
-        return self.results / "curve.csv"
-
-    @property
-    def train_metrics(self) -> Path:
-        """Summary of training."""
-        return self.train / "metrics.json"
-
-    @property
-    def train_rows(self) -> Path:
-        """Deterministic metrics of training, one JSON object a line."""
-        return self.train / "metrics.jsonl"
-
-    @property
-    def export(self) -> Path:
-        """Outputs of the stage export."""
-        return self.root / "out" / "export"
-
-    @property
-    def bundle(self) -> Path:
-        """Bundle: the exported policy for a robot."""
-        return self.export / "bundle"
-
-    @property
-    def export_metrics(self) -> Path:
-        """Parity of the bundle with the trained policy."""
-        return self.export / "metrics.json"
-
-    @property
-    def evaluate(self) -> Path:
-        """Outputs of the stage evaluate."""
-        return self.root / "out" / "evaluate"
-
-    @property
-    def episodes(self) -> Path:
-        """Every evaluation episode."""
-        return self.results / "episodes.csv"
-
-    @property
-    def evaluate_metrics(self) -> Path:
-        """Returns with their intervals, by policy."""
-        return self.evaluate / "metrics.json"
-
-    @property
-    def video(self) -> Path:
-        """Folder with the video of one episode, or with the reason why there is none."""
-        return self.evaluate / "video"
 
     def stage_metrics(self, stage: str) -> Path:
         """Return the path of a stage's summary: out/<stage>/metrics.json."""
@@ -202,56 +158,6 @@ class Workspace:
     def work(self, key: str) -> Path:
         """Return the resume folder of a stage key."""
         return self.root / "work" / key
-
-    @property
-    def state(self) -> Path:
-        """Folder of local files; git and DVC ignore it."""
-        return self.root / ".sacpipe"
-
-    @property
-    def lock_file(self) -> Path:
-        """Lock file of the run in progress; its text is the process id."""
-        return self.state / "lock"
-
-    @property
-    def mlflow_db(self) -> Path:
-        """Database of the embedded ledger."""
-        return self.state / "mlflow.db"
-
-    @property
-    def artifacts(self) -> Path:
-        """Artifacts of the embedded ledger."""
-        return self.state / "mlartifacts"
-
-    @property
-    def prefect_home(self) -> Path:
-        """Folder of the embedded Prefect server."""
-        return self.state / "prefect"
-
-    @property
-    def prefect_db(self) -> Path:
-        """Database of the embedded Prefect server."""
-        return self.prefect_home / "prefect.db"
-
-    @property
-    def report(self) -> Path:
-        """HTML page of the last report."""
-        return self.state / "report.html"
-
-    @property
-    def promotions(self) -> Path:
-        """Every promotion and rollback, append-only, one JSON object a line."""
-        return self.state / "promotions.jsonl"
-
-    @property
-    def robot_store(self) -> Path:
-        """Bundle store of `sacpipe serve --follow`."""
-        return self.state / "robot"
-
-    def tracking_uri(self, variables: Mapping[str, str] | None = None) -> str:
-        """Return the ledger's address: MLFLOW_TRACKING_URI, else the embedded database."""
-        chosen = (os.environ if variables is None else variables).get("MLFLOW_TRACKING_URI")
-        return chosen or sqlite_address(self.mlflow_db)
 
     def environment(self, variables: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return variables that keep every tool embedded, offline, quiet and free of telemetry.
@@ -263,16 +169,7 @@ class Workspace:
             variables: The environment that is set already; this process's own by default.
         """
         present = os.environ if variables is None else variables
-        defaults = _QUIET | {
-            "MLFLOW_TRACKING_URI": self.tracking_uri(present),
-        }
-        if not present.get("PREFECT_API_URL"):  # another server has its own home and database
-            defaults["PREFECT_HOME"] = str(self.prefect_home)
-            if not any(name.startswith(_PREFECT_OWN) and text for name, text in present.items()):
-                # Prefect's default is this file too, but Prefect does not quote the address.
-                address = sqlite_address(self.prefect_db, "aiosqlite")
-                defaults["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = address
-        return {name: value for name, value in defaults.items() if not present.get(name)}
+        return {name: value for name, value in _QUIET.items() if not present.get(name)}
 
 
 _QUIET = {
@@ -280,21 +177,8 @@ _QUIET = {
     "DVC_NO_ANALYTICS": "1",
     "DVC_STUDIO_OFFLINE": "true",
     "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_CONFIGURE_LOGGING": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
     "ORT_DISABLE_TELEMETRY": "1",
-    # Prefect's console handler repeats each step and prints tracebacks; its API and UI still get them.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # Making a home takes 18 s on two cores, so Prefect's own limit of 20 s fails on a busy machine.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
 }
-
-_PREFECT_OWN = ("PREFECT_HOME", "PREFECT_SERVER_DATABASE_", "PREFECT_API_DATABASE_")
-"""First characters of the variables with which an operator chooses Prefect's database."""
 
 
 @contextlib.contextmanager

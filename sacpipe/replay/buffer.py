@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from sacpipe.replay.episode_ends import EpisodeEnds
 from sacpipe.replay.pool.transitions import Transitions
-from sacpipe.replay.ring import Ring
-from sacpipe.replay.view import BufferView
+from sacpipe.replay.view import BufferView, Ring
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Transition
 

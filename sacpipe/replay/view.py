@@ -1,4 +1,4 @@
-"""What a sampler sees of a replay buffer: its transitions, their episodes' ends, and no way to change them.
+"""A replay buffer's memory, and what a sampler sees of it: all of it, and no way to change it.
 
 A row is a number from 0 to len(view) - 1 and names one transition until the ring overwrites it. Rows are in
 no order of time: `later` and `steps_to_end` lead from one transition of an episode to the next.
@@ -7,15 +7,41 @@ no order of time: `later` and `steps_to_end` lead from one transition of an epis
 import numpy as np
 from numpy.typing import NDArray
 
-from sacpipe.replay.episode_ends import OPEN
+from sacpipe.replay.episode_ends import OPEN, EpisodeStarts
+from sacpipe.replay.images import ImageRing
 from sacpipe.replay.packed import packed_dtype
-from sacpipe.replay.ring import Ring
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
 Rows = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+
+
+class Ring:
+    """The memory of a replay buffer, which the buffer writes and its view reads: records, images, counters.
+
+    Number i of the transitions, counted from the first ever added, is in slot i modulo the capacity.
+
+    Args:
+        spec: Task of the transitions.
+        capacity: Number of slots, a multiple of `stride`.
+        stride: Slots from one transition of an episode to the next: the number of environments that add in
+            turn.
+    """
+
+    def __init__(self, spec: EnvSpec, capacity: int, stride: int = 1) -> None:
+        self.spec, self.capacity, self.stride = spec, capacity, stride
+        # np.empty reserves addresses only: the system allocates a page when it is first written.
+        self.records = np.empty(capacity, dtype=packed_dtype(spec))
+        self.images = ImageRing(spec.layout, capacity, stride) if spec.layout.image_terms else None
+        self.starts = [EpisodeStarts(capacity // stride) for _ in range(stride)]
+        """Of each environment's episodes; its transitions are counted from its own first one."""
+        self.added = 0
+        """Number of transitions ever added."""
+
+    def __len__(self) -> int:
+        return min(self.added, self.capacity)
 
 
 class Gathered:
@@ -92,19 +118,17 @@ class BufferView:
 
     def observations(self, rows: Rows) -> Observation:
         """Copy the observations before the steps alone. Leading axis N."""
-        layout = self.spec.layout
-        images = layout.empty(len(rows)).images
+        images = self.spec.layout.empty(len(rows)).images
         if self._ring.images is not None:
             self._ring.images.gather(rows, images)
-        return Observation(layout, self._ring.records["observations"][rows], images)
+        return Observation(self.spec.layout, self._ring.records["observations"][rows], images)
 
     def next_observations(self, rows: Rows) -> Observation:
         """Copy the observations after the steps alone, before any reset. Leading axis N."""
-        layout = self.spec.layout
-        images = layout.empty(len(rows)).images
+        images = self.spec.layout.empty(len(rows)).images
         if self._ring.images is not None:
             self._ring.images.gather_next(rows, images)
-        return Observation(layout, self._ring.records["next_observations"][rows], images)
+        return Observation(self.spec.layout, self._ring.records["next_observations"][rows], images)
 
     def rewards(self, rows: Rows) -> FloatArray:
         """Copy rewards alone, in task units. The shape is that of the rows."""

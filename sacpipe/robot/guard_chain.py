@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sacpipe.robot.armed_guards import ArmedGuards, nearest_to_zero
 from sacpipe.robot.decision import GivenObservation, Stamps, Verdict
 from sacpipe.robot.guards.guard import StepFacts
-from sacpipe.robot.received_observation import ReceivedObservation
+from sacpipe.robot.observation import ReceivedObservation
 from sacpipe.specs.env_spec import EnvSpec
 
 

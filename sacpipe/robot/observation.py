@@ -6,9 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.core.errors import ObservationError
+from sacpipe.robot.decision import GivenObservation
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Arrays, Observation, ObservationLayout
 from sacpipe.specs.terms import Term
+
+_FLOAT32 = np.dtype(np.float32)
+_NO_TERMS = (ObservationError, AttributeError, IndexError, KeyError, TypeError)
+"""Errors of an object that is no mapping of arrays to the policy's terms."""
 
 
 class PolicyObservations:
@@ -69,6 +74,38 @@ class PolicyObservations:
         return f"expected the terms {', '.join(sorted(self._names))} of {self._spec.task}: {fault}."
 
 
+class ReceivedObservation:
+    """Copies what a robot gives into one observation.
+
+    Args:
+        spec: The policy's specification.
+        observation: Memory that is written at every step.
+    """
+
+    def __init__(self, spec: EnvSpec, observation: Observation) -> None:
+        self._vector = observation.vector
+        self._terms = PolicyObservations(observation, spec)
+        self._flat_order = None if observation.images else _flat_order(spec.layout)
+
+    def copy_from(self, observation: GivenObservation) -> bool:
+        """Copy an observation; return False where it has not the terms of the policy.
+
+        Args:
+            observation: As for `Runtime.step`.
+        """
+        if isinstance(observation, np.ndarray):
+            order = self._flat_order
+            if order is None or observation.dtype != _FLOAT32 or observation.shape != self._vector.shape:
+                return False
+            self._vector[:] = observation[order]
+            return True
+        try:
+            self._terms.load(observation)
+        except _NO_TERMS:
+            return False
+        return True
+
+
 def name_fault(vector: NDArray[np.float32], spec: EnvSpec) -> str:
     """Name the first entry of an observation that is not finite by term, index and unit.
 
@@ -98,3 +135,13 @@ def _copy(target: NDArray[np.float32] | NDArray[np.uint8], array: Any, name: str
 
 def _show(terms: tuple[Term, ...]) -> str:
     return ", ".join(f"{term.name} {term.dtype} {list(term.shape)}" for term in terms)[:500]
+
+
+def _flat_order(layout: ObservationLayout) -> slice | NDArray[np.intp]:
+    """Return the index that brings a vector in the order of the specification into the packed order."""
+    places, start = {}, 0
+    for term in layout.terms:
+        places[term.name] = np.arange(start, start + term.size)
+        start += term.size
+    order = np.concatenate([places[term.name] for term in layout.vector_terms])
+    return slice(None) if np.array_equal(order, np.arange(start)) else order

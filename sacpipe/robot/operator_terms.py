@@ -189,9 +189,9 @@ def _max_term_age(terms: OperatorTerms) -> tuple[str, float]:
     """Return the key of the bound on a term's age, and the bound in control periods."""
     if terms.max_term_age_periods is not None:
         return "max_term_age_periods", terms.max_term_age_periods
-    listed = (guard for guard in terms.weakest_guards if isinstance(guard, ObservationOld))
-    weakest = next(listed, ObservationOld.weakest())
-    return "weakest_guards.observation_old; gate.max_term_age_periods may allow more", weakest.max_age_periods
+    listed = (guard.max_age_periods for guard in terms.weakest_guards if isinstance(guard, ObservationOld))
+    periods = next(listed, ObservationOld.weakest_keys["max_age_periods"])
+    return "weakest_guards.observation_old; gate.max_term_age_periods may allow more", periods
 
 
 def _guard_terms(contract: Contract, terms: OperatorTerms) -> Iterator[_Term]:

@@ -141,10 +141,7 @@ class OnnxPolicy:
         Raises:
             Exception: any error of onnxruntime; its errors have no class in common.
         """
-        target = self._tensors.observation
-        target.vector[:] = observation.vector
-        for name, image in target.images.items():
-            image[...] = observation.images[name]
+        self._tensors.observation.write(observation)
         return self._infer(noise)
 
     def _infer(self, noise: FloatArray | None) -> FloatArray:

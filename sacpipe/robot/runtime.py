@@ -24,8 +24,8 @@ from sacpipe.core.errors import BundleError
 from sacpipe.robot.armed_guards import ArmedGuards
 from sacpipe.robot.decision import VERDICTS, Decision, GivenObservation, Stamps, Timings, Verdict
 from sacpipe.robot.guard_chain import Executed, GuardChain
-from sacpipe.robot.listeners import Listeners
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.policy_host import Listeners
 from sacpipe.specs.records import FloatArray
 
 
@@ -222,7 +222,7 @@ class Runtime:
             verdict,
             reasons,
             Timings(age_ns, policy_ns, step_ns),
-            _as_array(policy_action, executed, executed_action),
+            executed_action if policy_action is executed else _as_array(policy_action),
             guards.armed.stop_category if verdict == "stopped" else None,
             has_observation,
         )
@@ -293,10 +293,5 @@ def _mean(action: list[float], before: list[float], share: float) -> list[float]
     return [new + share * (old - new) for new, old in zip(action, before, strict=True)]
 
 
-def _as_array(
-    action: list[float] | None, executed: list[float], executed_action: FloatArray
-) -> FloatArray | None:
-    """Return an action as an array, that of the executed action where both are the same list."""
-    if action is executed:
-        return executed_action
+def _as_array(action: list[float] | None) -> FloatArray | None:
     return None if action is None else np.array(action, dtype=np.float32)

@@ -9,7 +9,6 @@ and a clone of the host's policy compute both actions in the shadow's thread, fr
 
 import queue
 import threading
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -132,9 +131,7 @@ class Shadow:
         """Compare until the block ends."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Stop comparing."""
         self.close()
 
@@ -181,9 +178,8 @@ class Shadow:
 
     def _add(self, found: FloatArray, action: FloatArray) -> None:
         self._steps += 1
-        if (
-            found.shape != self._low.shape or not ((found >= self._low) & (found <= self._high)).all()
-        ):  # NaN included
+        # NaN included.
+        if found.shape != self._low.shape or not ((found >= self._low) & (found <= self._high)).all():
             self._refused += 1
             return
         shares = np.abs(found.astype(np.float64) - action) / self._span

@@ -19,7 +19,7 @@ from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence, Shadow
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import RolloutSettings
-from sacpipe.rollout.outcome import Outcome
+from sacpipe.rollout.store_state import Outcome
 
 
 class RolloutEvent(Config):

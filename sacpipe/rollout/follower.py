@@ -11,8 +11,8 @@ here. docs/serving.md has the diagram.
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import Self
 
 from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreError, StoreUnavailableError
 from sacpipe.core.fence import first_error
@@ -20,9 +20,8 @@ from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.context import RolloutEvent, describe_error
-from sacpipe.rollout.follow_events import EventKind, EventLog, FollowEvent
+from sacpipe.rollout.follow_events import EventKind, EventLog, FollowEvent, State
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.follow_state import State
 from sacpipe.rollout.load_gate_process import run_load_gate_in_child
 from sacpipe.rollout.phases import PhaseName
 from sacpipe.rollout.rollout import Rollout
@@ -34,7 +33,8 @@ _END_S = 1.0
 """Maximum time to wait for each thread at the end, in seconds."""
 
 
-class FollowerStatus(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FollowerStatus:
     """Status of a follower, for operators and monitoring. The fields are JSON keys of `/status.json`."""
 
     phase: PhaseName
@@ -111,9 +111,7 @@ class Follower:
             thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Stop polling; the policy in service stays. The result of a poll that still waits is dropped."""
         self._is_ending.set()
         for thread in self._threads:
@@ -213,9 +211,7 @@ class Follower:
             )
         admitted = run_load_gate_in_child(resolved.pull(), self._settings.gate)
         with self._lock:
-            if (
-                self._is_ending.is_set()
-            ):  # the load gate may take a minute, and `__exit__` does not wait for it
+            if self._is_ending.is_set():  # `__exit__` does not wait for the load gate
                 return
             self._report_end(self._rollout.offer(admitted, source))
             self._refused_digest = ""

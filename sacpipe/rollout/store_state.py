@@ -18,7 +18,11 @@ from sacpipe.bundle.contract import Sha256
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError
 from sacpipe.core.files import read_regular_file
-from sacpipe.rollout.outcome import Outcome
+
+Outcome = Literal["accepted", "rejected", "rolled_back", "replaced", "withdrawn"]
+"""How a rollout ended. `accepted`: the bundle is the store's current one. `replaced`: another bundle was
+offered in the shadow phase. `withdrawn`: the source names another bundle now, or an error that is not the
+candidate's ended the phase."""
 
 
 class StoredBundle(Config):

@@ -162,9 +162,8 @@ class SimulatedRobot:
 
     def _end(self, step: Step) -> None:
         last = self._disturbed()  # drawn without a recorder too: the random stream stays the same
-        if (
-            self._recorder is not None and not self._disturbance.delay_steps
-        ):  # delayed observations arrive later
+        # Delayed observations arrive later.
+        if self._recorder is not None and not self._disturbance.delay_steps:
             self._recorder.end_episode(
                 last, self._clock_ns(), terminated=step.terminated, truncated=step.truncated
             )

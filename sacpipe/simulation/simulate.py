@@ -6,7 +6,7 @@ from pathlib import Path
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.seeding import episode_seed
-from sacpipe.evaluation.episodes import Episode, evaluate
+from sacpipe.evaluation.episodes import evaluate
 from sacpipe.evaluation.video import VideoConfig, record_episode
 from sacpipe.simulation.load_policy import load_policy
 from sacpipe.simulation.policy_task import task_of
@@ -76,17 +76,9 @@ def simulate(
         task=loaded.spec.task,
         kind=loaded.kind,
         sha256=loaded.sha256,
-        episodes=tuple(_record(episode) for episode in found),
+        episodes=tuple(
+            EpisodeRecord(**{name: getattr(episode, name) for name in EpisodeRecord.model_fields})
+            for episode in found
+        ),
         video=None if video_path is None else str(video_path),
-    )
-
-
-def _record(episode: Episode) -> EpisodeRecord:
-    return EpisodeRecord(
-        episode_return=episode.episode_return,
-        length=episode.length,
-        terminated=episode.terminated,
-        truncated=episode.truncated,
-        metrics=episode.metrics,
-        last_metrics=episode.last_metrics,
     )

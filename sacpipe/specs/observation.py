@@ -132,6 +132,12 @@ class Observation(Mapping[str, NDArray[Any]]):
         images = {name: array.copy() for name, array in self.images.items()}
         return Observation(self.layout, self.vector.copy(), images)
 
+    def write(self, source: "Observation") -> None:
+        """Copy the values of observations with the same leading axes into these."""
+        self.vector[...] = source.vector
+        for name, image in self.images.items():
+            image[...] = source.images[name]
+
     def equals(self, other: "Observation") -> bool:
         """Return whether all values are equal."""
         return np.array_equal(self.vector, other.vector) and all(

@@ -14,7 +14,7 @@ from sacpipe.core.json_lines import GrowingJsonLines
 from sacpipe.project.stage_key import DiskTree, StageInputs, stage_inputs
 from sacpipe.project.workspace import Workspace
 from sacpipe.tracking.ledger_values import flat_params
-from sacpipe.tracking.mlflow.ledger import MlflowLedger
+from sacpipe.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +24,7 @@ _MAX_CALL_S = 30.0
 class LiveMetrics:
     """A context manager that copies the metrics of one stage while it is entered."""
 
-    def __init__(
-        self, workspace: Workspace, ledger: MlflowLedger, stage: str, *, interval_s: float = 5.0
-    ) -> None:
+    def __init__(self, workspace: Workspace, ledger: Tracker, stage: str, *, interval_s: float = 5.0) -> None:
         """Compute the stage key from the inputs on disk.
 
         Args:

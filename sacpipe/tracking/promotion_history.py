@@ -1,6 +1,6 @@
 """The history of promotions and rollbacks: an append-only file, and the only one that cannot be rebuilt.
 
-.sacpipe/promotions.jsonl holds one JSON object a line (format_version 1). MLflow keeps no history of an
+.sacpipe/promotions.jsonl holds one JSON object a line (format_version 1). Trackers keep no history of an
 alias. Each line also holds the stages' entries of dvc.lock, whose bytes are in DVC's cache, so that a
 rebuilt ledger can register an older policy again.
 """

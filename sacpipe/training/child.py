@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from sacpipe.core.config import Config
 from sacpipe.core.error_fields import error_fields, error_of
 from sacpipe.core.errors import ConfigError, InterruptedRunError, SacpipeError, StageError
 from sacpipe.core.files import canonical_json, sha256_bytes
@@ -35,13 +34,6 @@ from sacpipe.version import __version__
 
 _MIN_SECONDS_BETWEEN_LINES = 0.5
 _MAX_STDERR_LINES = 20
-
-
-class _Request(Config):
-    params: dict[str, Any]
-    folder: str
-    initial_pool: str | None
-    warm_start: str | None
 
 
 def train_in_child(
@@ -71,7 +63,8 @@ def train_in_child(
         StageError: the child process died.
         SacpipeError: what the training raised, e.g. DivergenceError.
     """
-    request = _request(params, folder, initial_pool, warm_start)
+    tree = _as_params(params, initial_pool, warm_start).as_tree()
+    folders = [path and str(path) for path in (folder, initial_pool, warm_start)]
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, encoding="utf-8") as answers:
         try:
@@ -81,7 +74,7 @@ def train_in_child(
         with child:
             stderr_tail = _forward_stderr(child)
             try:
-                _send(child, request)
+                _send(child, {"params": tree, "folders": folders})
                 answer = _receive(answers, progress)
             except KeyboardInterrupt as exc:
                 child.send_signal(signal.SIGTERM)
@@ -90,24 +83,6 @@ def train_in_child(
                     "training was interrupted. A checkpoint is kept; the same call continues from it."
                 ) from exc
     return _result(answer, child.returncode, " ".join(stderr_tail))
-
-
-def _request(
-    params: TrainParams | Mapping[str, Any] | Path | str,
-    folder: Path | str,
-    initial_pool: Path | str | None,
-    warm_start: Path | str | None,
-) -> _Request:
-    """Check what was asked, before a process starts."""
-    pool, weights = (
-        None if path is None else str(Path(path).absolute()) for path in (initial_pool, warm_start)
-    )
-    return _Request(
-        params=_as_params(params, initial_pool, warm_start).as_tree(),
-        folder=str(Path(folder).absolute()),
-        initial_pool=pool,
-        warm_start=weights,
-    )
 
 
 def _as_params(
@@ -164,10 +139,10 @@ def _forward_stderr(child: subprocess.Popen[str]) -> deque[str]:
     return tail
 
 
-def _send(child: subprocess.Popen[str], request: _Request) -> None:
+def _send(child: subprocess.Popen[str], request: dict[str, Any]) -> None:
     if child.stdin is not None:
         with contextlib.suppress(BrokenPipeError):  # it died; its exit code tells more
-            child.stdin.write(canonical_json(request.as_tree()) + "\n")
+            child.stdin.write(canonical_json(request) + "\n")
             child.stdin.flush()
 
 
@@ -213,14 +188,13 @@ class _Answers:
             self.write({"env_steps": env_steps, "latest_return": latest_return})
 
 
-def _train(request: _Request, answers: _Answers, stop: threading.Event) -> TrainingReport:
-    params, folder = TrainParams.parse(request.params), Path(request.folder)
+def _train(request: dict[str, Any], answers: _Answers, stop: threading.Event) -> TrainingReport:
+    """Train what `train_in_child` asks for."""
+    params = TrainParams.parse(request["params"])
+    folder, pool, weights = (path and Path(path) for path in request["folders"])
     keep_freed_memory()
     pin_arithmetic(params.engine.num_threads)
-    key = sha256_bytes(canonical_json({"params": request.params, "version": __version__}).encode())
-    pool, weights = (
-        None if path is None else Path(path) for path in (request.initial_pool, request.warm_start)
-    )
+    key = sha256_bytes(canonical_json({"params": request["params"], "version": __version__}).encode())
     run = open_run(params, folder / "work" / key, key, initial_pool=pool, warm_start=weights)
     try:
         train(run, stop.is_set, answers)
@@ -232,7 +206,7 @@ def _train(request: _Request, answers: _Answers, stop: threading.Event) -> Train
 
 def main() -> int:
     """Train what stdin describes; return 0 if there is a report, else the error's exit code."""
-    request = _Request.parse(json.loads(sys.stdin.readline()))
+    request = json.loads(sys.stdin.readline())
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
 

@@ -15,8 +15,8 @@ from sacpipe.core.files import (
     sync_folder,
     write_bytes,
 )
-from sacpipe.training.batch_sources import INITIAL_POOL
 from sacpipe.training.checkpoint import SAMPLER_PREFIX, intact_checkpoints, write_checkpoint
+from sacpipe.training.samplers import INITIAL_POOL
 
 _MAY_CHANGE = (
     "training.total_steps",

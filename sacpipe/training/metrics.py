@@ -14,36 +14,39 @@ from sacpipe.core.files import storage_errors
 from sacpipe.specs.metric import Metric
 from sacpipe.specs.records import Step
 
+_EVALUATION = {
+    "return_mean": Metric("reward", "Mean return of {}."),
+    "return_min": Metric("reward", "Lowest return of {}."),
+    "return_max": Metric("reward", "Highest return of {}."),
+    "length_mean": Metric("steps", "Mean length of these episodes."),
+    "metrics/{name}/mean": Metric(
+        "own", "Mean over these episodes of the mean of an entry of `task.metrics`."
+    ),
+    "metrics/{name}/last": Metric("own", "Mean of that entry in the last step of these episodes."),
+}
+_MODES = {
+    "deterministic": "the deterministic action",
+    "stochastic": "actions with noise, from the same start states",
+}
+
 METRICS: dict[str, Metric] = {
     "env_steps": Metric("steps", "Environment steps taken so far."),
     "gradient_steps": Metric("updates", "Updates made so far."),
     "policy_lag": Metric(
         "updates",
         "Mean number of updates from the choice of an action to the end of its step; in runs with several "
-        "environments or a lag.",
+        "environments or with `policy_lag_rounds: 1`.",
     ),
     "episode/return": Metric("reward", "Undiscounted return of the training episode that just ended."),
-    "episode/length": Metric("steps", "Length of that episode."),
-    "episode/metrics/{name}/mean": Metric("own", "Mean over its steps of an entry of `task.metrics`."),
-    "episode/metrics/{name}/last": Metric("own", "That entry in its last step."),
-    "evaluation/deterministic/return_mean": Metric("reward", "Mean return of the deterministic action."),
-    "evaluation/deterministic/return_min": Metric("reward", "Lowest of those returns."),
-    "evaluation/deterministic/return_max": Metric("reward", "Highest of those returns."),
-    "evaluation/deterministic/length_mean": Metric("steps", "Mean length of those episodes."),
-    "evaluation/deterministic/metrics/{name}/mean": Metric(
-        "own", "Mean over those episodes of the mean of an entry of `task.metrics`."
+    "episode/length": Metric("steps", "Length of the training episode that just ended."),
+    "episode/metrics/{name}/mean": Metric(
+        "own", "Mean over the episode's steps of an entry of `info` that `task.metrics` names."
     ),
-    "evaluation/deterministic/metrics/{name}/last": Metric("own", "Mean of that entry in the last steps."),
-    "evaluation/stochastic/return_mean": Metric(
-        "reward", "Mean return of actions with noise, same start states."
-    ),
-    "evaluation/stochastic/return_min": Metric("reward", "Lowest of those returns."),
-    "evaluation/stochastic/return_max": Metric("reward", "Highest of those returns."),
-    "evaluation/stochastic/length_mean": Metric("steps", "Mean length of those episodes."),
-    "evaluation/stochastic/metrics/{name}/mean": Metric(
-        "own", "Mean over those episodes of the mean of an entry of `task.metrics`."
-    ),
-    "evaluation/stochastic/metrics/{name}/last": Metric("own", "Mean of that entry in the last steps."),
+    "episode/metrics/{name}/last": Metric("own", "Value of that entry in the episode's last step."),
+} | {
+    f"evaluation/{mode}/{name}": metric._replace(meaning=metric.meaning.replace("{}", action))
+    for mode, action in _MODES.items()
+    for name, metric in _EVALUATION.items()
 }
 """Metrics of every training. A learner adds its own: see `Learner.metrics`."""
 

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -37,9 +36,7 @@ class ProgressDisplay:
             self._bar.add_task(self._title, total=self._total, completed=self._first, speed="-", latest="-")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Leave the terminal as it was."""
         if self._bar is not None:
             self._bar.stop()

@@ -26,7 +26,6 @@ from sacpipe.replay.samplers.base import Sampler
 from sacpipe.replay.samplers.mixture import Mixture
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray, Step
-from sacpipe.training.batch_sources import batch_sources
 from sacpipe.training.checkpoint import (
     LEARNER_PREFIX,
     SAMPLER_PREFIX,
@@ -49,7 +48,7 @@ from sacpipe.training.foreign_members import FOREIGN, member_errors, raise_membe
 from sacpipe.training.kept_policy import KeptPolicy
 from sacpipe.training.memory import buffer_capacity, check_memory
 from sacpipe.training.metrics import LEARNER_METRICS, POLICY_LAG, Averages, LineFile
-from sacpipe.training.samplers import build_sampler
+from sacpipe.training.samplers import batch_sources, build_sampler
 from sacpipe.training.warm_start import copy_weights
 
 _DIAGNOSED_EVERY = 20
@@ -159,8 +158,8 @@ class Run:
         """
         with member_errors(self.algorithm, "metrics()", self.env_steps):
             described = {
-                str(name): {"unit": str(unit), "meaning": str(meaning)}
-                for name, (unit, meaning) in self.learner.metrics().items()
+                str(name): {"unit": str(metric.unit), "meaning": str(metric.meaning)}
+                for name, metric in self.learner.metrics().items()
             }
         write_json(self.folder / LEARNER_METRICS, described)
         self._clock = Clock(self.folder / "throughput.jsonl", self.env_steps)

@@ -22,7 +22,7 @@ def make_stack(num, in_dim, hidden_dims, out_dim, seed=0):
 
 
 def linears(network):
-    return [*network.trunk.mlp.linears(), network.head]
+    return [*network.trunk.mlp.linears, network.head]
 
 
 def evaluate(network, inputs):

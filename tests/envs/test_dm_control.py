@@ -77,7 +77,7 @@ def test_episode_depends_on_its_seed_alone():
 def test_physics_that_diverges_names_task_and_step():
     environment = section("pendulum-swingup").make()
     environment.reset(0)
-    environment._simulator._physics.data.qpos[:] = np.nan
+    environment._simulator._env.physics.data.qpos[:] = np.nan
     with pytest.raises(
         SimulatorError, match=r"'dm_control/pendulum-swingup', .*, step 1: .* raised PhysicsError: "
     ):

@@ -13,7 +13,7 @@ from factories import make_point_mass
 from sacpipe.core.errors import ConfigError, SimulatorError
 from sacpipe.envs.environment_process import EnvironmentProcess
 from sacpipe.envs.gymnasium import GymnasiumTask
-from sacpipe.envs.handle import LocalEnvironment
+from sacpipe.training.environments import LocalEnvironment
 
 WATCHED = make_point_mass(metrics=("distance_m", "is_success"), image_size=8, max_episode_steps=5)
 """A task with a vector, an image and metrics."""

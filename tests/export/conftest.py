@@ -8,9 +8,8 @@ from bundle_factories import make_runtime, make_spec, term_tree
 from sacpipe.bundle.contract import Provenance
 from sacpipe.export.bundle import export_bundle
 from sacpipe.export.config import ExportConfig
-from sacpipe.export.evidence import Evidence
+from sacpipe.export.evidence import Evidence, envelope
 from sacpipe.export.inputs import PolicyInputs
-from sacpipe.export.recorded import Range, envelope
 from sacpipe.specs.observation import Observation
 
 BOUNDS = ((-1.0, 1.0), (-0.4, 0.4), (0.0, 50.0))
@@ -119,8 +118,8 @@ def make_evidence(observations) -> Evidence:
     """Return evidence of a training whose pool has these observations."""
     provenance = Provenance(algorithm="sac", digests={"policy": "0f" * 32})
     spec = make_spec(observation=[term.as_tree() for term in observations.layout.terms])
-    seen = Range(observations.vector.min(axis=0), observations.vector.max(axis=0))
-    return Evidence(observations, envelope(spec, seen, dict.fromkeys(observations, 1)), provenance)
+    low, high = observations.vector.min(axis=0), observations.vector.max(axis=0)
+    return Evidence(observations, envelope(spec, low, high, dict.fromkeys(observations, 1)), provenance)
 
 
 @pytest.fixture(scope="session")

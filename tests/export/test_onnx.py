@@ -194,8 +194,7 @@ from bundle_factories import make_runtime, make_spec
 from sacpipe.bundle.contract import Provenance
 from sacpipe.export.bundle import export_bundle
 from sacpipe.export.config import ExportConfig
-from sacpipe.export.evidence import Evidence
-from sacpipe.export.recorded import Range, envelope
+from sacpipe.export.evidence import Evidence, envelope
 from sacpipe.specs.observation import Observation
 
 torch.manual_seed(3)
@@ -204,9 +203,9 @@ spec = make_spec(9, [(-1.5, 2.5), (-1.5, 2.5)])
 config = ExportConfig(opset_version=20, parity_tolerance=1e-5, golden_steps=8)
 recorded = np.random.default_rng(0).normal(size=(20, 9)).astype(np.float32)
 provenance = Provenance(algorithm="sac", digests={"policy": "ab" * 32, "params": "cd" * 32})
-seen = Range(recorded.min(axis=0), recorded.max(axis=0))
+low, high = recorded.min(axis=0), recorded.max(axis=0)
 observations = Observation(spec.layout, recorded, {})
-evidence = Evidence(observations, envelope(spec, seen, {"state": 1}), provenance)
+evidence = Evidence(observations, envelope(spec, low, high, {"state": 1}), provenance)
 export_bundle(Path(sys.argv[1]), module, spec, config, evidence, make_runtime())
 """
 

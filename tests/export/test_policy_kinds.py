@@ -8,9 +8,8 @@ from bundle_factories import make_runtime, make_spec, term_tree
 from sacpipe.bundle.contract import Provenance
 from sacpipe.export.bundle import check_export, export_bundle
 from sacpipe.export.config import ExportConfig
-from sacpipe.export.evidence import Evidence
+from sacpipe.export.evidence import Evidence, envelope, policy_observations
 from sacpipe.export.inputs import recorded_inputs
-from sacpipe.export.recorded import Range, envelope, policy_observations, policy_range
 from sacpipe.networks.policies import POLICY_KINDS
 from sacpipe.networks.policies.squashed_gaussian import SquashedGaussianConfig, SquashedGaussianPolicy
 from sacpipe.robot.policy import OnnxPolicy
@@ -93,10 +92,10 @@ def test_the_bundle_acts_as_the_network_on_observations_of_the_task(tmp_path, ki
     spec, network = SPECS[spec_name], build(kind, spec_name)
     whole = observed(spec)
     seen = policy_observations(whole, spec.policy_spec)
-    limits = policy_range(Range(whole.vector.min(axis=0), whole.vector.max(axis=0)), spec.layout)
+    low, high = seen.vector.min(axis=0), seen.vector.max(axis=0)
     evidence = Evidence(
         seen,
-        envelope(spec.policy_spec, limits, dict.fromkeys(seen, 1)),
+        envelope(spec.policy_spec, low, high, dict.fromkeys(seen, 1)),
         Provenance(algorithm="sac", digests={}),
     )
     export_bundle(tmp_path / "bundle", network, spec, CONFIG, evidence, make_runtime())

@@ -8,14 +8,7 @@ from bundle_factories import make_spec, term_tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacpipe.export.recorded import (
-    ConstantRuns,
-    Range,
-    concatenated,
-    envelope,
-    policy_observations,
-    policy_range,
-)
+from sacpipe.export.evidence import ConstantRuns, concatenated, envelope, policy_observations
 from sacpipe.specs.observation import Observation
 
 SPEC = make_spec(
@@ -52,11 +45,9 @@ def test_the_policys_part_of_an_observation():
 
 
 def test_ranges_are_by_term():
-    """The vector is command, state, secret."""
-    whole = Range(np.float32([-1, -2, -3, -9]), np.float32([1, 2, 3, 9]))
-    seen = policy_range(whole, SPEC.layout)
-    assert seen.low.tolist() == [-1, -2, -3]
-    found = envelope(SPEC.policy_spec, seen, {"command": 1, "state": 2, "camera": 3})
+    """The vector is command, state."""
+    low, high = np.float32([-1, -2, -3]), np.float32([1, 2, 3])
+    found = envelope(SPEC.policy_spec, low, high, {"command": 1, "state": 2, "camera": 3})
     assert (found.low, found.high) == (
         {"command": (-1.0,), "state": (-2.0, -3.0)},
         {"command": (1.0,), "state": (2.0, 3.0)},

@@ -188,7 +188,7 @@ def models():
         model = pending.pop()
         if model not in found:
             found[model] = None
-            pending += models_in(model)
+            pending += [part for field in model.model_fields.values() for part in models_in(field)]
     return list(found)
 
 

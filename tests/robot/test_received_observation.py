@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bundle_factories import make_spec, term_tree
 
-from sacpipe.robot.received_observation import ReceivedObservation
+from sacpipe.robot.observation import ReceivedObservation
 
 NUMBERS = [term_tree("position", 2), term_tree("contact"), term_tree("force", 1, 2, groups=["policy"])]
 SPEC = make_spec(observation=[*NUMBERS, term_tree("mass", 1, groups=["critic"])])

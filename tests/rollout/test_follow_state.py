@@ -10,8 +10,7 @@ from follow_fixtures import name
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import ConfigError, GateError, StorageError, StoreError, StoreUnavailableError
 from sacpipe.rollout.bundle_store import BundleStore
-from sacpipe.rollout.follow_events import EventLog
-from sacpipe.rollout.follow_state import State
+from sacpipe.rollout.follow_events import EventLog, State
 from sacpipe.server.prometheus import _follower_lines
 
 DOWN = StoreUnavailableError("MLflow at there does not answer (refused).", "refused")

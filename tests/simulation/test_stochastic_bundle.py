@@ -12,9 +12,8 @@ from sacpipe.envs.softlearning.suite import SoftlearningTask
 from sacpipe.evaluation.episodes import evaluate
 from sacpipe.export.bundle import export_bundle
 from sacpipe.export.config import ExportConfig
-from sacpipe.export.evidence import Evidence
+from sacpipe.export.evidence import Evidence, envelope
 from sacpipe.export.inputs import recorded_inputs
-from sacpipe.export.recorded import Range, envelope, policy_range
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.simulation.simulate import simulate
 
@@ -41,11 +40,9 @@ def observations(task):
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory, task, network, observations):
     spec = task.spec
-    limits = policy_range(
-        Range(observations.vector.min(axis=0), observations.vector.max(axis=0)), spec.layout
-    )
+    low, high = (limit(observations.group("policy"), axis=0) for limit in (np.min, np.max))
     origin = Provenance(algorithm="sql", digests={})
-    evidence = Evidence(observations, envelope(spec, limits, dict.fromkeys(observations, 1)), origin)
+    evidence = Evidence(observations, envelope(spec, low, high, dict.fromkeys(observations, 1)), origin)
     config = ExportConfig(opset_version=20, parity_tolerance=1e-5, golden_steps=5)
     folder = tmp_path_factory.mktemp("exported") / "bundle"
     export_bundle(folder, network, spec, config, evidence, make_runtime())

@@ -88,7 +88,7 @@ def test_a_dead_ledger_neither_stops_nor_slows_a_stage(
         if answers:
             server.listen()  # accepts the connection and never answers
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
-        dead = MlflowLedger(MlflowConnection(uri, workspace.artifacts))
+        dead = MlflowLedger(MlflowConnection(uri, workspace.state))
         write_rows(path, range(1))
         begin = time.monotonic()
         with (

@@ -120,8 +120,8 @@ class MujocoCamera:
         self._context.free()
 
 
-class EpisodeCamera:
-    """A camera on the present model of a simulator that compiles a new one for an episode.
+class OptionalCamera:
+    """A camera on the present model of a simulator, which may compile a new one for an episode.
 
     Args:
         size: Size of the images, (height, width) in pixels; None for no rendering.
@@ -131,15 +131,20 @@ class EpisodeCamera:
         self._size = size
         self._camera: MujocoCamera | None = None
 
-    def open(self, model: Any, *, camera: int, hidden_groups: Sequence[int] = ()) -> None:
-        """Look at another model from now on, if there is a size; see `MujocoCamera`.
+    def open(self, model: Any, **arguments: Any) -> None:
+        """Look at another model from now on, if there is a size; arguments are those of `MujocoCamera`.
 
         Raises:
             RendererError: no off-screen renderer works here.
         """
         if self._size is not None:
             self.close()
-            self._camera = MujocoCamera(model, self._size, camera=camera, hidden_groups=hidden_groups)
+            self._camera = MujocoCamera(model, self._size, **arguments)
+
+    def reload(self) -> None:
+        """Upload the model's height fields, which the start of an episode may change."""
+        if self._camera is not None:
+            self._camera.reload()
 
     def render(self, data: Any) -> NDArray[np.uint8]:
         """Return the camera's image of a state of the model. Shape (height, width, 3).

@@ -10,6 +10,7 @@ References:
     Haarnoja et al. 2018, arXiv:1804.02808, section 6.2 (latent space policies in the mazes).
 """
 
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,10 +19,9 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.envs import mujoco_terms
-from sacpipe.envs.base import Options
-from sacpipe.envs.softlearning.mujoco_simulation import MujocoSimulation
-from sacpipe.envs.softlearning.row_norms import Rows, norms, squared_norms
-from sacpipe.envs.softlearning.suite import BuiltTask
+from sacpipe.envs.built_task import BuiltTask
+from sacpipe.envs.softlearning.mujoco_simulation import MujocoSimulation, Rows, norms, squared_norms
+from sacpipe.envs.softlearning.suite import TaskFile
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, EnvSpec
 from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.records import FloatArray
@@ -61,6 +61,11 @@ class MazeOptions(Config):
     """Reward of each step."""
     max_episode_steps: int = Field(default=1000, ge=1, le=MAX_EPISODE_STEPS)
 
+    @property
+    def goals(self) -> tuple[Point, ...]:
+        """Goals, of which each episode has one, in metres."""
+        return (SIMPLE_GOAL_M,)
+
 
 class CrossMazeOptions(MazeOptions):
     """Options of Ant-CrossMaze-v0."""
@@ -68,36 +73,13 @@ class CrossMazeOptions(MazeOptions):
     fixed_goal_position: Point | None = None
     """Goal of every episode, in metres; null for one of the three ends of the crossing."""
 
-
-def build_simple(task: str, options: Options, render_size: tuple[int, int] | None) -> BuiltTask:
-    """Build the maze with one way.
-
-    Raises:
-        ConfigError: an option is unknown, of another type or out of its range; or MuJoCo is not installed.
-    """
-    settings = MazeOptions.parse(options, where="task.options")
-    return _build(task, "ant_simple_maze.xml", settings, (SIMPLE_GOAL_M,), render_size)
+    @property
+    def goals(self) -> tuple[Point, ...]:
+        """Goals, of which each episode has one, in metres."""
+        return CROSS_GOALS_M if self.fixed_goal_position is None else (self.fixed_goal_position,)
 
 
-def build_cross(task: str, options: Options, render_size: tuple[int, int] | None) -> BuiltTask:
-    """Build the maze with a crossing.
-
-    Raises:
-        ConfigError: as `build_simple`.
-    """
-    settings = CrossMazeOptions.parse(options, where="task.options")
-    fixed = settings.fixed_goal_position
-    goals = CROSS_GOALS_M if fixed is None else (fixed,)
-    return _build(task, "ant_cross_maze.xml", settings, goals, render_size)
-
-
-def _build(
-    task: str,
-    file_name: str,
-    options: MazeOptions,
-    goals: tuple[Point, ...],
-    render_size: tuple[int, int] | None,
-) -> BuiltTask:
+def _build(file_name: str, task: str, options: MazeOptions, render_size: tuple[int, int] | None) -> BuiltTask:
     simulation = MujocoSimulation(file_name, 1, render_size, _VIEW)
     spec = EnvSpec(
         task=task,
@@ -106,8 +88,14 @@ def _build(
         control_period_s=simulation.period_s,
         max_episode_steps=options.max_episode_steps,
     )
-    simulator = AntMaze(spec.layout, simulation, options, goals)
+    simulator = AntMaze(spec.layout, simulation, options)
     return BuiltTask(spec, simulator, simulator.compute_rewards)
+
+
+TASKS = {
+    "Ant-SimpleMaze-v0": TaskFile(MazeOptions, partial(_build, "ant_simple_maze.xml")),
+    "Ant-CrossMaze-v0": TaskFile(CrossMazeOptions, partial(_build, "ant_cross_maze.xml")),
+}
 
 
 def _terms(model: Any) -> tuple[Term, ...]:
@@ -133,14 +121,9 @@ def _terms(model: Any) -> tuple[Term, ...]:
 class AntMaze:
     """The simulator."""
 
-    def __init__(
-        self,
-        layout: ObservationLayout,
-        simulation: MujocoSimulation,
-        options: MazeOptions,
-        goals: tuple[Point, ...],
-    ) -> None:
-        self._layout, self._simulation, self._options, self._goals = layout, simulation, options, goals
+    def __init__(self, layout: ObservationLayout, simulation: MujocoSimulation, options: MazeOptions) -> None:
+        self._layout, self._simulation, self._options = layout, simulation, options
+        self._goals = goals = options.goals
         self._start = np.array(simulation.model.key("start").qpos)
         self._torso = simulation.data.body("torso")
         self._goal = np.array(goals[0])

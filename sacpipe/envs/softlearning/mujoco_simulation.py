@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from sacpipe.core.errors import ConfigError
 from sacpipe.envs import mujoco_terms
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import no_render_size
-from sacpipe.envs.rendering.camera import MujocoCamera
+from sacpipe.envs.rendering.camera import OptionalCamera
 from sacpipe.envs.rendering.opengl import without_opengl
 from sacpipe.specs.records import FloatArray
 from sacpipe.specs.terms import ActionTerm
@@ -19,6 +18,7 @@ from sacpipe.specs.terms import ActionTerm
 _MODELS = Path(__file__).parent / "models"
 
 FloatVector = NDArray[np.float64]
+Rows = NDArray[np.float64]
 
 
 class MujocoSimulation:
@@ -47,7 +47,8 @@ class MujocoSimulation:
         self.data = self._mujoco.MjData(self.model)
         self._frame_skip = frame_skip
         self.period_s = float(self.model.opt.timestep) * frame_skip
-        self._camera = None if render_size is None else MujocoCamera(self.model, render_size, free=view)
+        self._camera = OptionalCamera(render_size)
+        self._camera.open(self.model, free=view)
 
     def action_terms(self, task: str) -> tuple[ActionTerm, ...]:
         """Return the terms of the actuators, named after their joints."""
@@ -93,14 +94,11 @@ class MujocoSimulation:
         Raises:
             RendererError: no render size was given.
         """
-        if self._camera is None:
-            raise no_render_size()
         return self._camera.render(self.data)
 
     def close(self) -> None:
         """Free the camera."""
-        if self._camera is not None:
-            self._camera.close()
+        self._camera.close()
 
 
 def _import_mujoco() -> Any:
@@ -116,3 +114,19 @@ def _import_mujoco() -> Any:
         raise ConfigError(f"this task needs the package mujoco: {exc}. Install the package.") from exc
     mujoco_terms.route_warnings()
     return mujoco
+
+
+def squared_norms(rows: Rows) -> Rows:
+    """Return the sum of the squares of each row's entries, added in their order. Shape (N,).
+
+    One row gives the same bits as many.
+    """
+    total: Rows = np.zeros(len(rows))
+    for column in rows.T:
+        total += column**2
+    return total
+
+
+def norms(rows: Rows) -> Rows:
+    """Return the Euclidean norm of each row. Shape (N,)."""
+    return np.sqrt(squared_norms(rows))

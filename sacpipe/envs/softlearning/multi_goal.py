@@ -16,9 +16,9 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import Options, no_render_size
-from sacpipe.envs.rendering.plane import BODY_COLOUR, GOAL_COLOUR, Disc, draw_plane
-from sacpipe.envs.softlearning.suite import BuiltTask
+from sacpipe.envs.built_task import BuiltTask
+from sacpipe.envs.rendering.plane import BODY_COLOUR, GOAL_COLOUR, Disc, DrawnSimulator, draw_plane
+from sacpipe.envs.softlearning.suite import TaskFile
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, EnvSpec
 from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.records import FloatArray
@@ -50,13 +50,7 @@ class MultiGoalOptions(Config):
     max_episode_steps: int = Field(default=30, ge=1, le=MAX_EPISODE_STEPS)
 
 
-def build(task: str, options: Options, render_size: tuple[int, int] | None) -> BuiltTask:
-    """Build the task.
-
-    Raises:
-        ConfigError: an option is unknown, of another type or out of its range.
-    """
-    settings = MultiGoalOptions.parse(options, where="task.options")
+def _build(task: str, options: MultiGoalOptions, render_size: tuple[int, int] | None) -> BuiltTask:
     limit = np.full(1, MAX_SPEED_M_PER_S, dtype=np.float64)
     low, high = (float(bound[0]) for bound in action_bounds(task, -limit, limit))
     spec = EnvSpec(
@@ -64,13 +58,16 @@ def build(task: str, options: Options, render_size: tuple[int, int] | None) -> B
         observation=(vector_term("position", 2, unit="m", source="x and y of the point"),),
         action=tuple(ActionTerm(name=f"velocity_{axis}", unit="m/s", low=low, high=high) for axis in "xy"),
         control_period_s=PERIOD_S,
-        max_episode_steps=settings.max_episode_steps,
+        max_episode_steps=options.max_episode_steps,
     )
-    simulator = MultiGoal(spec.layout, settings, render_size)
+    simulator = MultiGoal(spec.layout, options, render_size)
     return BuiltTask(spec, simulator, simulator.compute_rewards)
 
 
-class MultiGoal:
+TASKS = {"MultiGoal-Default-v0": TaskFile(MultiGoalOptions, _build)}
+
+
+class MultiGoal(DrawnSimulator):
     """The simulator: a step adds the action to the position, without noise."""
 
     def __init__(
@@ -115,20 +112,10 @@ class MultiGoal:
         rewards = goal_reward - action_cost - self._options.distance_cost_coeff * squares
         return rewards.astype(np.float32), is_success.astype(np.float32)
 
-    def render(self) -> NDArray[np.uint8]:
-        """Return an image of the goals and the point. Shape (height, width, 3).
-
-        Raises:
-            RendererError: no render size was given.
-        """
-        if self._render_size is None:
-            raise no_render_size()
+    def _draw(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         goals = [Disc(x, y, GOAL_RADIUS_M, GOAL_COLOUR) for x, y in GOALS_M]
         body = Disc(self._x, self._y, _BODY_RADIUS_M, BODY_COLOUR)
-        return draw_plane(self._render_size, HALF_WIDTH_M, [*goals, body])
-
-    def close(self) -> None:
-        """Do nothing: the simulator has no resources to free."""
+        return draw_plane(size, HALF_WIDTH_M, [*goals, body])
 
     def _observe(self) -> Observation:
         return Observation(self._layout, np.array((self._x, self._y), dtype=np.float32), {})

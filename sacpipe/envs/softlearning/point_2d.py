@@ -19,16 +19,17 @@ from pydantic import Field, model_validator
 
 from sacpipe.core.config import Config
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import Options, no_render_size
+from sacpipe.envs.built_task import BuiltTask
 from sacpipe.envs.rendering.plane import (
     BODY_COLOUR,
     GOAL_COLOUR,
     WALL_COLOUR,
     Disc,
+    DrawnSimulator,
     Rectangle,
     draw_plane,
 )
-from sacpipe.envs.softlearning.suite import BuiltTask
+from sacpipe.envs.softlearning.suite import TaskFile
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, EnvSpec
 from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.records import FloatArray
@@ -103,26 +104,6 @@ class Wall(NamedTuple):
         return self.x_min < point[0] < self.x_max and self.y_min < point[1] < self.y_max
 
 
-def build(task: str, options: Options, render_size: tuple[int, int] | None) -> BuiltTask:
-    """Build the task without walls.
-
-    Raises:
-        ConfigError: an option is unknown, of another type or out of its range.
-    """
-    return _build(task, PointOptions.parse(options, where="task.options"), [], render_size)
-
-
-def build_wall(task: str, options: Options, render_size: tuple[int, int] | None) -> BuiltTask:
-    """Build the task with walls.
-
-    Raises:
-        ConfigError: as `build`.
-        ValueError: the walls leave no room for the ball or for the fixed goal.
-    """
-    settings = WallOptions.parse(options, where="task.options")
-    return _build(task, settings, walls_of(settings), render_size)
-
-
 def walls_of(options: WallOptions) -> list[Wall]:
     """Return the walls of a shape, without the ball's radius."""
     size = options.inner_wall_max_dist
@@ -156,9 +137,9 @@ def _level(y: float, half_width: float, thickness: float = 0.0) -> Wall:
     return Wall(-half_width, half_width, y, y).extended(thickness)
 
 
-def _build(
-    task: str, options: PointOptions, walls: Sequence[Wall], render_size: tuple[int, int] | None
-) -> BuiltTask:
+def _build(task: str, options: PointOptions, render_size: tuple[int, int] | None) -> BuiltTask:
+    """Build the task; walls that leave no room for the ball or for the fixed goal are a ValueError."""
+    walls = walls_of(options) if isinstance(options, WallOptions) else []
     limit = np.full(1, options.action_scale, dtype=np.float64)
     low, high = (float(bound[0]) for bound in action_bounds(task, -limit, limit))
     source = "x and y of the ball's centre"
@@ -183,7 +164,13 @@ def _build(
     return BuiltTask(spec, simulator, simulator.compute_rewards)
 
 
-class Point2D:
+TASKS = {
+    "Point2DEnv-Default-v0": TaskFile(PointOptions, _build),
+    "Point2DEnv-Wall-v0": TaskFile(WallOptions, _build),
+}
+
+
+class Point2D(DrawnSimulator):
     """The simulator: a step adds the action to the position; walls stop it, and it slides along them."""
 
     def __init__(
@@ -243,24 +230,12 @@ class Point2D:
         rewards = -distances if is_dense else (distances < self._options.target_radius) - 1.0
         return rewards.astype(np.float32), np.zeros(len(rewards), dtype=np.float32)
 
-    def render(self) -> NDArray[np.uint8]:
-        """Return an image of walls, goal and ball. Shape (height, width, 3).
-
-        Raises:
-            RendererError: no render size was given.
-        """
-        if self._render_size is None:
-            raise no_render_size()
+    def _draw(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         options = self._options
         walls = [Rectangle(*wall.extended(_LINE_M), WALL_COLOUR) for wall in self._walls]
         goal = Disc(*self._goal, options.target_radius, GOAL_COLOUR)
         ball = Disc(*self._position, options.ball_radius, BODY_COLOUR)
-        return draw_plane(
-            self._render_size, options.boundary_dist + options.ball_radius, [*walls, goal, ball]
-        )
-
-    def close(self) -> None:
-        """Do nothing: the simulator has no resources to free."""
+        return draw_plane(size, options.boundary_dist + options.ball_radius, [*walls, goal, ball])
 
     def _observe(self) -> Observation:
         vector = np.empty(6, dtype=np.float32)

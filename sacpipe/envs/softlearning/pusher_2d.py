@@ -12,6 +12,7 @@ References:
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -19,10 +20,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sacpipe.core.config import Config
-from sacpipe.envs.base import Options
-from sacpipe.envs.softlearning.mujoco_simulation import MujocoSimulation
-from sacpipe.envs.softlearning.row_norms import Rows, norms, squared_norms
-from sacpipe.envs.softlearning.suite import BuiltTask
+from sacpipe.envs.built_task import BuiltTask
+from sacpipe.envs.softlearning.mujoco_simulation import MujocoSimulation, Rows, norms, squared_norms
+from sacpipe.envs.softlearning.suite import TaskFile
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, EnvSpec
 from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.records import FloatArray
@@ -63,36 +63,6 @@ class ReachOptions(_CommonOptions):
 
     arm_goal_distance_cost_coeff: float = Field(default=1.0, ge=0, le=1e6)
     """Cost of the distance between hand and target, per metre."""
-
-
-def build_push(task: str, options: Options, render_size: tuple[int, int] | None) -> BuiltTask:
-    """Build the task in which the puck goes to the target.
-
-    Raises:
-        ConfigError: an option is unknown, of another type or out of its range; or MuJoCo is not installed.
-    """
-    settings = PushOptions.parse(options, where="task.options")
-    return _build(task, settings.max_episode_steps, _PushRules(settings), _STATE, render_size)
-
-
-def build_reach(task: str, options: Options, render_size: tuple[int, int] | None) -> BuiltTask:
-    """Build the task in which the hand goes to the target.
-
-    Raises:
-        ConfigError: as `build_push`.
-    """
-    settings = ReachOptions.parse(options, where="task.options")
-    return _build(task, settings.max_episode_steps, _ReachRules(settings), _STATE_AND_GOAL, render_size)
-
-
-def build_blind_reach(task: str, options: Options, render_size: tuple[int, int] | None) -> BuiltTask:
-    """Build the task in which the hand goes to a target that is not observed.
-
-    Raises:
-        ConfigError: as `build_push`.
-    """
-    settings = ReachOptions.parse(options, where="task.options")
-    return _build(task, settings.max_episode_steps, _ReachRules(settings), _JOINTS_ALONE, render_size)
 
 
 Read = Callable[[Any], Sequence[float]]
@@ -208,10 +178,10 @@ class _ReachRules:
 
 
 def _build(
-    task: str,
-    limit: int,
-    rules: _Rules,
+    kind: Callable[[Any], _Rules],
     entries: Sequence[tuple[Term, Read]],
+    task: str,
+    options: _CommonOptions,
     render_size: tuple[int, int] | None,
 ) -> BuiltTask:
     simulation = MujocoSimulation(_MODEL, _FRAME_SKIP, render_size, _VIEW)
@@ -220,10 +190,17 @@ def _build(
         observation=tuple(term for term, _ in entries),
         action=simulation.action_terms(task),
         control_period_s=simulation.period_s,
-        max_episode_steps=limit,
+        max_episode_steps=options.max_episode_steps,
     )
-    simulator = Pusher2d(spec.layout, [read for _, read in entries], simulation, rules)
+    simulator = Pusher2d(spec.layout, [read for _, read in entries], simulation, kind(options))
     return BuiltTask(spec, simulator, None if entries is _JOINTS_ALONE else simulator.compute_rewards)
+
+
+TASKS = {
+    "Pusher2d-Default-v0": TaskFile(PushOptions, partial(_build, _PushRules, _STATE)),
+    "Pusher2d-DefaultReach-v0": TaskFile(ReachOptions, partial(_build, _ReachRules, _STATE_AND_GOAL)),
+    "Pusher2d-BlindReach-v0": TaskFile(ReachOptions, partial(_build, _ReachRules, _JOINTS_ALONE)),
+}
 
 
 class Pusher2d:

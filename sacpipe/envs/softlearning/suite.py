@@ -5,50 +5,38 @@ on, its own task only.
 """
 
 import importlib
-from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
 
-from sacpipe.envs.base import (
-    ComputeRewards,
-    Environment,
-    Options,
-    Simulator,
-    TaskSection,
-    try_step,
-    unknown_task,
-)
-from sacpipe.envs.foreign_code import task_errors
-from sacpipe.envs.info_metrics import metrics_reader
-from sacpipe.envs.task_environment import TaskEnvironment
-from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.core.config import Config
+from sacpipe.envs.base import Options, unknown_task
+from sacpipe.envs.built_task import BuiltTask, BuiltTaskSection
 
 
-class BuiltTask(NamedTuple):
-    """What the file of a task returns."""
+class TaskFile(NamedTuple):
+    """What the file of a task has by id, in its mapping `TASKS`."""
 
-    spec: EnvSpec
-    simulator: Simulator
-    compute_rewards: ComputeRewards | None = None
+    options: type[Config]
+    """Model of the options."""
+    build: Callable[[str, Any, tuple[int, int] | None], BuiltTask]
+    """Builds the task from its name (suite and id), its options, and the size of rendered images or None."""
 
-
-BuildTask = Callable[[str, Options, tuple[int, int] | None], BuiltTask]
-"""Builds a task from its name (suite and id), its options, and the size of rendered images or None."""
 
 _FOLDER = "sacpipe.envs.softlearning"
-_TASKS = {
-    "Ant-CrossMaze-v0": "ant_maze:build_cross",
-    "Ant-SimpleMaze-v0": "ant_maze:build_simple",
-    "MultiGoal-Default-v0": "multi_goal:build",
-    "Point2DEnv-Default-v0": "point_2d:build",
-    "Point2DEnv-Wall-v0": "point_2d:build_wall",
-    "Pusher2d-BlindReach-v0": "pusher_2d:build_blind_reach",
-    "Pusher2d-Default-v0": "pusher_2d:build_push",
-    "Pusher2d-DefaultReach-v0": "pusher_2d:build_reach",
+_MODULES = {
+    "Ant-CrossMaze-v0": "ant_maze",
+    "Ant-SimpleMaze-v0": "ant_maze",
+    "MultiGoal-Default-v0": "multi_goal",
+    "Point2DEnv-Default-v0": "point_2d",
+    "Point2DEnv-Wall-v0": "point_2d",
+    "Pusher2d-BlindReach-v0": "pusher_2d",
+    "Pusher2d-Default-v0": "pusher_2d",
+    "Pusher2d-DefaultReach-v0": "pusher_2d",
 }
-"""Module and function of type `BuildTask`, by id."""
+"""File of each task, by id."""
 
 
-class SoftlearningTask(TaskSection):
+class SoftlearningTask(BuiltTaskSection):
     """`task` section of the task suite softlearning."""
 
     suite_name: ClassVar[str] = "softlearning"
@@ -58,27 +46,18 @@ class SoftlearningTask(TaskSection):
     options: Options
     """Keyword arguments of the task, e.g. `goal_reward`, and `max_episode_steps`."""
 
-    def make(self, render_size: tuple[int, int] | None = None) -> Environment:
-        """Build the task and try one step, so that a bad option is found here.
-
-        Raises:
-            UnknownTaskError: no such task.
-            ConfigError: see `TaskSection.make`.
-            RendererError: a render size is given and no renderer works here.
-        """
-        if self.id not in _TASKS:
+    def build(self, render_size: tuple[int, int] | None) -> BuiltTask:
+        """Build the task by its file; an option that is unknown or out of its range is refused."""
+        if self.id not in _MODULES:
             raise unknown_task(self.suite_name, self.id, self.tasks())
-        module, _, function = _TASKS[self.id].partition(":")
-        with task_errors(self.name, self.options):
-            build: BuildTask = getattr(importlib.import_module(f"{_FOLDER}.{module}"), function)
-            built = build(self.name, self.options, render_size)
-            try_step(built.simulator, built.spec, metrics_reader(self.metrics))
-        return TaskEnvironment(built.spec, built.simulator, built.compute_rewards, metrics=self.metrics)
+        tasks: Mapping[str, TaskFile] = importlib.import_module(f"{_FOLDER}.{_MODULES[self.id]}").TASKS
+        model, build = tasks[self.id]
+        return build(self.name, model.parse(self.options, where="task.options"), render_size)
 
     @classmethod
     def tasks(cls) -> Sequence[str]:
         """List the ids, sorted."""
-        return tuple(sorted(_TASKS))
+        return tuple(sorted(_MODULES))
 
     @classmethod
     def example(cls) -> Self:

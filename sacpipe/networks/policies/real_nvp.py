@@ -130,19 +130,17 @@ class RealNVPPolicy(ReparameterisedPolicy):
         count = config.num_couplings if first_dim else 1
         super().__init__(spec, config.trunk, count * config.coupling_dim, config.normalised_terms)
         self._halves = halves
-        self.couplings = nn.ModuleList(
-            [Coupling(halves[place % 2], halves[1 - place % 2], config) for place in range(count)]
+        self._chain = tuple(
+            Coupling(halves[place % 2], halves[1 - place % 2], config) for place in range(count)
         )
+        self.couplings = nn.ModuleList(self._chain)
         self._no_latent = np.zeros(spec.action_dim, dtype=np.float32)
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw the trunk's and the head's parameters, then those of each coupling."""
         super().reset(generator)
-        for coupling in self._chain():
+        for coupling in self._chain:
             coupling.reset(generator)
-
-    def _chain(self) -> tuple[Coupling, ...]:
-        return tuple(part for part in self.couplings if isinstance(part, Coupling))
 
     def _split(self, values: torch.Tensor) -> list[torch.Tensor]:
         return [values[:, : self._halves[0]], values[:, self._halves[0] :]]
@@ -159,17 +157,19 @@ class RealNVPPolicy(ReparameterisedPolicy):
             latents = contexts[:, :1] * torch.zeros(self.action_dim)
         return self._through(contexts, latents)
 
-    def _through(self, contexts: torch.Tensor, latents: torch.Tensor) -> Flow:
-        """Take latents through the couplings. Contexts of shape (B, couplings x coupling_dim)."""
-        halves = self._split(latents)
+    def _through(self, contexts: torch.Tensor, values: torch.Tensor, *, backwards: bool = False) -> Flow:
+        """Take values through the couplings. Contexts of shape (B, couplings x coupling_dim)."""
+        halves = self._split(values)
         log_scales = [torch.zeros_like(half) for half in halves]
-        chain = self._chain()
-        for place, (coupling, context) in enumerate(
-            zip(chain, contexts.chunk(len(chain), dim=-1), strict=True)
-        ):
+        parts = contexts.chunk(len(self._chain), dim=-1)
+        couplings = list(enumerate(zip(self._chain, parts, strict=True)))
+        for place, (coupling, context) in reversed(couplings) if backwards else couplings:
             kept, changed = place % 2, 1 - place % 2
             shift, log_scale = coupling(halves[kept], context)
-            halves[changed] = halves[changed] * log_scale.exp() + shift
+            half = halves[changed]
+            halves[changed] = (
+                (half - shift) * (-log_scale).exp() if backwards else half * log_scale.exp() + shift
+            )
             log_scales[changed] = log_scales[changed] + log_scale
         return Flow(torch.cat(halves, dim=-1), torch.cat(log_scales, dim=-1))
 
@@ -180,16 +180,7 @@ class RealNVPPolicy(ReparameterisedPolicy):
             inputs: B raw observations.
             unsquashed: Shape (B, action_dim).
         """
-        chain, contexts = self._chain(), self.output(inputs)
-        halves = self._split(unsquashed)
-        log_scales = [torch.zeros_like(half) for half in halves]
-        pairs = list(enumerate(zip(chain, contexts.chunk(len(chain), dim=-1), strict=True)))
-        for place, (coupling, context) in reversed(pairs):
-            kept, changed = place % 2, 1 - place % 2
-            shift, log_scale = coupling(halves[kept], context)
-            halves[changed] = (halves[changed] - shift) * (-log_scale).exp()
-            log_scales[changed] = log_scales[changed] + log_scale
-        return Flow(torch.cat(halves, dim=-1), torch.cat(log_scales, dim=-1))
+        return self._through(self.output(inputs), unsquashed, backwards=True)
 
     def sample(self, inputs: Inputs, noise: torch.Tensor) -> Draw:
         """Return the actions of latents; see `ReparameterisedPolicy.sample`."""
@@ -239,7 +230,7 @@ class RealNVPPolicy(ReparameterisedPolicy):
             graph: Its inputs have the names of the terms.
             latent: Name of the latents; None for zeros.
         """
-        chain, (first_dim, second_dim) = self._chain(), self._halves
+        chain, (first_dim, second_dim) = self._chain, self._halves
         size = len(chain[0].output.weight[0])
         contexts = self.network.describe(graph, *self.describe_inputs(graph), len(chain) * size)
         halves: list[str | None] = [None, None]

@@ -1,8 +1,7 @@
 """Strided convolutions for each image; their outputs, joined with the vector, go through a perceptron."""
 
 import itertools
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -118,15 +117,12 @@ class ImageEncoder(nn.Module):
             )
         self.out_dim = channels[-1] * height * width
         layers = [StackedConv(num, before, after) for before, after in itertools.pairwise((depth, *channels))]
-        self.layers = nn.ModuleList(layers)
+        self.layers, self._convs = nn.ModuleList(layers), tuple(layers)
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw every layer's weights, in order."""
-        for layer in self._convs():
+        for layer in self._convs:
             layer.reset(generator)
-
-    def _convs(self) -> Iterator[StackedConv]:
-        yield from cast("Iterator[StackedConv]", iter(self.layers))
 
     def forward(self, images: torch.Tensor, members: int | None) -> torch.Tensor:
         """Map raw images (B, height, width, channels) to (members, B, out_dim), or (B, out_dim)."""
@@ -152,7 +148,7 @@ class ImageEncoder(nn.Module):
         grey = graph.add("Cast", [image], f"{name}_float", to=_ONNX_FLOAT32)
         scaled = graph.add("Mul", (grey, graph.constant(f"{name}_step", _GREY)), f"{name}_scaled")
         hidden = graph.add("Transpose", [scaled], f"{name}_planes", perm=(0, 3, 1, 2))
-        for place, layer in enumerate(self._convs()):
+        for place, layer in enumerate(self._convs):
             label = f"{name}_conv_{place}"
             weight, bias = (tensor.detach().numpy()[0] for tensor in (layer.weight, layer.bias))
             constants = (graph.constant(f"{label}_weight", weight), graph.constant(f"{label}_bias", bias))
@@ -167,17 +163,14 @@ class ConvTrunk(Trunk):
 
     def __init__(self, encoders: list[ImageEncoder], mlp: StackedMLP, num: int) -> None:
         super().__init__()
-        self.encoders, self.mlp = nn.ModuleList(encoders), mlp
+        self.encoders, self._encoders, self.mlp = nn.ModuleList(encoders), tuple(encoders), mlp
         self.num, self.feature_dim = num, mlp.out_dim
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw the parameters of the encoders, then those of the perceptron."""
-        for encoder in self._encoders():
+        for encoder in self._encoders:
             encoder.reset(generator)
         self.mlp.reset(generator)
-
-    def _encoders(self) -> Iterator[ImageEncoder]:
-        yield from cast("Iterator[ImageEncoder]", iter(self.encoders))
 
     def forward(
         self, inputs: Inputs, extra: torch.Tensor | None = None, members: int | None = None
@@ -196,6 +189,6 @@ class ConvTrunk(Trunk):
         """Write `forward` down; see `Trunk.describe`."""
         encoded = [
             encoder.describe(graph, image, f"image_{place}")
-            for place, (encoder, image) in enumerate(zip(self._encoders(), images, strict=True))
+            for place, (encoder, image) in enumerate(zip(self._encoders, images, strict=True))
         ]
         return self.mlp.describe(graph, graph.joined([vector, *encoded, extra], "features"))

@@ -2,22 +2,18 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from sacpipe.core.config import Config
-from sacpipe.core.errors import ConfigError
 from sacpipe.networks.inputs import GroupInputs, Inputs
 from sacpipe.networks.mlp import StackedLinear
 from sacpipe.networks.trunks.base import Trunk, joined
-from sacpipe.specs.budget import Budget
-from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.networks.trunks.mlp import PerceptronConfig
 from sacpipe.specs.records import FloatArray
 
 EPSILON = 1e-5
@@ -25,30 +21,14 @@ EPSILON = 1e-5
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
-class LayerNormMLPConfig(Config):
+class LayerNormMLPConfig(PerceptronConfig):
     """Multilayer perceptron with layer normalisation (arXiv:1607.06450) before every ReLU, without images."""
 
     name: Literal["layer_norm_mlp"]
-    hidden_dims: tuple[Annotated[int, Field(ge=1)], ...]
-    """Units of each hidden layer."""
-
-    @classmethod
-    def preset(cls, _spec: EnvSpec | None, budget: Budget) -> dict[str, Any]:
-        """Return the values of a new params.yaml."""
-        return {"hidden_dims": [budget.hidden_dim, budget.hidden_dim]}
 
     def build(self, inputs: GroupInputs, *, extra_dim: int, num: int) -> "LayerNormMLPTrunk":
-        """Return a trunk whose parameters are not drawn yet.
-
-        Raises:
-            ConfigError: there are images.
-        """
-        if inputs.image_terms:
-            names = ", ".join(term.name for term in inputs.image_terms)
-            raise ConfigError(
-                f"algorithm.network.name: 'layer_norm_mlp' takes no images, found the terms {names}. Use "
-                "`conv`, or leave them out of the task's observation."
-            )
+        """Return a trunk whose parameters are not drawn yet; images are a ConfigError."""
+        self.refuse_images(inputs)
         return LayerNormMLPTrunk(num, inputs.vector_dim + extra_dim, self.hidden_dims)
 
 
@@ -94,17 +74,13 @@ class LayerNormMLPTrunk(Trunk):
         super().__init__()
         dims = [in_dim, *hidden_dims]
         self.num, self.feature_dim = num, dims[-1]
-        self._linears = tuple(StackedLinear(num, before, after) for before, after in itertools.pairwise(dims))
+        self.linears = tuple(StackedLinear(num, before, after) for before, after in itertools.pairwise(dims))
         self._norms = tuple(StackedLayerNorm(num, dim) for dim in hidden_dims)
-        self.layers, self.norms = nn.ModuleList(self._linears), nn.ModuleList(self._norms)
-
-    def linears(self) -> tuple[StackedLinear, ...]:
-        """Return the linear parts of the layers in order."""
-        return self._linears
+        self.layers, self.norms = nn.ModuleList(self.linears), nn.ModuleList(self._norms)
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw every layer's weights, in order; normalisations begin as the identity of normal rows."""
-        for linear, norm in zip(self._linears, self._norms, strict=True):
+        for linear, norm in zip(self.linears, self._norms, strict=True):
             linear.reset(generator)
             norm.reset()
 
@@ -113,7 +89,7 @@ class LayerNormMLPTrunk(Trunk):
     ) -> torch.Tensor:
         """Return features; see `Trunk.forward`."""
         features = joined([inputs.vector] if extra is None else [inputs.vector, extra], members)
-        for linear, norm in zip(self._linears, self._norms, strict=True):
+        for linear, norm in zip(self.linears, self._norms, strict=True):
             features = torch.relu(norm(linear(features)))
         return features
 
@@ -124,6 +100,6 @@ class LayerNormMLPTrunk(Trunk):
         del images  # the config refuses tasks that have some
         if extra is not None:
             vector = np.concatenate([vector, extra])
-        for linear, norm in zip(self._linears, self._norms, strict=True):
+        for linear, norm in zip(self.linears, self._norms, strict=True):
             vector = np.maximum(norm.single(linear.single(vector)), _ZERO)
         return vector

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from sacpipe.networks.graph import GraphDraft
 
 
-class MLPConfig(Config):
-    """Multilayer perceptron with ReLU, for observations without images."""
+class PerceptronConfig(Config):
+    """Keys of a perceptron for observations without images."""
 
-    name: Literal["mlp"]
+    name: str
     hidden_dims: tuple[Annotated[int, Field(ge=1)], ...]
     """Units of each hidden layer."""
 
@@ -32,18 +32,24 @@ class MLPConfig(Config):
         """Return the values of a new params.yaml."""
         return {"hidden_dims": [budget.hidden_dim, budget.hidden_dim]}
 
-    def build(self, inputs: GroupInputs, *, extra_dim: int, num: int) -> "MLPTrunk":
-        """Return a trunk whose parameters are not drawn yet.
-
-        Raises:
-            ConfigError: there are images.
-        """
+    def refuse_images(self, inputs: GroupInputs) -> None:
+        """Raise a ConfigError if there are images."""
         if inputs.image_terms:
             names = ", ".join(term.name for term in inputs.image_terms)
             raise ConfigError(
-                f"algorithm.network.name: 'mlp' takes no images, found the terms {names}. Use `conv`, or "
-                "leave them out of the task's observation."
+                f"algorithm.network.name: '{self.name}' takes no images, found the terms {names}. Use "
+                "`conv`, or leave them out of the task's observation."
             )
+
+
+class MLPConfig(PerceptronConfig):
+    """Multilayer perceptron with ReLU, for observations without images."""
+
+    name: Literal["mlp"]
+
+    def build(self, inputs: GroupInputs, *, extra_dim: int, num: int) -> "MLPTrunk":
+        """Return a trunk whose parameters are not drawn yet; images are a ConfigError."""
+        self.refuse_images(inputs)
         return MLPTrunk(StackedMLP(num, inputs.vector_dim + extra_dim, self.hidden_dims), num)
 
 

@@ -1,6 +1,7 @@
 """Write what the stages of a project depend on: lines of dvc.yaml, and versions.lock."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.config import read_yaml
@@ -88,9 +89,7 @@ def write_dependencies(workspace: Workspace) -> list[str]:
         ConfigError: params.yaml, the task or dvc.yaml is wrong.
         StorageError: dvc.yaml cannot be written.
     """
-    needs = project_needs(workspace)
-    versions = add_versions(workspace.root, _packages(needs))
-    return _written(versions, write_dependency_lines(workspace.root, needs))
+    return _write(workspace, add_versions)
 
 
 def lock_project(workspace: Workspace) -> list[str]:
@@ -100,16 +99,13 @@ def lock_project(workspace: Workspace) -> list[str]:
         ConfigError: params.yaml, the task or dvc.yaml is wrong.
         StorageError: a file cannot be written.
     """
+    return _write(workspace, write_versions)
+
+
+def _write(workspace: Workspace, write: Callable[[Path, Iterable[str]], list[str]]) -> list[str]:
     needs = project_needs(workspace)
-    versions = write_versions(workspace.root, _packages(needs))
-    return _written(versions, write_dependency_lines(workspace.root, needs))
-
-
-def _packages(needs: Mapping[str, StageNeeds]) -> set[str]:
-    return {name for needed in needs.values() for name in needed.packages}
-
-
-def _written(versions: list[str], stages: list[str]) -> list[str]:
+    versions = write(workspace.root, {name for needed in needs.values() for name in needed.packages})
+    stages = write_dependency_lines(workspace.root, needs)
     return [f"versions.lock: {line}" for line in versions] + [
         f"dvc.yaml: dependencies of stage '{stage}' written" for stage in stages
     ]

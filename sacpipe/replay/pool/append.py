@@ -8,9 +8,8 @@ import numpy as np
 from sacpipe.core.errors import PoolFormatError
 from sacpipe.core.files import make_folder, remove_leftovers, storage_errors
 from sacpipe.replay.pool.initial_pool import difference
-from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolManifest
+from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolManifest, seal_segment
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.replay.pool.sealing import seal_segment
 from sacpipe.replay.pool.transitions import Transitions
 from sacpipe.specs.env_spec import EnvSpec
 

@@ -7,13 +7,15 @@ from pydantic import Field, model_validator
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, PoolCorruptError, PoolFormatError
-from sacpipe.core.files import read_json, write_json
+from sacpipe.core.files import read_json, sha256_bytes, storage_errors, write_bytes, write_json
 from sacpipe.replay.pool.config import PoolFormat
-from sacpipe.replay.pool.segments import FORMAT_VERSION, RESTORE, segment_name
-from sacpipe.replay.pool.transitions import FieldSpec, field_specs
+from sacpipe.replay.pool.segments import FORMAT_VERSION, RESTORE, encode_segment, segment_name
+from sacpipe.replay.pool.transitions import FieldSpec, Transitions, field_specs
 from sacpipe.specs.env_spec import EnvSpec
 
 MANIFEST_NAME = "manifest.json"
+SEALED_MODE = 0o444
+"""File mode of a sealed segment."""
 
 _SHA256 = r"^[0-9a-f]{64}$"
 
@@ -29,6 +31,34 @@ class SegmentEntry(Config):
     """Number of transitions in this segment."""
     size_bytes: int = Field(ge=1)
     sha256: str = Field(pattern=_SHA256)
+
+
+def seal_segment(
+    folder: Path, transitions: Transitions, *, first_step: int, form: PoolFormat
+) -> SegmentEntry:
+    """Write one segment atomically, read-only, and return its entry for the manifest.
+
+    Args:
+        folder: Folder of the pool, which exists.
+        transitions: Rows of the segment, at least one.
+        first_step: Number of transitions of the pool before these.
+        form: Form of the segment, full or compact.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written; the same call may be made again.
+    """
+    data = encode_segment(transitions, first_step=first_step, form=form)
+    path = folder / segment_name(first_step)
+    write_bytes(path, data, makes_folder=False)
+    with storage_errors(path):
+        path.chmod(SEALED_MODE)
+    return SegmentEntry(
+        file=path.name,
+        first_step=first_step,
+        transitions=len(transitions),
+        size_bytes=len(data),
+        sha256=sha256_bytes(data),
+    )
 
 
 class PoolPosition(Config):

@@ -11,8 +11,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import PoolCorruptError, StorageError
 from sacpipe.core.files import copy_file, sha256_file, storage_errors, sync_folder
 from sacpipe.replay.pool.checks import check_order, check_shapes, check_values
-from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolManifest, SegmentEntry, read_manifest
-from sacpipe.replay.pool.sealing import SEALED_MODE
+from sacpipe.replay.pool.manifest import MANIFEST_NAME, SEALED_MODE, PoolManifest, SegmentEntry, read_manifest
 from sacpipe.replay.pool.segments import RESTORE, read_segment
 from sacpipe.replay.pool.transitions import Transitions, TransitionSink
 from sacpipe.specs.env_spec import EnvSpec

@@ -16,17 +16,15 @@ import numpy as np
 from sacpipe.core.errors import PoolFormatError
 from sacpipe.replay.pool.config import PoolConfig
 from sacpipe.replay.pool.journal import Journal, journal_path
-from sacpipe.replay.pool.manifest import PoolManifest, PoolPosition, SegmentEntry
+from sacpipe.replay.pool.manifest import PoolManifest, PoolPosition, SegmentEntry, seal_segment
 from sacpipe.replay.pool.reader import ReplayPool
 from sacpipe.replay.pool.recovery import recover
-from sacpipe.replay.pool.sealing import seal_segment
 from sacpipe.replay.pool.segments import read_segment
 from sacpipe.replay.pool.transitions import (
     NEXT_OBSERVATIONS,
     OBSERVATIONS,
     Records,
     Transitions,
-    TransitionSink,
     image_field,
     record_dtype,
 )
@@ -158,10 +156,6 @@ class PoolWriter:
             StorageError: `destination` exists, or cannot be written.
         """
         ReplayPool.open(self._folder).publish(destination)
-
-    def fill(self, buffer: TransitionSink) -> None:
-        """Add all transitions so far to a buffer, in order."""
-        buffer.load(self.parts())
 
     def parts(self) -> list[tuple[int, Callable[[], Transitions]]]:
         """Return length and reader of each segment, the open one last."""

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.replay.samplers.base import Sampler, SamplerConfig, SamplerContext
-from sacpipe.replay.view import BufferView, Gathered, Rows
+from sacpipe.replay.samplers.gathering import Gathering
+from sacpipe.replay.view import BufferView, Rows
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
@@ -102,7 +103,7 @@ _STRATEGIES: dict[Strategy, Callable[[BufferView, np.random.Generator, Rows], Ro
 """Rows of the transitions whose achieved goals the rows get; section 4.5 of the paper."""
 
 
-class Hindsight:
+class Hindsight(Gathering):
     """Draws as `uniform` draws, then replaces goals. See `HindsightConfig`.
 
     Args:
@@ -122,14 +123,12 @@ class Hindsight:
         compute_rewards: RecordedRewards,
     ) -> None:
         self._find_goals, self._share = _STRATEGIES[config.strategy], config.relabelled_share
-        self._spec, self._discount, self._pairs = spec, np.float32(discount), pairs
-        self._compute_rewards = compute_rewards
-        self._make(0)
+        super().__init__(spec, discount)
+        self._pairs, self._compute_rewards = pairs, compute_rewards
 
     def __call__(self, view: BufferView, generator: np.random.Generator, n: int) -> Batch:
         """Draw a batch."""
-        if n != len(self._gathered):
-            self._make(n)
+        self._fit(n)
         rows = generator.integers(0, len(view), size=n)
         chosen = np.flatnonzero(generator.random(n) < self._share)
         found = view.gather(rows, out=self._gathered)
@@ -142,9 +141,7 @@ class Hindsight:
             )
             found.rewards[chosen] = rewards
             found.terminations[chosen] = terminations > 0
-        discounts = self._batch.discounts
-        discounts.fill(self._discount)
-        discounts[found.terminations] = 0.0
+        self._set_discounts()
         return self._batch
 
     def relabelled(self, observation: Observation) -> Observation:
@@ -161,7 +158,3 @@ class Hindsight:
         for achieved, desired in self._pairs:
             target: NDArray[Any] = observations[desired]
             target[rows] = reached[achieved]
-
-    def _make(self, n: int) -> None:
-        self._gathered = Gathered(self._spec, n)
-        self._batch = self._gathered.batch(np.empty(n, dtype=np.float32))

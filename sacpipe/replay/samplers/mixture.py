@@ -15,7 +15,6 @@ from sacpipe.replay.samplers.base import (
     StatefulSampler,
 )
 from sacpipe.replay.view import BufferView, Gathered
-from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
 
@@ -114,19 +113,13 @@ class Mixture:
     def _place(self, part: Batch, rows: slice) -> None:
         """Copy a source's batch into the whole one; rows of a sampler without weights have the weight 1."""
         whole = self._batch
-        _copy(part.observations, whole.observations.rows(rows))
+        whole.observations.rows(rows).write(part.observations)
         whole.actions[rows] = part.actions
         whole.rewards[rows] = part.rewards
-        _copy(part.next_observations, whole.next_observations.rows(rows))
+        whole.next_observations.rows(rows).write(part.next_observations)
         whole.discounts[rows] = part.discounts
         if part.weights is not None and whole.weights is None:
             ones = np.ones(len(whole.rewards), dtype=np.float32)
             self._batch = whole = dataclasses.replace(whole, weights=ones)
         if whole.weights is not None:
             whole.weights[rows] = 1.0 if part.weights is None else part.weights
-
-
-def _copy(source: Observation, target: Observation) -> None:
-    target.vector[...] = source.vector
-    for name, image in source.images.items():
-        target.images[name][...] = image

@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from sacpipe.replay.samplers.base import Sampler, SamplerConfig
-from sacpipe.replay.view import BufferView, Gathered, Rows
+from sacpipe.replay.samplers.gathering import Gathering
+from sacpipe.replay.view import BufferView, Rows
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Batch, FloatArray
@@ -39,7 +40,7 @@ class NStepConfig(SamplerConfig):
         return cls(name="n_step", num_steps=3)
 
 
-class NStep:
+class NStep(Gathering):
     """Draws the first transitions of windows as `uniform` draws transitions; one step gives its batches.
 
     Args:
@@ -49,17 +50,16 @@ class NStep:
     """
 
     def __init__(self, spec: EnvSpec, discount: float, num_steps: int) -> None:
-        self._spec, self._num_steps = spec, num_steps
+        super().__init__(spec, discount)
+        self._num_steps = num_steps
         factors = [1.0]
         for _ in range(num_steps):
             factors.append(factors[-1] * discount)
         self._factors = np.array(factors)
-        self._make(0)
 
     def __call__(self, view: BufferView, generator: np.random.Generator, n: int) -> Batch:
         """Draw a batch."""
-        if n != len(self._gathered):
-            self._make(n)
+        self._fit(n)
         rows = generator.integers(0, len(view), size=n)
         found = view.gather(rows, out=self._gathered)
         # Both ends of an episode end the window: a truncation is bootstrapped, a termination is not.
@@ -67,10 +67,7 @@ class NStep:
         last = view.later(rows, more)
         if self._num_steps > 1:
             found.rewards[:] = self._returns(view, rows, more, found.rewards)
-            following = view.next_observations(last)
-            found.next_observations.vector[...] = following.vector
-            for name, image in following.images.items():
-                found.next_observations.images[name][...] = image
+            found.next_observations.write(view.next_observations(last))
         discounts = self._batch.discounts
         discounts[:] = self._factors[more + 1]
         discounts[view.terminations(last)] = 0.0
@@ -83,7 +80,3 @@ class NStep:
             inside = np.flatnonzero(step <= more)
             returns[inside] += self._factors[step] * view.rewards(view.later(rows[inside], step))
         return returns.astype(np.float32)
-
-    def _make(self, n: int) -> None:
-        self._gathered = Gathered(self._spec, n)
-        self._batch = self._gathered.batch(np.empty(n, dtype=np.float32))

@@ -5,6 +5,7 @@ row is weighed by a power of one over that probability (section 3.4). A new tran
 priority so far (algorithm 1), so that it is drawn soon.
 """
 
+import dataclasses
 import math
 from typing import Any, Literal, Self
 
@@ -13,8 +14,9 @@ from pydantic import Field
 
 from sacpipe.core.errors import CheckpointError
 from sacpipe.replay.samplers.base import Arrays, Sampler, SamplerConfig
+from sacpipe.replay.samplers.gathering import Gathering
 from sacpipe.replay.sum_tree import SumTree, tree_bytes
-from sacpipe.replay.view import BufferView, Gathered
+from sacpipe.replay.view import BufferView
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Batch, FloatArray
@@ -53,7 +55,7 @@ class PrioritisedConfig(SamplerConfig):
         return cls(name="prioritised", alpha=0.6, beta=0.4, beta_steps=100, epsilon=1e-6)
 
 
-class Prioritised:
+class Prioritised(Gathering):
     """Draws one row from each of n equal parts of the sum of all priorities (appendix B.2.1).
 
     Args:
@@ -63,26 +65,23 @@ class Prioritised:
     """
 
     def __init__(self, config: PrioritisedConfig, spec: EnvSpec, discount: float) -> None:
-        self._config, self._spec, self._discount = config, spec, np.float32(discount)
+        super().__init__(spec, discount)
+        self._config = config
         self._tree = SumTree(0)
         self._highest = 1.0
         self._seen = self._batches = 0
-        self._make(0)
 
     def __call__(self, view: BufferView, generator: np.random.Generator, n: int) -> Batch:
         """Draw a batch."""
-        if n != len(self._gathered):
-            self._make(n)
+        self._fit(n)
         self._see(view)
         parts = (np.arange(n) + generator.random(n)) / n
         self._rows = self._tree.find(parts * self._tree.total)
-        found = view.gather(self._rows, out=self._gathered)
-        batch = self._batch
-        batch.discounts.fill(self._discount)
-        batch.discounts[found.terminations] = 0.0
+        view.gather(self._rows, out=self._gathered)
+        self._set_discounts()
         self._weights[:] = self._compute_weights()
         self._batches += 1
-        return batch
+        return self._batch
 
     def receive(self, td_errors: FloatArray) -> None:
         """Set the priorities of the last batch's transitions."""
@@ -133,15 +132,7 @@ class Prioritised:
         return [math.pow(ratio, beta) for ratio in (priorities.min() / priorities).tolist()]
 
     def _make(self, n: int) -> None:
-        self._gathered = Gathered(self._spec, n)
+        super()._make(n)
         self._rows = np.zeros(n, dtype=np.int64)
         self._weights = np.ones(n, dtype=np.float32)
-        gathered, discounts = self._gathered, np.empty(n, dtype=np.float32)
-        self._batch = Batch(
-            gathered.observations,
-            gathered.actions,
-            gathered.rewards,
-            gathered.next_observations,
-            discounts,
-            self._weights,
-        )
+        self._batch = dataclasses.replace(self._batch, weights=self._weights)

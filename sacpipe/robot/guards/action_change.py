@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from sacpipe.bundle.contract import Contract
-from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, GuardKeys, StepFacts
 
 
 class ActionChange(Guard):
@@ -15,21 +15,15 @@ class ActionChange(Guard):
     max_change: float = Field(gt=0, le=1)
     """Largest change of an action entry from one step to the next, as a share of its range; 1 allows all."""
     can_limit: ClassVar[bool] = True
+    default_keys: ClassVar[GuardKeys] = {"fallback": "limit", "max_change": 1.0}
+    """Allow every change: how fast an actuator may move is not known."""
+    weakest_keys: ClassVar[GuardKeys] = {"max_change": 1.0}
+    """Allow every change."""
 
     @classmethod
     def example(cls) -> Self:
         """Return a config of a quarter of the range."""
         return cls(name="action_change", fallback="limit", max_change=0.25)
-
-    @classmethod
-    def default(cls) -> Self:
-        """Allow every change: how fast an actuator may move is not known."""
-        return cls(name="action_change", fallback="limit", max_change=1.0)
-
-    @classmethod
-    def weakest(cls) -> Self:
-        """Allow every change."""
-        return cls(name="action_change", fallback="limit", max_change=1.0)
 
     @classmethod
     def example_refused(cls, step: StepFacts, contract: Contract) -> None:

@@ -1,26 +1,24 @@
 """The guard `action_not_finite`: no entry of the action is NaN or infinity."""
 
 import math
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
 from sacpipe.bundle.contract import Contract
-from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, GuardKeys, StepFacts
+
+
+class _Armed(ArmedGuard):
+    def refuses_action(self, step: StepFacts) -> bool:
+        return not math.isfinite(sum(step.action or ()))
 
 
 class ActionNotFinite(Guard):
     """An entry of the action is NaN or infinity."""
 
     name: Literal["action_not_finite"]
-
-    @classmethod
-    def example(cls) -> Self:
-        """Return the default."""
-        return cls(name="action_not_finite", fallback="stop")
-
-    @classmethod
-    def default(cls) -> Self:
-        """Stop: the network is broken."""
-        return cls(name="action_not_finite", fallback="stop")
+    armed: ClassVar[type[ArmedGuard]] = _Armed
+    default_keys: ClassVar[GuardKeys] = {"fallback": "stop"}
+    """Stop: the network is broken."""
 
     @classmethod
     def example_refused(cls, step: StepFacts, contract: Contract) -> None:
@@ -28,13 +26,3 @@ class ActionNotFinite(Guard):
         del contract
         if step.action is not None:
             step.action = [*step.action[:-1], math.nan]
-
-    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
-        """Return the armed guard; it has no threshold."""
-        del contract, period_s
-        return _Armed()
-
-
-class _Armed(ArmedGuard):
-    def refuses_action(self, step: StepFacts) -> bool:
-        return not math.isfinite(sum(step.action or ()))

@@ -1,9 +1,9 @@
 """The guard `action_outside_bounds`: every entry of the action is within its term's bounds."""
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from sacpipe.bundle.contract import Contract
-from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, GuardKeys, StepFacts
 
 
 class ActionOutsideBounds(Guard):
@@ -11,16 +11,8 @@ class ActionOutsideBounds(Guard):
 
     name: Literal["action_outside_bounds"]
     can_limit: ClassVar[bool] = True
-
-    @classmethod
-    def example(cls) -> Self:
-        """Return the default."""
-        return cls(name="action_outside_bounds", fallback="stop")
-
-    @classmethod
-    def default(cls) -> Self:
-        """Stop: an exported policy never leaves its bounds."""
-        return cls(name="action_outside_bounds", fallback="stop")
+    default_keys: ClassVar[GuardKeys] = {"fallback": "stop"}
+    """Stop: an exported policy never leaves its bounds."""
 
     @classmethod
     def example_refused(cls, step: StepFacts, contract: Contract) -> None:

@@ -1,12 +1,12 @@
 """The guard `deadline_missed`: a step is computed before its deadline."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.guards import MAX_PERIODS
-from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts, nanoseconds
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, GuardKeys, StepFacts, nanoseconds
 
 
 class DeadlineMissed(Guard):
@@ -15,21 +15,10 @@ class DeadlineMissed(Guard):
     name: Literal["deadline_missed"]
     deadline_periods: float = Field(gt=0, le=MAX_PERIODS)
     """Longest computation of one step, in control periods."""
-
-    @classmethod
-    def example(cls) -> Self:
-        """Return a config of four fifths of a period."""
-        return cls(name="deadline_missed", fallback="last", deadline_periods=0.8)
-
-    @classmethod
-    def default(cls) -> Self:
-        """Allow four fifths of a period: the rest is for the robot's own work."""
-        return cls(name="deadline_missed", fallback="last", deadline_periods=0.8)
-
-    @classmethod
-    def weakest(cls) -> Self:
-        """Allow one period."""
-        return cls(name="deadline_missed", fallback="last", deadline_periods=1.0)
+    default_keys: ClassVar[GuardKeys] = {"fallback": "last", "deadline_periods": 0.8}
+    """Allow four fifths of a period: the rest is for the robot's own work."""
+    weakest_keys: ClassVar[GuardKeys] = {"deadline_periods": 1.0}
+    """Allow one period."""
 
     @classmethod
     def example_refused(cls, step: StepFacts, contract: Contract) -> None:

@@ -6,12 +6,15 @@ are listed in `GUARDS` (sacpipe/bundle/guards.py); another package registers its
 """
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.guards import BOUNDED, Fallback, GuardConfig
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
+
+GuardKeys = Mapping[str, Any]
+"""Settings of a guard by key, without its name."""
 
 NEVER_NS = 2**63
 """A duration that no step exceeds."""
@@ -96,11 +99,25 @@ class Guard(GuardConfig):
 
     discards_observation: ClassVar[bool] = False
     """Whether a refused observation is no data either: it is not recorded, and its stamp does not count."""
+    armed: ClassVar[type[ArmedGuard] | None] = None
+    """What `arm` makes of a guard without thresholds; another guard overrides `arm`."""
+    default_keys: ClassVar[GuardKeys | None] = None
+    """Settings of a contract that does not list the guard; None where the guard is then off."""
+    weakest_keys: ClassVar[GuardKeys | None] = None
+    """Thresholds of `weakest`, beside the default's other settings; None for any."""
+
+    @classmethod
+    def _of(cls, keys: GuardKeys) -> Self:
+        (name,) = get_args(cls.model_fields["name"].annotation)
+        return cls.model_validate({"name": name, **keys})
 
     @classmethod
     def example(cls) -> Self:
-        """Return a config for tests and documentation."""
-        raise NotImplementedError
+        """Return a config for tests and documentation: the default, unless a guard has another."""
+        found = cls.default()
+        if found is None:
+            raise NotImplementedError
+        return found
 
     @classmethod
     def example_refused(cls, step: StepFacts, contract: Contract) -> None:
@@ -117,12 +134,12 @@ class Guard(GuardConfig):
     @classmethod
     def default(cls) -> Self | None:
         """Return the config of a contract that does not list the guard; None where the guard is then off."""
-        return None
+        return None if cls.default_keys is None else cls._of(cls.default_keys)
 
     @classmethod
     def weakest(cls) -> Self | None:
         """Return the loosest config that an operator without a setting of their own accepts; None for any."""
-        return None
+        return None if cls.weakest_keys is None else cls._of({**(cls.default_keys or {}), **cls.weakest_keys})
 
     @classmethod
     def allowed_fallbacks(cls) -> tuple[Fallback, ...]:
@@ -139,7 +156,10 @@ class Guard(GuardConfig):
         Raises:
             BundleError: the config does not fit the contract.
         """
-        raise NotImplementedError
+        del contract, period_s
+        if self.armed is None:
+            raise NotImplementedError
+        return self.armed()
 
     def looser_keys(self, weakest: Self) -> tuple[str, ...]:
         """Return the keys of the settings that refuse less than the operator's weakest config does.

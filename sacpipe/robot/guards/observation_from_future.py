@@ -1,12 +1,12 @@
 """The guard `observation_from_future`: no stamp is far ahead of the robot's clock."""
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.guards import MAX_PERIODS
-from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts, nanoseconds
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, GuardKeys, StepFacts, nanoseconds
 
 
 class ObservationFromFuture(Guard):
@@ -16,21 +16,10 @@ class ObservationFromFuture(Guard):
     max_future_periods: float = Field(ge=0, le=MAX_PERIODS)
     """How far a stamp may be ahead of the robot's clock, in control periods."""
     discards_observation: ClassVar[bool] = True
-
-    @classmethod
-    def example(cls) -> Self:
-        """Return a config of half a period."""
-        return cls(name="observation_from_future", fallback="last", max_future_periods=0.5)
-
-    @classmethod
-    def default(cls) -> Self:
-        """Allow half a period: the clocks of sensors differ a little."""
-        return cls(name="observation_from_future", fallback="last", max_future_periods=0.5)
-
-    @classmethod
-    def weakest(cls) -> Self:
-        """Allow one period."""
-        return cls(name="observation_from_future", fallback="last", max_future_periods=1.0)
+    default_keys: ClassVar[GuardKeys] = {"fallback": "last", "max_future_periods": 0.5}
+    """Allow half a period: the clocks of sensors differ a little."""
+    weakest_keys: ClassVar[GuardKeys] = {"max_future_periods": 1.0}
+    """Allow one period."""
 
     @classmethod
     def example_refused(cls, step: StepFacts, contract: Contract) -> None:

@@ -1,12 +1,12 @@
 """The guard `observation_not_finite`: no entry of the observation is NaN or infinity."""
 
 import math
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from sacpipe.bundle.contract import Contract
-from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, GuardKeys, StepFacts
 
 _MAX_SUMMED = 512
 """Entries up to which Python's sum is faster than NumPy's test of every entry."""
@@ -17,16 +17,8 @@ class ObservationNotFinite(Guard):
 
     name: Literal["observation_not_finite"]
     discards_observation: ClassVar[bool] = True
-
-    @classmethod
-    def example(cls) -> Self:
-        """Return the default."""
-        return cls(name="observation_not_finite", fallback="last")
-
-    @classmethod
-    def default(cls) -> Self:
-        """Repeat the last action: a sensor may fail for some steps."""
-        return cls(name="observation_not_finite", fallback="last")
+    default_keys: ClassVar[GuardKeys] = {"fallback": "last"}
+    """Repeat the last action: a sensor may fail for some steps."""
 
     @classmethod
     def example_refused(cls, step: StepFacts, contract: Contract) -> None:

@@ -1,12 +1,12 @@
 """The guard `observation_old`: no observation, and no term of it, is older than its limit."""
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.guards import MAX_PERIODS
-from sacpipe.robot.guards.guard import NEVER_NS, ArmedGuard, Guard, StepFacts, nanoseconds
+from sacpipe.robot.guards.guard import NEVER_NS, ArmedGuard, Guard, GuardKeys, StepFacts, nanoseconds
 
 
 class ObservationOld(Guard):
@@ -17,21 +17,10 @@ class ObservationOld(Guard):
     """Age from which an observation is refused, in control periods; for terms with a limit of their own, that
     of `runtime.term_max_age_periods` counts instead."""
     discards_observation: ClassVar[bool] = True
-
-    @classmethod
-    def example(cls) -> Self:
-        """Return a config of two periods."""
-        return cls(name="observation_old", fallback="last", max_age_periods=2.0)
-
-    @classmethod
-    def default(cls) -> Self:
-        """Refuse after two periods."""
-        return cls(name="observation_old", fallback="last", max_age_periods=2.0)
-
-    @classmethod
-    def weakest(cls) -> Self:
-        """Allow ten periods."""
-        return cls(name="observation_old", fallback="last", max_age_periods=10.0)
+    default_keys: ClassVar[GuardKeys] = {"fallback": "last", "max_age_periods": 2.0}
+    """Refuse after two periods."""
+    weakest_keys: ClassVar[GuardKeys] = {"max_age_periods": 10.0}
+    """Allow ten periods."""
 
     @classmethod
     def example_refused(cls, step: StepFacts, contract: Contract) -> None:

@@ -1,37 +1,9 @@
 """The guard `observation_out_of_order`: no stamp is earlier than the one before."""
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from sacpipe.bundle.contract import Contract
-from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
-
-
-class ObservationOutOfOrder(Guard):
-    """A stamp is earlier than the one before. Of the observation, or of one of its terms."""
-
-    name: Literal["observation_out_of_order"]
-    discards_observation: ClassVar[bool] = True
-
-    @classmethod
-    def example(cls) -> Self:
-        """Return the default."""
-        return cls(name="observation_out_of_order", fallback="last")
-
-    @classmethod
-    def default(cls) -> Self:
-        """Repeat the last action: messages may overtake each other."""
-        return cls(name="observation_out_of_order", fallback="last")
-
-    @classmethod
-    def example_refused(cls, step: StepFacts, contract: Contract) -> None:
-        """Give a stamp before the last one."""
-        del contract
-        step.stamp_ns = step.last_stamp_ns - 1
-
-    def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
-        """Return the armed guard; it has no threshold."""
-        del contract, period_s
-        return _Armed()
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, GuardKeys, StepFacts
 
 
 class _Armed(ArmedGuard):
@@ -42,3 +14,19 @@ class _Armed(ArmedGuard):
         if before is None or now is None:
             return False
         return any(stamp_ns < before[name] for name, stamp_ns in now.items())
+
+
+class ObservationOutOfOrder(Guard):
+    """A stamp is earlier than the one before. Of the observation, or of one of its terms."""
+
+    name: Literal["observation_out_of_order"]
+    discards_observation: ClassVar[bool] = True
+    armed: ClassVar[type[ArmedGuard]] = _Armed
+    default_keys: ClassVar[GuardKeys] = {"fallback": "last"}
+    """Repeat the last action: messages may overtake each other."""
+
+    @classmethod
+    def example_refused(cls, step: StepFacts, contract: Contract) -> None:
+        """Give a stamp before the last one."""
+        del contract
+        step.stamp_ns = step.last_stamp_ns - 1

@@ -1,8 +1,9 @@
 """The guard `start_outside_envelope`: an episode begins where training data exist."""
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from sacpipe.robot.guards.envelope_range import EnvelopeGuard
+from sacpipe.robot.guards.guard import GuardKeys
 
 
 class StartOutsideEnvelope(EnvelopeGuard):
@@ -10,18 +11,7 @@ class StartOutsideEnvelope(EnvelopeGuard):
 
     name: Literal["start_outside_envelope"]
     only_at_start: ClassVar[bool] = True
-
-    @classmethod
-    def example(cls) -> Self:
-        """Return a config of a tenth of the range."""
-        return cls(name="start_outside_envelope", fallback="safe", margin=0.1)
-
-    @classmethod
-    def default(cls) -> Self:
-        """Allow a tenth of the range."""
-        return cls.example()
-
-    @classmethod
-    def weakest(cls) -> Self:
-        """Allow the whole range on each side."""
-        return cls(name="start_outside_envelope", fallback="safe", margin=1.0)
+    default_keys: ClassVar[GuardKeys] = {"fallback": "safe", "margin": 0.1}
+    """Allow a tenth of the range."""
+    weakest_keys: ClassVar[GuardKeys] = {"margin": 1.0}
+    """Allow the whole range on each side."""

@@ -203,7 +203,10 @@ class Recording:
             rules: list[tuple[str, NDArray[np.bool_]]] = [
                 ("the index of a policy in the header", rows["policy"] >= len(header.policies)),
                 ("the index of a verdict in the header", rows["verdict"] >= len(header.verdicts)),
-                ("the index of a cause in the header", _unknown_causes(header, rows)),
+                (
+                    "the index of a cause in the header",
+                    (rows["cause"] >= len(header.causes)) & (rows["cause"] != NO_CAUSE),
+                ),
                 ("0 or 1 in has_reward", rows["has_reward"] > 1),
                 ("a stamp before the next one", rows["stamp_ns"] >= rows["next_stamp_ns"]),
                 ("the newest stamp of its terms", _stamps_differ(header, rows)),
@@ -217,11 +220,6 @@ class Recording:
                         f"{path}: expected {expected}, found another at step {step}. {AGAIN}."
                     )
             first += len(transitions)
-
-
-def _unknown_causes(header: RecordingHeader, rows: Records) -> NDArray[np.bool_]:
-    unknown: NDArray[np.bool_] = (rows["cause"] >= len(header.causes)) & (rows["cause"] != NO_CAUSE)
-    return unknown
 
 
 def _stamps_differ(header: RecordingHeader, rows: Records) -> NDArray[np.bool_]:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -22,7 +21,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import StorageError
 from sacpipe.core.fence import first_error
 from sacpipe.robot.decision import Decision, GivenObservation, Stamps
-from sacpipe.robot.received_observation import ReceivedObservation
+from sacpipe.robot.observation import ReceivedObservation
 from sacpipe.robot.recording.episodes import EpisodeAssembler, EpisodeEnd, RuntimeStep, StepOutcome
 from sacpipe.robot.recording.folder import RecorderSettings, RecordingsFolder
 from sacpipe.robot.recording.format import RecordedStep
@@ -98,9 +97,7 @@ class Recorder:
         """Record until the block ends."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Close the recorder."""
         self.close()
 

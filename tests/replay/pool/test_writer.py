@@ -107,7 +107,7 @@ def test_resumed_buffer_holds_the_same(
     for transition in transitions[:23]:
         writer.append(transition)
         buffers[0].add(transition)
-    PoolWriter.resume(tmp_path, spec, config, writer.flush()).fill(buffers[1])
+    buffers[1].load(PoolWriter.resume(tmp_path, spec, config, writer.flush()).parts())
     for transition in transitions[23:]:
         for buffer in buffers:
             buffer.add(transition)
