@@ -3,7 +3,6 @@
 import errno
 import json
 import logging
-import os
 import subprocess
 import sys
 
@@ -76,16 +75,13 @@ def test_errors_that_were_only_logged_are_in_the_message():
 
 def test_the_process_imports_nothing_of_sacpipe(tmp_path):
     """And so it works wherever sacpipe is imported from."""
-    script = f"import runpy, sys; sys.argv[1:] = ['push', '[]']; runpy.run_path({child.__file__!r}, run_name='__main__')"
-    script += "; print([name for name in sys.modules if name.startswith('sacpipe')])"
+    script = "import atexit, runpy, sys; sys.argv[1:] = ['push', '[]'];"
+    script += "atexit.register(lambda: print([name for name in sys.modules if name.startswith('sacpipe')]));"
+    script += f"runpy.run_path({child.__file__!r}, run_name='__main__')"
     result = subprocess.run(
-        [sys.executable, "-P", "-c", script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ,
+        [sys.executable, "-P", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     answer, loaded = result.stdout.splitlines()
+    assert result.returncode == 1
     assert "not inside of a DVC repository" in json.loads(answer)["message"]
     assert loaded == "[]"
