@@ -218,7 +218,7 @@ def _disk() -> str:
 
 def _ledger() -> str:
     from sacpipe.project.workspace import Workspace
-    from sacpipe.tracking.ledger import open_ledger
+    from sacpipe.tracking.chosen import open_ledger
 
     ledger = open_ledger(Workspace.enter())
     ledger.check()

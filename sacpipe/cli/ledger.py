@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Rebuild, and print one line for each record."""
     from sacpipe.project.workspace import Workspace, run_lock
-    from sacpipe.tracking.ledger import chosen_tracker, open_ledger, rebuild
+    from sacpipe.tracking.chosen import chosen_tracker, open_ledger
+    from sacpipe.tracking.ledger import rebuild
 
     workspace = Workspace.enter()
     with run_lock(workspace):

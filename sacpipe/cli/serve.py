@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         _become_registry_server(arguments.policy or _champion(is_followed=False), str(arguments.port))
     from sacpipe.project.workspace import Workspace
     from sacpipe.server.server import serve_source
-    from sacpipe.tracking.registry_source import open_source
+    from sacpipe.tracking.chosen import open_source
 
     if arguments.follow and arguments.store is None:
         arguments.store = str(Workspace.find().robot_store)
@@ -51,7 +51,7 @@ def _champion(*, is_followed: bool) -> str:
     from sacpipe.params.model import Params
     from sacpipe.project.workspace import Workspace
     from sacpipe.rollout.registries import Address
-    from sacpipe.tracking.ledger import open_ledger
+    from sacpipe.tracking.chosen import open_ledger
 
     workspace = Workspace.with_tools()
     name = Params.load(workspace.params).release.model_name
@@ -63,7 +63,7 @@ def _champion(*, is_followed: bool) -> str:
 def _become_registry_server(uri: str, port: str) -> NoReturn:
     from sacpipe.project.workspace import Workspace
     from sacpipe.rollout.registries import parse_address
-    from sacpipe.tracking.ledger import chosen_tracker
+    from sacpipe.tracking.chosen import chosen_tracker
 
     parse_address(uri, "--mlflow")
     workspace = Workspace.with_tools()

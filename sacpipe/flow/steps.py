@@ -25,7 +25,8 @@ from sacpipe.release.promote_alias import RegistryStatus, promote_version
 from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.report.page import write_report
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.tracking.ledger import check_inputs_kept, chosen_tracker, open_ledger, record_stage, restore_kind
+from sacpipe.tracking.chosen import chosen_tracker, open_ledger
+from sacpipe.tracking.ledger import check_inputs_kept, record_stage, restore_kind
 from sacpipe.tracking.live_metrics import LiveMetrics
 from sacpipe.training.memory import check_memory
 from sacpipe.training.warm_start import find_weights, needed_weights, read_weights, require_same_task

@@ -12,14 +12,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.core.files import storage_errors
 from sacpipe.core.locks import hold
-
-if TYPE_CHECKING:
-    from sacpipe.rollout.registries import RegistryConfig
 
 STAGES = ("train", "export", "evaluate")
 """Names of the DVC stages, in the order in which they run."""
@@ -96,7 +93,7 @@ class Workspace:
     robot_store = Place(".sacpipe/robot")
     """Bundle store of `sacpipe serve --follow`."""
     settings = Place("sacpipe.yaml")
-    """sacpipe.yaml: the project's choice of a tracker. It may be missing."""
+    """sacpipe.yaml: the project's choice of a tracker, and its sections of the report. It may be missing."""
 
     @classmethod
     def find(cls, start: Path | None = None) -> Self:
@@ -161,16 +158,6 @@ class Workspace:
     def work(self, key: str) -> Path:
         """Return the resume folder of a stage key."""
         return self.root / "work" / key
-
-    def tracking(self, variables: Mapping[str, str] | None = None) -> "RegistryConfig":
-        """Return the chosen tracker's section, see `choose_registry`.
-
-        Raises:
-            ConfigError: there is no such tracker, or sacpipe.yaml is wrong.
-        """
-        from sacpipe.rollout.registries import choose_registry
-
-        return choose_registry(self.settings, os.environ if variables is None else variables)
 
     def environment(self, variables: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return variables that keep every tool embedded, offline, quiet and free of telemetry.

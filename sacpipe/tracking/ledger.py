@@ -5,7 +5,6 @@ A stage that DVC restored is recorded like one that ran. A lost ledger is writte
 reads the ledger. docs/ledger.md lists the tags.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.core.errors import ConfigError, StageError, StoreError
+from sacpipe.core.errors import StageError, StoreError
 from sacpipe.core.files import read_json, sha256_file, write_json
 from sacpipe.project.dvc.commands import DvcStore, Outcome
 from sacpipe.project.dvc.lock_file import read_lock
@@ -21,6 +20,7 @@ from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
 from sacpipe.project.processor_kind import record_kind, recorded_kinds
 from sacpipe.project.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
 from sacpipe.project.workspace import STAGES, Workspace
+from sacpipe.tracking.chosen import open_ledger
 from sacpipe.tracking.ledger_values import (
     IS_COMMITTED_TAG,
     OUTCOME_TAG,
@@ -36,7 +36,7 @@ from sacpipe.tracking.ledger_values import (
 )
 from sacpipe.tracking.promotion_history import Promotion, current_promotion, read_promotions
 from sacpipe.tracking.registry import POLICY_TAG, VersionRecord
-from sacpipe.tracking.tracker import COMMIT_TAG, STAGE_KEY_TAG, Tracker, TrackerConfig
+from sacpipe.tracking.tracker import COMMIT_TAG, STAGE_KEY_TAG, Tracker
 
 UPSTREAM_TAG = "sacpipe.train_key"
 
@@ -56,27 +56,6 @@ class Origin:
     """The project's folder, which has the commit."""
     commit: str | None
     """The commit recorded for the code; None for the checked-out one."""
-
-
-def chosen_tracker(workspace: Workspace) -> TrackerConfig:
-    """Return the section of the workspace's tracker.
-
-    Raises:
-        ConfigError: there is no such tracker, or it is no tracker's section.
-    """
-    chosen = workspace.tracking()
-    if not isinstance(chosen, TrackerConfig):
-        raise ConfigError(f"tracker '{chosen.name}': expected a subclass of TrackerConfig.")
-    return chosen
-
-
-def open_ledger(workspace: Workspace) -> Tracker:
-    """Return the tracker of a workspace. The first call on it opens what it needs.
-
-    Raises:
-        ConfigError: as `chosen_tracker`.
-    """
-    return chosen_tracker(workspace).open_tracker(workspace.state, os.environ)
 
 
 def known_bundles(workspace: Workspace, model_name: str) -> set[str]:

@@ -10,6 +10,7 @@ from repository import ROOT
 
 from sacpipe.core.errors import BusyError, ConfigError, StorageError
 from sacpipe.project.workspace import STAGES, Place, Workspace, run_lock
+from sacpipe.rollout.registries import choose_registry
 
 HOLD = """
 import pathlib, sys
@@ -68,7 +69,7 @@ def test_no_tracker_is_imported_for_the_tools_variables(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"sacpipe.yaml: tracking.name: tracker 'not_there:Tracking': .*imported"
     ):
-        workspace.tracking({})
+        choose_registry(workspace.settings, {})
 
 
 def test_a_second_run_is_refused_with_the_process_that_holds_the_folder(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.project.workspace import Workspace
 from sacpipe.robot.policy import session_options
-from sacpipe.tracking.ledger import open_ledger
+from sacpipe.tracking.chosen import open_ledger
 
 TERMS = "poll_s: 0.1\nrollout: {shadow_s: 0, min_shadow_steps: 20, watch_s: 0}\n"
 TENSOR = {"name": "observation", "shape": [2, 4], "datatype": "FP32", "data": OBSERVATIONS.tolist()}

@@ -73,7 +73,6 @@ def _short_limits(monkeypatch):
         ("_START_S", 0.3),
         ("_READ_TIMEOUT_S", 0.4),
         ("_GRACE_S", 0.2),
-        ("_WATCH_S", 0.01),
     ):
         monkeypatch.setattr(http_fetch, name, value)
 

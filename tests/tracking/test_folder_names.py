@@ -7,7 +7,7 @@ from ledger_project import LOSSES, history, record_all, release
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.project.workspace import Workspace
-from sacpipe.tracking.ledger import open_ledger
+from sacpipe.tracking.chosen import open_ledger
 
 
 @pytest.mark.parametrize("name", ["a%20b", "100%", "a#b", "a?b=c&d", "a+b ü"])

@@ -12,14 +12,8 @@ from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.processor_kind import read_kinds, record_kind, this_processor
 from sacpipe.project.stage_key import StageInputs, locked_inputs, locked_outs, stage_key
 from sacpipe.project.workspace import STAGES, Workspace
-from sacpipe.tracking.ledger import (
-    check_inputs_kept,
-    open_ledger,
-    rebuild,
-    record_stage,
-    register_bundle,
-    restore_kind,
-)
+from sacpipe.tracking.chosen import open_ledger
+from sacpipe.tracking.ledger import check_inputs_kept, rebuild, record_stage, register_bundle, restore_kind
 from sacpipe.tracking.ledger_values import (
     IS_COMMITTED_TAG,
     OUTCOME_TAG,

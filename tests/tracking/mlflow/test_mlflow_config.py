@@ -9,7 +9,7 @@ import pytest
 
 from sacpipe.core.errors import StoreError, StoreUnavailableError
 from sacpipe.project.workspace import Workspace
-from sacpipe.tracking.ledger import chosen_tracker, open_ledger
+from sacpipe.tracking.chosen import chosen_tracker, open_ledger
 from sacpipe.tracking.mlflow.config import database as database_of
 from sacpipe.tracking.mlflow.database import newest_revision
 
