@@ -22,9 +22,8 @@ from report import ROOT
 
 from sacpipe.core.files import write_json, write_text
 from sacpipe.envs.softlearning.multi_goal import GOAL_RADIUS_M, GOALS_M
-from sacpipe.report.data import Plane
-from sacpipe.report.plane import standalone
-from sacpipe.report.plane_data import NUM_PATHS, action_values, sample_paths
+from sacpipe.report.plane_data import NUM_PATHS, Plane, action_values, sample_paths
+from sacpipe.report.sections.paths import standalone
 from sacpipe.training.config import TrainParams
 from sacpipe.training.loop import train
 from sacpipe.training.numerics import keep_freed_memory, pin_arithmetic

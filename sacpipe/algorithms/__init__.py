@@ -5,12 +5,14 @@ package adds one by an entry point of the group `sacpipe.algorithms`; params.yam
 path.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from sacpipe.core.members import Members, member_field
 
 if TYPE_CHECKING:
     from sacpipe.algorithms.base import AlgorithmSection
+    from sacpipe.specs.metric import Metric
 
 ALGORITHMS = Members(
     "algorithm",
@@ -30,3 +32,8 @@ if TYPE_CHECKING:
 else:
     AlgorithmConfig = member_field(ALGORITHMS)
     """Type of the `algorithm` section of params.yaml."""
+
+
+def metrics_of(name: str) -> "Mapping[str, Metric]":
+    """Return the metrics that a registered algorithm's section declares; none for any other name."""
+    return getattr(ALGORITHMS.find(name), "metrics", {}) if name in ALGORITHMS else {}

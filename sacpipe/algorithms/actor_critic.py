@@ -32,6 +32,8 @@ _NEW = ("noise", "gradient_steps", "exploration_latent")
 class ActorCriticConfig(Protocol):
     """Keys of an algorithm's config that an `ActorCritic` reads."""
 
+    metrics: ClassVar[Mapping[str, Metric]]
+
     @property
     def name(self) -> str:
         """Name in the table, or import path."""
@@ -98,8 +100,6 @@ class ActorCritic:
         ConfigError: the trunk cannot take the task's observations.
     """
 
-    described: ClassVar[Mapping[str, Metric]]
-    """Unit and meaning of every metric."""
     actor: PolicyNetwork
     """Network of the policy."""
     _state: LearnerState
@@ -115,6 +115,7 @@ class ActorCritic:
         normalised_terms: tuple[str, ...] = (),
     ) -> None:
         self.spec, self.discount, self.gradient_steps = spec, config.discount, 0
+        self._config = config
         self._noise = generator(seed, "learner/noise")
         self._policy = make_policy(kind, spec, config.name)
         self.actor = self._policy.network
@@ -140,6 +141,10 @@ class ActorCritic:
             modules["critic_normaliser"] = self.critic_inputs.own_normaliser
         self._state = LearnerState(modules, optimisers, self._noise, tensors)
 
+    def metrics(self) -> dict[str, Metric]:
+        """Return unit and meaning of every metric, from the section."""
+        return dict(self._config.metrics)
+
     def draw_key(self) -> NDArray[np.uint32]:
         """Draw the key of an update's noise, for an engine whose kernels make the numbers. Shape (2,)."""
         return self._noise.integers(0, 1 << 32, 2, dtype=np.uint32)
@@ -158,10 +163,6 @@ class ActorCritic:
         """Return the lowest critic's value of one action, in task units of reward."""
         inputs = self.critic_inputs.of(observation.rows(None))
         return float(self.critic(inputs, torch.from_numpy(action[None])).min())
-
-    def metrics(self) -> dict[str, Metric]:
-        """Return unit and meaning of every metric."""
-        return dict(self.described)
 
     def policy(self) -> Policy:
         """Return the policy as it leaves training."""

@@ -65,6 +65,11 @@ class AdamConfig(Config):
         }
 
 
+def move_targets(targets: Sequence[torch.Tensor], sources: Sequence[torch.Tensor], share: float) -> None:
+    """Move each target a share of the way to its source, in place. Faster than a call for each tensor."""
+    torch._foreach_lerp_(list(targets), list(sources), share)
+
+
 class Adam:
     """Bias-corrected Adam (Kingma & Ba 2014, algorithm 1), with decoupled weight decay.
 

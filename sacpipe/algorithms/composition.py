@@ -8,8 +8,8 @@ only, best those of all parts: see `replay.initial_pool`.
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -49,6 +49,8 @@ class PartConfig(Config):
 
 class CompositionConfig(SteinPolicyConfig):
     """Composition of learned tasks, arXiv:1803.06773."""
+
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: Literal["composition"]
     num_critics: int = Field(ge=1)
@@ -108,7 +110,6 @@ class SummedCritics(StackedCritic):
 class Composition(SteinPolicyLearner):
     """The learner: a sampling network, and the summed critics of the parts, which no update changes."""
 
-    described = METRICS
     config: CompositionConfig
 
     def __init__(self, config: CompositionConfig, spec: EnvSpec, seed: int) -> None:

@@ -8,7 +8,7 @@ so that it has the same target with and without a lower level; the temperature i
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -32,11 +32,8 @@ from sacpipe.specs.records import FloatArray
 _LOWER_KEY = "algorithm.lower.sha256"
 
 METRICS = SAC_METRICS | {
-    "actor/log_std_min": Metric(
-        "nats", "Lowest log slope from latent to action before the squash, over batch and actions."
-    ),
-    "actor/log_std_mean": Metric("nats", "Their mean."),
-    "actor/log_std_max": Metric("nats", "The highest."),
+    f"actor/log_std_{name}": Metric("nats", f"{word} log slope from latent to action, before the squash.")
+    for name, word in (("min", "Lowest"), ("mean", "Mean"), ("max", "Highest"))
 }
 
 
@@ -49,6 +46,8 @@ class LowerLevelConfig(Config):
 
 class LSPConfig(SoftActorCriticConfig):
     """Latent-space policies, arXiv:1804.02808."""
+
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: Literal["lsp"]
     num_couplings: int = Field(ge=2, le=64)
@@ -94,7 +93,6 @@ class LSPConfig(SoftActorCriticConfig):
 class LSP(SoftActorCritic):
     """The learner: an invertible policy of one or two levels, and what every soft actor-critic has."""
 
-    described = METRICS
     actor: RealNVPPolicy
     config: LSPConfig
 

@@ -12,28 +12,26 @@ from sacpipe.specs.records import FloatArray
 _SATURATED = 0.99
 
 METRICS = {
-    "critic/loss": Metric("reward²", "Sum over critics of half the mean squared TD error."),
-    "critic/{i}/loss": Metric("reward²", "Each critic's part of it."),
-    "critic/q_mean": Metric("reward", "Mean value the critics give to the batch, over critics too."),
-    "critic/{i}/q_mean": Metric("reward", "Mean value of each critic."),
-    "critic/target_mean": Metric("reward", "Mean regression target of the critics."),
+    "temperature/value": Metric("reward/nat", "Weight of the entropy term.", "Temperature"),
+    "actor/entropy_nats": Metric(
+        "nats", "Estimate of the policy's entropy: mean of minus log-density.", "Entropy of the policy"
+    ),
+    "critic/loss": Metric("reward²", "Sum over critics of half the mean squared TD error.", "Critic loss"),
+    "critic/q_mean": Metric("reward", "Mean value of the batch, over all critics.", "Mean Q-value"),
+    "actor/loss": Metric("reward", "Mean of temperature x log-density minus value.", "Actor loss"),
+    "critic/target_mean": Metric("reward", "Mean regression target.", "Mean target of the critics"),
+    "temperature/entropy_gap_nats": Metric(
+        "nats", "Target minus entropy; above zero, the temperature rises."
+    ),
+    "critic/{i}/loss": Metric("reward²", "Part of each critic in `critic/loss`."),
+    "critic/{i}/q_mean": Metric("reward", "Mean value of the batch, by critic."),
     "critic/td_error_std": Metric("reward", "Standard deviation of value minus target over the batch."),
     "critic/gradient_norm": Metric("reward²", "Euclidean norm of the critics' gradient, all parameters."),
-    "actor/loss": Metric("reward", "Mean of temperature x log-density minus value."),
-    "actor/entropy_nats": Metric("nats", "Estimate of the policy's entropy: mean of minus log-density."),
-    "actor/log_std_min": Metric(
-        "nats", "Lowest log standard deviation before the squash, over batch and actions."
-    ),
-    "actor/log_std_mean": Metric("nats", "Their mean."),
-    "actor/log_std_max": Metric("nats", "The highest."),
-    "actor/saturation": Metric(
-        "share", "Share of sampled actions beyond 0.99 of their range, where tanh is flat."
-    ),
+    "actor/log_std_min": Metric("nats", "Lowest log deviation before the squash, over batch and actions."),
+    "actor/log_std_mean": Metric("nats", "Mean log deviation before the squash, over batch and actions."),
+    "actor/log_std_max": Metric("nats", "Highest log deviation before the squash, over batch and actions."),
+    "actor/saturation": Metric("share", "Share of sampled actions beyond 0.99 of their range: tanh is flat."),
     "actor/gradient_norm": Metric("reward", "Euclidean norm of the actor's gradient, all parameters."),
-    "temperature/value": Metric("reward/nat", "Weight of the entropy term."),
-    "temperature/entropy_gap_nats": Metric(
-        "nats", "Target entropy minus entropy: where it is above zero, the temperature rises."
-    ),
 } | VALUE_BIAS
 
 

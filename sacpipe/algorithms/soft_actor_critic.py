@@ -5,7 +5,8 @@ temperature, targets.
 """
 
 import copy
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from sacpipe.algorithms.actor_critic import ActorCritic
-from sacpipe.algorithms.adam import Adam, AdamConfig
+from sacpipe.algorithms.adam import Adam, AdamConfig, move_targets
 from sacpipe.algorithms.base import Arrays
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.losses import (
@@ -34,6 +35,7 @@ from sacpipe.networks.policies.squashed_gaussian import SquashedGaussianConfig
 from sacpipe.networks.trunks import RegisteredTrunk, trunk_for
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
@@ -70,6 +72,8 @@ class FixedTemperature(Config):
 
 class SoftActorCriticConfig(Config):
     """Keys of every maximum-entropy algorithm with stacked critics and a policy that has a density."""
+
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: str
     network: RegisteredTrunk
@@ -181,7 +185,6 @@ class Regression(NamedTuple):
 class SoftActorCritic(ActorCritic):
     """A learner: a policy that has a density, stacked critics and their slow copies, a temperature."""
 
-    described = METRICS
     actor: ReparameterisedPolicy
 
     def __init__(self, config: SoftActorCriticConfig, spec: EnvSpec, seed: int) -> None:
@@ -337,7 +340,7 @@ class SoftActorCritic(ActorCritic):
         """Count the update, and move the target critics a share `tau` towards the critics if that is due."""
         self.gradient_steps += 1
         if self.gradient_steps % self.config.target_update_interval == 0:
-            torch._foreach_lerp_(self.target_parameters, self.critic_parameters, self.config.tau)
+            move_targets(self.target_parameters, self.critic_parameters, self.config.tau)
 
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update; see `Learner.diagnostics`."""

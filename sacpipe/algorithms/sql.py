@@ -7,13 +7,14 @@ means over the batch, not sums. With Adam a factor of the loss changes next to n
 
 import copy
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from sacpipe.algorithms.adam import Adam
+from sacpipe.algorithms.adam import Adam, move_targets
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.losses import critic_loss, norm_of, weights_of
 from sacpipe.algorithms.sql_metrics import METRICS, LastUpdate
@@ -22,6 +23,7 @@ from sacpipe.algorithms.stein_policy import SteinPolicyConfig, SteinPolicyLearne
 from sacpipe.algorithms.td_errors import mean_td_errors
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import Batch, FloatArray
 
@@ -40,6 +42,7 @@ class SQLConfig(SteinPolicyConfig):
     """Soft Q-learning, arXiv:1702.08165."""
 
     variants: ClassVar[tuple[str, ...]] = ("softlearning", "paper")
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: Literal["sql"]
     discount: float = Field(ge=0, lt=1)
@@ -85,7 +88,6 @@ class SQLConfig(SteinPolicyConfig):
 class SQL(SteinPolicyLearner):
     """The learner: a sampling network, stacked critics in nats, and their slow copies."""
 
-    described = METRICS
     config: SQLConfig
 
     def __init__(self, config: SQLConfig, spec: EnvSpec, seed: int) -> None:
@@ -156,8 +158,8 @@ class SQL(SteinPolicyLearner):
         """Count the update, and move the target critics a share `tau` towards the critics if that is due."""
         self.gradient_steps += 1
         if self.gradient_steps % self.config.target_update_interval == 0:
-            targets: list[torch.Tensor] = list(self.target_critic.parameters())
-            torch._foreach_lerp_(targets, self._critic_parameters, self.config.tau)
+            targets = list(self.target_critic.parameters())
+            move_targets(targets, self._critic_parameters, self.config.tau)
 
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update; see `Learner.diagnostics`."""

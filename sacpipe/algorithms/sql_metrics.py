@@ -12,9 +12,11 @@ from sacpipe.specs.records import FloatArray
 
 METRICS = (
     {
-        "critic/loss": Metric("reward²", "Sum over critics of half the mean squared TD error."),
-        "critic/q_mean": Metric("reward", "Mean value of the batch, over all critics."),
-        "critic/target_mean": Metric("reward", "Mean regression target of the critics."),
+        "critic/loss": Metric(
+            "reward²", "Sum over critics of half the mean squared TD error.", "Critic loss"
+        ),
+        "critic/q_mean": Metric("reward", "Mean value of the batch, over all critics.", "Mean Q-value"),
+        "critic/target_mean": Metric("reward", "Mean regression target.", "Mean target of the critics"),
         "critic/next_soft_value_mean": Metric(
             "reward", "Mean soft value of the next observations: log-integral of exp(Q) over all actions."
         ),

@@ -1,7 +1,7 @@
 """Twin Delayed Deep Deterministic policy gradient (Fujimoto et al. 2018, arXiv:1802.09477, algorithm 1)."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from sacpipe.algorithms.actor_critic import ActorCritic
-from sacpipe.algorithms.adam import Adam, AdamConfig
+from sacpipe.algorithms.adam import Adam, AdamConfig, move_targets
 from sacpipe.algorithms.base import Arrays
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.losses import norm_of, weighted, weights_of
@@ -28,11 +28,13 @@ from sacpipe.specs.records import Batch, FloatArray
 _SATURATED = 0.99
 
 METRICS = {
-    "critic/loss": Metric("reward²", "Sum over both critics of the mean squared TD error."),
-    "critic/q_mean": Metric("reward", "Mean value of the batch, over both critics."),
-    "critic/target_mean": Metric("reward", "Mean regression target of the critics."),
+    "critic/loss": Metric("reward²", "Sum over both critics of the mean squared TD error.", "Critic loss"),
+    "critic/q_mean": Metric("reward", "Mean value of the batch, over both critics.", "Mean Q-value"),
+    "actor/loss": Metric(
+        "reward", "Minus the mean value of the policy, in updates that move it.", "Actor loss"
+    ),
+    "critic/target_mean": Metric("reward", "Mean regression target.", "Mean target of the critics"),
     "critic/gradient_norm": Metric("reward²", "Euclidean norm of the critics' gradient, all parameters."),
-    "actor/loss": Metric("reward", "Minus the mean value of the policy's actions, in updates that move it."),
     "actor/saturation": Metric("share", "Share of these actions beyond 0.99 of their range."),
 } | VALUE_BIAS
 
@@ -41,6 +43,7 @@ class TD3Config(Config):
     """TD3, arXiv:1802.09477."""
 
     has_native_update: ClassVar[bool] = True
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: Literal["td3"]
     network: RegisteredTrunk
@@ -128,7 +131,6 @@ class LastUpdate(NamedTuple):
 class TD3(ActorCritic):
     """The learner: a deterministic policy, two stacked critics, and slow copies of all three."""
 
-    described = METRICS
     native: ClassVar[str] = "sacpipe.algorithms.td3_native:NativeTD3"
     """Update composed of kernels, for the engine `native`."""
 
@@ -215,7 +217,7 @@ class TD3(ActorCritic):
     def _step_targets(self) -> None:
         pairs = ((self.target_critic, self._critic_parameters), (self.target_actor, self._actor_parameters))
         for target, parameters in pairs:
-            torch._foreach_lerp_(list(target.parameters()), parameters, self.config.tau)
+            move_targets(list(target.parameters()), parameters, self.config.tau)
 
     def diagnostics(self) -> dict[str, float]:
         """Describe the last update; see `Learner.diagnostics`."""

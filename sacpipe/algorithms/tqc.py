@@ -5,6 +5,7 @@ highest of the pooled quantiles of all critics: that, instead of a minimum, boun
 ascends the mean of all quantiles.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -23,10 +24,14 @@ from sacpipe.specs.metric import Metric
 from sacpipe.specs.records import Batch, FloatArray
 
 METRICS = SAC_METRICS | {
-    "critic/loss": Metric("reward²", "Sum over critics of the mean quantile Huber loss."),
-    "critic/q_mean": Metric("reward", "Mean of all quantiles of the batch."),
-    "critic/target_mean": Metric("reward", "Mean of the truncated target, over the batch too."),
-    "critic/td_error_std": Metric("reward", "Standard deviation of value minus mean target over the batch."),
+    name: SAC_METRICS[name]._replace(meaning=meaning)
+    for name, meaning in (
+        ("critic/loss", "Sum over critics of the mean quantile Huber loss."),
+        ("critic/q_mean", "Mean of all quantiles of the batch."),
+        ("critic/target_mean", "Mean of the truncated target, over the batch too."),
+        ("critic/td_error_std", "Standard deviation of value minus mean target over the batch."),
+        ("actor/loss", "Mean of temperature x log-density minus the mean of all quantiles."),
+    )
 }
 
 
@@ -34,6 +39,7 @@ class TQCConfig(GaussianActorCriticConfig):
     """Truncated Quantile Critics, arXiv:2005.04269."""
 
     has_native_update: ClassVar[bool] = True
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     name: Literal["tqc"]
     num_critics: int = Field(ge=1)
@@ -70,7 +76,6 @@ class TQCConfig(GaussianActorCriticConfig):
 class TQC(SoftActorCritic):
     """The learner: a squashed Gaussian policy, stacked quantile critics, their slow copies, a temperature."""
 
-    described = METRICS
     config: TQCConfig
     critic: QuantileCritic
     target_critic: QuantileCritic

@@ -10,8 +10,8 @@ from sacpipe.specs.records import FloatArray
 VALUE_BIAS = {
     "critic/value_bias": Metric(
         "reward",
-        "Lowest critic's value of the first step minus the discounted return that followed; mean over the "
-        "deterministic episodes of an evaluation.",
+        "Lowest critic's value of the first step minus the discounted return that followed; mean over "
+        "episodes.",
     )
 }
 

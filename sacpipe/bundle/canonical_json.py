@@ -40,17 +40,19 @@ def parse_canonical(model: type[_C], data: bytes, name: str) -> _C:
     try:
         value = model.model_validate_json(data)
     except ValidationError as exc:
-        raise BundleError(f"{name}: {_explain(exc)}. {FETCH_AGAIN}") from exc
+        raise BundleError(f"{name}: {explain(exc, 'the file')}. {FETCH_AGAIN}") from exc
     if render_canonical(value) != data:
         raise BundleError(f"{name}: expected sorted, indented JSON with each key once. {FETCH_AGAIN}")
     return value
 
 
-def _explain(exc: ValidationError) -> str:
+def explain(exc: ValidationError, whole: str) -> str:
+    """Return where a value from elsewhere is wrong, and how; `whole` names the value itself."""
     faults = []
     for fault in exc.errors(include_url=False, include_context=False):
-        path = ".".join(str(part) for part in fault["loc"]) or "the file"
-        faults.append(f"{path}: {fault['msg']}, found {str(fault['input'])[:60]}")
+        path = ".".join(str(part) for part in fault["loc"]) or whole
+        message = fault["msg"].removeprefix("Value error, ")
+        faults.append(f"{path}: {message}, found {str(fault['input'])[:60]}")
     return "; ".join(faults)
 
 

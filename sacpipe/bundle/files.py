@@ -19,17 +19,18 @@ from sacpipe.core.files import sha256_bytes
 MAX_BYTES = {
     "manifest.json": 2**16,
     "manifest.sig": 2**10,
+    "model.sig": 2**14,
     "contract.json": 2**20,
     "golden.npz": 2**26,
     "policy.onnx": 2**28,
 }
 """Largest allowed size in bytes of each file, by name."""
 
-SIGNATURE_NAME = "manifest.sig"
+SIGNATURE_NAME, MODEL_SIGNATURE_NAME = "manifest.sig", "model.sig"
 
 _COPY = "Copy the folder with `cp -rL`, which copies what its links name."
 
-REQUIRED = MAX_BYTES.keys() - {SIGNATURE_NAME}
+REQUIRED = MAX_BYTES.keys() - {SIGNATURE_NAME, MODEL_SIGNATURE_NAME}
 """Names of the files that every bundle has."""
 
 

@@ -6,8 +6,7 @@ Padding is explicit: `auto_pad` hides sizes that the file does not show. One or 
 import math
 from typing import Any
 
-from sacpipe.bundle.graph_values import Inputs, Result, Value, input_value
-from sacpipe.bundle.policy_graph import Node
+from sacpipe.bundle.graph_values import Inputs, Node, Result, Value, input_value
 
 _ATTRIBUTES = {"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"}
 _MAX_SPATIAL = 2

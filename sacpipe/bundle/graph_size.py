@@ -9,8 +9,8 @@ computes the shape of every value and adds up sizes and operations.
 import math
 
 from sacpipe.bundle.graph_shapes import RULES
-from sacpipe.bundle.graph_values import Result, Value, constant
-from sacpipe.bundle.policy_graph import MAX_DIM, MAX_RANK, Graph, Node, Port
+from sacpipe.bundle.graph_values import MAX_DIM, MAX_RANK, Node, Result, Value, constant
+from sacpipe.bundle.policy_graph import Graph, Port
 from sacpipe.bundle.protobuf import refuse
 
 MAX_VALUE_BYTES = 2**26

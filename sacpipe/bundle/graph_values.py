@@ -1,4 +1,4 @@
-"""What the shape rules of a graph take and return: shapes, known integers, and amounts of work."""
+"""What the shape rules of a graph take and return: nodes, shapes, known integers, and amounts of work."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,6 +6,22 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
+MAX_RANK = 8
+"""Maximum number of dimensions of a value."""
+MAX_DIM = 2**31 - 1
+"""Maximum size of one dimension."""
+
+
+class Node(NamedTuple):
+    """One operation of a graph."""
+
+    operator: str
+    inputs: list[str]
+    """Names of the values that it takes; empty where an input is left out."""
+    outputs: list[str]
+    """Names of the values that it makes."""
+    attributes: dict[str, Any]
+    """Value of each attribute, by name: a number, a list of numbers, bytes, or an array for a tensor."""
 
 
 class Value(NamedTuple):

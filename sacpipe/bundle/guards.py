@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import PlainSerializer, PlainValidator, StringConstraints, ValidationError, model_validator
 
+from sacpipe.bundle.canonical_json import explain
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.members import MemberKey, Members
@@ -46,28 +47,15 @@ WATCHDOG = "watchdog"
 GuardName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 """The name of a guard, and of the cause that it gives."""
 
+_NAMES = """
+    shape observation_not_finite observation_repeated observation_out_of_order observation_old
+    observation_from_future sensor_frozen start_outside_envelope outside_envelope inference_failed
+    action_not_finite action_outside_bounds action_change deadline_missed
+"""
 GUARDS = Members(
     "guard",
     "sacpipe.guards",
-    {
-        name: f"sacpipe.robot.guards.{module}:{config}"
-        for name, module, config in (
-            ("shape", "shape", "Shape"),
-            ("observation_not_finite", "observation_not_finite", "ObservationNotFinite"),
-            ("observation_repeated", "observation_repeated", "ObservationRepeated"),
-            ("observation_out_of_order", "observation_out_of_order", "ObservationOutOfOrder"),
-            ("observation_old", "observation_old", "ObservationOld"),
-            ("observation_from_future", "observation_from_future", "ObservationFromFuture"),
-            ("sensor_frozen", "sensor_frozen", "SensorFrozen"),
-            ("start_outside_envelope", "start_outside_envelope", "StartOutsideEnvelope"),
-            ("outside_envelope", "outside_envelope", "OutsideEnvelope"),
-            ("inference_failed", "inference_failed", "InferenceFailed"),
-            ("action_not_finite", "action_not_finite", "ActionNotFinite"),
-            ("action_outside_bounds", "action_outside_bounds", "ActionOutsideBounds"),
-            ("action_change", "action_change", "ActionChange"),
-            ("deadline_missed", "deadline_missed", "DeadlineMissed"),
-        )
-    },
+    {name: f"sacpipe.robot.guards.{name}:{name.title().replace('_', '')}" for name in _NAMES.split()},
 )
 """All guards, in the order in which a step asks them: the first refusal is the cause."""
 
@@ -138,7 +126,7 @@ def parse_guard(value: Any) -> GuardConfig:
     except ConfigError as exc:
         raise ValueError(str(exc).removesuffix(".")) from exc
     except ValidationError as exc:
-        raise ValueError(f"guard '{name}': {_explain(exc)}") from exc
+        raise ValueError(f"guard '{name}': {explain(exc, 'the guard')}") from exc
     if guard.name != name:
         raise ValueError(f"guard '{name}': expected a config of this name, found '{guard.name}'")
     return guard
@@ -146,15 +134,6 @@ def parse_guard(value: Any) -> GuardConfig:
 
 def _no_name() -> ValueError:
     return ValueError("expected `name`, the registered name of a guard")
-
-
-def _explain(exc: ValidationError) -> str:
-    faults = []
-    for fault in exc.errors(include_url=False, include_context=False):
-        path = ".".join(str(part) for part in fault["loc"]) or "the guard"
-        message = fault["msg"].removeprefix("Value error, ")
-        faults.append(f"{path}: {message}, found {str(fault['input'])[:60]}")
-    return "; ".join(faults)
 
 
 GuardField = Annotated[

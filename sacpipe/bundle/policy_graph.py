@@ -13,27 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sacpipe.bundle.graph_shapes import RULES
 from sacpipe.bundle.graph_types import ValueTypes
+from sacpipe.bundle.graph_values import MAX_DIM, MAX_RANK, Node
 from sacpipe.bundle.protobuf import read_message, refuse, signed
 
-_OPERATOR_NAMES = """
-    Abs Add And BatchNormalization Cast Clip Concat Constant Conv Cos Div Elu Equal Erf Exp Expand Flatten
-    Gather Gelu Gemm Greater GreaterOrEqual HardSigmoid HardSwish Identity LayerNormalization LeakyRelu
-    Less LessOrEqual Log MatMul Max Min Mish Mul Neg Not Or PRelu Pow RMSNormalization ReduceMax ReduceMean
-    ReduceMin ReduceSum Reciprocal Relu Reshape Selu Shape Sigmoid Sign Sin Slice Softmax Softplus Softsign
-    Split Sqrt Squeeze Sub Swish Tanh Transpose Unsqueeze Where
-"""
-ALLOWED_OPERATORS = frozenset(_OPERATOR_NAMES.split())
+ALLOWED_OPERATORS = RULES.keys()
 """Operators without state, randomness, loops or branches."""
 
 _MAY_SKIP_INPUTS = frozenset({"Clip", "Slice"})
 """Operators whose inputs may have empty names, for an input that is left out. onnxruntime 1.31 crashes
 (SIGSEGV at run time) on an empty input name of Max, Min or LayerNormalization."""
 
-MAX_RANK = 8
-"""Maximum number of dimensions of a value."""
-MAX_DIM = 2**31 - 1
-"""Maximum size of one dimension."""
 _ATTRIBUTE_FIELDS = {1: 2, 2: 3, 3: 4, 4: 5, 6: 7, 7: 8}
 """Protobuf field of the value, by type of attribute: FLOAT, INT, STRING, TENSOR, FLOATS, INTS."""
 _ITEM_TYPES: dict[int, np.dtype[Any]] = {
@@ -63,18 +54,6 @@ class Port(NamedTuple):
     """`float32` or `uint8`."""
     shape: list[int | str]
     """Size of each dimension; a text is the name of a dimension of any size."""
-
-
-class Node(NamedTuple):
-    """One operation of a graph."""
-
-    operator: str
-    inputs: list[str]
-    """Names of the values that it takes; empty where an input is left out."""
-    outputs: list[str]
-    """Names of the values that it makes."""
-    attributes: dict[str, Any]
-    """Value of each attribute, by name: a number, a list of numbers, bytes, or an array for a tensor."""
 
 
 class Graph(NamedTuple):

@@ -5,6 +5,7 @@
     golden.npz      observations and the policy's action for each
     manifest.json   size and SHA-256 of the three files above
     manifest.sig    optional: a signature of manifest.json (sacpipe/bundle/signature.py)
+    model.sig       optional: a signature of the four files above (sacpipe/bundle/model_signature.py)
 
 The digest of a bundle is the SHA-256 of its manifest.json. docs/bundle.md defines the format.
 """

@@ -10,13 +10,14 @@ for a bundle. Only signing and verifying need the package `cryptography`.
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import StringConstraints, ValidationError
 
-from sacpipe.bundle.files import SIGNATURE_NAME, read_files
+from sacpipe.bundle.files import MODEL_SIGNATURE_NAME, SIGNATURE_NAME, read_files
 from sacpipe.bundle.reader import parse_bundle
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, ConfigError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _PREFIX = b"sacpipe bundle manifest.json, signature version 1\n"
 _KEY_ID_DIGITS = 16
+_K = TypeVar("_K")
 
 PublicKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """The 32 raw bytes of an Ed25519 public key, as 64 lower-case hexadecimal digits."""
@@ -61,7 +63,7 @@ def make_key(path: Path) -> PublicKey:
         ConfigError: `path` exists, or the package `cryptography` is missing.
         StorageError: the file cannot be written.
     """
-    with _cryptography():
+    with needs_cryptography():
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     key = Ed25519PrivateKey.generate()
@@ -94,14 +96,7 @@ def sign_bundle(folder: Path, private_key: Path) -> str:
         StorageError: the folder cannot be written.
     """
     key = _read_key(private_key)
-    try:
-        with storage_errors(folder):
-            for leftover in folder.glob(f".{SIGNATURE_NAME}.*.tmp"):  # an earlier call was killed
-                leftover.unlink()
-        files = read_files(folder)
-        parse_bundle(files)
-    except BundleError as exc:
-        raise BundleError(f"bundle {folder} was not signed: {exc}", exc.rule) from exc
+    files = read_to_sign(folder)
     made = Signature(
         format_version=1,
         key_id=key_id(key.public_key().public_bytes_raw().hex()),
@@ -109,6 +104,25 @@ def sign_bundle(folder: Path, private_key: Path) -> str:
     )
     write_bytes(folder / SIGNATURE_NAME, _render(made))
     return made.key_id
+
+
+def read_to_sign(folder: Path) -> dict[str, bytes]:
+    """Verify a bundle and return its files, by name. What a killed signing left is removed first.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        StorageError: a leftover cannot be removed.
+    """
+    try:
+        with storage_errors(folder):
+            for name in (SIGNATURE_NAME, MODEL_SIGNATURE_NAME):
+                for leftover in folder.glob(f".{name}.*.tmp"):
+                    leftover.unlink()
+        files = read_files(folder)
+        parse_bundle(files)
+    except BundleError as exc:
+        raise BundleError(f"bundle {folder} was not signed: {exc}", exc.rule) from exc
+    return files
 
 
 def verify_signature(manifest: bytes, signature: bytes, public_keys: tuple[PublicKey, ...]) -> str:
@@ -127,7 +141,7 @@ def verify_signature(manifest: bytes, signature: bytes, public_keys: tuple[Publi
     trusted = {key_id(key): key for key in public_keys}
     if found.key_id not in trusted:
         raise _refuse(f"expected a signature by one of {', '.join(sorted(trusted))}, found {found.key_id}")
-    with _cryptography():
+    with needs_cryptography():
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(trusted[found.key_id]))
@@ -160,18 +174,30 @@ def _refuse(fault: str) -> BundleError:
 
 
 def _read_key(path: Path) -> "Ed25519PrivateKey":
-    with _cryptography():
-        from cryptography.exceptions import UnsupportedAlgorithm
+    with needs_cryptography():
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    key = read_pem(path, "an Ed25519 private key", partial(load_pem_private_key, password=None))
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(
+            f"{path}: expected an Ed25519 private key, found {type(key).__name__}. `sacpipe keys` makes one."
+        )
+    return key
+
+
+def read_pem(path: Path, expected: str, load: Callable[[bytes], _K]) -> _K:
+    """Return the key that `load` finds in a file; `expected` is its kind, for messages.
+
+    Raises:
+        ConfigError: the file cannot be read, or has no key.
+    """
+    with needs_cryptography():
+        from cryptography.exceptions import UnsupportedAlgorithm
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        return load(path.read_bytes())
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as exc:
         reason = str(exc).partition("\n")[0]
-        raise ConfigError(f"{path}: expected an Ed25519 private key, found none: {reason}.") from exc
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{path}: expected an Ed25519 private key, found {type(key).__name__}.")
-    return key
+        raise ConfigError(f"{path}: expected {expected}, found none: {reason}.") from exc
 
 
 def _write_secret(path: Path, data: bytes) -> None:
@@ -192,7 +218,8 @@ def _write_secret(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _cryptography() -> Iterator[None]:
+def needs_cryptography() -> Iterator[None]:
+    """Say in a ConfigError what to install where the package `cryptography` is missing."""
     try:
         yield
     except ImportError as exc:

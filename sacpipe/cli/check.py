@@ -1,7 +1,6 @@
 """`sacpipe check`: run a robot's load gate over a bundle, on this machine."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from sacpipe.cli.output import write_output
@@ -21,13 +20,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="refuse a bundle that no such key signed; repeat the option for several trusted keys",
     )
     parser.add_argument(
+        "--ecdsa-public-key",
+        type=Path,
+        metavar="FILE",
+        help="refuse a bundle without a model.sig by this key, an ECDSA public key in PEM",
+    )
+    parser.add_argument(
         "--terms", type=Path, metavar="FILE", help="acceptance settings of a server, as in docs/serving.md"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the load gate and print its report; exit code 1 where a rule refuses."""
-    from sacpipe.core.errors import ConfigError, GateError
+    from sacpipe.bundle.files import MODEL_SIGNATURE_NAME
+    from sacpipe.bundle.model_signature import verify_model
+    from sacpipe.core.errors import BundleError, ConfigError
+    from sacpipe.core.logging import operator
     from sacpipe.project.tracked_output import is_own_output
     from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
     from sacpipe.rollout.follow_settings import FollowSettings
@@ -44,9 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
         # DVC may make the files of the project's own bundle links to its cache, of either kind.
         own = is_own_output(arguments.bundle)
         files = read_source(arguments.bundle, allow_hard_links=True, follow_cache_links=own)
+        model_key = arguments.ecdsa_public_key and verify_model(files, arguments.ecdsa_public_key)
         report = run_load_gate(files, settings).report
-    except GateError as exc:
-        sys.stderr.write(f"sacpipe: {arguments.bundle}: {exc}\n")
+    except BundleError as exc:
+        operator.error(f"{arguments.bundle}: {exc}")
         return 1
     deadline = "" if report.deadline_us is None else f" of {report.deadline_us:.6g} us allowed"
     details = {
@@ -58,4 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     for rule in report.rules:
         line = f"  {rule.rule:<10} {rule.outcome.replace('_', ' '):<12} {details.get(rule.rule) or ''}"
         write_output(line.rstrip() + "\n")
+    if MODEL_SIGNATURE_NAME in files:
+        outcome = f"passed       {model_key}" if model_key else "not checked"
+        write_output(f"  {MODEL_SIGNATURE_NAME:<10} {outcome}\n")
     return 0

@@ -155,20 +155,10 @@ def _video_encoder() -> str:
 
 
 def _orchestrator() -> str:
-    """Check Prefect's settings and home, and the version of fastapi, with which an unpinned one breaks."""
-    from importlib.metadata import version
-
-    from sacpipe.project.flow_file import load_flow
+    from sacpipe.flow.orchestrator import open_orchestrator
     from sacpipe.project.workspace import Workspace
 
-    fastapi = version("fastapi")
-    if not (0, 139) <= tuple(int(part) for part in fastapi.split(".")[:2]) < (0, 151):
-        raise ConfigError(
-            f"found fastapi {fastapi}; Prefect 3.8's server needs fastapi >=0.139,<0.151: "
-            "`pip install -r requirements.lock`."
-        )
-    workspace = Workspace.enter()
-    return f"Prefect {version('prefect')}, {load_flow(workspace).describe_orchestrator(workspace)}"
+    return open_orchestrator("prefect", Workspace.enter()).describe()
 
 
 def _simulator() -> str:
@@ -228,12 +218,11 @@ def _disk() -> str:
 
 def _ledger() -> str:
     from sacpipe.project.workspace import Workspace
-    from sacpipe.tracking.ledger import open_ledger
+    from sacpipe.tracking.chosen import open_ledger
 
-    workspace = Workspace.enter()
-    open_ledger(workspace).check()
-    uri = workspace.tracking_uri()
-    return "MLflow on the embedded SQLite store" if uri.startswith("sqlite") else f"MLflow answers at {uri}"
+    ledger = open_ledger(Workspace.enter())
+    ledger.check()
+    return ledger.describe()
 
 
 def _remote() -> str:
@@ -246,7 +235,7 @@ def _remote() -> str:
 CHECKS = (
     Check("packages", True, "some are not installed", _packages),
     Check("git", False, "not found: results cannot be traced to a commit", _git),
-    Check("orchestrator", True, "Prefect cannot be used", _orchestrator),
+    Check("orchestrator", True, "cannot be used", _orchestrator),
     Check("simulator", True, "MuJoCo does not step", _simulator),
     Check("renderer", False, "none: evaluation makes no video", _renderer),
     Check("encoder", False, "no ffmpeg: evaluation makes no video", _video_encoder),
@@ -258,6 +247,6 @@ CHECKS = (
     Check("workspace", True, "cannot be used", _workspace),
     Check("versions", True, "not those of versions.lock", _versions),
     Check("disk", True, "too little room", _disk),
-    Check("ledger", True, "MLflow cannot record", _ledger),
+    Check("ledger", True, "nothing can be recorded", _ledger),
     Check("dvc", True, "cannot be used", _remote),
 )

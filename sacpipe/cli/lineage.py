@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print every edge; exit code 1 where one does not hold."""
     from sacpipe.params.model import Params
     from sacpipe.project.workspace import Workspace
-    from sacpipe.tracking.ledger import open_ledger
+    from sacpipe.tracking.chosen import open_ledger
     from sacpipe.tracking.lineage import lineage
 
     workspace = Workspace.enter()

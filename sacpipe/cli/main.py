@@ -7,7 +7,6 @@ heavy packages only when they run, so that `sacpipe --help` is fast.
 
 import argparse
 import contextlib
-import logging
 import sys
 from collections.abc import Sequence
 
@@ -31,11 +30,12 @@ from sacpipe.cli import (
     verify,
 )
 from sacpipe.cli.output import own_stdout
+from sacpipe.cli.parser import SHELLS, Parser, PrintCompletion
 from sacpipe.core.closed_streams import open_closed_streams
 from sacpipe.core.crash_log import EXIT_CODE, report_crash
 from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.core.fence import first_error
-from sacpipe.core.report_line import LAYOUT, escape_unprintable
+from sacpipe.core.logging import log_to_stderr, operator
 from sacpipe.project.workspace import Workspace
 from sacpipe.version import __version__
 
@@ -65,12 +65,15 @@ _ON_A_ROBOT = ("serve", "keys", "sign", "check")
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sacpipe",
         description="From a simulated task to a policy on a robot, with the proof of its origin.",
         epilog="Exit codes: 0 done, 1 refused or different, 2 bad input, 3 another program failed.",
     )
     parser.add_argument("--version", action="version", version=f"sacpipe {__version__}")
+    parser.add_argument(
+        "--print-completion", action=PrintCompletion, choices=SHELLS, help="print the completions for a shell"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         command = commands.add_parser(
@@ -95,17 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     open_closed_streams()
     namespace = build_parser().parse_args(arguments)
-    if (
-        logging.lastResort is not None
-    ):  # this project's warnings go to stderr even where a library reconfigures logging
-        for name in ("pipelines", "sacpipe"):
-            logging.getLogger(name).addHandler(logging.lastResort)
+    log_to_stderr()
     codes: list[int] = []
     try:
         with own_stdout(until_exit=arguments is None):
             error = first_error(lambda: codes.append(_run(namespace)))
     except KeyboardInterrupt:
-        sys.stderr.write("sacpipe: interrupted. Finished steps are kept.\n")
+        operator.error("interrupted. Finished steps are kept.")
         return 3
     return codes[0] if error is None else _report(namespace.command, error)
 
@@ -115,7 +114,7 @@ def _report(command: str, error: Exception) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of the output has gone
         return 0
     message, exit_code = _explain(command, error)
-    sys.stderr.write(f"sacpipe: {escape_unprintable(message, kept=LAYOUT)}\n")
+    operator.error(message)
     return exit_code
 
 

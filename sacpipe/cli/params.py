@@ -1,7 +1,6 @@
 """`sacpipe params`: a complete params.yaml for one task."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if workspace is None:
         write_text(arguments.output, _text(arguments))
         return 0
+    from sacpipe.core.logging import operator
     from sacpipe.project.identity.lock import write_dependencies
     from sacpipe.project.identity.opened_files import files_recorded
 
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         text = _text(arguments)
     write_text(arguments.output, text)
     for line in write_dependencies(workspace):
-        sys.stderr.write(f"{line}\n")
+        operator.info(line)
     return 0
 
 

@@ -2,9 +2,9 @@
 
 import argparse
 import json
-import sys
 
 from sacpipe.cli.output import write_output
+from sacpipe.core.logging import operator
 
 HELP = "train, export, evaluate, record and release the task of params.yaml"
 EXAMPLE = "  sacpipe run\n  sacpipe run --engine local"
@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument(
         "--engine",
-        choices=["prefect", "local"],
         default="prefect",
-        help="caller of the steps: a Prefect flow, or plain Python; default: %(default)s",
+        metavar="NAME",
+        help="caller of the steps: prefect, local, a package's, or module:Class; default: %(default)s",
     )
     parser.add_argument(
         "--extend",
@@ -33,15 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the flow and print its summary; exit code 1 where the release gate or the doctor refused."""
     from sacpipe.cli.doctor import check_before_run
+    from sacpipe.flow.orchestrator import ORCHESTRATORS
     from sacpipe.project.extend import extend_finished_run
     from sacpipe.project.flow_file import load_flow
     from sacpipe.project.workspace import Workspace
 
-    if arguments.doctor and not check_before_run(sys.stderr.write):
+    if arguments.doctor and not check_before_run(operator.info):
         return 1
     workspace = Workspace.enter()
+    if ":" not in arguments.engine and arguments.engine not in ORCHESTRATORS:
+        ORCHESTRATORS.find(arguments.engine)  # refuses the name, before anything is written
     if arguments.extend:
-        sys.stderr.write(extend_finished_run(workspace) + "\n")
+        operator.info(extend_finished_run(workspace))
     summary = load_flow(workspace).run_pipeline(workspace, engine=arguments.engine)
     write_output(json.dumps(summary.as_tree(), indent=2) + "\n" if arguments.json else summary.text())
     return 0 if summary.verdict.accepted else 1

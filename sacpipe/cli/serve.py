@@ -1,10 +1,10 @@
-"""`sacpipe serve`: serve a policy by the Open Inference Protocol v2, or by MLflow's own server."""
+"""`sacpipe serve`: serve a policy by the Open Inference Protocol v2, or by the registry's own server."""
 
 import argparse
 import os
-import sys
 from typing import NoReturn
 
+from sacpipe.core.logging import report_line
 from sacpipe.server.arguments import add_server_arguments
 
 HELP = "serve a policy over HTTP, by default the champion on loopback"
@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     if arguments.mlflow:
-        _become_mlflow(arguments.policy or _champion(is_followed=False), str(arguments.port))
+        _become_registry_server(arguments.policy or _champion(is_followed=False), str(arguments.port))
     from sacpipe.project.workspace import Workspace
     from sacpipe.server.server import serve_source
-    from sacpipe.tracking.registry_source import open_source
+    from sacpipe.tracking.chosen import open_source
 
     if arguments.follow and arguments.store is None:
         arguments.store = str(Workspace.find().robot_store)
@@ -50,8 +50,8 @@ def _champion(*, is_followed: bool) -> str:
     from sacpipe.core.errors import StoreError
     from sacpipe.params.model import Params
     from sacpipe.project.workspace import Workspace
-    from sacpipe.rollout.mlflow_source import Address
-    from sacpipe.tracking.ledger import open_ledger
+    from sacpipe.rollout.registries import Address
+    from sacpipe.tracking.chosen import open_ledger
 
     workspace = Workspace.with_tools()
     name = Params.load(workspace.params).release.model_name
@@ -60,13 +60,13 @@ def _champion(*, is_followed: bool) -> str:
     return str(Address(name, "champion", is_alias=True))
 
 
-def _become_mlflow(uri: str, port: str) -> NoReturn:
+def _become_registry_server(uri: str, port: str) -> NoReturn:
     from sacpipe.project.workspace import Workspace
-    from sacpipe.rollout.mlflow_source import parse_address
+    from sacpipe.rollout.registries import parse_address
+    from sacpipe.tracking.chosen import chosen_tracker
 
     parse_address(uri, "--mlflow")
-    Workspace.with_tools()
-    sys.stderr.write(f"sacpipe: serving {uri} at http://127.0.0.1:{port}/invocations\n")
-    sys.stderr.flush()
-    server = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local"]
-    os.execv(sys.executable, [*server, "--host", "127.0.0.1", "--port", port])
+    workspace = Workspace.with_tools()
+    command = chosen_tracker(workspace).scoring_server(workspace.state, uri, port)
+    report_line(f"serving {uri} at http://127.0.0.1:{port}/invocations")
+    os.execv(command[0], command)

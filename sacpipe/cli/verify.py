@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sacpipe.cli.output import write_output
+from sacpipe.core.logging import operator
 
 if TYPE_CHECKING:
     from sacpipe.project.verification_run import VerificationRun
@@ -102,7 +102,7 @@ def _print_returns(returns: "ReturnsComparison", *, to_stderr: bool) -> None:
         f"{100 * returns.confidence:g} % interval of the difference [{returns.low:.6g}, {returns.high:.6g}]"
     )
     verdict = "holds 0: the same result" if returns.holds else "does not hold 0: another result"
-    (sys.stderr.write if to_stderr else write_output)(
+    (operator.info if to_stderr else write_output)(
         f"deterministic return: committed {returns.committed_mean:.6g}, fresh {returns.fresh_mean:.6g}; "
         f"{interval} {verdict}\n"
     )

@@ -33,7 +33,7 @@ what to do.
 from collections.abc import Sequence
 from typing import Literal
 
-from sacpipe.core.report_line import escape_unprintable
+from sacpipe.core.logging import escape_unprintable
 
 BundleRule = Literal[
     "files",

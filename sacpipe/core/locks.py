@@ -1,4 +1,7 @@
-"""A lock file: one process at a time may use a folder."""
+"""A lock file: one process at a time may use a folder. No other module locks a file.
+
+Forty lines instead of the library filelock, because a robot's base install has no further package.
+"""
 
 import fcntl
 import os
@@ -9,43 +12,24 @@ from sacpipe.core.errors import BusyError
 from sacpipe.core.files import storage_errors
 
 
-def hold(path: Path, busy: str) -> TextIO:
+def hold(path: Path, busy: str | None = None) -> TextIO:
     """Lock a file and return it; the lock ends when the file is closed or the process ends.
 
     Args:
         path: The lock file, made if it is missing. Its folder must exist.
-        busy: Message of the BusyError.
+        busy: Message of the BusyError; None waits for the process that has the lock.
 
     Raises:
         BusyError: another process has the lock.
         StorageError: the folder cannot be written.
     """
-    lock = _open(path)
+    with storage_errors(path.parent):
+        lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX if busy is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException as exc:
         lock.close()
         if isinstance(exc, BlockingIOError):
             raise BusyError(busy) from exc
         raise
     return lock
-
-
-def wait_for(path: Path) -> TextIO:
-    """Lock a file as `hold` does, after the process that has the lock has ended it.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    lock = _open(path)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except BaseException:
-        lock.close()
-        raise
-    return lock
-
-
-def _open(path: Path) -> TextIO:
-    with storage_errors(path.parent):
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+")

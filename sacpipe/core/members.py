@@ -40,10 +40,11 @@ class Members:
         what: Noun for messages, e.g. `algorithm`.
         group: Group of the entry points, e.g. `sacpipe.algorithms`.
         ours: `module:attribute` of each of the product's members, by name.
+        base: Class of which each member is a subclass; a section of params.yaml by default.
     """
 
-    def __init__(self, what: str, group: str, ours: Mapping[str, str]) -> None:
-        self.what, self.group, self.ours = what, group, dict(ours)
+    def __init__(self, what: str, group: str, ours: Mapping[str, str], *, base: type = Config) -> None:
+        self.what, self.group, self.ours, self.base = what, group, dict(ours), base
 
     def names(self) -> tuple[str, ...]:
         """List the registered names: the product's, then those of installed packages, sorted."""
@@ -58,12 +59,12 @@ class Members:
 
         Raises:
             ConfigError: no such member, with all names, the nearest first; its package fails at import; or it
-                is no subclass of `Config`.
+                is no subclass of `base`.
         """
         if name in self.ours:
-            return _load(self.what, name, self.ours[name])
+            return self._load(name, self.ours[name])
         for entry in entry_points(group=self.group, name=name):
-            return _load(self.what, name, entry.value)
+            return self._load(name, entry.value)
         near = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.5)
         offer = near + [other for other in self.names() if other not in near]
         raise ConfigError(
@@ -84,7 +85,15 @@ class Members:
                 f"{self.what} '{name}': expected a registered name, because this file names no import path. "
                 f"Declare it as an entry point of the group '{self.group}'."
             )
-        return _load(self.what, name, name)
+        return self._load(name, name)
+
+    def _load(self, name: str, path: str) -> Any:
+        found = import_named(self.what, name, path)
+        if isinstance(found, type) and issubclass(found, self.base):
+            return found
+        section = "the class of its section, a subclass of sacpipe.core.config.Config"
+        expected = section if self.base is Config else "a class"
+        raise ConfigError(f"{self.what} '{name}': expected {expected}, not {repr(found)[:100]}.")
 
 
 class MemberKey(NamedTuple):
@@ -141,16 +150,6 @@ def import_named(what: str, name: str, path: str) -> Any:
     except (Exception, SystemExit) as exc:
         reason = " ".join(f"{type(exc).__name__}: {exc}".split())[:300]
         raise ConfigError(f"{what} '{name}': `{path}` cannot be imported: {reason}.") from exc
-
-
-def _load(what: str, name: str, path: str) -> Any:
-    found = import_named(what, name, path)
-    if not (isinstance(found, type) and issubclass(found, Config)):
-        raise ConfigError(
-            f"{what} '{name}': expected the class of its section, a subclass of sacpipe.core.config.Config, "
-            f"not {repr(found)[:100]}."
-        )
-    return found
 
 
 def _colon_hint(name: str) -> str:

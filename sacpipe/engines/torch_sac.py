@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from sacpipe.algorithms.adam import move_targets
 from sacpipe.algorithms.delegating import DelegatingLearner
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.losses import norm_of
@@ -75,7 +76,7 @@ class TorchSAC(DelegatingLearner):
         learner = self.learner
         learner.gradient_steps += 1
         if learner.gradient_steps % learner.config.target_update_interval == 0:
-            torch._foreach_lerp_(self._packed_target, self.packed_critic, learner.config.tau)
+            move_targets(self._packed_target, self.packed_critic, learner.config.tau)
 
 
 class _Passes:

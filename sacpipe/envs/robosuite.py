@@ -29,7 +29,7 @@ from sacpipe.envs.built_task import BuiltTask, BuiltTaskSection
 from sacpipe.envs.observation_reader import ObservationPart, observation_reader
 from sacpipe.envs.rendering.camera import OptionalCamera
 from sacpipe.envs.rendering.opengl import without_opengl
-from sacpipe.envs.robosuite_compat import repair_robosuite
+from sacpipe.envs.robosuite_compat import mujoco_data, mujoco_model, repair_robosuite
 from sacpipe.envs.robosuite_terms import action_terms, observation_terms
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, EnvSpec
 from sacpipe.specs.observation import Observation
@@ -178,7 +178,7 @@ class RobosuiteSimulator:
         Raises:
             RendererError: no render size was given.
         """
-        return self._camera.render(operator.attrgetter("sim.data._data")(self._env))
+        return self._camera.render(mujoco_data(self._env.sim.data))
 
     def close(self) -> None:
         """Free the simulator."""
@@ -187,7 +187,7 @@ class RobosuiteSimulator:
 
     def _open_camera(self) -> None:
         """Open a camera on the present model."""
-        model = operator.attrgetter("sim.model._model")(self._env)
+        model = mujoco_model(self._env)
         self._camera.open(model, camera=model.camera(_FRONT_CAMERA).id, hidden_groups=(_COLLISION_GROUP,))
 
 

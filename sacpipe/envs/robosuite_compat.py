@@ -37,11 +37,17 @@ def repair_inertia(module: ModuleType, data: Any) -> None:
     mujoco = getattr(module, "mujoco", None)
     if isinstance(mujoco, ModuleType) and not hasattr(mujoco.MjData, "qM"):
         vars(module)["mujoco"] = _OldInertia(mujoco)
-        data.qM = property(_mujoco_data)
+        data.qM = property(mujoco_data)
 
 
-def _mujoco_data(data: Any) -> Any:
+def mujoco_data(data: Any) -> Any:
+    """Return MuJoCo's MjData inside robosuite's."""
     return vars(data)["_data"]
+
+
+def mujoco_model(env: Any) -> Any:
+    """Return MuJoCo's MjModel of an environment."""
+    return vars(env.sim.model)["_model"]
 
 
 class _OldInertia(SimpleNamespace):

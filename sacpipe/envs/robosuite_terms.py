@@ -9,6 +9,7 @@ import numpy as np
 
 from sacpipe.envs.action_bounds import action_bounds
 from sacpipe.envs.observation_reader import array_term
+from sacpipe.envs.robosuite_compat import mujoco_model
 from sacpipe.specs.terms import ActionTerm, Term
 
 _UNITS = (
@@ -54,7 +55,7 @@ def _unit(name: str) -> str:
 def _gripper_units(env: Any) -> dict[str, str]:
     """Return the units of the positions and velocities of grippers' joints, which slide or turn."""
     units = {}
-    model = operator.attrgetter("sim.model._model")(env)
+    model = mujoco_model(env)
     for robot in env.robots:
         for arm, gripper in robot.gripper.items():
             kinds = {int(model.joint(name).type[0]) for name in gripper.joints}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.seeding import generator
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes import Episode
+from sacpipe.specs.metric import OWN_UNIT, Reward, Unit
 
 _RESAMPLES_AT_ONCE = 1000
 """Resamples computed in one array, to bound the memory."""
@@ -18,30 +20,34 @@ _RESAMPLES_AT_ONCE = 1000
 class TaskMetric(Config):
     """Mean over the episodes of one entry of `task.metrics`."""
 
-    mean: float
-    """Of its mean over the steps of each episode."""
-    last: float
-    """Of its value in the last step of each episode."""
+    mean: Annotated[float, OWN_UNIT]
+    """Mean over episodes of its mean over their steps."""
+    last: Annotated[float, OWN_UNIT]
+    """Mean over episodes of its value in their last step."""
 
 
 class EvaluationSummary(Config):
     """Statistics of one policy in out/evaluate/metrics.json; returns are undiscounted, in task units."""
 
-    episodes: int
+    episodes: Annotated[int, Unit("episodes")]
     """Number of episodes."""
-    return_mean: float
-    return_median: float
-    return_iqm: float
+    return_mean: Reward
+    """Mean return."""
+    return_median: Reward
+    """Median return."""
+    return_iqm: Reward
     """Interquartile mean: the mean of the middle half, with fractional weights at its edges."""
-    return_std: float
+    return_std: Reward
     """Standard deviation over these episodes (divided by their number, not by one less)."""
-    return_min: float
-    return_max: float
-    return_ci_low: float
+    return_min: Reward
+    """Lowest return."""
+    return_max: Reward
+    """Highest return."""
+    return_ci_low: Reward
     """Lower end of the percentile bootstrap interval of the mean."""
-    return_ci_high: float
+    return_ci_high: Reward
     """Upper end of this interval."""
-    length_mean: float
+    length_mean: Annotated[float, Unit("steps")]
     """Mean number of steps."""
     task_metrics: dict[str, TaskMetric]
     """Reward terms, success and other entries of `task.metrics`, by name."""

@@ -1,12 +1,13 @@
 """The `export` section of params.yaml, in a file of its own, so that reading params does not import torch."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
+from sacpipe.specs.metric import Share, Unit
 
 
 class ExportConfig(Config):
@@ -36,13 +37,13 @@ class ExportMetrics(Config):
 
     bundle_digest: str
     """SHA-256 of the bundle's manifest.json."""
-    parity_tolerance: float
+    parity_tolerance: Share
     """Largest difference allowed between the actions of torch and ONNX."""
-    parity_max_error: float
+    parity_max_error: Share
     """Largest difference found on observations of the pool."""
-    parity_max_error_synthetic: float
+    parity_max_error_synthetic: Share
     """Largest difference found on random and boundary observations."""
-    parity_observations: int
+    parity_observations: Annotated[int, Unit("observations")]
     """Number of observations compared."""
 
     def compared(self) -> dict[str, float]:

@@ -23,10 +23,10 @@ from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.gate import Candidate, Verdict, evaluate_release
 from sacpipe.release.promote_alias import RegistryStatus, promote_version
 from sacpipe.replay.pool.initial_pool import open_initial_pool
-from sacpipe.report.data import ReportInputs
 from sacpipe.report.page import write_report
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.tracking.ledger import check_inputs_kept, open_ledger, record_stage, restore_kind
+from sacpipe.tracking.chosen import chosen_tracker, open_ledger
+from sacpipe.tracking.ledger import check_inputs_kept, record_stage, restore_kind
 from sacpipe.tracking.live_metrics import LiveMetrics
 from sacpipe.training.memory import check_memory
 from sacpipe.training.warm_start import find_weights, needed_weights, read_weights, require_same_task
@@ -37,11 +37,12 @@ def preflight(workspace: Workspace) -> Params:
 
     Raises:
         ConfigError: params.yaml is wrong, a later stage or this machine's memory would refuse it, the task
-            has no time limit, or training needs an initial pool that is missing; UnknownTaskError where the
-            task is not known.
+            has no time limit, training needs an initial pool that is missing, or the chosen tracker is not
+            known; UnknownTaskError where the task is not known.
         PoolError: the initial pool is damaged.
         StorageError: the folder cannot be written.
     """
+    chosen_tracker(workspace)
     params = Params.load(workspace.params)
     environment = params.task.make()
     environment.close()
@@ -89,7 +90,7 @@ def check_stores(workspace: Workspace) -> None:
     A server that does not answer now may answer then, and a push can be repeated: one line reports each.
 
     Raises:
-        StoreError: the ledger cannot record: damaged, of another MLflow version, or writing is forbidden.
+        StoreError: the ledger cannot record: damaged, of another version, or writing is forbidden.
         StorageError: a folder of the ledger cannot be written.
     """
     try:
@@ -168,11 +169,11 @@ def record(workspace: Workspace, stage: str, outcome: Outcome) -> str:
     """Record a stage in the ledger, and return the id of its run.
 
     Raises:
-        StoreUnavailableError: MLflow does not answer; `sacpipe ledger rebuild` records it later.
+        StoreUnavailableError: the tracker does not answer; `sacpipe ledger rebuild` records it later.
     """
     ledger = open_ledger(workspace)
     run_id = record_stage(workspace, ledger, stage, outcome=outcome)
-    restore_kind(workspace, ledger, stage, run_id)
+    restore_kind(workspace, ledger, stage)
     return run_id
 
 
@@ -199,24 +200,8 @@ def promote(workspace: Workspace, params: Params, verdict: Verdict) -> RegistryS
 def write_page(workspace: Workspace, path: Path | None = None) -> Path:
     """Write the report of the present outputs, and return its path."""
     params = Params.load(workspace.params)
-    trained = read_lock(workspace.dvc_lock).get("train")
     has_numbers = workspace.evaluate_metrics.is_file() and workspace.export_metrics.is_file()
-    inputs = ReportInputs(
-        params=workspace.params,
-        dvc_lock=workspace.dvc_lock,
-        root=workspace.root,
-        train_folder=workspace.train,
-        curve=workspace.curve,
-        export_folder=workspace.export,
-        evaluate_folder=workspace.evaluate,
-        episodes=workspace.episodes,
-        throughput=None
-        if trained is None
-        else workspace.work(locked_inputs(trained).key) / "throughput.jsonl",
-        verdict=release_gate(workspace, params).as_tree() if has_numbers else None,
-        model_name=params.release.model_name,
-    )
-    return write_report(inputs, path or workspace.report)
+    return write_report(workspace, release_gate(workspace, params) if has_numbers else None, path)
 
 
 def push(workspace: Workspace) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from sacpipe.core.errors import KernelError, SacpipeError
 from sacpipe.core.files import canonical_json, sha256_bytes, storage_errors
-from sacpipe.core.locks import wait_for
+from sacpipe.core.locks import hold
 from sacpipe.kernels import isa as instruction_sets
 from sacpipe.kernels.cache import cache_folder, is_intact, keep
 from sacpipe.kernels.compiler import STANDARD, Compiler, find_compiler
@@ -114,7 +114,7 @@ def build(plan: Plan) -> Path:
     """
     if plan.is_built:
         return plan.path
-    with wait_for(plan.path.with_name("build.lock")):
+    with hold(plan.path.with_name("build.lock")):
         if not plan.is_built:
             with storage_errors(plan.path.parent):
                 _compile(plan)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sacpipe.core.errors import KernelError
-from sacpipe.core.report_line import escape_unprintable
+from sacpipe.core.logging import escape_unprintable
 from sacpipe.kernels.isa import InstructionSet
 
 STANDARD = "-std=c++20"

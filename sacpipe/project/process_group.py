@@ -1,36 +1,36 @@
 """Run a command in its own process group, pass its lines on, and leave no process of the group running.
 
 DVC ignores SIGINT while a stage runs and does not pass SIGTERM on. So the whole group is stopped: SIGTERM
-to all, time to write a checkpoint, then SIGKILL. Where this process's stderr is a terminal, the command's
-stderr is a pseudo-terminal, so that progress bars work; its bytes are copied to the terminal, without the
-lines that the caller hides, and kept.
+to all, time to write a checkpoint, then SIGKILL. Where this process's stderr is a terminal, the command may
+write to it itself, so that progress bars work.
 """
 
 import codecs
 import contextlib
-import fcntl
 import os
-import pty
 import re
 import selectors
 import signal
 import subprocess
-import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sacpipe.project.terminal_copy import ESCAPES, TerminalCopy, TerminalRules
-
-Source = Literal["stdout", "stderr"]
+Source = Literal["stdout", "stderr", "answer"]
 OnLine = Callable[[Source, str], None]
 
+ANSWER = "SACPIPE_ANSWER"
+"""Variable with the number of the descriptor whose lines have the source `answer`."""
 _CHUNK_BYTES = 1 << 16
 _POLL_S = 0.25
 _DEATH_S = 5.0
 _LINE_ENDS = re.compile(r"[\r\n]+")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""Colours and movements of the cursor."""
+_AFTER_A_BAR = b"\r\x1b[K\x1b[?25h"
+"""Clears the line of a progress bar whose process was killed, and shows the cursor again."""
 
 
 @dataclass
@@ -39,24 +39,18 @@ class _Stream:
 
     source: Source
     descriptor: int
-    terminal: TerminalCopy | None
     on_line: OnLine
     decoder: Any = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace"))
     rest: str = ""
 
     def feed(self) -> bool:
         """Read the available bytes; return False once the stream has ended."""
-        try:
-            data = os.read(self.descriptor, _CHUNK_BYTES)
-        except OSError:  # EIO: the other side of the pseudo-terminal is closed
-            data = b""
-        if self.terminal is not None:
-            self.terminal.write(data)
+        data = os.read(self.descriptor, _CHUNK_BYTES)
         *lines, self.rest = _LINE_ENDS.split(self.rest + self.decoder.decode(data, final=not data))
         if not data:
             lines, self.rest = [*lines, self.rest], ""
         for line in lines:
-            if text := ESCAPES.sub("", line).rstrip():
+            if text := _ESCAPES.sub("", line).rstrip():
                 self.on_line(self.source, text)
         return bool(data)
 
@@ -67,8 +61,8 @@ class Receiver:
 
     on_line: OnLine
     """Called with each line, without colours, in the thread of `run_group`."""
-    terminal: TerminalRules | None = field(default_factory=TerminalRules)
-    """What a terminal shows of stderr; None: nothing, and the command writes to a pipe."""
+    terminal: bool = True
+    """Whether the command writes to stderr itself where that is a terminal; its lines then get lost."""
 
 
 def run_group(
@@ -110,39 +104,37 @@ def run_group(
         finally:
             for stream in streams:
                 os.close(stream.descriptor)
-                if stream.terminal is not None:
-                    stream.terminal.close()
+            if child.returncode != 0 and receiver.terminal and os.isatty(2):
+                with contextlib.suppress(OSError):
+                    os.write(2, _AFTER_A_BAR)
 
 
 def _start(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], receiver: Receiver
 ) -> tuple[subprocess.Popen[bytes], list[_Stream]]:
-    out_read, out_write = os.pipe()
-    rules, on_line = receiver.terminal, receiver.on_line
-    terminal = None if rules is None or not os.isatty(2) else TerminalCopy(2, rules)
-    err_read, err_write = os.pipe() if terminal is None else pty.openpty()
-    if terminal is not None:
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(err_write, termios.TIOCSWINSZ, fcntl.ioctl(2, termios.TIOCGWINSZ, b"\0" * 8))
-    streams = [_Stream("stdout", out_read, None, on_line), _Stream("stderr", err_read, terminal, on_line)]
+    sources: tuple[Source, ...] = ("stdout", "answer", "stderr")
+    if receiver.terminal and os.isatty(2):
+        sources = ("stdout", "answer")
+    pipes = {source: os.pipe() for source in sources}
     try:
         child = subprocess.Popen(
             command,
             cwd=folder,
-            env=dict(environment),
+            env={**environment, ANSWER: str(pipes["answer"][1])},
             stdin=subprocess.DEVNULL,
-            stdout=out_write,
-            stderr=err_write,
+            stdout=pipes["stdout"][1],
+            stderr=pipes["stderr"][1] if "stderr" in pipes else None,
+            pass_fds=(pipes["answer"][1],),
             start_new_session=True,
         )
     except BaseException:
-        os.close(out_read)
-        os.close(err_read)
+        for read, _ in pipes.values():
+            os.close(read)
         raise
     finally:
-        os.close(out_write)
-        os.close(err_write)
-    return child, streams
+        for _, write in pipes.values():
+            os.close(write)
+    return child, [_Stream(source, read, receiver.on_line) for source, (read, _) in pipes.items()]
 
 
 def _pump(

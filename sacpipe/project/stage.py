@@ -5,6 +5,7 @@ checkpoint, and turns an error into one message and an exit code.
 """
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -13,13 +14,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from sacpipe.core.crash_log import EXIT_CODE, report_crash
 from sacpipe.core.errors import InterruptedRunError, SacpipeError
 from sacpipe.core.fence import first_error
 from sacpipe.core.files import storage_errors
 from sacpipe.core.fixed_arithmetic import restart_fixed
-from sacpipe.core.report_line import LAYOUT, escape_unprintable
+from sacpipe.core.logging import operator
 from sacpipe.envs.base import Environment, TaskSection
 from sacpipe.project.identity.needs import (
     loaded_needs,
@@ -34,11 +36,8 @@ from sacpipe.project.identity.versions import check_versions
 from sacpipe.project.stage_key import stage_key
 from sacpipe.project.workspace import Workspace
 
-MESSAGE_PREFIX = "sacpipe: "
-"""First characters of the one message that a stage writes to stderr before it exits with the error's code."""
-RETRY_NOTE = " Another try may succeed."
-"""Last characters of a message with exit code 3 after which a retry may help; the process that runs the stage
-reads them."""
+ERROR_FILE = "SACPIPE_STAGE_ERROR"
+"""Variable with the file that gets a stage's error as JSON. Without it, stderr gets the message."""
 
 
 @dataclass
@@ -117,6 +116,7 @@ def run_stage(name: str, body: Callable[[StageContext], None]) -> None:
     another program starts again here.
     """
     restart_fixed()
+    error_file = os.environ.pop(ERROR_FILE, None)  # of this stage, and of no program that it runs
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     interruption = Interruption()
     signal.signal(signal.SIGINT, interruption.request)
@@ -128,11 +128,9 @@ def run_stage(name: str, body: Callable[[StageContext], None]) -> None:
     except SystemExit as exc:
         error = exc
     if error is not None:
-        message, exit_code = _ending(name, error)
-        with contextlib.suppress(OSError):  # a closed stderr must not change the exit code
-            sys.stderr.write(f"{MESSAGE_PREFIX}{escape_unprintable(message, kept=LAYOUT)}\n")
-            sys.stderr.flush()
-        os._exit(exit_code)  # skips the exit handlers of simulators and thread pools
+        fields = _ending(name, error)
+        _report(error_file, **fields)
+        os._exit(fields["exit_code"])  # skips the exit handlers of simulators and thread pools
 
 
 def _run(name: str, body: Callable[[StageContext], None], interruption: Interruption) -> None:
@@ -142,11 +140,20 @@ def _run(name: str, body: Callable[[StageContext], None], interruption: Interrup
     body(StageContext(workspace, name, stage_key(workspace, name), interruption))
 
 
-def _ending(name: str, error: BaseException) -> tuple[str, int]:
-    """Return message and exit code of a stage that ends with an error."""
+def _report(error_file: str | None, **fields: Any) -> None:
+    """Write an error to the file of the process that runs the stage, or its message to stderr."""
+    if error_file is not None:
+        with contextlib.suppress(OSError):
+            Path(error_file).write_text(json.dumps(fields), encoding="utf-8")
+            return
+    note = " Another try may succeed." if fields["retryable"] else ""
+    operator.error(fields["message"] + note)
+
+
+def _ending(name: str, error: BaseException) -> dict[str, Any]:
+    """Return message, exit code and whether a retry may help, of a stage that ends with an error."""
     if not isinstance(error, SacpipeError):
-        return report_crash(f"stage '{name}'", error, Workspace.local_files()), EXIT_CODE
-    message = str(error)
-    if error.exit_code == EXIT_CODE and (error.retryable or isinstance(error, InterruptedRunError)):
-        message += RETRY_NOTE
-    return message, error.exit_code
+        message = report_crash(f"stage '{name}'", error, Workspace.local_files())
+        return {"message": message, "exit_code": EXIT_CODE, "retryable": False}
+    helps = error.exit_code == EXIT_CODE and (error.retryable or isinstance(error, InterruptedRunError))
+    return {"message": str(error), "exit_code": error.exit_code, "retryable": helps}

@@ -7,7 +7,6 @@ remote) are under .sacpipe/. docs/ledger.md lists the files.
 """
 
 import contextlib
-import fcntl
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,20 +16,20 @@ from typing import Self
 
 from sacpipe.core.errors import BusyError, ConfigError
 from sacpipe.core.files import storage_errors
-from sacpipe.project.sqlite_address import sqlite_address
+from sacpipe.core.locks import hold
 
 STAGES = ("train", "export", "evaluate")
 """Names of the DVC stages, in the order in which they run."""
 
 
 class Place:
-    """A path of every workspace, e.g. `workspace.params`; relative to the project's folder, with `/`."""
+    """A path of every workspace, e.g. `workspace.params`; on the class, relative to the project's folder."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def __get__(self, workspace: "Workspace", _owner: type) -> Path:
-        return workspace.root / self._path
+    def __get__(self, workspace: "Workspace | None", _owner: type) -> Path:
+        return Path(self._path) if workspace is None else workspace.root / self._path
 
 
 @dataclass(frozen=True)
@@ -87,20 +86,14 @@ class Workspace:
     """Folder of local files; git and DVC ignore it."""
     lock_file = Place(".sacpipe/lock")
     """Lock file of the run in progress; its text is the process id."""
-    mlflow_db = Place(".sacpipe/mlflow.db")
-    """Database of the embedded ledger."""
-    artifacts = Place(".sacpipe/mlartifacts")
-    """Artifacts of the embedded ledger."""
-    prefect_home = Place(".sacpipe/prefect")
-    """Folder of the embedded Prefect server."""
-    prefect_db = Place(".sacpipe/prefect/prefect.db")
-    """Database of the embedded Prefect server."""
     report = Place(".sacpipe/report.html")
     """HTML page of the last report."""
     promotions = Place(".sacpipe/promotions.jsonl")
     """Every promotion and rollback, append-only, one JSON object a line."""
     robot_store = Place(".sacpipe/robot")
     """Bundle store of `sacpipe serve --follow`."""
+    settings = Place("sacpipe.yaml")
+    """sacpipe.yaml: the project's choice of a tracker, and its sections of the report. It may be missing."""
 
     @classmethod
     def find(cls, start: Path | None = None) -> Self:
@@ -166,11 +159,6 @@ class Workspace:
         """Return the resume folder of a stage key."""
         return self.root / "work" / key
 
-    def tracking_uri(self, variables: Mapping[str, str] | None = None) -> str:
-        """Return the ledger's address: MLFLOW_TRACKING_URI, else the embedded database."""
-        chosen = (os.environ if variables is None else variables).get("MLFLOW_TRACKING_URI")
-        return chosen or sqlite_address(self.mlflow_db)
-
     def environment(self, variables: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return variables that keep every tool embedded, offline, quiet and free of telemetry.
 
@@ -181,14 +169,7 @@ class Workspace:
             variables: The environment that is set already; this process's own by default.
         """
         present = os.environ if variables is None else variables
-        defaults = _QUIET | {"MLFLOW_TRACKING_URI": self.tracking_uri(present)}
-        if not present.get("PREFECT_API_URL"):  # another server has its own home and database
-            defaults["PREFECT_HOME"] = str(self.prefect_home)
-            if not any(name.startswith(_PREFECT_OWN) and text for name, text in present.items()):
-                # Prefect's default is this file too, but Prefect does not quote the address.
-                address = sqlite_address(self.prefect_db, "aiosqlite")
-                defaults["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = address
-        return {name: value for name, value in defaults.items() if not present.get(name)}
+        return {name: value for name, value in _QUIET.items() if not present.get(name)}
 
 
 _QUIET = {
@@ -196,21 +177,8 @@ _QUIET = {
     "DVC_NO_ANALYTICS": "1",
     "DVC_STUDIO_OFFLINE": "true",
     "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_CONFIGURE_LOGGING": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
     "ORT_DISABLE_TELEMETRY": "1",
-    # Prefect's console handler repeats each step and prints tracebacks; its API and UI still get them.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # Making a home takes 18 s on two cores, so Prefect's own limit of 20 s fails on a busy machine.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
 }
-
-_PREFECT_OWN = ("PREFECT_HOME", "PREFECT_SERVER_DATABASE_", "PREFECT_API_DATABASE_")
-"""First characters of the variables with which an operator chooses Prefect's database."""
 
 
 @contextlib.contextmanager
@@ -221,20 +189,19 @@ def run_lock(workspace: Workspace) -> Iterator[None]:
         BusyError: another process holds the lock; names that process.
         StorageError: the folder cannot be written.
     """
-    with storage_errors(workspace.lock_file):
+    path = workspace.lock_file
+    with storage_errors(path):
         workspace.state.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(workspace.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            holder = os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
-            raise BusyError(
-                f"another run (process {holder}) is in progress in {workspace.root}. "
-                "Wait until it ends, stop it, or use another copy of this folder."
-            ) from exc
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        lock = hold(path, "busy")
+    except BusyError as exc:
+        holder = path.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
+        raise BusyError(
+            f"another run (process {holder}) is in progress in {workspace.root}. "
+            "Wait until it ends, stop it, or use another copy of this folder."
+        ) from exc
+    with lock:
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
         yield
-    finally:
-        os.close(descriptor)

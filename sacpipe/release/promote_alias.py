@@ -1,4 +1,4 @@
-"""Move the champion's alias: set it, read it back, load it by MLflow; restore the old one if that fails."""
+"""Move the champion's alias: set it, read it back, load it; restore the old one if that fails."""
 
 from datetime import UTC, datetime
 
@@ -8,9 +8,6 @@ from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.gate import Verdict
 from sacpipe.tracking.ledger import register_bundle
-from sacpipe.tracking.ledger_values import COMMIT_TAG
-from sacpipe.tracking.mlflow.ledger import MlflowLedger
-from sacpipe.tracking.mlflow.registry import VersionRecord
 from sacpipe.tracking.promotion_history import (
     FORMAT_VERSION,
     Promotion,
@@ -18,6 +15,8 @@ from sacpipe.tracking.promotion_history import (
     current_promotion,
     read_promotions,
 )
+from sacpipe.tracking.registry import VersionRecord
+from sacpipe.tracking.tracker import COMMIT_TAG, Tracker
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
@@ -36,7 +35,7 @@ class RegistryStatus(Config):
 
 
 def promote_version(
-    workspace: Workspace, ledger: MlflowLedger, model_name: str, verdict: Verdict
+    workspace: Workspace, ledger: Tracker, model_name: str, verdict: Verdict
 ) -> RegistryStatus:
     """Register the workspace's bundle under `model_name` and give it the alias the verdict allows.
 

@@ -6,7 +6,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 
 
-def number(value: float, *, resolution: float | None = None) -> str:
+def number(value: float, resolution: float | None = None) -> str:
     """Return a finite number with about four significant digits.
 
     Args:
@@ -18,7 +18,10 @@ def number(value: float, *, resolution: float | None = None) -> str:
         return "0"
     exponent = math.floor(math.log10(abs(value)))
     if exponent >= 9 or exponent < -4:
-        return _scientific(value)
+        mantissa, power = f"{value:.2e}".split("e")
+        digits = mantissa.rstrip("0").rstrip(".")
+        factor = digits.removesuffix("1") if digits in {"1", "-1"} else f"{digits}\u2009\u00d7\u2009"
+        return _signed(f"{factor}10{str(int(power)).translate(_SUPERSCRIPT)}")
     if resolution:
         decimals = 1 - math.floor(math.log10(resolution))
         return _signed(f"{value:,.{min(max(decimals, 0), 6)}f}")
@@ -28,12 +31,7 @@ def number(value: float, *, resolution: float | None = None) -> str:
 
 def interval(low: float, high: float) -> str:
     """Return an interval, with enough digits to distinguish its ends."""
-    return f"{number(low, resolution=high - low)} to {number(high, resolution=high - low)}"
-
-
-def interval_name(confidence: float) -> str:
-    """Return the name of an interval of this coverage, e.g. `95% interval`."""
-    return f"{number(100 * confidence)}% interval"
+    return f"{number(low, high - low)} to {number(high, high - low)}"
 
 
 def count(value: float) -> str:
@@ -46,32 +44,22 @@ def size(num_bytes: float) -> str:
     power = 0
     while num_bytes >= 1000 and power < len(_SIZES) - 1:
         num_bytes, power = num_bytes / 1000, power + 1
-    return f"{num_bytes:.0f} {_SIZES[power]}" if power == 0 else f"{num_bytes:.1f} {_SIZES[power]}"
+    return f"{num_bytes:.{min(power, 1)}f} {_SIZES[power]}"
 
 
 def tick_labels(ticks: list[float]) -> list[str]:
     """Return the labels of an axis, with the same unit and the same number of decimals."""
     largest = max(abs(tick) for tick in ticks)
     if largest >= 1e9 or 0 < largest < 1e-3:
-        return [number(tick) if tick == 0 else _scientific(tick) for tick in ticks]
+        return [number(tick) for tick in ticks]
     unit, suffix = (1e6, "M") if largest >= 1e6 else (1e3, "k") if largest >= 1e4 else (1.0, "")
     scaled = [tick / unit for tick in ticks]
-    decimals = next((d for d in range(12) if all(_is_exact(value, d) for value in scaled)), 12)
+    decimals = next(d for d in range(13) if d == 12 or all(math.isclose(v, round(v, d)) for v in scaled))
     return ["0" if value == 0 else _signed(f"{value:,.{decimals}f}") + suffix for value in scaled]
 
 
-def _is_exact(value: float, decimals: int) -> bool:
-    return math.isclose(value, round(value, decimals), rel_tol=1e-9, abs_tol=1e-12)
-
-
 def _signed(shown: str) -> str:
+    """Return a number with a typographic minus sign; one that rounds to zero has no sign."""
     if not shown.strip("-0.,"):
         return shown.lstrip("-")
     return shown.replace("-", "\u2212")
-
-
-def _scientific(value: float) -> str:
-    mantissa, exponent = f"{abs(value):.2e}".split("e")
-    digits = mantissa.rstrip("0").rstrip(".")
-    factor = "" if digits == "1" else f"{digits}\u2009\u00d7\u2009"
-    return _signed(f"{'-' if value < 0 else ''}{factor}10{str(int(exponent)).translate(_SUPERSCRIPT)}")

@@ -1,256 +1,244 @@
-"""Read DVC's outputs into the records of data.py. docs/report.md lists every file and key."""
+"""DVC's outputs as the sections read them: each file once, when a section first needs it.
 
+A number that is not finite is an error, so that the page cannot show one. docs/report.md lists every file.
+"""
+
+import contextlib
+import csv
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sacpipe.bundle.reader import Bundle, open_bundle
+from sacpipe.core.config import Config, read_yaml
 from sacpipe.core.errors import ConfigError, ContractError, StorageError
-from sacpipe.core.files import canonical_json, read_json, sha256_bytes, sha256_file
+from sacpipe.core.files import canonical_json, read_json, sha256_file
+from sacpipe.core.json_lines import json_lines
+from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.episodes_csv import read_episodes_csv
-from sacpipe.evaluation.statistics import EvaluationSummary
-from sacpipe.evaluation.video import NO_VIDEO_NAME, VIDEO_NAME
+from sacpipe.evaluation.statistics import EvaluateMetrics
 from sacpipe.export.config import ExportMetrics
-from sacpipe.replay.pool.manifest import MANIFEST_NAME, read_manifest
-from sacpipe.report.data import (
-    POLICIES,
-    CurveRow,
-    Evaluation,
-    Plane,
-    Pool,
-    ReportData,
-    ReportInputs,
-    Training,
-)
-from sacpipe.report.dvc_lock import differing_files, read_params, read_stages, read_verdict
-from sacpipe.report.readers import csv_rows, finite, json_lines, pick, require_files
+from sacpipe.project.dvc.lock_file import read_lock
+from sacpipe.project.stage_key import locked_inputs
+from sacpipe.project.workspace import STAGES, Workspace
+from sacpipe.release.gate import Verdict
+from sacpipe.specs.metric import Metric
 from sacpipe.training.metrics import LEARNER_METRICS
 
-_TOTALS = ("env_steps", "gradient_steps", "episodes")
-_COUNTERS = ("env_steps", "gradient_steps")
-_MULTI_GOAL = ("softlearning", "MultiGoal-Default-v0")
-"""Suite and id of the task that has a figure of its own."""
-_CURVE_COLUMNS = ("env_steps", "policy", "episode", "seed", "return", "length")
+if TYPE_CHECKING:
+    from sacpipe.training.outputs import TrainingReport
+
+POLICIES = ("deterministic", "stochastic", "bundle")
+"""Evaluated policies, in the order of the page. The first two are evaluated during training too."""
+REQUIRED = (
+    *("params.yaml", "dvc.lock", "results/curve.csv", "results/episodes.csv"),
+    *(f"out/train/{name}" for name in ("policy.safetensors", "metrics.json", "metrics.jsonl")),
+    *("out/train/pool/manifest.json", "out/export/metrics.json", "out/evaluate/metrics.json"),
+    *(
+        f"out/export/bundle/{name}"
+        for name in ("manifest.json", "contract.json", "golden.npz", "policy.onnx")
+    ),
+)
+"""Files without which there is no page."""
+
+_SHOWN = (("task", "suite"), ("task", "id"), ("algorithm", "name"))
+"""Params that every page shows."""
+_MAX_MAGNITUDE = 1e100
+_Model = TypeVar("_Model", bound=Config)
 
 
-def read_report(inputs: ReportInputs) -> ReportData:
-    """Read every file of the report once.
+class Outputs:
+    """The present outputs of a project.
+
+    Args:
+        workspace: Of the project.
+        verdict: Verdict of the release gate on them; None if it did not run.
+
+    Attributes raise StorageError where a file is malformed, ConfigError where params.yaml is, and the errors
+    of the readers of pools and bundles.
+    """
+
+    def __init__(self, workspace: Workspace, verdict: Verdict | None = None) -> None:
+        self.workspace, self.verdict = workspace, verdict
+
+    def require_files(self) -> None:
+        """Check that every file exists that a page needs.
+
+        Raises:
+            StorageError: at least one file is missing; the message lists all of them.
+        """
+        paths = [self.workspace.root / name for name in REQUIRED]
+        missing = [str(path) for path in paths if not path.is_file()]
+        if missing:
+            raise StorageError(
+                f"the report needs {len(missing)} file(s) that are missing: {', '.join(missing)}. "
+                "`dvc pull` fetches those under out/ if they were pushed, `git checkout results` restores "
+                "those under results/; `sacpipe run` makes them."
+            )
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """All of params.yaml."""
+        params = read_yaml(self.workspace.params)
+        try:
+            canonical_json(params)
+            for section, key in _SHOWN:
+                params[section][key]
+        except (KeyError, TypeError, ValueError) as exc:
+            shown = ", ".join(f"{section}.{key}" for section, key in _SHOWN)
+            raise ConfigError(
+                f"{self.workspace.params}: expected values that JSON can hold, among them {shown}; found "
+                f"{type(exc).__name__}: {exc}. `sacpipe params TASK` prints a complete file."
+            ) from exc
+        return params
+
+    @property
+    def task(self) -> str:
+        """Name of the task, SUITE/ID."""
+        return f"{self.params['task']['suite']}/{self.params['task']['id']}"
+
+    @cached_property
+    def evaluation(self) -> EvaluationConfig:
+        """Settings of the evaluate stage, whose intervals the page shows."""
+        return EvaluationConfig.parse(self.params.get("evaluation"), where="evaluation")
+
+    @cached_property
+    def stages(self) -> dict[str, Any]:
+        """Entries of dvc.lock by stage."""
+        entries = read_lock(self.workspace.dvc_lock)
+        missing = [name for name in STAGES if name not in entries]
+        if missing:
+            raise StorageError(
+                f"{self.workspace.dvc_lock}: expected the stages {', '.join(STAGES)}, found no "
+                f"{', '.join(missing)}. `sacpipe run` runs them."
+            )
+        return {name: entries[name] for name in STAGES}
+
+    @cached_property
+    def work_folder(self) -> Path:
+        """Resume folder of the training; it is missing on other machines than the one that trained."""
+        return self.workspace.work(locked_inputs(self.stages["train"]).key)
+
+    @cached_property
+    def training(self) -> "TrainingReport":
+        """Totals of the training."""
+        from sacpipe.training.outputs import TrainingReport  # needs PyTorch
+
+        return _parsed(TrainingReport, self.workspace.train_metrics)
+
+    @cached_property
+    def evaluated(self) -> EvaluateMetrics:
+        """Statistics of each policy."""
+        return _parsed(EvaluateMetrics, self.workspace.evaluate_metrics)
+
+    @cached_property
+    def exported(self) -> ExportMetrics:
+        """Differences between the trained network and policy.onnx."""
+        return _parsed(ExportMetrics, self.workspace.export_metrics)
+
+    @cached_property
+    def signals(self) -> dict[str, list[tuple[float, float]]]:
+        """Rows of (env_steps, value) by metric: an algorithm has names of its own."""
+        found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for row in read_rows(self.workspace.train_rows):
+            for name in row.keys() - {"env_steps", "gradient_steps"}:
+                found[name].append((row["env_steps"], row[name]))
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def learner_metrics(self) -> dict[str, Metric]:
+        """Metrics of the learner as the training named them; empty where the work folder is missing."""
+        path = self.work_folder / LEARNER_METRICS
+        if not path.is_file():
+            return {}
+        with _malformed(path):
+            return {name: Metric(**one) for name, one in read_json(path, StorageError).items()}
+
+    @cached_property
+    def episodes(self) -> dict[str, tuple[Episode, ...]]:
+        """Every evaluation episode, by policy."""
+        path = self.workspace.episodes
+        with _malformed(path):
+            episodes = read_episodes_csv(path)
+            for one in (one for policy in POLICIES for one in episodes[policy]):
+                finite(one.episode_return)
+            return episodes
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """The bundle, verified as on a robot."""
+        return open_bundle(self.workspace.bundle, follow_cache_links=True)
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """SHA-256 of the policy and of the pool's manifest, from which a bundle is exported."""
+        pool = self.workspace.pool / "manifest.json"
+        return {"policy": sha256_file(self.workspace.policy), "pool": sha256_file(pool)}
+
+
+def _parsed(model: type[_Model], path: Path) -> _Model:
+    with _malformed(path):
+        return model.parse(read_json(path, StorageError), source=str(path))
+
+
+def read_rows(path: Path, *names: str) -> list[dict[str, Any]]:
+    """Read finite numbers from a .csv, or from a file of one JSON object a line.
+
+    Args:
+        path: The file.
+        names: Columns or keys that are read; all of a line if none is given. `policy` is a text.
 
     Raises:
-        StorageError: an output is missing or malformed; the message names it and a command to restore it.
-        ConfigError: params.yaml or the verdict is wrong.
-        PoolError: the pool's manifest is wrong.
-        BundleError: the bundle differs from its manifest.
+        StorageError: a line lacks a name or has something else, or the file cannot be read.
     """
-    train, bundle_folder, evaluate = (
-        inputs.train_folder,
-        inputs.export_folder / "bundle",
-        inputs.evaluate_folder,
-    )
-    _require_outputs(inputs)
-    params = read_params(inputs.params)
-    stages = read_stages(inputs.dvc_lock)
-    training, pool, bundle = (
-        read_training(train, inputs.curve),
-        read_pool(train / "pool"),
-        open_bundle(bundle_folder, follow_cache_links=True),
-    )
-    return ReportData(
-        model_name=inputs.model_name,
-        params=params,
-        params_digest=sha256_bytes(canonical_json(params).encode()),
-        stages=stages,
-        training=training,
-        pool=pool,
-        evaluation=read_evaluation(evaluate, inputs.episodes),
-        bundle=bundle,
-        parity=read_parity(inputs.export_folder / "metrics.json"),
-        bundle_files={path.name: sha256_file(path) for path in sorted(bundle_folder.iterdir())},
-        learner_units=read_learner_units(inputs.throughput),
-        throughput=read_throughput(inputs.throughput),
-        plane=_read_plane(inputs, params),
-        verdict=read_verdict(inputs.verdict),
-        warnings=differing_files(stages, params, inputs) + _other_sources(training, pool, bundle),
-    )
+    rows, advice = [], "`dvc checkout` restores it."
+    lines = _csv_lines(path) if path.suffix == ".csv" else json_lines(path, StorageError, advice)
+    for where, line in lines:
+        try:
+            rows.append({name: _value(name, line[name]) for name in names or ("env_steps", *line)})
+        except (KeyError, ValueError, TypeError) as exc:
+            fault = f"{'no ' * isinstance(exc, KeyError)}{exc}"
+            raise StorageError(f"{where}: {fault}. {advice}") from exc
+    return rows
 
 
-def read_training(folder: Path, curve_csv: Path) -> Training:
-    """Read out/train and the learning curve.
+def _csv_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield place and cells of each line below the head."""
+    with _malformed(path), path.open(encoding="utf-8", newline="") as file:
+        for number, line in enumerate(csv.DictReader(file), start=2):
+            yield f"{path}, line {number}", line
+
+
+def _value(name: str, value: Any) -> Any:
+    return value if name == "policy" else finite(value)
+
+
+def finite(value: Any) -> float:
+    """Return a finite number of at most 1e100.
 
     Raises:
-        StorageError: a file is malformed, or has no evaluation.
+        ValueError: it is something else.
     """
-    path = folder / "metrics.json"
-    totals = read_json(path, StorageError)
-    counts = {key: round(finite(pick(totals, key, str(path)), f"{path}: {key}")) for key in _TOTALS}
-    curve = tuple(
-        CurveRow(round(finite(row["env_steps"], where)), row["policy"], finite(row["return"], where))
-        for where, row in csv_rows(curve_csv, _CURVE_COLUMNS)
-    )
-    if not curve:
-        raise StorageError(f"{curve_csv}: expected at least one evaluation episode, found none.")
-    return Training(
-        **counts,
-        curve=curve,
-        signals=_read_signals(folder / "metrics.jsonl"),
-        policy_sha256=sha256_file(folder / "policy.safetensors"),
-        kept=None if "kept" not in totals else _read_kept(totals["kept"], str(path)),
-    )
+    found = math.nan if isinstance(value, bool) else float(value)
+    if not abs(found) <= _MAX_MAGNITUDE:
+        raise ValueError(f"expected a finite number, found {str(value)[:60]!r}")
+    return found
 
 
-def _read_kept(kept: Any, where: str) -> tuple[int, float]:
-    steps, mean = (finite(pick(kept, key, where), f"{where}: {key}") for key in ("env_steps", "return_mean"))
-    return round(steps), mean
-
-
-def read_pool(folder: Path) -> Pool:
-    """Read a pool's manifest. No segment is read.
-
-    Raises:
-        PoolError: the manifest is of another version, or its parts disagree.
-    """
-    manifest = read_manifest(folder)
-    return Pool(
-        transitions=manifest.transitions,
-        segments=len(manifest.segments),
-        num_bytes=sum(segment.size_bytes for segment in manifest.segments),
-        form=manifest.format,
-        manifest_sha256=sha256_file(folder / MANIFEST_NAME),
-    )
-
-
-def read_evaluation(folder: Path, episodes_csv: Path) -> Evaluation:
-    """Read out/evaluate and the episodes.
-
-    Raises:
-        StorageError: a file is malformed, or one of the three policies was not evaluated.
-    """
-    path, video, reason = (
-        folder / "metrics.json",
-        folder / "video" / VIDEO_NAME,
-        folder / "video" / NO_VIDEO_NAME,
-    )
-    tree = read_json(path, StorageError)
-    return Evaluation(
-        returns={policy: _read_summary(pick(tree, policy, str(path)), policy, path) for policy in POLICIES},
-        episodes=_read_episodes(episodes_csv),
-        video=video.read_bytes() if video.is_file() else None,
-        why_no_video=reason.read_text(encoding="utf-8").strip() if reason.is_file() else "",
-    )
-
-
-def read_parity(path: Path) -> ExportMetrics:
-    """Read the metrics of the export stage.
-
-    Raises:
-        StorageError: the file is malformed.
-    """
+@contextlib.contextmanager
+def _malformed(path: Path) -> Iterator[None]:
+    """Turn what a malformed file raises into an error that names it."""
     try:
-        return ExportMetrics.parse(read_json(path, StorageError), source=str(path))
-    except ConfigError as exc:
-        raise StorageError(f"{exc}. `sacpipe run` writes it again.") from exc
-
-
-def _read_plane(inputs: ReportInputs, params: Mapping[str, Any]) -> Plane | None:
-    """Return the contents of MultiGoal's figure; None for another task."""
-    if (params["task"]["suite"], params["task"]["id"]) != _MULTI_GOAL:
-        return None
-    from sacpipe.report.plane_data import read_plane  # needs PyTorch, which other tasks do not
-
-    work_folder = None if inputs.throughput is None else inputs.throughput.parent
-    return read_plane(inputs.params, inputs.train_folder / "policy.safetensors", work_folder)
-
-
-def read_throughput(path: Path | None) -> tuple[tuple[float, float], ...] | None:
-    """Read rows of (env_steps, steps_per_s), or None where the file is missing.
-
-    Raises:
-        StorageError: the file is malformed.
-    """
-    if path is None or not path.is_file():
-        return None
-    rows = tuple(
-        (finite(pick(row, "env_steps", where), where), finite(pick(row, "steps_per_s", where), where))
-        for where, row in json_lines(path)
-    )
-    return rows or None
-
-
-def read_learner_units(throughput: Path | None) -> dict[str, str]:
-    """Read the units of the learner's metrics from the work folder that has the log of the speed.
-
-    Raises:
-        StorageError: the file is malformed.
-    """
-    path = None if throughput is None else throughput.with_name(LEARNER_METRICS)
-    if path is None or not path.is_file():
-        return {}
-    tree = read_json(path, StorageError)
-    return {name: str(pick(tree[name], "unit", f"{path}: {name}")) for name in tree}
-
-
-def _read_signals(path: Path) -> dict[str, tuple[tuple[float, float], ...]]:
-    """Read all metrics: an algorithm has names of its own."""
-    signals: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for where, row in json_lines(path):
-        steps = finite(pick(row, "env_steps", where), f"{where}: env_steps")
-        for name, value in row.items():
-            if name not in _COUNTERS:
-                signals[name].append((steps, finite(value, f"{where}: {name}")))
-    return {name: tuple(rows) for name, rows in signals.items()}
-
-
-def _read_summary(tree: Any, policy: str, path: Path) -> EvaluationSummary:
-    try:
-        summary = EvaluationSummary.parse(tree, where=policy, source=str(path))
-    except ConfigError as exc:
-        raise StorageError(f"{exc}. `sacpipe run` writes it again.") from exc
-    for name, value in summary.as_tree().items():
-        if name != "task_metrics":
-            finite(value, f"{path}: {policy}.{name}")
-    for name, metric in summary.task_metrics.items():
-        for key, value in metric.as_tree().items():
-            finite(value, f"{path}: {policy}.task_metrics.{name}.{key}")
-    return summary
-
-
-def _read_episodes(path: Path) -> dict[str, tuple[Episode, ...]]:
-    try:
-        episodes = read_episodes_csv(path)
-    except ContractError as exc:
-        raise StorageError(str(exc)) from exc
-    for policy in POLICIES:
-        for one in pick(episodes, policy, str(path)):
-            finite(one.episode_return, f"{path}: {policy}, seed {one.seed}")
-    return episodes
-
-
-def _other_sources(training: Training, pool: Pool, bundle: Bundle) -> tuple[str, ...]:
-    """Return a sentence for each source of the bundle that differs from the one under out/train."""
-    present = {"policy": training.policy_sha256, "pool": pool.manifest_sha256}
-    sources = bundle.contract.provenance.digests
-    return tuple(
-        f"The bundle was exported from the {name} {sources[name][:10]}; out/train has {found[:10]}. "
-        "`sacpipe run` exports the present one."
-        for name, found in present.items()
-        if sources.get(name, found) != found
-    )
-
-
-def _require_outputs(inputs: ReportInputs) -> None:
-    train, bundle, evaluate = inputs.train_folder, inputs.export_folder / "bundle", inputs.evaluate_folder
-    names = ("policy.safetensors", "metrics.json", "metrics.jsonl", "pool/manifest.json")
-    require_files(
-        [
-            inputs.params,
-            inputs.dvc_lock,
-            *(train / name for name in names),
-            *(bundle / name for name in ("manifest.json", "contract.json", "golden.npz", "policy.onnx")),
-            inputs.export_folder / "metrics.json",
-            evaluate / "metrics.json",
-            inputs.curve,
-            inputs.episodes,
-        ]
-    )
+        yield
+    except KeyError as exc:
+        raise StorageError(
+            f"{path}: expected the key {exc}, found none. `sacpipe run` writes it again."
+        ) from exc
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as exc:
+        raise StorageError(f"{path} is malformed: {exc}. `dvc checkout` restores it.") from exc
+    except (ConfigError, ContractError) as exc:
+        raise StorageError(f"{exc} `sacpipe run` writes it again.") from exc

@@ -1,82 +1,88 @@
-"""The HTML page of the report: every section, in one file that loads no other file.
+"""Writes the page, if it is not that of the present outputs already.
 
-The page has no script, no request, no time and no host name, so that the same outputs give the same bytes.
+A run with nothing to do must be fast, so this module imports neither templates nor plots: the page has the
+digest of all that it was made from, and a page with the present digest is left as it is.
 """
 
+import hashlib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
-from sacpipe.core.files import write_text
-from sacpipe.report.data import ReportData, ReportInputs
-from sacpipe.report.elements import prose
-from sacpipe.report.evaluation import evaluation, video
-from sacpipe.report.export import export
-from sacpipe.report.header import header
-from sacpipe.report.learning import learning, signals, throughput
-from sacpipe.report.lineage import lineage
-from sacpipe.report.markup import Markup, join, tag
-from sacpipe.report.outputs import read_report
-from sacpipe.report.params import params
-from sacpipe.report.plane import plane
+from sacpipe.core.files import canonical_json, sha256_file, write_text
+from sacpipe.project.stage_key import locked_outs
+from sacpipe.project.workspace import Workspace
+from sacpipe.release.gate import Verdict
+from sacpipe.report.outputs import REQUIRED, Outputs
+from sacpipe.report.section import own_sections
+from sacpipe.training.metrics import LEARNER_METRICS
+from sacpipe.version import __version__
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
-_CONTENTS = (
-    ("learning", "Learning"),
-    ("evaluation", "Evaluation"),
-    ("plane", "Paths"),
-    ("video", "Video"),
-    ("signals", "Signals"),
-    ("throughput", "Throughput"),
-    ("export", "Export"),
-    ("lineage", "Lineage"),
-    ("params", "Params"),
-)
+_PROGRAM = (".py", ".html", ".css", ".mplstyle")
+_HEAD_BYTES = 400
+"""The digest is within the first ones of a page."""
 
 
-def write_report(inputs: ReportInputs, path: Path) -> Path:
-    """Write the report of one set of outputs, atomically, and return its path.
+def write_report(workspace: Workspace, verdict: Verdict | None, path: Path | None = None) -> Path:
+    """Write the report of the present outputs, atomically, and return its path.
+
+    A page with sections of others is written every time, because what they read is not known.
+
+    Args:
+        workspace: The project.
+        verdict: Of the release gate; None if it did not run.
+        path: Of the page; `.sacpipe/report.html` by default.
 
     Raises:
         StorageError: an output is missing or malformed, or the page cannot be written.
-        ConfigError: params.yaml or the verdict is wrong.
+        StoreError: dvc.lock is of another DVC.
+        ConfigError: params.yaml is wrong.
         PoolError: the pool's manifest is wrong.
         BundleError: the bundle differs from its manifest.
     """
-    write_text(path, render(read_report(inputs)))
+    path = path or workspace.report
+    outputs = Outputs(workspace, verdict)
+    outputs.require_files()
+    digest, sections = inputs_digest(outputs), own_sections(workspace.settings)
+    if sections or not _is_of(path, digest):
+        from sacpipe.report.rendering import render
+
+        write_text(path, render(outputs, sections, digest))
     return path
 
 
-def render(data: ReportData) -> str:
-    """Return the page as HTML. It depends on the data alone."""
-    style = resources.files("sacpipe.report").joinpath("style.css").read_text(encoding="utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{data.task}: sacpipe report"),
-        tag("style", Markup(style)),
-    )
-    sections = [learning(data), evaluation(data), plane(data), video(data), signals(data), throughput(data)]
-    sections += [export(data), lineage(data), params(data)]
-    body = tag("body", header(data), _contents(data), tag("main", sections), _footer())
-    return join([Markup("<!DOCTYPE html>\n"), tag("html", head, body, lang="en"), Markup("\n")])
+def inputs_digest(outputs: Outputs) -> str:
+    """Return the SHA-256 of all that a page of the product's sections depends on: files, verdict, program."""
+    verdict = None if outputs.verdict is None else outputs.verdict.as_tree()
+    digest = hashlib.sha256(canonical_json([__version__, verdict]).encode())
+    for name, found in _input_files(outputs):
+        digest.update(f"{name} {found}\n".encode())
+    return digest.hexdigest()
 
 
-def _contents(data: ReportData) -> Markup:
-    shown = [(anchor, name) for anchor, name in _CONTENTS if anchor != "plane" or data.plane is not None]
-    links = [tag("li", tag("a", name, href=f"#{anchor}")) for anchor, name in shown]
-    return tag("nav", tag("ul", links), aria_label="Sections")
+def _input_files(outputs: Outputs) -> Iterator[tuple[str, str]]:
+    """Yield name and SHA-256 of each file, in an order that is always the same.
+
+    Of checkpoints the names: they hold the step, and their folder the run's identity.
+    """
+    program = Path(str(resources.files("sacpipe.report")))
+    for path in sorted(path for path in program.rglob("*.*") if path.suffix in _PROGRAM):
+        yield path.relative_to(program).as_posix(), sha256_file(path)
+    root, work = outputs.workspace.root, f"work/{outputs.work_folder.name}"
+    names = {*REQUIRED, f"{work}/throughput.jsonl", f"{work}/{LEARNER_METRICS}"}
+    names |= {name for entry in outputs.stages.values() for name in locked_outs(entry)}
+    for folder in ("out/export/bundle", "out/evaluate/video"):
+        names |= {f"{folder}/{path.name}" for path in (root / folder).glob("*")}
+    for name in sorted(names):
+        if (root / name).is_file():
+            yield name, sha256_file(root / name)
+    yield "", str(sorted(path.name for path in (root / work / "checkpoints").glob("*")))
 
 
-def _footer() -> Markup:
-    origin = (
-        "Made by `sacpipe report` from params.yaml, dvc.lock and the files under out/ alone. "
-        "In a clone, `dvc pull` and then `sacpipe report` make it again."
-    )
-    omitted = (
-        "The page has no version, host or time, so that the same outputs give the same bytes. "
-        "The ledger has the versions of the run; `sacpipe doctor` prints those of this machine."
-    )
-    return tag("footer", tag("p", prose(origin)), tag("p", prose(omitted)))
+def _is_of(path: Path, digest: str) -> bool:
+    """Return whether a page was made from the inputs of a digest."""
+    try:
+        with path.open("rb") as file:
+            return f'content="{digest}"'.encode() in file.read(_HEAD_BYTES)
+    except OSError:
+        return False

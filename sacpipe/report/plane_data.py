@@ -3,29 +3,51 @@
 A picture like this one was Softlearning's example of maximum-entropy behaviour (examples/multi_goal).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from sacpipe.algorithms.actor_critic import ActorCritic
 from sacpipe.core.errors import CheckpointError
 from sacpipe.core.seeding import episode_seed, generator
-from sacpipe.envs.base import Environment, Policy
+from sacpipe.envs.base import Environment
 from sacpipe.networks.policy_file import read_policy
 from sacpipe.params.model import Params
-from sacpipe.report.data import GRID, ActionValues, Plane, Point
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
-from sacpipe.training.checkpoint import intact_checkpoints
+from sacpipe.training.checkpoint import LEARNER_PREFIX, intact_checkpoints
 
+GRID = 31
+"""Actions along each axis at which the critics of `ActionValues` are evaluated."""
 NUM_PATHS = 48
 """Stochastic episodes that are drawn."""
 STATES_M = ((-2.5, 0.0), (0.0, 0.0), (2.5, 2.5), (-2.5, -2.5))
 """Positions whose actions are shown; those of Softlearning's example."""
 NUM_ACTIONS = 100
 """Actions of the policy that are drawn for each of them."""
+
+
+class ActionValues(NamedTuple):
+    """The critics' values of actions in one state of MultiGoal, and actions of the policy there."""
+
+    position: tuple[float, float]
+    """In metres."""
+    values: FloatArray
+    """In task units of reward. Shape (GRID, GRID): rows by the second entry of the action, lowest first."""
+    actions: FloatArray
+    """Of the policy with noise, in [-1, 1]. Shape (NUM_ACTIONS, 2)."""
+
+
+class Plane(NamedTuple):
+    """Contents of the figure of MultiGoal."""
+
+    paths: Sequence[FloatArray]
+    """Positions of each episode, its start first, in metres. Shape (steps + 1, 2)."""
+    states: Sequence[ActionValues] | None
+    """None where this machine has no critics of the run."""
 
 
 def read_plane(params_path: Path, policy_file: Path, work_folder: Path | None) -> Plane:
@@ -54,7 +76,7 @@ def sample_paths(
     environment: Environment,
     count: int,
     seed: int,
-) -> tuple[tuple[Point, ...], ...]:
+) -> list[FloatArray]:
     """Run stochastic episodes, and return the positions of each.
 
     Args:
@@ -63,29 +85,29 @@ def sample_paths(
         count: Number of episodes.
         seed: Of their starts and of the noise.
     """
-    noise = generator(seed, "report/plane noise")
+    noise, paths = generator(seed, "report/plane noise"), []
+    for index in range(count):
+        observation = environment.reset(episode_seed(seed, "report/plane", index))
+        positions, has_ended = [observation["position"].copy()], False
+        while not has_ended:
+            step = environment.step(act(observation, noise))
+            observation, has_ended = step.observation, step.terminated or step.truncated
+            positions.append(observation["position"].copy())
+        paths.append(np.array(positions))
+    return paths
 
-    def policy(observation: Observation) -> FloatArray:
-        return act(observation, noise)
 
-    return tuple(
-        _path(policy, environment, episode_seed(seed, "report/plane", index)) for index in range(count)
-    )
-
-
-def action_values(learner: ActorCritic, spec: EnvSpec, seed: int) -> tuple[ActionValues, ...]:
+def action_values(learner: ActorCritic, spec: EnvSpec, seed: int) -> list[ActionValues]:
     """Evaluate a learner's critics on a grid of actions, and draw actions of its policy, in `STATES_M`."""
     noise = generator(seed, "report/plane actions")
     grid = np.linspace(-1.0, 1.0, GRID, dtype=np.float32)
     found = []
     for position in STATES_M:
         state = spec.layout.pack({"position": np.array(position, dtype=np.float32)})
-        values = tuple(
-            tuple(learner.value(state, np.array((x, y), dtype=np.float32)) for x in grid) for y in grid
-        )
-        actions = tuple(_pair(learner.actor.act(state, noise)) for _ in range(NUM_ACTIONS))
+        values = np.array([[learner.value(state, np.array((x, y))) for x in grid] for y in grid])
+        actions = np.array([learner.actor.act(state, noise) for _ in range(NUM_ACTIONS)])
         found.append(ActionValues(position, values, actions))
-    return tuple(found)
+    return found
 
 
 def _trained(params: Params, spec: EnvSpec, work_folder: Path) -> ActorCritic | None:
@@ -94,28 +116,14 @@ def _trained(params: Params, spec: EnvSpec, work_folder: Path) -> ActorCritic | 
     if not isinstance(learner, ActorCritic):
         return None
     for checkpoint in intact_checkpoints(work_folder / "checkpoints", work_folder.name):
-        arrays = checkpoint.arrays.items()
+        arrays = {
+            name.removeprefix(LEARNER_PREFIX): array
+            for name, array in checkpoint.arrays.items()
+            if name.startswith(LEARNER_PREFIX)
+        }
         try:
-            learner.load_state(
-                {name.removeprefix("learner/"): one for name, one in arrays if name.startswith("learner/")}
-            )
+            learner.load_state(arrays)
         except CheckpointError:  # params.yaml was edited since; the page has a warning that says so
             return None
         return learner
     return None
-
-
-def _path(policy: Policy, environment: Environment, seed: int) -> tuple[Point, ...]:
-    observation = environment.reset(seed)
-    points = [_pair(observation["position"])]
-    while True:
-        step = environment.step(policy(observation))
-        observation = step.observation
-        points.append(_pair(observation["position"]))
-        if step.terminated or step.truncated:
-            return tuple(points)
-
-
-def _pair(values: FloatArray) -> Point:
-    first, second = values.tolist()
-    return first, second

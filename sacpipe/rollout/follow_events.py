@@ -6,9 +6,10 @@ Each change of a state of what it depends on is one event, also the second time.
 import threading
 import time
 from collections import deque
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
-from sacpipe.core.report_line import report_line
+from sacpipe.core.logging import report_line
 from sacpipe.rollout.store_state import Outcome
 
 EventKind = (
@@ -21,7 +22,8 @@ EventKind = (
 _MAX_EVENTS = 50
 
 
-class FollowEvent(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FollowEvent:
     """One event."""
 
     unix_s: float

@@ -11,7 +11,8 @@ here. docs/serving.md has the diagram.
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import Self
 
 from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreError, StoreUnavailableError
 from sacpipe.core.fence import first_error
@@ -32,7 +33,8 @@ _END_S = 1.0
 """Maximum time to wait for each thread at the end, in seconds."""
 
 
-class FollowerStatus(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FollowerStatus:
     """Status of a follower, for operators and monitoring. The fields are JSON keys of `/status.json`."""
 
     phase: PhaseName

@@ -1,16 +1,15 @@
 """HTTP requests of a robot to a registry that may be slow, broken or hostile: every request ends in time.
 
 A time-out of a socket counts from byte to byte: a server that sends a byte now and then would hold a request
-without end, in the handshake, the headers, the body or the trailers. The lookup of a name has no time-out at
-all. So each request runs in a thread of its own, and the caller watches it: by total time, by the time until
-the headers, and by the rate of the body. A request that takes longer is cut off. All bytes of an answer are
-limited, with those of its headers, chunk sizes and trailers. No redirection is followed.
+without end, in the headers, the body or the trailers. So the connection's reader asks before and after each
+read: for the total time, the time until the headers end, the rate of the body, and the number of bytes. The
+lookup of a name has no time-out at all, so each request runs in a thread of its own, and its caller does not
+wait longer than for the headers. No redirection is followed.
 """
 
-import contextlib
+import functools
 import http.client
 import io
-import os
 import socket
 import ssl
 import threading
@@ -18,25 +17,23 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-from sacpipe.core.errors import BundleError, StoreUnavailableError
+from sacpipe.core.errors import BundleError, SacpipeError, StoreUnavailableError
 from sacpipe.core.proxies import is_loopback
 
 LOOK_S = 300.0
 """Maximum time of a whole look at the registry, downloads included, in seconds."""
 _READ_TIMEOUT_S = 10.0
-"""Maximum time without a byte, in seconds."""
+"""Maximum time without a byte, of a connection attempt and of a TLS handshake, in seconds."""
 _START_S = 30.0
 """Maximum time from the lookup of the server's name to the end of the headers, in seconds."""
 _GRACE_S = 10.0
 """Time after the headers in which the body may be slower than the minimum rate, in seconds."""
 _MIN_BYTES_PER_S = 1024
 """Minimum mean rate of a body, in bytes per second."""
-_WATCH_S = 0.05
-"""Time between two looks at a request, in seconds."""
 _END_S = 1.0
-"""Maximum time to wait for the end of a request that was cut off, in seconds."""
+"""Maximum time to wait beyond its limits for a request whose next read is its last, in seconds."""
 _FRAME_BYTES = 2**20
 """Maximum size of headers, chunk sizes and trailers, in bytes beyond the size of the body."""
 _CHUNK_BYTES = 2**18
@@ -85,120 +82,113 @@ class Fetcher:
         if self._last is not None and self._last.is_alive():
             fault = "the request before still waits for the lookup of the name or for a connection"
             raise StoreUnavailableError(fault, "too slow")
-        request = _Request(urllib.request.Request(url, headers=self._headers), max_bytes, self._context)  # noqa: S310 - http(s)
+        request = _Request(url, self._headers, max_bytes, look.left_s)
         start_s = time.monotonic()
         try:
-            self._last = threading.Thread(target=request.run, name="fetch", daemon=True)
+            self._last = threading.Thread(
+                target=request.run, args=(self._context,), name="fetch", daemon=True
+            )
             self._last.start()
-            self._watch(request, start_s, look)
+            request.headers_end.wait(min(_START_S, look.left_s))
+            if request.headers_end.is_set():
+                self._last.join(look.left_s - (time.monotonic() - start_s) + _END_S)
+            else:
+                request.is_given_up = True
+                self._last.join(_END_S)
         finally:
             look.left_s -= time.monotonic() - start_s
-        if request.error is not None:
-            _raise(request.error)
         if request.answer is None:
-            raise StoreUnavailableError("the request ended without an answer", "protocol")
+            raise request.error or request.too_slow()
         return request.answer
-
-    def _watch(self, request: "_Request", start_s: float, look: Look) -> None:
-        """Wait for the end of a request, and cut it off where it is too slow.
-
-        Raises:
-            StoreUnavailableError: it was too slow.
-        """
-        while not request.is_done.wait(_WATCH_S):
-            now_s = time.monotonic()
-            if now_s - start_s > look.left_s:
-                fault = f"the look took longer than {LOOK_S:g} s"
-            elif request.body_since_s is None:
-                if now_s - start_s <= _START_S:
-                    continue
-                fault = f"no answer began within {_START_S:g} s"
-            elif request.received >= (now_s - request.body_since_s - _GRACE_S) * _MIN_BYTES_PER_S:
-                continue
-            else:
-                fault = f"it sends less than {_MIN_BYTES_PER_S} bytes a second"
-            request.cut_off()
-            request.is_done.wait(_END_S)
-            raise StoreUnavailableError(fault, "too slow")
 
 
 class _Request:
-    """One request, run in a thread and watched by another."""
+    """One request, run in a thread of its own.
 
-    def __init__(self, request: urllib.request.Request, max_bytes: int, context: ssl.SSLContext) -> None:
-        self._request, self._max_bytes = request, max_bytes
-        # Without names of proxies, a registry on this machine is asked directly.
-        proxies = urllib.request.ProxyHandler({} if is_loopback(request.full_url) else None)
-        self._opener = urllib.request.build_opener(
-            proxies, _NoRedirection, _HTTPHandler(self), _HTTPSHandler(self, context)
-        )
-        self._lock = threading.Lock()
-        self._connection: socket.socket | None = None
-        self._is_cut_off = False
-        self._raw_bytes = 0
-        self.is_done = threading.Event()
-        self.body_since_s: float | None = None
-        """Time of the end of the headers, by the monotonic clock; None before."""
-        self.received = 0
-        """Number of bytes of the body so far."""
+    Args:
+        url: Address, http or https.
+        headers: Headers of the request.
+        max_bytes: Maximum size of the body.
+        left_s: Time that the look has left, in seconds.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], max_bytes: int, left_s: float) -> None:
+        self._url, self._headers, self._max_bytes = url, headers, max_bytes
+        self._start_s, self._left_s = time.monotonic(), left_s
+        self._body_since_s = self._raw_bytes = 0.0
+        self._received = 0
+        self.headers_end = threading.Event()
+        """Set at the end of the headers, or of the request."""
+        self.is_given_up = False
+        """Whether the caller waits no longer."""
         self.answer: Answer | None = None
         self.error: Exception | None = None
 
-    def run(self) -> None:
+    def run(self, context: ssl.SSLContext) -> None:
         """Send the request and read the answer."""
         try:
-            self.answer = self._run()
-        except Exception as exc:  # noqa: BLE001 - the thread that watches raises it
-            self.error = exc
+            request = urllib.request.Request(self._url, headers=dict(self._headers))  # noqa: S310 - http(s)
+            # Without names of proxies, a registry on this machine is asked directly.
+            proxies = urllib.request.ProxyHandler({} if is_loopback(self._url) else None)
+            opener = urllib.request.build_opener(proxies, _NoRedirection, _Handler(self, context))
+            self.answer = self._run(opener, request)
+        except Exception as exc:  # noqa: BLE001 - the caller raises it
+            self.error = self._translated(exc)
         finally:
-            with self._lock, contextlib.suppress(OSError):
-                if self._connection is not None:
-                    self._connection.close()
-            self.is_done.set()
+            self.headers_end.set()
 
-    def connected(self, connection: socket.socket) -> None:
-        """Remember a connection, for `cut_off`. The TLS layer takes its descriptor over, so a copy is kept.
+    def too_slow(self) -> StoreUnavailableError:
+        """Return the error of a request that broke a limit of time."""
+        if time.monotonic() - self._start_s >= self._left_s:
+            fault = f"the look took longer than {LOOK_S:g} s"
+        elif not self._body_since_s:
+            fault = f"no answer began within {_START_S:g} s"
+        else:
+            fault = f"it sends less than {_MIN_BYTES_PER_S} bytes a second"
+        return StoreUnavailableError(fault, "too slow")
 
-        Raises:
-            TimeoutError: the request was cut off meanwhile.
-        """
-        with self._lock:
-            if self._is_cut_off:
-                raise TimeoutError("cut off")
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = socket.socket(fileno=os.dup(connection.fileno()))
-
-    def count(self, size_bytes: int) -> None:
-        """Count bytes of the connection.
+    def check(self, size_bytes: int) -> float:
+        """Count bytes of the connection; return the time that its next read may take, in seconds.
 
         Raises:
-            TimeoutError: the request was cut off.
-            HTTPException: they are more than any answer of this size needs.
+            StoreUnavailableError: the request is too slow.
+            HTTPException: the bytes are more than any answer of this size needs.
         """
+        left_s = self._time_left_s()
+        if left_s <= 0 or self.is_given_up:
+            raise self.too_slow()
         self._raw_bytes += size_bytes
-        if self._is_cut_off:
-            raise TimeoutError("cut off")
         if self._raw_bytes > 2 * self._max_bytes + _FRAME_BYTES:
-            raise http.client.HTTPException(f"found more than {self._raw_bytes} bytes around the body")
+            raise http.client.HTTPException(f"found more than {self._raw_bytes:.0f} bytes around the body")
+        return min(left_s, _READ_TIMEOUT_S)
 
-    def cut_off(self) -> None:
-        """End the connection; the thread then ends too, unless it waits for the lookup of a name."""
-        with self._lock:
-            self._is_cut_off = True
-            if self._connection is not None:
-                with contextlib.suppress(OSError):
-                    self._connection.shutdown(socket.SHUT_RDWR)
+    def _time_left_s(self) -> float:
+        """Return the time that the request has left now; 0 or less where it broke a limit."""
+        now_s = time.monotonic()
+        if not self._body_since_s:
+            return min(_START_S, self._left_s) - (now_s - self._start_s)
+        needed = (now_s - self._body_since_s - _GRACE_S) * _MIN_BYTES_PER_S
+        return self._left_s - (now_s - self._start_s) if self._received >= needed else 0.0
 
-    def _run(self) -> Answer:
+    def _translated(self, error: Exception) -> Exception:
+        """Return an error of the connection as one of a robot's."""
+        if not isinstance(error, OSError | http.client.HTTPException | ValueError):
+            return error
+        cause = getattr(error, "reason", error)
+        if isinstance(cause, TimeoutError) and self._time_left_s() <= 0:
+            return self.too_slow()
+        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        return StoreUnavailableError(reason, type(cause).__name__)
+
+    def _run(self, opener: urllib.request.OpenerDirector, request: urllib.request.Request) -> Answer:
         try:
-            with self._opener.open(self._request, timeout=_READ_TIMEOUT_S) as response:
+            with opener.open(request, timeout=_READ_TIMEOUT_S) as response:
                 return Answer(response.status, str(response.reason), self._read(response))
         except urllib.error.HTTPError as exc:
             with exc:
                 try:
                     body = self._read(exc)
-                except (BundleError, OSError, http.client.HTTPException):
+                except (SacpipeError, OSError, http.client.HTTPException):
                     body = b""  # the status alone says enough
                 return Answer(exc.code, str(exc.reason), body)
 
@@ -209,10 +199,11 @@ class _Request:
             BundleError: it is too large.
             OSError: the connection failed; HTTPException: the body is not whole.
         """
-        self.body_since_s, data = time.monotonic(), bytearray()
+        self._body_since_s, data = time.monotonic(), bytearray()
+        self.headers_end.set()
         while chunk := response.read1(_CHUNK_BYTES):
             data += chunk
-            self.received = len(data)
+            self._received = len(data)
             if len(data) > self._max_bytes:
                 raise BundleError(f"expected at most {self._max_bytes} bytes, found more.", "size")
         if response.length:  # `read1` does not report that the connection ended too early
@@ -220,24 +211,21 @@ class _Request:
         return bytes(data)
 
 
-class _CountedReader(io.RawIOBase):
-    """The bytes of a connection, counted; none after the request was cut off.
+class _CheckedReader(io.RawIOBase):
+    """The bytes of a connection, each read within the limits of its request."""
 
-    A shutdown alone would not end a request: what a server sends after it can still be read.
-    """
-
-    def __init__(self, raw: io.RawIOBase, watched: _Request) -> None:
-        self._raw, self._watched = raw, watched
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase, request: _Request) -> None:
+        self._sock, self._raw, self._request = sock, raw, request
 
     def readable(self) -> bool:
         """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Read, unless the request was cut off."""
-        self._watched.count(0)
+        """Read for at most the time that is left."""
+        self._sock.settimeout(self._request.check(0))
         size = self._raw.readinto(buffer)
-        self._watched.count(size or 0)
+        self._request.check(size or 0)
         return size
 
     def close(self) -> None:
@@ -247,62 +235,33 @@ class _CountedReader(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer whose bytes are counted."""
+    """An answer whose reads are checked."""
 
-    def __init__(self, sock: socket.socket, *arguments: Any, watched: _Request, **options: Any) -> None:
+    def __init__(self, sock: socket.socket, *arguments: Any, request: _Request, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
-        self.fp = io.BufferedReader(_CountedReader(self.fp.detach(), watched))
+        self.fp = io.BufferedReader(_CheckedReader(sock, self.fp.detach(), request))
 
 
-class _Connection(http.client.HTTPConnection):
-    """A connection that its request knows from the first moment, before a TLS handshake."""
+class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens connections of one request, with TLS or without."""
 
-    watched: _Request
-
-    def response_class(self, *arguments: Any, **options: Any) -> _Response:  # type: ignore[override]
-        """Make the answer; http.client calls it."""
-        return _Response(*arguments, watched=self.watched, **options)
-
-    def connect(self) -> None:
-        """Connect, and tell the request."""
-        super().connect()
-        self.watched.connected(self.sock)
-
-
-class _TLSConnection(http.client.HTTPSConnection, _Connection):
-    """The same with TLS: HTTPSConnection connects by the class behind it, and shakes hands then."""
-
-
-class _HTTPHandler(urllib.request.HTTPHandler):
-    def __init__(self, watched: _Request) -> None:
-        super().__init__()
-        self._watched = watched
+    def __init__(self, request: _Request, context: ssl.SSLContext) -> None:
+        urllib.request.HTTPSHandler.__init__(self, context=context)
+        self._response, self._tls = functools.partial(_Response, request=request), context
 
     def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         """Open a connection without TLS."""
-
-        def connection(host: str, /, **options: Any) -> _Connection:
-            made = _Connection(host, **options)
-            made.watched = self._watched
-            return made
-
-        return self.do_open(connection, request)
-
-
-class _HTTPSHandler(urllib.request.HTTPSHandler):
-    def __init__(self, watched: _Request, context: ssl.SSLContext) -> None:
-        super().__init__(context=context)
-        self._watched, self._tls = watched, context
+        return self.do_open(functools.partial(self._connection, http.client.HTTPConnection), request)
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         """Open a connection with TLS."""
+        tls = functools.partial(http.client.HTTPSConnection, context=self._tls)
+        return self.do_open(functools.partial(self._connection, tls), request)
 
-        def connection(host: str, /, **options: Any) -> _TLSConnection:
-            made = _TLSConnection(host, context=self._tls, **options)
-            made.watched = self._watched
-            return made
-
-        return self.do_open(connection, request)
+    def _connection(self, kind: Any, host: str, **options: Any) -> Any:
+        made = kind(host, **options)
+        made.response_class = self._response
+        return made
 
 
 class _NoRedirection(urllib.request.HTTPRedirectHandler):
@@ -310,12 +269,3 @@ class _NoRedirection(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any) -> None:
         """Return None, which makes a redirection an HTTP error."""
-
-
-def _raise(error: Exception) -> NoReturn:
-    """Raise the error of a request as a robot's error."""
-    if isinstance(error, OSError | http.client.HTTPException | ValueError):
-        cause = getattr(error, "reason", error)
-        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
-        raise StoreUnavailableError(reason, type(cause).__name__) from error
-    raise error

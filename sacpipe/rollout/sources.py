@@ -1,8 +1,8 @@
 """Sources of bundles on a robot: a folder or a tar file. Both give the bytes of a bundle's files.
 
 Nothing is unpacked to disk and no link of a foreign bundle is followed: the bytes that the load gate checks,
-that run and that the store keeps are the bytes that were read here, once. The third source is MLflow's
-registry (sacpipe/rollout/mlflow_source.py).
+that run and that the store keeps are the bytes that were read here, once. Registries are the other
+sources (sacpipe/rollout/registries.py).
 
 The tar reader is our own, not `tarfile`: it reads up to five plain files with short names, and uses nothing
 of a header but the name, the size, the kind and the checksum.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sacpipe.core.errors import BundleError, GateError, StorageError
-from sacpipe.core.report_line import report_line
+from sacpipe.core.logging import report_line
 from sacpipe.robot.load_gate import LoadGateSettings
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.rollout.bundle_store import BundleStore

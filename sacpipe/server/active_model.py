@@ -1,51 +1,43 @@
 """The policy that answers requests, and what belongs to the time in which it does."""
 
 import time
-from dataclasses import dataclass
 
 from sacpipe.bundle.contract import contract_sha256
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.server.http_errors import NotFoundError
 from sacpipe.server.inputs import Inputs
-from sacpipe.server.statistics import Statistics
+from sacpipe.server.statistics import ModelStatistics
 
 MAX_BATCH = 256
 """Maximum number of observations in one request: 5 ms of work during which other requests wait."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
 class ActiveModel:
-    """The active policy with its version and statistics."""
+    """The active policy with its version and statistics, from the moment at which it becomes active.
 
-    policy: OnnxPolicy
-    blend_steps: int | None
-    """Number of steps over which open sequences blend into it; None for the contract's."""
-    previous: OnnxPolicy | None
-    """The policy that was active before it."""
-    version: str
-    """The first 12 digits of the bundle's digest."""
-    contract_sha256: str
-    inputs: Inputs
-    """What the inputs of its requests have to be."""
-    since_s: float
-    """Time of the activation, in Unix seconds."""
-    statistics: Statistics
+    Args:
+        name: Name of the model.
+        policy: The policy.
+        blend_steps: Number of steps over which open sequences blend into it; None for the contract's.
+        previous: The policy that was active before it.
+    """
 
-    @classmethod
-    def of(
-        cls, policy: OnnxPolicy, blend_steps: int | None = None, previous: OnnxPolicy | None = None
-    ) -> "ActiveModel":
-        """Describe a policy that becomes active now."""
-        return cls(
-            policy=policy,
-            blend_steps=blend_steps,
-            previous=previous,
-            version=policy.digest[:12],
-            contract_sha256=contract_sha256(policy.contract),
-            inputs=Inputs(policy.contract.spec.layout, MAX_BATCH),
-            since_s=time.time(),
-            statistics=Statistics(),
-        )
+    def __init__(
+        self,
+        name: str,
+        policy: OnnxPolicy,
+        blend_steps: int | None = None,
+        previous: OnnxPolicy | None = None,
+    ) -> None:
+        self.name, self.policy, self.blend_steps, self.previous = name, policy, blend_steps, previous
+        self.version = policy.digest[:12]
+        """The first 12 digits of the bundle's digest."""
+        self.contract_sha256 = contract_sha256(policy.contract)
+        self.inputs = Inputs(policy.contract.spec.layout, MAX_BATCH)
+        """What the inputs of its requests have to be."""
+        self.since_s = time.time()
+        """Time of the activation, in Unix seconds."""
+        self.statistics = ModelStatistics.at_start(name, self.version)
 
     def check_version(self, version: str | None) -> None:
         """Check the version of a path.

@@ -13,24 +13,23 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from sacpipe.core.config import Config
 from sacpipe.rollout.follower import Follower, FollowerStatus
-from sacpipe.server.http_errors import (
-    FaultError,
-    ForbiddenError,
-    MediaTypeError,
-    MethodError,
-    NotFoundError,
-    RefusalError,
-    UnauthorisedError,
-)
+from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError
 from sacpipe.server.http_messages import Head, Reply, Request
-from sacpipe.server.metadata import model_metadata, model_statistics, server_metadata
+from sacpipe.server.metadata import (
+    Live,
+    Ready,
+    StatisticsAnswer,
+    model_metadata,
+    server_metadata,
+)
 from sacpipe.server.openapi import openapi
 from sacpipe.server.page import Page
 from sacpipe.server.prometheus import prometheus_text
 from sacpipe.server.protocol import Rendered, render_error
 from sacpipe.server.service import Call, Service
-from sacpipe.server.status import status_tree
+from sacpipe.server.status import server_status
 
 Headers = dict[bytes, bytes]
 
@@ -65,18 +64,18 @@ class App:
         self._page = Page.load()
         self._documents: dict[str, Callable[[], Reply]] = {
             "/": self._show_page,
-            "/status.json": lambda: _json(status_tree(service, self._follower_status())),
+            "/status.json": lambda: _json(server_status(service, self._follower_status())),
             "/metrics": lambda: Reply(200, prometheus_text(service, self._follower_status()), _TEXT),
-            "/openapi.json": lambda: _json(openapi(service.name, service.active)),
+            "/openapi.json": lambda: _json(openapi(service.active)),
             "/v2": lambda: _json(server_metadata()),
             "/v2/": lambda: _json(server_metadata()),
-            "/v2/health/live": lambda: _json({"live": True}),
+            "/v2/health/live": lambda: _json(Live(live=True)),
             "/v2/health/ready": self._ready,
-            "/v2/models/stats": lambda: _json(model_statistics(service, service.active)),
+            "/v2/models/stats": lambda: _json(StatisticsAnswer([service.active.statistics])),
         }
 
     def is_trusted(self, head: Head) -> bool:
-        """Return whether the request shows the token; true for all if there is none. See `Handler`."""
+        """Return whether the request shows the token; true for every request if the server has none."""
         token = self._access.token
         if token is None:
             return True
@@ -84,7 +83,11 @@ class App:
         return scheme.lower() == b"bearer" and hmac.compare_digest(shown.strip(), token)
 
     def max_body_bytes(self, head: Head) -> int:
-        """Check access, path and method, and return the largest body of the request. See `Handler`."""
+        """Check access, path and method, and return the largest body of the request.
+
+        Raises:
+            RefusalError: the request is refused whatever its body holds.
+        """
         self._check_access(head)
         if head.path in self._documents:
             _check_method(head.method, "GET", "HEAD")
@@ -96,14 +99,15 @@ class App:
         _check_method(head.method, "POST")
         coding = head.headers.get(b"content-encoding", b"identity")
         if coding.lower() != b"identity":
-            raise MediaTypeError(
+            raise RefusalError(
                 f"Content-Encoding: expected identity, found '{coding[:40].decode('latin-1')}'. "
-                "Send the body as it is"
+                "Send the body as it is",
+                status=415,
             )
         return self._max_body_bytes
 
     def handle(self, request: Request) -> Reply | Awaitable[Reply]:
-        """Answer one request. See `Handler`."""
+        """Answer one request; never raises."""
         try:
             document = self._documents.get(request.path)
             if document is not None:
@@ -119,13 +123,8 @@ class App:
             return self.refuse(FaultError(_INTERNAL_ERROR))
 
     def refuse(self, error: RefusalError) -> Reply:
-        """Return the answer for an error. See `Handler`."""
-        more: list[tuple[bytes, bytes]] = []
-        if isinstance(error, MethodError):
-            more.append((b"allow", error.allowed.encode()))
-        if isinstance(error, UnauthorisedError):
-            more.append((b"www-authenticate", b"Bearer"))
-        return Reply(error.status, render_error(str(error)), more_headers=tuple(more))
+        """Return the answer for an error."""
+        return Reply(error.status, render_error(str(error)), more_headers=error.headers)
 
     def _infer(self, request: Request, version: str | None) -> Reply | Awaitable[Reply]:
         length = request.headers.get(b"inference-header-content-length")
@@ -147,12 +146,12 @@ class App:
         service, active = self._service, self._service.active
         active.check_version(version)
         if verb == "stats":
-            return _json(model_statistics(service, active))
+            return _json(StatisticsAnswer([active.statistics]))
         if verb == "":
-            return _json(model_metadata(service.name, active))
+            return _json(model_metadata(active))
         if service.is_draining:
-            return _json({"name": service.name, "ready": False, "error": "the server is shutting down"}, 503)
-        return _json({"name": service.name, "ready": True})
+            return _json(Ready(name=service.name, ready=False, error="the server is shutting down"), 503)
+        return _json(Ready(name=service.name, ready=True))
 
     def _find(self, path: str) -> tuple[str | None, str]:
         """Return the version and the verb of a model's path; the verb is empty for its metadata."""
@@ -170,7 +169,7 @@ class App:
 
     def _ready(self) -> Reply:
         is_ready = not self._service.is_draining
-        return _json({"ready": is_ready, "live": True}, 200 if is_ready else 503)
+        return _json(Ready(ready=is_ready, live=True), 200 if is_ready else 503)
 
     def _follower_status(self) -> FollowerStatus | None:
         return None if self._follower is None else self._follower.status()
@@ -185,27 +184,32 @@ class App:
         """Check the token, and refuse requests of another site's web page in a browser of this machine.
 
         Raises:
-            ForbiddenError: the Host or the Origin is another than this server's.
-            UnauthorisedError: the token is missing or wrong.
+            RefusalError: the Host or the Origin is another than this server's, or the token is missing.
         """
         host, origin = head.headers.get(b"host", b"").lower(), head.headers.get(b"origin")
         if self._access.is_loopback_only and not _is_loopback(host):
-            raise ForbiddenError(f"Host: expected a loopback address, found '{host[:80].decode('latin-1')}'")
+            fault = f"Host: expected a loopback address, found '{host[:80].decode('latin-1')}'"
+            raise RefusalError(fault, status=403)
         if origin is not None and origin.lower().partition(b"://")[2] != host:
-            raise ForbiddenError("Origin: expected no web page, or the server's own, found another site's")
+            fault = "Origin: expected no web page, or the server's own, found another site's"
+            raise RefusalError(fault, status=403)
         if head.path not in _WITHOUT_TOKEN and not self.is_trusted(head):
-            raise UnauthorisedError("Authorization: expected `Bearer TOKEN` with the server's token")
+            fault = "Authorization: expected `Bearer TOKEN` with the server's token"
+            raise RefusalError(fault, status=401, headers=((b"www-authenticate", b"Bearer"),))
 
 
 def _check_method(method: str, *allowed: str) -> None:
     if method not in allowed:
-        raise MethodError(method, ", ".join(allowed))
+        expected = ", ".join(allowed)
+        fault = f"method: expected {expected}, found {method}"
+        raise RefusalError(fault, status=405, headers=((b"allow", expected.encode()),))
 
 
-def _json(tree: dict[str, Any], status_code: int = 200) -> Reply:
+def _json(answer: Any, status_code: int = 200) -> Reply:
     try:
-        return Reply(status_code, msgspec.json.encode(tree))
+        return Reply(status_code, msgspec.json.encode(answer, enc_hook=Config.as_tree))
     except UnicodeEncodeError:  # a path that is not valid UTF-8
+        tree = msgspec.to_builtins(answer, enc_hook=Config.as_tree)
         return Reply(status_code, msgspec.json.encode(_escaped(tree)))
 
 

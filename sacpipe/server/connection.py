@@ -10,22 +10,17 @@ import time
 from collections import deque
 from collections.abc import Awaitable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import unquote
 
 import httptools
 
 from sacpipe.server.connections import Connections
-from sacpipe.server.http_errors import (
-    HeaderError,
-    HeaderTooLargeError,
-    RateError,
-    RefusalError,
-    RequestTimeoutError,
-    TooLargeError,
-    UnavailableError,
-)
-from sacpipe.server.http_messages import Handler, Head, Reply, Request, render
+from sacpipe.server.http_errors import RefusalError, UnavailableError
+from sacpipe.server.http_messages import Head, Reply, Request, render
+
+if TYPE_CHECKING:
+    from sacpipe.server.app import App
 
 _SINGLE = frozenset(
     {b"host", b"authorization", b"content-length", b"content-encoding", b"inference-header-content-length"}
@@ -46,7 +41,7 @@ _WRITE_BUFFER_BYTES = 65_536
 class Connection(asyncio.Protocol):
     """Reads a request, hands it to the handler, writes the answer, reads the next."""
 
-    def __init__(self, connections: Connections, handler: Handler) -> None:
+    def __init__(self, connections: Connections, handler: "App") -> None:
         self.is_trusted = False
         self.address = ""
         self._all, self._limits, self._handler = connections, connections.limits, handler
@@ -162,9 +157,9 @@ class Connection(asyncio.Protocol):
             return None
         except httptools.HttpParserCallbackError as exc:
             cause = exc.__context__
-            return cause if isinstance(cause, RefusalError) else HeaderError(f"HTTP: {cause}")
+            return cause if isinstance(cause, RefusalError) else RefusalError(f"HTTP: {cause}")
         except httptools.HttpParserError as exc:
-            return HeaderError(f"HTTP: {exc}")
+            return RefusalError(f"HTTP: {exc}")
         if not self._has_completed:  # else an unknown part of the bytes belongs to the message before
             self._budget_bytes -= len(data)
         return self._too_large() if self._budget_bytes < 0 else None
@@ -174,7 +169,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         if len(self._waiting) >= _MAX_PIPELINED:
-            raise HeaderError(f"HTTP: expected at most {_MAX_PIPELINED} requests that wait for an answer")
+            raise RefusalError(f"HTTP: expected at most {_MAX_PIPELINED} requests that wait for an answer")
         self._reset_message()
         self._is_in_message = True
 
@@ -185,14 +180,14 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header; one after the body is refused."""
         if self._head is not None:
-            raise HeaderError("trailers: expected no header after the body")
+            raise RefusalError("trailers: expected no header after the body")
         self._num_headers += 1
         if self._num_headers > self._limits.headers:
-            raise HeaderTooLargeError(f"headers: expected at most {self._limits.headers} of them")
+            raise RefusalError(f"headers: expected at most {self._limits.headers} of them", status=431)
         name = name.lower()
         if name in self._headers:
             if name in _SINGLE:
-                raise HeaderError(f"{name.decode('latin-1')}: expected this header once, found it repeated")
+                raise RefusalError(f"{name.decode('latin-1')}: expected this header once, found it repeated")
             value = self._headers[name] + b", " + value
         self._headers[name] = value
 
@@ -200,12 +195,14 @@ class Connection(asyncio.Protocol):
         """Check who asks, and for what, before a byte of the body is kept."""
         self._head = head = Head(self._parser.get_method().decode("latin-1"), _path(self._url), self._headers)
         if b"host" not in head.headers and self._parser.get_http_version() != "1.0":
-            raise HeaderError("Host: expected this header, found none")
+            raise RefusalError("Host: expected this header, found none")
         if self._handler.is_trusted(head):
             if not self._all.trust(self):
                 raise UnavailableError("connections: too many are open. Try again later")
         elif not self._all.allow(self):
-            raise RateError("requests: expected fewer a second from this address without the token")
+            raise RefusalError(
+                "requests: expected fewer a second from this address without the token", status=429
+            )
         self._max_body_bytes = self._handler.max_body_bytes(head)
         announced = head.headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self._max_body_bytes:
@@ -226,7 +223,7 @@ class Connection(asyncio.Protocol):
         """Queue the request for its answer."""
         self._is_in_message, self._has_completed = False, True
         if self._head is None:
-            raise HeaderError("HTTP: expected a request line")
+            raise RefusalError("HTTP: expected a request line")
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         request = Request(*self._head, body, self._arrived_ns)
         self._waiting.append(_Waiting(request, None, closes=not self._parser.should_keep_alive()))
@@ -290,9 +287,11 @@ class Connection(asyncio.Protocol):
 
     def _too_large(self) -> RefusalError:
         if self._head is None:
-            return HeaderTooLargeError(f"headers: expected at most {self._limits.header_bytes} bytes")
+            return RefusalError(f"headers: expected at most {self._limits.header_bytes} bytes", status=431)
         found = max(self._num_body_bytes, self._max_body_bytes + 1)
-        return TooLargeError(f"body: expected at most {self._max_body_bytes} bytes, found {found} or more")
+        return RefusalError(
+            f"body: expected at most {self._max_body_bytes} bytes, found {found} or more", status=413
+        )
 
     def _close(self, *, after_error: bool) -> None:
         """Close the connection; after an error, read and drop what the client still sends, for a moment.
@@ -329,7 +328,7 @@ class Connection(asyncio.Protocol):
         is_answering = bool(self._waiting) or self._task is not None or not self._is_writable
         if self._is_in_message and not is_answering and not self._is_deaf:
             self._refuse(
-                RequestTimeoutError(f"request: expected all of it within {self._limits.request_s:g} s")
+                RefusalError(f"request: expected all of it within {self._limits.request_s:g} s", status=408)
             )
             self._answer()
             self._arm()
@@ -363,4 +362,4 @@ def _path(url: bytes) -> str:
         path = httptools.parse_url(url).path
         return unquote((path or b"").decode("ascii"), errors="strict")
     except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
-        raise HeaderError("path: expected an address in ASCII, with escapes of UTF-8") from None
+        raise RefusalError("path: expected an address in ASCII, with escapes of UTF-8") from None

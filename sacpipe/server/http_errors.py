@@ -2,76 +2,34 @@
 
 
 class RefusalError(Exception):
-    """The request is malformed. The other refusals are subclasses with their own status."""
+    """The request is refused.
+
+    Args:
+        text: What was expected and what was found.
+        cause: Name of the guard that refused; None where no guard did.
+        status: HTTP status; None for that of the class.
+        headers: Further headers of the answer.
+    """
 
     status = 400
 
-    def __init__(self, text: str, cause: str | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        cause: str | None = None,
+        *,
+        status: int | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
         super().__init__(text if cause is None else f"{cause}: {text}")
-        self.cause = cause
-        """Name of the guard that refused; None where no guard did."""
-
-
-class HeaderError(RefusalError):
-    """What was sent is no HTTP request, or one that could be understood in two ways."""
-
-
-class HeaderTooLargeError(RefusalError):
-    """The request line and the headers are longer than allowed."""
-
-    status = 431
-
-
-class RequestTimeoutError(RefusalError):
-    """The request did not arrive in time."""
-
-    status = 408
-
-
-class RateError(RefusalError):
-    """An address sends more requests without the token than allowed."""
-
-    status = 429
-
-
-class UnauthorisedError(RefusalError):
-    """The token is missing or wrong."""
-
-    status = 401
-
-
-class ForbiddenError(RefusalError):
-    """The request is of another site's web page, or its Host is not this machine's."""
-
-    status = 403
+        self.cause, self.headers = cause, headers
+        self.status = self.status if status is None else status
 
 
 class NotFoundError(RefusalError):
     """No such path, model or version."""
 
     status = 404
-
-
-class MethodError(RefusalError):
-    """The path exists, but not with this method."""
-
-    status = 405
-
-    def __init__(self, method: str, allowed: str) -> None:
-        super().__init__(f"method: expected {allowed}, found {method}")
-        self.allowed = allowed
-
-
-class TooLargeError(RefusalError):
-    """The body is longer than allowed."""
-
-    status = 413
-
-
-class MediaTypeError(RefusalError):
-    """The body is compressed."""
-
-    status = 415
 
 
 class FaultError(RefusalError):

@@ -1,25 +1,9 @@
 """Requests and answers of HTTP/1.1 as the server's parts pass them on, and the bytes of an answer."""
 
-from collections.abc import Awaitable
-from typing import NamedTuple, Protocol
+from http import HTTPStatus
+from typing import NamedTuple
 
-from sacpipe.server.http_errors import RefusalError
-
-_REASONS = {
-    200: b"OK",
-    400: b"Bad Request",
-    401: b"Unauthorized",
-    403: b"Forbidden",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    408: b"Request Timeout",
-    413: b"Content Too Large",
-    415: b"Unsupported Media Type",
-    429: b"Too Many Requests",
-    431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error",
-    503: b"Service Unavailable",
-}
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 class Request(NamedTuple):
@@ -52,30 +36,6 @@ class Head(NamedTuple):
     method: str
     path: str
     headers: dict[bytes, bytes]
-
-
-class Handler(Protocol):
-    """The application behind the connections."""
-
-    def is_trusted(self, head: Head) -> bool:
-        """Return whether the request shows the token; true for every request if the server has none."""
-        ...
-
-    def max_body_bytes(self, head: Head) -> int:
-        """Return the largest body of this request.
-
-        Raises:
-            RefusalError: the request is refused whatever its body holds.
-        """
-        ...
-
-    def handle(self, request: Request) -> Reply | Awaitable[Reply]:
-        """Answer; never raises."""
-        ...
-
-    def refuse(self, error: RefusalError) -> Reply:
-        """Return the answer for an error."""
-        ...
 
 
 def render(reply: Reply, *, closes: bool, is_head: bool) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Self
 
 import numpy as np
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from numpy.typing import NDArray
 
 from sacpipe.server.http_errors import RefusalError
@@ -48,7 +48,7 @@ class InputTensor(Struct):
     datatype: str
     shape: list[Count]
     parameters: TensorParameters | None = None
-    data: Raw = Raw()
+    data: Raw | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ class Inputs:
         self._layout, self.max_batch = layout, max_batch
         self.terms = {term.name: InputForm.of(term.name, term.dtype, term.shape) for term in layout.terms}
         """Input of each term, by name, in the order of the specification."""
-        self.flat = None if layout.image_terms else _flat_form(layout)
+        flat = InputForm.of(FLAT_INPUT, "float32", (layout.vector_dim,))
+        self.flat = None if layout.image_terms else flat
         """The flat input; None where the policy has images."""
         self._flat_columns = _flat_columns(layout)
 
@@ -98,17 +99,16 @@ class Inputs:
             RefusalError: names the place, what was expected and what was found.
         """
         forms = self._find_forms(tensors)
-        batch, sizes = self._check_tensors(tensors, forms, len(tail))
+        batch = self._check_tensors(tensors, forms, len(tail))
         parts: dict[str, bytes | memoryview] = {}
         rest, end = memoryview(tail), 0
-        for index, (form, size) in enumerate(zip(forms, sizes, strict=True)):
-            if size is None:
-                parts[form.name] = read_numbers(
-                    tensors[index].data, form.datatype, (batch, *form.shape), f"inputs[{index}].data"
-                )
+        for index, (tensor, form) in enumerate(zip(tensors, forms, strict=True)):
+            if tensor.data is UNSET:
+                begin, end = end, end + batch * form.num_bytes
+                parts[form.name] = rest[begin:end]
             else:
-                parts[form.name] = rest[end : end + size]
-                end += size
+                shape = (batch, *form.shape)
+                parts[form.name] = read_numbers(tensor.data, form.datatype, shape, f"inputs[{index}].data")
         if forms[0] is self.flat:
             return self._unpack_flat(parts[FLAT_INPUT], batch)
         return self._pack(parts, batch)
@@ -147,10 +147,9 @@ class Inputs:
 
     def _check_tensors(
         self, tensors: Sequence[InputTensor], forms: Sequence[InputForm], num_bytes: int
-    ) -> tuple[int, list[int | None]]:
-        """Check types, shapes and announced sizes; return the batch size, and the announced size of each."""
+    ) -> int:
+        """Check types, shapes and announced sizes; return the batch size."""
         batch, total = 0, 0
-        sizes: list[int | None] = []
         for index, (tensor, form) in enumerate(zip(tensors, forms, strict=True)):
             if tensor.datatype != form.datatype:
                 raise RefusalError(
@@ -160,7 +159,7 @@ class Inputs:
             batch = self._check_shape(tensor.shape, form, batch, index)
             parameters = tensor.parameters
             size = None if parameters is None else parameters.binary_data_size
-            if (size is None) == (not tensor.data):
+            if (size is None) == (tensor.data is UNSET):
                 raise RefusalError(
                     f"inputs[{index}]: expected either `data` or `parameters.binary_data_size`"
                 )
@@ -168,13 +167,12 @@ class Inputs:
                 if size != batch * form.num_bytes:
                     raise _wrong_size(size, batch, form, f"inputs[{index}].parameters.binary_data_size")
                 total += size
-            sizes.append(size)
         if total != num_bytes:
             raise RefusalError(
                 f"binary_data_size: expected {num_bytes} in all, the bytes after the JSON header, found "
                 f"{total}"
             )
-        return batch, sizes
+        return batch
 
     def _check_shape(self, shape: list[int], form: InputForm, batch: int, index: int) -> int:
         """Return the batch size, which is that of the inputs before where `batch` is not 0."""
@@ -207,10 +205,6 @@ class Inputs:
             for term in layout.image_terms
         }
         return Observation(layout, vector, images)
-
-
-def _flat_form(layout: ObservationLayout) -> InputForm:
-    return InputForm.of(FLAT_INPUT, "float32", (layout.vector_dim,))
 
 
 def _flat_columns(layout: ObservationLayout) -> NDArray[np.intp] | None:

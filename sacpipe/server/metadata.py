@@ -1,10 +1,10 @@
-"""Metadata and statistics of server and model, as the Open Inference Protocol and Triton define them."""
+"""Metadata, readiness and statistics, as the Open Inference Protocol and Triton define them."""
 
-from typing import Any
+from msgspec import Struct
 
 from sacpipe.server.active_model import ActiveModel
 from sacpipe.server.protocol import OUTPUT, OUTPUT_DATATYPE
-from sacpipe.server.service import Service
+from sacpipe.server.statistics import ModelStatistics
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.version import __version__
 
@@ -12,25 +12,71 @@ _PLATFORM = "onnx_onnxv1"
 _EXTENSIONS = ("binary_tensor_data", "sequence", "statistics")
 
 
-def server_metadata() -> dict[str, Any]:
+class Live(Struct):
+    """Whether the process is alive."""
+
+    live: bool
+
+
+class Ready(Struct, omit_defaults=True, kw_only=True):
+    """Whether the server takes requests, or the model `name` does, and why not."""
+
+    name: str | None = None
+    ready: bool
+    live: bool | None = None
+    error: str | None = None
+
+
+class ServerMetadata(Struct):
+    """Metadata of the server."""
+
+    name: str
+    version: str
+    extensions: tuple[str, ...]
+
+
+class TensorMetadata(Struct):
+    """An input or output of the model; the batch, whose size is free, is -1 in its shape."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(Struct):
+    """Metadata of the model."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    properties: dict[str, str]
+
+
+class StatisticsAnswer(Struct):
+    """Statistics of every model; the server has one."""
+
+    model_stats: list[ModelStatistics]
+
+
+def server_metadata() -> ServerMetadata:
     """Return the server's metadata."""
-    return {"name": "sacpipe", "version": __version__, "extensions": list(_EXTENSIONS)}
+    return ServerMetadata("sacpipe", __version__, _EXTENSIONS)
 
 
-def model_metadata(name: str, active: ActiveModel) -> dict[str, Any]:
-    """Return the model's metadata. The values of `properties` are texts."""
+def model_metadata(active: ActiveModel) -> ModelMetadata:
+    """Return the model's metadata."""
     spec, inputs = active.policy.contract.spec, active.inputs
-    terms = [
-        {"name": form.name, "datatype": form.datatype, "shape": [-1, *form.shape]}
-        for form in inputs.terms.values()
-    ]
-    return {
-        "name": name,
-        "versions": [active.version],
-        "platform": _PLATFORM,
-        "inputs": terms,
-        "outputs": [{"name": OUTPUT, "datatype": OUTPUT_DATATYPE, "shape": [-1, spec.action_dim]}],
-        "properties": {
+    return ModelMetadata(
+        name=active.name,
+        versions=[active.version],
+        platform=_PLATFORM,
+        inputs=[
+            TensorMetadata(form.name, form.datatype, [-1, *form.shape]) for form in inputs.terms.values()
+        ],
+        outputs=[TensorMetadata(OUTPUT, OUTPUT_DATATYPE, [-1, spec.action_dim])],
+        properties={
             "task": spec.task,
             "algorithm": active.policy.contract.provenance.algorithm,
             "bundle_sha256": active.policy.digest,
@@ -41,14 +87,9 @@ def model_metadata(name: str, active: ActiveModel) -> dict[str, Any]:
             "flat_input": "" if inputs.flat is None else f"{inputs.flat.name}[{inputs.flat.size}]",
             "action_names": ",".join(term.name for term in spec.action),
         },
-    }
+    )
 
 
 def _terms_text(spec: EnvSpec) -> str:
     """Return names and shapes of the terms, e.g. `position[2],camera[64x64x3]`."""
     return ",".join(f"{term.name}[{'x'.join(map(str, term.shape))}]" for term in spec.observation)
-
-
-def model_statistics(service: Service, active: ActiveModel) -> dict[str, Any]:
-    """Return Triton's statistics of the active policy."""
-    return {"model_stats": [active.statistics.as_tree(service.name, active.version)]}

@@ -1,82 +1,109 @@
-"""The OpenAPI 3.1 document of the server, for the active policy."""
+"""The OpenAPI 3.1 document of the server, for the active policy.
 
+The schemas are those of the structs that decode requests and encode answers. Names, datatypes and shapes of
+tensors come from the `Inputs` that check a request.
+"""
+
+import functools
+import operator
 from typing import Any
 
-from sacpipe.rollout.phases import PHASE_NAMES
+import msgspec
+
 from sacpipe.server.active_model import MAX_BATCH, ActiveModel
 from sacpipe.server.inputs import InputForm, Inputs
-from sacpipe.server.metadata import server_metadata
-from sacpipe.server.protocol import OUTPUT
+from sacpipe.server.metadata import (
+    Live,
+    ModelMetadata,
+    Ready,
+    ServerMetadata,
+    StatisticsAnswer,
+    server_metadata,
+)
+from sacpipe.server.protocol import OUTPUT, ErrorAnswer, InferAnswer, RequestBody
+from sacpipe.server.status import Status
 from sacpipe.version import __version__
 
-_TEXT = {"type": "string"}
-_COUNT = {"type": "integer", "minimum": 0}
-_STAMP = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
-_ERROR = {"type": "object", "required": ["error"], "properties": {"error": _TEXT}}
-_HEADER = "Inference-Header-Content-Length"
+_Schema = dict[str, Any]
+_STRUCTS = (
+    RequestBody,
+    InferAnswer,
+    ErrorAnswer,
+    Live,
+    Ready,
+    ServerMetadata,
+    ModelMetadata,
+    StatisticsAnswer,
+    Status,
+)
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_HEADER = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "schema": {"type": "string", "pattern": "^[0-9]{1,10}$"},
+}
 
 
-def openapi(name: str, active: ActiveModel) -> dict[str, Any]:
-    """Return the document as a JSON tree.
+@functools.lru_cache(maxsize=1)
+def openapi(active: ActiveModel) -> dict[str, Any]:
+    """Return the document as a JSON tree, with the terms and the action of the active policy.
 
-    Args:
-        name: Name of the model.
-        active: The active policy; the schemas have its terms and the size of its actions.
+    It is kept for the next call, because it takes 2 ms in which no request is answered.
     """
-    model, versioned = f"/v2/models/{name}", f"/v2/models/{name}/versions/{{version}}"
+    model = f"/v2/models/{active.name}"
     spec = active.policy.contract.spec
-    infer = _infer(active.inputs, spec.action_dim)
     paths: dict[str, Any] = {
-        "/v2": _get("The server's metadata", _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT))),
-        "/v2/health/live": _get("Whether the process is alive", _object(live={"const": True})),
-        "/v2/health/ready": _ready("Whether it takes requests", _object(ready={"type": "boolean"})),
-        "/v2/models/stats": _get("Statistics of every model", _statistics()),
-        "/metrics": _get("Counters for Prometheus", _TEXT, "text/plain"),
-        "/status.json": _get("Values that the page shows", _status()),
+        "/v2": _get("The server's metadata", ServerMetadata),
+        "/v2/health/live": _get("Whether the process is alive", Live),
+        "/v2/health/ready": _ready("Whether it takes requests", Ready),
+        "/v2/models/stats": _get("Statistics of every model", StatisticsAnswer),
+        "/metrics": _get("Counters for Prometheus", None),
+        "/status.json": _get("Values that the page shows", Status),
     }
-    for path, parameters in ((model, []), (versioned, [_version(active.version)])):
+    for path, parameters in ((model, []), (f"{model}/versions/{{version}}", [_version(active.version)])):
         answers = {
-            "": _get("The model's metadata", _metadata()),
-            "/ready": _ready("Whether it is ready", _object(name=_TEXT, ready={"type": "boolean"})),
-            "/stats": _get("The model's statistics", _statistics()),
-            "/infer": infer,
+            "": _get("The model's metadata", ModelMetadata),
+            "/ready": _ready("Whether it is ready", Ready),
+            "/stats": _get("The model's statistics", StatisticsAnswer),
+            "/infer": _infer(),
         }
         for verb, item in answers.items():
             paths[path + verb] = item | {"parameters": parameters} if parameters else item
     return {
         "openapi": "3.1.0",
-        "info": {"title": server_metadata()["name"], "version": __version__, "summary": spec.task},
+        "info": {"title": server_metadata().name, "version": __version__, "summary": spec.task},
         "paths": paths,
-        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "components": {
+            "schemas": _schemas(active.inputs, InputForm.of(OUTPUT, "float32", (spec.action_dim,))),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
         "security": [{}, {"token": []}],
     }
 
 
-def _object(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
+def _content(struct: type | None) -> dict[str, Any]:
+    """Return the content of a body: JSON of a struct; None for plain text."""
+    if struct is None:
+        return {"text/plain": {"schema": {"type": "string"}}}
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{struct.__name__}"}}}
 
 
-def _list(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items}
-
-
-def _answer(text: str, schema: dict[str, Any], kind: str = "application/json") -> dict[str, Any]:
-    return {"description": text, "content": {kind: {"schema": schema}}}
+def _answer(text: str, struct: type | None) -> dict[str, Any]:
+    return {"description": text, "content": _content(struct)}
 
 
 def _refusals(*statuses: int) -> dict[str, Any]:
-    return {
-        str(status): _answer("Refused; `error` has the reason", _ERROR) for status in (401, 403, *statuses)
-    }
+    refusal = _answer("Refused; `error` has the reason", ErrorAnswer)
+    return {str(status): refusal for status in (401, 403, *statuses)}
 
 
-def _get(text: str, schema: dict[str, Any], kind: str = "application/json") -> dict[str, Any]:
-    return {"get": {"summary": text, "responses": {"200": _answer(text, schema, kind)} | _refusals(404, 413)}}
+def _get(text: str, struct: type | None) -> dict[str, Any]:
+    return {"get": {"summary": text, "responses": {"200": _answer(text, struct)} | _refusals(404, 413)}}
 
 
-def _ready(text: str, schema: dict[str, Any]) -> dict[str, Any]:
-    item = _get(text, schema)
-    item["get"]["responses"]["503"] = _answer("Not ready", schema)
+def _ready(text: str, struct: type) -> dict[str, Any]:
+    item = _get(text, struct)
+    item["get"]["responses"]["503"] = _answer("Not ready", struct)
     return item
 
 
@@ -92,147 +119,66 @@ def _version(version: str) -> dict[str, Any]:
     }
 
 
-def _metadata() -> dict[str, Any]:
-    tensors = _list(_object(name=_TEXT, datatype=_TEXT, shape=_list({"type": "integer"})))
-    properties = {"type": "object", "additionalProperties": _TEXT}
-    return _object(
-        name=_TEXT,
-        versions=_list(_TEXT),
-        platform=_TEXT,
-        inputs=tensors,
-        outputs=tensors,
-        properties=properties,
-    )
-
-
-def _statistics() -> dict[str, Any]:
-    duration = _object(count=_COUNT, ns=_COUNT)
-    keys = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
-    one = _object(
-        name=_TEXT,
-        version=_TEXT,
-        last_inference=_COUNT,
-        inference_count=_COUNT,
-        execution_count=_COUNT,
-        inference_stats=_object(**dict.fromkeys(keys, duration)),
-    )
-    return _object(model_stats=_list(one))
-
-
-def _status() -> dict[str, Any]:
-    number = {"type": "number"}
-    event = _object(unix_s=number, kind=_TEXT, bundle_digest=_TEXT, source=_TEXT, text=_TEXT)
-    follower = _object(
-        phase={"enum": list(PHASE_NAMES)},
-        source=_TEXT,
-        candidate=_TEXT,
-        divergence={"type": ["object", "null"]},
-        is_reachable={"type": "boolean"},
-        last_look_unix_s=number,
-        errors=_COUNT,
-        bad=_COUNT,
-        events=_list(event),
-        counts={"type": "object", "additionalProperties": _COUNT},
-    )
-    return _object(
-        name=_TEXT,
-        task=_TEXT,
-        bundle_sha256=_TEXT,
-        since_s=number,
-        now_s=number,
-        verdicts={"type": "object", "additionalProperties": _COUNT},
-        causes={"type": "object", "additionalProperties": _COUNT},
-        follower={"anyOf": [follower, {"type": "null"}]},
-    )
-
-
-def _infer(inputs: Inputs, action_dim: int) -> dict[str, Any]:
-    answer = _object(
-        model_name=_TEXT,
-        model_version=_TEXT,
-        parameters={"type": "object", "required": ["verdict", "reasons", "bundle_sha256"]},
-        outputs=_list(_tensor(InputForm.of(OUTPUT, "float32", (action_dim,)))),
-    )
-    binary = {"type": "string", "format": "binary"}
-    header = {"name": _HEADER, "in": "header", "schema": {"type": "string", "pattern": "^[0-9]{1,10}$"}}
-    contents = {
-        "application/json": {"schema": _request(inputs)},
-        "application/octet-stream": {"schema": binary},
-    }
-    ok = _answer("The actions", answer)
-    ok["content"]["application/octet-stream"] = {"schema": binary}
+def _infer() -> dict[str, Any]:
+    ok = _answer("The actions", InferAnswer)
+    ok["content"]["application/octet-stream"] = _BINARY
     return {
         "post": {
             "summary": "Actions for observations",
-            "parameters": [header],
-            "requestBody": {"required": True, "content": contents},
+            "parameters": [_HEADER],
+            "requestBody": {
+                "required": True,
+                "content": _content(RequestBody) | {"application/octet-stream": _BINARY},
+            },
             "responses": {"200": ok} | _refusals(400, 404, 408, 413, 415, 500, 503),
         }
     }
 
 
-def _tensor(form: InputForm) -> dict[str, Any]:
-    number: dict[str, Any] = {"type": "number"}
+def _schemas(inputs: Inputs, output: InputForm) -> dict[str, _Schema]:
+    """Return the schemas of the structs by name; those of tensors allow what the active policy has."""
+    _, schemas = msgspec.json.schema_components(
+        _STRUCTS,
+        schema_hook=operator.methodcaller("model_json_schema"),
+        ref_template="#/components/schemas/{name}",
+    )
+    schemas["RequestBody"]["properties"]["inputs"] = _inputs(schemas["InputTensor"], inputs)
+    schemas["RequestedOutput"]["properties"]["name"] = {"const": OUTPUT}
+    requested, _ = schemas["RequestBody"]["properties"]["outputs"]["anyOf"]
+    requested["maxItems"] = 1
+    schemas["OutputTensor"] = _tensor(schemas["OutputTensor"], output)
+    return schemas
+
+
+def _list(items: _Schema, **bounds: Any) -> _Schema:
+    return {"type": "array", "items": items, **bounds}
+
+
+def _tensor(tensor: _Schema, form: InputForm) -> _Schema:
+    """Return the schema of a tensor of this form, given that of any tensor."""
+    number: _Schema = {"type": "number"}
     if form.datatype == "UINT8":
         number = {"type": "integer", "minimum": 0, "maximum": 255}
     flat = nested = _list(number)
     for _ in form.shape:
         nested = _list(nested)
-    axes = [
-        {"type": "integer", "minimum": 1, "maximum": MAX_BATCH},
-        *({"const": size} for size in form.shape),
-    ]
-    shape = _list(_COUNT) | {"prefixItems": axes, "minItems": len(axes), "maxItems": len(axes)}
-    tensor = _object(name={"const": form.name}, datatype={"const": form.datatype}, shape=shape)
-    tensor["properties"] |= {
+    batch = {"type": "integer", "minimum": 1, "maximum": MAX_BATCH}
+    axes = [batch, *({"const": size} for size in form.shape)]
+    narrowed = {
+        "name": {"const": form.name},
+        "datatype": {"const": form.datatype},
+        "shape": tensor["properties"]["shape"]
+        | {"prefixItems": axes, "minItems": len(axes), "maxItems": len(axes)},
         "data": {"anyOf": [flat, nested]},
-        "parameters": {
-            "type": "object",
-            "properties": {"binary_data_size": _COUNT, "stamp_ns": _STAMP},
-        },
     }
-    return tensor
+    return tensor | {"title": form.name, "properties": tensor["properties"] | narrowed}
 
 
-def _inputs(inputs: Inputs) -> dict[str, Any]:
+def _inputs(tensor: _Schema, inputs: Inputs) -> _Schema:
     """Return the schema of `inputs`: every term once, in any order, or the flat input."""
-    terms = [_tensor(form) for form in inputs.terms.values()]
-    num = len(terms)
-    by_term = _list({"anyOf": terms}) | {
-        "minItems": num,
-        "maxItems": num,
-        "allOf": [{"contains": _object(name={"const": name})} for name in inputs.terms],
-    }
+    terms, num = [_tensor(tensor, form) for form in inputs.terms.values()], len(inputs.terms)
+    each = [{"contains": {"properties": {"name": {"const": name}}}} for name in inputs.terms]
+    by_term = _list({"anyOf": terms}, minItems=num, maxItems=num, allOf=each)
     if inputs.flat is None:
         return by_term
-    return {"anyOf": [by_term, _list(_tensor(inputs.flat)) | {"minItems": 1, "maxItems": 1}]}
-
-
-def _request(inputs: Inputs) -> dict[str, Any]:
-    flag = {"type": "boolean"}
-    request = _object(inputs=_inputs(inputs))
-    request["properties"] |= {
-        "id": {"type": "string", "maxLength": 128},
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "sequence_id": {"type": ["integer", "string"], "minimum": 0, "maxLength": 128},
-                "sequence_start": flag,
-                "sequence_end": flag,
-                "timeout": _COUNT | {"description": "Microseconds"},
-                "observation_stamp_ns": _STAMP,
-                "binary_data_output": flag,
-            },
-        },
-        "outputs": _list(
-            _object(name={"const": OUTPUT})
-            | {
-                "properties": {
-                    "name": {"const": OUTPUT},
-                    "parameters": _object() | {"properties": {"binary_data": flag}},
-                }
-            }
-        )
-        | {"maxItems": 1},
-    }
-    return request
+    return {"anyOf": [by_term, _list(_tensor(tensor, inputs.flat), minItems=1, maxItems=1)]}

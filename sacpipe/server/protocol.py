@@ -6,12 +6,13 @@ the tensors, and docs/serving.md lists the parameters. A malformed request is re
 expected and what was found. Values are never converted, padded or clamped.
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from sacpipe.robot.decision import Verdict
 from sacpipe.server.http_errors import FaultError, RefusalError
 from sacpipe.server.inputs import FLAT_INPUT, Count, Inputs, InputTensor, Stamp
 from sacpipe.server.json_numbers import decode
@@ -49,15 +50,50 @@ class InferRequest(NamedTuple):
     """Whether to answer with raw bytes."""
 
 
-class InferAnswer(NamedTuple):
+class AnswerParameters(Struct, omit_defaults=True):
+    """Parameters of an answer; docs/serving.md describes them."""
+
+    verdict: Verdict
+    reasons: str
+    bundle_sha256: str
+    contract_sha256: str
+    queue_ns: int
+    policy_ns: int
+    observation_age_ns: int | None = None
+    stop_category: int | None = None
+    blended_with_sha256: str | None = None
+
+
+class BinarySize(Struct):
+    """Number of bytes of a tensor after the JSON."""
+
+    binary_data_size: Count
+
+
+class OutputTensor(Struct, omit_defaults=True):
+    """The actions: their numbers, or the size of their bytes after the JSON."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[float] | None = None
+    parameters: BinarySize | None = None
+
+
+class InferAnswer(Struct, omit_defaults=True, kw_only=True):
     """An answer with actions."""
 
     model_name: str
     model_version: str
-    id: str | None
-    parameters: dict[str, str | int | bool]
-    actions: FloatArray
-    """Shape (batch, action_dim)."""
+    id: str | None = None
+    parameters: AnswerParameters
+    outputs: list[OutputTensor]
+
+
+class ErrorAnswer(Struct):
+    """A refusal: the reason for which there is no other answer."""
+
+    error: str
 
 
 class Rendered(NamedTuple):
@@ -68,33 +104,41 @@ class Rendered(NamedTuple):
     """Number of bytes of JSON before the raw tensor; None where the whole body is JSON."""
 
 
-class _OutputParameters(Struct):
+class OutputParameters(Struct):
+    """Parameters of a requested output."""
+
     binary_data: bool | None = None
 
 
-class _Output(Struct):
+class RequestedOutput(Struct):
+    """One entry of `outputs`."""
+
     name: str
-    parameters: _OutputParameters | None = None
+    parameters: OutputParameters | None = None
 
 
-class _Parameters(Struct):
+class RequestParameters(Struct):
+    """Parameters of a request; docs/serving.md describes them."""
+
     sequence_id: int | _Name = 0
     sequence_start: bool = False
     sequence_end: bool = False
-    timeout: Count = 0
+    timeout: Annotated[Count, Meta(description="Microseconds")] = 0
     binary_data_output: bool = False
     observation_stamp_ns: Stamp | None = None
 
 
-class _Request(Struct):
+class RequestBody(Struct):
+    """The JSON of a request. The OpenAPI document has the schema of this class."""
+
     inputs: list[InputTensor]
     id: _Name | None = None
-    parameters: _Parameters | None = None
-    outputs: list[_Output] | None = None
+    parameters: RequestParameters | None = None
+    outputs: list[RequestedOutput] | None = None
 
 
-_REQUESTS = msgspec.json.Decoder(_Request)
-_NO_PARAMETERS = _Parameters()
+_REQUESTS = msgspec.json.Decoder(RequestBody)
+_NO_PARAMETERS = RequestParameters()
 
 
 def parse_infer(body: bytes, header_length: bytes | None, inputs: Inputs) -> InferRequest:
@@ -116,35 +160,33 @@ def parse_infer(body: bytes, header_length: bytes | None, inputs: Inputs) -> Inf
     return _parse(body[:size], body[size:], inputs)
 
 
-def render_infer(answer: InferAnswer, *, is_binary: bool) -> Rendered:
+def render_infer(answer: InferAnswer, actions: FloatArray, *, is_binary: bool) -> Rendered:
     """Write an answer.
+
+    Args:
+        answer: All but its outputs, which are replaced.
+        actions: Shape (batch, action_dim).
+        is_binary: Whether the actions are raw bytes after the JSON.
 
     Raises:
         FaultError: an action is not finite. JSON would have null in its place.
     """
-    if not np.isfinite(answer.actions).all():
+    if not np.isfinite(actions).all():
         raise FaultError("the action is not finite. Do not use this policy.", "action_not_finite")
-    output: dict[str, Any] = {
-        "name": OUTPUT,
-        "datatype": OUTPUT_DATATYPE,
-        "shape": list(answer.actions.shape),
-    }
-    tree: dict[str, Any] = {"model_name": answer.model_name, "model_version": answer.model_version}
-    if answer.id is not None:
-        tree["id"] = answer.id
-    tree |= {"parameters": answer.parameters, "outputs": [output]}
+    output = OutputTensor(OUTPUT, OUTPUT_DATATYPE, list(actions.shape))
+    answer.outputs = [output]
     if not is_binary:
-        output["data"] = answer.actions.ravel().tolist()
-        return Rendered(msgspec.json.encode(tree), None)
-    raw = answer.actions.astype(_FLOAT32, copy=False).tobytes()
-    output["parameters"] = {"binary_data_size": len(raw)}
-    header = msgspec.json.encode(tree)
+        output.data = actions.ravel().tolist()
+        return Rendered(msgspec.json.encode(answer), None)
+    raw = actions.astype(_FLOAT32, copy=False).tobytes()
+    output.parameters = BinarySize(len(raw))
+    header = msgspec.json.encode(answer)
     return Rendered(header + raw, len(header))
 
 
 def render_error(text: str) -> bytes:
     """Write the body of a refusal."""
-    return msgspec.json.encode({"error": text})
+    return msgspec.json.encode(ErrorAnswer(text))
 
 
 def _header_size(value: bytes, body_size: int) -> int:
@@ -186,7 +228,7 @@ def _term_stamps(tensors: list[InputTensor], inputs: Inputs) -> dict[str, int]:
     return stamps
 
 
-def _sequence(parameters: _Parameters) -> Sequence | None:
+def _sequence(parameters: RequestParameters) -> Sequence | None:
     key = parameters.sequence_id
     if not key:  # 0 and "" are no sequence, as in Triton
         if parameters.sequence_start or parameters.sequence_end:
@@ -201,7 +243,7 @@ def _sequence(parameters: _Parameters) -> Sequence | None:
     return Sequence(key, parameters.sequence_start, parameters.sequence_end)
 
 
-def _is_binary(outputs: list[_Output], *, default: bool) -> bool:
+def _is_binary(outputs: list[RequestedOutput], *, default: bool) -> bool:
     if not outputs:
         return default
     if len(outputs) != 1 or outputs[0].name != OUTPUT:

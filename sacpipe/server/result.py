@@ -1,6 +1,6 @@
 """The result of a request before it is rendered: its actions, and how they came about."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sacpipe.robot.decision import Decision, Stamps, Timings, Verdict
 from sacpipe.server.protocol import InferRequest
@@ -31,12 +31,12 @@ class Result(NamedTuple):
         return "" if self.step is None else ",".join(self.step.decision.reasons)
 
     @property
-    def parameters(self) -> dict[str, str | int | bool]:
+    def parameters(self) -> dict[str, Any]:
         """Response parameters that only a step of a sequence has."""
         if self.step is None:
             return {}
         decision = self.step.decision
-        parameters: dict[str, str | int | bool] = {"observation_age_ns": decision.timings.age_ns}
+        parameters: dict[str, Any] = {"observation_age_ns": decision.timings.age_ns}
         if decision.stop_category is not None:
             parameters["stop_category"] = decision.stop_category
         if self.step.blended_with is not None:

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError
-from sacpipe.core.report_line import report_line
+from sacpipe.core.logging import report_line
 from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
@@ -115,7 +115,6 @@ def serve_source(source: Source, arguments: argparse.Namespace) -> int:
         StoreError: the source failed; with --follow, only where no bundle of the store passes.
         BusyError: another process has the store.
     """
-    _open_standard_streams()
     settings = FollowSettings.read(None if arguments.terms is None else Path(arguments.terms))
     address = Address.parse({"host": arguments.host, "port": arguments.port}, source="command line")
     token = read_token(arguments.token_file)
@@ -164,15 +163,6 @@ def _new_event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def _open_standard_streams() -> None:
-    """Open /dev/null for each standard stream that the parent closed: else a socket gets its number."""
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
 
 
 def access_of(address: Address, token: bytes | None, *, is_insecure: bool) -> Access:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from sacpipe.core.errors import BundleError, ConfigError
 from sacpipe.robot.armed_guards import guards_in_service
@@ -26,6 +27,7 @@ from sacpipe.server.batch import act
 from sacpipe.server.http_errors import FaultError, RefusalError, UnavailableError
 from sacpipe.server.metrics import Metrics
 from sacpipe.server.protocol import (
+    AnswerParameters,
     InferAnswer,
     InferRequest,
     Rendered,
@@ -59,7 +61,7 @@ class Call(NamedTuple):
     """Time of its first byte, in nanoseconds of the monotonic clock."""
 
 
-class RequestEvent(NamedTuple):
+class RequestEvent(Struct):
     """One request as the page shows it."""
 
     unix_s: float
@@ -98,36 +100,29 @@ class Service:
             )
         self.name = name
         self.metrics = Metrics()
+        self.causes: Mapping[str, int] = self.metrics.causes
+        """Number of refusals by each guard, in requests with and without a sequence."""
         self.events: deque[RequestEvent] = deque(maxlen=_MAX_EVENTS)
         """The last requests, oldest first."""
         self.is_draining = False
         """Whether the server is shutting down."""
         self.listeners = Listeners()
         """Called for every answered observation, for each row of a batch."""
-        self._sequences = Sequences(max_sequences, self.metrics.causes)
-        self._lock = threading.Lock()
-        self._active = ActiveModel.of(policy)
-        self._name_guards(policy)
-
-    @property
-    def active(self) -> ActiveModel:
+        self.sequences = Sequences(max_sequences, self.metrics.causes)
+        self.active = ActiveModel(name, policy)
         """The policy of the next request."""
-        return self._active
+        self._lock = threading.Lock()
+        self._name_guards(policy)
 
     @property
     def spec(self) -> EnvSpec:
         """Observation and action terms of the task."""
-        return self._active.policy.contract.spec
+        return self.active.policy.contract.spec
 
     @property
     def policy(self) -> OnnxPolicy:
         """The policy of the next request."""
-        return self._active.policy
-
-    @property
-    def causes(self) -> Mapping[str, int]:
-        """Number of refusals by each guard, in requests with and without a sequence."""
-        return self.metrics.causes
+        return self.active.policy
 
     @property
     def unexpected_errors(self) -> int:
@@ -137,12 +132,7 @@ class Service:
     @property
     def stops(self) -> int:
         """Number of stops latched, over all sequences."""
-        return self._sequences.stops
-
-    @property
-    def open_sequences(self) -> int:
-        """Number of open sequences."""
-        return len(self._sequences)
+        return self.sequences.stops
 
     def swap(self, policy: OnnxPolicy) -> None:
         """Make another policy active from the next request on. From any thread.
@@ -166,7 +156,7 @@ class Service:
             BundleError: there was no swap.
         """
         with self._lock:
-            if (previous := self._active.previous) is None:
+            if (previous := self.active.previous) is None:
                 raise BundleError("there is no policy to go back to: this is the first one.")
             self._activate(previous, 0)
             return previous
@@ -174,7 +164,7 @@ class Service:
     def _activate(self, policy: OnnxPolicy, blend_steps: int | None) -> None:
         policy.check_task(self.spec)
         self._name_guards(policy)
-        self._active = ActiveModel.of(policy, blend_steps, self._active.policy)
+        self.active = ActiveModel(self.name, policy, blend_steps, self.active.policy)
         self.metrics.swaps += 1
 
     def _name_guards(self, policy: OnnxPolicy) -> None:
@@ -189,7 +179,7 @@ class Service:
             RefusalError: the request gets no action; the refusal was counted.
             Exception: an unforeseen error; it was counted, too.
         """
-        active = self._active
+        active = self.active
         with self._counting(active, call):
             active.check_version(call.version)
             parsed = self._parse(active, call)
@@ -235,17 +225,23 @@ class Service:
     def _render(self, active: ActiveModel, call: Call, parsed: "_Parsed", result: Result) -> Rendered:
         request, read_ns, parsed_ns = parsed
         inferred_ns = time.monotonic_ns()
-        parameters: dict[str, str | int | bool] = {
-            "verdict": result.verdict,
-            "reasons": result.reasons,
-            "bundle_sha256": active.policy.digest,
-            "contract_sha256": active.contract_sha256,
-            "queue_ns": parsed_ns - call.arrived_ns,
-            "policy_ns": inferred_ns - parsed_ns,
+        parameters = AnswerParameters(
+            verdict=result.verdict,
+            reasons=result.reasons,
+            bundle_sha256=active.policy.digest,
+            contract_sha256=active.contract_sha256,
+            queue_ns=parsed_ns - call.arrived_ns,
+            policy_ns=inferred_ns - parsed_ns,
             **result.parameters,
-        }
-        answer = InferAnswer(self.name, active.version, request.id, parameters, result.actions)
-        rendered = render_infer(answer, is_binary=request.is_binary)
+        )
+        answer = InferAnswer(
+            model_name=self.name,
+            model_version=active.version,
+            id=request.id,
+            parameters=parameters,
+            outputs=[],
+        )
+        rendered = render_infer(answer, result.actions, is_binary=request.is_binary)
         done_ns = time.monotonic_ns()
         times = Times(
             read_ns - call.arrived_ns, parsed_ns - read_ns, inferred_ns - parsed_ns, done_ns - inferred_ns
@@ -275,7 +271,7 @@ class Service:
     def _step(
         self, active: ActiveModel, sequence: Sequence, observation: Observation, stamp_ns: Stamps
     ) -> SequenceStep:
-        sequences = self._sequences
+        sequences = self.sequences
         try:
             stepped = sequences.step(
                 sequence, active.policy, active.blend_steps, active.previous, observation, stamp_ns
@@ -297,7 +293,7 @@ class Service:
         metrics.infer.add(total_ns)
         metrics.policy.add(times.compute_infer)
         metrics.verdicts[result.verdict] += 1
-        metrics.dropped_sequences = self._sequences.dropped
+        metrics.dropped_sequences = self.sequences.dropped
         active.statistics.add_success(times, len(result.actions), int(unix_s * 1000))
         self.events.append(
             RequestEvent(

@@ -1,7 +1,10 @@
 """Triton's statistics extension, which perf_analyzer and dashboards read."""
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple, Self
+
+from msgspec import Struct
+
+from sacpipe.server.inputs import Count
 
 
 class Times(NamedTuple):
@@ -17,50 +20,59 @@ class Times(NamedTuple):
     """Until the answer was rendered."""
 
 
-@dataclass(slots=True)
-class Statistics:
-    """Statistics of one policy since its activation."""
+class Duration(Struct):
+    """Number of requests, and the sum of their durations in nanoseconds."""
 
-    last_ms: int = 0
+    count: Count
+    ns: Count
+
+    def add(self, nanoseconds: int) -> None:
+        """Count one request."""
+        self.count += 1
+        self.ns += nanoseconds
+
+
+class Durations(Struct):
+    """Durations by outcome, and of the successes by part."""
+
+    success: Duration
+    fail: Duration
+    queue: Duration
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+
+
+class ModelStatistics(Struct):
+    """Statistics of one policy since its activation, in the words of the extension."""
+
+    name: str
+    version: str
+    last_inference: Count
     """Time of the last success, in Unix milliseconds; 0 where there was none."""
-    inferences: int = 0
+    inference_count: Count
     """Number of answered observations."""
-    successes: int = 0
-    fails: int = 0
-    fail_ns: int = 0
-    times: Times = field(default_factory=lambda: Times(0, 0, 0, 0))
-    """Times summed over the successes."""
+    execution_count: Count
+    """Number of answered requests."""
+    inference_stats: Durations
+
+    @classmethod
+    def at_start(cls, name: str, version: str) -> Self:
+        """Return the statistics of a policy that answered nothing yet."""
+        return cls(name, version, 0, 0, 0, Durations(*(Duration(0, 0) for _ in range(6))))
 
     def add_success(self, times: Times, batch: int, unix_ms: int) -> None:
         """Count an answered request."""
-        self.successes += 1
-        self.inferences += batch
-        self.last_ms = unix_ms
-        sums = self.times
-        self.times = Times(
-            sums.queue + times.queue,
-            sums.compute_input + times.compute_input,
-            sums.compute_infer + times.compute_infer,
-            sums.compute_output + times.compute_output,
-        )
+        self.last_inference = unix_ms
+        self.inference_count += batch
+        self.execution_count += 1
+        durations = self.inference_stats
+        durations.success.add(sum(times))
+        durations.queue.add(times.queue)
+        durations.compute_input.add(times.compute_input)
+        durations.compute_infer.add(times.compute_infer)
+        durations.compute_output.add(times.compute_output)
 
     def add_fail(self, nanoseconds: int) -> None:
         """Count a refused request."""
-        self.fails += 1
-        self.fail_ns += nanoseconds
-
-    def as_tree(self, name: str, version: str) -> dict[str, Any]:
-        """Return the object of the extension for one model."""
-        parts = {key: {"count": self.successes, "ns": ns} for key, ns in self.times._asdict().items()}
-        return {
-            "name": name,
-            "version": version,
-            "last_inference": self.last_ms,
-            "inference_count": self.inferences,
-            "execution_count": self.successes,
-            "inference_stats": {
-                "success": {"count": self.successes, "ns": sum(self.times)},
-                "fail": {"count": self.fails, "ns": self.fail_ns},
-                **parts,
-            },
-        }
+        self.inference_stats.fail.add(nanoseconds)

@@ -1,14 +1,53 @@
-"""The answer of `/status.json`: the values that the page shows, as a JSON tree."""
+"""The answer of `/status.json`: the values that the page shows."""
 
 import time
-from typing import Any
 
+from msgspec import Struct
+
+from sacpipe.robot.decision import Verdict
 from sacpipe.rollout.follower import FollowerStatus
+from sacpipe.server.inputs import Count
 from sacpipe.server.metrics import LATENCY_BOUNDS_US
-from sacpipe.server.service import Service
+from sacpipe.server.service import RequestEvent, Service
 
 
-def status_tree(service: Service, follower: FollowerStatus | None) -> dict[str, Any]:
+class ActionTerm(Struct):
+    """Name and unit of a term of the action."""
+
+    name: str
+    unit: str
+
+
+class Latency(Struct):
+    """Number of answers by duration; the last count is of those above every bound."""
+
+    bounds_us: tuple[int, ...]
+    counts: list[Count]
+
+
+class Status(Struct):
+    """Status of the server."""
+
+    name: str
+    task: str
+    bundle_sha256: str
+    version: str
+    since_s: float
+    now_s: float
+    is_draining: bool
+    actions: list[ActionTerm]
+    verdicts: dict[Verdict, Count]
+    causes: dict[str, Count]
+    refused: Count
+    swaps: Count
+    sequences: Count
+    latency: Latency
+    events: list[RequestEvent]
+    """The last requests, newest first."""
+    follower: FollowerStatus | None
+
+
+def server_status(service: Service, follower: FollowerStatus | None) -> Status:
     """Return the status of the server.
 
     Args:
@@ -17,29 +56,21 @@ def status_tree(service: Service, follower: FollowerStatus | None) -> dict[str, 
     """
     active, metrics = service.active, service.metrics
     spec = active.policy.contract.spec
-    return {
-        "name": service.name,
-        "task": spec.task,
-        "bundle_sha256": active.policy.digest,
-        "version": active.version,
-        "since_s": active.since_s,
-        "now_s": time.time(),
-        "is_draining": service.is_draining,
-        "actions": [{"name": term.name, "unit": term.unit} for term in spec.action],
-        "verdicts": dict(metrics.verdicts),
-        "causes": {cause: count for cause, count in dict(metrics.causes).items() if count},
-        "refused": sum(metrics.refusals.values()),
-        "swaps": metrics.swaps,
-        "sequences": service.open_sequences,
-        "latency": {"bounds_us": list(LATENCY_BOUNDS_US), "counts": list(metrics.infer.counts)},
-        "events": [event._asdict() for event in reversed(service.events)],
-        "follower": None if follower is None else _follower_tree(follower),
-    }
-
-
-def _follower_tree(status: FollowerStatus) -> dict[str, Any]:
-    divergence = None if status.divergence is None else status.divergence.as_tree()
-    return status._asdict() | {
-        "divergence": divergence,
-        "events": [event._asdict() for event in status.events],
-    }
+    return Status(
+        name=service.name,
+        task=spec.task,
+        bundle_sha256=active.policy.digest,
+        version=active.version,
+        since_s=active.since_s,
+        now_s=time.time(),
+        is_draining=service.is_draining,
+        actions=[ActionTerm(term.name, term.unit) for term in spec.action],
+        verdicts=metrics.verdicts,
+        causes={cause: count for cause, count in dict(metrics.causes).items() if count},
+        refused=sum(metrics.refusals.values()),
+        swaps=metrics.swaps,
+        sequences=len(service.sequences),
+        latency=Latency(LATENCY_BOUNDS_US, metrics.infer.counts),
+        events=list(reversed(service.events)),
+        follower=follower,
+    )

@@ -1,4 +1,4 @@
-"""A policy from wherever it is: a bundle's folder, a trained policy file, or MLflow's registry."""
+"""A policy from wherever it is: a bundle's folder, a trained policy file, or a registry."""
 
 from collections.abc import Callable
 from pathlib import Path

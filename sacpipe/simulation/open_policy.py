@@ -14,7 +14,7 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.project.workspace import Workspace
 from sacpipe.robot.load_gate import DEFAULT_GATE, LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.tracking.registry_source import open_source
+from sacpipe.tracking.chosen import open_source
 
 
 class _RuntimeParams(Config):

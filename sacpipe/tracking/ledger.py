@@ -1,6 +1,6 @@
 """Records in the ledger, written from DVC's outputs: after a stage, or all of them again.
 
-Each stage key has one MLflow run: parameters and digests from dvc.lock, metrics and the bundle from out/.
+Each stage key has one run: parameters and digests from dvc.lock, metrics and the bundle from out/.
 A stage that DVC restored is recorded like one that ran. A lost ledger is written again (`rebuild`). No stage
 reads the ledger. docs/ledger.md lists the tags.
 """
@@ -20,8 +20,8 @@ from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
 from sacpipe.project.processor_kind import record_kind, recorded_kinds
 from sacpipe.project.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
 from sacpipe.project.workspace import STAGES, Workspace
+from sacpipe.tracking.chosen import open_ledger
 from sacpipe.tracking.ledger_values import (
-    COMMIT_TAG,
     IS_COMMITTED_TAG,
     OUTCOME_TAG,
     PARAMS_DIGEST_TAG,
@@ -34,10 +34,9 @@ from sacpipe.tracking.ledger_values import (
     read_rows,
     recorded_processor,
 )
-from sacpipe.tracking.mlflow.connection import POLICY_TAG, MlflowConnection
-from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger
-from sacpipe.tracking.mlflow.registry import VersionRecord
 from sacpipe.tracking.promotion_history import Promotion, current_promotion, read_promotions
+from sacpipe.tracking.registry import POLICY_TAG, VersionRecord
+from sacpipe.tracking.tracker import COMMIT_TAG, STAGE_KEY_TAG, Tracker
 
 UPSTREAM_TAG = "sacpipe.train_key"
 
@@ -59,11 +58,6 @@ class Origin:
     """The commit recorded for the code; None for the checked-out one."""
 
 
-def open_ledger(workspace: Workspace) -> MlflowLedger:
-    """Return the ledger of a workspace. The first call on it opens the connection."""
-    return MlflowLedger(MlflowConnection(workspace.tracking_uri(), workspace.artifacts))
-
-
 def known_bundles(workspace: Workspace, model_name: str) -> set[str]:
     """Return the digests of the workspace's bundle and of every registered version of a model.
 
@@ -76,7 +70,7 @@ def known_bundles(workspace: Workspace, model_name: str) -> set[str]:
 
 def record_stage(
     workspace: Workspace,
-    ledger: MlflowLedger,
+    ledger: Tracker,
     stage: str,
     outcome: Outcome | None = None,
     origin: Origin | None = None,
@@ -92,8 +86,8 @@ def record_stage(
         origin: The project and commit of the code, if they differ from the workspace's.
 
     Raises:
-        StoreError: the stage never ran, an output is missing or differs from dvc.lock, or MLflow failed;
-            StoreUnavailableError where MLflow does not answer.
+        StoreError: the stage never ran, an output is missing or differs from dvc.lock, or the tracker failed;
+            StoreUnavailableError where it does not answer.
     """
     entries = read_lock(workspace.dvc_lock)
     if stage not in entries:
@@ -125,18 +119,20 @@ def record_stage(
     return run_id
 
 
-def restore_kind(workspace: Workspace, ledger: MlflowLedger, stage: str, run_id: str) -> None:
+def restore_kind(workspace: Workspace, ledger: Tracker, stage: str) -> None:
     """Write the kind of processor that a stage's run names to results/kind.yaml, if the file lacks it.
 
     DVC's run-cache restores outputs and not that file, which then names the kind of another run.
 
     Raises:
-        StorageError: the file cannot be written; StoreError where MLflow failed.
+        StorageError: the file cannot be written; StoreError where the tracker failed.
     """
     entries = read_lock(workspace.dvc_lock)
-    kind = recorded_processor(ledger.run(run_id).tags)
+    key = locked_inputs(entries[stage]).key
+    run = ledger.find_run(key)
+    kind = None if run is None else recorded_processor(run.tags)
     if kind is not None and stage not in recorded_kinds(workspace.kinds, entries):
-        record_kind(workspace, stage, locked_inputs(entries[stage]).key, kind)
+        record_kind(workspace, stage, key, kind)
 
 
 def check_inputs_kept(workspace: Workspace, stage: str, key: str) -> None:
@@ -160,13 +156,13 @@ def check_inputs_kept(workspace: Workspace, stage: str, key: str) -> None:
         )
 
 
-def register_bundle(workspace: Workspace, ledger: MlflowLedger, model_name: str) -> VersionRecord:
+def register_bundle(workspace: Workspace, ledger: Tracker, model_name: str) -> VersionRecord:
     """Return the registered version of the workspace's bundle, which is created where there is none.
 
     Call `record_stage` for train and export before.
 
     Raises:
-        StoreError: the export stage is not recorded, or MLflow failed.
+        StoreError: the export stage is not recorded, or the tracker failed.
         BundleError: the bundle is damaged.
     """
     entries = read_lock(workspace.dvc_lock)
@@ -191,11 +187,11 @@ def register_bundle(workspace: Workspace, ledger: MlflowLedger, model_name: str)
     )
 
 
-def rebuild(workspace: Workspace, ledger: MlflowLedger) -> Iterator[str]:
+def rebuild(workspace: Workspace, ledger: Tracker) -> Iterator[str]:
     """Record every stage of dvc.lock and restore every alias; yield one line for each.
 
     Raises:
-        StoreError: an output is missing, or MLflow failed.
+        StoreError: an output is missing, or the tracker failed.
     """
     recorded = read_lock(workspace.dvc_lock)
     for stage in STAGES:
@@ -214,7 +210,7 @@ def rebuild(workspace: Workspace, ledger: MlflowLedger) -> Iterator[str]:
             yield f"{model}@{alias}: version {version.version}, bundle {version.bundle_digest[:12]}"
 
 
-def _restore_alias(workspace: Workspace, ledger: MlflowLedger, promotion: Promotion) -> VersionRecord:
+def _restore_alias(workspace: Workspace, ledger: Tracker, promotion: Promotion) -> VersionRecord:
     """Point an alias at the bundle that was promoted last, restored from DVC's cache where it is missing."""
     known = ledger.registry.versions(promotion.model)
     found = next((one for one in known if one.bundle_digest == promotion.bundle_digest), None)
@@ -225,7 +221,7 @@ def _restore_alias(workspace: Workspace, ledger: MlflowLedger, promotion: Promot
     return ledger.registry.version(promotion.model, found.version)
 
 
-def _register_again(workspace: Workspace, ledger: MlflowLedger, promotion: Promotion) -> VersionRecord:
+def _register_again(workspace: Workspace, ledger: Tracker, promotion: Promotion) -> VersionRecord:
     with tempfile.TemporaryDirectory() as name:
         older = Workspace(Path(name))
         entries = {stage: _with_read_outs(stage, entry) for stage, entry in promotion.entries.items()}
@@ -266,7 +262,7 @@ def _upstream(entries: Mapping[str, Mapping[str, Any]], inputs: StageInputs) -> 
 
 
 def _history_tags(
-    ledger: MlflowLedger, stage: str, inputs: StageInputs, outcome: Outcome | None, origin: Origin
+    ledger: Tracker, stage: str, inputs: StageInputs, outcome: Outcome | None, origin: Origin
 ) -> dict[str, str]:
     """Return tags about how a stage ran, without those that would replace better ones of its run."""
     run = ledger.find_run(inputs.key)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from sacpipe.core.errors import StoreError
+from sacpipe.core.json_lines import json_lines
 from sacpipe.project.git import head_commit, inputs_at
 from sacpipe.project.processor_kind import ProcessorKind
 from sacpipe.project.stage_key import StageInputs, locked_outs, plain
+from sacpipe.tracking.tracker import COMMAND_TAG, COMMIT_TAG
 
-COMMIT_TAG = "sacpipe.commit"
 IS_COMMITTED_TAG = "sacpipe.commit_holds_inputs"
 PARAMS_DIGEST_TAG = "sacpipe.params_digest"
 OUTCOME_TAG = "sacpipe.outcome"
@@ -63,19 +64,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         StoreError: a line is not a JSON object.
     """
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as exc:
-        raise StoreError(
-            f"{path}: expected one JSON object a line, found {exc}. `dvc checkout` restores it."
-        ) from exc
-    return rows
+    return [row for _, row in json_lines(path, StoreError, "`dvc checkout` restores the file.")]
 
 
 def identity_tags(inputs: StageInputs, entry: Mapping[str, Any]) -> dict[str, str]:
     """Return the tags of a stage's identity: digests of its parameters and outputs, and its command."""
     outs = {f"{OUT_TAG}{path}": md5 for path, md5 in locked_outs(entry).items()}
-    return {PARAMS_DIGEST_TAG: inputs.params_digest, "mlflow.source.name": str(inputs.cmd), **outs}
+    return {PARAMS_DIGEST_TAG: inputs.params_digest, COMMAND_TAG: str(inputs.cmd), **outs}
 
 
 def commit_tags(root: Path, commit: str | None, stage: str, inputs: StageInputs) -> dict[str, str]:
@@ -94,7 +89,6 @@ def commit_tags(root: Path, commit: str | None, stage: str, inputs: StageInputs)
     is_committed = found is not None and found.key == inputs.key
     return {
         COMMIT_TAG: commit,
-        "mlflow.source.git.commit": commit,
         IS_COMMITTED_TAG: json.dumps(is_committed),
     }
 

@@ -25,19 +25,17 @@ from sacpipe.project.processor_kind import recorded_kinds
 from sacpipe.project.stage_key import DiskTree, dvc_md5, locked_inputs, locked_outs
 from sacpipe.project.warm_start import WARM_START, named_weights, weights_digests
 from sacpipe.project.workspace import Workspace
-from sacpipe.rollout.mlflow_source import SCHEME, parse_address
+from sacpipe.rollout.registries import SCHEME, parse_address
 from sacpipe.tracking.ledger import UPSTREAM_TAG
 from sacpipe.tracking.ledger_values import (
-    COMMIT_TAG,
     IS_COMMITTED_TAG,
     PARAMS_DIGEST_TAG,
     flat_params,
     recorded_processor,
 )
-from sacpipe.tracking.mlflow.connection import DATASET_DIGEST_LENGTH
-from sacpipe.tracking.mlflow.ledger import STAGE_KEY_TAG, MlflowLedger, RunRecord, param_texts
-from sacpipe.tracking.mlflow.registry import VersionRecord
 from sacpipe.tracking.promotion_history import current_promotion, read_promotions
+from sacpipe.tracking.registry import VersionRecord
+from sacpipe.tracking.tracker import COMMIT_TAG, STAGE_KEY_TAG, Run, Tracker
 
 BUNDLE = "out/export/bundle"
 POLICY = "out/train/policy.safetensors"
@@ -55,7 +53,7 @@ class Edge(Config):
     """Whether both digests are known and equal."""
 
 
-def lineage(workspace: Workspace, ledger: MlflowLedger, wanted: str) -> list[Edge]:
+def lineage(workspace: Workspace, ledger: Tracker, wanted: str) -> list[Edge]:
     """Check every edge from a registered policy to its code, params and pools.
 
     Args:
@@ -67,7 +65,7 @@ def lineage(workspace: Workspace, ledger: MlflowLedger, wanted: str) -> list[Edg
         Every edge, in order. Edges are left out where a record that they need is missing.
 
     Raises:
-        StoreError: there is no such version; StoreUnavailableError where MLflow does not answer.
+        StoreError: there is no such version; StoreUnavailableError where the registry does not answer.
     """
     name, alias, number = _parse(wanted)
     version = ledger.registry.version(name, alias or number)
@@ -78,7 +76,7 @@ def lineage(workspace: Workspace, ledger: MlflowLedger, wanted: str) -> list[Edg
     if export is None:
         return edges
     export_run, export_entry = export
-    edges += _params(export_run, export_entry, "export") + _processor(
+    edges += _params(ledger, export_run, export_entry, "export") + _processor(
         workspace, export_run, export_entry, "export"
     )
     edges.append(_edge("export run -> bundle (md5)", locked_outs(export_entry).get(BUNDLE), bundle_md5))
@@ -90,7 +88,9 @@ def lineage(workspace: Workspace, ledger: MlflowLedger, wanted: str) -> list[Edg
     edges.append(_edge("export run -> policy (md5)", used.get(POLICY), made.get(POLICY)))
     edges.append(_edge("export run -> pool (md5)", used.get(POOL), made.get(POOL)))
     edges += _provenance(workspace, bundle, made)
-    edges += _params(train_run, train_entry, "train") + _processor(workspace, train_run, train_entry, "train")
+    edges += _params(ledger, train_run, train_entry, "train") + _processor(
+        workspace, train_run, train_entry, "train"
+    )
     edges.append(_edge("train run -> pool snapshot", made.get(POOL), train_run.datasets.get(POOL)))
     edges += _initial_pool(workspace, train_run, train_entry) + _warm_start(workspace, train_run, train_entry)
     edges.append(_commit(workspace, train_run, train_entry, "train"))
@@ -118,7 +118,7 @@ def _promotion(workspace: Workspace, version: VersionRecord, alias: str) -> list
 
 
 def _bundle(
-    ledger: MlflowLedger, version: VersionRecord, folder: Path, edges: list[Edge]
+    ledger: Tracker, version: VersionRecord, folder: Path, edges: list[Edge]
 ) -> tuple[Bundle | None, str | None]:
     """Fetch the version's bundle and verify it; return the bundle and DVC's digest of its folder."""
     try:
@@ -135,9 +135,7 @@ def _bundle(
     return bundle, dvc_md5(DiskTree(folder), fetched.relative_to(folder).as_posix())
 
 
-def _run(
-    ledger: MlflowLedger, name: str, key: str, edges: list[Edge]
-) -> tuple[RunRecord, dict[str, Any]] | None:
+def _run(ledger: Tracker, name: str, key: str, edges: list[Edge]) -> tuple[Run, dict[str, Any]] | None:
     """Find the run of a stage key, and compute that key again from the run's own record."""
     run = ledger.find_run(key) if key else None
     if run is None:
@@ -154,17 +152,19 @@ def _run(
     return run, entry
 
 
-def _params(run: RunRecord, entry: Mapping[str, Any], stage: str) -> list[Edge]:
-    """Compare the recorded parameters with their digest tag and with those of MLflow's run."""
+def _params(ledger: Tracker, run: Run, entry: Mapping[str, Any], stage: str) -> list[Edge]:
+    """Compare the recorded parameters with their digest tag and with those that the run shows."""
     inputs = locked_inputs(entry)
-    shown, recorded = (_texts_digest(texts) for texts in (run.params, param_texts(flat_params(inputs))))
+    shown, recorded = (
+        _texts_digest(texts) for texts in (run.params, ledger.shown_params(flat_params(inputs)))
+    )
     return [
         _edge(f"{stage} run -> params", run.tags.get(PARAMS_DIGEST_TAG), inputs.params_digest),
         _edge(f"{stage} run -> params shown", recorded, shown),
     ]
 
 
-def _processor(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any], stage: str) -> list[Edge]:
+def _processor(workspace: Workspace, run: Run, entry: Mapping[str, Any], stage: str) -> list[Edge]:
     """Compare the kind of processor that a run's tags name with the one in results/kind.yaml.
 
     The file may hold the kind of a later run of the stage. Then the run's own kind is shown.
@@ -190,7 +190,7 @@ def _provenance(workspace: Workspace, bundle: Bundle | None, made: Mapping[str, 
     return [_edge("bundle -> policy.safetensors", digest, sha256_file(workspace.policy))]
 
 
-def _initial_pool(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]) -> list[Edge]:
+def _initial_pool(workspace: Workspace, run: Run, entry: Mapping[str, Any]) -> list[Edge]:
     """Compare the training's initial pool, if it had one, with the ledger, data/pool and DVC.
 
     `data/pool` may hold a later pool by now. Then only the pool that the run's commit tracks is compared.
@@ -199,7 +199,7 @@ def _initial_pool(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]
     if expected is None:
         return []
     shown, here = run.datasets.get(INITIAL_POOL), manifest_sha256(workspace.initial_pool)
-    edges = [_edge("train run -> initial pool", expected[:DATASET_DIGEST_LENGTH], shown)]
+    edges = [_edge("train run -> initial pool", expected, shown)]
     commit = run.tags.get(COMMIT_TAG, "") if run.tags.get(IS_COMMITTED_TAG) == "true" else ""
     tracked = is_tracked(workspace.root, commit)
     if here == expected or not tracked:
@@ -213,7 +213,7 @@ def _initial_pool(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]
     return edges
 
 
-def _warm_start(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]) -> list[Edge]:
+def _warm_start(workspace: Workspace, run: Run, entry: Mapping[str, Any]) -> list[Edge]:
     """Compare the weights of earlier runs in the training, if there were some, with data/warm_start.
 
     Another training's weights may be there by now; then those that the run's commit tracks are left to DVC.
@@ -230,7 +230,7 @@ def _warm_start(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any]) 
     return edges
 
 
-def _commit(workspace: Workspace, run: RunRecord, entry: Mapping[str, Any], stage: str) -> Edge:
+def _commit(workspace: Workspace, run: Run, entry: Mapping[str, Any], stage: str) -> Edge:
     """Compute the stage key again from the code and parameters of the commit."""
     name, inputs, commit = f"{stage} run -> commit", locked_inputs(entry), run.tags.get(COMMIT_TAG)
     if commit is None:

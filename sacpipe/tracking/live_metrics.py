@@ -5,17 +5,16 @@ the ledger. The stage itself does not wait for it. The first error is logged onc
 `record_stage` logs the missing rows afterwards.
 """
 
-import json
 import logging
 import threading
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from sacpipe.core.json_lines import GrowingJsonLines
 from sacpipe.project.stage_key import DiskTree, StageInputs, stage_inputs
 from sacpipe.project.workspace import Workspace
 from sacpipe.tracking.ledger_values import flat_params
-from sacpipe.tracking.mlflow.ledger import MlflowLedger
+from sacpipe.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +24,7 @@ _MAX_CALL_S = 30.0
 class LiveMetrics:
     """A context manager that copies the metrics of one stage while it is entered."""
 
-    def __init__(
-        self, workspace: Workspace, ledger: MlflowLedger, stage: str, *, interval_s: float = 5.0
-    ) -> None:
+    def __init__(self, workspace: Workspace, ledger: Tracker, stage: str, *, interval_s: float = 5.0) -> None:
         """Compute the stage key from the inputs on disk.
 
         Args:
@@ -41,7 +38,7 @@ class LiveMetrics:
         """
         self._ledger, self._stage, self._interval_s = ledger, stage, interval_s
         self._inputs: StageInputs = stage_inputs(DiskTree(workspace.root), stage)
-        self._rows = _RowFile(workspace.work(self._inputs.key) / "metrics.jsonl")
+        self._rows = GrowingJsonLines(workspace.work(self._inputs.key) / "metrics.jsonl")
         self._sent = 0
         self._run_id: str | None = None
         self._has_failed = False
@@ -81,25 +78,3 @@ class LiveMetrics:
             self._run_id = self._ledger.ensure_run(inputs.key, self._stage, flat_params(inputs), {})
             self._ledger.log_rows(self._run_id, rows)
             self._sent = len(rows)
-
-
-class _RowFile:
-    """The complete lines of a file to which another process appends; each line is read once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-        self._rows: list[dict[str, Any]] = []
-
-    def read(self) -> list[dict[str, Any]]:
-        """Return every row so far. A file that a resumed stage has truncated is read from the start."""
-        if not self._path.is_file():
-            return self._rows
-        with self._path.open("rb") as file:
-            if file.seek(0, 2) < self._offset:
-                self._offset, self._rows = 0, []
-            file.seek(self._offset)
-            whole, newline, _ = file.read().rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        self._rows.extend(json.loads(line) for line in whole.splitlines() if line.strip())
-        return self._rows

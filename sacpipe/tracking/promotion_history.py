@@ -1,19 +1,20 @@
 """The history of promotions and rollbacks: an append-only file, and the only one that cannot be rebuilt.
 
-.sacpipe/promotions.jsonl holds one JSON object a line (format_version 1). MLflow keeps no history of an
+.sacpipe/promotions.jsonl holds one JSON object a line (format_version 1). Trackers keep no history of an
 alias. Each line also holds the stages' entries of dvc.lock, whose bytes are in DVC's cache, so that a
 rebuilt ledger can register an older policy again.
 """
 
 import json
 import os
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import canonical_json, storage_errors
+from sacpipe.core.json_lines import json_lines
 from sacpipe.project.workspace import Workspace
 
 FORMAT_VERSION: Literal[1] = 1
@@ -73,15 +74,13 @@ def read_promotions(workspace: Workspace) -> list[Promotion]:
     if not path.is_file():
         return []
     promotions = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        tree = _tree(line)
-        if tree is None:
-            continue
+    rows = json_lines(path, StoreError, "Upgrade sacpipe, or restore the file.", skips_torn=True)
+    for where, row in rows:
         try:
-            promotions.append(Promotion.model_validate_json(json.dumps(tree)))
+            promotions.append(Promotion.model_validate_json(json.dumps(row)))
         except ValidationError as exc:
             raise StoreError(
-                f"{path}, line {number}: expected a promotion of format {FORMAT_VERSION}, found another: "
+                f"{where}: expected a promotion of format {FORMAT_VERSION}, found another: "
                 f"{exc.errors()[0]['loc']} {exc.errors()[0]['msg']}. Upgrade sacpipe, or restore the file."
             ) from exc
     return promotions
@@ -90,10 +89,3 @@ def read_promotions(workspace: Workspace) -> list[Promotion]:
 def current_promotion(promotions: list[Promotion], model: str, alias: str) -> Promotion | None:
     """Return the last move of a model's alias, or None."""
     return next((one for one in reversed(promotions) if (one.model, one.alias) == (model, alias)), None)
-
-
-def _tree(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None

@@ -9,6 +9,7 @@ from sacpipe.algorithms.base import Arrays
 from sacpipe.core.config import Config
 from sacpipe.core.errors import CheckpointError
 from sacpipe.networks.policy_file import Policy, encode_policy
+from sacpipe.specs.metric import Reward, Steps
 
 _ARRAY = "kept_policy"
 """Name of the array of a checkpoint with the bytes of the policy file."""
@@ -17,9 +18,9 @@ _ARRAY = "kept_policy"
 class KeptEvaluation(Config):
     """The best evaluation so far."""
 
-    env_steps: int
+    env_steps: Steps
     """Steps before it."""
-    return_mean: float
+    return_mean: Reward
     """Mean deterministic return of its episodes, in task units. As the best of several noisy means it is
     above what the policy returns in new episodes."""
 

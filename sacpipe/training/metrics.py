@@ -14,18 +14,19 @@ from sacpipe.core.files import storage_errors
 from sacpipe.specs.metric import Metric
 from sacpipe.specs.records import Step
 
-_RETURNS = {
-    "deterministic": "Mean return of the deterministic action.",
-    "stochastic": "Mean return of actions with noise, same start states.",
-}
 _EVALUATION = {
-    "return_min": Metric("reward", "Lowest of those returns."),
-    "return_max": Metric("reward", "Highest of those returns."),
-    "length_mean": Metric("steps", "Mean length of those episodes."),
+    "return_mean": Metric("reward", "Mean return of {}."),
+    "return_min": Metric("reward", "Lowest return of {}."),
+    "return_max": Metric("reward", "Highest return of {}."),
+    "length_mean": Metric("steps", "Mean length of these episodes."),
     "metrics/{name}/mean": Metric(
-        "own", "Mean over those episodes of the mean of an entry of `task.metrics`."
+        "own", "Mean over these episodes of the mean of an entry of `task.metrics`."
     ),
-    "metrics/{name}/last": Metric("own", "Mean of that entry in the last steps."),
+    "metrics/{name}/last": Metric("own", "Mean of that entry in the last step of these episodes."),
+}
+_MODES = {
+    "deterministic": "the deterministic action",
+    "stochastic": "actions with noise, from the same start states",
 }
 
 METRICS: dict[str, Metric] = {
@@ -34,16 +35,18 @@ METRICS: dict[str, Metric] = {
     "policy_lag": Metric(
         "updates",
         "Mean number of updates from the choice of an action to the end of its step; in runs with several "
-        "environments or a lag.",
+        "environments or with `policy_lag_rounds: 1`.",
     ),
     "episode/return": Metric("reward", "Undiscounted return of the training episode that just ended."),
-    "episode/length": Metric("steps", "Length of that episode."),
-    "episode/metrics/{name}/mean": Metric("own", "Mean over its steps of an entry of `task.metrics`."),
-    "episode/metrics/{name}/last": Metric("own", "That entry in its last step."),
+    "episode/length": Metric("steps", "Length of the training episode that just ended."),
+    "episode/metrics/{name}/mean": Metric(
+        "own", "Mean over the episode's steps of an entry of `info` that `task.metrics` names."
+    ),
+    "episode/metrics/{name}/last": Metric("own", "Value of that entry in the episode's last step."),
 } | {
-    f"evaluation/{mode}/{name}": metric
-    for mode, returns in _RETURNS.items()
-    for name, metric in {"return_mean": Metric("reward", returns), **_EVALUATION}.items()
+    f"evaluation/{mode}/{name}": metric._replace(meaning=metric.meaning.replace("{}", action))
+    for mode, action in _MODES.items()
+    for name, metric in _EVALUATION.items()
 }
 """Metrics of every training. A learner adds its own: see `Learner.metrics`."""
 

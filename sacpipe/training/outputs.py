@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from sacpipe.core.config import Config
 from sacpipe.core.files import (
@@ -15,6 +15,7 @@ from sacpipe.core.files import (
 )
 from sacpipe.engines import tier_of
 from sacpipe.networks.policy_file import write_policy
+from sacpipe.specs.metric import Reward, Steps, Unit
 from sacpipe.training.foreign_members import member_errors
 from sacpipe.training.kept_policy import KeptEvaluation
 from sacpipe.training.run import Run
@@ -23,12 +24,16 @@ from sacpipe.training.run import Run
 class TrainingReport(Config):
     """out/train/metrics.json: where the run ended."""
 
-    env_steps: int
-    gradient_steps: int
-    episodes: int
+    env_steps: Steps
+    """Environment steps taken."""
+    gradient_steps: Annotated[int, Unit("updates")]
+    """Updates made."""
+    episodes: Annotated[int, Unit("episodes")]
     """Training episodes that ended."""
-    return_mean_deterministic: float
-    return_mean_stochastic: float
+    return_mean_deterministic: Reward
+    """Mean return of the deterministic action in the last evaluation."""
+    return_mean_stochastic: Reward
+    """Mean return of actions with noise in the last evaluation."""
     policy_sha256: str
     pool_sha256: str
     """Of the pool's manifest, which holds the digest of every segment."""

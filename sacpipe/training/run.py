@@ -158,8 +158,8 @@ class Run:
         """
         with member_errors(self.algorithm, "metrics()", self.env_steps):
             described = {
-                str(name): {"unit": str(unit), "meaning": str(meaning)}
-                for name, (unit, meaning) in self.learner.metrics().items()
+                str(name): {"unit": str(metric.unit), "meaning": str(metric.meaning)}
+                for name, metric in self.learner.metrics().items()
             }
         write_json(self.folder / LEARNER_METRICS, described)
         self._clock = Clock(self.folder / "throughput.jsonl", self.env_steps)

@@ -1,9 +1,10 @@
 """A package with members of its own, installed from its wheel: from training to the answer of a server.
 
-Its algorithm, policy kind, sampler, guard and both tasks are one file each (tests/example_package); nothing of the
-product is changed for them.
+Its algorithm, policy kind, sampler, guard, orchestrator, section of the report and both tasks are one file each
+(tests/example_package); nothing of the product is changed for them.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -20,18 +21,24 @@ pytestmark = pytest.mark.acceptance
 
 SMALL = {"hidden_dims": [32, 32], "episodes": 10, "bootstrap_resamples": 100, "golden_steps": 8}
 CHECKS = """
+import sys
+from pathlib import Path
+
 from sacpipe.algorithms import ALGORITHMS
 from sacpipe.bundle.guards import GUARDS
 from sacpipe.envs import SUITES
+from sacpipe.flow.orchestrator import ORCHESTRATORS
 from sacpipe.replay.samplers import SAMPLERS
 from sacpipe.testing.environments import check_env
 from sacpipe.testing.guards import check_guard
 from sacpipe.testing.learners import check_learner
+from sacpipe.testing.orchestrators import check_orchestrator
 from sacpipe.testing.samplers import check_sampler
 
 check_learner(ALGORITHMS.find("ddpg").example())
 check_sampler(SAMPLERS.find("recent").example())
 check_guard(GUARDS.find("action_power"))
+check_orchestrator(ORCHESTRATORS.find("journal"), Path(sys.argv[1]))
 for suite in ("camera", "blind"):
     check_env(SUITES.find(suite).example())
 """
@@ -63,8 +70,12 @@ def train(folder, site, *params, edits=(), **values):
         text = text.replace(old, new, 1)
     (project / "params.yaml").write_text(with_values(text, **SMALL | values))
     sacpipe(project, "lock", env=site, check=0)
-    outcome = sacpipe(project, "run", "--engine", "local", env=site, check=0)
+    outcome = sacpipe(project, "run", "--engine", "journal", env=site, check=0)
     assert "gate       accepted" in outcome.out
+    journal = (project / ".sacpipe" / "journal.jsonl").read_text().splitlines()
+    assert {"train", "ledger train", "gate", "promote", "run"} <= {
+        json.loads(line)["step"] for line in journal
+    }
     return project
 
 
@@ -74,8 +85,8 @@ def ask(server, tensors):
     return np.array(answer["outputs"][0]["data"])
 
 
-def test_every_member_keeps_its_contract(site):
-    subprocess.run([sys.executable, "-c", CHECKS], check=True, env=os.environ | site)
+def test_every_member_keeps_its_contract(site, tmp_path):
+    subprocess.run([sys.executable, "-c", CHECKS, tmp_path], check=True, env=os.environ | site)
 
 
 def test_an_algorithm_a_kind_a_sampler_a_guard_and_an_asymmetric_critic(site, tmp_path):
@@ -91,6 +102,10 @@ def test_an_algorithm_a_kind_a_sampler_a_guard_and_an_asymmetric_critic(site, tm
             ),
         ],
         min_return_mean=-40.0,
+    )
+    assert (
+        "Steps of each evaluation episode of blind/line-v0."
+        in (project / ".sacpipe" / "report.html").read_text()
     )
     bundle = project / "out" / "export" / "bundle"
     contract = read_json(bundle / "contract.json", AssertionError)

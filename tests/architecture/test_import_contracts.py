@@ -26,6 +26,14 @@ VIOLATIONS = {
         "prefect",
     ),
     "Only tracking/mlflow imports MLflow": ("sacpipe/training/loop.py", "mlflow"),
+    "Trackers are found by name: nothing imports MLflow's": (
+        "sacpipe/tracking/ledger.py",
+        "sacpipe.tracking.mlflow.ledger",
+    ),
+    "A robot reads every registry without MLflow or torch": (
+        "sacpipe/tracking/mlflow/rest_source.py",
+        "mlflow",
+    ),
     "Stages know neither MLflow nor Prefect nor DVC": ("pipelines/stages/train.py", "dvc"),
 }
 """A file, and what breaks the contract if it is imported there."""

@@ -25,6 +25,8 @@ ENTRIES = (
     "sacpipe.robot.policy",
     "sacpipe.server.__main__",
     "sacpipe.simulation.open_policy",
+    "sacpipe.tracking.folder.config",
+    "sacpipe.tracking.mlflow.config",
 )
 """What is imported where a policy runs and nothing is recorded."""
 

@@ -3,7 +3,7 @@
 from repository import ROOT
 
 TESTS = ROOT / "tests"
-OF_NO_PACKAGE = {"acceptance", "architecture", "attack", "docs", "robosuite_environment"}
+OF_NO_PACKAGE = {"acceptance", "architecture", "attack", "canaries", "docs", "robosuite_environment"}
 RUN_BY_NAME = {"tests/acceptance/container_image.py"}
 """`make image` runs it, as a container engine is not everywhere."""
 

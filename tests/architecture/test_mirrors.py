@@ -4,19 +4,16 @@ import importlib
 import re
 
 import pytest
-from factories import make_spec
 from repository import ROOT
 from ruamel.yaml import YAML
 
 from pipelines.stages.evaluate import EvaluateParams
 from pipelines.stages.export import ExportParams
-from sacpipe.algorithms import ALGORITHMS
 from sacpipe.core.config import read_yaml
 from sacpipe.params.defaults import params_text
 from sacpipe.params.model import Params
 from sacpipe.project.workspace import STAGES
 from sacpipe.training.config import TrainParams
-from sacpipe.training.metrics import METRICS
 
 SECTIONS = {"train": TrainParams, "export": ExportParams, "evaluate": EvaluateParams}
 
@@ -89,18 +86,3 @@ def test_dvc_yaml_keeps_out_of_the_traps():
         for dependency in stage["deps"]:
             assert (ROOT / dependency).exists() or dependency.startswith("out/"), dependency
             assert not re.search(r"report|flow|ledger|commands|stores|cli", dependency), dependency
-
-
-def test_every_metric_has_its_row_in_the_docs():
-    """Those of the loop, and those of each of our algorithms, under its own heading."""
-    page = (ROOT / "docs" / "metrics.md").read_text()
-    for name in ALGORITHMS.ours:
-        learner = ALGORITHMS.find(name).example().build(make_spec(), 0)
-        part = page.partition(f"### {name}\n")[2].partition("\n#")[0]
-        assert rows(part) == {key: metric.unit for key, metric in learner.metrics().items()}, name
-    assert rows(page.partition("\n#")[0]) == {key: metric.unit for key, metric in METRICS.items()}
-
-
-def rows(page):
-    found = re.findall(r"^\| `([\w/{}]+)` \| ([^|]+) \|", page, re.MULTILINE)
-    return {name: unit.strip() for name, unit in found}

@@ -185,6 +185,30 @@ def test_a_full_disk_stops_training_and_keeps_what_was_there(project):
     assert digests(project) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("locl", r"orchestrator 'locl': expected one of local, prefect"),
+        (
+            "sacpipe.flow.orchestrator.LocalOrchestrator",
+            r"has a colon, as `sacpipe\.flow\.orchestrator:LocalOrchestrator`",
+        ),
+    ],
+)
+def test_an_unknown_orchestrator_is_refused_before_anything_is_written(project, call, name, message):
+    params = (project / "params.yaml").read_text()
+    seen = call(project, "run", "--extend", "--engine", name)
+    assert seen.code == 2
+    assert re.search(message, seen.err), seen.err
+    assert (project / "params.yaml").read_text() == params
+
+
+def test_an_orchestrator_that_cannot_be_imported_is_refused(project, call):
+    seen = call(project, "run", "--engine", "no_such_module:Engine")
+    assert seen.code == 2
+    assert "`no_such_module:Engine` cannot be imported: ModuleNotFoundError" in seen.err
+
+
 def test_an_unreachable_prefect_is_named_with_the_local_engine(project):
     seen = sacpipe(project, "run", env={"PREFECT_API_URL": "http://127.0.0.1:9/api"})
     assert seen.code == 3

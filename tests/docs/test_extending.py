@@ -1,6 +1,7 @@
 """The member that docs/extending.md shows passes its contract check, and has a params.yaml."""
 
 import importlib
+import json
 import re
 import sys
 
@@ -8,9 +9,11 @@ import pytest
 from repository import ROOT
 from small_project import small_params
 
+from sacpipe.flow import orchestrator
 from sacpipe.params.model import Params
 from sacpipe.params.presets import preset_tree
 from sacpipe.specs.budget import Budget
+from sacpipe.testing.orchestrators import check_orchestrator
 from sacpipe.testing.samplers import check_sampler
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
@@ -37,6 +40,16 @@ def test_the_shown_sampler_is_a_section_of_params(sampler, tmp_path):
     params = Params.load(tmp_path / "params.yaml")
     replay = params.replay.as_tree() | {"sampler": tree}
     assert type(params.replace(replay=replay).replay.sampler) is sampler
+
+
+def test_the_shown_orchestrator_passes_its_contract_check(tmp_path, monkeypatch):
+    (source,) = [block for block in BLOCKS if block.startswith("# my_engine.py")]
+    found = {}
+    exec(compile(source, "my_engine.py", "exec"), found)  # noqa: S102 - the page's own text
+    monkeypatch.setattr(orchestrator, "RETRY_DELAYS_S", (0.0, 0.0))
+    check_orchestrator(found["Journal"], tmp_path)
+    lines = (tmp_path / ".sacpipe" / "journal.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["step"] == "same name"
 
 
 def test_every_table_of_members_is_in_the_page():

@@ -13,9 +13,11 @@ import pytest
 from repository import ROOT
 from small_project import environment
 
-from pipelines import prefect_server
-from pipelines.temporary_server import TemporaryServer
+from pipelines.prefect import settings
+from pipelines.prefect.orchestrator import PrefectOrchestrator
+from pipelines.prefect.temporary_server import TemporaryServer
 from sacpipe.core.errors import StoreError, StoreUnavailableError
+from sacpipe.project.sqlite_address import sqlite_file
 from sacpipe.project.workspace import Workspace
 
 TEAM = 'active = "team"\n[profiles.team]\nPREFECT_API_URL = "http://127.0.0.1:9/api"\n'
@@ -27,24 +29,24 @@ def profiles(tmp_path, monkeypatch):
     path = tmp_path / "operator" / "profiles.toml"
     path.parent.mkdir()
     path.write_text(TEAM)
-    monkeypatch.setattr(prefect_server, "_OPERATORS_PROFILES", path)
+    monkeypatch.setattr(settings, "OPERATORS_PROFILES", path)
     return path
 
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
-    """A project whose tools have the variables that every command sets."""
+    """A project whose tools have the variables that a run sets."""
     workspace = Workspace(tmp_path)
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         monkeypatch.delenv(name)
-    for name, value in workspace.environment({}).items():
+    for name, value in settings.own_variables(workspace, {}).items():
         if name in ("PREFECT_HOME", "PREFECT_SERVER_DATABASE_CONNECTION_URL"):
             monkeypatch.setenv(name, value)
     return workspace
 
 
 def test_a_server_of_the_operators_profile_is_not_passed_over_in_silence(workspace, profiles):
-    line = prefect_server.unused_server(workspace, {"PREFECT_HOME": str(workspace.prefect_home)})
+    line = settings.unused_server(workspace)
     assert "http://127.0.0.1:9/api of profile 'team'" in line
     assert "`PREFECT_PROFILE=team sacpipe run` uses it" in line
 
@@ -62,13 +64,33 @@ def test_a_server_of_the_operators_profile_is_not_passed_over_in_silence(workspa
 )
 def test_profiles_without_a_server_are_no_line(workspace, profiles, text):
     profiles.write_text(text)
-    assert prefect_server.unused_server(workspace, {"PREFECT_HOME": str(workspace.prefect_home)}) is None
+    assert settings.unused_server(workspace) is None
 
 
-def test_a_home_or_profiles_that_the_operator_chose_are_used(workspace, profiles):
-    assert prefect_server.unused_server(workspace, {"PREFECT_HOME": str(profiles.parent)}) is None
-    chosen = {"PREFECT_HOME": str(workspace.prefect_home), "PREFECT_PROFILES_PATH": str(profiles)}
-    assert prefect_server.unused_server(workspace, chosen) is None
+@pytest.mark.parametrize("variable", ["PREFECT_HOME", "PREFECT_PROFILES_PATH"])
+def test_a_home_or_profiles_that_the_operator_chose_are_used(workspace, profiles, monkeypatch, variable):
+    assert settings.unused_server(workspace) is not None
+    monkeypatch.setenv(variable, str(profiles))
+    assert settings.unused_server(workspace) is None
+
+
+def test_prefect_is_embedded_and_silent_unless_variables_are_set(tmp_path):
+    found = settings.own_variables(Workspace(tmp_path), {})
+    assert found["PREFECT_HOME"] == f"{tmp_path}/.sacpipe/prefect"
+    assert found["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert settings.own_variables(Workspace(tmp_path), found) == {}
+
+
+def test_an_operator_who_chose_prefects_database_keeps_it(tmp_path):
+    variable, workspace = "PREFECT_SERVER_DATABASE_CONNECTION_URL", Workspace(tmp_path / "a%20b")
+    found = settings.own_variables(workspace, {})[variable]
+    assert sqlite_file(found) == settings.own_home(workspace) / "prefect.db"
+    for chosen in ("PREFECT_HOME", "PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_NAME"):
+        assert variable not in settings.own_variables(workspace, {chosen: "x"})
+    assert (
+        not {variable, "PREFECT_HOME"}
+        & settings.own_variables(workspace, {"PREFECT_API_URL": "http://b"}).keys()
+    )
 
 
 def make_database(home: Path, revision: str) -> Path:
@@ -84,25 +106,25 @@ def make_database(home: Path, revision: str) -> Path:
 @pytest.mark.parametrize("is_truncated", [False, True])
 def test_a_home_of_another_version_is_put_aside(workspace, is_truncated):
     """Prefect would start its server again and again, without a word and without end."""
-    path = make_database(workspace.prefect_home, "ffffffffffff")
+    path = make_database(settings.own_home(workspace), "ffffffffffff")
     if is_truncated:
         path.write_bytes(path.read_bytes()[:5000])
-    line = prefect_server.prepare_home(workspace)
+    line = settings.prepare_home(workspace)
     assert "prefect.db.1 now" in line
     assert not path.exists()
-    assert prefect_server.prepare_home(workspace) is None
+    assert settings.prepare_home(workspace) is None
 
 
 @pytest.mark.slow
 def test_a_home_that_can_be_used_stays_and_the_operators_own_is_never_moved(workspace, tmp_path, monkeypatch):
-    known = sorted(prefect_server.known_revisions())
+    known = sorted(settings.known_revisions())
     assert len(known) > 100
-    path = make_database(workspace.prefect_home, known[0])
-    assert prefect_server.prepare_home(workspace) is None
+    path = make_database(settings.own_home(workspace), known[0])
+    assert settings.prepare_home(workspace) is None
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "operator"))
     path = make_database(tmp_path / "operator", "ffffffffffff")
     with pytest.raises(StoreError, match="of a newer Prefect: found schema ffffffffffff"):
-        prefect_server.prepare_home(workspace)
+        settings.prepare_home(workspace)
     assert path.exists()
 
 
@@ -129,8 +151,9 @@ def test_settings_that_allow_no_server_are_one_message(tmp_path, variables, mess
     )
     (tmp_path / ".prefect" / "profiles.toml").write_text(text)
     script = (
-        "from pipelines.prefect_server import check_settings\nfrom sacpipe.core.errors import ConfigError\n"
-        "try:\n    check_settings()\nexcept ConfigError as exc:\n    print(exc)"
+        "from pathlib import Path\nfrom pipelines.prefect.settings import server_address\n"
+        "from sacpipe.core.errors import ConfigError\nfrom sacpipe.project.workspace import Workspace\n"
+        "try:\n    server_address(Workspace(Path.cwd()))\nexcept ConfigError as exc:\n    print(exc)"
     )
     own = {"HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
@@ -146,7 +169,7 @@ def test_settings_that_allow_no_server_are_one_message(tmp_path, variables, mess
     assert result.stderr == ""
 
 
-def settings(timeout_s=20):
+def server_settings(timeout_s=20):
     ephemeral = SimpleNamespace(startup_timeout_seconds=timeout_s)
     return SimpleNamespace(
         server=SimpleNamespace(ephemeral=ephemeral), to_environment_variables=lambda **_: {"OWN": "yes"}
@@ -154,53 +177,47 @@ def settings(timeout_s=20):
 
 
 def started(script, timeout_s=20):
-    """A temporary server that runs a script; its arguments end with the port."""
-    server = TemporaryServer(settings(timeout_s), [sys.executable, "-c", script])
-    server.start()
-    return server
+    """A temporary server that runs a script; its arguments end with the number of the listening socket."""
+    return TemporaryServer(server_settings(timeout_s), [sys.executable, "-c", script])
 
 
-def test_a_server_that_ended_at_its_start_is_not_waited_for():
+def test_a_server_that_ended_at_its_start_is_not_waited_for(tmp_path):
+    orchestrator = PrefectOrchestrator(Workspace(tmp_path))
     with pytest.raises(StoreUnavailableError, match="ended with code 1 at its start"):
-        prefect_server.use_api(started("raise SystemExit(1)"))
-
-
-def test_a_server_whose_port_was_taken_is_started_a_few_times_and_no_more(tmp_path):
-    script = f"open({str(tmp_path / 'starts')!r}, 'a').write('x')\nraise SystemExit(3)"
-    with pytest.raises(RuntimeError, match="ended with code 3"):
-        started(script).wait()
-    assert (tmp_path / "starts").read_text() == "xxx"
+        orchestrator._use(started("raise SystemExit(1)"))
 
 
 def test_a_server_that_never_answers_is_waited_for_until_the_time_out():
-    server = started("import time\ntime.sleep(60)", timeout_s=0.3)
+    slow = started("import time\ntime.sleep(60)", timeout_s=0.3)
     with pytest.raises(RuntimeError, match="did not answer within 0.3 s"):
-        server.wait()
-    server.stop()
-    server.stop()
+        slow.wait()
+    slow.stop()
+    slow.stop()
 
 
 SERVER = """
-import http.server, os, signal, sys
+import http.server, os, signal, socket, sys
 assert os.environ["OWN"] == "yes" and os.environ["PREFECT__SERVER_EPHEMERAL"] == "1"
-blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if self.path == "/api/health" and blocked else 500)
+        self.send_response(200)
         self.end_headers()
     def log_message(self, *_):
         pass
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[-1])), Handler).serve_forever()
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+server.socket = socket.socket(fileno=int(sys.argv[-1]))
+server.serve_forever()
 """
 
 
 def test_a_server_that_answers_has_the_settings_and_no_ctrl_c(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    server = started(SERVER)
-    server.wait()
-    server.stop()
+    found = started(SERVER)
+    found.wait()
+    found.stop()
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", int(server.api_url.split(":")[2].partition("/")[0])))
+        socket.create_connection(("127.0.0.1", int(found.api_url.split(":")[2].partition("/")[0])))
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
@@ -212,4 +229,4 @@ def test_a_proxy_in_the_way_of_the_operators_server_is_named(monkeypatch):
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(StoreUnavailableError, match="proxy of HTTP_PROXY; NO_PROXY=prefect.example"):
-        prefect_server._probe("http://prefect.example:4200/api")
+        settings.probe("http://prefect.example:4200/api")

@@ -47,6 +47,16 @@ def test_summary_has_outcomes_verdict_and_digests(finished, call):
     assert dvc(finished, "status").strip() == "Data and pipelines are up to date."
 
 
+def test_a_project_names_an_orchestrator_of_its_own_by_path(project, call):
+    own = "from sacpipe.flow.orchestrator import LocalOrchestrator\n\nclass Loud(LocalOrchestrator):\n"
+    own += "    def start(self):\n        print('loud', file=__import__('sys').stderr)\n"
+    (project / "loud.py").write_text(own)
+    seen = call(project, "run", "--engine", "loud:Loud")
+    assert seen.code == 0
+    assert "loud\n" in seen.err
+    assert outcomes(seen) == ["unchanged"] * 3
+
+
 @pytest.mark.slow
 def test_a_run_without_work_starts_no_server_and_still_records_and_promotes(project, call):
     seen = call(project, "run", "--doctor")
@@ -68,7 +78,7 @@ def test_plain_dvc_in_another_folder_gives_the_same_bytes(finished, fresh):
 
 
 def test_only_what_depends_on_an_edit_runs_again(project, call):
-    with (project / "sacpipe" / "report" / "style.css").open("a") as file:
+    with (project / "sacpipe" / "report" / "templates" / "style.css").open("a") as file:
         file.write("/* edited */\n")
     with (project / "pipelines" / "flow.py").open("a") as file:
         file.write("# edited\n")

@@ -13,7 +13,7 @@ from sacpipe.project.extend import extend_finished_run
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import Workspace
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.tracking.ledger import open_ledger
+from sacpipe.tracking.chosen import open_ledger
 
 
 def edit(folder, old, new, file="params.yaml"):

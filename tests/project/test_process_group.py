@@ -114,24 +114,51 @@ def test_what_a_dead_leader_left_running_is_stopped_too(tmp_path: Path) -> None:
     assert has_ended(int((tmp_path / "pid").read_text()))
 
 
-def test_on_a_terminal_the_command_has_one_too_and_its_lines_are_kept() -> None:
-    inner = "import sys; sys.stderr.write(f'tty={sys.stderr.isatty()}\\n')"
-    outer = (
-        "import os, pathlib, sys; from sacpipe.project.process_group import Receiver, run_group; kept = [];"
-        f"run_group([sys.executable, '-c', {inner!r}], folder=pathlib.Path('.'), environment=os.environ,"
-        "receiver=Receiver(lambda *item: kept.append(item))); print(kept)"
+def test_an_answer_has_a_descriptor_of_its_own_that_no_program_of_the_command_gets(tmp_path: Path) -> None:
+    script = (
+        "import os, subprocess, sys; number = int(os.environ['SACPIPE_ANSWER']); os.write(number, b'{}\\n');"
+        "print('out'); sys.stdout.flush();"
+        "subprocess.run([sys.executable, '-c', f'import os; os.write({number}, bytes(1))'], stderr=-3)"
     )
+    assert sorted(python(tmp_path, script)[1]) == [("answer", "{}"), ("stdout", "out")]
+
+
+BAR = r"\x1b[?25l\rtrain 1%"
+OUTER = """
+import os, pathlib, sys
+from sacpipe.project.process_group import Receiver, run_group
+kept = []
+run_group([sys.executable, '-c', {inner!r}], folder=pathlib.Path('.'), environment=os.environ,
+    receiver=Receiver(lambda *item: kept.append(item), {terminal}))
+print(kept)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "terminal", "shown", "kept"),
+    [
+        ("", True, b"\x1b[?25l\rtrain 1%True", "[]"),
+        ("os.kill(os.getpid(), 9)", True, b"\x1b[?25l\rtrain 1%True\r\x1b[K\x1b[?25h", "[]"),
+        ("os.kill(os.getpid(), 9)", False, b"", "[('stderr', 'train 1%False')]"),
+    ],
+    ids=["bar", "killed", "silent"],
+)
+def test_a_command_writes_to_the_terminal_itself(
+    ending: str, terminal: bool, shown: bytes, kept: str
+) -> None:
+    """And after its end the cursor is there again, at the begin of a line."""
+    inner = f"import os, sys; sys.stderr.write(f'{BAR}{{sys.stderr.isatty()}}'); sys.stderr.flush(); {ending}"
     own, others = pty.openpty()
     result = subprocess.run(
-        [sys.executable, "-c", outer],
+        [sys.executable, "-c", OUTER.format(inner=inner, terminal=terminal)],
         stdout=subprocess.PIPE,
         stderr=others,
         text=True,
         check=True,
         timeout=60,
     )
-    shown = os.read(own, 1000)
+    os.write(others, b".")
+    assert os.read(own, 1000) == shown + b"."
     os.close(own)
     os.close(others)
-    assert result.stdout.strip() == "[('stderr', 'tty=True')]"
-    assert shown.strip() == b"tty=True"
+    assert result.stdout.strip() == kept

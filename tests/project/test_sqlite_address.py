@@ -4,7 +4,6 @@ import pytest
 import sqlalchemy
 
 from sacpipe.project.sqlite_address import sqlite_address, sqlite_file
-from sacpipe.project.workspace import Workspace
 
 NAMES = [
     "plain",
@@ -36,12 +35,3 @@ def test_a_server_has_no_file():
     assert sqlite_file("http://ledger:5000") is None
     assert sqlite_file("postgresql+psycopg2://host/db") is None
     assert str(sqlite_file("sqlite:///relative.db?timeout=1")) == "relative.db"
-
-
-def test_an_operator_who_chose_prefects_database_keeps_it(tmp_path):
-    variable = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
-    workspace = Workspace(tmp_path / "a%20b")
-    assert sqlite_file(workspace.environment({})[variable]) == workspace.prefect_db
-    for chosen in ("PREFECT_HOME", "PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_NAME"):
-        assert variable not in workspace.environment({chosen: "x"})
-    assert variable not in workspace.environment({"PREFECT_API_URL": "http://b"})

@@ -7,8 +7,8 @@ from forked import run_forked
 from small_project import environment
 
 from sacpipe.core.fixed_arithmetic import fixed_environment
-from sacpipe.project.dvc.messages import CommandOutput, stage_failure
-from sacpipe.project.stage import RETRY_NOTE
+from sacpipe.project.dvc.failures import Answer
+from sacpipe.project.stage import ERROR_FILE
 
 SCRIPT = """
 import os, signal, sys
@@ -22,21 +22,21 @@ run_stage("toy", body)
 """
 
 
-def end(folder, line):
+def end(folder, line, reported=None):
     """Run a stage whose body is one line; return the process, and the error that the flow makes of it."""
     (folder / "versions.lock").write_text("{}")
     (folder / "dvc.yaml").write_text("stages:\n  toy:\n    cmd: python toy.py\n")
     (folder / "params.yaml").write_text("seed: 1\n")
-    (folder / ".sacpipe").mkdir()
+    (folder / ".sacpipe").mkdir(exist_ok=True)
     (folder / "toy.py").write_text(SCRIPT.format(line=line))
-    result = run_forked(["toy.py"], folder, fixed_environment(environment()), ("sacpipe.project.stage",))
-    output = CommandOutput()
-    for text in (
-        *result.stderr.splitlines(),
-        f"ERROR: failed to run: python toy.py, exited with {result.returncode}",
-    ):
-        output("stderr", text)
-    return result, stage_failure("toy", output)
+    variables = {} if reported is None else {ERROR_FILE: str(reported)}
+    result = run_forked(
+        ["toy.py"], folder, fixed_environment(environment() | variables), ("sacpipe.project.stage",)
+    )
+    answer = Answer(fields={"error": "stage", "status": result.returncode})
+    return result, answer.stage_failure(
+        "toy", reported.read_bytes() if reported and reported.exists() else b""
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,15 @@ def end(folder, line):
     ],
 )
 def test_an_error_is_one_message_with_its_code(tmp_path, line, code, message, retryable):
-    result, error = end(tmp_path, line)
+    result, _ = end(tmp_path, line)
     assert result.returncode == code
     assert result.stderr.startswith(f"sacpipe: {message}")
     assert result.stderr.count("\n") == 1
+    assert result.stderr.endswith(" Another try may succeed.\n") is retryable
+    result, error = end(tmp_path, line, tmp_path / "reported.json")
+    assert (result.returncode, result.stderr) == (code, "")
     assert str(error).startswith(message)
-    assert result.stderr.endswith(f"{RETRY_NOTE}\n") is retryable
-    assert not str(error).endswith(RETRY_NOTE)
+    assert "Another try" not in str(error)
     assert (error.exit_code, error.retryable) == (code, retryable)
     assert list((tmp_path / ".sacpipe").iterdir()) == []
 
@@ -70,14 +72,24 @@ def test_an_error_is_one_message_with_its_code(tmp_path, line, code, message, re
     ],
 )
 def test_an_unforeseen_error_is_one_line_and_a_log_and_not_tried_again(tmp_path, line, cause):
-    result, error = end(tmp_path, line)
+    result, _ = end(tmp_path, line)
     assert result.returncode == 3
     assert result.stderr.startswith(f"sacpipe: stage 'toy' ended by an error that was not foreseen: {cause}")
     assert result.stderr.count("\n") == 1
     (log,) = (tmp_path / ".sacpipe").iterdir()
     assert str(log) in result.stderr
     assert "toy.py" in log.read_text()
+
+
+def test_an_unforeseen_error_is_reported_and_not_tried_again(tmp_path):
+    _, error = end(tmp_path, f"raise RuntimeError({ERROR_FILE!r} in os.environ)", tmp_path / "reported.json")
+    assert "not foreseen: RuntimeError: False." in str(error)  # programs that a stage runs do not write there
     assert (error.exit_code, error.retryable) == (3, False)
+
+
+def test_an_error_that_cannot_be_reported_goes_to_stderr(tmp_path):
+    result, _ = end(tmp_path, "raise ConfigError('bad seed')", tmp_path / "missing" / "reported.json")
+    assert (result.returncode, result.stderr) == (2, "sacpipe: bad seed\n")
 
 
 def test_a_closed_stderr_keeps_the_exit_code(tmp_path):

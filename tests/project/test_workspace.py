@@ -10,6 +10,7 @@ from repository import ROOT
 
 from sacpipe.core.errors import BusyError, ConfigError, StorageError
 from sacpipe.project.workspace import STAGES, Place, Workspace, run_lock
+from sacpipe.rollout.registries import choose_registry
 
 HOLD = """
 import pathlib, sys
@@ -54,23 +55,21 @@ def test_every_path_is_in_the_folder_and_has_one_name(tmp_path: Path) -> None:
 def test_every_tool_is_embedded_and_silent_unless_variables_are_set(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     found = workspace.environment({})
-    assert (
-        found["MLFLOW_TRACKING_URI"]
-        == workspace.tracking_uri({})
-        == f"sqlite:///{tmp_path}/.sacpipe/mlflow.db"
-    )
-    assert found["PREFECT_HOME"] == f"{tmp_path}/.sacpipe/prefect"
-    silent = {
-        "DO_NOT_TRACK",
-        "DVC_NO_ANALYTICS",
-        "MLFLOW_DISABLE_TELEMETRY",
-        "PREFECT_SERVER_ANALYTICS_ENABLED",
-    }
+    silent = {"DO_NOT_TRACK", "DVC_NO_ANALYTICS"}
     assert silent <= found.keys()
-    chosen = {"MLFLOW_TRACKING_URI": "http://a", "PREFECT_API_URL": "http://b", "DVC_NO_ANALYTICS": "0"}
-    assert not workspace.environment(chosen).keys() & {*chosen, "PREFECT_HOME"}
-    assert workspace.tracking_uri(chosen) == "http://a"
+    assert "DVC_NO_ANALYTICS" not in workspace.environment({"DVC_NO_ANALYTICS": "0"})
     assert workspace.environment(found) == {}
+
+
+def test_no_tracker_is_imported_for_the_tools_variables(tmp_path: Path) -> None:
+    """A module of the project that is loaded before its task is tried counts as a part of the task."""
+    (tmp_path / "sacpipe.yaml").write_text("tracking: not_there:Tracking\n")
+    workspace = Workspace(tmp_path)
+    assert "DO_NOT_TRACK" in workspace.environment({})
+    with pytest.raises(
+        ConfigError, match=r"sacpipe.yaml: tracking.name: tracker 'not_there:Tracking': .*imported"
+    ):
+        choose_registry(workspace.settings, {})
 
 
 def test_a_second_run_is_refused_with_the_process_that_holds_the_folder(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.writer import write_bundle
+from sacpipe.project.workspace import Workspace
 from sacpipe.robot.policy import session_options
-from sacpipe.tracking.mlflow.connection import MlflowConnection
-from sacpipe.tracking.mlflow.ledger import MlflowLedger
+from sacpipe.tracking.chosen import open_ledger
 
 TERMS = "poll_s: 0.1\nrollout: {shadow_s: 0, min_shadow_steps: 20, watch_s: 0}\n"
 TENSOR = {"name": "observation", "shape": [2, 4], "datatype": "FP32", "data": OBSERVATIONS.tolist()}
@@ -52,15 +52,17 @@ def workspace(finished, empty_ledger, tmp_path):
 
 
 @pytest.mark.acceptance
-def test_a_promotion_becomes_active_and_every_request_is_answered(finished, workspace, tmp_path):
+@pytest.mark.parametrize("tracking", ["mlflow", "folder"])
+def test_a_promotion_becomes_active_and_every_request_is_answered(
+    finished, workspace, tmp_path, monkeypatch, tracking
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (workspace / "sacpipe.yaml").write_text(f"tracking: {tracking}\n")
     address = champion(finished)
     name = address.removeprefix("models:/").removesuffix("@champion")
     bundles = [bundle_of(finished), nudge(bundle_of(finished), tmp_path / "next")]
     digests = [bundle_digest(bundle) for bundle in bundles]
-    store = MlflowConnection(
-        f"sqlite:///{workspace / '.sacpipe' / 'mlflow.db'}", workspace / ".sacpipe" / "mlartifacts"
-    )
-    ledger = MlflowLedger(store)
+    ledger = open_ledger(Workspace(workspace))
     run_id = ledger.ensure_run("ab" * 32, "export", {}, {})
     for bundle, digest in zip(bundles, digests, strict=True):
         ledger.registry.register(name, ledger.log_model(run_id, bundle), run_id, digest, {})

@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,11 @@ from bundle_factories import make_bundle, make_onnx, make_spec, term_tree
 from ruamel.yaml import YAML
 
 from sacpipe.core.files import sha256_file, write_bytes, write_json, write_text
+from sacpipe.project.workspace import Workspace
+from sacpipe.release.gate import Verdict
 from sacpipe.replay.pool.manifest import PoolManifest, SegmentEntry
 from sacpipe.replay.pool.segments import segment_name
-from sacpipe.report.curves import mean_interval
-from sacpipe.report.data import ReportInputs
+from sacpipe.report.outputs import Outputs
 from sacpipe.report.page import write_report
 
 TERMS = {
@@ -29,18 +29,20 @@ TERMS = {
     "control_period_s": 0.05,
     "max_episode_steps": 1000,
 }
-VERDICT = {
-    "accepted": True,
-    "reasons": [
-        {
-            "rule": "minimum return",
-            "expected": "mean return of at least 4000",
-            "found": "5801.20 over 10",
-            "ok": True,
-        },
-        {"rule": "parity of torch and ONNX", "expected": "at most 0.0001", "found": "3.1e-07", "ok": True},
-    ],
-}
+REASONS = [
+    {
+        "rule": "minimum return",
+        "expected": "mean return of at least 4000",
+        "found": "5801.20 over 10",
+        "ok": True,
+    },
+    {"rule": "parity of torch and ONNX", "expected": "at most 0.0001", "found": "3.1e-07", "ok": True},
+]
+
+
+def verdict_of(reasons):
+    """Return the verdict that some findings give."""
+    return Verdict.parse({"accepted": all(one["ok"] for one in reasons), "reasons": reasons})
 
 
 SAC_SIGNALS: dict[str, Callable[[float, np.random.Generator], float]] = {
@@ -53,11 +55,11 @@ SAC_SIGNALS: dict[str, Callable[[float, np.random.Generator], float]] = {
 }
 
 
-class Outputs:
+class Project:
     """A project folder after a run, with the files and columns of every stage."""
 
     def __init__(self, root: Path, *, suite: str = "gymnasium", task: str = "HalfCheetah-v5") -> None:
-        self.root = root
+        self.root, self.workspace = root, Workspace(root)
         self.spec = make_spec(task=f"{suite}/{task}", **TERMS)
         self.params = {
             "seed": 7,
@@ -83,26 +85,13 @@ class Outputs:
         """Of each policy, by name."""
 
     @property
-    def inputs(self) -> ReportInputs:
-        """Paths of all outputs."""
-        out = self.root / "out"
-        return ReportInputs(
-            params=self.root / "params.yaml",
-            dvc_lock=self.root / "dvc.lock",
-            root=self.root,
-            train_folder=out / "train",
-            curve=self.root / "results" / "curve.csv",
-            export_folder=out / "export",
-            evaluate_folder=out / "evaluate",
-            episodes=self.root / "results" / "episodes.csv",
-            throughput=self.root / "work" / "key" / "throughput.jsonl",
-            verdict=VERDICT,
-            model_name="halfcheetah",
-        )
+    def outputs(self) -> Outputs:
+        """The outputs on disk, as a section reads them."""
+        return Outputs(self.workspace, verdict_of(REASONS))
 
     def write(
         self, *, points: int = 12, episodes: int = 5, total_steps: int = 120_000, rows: int = 60
-    ) -> "Outputs":
+    ) -> "Project":
         """Write everything; `points` evaluations of `episodes` episodes, `rows` update rows."""
         random = np.random.default_rng(3)
         with (self.root / "params.yaml").open("w") as file:
@@ -127,7 +116,7 @@ class Outputs:
             for n in range(episodes)
         ]
         self.write_table(
-            self.inputs.curve, ["env_steps", "policy", "episode", "seed", "return", "length"], curve
+            self.workspace.curve, ["env_steps", "policy", "episode", "seed", "return", "length"], curve
         )
         lines = []
         for index in range(rows):
@@ -138,10 +127,6 @@ class Outputs:
             back = self.learned(share) * 0.8 + random.normal(0, 500)
             lines.append({"env_steps": step, "episode/return": back, "episode/length": 1000})
         write_text(train / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-        write_json(
-            train / "metrics.json",
-            {"env_steps": total_steps, "gradient_steps": total_steps - 5000, "episodes": 120},
-        )
         write_bytes(train / "policy.safetensors", b"weights")
         size = max(total_steps // 3, 1)
         entry = {"transitions": size, "size_bytes": size * 96, "sha256": "c" * 64}
@@ -150,6 +135,18 @@ class Outputs:
             for n in range(3)
         )
         PoolManifest.describe(self.spec, "compact", segments).write(train / "pool")
+        self.report = {
+            "env_steps": total_steps,
+            "gradient_steps": total_steps - 5000,
+            "episodes": 120,
+            "return_mean_deterministic": 5800.0,
+            "return_mean_stochastic": 5200.0,
+            "policy_sha256": sha256_file(train / "policy.safetensors"),
+            "pool_sha256": sha256_file(train / "pool" / "manifest.json"),
+            "determinism": "exact",
+            "num_threads": 1,
+        }
+        write_json(train / "metrics.json", self.report)
 
     @staticmethod
     def learned(share: float) -> float:
@@ -185,7 +182,7 @@ class Outputs:
             rows += [[policy, n, 100 + n, value, 1000, "false", "true"] for n, value in enumerate(returns)]
             summary[policy] = self.summarised(returns)
         header = ["policy", "episode", "seed", "return", "length", "terminated", "truncated"]
-        self.write_table(self.inputs.episodes, header, rows)
+        self.write_table(self.workspace.episodes, header, rows)
         write_json(evaluate / "metrics.json", summary)
         write_text(
             evaluate / "video" / "WHY_NO_VIDEO.txt",
@@ -238,11 +235,10 @@ class Outputs:
         data = path.read_bytes()
         return entry | {"md5": hashlib.md5(data, usedforsecurity=False).hexdigest(), "size": len(data)}
 
-    def page(self, **changes) -> str:
-        """Write the report and return it."""
-        return write_report(replace(self.inputs, **changes), self.root / "report.html").read_text(
-            encoding="utf-8"
-        )
+    def page(self, reasons=REASONS) -> str:
+        """Write the report and return it; without reasons, the release gate did not run."""
+        verdict = None if reasons is None else verdict_of(reasons)
+        return write_report(self.workspace, verdict, self.root / "report.html").read_text("utf-8")
 
     @staticmethod
     def write_table(path: Path, header: list[str], rows: list[list[object]]) -> None:
@@ -253,7 +249,7 @@ class Outputs:
 
     def summarised(self, returns: list[float]) -> dict[str, object]:
         """Return what the evaluate stage says of some returns."""
-        low, high = mean_interval(returns, 0.95)
+        low, high = (min(returns), max(returns)) if len(set(returns)) > 1 else (returns[0], returns[0])
         return {
             "episodes": len(returns),
             "return_mean": float(np.mean(returns)),
@@ -270,24 +266,24 @@ class Outputs:
 
 
 @pytest.fixture(scope="session")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """One realistic run that no test changes."""
-    return Outputs(tmp_path_factory.mktemp("run")).write()
+    return Project(tmp_path_factory.mktemp("run")).write()
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Outputs:
+def fresh(tmp_path: Path) -> Project:
     """A small run of the test's own, to be changed."""
-    return Outputs(tmp_path).write(points=3, episodes=3, rows=8)
+    return Project(tmp_path).write(points=3, episodes=3, rows=8)
 
 
 @pytest.fixture
-def make_outputs(tmp_path: Path) -> Callable[..., Outputs]:
+def make_project(tmp_path: Path) -> Callable[..., Project]:
     """Make the folder of an unusual run; nothing is written yet."""
 
-    def make(**names: str) -> Outputs:
+    def make(**names: str) -> Project:
         root = tmp_path / "unusual"
         root.mkdir()
-        return Outputs(root, **names)
+        return Project(root, **names)
 
     return make

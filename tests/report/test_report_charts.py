@@ -1,15 +1,18 @@
-"""Numbers, axes, curves and drawings, against arithmetic done by hand."""
+"""Numbers, points and charts, against arithmetic done by hand."""
 
+import math
+import re
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
+from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.report import numbers
-from sacpipe.report.charts import LARGE, Chart, Series, draw
-from sacpipe.report.curves import MAX_POINTS, Point, bucketed, evaluation_points, mean_interval, thinned
-from sacpipe.report.markup import Markup, tag
-from sacpipe.report.scales import fit, span
+from sacpipe.report.charts import COLOURS, LARGE, SMALL, Chart, line_chart, strip_plot
+from sacpipe.report.points import MAX_POINTS, Line, Point, bucketed, evaluation_points, thinned
+
+POINTS = [Point(0, 0.0, 0.0, 0.0), Point(50, 100.0, 100.0, 100.0), Point(100, 50.0, 50.0, 50.0)]
 
 
 @pytest.mark.parametrize(
@@ -23,13 +26,14 @@ from sacpipe.report.scales import fit, span
         (3.1e-7, None, "3.1\u2009\u00d7\u200910⁻⁷"),
         (-2.5e12, None, "\u22122.5\u2009\u00d7\u200910¹²"),
         (1e-6, None, "10⁻⁶"),
+        (-1e-6, None, "\u221210⁻⁶"),
         (9359.8123, 0.17, "9,359.81"),
         (5842.345, 250.0, "5,842"),
         (-0.0001, 10.0, "0"),
     ],
 )
 def test_numbers_are_short_and_say_enough(value: float, resolution: float | None, shown: str):
-    assert numbers.number(value, resolution=resolution) == shown
+    assert numbers.number(value, resolution) == shown
 
 
 def test_intervals_sizes_and_ticks_read_well():
@@ -41,60 +45,11 @@ def test_intervals_sizes_and_ticks_read_well():
     assert numbers.tick_labels([-0.5, 0, 0.5]) == ["\u22120.5", "0", "0.5"]
 
 
-def test_axis_leaves_a_little_air_and_ticks_round_values():
-    scale = fit([-300.0, 5700.0], 100.0, 0.0, num_ticks=5)
-    assert (scale.low, scale.high) == (-540.0, 5940.0)  # 4% of 6000 at both ends
-    assert scale.ticks == (0.0, 2000.0, 4000.0)
-    assert scale(5940.0) == 0.0
-    assert scale(-540.0) == 100.0
-    assert scale(2700.0) == pytest.approx(50.0)
-
-
-def test_axis_begins_at_zero_where_the_values_come_near_it():
-    assert fit([3.0, 103.0], 0.0, 1.0, num_ticks=4).low == 0.0
-    assert fit([50.0, 103.0], 0.0, 1.0, num_ticks=4).low == pytest.approx(47.88)
-    assert fit([-103.0, -3.0], 0.0, 1.0, num_ticks=4).high == 0.0
-
-
-def test_axis_of_decades_is_logarithmic_only_where_allowed():
-    values = [0.012, 4.0, 900.0]
-    scale = fit(values, 0.0, 5.0, num_ticks=4, may_log=True)
-    assert scale.ticks == (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
-    assert scale(1.0) == pytest.approx(2.0)
-    assert [label for _, label in scale.labelled] == ["0.01", "0.1", "1", "10", "100", "1,000"]
-    assert not fit(values, 0.0, 5.0, num_ticks=4).is_log
-    assert not fit([-1.0, 900.0], 0.0, 5.0, num_ticks=4, may_log=True).is_log
-
-
-def test_axis_of_steps_ends_with_the_last_step():
-    assert span(20_000, 0.0, 10.0, num_ticks=4).ticks == (0.0, 5000.0, 10_000.0, 15_000.0, 20_000.0)
-    assert span(0, 0.0, 10.0, num_ticks=4)(0.0) == 0.0
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_every_axis_is_finite_increasing_and_holds_its_values(seed: int):
-    random = np.random.default_rng(seed)
-    values = (
-        random.normal(0, 10.0 ** random.integers(-30, 60), random.integers(1, 6)) + random.normal()
-    ).tolist()
-    scale = fit(values, 10.0, 210.0, num_ticks=5, may_log=bool(seed % 2))
-    assert 1 <= len(scale.ticks) <= 12
-    assert list(scale.ticks) == sorted(set(scale.ticks))
-    assert all(10.0 <= scale(value) <= 210.0 for value in [*values, *scale.ticks])
-    assert len(numbers.tick_labels(list(scale.ticks))) == len(set(numbers.tick_labels(list(scale.ticks))))
-
-
-def test_bootstrap_interval_of_two_values_spans_both():
-    # Means of two draws from (0, 2) are 0, 1, 2 with chances 1/4, 1/2, 1/4: the outer 2.5% lie at 0 and 2.
-    assert mean_interval([0.0, 2.0], 0.95) == (0.0, 2.0)
-    assert mean_interval([0.0, 2.0], 0.40) == (1.0, 1.0)
-    assert mean_interval([7.5], 0.95) == (7.5, 7.5)
-    assert mean_interval([7.5, 7.5], 0.95) == (7.5, 7.5)
-
-
 def test_evaluation_points_are_means_in_order_of_steps():
-    points = evaluation_points([(200, 4.0), (100, 1.0), (200, 6.0), (100, 3.0)], 0.95)
-    assert points == [Point(100, 2.0, 1.0, 3.0), Point(200, 5.0, 4.0, 6.0)]
+    """Means of two draws from (4, 6) are 4, 5, 6 with chances 1/4, 1/2, 1/4: the outer 2.5% lie at 4 and 6."""
+    config = EvaluationConfig(episodes=2, bootstrap_resamples=1000, confidence=0.95, video=None)
+    points = evaluation_points([(200, 4.0), (100, 1.0), (200, 6.0), (100, 1.0)], config)
+    assert points == [Point(100, 1.0, 1.0, 1.0), Point(200, 5.0, 4.0, 6.0)]
 
 
 def test_long_curves_keep_their_ends_and_extremes():
@@ -107,24 +62,103 @@ def test_long_curves_keep_their_ends_and_extremes():
     assert thinned([1, 2], 5) == [1, 2]
 
 
-def test_a_line_lies_where_its_values_say():
-    size = LARGE[0]._replace(width=160.0, height=140.0, left=10.0, right=50.0, top=20.0, bottom=20.0)
-    line = Series(
-        "value",
-        "signal",
-        [Point(0, 0.0, 0.0, 0.0), Point(50, 100.0, 100.0, 100.0), Point(100, 50.0, 50.0, 50.0)],
-    )
-    drawing = ET.fromstring(draw(Chart("a label", "m", 100, [line]), size))  # noqa: S314 - our own drawing
-    path = drawing.find(".//*[@class='line signal']/*[@d]")
-    # 100 units of width for 100 steps; 100 of height for 0 to 104, upside down.
-    assert path is not None
-    assert path.get("d") == "M10.0,120.0L60.0,23.8L110.0,71.9"
+def parsed(markup):
+    """Return each drawing, parsed as strict XML."""
+    return [ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", markup)]  # noqa: S314
 
 
-def test_text_is_escaped_and_markup_is_not():
-    assert tag("p", "a < b", Markup("<i>c</i>"), None, ["d", [1, 2.5]], title='"') == (
-        '<p title="&quot;">a &lt; b<i>c</i>d12.5</p>'
+def drawings(chart, sizes=SMALL):
+    """Return a chart for a wide and for a narrow window."""
+    return parsed(line_chart(chart, sizes))
+
+
+def texts(drawing):
+    """Return what is written in a drawing, with its place."""
+    found = [one for one in drawing.iter() if one.tag.endswith("text")]
+    return {one.text: (float(one.get("x")), float(one.get("y"))) for one in found}
+
+
+def lines_of(drawing, colour):
+    """Return the corners of each line in a colour."""
+    found = [one.get("d") for one in drawing.iter() if f"stroke: var(--{colour})" in one.get("style", "")]
+    paths = [re.findall(r"(-?[\d.]+) (-?[\d.]+)", path) for path in found if path and "C" not in path]
+    return [[(float(x), float(y)) for x, y in path] for path in paths]
+
+
+def test_a_line_lies_where_the_axes_say():
+    drawing, _ = drawings(Chart("A title", "m", 100, [Line("value", "signal", POINTS)]))
+    (line,) = lines_of(drawing, "signal")
+    written = texts(drawing)
+    assert {"m", "environment steps", "0", "50", "100"} <= written.keys()
+    right = written["environment steps"][0]
+    assert line[2][0] == pytest.approx(right, abs=0.1)  # the axis ends with the last step
+    assert line[1][0] == pytest.approx((line[0][0] + right) / 2, abs=0.1)
+    assert line[0][1] == pytest.approx(246 - 46, abs=0.1)  # the axis begins at zero, 46 above the lower edge
+    assert line[2][1] == pytest.approx((line[0][1] + line[1][1]) / 2, abs=0.1)
+    assert line[1][1] == pytest.approx(30 + 170 * 4 / 104, abs=0.1)  # with room of 4% above
+
+
+def test_an_axis_of_decades_is_logarithmic_only_where_allowed():
+    points = [Point(n, value, value, value) for n, value in enumerate((0.012, 4.0, 900.0))]
+    for may_log, is_log in ((True, True), (False, False)):
+        (wide, _) = drawings(Chart("A title", "m", 2, [Line("value", "signal", points)], may_log=may_log))
+        assert ("m, logarithmic" in texts(wide)) is is_log
+        assert ({"0.01", "1", "100"} <= texts(wide).keys()) is is_log
+    negative = [*points, Point(3, -1.0, -1.0, -1.0)]
+    (wide, _) = drawings(Chart("A title", "m", 3, [Line("value", "signal", negative)], may_log=True))
+    assert "m" in texts(wide)
+
+
+def test_labels_at_the_ends_do_not_overlap():
+    near = [
+        Line(name, name, [Point(100, 5.0 + n / 100, 4.0, 6.0)]) for n, name in enumerate(list(COLOURS)[4:7])
+    ]
+    (wide, narrow) = drawings(Chart("A title", "m", 100, near), LARGE)
+    heights = sorted(
+        y for text, (_, y) in texts(wide).items() if text.startswith(("deter", "stoch", "bundle"))
     )
-    assert tag("rect", x=1.0, y=2.345, rx=-0.001, hidden=True, fill=None, stroke_width=False) == (
-        '<rect x="1" y="2.35" rx="0" hidden=""></rect>'
+    assert len(heights) == 3
+    assert min(np.diff(heights)) >= 13
+    assert not [text for text in texts(narrow) if text.startswith("deter")]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_values_give_a_chart_within_its_frame(seed: int):
+    random = np.random.default_rng(seed)
+    scale = 10.0 ** random.integers(-30, 60)
+    values = (random.normal(0, scale, random.integers(1, 6)) + random.normal()).tolist()
+    points = [Point(n, value, value, value) for n, value in enumerate(values)]
+    chart = Chart(
+        "A title", "m", len(points) - 1, [Line("value", "stochastic", points)], may_log=bool(seed % 2)
     )
+    for drawing in drawings(chart):
+        width, height = map(float, drawing.get("viewBox").split()[2:])
+        for line in lines_of(drawing, "stochastic"):
+            assert all(0 <= x <= width and 0 <= y <= height for x, y in line)
+        assert not re.search(r"\b(nan|inf)\b", ET.tostring(drawing, encoding="unicode"))
+
+
+def test_a_drawing_has_texts_and_colours_of_the_page_and_nothing_of_the_machine():
+    chart = Chart(
+        "A <title> & more", "$\\frac <b>", 100, [Line("value", "signal", POINTS)], dots=[(10, 3.0)] * 600
+    )
+    text = line_chart(chart, LARGE)
+    assert text == line_chart(chart, LARGE)
+    assert "$\\frac &lt;b&gt;" in text
+    assert "var(--signal)" in text
+    for word in (*COLOURS.values(), "font-family:", "DejaVu", "atplotlib", "url(", "<style", "clip-path"):
+        assert word not in text, word
+    assert len(text) < 2 * 40_000
+    assert all("A <title> & more" in drawing.get("aria-label") for drawing in drawings(chart))
+
+
+def test_every_episode_is_a_dot_at_its_value():
+    values = [float(n) for n in range(0, 101, 10)]
+    text = strip_plot("return", {"bundle": (values, Point(0, 50.0, 40.0, 60.0))})
+    drawing = parsed(text)[0]
+    (episodes, interval, *_) = lines_of(drawing, "bundle")
+    assert len(episodes) == 2 * len(values)
+    assert math.isclose(episodes[-1][0] - episodes[0][0], 5 * (interval[1][0] - interval[0][0]), rel_tol=1e-3)
+    crowded = strip_plot("return", {"bundle": ([*values, *[50.0] * 9], Point(0, 50.0, 40.0, 60.0))})
+    (episodes, *_) = lines_of(parsed(crowded)[0], "bundle")
+    assert len({y for x, y in episodes if x == episodes[12][0]}) >= 5

@@ -11,16 +11,16 @@ from sacpipe.core.errors import BundleError, ConfigError, PoolError, SacpipeErro
 from sacpipe.core.files import sha256_bytes, write_bytes
 
 
-def written(outputs):
+def written(project):
     """Return the text of the page without its tags."""
-    return html.unescape(re.sub(r"<[^>]*>", "", outputs.page()))
+    return html.unescape(re.sub(r"<[^>]*>", "", project.page()))
 
 
 def test_a_missing_output_is_named_with_the_command_that_restores_it(fresh):
-    (fresh.inputs.curve).unlink()
-    (fresh.inputs.export_folder / "bundle" / "policy.onnx").unlink()
+    fresh.workspace.curve.unlink()
+    (fresh.workspace.export / "bundle" / "policy.onnx").unlink()
     with pytest.raises(
-        StorageError, match=r"2 file.*policy\.onnx.*curve\.csv.*`dvc pull`.*`sacpipe run`"
+        StorageError, match=r"2 file.*curve\.csv.*policy\.onnx.*`dvc pull`.*`sacpipe run`"
     ) as caught:
         fresh.page()
     assert caught.value.exit_code == 2
@@ -33,11 +33,11 @@ def test_a_missing_output_is_named_with_the_command_that_restores_it(fresh):
         (
             "results/curve.csv",
             "deterministic,0,0,",
-            "deterministic,0,0,nan#",
+            "deterministic,0,0,nan,#",
             StorageError,
             r"line 2.*finite number",
         ),
-        ("results/curve.csv", "env_steps", "steps", StorageError, r"env_steps not found"),
+        ("results/curve.csv", "env_steps", "steps", StorageError, r"line 2: no 'env_steps'"),
         (
             "out/train/metrics.jsonl",
             '"critic/loss": ',
@@ -45,17 +45,17 @@ def test_a_missing_output_is_named_with_the_command_that_restores_it(fresh):
             StorageError,
             r"line 1.*finite",
         ),
-        ("out/train/metrics.jsonl", "{", "[", StorageError, r"JSON lines"),
+        ("out/train/metrics.jsonl", "{", "[", StorageError, r"line 1"),
         (
             "out/train/metrics.json",
             "gradient_steps",
             "updates",
             StorageError,
-            r"expected the key 'gradient_steps'",
+            r"gradient_steps: missing",
         ),
         ("out/train/pool/manifest.json", '"format_version": 2', '"format_version": 9', PoolError, r"found 9"),
         ("out/export/bundle/contract.json", "0.05", "0.04", BundleError, r"contract\.json.*SHA-256"),
-        ("out/evaluate/metrics.json", '"bundle"', '"robot"', StorageError, r"expected the key 'bundle'"),
+        ("out/evaluate/metrics.json", '"bundle"', '"robot"', StorageError, r"bundle: missing"),
         ("out/evaluate/metrics.json", '"return_iqm"', '"iqm"', StorageError, r"return_iqm: missing"),
         ("results/episodes.csv", "bundle,", "robot,", StorageError, r"expected the key 'bundle'"),
         ("results/episodes.csv", "true", "maybe", StorageError, r"true or false"),
@@ -64,9 +64,9 @@ def test_a_missing_output_is_named_with_the_command_that_restores_it(fresh):
             "confidence: 0.95",
             "confidence: .nan",
             ConfigError,
-            r"JSON cannot hold|finite number",
+            r"values that JSON can hold",
         ),
-        ("params.yaml", "suite:", "world:", ConfigError, r"expected the key 'suite'"),
+        ("params.yaml", "suite:", "world:", ConfigError, r"task\.suite.*found KeyError: 'suite'"),
         (
             "dvc.lock",
             "  evaluate:",
@@ -91,17 +91,12 @@ def test_malformed_outputs_are_refused_with_file_and_place(
     assert path.name in str(caught.value)
 
 
-def test_a_verdict_without_reasons_is_refused(fresh):
-    with pytest.raises(ConfigError, match="verdict: expected the key 'reasons'"):
-        fresh.page(verdict={"accepted": True})
-
-
 def test_present_params_that_are_not_those_of_the_outputs_are_pointed_out(fresh):
     assert "Warning." not in written(fresh)
     fresh.params["algorithm"]["discount"] = 0.98
     fresh.params["algorithm"]["tau"] = 0.01
     fresh.params["release"]["min_return_mean"] = 1.0  # no stage reads it: not stale
-    with fresh.inputs.params.open("w") as file:
+    with fresh.workspace.params.open("w") as file:
         YAML().dump(fresh.params, file)
     text = written(fresh)
     assert (
@@ -111,14 +106,14 @@ def test_present_params_that_are_not_those_of_the_outputs_are_pointed_out(fresh)
 
 
 def test_a_file_that_dvc_does_not_know_is_pointed_out(fresh):
-    path = fresh.inputs.curve
+    path = fresh.workspace.curve
     path.write_text(path.read_text().replace("stochastic", "deterministic"))
     assert "results/curve.csv differs from the file in dvc.lock." in written(fresh)
 
 
 def test_a_bundle_of_another_policy_or_pool_is_pointed_out(fresh):
-    write_bytes(fresh.inputs.train_folder / "policy.safetensors", b"other weights")
-    manifest = fresh.inputs.train_folder / "pool" / "manifest.json"
+    write_bytes(fresh.workspace.train / "policy.safetensors", b"other weights")
+    manifest = fresh.workspace.train / "pool" / "manifest.json"
     before = sha256_bytes(manifest.read_bytes())
     manifest.write_text(manifest.read_text().replace("c" * 64, "d" * 64))
     fresh.write_lock()
@@ -128,10 +123,10 @@ def test_a_bundle_of_another_policy_or_pool_is_pointed_out(fresh):
 
 
 def test_earlier_experience_is_part_of_the_lineage(fresh):
-    lock = YAML(typ="safe").load(fresh.inputs.dvc_lock)
+    lock = YAML(typ="safe").load(fresh.workspace.dvc_lock)
     pool = {"sha256": "a" * 64, "share": 0.5}
     lock["stages"]["train"]["params"]["params.yaml"]["replay"] = {"initial_pool": pool}
-    with fresh.inputs.dvc_lock.open("w") as file:
+    with fresh.workspace.dvc_lock.open("w") as file:
         YAML().dump(lock, file)
     page = fresh.page()
     assert "earlier pool" in page
@@ -139,10 +134,10 @@ def test_earlier_experience_is_part_of_the_lineage(fresh):
 
 
 def test_the_weights_that_a_training_began_with_are_part_of_the_lineage(fresh):
-    lock = YAML(typ="safe").load(fresh.inputs.dvc_lock)
+    lock = YAML(typ="safe").load(fresh.workspace.dvc_lock)
     start = {"sha256": "b" * 64, "parts": "all", "first_actions": "policy"}
     lock["stages"]["train"]["params"]["params.yaml"]["training"] = {"warm_start": start}
-    with fresh.inputs.dvc_lock.open("w") as file:
+    with fresh.workspace.dvc_lock.open("w") as file:
         YAML().dump(lock, file)
     page = fresh.page()
     assert "weights of an earlier run in the training" in page
@@ -151,7 +146,7 @@ def test_the_weights_that_a_training_began_with_are_part_of_the_lineage(fresh):
 
 def test_the_kept_policy_is_named_beside_the_curve(fresh):
     assert "was kept" not in fresh.page()
-    path = fresh.inputs.train_folder / "metrics.json"
+    path = fresh.workspace.train / "metrics.json"
     kept = {"kept": {"env_steps": 90_000, "return_mean": 5321.0}}
     path.write_text(json.dumps(json.loads(path.read_text()) | kept))
     assert "The policy of step 90,000 was kept: its evaluation was the best, 5,321" in fresh.page()

@@ -103,12 +103,15 @@ class TestAdding:
         store.add(first)
         assert tree(path) == dict(first.files)
 
-    def test_a_signed_copy_brings_its_signature(self, store, tmp_path, first):
+    def test_a_signed_copy_brings_its_signatures(self, store, tmp_path, first):
         path = store.path(store.add(first))
         make_key(tmp_path / "key")
         sign_bundle(tmp_path / "bundle", tmp_path / "key")
+        (tmp_path / "bundle" / "model.sig").write_bytes(b"{}")  # for others; no robot reads it
         assert store.add(admit(tmp_path / "bundle")) == path.name
-        assert (path / "manifest.sig").read_bytes() == (tmp_path / "bundle" / "manifest.sig").read_bytes()
+        for name in ("manifest.sig", "model.sig"):
+            assert (path / name).read_bytes() == (tmp_path / "bundle" / name).read_bytes()
+        store.verify(path.name)
 
     def test_a_stranger_under_a_bundles_name_is_refused(self, store, first, second):
         path = store.path(store.add(first))

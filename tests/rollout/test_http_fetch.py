@@ -12,7 +12,8 @@ import pytest
 from sacpipe.core.errors import SacpipeError, StoreUnavailableError
 from sacpipe.rollout import http_fetch
 from sacpipe.rollout.http_fetch import Fetcher, Look
-from sacpipe.rollout.mlflow_source import MlflowSource, parse_address
+from sacpipe.rollout.registries import parse_address
+from sacpipe.tracking.mlflow.rest_source import MlflowSource
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -72,7 +73,6 @@ def _short_limits(monkeypatch):
         ("_START_S", 0.3),
         ("_READ_TIMEOUT_S", 0.4),
         ("_GRACE_S", 0.2),
-        ("_WATCH_S", 0.01),
     ):
         monkeypatch.setattr(http_fetch, name, value)
 

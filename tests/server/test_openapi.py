@@ -1,5 +1,9 @@
 """The server does what its /openapi.json describes, for generated requests."""
 
+import json
+import re
+
+import msgspec
 import pytest
 import requests
 from hypothesis import HealthCheck, Phase, given, settings
@@ -9,7 +13,12 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 from served import running
 
-pytestmark = pytest.mark.slow
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.server import protocol
+from sacpipe.server.openapi import openapi as openapi_document
+from sacpipe.server.service import Service
+
+slow = pytest.mark.slow
 
 CHECKS = [
     not_a_server_error,
@@ -48,6 +57,19 @@ def try_out(operation, mode, examples):
     return statuses
 
 
+def test_the_document_has_the_structs_that_decode_and_encode(bundles):
+    active = Service(OnnxPolicy(bundles[0])).active
+    schemas = openapi_document(active)["components"]["schemas"]
+    body = schemas["RequestBody"]["properties"]
+    assert protocol._REQUESTS.type is protocol.RequestBody
+    assert list(body) == [field.name for field in msgspec.structs.fields(protocol.RequestBody)]
+    assert body["id"]["anyOf"][0]["maxLength"] == 128
+    assert openapi_document(active) is openapi_document(active)
+    for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(openapi_document(active))):
+        assert reference in schemas
+
+
+@slow
 def test_every_operation_keeps_to_the_page(operations):
     assert len(operations) == 14
     for operation in operations:
@@ -55,6 +77,7 @@ def test_every_operation_keeps_to_the_page(operations):
         assert statuses <= {200, 400, 404}, operation.label
 
 
+@slow
 def test_what_is_not_on_the_page_is_refused(operations):
     for operation in operations:
         if operation.method == "post":

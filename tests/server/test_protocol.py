@@ -287,11 +287,11 @@ class TestBinaryRefusals:
 
 class TestAnswers:
     def answer(self, actions=((1.25, 2.5),), **changes):
-        given = {"model_name": "policy", "model_version": "v", "id": None, "parameters": {"verdict": "ok"}}
-        return InferAnswer(**given | changes, actions=np.array(actions, np.float32))
+        given = {"model_name": "policy", "model_version": "v", "parameters": {"verdict": "ok"}, "outputs": []}
+        return InferAnswer(**given | changes), np.array(actions, np.float32)
 
     def test_json(self):
-        body, header_length = render_infer(self.answer(), is_binary=False)
+        body, header_length = render_infer(*self.answer(), is_binary=False)
         assert header_length is None
         assert json.loads(body) == {
             "model_name": "policy",
@@ -301,7 +301,7 @@ class TestAnswers:
         }
 
     def test_binary(self):
-        body, header_length = render_infer(self.answer([[1, 2], [3, 4]]), is_binary=True)
+        body, header_length = render_infer(*self.answer([[1, 2], [3, 4]]), is_binary=True)
         (output,) = json.loads(body[:header_length])["outputs"]
         assert output["parameters"] == {"binary_data_size": 16}
         assert "data" not in output
@@ -309,13 +309,13 @@ class TestAnswers:
 
     @pytest.mark.parametrize("id_", ["", "7", "ü"])
     def test_an_id_comes_back(self, id_):
-        assert json.loads(render_infer(self.answer(id=id_), is_binary=False).body)["id"] == id_
+        assert json.loads(render_infer(*self.answer(id=id_), is_binary=False).body)["id"] == id_
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("is_binary", [False, True])
     def test_an_action_that_is_not_finite_never_leaves(self, value, is_binary):
         with pytest.raises(FaultError, match="action_not_finite"):
-            render_infer(self.answer([[0.0, value]]), is_binary=is_binary)
+            render_infer(*self.answer([[0.0, value]]), is_binary=is_binary)
 
     def test_an_error(self):
         assert json.loads(render_error('said "no"')) == {"error": 'said "no"'}

@@ -48,8 +48,8 @@ def test_a_swap_is_for_the_next_request(bundles):
     with pytest.raises(NotFoundError, match=f"expected {second.digest[:12]}, the one in service"):
         ask(service, first.digest)
     assert service.metrics.swaps == 1
-    assert service.active.statistics.successes == 1
-    assert service.active.statistics.fails == 1
+    assert service.active.statistics.execution_count == 1
+    assert service.active.statistics.inference_stats.fail.count == 1
 
 
 def test_a_sequence_blends_and_names_both(bundles, tmp_path):

@@ -69,7 +69,7 @@ def changed(retrained: Path, tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def ledger(database: str, tmp_path: Path) -> MlflowLedger:
-    artifacts = Workspace(tmp_path / "project").artifacts
+    artifacts = Workspace(tmp_path / "project").state / "mlartifacts"
     return MlflowLedger(MlflowConnection(database, artifacts, experiment=str(tmp_path)))
 
 

@@ -7,7 +7,7 @@ from ledger_project import LOSSES, history, record_all, release
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.project.workspace import Workspace
-from sacpipe.tracking.ledger import open_ledger
+from sacpipe.tracking.chosen import open_ledger
 
 
 @pytest.mark.parametrize("name", ["a%20b", "100%", "a#b", "a?b=c&d", "a+b ü"])
@@ -19,7 +19,7 @@ def test_the_ledger_is_in_the_project_and_nothing_is_beside_it(
     shutil.copytree(trained, root)
     workspace = Workspace(root)
     workspace.state.mkdir()
-    shutil.copy(empty_ledger, workspace.mlflow_db)
+    shutil.copy(empty_ledger, workspace.state / "mlflow.db")
     ids = record_all(workspace, open_ledger(workspace))
     release(workspace, open_ledger(workspace), "Reach")
 
@@ -29,5 +29,5 @@ def test_the_ledger_is_in_the_project_and_nothing_is_beside_it(
     fetched = again.registry.fetch_bundle("Reach", "champion", tmp_path / "fetched")
     assert fetched.digest == bundle_digest(workspace.bundle)
     assert again.registry.smoke_load("Reach", "champion", fetched) == 0.0
-    assert any(workspace.artifacts.rglob("policy.onnx"))
+    assert any(workspace.state.rglob("policy.onnx"))
     assert [path.name for path in (tmp_path / "home").iterdir()] == [name]

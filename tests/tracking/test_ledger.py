@@ -12,14 +12,8 @@ from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.processor_kind import read_kinds, record_kind, this_processor
 from sacpipe.project.stage_key import StageInputs, locked_inputs, locked_outs, stage_key
 from sacpipe.project.workspace import STAGES, Workspace
-from sacpipe.tracking.ledger import (
-    check_inputs_kept,
-    open_ledger,
-    rebuild,
-    record_stage,
-    register_bundle,
-    restore_kind,
-)
+from sacpipe.tracking.chosen import open_ledger
+from sacpipe.tracking.ledger import check_inputs_kept, rebuild, record_stage, register_bundle, restore_kind
 from sacpipe.tracking.ledger_values import (
     IS_COMMITTED_TAG,
     OUTCOME_TAG,
@@ -79,7 +73,7 @@ def test_a_run_names_the_kind_of_processor_and_a_restored_stage_gets_it_back(
     record_kind(workspace, "train", "0" * 64)
     record_kind(workspace, "export", "1" * 64)
     assert recorded_processor(ledger.run(record_stage(workspace, ledger, "train")).tags) == kind
-    restore_kind(workspace, ledger, "train", run_id)
+    restore_kind(workspace, ledger, "train")
     restored = read_kinds(workspace.kinds)
     assert (restored["train"].stage_key, restored["train"].processor) == (key, kind)
     assert restored["export"].stage_key == "1" * 64
@@ -134,7 +128,9 @@ def test_a_deleted_ledger_is_rebuilt_with_the_same_lineage_even_where_the_champi
     workspace.promotions.write_bytes(history_file)
 
     # Another training replaced the outputs and was not released: only DVC's cache has the champion.
-    again = MlflowLedger(MlflowConnection(lost.tracking_uri, changed.artifacts, experiment="lost again"))
+    again = MlflowLedger(
+        MlflowConnection(lost.tracking_uri, changed.state / "mlartifacts", experiment="lost again")
+    )
     changed.state.mkdir()
     text = workspace.promotions.read_text()
     changed.promotions.write_text(text.replace(name, f"{name}-2"))
@@ -164,7 +160,7 @@ def test_the_ledger_opened_for_a_workspace_is_the_one_the_environment_names(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert open_ledger(workspace).tracking_uri == f"sqlite:///{workspace.mlflow_db}"
+    assert open_ledger(workspace).tracking_uri == f"sqlite:///{workspace.state}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ledger:5000")
     assert open_ledger(workspace).tracking_uri == "http://ledger:5000"
 

@@ -63,17 +63,17 @@ def test_lineage_finds_each_link_that_was_changed(
     train, export, _ = record_all(workspace, ledger)
     release(workspace, ledger, name)
     store = ledger._store
-    (served,) = workspace.artifacts.rglob("model.onnx")
+    (served,) = workspace.state.rglob("model.onnx")
     kept = served.read_bytes()
     served.write_bytes(kept + b"!")
     assert set(broken(workspace, ledger, name)) == {"version -> served policy.onnx", "bundle -> policy.onnx"}
     served.write_bytes(kept)
-    (contract,) = workspace.artifacts.rglob("contract.json")
+    (contract,) = workspace.state.rglob("contract.json")
     text = contract.read_text()
     contract.write_text(text.replace("joint", "joist"))
     assert "version -> bundle" in broken(workspace, ledger, name)
     contract.write_text(text)
-    records = {json.loads(path.read_text())["cmd"]: path for path in workspace.artifacts.rglob("stage.json")}
+    records = {json.loads(path.read_text())["cmd"]: path for path in workspace.state.rglob("stage.json")}
     record = records["python stages.py train"]
     kept = record.read_bytes()
     record.write_bytes(kept.replace(b'"seed":1', b'"seed":2'))
@@ -134,11 +134,11 @@ def test_lineage_follows_the_pool_a_training_began_with(
     edges = lineage(workspace, ledger, name)
     assert all(edge.ok for edge in edges)
     assert {edge.name: edge.found for edge in edges if "initial pool" in edge.name} == {
-        "train run -> initial pool": digest[:36],
+        "train run -> initial pool": digest,
         "initial pool -> data/pool": digest,
         "initial pool -> data/pool.dvc": digest,
     }
-    assert ledger.run(train).datasets["data/pool"] == digest[:36]
+    assert ledger.run(train).datasets["data/pool"] == digest
     # A later pool is in data/pool, so the pool that the commit tracks counts, and DVC lost it.
     (workspace.initial_pool / "manifest.json").write_text("{ }")
     shutil.rmtree(workspace.root / ".dvc" / "cache")

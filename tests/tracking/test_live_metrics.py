@@ -15,7 +15,7 @@ from sacpipe.core.errors import StageError
 from sacpipe.project.stage_key import stage_key
 from sacpipe.project.workspace import Workspace
 from sacpipe.tracking.ledger import record_stage
-from sacpipe.tracking.live_metrics import LiveMetrics, _RowFile
+from sacpipe.tracking.live_metrics import LiveMetrics
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
@@ -78,19 +78,6 @@ def test_a_failed_stage_leaves_no_run_that_seems_to_be_in_progress(
     assert ledger.run(record_stage(workspace, ledger, "train")).status == "FINISHED"
 
 
-def test_a_truncated_file_is_read_from_the_start(tmp_path: Path) -> None:
-    path = tmp_path / "work" / "metrics.jsonl"
-    rows = _RowFile(path)
-    assert rows.read() == []
-    write_rows(path, range(3))
-    assert [row["gradient_steps"] for row in rows.read()] == [0, 1, 2]
-    path.write_text("")
-    write_rows(path, range(7, 8))
-    assert [row["gradient_steps"] for row in rows.read()] == [7]
-    write_rows(path, range(8, 9))
-    assert [row["gradient_steps"] for row in rows.read()] == [7, 8]
-
-
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_dead_ledger_neither_stops_nor_slows_a_stage(
     workspace: Workspace, ledger: MlflowLedger, caplog: pytest.LogCaptureFixture, answers: bool
@@ -101,7 +88,7 @@ def test_a_dead_ledger_neither_stops_nor_slows_a_stage(
         if answers:
             server.listen()  # accepts the connection and never answers
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
-        dead = MlflowLedger(MlflowConnection(uri, workspace.artifacts))
+        dead = MlflowLedger(MlflowConnection(uri, workspace.state))
         write_rows(path, range(1))
         begin = time.monotonic()
         with (

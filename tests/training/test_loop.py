@@ -256,5 +256,6 @@ def test_the_work_folder_has_what_the_learners_metrics_are(tmp_path):
     run_once(tmp_path)
     described = json.loads((tmp_path / "work" / "learner_metrics.json").read_text())
     assert described["critic/loss"]["unit"] == "reward²"
-    assert described == {name: metric._asdict() for name, metric in sac_metrics.METRICS.items()}
+    metrics = sac_metrics.METRICS.items()
+    assert described == {name: {"unit": metric.unit, "meaning": metric.meaning} for name, metric in metrics}
     assert not (tmp_path / "out" / "learner_metrics.json").exists()

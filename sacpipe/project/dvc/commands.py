@@ -1,37 +1,33 @@
-"""DVC's commands, each run as a child process. No other module runs DVC.
+"""DVC's commands, each run as a child process of ours that answers in JSON. No other module runs DVC.
 
 A stage that fails or is stopped leaves no process running, and its earlier outputs are restored. The
-outcome of a stage is *ran*, *restored* or *unchanged*. The operator reads the stage's own messages
-without those that DVC prints around them.
+outcome of a stage is *ran*, *restored* or *unchanged*. The operator reads the stage's own messages alone.
 """
 
+import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sacpipe.core.errors import ConfigError, InterruptedRunError, StoreError
-from sacpipe.core.files import write_bytes, write_json, write_text
+from sacpipe.core.errors import ConfigError, InterruptedRunError, SacpipeError, StoreError
+from sacpipe.core.files import storage_errors, write_bytes, write_json, write_text
 from sacpipe.core.proxies import without_proxy_on_loopback
+from sacpipe.project.dvc.failures import Answer, stage_error
 from sacpipe.project.dvc.graph import graph_outputs
 from sacpipe.project.dvc.lock_file import read_lock
-from sacpipe.project.dvc.messages import (
-    DVC_LINES,
-    STAGE_LINES,
-    CommandOutput,
-    dvc_failure,
-    stage_error,
-    stage_failure,
-)
 from sacpipe.project.dvc.stale_locks import remove_stale_locks
 from sacpipe.project.process_group import Receiver, run_group
-from sacpipe.project.terminal_copy import TerminalRules
+from sacpipe.project.stage import ERROR_FILE
 
 _SHORT_TIMEOUT_S = 600.0
+_CHILD = Path(__file__).with_name("child.py")
 
 
 class Outcome(StrEnum):
@@ -64,8 +60,8 @@ class DvcStore:
 
         Args:
             stage: Its name in dvc.yaml; earlier stages are not checked.
-            on_output: Called with each line that DVC and the stage write. Where stderr is a terminal, the
-                lines of stderr go to the terminal instead.
+            on_output: Called with each line that the stage writes. Where stderr is a terminal, the lines of
+                stderr go to the terminal instead.
             timeout_s: Seconds until the stage is stopped, or None for no limit.
             force: Run the stage even where it is up to date or the run-cache has its result.
 
@@ -75,42 +71,30 @@ class DvcStore:
             ConfigError: params.yaml lacks a value that the stage needs.
             StoreError: DVC itself failed; the message holds DVC's error.
         """
-        before = self.lock_entries().get(stage)
         outs = self._outs(stage)
-        had_outs = all((self.root / path).exists() for path in outs)
         uncached = self._read_files(path for path, cached in outs.items() if not cached)
-        output = CommandOutput(on_output)
-        options = ["--single-item", *(("--force", "--no-run-cache") if force else ())]
-        remove_stale_locks(self.root)
-        try:
-            status = self._dvc(["repro", *options, stage], output, timeout_s, terminal=STAGE_LINES)
-        except BaseException as exc:
-            self._restore_outputs(stage, outs, uncached, output)
-            if isinstance(exc, TimeoutError):
-                raise stage_error(
-                    f"stage '{stage}' was stopped after {timeout_s:g} s. Run the command again: it continues "
-                    "from its last checkpoint.",
-                    retryable=True,
-                ) from exc
-            if isinstance(exc, KeyboardInterrupt):
-                raise InterruptedRunError(
-                    f"stage '{stage}' was interrupted. Run the command again: it continues from its last "
-                    "checkpoint."
-                ) from exc
-            raise
-        if status != 0:
-            self._restore_outputs(stage, outs, uncached, output)
-            raise stage_failure(stage, output)
-        return self._outcome(stage, output, before, had_outs)
+        answer = Answer(on_output)
+        with tempfile.NamedTemporaryFile(prefix="stage-error-") as reported:
+            try:
+                self._dvc(answer, "reproduce", stage, force, timeout_s=timeout_s, reported=reported.name)
+            except BaseException as exc:
+                self._restore_outputs(stage, outs, uncached, answer)
+                if isinstance(exc, (TimeoutError, KeyboardInterrupt)):
+                    raise _stopped(stage, exc, timeout_s) from exc
+                raise
+            if "result" not in answer.fields:
+                self._restore_outputs(stage, outs, uncached, answer)
+                raise answer.stage_failure(stage, reported.read())
+        return Outcome(answer.fields["result"])
 
     def push(self) -> str:
-        """Send this graph's files in the cache to the default remote; return DVC's summary.
+        """Send this graph's files in the cache to the default remote; return a summary.
 
         Raises:
             StoreError: no remote is set, or it cannot be written.
         """
-        lines = self._run(["push", "--run-cache"], timeout_s=None).stdout
-        return lines[-1] if lines else "done"
+        count = self._result("push", timeout_s=None)
+        return f"{count} file{'s' * (count > 1)} pushed" if count else "Everything is up to date."
 
     def place(self, entries: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
         """Place outputs of an older dvc.lock under another folder, from this project's cache.
@@ -122,21 +106,16 @@ class DvcStore:
         Raises:
             StoreError: the cache lacks a file; `dvc fetch --all-commits` may bring it.
         """
-        cache = self._run(["cache", "dir"]).stdout[-1]
-        quote = "'" if '"' in cache else '"'  # outside quotes, `#` begins a comment
-        config = (
-            "[core]\n no_scm = true\n analytics = false\n check_update = false\n"
-            f"[cache]\n dir = {quote}{cache}{quote}\n"
-        )
         graph = {
             name: {"cmd": entry["cmd"], "outs": [out["path"] for out in entry["outs"]]}
             for name, entry in entries.items()
         }
         lock = {name: {"cmd": entry["cmd"], "outs": entry["outs"]} for name, entry in entries.items()}
-        write_text(folder / ".dvc" / "config", config)
         write_json(folder / "dvc.yaml", {"stages": graph})  # JSON is YAML
         write_json(folder / "dvc.lock", {"schema": "2.0", "stages": lock})
-        DvcStore(folder, self.variables, self.grace_s)._run(["checkout", "--force"])  # noqa: SLF001 - itself
+        with storage_errors(folder):
+            (folder / ".dvc").mkdir(exist_ok=True)
+        self._result("place", str(folder))
 
     def add(self, path: Path) -> None:
         """Track a file or folder of the project: its bytes in DVC's cache, its digest in `<path>.dvc`.
@@ -144,7 +123,7 @@ class DvcStore:
         Raises:
             StoreError: DVC failed.
         """
-        self._run(["add", str(path.relative_to(self.root))], timeout_s=None)
+        self._result("add", str(path.relative_to(self.root)), timeout_s=None)
 
     def get(self, repository: str, path: str, commit: str, destination: Path) -> None:
         """Copy what a commit tracks, from this project's cache or the commit's default remote.
@@ -158,11 +137,11 @@ class DvcStore:
         Raises:
             StoreError: the commit tracks no such path, or neither cache nor remote holds it.
         """
-        output = CommandOutput()
-        arguments = ["get", repository, path, "--rev", commit, "--out", str(destination)]
-        if self._dvc(arguments, output, None) != 0:
+        answer = Answer()
+        self._dvc(answer, "get", repository, path, commit, str(destination))
+        if "result" not in answer.fields:
             raise StoreError(
-                f"DVC cannot give {path} of commit {commit[:12]} ({output.error_text}). `dvc fetch` may help."
+                f"DVC cannot give {path} of commit {commit[:12]} ({answer.message}). `dvc fetch` may help."
             )
 
     def isolated(self) -> "DvcStore":
@@ -181,14 +160,12 @@ class DvcStore:
         Raises:
             StoreError: DVC is not set up here, or has no default remote.
         """
-        lines = self._run(["config", "--list"]).stdout
-        settings = dict(line.split("=", 1) for line in lines if "=" in line)
-        name = settings.get("core.remote")
-        if name is None:
+        remote = self._result("remote")
+        if remote is None:
             raise StoreError(
                 f"DVC in {self.root} has no default remote. Set one: `dvc remote add -d NAME FOLDER`."
             )
-        return f"DVC {version('dvc')}, remote '{name}' at {settings.get(f'remote.{name}.url', 'no address')}"
+        return f"DVC {version('dvc')}, remote '{remote[0]}' at {remote[1]}"
 
     def lock_entries(self) -> dict[str, dict[str, Any]]:
         """Return the entries of dvc.lock by stage.
@@ -198,27 +175,42 @@ class DvcStore:
         """
         return read_lock(self.root / "dvc.lock")
 
-    def _run(self, arguments: list[str], timeout_s: float | None = _SHORT_TIMEOUT_S) -> CommandOutput:
-        output = CommandOutput()
-        remove_stale_locks(self.root)
+    def _result(self, operation: str, *arguments: object, timeout_s: float | None = _SHORT_TIMEOUT_S) -> Any:
+        """Do an operation, and return its result."""
+        answer = Answer()
         try:
-            status = self._dvc(arguments, output, timeout_s)
+            self._dvc(answer, operation, *arguments, timeout_s=timeout_s)
         except TimeoutError as exc:
             raise StoreError(
-                f"`dvc {arguments[0]}` in {self.root} did not end within {timeout_s:g} s. Check the "
+                f"DVC's `{operation}` in {self.root} did not end within {timeout_s:g} s. Check the "
                 "disks of the cache and of the remote, then run the command again."
             ) from exc
-        if status != 0:
-            raise dvc_failure(f"`dvc {arguments[0]}`", output)
-        return output
+        if "result" not in answer.fields:
+            raise answer.failure(f"DVC's `{operation}`")
+        return answer.fields["result"]
 
     def _dvc(
         self,
-        arguments: list[str],
-        output: CommandOutput,
-        timeout_s: float | None,
-        terminal: TerminalRules | None = DVC_LINES,
-    ) -> int:
+        answer: Answer,
+        operation: str,
+        *arguments: object,
+        timeout_s: float | None = None,
+        reported: str | None = None,
+        terminal: bool = True,
+    ) -> None:
+        """Do an operation of child.py, and collect its answer.
+
+        Args:
+            answer: Gets the fields of the answer.
+            operation: Name of a function of child.py.
+            arguments: Its arguments.
+            timeout_s: Seconds until the process is stopped, or None for no limit.
+            reported: File in which a stage tells its error.
+            terminal: Whether progress is shown where stderr is a terminal.
+        """
+        if find_spec("dvc") is None:
+            raise StoreError("DVC is not installed for this Python: install the extra `pipeline`.")
+        remove_stale_locks(self.root)
         variables = {**os.environ, **self.variables}
         own = str(Path(sys.executable).parent)
         environment = {
@@ -227,32 +219,17 @@ class DvcStore:
             **without_proxy_on_loopback(variables),
             "PATH": os.pathsep.join([own, variables.get("PATH", os.defpath)]),  # `python` is this one
             "PYTHONUNBUFFERED": "1",
+            **({} if reported is None else {ERROR_FILE: reported}),
         }
         # -P: a file of the project named like one of DVC's modules must not be imported instead.
-        command = [sys.executable, "-P", "-m", "dvc", *arguments]
-        return run_group(
-            command,
+        run_group(
+            [sys.executable, "-P", str(_CHILD), operation, json.dumps(arguments)],
             folder=self.root,
             environment=environment,
-            receiver=Receiver(output, terminal),
+            receiver=Receiver(answer, terminal),
             timeout_s=timeout_s,
             grace_s=self.grace_s,
         )
-
-    def _outcome(
-        self, stage: str, output: CommandOutput, before: dict[str, Any] | None, had_outs: bool
-    ) -> Outcome:
-        """Return what happened, from DVC's messages, dvc.lock and the outputs.
-
-        dvc.lock alone is not enough: it stays the same when a stage runs again with the same result, and
-        it changes when DVC takes the result from the run-cache.
-        """
-        if output.ran(stage):
-            return Outcome.RAN
-        if output.restored(stage):
-            return Outcome.RESTORED
-        unmoved = before is not None and before == self.lock_entries().get(stage)
-        return Outcome.UNCHANGED if unmoved and had_outs else Outcome.RAN
 
     def _outs(self, stage: str) -> dict[str, bool]:
         """Return whether DVC caches each output of a stage, by path."""
@@ -267,17 +244,24 @@ class DvcStore:
         return {file: file.read_bytes() for file in files if file.is_file()}
 
     def _restore_outputs(
-        self, stage: str, outs: Mapping[str, bool], uncached: Mapping[Path, bytes], output: CommandOutput
+        self, stage: str, outs: Mapping[str, bool], uncached: Mapping[Path, bytes], answer: Answer
     ) -> None:
         """Restore the outputs that DVC deleted before it ran a stage.
 
         The half-written outputs of a stage that never succeeded are deleted.
         """
         is_whole = all((self.root / path).exists() for path in outs)
-        if not output.ran(stage) and (is_whole or stage not in self.lock_entries()):
+        if "started" not in answer.fields and (is_whole or stage not in self.lock_entries()):
             return
-        remove_stale_locks(self.root)
-        # Silent, and without a look at its result: the next command names missing files.
-        self._dvc(["checkout", "--force", stage], CommandOutput(), None, terminal=None)
+        # Silent, and without a look at its answer: the next command names missing files.
+        self._dvc(Answer(), "checkout", stage, terminal=False)
         for file, data in uncached.items():
             write_bytes(file, data)
+
+
+def _stopped(stage: str, cause: BaseException, timeout_s: float | None) -> SacpipeError:
+    """Return the error of a stage that a time-out or Ctrl-C stopped."""
+    advice = "Run the command again: it continues from its last checkpoint."
+    if isinstance(cause, TimeoutError):
+        return stage_error(f"stage '{stage}' was stopped after {timeout_s:g} s. {advice}", retryable=True)
+    return InterruptedRunError(f"stage '{stage}' was interrupted. {advice}")

@@ -31,8 +31,8 @@ OUTSIDE_IDENTITY = (
     "sacpipe/core/errors.py",  # texts of messages
     "sacpipe/core/fence.py",
     "sacpipe/core/locks.py",
+    "sacpipe/core/logging.py",
     "sacpipe/core/members.py",  # finds members by name: the member's own file counts
-    "sacpipe/core/report_line.py",
     "sacpipe/engines/__init__.py",  # the table: the engine's own file counts
     "sacpipe/envs/__init__.py",  # the table: the suite's own file counts
     "sacpipe/envs/foreign_code.py",  # a task's errors as ours

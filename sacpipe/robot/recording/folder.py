@@ -15,7 +15,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, PoolError, StorageError
 from sacpipe.core.files import canonical_json, make_folder, storage_errors
 from sacpipe.core.locks import hold
-from sacpipe.core.report_line import report_line
+from sacpipe.core.logging import report_line
 from sacpipe.robot.recording.format import HEADER_NAME, Recording, transition_bytes
 from sacpipe.robot.recording.ownership import REMOVED, find_foreign, remove_recording, size_bytes
 from sacpipe.robot.recording.writer import RecordingWriter

@@ -22,15 +22,14 @@ from sacpipe.core.files import sha256_bytes
 from sacpipe.project.sqlite_address import sqlite_file
 from sacpipe.tracking.mlflow.database import check_database
 from sacpipe.tracking.mlflow.errors import check_reachable, mlflow_errors, prepare_client
+from sacpipe.tracking.registry import BUNDLE_TAG, POLICY_TAG
 from sacpipe.version import __version__
 
-BUNDLE_TAG = "sacpipe.bundle_digest"
-POLICY_TAG = "sacpipe.policy_sha256"
 _VERSION_TAG = "sacpipe.version"
 """Tag of the experiment: the version that opened it last. A check writes it, to see that it can."""
 
-DATASET_DIGEST_LENGTH = 36
-"""Longest dataset digest that MLflow stores, in characters. DVC's `<md5>.dir` fits."""
+_DATASET_DIGEST_LENGTH = 36
+"""Longest dataset digest that MLflow stores, in characters. DVC's `<md5>.dir` fits; the source has all."""
 
 _BATCH = 1000
 _PARAM_BATCH = 100
@@ -56,6 +55,7 @@ class MlflowConnection:
             artifact_folder: Folder of the artifacts of a database; a server has its own.
             experiment: Name of the experiment, created where it is missing.
         """
+        prepare_client()
         self.tracking_uri = tracking_uri
         self._artifact_folder = artifact_folder.absolute()
         self._experiment = experiment
@@ -131,7 +131,7 @@ class MlflowConnection:
 
             from sacpipe.tracking.mlflow.dvc_dataset_source import DvcDatasetSource
 
-            shown = digest[:DATASET_DIGEST_LENGTH]
+            shown = digest[:_DATASET_DIGEST_LENGTH]
             dataset = MetaDataset(DvcDatasetSource(path, digest), name=path, digest=shown)
             tags = [InputTag("mlflow.data.context", context)]
             self.client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), tags)])  # noqa: SLF001
@@ -211,7 +211,6 @@ class MlflowConnection:
     def _client(self) -> Any:
         from mlflow import MlflowClient
 
-        prepare_client()
         check_reachable(self.tracking_uri)
         if self._database is not None:
             self._database.parent.mkdir(parents=True, exist_ok=True)

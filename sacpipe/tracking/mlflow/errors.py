@@ -39,13 +39,16 @@ _DAMAGED = (
     *("out-of-date database schema", "Can't locate revision"),
 )
 _REACH_TIMEOUT_S = 3.0
-_SHORT_TIMEOUTS = {
+_VARIABLES = {
     # MLflow's own limits of 120 s and 7 retries would delay a run by 15 minutes when a server is down.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_CONFIGURE_LOGGING": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
 }
 
 
@@ -73,11 +76,11 @@ def mlflow_errors(uri: str) -> Iterator[None]:
 
 
 def prepare_client() -> None:
-    """Make MLflow's client give up within seconds, print nothing, and reach loopback without a proxy.
+    """Make MLflow's client give up within seconds, be silent, and reach loopback without a proxy.
 
-    Time-outs that are set already stay.
+    It reads these variables when it is imported. Those that are set already stay.
     """
-    for name, value in _SHORT_TIMEOUTS.items():
+    for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
     os.environ.update(without_proxy_on_loopback(os.environ))
 

@@ -1,50 +1,21 @@
-"""The registry: versions of a policy, one for each bundle, and the aliases that name versions in service.
+"""Versions and aliases in MLflow's model registry."""
 
-MLflow keeps no history of aliases, and the last writer of an alias wins. The history is
-.sacpipe/promotions.jsonl, and the caller that moves an alias holds the workspace's lock.
-"""
-
-import shutil
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sacpipe.bundle.reader import Bundle, open_bundle
+from sacpipe.bundle.reader import Bundle
 from sacpipe.core.errors import StoreError
-from sacpipe.core.files import sha256_file, storage_errors
-from sacpipe.tracking.mlflow.connection import BUNDLE_TAG, POLICY_TAG, MlflowConnection
+from sacpipe.core.files import sha256_file
+from sacpipe.tracking.mlflow.connection import MlflowConnection
+from sacpipe.tracking.registry import BUNDLE_TAG, Registry, VersionRecord
 
 _PAGE = 200
 
 
-@dataclass(frozen=True)
-class VersionRecord:
-    """One version of a registered policy."""
-
-    name: str
-    version: int
-    run_id: str
-    """Id of the run that exported the bundle."""
-    model_id: str
-    tags: dict[str, str]
-    aliases: tuple[str, ...]
-
-    @property
-    def bundle_digest(self) -> str:
-        """Registered digest of the bundle; empty where there is none."""
-        return self.tags.get(BUNDLE_TAG, "")
-
-    @property
-    def policy_sha256(self) -> str:
-        """Registered SHA-256 of policy.onnx; empty where there is none."""
-        return self.tags.get(POLICY_TAG, "")
-
-
-class MlflowRegistry:
+class MlflowRegistry(Registry):
     """The registered policies of one MLflow connection."""
 
     def __init__(self, store: MlflowConnection) -> None:
@@ -53,18 +24,7 @@ class MlflowRegistry:
     def register(
         self, name: str, model_id: str, run_id: str, bundle_digest: str, tags: Mapping[str, str]
     ) -> VersionRecord:
-        """Return the version of a bundle, which is created where there is none.
-
-        Args:
-            name: Registered name.
-            model_id: Id that `log_model` returned.
-            run_id: Id of the run that exported the bundle.
-            bundle_digest: Identity of the version.
-            tags: Tags of a new version.
-
-        Raises:
-            StoreError: MLflow failed.
-        """
+        """Return the version of a bundle, which is created where there is none."""
         for found in self.versions(name):
             if found.bundle_digest == bundle_digest:
                 return found
@@ -82,11 +42,7 @@ class MlflowRegistry:
         return self.version(name, int(made.version))
 
     def versions(self, name: str) -> list[VersionRecord]:
-        """Return every version of a policy, oldest first; none where the name is unknown.
-
-        Raises:
-            StoreError: MLflow failed.
-        """
+        """Return every version of a policy, oldest first; none where the name is unknown."""
         with self._store.mlflow_errors():
             model = self._registered(name)
             if model is None:
@@ -104,33 +60,8 @@ class MlflowRegistry:
         aliases = _by_version(model.aliases)
         return sorted((_version(item, aliases) for item in found), key=lambda record: record.version)
 
-    def version(self, name: str, which: int | str) -> VersionRecord:
-        """Return one version, by its number or by an alias.
-
-        Raises:
-            StoreError: there is no such version, or MLflow failed. The message lists the versions.
-        """
-        records = self.versions(name)
-        for record in records:
-            if str(record.version) == str(which) or which in record.aliases:
-                return record
-        found = ", ".join("/".join([str(item.version), *item.aliases]) for item in records) or "none"
-        raise StoreError(f"policy '{name}' has no version or alias '{which}'; it has {found}.")
-
-    def alias(self, name: str, alias: str) -> VersionRecord | None:
-        """Return the version that an alias names, or None.
-
-        Raises:
-            StoreError: MLflow failed.
-        """
-        return next((record for record in self.versions(name) if alias in record.aliases), None)
-
     def set_alias(self, name: str, alias: str, version: int) -> None:
-        """Point an alias at a version, and check it by reading it.
-
-        Raises:
-            StoreError: the alias names another version afterwards, or MLflow failed.
-        """
+        """Point an alias at a version, and check it by reading it."""
         with self._store.mlflow_errors():
             self._store.client.set_registered_model_alias(name, alias, str(version))
         found = self.alias(name, alias)
@@ -142,53 +73,18 @@ class MlflowRegistry:
             )
 
     def delete_alias(self, name: str, alias: str) -> None:
-        """Delete an alias.
-
-        Raises:
-            StoreError: MLflow failed.
-        """
+        """Delete an alias."""
         with self._store.mlflow_errors():
             self._store.client.delete_registered_model_alias(name, alias)
 
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
-        """Set or replace tags of a version, e.g. the verdict of the release gate.
-
-        Raises:
-            StoreError: MLflow failed.
-        """
+        """Set or replace tags of a version."""
         with self._store.mlflow_errors():
             for key, value in tags.items():
                 self._store.client.set_model_version_tag(name, str(version), key, value)
 
-    def fetch_bundle(self, name: str, which: int | str, folder: Path) -> Bundle:
-        """Copy the bundle of a version or alias to a folder that does not exist yet, verified.
-
-        Raises:
-            StoreError: there is no such version, or its digest is not the registered one.
-            BundleError: the bundle is damaged.
-            StorageError: the folder cannot be written.
-        """
-        record = self.version(name, which)
-        with tempfile.TemporaryDirectory() as temporary:
-            fetched, _ = self.download(record, Path(temporary))
-            bundle = open_bundle(fetched)
-            if bundle.digest != record.bundle_digest:
-                raise StoreError(
-                    f"version {record.version} of policy '{name}': expected bundle {record.bundle_digest}, "
-                    f"found {bundle.digest}. Its artifacts were changed; register the bundle again."
-                )
-            with storage_errors(folder):
-                shutil.copytree(fetched, folder)
-        return bundle
-
     def download(self, record: VersionRecord, folder: Path) -> tuple[Path, str]:
-        """Copy a version's files; return its bundle's folder and the SHA-256 of the model that MLflow serves.
-
-        The digests are not compared here; lineage compares them.
-
-        Raises:
-            StoreError: MLflow failed, or its artifacts are missing.
-        """
+        """Copy a version's files; return its bundle's folder and the SHA-256 of MLflow's `model.onnx`."""
         fetched = self._store.download(f"models:/{record.model_id}", folder)
         if not (fetched / "model.onnx").is_file():
             raise StoreError(
@@ -197,19 +93,7 @@ class MlflowRegistry:
         return fetched / "bundle", sha256_file(fetched / "model.onnx")
 
     def smoke_load(self, name: str, alias: str, bundle: Bundle) -> float:
-        """Load an alias by MLflow's own loader, and run it on the bundle's golden observations.
-
-        Args:
-            name: Registered name.
-            alias: Alias to load.
-            bundle: Bundle whose golden actions it must give.
-
-        Returns:
-            The largest difference, as a share of the action's range.
-
-        Raises:
-            StoreError: the model does not load, or differs by more than the contract's golden tolerance.
-        """
+        """Load an alias by MLflow's own loader, and run it on the bundle's golden observations."""
         uri = f"models:/{name}@{alias}"
         golden = bundle.golden
         noise = {} if golden.noise is None else {"noise": golden.noise}

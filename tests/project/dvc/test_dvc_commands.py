@@ -26,7 +26,7 @@ stages:
     metrics: [{out/metrics.json: {cache: false}}]
 """
 STAGE = """
-import os, pathlib, signal, sys, time
+import json, os, pathlib, signal, sys, time
 text = pathlib.Path("params.yaml").read_text()
 mood = text.split("mood:")[1].split()[0]
 seed = text.split("seed:")[1].split()[0]
@@ -35,8 +35,12 @@ out = pathlib.Path("out")
 print("at work", flush=True)
 if mood == "refuse":
     (out / "pool" / "half").write_text("junk")
-    sys.stderr.write("progress 1\\nsacpipe: params.yaml: mood: expected calm, found refuse\\nsecond line\\n")
+    error = {"message": "mood: expected calm, found refuse\\nsecond line", "exit_code": 2, "retryable": False}
+    pathlib.Path(os.environ["SACPIPE_STAGE_ERROR"]).write_text(json.dumps(error))
     sys.exit(2)
+if mood == "fail":
+    sys.stderr.write("a traceback\\nand its cause\\n")
+    sys.exit(1)
 if mood == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 if mood == "slow":
@@ -157,8 +161,17 @@ def test_a_refusal_carries_the_stages_own_message_and_keeps_the_outputs(root: Pa
     set_params(root, mood="refuse")
     with pytest.raises(StageError) as caught:
         DvcStore(root).reproduce("train")
-    assert str(caught.value) == "params.yaml: mood: expected calm, found refuse\nsecond line"
+    assert str(caught.value) == "mood: expected calm, found refuse\nsecond line"
     assert (caught.value.exit_code, caught.value.retryable) == (2, False)
+    assert outputs(root) == FIRST
+
+
+def test_a_failure_without_a_message_shows_the_last_lines(root: Path) -> None:
+    set_params(root, mood="fail")
+    with pytest.raises(
+        StageError, match="failed with exit code 1. Its last lines:\na traceback\nand its cause$"
+    ):
+        DvcStore(root).reproduce("train")
     assert outputs(root) == FIRST
 
 
@@ -199,6 +212,11 @@ def test_a_missing_parameter_is_a_fault_of_params_yaml(root: Path) -> None:
     (root / "params.yaml").write_text("mood: calm\n")
     with pytest.raises(ConfigError, match=r"Parameters 'seed' are missing from 'params.yaml'"):
         DvcStore(root).reproduce("train")
+    (root / "params.yaml").write_text("seed: [1\n")
+    with pytest.raises(
+        ConfigError, match=r"^unable to read: 'params.yaml', YAML file structure is corrupted"
+    ):
+        DvcStore(root).reproduce("train")
     assert outputs(root) == FIRST
 
 
@@ -211,7 +229,7 @@ def test_push_sends_all_that_a_pull_fetches(root: Path, tmp_path: Path) -> None:
         f"{config.read_text()} remote = local\n['remote \"local\"']\n url = {tmp_path}/remote\n"
     )
     assert re.fullmatch(f"DVC 3.* remote 'local' at {tmp_path}/remote", store.describe())
-    assert "pushed" in store.push()
+    assert store.push() == "4 files pushed"
     shutil.rmtree(root / "out")
     shutil.rmtree(root / ".dvc" / "cache")
     with pytest.raises(StoreError, match=r"Checkout failed.*`dvc pull` fetches them"):

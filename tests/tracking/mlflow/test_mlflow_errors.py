@@ -1,5 +1,6 @@
 """Exceptions of MLflow, its database and its network become StoreErrors with advice, within seconds."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -102,3 +103,14 @@ def test_importing_tracking_imports_no_mlflow() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False", "False"]
+
+
+def test_a_connection_keeps_mlflow_silent_unless_a_variable_is_set(tmp_path, monkeypatch):
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_CONFIGURE_LOGGING"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_CONFIGURE_LOGGING", "true")
+    MlflowConnection(f"sqlite:///{tmp_path}/mlflow.db", tmp_path)
+    assert (os.environ["MLFLOW_DISABLE_TELEMETRY"], os.environ["MLFLOW_CONFIGURE_LOGGING"]) == (
+        "true",
+        "true",
+    )

@@ -11,7 +11,8 @@ from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import BundleError, StoreError
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
-from sacpipe.tracking.mlflow.registry import MlflowRegistry, VersionRecord
+from sacpipe.tracking.mlflow.registry import MlflowRegistry
+from sacpipe.tracking.registry import VersionRecord
 
 Register = Callable[[Path], VersionRecord]
 

@@ -1,0 +1,166 @@
+"""The child process in which DVC works: it imports dvc, does one operation and answers in JSON.
+
+    python -P child.py OPERATION ARGUMENTS
+
+OPERATION is a public function below, ARGUMENTS a JSON list. The descriptor that the variable SACPIPE_ANSWER
+names gets one JSON object a line: `{"started": true}` when a stage's command starts, and at the end
+`{"result": ...}`, or `{"error": ..., "message": ..., "advice": ...}`, whose error is `stage` (with `status`),
+`params` or `dvc`. What a stage prints goes through, and so do DVC's warnings and progress bars.
+
+It imports nothing of sacpipe, and DVC by its public API, except the text of one exception: see `_STATUS`.
+"""
+
+import errno
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dvc.config import NoRemoteError
+from dvc.dependency.param import MissingParamsError
+from dvc.exceptions import CheckoutError, NotDvcRepoError
+from dvc.lock import LockError
+from dvc.repo import Repo
+from dvc.repo.open_repo import clean_repos
+from dvc.scm import SCMError
+from dvc.stage.exceptions import StageCmdFailedError
+from dvc.utils.serialize import ParseError
+
+_DESCRIPTOR = int(os.environ.pop("SACPIPE_ANSWER", "1"))
+_STATUS = re.compile(r", exited with (-?\d+)$")
+"""End of the text of a StageCmdFailedError, which has no attribute with the exit status."""
+_MAX_LOGGED = 8
+"""Maximum number of logged errors in an answer."""
+_NOT_WRITABLE = "The remote or the cache cannot be written; `dvc remote list` names it."
+_ADVICE: dict[type[Exception], str] = {
+    NotDvcRepoError: "DVC is not set up here: run `dvc init` (`--no-scm` without git).",
+    SCMError: "Without git, run `dvc config core.no_scm true`; or work in a clone.",
+    LockError: "Another dvc process works in this folder. Wait until it ends, or stop it.",
+    NoRemoteError: "Set one: `dvc remote add -d local .sacpipe/dvcstore`.",
+    CheckoutError: "The cache lacks files. `dvc pull` fetches them; `dvc repro` creates them again.",
+}
+_ADVICE_BY_NUMBER = {
+    errno.EACCES: _NOT_WRITABLE,
+    errno.EROFS: _NOT_WRITABLE,
+    errno.ENOENT: "`dvc remote list` names the remote; its folder cannot be created.",
+    errno.ENOSPC: "The disk is full. Free some space and run the command again.",
+}
+
+
+class _LoggedErrors(logging.Handler):
+    """Keeps errors that DVC logs before it raises one that only counts them, as of a failed transfer."""
+
+    texts: tuple[str, ...] = ()
+    causes: tuple[BaseException, ...] = ()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep text and cause."""
+        cause = record.exc_info[1] if record.exc_info else None
+        self.texts += (record.getMessage(),) if cause is None else (f"{record.getMessage()} - {cause}",)
+        self.causes += () if cause is None else (cause,)
+
+
+def reproduce(stage: str, force: bool) -> str:
+    """Bring a stage up to date; return `ran`, `restored` or `unchanged`."""
+    commands: list[str] = []
+
+    def see_command(event: str, arguments: tuple[Any, ...]) -> None:
+        # The command of a stage, and no other process, gets DVC's documented variable DVC_STAGE.
+        if event == "subprocess.Popen" and "DVC_STAGE" in (arguments[3] or ()) and not commands:
+            commands.append(stage)
+            _answer(started=True)
+
+    os.environ.pop("DVC_STAGE", None)  # of a stage around this process
+    sys.addaudithook(see_command)
+    changed = Repo().reproduce(stage, single_item=True, force=force, run_cache=not force)
+    return "ran" if commands else "restored" if changed else "unchanged"
+
+
+def checkout(stage: str) -> None:
+    """Restore the outputs of a stage from the cache."""
+    Repo().checkout([stage], force=True)
+
+
+def place(folder: str) -> None:
+    """Restore all outputs that another folder's dvc.lock names, from this project's cache."""
+    config = {"core": {"no_scm": True}, "cache": {"dir": Repo().cache.local_cache_dir}}
+    Repo(folder, config=config).checkout(force=True)
+
+
+def push() -> int:
+    """Send the files of the graph and of the run-cache to the default remote; return their number."""
+    return int(Repo().push(run_cache=True))
+
+
+def add(path: str) -> None:
+    """Track a file or a folder."""
+    Repo().add(path)
+
+
+def get(repository: str, path: str, commit: str, destination: str) -> None:
+    """Copy what a commit tracks."""
+    try:
+        Repo.get(repository, path, out=destination, rev=commit)
+    finally:
+        clean_repos()
+
+
+def remote() -> tuple[str, str] | None:
+    """Return name and address of the default remote; None where there is none."""
+    config = Repo().config
+    name = config["core"].get("remote")
+    return name and (name, config["remote"].get(name, {}).get("url", "no address"))
+
+
+def main() -> None:
+    """Do the operation that the arguments name, and answer."""
+    logged = _LoggedErrors(logging.ERROR)
+    for logger in map(logging.getLogger, ("dvc", "dvc_objects", "dvc_data")):
+        for handler in logger.handlers:
+            handler.addFilter(lambda record: record.levelno == logging.WARNING)
+        logger.addHandler(logged)
+    operations: dict[str, Callable[..., Any]] = {
+        one.__name__: one for one in (reproduce, checkout, place, push, add, get, remote)
+    }
+    name, arguments = sys.argv[1:]
+    sys.argv[:] = ["dvc", name]  # DVC writes it into its locks
+    try:
+        _answer(result=operations[name](*json.loads(arguments)))
+    except Exception as exc:  # noqa: BLE001 - it is the answer
+        _answer(**_described(exc, logged))
+
+
+def _answer(**fields: Any) -> None:
+    os.write(_DESCRIPTOR, json.dumps(fields).encode() + b"\n")
+
+
+def _described(error: Exception, logged: _LoggedErrors) -> dict[str, Any]:
+    """Return an error and its causes as the fields of an answer."""
+    chain = list(_causes(error))
+    if isinstance(chain[-1], StageCmdFailedError):
+        status = _STATUS.search(str(chain[-1]))
+        return {"error": "stage", "message": str(chain[-1]), "status": int(status[1]) if status else None}
+    wrong = [n for n, one in enumerate(chain) if isinstance(one, (MissingParamsError, ParseError))]
+    texts = (
+        [": ".join(map(str, chain[max(wrong) :]))]
+        if wrong
+        else [*logged.texts[:_MAX_LOGGED], ": ".join(map(str, chain))]
+    )
+    message = " ".join(" ".join(texts).split()) or type(error).__name__
+    found = [one for first in (error, *logged.causes) for one in _causes(first)]
+    advice = [text for kind, text in _ADVICE.items() if any(isinstance(one, kind) for one in found)]
+    advice += [_ADVICE_BY_NUMBER.get(one.errno or 0, "") for one in found if isinstance(one, OSError)]
+    return {"error": "params" if wrong else "dvc", "message": message, "advice": next(iter(advice), "")}
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+if __name__ == "__main__":
+    main()

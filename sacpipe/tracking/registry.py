@@ -1,0 +1,181 @@
+"""The protocol of registries: versions of a policy, one for each bundle, and the aliases that name them.
+
+A registry keeps no history of aliases, and the last writer of an alias wins. The history is
+.sacpipe/promotions.jsonl, and the caller that moves an alias holds the workspace's lock.
+`sacpipe.testing.trackers.check_registry` tests a member.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sacpipe.bundle.reader import Bundle, open_bundle
+from sacpipe.core.errors import StoreError
+from sacpipe.core.files import storage_errors
+from sacpipe.rollout.registries import Address
+from sacpipe.rollout.sources import ResolvedBundle, read_source
+
+BUNDLE_TAG = "sacpipe.bundle_digest"
+"""Tag of every version: the digest of its bundle."""
+POLICY_TAG = "sacpipe.policy_sha256"
+
+
+@dataclass(frozen=True)
+class VersionRecord:
+    """One version of a registered policy."""
+
+    name: str
+    version: int
+    run_id: str
+    """Id of the run that exported the bundle."""
+    model_id: str
+    tags: dict[str, str]
+    aliases: tuple[str, ...]
+
+    @property
+    def bundle_digest(self) -> str:
+        """Registered digest of the bundle; empty where there is none."""
+        return self.tags.get(BUNDLE_TAG, "")
+
+    @property
+    def policy_sha256(self) -> str:
+        """Registered SHA-256 of policy.onnx; empty where there is none."""
+        return self.tags.get(POLICY_TAG, "")
+
+
+class Registry(Protocol):
+    """The registered policies of one tracker. A member derives from it: four methods are the same for all.
+
+    Every method raises StoreError where the store fails, and StoreUnavailableError where it does not answer.
+    """
+
+    def register(
+        self, name: str, model_id: str, run_id: str, bundle_digest: str, tags: Mapping[str, str]
+    ) -> VersionRecord:
+        """Return the version of a bundle, which is created where there is none. Versions count from 1.
+
+        Args:
+            name: Registered name.
+            model_id: Id that `Tracker.log_model` returned.
+            run_id: Id of the run that exported the bundle.
+            bundle_digest: Identity of the version, also its tag `sacpipe.bundle_digest`.
+            tags: Tags of a new version.
+        """
+        ...
+
+    def versions(self, name: str) -> list[VersionRecord]:
+        """Return every version of a policy, oldest first; none where the name is unknown."""
+        ...
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version; a robot that asks next is given that version.
+
+        Raises:
+            StoreError: there is no such version.
+        """
+        ...
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Delete an alias."""
+        ...
+
+    def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Set or replace tags of a version, e.g. the verdict of the release gate."""
+        ...
+
+    def download(self, record: VersionRecord, folder: Path) -> tuple[Path, str]:
+        """Copy a version's files below a folder; return its bundle's folder and the served policy's SHA-256.
+
+        The digests are not compared here; lineage compares them. The served policy is what the registry
+        gives to other programs, e.g. MLflow's `model.onnx`; a registry without one gives policy.onnx.
+        """
+        ...
+
+    def version(self, name: str, which: int | str) -> VersionRecord:
+        """Return one version, by its number or by an alias.
+
+        Raises:
+            StoreError: there is no such version. The message lists the versions.
+        """
+        records = self.versions(name)
+        for record in records:
+            if str(record.version) == str(which) or which in record.aliases:
+                return record
+        found = ", ".join("/".join([str(item.version), *item.aliases]) for item in records) or "none"
+        raise StoreError(f"policy '{name}' has no version or alias '{which}'; it has {found}.")
+
+    def alias(self, name: str, alias: str) -> VersionRecord | None:
+        """Return the version that an alias names, or None."""
+        return next((record for record in self.versions(name) if alias in record.aliases), None)
+
+    def fetch_bundle(self, name: str, which: int | str, folder: Path) -> Bundle:
+        """Copy the bundle of a version or alias to a folder that does not exist yet, verified.
+
+        Raises:
+            StoreError: there is no such version, or its digest is not the registered one.
+            BundleError: the bundle is damaged.
+            StorageError: the folder cannot be written.
+        """
+        record = self.version(name, which)
+        with tempfile.TemporaryDirectory() as temporary:
+            fetched, _ = self.download(record, Path(temporary))
+            bundle = open_bundle(fetched)
+            if bundle.digest != record.bundle_digest:
+                raise StoreError(
+                    f"version {record.version} of policy '{name}': expected bundle {record.bundle_digest}, "
+                    f"found {bundle.digest}. Its artifacts were changed; register the bundle again."
+                )
+            with storage_errors(folder):
+                shutil.copytree(fetched, folder)
+        return bundle
+
+    def smoke_load(self, name: str, alias: str, bundle: Bundle) -> float:
+        """Load an alias as a reader of the registry does, and run it on the bundle's golden observations.
+
+        Args:
+            name: Registered name.
+            alias: Alias to load.
+            bundle: Bundle whose golden actions it must give.
+
+        Returns:
+            The largest difference, as a share of the action's range.
+
+        Raises:
+            StoreError: the alias names another bundle.
+            BundleError: the policy does not load, or differs by more than the contract's golden tolerance.
+        """
+        from sacpipe.robot.policy import OnnxPolicy
+
+        with tempfile.TemporaryDirectory() as temporary:
+            found = self.fetch_bundle(name, alias, Path(temporary) / "bundle")
+        if found.digest != bundle.digest:
+            raise StoreError(
+                f"{Address(name, alias, is_alias=True)}: expected bundle {bundle.digest}, found "
+                f"{found.digest}. Another client moved the alias; run the command again after it."
+            )
+        return OnnxPolicy(found).golden_error
+
+
+class RegistrySource:
+    """An alias or a version of a registry as a source of bundles."""
+
+    def __init__(self, registry: Registry, address: Address) -> None:
+        self._registry, self._address = registry, address
+
+    def resolve(self) -> ResolvedBundle:
+        """Return the bundle of the version that the address names now.
+
+        Raises:
+            StoreError: there is no such version, or the registry failed.
+        """
+        record = self._registry.version(self._address.name, self._address.which)
+        text = f"{self._address} version {record.version}"
+        return ResolvedBundle(record.bundle_digest, text, lambda: self._read(record))
+
+    def _read(self, record: VersionRecord) -> dict[str, bytes]:
+        with tempfile.TemporaryDirectory() as temporary:
+            fetched, _ = self._registry.download(record, Path(temporary))
+            return read_source(fetched, allow_hard_links=False)
