@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sacpipe.cli.output import write_output
+from sacpipe.core.errors import ConfigError
+from sacpipe.project.workspace import Workspace
 from sacpipe.testing import MIN_SEEDS
 
 if TYPE_CHECKING:
     from sacpipe.envs.base import TaskSection
-    from sacpipe.testing.environments import RuleResult
 
 HELP = "test a task of your own against the contract of an environment"
 EXAMPLE = "  sacpipe check-env gymnasium/my_package:Arm-v0\n  sacpipe check-env  # the task of params.yaml"
+
+_SHOWN = ("rule", "is_checked", "fault", "reason")
+"""Attributes of a result in the JSON list."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print each rule; exit code 1 where one is broken."""
-    from sacpipe.core.errors import ConfigError
     from sacpipe.project.identity.opened_files import files_recorded
 
     if arguments.episodes < MIN_SEEDS:
@@ -54,27 +57,17 @@ def _check(arguments: argparse.Namespace) -> int:
         if result.fault:
             write_output(f"      {'':<16} {result.reason}\n")
     if arguments.json:
-        write_output(json.dumps([_as_tree(result) for result in results], indent=2) + "\n")
+        rules = [{name: getattr(result, name) for name in _SHOWN} for result in results]
+        write_output(json.dumps(rules, indent=2) + "\n")
     elif results[0].fault is None:
         _print_reads(task)
     return int(any(result.fault for result in results))
 
 
-def _as_tree(result: "RuleResult") -> dict[str, str | bool | None]:
-    return {
-        "rule": result.rule,
-        "is_checked": result.is_checked,
-        "fault": result.fault,
-        "reason": result.reason,
-    }
-
-
 def _print_reads(task: "TaskSection") -> None:
     """Print what the task reads, and what of it dvc.yaml does not name yet."""
-    from sacpipe.core.errors import ConfigError
     from sacpipe.project.identity.dependency_lines import listed_needs, missing_lines
     from sacpipe.project.identity.needs import probed_task, task_needs
-    from sacpipe.project.workspace import Workspace
 
     try:
         root = Workspace.find().root
@@ -92,7 +85,6 @@ def _print_reads(task: "TaskSection") -> None:
 
 def _task(name: str | None) -> "TaskSection":
     from sacpipe.envs import find_task, parse_task
-    from sacpipe.project.workspace import Workspace
     from sacpipe.training.config import TrainParams
 
     if name is None:

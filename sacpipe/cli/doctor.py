@@ -19,6 +19,7 @@ from sacpipe.cli.doctor_kernels import (
 from sacpipe.cli.output import write_output
 from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.core.fence import first_error
+from sacpipe.project.workspace import Workspace
 
 HELP = "check versions, programs, renderer, processor, stores and disk, and print advice where a check fails"
 EXAMPLE = "  sacpipe doctor\n  sacpipe doctor --json"
@@ -156,7 +157,6 @@ def _video_encoder() -> str:
 
 def _orchestrator() -> str:
     from sacpipe.flow.orchestrator import open_orchestrator
-    from sacpipe.project.workspace import Workspace
 
     return open_orchestrator("prefect", Workspace.enter()).describe()
 
@@ -190,7 +190,6 @@ def _devices() -> str:
 
 def _workspace() -> str:
     from sacpipe.core.files import check_writable
-    from sacpipe.project.workspace import Workspace
 
     workspace = Workspace.find()
     check_writable(workspace.state)
@@ -199,7 +198,6 @@ def _workspace() -> str:
 
 def _versions() -> str:
     from sacpipe.project.identity.versions import check_versions, read_versions
-    from sacpipe.project.workspace import Workspace
 
     root = Workspace.find().root
     check_versions(root)
@@ -217,7 +215,6 @@ def _disk() -> str:
 
 
 def _ledger() -> str:
-    from sacpipe.project.workspace import Workspace
     from sacpipe.tracking.chosen import open_ledger
 
     ledger = open_ledger(Workspace.enter())
@@ -227,7 +224,6 @@ def _ledger() -> str:
 
 def _remote() -> str:
     from sacpipe.project.dvc.commands import DvcStore
-    from sacpipe.project.workspace import Workspace
 
     return DvcStore(Workspace.find().root).describe()
 

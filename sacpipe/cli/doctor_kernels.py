@@ -3,6 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
+from sacpipe.core.errors import KernelError
 from sacpipe.core.fence import first_error
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ def describe_compiler() -> str:
     Raises:
         KernelError: there is none for the instruction set of this processor, and nothing is built.
     """
-    from sacpipe.core.errors import KernelError
     from sacpipe.kernels.compiler import find_compiler
     from sacpipe.kernels.isa import chosen
 
@@ -65,7 +65,6 @@ def describe_self_test() -> str:
 
 def _plan() -> "Plan":
     """Plan the library. Advice about set and compiler is in the row `compiler`, and is not repeated."""
-    from sacpipe.core.errors import KernelError
     from sacpipe.kernels.build import plan_build
     from sacpipe.kernels.compiler import find_compiler
     from sacpipe.kernels.isa import chosen

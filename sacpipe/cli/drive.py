@@ -5,8 +5,8 @@ import json
 from typing import Any
 
 from sacpipe.cli.output import write_output
-from sacpipe.cli.paths import path_argument, policy_argument
-from sacpipe.cli.simulate import TASK_HELP
+from sacpipe.cli.paths import path_argument
+from sacpipe.cli.simulate import add_policy_arguments
 
 HELP = "run a task in real time with the robot's runtime: returns, verdicts, latency"
 EXAMPLE = (
@@ -16,37 +16,32 @@ EXAMPLE = (
     "  sacpipe drive --option gear=0.5 --actuator-noise 0.1 --record recordings"
 )
 
+_DISTURBANCES: tuple[tuple[str, type[int | float], str, str, str], ...] = (
+    ("--noise", float, "NOISE", "noise", "of observations, as a share of each entry's range in training"),
+    ("--drop-out", float, "DROP_OUT", "drop_out", "probability that a step gets no new observation"),
+    ("--delay", int, "STEPS", "delay_steps", "delay of every observation"),
+    ("--nan", float, "NAN", "not_a_number", "probability that an entry of an observation is NaN"),
+    (
+        "--actuator-noise",
+        float,
+        "ACTUATOR_NOISE",
+        "actuator_noise",
+        "of actions, as a share of each one's range",
+    ),
+)
+"""Option, type, placeholder, key of `DriveConfig.disturbance` and explanation."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument(
-        "policy",
-        nargs="?",
-        type=policy_argument,
-        help="a bundle folder or models:/NAME@ALIAS; default: the workspace's own bundle",
-    )
-    parser.add_argument("--task", metavar="SUITE/[MODULE:]ID", help=TASK_HELP)
+    add_policy_arguments(parser, "a bundle folder")
     parser.add_argument("--rate", type=float, metavar="HZ", help="control rate; default: the contract's")
     parser.add_argument("--seconds", type=float, default=10.0, help="default: %(default)s")
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of episodes and disturbances; default: %(default)s"
     )
-    parser.add_argument(
-        "--noise",
-        type=float,
-        default=0.0,
-        help="of observations, as a share of each entry's range in training",
-    )
-    parser.add_argument(
-        "--drop-out", type=float, default=0.0, help="probability that a step gets no new observation"
-    )
-    parser.add_argument("--delay", type=int, default=0, metavar="STEPS", help="delay of every observation")
-    parser.add_argument(
-        "--nan", type=float, default=0.0, help="probability that an entry of an observation is NaN"
-    )
-    parser.add_argument(
-        "--actuator-noise", type=float, default=0.0, help="of actions, as a share of each one's range"
-    )
+    for option, kind, metavar, name, text in _DISTURBANCES:
+        parser.add_argument(option, type=kind, default=kind(0), metavar=metavar, dest=name, help=text)
     parser.add_argument(
         "--option",
         action="append",
@@ -67,18 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the task and print returns, verdicts and latency."""
     from sacpipe.simulation.drive import DriveConfig, drive
 
-    disturbance = {
-        "noise": arguments.noise,
-        "drop_out": arguments.drop_out,
-        "delay_steps": arguments.delay,
-        "not_a_number": arguments.nan,
-        "actuator_noise": arguments.actuator_noise,
-    }
     config = {
         "rate_hz": arguments.rate,
         "seconds": arguments.seconds,
         "seed": arguments.seed,
-        "disturbance": disturbance,
+        "disturbance": {name: getattr(arguments, name) for *_, name, _ in _DISTURBANCES},
         "priority": arguments.priority,
         "task": arguments.task,
         "options": _options(arguments.option),

@@ -9,26 +9,8 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from sacpipe.cli import (
-    check,
-    check_env,
-    doctor,
-    drive,
-    keys,
-    ledger,
-    lineage,
-    lock,
-    params,
-    pool,
-    report,
-    run,
-    serve,
-    sign,
-    simulate,
-    tasks,
-    verify,
-)
 from sacpipe.cli.output import own_stdout
 from sacpipe.cli.parser import SHELLS, Parser, PrintCompletion
 from sacpipe.core.closed_streams import open_closed_streams
@@ -40,24 +22,13 @@ from sacpipe.project.workspace import Workspace
 from sacpipe.version import __version__
 
 COMMANDS = {
-    "run": run,
-    "tasks": tasks,
-    "params": params,
-    "lock": lock,
-    "simulate": simulate,
-    "drive": drive,
-    "lineage": lineage,
-    "verify": verify,
-    "pool": pool,
-    "ledger": ledger,
-    "report": report,
-    "serve": serve,
-    "keys": keys,
-    "sign": sign,
-    "check": check,
-    "check-env": check_env,
-    "doctor": doctor,
+    name: import_module(f"sacpipe.cli.{name.replace('-', '_')}")
+    for name in (
+        *("run", "tasks", "params", "lock", "simulate", "drive", "lineage", "verify", "pool"),
+        *("ledger", "report", "serve", "keys", "sign", "check", "check-env", "doctor"),
+    )
 }
+"""The module of each command, in the order of the help."""
 
 _ON_A_ROBOT = ("serve", "keys", "sign", "check")
 """Commands that load no task: they stay in the user's folder and import nothing from a project."""

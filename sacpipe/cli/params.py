@@ -2,14 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sacpipe.cli.output import write_output
 from sacpipe.cli.paths import path_argument
+from sacpipe.core.errors import ConfigError
+from sacpipe.core.files import write_text
 from sacpipe.params import DEFAULT_ALGORITHM, DEFAULT_SEED
-
-if TYPE_CHECKING:
-    from sacpipe.project.workspace import Workspace
+from sacpipe.project.workspace import Workspace
 
 HELP = "print a complete, commented params.yaml for a task"
 EXAMPLE = (
@@ -49,45 +48,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the file."""
-    if arguments.output is None:
-        write_output(_text(arguments))
-        return 0
-    from sacpipe.core.files import write_text
+    workspace = None if arguments.output is None else _project_of(arguments.output)
+    if workspace is not None:
+        from sacpipe.core.logging import operator
+        from sacpipe.project.identity.lock import lock_project
+        from sacpipe.project.identity.opened_files import files_recorded
 
-    workspace = _project_of(arguments.output)
-    if workspace is None:
+        with files_recorded(workspace.root):  # own modules may read files when they are imported
+            text = _text(arguments)
+        write_text(arguments.output, text)
+        for line in lock_project(workspace, keeps_versions=True):
+            operator.info(line)
+    elif arguments.output is not None:
         write_text(arguments.output, _text(arguments))
-        return 0
-    from sacpipe.core.logging import operator
-    from sacpipe.project.identity.lock import write_dependencies
-    from sacpipe.project.identity.opened_files import files_recorded
-
-    with files_recorded(workspace.root):  # own modules may read files when they are imported
-        text = _text(arguments)
-    write_text(arguments.output, text)
-    for line in write_dependencies(workspace):
-        operator.info(line)
+    else:
+        write_output(_text(arguments))
     return 0
 
 
 def _text(arguments: argparse.Namespace) -> str:
     from sacpipe.params.defaults import params_text
 
-    return params_text(
-        arguments.task,
-        steps=arguments.steps,
-        seed=arguments.seed,
-        algorithm=arguments.algorithm,
-        preset=arguments.preset,
-        assignments=arguments.assignments,
-    )
+    names = ("steps", "seed", "algorithm", "preset", "assignments")
+    return params_text(arguments.task, **{name: getattr(arguments, name) for name in names})
 
 
-def _project_of(path: Path) -> "Workspace | None":
+def _project_of(path: Path) -> Workspace | None:
     """Return the project whose params.yaml a file is, if it is one's."""
-    from sacpipe.core.errors import ConfigError
-    from sacpipe.project.workspace import Workspace
-
     try:
         workspace = Workspace.find(path.parent)
     except ConfigError:

@@ -2,9 +2,16 @@
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from sacpipe.cli.output import write_output
 from sacpipe.cli.paths import path_argument
+from sacpipe.core.errors import ConfigError
+from sacpipe.core.files import write_text
+from sacpipe.project.workspace import Workspace, run_lock
+
+if TYPE_CHECKING:
+    from sacpipe.core.config import Config
 
 HELP = "check replay pools, add a robot's recordings to data/pool, and evict its oldest segments"
 EXAMPLE = (
@@ -54,36 +61,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the action; exit code 0."""
-    return {"check": _check, "ingest": _ingest, "evict": _evict}[arguments.action](arguments)
+    """Run the action, and print its report; exit code 0."""
+    report, text = {"check": _check, "ingest": _ingest, "evict": _evict}[arguments.action](arguments)
+    write_output(json.dumps(report.as_tree()) + "\n" if arguments.json else text)
+    return 0
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    from sacpipe.project.workspace import Workspace
+def _check(arguments: argparse.Namespace) -> "tuple[Config, str]":
     from sacpipe.replay.pool.reader import ReplayPool
     from sacpipe.robot.recording.format import HEADER_NAME, Recording
 
     folder = arguments.folder or Workspace.enter().pool
     is_recording = (folder / HEADER_NAME).exists()
     report = Recording.open(folder).check() if is_recording else ReplayPool.open(folder).check()
-    if arguments.json:
-        write_output(json.dumps(report.as_tree()) + "\n")
-        return 0
-    write_output(
+    return report, (
         f"{folder}: no damage found. {report.transitions} transitions of {report.episodes} episodes in "
         f"{report.segments} segments, {report.terminations} terminations, {report.truncations} truncations, "
         f"{report.size_bytes / 1e6:.1f} MB\n"
     )
-    return 0
 
 
-def _ingest(arguments: argparse.Namespace) -> int:
-    from sacpipe.core.errors import ConfigError
-    from sacpipe.core.files import write_text
+def _ingest(arguments: argparse.Namespace) -> "tuple[Config, str]":
     from sacpipe.params.model import Params
     from sacpipe.project.ingest import ingest
     from sacpipe.project.initial_pool import initial_pool_line, with_initial_pool
-    from sacpipe.project.workspace import Workspace, run_lock
     from sacpipe.tracking.ledger import known_bundles
 
     share = arguments.share
@@ -98,39 +99,30 @@ def _ingest(arguments: argparse.Namespace) -> int:
         done = ingest(workspace, arguments.recordings, known_bundles=known)
         if share is not None:
             write_text(workspace.params, with_initial_pool(workspace, done.pool_sha256, share))
-    if arguments.json:
-        write_output(json.dumps(done.as_tree()) + "\n")
-        return 0
     added = sum(entry.transitions for entry in done.recordings)
     line = initial_pool_line(done.pool_sha256, share or _SHARE)
-    write_output(
+    text = (
         f"data/pool: {added} transitions of {len(done.recordings)} recordings added, {done.passed_over} "
         f"known recordings skipped, {done.pool_transitions} transitions in all.\n"
         "Commit its digest with `git add data && git commit`.\n"
     )
     if share is None:
-        write_output(
-            f"{_training_advice(line)}Or repeat this command with --share {_SHARE:g}, which writes it.\n"
-        )
+        advice = f"{_training_advice(line)}Or repeat this command with --share {_SHARE:g}, which writes it.\n"
     else:
-        write_output(f"params.yaml names it now, under replay:\n  {line}\n`sacpipe run` trains on it.\n")
-    return 0
+        advice = f"params.yaml names it now, under replay:\n  {line}\n`sacpipe run` trains on it.\n"
+    return done, text + advice
 
 
-def _evict(arguments: argparse.Namespace) -> int:
+def _evict(arguments: argparse.Namespace) -> "tuple[Config, str]":
     from sacpipe.params.model import Params
     from sacpipe.project.evict import evict
     from sacpipe.project.initial_pool import INITIAL_POOL, initial_pool_line
-    from sacpipe.project.workspace import Workspace, run_lock
 
     workspace = Workspace.enter()
     folder = arguments.folder or workspace.initial_pool
     with run_lock(workspace):
         initial = Params.load(workspace.params).replay.initial_pool
         done = evict(workspace, folder, keep_transitions=arguments.keep_transitions)
-    if arguments.json:
-        write_output(json.dumps(done.as_tree()) + "\n")
-        return 0
     shown = arguments.folder or INITIAL_POOL
     held = f"{done.pool_transitions} transitions in {done.pool_segments} segments"
     if done.evicted_segments:
@@ -138,12 +130,11 @@ def _evict(arguments: argparse.Namespace) -> int:
         line = f"{evicted} evicted, {held} kept."
     else:
         line = f"nothing evicted. {held}, and {arguments.keep_transitions} transitions must remain."
-    write_output(f"{shown}: {line}\n")
+    text = f"{shown}: {line}\n"
     if folder.resolve() == workspace.initial_pool.resolve():
-        share = _SHARE if initial is None else initial.share
-        line = initial_pool_line(done.pool_sha256, share)
-        write_output(f"Commit its digest with `git add data && git commit`.\n{_training_advice(line)}")
-    return 0
+        line = initial_pool_line(done.pool_sha256, _SHARE if initial is None else initial.share)
+        text += f"Commit its digest with `git add data && git commit`.\n{_training_advice(line)}"
+    return done, text
 
 
 def _training_advice(line: str) -> str:

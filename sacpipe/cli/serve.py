@@ -5,6 +5,7 @@ import os
 from typing import NoReturn
 
 from sacpipe.core.logging import report_line
+from sacpipe.project.workspace import Workspace
 from sacpipe.server.arguments import add_server_arguments
 
 HELP = "serve a policy over HTTP, by default the champion on loopback"
@@ -37,7 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     if arguments.mlflow:
         _become_registry_server(arguments.policy or _champion(is_followed=False), str(arguments.port))
-    from sacpipe.project.workspace import Workspace
     from sacpipe.server.server import serve_source
     from sacpipe.tracking.chosen import open_source
 
@@ -49,7 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _champion(*, is_followed: bool) -> str:
     from sacpipe.core.errors import StoreError
     from sacpipe.params.model import Params
-    from sacpipe.project.workspace import Workspace
     from sacpipe.rollout.registries import Address
     from sacpipe.tracking.chosen import open_ledger
 
@@ -61,7 +60,6 @@ def _champion(*, is_followed: bool) -> str:
 
 
 def _become_registry_server(uri: str, port: str) -> NoReturn:
-    from sacpipe.project.workspace import Workspace
     from sacpipe.rollout.registries import parse_address
     from sacpipe.tracking.chosen import chosen_tracker
 

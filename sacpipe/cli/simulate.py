@@ -13,21 +13,22 @@ EXAMPLE = (
     "  sacpipe simulate models:/InvertedDoublePendulum-v5@champion --video video/\n"
     "  sacpipe simulate bundle/ --task gymnasium/my_package:Arm-v0"
 )
-TASK_HELP = (
-    "the policy's task, if it is not the one of params.yaml; MODULE registers it and is imported. A policy's "
-    "own file never names a module"
-)
+
+
+def add_policy_arguments(parser: argparse.ArgumentParser, files: str) -> None:
+    """Add the arguments of a policy and its task, for each command that simulates one."""
+    shown = f"{files} or models:/NAME@ALIAS; default: the workspace's own bundle"
+    parser.add_argument("policy", nargs="?", type=policy_argument, help=shown)
+    task = (
+        "the policy's task, if it is not the one of params.yaml; MODULE registers it and is imported. A "
+        "policy's own file never names a module"
+    )
+    parser.add_argument("--task", metavar="SUITE/[MODULE:]ID", help=task)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument(
-        "policy",
-        nargs="?",
-        type=policy_argument,
-        help="a policy file, a bundle folder or models:/NAME@ALIAS; default: the workspace's own bundle",
-    )
-    parser.add_argument("--task", metavar="SUITE/[MODULE:]ID", help=TASK_HELP)
+    add_policy_arguments(parser, "a policy file, a bundle folder")
     parser.add_argument("--episodes", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="seed of the episodes; default: %(default)s")
     parser.add_argument(

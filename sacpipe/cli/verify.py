@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from sacpipe.cli.output import write_output
 from sacpipe.core.logging import operator
+from sacpipe.project.terminal import StageOutput, termination_as_interrupt, write_line
+from sacpipe.project.workspace import STAGES, Workspace
 
 if TYPE_CHECKING:
     from sacpipe.project.verification_run import VerificationRun
@@ -27,16 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the graph and print the comparison; exit code 1 where an output differs."""
-    from sacpipe.project.terminal import termination_as_interrupt, write_line
     from sacpipe.project.verification_run import verification_run
     from sacpipe.project.verify import allowed_marks, is_same, verify_outputs, verify_returns
-    from sacpipe.project.workspace import Workspace
 
     project = Workspace.enter()
     keep = (lambda folder: write_line(f"kept: {folder}")) if arguments.keep else None
     with termination_as_interrupt(), verification_run(project, keep) as verification:
         _print_differences(verification)
-        _run_stages(verification)
+        for stage in STAGES:
+            write_line(f"{stage}: {verification.run(stage, StageOutput())}")
         outputs = verify_outputs(verification)
         _print_outputs(verification.commit, outputs, as_json=arguments.json)
         returns = verify_returns(verification) if allowed_marks(verification) else None
@@ -49,8 +50,6 @@ def _print_differences(verification: "VerificationRun") -> None:
     """Print uncommitted edits, inputs that are not those of the commit's dvc.lock, and another processor."""
     from sacpipe.project.moving_outputs import moving_outputs
     from sacpipe.project.processor_kind import another_processor, other_kinds
-    from sacpipe.project.terminal import write_line
-    from sacpipe.project.workspace import STAGES
 
     edited = verification.edited()
     if edited:
@@ -69,14 +68,6 @@ def _print_differences(verification: "VerificationRun") -> None:
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _NAMES_SHOWN
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _run_stages(verification: "VerificationRun") -> None:
-    from sacpipe.project.terminal import StageOutput, write_line
-    from sacpipe.project.workspace import STAGES
-
-    for stage in STAGES:
-        write_line(f"{stage}: {verification.run(stage, StageOutput())}")
 
 
 def _print_outputs(commit: str, outputs: "Sequence[Comparison]", *, as_json: bool) -> None:

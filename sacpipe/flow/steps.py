@@ -13,7 +13,7 @@ from sacpipe.params.checks import check_params
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import DvcStore, Outcome
 from sacpipe.project.dvc.lock_file import read_lock
-from sacpipe.project.identity.lock import write_dependencies
+from sacpipe.project.identity.lock import lock_project
 from sacpipe.project.identity.opened_files import files_recorded
 from sacpipe.project.moving_outputs import moving_outputs
 from sacpipe.project.processor_kind import another_processor, other_kinds, recorded_kinds
@@ -67,7 +67,7 @@ def name_dependencies(workspace: Workspace) -> None:
     """
     with files_recorded(workspace.root):  # own members may read files when they are imported
         Params.load(workspace.params)
-    for line in write_dependencies(workspace):
+    for line in lock_project(workspace, keeps_versions=True):
         write_line(line)
 
 
@@ -134,13 +134,12 @@ def has_stage_to_run(workspace: Workspace) -> bool:
     Raises:
         ConfigError: a stage's input is missing, or dvc.yaml is wrong.
     """
-    return any(_is_to_run(workspace, stage) for stage in STAGES)
-
-
-def _is_to_run(workspace: Workspace, stage: str) -> bool:
-    """Return whether DVC runs a stage or restores it: its inputs changed, or an output is missing."""
-    outs = locked_outs(read_lock(workspace.dvc_lock).get(stage) or {})
-    return not all((workspace.root / path).exists() for path in outs) or _is_changed(workspace, stage)
+    entries = read_lock(workspace.dvc_lock)
+    return any(
+        not all((workspace.root / path).exists() for path in locked_outs(entries.get(stage) or {}))
+        or _is_changed(workspace, stage)
+        for stage in STAGES
+    )
 
 
 def _is_changed(workspace: Workspace, stage: str) -> bool:

@@ -77,18 +77,8 @@ def params_text(
     engine = engine_for(chosen["algorithm"], spec, budget, source)
     chosen = merged({"engine": {"name": engine}}, chosen)
     command = " ".join([f"{task.suite}/{task.id}", *_options(algorithm, preset, assignments)])
-    return _HEADER.format(command=command, tuned=_TUNED if tuned else "") + yaml_text(
-        new_params(chosen, spec, budget, source)
-    )
-
-
-def new_params(chosen: dict[str, Any], spec: EnvSpec, budget: Budget, source: str = "preset") -> Params:
-    """Return params of presets, with some values chosen; `source` names where those come from, for messages.
-
-    Raises:
-        ConfigError: a preset gives a wrong value, or none.
-    """
-    return Params.parse(preset_tree(Params, chosen, spec, budget), source=source)
+    params = Params.parse(preset_tree(Params, chosen, spec, budget), source=source)
+    return _HEADER.format(command=command, tuned=_TUNED if tuned else "") + yaml_text(params)
 
 
 def engine_for(algorithm: dict[str, Any], spec: EnvSpec, budget: Budget, source: str = "preset") -> str:

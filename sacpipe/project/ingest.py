@@ -110,7 +110,15 @@ def ingest(
         _check_known(source.recording, known_bundles)
     first_step, entries = end_of(pool_folder, spec), []
     for source in sources:
-        entries.append(_entry(source, first_step))
+        entries.append(
+            Ingested(
+                recording_sha256=source.sha256,
+                policies=source.recording.header.policies,
+                rewards=source.rewards,
+                first_step=first_step,
+                transitions=source.transitions,
+            )
+        )
         first_step += source.transitions
     if sources:
         tree = _History(format_version=1, recordings=(*history, *entries)).as_tree()
@@ -198,16 +206,6 @@ def _numbered(sources: Sequence[_Source]) -> Iterator[Transitions]:
             episode = int(ids[-1])
             before = (int(part.episode_ids[-1]), bool(ended[-1]))
             yield Transitions(**vars(part) | {"episode_ids": ids})
-
-
-def _entry(source: _Source, first_step: int) -> Ingested:
-    return Ingested(
-        recording_sha256=source.sha256,
-        policies=source.recording.header.policies,
-        rewards=source.rewards,
-        first_step=first_step,
-        transitions=source.transitions,
-    )
 
 
 def _check_known(recording: Recording, known: Collection[str] | None) -> None:

@@ -35,7 +35,8 @@ def named_pool(params: Mapping[str, Any]) -> str | None:
 
 def initial_pool_line(sha256: str, share: float) -> str:
     """Return the line of params.yaml, under `replay:`, that names an initial pool."""
-    return f"initial_pool: {_value_text(sha256, share)}"
+    # Unquoted, a digest of digits alone is a number.
+    return f'initial_pool: {{sha256: "{sha256}", share: {share}}}'
 
 
 def with_initial_pool(workspace: Workspace, sha256: str, share: float) -> str:
@@ -51,9 +52,8 @@ def with_initial_pool(workspace: Workspace, sha256: str, share: float) -> str:
     """
     text = workspace.params.read_text(encoding="utf-8")
     value = {"sha256": sha256, "share": share}
-    changed = re.sub(
-        r"(?m)^( +initial_pool:)(?:[^#\n]*?)( *#.*)?$", rf"\1 {_value_text(sha256, share)}\2", text
-    )
+    line = initial_pool_line(sha256, share)
+    changed = re.sub(r"(?m)^( +)initial_pool:(?:[^#\n]*?)( *#.*)?$", rf"\1{line}\2", text)
     wanted = read_yaml(workspace.params)
     with contextlib.suppress(YAMLError, KeyError, TypeError):
         wanted["replay"] = dict(wanted["replay"]) | {"initial_pool": value}
@@ -61,7 +61,7 @@ def with_initial_pool(workspace: Workspace, sha256: str, share: float) -> str:
             return changed
     raise ConfigError(
         f"{workspace.params}: expected `initial_pool:` under `replay:` with its value on the same line. "
-        f"Set it by hand: {initial_pool_line(sha256, share)}"
+        f"Set it by hand: {line}"
     )
 
 
@@ -87,7 +87,7 @@ def tracked_manifest_sha256(root: Path, commit: str) -> str:
     """
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / MANIFEST_NAME
-        _get(root, commit, f"{INITIAL_POOL}/{MANIFEST_NAME}", target)
+        place_tracked(root, commit, target, f"{INITIAL_POOL}/{MANIFEST_NAME}")
         return sha256_file(target)
 
 
@@ -98,13 +98,5 @@ def place_tracked(root: Path, commit: str, destination: Path, path: str = INITIA
         StoreError: neither DVC's cache nor its remote holds it.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
-    _get(root, commit, path, destination)
-
-
-def _value_text(sha256: str, share: float) -> str:
-    return f'{{sha256: "{sha256}", share: {share}}}'  # unquoted, a digest of digits alone is a number
-
-
-def _get(root: Path, commit: str, path: str, destination: Path) -> None:
     repository, inside = in_repository(root, path)
     DvcStore(root).get(repository, inside, commit, destination)

@@ -20,9 +20,9 @@ from sacpipe.envs import SUITES, list_tasks
 from sacpipe.evaluation.config import DEFAULT_EPISODES, EvaluationConfig
 from sacpipe.networks.trunks import TRUNKS
 from sacpipe.params.budgets import BUDGETS, budget_of
-from sacpipe.params.defaults import engine_for, new_params, params_text
+from sacpipe.params.defaults import engine_for, params_text
 from sacpipe.params.model import Params
-from sacpipe.params.presets import models_in
+from sacpipe.params.presets import models_in, preset_tree
 from sacpipe.params.yaml_text import comment_of
 from sacpipe.replay.samplers import SAMPLERS
 
@@ -144,16 +144,13 @@ def test_pixels_get_a_convolution_autograd_and_segments_by_bytes(image_spec):
     budget = budget_of("gymnasium/Camera-v0")
     section = {"name": "sac"}
     assert engine_for(section, image_spec, budget) == "autograd"
-    params = new_params(
-        {
-            "seed": 1,
-            "task": {"suite": "point_mass", "id": "point-mass-v0", "options": {}, "metrics": []},
-            "algorithm": section,
-            "engine": {"name": "autograd"},
-        },
-        image_spec,
-        budget,
-    )
+    chosen = {
+        "seed": 1,
+        "task": {"suite": "point_mass", "id": "point-mass-v0", "options": {}, "metrics": []},
+        "algorithm": section,
+        "engine": {"name": "autograd"},
+    }
+    params = Params.parse(preset_tree(Params, chosen, image_spec, budget))
     assert params.algorithm.network.name == "conv"
     size = 84 * 84 * 9 * params.replay.segment_transitions
     assert 16 * 2**20 <= size <= 64 * 2**20

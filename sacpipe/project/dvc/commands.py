@@ -167,14 +167,6 @@ class DvcStore:
             )
         return f"DVC {version('dvc')}, remote '{remote[0]}' at {remote[1]}"
 
-    def lock_entries(self) -> dict[str, dict[str, Any]]:
-        """Return the entries of dvc.lock by stage.
-
-        Raises:
-            StoreError: dvc.lock cannot be read.
-        """
-        return read_lock(self.root / "dvc.lock")
-
     def _result(self, operation: str, *arguments: object, timeout_s: float | None = _SHORT_TIMEOUT_S) -> Any:
         """Do an operation, and return its result."""
         answer = Answer()
@@ -251,7 +243,7 @@ class DvcStore:
         The half-written outputs of a stage that never succeeded are deleted.
         """
         is_whole = all((self.root / path).exists() for path in outs)
-        if "started" not in answer.fields and (is_whole or stage not in self.lock_entries()):
+        if "started" not in answer.fields and (is_whole or stage not in read_lock(self.root / "dvc.lock")):
             return
         # Silent, and without a look at its answer: the next command names missing files.
         self._dvc(Answer(), "checkout", stage, terminal=False)

@@ -1,8 +1,5 @@
 """Write what the stages of a project depend on: lines of dvc.yaml, and versions.lock."""
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
-
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.config import read_yaml
 from sacpipe.envs.base import Environment
@@ -12,7 +9,7 @@ from sacpipe.project.identity.dependency_lines import StageNeeds, write_dependen
 from sacpipe.project.identity.members import members_of, policy_members
 from sacpipe.project.identity.needs import member_needs, probed_task, product_needs, task_needs
 from sacpipe.project.identity.opened_files import files_recorded
-from sacpipe.project.identity.versions import add_versions, write_versions
+from sacpipe.project.identity.versions import write_versions
 from sacpipe.project.workspace import Workspace
 from sacpipe.training.config import TrainParams
 from sacpipe.training.samplers import build_sampler
@@ -80,31 +77,20 @@ def _tried_learner(params: _LockParams, environment: Environment) -> tuple[tuple
     return policy_members(header.kind, header.network), type(learner).__module__
 
 
-def write_dependencies(workspace: Workspace) -> list[str]:
-    """Bring the enclosed lines of dvc.yaml up to date; return a line for each change.
+def lock_project(workspace: Workspace, *, keeps_versions: bool = False) -> list[str]:
+    """Write what stages depend on to dvc.yaml and versions.lock; return a line for each change.
 
-    A version that versions.lock has stays; the installed one of a package that is new in it is added.
-
-    Raises:
-        ConfigError: params.yaml, the task or dvc.yaml is wrong.
-        StorageError: dvc.yaml cannot be written.
-    """
-    return _write(workspace, add_versions)
-
-
-def lock_project(workspace: Workspace) -> list[str]:
-    """Write the dependencies and the installed versions; return a line for each change.
+    Args:
+        workspace: The project.
+        keeps_versions: Keep what versions.lock has, and only add the packages that are new in it.
 
     Raises:
         ConfigError: params.yaml, the task or dvc.yaml is wrong.
         StorageError: a file cannot be written.
     """
-    return _write(workspace, write_versions)
-
-
-def _write(workspace: Workspace, write: Callable[[Path, Iterable[str]], list[str]]) -> list[str]:
     needs = project_needs(workspace)
-    versions = write(workspace.root, {name for needed in needs.values() for name in needed.packages})
+    packages = {name for needed in needs.values() for name in needed.packages}
+    versions = write_versions(workspace.root, packages, keeps_known=keeps_versions)
     stages = write_dependency_lines(workspace.root, needs)
     return [f"versions.lock: {line}" for line in versions] + [
         f"dvc.yaml: dependencies of stage '{stage}' written" for stage in stages

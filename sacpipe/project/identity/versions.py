@@ -72,41 +72,36 @@ def read_versions(root: Path) -> dict[str, str]:
     return found
 
 
-def write_versions(root: Path, names: Iterable[str]) -> list[str]:
-    """Write the installed versions of the numeric packages and of others; return what changed, a line each.
+def write_versions(root: Path, names: Iterable[str], *, keeps_known: bool = False) -> list[str]:
+    """Write the installed versions of packages; return what changed, a line each.
+
+    Args:
+        root: The project's folder.
+        names: Distributions beside the numeric packages.
+        keeps_known: Keep what the file has, and add those of `names` that are new in it.
 
     Raises:
-        StorageError: the file cannot be written.
+        ConfigError: the file is to be kept, and is missing or is not a mapping of names to versions.
+        StorageError: it cannot be written.
     """
     path = root / FILE_NAME
-    before = read_yaml(path) if path.is_file() else {}
-    known = {name: installed_version(name) for name in sorted({*NUMERIC, *names})}
-    found = {name: text for name, text in known.items() if text is not None}
-    _write(root, found)
+    if keeps_known:
+        before = read_versions(root)
+        wanted = {*names} - {*before}
+    else:
+        before = read_yaml(path) if path.is_file() else {}
+        wanted = {*NUMERIC, *names}
+    found = {name: text for name in wanted if (text := installed_version(name)) is not None}
+    if keeps_known:
+        found |= before
+    if found != before or not keeps_known:
+        lines = "".join(f'{name}: "{text}"\n' for name, text in sorted(found.items()))
+        write_text(path, _HEADER + lines)
     return [
         f"{name}: {before.get(name, 'new')} -> {found.get(name, 'not installed')}"
         for name in sorted({*before, *found})
         if before.get(name) != found.get(name)
     ]
-
-
-def add_versions(root: Path, names: Iterable[str]) -> list[str]:
-    """Write the installed versions of packages that the file does not have; return a line for each.
-
-    Raises:
-        ConfigError: the file is missing or is not a mapping of names to versions.
-        StorageError: it cannot be written.
-    """
-    before = read_versions(root)
-    new = {name: text for name in sorted({*names} - {*before}) if (text := installed_version(name))}
-    if new:
-        _write(root, before | new)
-    return [f"{name}: new -> {text}" for name, text in new.items()]
-
-
-def _write(root: Path, found: Mapping[str, str]) -> None:
-    lines = "".join(f'{name}: "{text}"\n' for name, text in sorted(found.items()))
-    write_text(root / FILE_NAME, _HEADER + lines)
 
 
 def check_versions(root: Path) -> None:

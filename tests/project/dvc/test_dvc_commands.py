@@ -143,7 +143,7 @@ def test_an_isolated_folder_uses_no_cache_but_its_own(root: Path, tmp_path: Path
     (root / "out" / "policy").unlink()
     (tmp_path / "older").mkdir()
     with pytest.raises(StoreError, match="cache lacks"):
-        store.place(store.lock_entries(), tmp_path / "older")
+        store.place(read_lock(store.root / "dvc.lock"), tmp_path / "older")
     assert store.reproduce("train") is Outcome.RAN
     assert outputs(root) == FIRST
     assert (root / ".dvc" / "site").is_dir()
@@ -154,7 +154,7 @@ def test_an_older_output_is_placed_from_a_project_in_a_folder_of_any_name(
     trained: Path, tmp_path: Path, name: str
 ) -> None:
     store = DvcStore(shutil.copytree(trained, tmp_path / name))
-    store.place(store.lock_entries(), tmp_path / "older")
+    store.place(read_lock(store.root / "dvc.lock"), tmp_path / "older")
     assert (tmp_path / "older" / "out" / "policy").read_text() == "policy 1"
 
 
@@ -253,7 +253,7 @@ def test_push_sends_all_that_a_pull_fetches(root: Path, tmp_path: Path) -> None:
     shutil.rmtree(root / "out")
     shutil.rmtree(root / ".dvc" / "cache")
     with pytest.raises(StoreError, match=r"Checkout failed.*`dvc pull` fetches them"):
-        store.place(store.lock_entries(), tmp_path / "older")
+        store.place(read_lock(store.root / "dvc.lock"), tmp_path / "older")
     dvc(root, "pull")
     assert outputs(root) == {name: text for name, text in FIRST.items() if "metrics" not in name}
 

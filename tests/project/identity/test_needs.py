@@ -287,10 +287,10 @@ def test_only_files_opened_while_the_task_is_tried_count(arm):
     make_point(arm, "")
     code = (
         "from pathlib import Path\n"
-        "from sacpipe.project.identity.lock import write_dependencies\n"
+        "from sacpipe.project.identity.lock import lock_project\n"
         "from sacpipe.project.workspace import Workspace\n"
         "workspace = Workspace.enter()\n"
-        "write_dependencies(workspace); Path('pyproject.toml').read_text(); write_dependencies(workspace)\n"
+        "lock_project(workspace, keeps_versions=True); Path('pyproject.toml').read_text(); lock_project(workspace, keeps_versions=True)\n"
     )
     (arm / "my_script.py").write_text(code)
     subprocess.run([sys.executable, "my_script.py"], cwd=arm, check=True, capture_output=True)

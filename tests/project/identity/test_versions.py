@@ -6,7 +6,6 @@ import pytest
 from sacpipe.core.errors import ConfigError
 from sacpipe.project.identity.versions import (
     NUMERIC,
-    add_versions,
     check_versions,
     distributions_of,
     installed_version,
@@ -39,9 +38,11 @@ def test_other_version_is_refused_and_lock_is_named(tmp_path):
 
 def test_new_package_is_added_and_the_others_stay(tmp_path):
     (tmp_path / "versions.lock").write_text('numpy: "1.0"\n')
-    assert add_versions(tmp_path, ["pyyaml", "numpy"]) == [f"pyyaml: new -> {installed_version('pyyaml')}"]
+    assert write_versions(tmp_path, ["pyyaml", "numpy"], keeps_known=True) == [
+        f"pyyaml: new -> {installed_version('pyyaml')}"
+    ]
     assert read_versions(tmp_path) == {"numpy": "1.0", "pyyaml": installed_version("pyyaml")}
-    assert add_versions(tmp_path, ["pyyaml"]) == []
+    assert write_versions(tmp_path, ["pyyaml"], keeps_known=True) == []
 
 
 def test_package_that_is_not_installed_is_no_difference(tmp_path):
