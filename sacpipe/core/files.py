@@ -19,8 +19,6 @@ from typing import Any
 
 from sacpipe.core.errors import SacpipeError, StorageError
 
-_CHUNK_BYTES = 1 << 20
-
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
@@ -175,8 +173,5 @@ def sha256_bytes(data: bytes) -> str:
 
 def sha256_file(path: Path) -> str:
     """Return the lower-case hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

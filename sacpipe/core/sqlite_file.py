@@ -40,13 +40,11 @@ def check_sqlite(path: Path) -> str | None:
             database.execute("BEGIN IMMEDIATE")
             found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
             revision = _revision(database)
-    except sqlite3.OperationalError as exc:
-        if "locked" in str(exc) or "busy" in str(exc):
+    except sqlite3.DatabaseError as exc:
+        if isinstance(exc, sqlite3.OperationalError) and ("locked" in str(exc) or "busy" in str(exc)):
             raise StoreUnavailableError(
                 f"{path} is locked by another process. Wait until that process ends, or stop it."
             ) from exc
-        raise StoreError(f"{path} cannot be used as a database: {exc}.") from exc
-    except sqlite3.DatabaseError as exc:
         raise StoreError(f"{path} cannot be used as a database: {exc}.") from exc
     if found != "ok":
         raise StoreError(f"{path} is damaged: {' '.join(found.split())}.")

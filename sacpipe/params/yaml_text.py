@@ -31,11 +31,6 @@ def yaml_text(section: Config) -> str:
     return "\n".join("".join(f"{line}\n" for line in _aligned(block)) for block in blocks)
 
 
-def member_comment(member: MemberKey) -> str:
-    """Return the comment of a key that names a member of a table: the names of the product's."""
-    return f"{member.members.what}: {', '.join(member.members.ours)}, or one of another package"
-
-
 def comment_of(model: type[Config], name: str) -> str:
     """Return the comment of a key: the first sentence of the field's docstring, in lower case.
 
@@ -96,8 +91,9 @@ def _field(section: Config, name: str, depth: int, member: MemberKey | None = No
                 f"{indent}  - {scalar(item.as_tree())}", _lowered(first_sentence(type(item).__doc__ or ""))
             )
     else:
-        if member is not None and name == member.key:
-            comment = member_comment(member)
+        if member is not None and name == member.key:  # the names of the product's members
+            table = member.members
+            comment = f"{table.what}: {', '.join(table.ours)}, or one of another package"
         tree = section.model_dump(mode="json", include={name})
         yield Line(f"{indent}{name}: {scalar(tree[name])}", comment)
 

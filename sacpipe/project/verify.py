@@ -92,7 +92,8 @@ def allowed_marks(run: VerificationRun) -> dict[str, Mark]:
 def is_statistical(run: VerificationRun) -> bool:
     """Return whether the `determinism` of either result is `statistical`."""
     known = [run.fresh.train_metrics]
-    if _project_holds(run, "train", TRAIN_METRICS):
+    tree, committed = DiskTree(run.project.root), locked_outs(run.expected["train"]).get(TRAIN_METRICS)
+    if tree.holds(TRAIN_METRICS) and dvc_md5(tree, TRAIN_METRICS) == committed:  # the project's own copy
         known.append(run.project.train_metrics)
     return any(read_json(path, ContractError).get("determinism") == "statistical" for path in known)
 
@@ -135,12 +136,6 @@ def compare_returns(
         high=high,
         confidence=config.confidence,
     )
-
-
-def _project_holds(run: VerificationRun, stage: str, path: str) -> bool:
-    """Return whether the project's own copy of an output is the committed one."""
-    tree = DiskTree(run.project.root)
-    return tree.holds(path) and dvc_md5(tree, path) == locked_outs(run.expected[stage]).get(path)
 
 
 def _returns(path: Path) -> list[float]:

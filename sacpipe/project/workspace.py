@@ -9,7 +9,7 @@ remote) are under .sacpipe/. docs/ledger.md lists the files.
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -159,17 +159,13 @@ class Workspace:
         """Return the resume folder of a stage key."""
         return self.root / "work" / key
 
-    def environment(self, variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Return variables that keep every tool embedded, offline, quiet and free of telemetry.
 
         Variables that are set already are left out, so that `os.environ.update(workspace.environment())`
         never overrides the operator's choice.
-
-        Args:
-            variables: The environment that is set already; this process's own by default.
         """
-        present = os.environ if variables is None else variables
-        return {name: value for name, value in _QUIET.items() if not present.get(name)}
+        return {name: value for name, value in _QUIET.items() if not os.environ.get(name)}
 
 
 _QUIET = {

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sacpipe.core.errors import ConfigError, InterruptedRunError, SacpipeError, StageError, StoreError
+from sacpipe.core.errors import ConfigError, InterruptedRunError, StoreError
 from sacpipe.core.files import storage_errors, write_bytes, write_json, write_text
 from sacpipe.core.proxies import without_proxy_on_loopback
 from sacpipe.project.dvc.failures import Answer
@@ -53,7 +53,6 @@ class DvcStore:
         stage: str,
         *,
         on_output: Callable[[str], None] | None = None,
-        timeout_s: float | None = None,
         force: bool = False,
     ) -> Outcome:
         """Bring one stage up to date (`dvc repro -s`), and return how DVC did it.
@@ -62,7 +61,6 @@ class DvcStore:
             stage: Its name in dvc.yaml; earlier stages are not checked.
             on_output: Called with each line that the stage writes. Where stderr is a terminal, the lines of
                 stderr go to the terminal instead.
-            timeout_s: Seconds until the stage is stopped, or None for no limit.
             force: Run the stage even where it is up to date or the run-cache has its result.
 
         Raises:
@@ -76,11 +74,14 @@ class DvcStore:
         answer = Answer(on_output)
         with tempfile.NamedTemporaryFile(prefix="stage-error-") as reported:
             try:
-                self._dvc(answer, "reproduce", stage, force, timeout_s=timeout_s, reported=reported.name)
+                self._dvc(answer, "reproduce", stage, force, reported=reported.name)
             except BaseException as exc:
                 self._restore_outputs(stage, outs, uncached, answer)
-                if isinstance(exc, (TimeoutError, KeyboardInterrupt)):
-                    raise _stopped(stage, exc, timeout_s) from exc
+                if isinstance(exc, KeyboardInterrupt):
+                    raise InterruptedRunError(
+                        f"stage '{stage}' was interrupted. Run the command again: it continues from its last "
+                        "checkpoint."
+                    ) from exc
                 raise
             if "result" not in answer.fields:
                 self._restore_outputs(stage, outs, uncached, answer)
@@ -249,11 +250,3 @@ class DvcStore:
         self._dvc(Answer(), "checkout", stage, terminal=False)
         for file, data in uncached.items():
             write_bytes(file, data)
-
-
-def _stopped(stage: str, cause: BaseException, timeout_s: float | None) -> SacpipeError:
-    """Return the error of a stage that a time-out or Ctrl-C stopped."""
-    advice = "Run the command again: it continues from its last checkpoint."
-    if isinstance(cause, TimeoutError):
-        return StageError(f"stage '{stage}' was stopped after {timeout_s:g} s. {advice}", retryable=True)
-    return InterruptedRunError(f"stage '{stage}' was interrupted. {advice}")

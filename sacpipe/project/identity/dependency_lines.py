@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -44,7 +43,7 @@ def listed_needs(root: Path, stage: str) -> StageNeeds:
     Raises:
         ConfigError: dvc.yaml is no YAML or lacks the stage.
     """
-    entry = _stages(root).get(stage)
+    entry = (read_yaml(root / "dvc.yaml").get("stages") or {}).get(stage)
     if entry is None:
         raise ConfigError(f"{root / 'dvc.yaml'}: no stage '{stage}'.")
     packages: list[str] = []
@@ -88,26 +87,24 @@ def write_dependency_lines(root: Path, needs: Mapping[str, StageNeeds]) -> list[
         for section, lines in _lines(needed, own.get(stage, frozenset())).items()
     }
     after: list[str] = []
-    changed: dict[str, None] = {}
+    found: dict[tuple[str, str], list[str]] = {place: [] for place in wanted}
     for line, place, enclosed in _read(before):
         if not enclosed or place not in wanted:
             after.append(line)
-        elif line.strip() == BEGIN:
+            continue
+        found[place].append(line.strip())
+        if line.strip() == BEGIN:
             indent = line[: len(line) - len(line.lstrip())]
             after += [line, *(indent + text for text in wanted[place]), indent + END]
     for (stage, section), lines in wanted.items():
-        found = [
-            line.strip() for line, place, enclosed in _read(before) if enclosed and place == (stage, section)
-        ]
-        if not found:
+        if not found[stage, section]:
             listed = "\n".join(f"      {line}" for line in lines)
             raise ConfigError(
                 f"{path}: stage '{stage}' has no lines `{BEGIN}` and `{END}` under `{section}`, between "
                 "which `sacpipe lock` writes what the stage needs. Add them, or write these lines yourself:\n"
                 f"{listed}"
             )
-        if found[1:-1] != lines:
-            changed[stage] = None
+    changed = dict.fromkeys(place[0] for place, lines in wanted.items() if found[place][1:-1] != lines)
     if changed:
         write_text(path, "\n".join(after) + "\n")
     return list(changed)
@@ -176,10 +173,6 @@ def _own_files(lines: Iterable[str], path: Path) -> dict[str, frozenset[str]]:
         stage: frozenset(posixpath.normpath(file) for file in entry.get("deps") or ())
         for stage, entry in stages.items()
     }
-
-
-def _stages(root: Path) -> dict[str, Any]:
-    return dict(read_yaml(root / "dvc.yaml").get("stages") or {})
 
 
 def _scalar(path: str) -> str:

@@ -205,11 +205,8 @@ def loaded_needs(
         entries += _task_entries(root, environment)
     everything = source_code(root, entries).files
     counted = source_code(root, entries, _counts).files
-    loaded = {
-        path
-        for path in _module_files(root)
-        if covers(PRODUCT, path) and not covers(OUTSIDE_IDENTITY, path) and _has_code(root, path)
-    }
+    loaded = {path for path in _module_files(root) if covers(PRODUCT, path) and _counts(path)}
+    loaded = {path for path in loaded if has_code(root / path, ".".join(Path(path).parts[:-1]))}
     return StageNeeds(frozenset(loaded - (everything - counted)), frozenset())
 
 
@@ -224,10 +221,6 @@ def _task_entries(root: Path, environment: Environment) -> list[str]:
     """
     defining = {name for name in getattr(environment, "modules", ()) if name.partition(".")[0] in PRODUCT}
     return sorted({*own_code(root, _task_modules(root, environment)).entries, *defining})
-
-
-def _has_code(root: Path, path: str) -> bool:
-    return has_code(root / path, ".".join(Path(path).parts[:-1]))
 
 
 def _task_modules(root: Path, environment: Environment) -> dict[str, Path]:

@@ -205,17 +205,6 @@ def test_the_cursor_of_a_terminal_is_at_the_begin_of_a_line_after_a_failure(
     os.close(others)
 
 
-def test_a_stage_that_takes_too_long_writes_its_checkpoint_and_is_stopped(root: Path) -> None:
-    set_params(root, mood="slow")
-    with pytest.raises(StageError, match="stopped after 3 s") as caught:
-        DvcStore(root).reproduce("train", timeout_s=3.0)
-    assert caught.value.retryable
-    assert (root / "checkpoint").read_text() == "done"
-    assert outputs(root) == FIRST
-    locks = json.loads((root / ".dvc" / "tmp" / "rwlock").read_text())
-    assert not any(locks.values())  # the killed dvc left no lock
-
-
 def test_ctrl_c_writes_a_checkpoint_and_keeps_what_was_there(root: Path) -> None:
     def interrupt(line: str) -> None:
         if line == "ready":
