@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the graph and print the comparison; exit code 1 where an output differs."""
+    from sacpipe.project.dvc.lock_file import read_lock
     from sacpipe.project.verification_run import verification_run
-    from sacpipe.project.verify import allowed_marks, is_same, verify_outputs, verify_returns
+    from sacpipe.project.verify import allowed_marks, compare_locks, is_same, verify_returns
 
     project = Workspace.enter()
     keep = (lambda folder: write_line(f"kept: {folder}")) if arguments.keep else None
@@ -38,9 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
         _print_differences(verification)
         for stage in STAGES:
             write_line(f"{stage}: {verification.run(stage, StageOutput())}")
-        outputs = verify_outputs(verification)
+        allowed = allowed_marks(verification)
+        outputs = compare_locks(verification.expected, read_lock(verification.fresh.dvc_lock), allowed)
         _print_outputs(verification.commit, outputs, as_json=arguments.json)
-        returns = verify_returns(verification) if allowed_marks(verification) else None
+        returns = verify_returns(verification) if allowed else None
         if returns is not None:
             _print_returns(returns, to_stderr=arguments.json)
     return 0 if is_same(outputs, returns) else 1

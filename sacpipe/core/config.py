@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
@@ -183,27 +183,29 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _known_keys(model: Any, location: tuple[Any, ...]) -> set[str]:
+def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> set[str]:
     """Return the keys allowed at a location, looking through discriminated unions and tuples."""
-    candidates: list[Any] = [model]
+    candidates = [model]
     for part in location:
-        following: list[Any] = []
+        following: list[type[BaseModel]] = []
         for candidate in candidates:
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                if part in candidate.model_fields:
-                    following.extend(_models_in(candidate.model_fields[part].annotation))
-                elif any(part in _literals(field.annotation) for field in candidate.model_fields.values()):
-                    following.append(candidate)  # pydantic puts the union's tag into the path
+            fields = candidate.model_fields
+            if part in fields:
+                following += _models_in(fields[part].annotation)
+            elif isinstance(part, str) and any(
+                part in get_args(field.annotation) for field in fields.values()
+            ):
+                following.append(candidate)  # pydantic puts the union's tag into the path
         candidates = following or candidates
     return {key for candidate in candidates for key in candidate.model_fields}
 
 
+def types_in(annotation: Any) -> Iterator[Any]:
+    """Walk the parts of an annotation at any depth: of unions and tuples, and metadata of `Annotated`."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from types_in(part)
+
+
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for part in getattr(annotation, "__args__", ()) for found in _models_in(part)]
-
-
-def _literals(annotation: Any) -> tuple[Any, ...]:
-    arguments = getattr(annotation, "__args__", ())
-    return tuple(value for value in arguments if isinstance(value, str))
+    return [part for part in types_in(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]

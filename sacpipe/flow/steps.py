@@ -20,7 +20,7 @@ from sacpipe.project.processor_kind import another_processor, other_kinds, recor
 from sacpipe.project.stage_key import locked_inputs, locked_outs, stage_key
 from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import STAGES, Workspace
-from sacpipe.release.gate import Candidate, Verdict, evaluate_release
+from sacpipe.release.gate import Verdict, evaluate_release
 from sacpipe.release.promote_alias import RegistryStatus, promote_version
 from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.report.page import write_report
@@ -182,13 +182,7 @@ def release_gate(workspace: Workspace, params: Params) -> Verdict:
         _output(workspace.evaluate_metrics), source=str(workspace.evaluate_metrics)
     )
     exported = ExportMetrics.parse(_output(workspace.export_metrics), source=str(workspace.export_metrics))
-    candidate = Candidate(
-        bundle_return_mean=evaluated.bundle.return_mean,
-        bundle_episodes=evaluated.bundle.episodes,
-        parity_max_error=exported.parity_max_error,  # the exporter has checked the synthetic ones
-        parity_tolerance=exported.parity_tolerance,
-    )
-    return evaluate_release(candidate, params.release)
+    return evaluate_release(evaluated.bundle, exported, params.release)
 
 
 def promote(workspace: Workspace, params: Params, verdict: Verdict) -> RegistryStatus:

@@ -5,12 +5,12 @@ it leaves out, or gives in part, is completed from the nested model's own preset
 beside the field it belongs to. docs/decisions/0015.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from sacpipe.core.config import Config
+from sacpipe.core.config import Config, types_in
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.members import MemberKey
 from sacpipe.specs.budget import Budget
@@ -86,13 +86,6 @@ def merged(preset: Mapping[str, Any], chosen: Mapping[str, Any]) -> Tree:
 
 def _is_other(before: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
     return any(chosen.get(tag, before.get(tag)) != before.get(tag) for tag in _TAGS)
-
-
-def types_in(annotation: Any) -> Iterator[Any]:
-    """Walk the parts of an annotation at any depth: of unions and tuples, and metadata of `Annotated`."""
-    yield annotation
-    for part in get_args(annotation):
-        yield from types_in(part)
 
 
 def models_in(field: FieldInfo) -> list[type[Config]]:

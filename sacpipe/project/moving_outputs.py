@@ -55,7 +55,8 @@ def moving_outputs(entries: LockEntries, other: Mapping[str, ProcessorKind]) -> 
             moving[stage] = [*locked_outs(entry)]
         elif stage in other:
             engine = _engine(entries)
-            is_limited = _is_exact(engine) if stage == "train" else stage in MOVING
+            is_exact = engine is not None and tier_of(engine) == "exact"
+            is_limited = is_exact if stage == "train" else stage in MOVING
             alike = is_limited and other[stage].rounds_like(this_processor())
             own = {BUNDLE} if stage == "export" and not hasattr(engine, "compute_outputs") else set()
             limited = MOVING.get(stage, frozenset()) | own
@@ -70,7 +71,3 @@ def _engine(entries: LockEntries) -> EngineSection | None:
         return _EngineParams.parse({"engine": section}).engine
     except ConfigError:
         return None
-
-
-def _is_exact(engine: EngineSection | None) -> bool:
-    return engine is not None and tier_of(engine) == "exact"

@@ -4,13 +4,17 @@ A refused release is no error. The result is a Verdict with what each rule expec
 """
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
+
+if TYPE_CHECKING:
+    from sacpipe.evaluation.statistics import EvaluationSummary
+    from sacpipe.export.config import ExportMetrics
 
 
 class ReleaseConfig(Config):
@@ -44,32 +48,29 @@ class Verdict(Config):
     reasons: tuple[Finding, ...]
 
 
-class Candidate(Config):
-    """The numbers on which a verdict depends."""
+def evaluate_release(
+    bundle: "EvaluationSummary", exported: "ExportMetrics", config: ReleaseConfig
+) -> Verdict:
+    """Apply every rule.
 
-    bundle_return_mean: float
-    """Mean return of the bundle, run by the robot's own runtime."""
-    bundle_episodes: int
-    parity_max_error: float
-    """Largest difference between torch and ONNX actions, as a share of the action range."""
-    parity_tolerance: float
-
-
-def evaluate_release(candidate: Candidate, config: ReleaseConfig) -> Verdict:
-    """Apply every rule to a candidate."""
-    minimum = config.min_return_mean
+    Args:
+        bundle: Returns of the bundle, run by the robot's own runtime.
+        exported: Differences between torch and ONNX; the exporter has checked the synthetic ones.
+        config: Section of params.yaml.
+    """
+    minimum, error, tolerance = config.min_return_mean, exported.parity_max_error, exported.parity_tolerance
     reasons = (
         Finding(
             rule="minimum return",
             expected="no minimum is set" if minimum is None else f"mean return of at least {minimum:g}",
-            found=f"{candidate.bundle_return_mean:.2f} over {candidate.bundle_episodes} episodes",
-            ok=minimum is None or candidate.bundle_return_mean >= minimum,
+            found=f"{bundle.return_mean:.2f} over {bundle.episodes} episodes",
+            ok=minimum is None or bundle.return_mean >= minimum,
         ),
         Finding(
             rule="parity of torch and ONNX",
-            expected=f"at most {candidate.parity_tolerance:g} of the action range",
-            found=f"{candidate.parity_max_error:.3g}",
-            ok=candidate.parity_max_error <= candidate.parity_tolerance,
+            expected=f"at most {tolerance:g} of the action range",
+            found=f"{error:.3g}",
+            ok=error <= tolerance,
         ),
     )
     return Verdict(accepted=all(reason.ok for reason in reasons), reasons=reasons)

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import version
@@ -70,7 +70,9 @@ class DvcStore:
             StoreError: DVC itself failed; the message holds DVC's error.
         """
         outs = self._outs(stage)
-        uncached = self._read_files(path for path, cached in outs.items() if not cached)
+        # DVC deletes small metrics that it does not cache, and cannot restore them.
+        files = [self.root / path for path, cached in outs.items() if not cached]
+        uncached = {file: file.read_bytes() for file in files if file.is_file()}
         answer = Answer(on_output)
         with tempfile.NamedTemporaryFile(prefix="stage-error-") as reported:
             try:
@@ -230,11 +232,6 @@ class DvcStore:
         if stage not in outs:
             raise ConfigError(f"{self.root / 'dvc.yaml'}: no stage '{stage}'; it has {', '.join(outs)}.")
         return outs[stage]
-
-    def _read_files(self, paths: Iterable[str]) -> dict[Path, bytes]:
-        """Read the outputs that DVC does not cache: small metrics that it deletes and cannot restore."""
-        files = [self.root / path for path in paths]
-        return {file: file.read_bytes() for file in files if file.is_file()}
 
     def _restore_outputs(
         self, stage: str, outs: Mapping[str, bool], uncached: Mapping[Path, bytes], answer: Answer
