@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 Source = Literal["stdout", "stderr", "answer"]
 OnLine = Callable[[Source, str], None]
@@ -37,13 +37,13 @@ class _Stream:
     """One output of the command, cut into lines."""
 
     source: Source
-    descriptor: int
+    file: IO[bytes]
     on_line: OnLine
     rest: bytes = b""
 
     def feed(self) -> bool:
         """Read the available bytes; return False once the stream has ended."""
-        data = os.read(self.descriptor, _CHUNK_BYTES)
+        data = os.read(self.file.fileno(), _CHUNK_BYTES)
         *lines, self.rest = _LINE_ENDS.split(self.rest + (data or b"\n"))
         for line in lines:
             if text := _ESCAPES.sub("", line.decode(errors="replace")).rstrip():
@@ -89,7 +89,10 @@ def run_group(
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     ended = False
     try:
-        ended = _pump(streams, deadline, child) and _wait(child, deadline)
+        if ended := _pump(streams, deadline, child):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            ended = child.returncode is not None
         if child.poll() is None:
             raise TimeoutError(f"{command[0]} took longer than {timeout_s:g} s")
         return child.returncode
@@ -99,7 +102,7 @@ def run_group(
                 _stop(child, streams, grace_s)
         finally:
             for stream in streams:
-                os.close(stream.descriptor)
+                stream.file.close()
             if child.returncode != 0 and receiver.terminal and os.isatty(2):
                 with contextlib.suppress(OSError):
                     os.write(2, _AFTER_A_BAR)
@@ -108,29 +111,29 @@ def run_group(
 def _start(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], receiver: Receiver
 ) -> tuple[subprocess.Popen[bytes], list[_Stream]]:
-    sources: tuple[Source, ...] = ("stdout", "answer", "stderr")
-    if receiver.terminal and os.isatty(2):
-        sources = ("stdout", "answer")
-    pipes = {source: os.pipe() for source in sources}
+    read, write = os.pipe()
     try:
         child = subprocess.Popen(
             command,
             cwd=folder,
-            env={**environment, ANSWER: str(pipes["answer"][1])},
+            env={**environment, ANSWER: str(write)},
             stdin=subprocess.DEVNULL,
-            stdout=pipes["stdout"][1],
-            stderr=pipes["stderr"][1] if "stderr" in pipes else None,
-            pass_fds=(pipes["answer"][1],),
+            stdout=subprocess.PIPE,
+            stderr=None if receiver.terminal and os.isatty(2) else subprocess.PIPE,
+            pass_fds=(write,),
             start_new_session=True,
         )
     except BaseException:
-        for read, _ in pipes.values():
-            os.close(read)
+        os.close(read)
         raise
     finally:
-        for _, write in pipes.values():
-            os.close(write)
-    return child, [_Stream(source, read, receiver.on_line) for source, (read, _) in pipes.items()]
+        os.close(write)
+    outputs: dict[Source, IO[bytes] | None] = {
+        "stdout": child.stdout,
+        "answer": os.fdopen(read, "rb"),
+        "stderr": child.stderr,
+    }
+    return child, [_Stream(source, file, receiver.on_line) for source, file in outputs.items() if file]
 
 
 def _pump(
@@ -143,24 +146,17 @@ def _pump(
     """
     with selectors.DefaultSelector() as selector:
         for stream in streams:
-            selector.register(stream.descriptor, selectors.EVENT_READ, stream)
+            selector.register(stream.file, selectors.EVENT_READ, stream)
         while selector.get_map():
             ready = selector.select(_POLL_S)
             for key, _ in ready:
                 if not key.data.feed():
-                    selector.unregister(key.fd)
+                    selector.unregister(key.fileobj)
             if not ready and child is not None and child.poll() is not None:
                 return False
             if deadline is not None and time.monotonic() > deadline:
                 return False
     return True
-
-
-def _wait(child: subprocess.Popen[bytes], deadline: float | None) -> bool:
-    """Wait for a command that has closed its outputs; return whether it ended in time."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-    return child.returncode is not None
 
 
 def _stop(child: subprocess.Popen[bytes], streams: Sequence[_Stream], grace_s: float) -> None:

@@ -62,9 +62,8 @@ def covers(paths: Iterable[str], path: str) -> bool:
 
 def missing_lines(listed: StageNeeds, needed: StageNeeds) -> list[str]:
     """Return the lines that dvc.yaml lacks for what a stage needs: paths, then keys of versions.lock."""
-    files = [f"- {_scalar(path)}" for path in sorted(needed.files) if not covers(listed.files, path)]
-    packages = sorted(needed.packages - listed.packages)
-    return files + _version_lines(packages)
+    lines = _lines(StageNeeds(needed.files, needed.packages - listed.packages), listed.files)
+    return lines["deps"] + lines["params"]
 
 
 def write_dependency_lines(root: Path, needs: Mapping[str, StageNeeds]) -> list[str]:
@@ -112,12 +111,8 @@ def write_dependency_lines(root: Path, needs: Mapping[str, StageNeeds]) -> list[
 
 def _lines(needed: StageNeeds, own: frozenset[str]) -> dict[str, list[str]]:
     files = [f"- {_scalar(path)}" for path in sorted(needed.files) if not covers(own, path)]
-    return {"deps": files, "params": _version_lines(needed.packages)}
-
-
-def _version_lines(packages: Iterable[str]) -> list[str]:
-    names = sorted(packages)
-    return [f"- {FILE_NAME}: [{', '.join(names)}]"] if names else []
+    names = ", ".join(sorted(needed.packages))
+    return {"deps": files, "params": [f"- {FILE_NAME}: [{names}]"] if names else []}
 
 
 def _read(lines: Iterable[str]) -> Iterator[tuple[str, tuple[str, str], bool]]:
