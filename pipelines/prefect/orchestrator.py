@@ -5,15 +5,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from pipelines.prefect.settings import (
-    LOCAL_ENGINE,
-    check_settings,
-    home,
-    home_notices,
-    probe,
-    read_settings,
-    unavailable,
-)
+from pipelines.prefect import settings
 from pipelines.prefect.temporary_server import TemporaryServer
 from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.flow.orchestrator import RETRY_DELAYS_S, Flow, Result, call_step
@@ -50,22 +42,23 @@ class PrefectOrchestrator:
                 f"found fastapi {fastapi}; Prefect 3.8's server needs fastapi >=0.139,<0.151: "
                 "`pip install -r requirements.lock`."
             )
-        if (address := check_settings(self._workspace)) is not None:
-            probe(address)
+        if (address := settings.server_address(self._workspace)) is not None:
+            settings.probe(address)
             return f"Prefect {version('prefect')}, its server at {address}"
         server = f"Prefect {version('prefect')}, a temporary server for each run"
-        return "; ".join([server, *home_notices(self._workspace)])
+        return "; ".join([server, *settings.home_notices(self._workspace)])
 
     def start(self) -> None:
         """Ask the operator's server for its health, or begin to start a temporary one."""
-        self._address = check_settings(self._workspace)
+        self._address = settings.server_address(self._workspace)
         if self._address is not None:
             write_line(f"Prefect: its server is {self._address}")
-            probe(self._address)
+            settings.probe(self._address)
         elif has_stage_to_run(self._workspace):
-            for line in (*home_notices(self._workspace), f"its temporary server starts. {LOCAL_ENGINE}"):
+            for line in settings.home_notices(self._workspace):
                 write_line(f"Prefect: {line}")
-            self._server = TemporaryServer(read_settings())
+            write_line(f"Prefect: its temporary server starts. {settings.LOCAL_ENGINE}")
+            self._server = TemporaryServer(settings.read())
         else:
             write_line("Prefect: no stage has to run, so no temporary server is started for it.")
 
@@ -95,15 +88,15 @@ class PrefectOrchestrator:
         except TerminationSignal as exc:
             raise KeyboardInterrupt from exc
         except (PrefectException, httpx.HTTPError, RuntimeError) as exc:
-            raise unavailable(str(self._address), exc) from exc
+            raise settings.unavailable(str(self._address), exc) from exc
 
     def _use(self, server: TemporaryServer) -> None:
         """Wait for a temporary server, and let Prefect use it."""
-        self._address = f"the temporary server in {home()}"
+        self._address = f"the temporary server in {settings.home()}"
         try:
             server.wait()
         except RuntimeError as exc:
-            raise unavailable(self._address, exc) from exc
+            raise settings.unavailable(self._address, exc) from exc
         from prefect.context import refresh_global_settings_context
 
         os.environ["PREFECT_API_URL"] = server.api_url

@@ -44,22 +44,18 @@ def own_home(workspace: Workspace) -> Path:
 
 
 def own_variables(workspace: Workspace, present: Mapping[str, str]) -> dict[str, str]:
-    """Return variables that keep Prefect embedded, quiet and free of telemetry, without those that are set.
-
-    Args:
-        workspace: The project.
-        present: The environment that is set.
-    """
+    """Return variables that keep Prefect embedded, quiet and free of telemetry, without those present."""
     defaults = dict(_QUIET)
     if not present.get("PREFECT_API_URL"):  # another server has its own home and database
         defaults["PREFECT_HOME"] = str(own_home(workspace))
         if not any(name.startswith(_DATABASE) and text for name, text in present.items()):
             # Prefect's default is this file too, but Prefect does not quote the address.
-            defaults["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = _own_database(workspace)
+            address = sqlite_address(own_home(workspace) / "prefect.db", "aiosqlite")
+            defaults["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = address
     return {name: value for name, value in defaults.items() if not present.get(name)}
 
 
-def check_settings(workspace: Workspace) -> str | None:
+def server_address(workspace: Workspace) -> str | None:
     """Return the address of the operator's server; None where a temporary server is to be started.
 
     Raises:
@@ -68,7 +64,7 @@ def check_settings(workspace: Workspace) -> str | None:
     os.environ.update(own_variables(workspace, os.environ) | without_proxy_on_loopback(os.environ))
     if os.environ.get("PREFECT_PROFILE") and OPERATORS_PROFILES.is_file():  # it was asked for by its name
         os.environ.setdefault("PREFECT_PROFILES_PATH", str(OPERATORS_PROFILES))
-    settings = read_settings()
+    settings = read()
     if settings.api.url:
         return str(settings.api.url)
     if not settings.server.ephemeral.enabled:
@@ -82,7 +78,7 @@ def check_settings(workspace: Workspace) -> str | None:
     return None
 
 
-def read_settings() -> "Settings":
+def read() -> "Settings":
     """Return Prefect's settings; its warnings go to stderr.
 
     Raises:
@@ -106,17 +102,13 @@ def read_settings() -> "Settings":
     return found
 
 
-def unused_server(workspace: Workspace, variables: Mapping[str, str]) -> str | None:
+def unused_server(workspace: Workspace) -> str | None:
     """Return a line about a server that the operator's own profile names and that a run does not use.
 
     A run depends on its folder and on variables alone: a profile that was made for other projects must
     neither stop it nor take its data to another machine.
-
-    Args:
-        workspace: The project.
-        variables: The environment that is set.
     """
-    if variables.get("PREFECT_HOME") != str(own_home(workspace)) or variables.get("PREFECT_PROFILES_PATH"):
+    if home() != own_home(workspace) or os.environ.get("PREFECT_PROFILES_PATH"):
         return None
     try:
         tree: Any = tomllib.loads(OPERATORS_PROFILES.read_text(encoding="utf-8"))
@@ -141,7 +133,7 @@ def prepare_home(workspace: Workspace) -> str | None:
         StoreError: the operator's own home has a database that cannot be used.
     """
     check_writable(home())
-    own = _own_database(workspace)
+    own = sqlite_address(own_home(workspace) / "prefect.db", "aiosqlite")
     if any(name.endswith("_DATABASE_CONNECTION_URL") and url != own for name, url in os.environ.items()):
         return None  # a database of the operator's choice
     path = home() / "prefect.db"
@@ -165,7 +157,7 @@ def home_notices(workspace: Workspace) -> list[str]:
     Raises:
         SacpipeError: as `prepare_home`.
     """
-    lines = (unused_server(workspace, os.environ), prepare_home(workspace))
+    lines = (unused_server(workspace), prepare_home(workspace))
     return [line for line in lines if line is not None]
 
 
@@ -179,7 +171,7 @@ def probe(address: str) -> None:
 
     import httpx
 
-    settings = read_settings().api
+    settings = read().api
     context = ssl.create_default_context(cafile=settings.ssl_cert_file)
     verify = False if settings.tls_insecure_skip_verify else context
     try:
@@ -214,7 +206,3 @@ def home() -> Path:
 
 def _one_line(cause: object) -> str:
     return " ".join(str(cause).split())[:300].rstrip(".")
-
-
-def _own_database(workspace: Workspace) -> str:
-    return sqlite_address(own_home(workspace) / "prefect.db", "aiosqlite")

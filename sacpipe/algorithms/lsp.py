@@ -86,11 +86,7 @@ class LSPConfig(SoftActorCriticConfig):
         return {} if self.lower is None else {_LOWER_KEY: self.lower.sha256}
 
     def build(self, spec: EnvSpec, seed: int) -> "LSP":
-        """Return a fresh learner for a task.
-
-        Raises:
-            ConfigError: the trunk cannot take the task's observations, or cannot be written to a policy file.
-        """
+        """Return a fresh learner for a task; a trunk that cannot take its observations is a ConfigError."""
         return SmoothedLSP(self, spec, seed) if self.smoothing else LSP(self, spec, seed)
 
 

@@ -30,11 +30,7 @@ class SACConfig(GaussianActorCriticConfig):
         return tree | {"actor_q": "mean", "adam": {"epsilon": 1.0e-7}, "temperature": temperature}
 
     def build(self, spec: EnvSpec, seed: int) -> "SAC":
-        """Return a fresh learner for a task.
-
-        Raises:
-            ConfigError: the trunk cannot take the task's observations, or cannot be written to a policy file.
-        """
+        """Return a fresh learner for a task; a trunk that cannot take its observations is a ConfigError."""
         return SAC(self, spec, seed)
 
 

@@ -21,7 +21,7 @@ METRICS = {
     "actor/loss": Metric("reward", "Mean of temperature x log-density minus value.", "Actor loss"),
     "critic/target_mean": Metric("reward", "Mean regression target.", "Mean target of the critics"),
     "temperature/entropy_gap_nats": Metric(
-        "nats", "Target entropy minus entropy; above zero, the temperature rises."
+        "nats", "Target minus entropy; above zero, the temperature rises."
     ),
     "critic/{i}/loss": Metric("reward²", "Part of each critic in `critic/loss`."),
     "critic/{i}/q_mean": Metric("reward", "Mean value of the batch, by critic."),
@@ -30,9 +30,7 @@ METRICS = {
     "actor/log_std_min": Metric("nats", "Lowest log deviation before the squash, over batch and actions."),
     "actor/log_std_mean": Metric("nats", "Mean log deviation before the squash, over batch and actions."),
     "actor/log_std_max": Metric("nats", "Highest log deviation before the squash, over batch and actions."),
-    "actor/saturation": Metric(
-        "share", "Share of sampled actions beyond 0.99 of their range, where tanh is flat."
-    ),
+    "actor/saturation": Metric("share", "Share of sampled actions beyond 0.99 of their range: tanh is flat."),
     "actor/gradient_norm": Metric("reward", "Euclidean norm of the actor's gradient, all parameters."),
 } | VALUE_BIAS
 

@@ -69,11 +69,7 @@ class TQCConfig(GaussianActorCriticConfig):
         return super().preset(spec, budget) | {"name": "tqc"} | own
 
     def build(self, spec: EnvSpec, seed: int) -> "TQC":
-        """Return a fresh learner for a task.
-
-        Raises:
-            ConfigError: the trunk cannot take the task's observations, or cannot be written to a policy file.
-        """
+        """Return a fresh learner for a task; a trunk that cannot take its observations is a ConfigError."""
         return TQC(self, spec, seed)
 
 

@@ -61,28 +61,24 @@ def _broadcast(shapes: Sequence[Shape]) -> Shape:
     return tuple(found)
 
 
-def _same(node: Node, inputs: Inputs) -> Result:
+def _same(_node: Node, inputs: Inputs) -> Result:
     """The shape of the first input."""
-    del node
     value = input_value(inputs, 0)
     return Result([Value(value.shape)], math.prod(value.shape))
 
 
-def _elementwise(node: Node, inputs: Inputs) -> Result:
+def _elementwise(_node: Node, inputs: Inputs) -> Result:
     """The shape to which all inputs are broadcast."""
-    del node
     shape = _broadcast([value.shape for value in inputs if value is not None])
     return Result([Value(shape)], math.prod(shape) * len(inputs))
 
 
-def _identity(node: Node, inputs: Inputs) -> Result:
-    del node
+def _identity(_node: Node, inputs: Inputs) -> Result:
     value = input_value(inputs, 0)
     return Result([value], math.prod(value.shape))
 
 
-def _constant_node(node: Node, inputs: Inputs) -> Result:
-    del inputs
+def _constant_node(node: Node, _inputs: Inputs) -> Result:
     ((name, value),) = node.attributes.items()
     if name == "value":
         return Result([constant(value)], 0)
@@ -108,8 +104,7 @@ def _matmul_shapes(left: Shape, right: Shape) -> Result:
     return Result([Value(shape if len(right) > 1 else shape[:-1])], operations)
 
 
-def _matmul(node: Node, inputs: Inputs) -> Result:
-    del node
+def _matmul(_node: Node, inputs: Inputs) -> Result:
     return _matmul_shapes(input_value(inputs, 0).shape, input_value(inputs, 1).shape)
 
 
@@ -277,8 +272,7 @@ def _normalization(node: Node, inputs: Inputs) -> Result:
     return Result([Value(shape), small, small], 4 * math.prod(shape))
 
 
-def _batch_normalization(node: Node, inputs: Inputs) -> Result:
-    del node
+def _batch_normalization(_node: Node, inputs: Inputs) -> Result:
     shape, scale = input_value(inputs, 0).shape, Value(input_value(inputs, 1).shape)
     return Result([Value(shape), scale, scale, scale, scale], math.prod(shape))
 

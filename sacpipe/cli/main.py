@@ -30,6 +30,7 @@ from sacpipe.cli import (
     verify,
 )
 from sacpipe.cli.output import own_stdout
+from sacpipe.cli.parser import SHELLS, Parser, PrintCompletion
 from sacpipe.core.closed_streams import open_closed_streams
 from sacpipe.core.crash_log import EXIT_CODE, report_crash
 from sacpipe.core.errors import ConfigError, SacpipeError
@@ -64,12 +65,15 @@ _ON_A_ROBOT = ("serve", "keys", "sign", "check")
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sacpipe",
         description="From a simulated task to a policy on a robot, with the proof of its origin.",
         epilog="Exit codes: 0 done, 1 refused or different, 2 bad input, 3 another program failed.",
     )
     parser.add_argument("--version", action="version", version=f"sacpipe {__version__}")
+    parser.add_argument(
+        "--print-completion", action=PrintCompletion, choices=SHELLS, help="print the completions for a shell"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         command = commands.add_parser(

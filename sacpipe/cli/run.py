@@ -16,8 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine",
         default="prefect",
         metavar="NAME",
-        help="caller of the steps: prefect, local (plain Python), one of an installed package, or "
-        "module:Class; default: %(default)s",
+        help="caller of the steps: prefect, local, a package's, or module:Class; default: %(default)s",
     )
     parser.add_argument(
         "--extend",

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import Options, no_render_size, unknown_task
+from sacpipe.envs.base import Options, unknown_task
 from sacpipe.envs.built_task import BuiltTask, BuiltTaskSection
+from sacpipe.envs.rendering.plane import DrawnSimulator
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.records import FloatArray
@@ -114,7 +115,7 @@ def _make_spec(task: str, options: PointMassOptions) -> EnvSpec:
     )
 
 
-class PointMass:
+class PointMass(DrawnSimulator):
     """The simulator: semi-implicit Euler steps of m v' = f - c v, with the forces rotated by an angle."""
 
     def __init__(
@@ -159,18 +160,9 @@ class PointMass:
         rewards = (-distances - _STEP_COST).astype(np.float32)
         return rewards, (distances < self._goal_radius_m).astype(np.float32)
 
-    def render(self) -> NDArray[np.uint8]:
-        """Return an image with the goal and the mass as discs. Shape (height, width, 3).
-
-        Raises:
-            RendererError: no render size was given.
-        """
-        if self._render_size is None:
-            raise no_render_size()
-        return self._draw(*self._render_size)
-
-    def _draw(self, height: int, width: int) -> NDArray[np.uint8]:
-        metres = 2.0 * _ARENA_M / min(height, width)
+    def _draw(self, size: tuple[int, int]) -> NDArray[np.uint8]:
+        height, width = size
+        metres = 2.0 * _ARENA_M / min(size)
         y, x = np.ogrid[0:height, 0:width]
         x, y = (x - (width - 1) / 2) * metres, ((height - 1) / 2 - y) * metres
         frame = np.full((height, width, 3), 245, dtype=np.uint8)
@@ -178,11 +170,8 @@ class PointMass:
         frame[(x - self._x) ** 2 + (y - self._y) ** 2 < 0.08**2] = (40, 80, 160)
         return frame
 
-    def close(self) -> None:
-        """Do nothing: the simulator has no resources to free."""
-
     def _observe(self) -> Observation:
         size = self._image_size
-        images = {"image": self._draw(size, size)} if size else {}
+        images = {"image": self._draw((size, size))} if size else {}
         vector = np.array((self._x, self._y, self._vx, self._vy), dtype=np.float32)
         return Observation(self._layout, vector, images)

@@ -129,7 +129,7 @@ def run_stage(name: str, body: Callable[[StageContext], None]) -> None:
         error = exc
     if error is not None:
         fields = _ending(name, error)
-        _tell(error_file, **fields)
+        _report(error_file, **fields)
         os._exit(fields["exit_code"])  # skips the exit handlers of simulators and thread pools
 
 
@@ -140,7 +140,7 @@ def _run(name: str, body: Callable[[StageContext], None], interruption: Interrup
     body(StageContext(workspace, name, stage_key(workspace, name), interruption))
 
 
-def _tell(error_file: str | None, **fields: Any) -> None:
+def _report(error_file: str | None, **fields: Any) -> None:
     """Write an error to the file of the process that runs the stage, or its message to stderr."""
     if error_file is not None:
         with contextlib.suppress(OSError):

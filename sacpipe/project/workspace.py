@@ -93,7 +93,7 @@ class Workspace:
     robot_store = Place(".sacpipe/robot")
     """Bundle store of `sacpipe serve --follow`."""
     settings = Place("sacpipe.yaml")
-    """sacpipe.yaml: the project's choice of a tracker. It may be missing."""
+    """sacpipe.yaml: the project's choice of a tracker, and its sections of the report. It may be missing."""
 
     @classmethod
     def find(cls, start: Path | None = None) -> Self:

@@ -5,7 +5,6 @@ A number that is not finite is an error, so that the page cannot show one. docs/
 
 import contextlib
 import csv
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.config import Config, read_yaml
 from sacpipe.core.errors import ConfigError, ContractError, StorageError
 from sacpipe.core.files import canonical_json, read_json, sha256_file
+from sacpipe.core.json_lines import json_lines
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.evaluation.episodes import Episode
 from sacpipe.evaluation.episodes_csv import read_episodes_csv
@@ -26,6 +26,7 @@ from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.gate import Verdict
+from sacpipe.specs.metric import Metric
 from sacpipe.training.metrics import LEARNER_METRICS
 
 if TYPE_CHECKING:
@@ -149,13 +150,13 @@ class Outputs:
         return dict(sorted(found.items()))
 
     @cached_property
-    def learner_units(self) -> dict[str, str]:
-        """Unit of each of the learner's metrics; empty where the work folder is missing."""
+    def learner_metrics(self) -> dict[str, Metric]:
+        """Metrics of the learner as the training named them; empty where the work folder is missing."""
         path = self.work_folder / LEARNER_METRICS
         if not path.is_file():
             return {}
         with _malformed(path):
-            return {name: str(one["unit"]) for name, one in read_json(path, StorageError).items()}
+            return {name: Metric(**one) for name, one in read_json(path, StorageError).items()}
 
     @cached_property
     def episodes(self) -> dict[str, tuple[Episode, ...]]:
@@ -194,15 +195,22 @@ def read_rows(path: Path, *names: str) -> list[dict[str, Any]]:
     Raises:
         StorageError: a line lacks a name or has something else, or the file cannot be read.
     """
-    rows = []
-    with _malformed(path), path.open(encoding="utf-8", newline="") as file:
-        lines = csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, file)
-        for number, line in enumerate(lines, start=2 if path.suffix == ".csv" else 1):
-            try:
-                rows.append({name: _value(name, line[name]) for name in names or ("env_steps", *line)})
-            except (KeyError, ValueError, TypeError) as exc:
-                raise ValueError(f"line {number}: {'no ' * isinstance(exc, KeyError)}{exc}") from exc
+    rows, advice = [], "`dvc checkout` restores it."
+    lines = _csv_lines(path) if path.suffix == ".csv" else json_lines(path, StorageError, advice)
+    for where, line in lines:
+        try:
+            rows.append({name: _value(name, line[name]) for name in names or ("env_steps", *line)})
+        except (KeyError, ValueError, TypeError) as exc:
+            fault = f"{'no ' * isinstance(exc, KeyError)}{exc}"
+            raise StorageError(f"{where}: {fault}. {advice}") from exc
     return rows
+
+
+def _csv_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield place and cells of each line below the head."""
+    with _malformed(path), path.open(encoding="utf-8", newline="") as file:
+        for number, line in enumerate(csv.DictReader(file), start=2):
+            yield f"{path}, line {number}", line
 
 
 def _value(name: str, value: Any) -> Any:

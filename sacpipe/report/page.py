@@ -43,7 +43,7 @@ def write_report(workspace: Workspace, verdict: Verdict | None, path: Path | Non
     path = path or workspace.report
     outputs = Outputs(workspace, verdict)
     outputs.require_files()
-    digest, sections = inputs_digest(outputs), own_sections(workspace.root / "sacpipe.yaml")
+    digest, sections = inputs_digest(outputs), own_sections(workspace.settings)
     if sections or not _is_of(path, digest):
         from sacpipe.report.rendering import render
 

@@ -15,6 +15,7 @@ tick.
 `withdraw` and `abort` never raise. `tick` raises only where the phase can go on as if it had not been called.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, Self, get_args
 
@@ -30,7 +31,24 @@ _EXCUSED = ("action_change", "deadline_missed")
 """Guards of actions whose refusals are no failure of the candidate. `deadline_missed` has its own limit."""
 
 
-class Idle:
+class _Phase:
+    """What phases have in common."""
+
+    def withdraw(self, reason: str) -> "PhaseChange":
+        """End what is under way and give the robot the policy before it, which is not marked bad."""
+        return self.abort(Ending("withdrawn", reason, is_bad=False))
+
+    def abort(self, ending: Ending) -> "PhaseChange":
+        """Go on as at a tick where there is nothing to end, or it ends already."""
+        del ending
+        return self.tick()
+
+    @abstractmethod
+    def tick(self) -> "PhaseChange":
+        """Return the next phase."""
+
+
+class Idle(_Phase):
     """No bundle is in rollout."""
 
     name: ClassVar[PhaseName] = "idle"
@@ -43,22 +61,12 @@ class Idle:
         """Stay idle."""
         return PhaseChange(self, None)
 
-    def withdraw(self, reason: str) -> "PhaseChange":
-        """Stay idle: there is nothing to withdraw."""
-        del reason
-        return PhaseChange(self, None)
-
-    def abort(self, ending: Ending) -> "PhaseChange":
-        """Stay idle: there is nothing to end."""
-        del ending
-        return PhaseChange(self, None)
-
     def close(self) -> None:
         """Do nothing."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class ShadowPhase:
+class ShadowPhase(_Phase):
     """The candidate's actions are compared with those of the policy in service, and never executed."""
 
     name: ClassVar[PhaseName] = "shadow"
@@ -108,10 +116,6 @@ class ShadowPhase:
         previous = context.host.policy
         return self._swap(previous, previous.clone_session(), found)
 
-    def withdraw(self, reason: str) -> "PhaseChange":
-        """End the comparison; the policy in service stays."""
-        return self.abort(Ending("withdrawn", reason, is_bad=False))
-
     def abort(self, ending: Ending) -> "PhaseChange":
         """End the comparison and the rollout."""
         return PhaseChange(Idle(), self.context.end(self.candidate, ending, self.shadow, None))
@@ -135,7 +139,7 @@ class ShadowPhase:
             context.host.swap(candidate.admitted.policy)
             shadow = Shadow(context.host, clone)
         except Exception as exc:  # noqa: BLE001 - whatever failed, the previous policy must be active
-            reason = f"it cannot be watched: {_short(exc)}"
+            reason = f"it cannot be watched: {str(exc) or type(exc).__name__}"
             ending = Ending("withdrawn", reason, is_bad=False)
             return RollbackPhase(context, candidate, previous, ending, self.shadow, None).tick()
         return PhaseChange(
@@ -145,7 +149,7 @@ class ShadowPhase:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class WatchPhase:
+class WatchPhase(_Phase):
     """The candidate is in service, and the previous policy stays loaded for a rollback."""
 
     name: ClassVar[PhaseName] = "watch"
@@ -191,10 +195,6 @@ class WatchPhase:
         ending = Ending("accepted", f"watched for {watch_s:g} s", is_bad=False)
         return PhaseChange(Idle(), context.end(candidate, ending, self.shadow, self.shadow_divergence))
 
-    def withdraw(self, reason: str) -> "PhaseChange":
-        """Roll back to the previous policy. The candidate is not marked bad."""
-        return self.abort(Ending("withdrawn", reason, is_bad=False))
-
     def abort(self, ending: Ending) -> "PhaseChange":
         """Roll back to the previous policy and end the rollout."""
         phase = RollbackPhase(
@@ -228,7 +228,7 @@ class WatchPhase:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class RollbackPhase:
+class RollbackPhase(_Phase):
     """The candidate has to go, and the host has not rolled back yet. Every tick tries again."""
 
     name: ClassVar[PhaseName] = "rollback"
@@ -260,16 +260,6 @@ class RollbackPhase:
             ending = ending._replace(reason=f"{ending.reason}; the rollback failed at first: {faults}")
         event = context.end(candidate, ending, self.shadow, self.shadow_divergence)
         return PhaseChange(Idle(), event)
-
-    def withdraw(self, reason: str) -> "PhaseChange":
-        """Try again: the candidate has to go already."""
-        del reason
-        return self.tick()
-
-    def abort(self, ending: Ending) -> "PhaseChange":
-        """Try again: the candidate has to go already."""
-        del ending
-        return self.tick()
 
     def close(self) -> None:
         """Try once more because the process ends."""
@@ -308,7 +298,3 @@ def _excused(policy: OnnxPolicy) -> frozenset[str]:
 def _errors(host: PolicyHost) -> int:
     """Return the number of unexpected errors of a host since its start; 0 where it does not count them."""
     return int(getattr(host, "unexpected_errors", 0))
-
-
-def _short(exc: Exception) -> str:
-    return str(exc) or type(exc).__name__

@@ -96,6 +96,8 @@ class _Settings(Config):
     """The file sacpipe.yaml of a project."""
 
     tracking: _Tracking
+    report: tuple[str, ...] = ()
+    """Import paths of the project's sections of the report, `module:function`."""
 
 
 def choose_registry(settings: Path | None, variables: Mapping[str, str] = os.environ) -> RegistryConfig:
@@ -111,7 +113,7 @@ def choose_registry(settings: Path | None, variables: Mapping[str, str] = os.env
     tree: dict[str, Any] = {"tracking": variables.get(CHOICE) or DEFAULT}
     source = CHOICE
     if not variables.get(CHOICE) and settings is not None and settings.exists():
-        tree, source = read_yaml(settings), str(settings)
+        tree, source = tree | read_yaml(settings), str(settings)
     if isinstance(name := tree.get("tracking"), str):
         tree["tracking"] = {"name": name}
     chosen = _Settings.parse(tree, source=source).tracking

@@ -1,6 +1,5 @@
 """The description of a metric, declared once, beside the code that makes the number."""
 
-from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
 
@@ -27,6 +26,6 @@ Share = Annotated[float, Unit("share")]
 Steps = Annotated[int, Unit("steps")]
 
 
-def describe(metrics: Mapping[str, Metric], name: str) -> Metric | None:
-    """Return the entry of a logged name, whose numbers are `{i}` in the table; None where there is none."""
-    return metrics.get("/".join("{i}" if part.isdigit() else part for part in name.split("/")))
+def pattern_of(name: str) -> str:
+    """Return the name in a table of a logged metric: its numbers are `{i}`."""
+    return "/".join("{i}" if part.isdigit() else part for part in name.split("/"))

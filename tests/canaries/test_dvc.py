@@ -1,34 +1,34 @@
-"""DVC's messages, which sacpipe/project/dvc/messages.py turns into errors; its Python is no public interface."""
+"""DVC's parts without a promise, which sacpipe/project/dvc/child.py uses: a text, a variable, its classes' places."""
 
 import inspect
 
 from canary import canary
 
-from sacpipe.project.dvc import messages
-
-ADVICE = "sacpipe/project/dvc/messages.py: write the new text"
+FILE = "sacpipe/project/dvc/child.py"
 
 
-def test_the_message_of_a_failed_command():
-    from dvc.stage.exceptions import StageCmdFailedError
+def test_the_text_of_a_failed_command():
+    from sacpipe.project.dvc import child
 
-    with canary("dvc StageCmdFailedError", ADVICE):
-        assert messages._EXITED.search(str(StageCmdFailedError("python -m stage", 3)))[1] == "3"
+    with canary("dvc StageCmdFailedError", f"{FILE}: _STATUS can match the new text"):
+        from dvc.stage.exceptions import StageCmdFailedError
 
-
-def test_the_messages_of_stages():
-    from dvc.stage import cache, run
-
-    with canary("dvc.stage messages", ADVICE):
-        assert "\"Running stage '%s':\"" in inspect.getsource(run), "expected `Running stage 'NAME':`"
-        assert "\"Stage '%s' is cached" in inspect.getsource(cache), "expected `Stage 'NAME' is cached`"
+        assert child._STATUS.search(str(StageCmdFailedError("python -m stage", -9)))[1] == "-9"
 
 
-def test_the_message_of_missing_params():
-    from dvc.dependency.param import MissingParamsError, ParamsDependency
-    from dvc.utils.serialize import ParseError
+def test_the_variable_of_a_stages_command():
+    with canary("dvc DVC_STAGE", f"{FILE}: see_command can know a stage's command by another variable"):
+        from dvc.env import DVC_STAGE
+        from dvc.stage import run
 
-    with canary("dvc MissingParamsError", ADVICE):
-        assert issubclass(MissingParamsError, Exception)
-        assert "Parameters '{}' are missing from '{}'." in inspect.getsource(ParamsDependency)
-        assert messages._WRONG_PARAMS.search(str(ParseError("params.yaml", "no YAML")))
+        assert DVC_STAGE == "DVC_STAGE"
+        assert "DVC_STAGE" in inspect.getsource(run), "expected it in the environment of a command"
+
+
+def test_the_names_that_the_child_imports():
+    with canary("dvc.repo.open_repo.clean_repos", f"{FILE}: import the classes from where they are now"):
+        from sacpipe.project.dvc import child
+
+        assert callable(child.clean_repos)
+        for name in ("reproduce", "checkout", "push", "add", "get"):
+            assert callable(getattr(child.Repo, name)), name

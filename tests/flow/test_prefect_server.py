@@ -46,7 +46,7 @@ def workspace(tmp_path, monkeypatch):
 
 
 def test_a_server_of_the_operators_profile_is_not_passed_over_in_silence(workspace, profiles):
-    line = settings.unused_server(workspace, {"PREFECT_HOME": str(settings.own_home(workspace))})
+    line = settings.unused_server(workspace)
     assert "http://127.0.0.1:9/api of profile 'team'" in line
     assert "`PREFECT_PROFILE=team sacpipe run` uses it" in line
 
@@ -64,13 +64,14 @@ def test_a_server_of_the_operators_profile_is_not_passed_over_in_silence(workspa
 )
 def test_profiles_without_a_server_are_no_line(workspace, profiles, text):
     profiles.write_text(text)
-    assert settings.unused_server(workspace, {"PREFECT_HOME": str(settings.own_home(workspace))}) is None
+    assert settings.unused_server(workspace) is None
 
 
-def test_a_home_or_profiles_that_the_operator_chose_are_used(workspace, profiles):
-    assert settings.unused_server(workspace, {"PREFECT_HOME": str(profiles.parent)}) is None
-    chosen = {"PREFECT_HOME": str(settings.own_home(workspace)), "PREFECT_PROFILES_PATH": str(profiles)}
-    assert settings.unused_server(workspace, chosen) is None
+@pytest.mark.parametrize("variable", ["PREFECT_HOME", "PREFECT_PROFILES_PATH"])
+def test_a_home_or_profiles_that_the_operator_chose_are_used(workspace, profiles, monkeypatch, variable):
+    assert settings.unused_server(workspace) is not None
+    monkeypatch.setenv(variable, str(profiles))
+    assert settings.unused_server(workspace) is None
 
 
 def test_prefect_is_embedded_and_silent_unless_variables_are_set(tmp_path):
@@ -150,9 +151,9 @@ def test_settings_that_allow_no_server_are_one_message(tmp_path, variables, mess
     )
     (tmp_path / ".prefect" / "profiles.toml").write_text(text)
     script = (
-        "from pathlib import Path\nfrom pipelines.prefect.settings import check_settings\n"
+        "from pathlib import Path\nfrom pipelines.prefect.settings import server_address\n"
         "from sacpipe.core.errors import ConfigError\nfrom sacpipe.project.workspace import Workspace\n"
-        "try:\n    check_settings(Workspace(Path.cwd()))\nexcept ConfigError as exc:\n    print(exc)"
+        "try:\n    server_address(Workspace(Path.cwd()))\nexcept ConfigError as exc:\n    print(exc)"
     )
     own = {"HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     result = subprocess.run(

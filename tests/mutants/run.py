@@ -26,6 +26,7 @@ MODULES = (
     "sacpipe.robot.load_gate",
     "sacpipe.bundle.graph_shapes",
     "sacpipe.bundle.graph_size",
+    "sacpipe.bundle.model_signature",
     "sacpipe.bundle.policy_graph",
     "sacpipe.bundle.protobuf",
     "sacpipe.bundle.signature",

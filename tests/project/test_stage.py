@@ -22,19 +22,21 @@ run_stage("toy", body)
 """
 
 
-def end(folder, line, told=None):
+def end(folder, line, reported=None):
     """Run a stage whose body is one line; return the process, and the error that the flow makes of it."""
     (folder / "versions.lock").write_text("{}")
     (folder / "dvc.yaml").write_text("stages:\n  toy:\n    cmd: python toy.py\n")
     (folder / "params.yaml").write_text("seed: 1\n")
     (folder / ".sacpipe").mkdir(exist_ok=True)
     (folder / "toy.py").write_text(SCRIPT.format(line=line))
-    variables = {} if told is None else {ERROR_FILE: str(told)}
+    variables = {} if reported is None else {ERROR_FILE: str(reported)}
     result = run_forked(
         ["toy.py"], folder, fixed_environment(environment() | variables), ("sacpipe.project.stage",)
     )
     answer = Answer(fields={"error": "stage", "status": result.returncode})
-    return result, answer.stage_failure("toy", told.read_bytes() if told and told.exists() else b"")
+    return result, answer.stage_failure(
+        "toy", reported.read_bytes() if reported and reported.exists() else b""
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_an_error_is_one_message_with_its_code(tmp_path, line, code, message, re
     assert result.stderr.startswith(f"sacpipe: {message}")
     assert result.stderr.count("\n") == 1
     assert result.stderr.endswith(" Another try may succeed.\n") is retryable
-    result, error = end(tmp_path, line, tmp_path / "told.json")
+    result, error = end(tmp_path, line, tmp_path / "reported.json")
     assert (result.returncode, result.stderr) == (code, "")
     assert str(error).startswith(message)
     assert "Another try" not in str(error)
@@ -79,14 +81,14 @@ def test_an_unforeseen_error_is_one_line_and_a_log_and_not_tried_again(tmp_path,
     assert "toy.py" in log.read_text()
 
 
-def test_an_unforeseen_error_is_told_and_not_tried_again(tmp_path):
-    _, error = end(tmp_path, f"raise RuntimeError({ERROR_FILE!r} in os.environ)", tmp_path / "told.json")
+def test_an_unforeseen_error_is_reported_and_not_tried_again(tmp_path):
+    _, error = end(tmp_path, f"raise RuntimeError({ERROR_FILE!r} in os.environ)", tmp_path / "reported.json")
     assert "not foreseen: RuntimeError: False." in str(error)  # programs that a stage runs do not write there
     assert (error.exit_code, error.retryable) == (3, False)
 
 
-def test_an_error_that_cannot_be_told_goes_to_stderr(tmp_path):
-    result, _ = end(tmp_path, "raise ConfigError('bad seed')", tmp_path / "missing" / "told.json")
+def test_an_error_that_cannot_be_reported_goes_to_stderr(tmp_path):
+    result, _ = end(tmp_path, "raise ConfigError('bad seed')", tmp_path / "missing" / "reported.json")
     assert (result.returncode, result.stderr) == (2, "sacpipe: bad seed\n")
 
 

@@ -8,10 +8,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from sacpipe.algorithms import sac_metrics, td3, tqc
 from sacpipe.core.files import sha256_bytes, sha256_file, write_bytes, write_json, write_text
 from sacpipe.report import numbers
-from sacpipe.report.sections.signals import KNOWN
 
 SECTIONS = (
     "verdict",
@@ -302,9 +300,3 @@ def test_the_units_are_those_that_the_learner_named(make_project, algorithm):
     shown = with_loss(make_project, algorithm, "quantile loss")
     assert shown.count("quantile loss") >= 2
     assert "reward²" not in shown
-
-
-def test_our_units_are_those_of_our_algorithms():
-    for metrics in (sac_metrics.METRICS, td3.METRICS, tqc.METRICS):
-        for name in KNOWN.keys() & metrics:
-            assert KNOWN[name][1] == metrics[name].unit

@@ -1,10 +1,13 @@
 """Images of tasks in a plane: discs and rectangles, seen from above, without a renderer."""
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sacpipe.envs.base import no_render_size
 
 Colour = tuple[int, int, int]
 
@@ -55,3 +58,26 @@ def draw_plane(
             inside = (x >= shape.x_min) & (x <= shape.x_max) & (y >= shape.y_min) & (y <= shape.y_max)
         frame[inside] = shape.colour
     return frame
+
+
+class DrawnSimulator:
+    """A simulator without resources, drawn in a plane."""
+
+    _render_size: tuple[int, int] | None
+
+    @abstractmethod
+    def _draw(self, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return an image of the present state, of a height and width."""
+
+    def render(self) -> NDArray[np.uint8]:
+        """Return an image. Shape (height, width, 3).
+
+        Raises:
+            RendererError: no render size was given.
+        """
+        if self._render_size is None:
+            raise no_render_size()
+        return self._draw(self._render_size)
+
+    def close(self) -> None:
+        """Do nothing."""

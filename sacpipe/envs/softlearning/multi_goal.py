@@ -16,9 +16,8 @@ from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import no_render_size
 from sacpipe.envs.built_task import BuiltTask
-from sacpipe.envs.rendering.plane import BODY_COLOUR, GOAL_COLOUR, Disc, draw_plane
+from sacpipe.envs.rendering.plane import BODY_COLOUR, GOAL_COLOUR, Disc, DrawnSimulator, draw_plane
 from sacpipe.envs.softlearning.suite import TaskFile
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, EnvSpec
 from sacpipe.specs.observation import Observation, ObservationLayout
@@ -68,7 +67,7 @@ def _build(task: str, options: MultiGoalOptions, render_size: tuple[int, int] | 
 TASKS = {"MultiGoal-Default-v0": TaskFile(MultiGoalOptions, _build)}
 
 
-class MultiGoal:
+class MultiGoal(DrawnSimulator):
     """The simulator: a step adds the action to the position, without noise."""
 
     def __init__(
@@ -113,20 +112,10 @@ class MultiGoal:
         rewards = goal_reward - action_cost - self._options.distance_cost_coeff * squares
         return rewards.astype(np.float32), is_success.astype(np.float32)
 
-    def render(self) -> NDArray[np.uint8]:
-        """Return an image of the goals and the point. Shape (height, width, 3).
-
-        Raises:
-            RendererError: no render size was given.
-        """
-        if self._render_size is None:
-            raise no_render_size()
+    def _draw(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         goals = [Disc(x, y, GOAL_RADIUS_M, GOAL_COLOUR) for x, y in GOALS_M]
         body = Disc(self._x, self._y, _BODY_RADIUS_M, BODY_COLOUR)
-        return draw_plane(self._render_size, HALF_WIDTH_M, [*goals, body])
-
-    def close(self) -> None:
-        """Do nothing: the simulator has no resources to free."""
+        return draw_plane(size, HALF_WIDTH_M, [*goals, body])
 
     def _observe(self) -> Observation:
         return Observation(self._layout, np.array((self._x, self._y), dtype=np.float32), {})

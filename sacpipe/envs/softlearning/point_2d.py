@@ -19,13 +19,13 @@ from pydantic import Field, model_validator
 
 from sacpipe.core.config import Config
 from sacpipe.envs.action_bounds import action_bounds
-from sacpipe.envs.base import no_render_size
 from sacpipe.envs.built_task import BuiltTask
 from sacpipe.envs.rendering.plane import (
     BODY_COLOUR,
     GOAL_COLOUR,
     WALL_COLOUR,
     Disc,
+    DrawnSimulator,
     Rectangle,
     draw_plane,
 )
@@ -170,7 +170,7 @@ TASKS = {
 }
 
 
-class Point2D:
+class Point2D(DrawnSimulator):
     """The simulator: a step adds the action to the position; walls stop it, and it slides along them."""
 
     def __init__(
@@ -230,24 +230,12 @@ class Point2D:
         rewards = -distances if is_dense else (distances < self._options.target_radius) - 1.0
         return rewards.astype(np.float32), np.zeros(len(rewards), dtype=np.float32)
 
-    def render(self) -> NDArray[np.uint8]:
-        """Return an image of walls, goal and ball. Shape (height, width, 3).
-
-        Raises:
-            RendererError: no render size was given.
-        """
-        if self._render_size is None:
-            raise no_render_size()
+    def _draw(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         options = self._options
         walls = [Rectangle(*wall.extended(_LINE_M), WALL_COLOUR) for wall in self._walls]
         goal = Disc(*self._goal, options.target_radius, GOAL_COLOUR)
         ball = Disc(*self._position, options.ball_radius, BODY_COLOUR)
-        return draw_plane(
-            self._render_size, options.boundary_dist + options.ball_radius, [*walls, goal, ball]
-        )
-
-    def close(self) -> None:
-        """Do nothing: the simulator has no resources to free."""
+        return draw_plane(size, options.boundary_dist + options.ball_radius, [*walls, goal, ball])
 
     def _observe(self) -> Observation:
         vector = np.empty(6, dtype=np.float32)

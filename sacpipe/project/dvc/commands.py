@@ -74,9 +74,9 @@ class DvcStore:
         outs = self._outs(stage)
         uncached = self._read_files(path for path, cached in outs.items() if not cached)
         answer = Answer(on_output)
-        with tempfile.NamedTemporaryFile(prefix="stage-error-") as told:
+        with tempfile.NamedTemporaryFile(prefix="stage-error-") as reported:
             try:
-                self._dvc(answer, "reproduce", stage, force, timeout_s=timeout_s, told=told.name)
+                self._dvc(answer, "reproduce", stage, force, timeout_s=timeout_s, reported=reported.name)
             except BaseException as exc:
                 self._restore_outputs(stage, outs, uncached, answer)
                 if isinstance(exc, (TimeoutError, KeyboardInterrupt)):
@@ -84,7 +84,7 @@ class DvcStore:
                 raise
             if "result" not in answer.fields:
                 self._restore_outputs(stage, outs, uncached, answer)
-                raise answer.stage_failure(stage, told.read())
+                raise answer.stage_failure(stage, reported.read())
         return Outcome(answer.fields["result"])
 
     def push(self) -> str:
@@ -195,7 +195,7 @@ class DvcStore:
         operation: str,
         *arguments: object,
         timeout_s: float | None = None,
-        told: str | None = None,
+        reported: str | None = None,
         terminal: bool = True,
     ) -> None:
         """Do an operation of child.py, and collect its answer.
@@ -205,7 +205,7 @@ class DvcStore:
             operation: Name of a function of child.py.
             arguments: Its arguments.
             timeout_s: Seconds until the process is stopped, or None for no limit.
-            told: File in which a stage tells its error.
+            reported: File in which a stage tells its error.
             terminal: Whether progress is shown where stderr is a terminal.
         """
         if find_spec("dvc") is None:
@@ -219,7 +219,7 @@ class DvcStore:
             **without_proxy_on_loopback(variables),
             "PATH": os.pathsep.join([own, variables.get("PATH", os.defpath)]),  # `python` is this one
             "PYTHONUNBUFFERED": "1",
-            **({} if told is None else {ERROR_FILE: told}),
+            **({} if reported is None else {ERROR_FILE: reported}),
         }
         # -P: a file of the project named like one of DVC's modules must not be imported instead.
         run_group(

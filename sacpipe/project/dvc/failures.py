@@ -46,18 +46,18 @@ class Answer:
             return ConfigError(f"{self.message.rstrip('.')}. `sacpipe params TASK` prints a complete file.")
         return StoreError(f"{command} failed: {self.message} {self.fields.get('advice', '')}".rstrip())
 
-    def stage_failure(self, stage: str, told: bytes) -> SacpipeError:
+    def stage_failure(self, stage: str, reported: bytes) -> SacpipeError:
         """Return the error behind a failed stage.
 
         Args:
             stage: Its name.
-            told: What the stage wrote into the file that `ERROR_FILE` names; empty where it was killed.
+            reported: What the stage wrote into the file that `ERROR_FILE` names; empty where it was killed.
         """
         status = self.fields.get("status")
         if self.fields.get("error") != "stage":
             return self.failure(f"stage '{stage}': `dvc repro`")
-        if told:
-            return stage_error(**json.loads(told))
+        if reported:
+            return stage_error(**json.loads(reported))
         message = f"stage '{stage}' {_ending(status)}."
         if self.stderr:
             message += " Its last lines:\n" + "\n".join(self.stderr)

@@ -1,24 +1,16 @@
 """The first metrics of the learner's updates, one small chart each."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from sacpipe.algorithms import ALGORITHMS
+from sacpipe.algorithms import metrics_of
 from sacpipe.report.charts import Chart, line_chart
 from sacpipe.report.numbers import number
 from sacpipe.report.outputs import Outputs
 from sacpipe.report.points import MAX_POINTS, Line, bucketed
 from sacpipe.report.section import Section
+from sacpipe.specs.metric import Metric, pattern_of
 
-KNOWN = {
-    "temperature/value": ("Temperature", "reward/nat"),
-    "actor/entropy_nats": ("Entropy of the policy", "nats"),
-    "critic/loss": ("Critic loss", "reward²"),
-    "critic/q_mean": ("Mean Q-value", "reward"),
-    "actor/loss": ("Actor loss", "reward"),
-    "critic/target_mean": ("Mean target of the critics", "reward"),
-}
-"""Title and unit of metrics of the product's algorithms that are shown first. Others follow in alphabetical
-order, under their names. Another package may mean something else by the same name."""
 _MAX_SIGNALS = 4
 _OTHER_ROWS = ("episode/", "evaluation/")
 """Beginnings of metrics that are not of updates."""
@@ -28,8 +20,8 @@ _MAY_LOG = frozenset({"temperature/value", "critic/loss"})
 
 def build(outputs: Outputs) -> Section:
     """Return the section with one small chart for each of the first signals."""
-    known = KNOWN if outputs.params["algorithm"]["name"] in ALGORITHMS.ours else {}
-    names = shown_signals(outputs.signals, known)
+    known = metrics_of(outputs.params["algorithm"]["name"])
+    names = shown_signals(outputs.signals, [name for name, metric in known.items() if metric.title])
     values = {
         "signals": [_signal(outputs, name, known) for name in names],
         "is_averaged": any(len(outputs.signals[name]) > MAX_POINTS for name in names),
@@ -44,30 +36,24 @@ def shown_signals(names: Iterable[str], first: Iterable[str]) -> list[str]:
     return (known + sorted(learners - {*known}))[:_MAX_SIGNALS]
 
 
-def _signal(outputs: Outputs, name: str, known: Mapping[str, tuple[str, str]]) -> dict[str, object]:
+def _signal(outputs: Outputs, name: str, known: Mapping[str, Metric]) -> dict[str, Any]:
     """Return the values of one chart."""
     rows = outputs.signals[name]
-    title, unit = known.get(name, (name.replace("/", " ").replace("_", " "), ""))
-    pattern = "/".join("{i}" if part.isdigit() else part for part in name.split("/"))
+    pattern = pattern_of(name)
+    ours, logged = known.get(pattern), outputs.learner_metrics.get(pattern)
+    title = ours.title if ours and ours.title else name.replace("/", " ").replace("_", " ")
+    target = _target_entropy(outputs) if name == "actor/entropy_nats" and ours else None
     line = Line(title, "signal", bucketed(rows))
-    target = _target_entropy(outputs) if name == "actor/entropy_nats" and known else None
     chart = Chart(
         title=title,
-        unit=outputs.learner_units.get(pattern, unit),
+        unit=next((one.unit for one in (logged, ours) if one is not None), ""),
         steps=outputs.training.env_steps,
         lines=[line],
         reference=target,
-        may_log=name in _MAY_LOG and bool(known),
+        may_log=name in _MAY_LOG and ours is not None,
     )
-    last = number(rows[-1][1])
-    return {
-        "name": name,
-        "title": title,
-        "last": last,
-        "target": target,
-        "line": line,
-        "chart": line_chart(chart),
-    }
+    values = {"name": name, "title": title, "last": number(rows[-1][1]), "target": target}
+    return values | {"line": line, "chart": line_chart(chart)}
 
 
 def _target_entropy(outputs: Outputs) -> float | None:

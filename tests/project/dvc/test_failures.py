@@ -22,14 +22,16 @@ def exited(status, *stderr):
 
 
 @pytest.mark.parametrize(("status", "retryable"), [(1, False), (2, False), (3, False), (3, True)])
-def test_the_error_is_what_the_stage_told(status, retryable):
-    told = json.dumps({"message": "bad seed\nand more", "exit_code": status, "retryable": retryable}).encode()
-    error = answer("10 %", error="stage", status=status).stage_failure("train", told)
+def test_the_error_is_what_the_stage_reported(status, retryable):
+    reported = json.dumps(
+        {"message": "bad seed\nand more", "exit_code": status, "retryable": retryable}
+    ).encode()
+    error = answer("10 %", error="stage", status=status).stage_failure("train", reported)
     assert isinstance(error, StageError)
     assert (str(error), error.exit_code, error.retryable) == ("bad seed\nand more", status, retryable)
 
 
-def test_a_stage_that_told_nothing_shows_its_last_lines():
+def test_a_stage_that_reported_nothing_shows_its_last_lines():
     error = exited(1, *map(str, range(20)), "Traceback (most recent call last):", "RuntimeError: a bug")
     assert (error.exit_code, error.retryable) == (3, False)
     expected = "stage 'train' failed with exit code 1. Its last lines:\n14\n15\n16\n17\n18\n19\n"
