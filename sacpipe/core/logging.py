@@ -5,6 +5,7 @@
 unwritable stderr never ends a process, and only a message of `operator` waits for a slow reader.
 """
 
+import io
 import logging
 import os
 import select
@@ -54,9 +55,8 @@ class StderrHandler(logging.Handler):
         """Write one message; it never raises."""
         try:
             stream = sys.stderr
-            try:
-                descriptor = stream.fileno()
-            except (AttributeError, OSError):  # a stream in memory, which has no descriptor
+            descriptor = _descriptor(stream)
+            if descriptor is None:
                 stream.write(PeopleFormatter(coloured=False).format(record) + "\n")
                 return
             waits = record.name == operator.name
@@ -99,6 +99,14 @@ def escape_unprintable(text: str, kept: str = "") -> str:
         kept: Characters that stay as they are, e.g. the line breaks of a message of several lines.
     """
     return "".join(one if one.isprintable() or one in kept else ascii(one)[1:-1] for one in text)
+
+
+def _descriptor(stream: object) -> int | None:
+    """Return the descriptor of a file or a terminal; None of a stream in memory or a notebook's."""
+    try:
+        return stream.fileno() if isinstance(stream, io.TextIOWrapper) else None
+    except OSError:
+        return None
 
 
 def _formatter(descriptor: int) -> logging.Formatter:

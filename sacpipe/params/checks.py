@@ -5,6 +5,7 @@ training; where it refuses, it writes the message to stderr and exits with 2. Th
 it imported later sections, it would depend on them.
 """
 
+import os
 import resource
 import sys
 from contextlib import closing
@@ -15,13 +16,43 @@ from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.envs.base import require_time_limit
 from sacpipe.envs.recorded_rewards import recorded_rewards
 from sacpipe.export.bundle import check_export
-from sacpipe.export.opset import check_opset
 from sacpipe.networks.policy_file import encode_policy
 from sacpipe.params.model import Params
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.foreign_members import section_errors
 from sacpipe.training.memory import available_bytes
 from sacpipe.training.samplers import FindRewards, build_sampler
+
+
+def check_opset(version: int) -> None:
+    """Load a model of one node, because each release of the runtime reads operator sets up to its own.
+
+    Args:
+        version: `export.opset_version`.
+
+    Raises:
+        ConfigError: a policy of this version could be exported, but not run here.
+    """
+    import onnx
+
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, at import
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "probe", ends[:1], ends[1:])
+    operators = [helper.make_opsetid("", version)]
+    model = helper.make_model(graph, opset_imports=operators, ir_version=10)
+    try:
+        onnx.checker.check_model(model)
+        onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception as exc:
+        reason = " ".join(str(exc).split())[:200]
+        raise ConfigError(
+            f"params.yaml: export.opset_version: expected an operator set that onnx {onnx.__version__} and "
+            f"onnxruntime {onnxruntime.__version__} know, found {version}: {reason} Lower it, or install "
+            "newer packages."
+        ) from exc
 
 
 def check_params(params: Params, spec: EnvSpec) -> None:

@@ -5,7 +5,6 @@ to all, time to write a checkpoint, then SIGKILL. Where this process's stderr is
 write to it itself, so that progress bars work.
 """
 
-import codecs
 import contextlib
 import os
 import re
@@ -14,9 +13,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 Source = Literal["stdout", "stderr", "answer"]
 OnLine = Callable[[Source, str], None]
@@ -26,7 +25,7 @@ ANSWER = "SACPIPE_ANSWER"
 _CHUNK_BYTES = 1 << 16
 _POLL_S = 0.25
 _DEATH_S = 5.0
-_LINE_ENDS = re.compile(r"[\r\n]+")
+_LINE_ENDS = re.compile(rb"[\r\n]+")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 """Colours and movements of the cursor."""
 _AFTER_A_BAR = b"\r\x1b[K\x1b[?25h"
@@ -40,17 +39,14 @@ class _Stream:
     source: Source
     descriptor: int
     on_line: OnLine
-    decoder: Any = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace"))
-    rest: str = ""
+    rest: bytes = b""
 
     def feed(self) -> bool:
         """Read the available bytes; return False once the stream has ended."""
         data = os.read(self.descriptor, _CHUNK_BYTES)
-        *lines, self.rest = _LINE_ENDS.split(self.rest + self.decoder.decode(data, final=not data))
-        if not data:
-            lines, self.rest = [*lines, self.rest], ""
+        *lines, self.rest = _LINE_ENDS.split(self.rest + (data or b"\n"))
         for line in lines:
-            if text := _ESCAPES.sub("", line).rstrip():
+            if text := _ESCAPES.sub("", line.decode(errors="replace")).rstrip():
                 self.on_line(self.source, text)
         return bool(data)
 

@@ -18,7 +18,7 @@ from sacpipe.report.section import SECTIONS, Section
 
 _FOREIGN = (Exception, SystemExit)
 """Classes of what the code of a project may raise."""
-_WORD_ENDS = re.compile(r"(?<=[-._/,])(?=[^-._/, ])|(?<=[a-z0-9])(?=[A-Z])")
+_WORD_ENDS = re.compile(r"(?<=[-._/,])(?=[^-._/, \d])|(?<=[a-z0-9])(?=[A-Z])")
 
 
 class _Part(NamedTuple):

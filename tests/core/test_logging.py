@@ -30,6 +30,15 @@ def test_a_commands_progress_is_bare_and_its_error_has_the_prefix(capsys):
     assert capsys.readouterr().err == expected
 
 
+def test_a_notebooks_stream_gets_the_message_whatever_descriptor_it_names(monkeypatch):
+    stream = io.StringIO()
+    notebook = type("Stream", (), {"write": lambda _, text: stream.write(text), "fileno": lambda _: 2})()
+    monkeypatch.setattr(sys, "stderr", notebook)
+    operator.info("ran")
+    report_line("serving")
+    assert stream.getvalue() == "ran\nsacpipe: serving\n"
+
+
 def test_journald_gets_the_priority_of_each_line(monkeypatch):
     with stderr_is_pipe() as (reader, writer):
         status = os.fstat(writer.fileno())

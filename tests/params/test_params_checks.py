@@ -9,8 +9,7 @@ from factories import make_spec
 from small_project import small_params
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.export import opset
-from sacpipe.params.checks import check_members, check_params
+from sacpipe.params.checks import check_members, check_opset, check_params
 from sacpipe.params.model import Params
 
 SPEC = make_spec(4, [(-1.0, 1.0), (-0.5, 0.5)])
@@ -74,7 +73,7 @@ def test_an_operator_set_that_the_runtime_does_not_know_is_refused():
     with pytest.raises(
         ConfigError, match=r"export\.opset_version: expected an operator set that onnx .* found 99"
     ):
-        opset.check_opset(99)
+        check_opset(99)
 
 
 @pytest.mark.parametrize(

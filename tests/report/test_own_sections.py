@@ -7,6 +7,9 @@ from importlib.metadata import distributions
 import pytest
 from repository import ROOT
 
+from sacpipe.core.errors import ConfigError
+from sacpipe.rollout.registries import choose_registry
+
 EXAMPLE = ROOT / "tests" / "example_package"
 FAULTY = {
     "raises": "def build(outputs):\n    raise ValueError('<b>no</b>')\n",
@@ -33,7 +36,7 @@ def modules(tmp_path, monkeypatch):
 
 
 def test_a_section_of_an_import_path_is_shown_with_its_chart_and_values(fresh, modules):
-    (fresh.root / "sacpipe.yaml").write_text("report:\n- sacpipe_example.report_section:build\n")
+    fresh.workspace.settings.write_text("report:\n- sacpipe_example.report_section:build\n")
     page = fresh.page()
     assert "Steps of each evaluation episode of gymnasium/HalfCheetah-v5." in page
     assert '<a href="#own-0">Lengths</a>' in page
@@ -46,7 +49,7 @@ def test_the_section_that_the_docs_show_is_on_the_page(fresh, modules):
     (source,) = re.findall(r"^```python\n(# my_section\.py.*?)^```", page, re.MULTILINE | re.DOTALL)
     (settings,) = re.findall(r"^```yaml\n(# sacpipe\.yaml.*?)^```", page, re.MULTILINE | re.DOTALL)
     modules("my_section", source)
-    (fresh.root / "sacpipe.yaml").write_text(settings)
+    fresh.workspace.settings.write_text(settings)
     page = fresh.page()
     assert "Lengths of 8 training episodes of gymnasium/HalfCheetah-v5." in page
     assert "The lengths as a table" in page
@@ -63,10 +66,18 @@ def test_a_section_of_an_installed_package_is_found_by_its_entry_point(fresh, mo
     assert ">Lengths</h2>" in fresh.page()
 
 
+def test_a_file_of_sections_alone_chooses_the_default_tracker(fresh):
+    fresh.workspace.settings.write_text("report:\n- my_section:build\n")
+    assert choose_registry(fresh.workspace.settings, {}).name == "mlflow"
+    fresh.workspace.settings.write_text("report: 5\n")
+    with pytest.raises(ConfigError, match="report"):
+        choose_registry(fresh.workspace.settings, {})
+
+
 @pytest.mark.parametrize("name", FAULTY)
 def test_the_error_of_a_section_is_on_the_page_and_in_a_line(fresh, modules, capsys, name):
     modules(f"own_{name}", FAULTY[name])
-    (fresh.root / "sacpipe.yaml").write_text(f"report:\n- own_{name}:build\n")
+    fresh.workspace.settings.write_text(f"report:\n- own_{name}:build\n")
     page = fresh.page()
     assert "This section could not be made." in page
     assert "<b>no</b>" not in page
@@ -77,7 +88,7 @@ def test_the_error_of_a_section_is_on_the_page_and_in_a_line(fresh, modules, cap
 def test_what_a_section_says_is_escaped(fresh, modules):
     source = "from sacpipe.report.section import Section\n\n\ndef build(outputs):\n"
     modules("own_text", f"{source}    return Section('<i>', '<p>{{{{ x }}}}</p>', {{'x': '<script>'}})\n")
-    (fresh.root / "sacpipe.yaml").write_text("report: own_text:build\n")
+    fresh.workspace.settings.write_text("report: own_text:build\n")
     page = fresh.page()
     assert "<p>&lt;script&gt;</p>" in page
     assert ">&lt;i&gt;</h2>" in page
@@ -86,6 +97,6 @@ def test_what_a_section_says_is_escaped(fresh, modules):
 def test_a_page_with_an_own_section_is_written_every_time(fresh, modules):
     modules("own_count", "from sacpipe.report.section import Section\n\nCALLS = []\n\n\ndef build(outputs):\n"
             "    CALLS.append(1)\n    return Section('Calls', '{{ n }} calls', {'n': len(CALLS)})\n")  # fmt: skip
-    (fresh.root / "sacpipe.yaml").write_text("report:\n- own_count:build\n")
+    fresh.workspace.settings.write_text("report:\n- own_count:build\n")
     assert "1 calls" in fresh.page()
     assert "2 calls" in fresh.page()

@@ -63,7 +63,7 @@ class _LoggedErrors(logging.Handler):
         self.causes += () if cause is None else (cause,)
 
 
-def reproduce(stage: str, force: bool) -> str:
+def reproduce(repo: Repo, stage: str, force: bool) -> str:
     """Bring a stage up to date; return `ran`, `restored` or `unchanged`."""
     commands: list[str] = []
 
@@ -75,48 +75,48 @@ def reproduce(stage: str, force: bool) -> str:
 
     os.environ.pop("DVC_STAGE", None)  # of a stage around this process
     sys.addaudithook(see_command)
-    changed = Repo().reproduce(stage, single_item=True, force=force, run_cache=not force)
+    changed = repo.reproduce(stage, single_item=True, force=force, run_cache=not force)
     return "ran" if commands else "restored" if changed else "unchanged"
 
 
-def checkout(stage: str) -> None:
+def checkout(repo: Repo, stage: str) -> None:
     """Restore the outputs of a stage from the cache."""
-    Repo().checkout([stage], force=True)
+    repo.checkout([stage], force=True)
 
 
-def place(folder: str) -> None:
+def place(repo: Repo, folder: str) -> None:
     """Restore all outputs that another folder's dvc.lock names, from this project's cache."""
-    config = {"core": {"no_scm": True}, "cache": {"dir": Repo().cache.local_cache_dir}}
-    Repo(folder, config=config).checkout(force=True)
+    config = {"core": {"no_scm": True}, "cache": {"dir": repo.cache.local_cache_dir}}
+    with Repo(folder, config=config) as other:
+        other.checkout(force=True)
 
 
-def push() -> int:
+def push(repo: Repo) -> int:
     """Send the files of the graph and of the run-cache to the default remote; return their number."""
-    return int(Repo().push(run_cache=True))
+    return int(repo.push(run_cache=True))
 
 
-def add(path: str) -> None:
+def add(repo: Repo, path: str) -> None:
     """Track a file or a folder."""
-    Repo().add(path)
+    repo.add(path)
 
 
-def get(repository: str, path: str, commit: str, destination: str) -> None:
+def get(repo: Repo, repository: str, path: str, commit: str, destination: str) -> None:
     """Copy what a commit tracks."""
     try:
-        Repo.get(repository, path, out=destination, rev=commit)
+        repo.get(repository, path, out=destination, rev=commit)
     finally:
         clean_repos()
 
 
-def remote() -> tuple[str, str] | None:
+def remote(repo: Repo) -> tuple[str, str] | None:
     """Return name and address of the default remote; None where there is none."""
-    config = Repo().config
-    name = config["core"].get("remote")
-    return name and (name, config["remote"].get(name, {}).get("url", "no address"))
+    name = repo.config["core"].get("remote")
+    return name and (name, repo.config["remote"].get(name, {}).get("url", "no address"))
 
 
 def main() -> None:
-    """Do the operation that the arguments name, and answer."""
+    """Do the operation that the arguments name, and answer; exit code 1 where DVC failed."""
     logged = _LoggedErrors(logging.ERROR)
     for logger in map(logging.getLogger, ("dvc", "dvc_objects", "dvc_data")):
         for handler in logger.handlers:
@@ -128,9 +128,11 @@ def main() -> None:
     name, arguments = sys.argv[1:]
     sys.argv[:] = ["dvc", name]  # DVC writes it into its locks
     try:
-        _answer(result=operations[name](*json.loads(arguments)))
+        with Repo() as repo:
+            _answer(result=operations[name](repo, *json.loads(arguments)))
     except Exception as exc:  # noqa: BLE001 - it is the answer
         _answer(**_described(exc, logged))
+        sys.exit(1)
 
 
 def _answer(**fields: Any) -> None:

@@ -17,8 +17,14 @@ from safetensors.numpy import save
 from sacpipe.core.errors import PoolCorruptError, PoolFormatError
 from sacpipe.core.files import canonical_json
 from sacpipe.replay.pool.config import PoolFormat
-from sacpipe.replay.pool.repeats import kept_image_rows, kept_rows
-from sacpipe.replay.pool.transitions import NEXT_OBSERVATIONS, Transitions, field_specs, image_field
+from sacpipe.replay.pool.transitions import (
+    NEXT_OBSERVATIONS,
+    Transitions,
+    field_specs,
+    image_field,
+    kept_image_rows,
+    kept_rows,
+)
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import ObservationLayout
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -183,6 +184,25 @@ def test_a_first_run_that_fails_leaves_no_half_files(root: Path) -> None:
         DvcStore(root).reproduce("train")
     assert (caught.value.exit_code, caught.value.retryable) == (3, True)
     assert outputs(root) == {}
+
+
+@pytest.mark.parametrize(("mood", "tail"), [("killed", b"\r\x1b[K\x1b[?25h"), ("calm", b"")])
+def test_the_cursor_of_a_terminal_is_at_the_begin_of_a_line_after_a_failure(
+    root: Path, mood: str, tail: bytes
+) -> None:
+    set_params(root, seed=2, mood=mood)
+    script = "from pathlib import Path; from sacpipe.project.dvc.commands import DvcStore; "
+    script += "import contextlib\nwith contextlib.suppress(Exception): DvcStore(Path()).reproduce('train')"
+    own, others = pty.openpty()
+    subprocess.run([sys.executable, "-c", script], cwd=root, stderr=others, check=True, timeout=60)
+    os.write(others, b".")
+    seen = b""
+    while not seen.endswith(b"."):
+        seen += os.read(own, 1000)
+    assert seen.endswith(tail + b".")
+    assert (b"\x1b[?25h" in seen) == bool(tail)
+    os.close(own)
+    os.close(others)
 
 
 def test_a_stage_that_takes_too_long_writes_its_checkpoint_and_is_stopped(root: Path) -> None:
