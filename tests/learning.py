@@ -33,9 +33,17 @@ def states_equal(first, second):
 
 
 def furthest(one, two):
-    """Largest difference of two states, each array measured by its own largest entry."""
-    pairs = [(one[name], two[name]) for name in one if one[name].dtype == np.float32]
-    return max(float(np.abs(a - b).max() / max(1e-3, np.abs(b).max())) for a, b in pairs)
+    """Largest difference of two states, each array measured by its largest entry.
+
+    A mean of Adam passes zero now and then, so it is measured by the gradients that it is a mean of.
+    """
+    names = [name for name in one if one[name].dtype == np.float32]
+    return max(float(np.abs(one[name] - two[name]).max() / scale(two, name)) for name in names)
+
+
+def scale(state, name):
+    square = state.get(f"{name.removesuffix('mean')}square") if name.endswith("/mean") else None
+    return max(1e-3, np.abs(state[name]).max(), 0.0 if square is None else np.sqrt(square.max()))
 
 
 def without_noise(learner):

@@ -169,9 +169,12 @@ class MemberError(SacpipeError):
 
 
 class StageError(SacpipeError):
-    """A DVC stage failed."""
+    """A DVC stage failed; it has the stage's exit code."""
 
-    exit_code = 3
+    def __init__(self, message: str, *, exit_code: int = 3, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.retryable = retryable
 
 
 class InterruptedRunError(SacpipeError):

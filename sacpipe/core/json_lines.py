@@ -27,17 +27,18 @@ def json_lines(
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
                 where = f"{path}, line {number}"
                 try:
-                    row = json.loads(line) if line.strip() else None
+                    row = json.loads(line)
                 except ValueError as exc:
                     if skips_torn:
                         continue
                     raise error(f"{where}: expected a JSON object, found {exc}. {advice}") from exc
-                if row is not None and not isinstance(row, dict):
+                if not isinstance(row, dict):
                     raise error(f"{where}: expected a JSON object, found {type(row).__name__}. {advice}")
-                if row is not None:
-                    yield where, row
+                yield where, row
     except OSError as exc:
         raise error(f"{path} cannot be read: {exc}. {advice}") from exc
 

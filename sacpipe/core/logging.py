@@ -19,8 +19,8 @@ _MAX_BYTES = 4096
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 """Priorities of sd-daemon(3) by the lowest level that has each."""
 
-operator = logging.getLogger("sacpipe.operator")
-_events = logging.getLogger("sacpipe.events")
+operator = logging.Logger("sacpipe.operator", logging.INFO)
+_events = logging.Logger("sacpipe.events", logging.INFO)
 
 
 class PeopleFormatter(logging.Formatter):
@@ -69,9 +69,8 @@ class StderrHandler(logging.Handler):
 
 _HANDLER = StderrHandler()
 for _logger in (operator, _events):
+    _logger.manager = logging.Manager(logging.root)  # no library that configures logging finds or disables it
     _logger.addHandler(_HANDLER)
-    _logger.setLevel(logging.INFO)
-    _logger.propagate = False
 
 
 def log_to_stderr() -> None:

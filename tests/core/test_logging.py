@@ -30,6 +30,17 @@ def test_a_commands_progress_is_bare_and_its_error_has_the_prefix(capsys):
     assert capsys.readouterr().err == expected
 
 
+def test_no_library_silences_messages():
+    """In a process of its own: the configuration disables every logger that is there."""
+    code = (
+        "import logging.config; from sacpipe.core.logging import operator, report_line;"
+        "logging.config.dictConfig({'version': 1}); logging.disable(logging.CRITICAL);"
+        "operator.info('ran'); report_line('serving'); operator.error('bad')"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stderr == "ran\nsacpipe: serving\nsacpipe: bad\n"
+
+
 def test_a_notebooks_stream_gets_the_message_whatever_descriptor_it_names(monkeypatch):
     stream = io.StringIO()
     notebook = type("Stream", (), {"write": lambda _, text: stream.write(text), "fileno": lambda _: 2})()

@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sacpipe.core.errors import ConfigError, InterruptedRunError, SacpipeError, StoreError
+from sacpipe.core.errors import ConfigError, InterruptedRunError, SacpipeError, StageError, StoreError
 from sacpipe.core.files import storage_errors, write_bytes, write_json, write_text
 from sacpipe.core.proxies import without_proxy_on_loopback
-from sacpipe.project.dvc.failures import Answer, stage_error
+from sacpipe.project.dvc.failures import Answer
 from sacpipe.project.dvc.graph import graph_outputs
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.dvc.stale_locks import remove_stale_locks
@@ -263,5 +263,5 @@ def _stopped(stage: str, cause: BaseException, timeout_s: float | None) -> Sacpi
     """Return the error of a stage that a time-out or Ctrl-C stopped."""
     advice = "Run the command again: it continues from its last checkpoint."
     if isinstance(cause, TimeoutError):
-        return stage_error(f"stage '{stage}' was stopped after {timeout_s:g} s. {advice}", retryable=True)
+        return StageError(f"stage '{stage}' was stopped after {timeout_s:g} s. {advice}", retryable=True)
     return InterruptedRunError(f"stage '{stage}' was interrupted. {advice}")

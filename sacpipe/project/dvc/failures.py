@@ -57,19 +57,11 @@ class Answer:
         if self.fields.get("error") != "stage":
             return self.failure(f"stage '{stage}': `dvc repro`")
         if reported:
-            return stage_error(**json.loads(reported))
+            return StageError(**json.loads(reported))
         message = f"stage '{stage}' {_ending(status)}."
         if self.stderr:
             message += " Its last lines:\n" + "\n".join(self.stderr)
-        return stage_error(message, exit_code=status if status == 2 else 3, retryable=status not in (1, 2))
-
-
-def stage_error(message: str, *, retryable: bool, exit_code: int = 3) -> StageError:
-    """Return a StageError that carries the stage's own exit code and whether a retry may help."""
-    error = StageError(message)
-    error.exit_code = exit_code
-    error.retryable = retryable
-    return error
+        return StageError(message, exit_code=status if status == 2 else 3, retryable=status not in (1, 2))
 
 
 def _ending(status: int | None) -> str:
