@@ -57,7 +57,7 @@ def promote_version(
         registry.set_version_tags(model_name, version.version, {"sacpipe.verdict": f"refused: {broken}"})
         return status(alias=CANDIDATE, previous=previous, why=broken)
     met = "; ".join(f"{r.rule}: {r.found}" for r in verdict.reasons)
-    if champion is not None and champion.version == version.version:
+    if previous == version.version:
         last = current_promotion(read_promotions(workspace), model_name, CHAMPION)
         if last is None or last.bundle_digest != version.bundle_digest:  # killed between alias and history
             registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle, follow_cache_links=True))
