@@ -9,8 +9,26 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
+from sacpipe.cli import (
+    check,
+    check_env,
+    doctor,
+    drive,
+    keys,
+    ledger,
+    lineage,
+    lock,
+    params,
+    pool,
+    report,
+    run,
+    serve,
+    sign,
+    simulate,
+    tasks,
+    verify,
+)
 from sacpipe.cli.output import own_stdout
 from sacpipe.cli.parser import SHELLS, Parser, PrintCompletion
 from sacpipe.core.closed_streams import open_closed_streams
@@ -22,10 +40,10 @@ from sacpipe.project.workspace import Workspace
 from sacpipe.version import __version__
 
 COMMANDS = {
-    name: import_module(f"sacpipe.cli.{name.replace('-', '_')}")
-    for name in (
-        *("run", "tasks", "params", "lock", "simulate", "drive", "lineage", "verify", "pool"),
-        *("ledger", "report", "serve", "keys", "sign", "check", "check-env", "doctor"),
+    module.__name__.rpartition(".")[2].replace("_", "-"): module
+    for module in (
+        *(run, tasks, params, lock, simulate, drive, lineage, verify, pool),
+        *(ledger, report, serve, keys, sign, check, check_env, doctor),
     )
 }
 """The module of each command, in the order of the help."""
