@@ -110,15 +110,7 @@ def ingest(
         _check_known(source.recording, known_bundles)
     first_step, entries = end_of(pool_folder, spec), []
     for source in sources:
-        entries.append(
-            Ingested(
-                recording_sha256=source.sha256,
-                policies=source.recording.header.policies,
-                rewards=source.rewards,
-                first_step=first_step,
-                transitions=source.transitions,
-            )
-        )
+        entries.append(_entry(source, first_step))
         first_step += source.transitions
     if sources:
         tree = _History(format_version=1, recordings=(*history, *entries)).as_tree()
@@ -170,17 +162,17 @@ def _read(folder: Path, environment: Environment) -> _Source:
         raise PoolError(f"{folder}: expected transitions, found none.")
     recorded = [recording.pool.read(entry) for entry in recording.pool.segments]
     recomputed = [_with_task_rewards(part, environment) for part in recorded]
-    if any(part is None for part in recomputed):
-        missing = int((recording.steps()["has_reward"] == 0).sum())
-        if missing:
-            raise PoolError(
-                f"{folder}: expected a reward at every step, as {environment.spec.task} cannot compute them "
-                f"again; found none at {missing} of {recording.pool.transitions}. Record with "
-                "`Recorder.outcome(reward=...)`."
-            )
-        return _Source(recording, recording.sha256, tuple(recorded), "robot")
     parts = tuple(part for part in recomputed if part is not None)
-    return _Source(recording, recording.sha256, parts, "task")
+    if len(parts) == len(recorded):
+        return _Source(recording, recording.sha256, parts, "task")
+    missing = int((recording.steps()["has_reward"] == 0).sum())
+    if missing:
+        raise PoolError(
+            f"{folder}: expected a reward at every step, as {environment.spec.task} cannot compute them "
+            f"again; found none at {missing} of {recording.pool.transitions}. Record with "
+            "`Recorder.outcome(reward=...)`."
+        )
+    return _Source(recording, recording.sha256, tuple(recorded), "robot")
 
 
 def _with_task_rewards(part: Transitions, environment: Environment) -> Transitions | None:
@@ -206,6 +198,16 @@ def _numbered(sources: Sequence[_Source]) -> Iterator[Transitions]:
             episode = int(ids[-1])
             before = (int(part.episode_ids[-1]), bool(ended[-1]))
             yield Transitions(**vars(part) | {"episode_ids": ids})
+
+
+def _entry(source: _Source, first_step: int) -> Ingested:
+    return Ingested(
+        recording_sha256=source.sha256,
+        policies=source.recording.header.policies,
+        rewards=source.rewards,
+        first_step=first_step,
+        transitions=source.transitions,
+    )
 
 
 def _check_known(recording: Recording, known: Collection[str] | None) -> None:
