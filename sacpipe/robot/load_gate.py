@@ -12,7 +12,7 @@ Rules in the order in which they are checked; the first rule that is broken refu
     graph      a plain graph of finite numbers and allowed operators  sacpipe/bundle/policy_graph.py
     terms      tolerances, deadline and guards within the operator's  sacpipe/robot/operator_terms.py
     tensors    onnxruntime loads it, with the contract's names, types and shapes
-    golden     this machine computes the golden actions               sacpipe/robot/golden_check.py
+    golden     this machine computes the golden actions               sacpipe/robot/policy.py
     runtime    the robot's runtime can be built and stepped           sacpipe/robot/runtime_check.py
     timing     on this machine, 99 of 100 actions meet the contract's deadline
 
