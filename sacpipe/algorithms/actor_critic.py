@@ -1,6 +1,6 @@
 """What learners with a policy and stacked critics have in common; an algorithm adds its update."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -10,7 +10,6 @@ from torch import nn
 
 from sacpipe.algorithms.adam import Adam
 from sacpipe.algorithms.base import Arrays, EvaluatedEpisode
-from sacpipe.algorithms.value_bias import value_bias
 from sacpipe.core.errors import CheckpointError
 from sacpipe.core.seeding import generator, generator_state, restore_generator, stream_seed
 from sacpipe.networks.critic import StackedCritic
@@ -24,6 +23,33 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
+
+VALUE_BIAS = {
+    "critic/value_bias": Metric(
+        "reward",
+        "Lowest critic's value of the first step minus the discounted return that followed; mean over "
+        "episodes.",
+    )
+}
+
+
+def value_bias(
+    episodes: Sequence[EvaluatedEpisode], value: Callable[[Observation, FloatArray], float], discount: float
+) -> dict[str, float]:
+    """Return the mean bias over episodes, under its name.
+
+    Args:
+        episodes: At least one.
+        value: Of an observation and an action.
+        discount: Per step.
+    """
+    biases = []
+    for episode in episodes:
+        discounted_return = 0.0
+        for reward in reversed(episode.rewards):
+            discounted_return = reward + discount * discounted_return
+        biases.append(value(episode.observation, episode.action) - discounted_return)
+    return {"critic/value_bias": sum(biases) / len(biases)}
 
 
 class LearnerState:

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from sacpipe.algorithms.actor_critic import VALUE_BIAS
 from sacpipe.algorithms.adam import Adam, move_targets
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.losses import critic_loss, norm_of, weights_of
 from sacpipe.algorithms.stein import soft_value
 from sacpipe.algorithms.stein_policy import PARTICLES, Particles, SteinPolicyConfig, SteinPolicyLearner
 from sacpipe.algorithms.td_errors import mean_td_errors
-from sacpipe.algorithms.value_bias import VALUE_BIAS
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric

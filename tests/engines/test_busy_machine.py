@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from sacpipe.engines import busy_threads
-from sacpipe.engines.busy_threads import WatchedLearner, busy_note
+from sacpipe.engines.torch_engine import WatchedLearner, busy_note
 
 
 @pytest.mark.parametrize(
