@@ -13,9 +13,8 @@ from sacpipe.rollout import follower as follower_module
 from sacpipe.rollout import starting_policy as starting_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.follower import Follower
+from sacpipe.rollout.follower import Follower, load_starting_policy
 from sacpipe.rollout.sources import PathSource
-from sacpipe.rollout.starting_policy import load_starting_policy
 from sacpipe.server.service import Call, Service
 
 ROLLOUT = FollowSettings.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_steps": 3, "watch_s": 0.0}

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,10 +204,6 @@ def _check_tensors(session: onnxruntime.InferenceSession, contract: Contract) ->
             )
 
 
-if TYPE_CHECKING:
-    import onnxruntime
-
-
 class BoundTensors:
     """Inputs and output of one session, bound to it once, for one thread at a time.
 
@@ -219,7 +215,7 @@ class BoundTensors:
         contract: Contract of the bundle.
     """
 
-    def __init__(self, session: "onnxruntime.InferenceSession", contract: Contract) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, contract: Contract) -> None:
         spec, noise = contract.spec, contract.onnx.noise
         self._session, self._binding = session, session.io_binding()
         self.observation: Observation = spec.layout.pack(

@@ -1,4 +1,4 @@
-"""robosuite's private parts, which sacpipe/envs/robosuite_compat.py, robosuite.py and robosuite_terms.py use."""
+"""robosuite's private parts, which sacpipe/envs/robosuite_compat.py and robosuite.py use."""
 
 import inspect
 

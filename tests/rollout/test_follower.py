@@ -15,9 +15,8 @@ from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout import starting_policy as starting_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.follower import Follower
+from sacpipe.rollout.follower import Follower, load_starting_policy
 from sacpipe.rollout.sources import PathSource, ResolvedBundle, read_source
-from sacpipe.rollout.starting_policy import load_starting_policy
 from sacpipe.server.__main__ import main
 from sacpipe.server.service import Service
 
