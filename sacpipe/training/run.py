@@ -16,7 +16,7 @@ from sacpipe.algorithms.td_errors import find_td_errors
 from sacpipe.core.errors import DivergenceError
 from sacpipe.core.files import sync_folder, write_json
 from sacpipe.core.seeding import generator, generator_state
-from sacpipe.envs.step_values import recorded_rewards
+from sacpipe.envs.task_environment import recorded_rewards
 from sacpipe.networks.policy_file import encode_policy
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.episode_order import EpisodeOrder

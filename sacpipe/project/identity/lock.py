@@ -6,7 +6,7 @@ from pathlib import Path
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.config import read_yaml
 from sacpipe.envs.base import Environment
-from sacpipe.envs.step_values import recorded_rewards
+from sacpipe.envs.task_environment import recorded_rewards
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.project.identity.dependency_lines import StageNeeds, write_dependency_lines
 from sacpipe.project.identity.members import members_of, policy_members
