@@ -1,6 +1,7 @@
 """Move the champion's alias: set it, read it back, load it; restore the old one if that fails."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.config import Config
@@ -46,27 +47,22 @@ def promote_version(
     registry = ledger.registry
     version = register_bundle(workspace, ledger, model_name)
     champion = registry.alias(model_name, CHAMPION)
+    previous = None if champion is None else champion.version
+    status = partial(RegistryStatus, model_name=model_name, version=version.version)
     if not verdict.accepted:
         broken = "; ".join(
             f"{r.rule}: expected {r.expected}, found {r.found}" for r in verdict.reasons if not r.ok
         )
         registry.set_alias(model_name, CANDIDATE, version.version)
         registry.set_version_tags(model_name, version.version, {"sacpipe.verdict": f"refused: {broken}"})
-        previous = None if champion is None else champion.version
-        return RegistryStatus(
-            model_name=model_name, version=version.version, alias=CANDIDATE, previous=previous, why=broken
-        )
+        return status(alias=CANDIDATE, previous=previous, why=broken)
     met = "; ".join(f"{r.rule}: {r.found}" for r in verdict.reasons)
-    if champion is not None and champion.version == version.version:
+    if previous == version.version:
         last = current_promotion(read_promotions(workspace), model_name, CHAMPION)
         if last is None or last.bundle_digest != version.bundle_digest:  # killed between alias and history
             registry.smoke_load(model_name, CHAMPION, open_bundle(workspace.bundle, follow_cache_links=True))
             _append_history(workspace, version, None, verdict)
-        why = f"it was champion already; {met}"
-        return RegistryStatus(
-            model_name=model_name, version=version.version, alias=CHAMPION, previous=None, why=why
-        )
-    previous = None if champion is None else champion.version
+        return status(alias=CHAMPION, previous=None, why=f"it was champion already; {met}")
     tags = {"sacpipe.verdict": f"accepted: {met}", "sacpipe.previous_champion": str(previous or "")}
     registry.set_version_tags(model_name, version.version, tags)
     try:
@@ -79,9 +75,7 @@ def promote_version(
             registry.set_alias(model_name, CHAMPION, previous)
         raise
     _append_history(workspace, version, champion, verdict)
-    return RegistryStatus(
-        model_name=model_name, version=version.version, alias=CHAMPION, previous=previous, why=met
-    )
+    return status(alias=CHAMPION, previous=previous, why=met)
 
 
 def _append_history(

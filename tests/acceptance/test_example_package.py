@@ -1,6 +1,6 @@
 """A package with members of its own, installed from its wheel: from training to the answer of a server.
 
-Its algorithm, policy kind, sampler, guard, orchestrator, section of the report and both tasks are one file each
+Its algorithm, policy kind, sampler, guard, tracker, orchestrator, section of the report and both tasks are one file each
 (tests/example_package); nothing of the product is changed for them.
 """
 
@@ -29,15 +29,19 @@ from sacpipe.bundle.guards import GUARDS
 from sacpipe.envs import SUITES
 from sacpipe.flow.orchestrator import ORCHESTRATORS
 from sacpipe.replay.samplers import SAMPLERS
+from sacpipe.rollout.registries import TRACKERS
 from sacpipe.testing.environments import check_env
 from sacpipe.testing.guards import check_guard
 from sacpipe.testing.learners import check_learner
 from sacpipe.testing.orchestrators import check_orchestrator
 from sacpipe.testing.samplers import check_sampler
+from sacpipe.testing.trackers import check_registry, check_tracker
 
 check_learner(ALGORITHMS.find("ddpg").example())
 check_sampler(SAMPLERS.find("recent").example())
 check_guard(GUARDS.find("action_power"))
+for check in (check_tracker, check_registry):
+    check(TRACKERS.find("one_file")(name="one_file"))
 check_orchestrator(ORCHESTRATORS.find("journal"), Path(sys.argv[1]))
 for suite in ("camera", "blind"):
     check_env(SUITES.find(suite).example())

@@ -1,6 +1,7 @@
 """A bundle's model.sig keeps to OpenSSF Model Signing 1.0, and `check` refuses every other."""
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 
@@ -86,7 +87,15 @@ class TestSigning:
     def test_the_four_files_are_signed(self, bundle, signed, keys):
         names = [resource["name"] for resource in read_payload(signed["model.sig"])["predicate"]["resources"]]
         assert names == sorted(REQUIRED) == ["contract.json", "golden.npz", "manifest.json", "policy.onnx"]
-        assert read_payload(signed["model.sig"])["subject"][0]["name"] == bundle.name
+        digests = [hashlib.sha256(signed[name]).digest() for name in names]
+        root = hashlib.sha256(b"".join(digests)).hexdigest()
+        assert read_payload(signed["model.sig"])["subject"] == [
+            {"name": bundle.name, "digest": {"sha256": root}}
+        ]
+        tree = json.loads(signed["model.sig"])
+        assert tree["verificationMaterial"].keys() == {"publicKey", "tlogEntries"}
+        assert tree["verificationMaterial"]["tlogEntries"] == []
+        assert tree["dsseEnvelope"]["signatures"][0]["keyid"] == ""
 
     @pytest.mark.parametrize("curve", CURVES, ids=lambda curve: curve.name)
     def test_signing_again_gives_the_same_bytes(self, bundle, tmp_path, curve):
@@ -130,15 +139,29 @@ class TestVerifying:
             verify_model(signed, other)
 
     def test_a_missing_signature_is_refused(self, bundle, keys):
-        with pytest.raises(BundleError, match=r"model.sig: missing. `sacpipe sign --ecdsa-key` adds it"):
+        with pytest.raises(
+            BundleError, match=r"model.sig: missing. `sacpipe sign --ecdsa-key` adds"
+        ) as refusal:
             verify_model(read_files(bundle), keys[1])
+        assert refusal.value.rule == "signature"
+
+    def test_base64_with_another_character_is_refused(self, signed, keys):
+        tree = json.loads(signed["model.sig"])
+        tree["dsseEnvelope"]["payload"] = "!" + tree["dsseEnvelope"]["payload"]
+        with pytest.raises(BundleError, match=r"by a key, found Error: "):
+            verify_model(signed | {"model.sig": json.dumps(tree).encode()}, keys[1])
+
+    def test_a_long_value_is_cut(self, signed, keys):
+        tree = json.loads(signed["model.sig"]) | {"mediaType": "x" * 200}
+        with pytest.raises(BundleError, match=f"found {'x' * 80}[.] Fetch"):
+            verify_model(signed | {"model.sig": json.dumps(tree).encode()}, keys[1])
 
     @pytest.mark.parametrize(
         ("change", "sentence"),
         [
             (
-                lambda tree: tree["predicate"]["resources"].pop(),
-                "expected the digest of policy.onnx, found none",
+                lambda tree: tree["predicate"].update(resources=tree["predicate"]["resources"][:2]),
+                "expected the digest of manifest.json, policy.onnx, found none",
             ),
             (
                 lambda tree: tree["predicate"]["resources"].append(
@@ -156,7 +179,7 @@ class TestVerifying:
             ),
             (lambda tree: tree.pop("predicate"), "found KeyError: 'predicate'"),
         ],
-        ids=["a file less", "a file more", "another hash", "another statement", "no predicate"],
+        ids=["two files less", "a file more", "another hash", "another statement", "no predicate"],
     )
     def test_another_statement_is_refused(self, bundle, keys, monkeypatch, change, sentence):
         files = resigned(bundle, keys[0], monkeypatch, lambda tree: change(tree) and None)

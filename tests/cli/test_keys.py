@@ -80,7 +80,7 @@ def test_signing_adds_one_file_and_leaves_every_other_byte(tmp_path, call, relea
             "expected an Ed25519 private key, found none",
         ),
         (("sign", "nothing", "--key", "release.key"), "bundle nothing was not signed: expected a folder"),
-        (("sign", "release"), "the following arguments are required: --key"),
+        (("sign", "release"), "--key, --ecdsa-key: expected one of them or both, found none"),
         (("keys", "no.key", "--show"), "no.key: expected an Ed25519 private key, found none"),
         (("check", "nothing"), "nothing: expected a bundle's folder or a tar file, found nothing there"),
         (("check", "release", "--public-key", "abc"), "public_keys.0: String should match pattern"),

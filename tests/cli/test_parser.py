@@ -19,7 +19,7 @@ def exited(arguments):
     ("arguments", "nearest"),
     [
         (["lineag"], "Did you mean lineage?"),
-        (["run", "--engine", "prefekt"], "Did you mean prefect?"),
+        (["ledger", "rebuidl"], "Did you mean rebuild?"),
         (["xyz"], None),
     ],
 )
@@ -34,12 +34,12 @@ def test_a_wrong_choice_names_the_nearest(capsys, arguments, nearest):
 def test_a_shell_gets_the_commands_and_their_options(capsys, shell):
     assert exited(["--print-completion", shell]) == 0
     script = capsys.readouterr().out
-    assert all(word in script for word in ("sacpipe", "lineage", "prefect", "public-key"))
+    assert all(word in script for word in ("sacpipe", "lineage", "rebuild", "public-key"))
 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
-    [("sacpipe lin", "lineage"), ("sacpipe run --eng", "--engine"), ("sacpipe run --engine pre", "prefect")],
+    [("sacpipe lin", "lineage"), ("sacpipe run --eng", "--engine"), ("sacpipe ledger re", "rebuild")],
 )
 def test_bash_completes_a_line(capsys, tmp_path, line, expected):
     exited(["--print-completion", "bash"])

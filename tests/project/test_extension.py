@@ -47,7 +47,7 @@ def test_a_finished_run_continues_with_more_steps_and_earlier_experience(project
     assert locked.params["params.yaml"]["training"]["extends"] == key
     assert "data/pool/manifest.json</th>" in (project / ".sacpipe" / "report.html").read_text()
     recorded = open_ledger(Workspace(project)).find_run(locked.key)
-    assert recorded.datasets["data/pool"] == digest[:36]
+    assert recorded.datasets["data/pool"] == digest
     again = call(project, "run", "--engine", "local", "--extend")
     assert again.code == 2
     assert "training.total_steps is 260 and the finished run has 260. Raise it" in again.err

@@ -24,6 +24,7 @@ from sacpipe.tracking.registry import VersionRecord
 from sacpipe.tracking.tracker import Run
 
 FORMAT_VERSION: Literal[1] = 1
+_MAX_BYTES = 2**24
 REBUILD = "`sacpipe ledger rebuild` writes the ledger again."
 
 
@@ -89,6 +90,23 @@ def read(kind: type[Record], path: Path) -> Record:
         return kind.parse(read_json(path, StoreError), source=str(path))
     except ConfigError as exc:
         raise StoreError(f"{exc}. {REBUILD}") from exc
+
+
+def find(kind: type[Record], path: Path) -> Record | None:
+    """Read a record; None where there is none.
+
+    Raises:
+        StoreError: as `read`, or the record is larger than any that sacpipe writes.
+    """
+    try:
+        size_bytes = path.stat().st_size
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise StoreError(f"{path} cannot be read: {exc}. Make it readable for this user.") from exc
+    if size_bytes > _MAX_BYTES:
+        raise StoreError(f"{path}: expected at most {_MAX_BYTES} bytes, found {size_bytes}. {REBUILD}")
+    return read(kind, path)
 
 
 def write(path: Path, record: RunFile | PolicyFile) -> None:

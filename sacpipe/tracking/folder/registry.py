@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sacpipe.core.files import sha256_file, write_bytes
 from sacpipe.rollout.sources import read_source
-from sacpipe.tracking.folder.files import FORMAT_VERSION, PolicyFile, TrackingFolder, read, write
+from sacpipe.tracking.folder.files import FORMAT_VERSION, PolicyFile, TrackingFolder, find, write
 from sacpipe.tracking.registry import BUNDLE_TAG, Registry, VersionRecord
 
 
@@ -33,7 +33,8 @@ class FolderRegistry(Registry):
 
     def versions(self, name: str) -> list[VersionRecord]:
         """Return every version of a policy, oldest first; none where the name is unknown."""
-        return read(PolicyFile, self._file(name)).versions if self._file(name).exists() else []
+        found = find(PolicyFile, self._file(name))
+        return [] if found is None else found.versions
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version."""

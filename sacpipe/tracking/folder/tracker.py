@@ -17,7 +17,7 @@ from sacpipe.core.files import (
     write_bytes,
     write_text,
 )
-from sacpipe.tracking.folder.files import FORMAT_VERSION, REBUILD, RunFile, TrackingFolder, read, write
+from sacpipe.tracking.folder.files import FORMAT_VERSION, REBUILD, RunFile, TrackingFolder, find, read, write
 from sacpipe.tracking.folder.registry import FolderRegistry
 from sacpipe.tracking.tracker import RECORD_TAG, Row, Run, Tracker
 
@@ -58,7 +58,8 @@ class FolderTracker(Tracker):
 
     def find_run(self, stage_key: str) -> Run | None:
         """Return the run of a stage key, or None."""
-        return read(RunFile, self._file(stage_key)).run if self._file(stage_key).exists() else None
+        found = find(RunFile, self._file(stage_key))
+        return None if found is None else found.run
 
     def discard_run(self, run_id: str) -> None:
         """Delete a run: its record first, so that no part of it is a run."""

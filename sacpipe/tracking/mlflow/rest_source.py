@@ -18,9 +18,9 @@ import ssl
 import urllib.parse
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError
 
 from sacpipe.bundle.files import MAX_BYTES, check_names, check_size, under_rule
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
@@ -49,29 +49,17 @@ class _Tag(_Answer):
 
 
 class _Version(_Answer):
-    version: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
-    source: str
-    tags: list[_Tag] = []
+    version: str = Field(validation_alias=AliasPath("model_version", "version"), pattern="^[0-9]{1,18}$")
+    source: str = Field(validation_alias=AliasPath("model_version", "source"))
+    tags: list[_Tag] = Field(default=[], validation_alias=AliasPath("model_version", "tags"))
 
     @property
     def digest(self) -> str:
         return next((tag.value for tag in self.tags if tag.key == BUNDLE_TAG), "")
 
 
-class _VersionAnswer(_Answer):
-    model_version: _Version
-
-
-class _ModelInfo(_Answer):
-    artifact_uri: str
-
-
 class _Model(_Answer):
-    info: _ModelInfo
-
-
-class _ModelAnswer(_Answer):
-    model: _Model
+    artifact_uri: str = Field(validation_alias=AliasPath("model", "info", "artifact_uri"))
 
 
 class _File(_Answer):
@@ -80,7 +68,7 @@ class _File(_Answer):
     file_size: int = 0
 
 
-class _FilesAnswer(_Answer):
+class _Files(_Answer):
     files: list[_File] = []
 
 
@@ -112,7 +100,7 @@ class MlflowSource:
         )
         query = {"name": address.name, key: address.which}
         look = Look()
-        version = self._server.ask(_VersionAnswer, f"mlflow/{path}", query, look).model_version
+        version = self._server.ask(_Version, f"mlflow/{path}", query, look)
         text = f"{address} version {version.version}"
         if not re.fullmatch("[0-9a-f]{64}", version.digest):
             fault = f"{text}: expected a digest in the tag {BUNDLE_TAG}, found '{version.digest[:80]}'."
@@ -136,9 +124,7 @@ class MlflowSource:
         location = version.source
         if location.startswith(SCHEME):
             model = urllib.parse.quote(location.removeprefix(SCHEME), safe="")
-            location = self._server.ask(
-                _ModelAnswer, f"mlflow/logged-models/{model}", {}, look
-            ).model.info.artifact_uri
+            location = self._server.ask(_Model, f"mlflow/logged-models/{model}", {}, look).artifact_uri
         try:
             parts = urllib.parse.urlsplit(location)
         except ValueError:  # as of `//[`
@@ -151,7 +137,7 @@ class MlflowSource:
         return f"{parts.path.strip('/')}/{_FOLDER}"
 
     def _download(self, folder: str, look: Look) -> dict[str, bytes]:
-        listed = self._server.ask(_FilesAnswer, "mlflow-artifacts/artifacts", {"path": folder}, look).files
+        listed = self._server.ask(_Files, "mlflow-artifacts/artifacts", {"path": folder}, look).files
         with under_rule("files"):
             check_names(names := [file.path for file in listed])
             if len(set(names)) != len(names):

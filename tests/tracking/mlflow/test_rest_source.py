@@ -160,7 +160,7 @@ def find(server, **variables):
     ("answer", "error", "said"),
     [
         ((200, {}, b"<html>"), StoreError, "gave another answer than expected"),
-        ((200, {}, b"{}"), StoreError, "model_version: Field required"),
+        ((200, {}, b"{}"), StoreError, "model_version.version: Field required"),
         ((200, {}, b" " * 2**21), BundleError, "expected at most 1048576 bytes"),
         ((200, {"Content-Length": "9"}, b"{}"), StoreUnavailableError, "does not answer"),
         ((503, {}, b"later"), StoreUnavailableError, "refuses .*: 503"),
