@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from sacpipe.bundle.reader import open_bundle
     from sacpipe.replay.pool.reader import ReplayPool
     from sacpipe.robot.runtime import Runtime
-    from sacpipe.simulation.evaluate import evaluate
     from sacpipe.simulation.load_policy import load_policy
+    from sacpipe.simulation.simulate import evaluate
     from sacpipe.training.child import train_in_child as train
 
 
 _MODULES = {
     "ReplayPool": "sacpipe.replay.pool.reader",
     "Runtime": "sacpipe.robot.runtime",
-    "evaluate": "sacpipe.simulation.evaluate",
+    "evaluate": "sacpipe.simulation.simulate",
     "load_policy": "sacpipe.simulation.load_policy",
     "open_bundle": "sacpipe.bundle.reader",
     "train": "sacpipe.training.child",

@@ -10,12 +10,10 @@ import pytest
 
 from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout import follower as follower_module
-from sacpipe.rollout import starting_policy as starting_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.follower import Follower
+from sacpipe.rollout.follower import Follower, load_starting_policy
 from sacpipe.rollout.sources import PathSource
-from sacpipe.rollout.starting_policy import load_starting_policy
 from sacpipe.server.service import Call, Service
 
 ROLLOUT = FollowSettings.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_steps": 3, "watch_s": 0.0}
@@ -25,12 +23,11 @@ ROLLOUT = FollowSettings.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_step
 def load_gate_here(monkeypatch):
     """The same gate but for the timing: a process for each bundle takes a third of a second, and in this one
     the thread that asks without a pause would be timed."""
-    for module in (follower_module, starting_module):
-        monkeypatch.setattr(
-            module,
-            "run_load_gate_in_child",
-            lambda files, settings: run_load_gate(files, settings, p99_us=1.0),
-        )
+    monkeypatch.setattr(
+        follower_module,
+        "run_load_gate_in_child",
+        lambda files, settings: run_load_gate(files, settings, p99_us=1.0),
+    )
 
 
 class Counted:

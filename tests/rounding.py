@@ -49,8 +49,8 @@ def statistics():
 
 def value_bias():
     """Return the bias of values that are zero: the mean discounted return."""
+    from sacpipe.algorithms.actor_critic import value_bias as bias
     from sacpipe.algorithms.base import EvaluatedEpisode
-    from sacpipe.algorithms.value_bias import value_bias as bias
 
     random = np.random.default_rng(3)
     episodes = [EvaluatedEpisode(None, None, tuple(random.normal(size=1000).tolist())) for _ in range(3)]

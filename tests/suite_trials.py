@@ -55,7 +55,7 @@ SHARED = {
     f"{ENVS}/{name}.py"
     for name in (
         "action_bounds", "base", "built_task", "environment_process", "info_metrics", "mujoco_terms", "observation_reader",
-        "process_messages", "recorded_rewards", "step_values", "task_environment", "softlearning/suite",
+        "step_values", "task_environment", "softlearning/suite",
     )
 }  # fmt: skip
 """Files of the suites that the runs of several depend on."""

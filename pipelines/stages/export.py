@@ -7,7 +7,6 @@ from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.config import Config
 from sacpipe.core.files import sha256_file, write_json
 from sacpipe.engines import EngineConfig
-from sacpipe.engines.outputs import compute_outputs
 from sacpipe.export.bundle import export_bundle
 from sacpipe.export.config import ExportConfig, ExportMetrics
 from sacpipe.export.evidence import act_on, gather_evidence
@@ -43,7 +42,10 @@ def export_stage(context: StageContext) -> None:
     spec = policy.header.spec
     evidence = gather_evidence(pool, spec, params.export.golden_steps, provenance)
     torch.set_num_threads(1)
-    if noise_dim_of(policy.network) is None and compute_outputs(params.engine, policy.network):
+    # So the golden actions are the same bytes wherever the engine's trainings are.
+    compute_outputs = getattr(params.engine, "compute_outputs", None)
+    is_deterministic = noise_dim_of(policy.network) is None
+    if is_deterministic and compute_outputs is not None and compute_outputs(policy.network):
         golden = evidence.observations.rows(slice(params.export.golden_steps))
         evidence = evidence._replace(golden_actions=act_on(policy.network, spec.policy_spec, golden))
     report = export_bundle(workspace.bundle, policy.network, spec, params.export, evidence, params.runtime)

@@ -1,6 +1,6 @@
 """What learners with a policy and stacked critics have in common; an algorithm adds its update."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -10,9 +10,8 @@ from torch import nn
 
 from sacpipe.algorithms.adam import Adam
 from sacpipe.algorithms.base import Arrays, EvaluatedEpisode
-from sacpipe.algorithms.learner_state import LearnerState
-from sacpipe.algorithms.value_bias import value_bias
-from sacpipe.core.seeding import generator, stream_seed
+from sacpipe.core.errors import CheckpointError
+from sacpipe.core.seeding import generator, generator_state, restore_generator, stream_seed
 from sacpipe.networks.critic import StackedCritic
 from sacpipe.networks.inputs import GroupInputs, Inputs
 from sacpipe.networks.normaliser import make_normaliser
@@ -24,6 +23,94 @@ from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.metric import Metric
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
+
+VALUE_BIAS = {
+    "critic/value_bias": Metric(
+        "reward",
+        "Lowest critic's value of the first step minus the discounted return that followed; mean over "
+        "episodes.",
+    )
+}
+
+
+def value_bias(
+    episodes: Sequence[EvaluatedEpisode], value: Callable[[Observation, FloatArray], float], discount: float
+) -> dict[str, float]:
+    """Return the mean bias over episodes, under its name.
+
+    Args:
+        episodes: At least one.
+        value: Of an observation and an action.
+        discount: Per step.
+    """
+    biases = []
+    for episode in episodes:
+        discounted_return = 0.0
+        for reward in reversed(episode.rewards):
+            discounted_return = reward + discount * discounted_return
+        biases.append(value(episode.observation, episode.action) - discounted_return)
+    return {"critic/value_bias": sum(biases) / len(biases)}
+
+
+class LearnerState:
+    """Copies the tensors of modules and optimisers and the state of a random stream out and in.
+
+    Args:
+        modules: By name.
+        optimisers: By name.
+        stream: Of the learner's own noise.
+        tensors: Others, by name.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        optimisers: Mapping[str, Adam],
+        stream: np.random.Generator,
+        tensors: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
+        self._modules, self._optimisers, self._stream = modules, optimisers, stream
+        self._others = tensors or {}
+
+    def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for owner, module in self._modules.items():
+            for name, tensor in module.state_dict().items():
+                yield f"{owner}/{name}", tensor
+        for name, tensor in self._others.items():
+            yield name, tensor.detach()
+        for owner, optimiser in self._optimisers.items():
+            for name, tensor in optimiser.tensors():
+                yield f"adam/{owner}/{name}", tensor
+
+    def arrays(self, gradient_steps: int) -> Arrays:
+        """Return copies of everything."""
+        arrays: Arrays = {name: tensor.detach().numpy().copy() for name, tensor in self._tensors()}
+        arrays["noise"] = generator_state(self._stream)
+        arrays["gradient_steps"] = np.array(gradient_steps, dtype=np.int64)
+        return arrays
+
+    def restore(self, state: Arrays) -> int:
+        """Copy a state in, and return its number of gradient steps.
+
+        Raises:
+            CheckpointError: an array is missing, left over, or of another shape.
+        """
+        tensors = dict(self._tensors())
+        expected = {*tensors, "noise", "gradient_steps"}
+        if expected != state.keys():
+            raise CheckpointError(
+                f"learner state: expected and found differ in {sorted(expected ^ state.keys())}."
+            )
+        for name, tensor in tensors.items():
+            if tuple(tensor.shape) != state[name].shape:
+                raise CheckpointError(
+                    f"learner state: {name} has shape {state[name].shape}, expected {tuple(tensor.shape)}."
+                )
+        for name, tensor in tensors.items():
+            tensor.copy_(torch.from_numpy(state[name]))
+        restore_generator(self._stream, state["noise"].astype(np.uint64))
+        return int(state["gradient_steps"])
+
 
 _NEW = ("noise", "gradient_steps", "exploration_latent")
 """Arrays of the state that begin anew with other weights, as the optimisers' do; a learner may lack some."""

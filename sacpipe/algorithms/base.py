@@ -15,6 +15,11 @@ from sacpipe.specs.records import Batch, FloatArray
 Arrays = dict[str, NDArray[np.generic]]
 
 
+def part_of(arrays: Arrays, prefix: str) -> Arrays:
+    """Return the arrays whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
 class EvaluatedEpisode(NamedTuple):
     """What a learner may describe of an episode of its deterministic policy."""
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from sacpipe.algorithms.base import EvaluatedEpisode, Weights
+from sacpipe.algorithms.base import EvaluatedEpisode, Weights, part_of
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.stein_policy import PARTICLES, Particles, SteinPolicyConfig, SteinPolicyLearner
 from sacpipe.core.config import Config
@@ -33,8 +33,6 @@ METRICS = PARTICLES | {
         "nats", "Mean of the weighted sum of the parts' values, over the policy's actions."
     )
 }
-
-_CRITIC = "critic/"
 
 
 class PartConfig(Config):
@@ -131,11 +129,7 @@ class Composition(SteinPolicyLearner):
         """
         place = int(re.findall(r"\d+", key)[0])
         count, critics = self.config.num_critics, self.critic.state_dict()
-        found = {
-            name.removeprefix(_CRITIC): array
-            for name, array in weights.arrays.items()
-            if name.startswith(_CRITIC)
-        }
+        found = part_of(weights.arrays, "critic/")
         expected = {name: (count, *tensor.shape[1:]) for name, tensor in critics.items()}
         shapes = {name: array.shape for name, array in found.items()}
         if shapes != expected:

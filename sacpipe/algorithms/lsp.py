@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import nn
 
 from sacpipe.algorithms.adam import Adam
-from sacpipe.algorithms.base import Weights
+from sacpipe.algorithms.base import Weights, part_of
 from sacpipe.algorithms.sac_metrics import METRICS as SAC_METRICS
 from sacpipe.algorithms.soft_actor_critic import SoftActorCritic, SoftActorCriticConfig
 from sacpipe.core.config import Config
@@ -115,12 +115,8 @@ class LSP(SoftActorCritic):
                 f"{key}: expected a policy of the kind '{RealNVPConfig.kind}' with the network of these "
                 f"params, {own}; found the kind '{found.kind}' with {found.network}"
             )
-        lower = {
-            name.removeprefix("actor/"): torch.from_numpy(array)
-            for name, array in weights.arrays.items()
-            if name.startswith("actor/")
-        }
-        self._lower.load_state_dict(lower)
+        lower = part_of(weights.arrays, "actor/")
+        self._lower.load_state_dict({name: torch.from_numpy(array) for name, array in lower.items()})
 
 
 class SmoothedLSP(LSP):

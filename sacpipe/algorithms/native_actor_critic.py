@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sacpipe.algorithms.actor_critic import ActorCritic
+from sacpipe.algorithms.actor_critic import ActorCritic, value_bias
 from sacpipe.algorithms.adam import Adam
 from sacpipe.algorithms.base import Arrays, EvaluatedEpisode, Learner
 from sacpipe.algorithms.delegating import DelegatingLearner
-from sacpipe.algorithms.value_bias import value_bias
 from sacpipe.core.errors import ConfigError
 from sacpipe.kernels.inference import SingleForward
 from sacpipe.kernels.memory import Memory

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from sacpipe.algorithms.value_bias import VALUE_BIAS
+from sacpipe.algorithms.actor_critic import VALUE_BIAS
 from sacpipe.specs.metric import Metric
 from sacpipe.specs.records import FloatArray
 

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from sacpipe.algorithms.actor_critic import ActorCritic
+from sacpipe.algorithms.actor_critic import VALUE_BIAS, ActorCritic
 from sacpipe.algorithms.adam import Adam, AdamConfig, move_targets
 from sacpipe.algorithms.base import Arrays
 from sacpipe.algorithms.divergence import refuse_non_finite
 from sacpipe.algorithms.losses import norm_of, weighted, weights_of
 from sacpipe.algorithms.td_errors import mean_td_errors
-from sacpipe.algorithms.value_bias import VALUE_BIAS
 from sacpipe.core.config import Config
 from sacpipe.networks.normaliser import normalised_names, seen_by_policy
 from sacpipe.networks.policies.deterministic import DeterministicConfig

@@ -51,15 +51,6 @@ _POINT: _Terms = (
 )
 
 
-def robotics_layer(env: Any) -> Layer:
-    """Return an environment of Gymnasium-Robotics with the layer of its family."""
-    module = type(env.unwrapped).__module__.removeprefix("gymnasium_robotics.envs.")
-    for start, layer in _LAYERS.items():
-        if module.startswith(start):
-            return layer(env)
-    return Layer(env)  # Adroit, and the hand with an object
-
-
 class Positions(Layer):
     """A goal task whose goals are positions: their distance in metres is the metric `goal_distance`."""
 
@@ -223,8 +214,9 @@ class RoboticsTask(RegisteredTask):
         return name.startswith(_FAMILIES)
 
     def adapt(self, env: Any) -> Any:
-        """Put the layer of the task's family around it."""
-        return robotics_layer(env)
+        """Put the layer of the task's family around it; Adroit, and the hand with an object, have none."""
+        module = type(env.unwrapped).__module__.removeprefix(f"{_PACKAGE}.envs.")
+        return next((kind for start, kind in _LAYERS.items() if module.startswith(start)), Layer)(env)
 
     @classmethod
     def tasks(cls) -> Sequence[str]:

@@ -35,13 +35,15 @@ class StackedCritic(nn.Module):
             inputs: Normalised, if the params say so.
             actions: In [-1, 1]. Shape (B, action_dim).
         """
-        values: torch.Tensor = self.network(inputs, actions, self.num)
-        return values.squeeze(-1)
+        return self._values_of(self.network(inputs, actions, self.num))
 
     def first(self, inputs: Inputs, actions: torch.Tensor) -> torch.Tensor:
         """Return the first critic's value of every pair. Shape (B,)."""
-        values: torch.Tensor = self.network(inputs, actions)
-        return values.squeeze(-1)
+        return self._values_of(self.network(inputs, actions))
+
+    def _values_of(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return the values that the network's outputs, along their last axis, stand for."""
+        return outputs.squeeze(-1)
 
 
 class QuantileCritic(StackedCritic):
@@ -67,11 +69,6 @@ class QuantileCritic(StackedCritic):
         atoms: torch.Tensor = self.network(inputs, actions, self.num)
         return atoms
 
-    def forward(self, inputs: Inputs, actions: torch.Tensor) -> torch.Tensor:
-        """Return every critic's value of every pair. Shape (num_critics, B)."""
-        return self.quantiles(inputs, actions).mean(dim=-1)
-
-    def first(self, inputs: Inputs, actions: torch.Tensor) -> torch.Tensor:
-        """Return the first critic's value of every pair. Shape (B,)."""
-        atoms: torch.Tensor = self.network(inputs, actions)
-        return atoms.mean(dim=-1)
+    def _values_of(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return the means of the atoms."""
+        return outputs.mean(dim=-1)

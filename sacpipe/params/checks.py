@@ -14,7 +14,7 @@ from pathlib import Path
 from sacpipe.bundle.contract import check_runtime
 from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.envs.base import require_time_limit
-from sacpipe.envs.recorded_rewards import recorded_rewards
+from sacpipe.envs.task_environment import recorded_rewards
 from sacpipe.export.bundle import check_export
 from sacpipe.networks.policy_file import encode_policy
 from sacpipe.params.model import Params

@@ -5,17 +5,132 @@ no order of time: `later` and `steps_to_end` lead from one transition of an epis
 """
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from sacpipe.replay.episode_ends import OPEN, EpisodeStarts
-from sacpipe.replay.images import ImageRing
-from sacpipe.replay.packed import packed_dtype
 from sacpipe.specs.env_spec import EnvSpec
-from sacpipe.specs.observation import Observation
+from sacpipe.specs.observation import Observation, ObservationLayout
 from sacpipe.specs.records import Batch, FloatArray
+
+_ALIGNMENT = 4
+"""Bytes that the records' size is a multiple of: NumPy and PyTorch view no float32 array of other strides."""
+
+
+def packed_dtype(spec: EnvSpec) -> np.dtype[np.void]:
+    """Return the type of a buffer's records: everything of a transition but its images, which are apart.
+
+    The float32 vectors are first and adjacent, so that a network's input stays a view of gathered records.
+    One record is one place in memory, so a random draw reads one place instead of seven.
+    """
+    vector = (np.float32, (spec.layout.vector_dim,))
+    fields: dict[str, DTypeLike] = {
+        "observations": vector,
+        "actions": (np.float32, (spec.action_dim,)),
+        "next_observations": vector,
+        "rewards": np.float32,
+        "steps_to_end": np.int32,  # see episode_ends.py
+        "terminations": np.bool_,
+        "truncations": np.bool_,
+    }
+    size = np.dtype(list(fields.items())).itemsize
+    padded = -(-size // _ALIGNMENT) * _ALIGNMENT
+    return np.dtype({"names": [*fields], "formats": [*fields.values()], "itemsize": padded})
+
+
+def transition_bytes(spec: EnvSpec) -> int:
+    """Return the memory of one transition in a buffer, in bytes, without the last images of episodes."""
+    images = image_bytes(spec)
+    return packed_dtype(spec).itemsize + images + (np.dtype(np.int32).itemsize if images else 0)
+
+
+def batch_row_bytes(spec: EnvSpec) -> int:
+    """Return the memory of one row of gathered transitions, in bytes."""
+    return packed_dtype(spec).itemsize + 2 * image_bytes(spec)
+
+
+def image_bytes(spec: EnvSpec) -> int:
+    """Return the bytes of all images of one observation."""
+    return sum(term.size for term in spec.layout.image_terms)
+
 
 Rows = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Images = dict[str, NDArray[np.uint8]]
+"""Arrays of all uint8 terms by name, with the same first axis."""
+
+_FIRST_APART = 64
+"""Places for next images at first; their number doubles when all are taken."""
+
+
+class ImageRing:
+    """Images of the slots of a ring, and next images apart; `stride` is the ring's. Each is stored once.
+
+    The next image of a slot is the image of the slot that follows it in its episode. Where it is not (the
+    last transition of an episode, the newest of an environment), the next image is stored apart.
+    """
+
+    def __init__(self, layout: ObservationLayout, capacity: int, stride: int = 1) -> None:
+        self._capacity, self._stride = capacity, stride
+        self._layout = layout
+        # np.empty reserves addresses only: the system allocates a page when it is first written.
+        self._images = _empty(layout, capacity)
+        self._apart = _empty(layout, _FIRST_APART)
+        self._places = np.full(capacity, -1, dtype=np.int32)
+        self._free = list(range(_FIRST_APART))
+
+    def put(self, slot: int, observation: Observation, next_observation: Observation) -> None:
+        """Store the images of the newest transition; `slot` follows the slot of the one before it.
+
+        The one before is that of the same environment, `stride` slots back.
+        """
+        self._release(slot)
+        _write(self._images, slot, observation.images)
+        before = (slot - self._stride) % self._capacity
+        place = int(self._places[before])
+        if place >= 0 and all(
+            np.array_equal(self._apart[name][place], image) for name, image in observation.images.items()
+        ):
+            self._release(before)
+        self._places[slot] = place = self._take()
+        _write(self._apart, place, next_observation.images)
+
+    def gather(self, rows: Rows, out: Images) -> None:
+        """Copy the images of slots. No slot may be out of range."""
+        for name, image in self._images.items():
+            image.take(rows, axis=0, out=out[name], mode="clip")
+
+    def gather_next(self, rows: Rows, out: Images) -> None:
+        """Copy the next images of slots. No slot may be out of range."""
+        following = rows + self._stride
+        following[following >= self._capacity] -= self._capacity
+        self.gather(following, out)
+        places = self._places[rows]
+        apart = np.flatnonzero(places >= 0)
+        for name, image in self._apart.items():
+            out[name][apart] = image[places[apart]]
+
+    def _take(self) -> int:
+        if not self._free:
+            size = len(next(iter(self._apart.values())))
+            more = _empty(self._layout, size)
+            self._apart = {name: np.concatenate([self._apart[name], more[name]]) for name in more}
+            self._free = list(range(size, 2 * size))
+        return self._free.pop()
+
+    def _release(self, slot: int) -> None:
+        place = int(self._places[slot])
+        if place >= 0:
+            self._free.append(place)
+            self._places[slot] = -1
+
+
+def _empty(layout: ObservationLayout, count: int) -> Images:
+    return {term.name: np.empty((count, *term.shape), dtype=np.uint8) for term in layout.image_terms}
+
+
+def _write(target: Images, place: int, source: Images) -> None:
+    for name, image in source.items():
+        target[name][place] = image
 
 
 class Ring:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sacpipe.algorithms.actor_critic import ActorCritic
+from sacpipe.algorithms.base import part_of
 from sacpipe.core.errors import CheckpointError
 from sacpipe.core.seeding import episode_seed, generator
 from sacpipe.envs.base import Environment
@@ -116,13 +117,8 @@ def _trained(params: Params, spec: EnvSpec, work_folder: Path) -> ActorCritic | 
     if not isinstance(learner, ActorCritic):
         return None
     for checkpoint in intact_checkpoints(work_folder / "checkpoints", work_folder.name):
-        arrays = {
-            name.removeprefix(LEARNER_PREFIX): array
-            for name, array in checkpoint.arrays.items()
-            if name.startswith(LEARNER_PREFIX)
-        }
         try:
-            learner.load_state(arrays)
+            learner.load_state(part_of(checkpoint.arrays, LEARNER_PREFIX))
         except CheckpointError:  # params.yaml was edited since; the page has a warning that says so
             return None
         return learner

@@ -12,7 +12,7 @@ Rules in the order in which they are checked; the first rule that is broken refu
     graph      a plain graph of finite numbers and allowed operators  sacpipe/bundle/policy_graph.py
     terms      tolerances, deadline and guards within the operator's  sacpipe/robot/operator_terms.py
     tensors    onnxruntime loads it, with the contract's names, types and shapes
-    golden     this machine computes the golden actions               sacpipe/robot/golden_check.py
+    golden     this machine computes the golden actions               sacpipe/robot/policy.py
     runtime    the robot's runtime can be built and stepped           sacpipe/robot/runtime_check.py
     timing     on this machine, 99 of 100 actions meet the contract's deadline
 
@@ -40,7 +40,7 @@ from sacpipe.bundle.signature import PublicKey, verify_signature
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule, GateError
 from sacpipe.robot.armed_guards import guards_in_service
-from sacpipe.robot.guards.deadline_missed import DeadlineMissed
+from sacpipe.robot.guards.action import DeadlineMissed
 from sacpipe.robot.operator_terms import OperatorTerms, check_guard_names, check_terms
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime_check import check_runtime

@@ -8,10 +8,12 @@ import copy
 import math
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.files import under_rule
@@ -21,9 +23,7 @@ from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import BundleError, ObservationError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.core.seeding import generator
-from sacpipe.robot.golden_check import check_golden_sequence
 from sacpipe.robot.observation import PolicyObservations, name_fault
-from sacpipe.robot.tensors import BoundTensors
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Arrays, Observation
 from sacpipe.specs.records import FloatArray
@@ -202,3 +202,74 @@ def _check_tensors(session: onnxruntime.InferenceSession, contract: Contract) ->
                 f"policy.onnx: expected the {kind} {expected}, found {found}. "
                 "Fetch the bundle again, or export it again."
             )
+
+
+class BoundTensors:
+    """Inputs and output of one session, bound to it once, for one thread at a time.
+
+    All float32 terms are bound to their places inside one packed vector, so an observation is one copy and
+    nothing is copied term by term. onnxruntime needs no alignment but that of a float32.
+
+    Args:
+        session: Session of the contract's policy.onnx.
+        contract: Contract of the bundle.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, contract: Contract) -> None:
+        spec, noise = contract.spec, contract.onnx.noise
+        self._session, self._binding = session, session.io_binding()
+        self.observation: Observation = spec.layout.pack(
+            {term.name: np.zeros(term.shape, term.dtype) for term in spec.observation}
+        )
+        """Observation that the next run reads."""
+        self.noise: FloatArray | None = None if noise is None else np.zeros(noise.dim, np.float32)
+        """Random numbers that the next run reads; None for a deterministic policy. Shape (noise_dim,)."""
+        self.action: FloatArray = np.zeros(spec.action_dim, np.float32)
+        """Action of the last run. Shape (action_dim,)."""
+        for name, array in self.observation.items():
+            self._binding.bind_input(name, *_place(array))
+        if self.noise is not None:
+            self._binding.bind_input("noise", *_place(self.noise))
+        self._binding.bind_output("action", *_place(self.action))
+
+    def run(self) -> None:
+        """Compute the action of the observation."""
+        self._session.run_with_iobinding(self._binding)
+
+
+def _place(array: NDArray[Any]) -> tuple[str, int, type[Any], tuple[int, ...], int]:
+    """Return device, device number, type, shape for a batch of one, and address of an array."""
+    return "cpu", 0, array.dtype.type, (1, *array.shape), array.ctypes.data
+
+
+def check_golden_sequence(
+    bundle: Bundle, act: Callable[[Observation, FloatArray | None], FloatArray]
+) -> float:
+    """Compute the action of every golden observation and compare it with the golden action.
+
+    Args:
+        bundle: Its golden.npz holds the sequence, its contract the tolerance.
+        act: The policy of this bundle: one observation, and the noise of a stochastic policy or None, to an
+            action of shape (action_dim,), in task units.
+
+    Returns:
+        Largest difference found, as a share of the action's range `high - low`.
+
+    Raises:
+        BundleError: the largest difference exceeds the tolerance. Names the step and the action.
+    """
+    spec, tolerance = bundle.contract.spec, bundle.contract.golden.tolerance
+    span = np.subtract(spec.action_high.tolist(), spec.action_low.tolist())
+    golden, expected = bundle.golden, bundle.golden.actions
+    noise = [None] * len(expected) if golden.noise is None else golden.noise
+    found = np.stack([act(golden.observations.rows(row), noise[row]) for row in range(len(expected))])
+    errors = np.abs(found.astype(np.float64) - expected) / span
+    row, entry = np.unravel_index(np.argmax(errors), errors.shape)
+    if errors[row, entry] > tolerance:
+        raise BundleError(
+            f"golden.npz: step {row}, action '{spec.action[entry].name}': expected "
+            f"{expected[row, entry]:.9g} within {tolerance:.3g} of its range, found "
+            f"{found[row, entry]:.9g}. This machine computes other actions than the exporting one; do not "
+            "use the policy here."
+        )
+    return float(errors.max())

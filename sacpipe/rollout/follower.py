@@ -12,10 +12,21 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
-from sacpipe.core.errors import BundleError, GateError, SacpipeError, StoreError, StoreUnavailableError
+from sacpipe.core.errors import (
+    BundleError,
+    GateError,
+    SacpipeError,
+    StorageError,
+    StoreError,
+    StoreUnavailableError,
+)
 from sacpipe.core.fence import first_error
+from sacpipe.core.logging import report_line
+from sacpipe.robot.load_gate import LoadGateSettings
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
@@ -25,7 +36,7 @@ from sacpipe.rollout.follow_settings import FollowSettings
 from sacpipe.rollout.load_gate_process import run_load_gate_in_child
 from sacpipe.rollout.phases import PhaseName
 from sacpipe.rollout.rollout import Rollout
-from sacpipe.rollout.sources import ResolvedBundle, Source
+from sacpipe.rollout.sources import ResolvedBundle, Source, read_source
 
 _ADVANCE_S = 0.2
 """Time between two ticks of the rollout, in seconds."""
@@ -274,3 +285,53 @@ class Follower:
         if candidate is not None and self._rollout.phase == "watch":
             return candidate.source
         return self._store.source_of(self._host.policy.digest)
+
+
+def load_starting_policy(source: Source, store: BundleStore, settings: LoadGateSettings) -> OnnxPolicy:
+    """Load the policy to start with, and make its bundle the store's current one.
+
+    The load gate checks the bundles of the store that were in service again, the newest first. The source is
+    resolved only where none passes: a robot starts without a network.
+
+    Args:
+        source: Resolved only where no bundle of the store passes.
+        store: Holds the bundles that were in service.
+        settings: Acceptance settings of the load gate.
+
+    Raises:
+        BundleError: no bundle of the store passes, and the source's bundle is refused.
+        StoreError: no bundle of the store passes, and the source failed.
+        StorageError: no bundle of the store passes, and the store cannot be written.
+    """
+    for stored in store.good():
+        try:
+            policy = _pass_again(store.path(stored.bundle_digest), settings)
+        except BundleError as exc:
+            report_line(f"bundle {stored.bundle_digest[:12]} of the store cannot serve: {exc}")
+            continue
+        if store.current() != stored:
+            try:
+                store.set_current(stored.bundle_digest, stored.source)
+            except StorageError as exc:  # a good policy serves, whatever the disk does
+                report_line(
+                    f"bundle {stored.bundle_digest[:12]} serves and is not the store's current one: {exc}"
+                )
+        return policy
+    for notice in store.notices:  # no bundle of the store passes: the notices may say why
+        report_line(notice)
+    resolved = source.resolve()
+    admitted = run_load_gate_in_child(resolved.pull(), settings)
+    store.set_current(store.add(admitted), resolved.source)
+    return admitted.policy
+
+
+def _pass_again(folder: Path, settings: LoadGateSettings) -> OnnxPolicy:
+    """Check a stored bundle again; a second time where it was too slow, as a starting machine is busy."""
+    # The digests of the store verify every byte: a further name, as of a backup by `cp -al`, is harmless.
+    files = read_source(folder, allow_hard_links=True)
+    try:
+        return run_load_gate_in_child(files, settings).policy
+    except GateError as exc:
+        if exc.rule != "timing":
+            raise
+        return run_load_gate_in_child(files, settings).policy

@@ -66,17 +66,26 @@ class Idle(_Phase):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class ShadowPhase(_Phase):
-    """The candidate's actions are compared with those of the policy in service, and never executed."""
-
-    name: ClassVar[PhaseName] = "shadow"
+class _Comparing(_Phase):
+    """What the phases have in common that compare the candidate with the other policy."""
 
     context: RolloutContext
     candidate: RolloutCandidate
     shadow: Shadow
-    """Compares the candidate with the policy in service."""
+    """Runs the policy that is not in service."""
     since_s: float
-    """Start of the phase, in seconds of the context's clock."""
+    """Start of the phase, which for the watch phase is the swap, in seconds of the context's clock."""
+
+    def divergence(self) -> Divergence:
+        """Return the comparison so far."""
+        return self.shadow.divergence()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ShadowPhase(_Comparing):
+    """The candidate's actions are compared with those of the policy in service, and never executed."""
+
+    name: ClassVar[PhaseName] = "shadow"
 
     @classmethod
     def begin(cls, context: RolloutContext, candidate: RolloutCandidate) -> Self:
@@ -94,10 +103,6 @@ class ShadowPhase(_Phase):
             context.end(candidate, Ending("withdrawn", describe_error(exc), is_bad=False), None, None)
             raise
         return cls(context, candidate, shadow, since_s)
-
-    def divergence(self) -> Divergence:
-        """Return the comparison so far."""
-        return self.shadow.divergence()
 
     def tick(self) -> "PhaseChange":
         """Reject the candidate, swap it in, or go on.
@@ -143,25 +148,19 @@ class ShadowPhase(_Phase):
             ending = Ending("withdrawn", reason, is_bad=False)
             return RollbackPhase(context, candidate, previous, ending, self.shadow, None).tick()
         return PhaseChange(
-            WatchPhase(context, candidate, previous, shadow, since_s, found, excused, causes, stops, errors),
+            WatchPhase(context, candidate, shadow, since_s, previous, found, excused, causes, stops, errors),
             None,
         )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class WatchPhase(_Phase):
+class WatchPhase(_Comparing):
     """The candidate is in service, and the previous policy stays loaded for a rollback."""
 
     name: ClassVar[PhaseName] = "watch"
 
-    context: RolloutContext
-    candidate: RolloutCandidate
     previous: OnnxPolicy
-    """The policy before the swap."""
-    shadow: Shadow
-    """Compares the previous policy with the candidate."""
-    since_s: float
-    """Time of the swap, in seconds of the context's clock."""
+    """The policy before the swap, which is compared with the candidate."""
     shadow_divergence: Divergence
     """Comparison of the shadow phase."""
     excused: frozenset[str]
@@ -172,10 +171,6 @@ class WatchPhase(_Phase):
     """Number of stops latched before the swap."""
     errors: int
     """Number of unexpected errors of the host before the swap."""
-
-    def divergence(self) -> Divergence:
-        """Return the comparison so far."""
-        return self.shadow.divergence()
 
     def tick(self) -> "PhaseChange":
         """Roll back, make the candidate the store's current bundle, or go on.

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.replay.packed import batch_row_bytes, transition_bytes
 from sacpipe.replay.pool.transitions import record_dtype
+from sacpipe.replay.view import batch_row_bytes, transition_bytes
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.training.config import TrainParams
 

@@ -16,8 +16,8 @@ from sacpipe.core.files import (
 from sacpipe.engines import tier_of
 from sacpipe.networks.policy_file import write_policy
 from sacpipe.specs.metric import Reward, Steps, Unit
+from sacpipe.training.checkpoint import KeptEvaluation
 from sacpipe.training.foreign_members import member_errors
-from sacpipe.training.kept_policy import KeptEvaluation
 from sacpipe.training.run import Run
 
 

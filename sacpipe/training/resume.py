@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sacpipe.algorithms.base import Arrays, part_of
 from sacpipe.core.errors import PoolCorruptError
 from sacpipe.core.seeding import restore_generator
 from sacpipe.replay.pool.episode_order import EpisodeOrder
@@ -21,7 +22,6 @@ from sacpipe.training.checkpoint import (
     LEARNER_PREFIX,
     SAMPLER_PREFIX,
     WAITING_PREFIX,
-    Arrays,
     Checkpoint,
     discard_beyond,
     intact_checkpoints,
@@ -111,9 +111,9 @@ def _continue_from(run: Run, checkpoint: Checkpoint) -> bool:
     else:
         run.buffer.load_in_turn(run.pool.parts(), arrays["episode_environments"].astype(np.int64))
     with member_errors(run.algorithm, "load_state()", run.env_steps):
-        run.learner.load_state(_part(arrays, LEARNER_PREFIX))
+        run.learner.load_state(part_of(arrays, LEARNER_PREFIX))
     with member_errors(run.sampler_name, "load_state()", run.env_steps):
-        run.mixture.load_state(_part(arrays, SAMPLER_PREFIX))
+        run.mixture.load_state(part_of(arrays, SAMPLER_PREFIX))
     restore_generator(run.sampling_stream, arrays["sample"].astype(np.uint64))
     run.averages = Averages(state.average_sums, state.average_counts)
     run.last_update = dict(state.last_update)
@@ -124,14 +124,9 @@ def _continue_from(run: Run, checkpoint: Checkpoint) -> bool:
     return True
 
 
-def _part(arrays: Arrays, prefix: str) -> Arrays:
-    """Return the arrays whose names begin with a prefix, without it."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
 def _waiting(run: Run, arrays: Arrays) -> Transitions | None:
     """Return the transitions that the checkpoint holds instead of the pool."""
-    tensors = _part(arrays, WAITING_PREFIX)
+    tensors = part_of(arrays, WAITING_PREFIX)
     return restored_transitions(tensors, run.spec, "compact", run.folder) if tensors else None
 
 

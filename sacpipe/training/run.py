@@ -16,7 +16,7 @@ from sacpipe.algorithms.td_errors import find_td_errors
 from sacpipe.core.errors import DivergenceError
 from sacpipe.core.files import sync_folder, write_json
 from sacpipe.core.seeding import generator, generator_state
-from sacpipe.envs.recorded_rewards import recorded_rewards
+from sacpipe.envs.task_environment import recorded_rewards
 from sacpipe.networks.policy_file import encode_policy
 from sacpipe.replay.buffer import ReplayBuffer
 from sacpipe.replay.pool.episode_order import EpisodeOrder
@@ -30,6 +30,7 @@ from sacpipe.training.checkpoint import (
     LEARNER_PREFIX,
     SAMPLER_PREFIX,
     WAITING_PREFIX,
+    KeptPolicy,
     RunState,
     write_checkpoint,
 )
@@ -45,7 +46,6 @@ from sacpipe.training.environments import (
 from sacpipe.training.evaluator import CURVE_HEADER, Evaluator
 from sacpipe.training.extension import param_digests
 from sacpipe.training.foreign_members import FOREIGN, member_errors, raise_member_error, section_errors
-from sacpipe.training.kept_policy import KeptPolicy
 from sacpipe.training.memory import buffer_capacity, check_memory
 from sacpipe.training.metrics import LEARNER_METRICS, POLICY_LAG, Averages, LineFile
 from sacpipe.training.samplers import batch_sources, build_sampler

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from sacpipe.algorithms.base import AlgorithmSection, Learner, NeedsWeights, TakesWeights, Weights
+from sacpipe.algorithms.base import AlgorithmSection, Learner, NeedsWeights, TakesWeights, Weights, part_of
 from sacpipe.core.errors import CheckpointError, ConfigError
 from sacpipe.core.files import sha256_file
 from sacpipe.networks.policy_file import PolicyHeader, read_policy
@@ -104,12 +104,8 @@ def _read(folder: Path, name: str) -> Weights:
         tensors = {f"{_POLICY_PREFIX}{key}": value.numpy() for key, value in network.state_dict().items()}
         return Weights(header, tensors, is_whole=False)
     state, arrays = read_checkpoint(folder)
-    learner = {
-        name.removeprefix(LEARNER_PREFIX): array
-        for name, array in arrays.items()
-        if name.startswith(LEARNER_PREFIX)
-    }
-    return Weights(PolicyHeader.parse(state.policy, source=str(folder / name)), learner, is_whole=True)
+    header = PolicyHeader.parse(state.policy, source=str(folder / name))
+    return Weights(header, part_of(arrays, LEARNER_PREFIX), is_whole=True)
 
 
 def require_same_task(weights: Weights, spec: EnvSpec, key: str = _KEY) -> None:

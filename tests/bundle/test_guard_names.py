@@ -23,7 +23,15 @@ def test_a_listed_guard_is_of_its_class():
 
 
 @pytest.mark.parametrize(
-    "name", ["observation_age", "", "os:system", "sacpipe.robot.guards.shape:Shape", WATCHDOG, "x" * 500]
+    "name",
+    [
+        "observation_age",
+        "",
+        "os:system",
+        "sacpipe.robot.guards.observation_values:Shape",
+        WATCHDOG,
+        "x" * 500,
+    ],
 )
 def test_a_name_that_is_not_registered_is_refused_by_its_name(name):
     said = refusal(name=name)

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from sacpipe.engines import busy_threads
-from sacpipe.engines.busy_threads import WatchedLearner, busy_note
+from sacpipe.engines import torch_engine
+from sacpipe.engines.torch_engine import WatchedLearner, busy_note
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_free_cores_are_never_less_than_none():
 
 
 def made(update, monkeypatch, load=0.0, batches=200):
-    monkeypatch.setattr(busy_threads, "_load", lambda: (load, 2))
+    monkeypatch.setattr(torch_engine, "_load", lambda: (load, 2))
     watched = WatchedLearner(SimpleNamespace(update=update), 2)
     for number in range(batches):
         watched.update(number)

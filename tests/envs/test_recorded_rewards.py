@@ -5,7 +5,7 @@ import pytest
 from factories import make_point_mass
 
 from sacpipe.core.errors import SimulatorError
-from sacpipe.envs.recorded_rewards import recorded_rewards
+from sacpipe.envs.task_environment import recorded_rewards
 
 
 @pytest.fixture

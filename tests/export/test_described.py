@@ -8,9 +8,8 @@ import torch
 from bundle_factories import make_spec, term_tree
 
 from sacpipe.bundle.graph_check import check_graph
-from sacpipe.export.described import described_graph, is_described
 from sacpipe.export.inputs import recorded_inputs, synthetic_inputs
-from sacpipe.export.onnx import export_policy, onnx_terms, policy_file
+from sacpipe.export.onnx import described_graph, export_policy, is_described, onnx_terms, policy_file
 from sacpipe.export.traced import traced_graph
 from sacpipe.networks.normaliser import Normaliser
 from sacpipe.networks.policies import POLICY_KINDS

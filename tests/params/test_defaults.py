@@ -232,7 +232,7 @@ SHARED = {
     "sacpipe/cli/check_env.py": {"--episodes": "MIN_SEEDS"},
     "sacpipe/params/defaults.py": {"seed": "DEFAULT_SEED", "algorithm": "DEFAULT_ALGORITHM"},
     "sacpipe/testing/environments.py": {"episodes": "MIN_SEEDS"},
-    "sacpipe/simulation/evaluate.py": {"episodes": "DEFAULT_EPISODES", "seed": "DEFAULT_SEED"},
+    "sacpipe/simulation/simulate.py": {"episodes": "DEFAULT_EPISODES", "seed": "DEFAULT_SEED"},
 }
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pool_fixtures import NUMBERED_SPEC, contents, numbered, of_steps, with_camera
 
 from sacpipe.replay.buffer import ReplayBuffer
-from sacpipe.replay.packed import transition_bytes
 from sacpipe.replay.pool.transitions import Transitions
+from sacpipe.replay.view import transition_bytes
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Transition
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sacpipe.replay.sum_tree import SumTree
+from sacpipe.replay.samplers.prioritised import SumTree
 
 WHOLE = st.lists(st.integers(0, 5), min_size=1, max_size=70).filter(any)
 

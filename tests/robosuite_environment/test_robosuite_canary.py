@@ -1,4 +1,4 @@
-"""robosuite's private parts, which sacpipe/envs/robosuite_compat.py, robosuite.py and robosuite_terms.py use."""
+"""robosuite's private parts, which sacpipe/envs/robosuite_compat.py and robosuite.py use."""
 
 import inspect
 
@@ -30,7 +30,7 @@ def test_action_split_indexes(environment):
     places = getattr(robot.composite_controller, "_action_split_indexes", {})
     assert [end for _, end in places.values()][-1:] == [robot.action_dim], (
         "robosuite CompositeController._action_split_indexes changed: name the actions of a robot in "
-        "sacpipe/envs/robosuite_terms.py by another way"
+        "sacpipe/envs/robosuite.py by another way"
     )
 
 

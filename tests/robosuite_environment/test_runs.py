@@ -14,7 +14,7 @@ from sacpipe.core.files import read_json
 from sacpipe.project.identity.dependency_lines import listed_needs
 
 ENVS = "sacpipe/envs"
-SUITE = {f"{ENVS}/robosuite.py", f"{ENVS}/robosuite_compat.py", f"{ENVS}/robosuite_terms.py"}
+SUITE = {f"{ENVS}/robosuite.py", f"{ENVS}/robosuite_compat.py"}
 STAGES = ["reward_reach", "reward_grasp", "reward_lift", "reward_hover"]
 TASKS = {
     "Lift": (["success"], {}),

@@ -9,8 +9,7 @@ from ruamel.yaml import YAML
 
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import BundleError
-from sacpipe.robot.golden_check import check_golden_sequence
-from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.policy import OnnxPolicy, check_golden_sequence
 
 
 def test_golden_actions_of_another_policy(build):

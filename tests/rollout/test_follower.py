@@ -12,12 +12,11 @@ from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.robot.load_gate import run_load_gate
-from sacpipe.rollout import starting_policy as starting_module
+from sacpipe.rollout import follower as follower_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.follower import Follower
+from sacpipe.rollout.follower import Follower, load_starting_policy
 from sacpipe.rollout.sources import PathSource, ResolvedBundle, read_source
-from sacpipe.rollout.starting_policy import load_starting_policy
 from sacpipe.server.__main__ import main
 from sacpipe.server.service import Service
 
@@ -175,7 +174,7 @@ def test_where_the_last_one_passes_no_longer_the_one_before_serves_and_is_curren
             raise GateError("not on this machine.", "golden")
         return run_load_gate(files, settings, p99_us=1.0)
 
-    monkeypatch.setattr(starting_module, "run_load_gate_in_child", only_the_first)
+    monkeypatch.setattr(follower_module, "run_load_gate_in_child", only_the_first)
     assert load_starting_policy(NoSource(), served, GATE).digest == first
     assert (served.current().bundle_digest, served.current().source) == (first, str(bundles[0]))
 
@@ -183,7 +182,7 @@ def test_where_the_last_one_passes_no_longer_the_one_before_serves_and_is_curren
 def test_a_stored_bundle_that_was_too_slow_once_is_checked_again(served, bundles, monkeypatch):
     slow = [1e9, 1.0]
     monkeypatch.setattr(
-        starting_module,
+        follower_module,
         "run_load_gate_in_child",
         lambda files, settings: run_load_gate(files, settings, p99_us=slow.pop(0)),
     )

@@ -17,9 +17,8 @@ from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout import bundle_store as store_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.follower import Follower
+from sacpipe.rollout.follower import Follower, load_starting_policy
 from sacpipe.rollout.sources import read_source
-from sacpipe.rollout.starting_policy import load_starting_policy
 from sacpipe.server.service import Service
 
 SETTINGS = FollowSettings.parse(FollowSettings.DEFAULT | {"poll_s": 0.01, "retry_s": 0.01})

@@ -8,7 +8,7 @@ from small_run import KEY, PARAMS, Killer, KillError, Onlooker, make_params, row
 
 from sacpipe.core.errors import CheckpointError, ConfigError
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.training.kept_policy import KeptEvaluation, KeptPolicy
+from sacpipe.training.checkpoint import KeptEvaluation, KeptPolicy
 from sacpipe.training.loop import train
 from sacpipe.training.outputs import publish
 from sacpipe.training.resume import open_run

@@ -3,7 +3,7 @@
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.config import read_yaml
 from sacpipe.envs.base import Environment
-from sacpipe.envs.recorded_rewards import recorded_rewards
+from sacpipe.envs.task_environment import recorded_rewards
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.project.identity.dependency_lines import StageNeeds, write_dependency_lines
 from sacpipe.project.identity.members import members_of, policy_members

@@ -17,10 +17,9 @@ import numpy as np
 from sacpipe.core.errors import PoolCorruptError, PoolError, PoolFormatError
 from sacpipe.core.files import make_folder, sha256_file, storage_errors, sync_folder, write_bytes
 from sacpipe.replay.pool.config import PoolConfig
-from sacpipe.replay.pool.journal import Journal, journal_path
 from sacpipe.replay.pool.manifest import MANIFEST_NAME, PoolManifest, PoolPosition, SegmentEntry, seal_segment
 from sacpipe.replay.pool.reader import ReplayPool
-from sacpipe.replay.pool.segments import read_segment, segment_name
+from sacpipe.replay.pool.segments import Journal, journal_path, read_segment, segment_name
 from sacpipe.replay.pool.transitions import (
     NEXT_OBSERVATIONS,
     OBSERVATIONS,

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.replay.samplers.base import Sampler, SamplerConfig, SamplerContext
-from sacpipe.replay.samplers.gathering import Gathering
+from sacpipe.replay.samplers.base import Gathering, Sampler, SamplerConfig, SamplerContext
 from sacpipe.replay.view import BufferView, Rows
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec

@@ -9,8 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from sacpipe.replay.samplers.base import Sampler, SamplerConfig
-from sacpipe.replay.samplers.gathering import Gathering
+from sacpipe.replay.samplers.base import Gathering, Sampler, SamplerConfig
 from sacpipe.replay.view import BufferView, Rows
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec

@@ -4,8 +4,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from sacpipe.replay.samplers.base import Sampler, SamplerConfig
-from sacpipe.replay.samplers.gathering import Gathering
+from sacpipe.replay.samplers.base import Gathering, Sampler, SamplerConfig
 from sacpipe.replay.view import BufferView
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.records import Batch

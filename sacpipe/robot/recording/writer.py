@@ -17,8 +17,8 @@ from sacpipe.core.files import (
     write_json,
 )
 from sacpipe.replay.pool.config import PoolConfig
-from sacpipe.replay.pool.journal import Journal
 from sacpipe.replay.pool.manifest import MANIFEST_NAME
+from sacpipe.replay.pool.segments import Journal
 from sacpipe.replay.pool.writer import START, PoolWriter
 from sacpipe.robot.recording.format import (
     AGAIN,

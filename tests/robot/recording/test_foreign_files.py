@@ -13,9 +13,8 @@ from test_recorder import SETTINGS, Loop
 from sacpipe.core.errors import PoolError
 from sacpipe.core.files import read_regular_file
 from sacpipe.robot.policy import OnnxPolicy
-from sacpipe.robot.recording.folder import RecordingsFolder
+from sacpipe.robot.recording.folder import RecordingsFolder, find_foreign, remove_recording
 from sacpipe.robot.recording.format import Recording, transition_bytes
-from sacpipe.robot.recording.ownership import find_foreign, remove_recording
 
 
 def record(bundles, folder, steps=3):
