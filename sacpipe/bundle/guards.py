@@ -1,6 +1,6 @@
 """Guards of the robot's runtime by name: the table, the base class of their configs, the tagged list's type.
 
-A guard is a config with its thresholds, and its check (sacpipe/robot/guards/). Contracts and params.yaml
+A guard is one file with its config, thresholds and check (sacpipe/robot/guards/). Contracts and params.yaml
 name registered guards only, the product's and those of installed packages, never an import path: nothing that
 comes from outside chooses code. A robot runs the guard of an installed package only where its operator
 enabled the name.
@@ -47,23 +47,15 @@ WATCHDOG = "watchdog"
 GuardName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 """The name of a guard, and of the cause that it gives."""
 
-_FILES = {
-    "observation_values": "shape observation_not_finite",
-    "observation_stamps": (
-        "observation_repeated observation_out_of_order observation_old observation_from_future"
-    ),
-    "sensor_frozen": "sensor_frozen",
-    "envelope": "start_outside_envelope outside_envelope",
-    "action": "inference_failed action_not_finite action_outside_bounds action_change deadline_missed",
-}
+_NAMES = """
+    shape observation_not_finite observation_repeated observation_out_of_order observation_old
+    observation_from_future sensor_frozen start_outside_envelope outside_envelope inference_failed
+    action_not_finite action_outside_bounds action_change deadline_missed
+"""
 GUARDS = Members(
     "guard",
     "sacpipe.guards",
-    {
-        name: f"sacpipe.robot.guards.{file}:{name.title().replace('_', '')}"
-        for file, names in _FILES.items()
-        for name in names.split()
-    },
+    {name: f"sacpipe.robot.guards.{name}:{name.title().replace('_', '')}" for name in _NAMES.split()},
 )
 """All guards, in the order in which a step asks them: the first refusal is the cause."""
 

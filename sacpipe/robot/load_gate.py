@@ -40,7 +40,7 @@ from sacpipe.bundle.signature import PublicKey, verify_signature
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError, BundleRule, GateError
 from sacpipe.robot.armed_guards import guards_in_service
-from sacpipe.robot.guards.action import DeadlineMissed
+from sacpipe.robot.guards.deadline_missed import DeadlineMissed
 from sacpipe.robot.operator_terms import OperatorTerms, check_guard_names, check_terms
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime_check import check_runtime

@@ -17,7 +17,7 @@ from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError
 from sacpipe.robot.armed_guards import guards_in_service
 from sacpipe.robot.guards.guard import Guard
-from sacpipe.robot.guards.observation_stamps import ObservationOld
+from sacpipe.robot.guards.observation_old import ObservationOld
 from sacpipe.robot.guards.sensor_frozen import SensorFrozen
 from sacpipe.specs.env_spec import MAX_EPISODE_STEPS, MAX_PERIOD_S
 

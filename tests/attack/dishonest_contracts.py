@@ -20,7 +20,7 @@ Tree = dict[str, Any]
 _BAR = frozenset({"contract", "golden", "timing", "guards", "terms", "settings", "runtime"})
 """A bound of the format is checked by `contract`, an operator's by a rule of its own."""
 _CONTRACT, _SIGNATURE = frozenset({"contract"}), frozenset({"signature"})
-IMPORT_PATHS = ("os:system", "sacpipe.robot.guards.observation_values:Shape", "../os", "os.system", "os")
+IMPORT_PATHS = ("os:system", "sacpipe.robot.guards.shape:Shape", "../os", "os.system", "os")
 """Names that would be code if a reader imported them. The last two have the form of a registered name."""
 
 

@@ -28,7 +28,7 @@ def test_a_listed_guard_is_of_its_class():
         "observation_age",
         "",
         "os:system",
-        "sacpipe.robot.guards.observation_values:Shape",
+        "sacpipe.robot.guards.shape:Shape",
         WATCHDOG,
         "x" * 500,
     ],

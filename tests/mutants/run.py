@@ -22,7 +22,7 @@ WAIVED = Path(__file__).with_name("waived.yaml")
 MODULES = (
     "sacpipe.robot.armed_guards",
     "sacpipe.robot.guard_chain",
-    *dict.fromkeys(path.partition(":")[0] for path in GUARDS.ours.values()),
+    *(f"sacpipe.robot.guards.{name}" for name in GUARDS.ours),
     "sacpipe.robot.load_gate",
     "sacpipe.bundle.graph_shapes",
     "sacpipe.bundle.graph_size",

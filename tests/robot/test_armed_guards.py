@@ -98,8 +98,8 @@ def test_only_observations_that_are_damaged_late_or_frozen_are_no_data(contract)
 def test_the_bounds_limit_last(contract):
     """A limit of another guard never leaves them: the change is limited first."""
     armed = ArmedGuards.of(make_settings(), contract, 0.02)
-    kinds = [type(armed).__name__ for armed in armed.limits]
-    assert kinds == ["_ArmedActionChange", "_ArmedActionOutsideBounds"]
+    kinds = [type(armed).__module__.rpartition(".")[2] for armed in armed.limits]
+    assert kinds == ["action_change", "action_outside_bounds"]
 
 
 @pytest.mark.parametrize(

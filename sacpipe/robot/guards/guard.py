@@ -1,8 +1,8 @@
 """What a guard is: a config that is armed for a contract, and what then refuses observations or actions.
 
-A guard is a subclass of `Guard` with its thresholds, and a subclass of `ArmedGuard`. The product's are listed
-in `GUARDS` (sacpipe/bundle/guards.py), and those that look at the same are in one file; another package
-registers its own under the entry points `sacpipe.guards`. `sacpipe.testing.guards.check_guard` tests one.
+A guard is one file: a subclass of `Guard` with its thresholds, and a subclass of `ArmedGuard`. The product's
+are listed in `GUARDS` (sacpipe/bundle/guards.py); another package registers its own under the entry points
+`sacpipe.guards`. `sacpipe.testing.guards.check_guard` tests one.
 """
 
 from collections.abc import Callable, Mapping

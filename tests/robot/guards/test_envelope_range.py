@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bundle_factories import make_contract, make_onnx, make_spec, term_tree
 
-from sacpipe.robot.guards.envelope import EnvelopeRange
+from sacpipe.robot.guards.envelope_range import EnvelopeRange
 
 SPEC = make_spec(observation=[term_tree("both", 1), term_tree("own", 2, groups=["policy"])])
 MODEL = make_onnx(np.zeros((3, 2)), terms={"both": 1, "own": 2}).SerializeToString()

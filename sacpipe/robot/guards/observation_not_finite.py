@@ -1,4 +1,4 @@
-"""Guards of what an observation holds: every term is there, and every entry is a number."""
+"""The guard `observation_not_finite`: no entry of the observation is NaN or infinity."""
 
 import math
 from typing import ClassVar, Literal
@@ -7,28 +7,6 @@ import numpy as np
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.robot.guards.guard import ArmedGuard, Guard, GuardKeys, StepFacts
-
-
-class _ArmedShape(ArmedGuard):
-    def refuses_observation(self, step: StepFacts) -> bool:
-        return not step.is_complete
-
-
-class Shape(Guard):
-    """A term or its stamp is missing or unknown, or a term has another shape or type."""
-
-    name: Literal["shape"]
-    discards_observation: ClassVar[bool] = True
-    armed: ClassVar[type[ArmedGuard]] = _ArmedShape
-    default_keys: ClassVar[GuardKeys] = {"fallback": "stop"}
-    """Stop: a robot that gives other terms is not the robot of this task."""
-
-    @classmethod
-    def example_refused(cls, step: StepFacts, contract: Contract) -> None:
-        """Leave a term out."""
-        del contract
-        step.is_complete = False
-
 
 _MAX_SUMMED = 512
 """Entries up to which Python's sum is faster than NumPy's test of every entry."""
@@ -51,15 +29,15 @@ class ObservationNotFinite(Guard):
     def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
         """Return the armed guard; it has no threshold."""
         del period_s
-        return _FiniteSum() if contract.spec.observation_dim <= _MAX_SUMMED else _ArmedObservationNotFinite()
+        return _ArmedSum() if contract.spec.observation_dim <= _MAX_SUMMED else _Armed()
 
 
-class _FiniteSum(ArmedGuard):
+class _ArmedSum(ArmedGuard):
     def refuses_observation(self, step: StepFacts) -> bool:
         # Float32 cannot overflow a float64 sum: it is finite where all entries are.
         return not math.isfinite(sum(step.observation.vector.tolist()))
 
 
-class _ArmedObservationNotFinite(ArmedGuard):
+class _Armed(ArmedGuard):
     def refuses_observation(self, step: StepFacts) -> bool:
         return not np.isfinite(step.observation.vector).all()

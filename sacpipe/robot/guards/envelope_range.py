@@ -1,6 +1,6 @@
-"""Guards that compare an observation with the range of observations in training, with a margin."""
+"""The range of observations in training with a margin, and what the guards that compare with it share."""
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sacpipe.bundle.contract import Contract
 from sacpipe.bundle.guards import MAX_MARGIN
-from sacpipe.robot.guards.guard import ArmedGuard, Guard, GuardKeys, StepFacts
+from sacpipe.robot.guards.guard import ArmedGuard, Guard, StepFacts
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.records import FloatArray
 
@@ -52,10 +52,10 @@ class EnvelopeGuard(Guard):
     def arm(self, contract: Contract, period_s: float | None) -> ArmedGuard:
         """Return the armed guard with the allowed range of each entry."""
         del period_s
-        return _ArmedEnvelope(EnvelopeRange(contract, self.margin), only_at_start=self.only_at_start)
+        return _Armed(EnvelopeRange(contract, self.margin), only_at_start=self.only_at_start)
 
 
-class _ArmedEnvelope(ArmedGuard):
+class _Armed(ArmedGuard):
     def __init__(self, allowed: EnvelopeRange, *, only_at_start: bool) -> None:
         self._allowed, self._only_at_start = allowed, only_at_start
 
@@ -72,25 +72,3 @@ def _to_float32(values: NDArray[np.float64]) -> FloatArray:
     """Round to float32; a number beyond its range becomes the largest one."""
     largest = np.finfo(np.float32).max
     return np.clip(values, -largest, largest).astype(np.float32)
-
-
-class StartOutsideEnvelope(EnvelopeGuard):
-    """An episode begins outside of the training range. By more than `margin` of an entry's range."""
-
-    name: Literal["start_outside_envelope"]
-    only_at_start: ClassVar[bool] = True
-    default_keys: ClassVar[GuardKeys] = {"fallback": "safe", "margin": 0.1}
-    """Allow a tenth of the range."""
-    weakest_keys: ClassVar[GuardKeys] = {"margin": 1.0}
-    """Allow the whole range on each side."""
-
-
-class OutsideEnvelope(EnvelopeGuard):
-    """An observation is outside the training range by more than `margin`."""
-
-    name: Literal["outside_envelope"]
-
-    @classmethod
-    def example(cls) -> Self:
-        """Return a config of half the range."""
-        return cls(name="outside_envelope", fallback="safe", margin=0.5)
