@@ -64,7 +64,10 @@ class TemporaryServer:
         except httpx.TimeoutException as exc:
             raise RuntimeError(f"it did not answer within {self._limit_s} s") from exc
         except httpx.HTTPError as exc:
-            code = self._process.wait(_STOP_S)
+            try:
+                code = self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                raise RuntimeError(f"it closed the connection and goes on: {exc}") from exc
             message = f"its process ended with code {code} at its start; its own messages are above"
             raise RuntimeError(message) from exc
 

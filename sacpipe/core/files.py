@@ -86,7 +86,7 @@ def check_writable(folder: Path) -> None:
         StorageError: the folder cannot be written.
     """
     write_bytes(folder / ".writable", b"")
-    (folder / ".writable").unlink()
+    (folder / ".writable").unlink(missing_ok=True)  # another process may check the same folder
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -132,34 +132,37 @@ def write_json(path: Path, value: Any, *, makes_folder: bool = True) -> None:
     write_bytes(path, text.encode(), makes_folder=makes_folder)
 
 
-def read_regular_file(path: Path) -> bytes:
+def read_regular_file(path: Path, max_bytes: int | None = None) -> bytes:
     """Read a whole regular file. Links are followed; a pipe or a device is refused without waiting for it.
 
     Raises:
-        OSError: it is missing, is no regular file, or cannot be read.
+        OSError: it is missing, is no regular file, is larger than `max_bytes`, or cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "expected a regular file, found something else", str(path))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read()
+            data = file.read(-1 if max_bytes is None else max_bytes + 1)
+        if max_bytes is not None and len(data) > max_bytes:
+            raise OSError(errno.EFBIG, f"expected at most {max_bytes} bytes, found more", str(path))
+        return data
     finally:
         os.close(descriptor)
 
 
-def read_json(path: Path, error: type[SacpipeError]) -> Any:
+def read_json(path: Path, error: type[SacpipeError], max_bytes: int | None = None) -> Any:
     """Read strict JSON.
 
     Raises:
-        error: the file is missing, is not JSON, or holds NaN or Infinity.
+        error: the file is missing, larger than `max_bytes`, not JSON, or holds NaN or Infinity.
     """
 
     def refuse(token: str) -> None:
         raise ValueError(f"{token} is not a JSON number")
 
     try:
-        return json.loads(read_regular_file(path).decode(), parse_constant=refuse)
+        return json.loads(read_regular_file(path, max_bytes).decode(), parse_constant=refuse)
     except FileNotFoundError as exc:
         raise error(f"{path} is missing.") from exc
     except (OSError, ValueError, RecursionError) as exc:

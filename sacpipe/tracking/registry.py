@@ -5,6 +5,7 @@ A registry keeps no history of aliases, and the last writer of an alias wins. Th
 `sacpipe.testing.trackers.check_registry` tests a member.
 """
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sacpipe.bundle.reader import Bundle, open_bundle
-from sacpipe.core.errors import StoreError
+from sacpipe.core.errors import GateError, StoreError
 from sacpipe.core.files import storage_errors
 from sacpipe.rollout.registries import Address
 from sacpipe.rollout.sources import ResolvedBundle, read_source
@@ -159,6 +160,18 @@ class Registry(Protocol):
         return OnnxPolicy(found).golden_error
 
 
+def checked_digest(version: str, digest: str) -> str:
+    """Return the digest that a version names: paths are made of it, so it has no other characters.
+
+    Raises:
+        GateError: it is no SHA-256.
+    """
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        fault = f"{version}: expected a digest in the tag {BUNDLE_TAG}, found '{digest[:80]}'."
+        raise GateError(f"{fault} Register the bundle again.", "digest")
+    return digest
+
+
 class RegistrySource:
     """An alias or a version of a registry as a source of bundles."""
 
@@ -169,11 +182,12 @@ class RegistrySource:
         """Return the bundle of the version that the address names now.
 
         Raises:
+            GateError: the version has no digest of a bundle.
             StoreError: there is no such version, or the registry failed.
         """
         record = self._registry.version(self._address.name, self._address.which)
         text = f"{self._address} version {record.version}"
-        return ResolvedBundle(record.bundle_digest, text, lambda: self._read(record))
+        return ResolvedBundle(checked_digest(text, record.bundle_digest), text, lambda: self._read(record))
 
     def _read(self, record: VersionRecord) -> dict[str, bytes]:
         with tempfile.TemporaryDirectory() as temporary:

@@ -3,12 +3,20 @@
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from folder_digest import sha256_tree
 
 from sacpipe.core.errors import BundleError, StorageError
-from sacpipe.core.files import canonical_json, read_json, sha256_bytes, write_bytes, write_json
+from sacpipe.core.files import (
+    canonical_json,
+    check_writable,
+    read_json,
+    sha256_bytes,
+    write_bytes,
+    write_json,
+)
 
 
 def test_writing_leaves_no_temporary_file(tmp_path):
@@ -71,3 +79,15 @@ def test_digests_by_hand(tmp_path):
 
 def test_canonical_json_has_one_form():
     assert canonical_json({"b": [1, 2.5], "a": None}) == '{"a":null,"b":[1,2.5]}'
+
+
+def test_a_folder_that_another_process_checks_too_is_writable(tmp_path, monkeypatch):
+    write = Path.replace
+
+    def replace_and_remove(self, target):
+        write(self, target)
+        target.unlink()  # by the other process
+
+    monkeypatch.setattr(Path, "replace", replace_and_remove)
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -195,6 +195,16 @@ def test_a_server_that_never_answers_is_waited_for_until_the_time_out():
     slow.stop()
 
 
+def test_a_server_that_closes_the_connection_and_goes_on_is_an_error(monkeypatch):
+    monkeypatch.setattr("pipelines.prefect.temporary_server._STOP_S", 0.1)
+    closing = started(
+        "import socket, sys, time\nsocket.socket(fileno=int(sys.argv[-1])).accept()[0].close()\ntime.sleep(60)"
+    )
+    with pytest.raises(RuntimeError, match="it closed the connection and goes on"):
+        closing.wait()
+    closing.stop()
+
+
 SERVER = """
 import http.server, os, signal, socket, sys
 assert os.environ["OWN"] == "yes" and os.environ["PREFECT__SERVER_EPHEMERAL"] == "1"

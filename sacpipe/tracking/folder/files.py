@@ -17,15 +17,23 @@ from typing import Literal, TypeVar
 from urllib.parse import quote
 
 from sacpipe.core.config import Config
-from sacpipe.core.errors import ConfigError, StoreError
-from sacpipe.core.files import make_folder, read_json, storage_errors, write_json
+from sacpipe.core.errors import ConfigError, StorageError, StoreError
+from sacpipe.core.files import (
+    make_folder,
+    read_json,
+    read_regular_file,
+    sha256_bytes,
+    storage_errors,
+    write_json,
+)
 from sacpipe.core.locks import hold
 from sacpipe.tracking.registry import VersionRecord
 from sacpipe.tracking.tracker import Run
 
 FORMAT_VERSION: Literal[1] = 1
 _MAX_BYTES = 2**24
-REBUILD = "`sacpipe ledger rebuild` writes the ledger again."
+_MAX_NAME_BYTES = 200
+REPLACE = "Move the file away; `sacpipe ledger rebuild` then writes its records again."
 
 
 class RunFile(Config):
@@ -53,60 +61,80 @@ class TrackingFolder:
         self.root = root.absolute()
 
     def path(self, kind: Literal["runs", "bundles", "policies"], name: str) -> Path:
-        """Return the path of an entry. Its name is percent-encoded, with its dots."""
-        return self.root / kind / quote(name, safe=" ").replace(".", "%2E")
+        """Return the path of an entry: its name percent-encoded, or the SHA-256 of one that is too long."""
+        encoded = quote(name, safe=" ").replace(".", "%2E")
+        is_long = len(encoded) > _MAX_NAME_BYTES
+        return self.root / kind / (sha256_bytes(name.encode()) if is_long else encoded)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder's lock: one process writes at a time, and others wait.
 
         Raises:
-            StorageError: the folder cannot be written.
+            StoreError: the folder cannot be written, by the lock or by the caller.
         """
-        with storage_errors(self.root):
-            make_folder(self.root)
-            with hold(self.root / "lock"):
-                yield
+        try:
+            with storage_errors(self.root):
+                make_folder(self.root)
+                with hold(self.root / "lock"):
+                    yield
+        except StorageError as exc:
+            raise StoreError(str(exc)) from exc
 
     def check(self) -> None:
-        """Read every record.
+        """Read every record. One that another process discards meanwhile is left out.
 
         Raises:
             StoreError: one is damaged or of another format.
         """
         for path in self.root.glob("runs/*/run.json"):
-            read(RunFile, path)
+            find(RunFile, path)
         for path in self.root.glob("policies/*.json"):
-            read(PolicyFile, path)
+            find(PolicyFile, path)
+        for path in self.root.glob("runs/*/rows.jsonl"):
+            try:
+                read_rows(path).decode()
+            except UnicodeDecodeError as exc:
+                raise StoreError(f"{path} is damaged: {exc}. {REPLACE}") from exc
 
 
 def read(kind: type[Record], path: Path) -> Record:
     """Read a record.
 
     Raises:
-        StoreError: it is missing, damaged or of another format.
+        StoreError: it is missing, or as `find`.
     """
-    try:
-        return kind.parse(read_json(path, StoreError), source=str(path))
-    except ConfigError as exc:
-        raise StoreError(f"{exc}. {REBUILD}") from exc
+    if (found := find(kind, path)) is None:
+        raise StoreError(f"{path} is missing. `sacpipe ledger rebuild` writes it again.")
+    return found
 
 
 def find(kind: type[Record], path: Path) -> Record | None:
     """Read a record; None where there is none.
 
     Raises:
-        StoreError: as `read`, or the record is larger than any that sacpipe writes.
+        StoreError: it is damaged, of another format, or larger than any that sacpipe writes.
     """
     try:
-        size_bytes = path.stat().st_size
+        return kind.parse(read_json(path, ConfigError, _MAX_BYTES), source=str(path))
+    except ConfigError as exc:
+        if isinstance(exc.__cause__, FileNotFoundError):
+            return None
+        raise StoreError(f"{str(exc).rstrip('.')}. {REPLACE}") from exc
+
+
+def read_rows(path: Path) -> bytes:
+    """Read a run's rows; none where there is no file.
+
+    Raises:
+        StoreError: they cannot be read.
+    """
+    try:
+        return read_regular_file(path)
     except FileNotFoundError:
-        return None
+        return b""
     except OSError as exc:
-        raise StoreError(f"{path} cannot be read: {exc}. Make it readable for this user.") from exc
-    if size_bytes > _MAX_BYTES:
-        raise StoreError(f"{path}: expected at most {_MAX_BYTES} bytes, found {size_bytes}. {REBUILD}")
-    return read(kind, path)
+        raise StoreError(f"{path} cannot be read: {exc}. {REPLACE}") from exc
 
 
 def write(path: Path, record: RunFile | PolicyFile) -> None:

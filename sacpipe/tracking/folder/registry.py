@@ -7,7 +7,7 @@ from pathlib import Path
 from sacpipe.core.files import sha256_file, write_bytes
 from sacpipe.rollout.sources import read_source
 from sacpipe.tracking.folder.files import FORMAT_VERSION, PolicyFile, TrackingFolder, find, write
-from sacpipe.tracking.registry import BUNDLE_TAG, Registry, VersionRecord
+from sacpipe.tracking.registry import BUNDLE_TAG, Registry, VersionRecord, checked_digest
 
 
 class FolderRegistry(Registry):
@@ -61,7 +61,8 @@ class FolderRegistry(Registry):
 
     def download(self, record: VersionRecord, folder: Path) -> tuple[Path, str]:
         """Copy a version's bundle, whose files are read as those of a foreign one."""
-        source = self._folder.path("bundles", record.model_id)
+        digest = checked_digest(f"{record.name} version {record.version}", record.model_id)
+        source = self._folder.path("bundles", digest)
         for name, data in read_source(source, allow_hard_links=False).items():
             write_bytes(folder / "bundle" / name, data)
         return folder / "bundle", sha256_file(folder / "bundle" / "policy.onnx")

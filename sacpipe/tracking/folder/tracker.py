@@ -13,11 +13,21 @@ from sacpipe.core.files import (
     canonical_json,
     check_writable,
     read_json,
+    remove_leftovers,
     sha256_bytes,
     write_bytes,
     write_text,
 )
-from sacpipe.tracking.folder.files import FORMAT_VERSION, REBUILD, RunFile, TrackingFolder, find, read, write
+from sacpipe.tracking.folder.files import (
+    FORMAT_VERSION,
+    REPLACE,
+    RunFile,
+    TrackingFolder,
+    find,
+    read,
+    read_rows,
+    write,
+)
 from sacpipe.tracking.folder.registry import FolderRegistry
 from sacpipe.tracking.tracker import RECORD_TAG, Row, Run, Tracker
 
@@ -72,9 +82,12 @@ class FolderTracker(Tracker):
         with self._folder.locked():
             held, text = self._rows(run_id), _text(rows)
             if not text.startswith(held):
-                raise StoreError(f"run {run_id}: expected the rows that it holds, found others. {REBUILD}")
-            write_text(self._file(run_id).with_name("rows.jsonl"), text)
-        return text.count("\n") - held.count("\n")
+                raise StoreError(
+                    f"run {run_id}: expected the rows that it holds, found others. `sacpipe ledger rebuild` "
+                    "writes them again."
+                )
+            write_bytes(self._file(run_id).with_name("rows.jsonl"), text)
+        return text.count(b"\n") - held.count(b"\n")
 
     def rows_agree(self, run_id: str, rows: Sequence[Row]) -> bool:
         """Return whether the rows that a run holds are the first of these rows."""
@@ -91,7 +104,8 @@ class FolderTracker(Tracker):
     def log_record(self, run_id: str, record: Mapping[str, Any]) -> None:
         """Write stage.json, and its digest as a tag."""
         text = canonical_json(record)
-        write_text(self._file(run_id).with_name("stage.json"), text)
+        with self._folder.locked():
+            write_text(self._file(run_id).with_name("stage.json"), text)
         self._add(run_id, tags={RECORD_TAG: sha256_bytes(text.encode())})
 
     def record(self, run_id: str) -> dict[str, Any]:
@@ -99,7 +113,7 @@ class FolderTracker(Tracker):
         path, expected = self._file(run_id).with_name("stage.json"), self._run(run_id).tags.get(RECORD_TAG)
         found = read_json(path, StoreError)
         if sha256_bytes(canonical_json(found).encode()) != expected:
-            raise StoreError(f"{path}: expected SHA-256 {expected}, found other bytes. {REBUILD}")
+            raise StoreError(f"{path}: expected SHA-256 {expected}, found other bytes. {REPLACE}")
         return dict(found)
 
     def log_model(self, run_id: str, bundle_folder: Path) -> str:
@@ -108,10 +122,11 @@ class FolderTracker(Tracker):
         digest = parse_bundle(files).digest
         target = self._folder.path("bundles", digest)
         with self._folder.locked():
+            remove_leftovers(target)  # a bundle with another file is refused
             for name, data in files.items():
                 if not (target / name).is_file() or (target / name).read_bytes() != data:
                     write_bytes(target / name, data)
-        self._add(run_id, model_ids=tuple({*self._run(run_id).model_ids, digest}))
+        self._add(run_id, model_ids=tuple(dict.fromkeys([*self._run(run_id).model_ids, digest])))
         return digest
 
     def finish_run(self, run_id: str, *, is_complete: bool = True) -> None:
@@ -137,10 +152,9 @@ class FolderTracker(Tracker):
     def _write(self, run: Run) -> None:
         write(self._file(run.run_id), RunFile(format_version=FORMAT_VERSION, run=run))
 
-    def _rows(self, run_id: str) -> str:
-        path = self._file(run_id).with_name("rows.jsonl")
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    def _rows(self, run_id: str) -> bytes:
+        return read_rows(self._file(run_id).with_name("rows.jsonl"))
 
 
-def _text(rows: Sequence[Row]) -> str:
-    return "".join(f"{canonical_json(row)}\n" for row in rows)
+def _text(rows: Sequence[Row]) -> bytes:
+    return "".join(f"{canonical_json(row)}\n" for row in rows).encode()

@@ -13,7 +13,6 @@ _TOKEN, _USERNAME, _PASSWORD, _SERVER_CERT_PATH.
 import base64
 import json
 import os
-import re
 import ssl
 import urllib.parse
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError,
 from sacpipe.rollout.http_fetch import Answer, Fetcher, Look
 from sacpipe.rollout.registries import SCHEME, Address
 from sacpipe.rollout.sources import ResolvedBundle
-from sacpipe.tracking.registry import BUNDLE_TAG
+from sacpipe.tracking.registry import BUNDLE_TAG, checked_digest
 
 _FOLDER = "bundle"
 """Folder of the bundle in the artifacts of a model."""
@@ -102,10 +101,9 @@ class MlflowSource:
         look = Look()
         version = self._server.ask(_Version, f"mlflow/{path}", query, look)
         text = f"{address} version {version.version}"
-        if not re.fullmatch("[0-9a-f]{64}", version.digest):
-            fault = f"{text}: expected a digest in the tag {BUNDLE_TAG}, found '{version.digest[:80]}'."
-            raise GateError(f"{fault} Register the bundle again.", "digest")
-        return ResolvedBundle(version.digest, text, lambda: self._read(text, version, look))
+        return ResolvedBundle(
+            checked_digest(text, version.digest), text, lambda: self._read(text, version, look)
+        )
 
     def _read(self, text: str, version: _Version, look: Look) -> dict[str, bytes]:
         """Download a version's bundle.
