@@ -70,11 +70,12 @@ def test_models_keep_their_order(tracker, tmp_path):
     assert tracker.find_run(KEY).model_ids == tuple(digests[:5])
 
 
-def test_rows_that_are_no_text_disagree_and_are_moved_aside(tracker, tmp_path, run):
+def test_rows_that_are_no_text_are_an_error_of_the_store_and_are_moved_aside(tracker, tmp_path, run):
     (run / "rows.jsonl").write_bytes(b"\xff")
-    assert not tracker.rows_agree(KEY, ROWS)
+    with pytest.raises(StoreError, match="rows.jsonl cannot be read: 'utf-8'"):
+        tracker.rows_agree(KEY, ROWS)
     moved = FolderTracking(name="folder").put_unusable_aside(tmp_path, {})
-    assert "rows.jsonl is damaged" in moved
+    assert "rows.jsonl cannot be read" in moved
     assert "tracking.1 now" in moved
 
 

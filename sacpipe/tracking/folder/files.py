@@ -18,14 +18,7 @@ from urllib.parse import quote
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, StorageError, StoreError
-from sacpipe.core.files import (
-    make_folder,
-    read_json,
-    read_regular_file,
-    sha256_bytes,
-    storage_errors,
-    write_json,
-)
+from sacpipe.core.files import make_folder, read_json, read_regular_file, sha256_bytes, storage_errors
 from sacpipe.core.locks import hold
 from sacpipe.tracking.registry import VersionRecord
 from sacpipe.tracking.tracker import Run
@@ -92,21 +85,21 @@ class TrackingFolder:
         for path in self.root.glob("policies/*.json"):
             find(PolicyFile, path)
         for path in self.root.glob("runs/*/rows.jsonl"):
-            try:
-                read_rows(path).decode()
-            except UnicodeDecodeError as exc:
-                raise StoreError(f"{path} is damaged: {exc}. {REPLACE}") from exc
+            self.rows(path.parent.name)
 
+    def rows(self, run_id: str) -> str:
+        """Read the rows of a run; none where there is no file.
 
-def read(kind: type[Record], path: Path) -> Record:
-    """Read a record.
-
-    Raises:
-        StoreError: it is missing, or as `find`.
-    """
-    if (found := find(kind, path)) is None:
-        raise StoreError(f"{path} is missing. `sacpipe ledger rebuild` writes it again.")
-    return found
+        Raises:
+            StoreError: they cannot be read, or are no text.
+        """
+        path = self.path("runs", run_id) / "rows.jsonl"
+        try:
+            return read_regular_file(path).decode()
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError) as exc:
+            raise StoreError(f"{path} cannot be read: {exc}. {REPLACE}") from exc
 
 
 def find(kind: type[Record], path: Path) -> Record | None:
@@ -121,22 +114,3 @@ def find(kind: type[Record], path: Path) -> Record | None:
         if isinstance(exc.__cause__, FileNotFoundError):
             return None
         raise StoreError(f"{str(exc).rstrip('.')}. {REPLACE}") from exc
-
-
-def read_rows(path: Path) -> bytes:
-    """Read a run's rows; none where there is no file.
-
-    Raises:
-        StoreError: they cannot be read.
-    """
-    try:
-        return read_regular_file(path)
-    except FileNotFoundError:
-        return b""
-    except OSError as exc:
-        raise StoreError(f"{path} cannot be read: {exc}. {REPLACE}") from exc
-
-
-def write(path: Path, record: RunFile | PolicyFile) -> None:
-    """Replace a record. The caller holds the lock."""
-    write_json(path, record.as_tree())

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from sacpipe.core.files import sha256_file, write_bytes
+from sacpipe.core.files import sha256_file, write_bytes, write_json
 from sacpipe.rollout.sources import read_source
-from sacpipe.tracking.folder.files import FORMAT_VERSION, PolicyFile, TrackingFolder, find, write
+from sacpipe.tracking.folder.files import FORMAT_VERSION, PolicyFile, TrackingFolder, find
 from sacpipe.tracking.registry import BUNDLE_TAG, Registry, VersionRecord, checked_digest
 
 
@@ -80,4 +80,4 @@ class FolderRegistry(Registry):
         self._write(name, moved)
 
     def _write(self, name: str, versions: list[VersionRecord]) -> None:
-        write(self._file(name), PolicyFile(format_version=FORMAT_VERSION, versions=versions))
+        write_json(self._file(name), PolicyFile(format_version=FORMAT_VERSION, versions=versions).as_tree())

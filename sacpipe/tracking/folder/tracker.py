@@ -16,18 +16,10 @@ from sacpipe.core.files import (
     remove_leftovers,
     sha256_bytes,
     write_bytes,
+    write_json,
     write_text,
 )
-from sacpipe.tracking.folder.files import (
-    FORMAT_VERSION,
-    REPLACE,
-    RunFile,
-    TrackingFolder,
-    find,
-    read,
-    read_rows,
-    write,
-)
+from sacpipe.tracking.folder.files import FORMAT_VERSION, REPLACE, RunFile, TrackingFolder, find
 from sacpipe.tracking.folder.registry import FolderRegistry
 from sacpipe.tracking.tracker import RECORD_TAG, Row, Run, Tracker
 
@@ -80,18 +72,19 @@ class FolderTracker(Tracker):
     def log_rows(self, run_id: str, rows: Sequence[Row]) -> int:
         """Write the rows again where the run lacks some; return the number of those."""
         with self._folder.locked():
-            held, text = self._rows(run_id), _text(rows)
+            path, held, text = (
+                self._file(run_id).with_name("rows.jsonl"),
+                self._folder.rows(run_id),
+                _text(rows),
+            )
             if not text.startswith(held):
-                raise StoreError(
-                    f"run {run_id}: expected the rows that it holds, found others. `sacpipe ledger rebuild` "
-                    "writes them again."
-                )
-            write_bytes(self._file(run_id).with_name("rows.jsonl"), text)
-        return text.count(b"\n") - held.count(b"\n")
+                raise StoreError(f"{path}: expected the rows that it holds, found others. {REPLACE}")
+            write_text(path, text)
+        return text.count("\n") - held.count("\n")
 
     def rows_agree(self, run_id: str, rows: Sequence[Row]) -> bool:
         """Return whether the rows that a run holds are the first of these rows."""
-        return _text(rows).startswith(self._rows(run_id))
+        return _text(rows).startswith(self._folder.rows(run_id))
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
         """Set the numbers of a summary."""
@@ -137,7 +130,9 @@ class FolderTracker(Tracker):
         return self._folder.path("runs", stage_key) / "run.json"
 
     def _run(self, run_id: str) -> Run:
-        return read(RunFile, self._file(run_id)).run
+        if (run := self.find_run(run_id)) is None:
+            raise StoreError(f"{self._file(run_id)} is missing. `sacpipe ledger rebuild` writes it again.")
+        return run
 
     def _add(self, run_id: str, **values: Any) -> None:
         """Set fields of a run; entries of mappings are added."""
@@ -150,11 +145,8 @@ class FolderTracker(Tracker):
             self._write(replace(run, **merged))
 
     def _write(self, run: Run) -> None:
-        write(self._file(run.run_id), RunFile(format_version=FORMAT_VERSION, run=run))
-
-    def _rows(self, run_id: str) -> bytes:
-        return read_rows(self._file(run_id).with_name("rows.jsonl"))
+        write_json(self._file(run.run_id), RunFile(format_version=FORMAT_VERSION, run=run).as_tree())
 
 
-def _text(rows: Sequence[Row]) -> bytes:
-    return "".join(f"{canonical_json(row)}\n" for row in rows).encode()
+def _text(rows: Sequence[Row]) -> str:
+    return "".join(f"{canonical_json(row)}\n" for row in rows)
