@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from sacpipe.core.errors import ConfigError, SacpipeError
+from sacpipe.core.fence import fenced
 from sacpipe.core.members import Members
 from sacpipe.flow.summary import Summary
 from sacpipe.project.terminal import write_line
@@ -78,6 +79,8 @@ class Orchestrator(Protocol):
 def open_orchestrator(name: str, workspace: Workspace) -> Orchestrator:
     """Return the orchestrator of a registered name or an import path, for one run of a workspace.
 
+    Errors of another package's are StoreErrors; those of a step pass.
+
     Raises:
         ConfigError: there is none of this name, or it is no orchestrator.
     """
@@ -89,7 +92,7 @@ def open_orchestrator(name: str, workspace: Workspace) -> Orchestrator:
     if not isinstance(found, Orchestrator):
         expected = "`name`, `describe`, `start` and `run` of sacpipe.flow.orchestrator.Orchestrator"
         raise ConfigError(f"orchestrator '{name}': expected {expected}, not {repr(found)[:100]}.")
-    return found
+    return fenced(found, f"orchestrator '{name}'", "sacpipe.flow.steps")
 
 
 class LocalOrchestrator:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from sacpipe.core.errors import ConfigError
+from sacpipe.core.fence import fenced
 from sacpipe.project.tracked_output import is_own_output
 from sacpipe.project.workspace import Workspace
 from sacpipe.rollout.registries import SCHEME, choose_registry, parse_address
@@ -12,7 +13,7 @@ from sacpipe.tracking.tracker import Tracker, TrackerConfig
 
 
 def chosen_tracker(workspace: Workspace) -> TrackerConfig:
-    """Return the section of the workspace's tracker.
+    """Return the section of the workspace's tracker. Errors of another package's are StoreErrors.
 
     Raises:
         ConfigError: there is no such tracker, or sacpipe.yaml is wrong.
@@ -20,16 +21,17 @@ def chosen_tracker(workspace: Workspace) -> TrackerConfig:
     chosen = choose_registry(workspace.settings, os.environ)
     if not isinstance(chosen, TrackerConfig):
         raise ConfigError(f"tracker '{chosen.name}': expected a subclass of TrackerConfig.")
-    return chosen
+    return fenced(chosen, f"tracker '{chosen.name}'")
 
 
 def open_ledger(workspace: Workspace) -> Tracker:
-    """Return the tracker of a workspace. The first call on it opens what it needs.
+    """Return the tracker of a workspace, fenced as its section. The first call on it opens what it needs.
 
     Raises:
         ConfigError: as `chosen_tracker`.
     """
-    return chosen_tracker(workspace).open_tracker(workspace.state, os.environ)
+    chosen = chosen_tracker(workspace)
+    return fenced(chosen.open_tracker(workspace.state, os.environ), f"tracker '{chosen.name}'")
 
 
 def open_source(text: str) -> Source:

@@ -11,7 +11,7 @@ from repository import ROOT
 from small_project import environment
 
 from sacpipe.core.errors import ConfigError, ContractError, StoreError
-from sacpipe.flow import orchestrator
+from sacpipe.flow import orchestrator, steps
 from sacpipe.flow.orchestrator import ORCHESTRATORS, LocalOrchestrator, call_step, open_orchestrator
 from sacpipe.project.workspace import Workspace
 from sacpipe.testing.orchestrators import check_orchestrator
@@ -141,3 +141,32 @@ def test_a_class_that_is_no_orchestrator_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="orchestrator 'path': expected a class"):
         monkeypatch.setitem(ORCHESTRATORS.ours, "path", "os:sep")
         ORCHESTRATORS.find("path")
+
+
+THEIRS = """
+from sacpipe.flow.orchestrator import LocalOrchestrator, call_step
+
+class Theirs(LocalOrchestrator):
+    def describe(self):
+        raise OSError("describe")
+    def start(self):
+        raise KeyError("start")
+    def run(self, flow):
+        flow(call_step)
+        raise RuntimeError("run")
+"""
+
+
+def test_an_error_of_an_orchestrator_names_it_and_one_of_a_step_passes(tmp_path, monkeypatch):
+    (tmp_path / "their_orchestrator.py").write_text(THEIRS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    theirs = open_orchestrator("their_orchestrator:Theirs", Workspace(tmp_path))
+    for call, text in (
+        (theirs.describe, "OSError: describe"),
+        (theirs.start, "KeyError: 'start'"),
+        (lambda: theirs.run(lambda _call: None), "RuntimeError: run"),
+    ):
+        with pytest.raises(StoreError, match=f"orchestrator 'their_orchestrator:Theirs' raised {text}"):
+            call()
+    with pytest.raises(AttributeError):
+        theirs.run(lambda call: call("a fault of sacpipe", steps.record, None, "train", None))
