@@ -2,8 +2,8 @@
 
 Nothing is removed that a recorder did not make. A recording is proved by its header, `recording.json`, which
 is written first and removed last. A folder is removed file by file, only where every file in it has a name
-of the format: a foreign file, a link, a pipe or a device in it leaves the whole folder as it is. Below a floor
-of free space, nothing is recorded.
+of the format. A foreign file, a link, a pipe or a device in it leaves the whole folder as it is. Below a
+floor of free space, nothing is recorded.
 """
 
 import os
