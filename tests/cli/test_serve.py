@@ -34,15 +34,19 @@ class Own(TrackerConfig):
     def source(self, address, state, variables):
         raise StoreError(f"asked for {address}")
 """
+WHOLE = f"{TRACKER}\n    def open_tracker(self, state, variables): ...\n"
 
 
-def test_a_tracker_of_the_project_is_found(tmp_path):
+@pytest.mark.parametrize(
+    ("source", "found"), [(WHOLE, "asked for models:/arm/1"), (TRACKER, "lacks the methods open_tracker")]
+)
+def test_a_tracker_of_the_project_is_found(tmp_path, source, found):
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     (tmp_path / "sacpipe.yaml").write_text("tracking: own_tracker:Own\n")
-    (tmp_path / "own_tracker.py").write_text(TRACKER)
+    (tmp_path / "own_tracker.py").write_text(source)
     command = [sys.executable, "-P", "-m", "sacpipe.cli.main", "serve", "models:/arm/1"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "asked for models:/arm/1" in result.stderr
+    assert found in result.stderr
 
 
 @pytest.mark.acceptance
