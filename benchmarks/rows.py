@@ -12,7 +12,7 @@ from report import ROOT
 import sacpipe
 from sacpipe.algorithms.base import EvaluatedEpisode
 from sacpipe.core.files import write_text
-from sacpipe.core.locks import wait_for
+from sacpipe.core.locks import hold
 from sacpipe.training.config import TrainParams
 
 Row = dict[str, Any]
@@ -27,7 +27,7 @@ def read(name: str) -> list[Row]:
 
 def add(name: str, key: Sequence[str], row: Row) -> None:
     """Add a row to benchmarks/NAME.json, in place of one that has the same values of `key`."""
-    with wait_for(ROOT / "benchmarks" / "rows.py"):  # runs may end at the same time
+    with hold(ROOT / "benchmarks" / "rows.py"):  # runs may end at the same time
         kept = [other for other in read(name) if [other[part] for part in key] != [row[part] for part in key]]
         text = json.dumps({"rows": [*kept, row]}, indent=2) + "\n"
         write_text(ROOT / "benchmarks" / f"{name}.json", text)

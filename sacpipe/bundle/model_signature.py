@@ -59,7 +59,7 @@ def sign_model(folder: Path, private_key: Path) -> str:
         "predicate": {"resources": resources, "serialization": _SERIALIZATION},
     }
     payload = canonical_json(statement).encode()
-    signature = key.sign(_signed_bytes(payload), _ecdsa(key))
+    signature = key.sign(_signed_bytes(payload), _ecdsa(key, is_deterministic=True))
     key_id = _key_id(key.public_key())
     envelope = {
         "payload": base64.b64encode(payload).decode(),
@@ -119,10 +119,17 @@ def read_statement(signature: bytes, public_key: Path) -> tuple[str, dict[str, s
         statement = json.loads(payload)
         for name, kind in _TYPES.items():
             _expect(kind, statement[name])
-        resources = statement["predicate"]["resources"]
+        predicate = statement["predicate"]
+        for name in ("method", "hash_type"):
+            _expect(_SERIALIZATION[name], predicate["serialization"][name])
+        resources = predicate["resources"]
         for resource in resources:
             _expect("sha256", resource["algorithm"])
-        return _key_id(key), {resource["name"]: resource["digest"] for resource in resources}
+        digests = {resource["name"]: resource["digest"] for resource in resources}
+        _expect(f"{len(resources)} different names", f"{len(digests)} different names")
+        (subject,) = statement["subject"]
+        _expect(sha256_bytes(bytes.fromhex("".join(digests.values()))), subject["digest"]["sha256"])
+        return _key_id(key), digests
     except InvalidSignature as exc:
         raise _refuse(f"expected a signature by {public_key}, found one of other bytes") from exc
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as exc:
@@ -135,12 +142,18 @@ def _signed_bytes(payload: bytes) -> bytes:
     return f"DSSEv1 {len(_PAYLOAD_TYPE)} {_PAYLOAD_TYPE} {len(payload)} ".encode() + payload
 
 
-def _ecdsa(key: Any) -> Any:
-    """Return the scheme of a key. It is deterministic: a key gives equal bytes the same signature."""
+def _ecdsa(key: Any, *, is_deterministic: bool = False) -> Any:
+    """Return the scheme of a key. If it is deterministic, a key gives equal bytes the same signature."""
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 
-    return ECDSA(getattr(hashes, _HASHES[key.curve.name])(), deterministic_signing=True)
+    try:
+        return ECDSA(getattr(hashes, _HASHES[key.curve.name])(), deterministic_signing=is_deterministic)
+    except UnsupportedAlgorithm as exc:
+        raise ConfigError(
+            "signing needs OpenSSL 3.2: `pip install --force-reinstall --only-binary :all: cryptography`."
+        ) from exc
 
 
 def _key_id(public_key: Any) -> str:
@@ -161,7 +174,7 @@ def _read_key(path: Path, kind: str) -> Any:
     return key
 
 
-def _expect(expected: str, found: object) -> None:
+def _expect(expected: object, found: object) -> None:
     if found != expected:
         raise _refuse(f"expected {expected}, found {str(found)[:80]}")
 

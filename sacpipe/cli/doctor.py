@@ -31,7 +31,6 @@ _PACKAGES = (
     "dm_control",
     "onnx",
     "onnxruntime",
-    "mlflow",
     "dvc",
     "prefect",
     "fastapi",
@@ -96,13 +95,13 @@ def run(arguments: argparse.Namespace) -> int:
 def check_before_run(write: Callable[[str], object]) -> bool:
     """Check this machine for a run that follows in this process; return whether it can run.
 
-    The simulator is left out, because a run tries its own task, and has to be the first that loads it: it
-    records what the task loads.
+    Simulator and ledger are left out, because a run opens its own, and has to be the first that loads them:
+    what is loaded before its task counts as the task's.
 
     Args:
         write: Gets what needs attention, and one closing line.
     """
-    results = [examine(check) for check in CHECKS if check.find is not _simulator]
+    results = [examine(check) for check in CHECKS if check.find not in (_simulator, _ledger)]
     write(_text(results, brief=True))
     return _is_healthy(results)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from typing import NoReturn
 
 from sacpipe.core.logging import report_line
@@ -36,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
+    if (state := Workspace.local_files()) is not None:
+        sys.path.insert(0, str(state.parent))  # a tracker of the project is found, as by `sacpipe run`
     if arguments.mlflow:
         _become_registry_server(arguments.policy or _champion(is_followed=False), str(arguments.port))
     from sacpipe.server.server import serve_source

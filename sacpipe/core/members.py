@@ -90,6 +90,8 @@ class Members:
     def _load(self, name: str, path: str) -> Any:
         found = import_named(self.what, name, path)
         if isinstance(found, type) and issubclass(found, self.base):
+            if lacks := ", ".join(sorted(getattr(found, "__abstractmethods__", ()))):
+                raise ConfigError(f"{self.what} '{name}': its class `{path}` lacks the methods {lacks}.")
             return found
         section = "the class of its section, a subclass of sacpipe.core.config.Config"
         expected = section if self.base is Config else "a class"

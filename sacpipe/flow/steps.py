@@ -24,6 +24,7 @@ from sacpipe.release.gate import Verdict, evaluate_release
 from sacpipe.release.promote_alias import RegistryStatus, promote_version
 from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.report.page import write_report
+from sacpipe.report.section import own_sections
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.tracking.chosen import chosen_tracker, open_ledger
 from sacpipe.tracking.ledger import check_inputs_kept, record_stage, restore_kind
@@ -38,11 +39,12 @@ def preflight(workspace: Workspace) -> Params:
     Raises:
         ConfigError: params.yaml is wrong, a later stage or this machine's memory would refuse it, the task
             has no time limit, training needs an initial pool that is missing, or the chosen tracker is not
-            known; UnknownTaskError where the task is not known.
+            known or sacpipe.yaml is wrong; UnknownTaskError where the task is not known.
         PoolError: the initial pool is damaged.
         StorageError: the folder cannot be written.
     """
     chosen_tracker(workspace)
+    own_sections(workspace.settings)
     params = Params.load(workspace.params)
     environment = params.task.make()
     environment.close()

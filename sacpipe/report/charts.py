@@ -161,7 +161,7 @@ def svg(label: str, size: Size, draw: Callable[[Figure, Size], None]) -> str:
 
     What a browser needs not is left out: ids, the names of fonts, and more than two decimals.
     """
-    file = io.StringIO()
+    file, label = io.StringIO(), printable(label)
     with style.context(["default", _STYLE, {"svg.hashsalt": f"{label} {size}"}]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of glyphs that matplotlib's font lacks; the browser has its own
         figure = Figure(figsize=(size.width / 72, size.height / 72))
@@ -172,7 +172,7 @@ def svg(label: str, size: Size, draw: Callable[[Figure, Size], None]) -> str:
     text = _COORDINATES.sub(lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
     text = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", text)).replace("xlink:href", "href").strip()
     box = f"0 0 {size.width:g} {size.height:g}"
-    name = f'role="img" aria-label="{escape(printable(label))}"'
+    name = f'role="img" aria-label="{escape(label)}"'
     return f'<svg xmlns="{_SVG}" viewBox="{box}" font-family="sans-serif" {name}>{text}'
 
 
@@ -209,13 +209,13 @@ def _draw_lines(chart: Chart, figure: Figure, size: Size) -> None:
     is_log = _set_height(axes, chart)
     ticks = _set_ticks(axes, "y", 5 if size.height > 280 else 4)
     _set_ticks(axes, "x", 6 if size.is_wide else 4)
-    labels = [f"{line.name} {line.points[-1].shown}" for line in chart.lines]
+    labels = [printable(f"{line.name} {line.points[-1].shown}") for line in chart.lines]
     is_labelled = size.is_wide and len(labels) > 1
     left = 14 + _CHARACTER * max(map(len, ticks), default=0)
     right = 14 + 1.15 * _CHARACTER * max(map(len, labels)) if is_labelled else 14
     box = left, 30, size.width - left - right, size.height - 76
     axes.set_position(_place(size, box))
-    unit = f"{chart.unit}, logarithmic" if is_log else chart.unit
+    unit = printable(f"{chart.unit}, logarithmic" if is_log else chart.unit)
     axes.annotate(unit, (0, 1), (-left, 18), xycoords="axes fraction", textcoords="offset points")
     _name_axis(axes, "environment steps")
     if axes.get_ylim()[0] < 0 < axes.get_ylim()[1]:

@@ -26,7 +26,7 @@ _HEAD_BYTES = 400
 def write_report(workspace: Workspace, verdict: Verdict | None, path: Path | None = None) -> Path:
     """Write the report of the present outputs, atomically, and return its path.
 
-    A page with sections of others is written every time, because what they read is not known.
+    A page with sections of others has no digest and is written every time: what they read is not known.
 
     Args:
         workspace: The project.
@@ -47,7 +47,7 @@ def write_report(workspace: Workspace, verdict: Verdict | None, path: Path | Non
     if sections or not _is_of(path, digest):
         from sacpipe.report.rendering import render
 
-        write_text(path, render(outputs, sections, digest))
+        write_text(path, render(outputs, sections, "" if sections else digest))
     return path
 
 

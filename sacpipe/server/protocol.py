@@ -24,6 +24,8 @@ OUTPUT, OUTPUT_DATATYPE = "action", "FP32"
 _Name = Annotated[str, Meta(max_length=128)]
 _FLOAT32 = np.dtype("<f4")
 _MAX_SEQUENCE_ID = 2**64 - 1
+_SequenceId = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": _MAX_SEQUENCE_ID})]
+"""`_sequence` checks the bounds: msgspec has none above 2**63 - 1."""
 
 
 class Sequence(NamedTuple):
@@ -120,7 +122,7 @@ class RequestedOutput(Struct):
 class RequestParameters(Struct):
     """Parameters of a request; docs/serving.md describes them."""
 
-    sequence_id: int | _Name = 0
+    sequence_id: _SequenceId | _Name = 0
     sequence_start: bool = False
     sequence_end: bool = False
     timeout: Annotated[Count, Meta(description="Microseconds")] = 0

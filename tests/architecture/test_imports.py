@@ -57,6 +57,13 @@ def test_the_robots_packages_load_no_training_package_but_the_pools_format(modul
     assert HEAVY & modules_after("\n".join(f"import {name}" for name in modules)) == {"safetensors"}
 
 
+@pytest.mark.slow
+def test_every_benchmark_finds_what_it_imports():
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+    assert {"rows", "engine"} <= set(names)
+    modules_after("\n".join(["sys.path.append('benchmarks')", *(f"import {name}" for name in names)]))
+
+
 def test_a_command_that_a_robot_lacks_packages_for_says_which():
     script = "import sys\nsys.modules['pathspec'] = None\nfrom sacpipe.cli.main import main\nsys.exit(main(['run']))"
     result = subprocess.run(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.backends.openssl.backend import backend
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -53,6 +54,10 @@ def signed(bundle, keys):
 
 def read_payload(signature):
     return json.loads(base64.b64decode(json.loads(signature)["dsseEnvelope"]["payload"]))
+
+
+def root_of(resources):
+    return hashlib.sha256(b"".join(bytes.fromhex(found["digest"]) for found in resources)).hexdigest()
 
 
 def resigned(bundle, private, monkeypatch, change):
@@ -159,32 +164,82 @@ class TestVerifying:
     @pytest.mark.parametrize(
         ("change", "sentence"),
         [
+            (lambda found: found[:2], "expected the digest of manifest.json, policy.onnx, found none"),
             (
-                lambda tree: tree["predicate"].update(resources=tree["predicate"]["resources"][:2]),
-                "expected the digest of manifest.json, policy.onnx, found none",
-            ),
-            (
-                lambda tree: tree["predicate"]["resources"].append(
-                    {"name": "more.txt", "digest": "ab", "algorithm": "sha256"}
-                ),
+                lambda found: [*found, {"name": "more.txt", "digest": "ab", "algorithm": "sha256"}],
                 "more.txt: expected SHA-256 ab, found no such file",
             ),
             (
-                lambda tree: tree["predicate"]["resources"][0].update(algorithm="blake3"),
-                "expected sha256, found blake3",
+                lambda found: [found[0] | {"digest": "ab"}, *found],
+                "expected 5 different names, found 4 different names",
             ),
+            (lambda found: [found[0] | {"algorithm": "blake3"}, *found[1:]], "expected sha256, found blake3"),
+        ],
+        ids=["two files less", "a file more", "a file twice", "another hash"],
+    )
+    @pytest.mark.parametrize("is_root_of_all", [True, False], ids=["all", "each name once"])
+    def test_other_resources_are_refused(self, bundle, keys, monkeypatch, change, sentence, is_root_of_all):
+        """The root digest fits them, whether it counts the last of a name only or all."""
+
+        def replace(tree):
+            resources = tree["predicate"]["resources"] = change(tree["predicate"]["resources"])
+            last = list({resource["name"]: resource for resource in resources}.values())
+            tree["subject"][0]["digest"]["sha256"] = root_of(resources if is_root_of_all else last)
+
+        with pytest.raises(BundleError, match=sentence):
+            verify_model(resigned(bundle, keys[0], monkeypatch, replace), keys[1])
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
             (
                 lambda tree: tree.update(_type="other"),
                 "expected https://in-toto.io/Statement/v1, found other",
             ),
             (lambda tree: tree.pop("predicate"), "found KeyError: 'predicate'"),
+            (lambda tree: tree.pop("subject"), "found KeyError: 'subject'"),
+            (lambda tree: tree["subject"].clear(), "found ValueError: not enough values"),
+            (lambda tree: tree["subject"].append(tree["subject"][0]), "found ValueError: too many values"),
+            (
+                lambda tree: tree["subject"][0].update(digest={"sha256": "ab"}),
+                "expected [0-9a-f]{64}, found ab",
+            ),
+            (lambda tree: tree["predicate"].pop("serialization"), "found KeyError: 'serialization'"),
+            (
+                lambda tree: tree["predicate"].update(serialization={"method": "shards"}),
+                "expected files, found shards",
+            ),
+            (
+                lambda tree: tree["predicate"].update(
+                    serialization={"method": "files", "hash_type": "blake3"}
+                ),
+                "expected sha256, found blake3",
+            ),
         ],
-        ids=["two files less", "a file more", "another hash", "another statement", "no predicate"],
+        ids=[
+            "another statement",
+            "no predicate",
+            "no subject",
+            "no subject in the list",
+            "two subjects",
+            "another root digest",
+            "no serialization",
+            "shards",
+            "another hash",
+        ],
     )
     def test_another_statement_is_refused(self, bundle, keys, monkeypatch, change, sentence):
         files = resigned(bundle, keys[0], monkeypatch, lambda tree: change(tree) and None)
         with pytest.raises(BundleError, match=sentence):
             verify_model(files, keys[1])
+
+    def test_only_signing_needs_an_openssl_with_deterministic_signatures(
+        self, bundle, signed, keys, monkeypatch
+    ):
+        monkeypatch.setattr(type(backend), "ecdsa_deterministic_supported", lambda _: False)
+        verify_model(signed, keys[1])
+        with pytest.raises(ConfigError, match=r"signing needs OpenSSL 3.2: `pip install "):
+            sign_model(bundle, keys[0])
 
     def test_a_signature_of_others_may_cover_manifest_sig_too(self, bundle, tmp_path, keys, monkeypatch):
         make_key(tmp_path / "robot.key")

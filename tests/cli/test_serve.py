@@ -1,6 +1,8 @@
 """The champion over HTTP gives the bundle's actions: by our own server, and by MLflow's."""
 
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +21,32 @@ def test_our_server_answers_as_the_bundle(finished, which):
     assert answer["parameters"]["bundle_sha256"] == bundle_digest(bundle_of(finished))
     found = np.array(answer["outputs"][0]["data"], np.float32).reshape(answer["outputs"][0]["shape"])
     np.testing.assert_array_equal(found, expected(finished))
+
+
+TRACKER = """
+from sacpipe.core.errors import StoreError
+from sacpipe.tracking.tracker import TrackerConfig
+
+
+class Own(TrackerConfig):
+    name: str
+
+    def source(self, address, state, variables):
+        raise StoreError(f"asked for {address}")
+"""
+WHOLE = f"{TRACKER}\n    def open_tracker(self, state, variables): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"), [(WHOLE, "asked for models:/arm/1"), (TRACKER, "lacks the methods open_tracker")]
+)
+def test_a_tracker_of_the_project_is_found(tmp_path, source, found):
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / "sacpipe.yaml").write_text("tracking: own_tracker:Own\n")
+    (tmp_path / "own_tracker.py").write_text(source)
+    command = [sys.executable, "-P", "-m", "sacpipe.cli.main", "serve", "models:/arm/1"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found in result.stderr
 
 
 @pytest.mark.acceptance

@@ -44,6 +44,13 @@ def test_a_section_of_an_import_path_is_shown_with_its_chart_and_values(fresh, m
     assert '<th scope="row">stochastic</th><td class=number>1000.0</td>' in page.replace("\n", "")
 
 
+def test_a_removed_section_is_gone_from_the_page(fresh, modules):
+    fresh.workspace.settings.write_text("report:\n- sacpipe_example.report_section:build\n")
+    assert ">Lengths</h2>" in fresh.page()
+    fresh.workspace.settings.unlink()
+    assert ">Lengths</h2>" not in fresh.page()
+
+
 def test_the_section_that_the_docs_show_is_on_the_page(fresh, modules):
     page = (ROOT / "docs" / "report.md").read_text()
     (source,) = re.findall(r"^```python\n(# my_section\.py.*?)^```", page, re.MULTILINE | re.DOTALL)

@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.report import numbers
@@ -162,3 +163,25 @@ def test_every_episode_is_a_dot_at_its_value():
     crowded = strip_plot("return", {"bundle": ([*values, *[50.0] * 9], Point(0, 50.0, 40.0, 60.0))})
     (episodes, *_) = lines_of(parsed(crowded)[0], "bundle")
     assert len({y for x, y in episodes if x == episodes[12][0]}) >= 5
+
+
+def test_lines_of_different_steps_share_a_table():
+    lines = [
+        Line("one", "signal", [Point(1, 5.0, 5.0, 5.0)]),
+        Line("two", "signal", [Point(2, 6.0, 6.0, 6.0)]),
+    ]
+    environment = Environment(
+        loader=PackageLoader("sacpipe.report"), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters |= {"count": numbers.count, "thinned": thinned}
+    table = environment.get_template("macros.html").module.values("Values", lines)
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", str(table))
+    assert cells == ["Steps", "one", "two", "1", "5", "", "2", "", "6"]
+
+
+def test_signs_that_xml_does_not_allow_are_replaced_in_a_drawing():
+    points = [Point(1, 5.0, 5.0, 5.0), Point(2, 6.0, 6.0, 6.0)]
+    lines = [Line("a\x07", "signal", points), Line("b\ud800", "signal", points)]
+    drawing, *_ = drawings(Chart(title="t", unit="\x00", steps=2, lines=lines), LARGE)
+    written = "".join(texts(drawing))
+    assert written.count("\ufffd") == 3

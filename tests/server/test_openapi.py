@@ -1,5 +1,6 @@
 """The server does what its /openapi.json describes, for generated requests."""
 
+import contextlib
 import json
 import re
 
@@ -7,6 +8,8 @@ import msgspec
 import pytest
 import requests
 from hypothesis import HealthCheck, Phase, given, settings
+from infer_requests import request
+from jsonschema import Draft202012Validator
 from repository import ROOT
 from schemathesis import GenerationMode, openapi
 from schemathesis.checks import not_a_server_error
@@ -15,6 +18,7 @@ from served import running
 
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.server import protocol
+from sacpipe.server.http_errors import RefusalError
 from sacpipe.server.openapi import openapi as openapi_document
 from sacpipe.server.service import Service
 
@@ -67,6 +71,17 @@ def test_the_document_has_the_structs_that_decode_and_encode(bundles):
     assert openapi_document(active) is openapi_document(active)
     for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(openapi_document(active))):
         assert reference in schemas
+
+
+@pytest.mark.parametrize("key", [-1, 0, 2**64 - 1, 2**64, "arm", "x" * 129])
+def test_the_page_allows_the_sequences_that_the_server_takes(bundles, key):
+    active = Service(OnnxPolicy(bundles[0])).active
+    schema = openapi_document(active)["components"]["schemas"]["RequestParameters"]
+    is_allowed = Draft202012Validator(schema).is_valid({"sequence_id": key})
+    body = json.dumps(request(sequence_id=key)).encode()
+    with contextlib.nullcontext() if is_allowed else pytest.raises(RefusalError):
+        protocol.parse_infer(body, None, active.inputs)
+    assert is_allowed == (key in (0, 2**64 - 1, "arm"))
 
 
 @slow

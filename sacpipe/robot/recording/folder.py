@@ -1,9 +1,9 @@
 """The folder of a robot's recordings: one recorder at a time; above a size limit, the oldest are removed.
 
 Nothing is removed that a recorder did not make. A recording is proved by its header, `recording.json`, which
-is written first and removed last. A folder is removed file by file and only where every file in it has a name
 is written first and removed last. A folder is removed file by file, only where every file in it has a name
-of free space, nothing is recorded.
+of the format. A foreign file, a link, a pipe or a device in it leaves the whole folder as it is. Below a
+floor of free space, nothing is recorded.
 """
 
 import os
