@@ -7,16 +7,27 @@ import numpy as np
 from sacpipe.bundle.canonical_json import FORMAT_VERSION
 from sacpipe.bundle.contract import Contract, GoldenTerms, OnnxTerms, Provenance, onnx_inputs, onnx_output
 from sacpipe.bundle.guards import GuardConfig
+from sacpipe.bundle.policy_graph import GraphFacts
 from sacpipe.bundle.runtime_settings import Envelope, RuntimeSettings
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.observation import Observation
 from sacpipe.specs.terms import BOTH, ActionTerm, Term, vector_term
 
 _NUM_OBSERVATIONS = 64
+_NO_GRAPH = GraphFacts(ir_version=10, opset_version=20, operators=())
 
 
-def example_contract(guard: GuardConfig, spec: EnvSpec) -> Contract:
-    """Return the contract of a task, with one guard beside the defaults and an envelope from -1 to 1."""
+def example_contract(
+    spec: EnvSpec, guards: tuple[GuardConfig, ...], graph: GraphFacts = _NO_GRAPH, num_steps: int = 1
+) -> Contract:
+    """Return the contract of a task, with an envelope from -1 to 1 and guards beside the defaults.
+
+    Args:
+        spec: The task.
+        guards: Guards of the runtime.
+        graph: What the contract states of policy.onnx; by default, a graph without operators.
+        num_steps: Number of golden observations.
+    """
     high = {term.name: (1.0,) * term.size for term in spec.layout.vector_terms}
     low = {name: tuple(-value for value in values) for name, values in high.items()}
     return Contract(
@@ -26,11 +37,9 @@ def example_contract(guard: GuardConfig, spec: EnvSpec) -> Contract:
             inputs=onnx_inputs(spec),
             noise=None,
             output=onnx_output(spec),
-            ir_version=10,
-            opset_version=20,
-            operators=(),
+            **graph._asdict(),
         ),
-        golden=GoldenTerms(tolerance=1e-5, num_steps=1),
+        golden=GoldenTerms(tolerance=1e-5, num_steps=num_steps),
         runtime=RuntimeSettings(
             safe_action=None,
             max_last_steps=5,
@@ -39,7 +48,7 @@ def example_contract(guard: GuardConfig, spec: EnvSpec) -> Contract:
             stop_category=1,
             watchdog_periods=None,
             term_max_age_periods={},
-            guards=(guard,),
+            guards=guards,
         ),
         envelope=Envelope(low=low, high=high, longest_constant={term.name: 1 for term in spec.observation}),
         provenance=Provenance(algorithm="sac", digests={}),

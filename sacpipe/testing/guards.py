@@ -40,7 +40,7 @@ def check_guard(guard: type[Guard], spec: EnvSpec | None = None) -> None:
         ContractError: the guard breaks a rule. The message has the guard, the rule and what was found.
     """
     example = guard.example()
-    contract = example_contract(example, example_spec() if spec is None else spec.policy_spec)
+    contract = example_contract(example_spec() if spec is None else spec.policy_spec, (example,))
     for rule in (_check_config, _check_numbers, _check_names, _check_comparison):
         rule(example)
     for period_s in (contract.spec.control_period_s, None):

@@ -4,14 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sacpipe.bundle.canonical_json import FORMAT_VERSION
-from sacpipe.bundle.contract import Contract, GoldenTerms, OnnxTerms, Provenance, onnx_inputs, onnx_output
 from sacpipe.bundle.golden import Golden
 from sacpipe.bundle.policy_graph import read_graph
-from sacpipe.bundle.runtime_settings import Envelope, RuntimeSettings
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.specs.env_spec import EnvSpec
 from sacpipe.specs.terms import ActionTerm, vector_term
+from sacpipe.testing.guard_contract import example_contract
 
 _SPEC = EnvSpec(
     task="example/Push-v0",
@@ -37,33 +35,5 @@ def example_bundle(folder: Path, gain: float) -> Path:
     policy_onnx = model.SerializeToString(deterministic=True)
     positions = np.array([[0.5], [0.25], [-1.0]], np.float32)
     golden = Golden(_SPEC.layout.pack({"position": positions}), np.float32(gain) * positions, None)
-    write_bundle(folder, policy_onnx, _contract(policy_onnx), golden)
+    write_bundle(folder, policy_onnx, example_contract(_SPEC, (), read_graph(policy_onnx), 3), golden)
     return folder
-
-
-def _contract(policy_onnx: bytes) -> Contract:
-    return Contract(
-        format_version=FORMAT_VERSION,
-        spec=_SPEC,
-        onnx=OnnxTerms(
-            inputs=onnx_inputs(_SPEC),
-            noise=None,
-            output=onnx_output(_SPEC),
-            **read_graph(policy_onnx)._asdict(),
-        ),
-        golden=GoldenTerms(tolerance=1e-5, num_steps=3),
-        runtime=RuntimeSettings(
-            safe_action=None,
-            max_last_steps=5,
-            blend_steps=0,
-            ramp_steps=0,
-            stop_category=1,
-            watchdog_periods=None,
-            term_max_age_periods={},
-            guards=(),
-        ),
-        envelope=Envelope(
-            low={"position": (-1.0,)}, high={"position": (1.0,)}, longest_constant={"position": 1}
-        ),
-        provenance=Provenance(algorithm="sac", digests={}),
-    )

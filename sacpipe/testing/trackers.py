@@ -41,8 +41,7 @@ def check_tracker(config: TrackerConfig, variables: Mapping[str, str] | None = N
     Raises:
         ContractError: a rule is broken. The message has the tracker, the rule and what was found.
     """
-    with tempfile.TemporaryDirectory() as folder, _errors_of(config):
-        trial = _Trial(config, Path(folder), variables or {})
+    with _trial(config, variables) as trial:
         _check_identity(trial)
         _check_rows(trial)
         _check_records(trial)
@@ -60,8 +59,7 @@ def check_registry(config: TrackerConfig, variables: Mapping[str, str] | None = 
     Raises:
         ContractError: a rule is broken. The message has the tracker, the rule and what was found.
     """
-    with tempfile.TemporaryDirectory() as folder, _errors_of(config):
-        trial = _Trial(config, Path(folder), variables or {})
+    with _trial(config, variables) as trial:
         _check_versions(trial)
         _check_aliases(trial)
         _check_bundles(trial)
@@ -69,10 +67,11 @@ def check_registry(config: TrackerConfig, variables: Mapping[str, str] | None = 
 
 
 @contextlib.contextmanager
-def _errors_of(config: TrackerConfig) -> Iterator[None]:
-    """Put the tracker's name before what is wrong with it; errors of its own are among that."""
+def _trial(config: TrackerConfig, variables: Mapping[str, str] | None) -> Iterator["_Trial"]:
+    """Open a tracker in a new folder, and put its name before what is wrong with it, its own errors too."""
     try:
-        yield
+        with tempfile.TemporaryDirectory() as folder:
+            yield _Trial(config, Path(folder), variables or {})
     except (ContractError, StoreError, BundleError) as exc:
         raise ContractError(f"tracker '{config.name}': {exc}") from exc
 

@@ -19,7 +19,7 @@ class Sensors:
     def __init__(self, longest_constant=None, **config):
         runs = dict.fromkeys(ALL, 1) | (longest_constant or {})
         guard = SensorFrozen(name="sensor_frozen", fallback="stop", **{"terms": None} | config)
-        contract = example_contract(guard, SPEC)
+        contract = example_contract(SPEC, (guard,))
         envelope = contract.envelope.model_copy(update={"longest_constant": runs})
         contract = contract.model_copy(update={"envelope": envelope})
         self.armed = guard.arm(contract, None)
