@@ -23,24 +23,25 @@ def first_error(work: Callable[[], object]) -> Exception | None:
     return None
 
 
-def fenced(member: _T, place: str, passing: str | None = None) -> _T:
+def fenced(member: _T, place: str, passing: str | None = None, parts: tuple[str, ...] = ()) -> _T:
     """Return a foreign member whose errors become StoreErrors that name `place`; one of sacpipe as it is.
 
-    Errors of sacpipe pass, and those that come out of the module `passing`, which the member calls.
+    Errors of sacpipe pass, and those that come out of the module `passing`, which the member calls. `parts`
+    are the attributes whose own methods are fenced too.
     """
     is_own = type(member).__module__.startswith(("sacpipe.", "pipelines."))
-    return member if is_own else cast(_T, _Fenced(member, place, passing))
+    return member if is_own else cast(_T, _Fenced(member, place, passing, parts))
 
 
 class _Fenced:
-    def __init__(self, member: object, *fence: Any) -> None:
-        self._member, self._fence = member, fence
+    def __init__(self, member: object, place: str, passing: str | None, parts: tuple[str, ...]) -> None:
+        self._member, self._fence, self._parts = member, (place, passing), parts
 
     def __getattr__(self, name: str) -> Any:
         with _errors(*self._fence):
             found = getattr(self._member, name)
-        if name == "registry":
-            return _Fenced(found, *self._fence)
+        if name in self._parts:
+            return _Fenced(found, *self._fence, ())
         return _errors(*self._fence)(found) if callable(found) else found
 
 

@@ -31,7 +31,8 @@ def open_ledger(workspace: Workspace) -> Tracker:
         ConfigError: as `chosen_tracker`.
     """
     chosen = chosen_tracker(workspace)
-    return fenced(chosen.open_tracker(workspace.state, os.environ), f"tracker '{chosen.name}'")
+    opened = chosen.open_tracker(workspace.state, os.environ)
+    return fenced(opened, f"tracker '{chosen.name}'", parts=("registry",))
 
 
 def open_source(text: str) -> Source:

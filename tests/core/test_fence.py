@@ -37,7 +37,7 @@ class Member:
     ],
 )
 def test_an_error_of_a_foreign_member_names_it(error, kind, text):
-    member = fenced(Member(), "tracker 'theirs'")
+    member = fenced(Member(), "tracker 'theirs'", parts=("registry",))
     for one in (member, member.registry):
         with pytest.raises(StoreError, match=f"tracker 'theirs' raised {text}") as found:
             one.fail(error)
