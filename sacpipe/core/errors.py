@@ -20,6 +20,7 @@
     ├─ RendererError                  no off-screen renderer works on this machine
     ├─ SimulatorError                 exit code 3: a task raised an error, or returned a wrong value, in a run
     ├─ MemberError                    exit code 3: an algorithm, engine or sampler raised an error in a run
+    ├─ ReleaseError                   exit code 1: a release is refused by its history, or by what git lacks
     ├─ StageError                     exit code of the stage (1 or 2), else 3; carries its output
     ├─ InterruptedRunError            exit code 3: Ctrl-C or SIGTERM; finished work is kept
     └─ StoreError                     exit code 3: MLflow, DVC or Prefect failed
@@ -166,6 +167,12 @@ class MemberError(SacpipeError):
     """An algorithm, an engine or a sampler raised an error in a run."""
 
     exit_code = 3
+
+
+class ReleaseError(SacpipeError):
+    """A release command refuses to act, e.g. because the history is damaged or a bundle is barred."""
+
+    exit_code = 1
 
 
 class StageError(SacpipeError):
