@@ -20,8 +20,8 @@
     ├─ RendererError                  no off-screen renderer works on this machine
     ├─ SimulatorError                 exit code 3: a task raised an error, or returned a wrong value, in a run
     ├─ MemberError                    exit code 3: an algorithm, engine or sampler raised an error in a run
-    ├─ ReleaseError                   exit code 1: a release is refused by its history, or by what git lacks
     ├─ StageError                     exit code of the stage (1 or 2), else 3; carries its output
+    ├─ ReleaseError                   exit code 1: the history, the alias or another promoter forbids a release
     ├─ InterruptedRunError            exit code 3: Ctrl-C or SIGTERM; finished work is kept
     └─ StoreError                     exit code 3: MLflow, DVC or Prefect failed
        └─ StoreUnavailableError       retryable = True: the store does not answer
@@ -169,12 +169,6 @@ class MemberError(SacpipeError):
     exit_code = 3
 
 
-class ReleaseError(SacpipeError):
-    """A release command refuses to act, e.g. because the history is damaged or a bundle is barred."""
-
-    exit_code = 1
-
-
 class StageError(SacpipeError):
     """A DVC stage failed; it has the stage's exit code."""
 
@@ -182,6 +176,12 @@ class StageError(SacpipeError):
         super().__init__(message)
         self.exit_code = exit_code
         self.retryable = retryable
+
+
+class ReleaseError(SacpipeError):
+    """A release command may not act: damage, a fork, drift, a barred bundle, or another promoter."""
+
+    exit_code = 1
 
 
 class InterruptedRunError(SacpipeError):
