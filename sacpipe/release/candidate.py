@@ -26,7 +26,7 @@ from sacpipe.project.git import (
 )
 from sacpipe.project.stage_key import StageInputs, locked_inputs, locked_outs
 from sacpipe.project.workspace import STAGES, Workspace
-from sacpipe.release.gate import ReleaseConfig
+from sacpipe.release.config import ReleaseParams
 
 MAX_COMMITS = 500
 """Largest number of commits that are looked at, of those that changed an input of the candidate."""
@@ -44,14 +44,14 @@ class CommittedCandidate:
     """params.yaml of the commit, not validated: the commit may be of an older version of sacpipe."""
 
     @property
-    def release(self) -> ReleaseConfig:
-        """Section `release`, under which the candidate is judged.
+    def release_params(self) -> ReleaseParams:
+        """The sections under which the candidate is judged.
 
         Raises:
-            ConfigError: the section is missing or wrong.
+            ConfigError: a section is missing or wrong.
         """
-        source = f"params.yaml of commit {self.commit[:12]}"
-        return ReleaseConfig.parse(self.params.get("release"), where="release", source=source)
+        sections = {name: self.params[name] for name in ReleaseParams.model_fields if name in self.params}
+        return ReleaseParams.parse(sections, source=f"params.yaml of commit {self.commit[:12]}")
 
 
 def present_entries(workspace: Workspace) -> LockEntries:

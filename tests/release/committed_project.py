@@ -15,9 +15,9 @@ stages:
 """
 PARAMS = """
 seed: 1
-task: {id: reach}
+task: {suite: point_mass, id: point-mass-v0, options: {}, metrics: []}
 export: {opset: 20}
-release: {model_name: reach, min_return_mean: 3.0}
+release: {model_name: reach, mode: enforce, auto: false, rules: []}
 """
 OUTPUTS = {"train": "out/train", "export": "out/export/bundle", "evaluate": "out/evaluate"}
 

@@ -39,10 +39,11 @@ def test_the_checked_out_commit_is_found_first_and_has_the_release_section(proje
     (project.root / "unrelated").touch()
     newest = commit(project.root)
     assert held != newest
-    edit(project.params, "min_return_mean: 3.0", "min_return_mean: -99.0")  # an edit that nothing holds
+    edit(project.params, "mode: enforce", "mode: off")  # an edit that nothing holds
     found = find_commit(project, entries)
-    assert (found.commit, found.release.model_name) == (newest, "reach")
-    assert found.params["release"] == {"model_name": "reach", "min_return_mean": 3.0}
+    params = found.release_params
+    assert (found.commit, params.release.model_name, params.release.mode) == (newest, "reach", "enforce")
+    assert (params.seed, params.task.id) == (1, "point-mass-v0")
     assert present_entries(project) == entries
 
 
@@ -55,6 +56,19 @@ def test_an_older_commit_is_found_after_another_candidate(project):
     newest = commit(project.root)
     assert find_commit(project, entries).commit == held
     assert find_commit(project, later).commit == newest
+
+
+def test_a_lock_whose_inputs_are_older_than_the_code_does_not_hold_the_candidate(project):
+    """An edited comment gives the same outputs."""
+    run(project.root, "a")
+    commit(project.root)
+    edit(project.root / "train.py", "# train.py", "# better")
+    entries = run(project.root, "a")
+    git(project.root, "commit", "--quiet", "--message", "the code alone", "train.py")
+    message, command = refused(project, entries)
+    assert "uncommitted: dvc.lock." in message
+    shell(project.root, command)
+    find_commit(project, entries)
 
 
 def test_code_that_is_committed_after_dvc_lock_belongs_to_the_later_commit(project):
@@ -228,5 +242,6 @@ def test_a_release_section_that_cannot_be_read_names_the_commit(project):
     edit(project.params, "model_name: reach", "model_name: a/b")
     entries = run(project.root, "a")
     held = commit(project.root)
-    with pytest.raises(ConfigError, match=f"params.yaml of commit {held[:12]}"):
-        _ = find_commit(project, entries).release
+    found = find_commit(project, entries)
+    with pytest.raises(ConfigError, match=f"params.yaml of commit {held[:12]}: release.model_name"):
+        _ = found.release_params
