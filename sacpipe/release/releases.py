@@ -12,7 +12,7 @@ from sacpipe.core.errors import ReleaseError, SacpipeError
 from sacpipe.core.fence import first_error
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.release.head import Head, read_head
-from sacpipe.release.history import History, read_history, release_folder, write_durably
+from sacpipe.release.history import History, read_history, release_folder, remove_leftovers, write_durably
 from sacpipe.release.lease import leased
 from sacpipe.release.log import CHAMPION, Facts, Log, alias_now, bundle_of, release_of
 from sacpipe.release.move import close_intent, move
@@ -330,6 +330,7 @@ class Releases:
     def _commit(self, history: History) -> None:
         """Commit the files of release/NAME that differ from the commit."""
         folder = release_folder(self._model)
+        remove_leftovers(self._world.disk, folder)
         if self._world.git.uncommitted(folder):
             newest = history.tips[0] if history.tips else None
             what = (
