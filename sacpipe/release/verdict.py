@@ -39,8 +39,10 @@ class Finding(Config):
     """Confidence interval of the figure, where the rule has one."""
 
     def text(self) -> str:
-        """Return figure and threshold as one line."""
-        return f"{self.rule}: {self.found}, {self.expected}"
+        """Return rule, figure and threshold as one line."""
+        has_number = self.figure is not None or self.threshold is not None
+        expected = self.expected if has_number or not self.expected else f"expected {self.expected}"
+        return ", ".join(part for part in (f"{self.rule}: {self.found}", expected) if part)
 
 
 class Scores(Config):

@@ -30,5 +30,7 @@ class Dropouts(Robustness):
     def perturbations(self) -> dict[str, Perturbation]:
         """Return the drop-outs."""
         return {
-            f"with {self.probability:.3g} of observations missing": Perturbation(drop_out=self.probability)
+            f"with {100 * self.probability:.3g} % of observations missing": Perturbation(
+                drop_out=self.probability
+            )
         }

@@ -40,7 +40,7 @@ class Latency(Rule):
         return self.at_most(
             duration_s / period_s,
             self.max_share,
-            what=f"p{100 * self.quantile:g} of a step is {1e3 * duration_s:.3g} ms of {1e3 * period_s:g} ms,",
+            what=f"p{100 * self.quantile:g} of a step {{}} of the period ({1e3 * duration_s:.3g} of {1e3 * period_s:g} ms)",
             unit=SHARE,
             advice="Use a smaller network or a longer control period, or judge on an idle machine.",
         )
