@@ -40,9 +40,9 @@ class Finding(Config):
 
     def text(self) -> str:
         """Return rule, figure and threshold as one line."""
-        has_number = self.figure is not None or self.threshold is not None
-        expected = self.expected if has_number or not self.expected else f"expected {self.expected}"
-        return ", ".join(part for part in (f"{self.rule}: {self.found}", expected) if part)
+        if self.figure is not None or self.threshold is not None:
+            return f"{self.rule}: {self.found}, {self.expected}"
+        return f"{self.rule}: {self.found}" + ("" if self.ok else f", expected {self.expected}")
 
 
 class Scores(Config):
