@@ -15,13 +15,16 @@ from sacpipe.cli import (
     check_env,
     doctor,
     drive,
+    history,
     keys,
     ledger,
     lineage,
     lock,
     params,
     pool,
+    promote,
     report,
+    rollback,
     run,
     serve,
     sign,
@@ -42,7 +45,7 @@ from sacpipe.version import __version__
 COMMANDS = {
     module.__name__.rpartition(".")[2].replace("_", "-"): module
     for module in (
-        *(run, tasks, params, lock, simulate, drive, lineage, verify, pool),
+        *(run, promote, rollback, history, tasks, params, lock, simulate, drive, lineage, verify, pool),
         *(ledger, report, serve, keys, sign, check, check_env, doctor),
     )
 }

@@ -67,12 +67,12 @@ def move(log: Log, before: Release | None, to: Release | None, facts: Facts) -> 
         raise
 
 
-def close_intent(log: Log, why: str = "it was interrupted") -> str | None:
+def close_intent(log: Log, failure: str | None = None) -> str | None:
     """Finish or undo an open move; return a line for the operator, or None where none is open.
 
     Args:
         log: The history.
-        why: Reason for the record `restored`.
+        failure: Why the move is undone in any case; None finishes it if the alias names its target.
 
     Raises:
         ReleaseError: another promoter interferes.
@@ -86,18 +86,25 @@ def close_intent(log: Log, why: str = "it was interrupted") -> str | None:
     champion = log.history.champion
     log.publish()
     if bundle_of(alias_now(log.world, log.model)) == bundle_of(intent.to):
-        try:
-            _finish(log, intent.before, intent.to, facts)
-        except StoreUnavailableError:
-            raise
-        except (BundleError, StoreError) as exc:
-            why = f"what the alias named could not be proven: {exc}"
-            _put_back(log, intent)
-        else:
+        failure = failure or _failure_to_finish(log, intent, facts)
+        if failure is None:
             return f"finished: {what}"
-    log.append("restored", Facts(intent.action, why), before=intent.to, to=champion)
+        _put_back(log, intent)
+    failure = failure or "it was interrupted before the alias moved"
+    log.append("restored", Facts(intent.action, failure), before=intent.to, to=champion)
     log.publish()
-    return f"undone: {what}: {why}"
+    return f"undone: {what}: {failure}"
+
+
+def _failure_to_finish(log: Log, intent: Record, facts: Facts) -> str | None:
+    """Finish a move; return why it cannot be proven, or None where it is proven now."""
+    try:
+        _finish(log, intent.before, intent.to, facts)
+    except StoreUnavailableError:
+        raise
+    except (BundleError, StoreError) as exc:
+        return str(exc)
+    return None
 
 
 def _finish(log: Log, before: Release | None, to: Release | None, facts: Facts) -> None:
