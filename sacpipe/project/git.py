@@ -28,6 +28,11 @@ def head_commit(root: Path) -> str | None:
     return None if name is None else name.decode().strip()
 
 
+def stashed_commits(root: Path) -> tuple[str, ...]:
+    """Return the commits of `git stash`, which no branch holds; none without git."""
+    return tuple((_git(root, "stash", "list", "--format=%H") or b"").decode().split())
+
+
 def uncommitted(root: Path, paths: Iterable[str]) -> tuple[str, ...]:
     """Return the files under some paths that differ from the commit, new files included."""
     flags = ("--porcelain", "-z", "--no-renames", "--untracked-files=all")

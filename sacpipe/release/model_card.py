@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
@@ -76,8 +76,9 @@ def model_card(workspace: Workspace, version: VersionRecord, verdict: Mapping[st
 
 
 def _render(values: Mapping[str, Any], rows: int) -> str:
-    environment = Environment(  # noqa: S701 - it writes Markdown, in which `_safe` replaces what HTML has
+    environment = Environment(
         loader=PackageLoader("sacpipe.release"),
+        autoescape=select_autoescape(()),  # it writes Markdown, see `_safe`
         undefined=StrictUndefined,
         finalize=_safe,
         trim_blocks=True,
@@ -96,7 +97,7 @@ def _single_blanks(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _safe(value: Any) -> Any:
-    """Return a text that cannot end a table's cell or begin HTML, because names come from tasks and params."""
+    """Return a text that cannot end a table's cell or begin HTML: names come from tasks and params."""
     if not isinstance(value, str):
         return value
     return " ".join(value.splitlines()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from factories import make_bundle, make_onnx, make_spec
 from bundle_factories import make_runtime, term_tree
+from factories import make_bundle, make_onnx, make_spec
 
 from sacpipe.core.errors import BundleError
 from sacpipe.project.workspace import Workspace
