@@ -125,23 +125,36 @@ def restored_outputs(workspace: Workspace, known: KnownVersion, *stages: str) ->
         yield older
 
 
-def register_known(
-    older: Workspace, tracker: Tracker, known: KnownVersion, root: Path, *, number: int | None
-) -> VersionRecord:
-    """Record the stages of a version and register its bundle; return the version.
+def record_known(older: Workspace, tracker: Tracker, known: KnownVersion, root: Path) -> None:
+    """Record the stages of a version.
 
     Args:
         older: The folder of `restored_outputs`.
         tracker: The ledger.
         known: The version.
         root: Folder of the project, which has the version's commit.
+
+    Raises:
+        StoreError: the tracker failed.
+    """
+    for stage in known.entries:
+        record_stage(older, tracker, stage, origin=Origin(root, known.commit))
+
+
+def register_known(
+    older: Workspace, tracker: Tracker, known: KnownVersion, *, number: int | None
+) -> VersionRecord:
+    """Register the bundle of a version whose stages are recorded, with its tags; return the version.
+
+    Args:
+        older: The folder of `restored_outputs`.
+        tracker: The ledger.
+        known: The version.
         number: The number it shall have; None for the next one.
 
     Raises:
         StoreError: the tracker failed, or can no longer give the number.
     """
-    for stage in known.entries:
-        record_stage(older, tracker, stage, origin=Origin(root, known.commit))
     version = register_bundle(older, tracker, known.model, number=number)
     missing = {key: text for key, text in known.tags.items() if key not in version.tags}
     if missing:
@@ -161,6 +174,7 @@ def reserve(tracker: Tracker, known: KnownVersion, like: VersionRecord) -> None:
         StoreError: the registry failed.
     """
     tags = {BUNDLE_TAG: known.bundle, POLICY_TAG: ""}
-    tracker.registry.register(known.model, like.model_id, like.run_id, known.bundle, tags, number=known.number)
+    tracker.registry.register(
+        known.model, like.model_id, like.run_id, known.bundle, tags, number=known.number
+    )
     tracker.registry.delete_version(known.model, known.number)
-

@@ -17,6 +17,7 @@ from sacpipe.project.dvc.lock_file import LockEntries, read_lock
 from sacpipe.project.initial_pool import named_pool
 from sacpipe.project.stage_key import locked_inputs, locked_outs
 from sacpipe.project.workspace import STAGES, Workspace
+from sacpipe.release.verdict import Verdict
 from sacpipe.tracking.ledger_values import read_rows
 from sacpipe.tracking.registry import VersionRecord
 
@@ -58,7 +59,7 @@ def model_card(workspace: Workspace, version: VersionRecord, verdict: Mapping[st
         workspace: Holds the outputs of the version's stages and their dvc.lock; the project itself, or a
             folder into which the outputs were restored. The bundle is needed, and the rest may be missing.
         version: The version, with its tags.
-        verdict: Verdict of the release gate as a JSON tree; None where it was not judged.
+        verdict: Verdict of the release gate; None where it was not judged.
 
     Raises:
         BundleError: the bundle is missing or damaged.
@@ -104,7 +105,7 @@ def _safe(value: Any) -> Any:
 
 
 def _values(
-    bundle: Bundle, entries: LockEntries, version: VersionRecord, verdict: Mapping[str, Any] | None
+    bundle: Bundle, entries: LockEntries, version: VersionRecord, verdict: Verdict | None
 ) -> dict[str, Any]:
     """Return what the template shows of the contract, the stages' entries and the verdict."""
     contract = bundle.contract
@@ -118,7 +119,7 @@ def _values(
         }
         for term in contract.spec.observation
     ]
-    rules = {str(finding.get("rule", "")) for finding in (verdict or {}).get("findings", ())}
+    rules = set() if verdict is None else {finding.rule for finding in verdict.findings}
     untested = [text for rule, text in _TESTED_BY.items() if rule not in rules]
     return {
         "version": version,

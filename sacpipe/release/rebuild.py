@@ -4,10 +4,10 @@ It restores what is lost and contradicts nothing. An alias that names another ve
 is not moved; without a history nothing is promoted; a damaged history stops it before the first write.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 
 from sacpipe.core.errors import ConfigError, ReleaseError, StoreError, StoreUnavailableError
-from sacpipe.core.json_lines import json_lines
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.head import publish, read_head
@@ -16,6 +16,7 @@ from sacpipe.release.known_versions import (
     KnownVersion,
     known_versions,
     policies,
+    record_known,
     register_known,
     reserve,
     restored_outputs,
@@ -23,7 +24,8 @@ from sacpipe.release.known_versions import (
 from sacpipe.release.log import CHAMPION, alias_now, bundle_of
 from sacpipe.release.model_card import model_card
 from sacpipe.release.releases import bar_text
-from sacpipe.release.verdict import Verdict
+from sacpipe.release.verdict import Verdict, verdict_of
+from sacpipe.release.versions import write_version
 from sacpipe.release.world import World
 from sacpipe.tracking.ledger import record_stage
 from sacpipe.tracking.registry import BARRED_TAG, VersionRecord
@@ -89,54 +91,122 @@ class _Policy:
         self._world, self._history, self._model = world, history, history.model
 
     def rebuild(self) -> Iterator[str]:
+        """Yield a line for each version and each alias.
+
+        Raises:
+            StoreError: the tracker failed, or the champion's bytes are lost.
+        """
         known = known_versions(self._world.disk, self._history)
         numbers: set[int] = set()
-        doubled = []
+        later = []
         for one in known:
-            if one.number in numbers:
-                doubled.append(one)
-                continue
+            line = None if one.number in numbers else self._version(one, one.number)
             numbers.add(one.number)
-            yield self._version(one, number=one.number)
-        for one in doubled:  # last: the next number must be none that another bundle had
-            yield self._version(one, number=None)
+            if line is None:
+                later.append(one)
+            else:
+                yield line
+        for one in later:  # last, because the next number must be none that another bundle had
+            yield self._version(one, None) or f"{one}: not registered"
         yield from self._aliases(known)
         self._publish()
+        self._require_champion()
 
-    def _version(self, known: KnownVersion, number: int | None) -> str:
-        """Register a version, unless it is there already; return its line."""
+    def _version(self, known: KnownVersion, number: int | None) -> str | None:
+        """Register a version, unless it is there; return its line, or None where the number cannot be given."""
         present = self._world.registry.versions(self._model)
         found = next((one for one in present if one.bundle_digest == known.bundle), None)
-        lost = ""
         if found is None or not found.description:
             try:
-                found = self._restore(known, found, number)
+                with restored_outputs(self._workspace, known) as older:
+                    found = found or self._register(older, known, number)
+                    self._describe(older, known, found)
             except StoreUnavailableError:
                 raise
             except StoreError as exc:
-                lost = str(exc)
+                if found is None:
+                    return self._lost(known, number, present, str(exc))
         if found is None:
-            if present and number is not None and number > present[-1].version:
-                reserve(self._tracker, known, present[-1])
-            return f"{known}: lost, and its number is given to no other: {lost}"
+            return None
         self._show_bar(found)
-        other = "" if found.version == known.number else f", as version {found.version}"
-        return f"{known}{other}"
+        return f"{known}{f', as version {found.version}' if found.version != known.number else ''}"
 
-    def _restore(self, known: KnownVersion, found: VersionRecord | None, number: int | None) -> VersionRecord:
-        """Register a version from DVC's bytes, or complete one that a kill left without its card."""
-        with restored_outputs(self._workspace, known) as older:
-            if found is None:
-                root = self._workspace.root
-                found = register_known(older, self._tracker, known, root, number=number)
-            card = model_card(older, found, self._verdict(known))
-            self._world.registry.set_description(self._model, found.version, card)
-        return found
+    def _register(self, older: Workspace, known: KnownVersion, number: int | None) -> VersionRecord | None:
+        """Register a version and keep its number in its file; None where the number cannot be given."""
+        record_known(older, self._tracker, known, self._workspace.root)
+        try:
+            version = register_known(older, self._tracker, known, number=number)
+        except StoreUnavailableError:
+            raise
+        except StoreError:
+            if number is None:
+                raise
+            return None
+        write_version(self._world, version, known.entries)
+        return version
 
-    def _verdict(self, known: KnownVersion) -> Verdict | None: ...
+    def _describe(self, older: Workspace, known: KnownVersion, version: VersionRecord | None) -> None:
+        if version is not None and not version.description:
+            card = model_card(older, version, self._verdict(known))
+            self._world.registry.set_description(self._model, version.version, card)
+
+    def _lost(
+        self, known: KnownVersion, number: int | None, present: Sequence[VersionRecord], why: str
+    ) -> str:
+        """Reserve the number of a lost version, which no later one may get; return its line."""
+        if number is not None and present and number > present[-1].version:
+            reserve(self._tracker, known, present[-1])
+        return f"{known}: lost, and no other bundle gets its number: {why}"
+
+    def _verdict(self, known: KnownVersion) -> Verdict | None:
+        """Return the verdict in the history, or the one of this clone; None where there is none to read."""
+        if known.verdict is None:
+            return None
+        data = self._world.disk.read(f"{release_folder(self._model)}/verdicts/{known.verdict}.json")
+        try:
+            return None if data is None else verdict_of(json.loads(data))
+        except (ConfigError, ValueError):
+            return None
 
     def _show_bar(self, version: VersionRecord) -> None:
         bar = self._history.barred.get(version.bundle_digest)
         if bar is not None and not version.barred:
             tags = {BARRED_TAG: bar_text(bar)}
             self._world.registry.set_version_tags(self._model, version.version, tags)
+
+    def _aliases(self, known: Sequence[KnownVersion]) -> Iterator[str]:
+        """Set the aliases that are missing, and yield a line for each."""
+        champion, now = self._history.champion, alias_now(self._world, self._model)
+        version = self._registered(bundle_of(champion))
+        if champion is None:
+            yield f"{self._model}@{CHAMPION}: none, because the history promotes no version"
+        elif now is None and version is not None:
+            self._world.prove(self._world.registry, version)
+            self._world.registry.set_alias(self._model, CHAMPION, version.version)
+        if version is not None:
+            yield f"{self._model}@{CHAMPION}: version {(now or version).version}"
+        last = next(filter(None, (self._registered(one.bundle) for one in reversed(known))), None)
+        if last is not None:
+            present = self._world.registry.alias(self._model, CANDIDATE)
+            if present is None:
+                self._world.registry.set_alias(self._model, CANDIDATE, last.version)
+            yield f"{self._model}@{CANDIDATE}: version {(present or last).version}"
+
+    def _registered(self, bundle: str | None) -> VersionRecord | None:
+        known = self._world.registry.versions(self._model)
+        return next((one for one in known if one.bundle_digest == bundle), None)
+
+    def _publish(self) -> None:
+        """Make the newest record the head of a registry that has none."""
+        tip = self._history.tip
+        if tip is not None and read_head(self._world.registry, self._model) is None:
+            publish(self._world.registry, self._model, None, tip)
+
+    def _require_champion(self) -> None:
+        champion = self._history.champion
+        if champion is not None and self._registered(champion.bundle) is None:
+            raise StoreError(
+                f"policy '{self._model}': the champion, {champion}, is lost: neither DVC's cache nor its remote "
+                "has its bytes. `git checkout` of its commit in `sacpipe history` and `sacpipe run` compute "
+                "them again; in another clone, `dvc push` sends them."
+            )

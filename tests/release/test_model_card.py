@@ -10,16 +10,37 @@ from factories import make_bundle, make_onnx, make_spec
 from sacpipe.core.errors import BundleError
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.model_card import MAX_CHARS, model_card
+from sacpipe.release.verdict import Finding, Scores, Verdict
 from sacpipe.tracking.registry import VersionRecord
 
-VERDICT = {
-    "accepted": False,
-    "mode": "enforce",
-    "findings": [
-        {"rule": "floor", "expected": "at least 9,300", "found": "155 | <b>low</b>", "ok": False},
-        {"rule": "delay", "expected": "at least 9,000", "found": "9,100", "ok": True},
-    ],
-}
+
+def finding(rule: str, expected: str, found: str, ok: bool) -> Finding:
+    return Finding(
+        rule=rule, expected=expected, found=found, ok=ok, figure=1.0, threshold=2.0, unit="", advice=""
+    )
+
+
+def verdict(*findings: Finding) -> Verdict:
+    return Verdict(
+        format_version=1,
+        accepted=all(one.ok for one in findings),
+        mode="enforce",
+        model="Reach",
+        version=3,
+        candidate="a" * 64,
+        champion="e" * 64,
+        commit=None,
+        findings=findings,
+        episodes=40,
+        time="2026-01-01T00:00:00Z",
+        scores=Scores(candidate=(), champion=()),
+    )
+
+
+VERDICT = verdict(
+    finding("floor", "at least 9,300", "155 | <b>low</b>", ok=False),
+    finding("delay", "at least 9,000", "9,100", ok=True),
+)
 
 
 def version(number: int = 3) -> VersionRecord:
@@ -65,7 +86,7 @@ def test_a_card_says_what_a_version_is_and_what_was_not_tested(tmp_path: Path) -
         "# Reach version 3",
         "example/Reach-v0, algorithm sac. Bundle `" + "a" * 64,
         "mean 9,359.81, 95 % interval 9,300 to 9,400.5, over 20 episodes; lowest 1, highest 9,999.",
-        "**Refused** in mode `enforce`.",
+        "**Refused**, in mode `enforce`, by 40 episodes; champion eeeeeeeeeeee.",
         r"| floor | 155 \| &lt;b>low&lt;/b> | at least 9,300 | **refused** |",
         "| delay | 9,100 | at least 9,000 | ok |",
         "    sacpipe serve models:/Reach/3",
@@ -110,8 +131,8 @@ def test_a_long_table_loses_its_last_rows_and_a_line_says_how_many(
 
 
 def test_a_card_that_no_table_makes_short_enough_is_cut_at_a_line_and_says_so(tmp_path: Path) -> None:
-    finding = {"rule": "own", "expected": "x" * 300, "found": "y", "ok": True}
-    card = model_card(outputs(tmp_path), version(), {"accepted": True, "findings": [finding] * 30})
+    own = verdict(*[finding("own", "x" * 300, "y", ok=True)] * 30)
+    card = model_card(outputs(tmp_path), version(), own)
     assert len(card) <= MAX_CHARS
     assert card.endswith("x | ok |\n\n*This card was cut at 5,000 characters.*\n")
 
