@@ -77,16 +77,16 @@ def known_versions(disk: Disk, history: History) -> list[KnownVersion]:
                 in_history=True,
             )
     for file in read_versions(disk, history.model):
-        known = found.get(file.bundle)
+        named = found.get(file.bundle)
         found[file.bundle] = KnownVersion(
             history.model,
             file.number,
             file.bundle,
             file.entries,
             file.tags,
-            file.tags.get(COMMIT_TAG) or (known and known.commit),
-            known and known.verdict,
-            in_history=known is not None and known.in_history,
+            file.tags.get(COMMIT_TAG) or (named.commit if named else None),
+            named.verdict if named else None,
+            in_history=named is not None and named.in_history,
         )
     return sorted(found.values(), key=lambda one: (one.number, not one.in_history, one.bundle))
 

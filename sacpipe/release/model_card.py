@@ -52,7 +52,7 @@ class Curve(NamedTuple):
     """Environment steps and return of some evaluations, the first and the last among them."""
 
 
-def model_card(workspace: Workspace, version: VersionRecord, verdict: Mapping[str, Any] | None = None) -> str:
+def model_card(workspace: Workspace, version: VersionRecord, verdict: Verdict | None = None) -> str:
     """Return the card of a version as Markdown, at most `MAX_CHARS` characters.
 
     Args:

@@ -113,7 +113,7 @@ class _Policy:
         self._require_champion()
 
     def _version(self, known: KnownVersion, number: int | None) -> str | None:
-        """Register a version, unless it is there; return its line, or None where the number cannot be given."""
+        """Register a version, unless it is there; return its line, or None where the number is taken."""
         present = self._world.registry.versions(self._model)
         found = next((one for one in present if one.bundle_digest == known.bundle), None)
         if found is None or not found.description:
@@ -206,7 +206,7 @@ class _Policy:
         champion = self._history.champion
         if champion is not None and self._registered(champion.bundle) is None:
             raise StoreError(
-                f"policy '{self._model}': the champion, {champion}, is lost: neither DVC's cache nor its remote "
-                "has its bytes. `git checkout` of its commit in `sacpipe history` and `sacpipe run` compute "
-                "them again; in another clone, `dvc push` sends them."
+                f"policy '{self._model}': the champion, {champion}, is lost: neither DVC's cache nor its "
+                "remote has its bytes. `git checkout` of its commit in `sacpipe history`, and `sacpipe run`, make "
+                "them again; `dvc push` in another clone sends them."
             )
