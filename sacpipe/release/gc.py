@@ -24,6 +24,10 @@ from sacpipe.project.dvc.lock_file import LockEntries, read_lock
 from sacpipe.project.git import head_commit, stashed_commits
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import Workspace
+from sacpipe.release.history import read_history
+from sacpipe.release.known_versions import known_versions, policies, require_current
+from sacpipe.release.real_world import ProjectDisk
+from sacpipe.release.versions import read_versions
 from sacpipe.robot.recording.format import HEADER_NAME
 from sacpipe.tracking.folder.files import PolicyFile, find
 from sacpipe.tracking.registry import VersionRecord
@@ -121,10 +125,18 @@ class Collector:
         """
         for one in gone:
             self.tracker.registry.delete_version(self.model, one.version)
+            self._remove_file(one)
         for item in files:
             if item.path is not None:
                 with storage_errors(item.path):
                     shutil.rmtree(item.path)
+
+    def _remove_file(self, version: VersionRecord) -> None:
+        """Remove the files of a version in release/, so that a rebuild does not register it again."""
+        disk = ProjectDisk(self.workspace.root)
+        for file in read_versions(disk, self.model):
+            if file.bundle == version.bundle_digest:
+                disk.remove(file.path)
 
     def _bundles(self, gone: set[str]) -> Iterator[Garbage]:
         """Yield bundles of the project's own folder; one that a variable names may serve other projects."""
@@ -177,6 +189,26 @@ class Collector:
                 f"core.no_scm is set in {facts.root}, so DVC does not read the commits and what they need. "
                 "Nothing in its cache was removed. `dvc config --unset core.no_scm` lets it."
             )
+
+
+def open_collector(workspace: Workspace, tracker: Tracker, model: str, kept_candidates: int) -> Collector:
+    """Return the collector of a project, with what all its release records name.
+
+    Raises:
+        ReleaseError: a history is damaged, or this clone is behind the registry's newest record: what others
+            released meanwhile is not known here.
+        StoreError: a version's file is damaged, or the registry failed.
+    """
+    disk = ProjectDisk(workspace.root)
+    released: set[str] = set()
+    entries: dict[str, LockEntries] = {}
+    for name in {model, *policies(disk)}:
+        history = read_history(disk, name)
+        require_current(tracker.registry, history)
+        known = known_versions(disk, history)
+        released |= {one.bundle for one in known if one.in_history}
+        entries |= {one.bundle: one.entries for one in known if one.entries}
+    return Collector(workspace, tracker, model, Needed(frozenset(released), entries), kept_candidates)
 
 
 def recorded_bundles(workspace: Workspace) -> set[str]:

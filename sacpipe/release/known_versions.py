@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.core.errors import StoreError
+from sacpipe.core.errors import ReleaseError, StoreError
 from sacpipe.core.files import write_json
 from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.project.dvc.lock_file import LockEntries
 from sacpipe.project.workspace import Workspace
-from sacpipe.release.history import History
+from sacpipe.release.head import read_head
+from sacpipe.release.history import History, release_folder
 from sacpipe.release.versions import read_versions
 from sacpipe.release.world import Disk
 from sacpipe.tracking.ledger import Origin, record_stage, register_bundle, with_read_outs
-from sacpipe.tracking.registry import BUNDLE_TAG, POLICY_TAG, VersionRecord
+from sacpipe.tracking.registry import BUNDLE_TAG, POLICY_TAG, Registry, VersionRecord
 from sacpipe.tracking.tracker import COMMIT_TAG, Tracker
 
 
@@ -46,6 +47,20 @@ class KnownVersion:
 def policies(disk: Disk) -> list[str]:
     """Return the registered names that have a folder in release/."""
     return [name for name in disk.list("release") if disk.list(f"release/{name}")]
+
+
+def require_current(registry: Registry, history: History) -> None:
+    """Check that the history has the registry's newest record.
+
+    Raises:
+        ReleaseError: this clone is behind: what others released since is not known here.
+    """
+    head = read_head(registry, history.model)
+    if head is not None and head.sha256 not in history.records:
+        raise ReleaseError(
+            f"{release_folder(history.model)}: this clone is behind: the newest record is {head}. `git pull` "
+            "fetches it, after its writer's `git push`."
+        )
 
 
 def known_versions(disk: Disk, history: History) -> list[KnownVersion]:

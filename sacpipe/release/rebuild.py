@@ -18,6 +18,7 @@ from sacpipe.release.known_versions import (
     policies,
     record_known,
     register_known,
+    require_current,
     reserve,
     restored_outputs,
 )
@@ -64,12 +65,8 @@ def rebuild(workspace: Workspace, tracker: Tracker, world: World) -> Iterator[st
 
 def _check(world: World, history: History) -> None:
     """Refuse a registry that says something else than the history."""
-    tip, head = history.tip, read_head(world.registry, history.model)
-    if head is not None and head.sha256 not in history.records:
-        raise ReleaseError(
-            f"{release_folder(history.model)}: this clone is behind: the newest record is {head}. `git pull` "
-            "fetches it."
-        )
+    tip = history.tip
+    require_current(world.registry, history)
     found = alias_now(world, history.model)
     allowed = {bundle_of(history.champion)}
     if tip is not None and tip.is_open:  # the next release command finishes or undoes the move
@@ -207,6 +204,6 @@ class _Policy:
         if champion is not None and self._registered(champion.bundle) is None:
             raise StoreError(
                 f"policy '{self._model}': the champion, {champion}, is lost: neither DVC's cache nor its "
-                "remote has its bytes. `git checkout` of its commit in `sacpipe history`, and `sacpipe run`, make "
-                "them again; `dvc push` in another clone sends them."
+                "remote has its bytes. `dvc push` in a clone that has them sends them; else `git checkout` of "
+                "its commit in `sacpipe history`, and `sacpipe run`, make them again."
             )
