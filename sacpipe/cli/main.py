@@ -16,13 +16,16 @@ from sacpipe.cli import (
     doctor,
     drive,
     gc,
+    history,
     keys,
     ledger,
     lineage,
     lock,
     params,
     pool,
+    promote,
     report,
+    rollback,
     run,
     serve,
     sign,
@@ -43,7 +46,7 @@ from sacpipe.version import __version__
 COMMANDS = {
     module.__name__.rpartition(".")[2].replace("_", "-"): module
     for module in (
-        *(run, tasks, params, lock, simulate, drive, lineage, verify, pool),
+        *(run, promote, rollback, history, tasks, params, lock, simulate, drive, lineage, verify, pool),
         *(ledger, gc, report, serve, keys, sign, check, check_env, doctor),
     )
 }

@@ -140,8 +140,8 @@ class _Healer:
             yield f"{what} Mended: it was registered again, under its number."
         else:
             yield (
-                f"{what} Mended: it was registered again, as version {version.version}, because this registry "
-                f"never gives a number twice. A robot that is pinned to {known.model}/{known.number} has no "
+                f"{what} Mended: it was registered again, as version {version.version}, because this "
+                f"registry never gives a number twice. A robot that is pinned to {known.model}/{known.number} has no "
                 f"source: pin it to {known.model}/{version.version}."
             )
 

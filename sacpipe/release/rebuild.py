@@ -204,6 +204,6 @@ class _Policy:
         if champion is not None and self._registered(champion.bundle) is None:
             raise StoreError(
                 f"policy '{self._model}': the champion, {champion}, is lost: neither DVC's cache nor its "
-                "remote has its bytes. `dvc push` in a clone that has them sends them; else `git checkout` of "
-                "its commit in `sacpipe history`, and `sacpipe run`, make them again."
+                "remote has its bytes. `dvc push` in a clone that has them sends them; else `git checkout` "
+                "of its commit in `sacpipe history`, and `sacpipe run`, make them again."
             )
