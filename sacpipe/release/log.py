@@ -1,10 +1,11 @@
 """The history that a command adds records to, while it holds the lease."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sacpipe.core.errors import ReleaseError
+from sacpipe.core.errors import ReleaseError, StorageError
 from sacpipe.release.head import publish, require_head
 from sacpipe.release.history import History, release_folder, write_durably
 from sacpipe.release.lease import Lease
@@ -76,7 +77,15 @@ class Log:
             commit=facts.commit,
             entries=dict(facts.entries),
         )
-        write_durably(self.world.disk, self._path(record), record.data)
+        try:
+            write_durably(self.world.disk, self._path(record), record.data)
+        except StorageError:
+            with contextlib.suppress(StorageError):
+                if (
+                    self.world.disk.read(self._path(record)) == record.data
+                ):  # only its name is not durable yet
+                    self.history = self.history.after(record)
+            raise
         self.history = self.history.after(record)
 
     def publish(self) -> None:
