@@ -118,7 +118,7 @@ def test_a_store_that_may_only_be_read_serves_its_good_bundle(read_only, digests
 
 def test_a_rollout_into_a_store_that_may_only_be_read_is_refused_with_the_reason(read_only, digests):
     with BundleStore(read_only) as store:
-        source = Counted(read_only.parent / "outside")
+        source = Counted(PathSource(read_only.parent / "outside", allow_hard_links=False))
         service = Service(load_starting_policy(source, store, GATE))
         with Follower(source, service, store, SETTINGS) as follower:
             robot = Robot(service, source, store, follower)
@@ -266,7 +266,7 @@ def test_what_no_evidence_says_comes_from_the_source(folder, digests, outcome, b
     with BundleStore(folder) as store:
         with pytest.raises(StoreUnavailableError):
             load_starting_policy(NoSource(), store, GATE)
-        assert load_starting_policy(Counted(bundles[0]), store, GATE).digest == digests[0]
+        assert load_starting_policy(Counted(PathSource(bundles[0], allow_hard_links=False)), store, GATE).digest == digests[0]
         assert store.current().bundle_digest == digests[0]
 
 
@@ -324,7 +324,7 @@ def test_the_events_of_a_recovered_store_are_in_the_followers_status(folder, bun
     (folder / "current.json").write_bytes(b"")
     name(bundles[1], tmp_path / "named")
     with BundleStore(folder) as store:
-        source = Counted(tmp_path / "named")
+        source = Counted(PathSource(tmp_path / "named", allow_hard_links=False))
         service = Service(load_starting_policy(source, store, GATE))
         with Follower(source, service, store, SETTINGS) as follower:
             robot = Robot(service, source, store, follower)
