@@ -15,6 +15,7 @@ from sacpipe.cli import (
     check_env,
     doctor,
     drive,
+    gate,
     history,
     keys,
     ledger,
@@ -45,7 +46,7 @@ from sacpipe.version import __version__
 COMMANDS = {
     module.__name__.rpartition(".")[2].replace("_", "-"): module
     for module in (
-        *(run, promote, rollback, history, tasks, params, lock, simulate, drive, lineage, verify, pool),
+        *(run, gate, promote, rollback, history, tasks, params, lock, simulate, drive, lineage, verify, pool),
         *(ledger, report, serve, keys, sign, check, check_env, doctor),
     )
 }
