@@ -26,7 +26,7 @@ class ReleaseConfig(Config):
     """What a verdict does: enforce, dry_run (say it only) or off (judge nothing)."""
     auto: bool
     """Whether `sacpipe run` promotes an accepted candidate itself."""
-    rules: tuple[RuleField, ...] = Field(max_length=MAX_RULES)
+    rules: tuple[RuleField, ...] = Field(max_length=MAX_RULES, strict=False)
     """Rules of the gate, each once; one that is not listed is off."""
 
     @model_validator(mode="before")
