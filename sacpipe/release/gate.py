@@ -18,8 +18,8 @@ from sacpipe.project.workspace import Workspace
 from sacpipe.release.config import ReleaseParams
 from sacpipe.release.evidence import Evidence
 from sacpipe.release.kept_verdicts import all_kept, dependencies_digest, read_kept, write_kept
-from sacpipe.release.origin import find_parity, lineage_faults
 from sacpipe.release.log import CHAMPION
+from sacpipe.release.origin import find_parity, lineage_faults
 from sacpipe.release.rules.rule import Rule
 from sacpipe.release.scoring import RuntimeScored, entry_ranges
 from sacpipe.release.verdict import Finding, Scores, Verdict

@@ -32,4 +32,4 @@ class Delay(Robustness):
     def perturbations(self) -> dict[str, Perturbation]:
         """Return the delay."""
         word = "period" if self.periods == 1 else "periods"
-        return {f"{self.periods} {word} late": Perturbation(delay_periods=self.periods)}
+        return {f"with observations {self.periods} {word} late": Perturbation(delay_periods=self.periods)}

@@ -29,6 +29,5 @@ class Dropouts(Robustness):
 
     def perturbations(self) -> dict[str, Perturbation]:
         """Return the drop-outs."""
-        return {
-            f"with {self.probability:.3g} of observations missing": Perturbation(drop_out=self.probability)
-        }
+        label = f"with {100 * self.probability:.3g} % of observations missing"
+        return {label: Perturbation(drop_out=self.probability)}

@@ -37,10 +37,11 @@ class Latency(Rule):
         if period_s is None:
             return self.holds(f"does not apply: {evidence.spec.task} has no clock")
         duration_s = float(np.quantile(evidence.candidate.latency(), self.quantile))
+        times = f"{1e3 * duration_s:.3g} of {1e3 * period_s:g} ms"
         return self.at_most(
             duration_s / period_s,
             self.max_share,
-            what=f"p{100 * self.quantile:g} of a step is {1e3 * duration_s:.3g} ms of {1e3 * period_s:g} ms,",
+            what=f"p{100 * self.quantile:g} of a step {{}} of the period ({times})",
             unit=SHARE,
             advice="Use a smaller network or a longer control period, or judge on an idle machine.",
         )

@@ -29,4 +29,4 @@ class ObservationNoise(Robustness):
 
     def perturbations(self) -> dict[str, Perturbation]:
         """Return the noise."""
-        return {f"with noise of {self.deviation:g} of each range": Perturbation(noise=self.deviation)}
+        return {f"with noise of {100 * self.deviation:g} % of each range": Perturbation(noise=self.deviation)}

@@ -71,7 +71,7 @@ class Robustness(Rule):
             )
         worst = min(known, key=lambda trial: trial.slack)
         nominal = float(evidence.candidate.returns(self.episodes).mean())
-        what = f"mean return {worst.label} (unperturbed {in_words(nominal, RETURN)})"
+        what = f"mean return {{}} {worst.label} (unperturbed {in_words(nominal, RETURN)})"
         return self.at_least(
             worst.mean,
             worst.floor,

@@ -47,7 +47,7 @@ class Rule(Config, ABC):
     def example(cls) -> Self:
         """Return a config for tests and documentation."""
 
-    def holds(self, found: str, *, expected: str = "nothing to compare") -> Finding:
+    def holds(self, found: str, *, expected: str = "") -> Finding:
         """Return the finding of a rule that holds without a figure, with the reason in `found`."""
         return self._finding(found, expected, ok=True)
 
@@ -63,7 +63,7 @@ class Rule(Config, ABC):
         Args:
             figure: The figure.
             floor: Lowest allowed value; None for none.
-            what: Name of the figure, e.g. `mean return`.
+            what: Name of the figure, e.g. `mean return`; the figure is at `{}` in it, or at its end.
             unit: `RETURN`, `SHARE` or another unit of both.
             advice: How to get further where it is lower, as whole sentences.
             why: Where the floor comes from, or why there is none.
@@ -86,10 +86,11 @@ class Rule(Config, ABC):
         if not is_finite:
             judged |= {
                 "ok": False,
-                "advice": f"The {what} is not a finite number: find the step that makes it so.",
+                "advice": "The figure is not a finite number: find the step that makes it so.",
             }
+        words, value = what if "{}" in what else f"{what} {{}}", in_words(figure, unit)
         return self._finding(
-            f"{what} {in_words(figure, unit)}",
+            words.replace("{}", value),
             figure=figure if is_finite else None,
             threshold=threshold,
             unit=unit,
