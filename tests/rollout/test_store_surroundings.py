@@ -18,7 +18,7 @@ from sacpipe.rollout import bundle_store as store_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
 from sacpipe.rollout.follower import Follower, load_starting_policy
-from sacpipe.rollout.sources import read_source
+from sacpipe.rollout.sources import PathSource, read_source
 from sacpipe.server.service import Service
 
 SETTINGS = FollowSettings.parse(FollowSettings.DEFAULT | {"poll_s": 0.01, "retry_s": 0.01})
@@ -266,7 +266,10 @@ def test_what_no_evidence_says_comes_from_the_source(folder, digests, outcome, b
     with BundleStore(folder) as store:
         with pytest.raises(StoreUnavailableError):
             load_starting_policy(NoSource(), store, GATE)
-        assert load_starting_policy(Counted(PathSource(bundles[0], allow_hard_links=False)), store, GATE).digest == digests[0]
+        assert (
+            load_starting_policy(Counted(PathSource(bundles[0], allow_hard_links=False)), store, GATE).digest
+            == digests[0]
+        )
         assert store.current().bundle_digest == digests[0]
 
 

@@ -108,7 +108,7 @@ def test_a_candidate_that_is_barred_meanwhile_is_withdrawn(served, following, bu
         store.set_alias("Reach", "champion", 2)
         robot.until(lambda state: state.phase == phase)
         store.set_version_tags("Reach", 2, {BARRED_TAG: WHY})
-        robot.until(lambda state: state.phase == "idle")
+        robot.until(lambda state: "refused" in state.counts)
         assert robot.kinds[-2:] == ["withdrawn", "refused"]
         assert WHY in robot.follower.status().events[1].text
         assert robot.ask()["parameters"]["bundle_sha256"] == bundle_digest(bundles[0])
