@@ -1,6 +1,5 @@
 """A store that cannot be written, was copied with hard links, or lost its state in a power cut still serves."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from follow_fixtures import Counted, Robot, name
+from unprivileged import unprivileged
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import BundleError, GateError, StorageError, StoreUnavailableError
@@ -62,21 +62,6 @@ def folder(tmp_path, bundles, digests):
             store.set_current(store.add(admit(bundle)), str(bundle))
             store.keep_evidence(digest, evidence(digest, "accepted", 1000.0 + number))
     return tmp_path / "store"
-
-
-@contextlib.contextmanager
-def unprivileged():
-    """Act as a user without rights; root could write everywhere."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.setegid(65534)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
 
 
 @pytest.fixture

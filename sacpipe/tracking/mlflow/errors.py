@@ -38,10 +38,10 @@ _UNAVAILABLE = (
 )
 _DAMAGED = ("not a database", "malformed", "no such table", "no such column", "Can't locate revision")
 _REFUSALS = {
-    "error code 401": " Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account of the server.",
+    "error code 401": " Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account of it.",
     "Invalid Host header": " Ask by a name that the server's --allowed-hosts lists, or add this one there.",
-    "error code 403": " The account in MLFLOW_TRACKING_USERNAME may not do this: use one that may, or have the "
-    "permission granted.",
+    "error code 403": " The account in MLFLOW_TRACKING_USERNAME may not do this: use one that may, or have "
+    "the permission granted.",
 }
 """Advice about a server's refusals, by what their texts hold."""
 _REACH_TIMEOUT_S = 3.0
@@ -127,7 +127,7 @@ def _translate(exc: Exception, uri: str) -> StoreError:
 def _unavailable(uri: str, exc: Exception) -> StoreUnavailableError:
     reason = hide_password(uri, " ".join(str(getattr(exc, "reason", exc)).split()))[:200]
     return StoreUnavailableError(
-        f"MLflow at {hide_password(uri)} does not answer ({reason}). Start it, or unset MLFLOW_TRACKING_URI to "
-        "use the ledger in .sacpipe/; `sacpipe ledger rebuild` completes it later."
+        f"MLflow at {hide_password(uri)} does not answer ({reason}). Start it, or unset MLFLOW_TRACKING_URI "
+        "to use the ledger in .sacpipe/; `sacpipe ledger rebuild` completes it later."
         f"{proxy_advice(uri, os.environ)}"
     )
