@@ -248,8 +248,8 @@ class Registry(Protocol):
             found = self.fetch_bundle(name, which, Path(temporary) / "bundle")
         if found.digest != bundle.digest:
             raise StoreError(
-                f"{Address(name, str(which), isinstance(which, str))}: expected bundle {bundle.digest}, found "
-                f"{found.digest}. Another client moved the alias; run the command again after it."
+                f"{Address(name, str(which), isinstance(which, str))}: expected bundle {bundle.digest}, "
+                f"found {found.digest}. Another client moved the alias; run the command again after it."
             )
         return OnnxPolicy(found).golden_error
 

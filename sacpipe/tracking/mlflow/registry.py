@@ -11,9 +11,9 @@ from sacpipe.bundle.files import bundle_digest as digest_of
 from sacpipe.bundle.reader import Bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_file
+from sacpipe.rollout.registries import Address
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.release_lock import exclude
-from sacpipe.rollout.registries import Address
 from sacpipe.tracking.registry import BUNDLE_TAG, MAX_DESCRIPTION_CHARS, Registry, VersionRecord
 from sacpipe.tracking.registry_checks import check_bundle, check_number, check_texts, check_unnamed
 
