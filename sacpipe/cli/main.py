@@ -15,6 +15,7 @@ from sacpipe.cli import (
     check_env,
     doctor,
     drive,
+    gc,
     history,
     keys,
     ledger,
@@ -46,7 +47,7 @@ COMMANDS = {
     module.__name__.rpartition(".")[2].replace("_", "-"): module
     for module in (
         *(run, promote, rollback, history, tasks, params, lock, simulate, drive, lineage, verify, pool),
-        *(ledger, report, serve, keys, sign, check, check_env, doctor),
+        *(ledger, gc, report, serve, keys, sign, check, check_env, doctor),
     )
 }
 """The module of each command, in the order of the help."""

@@ -31,7 +31,7 @@ def write_durably(disk: Disk, path: str, data: bytes) -> None:
 
 
 def remove_leftovers(disk: Disk, folder: str) -> None:
-    """Remove what writes that a crash cut short left in a policy's folders; no other command writes there now."""
+    """Remove what writes that a crash cut short left behind; no other command writes there now."""
     for below in (f"{folder}/history", f"{folder}/verdicts", f"{folder}/versions"):
         for name in disk.list(below):
             if name.startswith(".") and name.endswith(".tmp"):

@@ -49,15 +49,16 @@ def move(log: Log, before: Release | None, to: Release | None, facts: Facts) -> 
         version = find_version(log.world, log.model, to)
         log.world.prove(log.world.registry, version)
         to = release_of(version)  # a rebuilt registry may have given the bundle another number
-    settled = log.published
+    settled, is_moved = log.published, False
     log.append("intended", facts, before=before, to=to)
     try:
         log.publish()
         log.require_unchanged(before)
+        is_moved = True
         _point(log.world, log.model, version)
         _finish(log, before, to, facts)
     except LostRaceError:
-        if bundle_of(alias_now(log.world, log.model)) == bundle_of(to):
+        if is_moved and bundle_of(alias_now(log.world, log.model)) == bundle_of(to):
             _return_to(log, before)
         log.drop_after(settled)
         raise

@@ -279,6 +279,7 @@ class Releases:
 
     def _show_bars(self, log: Log) -> None:
         for version, text in self._bars_to_show(log.history):
+            log.require_newest()  # another promoter may have lifted a bar meanwhile
             self._world.registry.set_version_tags(self._model, version.version, {BARRED_TAG: text})
 
     def _bars_to_show(self, history: History) -> Iterator[tuple[VersionRecord, str]]:

@@ -177,6 +177,10 @@ class Registry(Protocol):
         del name  # a store without locks
         return contextlib.nullcontext(False)
 
+    def is_remote(self) -> bool:
+        """Return whether a look at a version's files downloads them from another machine."""
+        return False
+
     def download(self, record: VersionRecord, folder: Path) -> tuple[Path, str]:
         """Copy a version's files below a folder; return its bundle's folder and the served policy's SHA-256.
 

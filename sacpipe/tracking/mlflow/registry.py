@@ -126,6 +126,10 @@ class MlflowRegistry(Registry):
         """Hold a lock of the database: a file beside SQLite's, or an advisory lock of PostgreSQL."""
         return exclude(name, self._store.tracking_uri, self._store.lock_address)
 
+    def is_remote(self) -> bool:
+        """Return whether the store is a server."""
+        return self._store.tracking_uri.startswith("http")
+
     def download(self, record: VersionRecord, folder: Path) -> tuple[Path, str]:
         """Copy a version's files; return its bundle's folder and the SHA-256 of MLflow's `model.onnx`."""
         fetched = self._store.download(f"models:/{record.model_id}", folder)
