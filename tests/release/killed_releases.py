@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import onnxruntime  # noqa: F401 - imported once, before the processes are copied
-from release_project import IDENTITY, MODEL, ReleaseProject
+from release_project import IDENTITY, MODEL, ReleaseProject, git
 from settled import faults, state
 from stepped_world import Mode, Steps, stepped, writes
 from trackers_on_trial import TRACKERS
@@ -94,7 +94,7 @@ def in_process(work: Callable[[], Any]) -> Any:
         try:
             with os.fdopen(sender, "w") as file:
                 json.dump(work(), file)
-        except BaseException:  # the copy ends here
+        except BaseException:  # noqa: BLE001 - the copy ends here
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
@@ -118,7 +118,9 @@ class Trial:
     def open(self) -> ReleaseProject:
         """Open the project as a new command does."""
         place = self._folder / "now"
-        return ReleaseProject(place / "project", place / "tracking", TRACKERS[self._registry](place / "tracking"))
+        return ReleaseProject(
+            place / "project", place / "tracking", TRACKERS[self._registry](place / "tracking")
+        )
 
     def calls(self) -> list[str]:
         """Return the calls of an undisturbed command."""
@@ -152,10 +154,18 @@ class Trial:
     def _settle(self) -> tuple[str, list[str]]:
         project = self.open()
         history, head = project.releases().history(), read_head(project.tracker.registry, MODEL)
-        is_open = history.open_intent is not None or (history.tip and history.tip.sha256) != (head and head.sha256)
+        if len(history.tips) > 1:
+            return "fork", [str(tip.text()) for tip in history.tips]
+        files = git(project.root, "ls-tree", "-r", "--name-only", "HEAD", "--", "release")
+        is_left = history.tip is not None and (
+            history.tip.is_open
+            or head is None
+            or head.sha256 != history.tip.sha256
+            or history.tip.file_name not in files
+        )
         lines, wrong = self._next_command(project)
-        if is_open and not lines:
-            wrong.append("the next command does not say what happened")
+        if is_left != bool(lines) and lines[:1] != ["drift"]:
+            wrong.append(f"something is left: {is_left}, and the next command says {lines}")
         champion, kept = project.champion(), project.releases().history().records
         if champion not in (self._scene.before, self._scene.after):
             wrong.append(f"champion {champion}")

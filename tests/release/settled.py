@@ -38,7 +38,12 @@ def faults(project: ReleaseProject) -> Iterator[str]:
         yield f"leftovers are committed: {tracked}"
     if lease := registry.model_tags(MODEL).get(LEASE_TAG, ""):
         yield f"the lease is still held: {lease}"
-    for version in registry.versions(MODEL):
+    yield from _wrong_bars(project)
+
+
+def _wrong_bars(project: ReleaseProject) -> Iterator[str]:
+    history = project.releases().history()
+    for version in project.tracker.registry.versions(MODEL):
         bar = history.barred.get(version.bundle_digest)
         if version.tags.get(BARRED_TAG, "") != ("" if bar is None else bar_text(bar)):
             yield f"version {version.version} has another bar than the history: {version.tags}"
