@@ -7,7 +7,7 @@ from typing import Any
 
 from sacpipe.core.errors import ReleaseError, StorageError
 from sacpipe.release.head import publish, require_head
-from sacpipe.release.history import History, read_history, release_folder, write_durably
+from sacpipe.release.history import History, release_folder, write_durably
 from sacpipe.release.lease import Lease
 from sacpipe.release.record import FORMAT_VERSION, Action, Kind, Record, Release
 from sacpipe.release.world import World
@@ -101,17 +101,6 @@ class Log:
             )  # a killed command may have left a name that is not durable
             publish(self.world.registry, self.model, self.published, tip)
             self.published = tip.sha256
-
-    def read_again(self) -> None:
-        """Read the history from the disk, where a write that failed or was killed may have left its record.
-
-        Raises:
-            ReleaseError: the history is damaged.
-        """
-        folder = f"{release_folder(self.model)}/history"
-        if self.world.disk.list(folder):
-            self.world.disk.sync_folder(folder)  # a record is published only once it is durable
-        self.history = read_history(self.world.disk, self.model)
 
     def require_newest(self) -> None:
         """Check that no other promoter took the lease or published.
