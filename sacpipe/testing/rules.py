@@ -42,7 +42,7 @@ def _check_config(example: Rule) -> None:
     """The config is the same after it was written to JSON and read, and refuses unknown keys."""
     tree = example.as_tree()
     again = _read(example, tree)
-    _require(example, again == example, f"a config that JSON keeps, found {str(again):.200}")
+    _require(example, again == example, f"a config that JSON keeps, found {again!s:.200}")
     found = _read(example, tree | {"no_such_key": 1})
     _require(example, isinstance(found, ValidationError), "an unknown key refused")
 
