@@ -108,7 +108,9 @@ def _path(name: str) -> str:
     return f"sacpipe.release.rules.{name}:{name.title().replace('_', '')}"
 
 
-RULES = Members("release rule", "sacpipe.release_rules", {name: _path(name) for name in _NAMES.split()}, base=Rule)
+RULES = Members(
+    "release rule", "sacpipe.release_rules", {name: _path(name) for name in _NAMES.split()}, base=Rule
+)
 """All rules, in the order in which a new params.yaml has them."""
 RuleField: Any = member_field(RULES)
 """One rule in a list of rules, tagged by its `name`."""
