@@ -21,6 +21,7 @@
     ├─ SimulatorError                 exit code 3: a task raised an error, or returned a wrong value, in a run
     ├─ MemberError                    exit code 3: an algorithm, engine or sampler raised an error in a run
     ├─ StageError                     exit code of the stage (1 or 2), else 3; carries its output
+    ├─ ReleaseError                   exit code 1: history, alias or another promoter forbids it
     ├─ InterruptedRunError            exit code 3: Ctrl-C or SIGTERM; finished work is kept
     └─ StoreError                     exit code 3: MLflow, DVC or Prefect failed
        └─ StoreUnavailableError       retryable = True: the store does not answer
@@ -175,6 +176,12 @@ class StageError(SacpipeError):
         super().__init__(message)
         self.exit_code = exit_code
         self.retryable = retryable
+
+
+class ReleaseError(SacpipeError):
+    """A release command may not act: damage, a fork, drift, a barred bundle, or another promoter."""
+
+    exit_code = 1
 
 
 class InterruptedRunError(SacpipeError):

@@ -1,14 +1,16 @@
 """The protocol of registries: versions of a policy, one for each bundle, and the aliases that name them.
 
-A registry keeps no history of aliases, and the last writer of an alias wins. The history is
-.sacpipe/promotions.jsonl, and the caller that moves an alias holds the workspace's lock.
+A registry keeps no history of aliases, and the last writer of an alias wins. The history is in the project's
+release/ folder, and a release command holds `Registry.exclusive` where the store can exclude another one.
 `sacpipe.testing.trackers.check_registry` tests a member.
 """
 
+import contextlib
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +24,13 @@ from sacpipe.rollout.sources import ResolvedBundle, read_source
 BUNDLE_TAG = "sacpipe.bundle_digest"
 """Tag of every version: the digest of its bundle."""
 POLICY_TAG = "sacpipe.policy_sha256"
+BARRED_TAG = "sacpipe.barred"
+"""Tag of a version that no robot may serve: since when, by whom and why. Empty: it is not barred."""
+MAX_TAG_CHARS = 5000
+"""Longest value of a tag. A database of MLflow holds no longer one of a registered model."""
+MAX_DESCRIPTION_CHARS = 5000
+"""Longest description of a version."""
+_MAX_SHOWN_CHARS = 300
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class VersionRecord:
     model_id: str
     tags: dict[str, str]
     aliases: tuple[str, ...]
+    description: str = ""
+    """Markdown."""
 
     @property
     def bundle_digest(self) -> str:
@@ -46,17 +57,31 @@ class VersionRecord:
         """Registered SHA-256 of policy.onnx; empty where there is none."""
         return self.tags.get(POLICY_TAG, "")
 
+    @property
+    def barred(self) -> str:
+        """Since when, by whom and why no robot may serve the version; empty where it may."""
+        return self.tags.get(BARRED_TAG, "")
+
 
 class Registry(Protocol):
-    """The registered policies of one tracker. A member derives from it: four methods are the same for all.
+    """The registered policies of one tracker. A member derives from it: some methods are the same for all.
 
     Every method raises StoreError where the store fails, and StoreUnavailableError where it does not answer.
     """
 
     def register(
-        self, name: str, model_id: str, run_id: str, bundle_digest: str, tags: Mapping[str, str]
+        self,
+        name: str,
+        model_id: str,
+        run_id: str,
+        bundle_digest: str,
+        tags: Mapping[str, str],
+        *,
+        number: int | None = None,
     ) -> VersionRecord:
-        """Return the version of a bundle, which is created where there is none. Versions count from 1.
+        """Return the version of a bundle, which is created where there is none.
+
+        A new version has the number after the highest one that was ever given, from 1 on.
 
         Args:
             name: Registered name.
@@ -64,6 +89,12 @@ class Registry(Protocol):
             run_id: Id of the run that exported the bundle.
             bundle_digest: Identity of the version, also its tag `sacpipe.bundle_digest`.
             tags: Tags of a new version.
+            number: The number that the version had in a registry that was lost; numbers before it may stay
+                without a version. None for the next one.
+
+        Raises:
+            StoreError: the bundle has another number already, or another bundle has or had this one, or the
+                store gives no number below its highest one.
         """
         ...
 
@@ -84,8 +115,71 @@ class Registry(Protocol):
         ...
 
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
-        """Set or replace tags of a version, e.g. the verdict of the release gate."""
+        """Set or replace tags of a version, e.g. the verdict of the release gate.
+
+        Raises:
+            StoreError: there is no such version, or a value is longer than `MAX_TAG_CHARS`.
+        """
         ...
+
+    def set_description(self, name: str, version: int, text: str) -> None:
+        """Set the description of a version, in Markdown.
+
+        Raises:
+            StoreError: there is no such version, or the text is longer than `MAX_DESCRIPTION_CHARS`.
+        """
+        ...
+
+    def model_tags(self, name: str) -> dict[str, str]:
+        """Return the tags of a registered name; none where the name is unknown."""
+        ...
+
+    def set_model_tags(self, name: str, tags: Mapping[str, str]) -> None:
+        """Set or replace tags of a registered name, one after the other; an unknown name gets an entry.
+
+        Raises:
+            StoreError: a value is longer than `MAX_TAG_CHARS`.
+        """
+        ...
+
+    def delete_version(self, name: str, version: int) -> None:
+        """Delete a version that no alias names. Its number is never given to another bundle.
+
+        The bundle's files stay: they are a model of the run that exported it.
+
+        Raises:
+            StoreError: there is no such version, or an alias names it.
+        """
+        ...
+
+    def restore_files(self, record: VersionRecord, bundle_folder: Path) -> None:
+        """Write the files of a version again, from a good bundle; its number and model id stay.
+
+        Files that are missing, changed or no part of the bundle are as `Tracker.log_model` wrote them
+        afterwards.
+
+        Raises:
+            BundleError: the bundle is damaged.
+            StoreError: the bundle is another one than the version's, or the files are not good afterwards.
+        """
+        ...
+
+    def exclusive(self, name: str) -> AbstractContextManager[bool]:
+        """Exclude other release commands on a policy, by a lock of the store that ends with the process.
+
+        Returns:
+            A context whose value is True where the store excludes, False where it cannot, as over HTTP.
+
+        Raises:
+            BusyError: on entry, another process holds the lock. The message says which one.
+            ConfigError: on entry, the variables name no lock that can be used.
+        """
+        del name  # a store without locks
+        return contextlib.nullcontext(False)
+
+    def is_remote(self) -> bool:
+        """Return whether a look at a version's files downloads them from another machine."""
+        return False
 
     def download(self, record: VersionRecord, folder: Path) -> tuple[Path, str]:
         """Copy a version's files below a folder; return its bundle's folder and the served policy's SHA-256.
@@ -133,31 +227,42 @@ class Registry(Protocol):
                 shutil.copytree(fetched, folder)
         return bundle
 
-    def smoke_load(self, name: str, alias: str, bundle: Bundle) -> float:
-        """Load an alias as a reader of the registry does, and run it on the bundle's golden observations.
+    def smoke_load(self, name: str, which: int | str, bundle: Bundle) -> float:
+        """Load a version as a reader of the registry does, and run it on the bundle's golden observations.
 
         Args:
             name: Registered name.
-            alias: Alias to load.
+            which: Number of a version, or an alias.
             bundle: Bundle whose golden actions it must give.
 
         Returns:
             The largest difference, as a share of the action's range.
 
         Raises:
-            StoreError: the alias names another bundle.
+            StoreError: it is another bundle.
             BundleError: the policy does not load, or differs by more than the contract's golden tolerance.
         """
         from sacpipe.robot.policy import OnnxPolicy
 
         with tempfile.TemporaryDirectory() as temporary:
-            found = self.fetch_bundle(name, alias, Path(temporary) / "bundle")
+            found = self.fetch_bundle(name, which, Path(temporary) / "bundle")
         if found.digest != bundle.digest:
             raise StoreError(
-                f"{Address(name, alias, is_alias=True)}: expected bundle {bundle.digest}, found "
-                f"{found.digest}. Another client moved the alias; run the command again after it."
+                f"{Address(name, str(which), isinstance(which, str))}: expected bundle {bundle.digest}, "
+                f"found {found.digest}. Another client moved the alias; run the command again after it."
             )
         return OnnxPolicy(found).golden_error
+
+
+def check_allowed(version: str, barred: str) -> None:
+    """Check that a version is not barred.
+
+    Raises:
+        GateError: it is, by the rule `store`.
+    """
+    if barred:
+        short = barred if len(barred) <= _MAX_SHOWN_CHARS else f"{barred[:_MAX_SHOWN_CHARS]}..."
+        raise GateError(f"{version} is barred {short}", "store")
 
 
 def checked_digest(version: str, digest: str) -> str:
@@ -182,11 +287,12 @@ class RegistrySource:
         """Return the bundle of the version that the address names now.
 
         Raises:
-            GateError: the version has no digest of a bundle.
+            GateError: the version is barred, or has no digest of a bundle.
             StoreError: there is no such version, or the registry failed.
         """
         record = self._registry.version(self._address.name, self._address.which)
         text = f"{self._address} version {record.version}"
+        check_allowed(text, record.barred)
         return ResolvedBundle(checked_digest(text, record.bundle_digest), text, lambda: self._read(record))
 
     def _read(self, record: VersionRecord) -> dict[str, bytes]:

@@ -33,8 +33,8 @@ def test_a_robot_serves_an_alias_of_a_folder_that_is_read_only(tmp_path):
     [
         (lambda path: path.write_text("{"), "cannot be read as JSON"),
         (
-            lambda path: path.write_text('{"format_version": 2, "versions": []}'),
-            "format_version: .*1, found 2",
+            lambda path: path.write_text('{"format_version": 3, "versions": []}'),
+            "format_version: .*1 or 2, found 3",
         ),
         (lambda path: path.write_bytes(b" " * (2**24 + 1)), "expected at most 16777216 bytes"),
         (lambda path: (path.unlink(), path.mkdir()), "cannot be read as JSON: .*regular file"),

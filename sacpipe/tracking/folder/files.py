@@ -1,32 +1,47 @@
-"""The files of a tracking folder, format 1. docs/ledger.md lists their fields.
+"""The files of a tracking folder. docs/ledger.md lists their fields and formats.
 
     runs/KEY/run.json      a run
     runs/KEY/rows.jsonl    its rows of metrics
     runs/KEY/stage.json    its stage's entry of dvc.lock
     bundles/DIGEST/        a bundle, by the SHA-256 of its manifest.json
-    policies/NAME.json     the versions of a policy, and their aliases
+    policies/NAME.json     the versions of a policy, their aliases, and the policy's tags
+    policies/NAME.lock     held during a release command on the policy
     lock                   held while a process writes
 
 Every file is replaced by a rename, so that readers need no lock and no permission to write.
 """
 
 import contextlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote
+
+from pydantic import Field
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, StorageError, StoreError
-from sacpipe.core.files import make_folder, read_json, read_regular_file, sha256_bytes, storage_errors
+from sacpipe.core.files import (
+    make_folder,
+    read_json,
+    read_regular_file,
+    sha256_bytes,
+    storage_errors,
+    write_bytes,
+)
 from sacpipe.core.locks import hold
 from sacpipe.tracking.registry import VersionRecord
 from sacpipe.tracking.tracker import Run
 
 FORMAT_VERSION: Literal[1] = 1
+POLICY_FORMAT_VERSION: Literal[2] = 2
 _MAX_BYTES = 2**24
 _MAX_NAME_BYTES = 200
 REPLACE = "Move the file away; `sacpipe ledger rebuild` then writes its records again."
+
+
+_Number = Annotated[str, Field(pattern="^[0-9]{1,18}$")]
 
 
 class RunFile(Config):
@@ -37,11 +52,20 @@ class RunFile(Config):
 
 
 class PolicyFile(Config):
-    """policies/NAME.json."""
+    """policies/NAME.json. Format 1 has `versions` alone, whose records have no description."""
 
-    format_version: Literal[1]
-    versions: list[VersionRecord]
+    format_version: Literal[1, 2]
+    versions: list[VersionRecord] = Field(default_factory=list)
     """Oldest first."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    """Tags of the registered name."""
+    deleted: dict[_Number, str] = Field(default_factory=dict)
+    """Digest of the bundle of each deleted version, by its number."""
+
+    @property
+    def next_number(self) -> int:
+        """Number after the highest one that was ever given."""
+        return max([0, *(one.version for one in self.versions), *map(int, self.deleted)]) + 1
 
 
 Record = TypeVar("Record", RunFile, PolicyFile)
@@ -86,6 +110,27 @@ class TrackingFolder:
             find(PolicyFile, path)
         for path in self.root.glob("runs/*/rows.jsonl"):
             self.rows(path.parent.name)
+
+    def write_bundle(self, digest: str, files: Mapping[str, bytes]) -> None:
+        """Write the files of a bundle that differ, and remove what is no file of it.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        target = self.path("bundles", digest)
+        with self.locked():
+            for name, data in files.items():
+                if not (target / name).is_file() or (target / name).read_bytes() != data:
+                    if (target / name).is_dir():
+                        shutil.rmtree(target / name)
+                    write_bytes(target / name, data)
+            for path in target.iterdir():  # a bundle with another file is refused
+                if path.name in files:
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
     def rows(self, run_id: str) -> str:
         """Read the rows of a run; none where there is no file.

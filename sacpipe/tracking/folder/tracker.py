@@ -13,9 +13,7 @@ from sacpipe.core.files import (
     canonical_json,
     check_writable,
     read_json,
-    remove_leftovers,
     sha256_bytes,
-    write_bytes,
     write_json,
     write_text,
 )
@@ -113,12 +111,7 @@ class FolderTracker(Tracker):
         """Copy a bundle; its id is its digest. The same bundle is copied once."""
         files = read_files(bundle_folder, follow_cache_links=True)
         digest = parse_bundle(files).digest
-        target = self._folder.path("bundles", digest)
-        with self._folder.locked():
-            remove_leftovers(target)  # a bundle with another file is refused
-            for name, data in files.items():
-                if not (target / name).is_file() or (target / name).read_bytes() != data:
-                    write_bytes(target / name, data)
+        self._folder.write_bundle(digest, files)
         self._add(run_id, model_ids=tuple(dict.fromkeys([*self._run(run_id).model_ids, digest])))
         return digest
 

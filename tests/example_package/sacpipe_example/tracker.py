@@ -11,10 +11,11 @@ from sacpipe.bundle.files import read_files
 from sacpipe.bundle.reader import parse_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_bytes, write_json
-from sacpipe.tracking.registry import BUNDLE_TAG, Registry, VersionRecord
+from sacpipe.tracking.registry import BUNDLE_TAG, MAX_DESCRIPTION_CHARS, Registry, VersionRecord
+from sacpipe.tracking.registry_checks import check_bundle, check_number, check_texts, check_unnamed
 from sacpipe.tracking.tracker import Row, Run, Tracker, TrackerConfig
 
-EMPTY = {"runs": {}, "rows": {}, "records": {}, "bundles": {}, "versions": {}}
+EMPTY = {"runs": {}, "rows": {}, "records": {}, "bundles": {}, "policies": {}}
 
 
 class OneFileTracking(TrackerConfig):
@@ -99,12 +100,14 @@ class OneFileTracker(Tracker):
             raise StoreError(f"run {run_id} has no record.")
         return found
 
+    def keep(self, digest: str, files: Mapping[str, bytes]) -> None:
+        texts = {name: base64.b64encode(data).decode() for name, data in files.items()}
+        self.change("bundles", digest, texts)
+
     def log_model(self, run_id: str, bundle_folder: Path) -> str:
         files = read_files(bundle_folder, follow_cache_links=True)
         digest = parse_bundle(files).digest
-        self.change(
-            "bundles", digest, {name: base64.b64encode(data).decode() for name, data in files.items()}
-        )
+        self.keep(digest, files)
         self.update(run_id, model_ids=sorted({*self.load()["runs"][run_id]["model_ids"], digest}))
         return digest
 
@@ -118,28 +121,46 @@ class OneFileRegistry(Registry):
     def __init__(self, tracker: OneFileTracker) -> None:
         self._tracker = tracker
 
+    def _read(self, name: str) -> dict[str, Any]:
+        return self._tracker.load()["policies"].get(name, {"versions": [], "tags": {}, "last": 0})
+
+    def _write(self, name: str, **values: Any) -> None:
+        self._tracker.change("policies", name, self._read(name) | values)
+
+    def _write_versions(self, name: str, versions: Sequence[VersionRecord]) -> None:
+        self._write(name, versions=[asdict(one) for one in versions])
+
     def versions(self, name: str) -> list[VersionRecord]:
-        found = self._tracker.load()["versions"].get(name, [])
+        found = self._read(name)["versions"]
         return [VersionRecord(**one | {"aliases": tuple(one["aliases"])}) for one in found]
 
-    def _write(self, name: str, versions: Sequence[VersionRecord]) -> None:
-        self._tracker.change("versions", name, [asdict(one) for one in versions])
-
     def register(
-        self, name: str, model_id: str, run_id: str, bundle_digest: str, tags: Mapping[str, str]
+        self,
+        name: str,
+        model_id: str,
+        run_id: str,
+        bundle_digest: str,
+        tags: Mapping[str, str],
+        *,
+        number: int | None = None,
     ) -> VersionRecord:
-        present = self.versions(name)
-        if not any(one.bundle_digest == bundle_digest for one in present):
-            all_tags = {BUNDLE_TAG: bundle_digest, **tags}
-            present.append(VersionRecord(name, len(present) + 1, run_id, model_id, all_tags, ()))
-            self._write(name, present)
-        return next(one for one in present if one.bundle_digest == bundle_digest)
+        check_texts(name, tags)
+        found = check_number(present := self.versions(name), name, bundle_digest, number)
+        if found is not None:
+            return found
+        last = self._read(name)["last"]
+        if number is not None and number <= last:
+            raise StoreError(f"policy '{name}': version {number} can no longer be given.")
+        all_tags = {BUNDLE_TAG: bundle_digest, **tags}
+        made = VersionRecord(name, number or last + 1, run_id, model_id, all_tags, ())
+        self._write(name, versions=[asdict(one) for one in [*present, made]], last=made.version)
+        return made
 
     def _point(self, name: str, alias: str, version: int | None) -> None:
         for one in (moved := self.versions(name)):
             kept = {*one.aliases} - {alias} | ({alias} if one.version == version else set())
             moved[moved.index(one)] = replace(one, aliases=tuple(sorted(kept)))
-        self._write(name, moved)
+        self._write_versions(name, moved)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         self.version(name, version)
@@ -148,10 +169,34 @@ class OneFileRegistry(Registry):
     def delete_alias(self, name: str, alias: str) -> None:
         self._point(name, alias, None)
 
+    def _change(self, name: str, version: int, **values: Any) -> None:
+        changed = replace(self.version(name, version), **values)
+        present = self.versions(name)
+        self._write_versions(name, [changed if one.version == version else one for one in present])
+
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
-        changed = self.versions(name)
-        changed[version - 1] = replace(changed[version - 1], tags=changed[version - 1].tags | dict(tags))
-        self._write(name, changed)
+        check_texts(name, tags)
+        self._change(name, version, tags=self.version(name, version).tags | dict(tags))
+
+    def set_description(self, name: str, version: int, text: str) -> None:
+        check_texts(name, {"description": text}, MAX_DESCRIPTION_CHARS)
+        self._change(name, version, description=text)
+
+    def model_tags(self, name: str) -> dict[str, str]:
+        return self._read(name)["tags"]
+
+    def set_model_tags(self, name: str, tags: Mapping[str, str]) -> None:
+        check_texts(name, tags)
+        self._write(name, tags=self.model_tags(name) | dict(tags))
+
+    def delete_version(self, name: str, version: int) -> None:
+        check_unnamed(gone := self.version(name, version))
+        self._write_versions(name, [one for one in self.versions(name) if one != gone])
+
+    def restore_files(self, record: VersionRecord, bundle_folder: Path) -> None:
+        files = read_files(bundle_folder, follow_cache_links=True)
+        check_bundle(record, parse_bundle(files).digest)
+        self._tracker.keep(record.model_id, files)
 
     def download(self, record: VersionRecord, folder: Path) -> tuple[Path, str]:
         (folder / "bundle").mkdir(parents=True)

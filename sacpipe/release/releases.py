@@ -1,0 +1,369 @@
+"""The release commands of one policy: promote, rollback, adopt, restore, resolve.
+
+Each first settles what an earlier command left behind, under the lease, and commits the records it wrote.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sacpipe.core.errors import ReleaseError, SacpipeError
+from sacpipe.core.fence import first_error
+from sacpipe.core.files import canonical_json, sha256_bytes
+from sacpipe.release.head import Head, read_head
+from sacpipe.release.history import History, read_history, release_folder, remove_leftovers, write_durably
+from sacpipe.release.lease import leased
+from sacpipe.release.log import CHAMPION, Facts, Log, alias_now, bundle_of, release_of
+from sacpipe.release.move import close_intent, move
+from sacpipe.release.record import Record, Release
+from sacpipe.release.world import World
+from sacpipe.tracking.registry import BARRED_TAG, VersionRecord
+
+
+@dataclass(frozen=True)
+class Target:
+    """A version that somebody wants to be champion."""
+
+    version: VersionRecord
+    verdict: dict[str, Any] | None = None
+    """The verdict of the release gate, as JSON; None where the gate is off."""
+    is_accepted: bool = True
+    judged_against: str | None = None
+    """Bundle of the champion in the verdict."""
+    commit: str | None = None
+    entries: dict[str, Any] = field(default_factory=dict)
+    """Entries of dvc.lock by stage."""
+
+
+class Releases:
+    """The releases of one policy.
+
+    Args:
+        world: Registry, git and the files of this clone. The caller holds the workspace's lock.
+        model: Registered name.
+    """
+
+    def __init__(self, world: World, model: str) -> None:
+        self._world, self._model = world, model
+
+    def history(self) -> History:
+        """Read and verify the history.
+
+        Raises:
+            ReleaseError: a record is damaged; each is named.
+        """
+        return read_history(self._world.disk, self._model)
+
+    def check(self) -> None:
+        """Check that history and registry agree, by reading alone.
+
+        Raises:
+            ReleaseError: the history is damaged, forked, or behind the head; the alias was moved by hand; or
+                an earlier command was interrupted.
+            StoreError: the registry failed.
+        """
+        history = self.history()
+        if not self._is_settled():
+            if history.open_intent is None:
+                self._require_alias(history.champion)
+            raise ReleaseError(
+                f"{release_folder(self._model)}: an earlier command was interrupted. The next "
+                "`sacpipe promote`, `rollback` or `run` finishes or undoes it first."
+            )
+
+    def settle(self) -> list[str]:
+        """Finish or undo what a crash left, and check that history and registry agree.
+
+        Returns:
+            A line for the operator about each thing done.
+
+        Raises:
+            ReleaseError: the history is damaged, forked, or behind the head; or the alias was moved by hand.
+            StoreError: the registry failed.
+        """
+        if self._is_settled():
+            return []
+        with self._log() as log:
+            return self._settle(log)
+
+    def promote(self, target: Target, *, reason: str, again: bool = False) -> list[str]:
+        """Make a version the champion; return lines for the operator.
+
+        Args:
+            target: The version and its verdict.
+            reason: Why, in the operator's words.
+            again: Promote a bundle that was rolled back.
+
+        Raises:
+            ReleaseError: it is refused or barred, its verdict is about another champion, another promoter was
+                faster, or as `settle`.
+            StoreError: the registry failed; BundleError where its bytes are damaged.
+        """
+        to = release_of(target.version)
+        with self._log() as log:
+            lines = self._settle(log)
+            champion = log.history.champion
+            if bundle_of(champion) == to.bundle:
+                return [*lines, f"{to} is champion already"]
+            facts = Facts("promote", reason, self._keep(target), target.commit, target.entries)
+            self._require_accepted(log, target, facts)
+            require_allowed(log.history, to, again=again)
+            if to.bundle in log.history.barred:
+                log.append("allowed", facts, before=champion, to=to)
+                log.publish()
+                self._show_bars(log)
+            move(log, champion, to, facts)
+            return [*lines, f"champion: {to}, after {champion or 'none'}"]
+
+    def rollback(self, to: Release | None, *, reason: str) -> list[str]:
+        """Return to a former champion, and bar the present one; return lines for the operator.
+
+        Args:
+            to: A former champion; None for the last one that is not barred.
+            reason: Why, in the operator's words.
+
+        Raises:
+            ReleaseError: there is no such former champion, or as `promote`.
+            StoreError: the registry failed; BundleError where its bytes are damaged.
+        """
+        with self._log() as log:
+            lines = self._settle(log)
+            champion = log.history.champion
+            target = self._former(log.history, champion, to)
+            origin = next(
+                one for one in log.history.chain(log.history.tip) if one.settles and one.to == target
+            )
+            facts = Facts("rollback", reason, commit=origin.commit, entries=origin.entries)
+            move(log, champion, target, facts)
+            self._complete(log)
+            return [*lines, f"champion: {target}, after {champion}, which is barred"]
+
+    def adopt(self, reason: str) -> list[str]:
+        """Accept an alias that was moved by hand, after proof of what it names.
+
+        Raises:
+            ReleaseError: what it names is barred, or as `settle`.
+            StoreError: the registry failed; BundleError where its bytes are damaged.
+        """
+        with self._log() as log:
+            lines = self._settle(log, allows_drift=True)
+            champion, found = log.history.champion, alias_now(self._world, self._model)
+            if bundle_of(champion) == bundle_of(found):
+                return [*lines, "nothing to adopt: the alias is where the history says"]
+            if found is not None and (bar := log.history.barred.get(found.bundle)):
+                raise ReleaseError(
+                    f"{found} is barred: {bar_text(bar)}. `sacpipe history --restore` returns to "
+                    f"{champion or 'no champion'}."
+                )
+            if found is not None:
+                self._world.prove(self._world.registry, self._world.registry.version(self._model, CHAMPION))
+            log.require_unchanged(found)
+            log.append("adopted", Facts("adopt", reason), before=champion, to=found)
+            log.publish()
+            return [*lines, f"adopted: {found or 'no champion'}, before {champion or 'none'}"]
+
+    def restore(self, reason: str) -> list[str]:
+        """Return an alias that was moved by hand to the champion of the history.
+
+        Raises:
+            ReleaseError: as `settle`.
+            StoreError: the registry failed; BundleError where its bytes are damaged.
+        """
+        with self._log() as log:
+            lines = self._settle(log, allows_drift=True)
+            champion, found = log.history.champion, alias_now(self._world, self._model)
+            if bundle_of(champion) == bundle_of(found):
+                return [*lines, "nothing to restore: the alias is where the history says"]
+            move(log, found, champion, Facts("restore", reason))
+            return [*lines, f"restored: {champion or 'no champion'}, instead of {found or 'none'}"]
+
+    def resolve(self, reason: str) -> list[str]:
+        """Join the branches of a forked history, or go on where the head's record is lost for good.
+
+        The branch of the head counts; where the head is lost, this clone's history does.
+
+        Raises:
+            ReleaseError: there is no fork and no lost record, or the fork lacks the head's branch.
+            StoreError: the registry failed.
+        """
+        with self._log(joins=True) as log:
+            tips = list(log.history.tips)
+            is_known = log.published is None or log.published in log.history.records
+            if len(tips) <= 1 and is_known:
+                return [*self._settle(log), "nothing to resolve: the history has one newest record"]
+            if len(tips) > 1 and not is_known:
+                raise ReleaseError(
+                    f"{release_folder(self._model)}: the history is forked, and this clone lacks the newest "
+                    "published record. `git pull` first."
+                )
+            if is_known and log.published is not None:
+                tips.sort(key=lambda tip: log.published not in log.history.branch(tip).records)
+            return [*self._join(log, tips, Facts("resolve", reason)), *self._settle(log)]
+
+    def _join(self, log: Log, tips: list[Record], facts: Facts) -> list[str]:
+        """Settle the first branch, and write the record that follows all branches."""
+        whole = log.history
+        log.history = whole.branch(tips[0]) if tips else whole
+        line = close_intent(log)
+        champion, newest = log.history.champion, log.history.tips
+        log.history = whole.joined(log.history)
+        log.append("resolved", facts, before=None, to=champion, parents=(*newest, *tips[1:]))
+        log.publish()
+        return [*([] if line is None else [line]), f"resolved: the champion is {champion or 'none'}"]
+
+    @contextlib.contextmanager
+    def _log(self, *, joins: bool = False) -> Iterator[Log]:
+        """Open the history under the lease, and commit the records at the end."""
+        self._world.git.actor()  # without an identity nothing begins
+        history = self.history()  # nor on a damaged one
+        with leased(self._world, self._model) as lease:
+            history, head = self.history(), read_head(self._world.registry, self._model)
+            if not joins:
+                self._require_current(history, head)
+            log = Log(self._world, history, None if head is None else head.sha256, lease)
+            try:
+                yield log
+            except SacpipeError:
+                first_error(lambda: self._commit(log.history))  # the next command commits what is left
+                raise
+            self._commit(log.history)
+
+    def _require_current(self, history: History, head: Head | None) -> None:
+        if head is not None and head.sha256 not in history.records:
+            raise ReleaseError(
+                f"{release_folder(self._model)}: this clone is behind: the newest record is {head}. `git "
+                "pull` fetches it, after its writer's `git push`. Where it is lost for good, "
+                '`sacpipe history --resolve --reason "..."` goes on without it.'
+            )
+        if head is None and history.champion is not None and alias_now(self._world, self._model) is None:
+            raise ReleaseError(
+                f"policy '{self._model}': the history names a champion, and this registry has no record of "
+                "it. Check the registry's address; `sacpipe ledger rebuild` fills a new or lost registry."
+            )
+
+    def _is_settled(self) -> bool:
+        """Return whether nothing is left to do, by reading alone."""
+        history, head = self.history(), read_head(self._world.registry, self._model)
+        self._require_current(history, head)
+        tip = history.tip
+        return (
+            (tip and tip.sha256) == (head and head.sha256)
+            and not (tip and tip.is_open)
+            and bundle_of(history.champion) == bundle_of(alias_now(self._world, self._model))
+            and not any(self._bars_to_show(history))
+            and not self._world.git.uncommitted(f"{release_folder(self._model)}/history")
+        )
+
+    def _settle(self, log: Log, *, allows_drift: bool = False) -> list[str]:
+        line = close_intent(log)
+        tip = log.history.tip
+        if tip is not None and tip.sha256 != log.published:
+            line = (
+                f"published: record {tip.number}, {tip.kind}, which an interrupted {tip.action} had written"
+            )
+        self._complete(log)
+        if not allows_drift:
+            self._require_alias(log.history.champion, note="" if line is None else f" ({line})")
+        return [] if line is None else [line]
+
+    def _require_alias(self, champion: Release | None, note: str = "") -> None:
+        found = alias_now(self._world, self._model)
+        if bundle_of(champion) != bundle_of(found):
+            raise ReleaseError(
+                f"alias '{CHAMPION}' of policy '{self._model}' was moved by hand: the history says "
+                f"{champion or 'no champion'}, the registry says {found or 'none'}. "
+                '`sacpipe history --adopt --reason "..."` accepts the registry\'s, '
+                f'`sacpipe history --restore --reason "..."` returns to the history\'s.{note}'
+            )
+
+    def _complete(self, log: Log) -> None:
+        """Bar what a rollback left, publish the tip, and show the bars in the registry."""
+        tip = log.history.tip
+        if tip is not None and tip.kind == "proven" and tip.action == "rollback":
+            log.append("barred", Facts("rollback", tip.reason), before=tip.to, to=tip.before)
+        log.publish()
+        self._show_bars(log)
+
+    def _show_bars(self, log: Log) -> None:
+        for version, text in self._bars_to_show(log.history):
+            log.require_newest()  # another promoter may have lifted a bar meanwhile
+            self._world.registry.set_version_tags(self._model, version.version, {BARRED_TAG: text})
+
+    def _bars_to_show(self, history: History) -> Iterator[tuple[VersionRecord, str]]:
+        """Yield each version whose tag differs from the history, and the tag it should have."""
+        for version in self._world.registry.versions(self._model):
+            bar = history.barred.get(version.bundle_digest)
+            text = "" if bar is None else bar_text(bar)
+            if version.tags.get(BARRED_TAG, "") != text:
+                yield version, text
+
+    def _require_accepted(self, log: Log, target: Target, facts: Facts) -> None:
+        champion, to = log.history.champion, release_of(target.version)
+        if target.verdict is None:
+            return
+        if target.judged_against != bundle_of(champion):
+            raise ReleaseError(
+                f"{to} was judged against champion {(target.judged_against or 'none')[:12]}, and the "
+                f"champion is now {champion or 'none'}. The same command judges again."
+            )
+        if not target.is_accepted:
+            log.append("refused", facts, before=champion, to=to)
+            log.publish()
+            shown = f"`sacpipe gate {to.version}` shows why"
+            raise ReleaseError(f"{to} is refused by the release gate; {shown}.")
+
+    def _former(self, history: History, champion: Release | None, to: Release | None) -> Release:
+        former = [one for one in history.champions() if bundle_of(one) != bundle_of(champion)]
+        allowed = [one for one in former if one.bundle not in history.barred]
+        wanted = allowed if to is None else [one for one in allowed if one.bundle == to.bundle]
+        if champion is None or not wanted:
+            names = ", ".join(dict.fromkeys(map(str, allowed))) or "none"
+            raise ReleaseError(
+                f"policy '{self._model}': {to or 'a champion before'} cannot be returned to: former "
+                f"champions that are not barred: {names}. `sacpipe history` lists all."
+            )
+        return wanted[0]
+
+    def _keep(self, target: Target) -> str | None:
+        """Write the verdict beside the history; return its digest."""
+        if target.verdict is None:
+            return None
+        data = canonical_json(target.verdict).encode() + b"\n"
+        digest = sha256_bytes(data)
+        path = f"{release_folder(self._model)}/verdicts/{digest}.json"
+        if self._world.disk.read(path) != data:
+            write_durably(self._world.disk, path, data)
+        return digest
+
+    def _commit(self, history: History) -> None:
+        """Commit the files of release/NAME that differ from the commit."""
+        folder = release_folder(self._model)
+        remove_leftovers(self._world.disk, folder)
+        if self._world.git.uncommitted(folder):
+            newest = history.tips[0] if history.tips else None
+            what = (
+                ""
+                if newest is None
+                else f": {newest.kind} {newest.to or 'no version'}, record {newest.number}"
+            )
+            self._world.git.commit([folder], f"release {self._model}{what}")
+
+
+def require_allowed(history: History, release: Release, *, again: bool = False) -> None:
+    """Check that a bundle is not barred, or may be promoted again.
+
+    Raises:
+        ReleaseError: it is barred. The message says by whom, when and why.
+    """
+    bar = history.barred.get(release.bundle)
+    if bar is not None and not again:
+        raise ReleaseError(
+            f"{release} is barred: {bar_text(bar)}. "
+            f'`sacpipe promote {release.version} --again --reason "..."` promotes it anyway.'
+        )
+
+
+def bar_text(bar: Record) -> str:
+    """Return who barred a bundle, when and why."""
+    return f"rolled back at {bar.time} by {bar.actor}: {bar.reason}"
