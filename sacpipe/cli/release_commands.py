@@ -6,6 +6,7 @@ from sacpipe.core.errors import ConfigError
 from sacpipe.core.logging import operator
 from sacpipe.params.model import Params
 from sacpipe.project.workspace import Workspace
+from sacpipe.release.heal import heal
 from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases
 from sacpipe.tracking.chosen import open_ledger
@@ -22,7 +23,7 @@ class OpenedReleases:
 
 
 def open_releases(workspace: Workspace, reason: str | None, *, settles: bool = True) -> OpenedReleases:
-    """Open the registry and the history, and finish or undo what an earlier command left behind.
+    """Open the registry and the history, mend damage, and finish or undo what an earlier command left behind.
 
     Args:
         workspace: The project, whose lock the caller holds.
@@ -38,7 +39,10 @@ def open_releases(workspace: Workspace, reason: str | None, *, settles: bool = T
         raise ConfigError("--reason: expected why, in words that explain it a year later; found none.")
     tracker = open_ledger(workspace)
     model = Params.load(workspace.params).release.model_name
-    releases = Releases(open_world(workspace, tracker), model)
+    world = open_world(workspace, tracker)
+    releases = Releases(world, model)
+    for line in heal(workspace, tracker, world, model):
+        operator.info(line)
     if settles:
         for line in releases.settle():
             operator.info(line)
