@@ -34,6 +34,8 @@ from sacpipe.tracking.tracker import Tracker
 
 CANDIDATE = "candidate"
 """The alias of the version that was registered last."""
+_RESERVED_TAG = "sacpipe.reserved_number"
+"""Tag of a registered name: the last number, whose version was lost before a rebuild."""
 
 
 def rebuild(workspace: Workspace, tracker: Tracker, world: World) -> Iterator[str]:
@@ -103,6 +105,7 @@ class _Policy:
                 later.append(one)
             else:
                 yield line
+        self._reserve(known)
         for one in later:  # last, because the next number must be none that another bundle had
             yield self._version(one, None) or f"{one}: not registered"
         yield from self._aliases(known)
@@ -122,7 +125,7 @@ class _Policy:
                 raise
             except StoreError as exc:
                 if found is None:
-                    return self._lost(known, number, present, str(exc))
+                    return f"{known}: lost, and no other bundle gets its number: {exc}"
         if found is None:
             return None
         self._show_bar(found)
@@ -147,13 +150,18 @@ class _Policy:
             card = model_card(older, version, self._verdict(known))
             self._world.registry.set_description(self._model, version.version, card)
 
-    def _lost(
-        self, known: KnownVersion, number: int | None, present: Sequence[VersionRecord], why: str
-    ) -> str:
-        """Reserve the number of a lost version, which no later one may get; return its line."""
-        if number is not None and present and number > present[-1].version:
-            reserve(self._tracker, known, present[-1])
-        return f"{known}: lost, and no other bundle gets its number: {why}"
+    def _reserve(self, known: Sequence[KnownVersion]) -> None:
+        """Take the last number where its version is lost: the registry would give it to the next bundle.
+
+        Lost numbers before the last registered version are taken already.
+        """
+        present = self._world.registry.versions(self._model)
+        last = known[-1] if known else None
+        if last is None or not present or last.number <= present[-1].version:
+            return
+        if self._world.registry.model_tags(self._model).get(_RESERVED_TAG) != str(last.number):
+            reserve(self._tracker, last, present[-1])
+            self._world.registry.set_model_tags(self._model, {_RESERVED_TAG: str(last.number)})
 
     def _verdict(self, known: KnownVersion) -> Verdict | None:
         """Return the verdict in the history, or the one of this clone; None where there is none to read."""
