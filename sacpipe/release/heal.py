@@ -140,9 +140,9 @@ class _Healer:
             yield f"{what} Mended: it was registered again, under its number."
         else:
             yield (
-                f"{what} Mended: it was registered again, as version {version.version}, because this "
-                f"registry never gives a number twice. A robot that is pinned to {known.model}/{known.number} has no "
-                f"source: pin it to {known.model}/{version.version}."
+                f"{what} Mended: it was registered again, as version {version.version}: this registry never "
+                f"gives a number twice. A robot that is pinned to {known.model}/{known.number} has no source: "
+                f"pin it to {known.model}/{version.version}."
             )
 
     def _number(self, older: Workspace, known: KnownVersion) -> VersionRecord:
