@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from sacpipe.core.config import Config
 from sacpipe.envs import TaskConfig
@@ -17,6 +17,11 @@ MAX_RULES = 100
 """Maximum number of rules."""
 
 
+def _as_tuple(rules: Any) -> Any:
+    """Return a list as the tuple of strict validation: the section's own validator came before it."""
+    return tuple(rules) if isinstance(rules, list) else rules
+
+
 class ReleaseConfig(Config):
     """Name of the registered model, and the gate of its releases."""
 
@@ -26,7 +31,7 @@ class ReleaseConfig(Config):
     """What a verdict does: enforce, dry_run (say it only) or off (judge nothing)."""
     auto: bool
     """Whether `sacpipe run` promotes an accepted candidate itself."""
-    rules: tuple[RuleField, ...] = Field(max_length=MAX_RULES)
+    rules: Annotated[tuple[RuleField, ...], BeforeValidator(_as_tuple)] = Field(max_length=MAX_RULES)
     """Rules of the gate, each once; one that is not listed is off."""
 
     @model_validator(mode="before")
@@ -34,8 +39,9 @@ class ReleaseConfig(Config):
     def _replaced_keys(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and "min_return_mean" in values:
             raise ValueError(
-                "min_return_mean is a rule now: replace the key by `mode: enforce`, `auto: false` and `rules:` "
-                "with `- {name: floor, min_return_mean: ...}`; `sacpipe params TASK` prints a complete section"
+                "min_return_mean is a rule now: replace the key by `mode: enforce`, `auto: false` and "
+                "`rules:` with `- {name: floor, min_return_mean: ...}`. `sacpipe params TASK` prints a whole "
+                "section"
             )
         return values
 
@@ -48,7 +54,7 @@ class ReleaseConfig(Config):
         return self
 
     @classmethod
-    def preset(cls, spec: EnvSpec, budget: Budget) -> dict[str, Any]:
+    def preset(cls, spec: EnvSpec, _budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", spec.task.partition("/")[2])
         return {"model_name": name, "mode": "enforce", "auto": False, "rules": []}

@@ -13,7 +13,7 @@ from sacpipe.core.fence import first_error
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.release.head import Head, read_head
 from sacpipe.release.history import History, read_history, release_folder, remove_leftovers, write_durably
-from sacpipe.release.lease import leased
+from sacpipe.release.lease import is_left, leased
 from sacpipe.release.log import CHAMPION, Facts, Log, alias_now, bundle_of, release_of
 from sacpipe.release.move import close_intent, move
 from sacpipe.release.record import Record, Release
@@ -190,19 +190,27 @@ class Releases:
         with self._log(joins=True) as log:
             tips = list(log.history.tips)
             is_known = log.published is None or log.published in log.history.records
-            if len(tips) == 1 and is_known:
+            if len(tips) <= 1 and is_known:
                 return [*self._settle(log), "nothing to resolve: the history has one newest record"]
             if len(tips) > 1 and not is_known:
                 raise ReleaseError(
                     f"{release_folder(self._model)}: the history is forked, and this clone lacks the newest "
                     "published record. `git pull` first."
                 )
-            if is_known:
-                tips.sort(key=lambda tip: not log.history.has_ancestor(tip, log.published))
-            champion = log.history.champion_at(tips[0]) if tips else None
-            log.append("resolved", Facts("resolve", reason), before=None, to=champion, parents=tuple(tips))
-            log.publish()
-            return [f"resolved: the champion is {champion or 'none'}", *self._settle(log)]
+            if is_known and log.published is not None:
+                tips.sort(key=lambda tip: log.published not in log.history.branch(tip).records)
+            return [*self._join(log, tips, Facts("resolve", reason)), *self._settle(log)]
+
+    def _join(self, log: Log, tips: list[Record], facts: Facts) -> list[str]:
+        """Settle the first branch, and write the record that follows all branches."""
+        whole = log.history
+        log.history = whole.branch(tips[0]) if tips else whole
+        line = close_intent(log)
+        champion, newest = log.history.champion, log.history.tips
+        log.history = whole.joined(log.history)
+        log.append("resolved", facts, before=None, to=champion, parents=(*newest, *tips[1:]))
+        log.publish()
+        return [*([] if line is None else [line]), f"resolved: the champion is {champion or 'none'}"]
 
     @contextlib.contextmanager
     def _log(self, *, joins: bool = False) -> Iterator[Log]:
@@ -244,20 +252,32 @@ class Releases:
             and not (tip and tip.is_open)
             and bundle_of(history.champion) == bundle_of(alias_now(self._world, self._model))
             and not any(self._bars_to_show(history))
-            and not self._world.git.uncommitted(f"{release_folder(self._model)}/history")
+            and not self._uncommitted()
+            and not is_left(self._world, self._model)
         )
 
+    def _uncommitted(self) -> tuple[str, ...]:
+        """Return the files that a command left; `sacpipe run` leaves those in versions/ uncommitted."""
+        folders = (f"{release_folder(self._model)}/{below}" for below in ("history", "verdicts"))
+        return tuple(path for folder in folders for path in self._world.git.uncommitted(folder))
+
     def _settle(self, log: Log, *, allows_drift: bool = False) -> list[str]:
-        line = close_intent(log)
-        tip = log.history.tip
-        if tip is not None and tip.sha256 != log.published:
-            line = (
-                f"published: record {tip.number}, {tip.kind}, which an interrupted {tip.action} had written"
-            )
+        line = close_intent(log) or self._left(log)
         self._complete(log)
         if not allows_drift:
             self._require_alias(log.history.champion, note="" if line is None else f" ({line})")
         return [] if line is None else [line]
+
+    def _left(self, log: Log) -> str | None:
+        """Return a line about a newest record that its command did not publish or commit."""
+        tip = log.history.tip
+        if tip is None:
+            return None
+        left = f"record {tip.number}, {tip.kind}, which an interrupted {tip.action} had written"
+        if tip.sha256 != log.published:
+            return f"published: {left}"
+        is_new = any(path.endswith(tip.file_name) for path in self._uncommitted())
+        return f"committed: {left}" if is_new else None
 
     def _require_alias(self, champion: Release | None, note: str = "") -> None:
         found = alias_now(self._world, self._model)
