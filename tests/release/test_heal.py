@@ -84,7 +84,7 @@ def test_a_version_deleted_by_hand_is_registered_again(project, tmp_path):
     version = next(one for one in project.registry.versions(NAME) if one.bundle_digest == digests[3])
     if "SQLite" in project.tracker.describe():
         assert version.version > 3
-        assert f"has the number {version.version}: this registry never gives a number twice." in line
+        assert f"as version {version.version}: this registry never gives a number twice." in line
         assert f"pin it to Reach/{version.version}" in line
     else:
         assert version.version == 3
