@@ -62,7 +62,7 @@ class Judgement:
 
 
 def settle(workspace: Workspace, params: Params) -> None:
-    """Mend damage, finish or undo what a release command left, and refuse to run where the alias was moved by hand.
+    """Mend damage, finish or undo an interrupted release, and refuse where the alias was moved by hand.
 
     Without git there is no release. A registry that does not answer now may answer at the end of the run.
 

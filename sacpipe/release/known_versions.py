@@ -144,7 +144,7 @@ def restored_outputs(workspace: Workspace, known: KnownVersion, *stages: str) ->
 
 
 def known_verdict(workspace: Workspace, disk: Disk, known: KnownVersion) -> Verdict | None:
-    """Return the verdict that the history names, or the last one that this clone kept; None without either."""
+    """Return the verdict in the history, or the last one that this clone kept; None without either."""
     if known.verdict is not None:
         data = disk.read(f"{release_folder(known.model)}/verdicts/{known.verdict}.json")
         with contextlib.suppress(ConfigError, ValueError):  # of another format
