@@ -3,7 +3,7 @@
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.evaluation.config import EvaluationConfig
 from sacpipe.export.config import ExportConfig
-from sacpipe.release.gate import ReleaseConfig
+from sacpipe.release.config import ReleaseConfig
 from sacpipe.training.config import TrainParams
 
 

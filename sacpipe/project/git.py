@@ -28,6 +28,39 @@ def head_commit(root: Path) -> str | None:
     return None if name is None else name.decode().strip()
 
 
+def repository_fault(root: Path) -> str | None:
+    """Return why git knows no repository in a folder, in git's own words; None where it knows one."""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--git-dir"],  # noqa: S607 - the git of the operator's PATH
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except OSError:
+        return "git is not installed"
+    words = " ".join(result.stderr.split()).removeprefix("fatal: ")
+    return None if result.returncode == 0 else words or f"git rev-parse ended with code {result.returncode}"
+
+
+def is_shallow(root: Path) -> bool:
+    """Return whether a clone has the newest commits alone, as of `git clone --depth`."""
+    return _places(root, "--is-shallow-repository") == ["true"]
+
+
+def commits_that_changed(root: Path, paths: Iterable[str], limit: int) -> list[str]:
+    """Return the newest ancestors of the checked-out commit that changed some paths, newest first."""
+    flags = ("--full-history", f"--max-count={limit}", "--format=%H")
+    listing = _git(root, "--literal-pathspecs", "log", *flags, "HEAD", "--", *paths) or b""
+    return listing.decode().split()
+
+
+def file_at(root: Path, commit: str, path: str) -> bytes | None:
+    """Return the bytes of a file of the project in a commit, or None where the commit lacks it."""
+    return _git(root, "cat-file", "blob", f"{commit}:./{path}")
+
+
 def uncommitted(root: Path, paths: Iterable[str]) -> tuple[str, ...]:
     """Return the files under some paths that differ from the commit, new files included."""
     flags = ("--porcelain", "-z", "--no-renames", "--untracked-files=all")

@@ -1,76 +1,46 @@
-"""The release gate: a pure function of numbers that the stages wrote.
+"""The release gate: judges one registered version by the rules of the commit that holds it.
 
 A refused release is no error. The result is a Verdict with what each rule expected and found.
 """
 
-import re
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import Field
-
-from sacpipe.core.config import Config
-from sacpipe.specs.budget import Budget
-from sacpipe.specs.env_spec import EnvSpec
-
-if TYPE_CHECKING:
-    from sacpipe.evaluation.statistics import EvaluationSummary
-    from sacpipe.export.config import ExportMetrics
+from sacpipe.project.workspace import Workspace
+from sacpipe.release.config import ReleaseParams
+from sacpipe.release.verdict import Verdict
+from sacpipe.tracking.registry import VersionRecord
+from sacpipe.tracking.tracker import Tracker
 
 
-class ReleaseConfig(Config):
-    """The registered name of a policy, and the minimum return for its release."""
-
-    model_name: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """Name of the registered model."""
-    min_return_mean: float | None
-    """Lowest mean return of the bundle that is released; null for none."""
-
-    @classmethod
-    def preset(cls, spec: EnvSpec, budget: Budget) -> dict[str, Any]:
-        """Return the values of a new params.yaml."""
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", spec.task.partition("/")[2])
-        return {"model_name": name, "min_return_mean": budget.min_return_mean}
-
-
-class Finding(Config):
-    """The result of one rule."""
-
-    rule: str
-    expected: str
-    found: str
-    ok: bool
-
-
-class Verdict(Config):
-    """The result of the release gate: accepted when every rule is ok."""
-
-    accepted: bool
-    reasons: tuple[Finding, ...]
-
-
-def evaluate_release(
-    bundle: "EvaluationSummary", exported: "ExportMetrics", config: ReleaseConfig
+def judge_version(
+    workspace: Workspace,
+    tracker: Tracker,
+    version: VersionRecord,
+    params: ReleaseParams,
+    commit: str | None = None,
 ) -> Verdict:
-    """Apply every rule.
+    """Judge a registered version against the present champion of its model, or return the kept verdict.
+
+    Scores candidate and champion here, on the same episodes. A verdict is kept in `.sacpipe/verdicts` and
+    returned again while nothing that it depends on has changed.
 
     Args:
-        bundle: Returns of the bundle, run by the robot's own runtime.
-        exported: Differences between torch and ONNX; the exporter has checked the synthetic ones.
-        config: Section of params.yaml.
+        workspace: The project.
+        tracker: Its ledger; both bundles come from its registry.
+        version: The candidate.
+        params: Sections of the commit that holds the candidate: `ReleaseParams.load_sections(params.yaml)`, or
+            `ReleaseParams.parse` of the three sections of an older commit.
+        commit: That commit; None where no commit holds the candidate yet.
+
+    Raises:
+        ConfigError: the candidate was trained for another task than that of `params`.
+        StoreError: the registry lacks a bundle; StoreUnavailableError where it does not answer.
+        BundleError: the candidate's bundle is damaged.
     """
-    minimum, error, tolerance = config.min_return_mean, exported.parity_max_error, exported.parity_tolerance
-    reasons = (
-        Finding(
-            rule="minimum return",
-            expected="no minimum is set" if minimum is None else f"mean return of at least {minimum:g}",
-            found=f"{bundle.return_mean:.2f} over {bundle.episodes} episodes",
-            ok=minimum is None or bundle.return_mean >= minimum,
-        ),
-        Finding(
-            rule="parity of torch and ONNX",
-            expected=f"at most {tolerance:g} of the action range",
-            found=f"{error:.3g}",
-            ok=error <= tolerance,
-        ),
-    )
-    return Verdict(accepted=all(reason.ok for reason in reasons), reasons=reasons)
+    raise NotImplementedError
+
+
+def kept_verdict(workspace: Workspace, bundle_digest: str) -> Verdict | None:
+    """Return the last verdict on a bundle that is kept in `.sacpipe/verdicts`, whatever has changed since.
+
+    Nothing is judged: for a report of the present outputs.
+    """
+    raise NotImplementedError

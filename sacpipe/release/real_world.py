@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sacpipe.core.errors import ConfigError, StoreError
+from sacpipe.core.errors import BundleError, ConfigError, StoreError
 from sacpipe.core.files import make_folder, storage_errors, sync_folder
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.world import Actor, World
@@ -33,9 +33,16 @@ def prove_version(registry: Registry, version: VersionRecord) -> None:
     """Fetch a version's bundle as a robot does, and replay its golden sequences; see `Prove`."""
     from sacpipe.robot.policy import OnnxPolicy
 
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = registry.fetch_bundle(version.name, version.version, Path(folder) / "bundle")
-        OnnxPolicy(bundle)  # replays the golden sequences
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = registry.fetch_bundle(version.name, version.version, Path(folder) / "bundle")
+            OnnxPolicy(bundle)  # replays the golden sequences
+    except BundleError as exc:
+        raise BundleError(
+            f"policy '{version.name}', version {version.version}: the registry's copy does not prove itself: "
+            f"{exc} `sacpipe ledger rebuild` writes it again where DVC has its bytes.",
+            exc.rule,
+        ) from exc
 
 
 class SystemClock:
@@ -120,13 +127,13 @@ class ProjectGit:
         """
         try:
             text = self._git("var", "GIT_COMMITTER_IDENT")
+            merging = Path(self._root, self._git("rev-parse", "--git-path", "MERGE_HEAD").strip())
         except StoreError as exc:
             raise ConfigError(
                 f"a release is committed under release/, and git says: {exc} Make {self._root} a "
                 "repository with `git init`, and set `git config user.name` and `git config user.email`."
             ) from exc
         name, _, rest = text.rpartition(" <")
-        merging = Path(self._root, self._git("rev-parse", "--git-path", "MERGE_HEAD").strip())
         if merging.exists():
             raise ConfigError(
                 f"{self._root}: a merge is in progress. Finish it with `git commit`, or `git merge --abort`."

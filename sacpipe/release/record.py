@@ -73,7 +73,7 @@ class Record(Config):
     """What the alias names afterwards; of `refused`, `barred` and `allowed` the bundle concerned."""
     reason: str
     verdict: str | None
-    """SHA-256 of the verdict of the release gate, in release/NAME/verdicts/; None where none was asked for."""
+    """SHA-256 of the release gate's verdict, in release/NAME/verdicts/; None where none was asked for."""
     commit: str | None
     """Commit that holds the parameters, the code and the lock entries of `to`."""
     entries: dict[str, dict[str, JsonValue]]

@@ -79,8 +79,8 @@ class Releases:
             again: Promote a bundle that was rolled back.
 
         Raises:
-            ReleaseError: it is refused or barred, the champion is another than the verdict's, another promoter
-                was faster, or as `settle`.
+            ReleaseError: it is refused or barred, its verdict is about another champion, another promoter was
+                faster, or as `settle`.
             StoreError: the registry failed; BundleError where its bytes are damaged.
         """
         to = release_of(target.version)
@@ -275,8 +275,8 @@ class Releases:
             return
         if target.judged_against != bundle_of(champion):
             raise ReleaseError(
-                f"{to} was judged against champion {(target.judged_against or 'none')[:12]}, and the champion "
-                f"is now {champion or 'none'}. The same command judges again."
+                f"{to} was judged against champion {(target.judged_against or 'none')[:12]}, and the "
+                f"champion is now {champion or 'none'}. The same command judges again."
             )
         if not target.is_accepted:
             log.append("refused", facts, before=champion, to=to)
@@ -291,8 +291,8 @@ class Releases:
         if champion is None or not wanted:
             names = ", ".join(dict.fromkeys(map(str, allowed))) or "none"
             raise ReleaseError(
-                f"policy '{self._model}': {to or 'a champion before'} cannot be returned to: former champions "
-                f"that are not barred: {names}. `sacpipe history` lists all."
+                f"policy '{self._model}': {to or 'a champion before'} cannot be returned to: former "
+                f"champions that are not barred: {names}. `sacpipe history` lists all."
             )
         return wanted[0]
 

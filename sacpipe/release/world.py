@@ -84,7 +84,7 @@ class Git(Protocol):
         ...
 
     def uncommitted(self, folder: str) -> tuple[str, ...]:
-        """Return the files under a folder that differ from the checked-out commit, new and missing ones too."""
+        """Return the files under a folder that differ from the commit, new and missing ones too."""
         ...
 
     def commit(self, paths: Sequence[str], message: str) -> None:

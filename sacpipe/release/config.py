@@ -1,0 +1,62 @@
+"""The `release` section of params.yaml: name, mode, and the rules of the release gate."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from sacpipe.core.config import Config
+from sacpipe.envs import TaskConfig
+from sacpipe.release.rules.rule import RuleField
+from sacpipe.release.verdict import Mode
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
+
+MAX_RULES = 100
+"""Maximum number of rules."""
+
+
+class ReleaseConfig(Config):
+    """Name of the registered model, and the gate of its releases."""
+
+    model_name: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the registered model."""
+    mode: Mode
+    """What a verdict does: enforce, dry_run (say it only) or off (judge nothing)."""
+    auto: bool
+    """Whether `sacpipe run` promotes an accepted candidate itself."""
+    rules: tuple[RuleField, ...] = Field(max_length=MAX_RULES)
+    """Rules of the gate, each once; one that is not listed is off."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replaced_keys(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "min_return_mean" in values:
+            raise ValueError(
+                "min_return_mean is a rule now: replace the key by `mode: enforce`, `auto: false` and `rules:` "
+                "with `- {name: floor, min_return_mean: ...}`; `sacpipe params TASK` prints a complete section"
+            )
+        return values
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        names = [rule.name for rule in self.rules]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise ValueError(f"rules: expected each rule once, found '{name}' twice")
+        return self
+
+    @classmethod
+    def preset(cls, spec: EnvSpec, budget: Budget) -> dict[str, Any]:
+        """Return the values of a new params.yaml."""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", spec.task.partition("/")[2])
+        return {"model_name": name, "mode": "enforce", "auto": False, "rules": []}
+
+
+class ReleaseParams(Config):
+    """The sections of params.yaml that the release gate depends on."""
+
+    seed: int
+    task: TaskConfig
+    release: ReleaseConfig

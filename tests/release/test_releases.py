@@ -1,0 +1,297 @@
+"""Release commands on the registry of a folder and a real git repository."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from release_project import IDENTITY, MODEL, ReleaseProject, git
+
+from sacpipe.core.errors import BundleError, ConfigError, ReleaseError, StoreError
+from sacpipe.release.head import read_head
+from sacpipe.release.releases import Target
+from sacpipe.tracking.registry import BARRED_TAG, Registry, VersionRecord
+
+MOVE = ["intended", "moved", "proven"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReleaseProject:
+    """Return a project without a version."""
+    for name, value in IDENTITY.items():
+        monkeypatch.setenv(name, value)
+    return ReleaseProject(tmp_path / "project", tmp_path / "tracking")
+
+
+def history_files(project: ReleaseProject) -> list[Path]:
+    """Return the files of the history, oldest first."""
+    return sorted((project.root / "release" / MODEL / "history").iterdir())
+
+
+def test_a_promotion_is_three_records_in_one_commit_and_a_head(project: ReleaseProject) -> None:
+    """Intent, move and proof are committed with the operator's identity, and the head names the last record."""
+    first = project.register(0.5)
+    assert project.promote(first, "first policy")[-1].startswith("champion: version 1")
+    records = list(project.releases().history().records.values())
+    assert [record.kind for record in records] == MOVE
+    assert [record.number for record in records] == [1, 2, 3]
+    assert records[1].parents == (records[0].sha256,)
+    assert {str(record.actor) for record in records} == {"Operator <operator@example.org>"}
+    assert {record.reason for record in records} == {"first policy"}
+    head = read_head(project.tracker.registry, MODEL)
+    assert head is not None
+    assert (head.number, head.sha256) == (3, records[2].sha256)
+    assert git(project.root, "status", "--porcelain") == ""
+    assert len(git(project.root, "log", "--format=%H").splitlines()) == 2
+    assert project.champion() == 1
+
+
+def test_a_promotion_commits_its_own_files_only(project: ReleaseProject) -> None:
+    """A staged and an edited file of the operator stay staged and edited."""
+    (project.root / "notes").write_text("mine\n")
+    (project.root / ".gitignore").write_text(".sacpipe/\nother\n")
+    git(project.root, "add", "notes")
+    project.promote(project.register(0.5))
+    assert git(project.root, "status", "--porcelain").splitlines() == [" M .gitignore", "A  notes"]
+
+
+def test_a_rollback_bars_and_only_again_lifts_the_bar(project: ReleaseProject) -> None:
+    """The bundle that was rolled back is refused with who, when and why, until it is promoted again."""
+    first, second = project.register(0.5), project.register(0.25)
+    project.promote(first)
+    project.promote(second)
+    project.releases().rollback(None, reason="it fell over")
+    assert project.champion() == 1
+    assert project.kinds() == [*MOVE, *MOVE, *MOVE, "barred"]
+    tag = project.tracker.registry.version(MODEL, 2).tags[BARRED_TAG]
+    assert "Operator <operator@example.org>: it fell over" in tag
+    with pytest.raises(
+        ReleaseError, match=r"barred: rolled back at .* by Operator .*: it fell over.*--again"
+    ):
+        project.promote(second)
+    with pytest.raises(ReleaseError, match="former champions that are not barred: none"):
+        project.releases().rollback(None, reason="further back")
+    project.promote(second, "repaired the robot instead", again=True)
+    assert project.champion() == 2
+    assert project.tracker.registry.version(MODEL, 2).tags[BARRED_TAG] == ""
+    assert project.kinds()[-4:] == ["allowed", *MOVE]
+
+
+def test_a_rollback_goes_to_a_former_champion_by_name(project: ReleaseProject) -> None:
+    """Of three champions the first one is named; a version that never was champion is refused."""
+    versions = [project.register(gain) for gain in (0.5, 0.25, 0.125, 0.0625)]
+    for version in versions[:3]:
+        project.promote(version)
+    former = project.releases().history().champions()
+    assert [one.version for one in former] == [3, 2, 1]
+    project.releases().rollback(former[2], reason="both later ones drift")
+    assert project.champion() == 1
+    with pytest.raises(ReleaseError, match="cannot be returned to"):
+        project.releases().rollback(former[0], reason="barred")
+
+
+def test_an_alias_that_a_hand_moved_stops_everything_until_it_is_adopted_or_restored(
+    project: ReleaseProject,
+) -> None:
+    """Neither settle nor promote moves it; restore returns to the history's, adopt accepts the registry's."""
+    first, second = project.register(0.5), project.register(0.25)
+    project.promote(first)
+    project.tracker.registry.set_alias(MODEL, "champion", second.version)
+    for command in (project.releases().settle, lambda: project.promote(second)):
+        with pytest.raises(
+            ReleaseError, match=r"moved by hand: the history says version 1 .*, the registry says version 2"
+        ):
+            command()
+    assert project.champion() == 2
+    project.releases().restore("nobody knows who moved it")
+    assert project.champion() == 1
+    project.tracker.registry.set_alias(MODEL, "champion", second.version)
+    project.releases().adopt("the night shift did")
+    assert project.champion() == 2
+    assert project.releases().settle() == []
+    assert project.kinds() == [*MOVE, *MOVE, "adopted"]
+
+
+def test_a_refused_or_stale_verdict_moves_nothing(project: ReleaseProject) -> None:
+    """The refusal is a record; a verdict about another champion is none."""
+    first, second = project.register(0.5), project.register(0.25)
+    project.promote(first)
+    refused = Target(second, {"accepted": False}, is_accepted=False, judged_against=first.bundle_digest)
+    with pytest.raises(ReleaseError, match="refused by the release gate"):
+        project.releases().promote(refused, reason="hope")
+    assert project.kinds() == [*MOVE, "refused"]
+    record = list(project.releases().history().records.values())[-1]
+    assert (
+        project.root / "release" / MODEL / "verdicts" / f"{record.verdict}.json"
+    ).read_text() == '{"accepted":false}\n'
+    with pytest.raises(ReleaseError, match="judged against champion none, and the champion is now version 1"):
+        project.releases().promote(Target(second, {"accepted": True}), reason="judged before")
+    assert project.champion() == 1
+
+
+def _edit(files: list[Path]) -> str:
+    files[1].write_bytes(files[1].read_bytes().replace(b"better", b"bitter"))
+    return f"{files[1].name} was edited or cut short"
+
+
+def _drop(files: list[Path]) -> str:
+    files[1].unlink()
+    return f"the record before {files[2].name} is missing"
+
+
+def _double(files: list[Path]) -> str:
+    copy = files[1].with_name(files[1].name.replace("000002", "000004"))
+    shutil.copy(files[1], copy)
+    return f"{copy.name} holds record 2: it is a copy, or was renamed"
+
+
+def _reorder(files: list[Path]) -> str:
+    swapped = [
+        files[1].with_name(f"000003-{files[1].name[7:]}"),
+        files[2].with_name(f"000002-{files[2].name[7:]}"),
+    ]
+    for old, new in zip(files[1:], swapped, strict=True):
+        old.rename(new)
+    return f"{swapped[0].name} holds record 2"
+
+
+def _cut(files: list[Path]) -> str:
+    files[2].write_bytes(files[2].read_bytes()[:-40])
+    return f"{files[2].name} was edited or cut short"
+
+
+@pytest.mark.parametrize("damage", [_edit, _drop, _double, _reorder, _cut])
+def test_damage_of_the_history_is_named_and_nothing_acts(
+    project: ReleaseProject, damage: Callable[[list[Path]], str]
+) -> None:
+    """Each way to tamper is named with its file, and git brings the history back."""
+    first, second = project.register(0.5), project.register(0.25)
+    project.promote(first)
+    fault = damage(history_files(project))
+    with pytest.raises(ReleaseError) as refusal:
+        project.promote(second)
+    assert fault in str(refusal.value)
+    assert project.champion() == 1
+    git(project.root, "clean", "--quiet", "--force", "release")
+    git(project.root, "checkout", "--quiet", "HEAD", "--", "release")
+    project.promote(second)
+    assert project.champion() == 2
+
+
+def test_a_dropped_newest_record_is_noticed_by_the_head(project: ReleaseProject) -> None:
+    """What the chain alone cannot show: its last record is missing."""
+    project.promote(project.register(0.5))
+    history_files(project)[-1].unlink()
+    with pytest.raises(ReleaseError, match="this clone is behind: the newest record is record 3"):
+        project.promote(project.register(0.25))
+
+
+def clone(project: ReleaseProject, tmp_path: Path) -> tuple[Path, ReleaseProject]:
+    """Return a bare repository, and a second clone of it with the same registry."""
+    bare = tmp_path / "bare.git"
+    git(tmp_path, "clone", "--quiet", "--bare", str(project.root), str(bare))
+    git(project.root, "remote", "add", "origin", str(bare))
+    git(project.root, "fetch", "--quiet", "origin")
+    git(project.root, "branch", "--quiet", "--set-upstream-to=origin/main")
+    other = ReleaseProject.__new__(ReleaseProject)
+    git(tmp_path, "clone", "--quiet", str(bare), str(tmp_path / "other"))
+    other.root, other.tracking, other.tracker = tmp_path / "other", project.tracking, project.tracker
+    return bare, other
+
+
+def test_a_clone_behind_the_head_is_sent_to_git_pull(project: ReleaseProject, tmp_path: Path) -> None:
+    """The second clone releases after it has pulled, and not before."""
+    first, second = project.register(0.5), project.register(0.25)
+    _, other = clone(project, tmp_path)
+    project.promote(first)
+    with pytest.raises(
+        ReleaseError, match=r"behind: the newest record is record 3 .* by Operator .*git pull"
+    ):
+        other.promote(second)
+    git(project.root, "push", "--quiet")
+    git(other.root, "pull", "--quiet")
+    other.promote(second)
+    assert project.champion() == 2
+
+
+def test_a_fork_is_named_and_joined(project: ReleaseProject, tmp_path: Path) -> None:
+    """Two clones that released without excluding each other: the branch of the head counts."""
+    first, second = project.register(0.5), project.register(0.25)
+    _, other = clone(project, tmp_path)
+    project.promote(first)
+    registry = project.tracker.registry
+    registry.set_model_tags(MODEL, {"sacpipe.release_head": ""})
+    registry.delete_alias(MODEL, "champion")
+    other.promote(second)  # as one that saw neither head nor alias
+    git(project.root, "push", "--quiet")
+    git(other.root, "pull", "--quiet", "--no-rebase", "--no-edit")
+    with pytest.raises(ReleaseError, match="forked: 2 records have no successor"):
+        other.releases().settle()
+    other.releases().resolve("two of us at once")
+    assert other.champion() == 2
+    assert other.releases().history().champion.version == 2  # type: ignore[union-attr]
+    assert other.releases().settle() == []
+
+
+def test_records_that_are_lost_for_good_are_left_behind(project: ReleaseProject, tmp_path: Path) -> None:
+    """The clone that wrote the head is gone: resolve goes on, and the alias it moved is drift."""
+    first = project.register(0.5)
+    _, other = clone(project, tmp_path)
+    project.promote(first)
+    with pytest.raises(ReleaseError, match="moved by hand: the history says no champion"):
+        other.releases().resolve("the other machine burnt")
+    other.releases().adopt("it served well")
+    assert other.releases().settle() == []
+    assert other.kinds() == ["resolved", "adopted"]
+
+
+def test_without_identity_or_repository_nothing_begins(
+    project: ReleaseProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the git commands, and neither registry nor disk is touched."""
+    first = project.register(0.5)
+    shutil.move(project.root / ".git", tmp_path / "away")
+    with pytest.raises(ConfigError, match=r"git init"):
+        project.promote(first)
+    shutil.move(tmp_path / "away", project.root / ".git")
+    for name in IDENTITY:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    git(project.root, "config", "user.useConfigOnly", "true")
+    with pytest.raises(ConfigError, match=r"git config user.name"):
+        project.promote(first)
+    assert project.tracker.registry.model_tags(MODEL) == {}
+    assert not (project.root / "release").exists()
+
+
+def test_a_version_whose_bytes_changed_is_never_champion(project: ReleaseProject) -> None:
+    """The proof before the intent refuses it: no record is written."""
+    first, second = project.register(0.5), project.register(0.25)
+    project.promote(first)
+    stored = next(project.tracking.glob(f"bundles/{second.bundle_digest}/policy.onnx"))
+    stored.write_bytes(stored.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(
+        BundleError, match="version 2: the registry's copy does not prove itself: .*policy.onnx"
+    ):
+        project.promote(second)
+    assert (project.champion(), project.kinds()) == (1, MOVE)
+
+
+def test_a_proof_that_fails_after_the_move_puts_the_alias_back(project: ReleaseProject) -> None:
+    """What the registry gives once it is the champion is proven too, not only what it gave before."""
+    first, second = project.register(0.5), project.register(0.25)
+    project.promote(first)
+    prove = project.world().prove
+    calls: list[int] = []
+
+    def once(registry: Registry, version: VersionRecord) -> None:
+        calls.append(version.version)
+        if len(calls) > 1:
+            raise StoreError("the bytes changed")
+        prove(registry, version)
+
+    with pytest.raises(StoreError, match="the bytes changed"):
+        project.releases(prove=once).promote(Target(second), reason="better")
+    assert project.champion() == 1
+    assert project.kinds() == [*MOVE, "intended", "moved", "restored"]
+    assert project.releases().settle() == []
