@@ -87,9 +87,13 @@ def check_settled(clone: Clone, store: Store, robot: Robot) -> None:
     tagged = {one.bundle_digest for one in policy.versions.values() if one.tags.get(BARRED_TAG)}
     registered = {one.bundle_digest for one in policy.versions.values()}
     require("barred tags are the history's", expected=reading.barred() & registered, found=tagged)
-    require("own files are committed", expected=(), found=clone.git.changed(FOLDER))
-    leftover = [path for path in clone.disk.paths(FOLDER) if not path.endswith(".json") or "/." in path]
-    require("no leftover is committed", expected=[], found=[path for path in leftover if clone.git.holds(path)])
+    changed = [path for path in clone.git.changed(FOLDER) if path.startswith(HISTORY)]
+    require("records are committed", expected=[], found=changed)
+    verdicts = [f"{FOLDER}/verdicts/{entry.verdict}.json" for entry in reading.entries.values() if entry.verdict]
+    missing = [path for path in verdicts if not clone.git.holds(path)]
+    require("verdicts of records are committed", expected=[], found=missing)
+    leftover = [path for path in clone.disk.paths(FOLDER) if "/." in path and clone.git.holds(path)]
+    require("no leftover is committed", expected=[], found=leftover)
     check_prefix(clone, reading)
     robot.settled = {reading.champion()}
 

@@ -41,8 +41,10 @@ class SimulatedGit:
 
     def changed(self, folder: str) -> tuple[str, ...]:
         """Return the same outside of any process."""
-        prefix = f"{folder}/"
-        paths = {path for path in self._tree if path.startswith(prefix)} | set(self._disk.paths(folder))
+        below = f"{folder}/"
+        paths = {path for path in self._tree if path.startswith(below)} | set(self._disk.paths(folder))
+        if self._disk.peek(folder) is not None or folder in self._tree:
+            paths.add(folder)
         return tuple(sorted(path for path in paths if self._disk.peek(path) != self._tree.get(path)))
 
     def commit(self, paths: Sequence[str], message: str) -> None:

@@ -29,8 +29,10 @@ class Command:
     """Digest that becomes the champion where the command ends well; None where it is not known before."""
     is_forbidden: str = ""
     """Why the target may not act."""
-    bars: str | None = None
     allows: str | None = None
+    """Digest whose bar it lifts."""
+    named: str | None = None
+    """Digest that the alias names when it begins; a rollback bars it."""
 
 
 class Life:
@@ -94,6 +96,7 @@ class Life:
         is_quiet = self.choice.random() < 0.5
         if is_quiet:
             self._agree()
+            self.simulation.seconds += 200_000.0  # the lease of a command that died has ended
         self.recovery.may_fork |= not (is_quiet and self.store.excludes)
         commands = {clone: self._command(clone, only_promote=is_quiet) for clone in self.clones}
         for clone in self.clones:
@@ -128,10 +131,10 @@ class Life:
             raise Violation(f"{command.is_forbidden}: expected an error of '{command.text}', found none")
         tip = Reading(clone.disk).tip
         self.acknowledged += [] if tip is None else [tip.digest]
-        if command.bars is not None:
-            self.barred.add(command.bars)
         if is_alone and not self.robot.is_alias_foreign:
             named = self.robot.named()
+            if command.text.startswith("rollback") and command.named != named:
+                self.barred |= {command.named}
             require("a command does what it says", expected=command.target or named, found=named)
             require("a barred digest never acts", expected=False, found=named in self.barred)
             check_settled(clone, self.store, self.robot)
@@ -160,6 +163,7 @@ class Life:
     def _told(self, clone: Clone, command: Command) -> Callable[[], Any]:
         self.simulation.trace.add(f"{clone.process.name} command: {command.text}")
         self.barred -= {command.allows}
+        command.named = self.robot.named()
         return command.call
 
     def _command(self, clone: Clone, *, only_promote: bool = False) -> Command:
@@ -171,9 +175,7 @@ class Life:
             return Command("settle", clone.releases.settle)
         former = reading.former()
         if not former or kind < 0.9:
-            return Command(
-                "rollback", lambda: clone.releases.rollback(None, reason="worse"), bars=reading.champion()
-            )
+            return Command("rollback", lambda: clone.releases.rollback(None, reason="worse"))
         to = self.choice.choice(former)
         release = Release(version=self._number(to), bundle=to)
         return Command(
@@ -181,7 +183,6 @@ class Life:
             lambda: clone.releases.rollback(release, reason="worse"),
             target=to,
             is_forbidden="a barred digest never acts" if to in self.barred else "",
-            bars=reading.champion(),
         )
 
     def _promote(self, clone: Clone, reading: Reading, *, is_sound: bool) -> Command:

@@ -26,6 +26,8 @@ class Entry:
     before: str | None
     """Bundle's digest."""
     to: str | None
+    verdict: str | None
+    """Digest of a verdict's file."""
 
 
 @lru_cache(maxsize=200_000)
@@ -35,7 +37,7 @@ def _entry(data: bytes) -> Entry | None:
         before, to = ((tree[key] or {}).get("bundle") for key in ("before", "to"))
         parents = tuple(tree["parents"])
         digest = hashlib.sha256(data).hexdigest()
-        return Entry(digest, tree["number"], parents, tree["kind"], tree["action"], before, to)
+        return Entry(digest, tree["number"], parents, tree["kind"], tree["action"], before, to, tree["verdict"])
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -77,7 +79,7 @@ class Reading:
         tip = self.tip
         if tip is None or tip.kind not in {"intended", "moved"}:
             return None
-        return next(entry for entry in self.chain() if entry.kind == "intended")
+        return next((entry for entry in self.chain() if entry.kind == "intended"), None)
 
     def barred(self) -> set[str]:
         """Return the digests that no command may promote."""

@@ -68,8 +68,7 @@ class Recovery:
         elif len(reading.tips) > 1:
             self._join(clone, error)
         elif "is being released by" in str(error):
-            self._simulation.seconds += 1_000.0
-            clone.clock.offset = 0.0
+            self._simulation.seconds += 200_000.0
         else:
             self._end_drift(clone, reading, error)
 
@@ -79,6 +78,7 @@ class Recovery:
         if not others:
             raise Violation(f"the newest published record is on some disk: found none, and {error}")
         for other in others:
+            self.commit(other)
             self.push(other)
         self.pull(clone)
         if not any(digest in head for digest in Reading(clone.disk).entries):
@@ -89,6 +89,7 @@ class Recovery:
         if not self.may_fork:
             raise Violation(f"a fork has a cause: found none, and {error}")
         for other in self.clones:
+            self.commit(other)
             self.push(other)
         for other in self.clones:
             self.pull(other)
@@ -134,12 +135,17 @@ class Recovery:
         check_remote(before, self._remote)
 
     def pull(self, clone: Clone) -> None:
-        """Commit what is left over, and pull."""
-        if clone.git.changed(FOLDER):
-            clone.process.start(Faults())
-            clone.git.commit([FOLDER], "leftovers")
+        """Pull, which takes every merge: two clones write other files."""
         if stopped := clone.git.pull():
             raise Violation(f"git merges the release records of two clones: found {stopped}")
+
+    def commit(self, clone: Clone) -> None:
+        """Commit records that no command could commit, as `git add release/*.json` does."""
+        clone.process.start(Faults())
+        paths = [
+            path for path in clone.git.changed(FOLDER) if "/." not in path and not clone.git.holds(path)
+        ]
+        clone.git.commit(paths, "records of a command that was interrupted")
 
 
 def require_error(outcome: Outcome) -> None:
