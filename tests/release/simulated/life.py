@@ -101,6 +101,7 @@ class Life:
         commands = {clone: self._command(clone, only_promote=is_quiet) for clone in self.clones}
         for clone in self.clones:
             clone.process.start(Faults() if is_quiet else self.weather.faults(clone, self._hand, self._damage))
+        self.robot.has_raced = not self.store.excludes
         outcomes = self.simulation.run(
             {clone.process: self._told(clone, command) for clone, command in commands.items()}
         )

@@ -52,6 +52,7 @@ class Recovery:
         else:
             raise Violation(f"recovery ends: found the same advice after {_TRIES} tries: {said}")
         check_settled(clone, self._store, self._robot)
+        self._robot.has_raced = False
         if intent is not None and named == intent.to and named not in self._robot.damaged:
             require("recovery finishes what the alias shows", expected=named, found=self._robot.named())
 
@@ -104,7 +105,7 @@ class Recovery:
         """Adopt or restore what a hand did; first register again what is lost."""
         champion, named = reading.champion(), self._robot.named()
         lost = {champion, named} & self._robot.damaged
-        if not (lost or (self._robot.is_alias_foreign and champion != named)):
+        if not (lost or ((self._robot.is_alias_foreign or self._robot.has_raced) and champion != named)):
             raise Violation(f"an error has a cause: found none, and {type(error).__name__}: {error}")
         if lost and self._simulation.random.random() < 0.7:
             self._heal()
