@@ -7,16 +7,18 @@ or persists a step, because DVC knows which stage is stale, and no array passes 
 import time
 
 from sacpipe.core.errors import InterruptedRunError, StoreError
-from sacpipe.flow import steps
+from sacpipe.flow import release_steps, steps
 from sacpipe.flow.orchestrator import Call, open_orchestrator
+from sacpipe.flow.release_steps import Judgement
 from sacpipe.flow.summary import Summary
+from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import Outcome
 from sacpipe.project.terminal import StageOutput, termination_as_interrupt, write_line
 from sacpipe.project.workspace import STAGES, Workspace, run_lock
 
 
 def pipeline(workspace: Workspace, call: Call) -> Summary:
-    """Train, export, evaluate; record each stage; run the release gate, report, push, promote.
+    """Train, export, evaluate; record each stage; register a candidate and judge it; report, push, release.
 
     Raises:
         SacpipeError: a step failed; finished steps are kept, and the same command continues there.
@@ -27,30 +29,36 @@ def pipeline(workspace: Workspace, call: Call) -> Summary:
     for stage in STAGES:
         outcomes[stage] = call(stage, steps.reproduce, workspace, stage, StageOutput())
         write_line(f"{stage}: {outcomes[stage]}")
-    unrecorded = _record(workspace, outcomes, call)
-    verdict = call("gate", steps.release_gate, workspace, params)
+    judgement = _judge(workspace, params, outcomes, call)
     report = call("report", steps.write_page, workspace)
     pushed = _push(workspace, call)
-    if unrecorded is not None:
-        raise type(unrecorded)(
-            f"{unrecorded}\nTraining, evaluation and report ({report}) are done; nothing is registered. "
-            "When the ledger works again, `sacpipe run` records and registers without training."
+    if isinstance(judgement, StoreError):
+        raise type(judgement)(
+            f"{judgement}\nTraining, evaluation and report ({report}) are done; the candidate is not judged. "
+            "When the ledger works again, `sacpipe run` records, registers and judges without training."
         )
-    promotion = call("promote", steps.promote, workspace, params, verdict)
-    seconds = time.perf_counter() - started
+    promotion = call("release", release_steps.release, workspace, judgement)
     return Summary.of(
-        workspace, outcomes=outcomes, verdict=verdict, promotion=promotion, pushed=pushed, seconds=seconds
+        workspace,
+        outcomes=outcomes,
+        verdict=judgement.verdict,
+        promotion=promotion,
+        pushed=pushed,
+        seconds=time.perf_counter() - started,
     )
 
 
-def _record(workspace: Workspace, outcomes: dict[str, Outcome], call: Call) -> StoreError | None:
-    """Record every stage; return an error instead of raising it, because the report is not written yet."""
+def _judge(
+    workspace: Workspace, params: Params, outcomes: dict[str, Outcome], call: Call
+) -> Judgement | StoreError:
+    """Record, register and judge; return an error instead of raising it, because the report is not written yet."""
     try:
         for stage in STAGES:
             call(f"ledger {stage}", steps.record, workspace, stage, outcomes[stage])
+        version = call("register", release_steps.register, workspace, params)
+        return call("gate", release_steps.judge, workspace, version)
     except StoreError as exc:
         return exc
-    return None
 
 
 def _push(workspace: Workspace, call: Call) -> str:
@@ -71,14 +79,16 @@ def run_pipeline(workspace: Workspace, *, engine: str) -> Summary:
 
     Raises:
         BusyError: another run is in progress in this folder.
+        ReleaseError: the champion's alias is not where the release history says.
         SacpipeError: a step failed, or the orchestrator cannot be used.
     """
     with run_lock(workspace), termination_as_interrupt():
         steps.name_dependencies(workspace)
-        steps.preflight(workspace)  # bad input is refused before a server starts
+        params = steps.preflight(workspace)  # bad input is refused before a server starts
         orchestrator = open_orchestrator(engine, workspace)  # a module loaded before would be the task's
         orchestrator.start()
         steps.check_stores(workspace)  # while the server starts
+        release_steps.settle(workspace, params)
         if notice := steps.processor_notice(workspace):
             write_line(notice)
         try:

@@ -21,7 +21,7 @@ SMALL = {
     "bootstrap_resamples": 200,
     "golden_steps": 8,
     "max_s": 0.5,
-    "min_return_mean": -60.0,
+
 }
 """Values of params.yaml for a run of seconds."""
 SHORT = {

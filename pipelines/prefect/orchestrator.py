@@ -76,19 +76,22 @@ class PrefectOrchestrator:
         from prefect.exceptions import PrefectException, TerminationSignal
 
         name = f"{self._workspace.root.name} {stage_key(self._workspace, 'train')[:12]}"
+        summaries: list[Summary] = []
 
         @prefect.flow(name="sacpipe", flow_run_name=name, validate_parameters=False)
-        def sacpipe_flow() -> Summary:
-            summary = flow(_call_as_task)
-            _create_artifacts(summary)
-            return summary
+        def sacpipe_flow() -> "State[str]":
+            summaries.append(flow(_call_as_task))
+            _create_artifacts(summaries[-1])
+            _emit_verdict(summaries[-1])
+            return _final_state(summaries[-1])
 
         try:
-            return sacpipe_flow()
+            sacpipe_flow()
         except TerminationSignal as exc:
             raise KeyboardInterrupt from exc
         except (PrefectException, httpx.HTTPError, RuntimeError) as exc:
             raise settings.unavailable(str(self._address), exc) from exc
+        return summaries[-1]
 
     def _use(self, server: TemporaryServer) -> None:
         """Wait for a temporary server, and let Prefect use it."""
@@ -124,11 +127,37 @@ def _is_retryable(_task: "Task[Any, Any]", _run: "TaskRun", state: "State[Any]")
 
 
 def _create_artifacts(summary: Summary) -> None:
-    """Create Prefect artifacts: the result table, the lineage and the report's address."""
+    """Create Prefect artifacts: the result table, verdict, lineage and the report's address."""
     from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
     create_table_artifact(key="result", table=summary.rows(), description=f"Result of {summary.task}")
     create_markdown_artifact(
+        key="verdict", markdown=summary.verdict_markdown(), description="Verdict of the release gate"
+    )
+    create_markdown_artifact(
         key="lineage", markdown=summary.lineage_markdown(), description="Digests, end to end"
     )
     create_link_artifact(key="report", link=summary.report.as_uri(), link_text="report")
+
+
+def _emit_verdict(summary: Summary) -> None:
+    """Emit the event `sacpipe.gate.accepted` or `sacpipe.gate.refused`, for automations of the server."""
+    from prefect.events import emit_event
+
+    promotion = summary.promotion
+    emit_event(
+        event=f"sacpipe.gate.{'refused' if summary.is_refused else 'accepted'}",
+        resource={
+            "prefect.resource.id": f"sacpipe.model.{promotion.model_name}.version.{promotion.version}",
+            "prefect.resource.name": f"{promotion.model_name} version {promotion.version}",
+        },
+        payload={"verdict": summary.verdict.as_tree(), "promotion": promotion.as_tree()},
+    )
+
+
+def _final_state(summary: Summary) -> "State[str]":
+    """Return the state of the flow's run: never Failed, because a repetition would give the same verdict."""
+    from prefect.states import Completed
+
+    word = "Refused" if summary.is_refused else "Completed"
+    return Completed(name=word, message=f"{summary.verdict.word}: {summary.promotion.why}", data=word)

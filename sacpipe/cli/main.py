@@ -15,13 +15,17 @@ from sacpipe.cli import (
     check_env,
     doctor,
     drive,
+    gc,
+    history,
     keys,
     ledger,
     lineage,
     lock,
     params,
     pool,
+    promote,
     report,
+    rollback,
     run,
     serve,
     sign,
@@ -42,8 +46,8 @@ from sacpipe.version import __version__
 COMMANDS = {
     module.__name__.rpartition(".")[2].replace("_", "-"): module
     for module in (
-        *(run, tasks, params, lock, simulate, drive, lineage, verify, pool),
-        *(ledger, report, serve, keys, sign, check, check_env, doctor),
+        *(run, promote, rollback, history, tasks, params, lock, simulate, drive, lineage, verify, pool),
+        *(ledger, gc, report, serve, keys, sign, check, check_env, doctor),
     )
 }
 """The module of each command, in the order of the help."""

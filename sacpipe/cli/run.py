@@ -1,4 +1,4 @@
-"""`sacpipe run`: the stages by `dvc repro`, then records, release, report and push."""
+"""`sacpipe run`: the stages by `dvc repro`, then records, a candidate and the verdict on it, report and push."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import json
 from sacpipe.cli.output import write_output
 from sacpipe.core.logging import operator
 
-HELP = "train, export, evaluate, record and release the task of params.yaml"
+HELP = "train, export, evaluate and record the task of params.yaml; register a candidate and judge it"
 EXAMPLE = "  sacpipe run\n  sacpipe run --engine local"
 
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the flow and print its summary; exit code 1 where the release gate or the doctor refused."""
+    """Run the flow and print its summary; exit code 1 where the gate, a bar or the doctor refused."""
     from sacpipe.cli.doctor import check_before_run
     from sacpipe.flow.orchestrator import ORCHESTRATORS
     from sacpipe.project.extend import extend_finished_run
@@ -47,4 +47,4 @@ def run(arguments: argparse.Namespace) -> int:
         operator.info(extend_finished_run(workspace))
     summary = load_flow(workspace).run_pipeline(workspace, engine=arguments.engine)
     write_output(json.dumps(summary.as_tree(), indent=2) + "\n" if arguments.json else summary.text())
-    return 0 if summary.verdict.accepted else 1
+    return 1 if summary.is_refused else 0

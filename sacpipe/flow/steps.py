@@ -1,14 +1,12 @@
 """The steps of a run as plain functions. The flow calls them through an engine; none knows Prefect."""
 
-import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from sacpipe.core.errors import ConfigError, StorageError, StoreError, StoreUnavailableError
-from sacpipe.core.files import check_writable, read_json
-from sacpipe.evaluation.statistics import EvaluateMetrics
-from sacpipe.export.config import ExportMetrics
+from sacpipe.bundle.files import bundle_digest
+from sacpipe.core.errors import ConfigError, StoreError, StoreUnavailableError
+from sacpipe.core.files import check_writable
 from sacpipe.params.checks import check_params
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import DvcStore, Outcome
@@ -20,8 +18,7 @@ from sacpipe.project.processor_kind import another_processor, other_kinds, recor
 from sacpipe.project.stage_key import locked_inputs, locked_outs, stage_key
 from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import STAGES, Workspace
-from sacpipe.release.gate import Verdict, evaluate_release
-from sacpipe.release.promote_alias import RegistryStatus, promote_version
+from sacpipe.release.gate import kept_verdict
 from sacpipe.replay.pool.initial_pool import open_initial_pool
 from sacpipe.report.page import write_report
 from sacpipe.report.section import own_sections
@@ -178,36 +175,12 @@ def record(workspace: Workspace, stage: str, outcome: Outcome) -> str:
     return run_id
 
 
-def release_gate(workspace: Workspace, params: Params) -> Verdict:
-    """Evaluate the release of the bundle from the metrics of the stages."""
-    evaluated = EvaluateMetrics.parse(
-        _output(workspace.evaluate_metrics), source=str(workspace.evaluate_metrics)
-    )
-    exported = ExportMetrics.parse(_output(workspace.export_metrics), source=str(workspace.export_metrics))
-    return evaluate_release(evaluated.bundle, exported, params.release)
-
-
-def promote(workspace: Workspace, params: Params, verdict: Verdict) -> RegistryStatus:
-    """Register the bundle; make it champion if the release gate accepted it."""
-    return promote_version(workspace, open_ledger(workspace), params.release.model_name, verdict)
-
-
 def write_page(workspace: Workspace, path: Path | None = None) -> Path:
-    """Write the report of the present outputs, and return its path."""
-    params = Params.load(workspace.params)
-    has_numbers = workspace.evaluate_metrics.is_file() and workspace.export_metrics.is_file()
-    return write_report(workspace, release_gate(workspace, params) if has_numbers else None, path)
+    """Write the report of the present outputs with the last verdict on their bundle, and return its path."""
+    digest = bundle_digest(workspace.bundle, follow_cache_links=True) if workspace.bundle.is_dir() else ""
+    return write_report(workspace, kept_verdict(workspace, digest), path)
 
 
 def push(workspace: Workspace) -> str:
     """Send the outputs to the DVC remote, and return DVC's summary."""
     return DvcStore(workspace.root).push()
-
-
-def _output(path: Path) -> object:
-    if not path.is_file():
-        raise StorageError(
-            f"{os.path.relpath(path)} is missing. `dvc checkout` or `dvc pull` restores it; `sacpipe run` "
-            "makes it."
-        )
-    return read_json(path, StorageError)

@@ -9,12 +9,12 @@ from sacpipe.core.files import read_json
 from sacpipe.envs.info_metrics import SUCCESSES
 from sacpipe.evaluation.statistics import EvaluateMetrics, EvaluationSummary
 from sacpipe.export.config import ExportMetrics
+from sacpipe.flow.release_steps import RegistryStatus
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import Outcome
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import Workspace
-from sacpipe.release.gate import Verdict
-from sacpipe.release.promote_alias import RegistryStatus
+from sacpipe.release.verdict import Verdict
 
 
 class Summary(Config):
@@ -68,11 +68,15 @@ class Summary(Config):
             seconds=seconds,
         )
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the release gate refused the candidate, or it was rolled back before: exit code 1."""
+        return not self.verdict.accepted or bool(self.promotion.barred)
+
     def text(self) -> str:
         """Return the lines for the operator at the end of a run."""
         stages = ", ".join(f"{stage} {outcome}" for stage, outcome in self.outcomes.items())
         policy, promotion = self.deterministic, self.promotion
-        accepted = "accepted" if self.verdict.accepted else "refused"
         lines = [
             self.task,
             f"return     {policy.return_mean:,.1f}, interval {policy.return_ci_low:,.1f} to "
@@ -80,16 +84,32 @@ class Summary(Config):
             f"           {self.bundle.return_mean:,.1f} by the bundle, in the robot's own runtime",
             *self._success(),
             f"stages     {stages} ({self.seconds:.0f} s)",
-            f"gate       {accepted}: {promotion.why}",
+            f"gate       {self.verdict.word}: {self.verdict.why()}",
+            *(f"           {finding.rule}: {finding.advice}" for finding in self.verdict.refused),
             f"registry   {promotion.model_name} version {promotion.version} is {promotion.alias}"
             f"{self._previous()}",
             f"bundle     {self.bundle_digest}",
             f"pool       {self.pool_digest}",
             f"report     {self.report}",
             f"watch      sacpipe simulate{' --stochastic' * self.is_stochastic} --video video/",
-            "serve      make serve",
+            *self._next(),
         ]
         return "\n".join(lines) + "\n"
+
+    def _next(self) -> list[str]:
+        """Return lines with the commands that make the candidate champion, or that serve the champion."""
+        promotion = self.promotion
+        if promotion.alias == "champion":
+            return ["serve      make serve"]
+        if promotion.barred:
+            return [
+                f"barred     {promotion.barred}",
+                f'promote    sacpipe promote {promotion.version} --again --reason "..."',
+            ]
+        if self.is_refused:
+            return []
+        commit = promotion.uncommitted.replace("\n", "\n           ")
+        return [*([f"commit     {commit}"] if commit else []), 'promote    sacpipe promote --reason "..."']
 
     def _success(self) -> list[str]:
         """Return a line with the share of successes, if `task.metrics` names one.
@@ -104,16 +124,16 @@ class Summary(Config):
         ]
 
     def _previous(self) -> str:
-        if self.promotion.previous is None:
-            return ""
         if self.promotion.alias == "champion":
-            return f", after version {self.promotion.previous}"
+            return "" if self.promotion.previous is None else f", after version {self.promotion.previous}"
+        if self.promotion.previous is None:
+            return "; no version is champion"
         return f"; version {self.promotion.previous} stays champion"
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the result as a table, one row for each stage."""
         return [{"stage": stage, "outcome": outcome} for stage, outcome in self.outcomes.items()] + [
-            {"stage": "gate", "outcome": "accepted" if self.verdict.accepted else "refused"},
+            {"stage": "gate", "outcome": self.verdict.word},
             {"stage": "return (bundle)", "outcome": f"{self.bundle.return_mean:.2f}"},
         ]
 
@@ -123,3 +143,8 @@ class Summary(Config):
             f"* pool `{self.pool_digest}`\n* bundle `{self.bundle_digest}`\n"
             f"* {self.promotion.model_name} version {self.promotion.version}: {self.promotion.alias}\n"
         )
+
+    def verdict_markdown(self) -> str:
+        """Return the verdict and the commands that follow it as Markdown."""
+        follows = "\n".join(self._next())
+        return f"```\n{self.verdict.text()}{follows}\n```\n"

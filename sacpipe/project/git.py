@@ -28,6 +28,11 @@ def head_commit(root: Path) -> str | None:
     return None if name is None else name.decode().strip()
 
 
+def stashed_commits(root: Path) -> tuple[str, ...]:
+    """Return the commits of `git stash`, which no branch holds; none without git."""
+    return tuple((_git(root, "stash", "list", "--format=%H") or b"").decode().split())
+
+
 def repository_fault(root: Path) -> str | None:
     """Return why git knows no repository in a folder, in git's own words; None where it knows one."""
     try:

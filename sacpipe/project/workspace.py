@@ -2,8 +2,7 @@
 
 A workspace is a folder that holds dvc.yaml. Outputs whose bytes DVC keeps are under out/; numbers and curves
 that people compare are under results/, whose bytes git keeps; the files with which a stage continues are
-under work/<stage key>/; and local files (ledger, orchestrator, report, promotion history, the default DVC
-remote) are under .sacpipe/. docs/ledger.md lists the files.
+under work/<stage key>/; and local files (ledger, orchestrator, report, the default DVC remote) are under .sacpipe/. docs/ledger.md lists the files.
 """
 
 import contextlib
@@ -88,8 +87,6 @@ class Workspace:
     """Lock file of the run in progress; its text is the process id."""
     report = Place(".sacpipe/report.html")
     """HTML page of the last report."""
-    promotions = Place(".sacpipe/promotions.jsonl")
-    """Every promotion and rollback, append-only, one JSON object a line."""
     robot_store = Place(".sacpipe/robot")
     """Bundle store of `sacpipe serve --follow`."""
     settings = Place("sacpipe.yaml")

@@ -34,8 +34,9 @@ class ReleaseConfig(Config):
     def _replaced_keys(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and "min_return_mean" in values:
             raise ValueError(
-                "min_return_mean is a rule now: replace the key by `mode: enforce`, `auto: false` and `rules:` "
-                "with `- {name: floor, min_return_mean: ...}`; `sacpipe params TASK` prints a complete section"
+                "min_return_mean is a rule now: replace the key by `mode: enforce`, `auto: false` and "
+                "`rules:` with `- {name: floor, min_return_mean: ...}`. `sacpipe params TASK` prints a whole "
+                "section"
             )
         return values
 
@@ -48,7 +49,7 @@ class ReleaseConfig(Config):
         return self
 
     @classmethod
-    def preset(cls, spec: EnvSpec, budget: Budget) -> dict[str, Any]:
+    def preset(cls, spec: EnvSpec, _budget: Budget) -> dict[str, Any]:
         """Return the values of a new params.yaml."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", spec.task.partition("/")[2])
         return {"model_name": name, "mode": "enforce", "auto": False, "rules": []}

@@ -34,7 +34,12 @@ class Perturbation:
     mass: float = 1.0
     """Factor of the mass and inertia of every body of the MuJoCo model."""
     friction: float = 1.0
-    """Factor of the friction of every contact and joint of the MuJoCo model."""
+    """Factor of the friction of every contact, joint and tendon of the MuJoCo model."""
+
+    @property
+    def changes_physics(self) -> bool:
+        """Whether it needs a MuJoCo model."""
+        return (self.mass, self.friction) != (1.0, 1.0)
 
 
 NOMINAL = Perturbation()
@@ -63,7 +68,7 @@ class Scored(Protocol):
         ...
 
     def actions(self, n: int) -> tuple[FloatArray, ...]:
-        """Return the executed actions of these episodes, in task units. Shape of each (length, action_dim)."""
+        """Return the executed actions of these episodes, in task units; of each (length, action_dim)."""
         ...
 
     def perturbed(self, perturbation: Perturbation, n: int) -> tuple[Episode, ...] | None:

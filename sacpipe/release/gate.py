@@ -3,11 +3,32 @@
 A refused release is no error. The result is a Verdict with what each rule expected and found.
 """
 
+import tempfile
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sacpipe.bundle.reader import Bundle
+from sacpipe.core.errors import BundleError, InterruptedRunError, SimulatorError
+from sacpipe.core.fence import fenced, first_error
+from sacpipe.envs.base import Environment
+from sacpipe.project.identity.needs import probed_task
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.config import ReleaseParams
-from sacpipe.release.verdict import Verdict
-from sacpipe.tracking.registry import VersionRecord
+from sacpipe.release.evidence import Evidence
+from sacpipe.release.kept_verdicts import all_kept, dependencies_digest, read_kept, write_kept
+from sacpipe.release.log import CHAMPION
+from sacpipe.release.origin import find_parity, lineage_faults
+from sacpipe.release.rules.rule import Rule
+from sacpipe.release.scoring import RuntimeScored, entry_ranges
+from sacpipe.release.verdict import Finding, Scores, Verdict
+from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.tracking.registry import Registry, VersionRecord, checked_digest
 from sacpipe.tracking.tracker import Tracker
+
+_WORKS_HERE = "runs_here"
+"""Name of the finding about a candidate that cannot be scored at all."""
 
 
 def judge_version(
@@ -26,21 +47,158 @@ def judge_version(
         workspace: The project.
         tracker: Its ledger; both bundles come from its registry.
         version: The candidate.
-        params: Sections of the commit that holds the candidate: `ReleaseParams.load_sections(params.yaml)`, or
-            `ReleaseParams.parse` of the three sections of an older commit.
+        params: Sections of the commit that holds the candidate: `ReleaseParams.load_sections(params.yaml)`,
+            or `ReleaseParams.parse` of the three sections of an older commit.
         commit: That commit; None where no commit holds the candidate yet.
 
     Raises:
-        ConfigError: the candidate was trained for another task than that of `params`.
+        ConfigError: the task of `params` cannot be made.
+        SimulatorError: the task raised an error after which a retry may succeed.
         StoreError: the registry lacks a bundle; StoreUnavailableError where it does not answer.
-        BundleError: the candidate's bundle is damaged.
+        BundleError: a bundle is damaged.
     """
-    raise NotImplementedError
+    return _Judgement(tracker, version, params).of(workspace).replace(commit=commit)
 
 
 def kept_verdict(workspace: Workspace, bundle_digest: str) -> Verdict | None:
-    """Return the last verdict on a bundle that is kept in `.sacpipe/verdicts`, whatever has changed since.
+    """Return the last kept verdict on a bundle, whatever has changed since; None where there is none.
 
     Nothing is judged: for a report of the present outputs.
     """
-    raise NotImplementedError
+    found = [verdict for verdict in all_kept(workspace) if verdict.candidate == bundle_digest]
+    return max(found, key=lambda verdict: verdict.time, default=None)
+
+
+class _Judgement:
+    """One judgement.
+
+    Args:
+        tracker: The ledger.
+        version: The candidate.
+        params: Sections of its commit.
+    """
+
+    def __init__(self, tracker: Tracker, version: VersionRecord, params: ReleaseParams) -> None:
+        self._tracker, self._version, self._params = tracker, version, params
+        champion = tracker.registry.alias(version.name, CHAMPION)
+        self._champion = champion
+        text = f"{version.name} version {version.version}"
+        self._facts: dict[str, Any] = {
+            "format_version": 1,
+            "mode": params.release.mode,
+            "model": version.name,
+            "version": version.version,
+            "candidate": checked_digest(text, version.bundle_digest),
+            "champion": None if champion is None else champion.bundle_digest,
+            "commit": None,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def of(self, workspace: Workspace) -> Verdict:
+        """Return the verdict, kept or new."""
+        if self._params.release.mode == "off":
+            return self._verdict((), episodes=0, scores=Scores(candidate=(), champion=()))
+        faults = lineage_faults(workspace, self._tracker, self._version)
+        with probed_task(workspace.root, self._params.task) as environment:
+            digest = dependencies_digest(workspace, self._params, environment, [self._depends_on(), faults])
+            kept = read_kept(workspace, digest)
+            if kept is None:
+                kept = self._judge(environment, faults)
+                write_kept(workspace, digest, kept)
+        return kept
+
+    def _depends_on(self) -> list[Any]:
+        return [self._facts[name] for name in ("format_version", "model", "version", "candidate", "champion")]
+
+    def _judge(self, environment: Environment, faults: tuple[str, ...]) -> Verdict:
+        with tempfile.TemporaryDirectory() as name:
+            candidate, champion = self._bundles(Path(name))
+            try:
+                golden_error = OnnxPolicy(candidate).golden_error
+            except BundleError as exc:
+                return self._verdict(
+                    (_does_not_run(exc),), episodes=0, scores=Scores(candidate=(), champion=())
+                )
+            counted: list[None] = []
+            seed, ranges = self._params.seed, entry_ranges(candidate.contract)
+
+            def score(bundle: Bundle) -> RuntimeScored:
+                return RuntimeScored(bundle, environment, seed, ranges, lambda: counted.append(None))
+
+            ours, theirs = score(candidate), None if champion is None else score(champion)
+            evidence = Evidence(
+                spec=environment.spec,
+                candidate=ours,
+                champion=theirs,
+                parity=find_parity(self._tracker, self._version),
+                golden_error=golden_error,
+                lineage_faults=faults,
+            )
+            findings = judge_rules(self._params.release.rules, evidence)
+            scores = Scores(
+                candidate=ours.known_returns(), champion=() if theirs is None else theirs.known_returns()
+            )
+            return self._verdict(findings, episodes=len(counted), scores=scores)
+
+    def _bundles(self, folder: Path) -> tuple[Bundle, Bundle | None]:
+        """Fetch the candidate's bundle, and the champion's where that is another one."""
+        registry: Registry = self._tracker.registry
+        version, champion = self._version, self._champion
+        candidate = registry.fetch_bundle(version.name, version.version, folder / "candidate")
+        if champion is None or champion.bundle_digest == version.bundle_digest:
+            return candidate, None
+        return candidate, registry.fetch_bundle(version.name, champion.version, folder / "champion")
+
+    def _verdict(self, findings: tuple[Finding, ...], *, episodes: int, scores: Scores) -> Verdict:
+        is_enforced = self._params.release.mode == "enforce"
+        accepted = not is_enforced or all(finding.ok for finding in findings)
+        return Verdict(accepted=accepted, findings=findings, episodes=episodes, scores=scores, **self._facts)
+
+
+def judge_rules(rules: Iterable[Rule], evidence: Evidence) -> tuple[Finding, ...]:
+    """Return the finding of every rule; one that raises refuses.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or SIGTERM.
+        SimulatorError: the task raised an error after which a retry may succeed.
+    """
+    return tuple(_judged(rule, evidence) for rule in rules)
+
+
+def _judged(rule: Rule, evidence: Evidence) -> Finding:
+    found: list[object] = []
+    judge = fenced(rule, f"release rule '{rule.name}'").judge
+    error = first_error(lambda: found.append(judge(evidence)))
+    if isinstance(error, InterruptedRunError) or (isinstance(error, SimulatorError) and error.retryable):
+        raise error
+    if error is None and isinstance(found[0], Finding):
+        return found[0].model_copy(update={"rule": rule.name})
+    reason = f"judge() returned {found[0]!r:.100}" if error is None else " ".join(str(error).split())
+    return _without_figure(
+        rule.name,
+        found=reason or type(error).__name__,
+        expected="a finding",
+        advice="Correct what it names, or take the rule out of release.rules in params.yaml.",
+    )
+
+
+def _does_not_run(error: BundleError) -> Finding:
+    return _without_figure(
+        _WORKS_HERE,
+        found=str(error),
+        expected="a bundle that this machine can run",
+        advice="`sacpipe check` runs the load gate over a bundle; export the policy again.",
+    )
+
+
+def _without_figure(rule: str, *, found: str, expected: str, advice: str) -> Finding:
+    return Finding(
+        rule=rule,
+        expected=expected,
+        found=found,
+        ok=False,
+        figure=None,
+        threshold=None,
+        unit="",
+        advice=advice,
+    )

@@ -8,6 +8,7 @@ until git restores it.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from sacpipe.core.errors import ReleaseError
 from sacpipe.release.record import Record, Release, read_record
@@ -27,6 +28,14 @@ def write_durably(disk: Disk, path: str, data: bytes) -> None:
     disk.sync(temporary)  # before the rename: else a crash may leave the name with half of the bytes
     disk.rename(temporary, path)
     disk.sync_folder(folder)
+
+
+def remove_leftovers(disk: Disk, folder: str) -> None:
+    """Remove what writes that a crash cut short left behind; no other command writes there now."""
+    for below in (f"{folder}/history", f"{folder}/verdicts", f"{folder}/versions"):
+        for name in disk.list(below):
+            if name.startswith(".") and name.endswith(".tmp"):
+                disk.remove(f"{below}/{name}")
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class History:
     def champions(self) -> list[Release]:
         """Return the champions, newest first; one that was champion twice is there twice."""
         settled = [record.to for record in self.chain(self.tip) if record.settles]
-        changes = [one for one, older in zip(settled, [*settled[1:], None], strict=True) if one != older]
+        changes = [one for one, older in pairwise([*settled, None]) if one != older]
         return [one for one in changes if one is not None]
 
     @cached_property

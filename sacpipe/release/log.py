@@ -90,6 +90,15 @@ class Log:
             publish(self.world.registry, self.model, self.published, tip)
             self.published = tip.sha256
 
+    def require_newest(self) -> None:
+        """Check that no other promoter took the lease or published.
+
+        Raises:
+            ReleaseError: one took the lease; LostRaceError where one published.
+        """
+        self._lease.require()
+        require_head(self.world.registry, self.model, self.published)
+
     def require_unchanged(self, expected: Release | None) -> None:
         """Check that lease, head and alias are as this command left them.
 
@@ -97,8 +106,7 @@ class Log:
             ReleaseError: another promoter took the lease, or the alias was moved; LostRaceError where another
                 promoter published.
         """
-        self._lease.require()
-        require_head(self.world.registry, self.model, self.published)
+        self.require_newest()
         found = alias_now(self.world, self.model)
         if bundle_of(found) != bundle_of(expected):
             raise ReleaseError(

@@ -49,15 +49,16 @@ def move(log: Log, before: Release | None, to: Release | None, facts: Facts) -> 
         version = find_version(log.world, log.model, to)
         log.world.prove(log.world.registry, version)
         to = release_of(version)  # a rebuilt registry may have given the bundle another number
-    settled = log.published
+    settled, is_moved = log.published, False
     log.append("intended", facts, before=before, to=to)
     try:
         log.publish()
         log.require_unchanged(before)
+        is_moved = True
         _point(log.world, log.model, version)
         _finish(log, before, to, facts)
     except LostRaceError:
-        if bundle_of(alias_now(log.world, log.model)) == bundle_of(to):
+        if is_moved and bundle_of(alias_now(log.world, log.model)) == bundle_of(to):
             _return_to(log, before)
         log.drop_after(settled)
         raise
@@ -67,12 +68,12 @@ def move(log: Log, before: Release | None, to: Release | None, facts: Facts) -> 
         raise
 
 
-def close_intent(log: Log, why: str = "it was interrupted") -> str | None:
+def close_intent(log: Log, failure: str | None = None) -> str | None:
     """Finish or undo an open move; return a line for the operator, or None where none is open.
 
     Args:
         log: The history.
-        why: Reason for the record `restored`.
+        failure: Why the move is undone in any case; None finishes it if the alias names its target.
 
     Raises:
         ReleaseError: another promoter interferes.
@@ -86,18 +87,25 @@ def close_intent(log: Log, why: str = "it was interrupted") -> str | None:
     champion = log.history.champion
     log.publish()
     if bundle_of(alias_now(log.world, log.model)) == bundle_of(intent.to):
-        try:
-            _finish(log, intent.before, intent.to, facts)
-        except StoreUnavailableError:
-            raise
-        except (BundleError, StoreError) as exc:
-            why = f"what the alias named could not be proven: {exc}"
-            _put_back(log, intent)
-        else:
+        failure = failure or _failure_to_finish(log, intent, facts)
+        if failure is None:
             return f"finished: {what}"
-    log.append("restored", Facts(intent.action, why), before=intent.to, to=champion)
+        _put_back(log, intent)
+    failure = failure or "it was interrupted before the alias moved"
+    log.append("restored", Facts(intent.action, failure), before=intent.to, to=champion)
     log.publish()
-    return f"undone: {what}: {why}"
+    return f"undone: {what}: {failure}"
+
+
+def _failure_to_finish(log: Log, intent: Record, facts: Facts) -> str | None:
+    """Finish a move; return why it cannot be proven, or None where it is proven now."""
+    try:
+        _finish(log, intent.before, intent.to, facts)
+    except StoreUnavailableError:
+        raise
+    except (BundleError, StoreError) as exc:
+        return str(exc)
+    return None
 
 
 def _finish(log: Log, before: Release | None, to: Release | None, facts: Facts) -> None:

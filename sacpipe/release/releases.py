@@ -12,7 +12,7 @@ from sacpipe.core.errors import ReleaseError, SacpipeError
 from sacpipe.core.fence import first_error
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.release.head import Head, read_head
-from sacpipe.release.history import History, read_history, release_folder, write_durably
+from sacpipe.release.history import History, read_history, release_folder, remove_leftovers, write_durably
 from sacpipe.release.lease import leased
 from sacpipe.release.log import CHAMPION, Facts, Log, alias_now, bundle_of, release_of
 from sacpipe.release.move import close_intent, move
@@ -55,6 +55,23 @@ class Releases:
         """
         return read_history(self._world.disk, self._model)
 
+    def check(self) -> None:
+        """Check that history and registry agree, by reading alone.
+
+        Raises:
+            ReleaseError: the history is damaged, forked, or behind the head; the alias was moved by hand; or
+                an earlier command was interrupted.
+            StoreError: the registry failed.
+        """
+        history = self.history()
+        if not self._is_settled():
+            if history.open_intent is None:
+                self._require_alias(history.champion)
+            raise ReleaseError(
+                f"{release_folder(self._model)}: an earlier command was interrupted. The next "
+                "`sacpipe promote`, `rollback` or `run` finishes or undoes it first."
+            )
+
     def settle(self) -> list[str]:
         """Finish or undo what a crash left, and check that history and registry agree.
 
@@ -91,13 +108,8 @@ class Releases:
                 return [*lines, f"{to} is champion already"]
             facts = Facts("promote", reason, self._keep(target), target.commit, target.entries)
             self._require_accepted(log, target, facts)
-            bar = log.history.barred.get(to.bundle)
-            if bar is not None and not again:
-                raise ReleaseError(
-                    f"{to} is barred: {bar_text(bar)}. "
-                    '`sacpipe promote VERSION --again --reason "..."` promotes it anyway.'
-                )
-            if bar is not None:
+            require_allowed(log.history, to, again=again)
+            if to.bundle in log.history.barred:
                 log.append("allowed", facts, before=champion, to=to)
                 log.publish()
                 self._show_bars(log)
@@ -237,17 +249,25 @@ class Releases:
 
     def _settle(self, log: Log, *, allows_drift: bool = False) -> list[str]:
         line = close_intent(log)
+        tip = log.history.tip
+        if tip is not None and tip.sha256 != log.published:
+            line = (
+                f"published: record {tip.number}, {tip.kind}, which an interrupted {tip.action} had written"
+            )
         self._complete(log)
-        champion, found = log.history.champion, alias_now(self._world, self._model)
-        if not allows_drift and bundle_of(champion) != bundle_of(found):
+        if not allows_drift:
+            self._require_alias(log.history.champion, note="" if line is None else f" ({line})")
+        return [] if line is None else [line]
+
+    def _require_alias(self, champion: Release | None, note: str = "") -> None:
+        found = alias_now(self._world, self._model)
+        if bundle_of(champion) != bundle_of(found):
             raise ReleaseError(
                 f"alias '{CHAMPION}' of policy '{self._model}' was moved by hand: the history says "
                 f"{champion or 'no champion'}, the registry says {found or 'none'}. "
                 '`sacpipe history --adopt --reason "..."` accepts the registry\'s, '
-                '`sacpipe history --restore --reason "..."` returns to the history\'s.'
-                + ("" if line is None else f" ({line})")
+                f'`sacpipe history --restore --reason "..."` returns to the history\'s.{note}'
             )
-        return [] if line is None else [line]
 
     def _complete(self, log: Log) -> None:
         """Bar what a rollback left, publish the tip, and show the bars in the registry."""
@@ -259,6 +279,7 @@ class Releases:
 
     def _show_bars(self, log: Log) -> None:
         for version, text in self._bars_to_show(log.history):
+            log.require_newest()  # another promoter may have lifted a bar meanwhile
             self._world.registry.set_version_tags(self._model, version.version, {BARRED_TAG: text})
 
     def _bars_to_show(self, history: History) -> Iterator[tuple[VersionRecord, str]]:
@@ -310,6 +331,7 @@ class Releases:
     def _commit(self, history: History) -> None:
         """Commit the files of release/NAME that differ from the commit."""
         folder = release_folder(self._model)
+        remove_leftovers(self._world.disk, folder)
         if self._world.git.uncommitted(folder):
             newest = history.tips[0] if history.tips else None
             what = (
@@ -318,6 +340,20 @@ class Releases:
                 else f": {newest.kind} {newest.to or 'no version'}, record {newest.number}"
             )
             self._world.git.commit([folder], f"release {self._model}{what}")
+
+
+def require_allowed(history: History, release: Release, *, again: bool = False) -> None:
+    """Check that a bundle is not barred, or may be promoted again.
+
+    Raises:
+        ReleaseError: it is barred. The message says by whom, when and why.
+    """
+    bar = history.barred.get(release.bundle)
+    if bar is not None and not again:
+        raise ReleaseError(
+            f"{release} is barred: {bar_text(bar)}. "
+            f'`sacpipe promote {release.version} --again --reason "..."` promotes it anyway.'
+        )
 
 
 def bar_text(bar: Record) -> str:

@@ -39,8 +39,10 @@ class Finding(Config):
     """Confidence interval of the figure, where the rule has one."""
 
     def text(self) -> str:
-        """Return figure and threshold as one line."""
-        return f"{self.rule}: {self.found}, {self.expected}"
+        """Return rule, figure and threshold as one line."""
+        if self.figure is not None or self.threshold is not None:
+            return f"{self.rule}: {self.found}, {self.expected}"
+        return f"{self.rule}: {self.found}" + ("" if self.ok else f", expected {self.expected}")
 
 
 class Scores(Config):

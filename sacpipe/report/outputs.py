@@ -25,7 +25,7 @@ from sacpipe.export.config import ExportMetrics
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import STAGES, Workspace
-from sacpipe.release.gate import Verdict
+from sacpipe.release.verdict import Verdict
 from sacpipe.specs.metric import Metric
 from sacpipe.training.metrics import LEARNER_METRICS
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from sacpipe.core.files import canonical_json, sha256_file, write_text
 from sacpipe.project.stage_key import locked_outs
 from sacpipe.project.workspace import Workspace
-from sacpipe.release.gate import Verdict
+from sacpipe.release.verdict import Verdict
 from sacpipe.report.outputs import REQUIRED, Outputs
 from sacpipe.report.section import own_sections
 from sacpipe.training.metrics import LEARNER_METRICS

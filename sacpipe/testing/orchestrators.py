@@ -14,10 +14,10 @@ from sacpipe.core.errors import ContractError, StoreError, StoreUnavailableError
 from sacpipe.core.fence import first_error
 from sacpipe.evaluation.statistics import EvaluationSummary
 from sacpipe.flow.orchestrator import Call, Flow, Orchestrator
+from sacpipe.flow.release_steps import RegistryStatus
 from sacpipe.flow.summary import Summary
 from sacpipe.project.workspace import STAGES, Workspace
-from sacpipe.release.gate import Verdict
-from sacpipe.release.promote_alias import RegistryStatus
+from sacpipe.release.verdict import Finding, Scores, Verdict
 
 Make = Callable[[Workspace], Orchestrator]
 
@@ -37,6 +37,7 @@ def check_orchestrator(make: Make, folder: Path) -> None:
     trial = _Trial(make, Workspace(folder))
     trial.check_description()
     trial.check_steps()
+    trial.check_refusal()
     trial.check_errors()
     for error in (StoreError("a step failed"), KeyError("unforeseen"), KeyboardInterrupt()):
         trial.check_end(error)
@@ -53,7 +54,7 @@ class _Trial:
     def __init__(self, make: Make, workspace: Workspace) -> None:
         self._make, self._workspace = make, workspace
         self._name = getattr(make, "__name__", repr(make))
-        self._summary = _example_summary(workspace)
+        self._summary = example_summary(workspace)
 
     def _require(self, condition: bool, rule: str) -> None:
         if not condition:
@@ -96,6 +97,18 @@ class _Trial:
             self._require(
                 calls == expected, f"three calls in this process in each run, found {len(calls)}: {calls}"
             )
+
+    def check_refusal(self) -> None:
+        """A refused candidate is a result: the run ends with its summary, and is not repeated."""
+        refused, calls = example_summary(self._workspace, is_accepted=False), []
+
+        def flow(_call: Call) -> Summary:
+            calls.append(refused)
+            return refused
+
+        found = self._run(flow)
+        self._require(found == refused, f"the summary of a refused candidate from run(), found {found!r}")
+        self._require(len(calls) == 1, f"one run of a flow that ends refused, found {len(calls)}")
 
     def check_errors(self) -> None:
         """A retryable error is repeated, another one is not, and the flow gets an error that it can catch."""
@@ -144,19 +157,51 @@ class _Failing:
         return "done"
 
 
-def _example_summary(workspace: Workspace) -> Summary:
+def example_summary(workspace: Workspace, *, is_accepted: bool = True) -> Summary:
+    """Return the summary of a run whose candidate the release gate accepted, or refused."""
     returns = dict.fromkeys(("mean", "median", "iqm", "std", "min", "max", "ci_low", "ci_high"), -1.0)
     values = {f"return_{name}": value for name, value in returns.items()}
     evaluated = EvaluationSummary.parse({"episodes": 1, "length_mean": 1.0, "task_metrics": {}} | values)
+    finding = Finding(
+        rule="floor",
+        expected="floor -2",
+        found="mean return -1 of 1 episode",
+        ok=is_accepted,
+        figure=-1.0,
+        threshold=-2.0,
+        unit="return",
+        advice="" if is_accepted else "Train longer.",
+    )
+    verdict = Verdict(
+        format_version=1,
+        accepted=is_accepted,
+        mode="enforce",
+        model="example",
+        version=1,
+        candidate="0" * 64,
+        champion=None,
+        commit=None,
+        findings=(finding,),
+        episodes=1,
+        time="2026-11-27T20:00:00+00:00",
+        scores=Scores(candidate=(-1.0,), champion=()),
+    )
     return Summary(
         task="example/task",
         outcomes=dict.fromkeys(STAGES, "ran"),
         deterministic=evaluated,
         bundle=evaluated,
         is_stochastic=False,
-        verdict=Verdict(accepted=True, reasons=()),
+        verdict=verdict,
         promotion=RegistryStatus(
-            model_name="example", version=1, alias="champion", previous=None, why="example"
+            model_name="example",
+            version=1,
+            alias="candidate",
+            previous=None,
+            why="example",
+            commit="0" * 40,
+            uncommitted="",
+            barred="",
         ),
         bundle_digest="0" * 64,
         pool_digest="0" * 32 + ".dir",

@@ -1,25 +1,24 @@
-"""Records in the ledger, written from DVC's outputs: after a stage, or all of them again.
+"""Records in the ledger, written from DVC's outputs.
 
 Each stage key has one run: parameters and digests from dvc.lock, metrics and the bundle from out/.
-A stage that DVC restored is recorded like one that ran. A lost ledger is written again (`rebuild`). No stage
-reads the ledger. docs/ledger.md lists the tags.
+A stage that DVC restored is recorded like one that ran. No stage reads the ledger. docs/ledger.md lists the
+tags.
 """
 
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
-from sacpipe.core.files import read_json, sha256_file, write_json
-from sacpipe.project.dvc.commands import DvcStore, Outcome
+from sacpipe.core.files import read_json, sha256_file
+from sacpipe.project.dvc.commands import Outcome
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.initial_pool import INITIAL_POOL, named_pool
 from sacpipe.project.processor_kind import record_kind, recorded_kinds
 from sacpipe.project.stage_key import DiskTree, StageInputs, dvc_md5, locked_inputs, locked_outs
-from sacpipe.project.workspace import STAGES, Workspace
+from sacpipe.project.workspace import Workspace
 from sacpipe.tracking.chosen import open_ledger
 from sacpipe.tracking.ledger_values import (
     IS_COMMITTED_TAG,
@@ -34,7 +33,6 @@ from sacpipe.tracking.ledger_values import (
     read_rows,
     recorded_processor,
 )
-from sacpipe.tracking.promotion_history import Promotion, current_promotion, read_promotions
 from sacpipe.tracking.registry import POLICY_TAG, VersionRecord
 from sacpipe.tracking.tracker import COMMIT_TAG, STAGE_KEY_TAG, Tracker
 
@@ -119,6 +117,11 @@ def record_stage(
     return run_id
 
 
+def with_read_outs(stage: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stage's entry with only the outputs that the ledger reads."""
+    return {**entry, "outs": [out for out in entry["outs"] if out["path"] in _READ[stage]]}
+
+
 def restore_kind(workspace: Workspace, ledger: Tracker, stage: str) -> None:
     """Write the kind of processor that a stage's run names to results/kind.yaml, if the file lacks it.
 
@@ -156,13 +159,21 @@ def check_inputs_kept(workspace: Workspace, stage: str, key: str) -> None:
         )
 
 
-def register_bundle(workspace: Workspace, ledger: Tracker, model_name: str) -> VersionRecord:
+def register_bundle(
+    workspace: Workspace, ledger: Tracker, model_name: str, *, number: int | None = None
+) -> VersionRecord:
     """Return the registered version of the workspace's bundle, which is created where there is none.
 
     Call `record_stage` for train and export before.
 
+    Args:
+        workspace: Holds the bundle, and the dvc.lock that names it.
+        ledger: The ledger that has the stages' runs.
+        model_name: Registered name.
+        number: Number that the version had in a registry that was lost; None for the next one.
+
     Raises:
-        StoreError: the export stage is not recorded, or the tracker failed.
+        StoreError: the export stage is not recorded, the number cannot be given, or the tracker failed.
         BundleError: the bundle is damaged.
     """
     entries = read_lock(workspace.dvc_lock)
@@ -183,59 +194,8 @@ def register_bundle(workspace: Workspace, ledger: Tracker, model_name: str) -> V
     }
     digest = bundle_digest(workspace.bundle, follow_cache_links=True)
     return ledger.registry.register(
-        model_name, model_id, run.run_id, digest, {k: v for k, v in tags.items() if v}
+        model_name, model_id, run.run_id, digest, {k: v for k, v in tags.items() if v}, number=number
     )
-
-
-def rebuild(workspace: Workspace, ledger: Tracker) -> Iterator[str]:
-    """Record every stage of dvc.lock and restore every alias; yield one line for each.
-
-    Raises:
-        StoreError: an output is missing, or the tracker failed.
-    """
-    recorded = read_lock(workspace.dvc_lock)
-    for stage in STAGES:
-        if stage in recorded:
-            yield f"{stage}: run {record_stage(workspace, ledger, stage)}"
-    promotions = read_promotions(workspace)
-    if not promotions:
-        yield (
-            f"promotions: none known, because {workspace.promotions} is missing: neither git nor DVC carries "
-            "it. `sacpipe run` registers and promotes the present bundle."
-        )
-    for model, alias in sorted({(one.model, one.alias) for one in promotions}):
-        promotion = current_promotion(promotions, model, alias)
-        if promotion is not None:
-            version = _restore_alias(workspace, ledger, promotion)
-            yield f"{model}@{alias}: version {version.version}, bundle {version.bundle_digest[:12]}"
-
-
-def _restore_alias(workspace: Workspace, ledger: Tracker, promotion: Promotion) -> VersionRecord:
-    """Point an alias at the bundle that was promoted last, restored from DVC's cache where it is missing."""
-    known = ledger.registry.versions(promotion.model)
-    found = next((one for one in known if one.bundle_digest == promotion.bundle_digest), None)
-    if found is None:
-        found = _register_again(workspace, ledger, promotion)
-    if promotion.alias not in found.aliases:
-        ledger.registry.set_alias(promotion.model, promotion.alias, found.version)
-    return ledger.registry.version(promotion.model, found.version)
-
-
-def _register_again(workspace: Workspace, ledger: Tracker, promotion: Promotion) -> VersionRecord:
-    with tempfile.TemporaryDirectory() as name:
-        older = Workspace(Path(name))
-        entries = {stage: _with_read_outs(stage, entry) for stage, entry in promotion.entries.items()}
-        DvcStore(workspace.root).place(entries, older.root)
-        write_json(older.dvc_lock, {"schema": "2.0", "stages": promotion.entries})
-        found = bundle_digest(older.bundle, follow_cache_links=True)
-        if found != promotion.bundle_digest:
-            raise StoreError(
-                f"{workspace.promotions}: the last promotion of '{promotion.model}' names bundle "
-                f"{promotion.bundle_digest}, but its stages give {found}. Restore the file from a backup."
-            )
-        for stage in promotion.entries:
-            record_stage(older, ledger, stage, origin=Origin(workspace.root, promotion.commit))
-        return register_bundle(older, ledger, promotion.model)
 
 
 def _check_outs(workspace: Workspace, stage: str, entry: Mapping[str, Any]) -> None:
@@ -273,8 +233,3 @@ def _history_tags(
     if known.get(IS_COMMITTED_TAG) != "true":
         tags |= commit_tags(origin.root, origin.commit, stage, inputs)
     return tags
-
-
-def _with_read_outs(stage: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stage's entry with only the outputs that the ledger reads."""
-    return {**entry, "outs": [out for out in entry["outs"] if out["path"] in _READ[stage]]}

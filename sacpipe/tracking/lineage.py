@@ -1,6 +1,6 @@
 """The lineage of a released policy: every edge from the alias to the commit, checked by digest.
 
-The order is: promotion, version, bundle, the export's run, the training's run, its parameters, its replay
+The order is: history, version, bundle, the export's run, the training's run, its parameters, its replay
 pool and its code's commit. An edge holds the expected and the found digest. docs/ledger.md lists the edges.
 """
 
@@ -33,13 +33,14 @@ from sacpipe.tracking.ledger_values import (
     flat_params,
     recorded_processor,
 )
-from sacpipe.tracking.promotion_history import current_promotion, read_promotions
 from sacpipe.tracking.registry import VersionRecord
 from sacpipe.tracking.tracker import COMMIT_TAG, STAGE_KEY_TAG, Run, Tracker
 
 BUNDLE = "out/export/bundle"
 POLICY = "out/train/policy.safetensors"
 POOL = "out/train/pool"
+CHAMPION = "champion"
+"""The alias whose moves the release history has."""
 
 
 class Edge(Config):
@@ -53,13 +54,16 @@ class Edge(Config):
     """Whether both digests are known and equal."""
 
 
-def lineage(workspace: Workspace, ledger: Tracker, wanted: str) -> list[Edge]:
+def lineage(
+    workspace: Workspace, ledger: Tracker, wanted: str, champions: Mapping[str, str] | None = None
+) -> list[Edge]:
     """Check every edge from a registered policy to its code, params and pools.
 
     Args:
-        workspace: The project whose promotions, outputs and commits are read.
+        workspace: The project whose outputs and commits are read.
         ledger: The ledger in which the policy is registered.
         wanted: `NAME` (its champion), `NAME@ALIAS` or `NAME/VERSION`.
+        champions: Digest of the champion's bundle by registered name, as the release history says.
 
     Returns:
         Every edge, in order. Edges are left out where a record that they need is missing.
@@ -67,9 +71,11 @@ def lineage(workspace: Workspace, ledger: Tracker, wanted: str) -> list[Edge]:
     Raises:
         StoreError: there is no such version; StoreUnavailableError where the registry does not answer.
     """
-    name, alias, number = _parse(wanted)
+    name, alias, number = parse_wanted(wanted)
     version = ledger.registry.version(name, alias or number)
-    edges = _promotion(workspace, version, alias) if alias else []
+    edges = []
+    if alias == CHAMPION:
+        edges.append(_edge("history -> version", (champions or {}).get(name), version.bundle_digest))
     with tempfile.TemporaryDirectory() as folder:
         bundle, bundle_md5 = _bundle(ledger, version, Path(folder), edges)
     export = _run(ledger, "version -> export run", version.tags.get(STAGE_KEY_TAG, ""), edges)
@@ -98,23 +104,17 @@ def lineage(workspace: Workspace, ledger: Tracker, wanted: str) -> list[Edge]:
     return edges
 
 
-def _parse(wanted: str) -> tuple[str, str, str]:
+def parse_wanted(wanted: str) -> tuple[str, str, str]:
     """Return name, alias and version number of `NAME`, `NAME@ALIAS` or `NAME/VERSION`."""
     text = wanted if wanted.startswith(SCHEME) else f"{SCHEME}{wanted}"
     is_name = not {"@", "/"} & set(text.removeprefix(SCHEME))
-    address = parse_address(f"{text}@champion" if is_name else text)
+    address = parse_address(f"{text}@{CHAMPION}" if is_name else text)
     return (address.name, address.which, "") if address.is_alias else (address.name, "", address.which)
 
 
 def _edge(name: str, expected: str | None, found: str | None) -> Edge:
     ok = bool(expected) and expected == found
     return Edge(name=name, expected=expected or "a digest", found=found or "none", ok=ok)
-
-
-def _promotion(workspace: Workspace, version: VersionRecord, alias: str) -> list[Edge]:
-    last = current_promotion(read_promotions(workspace), version.name, alias)
-    expected = None if last is None else last.bundle_digest
-    return [_edge("promotion -> version", expected, version.bundle_digest)]
 
 
 def _bundle(

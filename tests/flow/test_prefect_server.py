@@ -1,11 +1,13 @@
 """Prefect in the operator's surroundings: one message, or one line, before anything is trained."""
 
+import json
 import os
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -240,3 +242,49 @@ def test_a_proxy_in_the_way_of_the_operators_server_is_named(monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(StoreUnavailableError, match="proxy of HTTP_PROXY; NO_PROXY=prefect.example"):
         settings.probe("http://prefect.example:4200/api")
+
+
+VERDICT = """
+import sys
+from pathlib import Path
+from pipelines.prefect.orchestrator import PrefectOrchestrator
+from sacpipe.project.workspace import STAGES, Workspace
+from sacpipe.testing.orchestrators import example_summary
+
+workspace, is_accepted = Workspace(Path.cwd()), sys.argv[1] == "accepted"
+stages = "".join(f"  {stage}: {{cmd: 'false'}}\\n" for stage in STAGES)  # they have to run, and nothing runs them
+workspace.dvc_yaml.write_text(f"stages:\\n{stages}")
+orchestrator = PrefectOrchestrator(workspace)
+orchestrator.start()
+summary = orchestrator.run(lambda call: example_summary(workspace, is_accepted=is_accepted))
+assert summary == example_summary(workspace, is_accepted=is_accepted)
+"""
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(("word", "name"), [("accepted", "Completed"), ("refused", "Refused")])
+def test_a_verdict_is_an_artifact_an_event_and_a_state_that_is_not_repeated(tmp_path, word, name):
+    result = subprocess.run(
+        [sys.executable, "-c", VERDICT, word],
+        cwd=tmp_path,
+        env=environment() | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    with closing(sqlite3.connect(tmp_path / ".sacpipe" / "prefect" / "prefect.db")) as database:
+        runs = database.execute("select state_type, state_name, run_count from flow_run").fetchall()
+        messages = database.execute("select message from flow_run_state where name = ?", (name,)).fetchall()
+        texts = database.execute("select data from artifact where key = 'verdict'").fetchall()
+        events = database.execute(
+            "select event, resource_id, payload from events where event like 'sacpipe.%'"
+        ).fetchall()
+    assert runs == [("COMPLETED", name, 1)]
+    assert messages == [(f"{word}: example",)]
+    assert len(texts) == 1
+    assert f"{word}\\n" in texts[0][0]
+    assert "mean return -1 of 1 episode, floor -2" in texts[0][0]
+    ((event, resource, payload),) = events
+    assert (event, resource) == (f"sacpipe.gate.{word}", "sacpipe.model.example.version.1")
+    assert json.loads(payload)["verdict"]["accepted"] is (word == "accepted")

@@ -1,6 +1,7 @@
 """The contract of trackers and registries holds for a folder, MLflow and another package's, and finds what breaks it."""
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -51,6 +52,33 @@ TRACKER_FAULTS = {
     "one parameter": ("shown_params", lambda self, params: {"seed": "1"}, "shown_params"),
     "no run": ("find_run", forget, "expected the run of"),
 }
+REGISTER = FolderRegistry.register
+SET_DESCRIPTION = FolderRegistry.set_description
+DELETE_VERSION = FolderRegistry.delete_version
+EXCLUSIVE = FolderRegistry.exclusive
+
+
+def register_next(self, *args, number=None):
+    return REGISTER(self, *args)
+
+
+def register_twice(self, name, model_id, run_id, digest, tags, *, number=None):
+    if number in [one.version for one in self.versions(name) if one.bundle_digest != digest]:
+        return self.version(name, number)
+    return REGISTER(self, name, model_id, run_id, digest, tags, number=number)
+
+
+def forget_number(self, name, version):
+    DELETE_VERSION(self, name, version)
+    self._write(name, self._read(name), deleted={})
+
+
+def delete_named(self, name, version):
+    for alias in self.version(name, version).aliases:
+        self.delete_alias(name, alias)
+    DELETE_VERSION(self, name, version)
+
+
 REGISTRY_FAULTS = {
     "a lost alias": ("set_alias", forget, "has no version or alias 'champion'|moved alias"),
     "a kept alias": ("delete_alias", forget, "aliases after delete_alias"),
@@ -67,6 +95,36 @@ REGISTRY_FAULTS = {
         ),
         "source: the bundle's files|expected bundle",
     ),
+    "no number": ("register", register_next, "with a number: expected 3"),
+    "a number of two bundles": ("register", register_twice, "the number of another bundle"),
+    "a number given again": ("delete_version", forget_number, "the number of a deleted version"),
+    "a deleted champion": ("delete_version", delete_named, "delete_version of an alias's"),
+    "a kept version": ("delete_version", forget, "versions after delete_version"),
+    "a lost description": ("set_description", forget, "description"),
+    "a description cut": (
+        "set_description",
+        lambda self, name, version, text: SET_DESCRIPTION(self, name, version, text[:4999]),
+        "description: expected",
+    ),
+    "a description of any length": (
+        "set_description",
+        lambda self, name, version, text: self._change(name, version, description=text),
+        "a longer description",
+    ),
+    "lost tags of a name": ("set_model_tags", forget, "model_tags: expected"),
+    "tags of a name replaced": (
+        "set_model_tags",
+        lambda self, name, tags: self._write(name, self._read(name), tags=dict(tags)),
+        "model_tags: expected",
+    ),
+    "tags of no name": ("model_tags", lambda self, name: {"a": "b"}, "model_tags of an unknown name"),
+    "any bundle's files": ("restore_files", forget, "another bundle: expected a StoreError"),
+    "a lock of every name": (
+        "exclusive",
+        lambda self, name: EXCLUSIVE(self, ""),
+        "another release command holds the lock",
+    ),
+    "a lock of nothing": ("exclusive", lambda self, name: nullcontext(True), "exclusive twice"),
 }
 DOWNLOAD = FolderRegistry.download
 
@@ -84,4 +142,10 @@ def test_a_fault_of_a_registry_is_named(fault, monkeypatch):
     name, method, said = REGISTRY_FAULTS[fault]
     monkeypatch.setattr(FolderRegistry, name, method)
     with pytest.raises(ContractError, match=rf"tracker 'folder': .*({said})"):
+        check_registry(TRACKERS.find("folder")(name="folder"))
+
+
+def test_a_source_that_gives_a_barred_version_is_named(monkeypatch):
+    monkeypatch.setattr("sacpipe.tracking.registry.check_allowed", forget)
+    with pytest.raises(ContractError, match="source of a barred version: expected a GateError"):
         check_registry(TRACKERS.find("folder")(name="folder"))

@@ -17,6 +17,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from dvc.config import NoRemoteError
@@ -28,6 +29,7 @@ from dvc.repo.open_repo import clean_repos
 from dvc.scm import SCMError
 from dvc.stage.exceptions import StageCmdFailedError
 from dvc.utils.serialize import ParseError
+from dvc_data.hashfile.gc import gc as collect_garbage
 
 _DESCRIPTOR = int(os.environ.pop("SACPIPE_ANSWER", "1"))
 _STATUS = re.compile(r", exited with (-?\d+)$")
@@ -85,10 +87,19 @@ def checkout(repo: Repo, stage: str) -> None:
 
 
 def place(repo: Repo, folder: str) -> None:
-    """Restore all outputs that another folder's dvc.lock names, from this project's cache."""
+    """Restore all outputs that another folder's dvc.lock names, from this project's cache or remote."""
+    name = repo.config["core"].get("remote")
     config = {"core": {"no_scm": True}, "cache": {"dir": repo.cache.local_cache_dir}}
+    if name:
+        config |= {"core": {"no_scm": True, "remote": name}, "remote": dict(repo.config["remote"])}
     with Repo(folder, config=config) as other:
-        other.checkout(force=True)
+        try:
+            other.checkout(force=True)
+        except CheckoutError:
+            if not name:
+                raise
+            other.fetch()
+            other.checkout(force=True)
 
 
 def push(repo: Repo) -> int:
@@ -109,6 +120,39 @@ def get(repo: Repo, repository: str, path: str, commit: str, destination: str) -
         clean_repos()
 
 
+def cache(repo: Repo) -> dict[str, Any]:
+    """Return where the cache is, and whom it serves."""
+    section, core = repo.config["cache"], repo.config["core"]
+    return {
+        "folder": repo.cache.local_cache_dir,
+        "root": repo.root_dir,
+        "is_shared": section.get("shared") is not None,
+        "has_commits": not core.get("no_scm", False),
+    }
+
+
+def garbage(repo: Repo, folder: str, stashed: list[str], remove: bool) -> list[tuple[str, int]]:
+    """Return path and size of the cache's files that nothing names, and remove them where that is wanted.
+
+    They are named by this project's files and commits, or by a dvc.lock anywhere under `folder`. DVC's own
+    `gc` has these rules, but takes no folder without git beside a project with it, and tells no sizes.
+    """
+    has_commits = cache(repo)["has_commits"]
+    own = {"core": {"no_scm": True}, "cache": {"dir": repo.cache.local_cache_dir}}
+    with repo.lock, Repo(folder, config=own) as other:
+        wide = {"all_commits": has_commits, "all_experiments": has_commits}
+        named = [repo.used_objs(**wide, revs=stashed, force=True), other.used_objs(force=True)]
+        used = [info for objects in named for infos in objects.values() for info in infos]
+        found: dict[str, int] = {}
+        for odb in {id(odb): odb for _, odb in repo.cache.by_scheme() if odb}.values():
+            kept = {info.value for info in used if info.name == odb.hash_name}
+            paths = [odb.oid_to_path(oid) for oid in odb.all() if oid not in kept]
+            found |= {str(path): path.stat().st_size for path in map(Path, paths) if path.is_file()}
+            if remove:
+                collect_garbage(odb, used)
+    return sorted(found.items())
+
+
 def remote(repo: Repo) -> tuple[str, str] | None:
     """Return name and address of the default remote; None where there is none."""
     name = repo.config["core"].get("remote")
@@ -123,7 +167,7 @@ def main() -> None:
             handler.addFilter(lambda record: record.levelno == logging.WARNING)
         logger.addHandler(logged)
     operations: dict[str, Callable[..., Any]] = {
-        one.__name__: one for one in (reproduce, checkout, place, push, add, get, remote)
+        one.__name__: one for one in (reproduce, checkout, place, push, add, get, cache, garbage, remote)
     }
     name, arguments = sys.argv[1:]
     sys.argv[:] = ["dvc", name]  # DVC writes it into its locks

@@ -8,20 +8,20 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sacpipe.core.errors import ConfigError, InterruptedRunError, StoreError
 from sacpipe.core.files import storage_errors, write_bytes, write_json, write_text
 from sacpipe.core.proxies import without_proxy_on_loopback
 from sacpipe.project.dvc.failures import Answer
 from sacpipe.project.dvc.graph import graph_outputs
-from sacpipe.project.dvc.lock_file import read_lock
+from sacpipe.project.dvc.lock_file import LockEntries, read_lock
 from sacpipe.project.dvc.stale_locks import remove_stale_locks
 from sacpipe.project.process_group import Receiver, run_group
 from sacpipe.project.stage import ERROR_FILE
@@ -36,6 +36,18 @@ class Outcome(StrEnum):
     RAN = "ran"
     RESTORED = "restored"
     UNCHANGED = "unchanged"
+
+
+class CacheFacts(NamedTuple):
+    """Where DVC's cache is, and whom it serves."""
+
+    folder: Path
+    root: Path
+    """Folder of the DVC project; the workspace or a folder above it."""
+    is_shared: bool
+    """Whether `cache.shared` is set: several people write into it."""
+    has_commits: bool
+    """Whether DVC reads the commits; not with `core.no_scm`."""
 
 
 @dataclass(frozen=True)
@@ -99,23 +111,45 @@ class DvcStore:
         count = self._result("push", timeout_s=None)
         return f"{count} file{'s' * (count > 1)} pushed" if count else "Everything is up to date."
 
+    def cache(self) -> CacheFacts:
+        """Return where the cache is, and whom it serves."""
+        told = self._result("cache")
+        return CacheFacts(Path(told["folder"]), Path(told["root"]), told["is_shared"], told["has_commits"])
+
+    def garbage(
+        self, needed: Iterable[LockEntries], stashed: Sequence[str], *, remove: bool
+    ) -> list[tuple[Path, int]]:
+        """Return path and size in bytes of each file in the cache that is not needed. No remote is changed.
+
+        Args:
+            needed: Entries of dvc.lock whose outputs are needed beside those that the project's files and
+                the commits of all branches, tags and remotes name.
+            stashed: Commits that no branch holds, whose outputs are needed too.
+            remove: Whether the files are removed.
+
+        Raises:
+            StoreError: DVC failed, e.g. because a commit has a dvc.yaml that cannot be read.
+        """
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            with storage_errors(folder):
+                (folder / ".dvc").mkdir()
+            for number, entries in enumerate(needed):
+                _write_graph(entries, folder / str(number))
+            found = self._result("garbage", name, list(stashed), remove, timeout_s=None)
+        return [(Path(path), size) for path, size in found]
+
     def place(self, entries: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
-        """Place outputs of an older dvc.lock under another folder, from this project's cache.
+        """Place outputs of an older dvc.lock under another folder, from this project's cache or its remote.
 
         Args:
             entries: Entries by stage; their `outs` name the outputs to place.
             folder: An empty folder, in which a DVC project is made.
 
         Raises:
-            StoreError: the cache lacks a file; `dvc fetch --all-commits` may bring it.
+            StoreError: neither the cache nor the default remote has a file.
         """
-        graph = {
-            name: {"cmd": entry["cmd"], "outs": [out["path"] for out in entry["outs"]]}
-            for name, entry in entries.items()
-        }
-        lock = {name: {"cmd": entry["cmd"], "outs": entry["outs"]} for name, entry in entries.items()}
-        write_json(folder / "dvc.yaml", {"stages": graph})  # JSON is YAML
-        write_json(folder / "dvc.lock", {"schema": "2.0", "stages": lock})
+        _write_graph(entries, folder)
         with storage_errors(folder):
             (folder / ".dvc").mkdir(exist_ok=True)
         self._result("place", str(folder))
@@ -247,3 +281,14 @@ class DvcStore:
         self._dvc(Answer(), "checkout", stage, terminal=False)
         for file, data in uncached.items():
             write_bytes(file, data)
+
+
+def _write_graph(entries: LockEntries, folder: Path) -> None:
+    """Write a dvc.yaml and a dvc.lock that name the outputs of entries."""
+    graph = {
+        name: {"cmd": entry["cmd"], "outs": [out["path"] for out in entry["outs"]]}
+        for name, entry in entries.items()
+    }
+    lock = {name: {"cmd": entry["cmd"], "outs": entry["outs"]} for name, entry in entries.items()}
+    write_json(folder / "dvc.yaml", {"stages": graph})  # JSON is YAML
+    write_json(folder / "dvc.lock", {"schema": "2.0", "stages": lock})

@@ -1,8 +1,8 @@
 """What a rule of the release gate is: its section of params.yaml, and the finding that it makes of evidence.
 
 A rule is one file: a subclass of `Rule` with its thresholds. The product's are listed in `RULES`; another
-package registers its own under the entry points `sacpipe.release_rules`, and a project names one of its own as
-`module:Class` in params.yaml. `sacpipe.testing.rules.check_rule` tests one.
+package registers its own under the entry points `sacpipe.release_rules`, and a project names one of its own
+as `module:Class` in params.yaml. `sacpipe.testing.rules.check_rule` tests one.
 """
 
 import math
@@ -20,8 +20,8 @@ SHARE = "share"
 """Unit of shares."""
 
 _NAMES = """
-    floor champion worst_case smoothness saturation observation_noise dropouts delay mass friction parity latency
-    same_contract guards lineage
+    floor champion worst_case smoothness saturation observation_noise dropouts delay mass friction
+    parity latency same_contract guards lineage
 """
 
 
@@ -47,7 +47,7 @@ class Rule(Config, ABC):
     def example(cls) -> Self:
         """Return a config for tests and documentation."""
 
-    def holds(self, found: str, *, expected: str = "nothing to compare") -> Finding:
+    def holds(self, found: str, *, expected: str = "") -> Finding:
         """Return the finding of a rule that holds without a figure, with the reason in `found`."""
         return self._finding(found, expected, ok=True)
 
@@ -55,42 +55,56 @@ class Rule(Config, ABC):
         """Return the finding of a rule that does not hold, without a figure."""
         return self._finding(found, expected, ok=False, advice=advice)
 
-    def at_least(self, figure: float, floor: float, *, what: str, unit: str, advice: str) -> Finding:
+    def at_least(
+        self, figure: float, floor: float | None, *, what: str, unit: str, advice: str, why: str = ""
+    ) -> Finding:
         """Return the finding of a figure that must not be below a floor; one that is not finite is refused.
 
         Args:
             figure: The figure.
-            floor: Lowest allowed value.
-            what: Name of the figure, e.g. `mean return`.
+            floor: Lowest allowed value; None for none.
+            what: Name of the figure, e.g. `mean return`; the figure is at `{}` in it, or at its end.
             unit: `RETURN`, `SHARE` or another unit of both.
             advice: How to get further where it is lower, as whole sentences.
+            why: Where the floor comes from, or why there is none.
         """
-        return self._compared(figure, floor, "floor", what=what, unit=unit, advice=advice)
+        expected = "no floor" if floor is None else f"floor {in_words(floor, unit)}"
+        ok = floor is None or figure >= floor
+        return self._compared(figure, floor, what, unit, ok=ok, expected=_with(expected, why), advice=advice)
 
-    def at_most(self, figure: float, limit: float, *, what: str, unit: str, advice: str) -> Finding:
+    def at_most(
+        self, figure: float, limit: float, *, what: str, unit: str, advice: str, why: str = ""
+    ) -> Finding:
         """Return the finding of a figure that must not be above a limit; see `at_least`."""
-        return self._compared(figure, limit, "limit", what=what, unit=unit, advice=advice)
+        expected = _with(f"limit {in_words(limit, unit)}", why)
+        return self._compared(figure, limit, what, unit, ok=figure <= limit, expected=expected, advice=advice)
 
     def _compared(
-        self, figure: float, threshold: float, word: str, *, what: str, unit: str, advice: str
+        self, figure: float, threshold: float | None, what: str, unit: str, **judged: Any
     ) -> Finding:
         is_finite = math.isfinite(figure)
-        ok = is_finite and (figure >= threshold if word == "floor" else figure <= threshold)
         if not is_finite:
-            advice = f"The {what} is not a finite number: look for the first step at which it is not."
+            judged |= {
+                "ok": False,
+                "advice": "The figure is not a finite number: find the step that makes it so.",
+            }
+        words, value = what if "{}" in what else f"{what} {{}}", in_words(figure, unit)
         return self._finding(
-            f"{what} {in_words(figure, unit)}",
-            f"{word} {in_words(threshold, unit)}",
-            ok=ok,
-            advice="" if ok else advice,
+            words.replace("{}", value),
             figure=figure if is_finite else None,
             threshold=threshold,
             unit=unit,
+            **judged,
         )
 
     def _finding(self, found: str, expected: str, *, ok: bool, advice: str = "", **figures: Any) -> Finding:
         numbers = {"figure": None, "threshold": None, "unit": ""} | figures
+        advice = "" if ok else advice
         return Finding(rule=self.name, expected=expected, found=found, ok=ok, advice=advice, **numbers)
+
+
+def _with(text: str, why: str) -> str:
+    return f"{text} ({why})" if why else text
 
 
 def in_words(value: float, unit: str) -> str:
@@ -108,7 +122,9 @@ def _path(name: str) -> str:
     return f"sacpipe.release.rules.{name}:{name.title().replace('_', '')}"
 
 
-RULES = Members("release rule", "sacpipe.release_rules", {name: _path(name) for name in _NAMES.split()}, base=Rule)
+RULES = Members(
+    "release rule", "sacpipe.release_rules", {name: _path(name) for name in _NAMES.split()}, base=Rule
+)
 """All rules, in the order in which a new params.yaml has them."""
 RuleField: Any = member_field(RULES)
 """One rule in a list of rules, tagged by its `name`."""

@@ -18,12 +18,9 @@ from sacpipe.tracking.registry import (
     MAX_DESCRIPTION_CHARS,
     Registry,
     VersionRecord,
-    check_bundle,
-    check_number,
-    check_texts,
-    check_unnamed,
     checked_digest,
 )
+from sacpipe.tracking.registry_checks import check_bundle, check_number, check_texts, check_unnamed
 
 
 class FolderRegistry(Registry):
@@ -44,23 +41,23 @@ class FolderRegistry(Registry):
     ) -> VersionRecord:
         """Return the version of a bundle, which is created where there is none.
 
-        A number below the highest one can be given where no other bundle has or had it.
+        A number below the highest one can be new_number where no other bundle has or had it.
         """
         check_texts(f"policy '{name}'", tags)
         with self._folder.locked():
             held = self._read(name)
             if (found := check_number(held.versions, name, bundle_digest, number)) is not None:
                 return found
-            given = held.next_number if number is None else number
-            before = held.deleted.get(str(given), bundle_digest)
+            new_number = held.next_number if number is None else number
+            before = held.deleted.get(str(new_number), bundle_digest)
             if before != bundle_digest:
                 raise StoreError(
-                    f"policy '{name}': the deleted version {given} was bundle {before}, so bundle "
+                    f"policy '{name}': the deleted version {new_number} was bundle {before}, so bundle "
                     f"{bundle_digest} cannot have its number. Register it without a number."
                 )
-            made = VersionRecord(name, given, run_id, model_id, {BUNDLE_TAG: bundle_digest, **tags}, ())
+            made = VersionRecord(name, new_number, run_id, model_id, {BUNDLE_TAG: bundle_digest, **tags}, ())
             ordered = sorted([*held.versions, made], key=lambda one: one.version)
-            deleted = {key: digest for key, digest in held.deleted.items() if key != str(given)}
+            deleted = {key: digest for key, digest in held.deleted.items() if key != str(new_number)}
             self._write(name, held, versions=ordered, deleted=deleted)
         return made
 

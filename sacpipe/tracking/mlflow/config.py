@@ -15,6 +15,7 @@ from sacpipe.core.sqlite_file import move_aside
 from sacpipe.project.sqlite_address import sqlite_address
 from sacpipe.rollout.registries import Address
 from sacpipe.rollout.sources import Source
+from sacpipe.tracking.mlflow.address import check_driver
 from sacpipe.tracking.mlflow.errors import prepare_client
 from sacpipe.tracking.mlflow.rest_source import MlflowSource
 from sacpipe.tracking.tracker import TrackerConfig
@@ -49,9 +50,12 @@ class MlflowTracking(TrackerConfig):
         """Return the ledger at MLFLOW_TRACKING_URI, else in the project's folder."""
         from sacpipe.tracking.mlflow.connection import MlflowConnection
         from sacpipe.tracking.mlflow.ledger import MlflowLedger
+        from sacpipe.tracking.mlflow.release_lock import LOCK_VARIABLE
 
         folder = state or Path()
-        return MlflowLedger(MlflowConnection(tracking_uri(folder, variables), artifacts(folder)))
+        check_driver(uri := tracking_uri(folder, variables), URI)
+        lock = variables.get(LOCK_VARIABLE, "")
+        return MlflowLedger(MlflowConnection(uri, artifacts(folder), lock_address=lock))
 
     def source(self, address: Address, state: Path | None, variables: Mapping[str, str]) -> Source:
         """Return a source by HTTP of a server, as on a robot; a database is read by MLflow's client."""

@@ -31,6 +31,8 @@ _VERSION_TAG = "sacpipe.version"
 _DATASET_DIGEST_LENGTH = 36
 """Longest dataset digest that MLflow stores, in characters. DVC's `<md5>.dir` fits; the source has all."""
 
+_BUNDLE_FOLDER = "bundle"
+"""Folder of the bundle in the files of a logged model."""
 _BATCH = 1000
 _PARAM_BATCH = 100
 
@@ -47,16 +49,19 @@ class MetricPoint(NamedTuple):
 class MlflowConnection:
     """One experiment at one address."""
 
-    def __init__(self, tracking_uri: str, artifact_folder: Path, experiment: str = "sacpipe") -> None:
+    def __init__(
+        self, tracking_uri: str, artifact_folder: Path, experiment: str = "sacpipe", *, lock_address: str = ""
+    ) -> None:
         """Store the ledger's address. Nothing is opened.
 
         Args:
             tracking_uri: A database's address, see `sqlite_address`, or the address of a tracking server.
             artifact_folder: Folder of the artifacts of a database; a server has its own.
             experiment: Name of the experiment, created where it is missing.
+            lock_address: Value of SACPIPE_RELEASE_LOCK, see `sacpipe.tracking.mlflow.release_lock`.
         """
         prepare_client()
-        self.tracking_uri = tracking_uri
+        self.tracking_uri, self.lock_address = tracking_uri, lock_address
         self._artifact_folder = artifact_folder.absolute()
         self._experiment = experiment
 
@@ -151,7 +156,6 @@ class MlflowConnection:
             from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
             folder = Path(name)
-            spec = bundle.contract.spec
             model = self.client.create_logged_model(
                 self.experiment_id,
                 name="policy",
@@ -159,18 +163,43 @@ class MlflowConnection:
                 model_type="policy",
                 tags={BUNDLE_TAG: bundle.digest, POLICY_TAG: sha256_bytes(bundle.policy_onnx)},
             )
-            _save_onnx(folder / "model", bundle, model, run_id)
-            shutil.copytree(bundle_folder, folder / "model" / "bundle")
-            self.client.log_model_artifacts(model.model_id, str(folder / "model"))
-            stored = self.download(f"models:/{model.model_id}", folder / "stored")
-            if (stored / "model.onnx").read_bytes() != bundle.policy_onnx:
-                raise StoreError(
-                    f"model {model.model_id} of {spec.task}: its model.onnx differs from the bundle's "
-                    "policy.onnx. Check the disk of the artifact store, then log the bundle again."
-                )
+            self._upload(folder, bundle, bundle_folder, model, run_id)
             self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
             self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         return str(model.model_id)
+
+    def restore_bundle(self, model_id: str, run_id: str, bundle_folder: Path) -> None:
+        """Write the files of a logged bundle again, and remove what is no file of it.
+
+        Raises:
+            BundleError: the bundle is damaged.
+            StoreError: the stored files differ afterwards, or MLflow failed.
+        """
+        bundle = open_bundle(bundle_folder, follow_cache_links=True)
+        with self.mlflow_errors(), tempfile.TemporaryDirectory() as name:
+            from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+            folder = Path(name)
+            model = self.client.get_logged_model(model_id)
+            artifacts = get_artifact_repository(model.artifact_location)
+            names = {path.name for path in bundle_folder.iterdir()}
+            for item in artifacts.list_artifacts(_BUNDLE_FOLDER):
+                if Path(item.path).name not in names:
+                    artifacts.delete_artifacts(item.path)
+            self._upload(folder, bundle, bundle_folder, model, run_id)
+
+    def _upload(self, folder: Path, bundle: Bundle, bundle_folder: Path, model: Any, run_id: str) -> None:
+        """Write the files of a logged model, and compare what is stored. Call it inside `mlflow_errors`."""
+        _save_onnx(folder / "model", bundle, model, run_id)
+        shutil.copytree(bundle_folder, folder / "model" / _BUNDLE_FOLDER)
+        self.client.log_model_artifacts(model.model_id, str(folder / "model"))
+        stored = self.download(f"models:/{model.model_id}", folder / "stored")
+        is_same = (stored / "model.onnx").read_bytes() == bundle.policy_onnx
+        if not is_same or open_bundle(stored / _BUNDLE_FOLDER).digest != bundle.digest:
+            raise StoreError(
+                f"model {model.model_id} of {bundle.contract.spec.task}: what is stored differs from the "
+                "bundle. Check the disk of the artifact store, then run the command again."
+            )
 
     def download(self, uri: str, folder: Path) -> Path:
         """Copy the files of a `models:/` address into a folder and return the path of the copy.

@@ -1,18 +1,24 @@
 """Versions and aliases in MLflow's model registry."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from sacpipe.bundle.files import bundle_digest as digest_of
 from sacpipe.bundle.reader import Bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_file
 from sacpipe.tracking.mlflow.connection import MlflowConnection
-from sacpipe.tracking.registry import BUNDLE_TAG, Registry, VersionRecord
+from sacpipe.tracking.mlflow.release_lock import exclude
+from sacpipe.tracking.registry import BUNDLE_TAG, MAX_DESCRIPTION_CHARS, Registry, VersionRecord
+from sacpipe.tracking.registry_checks import check_bundle, check_number, check_texts, check_unnamed
 
 _PAGE = 200
+_PLACE_HOLDER_TAG = "sacpipe.place_holder"
+"""Tag of a version that was created only so that the next one has its number."""
 
 
 class MlflowRegistry(Registry):
@@ -22,43 +28,45 @@ class MlflowRegistry(Registry):
         self._store = store
 
     def register(
-        self, name: str, model_id: str, run_id: str, bundle_digest: str, tags: Mapping[str, str]
+        self,
+        name: str,
+        model_id: str,
+        run_id: str,
+        bundle_digest: str,
+        tags: Mapping[str, str],
+        *,
+        number: int | None = None,
     ) -> VersionRecord:
-        """Return the version of a bundle, which is created where there is none."""
-        for found in self.versions(name):
-            if found.bundle_digest == bundle_digest:
-                return found
-        with self._store.mlflow_errors():
-            client = self._store.client
-            if self._registered(name) is None:
-                client.create_registered_model(name)
-            made = client.create_model_version(
-                name,
-                source=f"models:/{model_id}",
-                run_id=run_id,
-                tags={BUNDLE_TAG: bundle_digest, **tags},
-                model_id=model_id,
-            )
-        return self.version(name, int(made.version))
+        """Return the version of a bundle, which is created where there is none.
+
+        MLflow counts deleted versions too, and gives each version the number after the highest one. So a
+        number is reached by place-holders, which are deleted at once.
+        """
+        check_texts(f"policy '{name}'", tags)
+        present = self.versions(name)
+        if (found := check_number(present, name, bundle_digest, number)) is not None:
+            return found
+        self._ensure_registered(name)
+        tags = {BUNDLE_TAG: bundle_digest, **tags}
+        new = _NewVersion(name, f"models:/{model_id}", run_id, tags, model_id)
+        if number is not None and present and number < present[-1].version:
+            raise _no_longer(name, number, present[-1].version + 1)
+        if number is not None:
+            self._skip_to(number, new, present[-1].version if present else 0)
+        made = self._create(new)
+        if number not in (None, made):
+            self._delete(name, made)
+            raise _no_longer(name, number, made + 1)
+        return self.version(name, made)
 
     def versions(self, name: str) -> list[VersionRecord]:
         """Return every version of a policy, oldest first; none where the name is unknown."""
         with self._store.mlflow_errors():
             model = self._registered(name)
-            if model is None:
-                return []
-            found: list[Any] = []
-            token = None
-            while token or not found:
-                page = self._store.client.search_model_versions(
-                    f"name = '{name}'", max_results=_PAGE, page_token=token
-                )
-                found.extend(page)
-                token = page.token
-                if not page:
-                    break
-        aliases = _by_version(model.aliases)
-        return sorted((_version(item, aliases) for item in found), key=lambda record: record.version)
+            found = [] if model is None else self._search(name)
+        aliases = _by_version({} if model is None else model.aliases)
+        records = [_version(item, aliases) for item in found if _PLACE_HOLDER_TAG not in item.tags]
+        return sorted(records, key=lambda record: record.version)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version, and check it by reading it."""
@@ -79,9 +87,48 @@ class MlflowRegistry(Registry):
 
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set or replace tags of a version."""
+        check_texts(f"policy '{name}' version {version}", tags)
         with self._store.mlflow_errors():
             for key, value in tags.items():
                 self._store.client.set_model_version_tag(name, str(version), key, value)
+
+    def set_description(self, name: str, version: int, text: str) -> None:
+        """Set the description of a version."""
+        check_texts(f"policy '{name}' version {version}", {"description": text}, MAX_DESCRIPTION_CHARS)
+        with self._store.mlflow_errors():
+            self._store.client.update_model_version(name, str(version), description=text)
+
+    def model_tags(self, name: str) -> dict[str, str]:
+        """Return the tags of a registered model; none where the name is unknown."""
+        with self._store.mlflow_errors():
+            model = self._registered(name)
+        return {} if model is None else dict(model.tags)
+
+    def set_model_tags(self, name: str, tags: Mapping[str, str]) -> None:
+        """Set or replace tags of a registered model, which is created where it is missing."""
+        check_texts(f"policy '{name}'", tags)
+        self._ensure_registered(name)
+        with self._store.mlflow_errors():
+            for key, value in tags.items():
+                self._store.client.set_registered_model_tag(name, key, value)
+
+    def delete_version(self, name: str, version: int) -> None:
+        """Delete a version. MLflow keeps its row, and so its number."""
+        check_unnamed(self.version(name, version))
+        self._delete(name, version)
+
+    def restore_files(self, record: VersionRecord, bundle_folder: Path) -> None:
+        """Write the files of a version's logged model again, MLflow's own among them."""
+        check_bundle(record, digest_of(bundle_folder, follow_cache_links=True))
+        self._store.restore_bundle(record.model_id, record.run_id, bundle_folder)
+
+    def exclusive(self, name: str) -> AbstractContextManager[bool]:
+        """Hold a lock of the database: a file beside SQLite's, or an advisory lock of PostgreSQL."""
+        return exclude(name, self._store.tracking_uri, self._store.lock_address)
+
+    def is_remote(self) -> bool:
+        """Return whether the store is a server."""
+        return self._store.tracking_uri.startswith("http")
 
     def download(self, record: VersionRecord, folder: Path) -> tuple[Path, str]:
         """Copy a version's files; return its bundle's folder and the SHA-256 of MLflow's `model.onnx`."""
@@ -118,6 +165,84 @@ class MlflowRegistry(Registry):
         found = self._store.client.search_registered_models(f"name = '{name}'", max_results=1)
         return found[0] if found else None
 
+    def _ensure_registered(self, name: str) -> None:
+        """Create the registered model where it is missing; another client may create it meanwhile."""
+        with self._store.mlflow_errors():
+            from mlflow.exceptions import MlflowException
+
+            if self._registered(name) is not None:
+                return
+            try:
+                self._store.client.create_registered_model(name)
+            except MlflowException as exc:
+                if exc.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+
+    def _search(self, name: str) -> list[Any]:
+        """Return MLflow's records of all versions, those of place-holders among them."""
+        found: list[Any] = []
+        token: str | None = ""
+        while token is not None:
+            page = self._store.client.search_model_versions(
+                f"name = '{name}'", max_results=_PAGE, page_token=token or None
+            )
+            found.extend(page)
+            token = page.token or None
+        return found
+
+    def _create(self, new: "_NewVersion") -> int:
+        """Create a version and return its number."""
+        with self._store.mlflow_errors():
+            made = self._store.client.create_model_version(
+                new.name,
+                source=new.source,
+                run_id=new.run_id,
+                tags=new.tags,
+                model_id=new.model_id,
+            )
+        return int(made.version)
+
+    def _delete(self, name: str, version: int) -> None:
+        with self._store.mlflow_errors():
+            self._store.client.delete_model_version(name, str(version))
+
+    def _skip_to(self, number: int, new: "_NewVersion", highest: int) -> None:
+        """Create and delete place-holders, so that the next version has the number, if it can be given.
+
+        Args:
+            number: The number.
+            new: The version that is to have it.
+            highest: Highest number of the present versions; those of deleted ones are unknown.
+        """
+        with self._store.mlflow_errors():
+            left = [int(item.version) for item in self._search(new.name) if _PLACE_HOLDER_TAG in item.tags]
+        for version in left:  # of a process that was killed between creation and deletion
+            self._delete(new.name, version)
+        last = max([highest, *left])
+        # Of the run, not of the model: a server lists the versions of a model in one of its tags for ever.
+        tags = {_PLACE_HOLDER_TAG: "deleted at once"}
+        place_holder = _NewVersion(new.name, f"runs:/{new.run_id}/none", new.run_id, tags, None)
+        while last < number - 1:
+            last = self._create(place_holder)
+            self._delete(new.name, last)
+
+
+class _NewVersion(NamedTuple):
+    """A version that is to be created."""
+
+    name: str
+    source: str
+    run_id: str
+    tags: dict[str, str]
+    model_id: str | None
+
+
+def _no_longer(name: str, number: int, following: int) -> StoreError:
+    return StoreError(
+        f"policy '{name}': MLflow can no longer give the number {number}: its next version is {following}, "
+        f"because it counts deleted versions too. Register the bundle without a number, or use another name."
+    )
+
 
 def _by_version(aliases: Mapping[str, Any]) -> dict[int, list[str]]:
     grouped: dict[int, list[str]] = {}
@@ -134,4 +259,5 @@ def _version(item: Any, aliases: Mapping[int, list[str]]) -> VersionRecord:
         model_id=str(item.source).removeprefix("models:/"),
         tags=dict(item.tags),
         aliases=tuple(sorted(aliases.get(int(item.version), ()))),
+        description=item.description or "",
     )

@@ -26,7 +26,7 @@ from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError,
 from sacpipe.rollout.http_fetch import Answer, Fetcher, Look
 from sacpipe.rollout.registries import SCHEME, Address
 from sacpipe.rollout.sources import ResolvedBundle
-from sacpipe.tracking.registry import BUNDLE_TAG, checked_digest
+from sacpipe.tracking.registry import BARRED_TAG, BUNDLE_TAG, check_allowed, checked_digest
 
 _FOLDER = "bundle"
 """Folder of the bundle in the artifacts of a model."""
@@ -52,9 +52,9 @@ class _Version(_Answer):
     source: str = Field(validation_alias=AliasPath("model_version", "source"))
     tags: list[_Tag] = Field(default=[], validation_alias=AliasPath("model_version", "tags"))
 
-    @property
-    def digest(self) -> str:
-        return next((tag.value for tag in self.tags if tag.key == BUNDLE_TAG), "")
+    def tag(self, name: str) -> str:
+        """Return the value of a tag; empty where there is none."""
+        return next((tag.value for tag in self.tags if tag.key == name), "")
 
 
 class _Model(_Answer):
@@ -90,7 +90,7 @@ class MlflowSource:
         """Ask MLflow which version the address names now.
 
         Raises:
-            BundleError: the version has no bundle of sacpipe.
+            GateError: the version is barred, or has no bundle of sacpipe.
             StoreError: there is no such version, or MLflow failed.
         """
         address = self._address
@@ -101,9 +101,9 @@ class MlflowSource:
         look = Look()
         version = self._server.ask(_Version, f"mlflow/{path}", query, look)
         text = f"{address} version {version.version}"
-        return ResolvedBundle(
-            checked_digest(text, version.digest), text, lambda: self._read(text, version, look)
-        )
+        check_allowed(text, version.tag(BARRED_TAG))
+        digest = checked_digest(text, version.tag(BUNDLE_TAG))
+        return ResolvedBundle(digest, text, lambda: self._read(text, version, look))
 
     def _read(self, text: str, version: _Version, look: Look) -> dict[str, bytes]:
         """Download a version's bundle.

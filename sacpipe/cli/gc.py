@@ -1,0 +1,68 @@
+"""`sacpipe gc`: list what no version, history, commit or recording needs, and remove it."""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sacpipe.cli.output import write_output
+from sacpipe.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sacpipe.release.gc import Garbage
+
+HELP = "list what no version, history, commit or recording needs; --force removes it"
+EXAMPLE = "  sacpipe gc\n  sacpipe gc --force --keep 20"
+
+_SHOWN = 20
+"""Maximum number of lines of one kind."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("--force", action="store_true", help="remove it; without this, nothing is changed")
+    parser.add_argument(
+        "--keep", type=int, default=10, metavar="N", help="newest candidates to keep; default: 10"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List or remove; exit code 1 where DVC's cache may not be touched."""
+    from sacpipe.params.model import Params
+    from sacpipe.project.workspace import Workspace, run_lock
+    from sacpipe.release.gc import open_collector
+    from sacpipe.tracking.chosen import open_ledger
+
+    if arguments.keep < 1:
+        raise ConfigError(f"--keep: expected 1 or more, found {arguments.keep}.")
+    workspace = Workspace.enter()
+    model = Params.load(workspace.params).release.model_name
+    with run_lock(workspace):
+        tracker = open_ledger(workspace)
+        with tracker.registry.exclusive(model):
+            collector = open_collector(workspace, tracker, model, arguments.keep)
+            gone = collector.versions()
+            files = collector.local_files(gone)
+            _write(collector.describe(gone))
+            _write(files)
+            if arguments.force:
+                collector.remove(gone, files)
+            refusal, cached = "", []
+            try:
+                cached = collector.cache(gone, remove=arguments.force)
+            except ConfigError as exc:
+                refusal = f"{exc}\n"
+            _write(cached)
+    total = sum(item.size_bytes for item in [*files, *cached])
+    verb = "removed" if arguments.force else "to remove with `sacpipe gc --force`"
+    write_output(f"{len(gone) + len(files) + len(cached)} things, {total / 1e6:.1f} MB {verb}\n{refusal}")
+    return 1 if refusal else 0
+
+
+def _write(found: Sequence["Garbage"]) -> None:
+    """Write a line for each thing; of many of one kind the largest ones."""
+    largest = sorted(found, key=lambda item: -item.size_bytes)
+    for item in largest[:_SHOWN] if len(found) > _SHOWN else found:
+        write_output(f"{item.kind:<8} {item.size_bytes / 1e6:>8.1f} MB  {item.name}: {item.why}\n")
+    if rest := largest[_SHOWN:]:
+        size = sum(item.size_bytes for item in rest)
+        write_output(f"{rest[0].kind:<8} {size / 1e6:>8.1f} MB  {len(rest)} more\n")

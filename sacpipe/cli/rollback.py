@@ -1,0 +1,35 @@
+"""`sacpipe rollback`: return to a former champion, and bar the present one."""
+
+import argparse
+
+from sacpipe.core.logging import operator
+
+HELP = "return to a former champion, and bar the present one"
+EXAMPLE = '  sacpipe rollback --reason "it trembles"\n  sacpipe rollback --to 2 --reason "3 and 4 tremble"'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument(
+        "--to",
+        metavar="VERSION",
+        help="number of a former champion; default: the last champion that is not barred",
+    )
+    parser.add_argument("--reason", required=True, help="why, for the history and for who wants it back")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Settle, and move the alias back."""
+    from sacpipe.cli.release_commands import open_releases
+    from sacpipe.project.workspace import Workspace, run_lock
+    from sacpipe.release.log import release_of
+
+    workspace = Workspace.enter()
+    with run_lock(workspace):
+        opened = open_releases(workspace, arguments.reason)
+        to = None
+        if arguments.to is not None:
+            to = release_of(opened.tracker.registry.version(opened.model, arguments.to))
+        for line in opened.releases.rollback(to, reason=arguments.reason):
+            operator.info(line)
+    return 0

@@ -1,0 +1,177 @@
+"""Find and mend what a registry lost: a version deleted by hand, a flipped byte, a missing file.
+
+Every release command calls `heal` first. It looks at the champion, at the one before it, and at every version
+that an alias names; over HTTP at the champion alone, because each look downloads the bundle. DVC's cache or
+remote gives the bytes. What cannot be mended is told, and the command goes on.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sacpipe.bundle.reader import open_bundle
+from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
+from sacpipe.core.files import sha256_bytes
+from sacpipe.project.workspace import Workspace
+from sacpipe.release.head import read_head
+from sacpipe.release.history import History, read_history
+from sacpipe.release.known_versions import (
+    KnownVersion,
+    known_versions,
+    record_known,
+    register_known,
+    restored_outputs,
+)
+from sacpipe.release.log import CHAMPION, alias_now, bundle_of
+from sacpipe.release.model_card import model_card
+from sacpipe.release.versions import write_version
+from sacpipe.release.world import World
+from sacpipe.tracking.registry import Registry, VersionRecord
+from sacpipe.tracking.tracker import Tracker
+
+
+def heal(workspace: Workspace, tracker: Tracker, world: World, model: str) -> list[str]:
+    """Mend what the registry lost of the released versions of a policy; return a line for each find.
+
+    The caller holds the workspace's lock. Nothing is written where nothing is wrong. An alias is set only
+    where it went with its version: MLflow deletes both.
+
+    Raises:
+        ReleaseError: the history is damaged or forked.
+        StoreError: the registry failed; StoreUnavailableError where it does not answer.
+    """
+    history = read_history(world.disk, model)
+    return list(_Healer(workspace, tracker, world, history).lines())
+
+
+def damage(registry: Registry, version: VersionRecord) -> str | None:
+    """Return what is wrong with the stored files of a version; None where a robot can use them.
+
+    Raises:
+        StoreUnavailableError: the registry does not answer.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            fetched, served = registry.download(version, Path(folder))
+            bundle = open_bundle(fetched)
+        except StoreUnavailableError:
+            raise
+        except (BundleError, StoreError) as exc:
+            return str(exc).replace(f"{folder}/", "")
+    if bundle.digest != version.bundle_digest:
+        return f"expected bundle {version.bundle_digest[:12]}, found {bundle.digest[:12]}"
+    policy = sha256_bytes(bundle.policy_onnx)
+    return None if served == policy else f"the served policy.onnx is {served[:12]}, expected {policy[:12]}"
+
+
+@dataclass(frozen=True)
+class _Healer:
+    """The check of one policy."""
+
+    workspace: Workspace
+    tracker: Tracker
+    world: World
+    history: History
+
+    def lines(self) -> Iterator[str]:
+        """Mend, and yield a line for each find."""
+        present = {one.bundle_digest: one for one in self.world.registry.versions(self.history.model)}
+        had_champion = bundle_of(self.history.champion) in present
+        for bundle in self._watched(present):
+            version = present.get(bundle)
+            if version is None:
+                yield from self._register_again(bundle)
+            elif fault := damage(self.world.registry, version):
+                yield self._write_again(version, fault)
+        if not had_champion:
+            yield from self._point_again()
+
+    def _watched(self, present: dict[str, VersionRecord]) -> list[str]:
+        """Return the digests of the versions to look at, the champion first."""
+        newest = [release.bundle for release in self.history.champions()[:2]]
+        if self.world.registry.is_remote():
+            return newest[:1]
+        in_history = {
+            release.bundle
+            for record in self.history.records.values()
+            for release in (record.before, record.to)
+            if release is not None
+        }
+        named = [bundle for bundle, one in present.items() if one.aliases and bundle in in_history]
+        return list(dict.fromkeys([*newest, *named]))
+
+    def _known(self, bundle: str) -> KnownVersion:
+        known = known_versions(self.world.disk, self.history)
+        return next(one for one in known if one.bundle == bundle)
+
+    def _write_again(self, version: VersionRecord, fault: str) -> str:
+        """Write the files of a version from a good bundle; return the line."""
+        known = self._known(version.bundle_digest)
+        what = f"{version.name}/{version.version} is damaged in the registry: {fault.rstrip('.')}."
+        try:
+            with restored_outputs(self.workspace, known, "export") as older:
+                self.world.registry.restore_files(version, older.bundle)
+        except StoreUnavailableError:
+            raise
+        except (BundleError, StoreError) as exc:
+            return f"{what} It was not mended: {exc} {_again(known)}"
+        still = damage(self.world.registry, version)
+        return (
+            f"{what} Mended: its files were written again from DVC." if still is None else f"{what} {still}"
+        )
+
+    def _register_again(self, bundle: str) -> Iterator[str]:
+        """Register a version that was deleted, under its number where the registry gives it."""
+        known = self._known(bundle)
+        what = f"{known} was deleted from the registry."
+        try:
+            with restored_outputs(self.workspace, known) as older:
+                record_known(older, self.tracker, known, self.workspace.root)
+                version = self._number(older, known)
+                self.world.registry.set_description(known.model, version.version, model_card(older, version))
+        except StoreUnavailableError:
+            raise
+        except (BundleError, StoreError) as exc:
+            yield f"{what} It was not mended: {exc} {_again(known)}"
+            return
+        write_version(self.world, version, known.entries)
+        if version.version == known.number:
+            yield f"{what} Mended: it was registered again, under its number."
+        else:
+            yield (
+                f"{what} Mended: it was registered again, as version {version.version}, because this "
+                f"registry never gives a number twice. A robot that is pinned to {known.model}/{known.number} has no "
+                f"source: pin it to {known.model}/{version.version}."
+            )
+
+    def _number(self, older: Workspace, known: KnownVersion) -> VersionRecord:
+        try:
+            return register_known(older, self.tracker, known, number=known.number)
+        except StoreUnavailableError:
+            raise
+        except StoreError:
+            return register_known(older, self.tracker, known, number=None)
+
+    def _point_again(self) -> Iterator[str]:
+        """Set the champion's alias again, which was deleted together with its version."""
+        champion, model = self.history.champion, self.history.model
+        head = read_head(self.world.registry, model)
+        is_behind = head is not None and head.sha256 not in self.history.records
+        if champion is None or is_behind or self.history.open_intent or alias_now(self.world, model):
+            return
+        present = self.world.registry.versions(model)
+        version = next((one for one in present if one.bundle_digest == champion.bundle), None)
+        if version is not None:
+            self.world.prove(self.world.registry, version)
+            self.world.registry.set_alias(model, CHAMPION, version.version)
+            yield f"{model}@{CHAMPION} names version {version.version} again."
+
+
+def _again(known: KnownVersion) -> str:
+    """Return how the bytes of a version are had again."""
+    commit = f"`git checkout {known.commit[:12]}` and" if known.commit else "In its commit,"
+    return (
+        f"`dvc push` in a clone that has the bytes of bundle {known.bundle[:12]} sends them; {commit} "
+        "`sacpipe run` make them again where no clone has them."
+    )

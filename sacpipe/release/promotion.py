@@ -1,0 +1,95 @@
+"""The promotion of a registered version: its commit, its verdict, and the move of the alias.
+
+`sacpipe promote` and a flow with `release.auto` call it, under the workspace's lock.
+"""
+
+from dataclasses import dataclass
+
+from sacpipe.bundle.files import bundle_digest
+from sacpipe.core.errors import ReleaseError
+from sacpipe.project.dvc.lock_file import LockEntries
+from sacpipe.project.workspace import Workspace
+from sacpipe.release.candidate import find_commit, present_entries
+from sacpipe.release.gate import judge_version
+from sacpipe.release.real_world import open_world
+from sacpipe.release.releases import Releases, Target
+from sacpipe.release.verdict import Verdict
+from sacpipe.release.versions import read_versions
+from sacpipe.tracking.registry import VersionRecord
+from sacpipe.tracking.tracker import Tracker
+
+CANDIDATE = "candidate"
+"""Alias of the version that `sacpipe run` registered last."""
+
+
+@dataclass(frozen=True)
+class JudgedCandidate:
+    """A version, its commit, and the verdict under that commit's rules."""
+
+    target: Target
+    verdict: Verdict
+
+    @property
+    def moves(self) -> bool:
+        """Whether a promotion may move the alias, or record a refusal: not in the mode `dry_run`."""
+        return self.verdict.mode != "dry_run"
+
+
+def judge_candidate(workspace: Workspace, tracker: Tracker, version: VersionRecord) -> JudgedCandidate:
+    """Find the commit that holds a version, and judge the version by that commit's rules.
+
+    Raises:
+        ReleaseError: no commit holds it; the message has the git commands that make one.
+        ConfigError: the project is in no git repository, or the commit's params.yaml is wrong.
+        StoreError: the registry failed; BundleError where the candidate's bytes are damaged.
+    """
+    entries = entries_of(workspace, tracker, version)
+    committed = find_commit(workspace, entries)
+    verdict = judge_version(workspace, tracker, version, committed.release_params, committed.commit)
+    is_off = verdict.mode == "off"
+    target = Target(
+        version=version,
+        verdict=None if is_off else verdict.as_tree(),
+        is_accepted=verdict.accepted,
+        judged_against=verdict.champion,
+        commit=committed.commit,
+        entries=dict(entries),
+    )
+    return JudgedCandidate(target, verdict)
+
+
+def promote_candidate(
+    workspace: Workspace, tracker: Tracker, candidate: JudgedCandidate, *, reason: str, again: bool = False
+) -> list[str]:
+    """Make a judged version the champion, if its verdict allows; return lines for the operator.
+
+    Raises:
+        ReleaseError: it is refused or barred, or another of `Releases.promote`.
+        StoreError: the registry failed; BundleError where its bytes are damaged.
+    """
+    version = candidate.target.version
+    if not candidate.moves:
+        return [
+            f"release.mode is dry_run: version {version.version} is not promoted, and nothing is recorded"
+        ]
+    releases = Releases(open_world(workspace, tracker), version.name)
+    return releases.promote(candidate.target, reason=reason, again=again)
+
+
+def entries_of(workspace: Workspace, tracker: Tracker, version: VersionRecord) -> LockEntries:
+    """Return the entries of dvc.lock that made a version: of its file, or the present ones.
+
+    Raises:
+        ReleaseError: neither names the version's bundle.
+        StoreError: a file under release/ or dvc.lock is damaged.
+    """
+    for known in read_versions(open_world(workspace, tracker).disk, version.name):
+        if known.bundle == version.bundle_digest:
+            return known.entries
+    folder = workspace.bundle
+    if folder.is_dir() and bundle_digest(folder, follow_cache_links=True) == version.bundle_digest:
+        return present_entries(workspace)
+    raise ReleaseError(
+        f"version {version.version} of policy '{version.name}' was registered by another clone: nothing here "
+        "says which commit made it. `git pull` fetches its file below release/."
+    )

@@ -1,0 +1,209 @@
+"""Rebuild a lost or new ledger: runs, versions under their own numbers, bars, aliases, head.
+
+It restores what is lost and contradicts nothing. An alias that names another version than the history says
+is not moved; without a history nothing is promoted; a damaged history stops it before the first write.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from sacpipe.core.errors import ConfigError, ReleaseError, StoreError, StoreUnavailableError
+from sacpipe.project.dvc.lock_file import read_lock
+from sacpipe.project.workspace import STAGES, Workspace
+from sacpipe.release.head import publish, read_head
+from sacpipe.release.history import History, read_history, release_folder
+from sacpipe.release.known_versions import (
+    KnownVersion,
+    known_versions,
+    policies,
+    record_known,
+    register_known,
+    require_current,
+    reserve,
+    restored_outputs,
+)
+from sacpipe.release.log import CHAMPION, alias_now, bundle_of
+from sacpipe.release.model_card import model_card
+from sacpipe.release.releases import bar_text
+from sacpipe.release.verdict import Verdict, verdict_of
+from sacpipe.release.versions import write_version
+from sacpipe.release.world import World
+from sacpipe.tracking.ledger import record_stage
+from sacpipe.tracking.registry import BARRED_TAG, VersionRecord
+from sacpipe.tracking.tracker import Tracker
+
+CANDIDATE = "candidate"
+"""The alias of the version that was registered last."""
+
+
+def rebuild(workspace: Workspace, tracker: Tracker, world: World) -> Iterator[str]:
+    """Record every stage of dvc.lock, and every version that release/ names; yield a line for each.
+
+    The caller holds the workspace's lock.
+
+    Raises:
+        ReleaseError: a history is damaged, forked or behind the head, or an alias was moved by hand. Nothing
+            was written.
+        StoreError: an output is missing, or the tracker failed.
+    """
+    histories = [read_history(world.disk, model) for model in policies(world.disk)]
+    for history in histories:
+        _check(world, history)
+    recorded = read_lock(workspace.dvc_lock)
+    for stage in STAGES:
+        if stage in recorded:
+            yield f"{stage}: run {record_stage(workspace, tracker, stage)}"
+    for history in histories:
+        with world.registry.exclusive(history.model):
+            yield from _Policy(workspace, tracker, world, history).rebuild()
+    if not histories:
+        yield (
+            "releases: none known, because git has no folder release/. `sacpipe run` registers the present "
+            "bundle as a candidate; nothing is promoted."
+        )
+
+
+def _check(world: World, history: History) -> None:
+    """Refuse a registry that says something else than the history."""
+    tip = history.tip
+    require_current(world.registry, history)
+    found = alias_now(world, history.model)
+    allowed = {bundle_of(history.champion)}
+    if tip is not None and tip.is_open:  # the next release command finishes or undoes the move
+        allowed.add(bundle_of(tip.to))
+    if found is not None and found.bundle not in allowed:
+        raise ReleaseError(
+            f"alias '{CHAMPION}' of policy '{history.model}' was moved by hand: the history says "
+            f"{history.champion or 'no champion'}, the registry says {found}. Nothing was written. "
+            '`sacpipe history --adopt --reason "..."` accepts the registry\'s, '
+            '`sacpipe history --restore --reason "..."` returns to the history\'s.'
+        )
+
+
+class _Policy:
+    """The rebuild of one policy."""
+
+    def __init__(self, workspace: Workspace, tracker: Tracker, world: World, history: History) -> None:
+        self._workspace, self._tracker = workspace, tracker
+        self._world, self._history, self._model = world, history, history.model
+
+    def rebuild(self) -> Iterator[str]:
+        """Yield a line for each version and each alias.
+
+        Raises:
+            StoreError: the tracker failed, or the champion's bytes are lost.
+        """
+        known = known_versions(self._world.disk, self._history)
+        numbers: set[int] = set()
+        later = []
+        for one in known:
+            line = None if one.number in numbers else self._version(one, one.number)
+            numbers.add(one.number)
+            if line is None:
+                later.append(one)
+            else:
+                yield line
+        for one in later:  # last, because the next number must be none that another bundle had
+            yield self._version(one, None) or f"{one}: not registered"
+        yield from self._aliases(known)
+        self._publish()
+        self._require_champion()
+
+    def _version(self, known: KnownVersion, number: int | None) -> str | None:
+        """Register a version, unless it is there; return its line, or None where the number is taken."""
+        present = self._world.registry.versions(self._model)
+        found = next((one for one in present if one.bundle_digest == known.bundle), None)
+        if found is None or not found.description:
+            try:
+                with restored_outputs(self._workspace, known) as older:
+                    found = found or self._register(older, known, number)
+                    self._describe(older, known, found)
+            except StoreUnavailableError:
+                raise
+            except StoreError as exc:
+                if found is None:
+                    return self._lost(known, number, present, str(exc))
+        if found is None:
+            return None
+        self._show_bar(found)
+        return f"{known}{f', as version {found.version}' if found.version != known.number else ''}"
+
+    def _register(self, older: Workspace, known: KnownVersion, number: int | None) -> VersionRecord | None:
+        """Register a version and keep its number in its file; None where the number cannot be given."""
+        record_known(older, self._tracker, known, self._workspace.root)
+        try:
+            version = register_known(older, self._tracker, known, number=number)
+        except StoreUnavailableError:
+            raise
+        except StoreError:
+            if number is None:
+                raise
+            return None
+        write_version(self._world, version, known.entries)
+        return version
+
+    def _describe(self, older: Workspace, known: KnownVersion, version: VersionRecord | None) -> None:
+        if version is not None and not version.description:
+            card = model_card(older, version, self._verdict(known))
+            self._world.registry.set_description(self._model, version.version, card)
+
+    def _lost(
+        self, known: KnownVersion, number: int | None, present: Sequence[VersionRecord], why: str
+    ) -> str:
+        """Reserve the number of a lost version, which no later one may get; return its line."""
+        if number is not None and present and number > present[-1].version:
+            reserve(self._tracker, known, present[-1])
+        return f"{known}: lost, and no other bundle gets its number: {why}"
+
+    def _verdict(self, known: KnownVersion) -> Verdict | None:
+        """Return the verdict in the history, or the one of this clone; None where there is none to read."""
+        if known.verdict is None:
+            return None
+        data = self._world.disk.read(f"{release_folder(self._model)}/verdicts/{known.verdict}.json")
+        try:
+            return None if data is None else verdict_of(json.loads(data))
+        except (ConfigError, ValueError):
+            return None
+
+    def _show_bar(self, version: VersionRecord) -> None:
+        bar = self._history.barred.get(version.bundle_digest)
+        if bar is not None and not version.barred:
+            tags = {BARRED_TAG: bar_text(bar)}
+            self._world.registry.set_version_tags(self._model, version.version, tags)
+
+    def _aliases(self, known: Sequence[KnownVersion]) -> Iterator[str]:
+        """Set the aliases that are missing, and yield a line for each."""
+        champion, now = self._history.champion, alias_now(self._world, self._model)
+        version = self._registered(bundle_of(champion))
+        if champion is None:
+            yield f"{self._model}@{CHAMPION}: none, because the history promotes no version"
+        elif now is None and version is not None:
+            self._world.prove(self._world.registry, version)
+            self._world.registry.set_alias(self._model, CHAMPION, version.version)
+        if version is not None:
+            yield f"{self._model}@{CHAMPION}: version {(now or version).version}"
+        last = next(filter(None, (self._registered(one.bundle) for one in reversed(known))), None)
+        if last is not None:
+            present = self._world.registry.alias(self._model, CANDIDATE)
+            if present is None:
+                self._world.registry.set_alias(self._model, CANDIDATE, last.version)
+            yield f"{self._model}@{CANDIDATE}: version {(present or last).version}"
+
+    def _registered(self, bundle: str | None) -> VersionRecord | None:
+        known = self._world.registry.versions(self._model)
+        return next((one for one in known if one.bundle_digest == bundle), None)
+
+    def _publish(self) -> None:
+        """Make the newest record the head of a registry that has none."""
+        tip = self._history.tip
+        if tip is not None and read_head(self._world.registry, self._model) is None:
+            publish(self._world.registry, self._model, None, tip)
+
+    def _require_champion(self) -> None:
+        champion = self._history.champion
+        if champion is not None and self._registered(champion.bundle) is None:
+            raise StoreError(
+                f"policy '{self._model}': the champion, {champion}, is lost: neither DVC's cache nor its "
+                "remote has its bytes. `dvc push` in a clone that has them sends them; else `git checkout` "
+                "of its commit in `sacpipe history`, and `sacpipe run`, make them again."
+            )
