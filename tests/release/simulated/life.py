@@ -117,14 +117,14 @@ class Life:
         """Judge how a command ended."""
         clone.longest = max(clone.longest * 9 // 10, clone.process.count, 10)
         if isinstance(outcome.error, Crash):
-            self.recovery.may_fork = True
+            self.recovery.may_fork = len(self.clones) > 1
             if self.choice.random() < self.weather.power:
                 self.simulation.trace.add(f"{clone.process.name} loses power")
                 clone.disk.crash()
             return
         if outcome.error is not None:
             require_error(outcome)
-            self.recovery.may_fork |= not isinstance(outcome.error, ReleaseError)
+            self.recovery.may_fork |= len(self.clones) > 1 and not isinstance(outcome.error, ReleaseError)
             self.simulation.trace.add(f"{clone.process.name} fails: {outcome.error}")
             return
         self.simulation.trace.add(f"{clone.process.name} is done: {outcome.value}")
