@@ -9,16 +9,8 @@ from sacpipe.bundle.files import read_files
 from sacpipe.bundle.reader import parse_bundle
 from sacpipe.core.errors import BusyError, StoreError, StoreUnavailableError
 from sacpipe.core.files import sha256_file, write_bytes
-from sacpipe.tracking.registry import (
-    BUNDLE_TAG,
-    MAX_DESCRIPTION_CHARS,
-    Registry,
-    VersionRecord,
-    check_bundle,
-    check_number,
-    check_texts,
-    check_unnamed,
-)
+from sacpipe.tracking.registry import BUNDLE_TAG, MAX_DESCRIPTION_CHARS, Registry, VersionRecord
+from sacpipe.tracking.registry_checks import check_bundle, check_number, check_texts, check_unnamed
 from simulated.processes import Process
 from simulated.store import Store
 
