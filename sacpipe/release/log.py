@@ -1,10 +1,11 @@
 """The history that a command adds records to, while it holds the lease."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sacpipe.core.errors import ReleaseError
+from sacpipe.core.errors import ReleaseError, StorageError
 from sacpipe.release.head import publish, require_head
 from sacpipe.release.history import History, release_folder, write_durably
 from sacpipe.release.lease import Lease
@@ -76,7 +77,15 @@ class Log:
             commit=facts.commit,
             entries=dict(facts.entries),
         )
-        write_durably(self.world.disk, self._path(record), record.data)
+        try:
+            write_durably(self.world.disk, self._path(record), record.data)
+        except StorageError:
+            with contextlib.suppress(StorageError):
+                if (
+                    self.world.disk.read(self._path(record)) == record.data
+                ):  # only its name is not durable yet
+                    self.history = self.history.after(record)
+            raise
         self.history = self.history.after(record)
 
     def publish(self) -> None:
@@ -87,6 +96,9 @@ class Log:
         """
         tip = self.history.tip
         if tip is not None and tip.sha256 != self.published:
+            self.world.disk.sync_folder(
+                self._folder
+            )  # a killed command may have left a name that is not durable
             publish(self.world.registry, self.model, self.published, tip)
             self.published = tip.sha256
 
@@ -119,10 +131,14 @@ class Log:
         while (tip := self.history.tip) is not None and tip.sha256 != digest:
             self.world.disk.remove(self._path(tip))
             self.history = self.history.without({tip.sha256})
-        self.world.disk.sync_folder(f"{release_folder(self.model)}/history")
+        self.world.disk.sync_folder(self._folder)
+
+    @property
+    def _folder(self) -> str:
+        return f"{release_folder(self.model)}/history"
 
     def _path(self, record: Record) -> str:
-        return f"{release_folder(self.model)}/history/{record.file_name}"
+        return f"{self._folder}/{record.file_name}"
 
 
 def alias_now(world: World, model: str) -> Release | None:
