@@ -1,11 +1,12 @@
 """The invariants of a life, each named. A robot looks at the registry after each change of it."""
 
+import json
 from typing import Any
 
 from sacpipe.tracking.registry import BARRED_TAG
 from simulated.clone import Clone
 from simulated.git import Remote
-from simulated.oracle import FOLDER, HISTORY, MODEL, Reading
+from simulated.oracle import FOLDER, HISTORY, MODEL, Reading, read
 from simulated.processes import Process
 from simulated.store import Store
 
@@ -50,6 +51,8 @@ class Robot:
         elif " champion" in what:
             self.is_alias_foreign = False
             self._check_move(process, named)
+        elif HEAD_TAG in what:
+            self._check_publication(process)
         self._named = named
         if self.is_alias_foreign or named is None or named in self.damaged:
             return
@@ -71,17 +74,36 @@ class Robot:
         return next((one for one in versions if one.bundle_digest == digest), None)
 
     def _check_move(self, process: Process, named: str | None) -> None:
-        intent = Reading(self._clones[process].disk).open_intent()
+        """Check a move: it is announced, it is compared with the alias as it is, and its target is proven."""
+        intent = read(self._clones[process].disk).open_intent()
         if intent is None:
             raise Violation(f"an alias moves under an intent: found none, and it names {named} now")
-        require("a move goes where the intent says, or back", expected=True, found=named in (intent.to, intent.before))
         is_known = named in process.proven or named in self.settled or named == intent.before
         require("a version is proven before it acts", expected=True, found=is_known)
+        require("an alias is read right before it is set", expected="versions", found=process.calls[-2])
+
+    def _check_publication(self, process: Process) -> None:
+        """Check what a process did before it published a record that it wrote."""
+        reading, tags = read(self._clones[process].disk), self._store.policy(MODEL).tags
+        tip = reading.entries.get(json.loads(tags[HEAD_TAG])["sha256"])
+        if tip is None:
+            raise Violation(f"a record is on the disk before it is published: found none, and {tags[HEAD_TAG]}")
+        if not any(tip.digest[:12] in path for path in process.written):
+            return
+        moves = [number for number, call in enumerate(process.calls) if call in {"set_alias", "delete_alias"}]
+        since = process.calls[moves[-1] :] if moves else process.calls
+        if tip.kind == "moved":
+            require("an alias is read after it is set", expected=True, found="versions" in since)
+        elif tip.kind == "proven":
+            if tip.to is not None:
+                require("a champion is proven after the move", expected=True, found="prove" in since)
+                since = since[max(n for n, call in enumerate(since) if call == "prove") :]
+            require("an alias is read after the proof", expected=True, found="versions" in since[1:])
 
 
 def check_settled(clone: Clone, store: Store, robot: Robot) -> None:
     """Check that nothing is half registered after a command or a recovery ended well."""
-    reading, policy = Reading(clone.disk), store.policy(MODEL)
+    reading, policy = read(clone.disk), store.policy(MODEL)
     require("a settled history has one tip", expected=True, found=len(reading.tips) <= 1)
     require("no intent is open", expected=None, found=reading.open_intent())
     require("the alias is where the history says", expected=reading.champion(), found=robot.named())
@@ -96,7 +118,7 @@ def check_settled(clone: Clone, store: Store, robot: Robot) -> None:
     verdicts = [f"{FOLDER}/verdicts/{entry.verdict}.json" for entry in reading.entries.values() if entry.verdict]
     missing = [path for path in verdicts if not clone.git.holds(path)]
     require("verdicts of records are committed", expected=[], found=missing)
-    leftover = [path for path in clone.disk.paths(FOLDER) if "/." in path and clone.git.holds(path)]
+    leftover = [path for path in clone.disk.files(FOLDER) if "/." in path and clone.git.holds(path)]
     require("no leftover is committed", expected=[], found=leftover)
     check_prefix(clone, reading)
     robot.settled = {reading.champion()}

@@ -54,6 +54,8 @@ class SimulatedDisk:
         self._names: Names = {}
         self._durable: Names = {}
         self._changes: list[_Change] = []
+        self.edition = 0
+        """Number of changes of any kind: what was read before is right while it stays."""
 
     def read(self, path: str) -> bytes | None:
         """Return the bytes of a file, or None."""
@@ -87,6 +89,7 @@ class SimulatedDisk:
         file = self._names.get(folder, {}).get(old)
         self._fail(fault or ("" if file else f"{source}: expected a file, found none."))
         self._change(_Change(folder, removed=old, added=new, file=file))
+        self._process.written.append(target)
 
     def remove(self, path: str) -> None:
         """Remove a file, if there is one."""
@@ -114,6 +117,7 @@ class SimulatedDisk:
     def crash(self) -> None:
         """Leave what is durable, and any part of what is not."""
         choice = self._process.simulation.random
+        self.edition += 1
         kept = choice.choice((0.0, 0.5, 1.0))
         for change in self._changes:
             if choice.random() < kept:
@@ -145,28 +149,21 @@ class SimulatedDisk:
         if file is None:
             file = File(data)
             self._change(_Change(folder, added=name, file=file))
+        self.edition += 1
         file.data = data
         file.unsynced.append(data)
 
-    def flush(self) -> None:
-        """Make everything durable, as a machine does that is left alone for a while."""
-        for inside in self._names.values():
-            for file in inside.values():
-                file.durable = file.data
-                file.unsynced.clear()
-        self._changes = []
-        self._durable = {folder: dict(inside) for folder, inside in self._names.items()}
-
-    def paths(self, folder: str) -> tuple[str, ...]:
-        """Return the paths of all files below a folder."""
-        return tuple(
-            f"{below}/{name}"
+    def files(self, folder: str) -> dict[str, bytes]:
+        """Return the bytes of all files below a folder by their path."""
+        return {
+            f"{below}/{name}": file.data
             for below, inside in self._names.items()
             if below == folder or below.startswith(f"{folder}/")
-            for name in inside
-        )
+            for name, file in inside.items()
+        }
 
     def _change(self, change: _Change) -> None:
+        self.edition += 1
         change.apply(self._names)
         self._changes.append(change)
 

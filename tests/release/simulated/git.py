@@ -25,9 +25,11 @@ class SimulatedGit:
     def __init__(self, process: Process, disk: SimulatedDisk, remote: Remote) -> None:
         self._process, self._disk, self._remote = process, disk, remote
         self._tree: Tree = {}
+        self._edition = 0
         self._base: Tree = {}
         """The shared tree at the last pull or push."""
         self._seen = 0
+        self._known: tuple[object, tuple[str, ...]] = (None, ())
 
     def actor(self) -> Actor:
         """Return the operator of this machine."""
@@ -41,11 +43,13 @@ class SimulatedGit:
 
     def changed(self, folder: str) -> tuple[str, ...]:
         """Return the same outside of any process."""
-        below = f"{folder}/"
-        paths = {path for path in self._tree if path.startswith(below)} | set(self._disk.paths(folder))
-        if self._disk.peek(folder) is not None or folder in self._tree:
-            paths.add(folder)
-        return tuple(sorted(path for path in paths if self._disk.peek(path) != self._tree.get(path)))
+        key = (folder, self._disk.edition, self._edition)
+        if self._known[0] != key:
+            below, found = f"{folder}/", self._disk.files(folder)
+            different = {path for path, data in found.items() if self._tree.get(path) != data}
+            different |= {path for path in self._tree if path not in found and path.startswith(below)}
+            self._known = (key, tuple(sorted(different)))
+        return self._known[1]
 
     def commit(self, paths: Sequence[str], message: str) -> None:
         """Commit files and folders as they are on the disk."""
@@ -53,13 +57,15 @@ class SimulatedGit:
         if self._process.count in self._process.faults.git:
             self._process.simulation.trace.add(f"{self._process.name} ! commit fails")
             raise StoreError("git commit failed: a hook refused it.")
+        tree = dict(self._tree)
         for path in paths:
-            for changed in self.changed(path):
+            for changed in (path,) if self._disk.peek(path) is not None else self.changed(path):
                 data = self._disk.peek(changed)
                 if data is None:
-                    del self._tree[changed]
+                    del tree[changed]
                 else:
-                    self._tree[changed] = data
+                    tree[changed] = data
+        self._tree, self._edition = tree, self._edition + 1
 
     def pull(self) -> str:
         """Merge the shared tree into the clone's; return what stops it, or nothing.
@@ -85,6 +91,7 @@ class SimulatedGit:
             if merged.get(path) != self._tree.get(path):
                 self._disk.put(path, merged.get(path))
         self._tree, self._base, self._seen = merged, dict(theirs), self._remote.commits
+        self._edition += 1
         self._process.simulation.trace.add(f"{self._process.name} pull {arrived}")
         return ""
 

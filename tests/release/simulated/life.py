@@ -11,7 +11,7 @@ from sacpipe.tracking.registry import BUNDLE_TAG, VersionRecord
 from simulated.checks import Robot, Violation, check_settled, require
 from simulated.clone import Clone, Weather
 from simulated.git import Remote
-from simulated.oracle import MODEL, Reading
+from simulated.oracle import MODEL, Reading, read
 from simulated.processes import Crash, Faults, Outcome, Simulation
 from simulated.recovery import Recovery, require_error
 from simulated.store import Store, files_digest, simulated_bundle
@@ -130,7 +130,7 @@ class Life:
         self.simulation.trace.add(f"{clone.process.name} is done: {outcome.value}")
         if command.is_forbidden:
             raise Violation(f"{command.is_forbidden}: expected an error of '{command.text}', found none")
-        tip = Reading(clone.disk).tip
+        tip = read(clone.disk).tip
         self.acknowledged += [] if tip is None else [tip.digest]
         if is_alone and not self.robot.is_alias_foreign:
             named = self.robot.named()
@@ -154,7 +154,7 @@ class Life:
             for clone in self.clones:
                 self.recovery.settle(clone)
                 self.recovery.push(clone)
-        readings = [Reading(clone.disk).entries for clone in self.clones]
+        readings = [read(clone.disk).entries for clone in self.clones]
         for clone, reading in zip(self.clones, readings, strict=True):
             require("all clones have one history", expected=list(readings[0]), found=list(reading))
             lost = [digest for digest in self.acknowledged if digest not in reading]
@@ -169,7 +169,7 @@ class Life:
 
     def _command(self, clone: Clone, *, only_promote: bool = False) -> Command:
         """Draw a command as the operator of a clone gives it, who knows that clone's history."""
-        reading, kind = Reading(clone.disk), self.choice.random()
+        reading, kind = read(clone.disk), self.choice.random()
         if only_promote or kind < 0.65:
             return self._promote(clone, reading, is_sound=only_promote)
         if kind < 0.75:
@@ -209,6 +209,8 @@ class Life:
             judged_against=judged_against,
         )
         forbidden = "" if is_accepted else "a refused digest never acts"
+        if not is_off and judged_against != champion and reading.open_intent() is None:
+            forbidden = "a verdict counts against the champion that it names"
         if to in self.barred and not again:
             forbidden = "a barred digest never acts"
         return Command(

@@ -5,12 +5,14 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from simulated.disk import SimulatedDisk
 
 MODEL = "walker"
 FOLDER = f"release/{MODEL}"
 HISTORY = f"{FOLDER}/history"
+_READINGS: "WeakKeyDictionary[SimulatedDisk, tuple[int, Reading]]" = WeakKeyDictionary()
 _SETTLING = {"proven", "restored", "adopted", "resolved"}
 
 
@@ -42,16 +44,22 @@ def _entry(data: bytes) -> Entry | None:
         return None
 
 
+def read(disk: SimulatedDisk) -> "Reading":
+    """Return the records of a disk as they are now."""
+    edition, reading = _READINGS.get(disk, (-1, None))
+    if reading is None or edition != disk.edition:
+        reading = Reading(disk)
+        _READINGS[disk] = (disk.edition, reading)
+    return reading
+
+
 class Reading:
     """The records of one disk."""
 
     def __init__(self, disk: SimulatedDisk) -> None:
-        found = []
-        for path in disk.paths(HISTORY):
-            if not path.rpartition("/")[2].startswith("."):
-                entry = _entry(disk.peek(path) or b"")
-                if entry is not None:
-                    found.append(entry)
+        names = disk.files(HISTORY)
+        entries = (_entry(data) for path, data in names.items() if "/." not in path)
+        found = [entry for entry in entries if entry is not None]
         found.sort(key=lambda entry: (entry.number, entry.digest))
         self.entries = {entry.digest: entry for entry in found}
         followed = {parent for entry in found for parent in entry.parents}

@@ -68,10 +68,15 @@ class Process:
         self.faults = Faults()
         self.proven: set[str] = set()
         """Digests of the bundles that this process has proven from the registry's bytes."""
+        self.calls: list[str] = []
+        """Names of its calls of the registry."""
+        self.written: list[str] = []
+        """Paths of the files that it has written."""
 
     def start(self, faults: Faults) -> None:
         """Begin a new process in the place of the last."""
         self.is_dead, self.count, self.faults, self.proven = False, 0, faults, set()
+        self.calls, self.written = [], []
 
     def require_alive(self) -> None:
         """Raise Crash in a process that was killed."""

@@ -10,7 +10,7 @@ from sacpipe.core.errors import BusyError, SacpipeError
 from simulated.checks import Robot, Violation, check_remote, check_settled, require
 from simulated.clone import Clone
 from simulated.git import Remote
-from simulated.oracle import FOLDER, MODEL, Reading
+from simulated.oracle import FOLDER, MODEL, Reading, read
 from simulated.processes import Crash, Faults, Outcome, Simulation
 from simulated.store import Store, simulated_bundle
 
@@ -39,7 +39,7 @@ class Recovery:
         Raises:
             Violation: the advice has no cause, or leads nowhere.
         """
-        intent, named = Reading(clone.disk).open_intent(), self._robot.named()
+        intent, named = read(clone.disk).open_intent(), self._robot.named()
         said = ""
         for _ in range(_TRIES):
             outcome = self.run(clone, clone.releases.settle)
@@ -58,7 +58,7 @@ class Recovery:
 
     def _heed(self, clone: Clone, error: BaseException) -> None:
         """Do what helps in the state that the world is in."""
-        reading = Reading(clone.disk)
+        reading = read(clone.disk)
         head = self._store.policy(MODEL).tags.get("sacpipe.release_head", "")
         if isinstance(error, BusyError):
             raise Violation(f"a lock ends with its process: found {error}")
@@ -75,14 +75,14 @@ class Recovery:
 
     def _fetch(self, clone: Clone, head: str, error: BaseException) -> None:
         """Bring the newest record from the clone that has it."""
-        others = [other for other in self.clones if any(digest in head for digest in Reading(other.disk).entries)]
+        others = [other for other in self.clones if any(digest in head for digest in read(other.disk).entries)]
         if not others:
             raise Violation(f"the newest published record is on some disk: found none, and {error}")
         for other in others:
             self.commit(other)
             self.push(other)
         self.pull(clone)
-        if not any(digest in head for digest in Reading(clone.disk).entries):
+        if not any(digest in head for digest in read(clone.disk).entries):
             raise Violation(f"git brings the newest record: found it missing still, and {error}")
 
     def _join(self, clone: Clone, error: BaseException) -> None:
@@ -94,7 +94,7 @@ class Recovery:
             self.push(other)
         for other in self.clones:
             self.pull(other)
-        if len(Reading(clone.disk).tips) > 1:
+        if len(read(clone.disk).tips) > 1:
             outcome = self.run(clone, lambda: clone.releases.resolve("both were released"))
             if outcome.error is not None:
                 require_error(outcome)

@@ -158,6 +158,7 @@ class SimulatedRegistry(Registry):
             process.simulation.trace.add(f"{process.name} ! no answer{' after the effect' if is_lost else ''}")
             if not is_lost:
                 raise StoreUnavailableError("the registry does not answer.")
+        process.calls.append(text.partition(" ")[0])
         yield
         if changes:
             self._store.on_change(process, text)

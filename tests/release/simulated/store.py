@@ -25,8 +25,10 @@ class Policy:
     def record(self, version: int) -> VersionRecord:
         """Return a version as readers get it."""
         aliases = sorted(alias for alias, number in self.aliases.items() if number == version)
-        stored = self.versions[version]
-        return replace(stored, tags=dict(stored.tags), aliases=tuple(aliases))
+        one, tags = self.versions[version], dict(self.versions[version].tags)
+        return VersionRecord(
+            one.name, version, one.run_id, one.model_id, tags, tuple(aliases), one.description
+        )
 
 
 class Store:
