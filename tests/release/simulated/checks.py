@@ -11,6 +11,7 @@ from simulated.processes import Process
 from simulated.store import Store
 
 HEAD_TAG = "sacpipe.release_head"
+LEASE_TAG = "sacpipe.release_lease"
 CHAMPION = "champion"
 
 
@@ -53,6 +54,8 @@ class Robot:
             self._check_move(process, named)
         elif HEAD_TAG in what:
             self._check_publication(process)
+        elif LEASE_TAG in what:
+            self._check_lease(process)
         self._named = named
         if self.is_alias_foreign or named is None or named in self.damaged:
             return
@@ -81,6 +84,17 @@ class Robot:
         is_known = named in process.proven or named in self.settled or named == intent.before
         require("a version is proven before it acts", expected=True, found=is_known)
         require("an alias is read right before it is set", expected="versions", found=process.calls[-2])
+        known = process.aliases[-2:] if named == intent.before else process.aliases[-1:]
+        expected = intent.to if named == intent.before else intent.before
+        require("an alias moves from where the intent says", expected=True, found=expected in known)
+
+    def _check_lease(self, process: Process) -> None:
+        """Check that a lease is not taken from another clone before its end."""
+        now = self._store.policy(MODEL).tags[LEASE_TAG]
+        seen = json.loads(process.tags.get(LEASE_TAG) or "{}")
+        if now and seen and seen["owner"] != json.loads(now)["owner"]:
+            clock = self._clones[process].clock.now().timestamp()
+            require("a lease is taken after its end", expected=True, found=seen["expires"] <= clock)
 
     def _check_publication(self, process: Process) -> None:
         """Check what a process did before it published a record that it wrote."""
@@ -92,7 +106,7 @@ class Robot:
             return
         moves = [number for number, call in enumerate(process.calls) if call in {"set_alias", "delete_alias"}]
         since = process.calls[moves[-1] :] if moves else process.calls
-        if tip.kind == "moved":
+        if tip.kind == "moved" or (tip.kind == "restored" and moves):
             require("an alias is read after it is set", expected=True, found="versions" in since)
         elif tip.kind == "proven":
             if tip.to is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sacpipe.core.errors import ReleaseError
+from sacpipe.release.head import LostRaceError
 from sacpipe.release.record import Release
 from sacpipe.release.releases import Target
 from sacpipe.tracking.registry import BUNDLE_TAG, VersionRecord
@@ -12,7 +13,7 @@ from simulated.checks import Robot, Violation, check_settled, require
 from simulated.clone import Clone, Weather
 from simulated.git import Remote
 from simulated.oracle import MODEL, Reading, read
-from simulated.processes import Crash, Faults, Outcome, Simulation
+from simulated.processes import Crash, Faults, Outcome, Simulation, Trace
 from simulated.recovery import Recovery, require_error
 from simulated.store import Store, files_digest, simulated_bundle
 
@@ -102,13 +103,14 @@ class Life:
         for clone in self.clones:
             clone.process.start(Faults() if is_quiet else self.weather.faults(clone, self._hand, self._damage))
         self.robot.has_raced = not self.store.excludes
+        before = {clone: set(read(clone.disk).entries) for clone in self.clones}
         outcomes = self.simulation.run(
             {clone.process: self._told(clone, command) for clone, command in commands.items()}
         )
         for clone, command in commands.items():
             self._after(clone, command, outcomes[clone.process], is_alone=False)
         if is_quiet:
-            self._check_race(commands, outcomes)
+            self._check_race(before, outcomes)
         for clone in self.clones:
             if self.choice.random() < 0.6:
                 self.recovery.settle(clone)
@@ -140,12 +142,16 @@ class Life:
             require("a barred digest never acts", expected=False, found=named in self.barred)
             check_settled(clone, self.store, self.robot)
 
-    def _check_race(self, commands: dict[Clone, Command], outcomes: dict[Any, Outcome]) -> None:
+    def _check_race(self, before: dict[Clone, set[str]], outcomes: dict[Any, Outcome]) -> None:
         """Check that one of two promoters wins where the store excludes, and that both agree afterwards."""
-        won = [clone for clone in commands if outcomes[clone.process].error is None]
+        errors = [outcomes[clone.process].error for clone in before]
         if self.store.excludes:
-            found = [str(outcomes[clone.process].error) for clone in commands]
-            require(f"one of two promoters wins ({found})", expected=1, found=len(won))
+            found = [str(error) for error in errors]
+            require(f"one of two promoters wins ({found})", expected=1, found=errors.count(None))
+        for (clone, known), error in zip(before.items(), errors, strict=True):
+            if isinstance(error, LostRaceError):
+                left = set(read(clone.disk).entries) - known
+                require("a promoter that lost leaves no record", expected=set(), found=left)
         self._agree()
 
     def _agree(self) -> None:
@@ -268,3 +274,14 @@ class Life:
         """Let all faults end."""
         self._agree()
         self.simulation.trace.add("end")
+
+
+def live(seed: int, *, keep_trace: bool = False) -> tuple[Trace, str | None]:
+    """Live the life of a seed; return its trace, and what broke with the command that replays it."""
+    life = Life(seed, keep_trace=keep_trace)
+    try:
+        life.run()
+    except Violation as exc:
+        again = f"PYTHONPATH=.:tests/release python -m simulated {seed}"
+        return life.simulation.trace, f"seed {seed}, step {life.simulation.trace.steps}: {exc}\n    {again}"
+    return life.simulation.trace, None

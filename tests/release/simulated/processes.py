@@ -70,13 +70,17 @@ class Process:
         """Digests of the bundles that this process has proven from the registry's bytes."""
         self.calls: list[str] = []
         """Names of its calls of the registry."""
+        self.aliases: list[str | None] = []
+        """Digest of what the champion's alias named at each look at the versions."""
+        self.tags: dict[str, str] = {}
+        """Tags of the policy at its last look."""
         self.written: list[str] = []
         """Paths of the files that it has written."""
 
     def start(self, faults: Faults) -> None:
         """Begin a new process in the place of the last."""
         self.is_dead, self.count, self.faults, self.proven = False, 0, faults, set()
-        self.calls, self.written = [], []
+        self.calls, self.aliases, self.tags, self.written = [], [], {}, []
 
     def require_alive(self) -> None:
         """Raise Crash in a process that was killed."""

@@ -52,8 +52,10 @@ class SimulatedRegistry(Registry):
     def versions(self, name: str) -> list[VersionRecord]:
         """Return every version of a policy."""
         with self._call(f"versions {name}"):
-            policy = self._store.policies.get(name)
-            return [] if policy is None else [policy.record(version) for version in sorted(policy.versions)]
+            policy = self._store.policy(name)
+            named = policy.versions.get(policy.aliases.get("champion", 0))
+            self._process.aliases.append(named and named.bundle_digest)
+            return [policy.record(version) for version in sorted(policy.versions)]
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version."""
@@ -82,8 +84,8 @@ class SimulatedRegistry(Registry):
     def model_tags(self, name: str) -> dict[str, str]:
         """Return the tags of a registered name."""
         with self._call(f"model_tags {name}"):
-            policy = self._store.policies.get(name)
-            return {} if policy is None else dict(policy.tags)
+            self._process.tags = dict(self._store.policy(name).tags)
+            return dict(self._process.tags)
 
     def set_model_tags(self, name: str, tags: Mapping[str, str]) -> None:
         """Set or replace tags of a registered name; each is an operation of its own, as over HTTP."""
