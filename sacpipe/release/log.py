@@ -96,6 +96,9 @@ class Log:
         """
         tip = self.history.tip
         if tip is not None and tip.sha256 != self.published:
+            self.world.disk.sync_folder(
+                self._folder
+            )  # a killed command may have left a name that is not durable
             publish(self.world.registry, self.model, self.published, tip)
             self.published = tip.sha256
 
@@ -128,10 +131,14 @@ class Log:
         while (tip := self.history.tip) is not None and tip.sha256 != digest:
             self.world.disk.remove(self._path(tip))
             self.history = self.history.without({tip.sha256})
-        self.world.disk.sync_folder(f"{release_folder(self.model)}/history")
+        self.world.disk.sync_folder(self._folder)
+
+    @property
+    def _folder(self) -> str:
+        return f"{release_folder(self.model)}/history"
 
     def _path(self, record: Record) -> str:
-        return f"{release_folder(self.model)}/history/{record.file_name}"
+        return f"{self._folder}/{record.file_name}"
 
 
 def alias_now(world: World, model: str) -> Release | None:

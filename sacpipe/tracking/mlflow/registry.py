@@ -11,6 +11,7 @@ from sacpipe.bundle.files import bundle_digest as digest_of
 from sacpipe.bundle.reader import Bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_file
+from sacpipe.rollout.registries import Address
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.release_lock import exclude
 from sacpipe.tracking.registry import BUNDLE_TAG, MAX_DESCRIPTION_CHARS, Registry, VersionRecord
@@ -138,9 +139,9 @@ class MlflowRegistry(Registry):
             )
         return fetched / "bundle", sha256_file(fetched / "model.onnx")
 
-    def smoke_load(self, name: str, alias: str, bundle: Bundle) -> float:
-        """Load an alias by MLflow's own loader, and run it on the bundle's golden observations."""
-        uri = f"models:/{name}@{alias}"
+    def smoke_load(self, name: str, which: int | str, bundle: Bundle) -> float:
+        """Load a version by MLflow's own loader, and run it on the bundle's golden observations."""
+        uri = str(Address(name, str(which), isinstance(which, str)))
         golden = bundle.golden
         noise = {} if golden.noise is None else {"noise": golden.noise}
         actions = self._store.predict(uri, {**golden.observations, **noise})
