@@ -200,9 +200,11 @@ def test_a_lock_whose_database_refuses_or_is_away_says_so_without_the_password(s
 def test_a_database_of_another_schema_or_without_writes_is_told(server, direct, tmp_path):
     registry = MlflowTracking(name="mlflow").open_tracker(tmp_path, {"MLFLOW_TRACKING_URI": direct}).registry
     registry.set_model_tags("Push", {"a": "b"})
-    shown = f"postgresql+psycopg2://mlflow:***@127.0.0.1:{server.cluster.port}/direct"
-    server.cluster.execute("ALTER DATABASE direct SET default_transaction_read_only = on;")
-    server.cluster.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'direct';")
+    name = direct.rpartition("/")[2]
+    shown = f"postgresql+psycopg2://mlflow:***@127.0.0.1:{server.cluster.port}/{name}"
+    server.cluster.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on;")
+    # A session keeps the setting that it began with.
+    server.cluster.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'mlflow';")
     try:
         with pytest.raises(StoreError) as caught:
             registry.set_model_tags("Push", {"a": "c"})
