@@ -46,10 +46,13 @@ class Finding(Config):
 
 
 class Scores(Config):
-    """Undiscounted returns of the nominal episodes, in task units, by the number of the episode's seed."""
+    """Undiscounted returns of the nominal episodes, in task units, by the number of the episode's seed.
 
-    candidate: tuple[float, ...]
-    champion: tuple[float, ...]
+    Null is a return that is not finite.
+    """
+
+    candidate: tuple[float | None, ...]
+    champion: tuple[float | None, ...]
     """Empty where there is no champion, or where no rule compares with it."""
 
 
