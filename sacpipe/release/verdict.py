@@ -95,10 +95,14 @@ class Verdict(Config):
         return "refused" if self.mode == "enforce" else "would be refused"
 
     def why(self) -> str:
-        """Return the reasons as one line: of a refusal the rules that do not hold, else every rule."""
+        """Return the reasons as one line: of a refusal every rule that does not hold, else the first figure."""
         if self.mode == "off":
             return "release.mode is off"
-        return "; ".join(finding.text() for finding in self.refused or self.findings) or "no rule is set"
+        if self.refused:
+            return "; ".join(finding.text() for finding in self.refused)
+        first = [finding.text() for finding in self.findings if finding.threshold is not None][:1]
+        number = len(self.findings)
+        return "; ".join([*first, f"all {number} rules hold"]) if number else "no rule is set"
 
     def text(self) -> str:
         """Return the lines for people: the word, every rule, and how to get further."""
