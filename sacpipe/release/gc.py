@@ -124,8 +124,8 @@ class Collector:
             StorageError: a file cannot be removed.
         """
         for one in gone:
+            self._remove_file(one)  # first: after a kill between the two, the next call finds the version
             self.tracker.registry.delete_version(self.model, one.version)
-            self._remove_file(one)
         for item in files:
             if item.path is not None:
                 with storage_errors(item.path):

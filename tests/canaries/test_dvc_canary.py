@@ -32,3 +32,18 @@ def test_the_names_that_the_child_imports():
         assert callable(child.clean_repos)
         for name in ("reproduce", "checkout", "push", "add", "get"):
             assert callable(getattr(child.Repo, name)), name
+
+
+def test_the_objects_of_a_cache():
+    with canary("dvc Repo.used_objs", f"{FILE}: garbage can find used and stored objects in another way"):
+        from dvc.cachemgr import CacheManager
+        from dvc_data.hashfile.db import HashFileDB
+
+        from sacpipe.project.dvc import child
+
+        names = ("all_commits", "all_experiments", "revs", "force")
+        assert set(names) <= inspect.signature(child.Repo.used_objs).parameters.keys()
+        for method in (HashFileDB.all, HashFileDB.oid_to_path, CacheManager.by_scheme):
+            assert callable(method)
+        assert HashFileDB.hash_name
+        assert [*inspect.signature(child.collect_garbage).parameters][:2] == ["odb", "used"]

@@ -7,7 +7,8 @@ names gets one JSON object a line: `{"started": true}` when a stage's command st
 `{"result": ...}`, or `{"error": ..., "message": ..., "advice": ...}`, whose error is `stage` (with `status`),
 `params` or `dvc`. What a stage prints goes through, and so do DVC's warnings and progress bars.
 
-It imports nothing of sacpipe, and DVC by its public API, except the text of one exception: see `_STATUS`.
+It imports nothing of sacpipe, and DVC by its public API, except the text of one exception (`_STATUS`) and the
+objects of a cache (`garbage`).
 """
 
 import errno
