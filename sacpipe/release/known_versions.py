@@ -95,16 +95,16 @@ def known_versions(disk: Disk, history: History) -> list[KnownVersion]:
                 in_history=True,
             )
     for file in read_versions(disk, history.model):
-        named = found.get(file.bundle)
+        before = found.get(file.bundle)
         found[file.bundle] = KnownVersion(
             history.model,
             file.number,
             file.bundle,
             file.entries,
             file.tags,
-            file.tags.get(COMMIT_TAG) or (named.commit if named else None),
-            named.verdict if named else None,
-            in_history=named is not None and named.in_history,
+            file.tags.get(COMMIT_TAG) or (before.commit if before else None),
+            before.verdict if before else None,
+            in_history=before is not None and before.in_history,
         )
     return sorted(found.values(), key=lambda one: (one.number, not one.in_history, one.bundle))
 

@@ -34,16 +34,18 @@ def test_the_names_that_the_child_imports():
             assert callable(getattr(child.Repo, name)), name
 
 
-def test_the_objects_of_a_cache():
+def test_the_objects_of_a_cache(tmp_path):
     with canary("dvc Repo.used_objs", f"{FILE}: garbage can find used and stored objects in another way"):
-        from dvc.cachemgr import CacheManager
-        from dvc_data.hashfile.db import HashFileDB
-
         from sacpipe.project.dvc import child
 
         names = ("all_commits", "all_experiments", "revs", "force")
         assert set(names) <= inspect.signature(child.Repo.used_objs).parameters.keys()
-        for method in (HashFileDB.all, HashFileDB.oid_to_path, CacheManager.by_scheme):
-            assert callable(method)
-        assert HashFileDB.hash_name
-        assert [*inspect.signature(child.collect_garbage).parameters][:2] == ["odb", "used"]
+        with child.Repo.init(str(tmp_path), no_scm=True) as repo:
+            path = tmp_path / ".dvc" / "cache" / "files" / "md5" / "aa" / ("b" * 30)
+            path.parent.mkdir(parents=True)
+            path.write_text("x")
+            odb = dict(repo.cache.by_scheme())["local"]
+            assert (odb.hash_name, [*odb.all()]) == ("md5", ["aa" + "b" * 30])
+            assert odb.oid_to_path("aa" + "b" * 30) == str(path)
+            odb.fs.remove([str(path)])
+            assert not path.exists()
