@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from small_project import IDENTITY, commit, dvc, git, with_release
@@ -58,11 +59,13 @@ class Scene:
 
     def run(self, *arguments, code=0):
         seen = self._call(self.root, "run", "--engine", "local", *arguments)
+        sys.modules.pop("own_rules", None)  # each command has a process of its own
         assert seen.code == code, seen.out + seen.err
         return seen
 
     def release(self, *arguments, code=0):
         seen = self._call(self.root, *arguments, "--reason", "a test")
+        sys.modules.pop("own_rules", None)
         assert seen.code == code, seen.out + seen.err
         return seen
 

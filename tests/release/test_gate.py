@@ -77,7 +77,7 @@ def test_the_champion_itself_is_compared_with_nothing(project):
     verdict = judge(project, champion, DELAY, {"name": "same_contract"})
     assert verdict.accepted
     assert verdict.champion == verdict.candidate
-    assert verdict.findings[1].found == "no champion to compare with"
+    assert verdict.findings[1].found == "no other champion to compare with"
 
 
 def test_off_runs_no_episode_and_dry_run_accepts_with_its_findings(project):
@@ -105,6 +105,29 @@ def test_a_kept_verdict_is_returned_until_something_changes(project):
     project.register(FALLS, champion=True)
     assert judge(project, version, SMOOTH).time > old
     assert len(project.kept()) == 4
+
+
+OWN_RULE = """
+from sacpipe.release.rules.smoothness import Smoothness
+
+
+class Own(Smoothness):
+    name: str
+"""
+
+
+def test_an_edited_rule_of_the_project_judges_again(project, monkeypatch):
+    monkeypatch.syspath_prepend(project.workspace.root)
+    path = project.workspace.root / "own_release_rule.py"
+    path.write_text(OWN_RULE)
+    version, own = project.register(), SMOOTH | {"name": "own_release_rule:Own"}
+    for _ in range(2):
+        (finding,) = judge(project, version, own).findings
+        assert (finding.rule, finding.ok) == ("own_release_rule:Own", True)
+    assert len(project.kept()) == 1
+    path.write_text(OWN_RULE + "# edited\n")
+    assert judge(project, version, own).accepted
+    assert len(project.kept()) == 2
 
 
 def test_a_damaged_kept_verdict_is_judged_again(project):

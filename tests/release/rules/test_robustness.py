@@ -94,7 +94,7 @@ def test_equal_returns_hold_at_a_loss_of_zero():
 def test_without_a_threshold_the_figure_is_shown_and_holds():
     finding = rule(Delay).judge(evidence(loss=2.0))
     assert (finding.ok, finding.figure, finding.threshold) == (True, 9.0, None)
-    assert "no champion to compare with" in finding.text()
+    assert "no other champion to compare with" in finding.text()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
