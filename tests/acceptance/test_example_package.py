@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from repository import ROOT
 from served import running
-from small_project import make_project, sacpipe, with_values
+from small_project import make_project, sacpipe, with_few_rules, with_values
 
 from sacpipe.core.files import read_json
 
@@ -72,12 +72,12 @@ def train(folder, site, *params, edits=(), **values):
     for old, new in edits:
         assert old in text
         text = text.replace(old, new, 1)
-    (project / "params.yaml").write_text(with_values(text, **SMALL | values))
+    (project / "params.yaml").write_text(with_values(with_few_rules(text), **SMALL | values))
     sacpipe(project, "lock", env=site, check=0)
     outcome = sacpipe(project, "run", "--engine", "journal", env=site, check=0)
     assert "gate       accepted" in outcome.out
     journal = (project / ".sacpipe" / "journal.jsonl").read_text().splitlines()
-    assert {"train", "ledger train", "gate", "promote", "run"} <= {
+    assert {"train", "ledger train", "register", "gate", "release", "run"} <= {
         json.loads(line)["step"] for line in journal
     }
     return project
