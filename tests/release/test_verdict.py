@@ -60,7 +60,12 @@ def test_a_rule_without_a_figure_says_what_it_expected_only_where_it_refuses():
 @pytest.mark.parametrize(
     ("mode", "findings", "word", "why"),
     [
-        ("enforce", [FLOOR], "accepted", "floor: mean return 9,359.81, floor 9,300"),
+        (
+            "enforce",
+            [LINEAGE | {"ok": True}, FLOOR, FLOOR],
+            "accepted",
+            "floor: mean return 9,359.81, floor 9,300; all 3 rules hold",
+        ),
         ("enforce", [FLOOR, LINEAGE], "refused", "lineage: version -> bundle, expected a complete lineage"),
         (
             "dry_run",
