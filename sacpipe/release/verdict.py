@@ -95,7 +95,7 @@ class Verdict(Config):
         return "refused" if self.mode == "enforce" else "would be refused"
 
     def why(self) -> str:
-        """Return the reasons as one line: of a refusal every rule that does not hold, else the first figure."""
+        """Return one line: of a refusal every rule that does not hold, else the first figure."""
         if self.mode == "off":
             return "release.mode is off"
         if self.refused:
@@ -105,12 +105,14 @@ class Verdict(Config):
         return "; ".join([*first, f"all {number} rules hold"]) if number else "no rule is set"
 
     def text(self) -> str:
-        """Return the lines for people: the word, every rule, and how to get further."""
+        """Return the lines for people: the word, every rule, how to get further, and when it was judged."""
         lines = [f"{self.word}: {self.why()}" if not self.findings else self.word]
         for finding in self.findings:
             lines.append(f"  {'ok' if finding.ok else 'refused':<8} {finding.text()}")
             if not finding.ok and finding.advice:
                 lines.append(f"           {finding.advice}")
+        if self.findings:
+            lines.append(f"  judged   {self.time}, {self.episodes} episodes")
         return "\n".join(lines) + "\n"
 
 

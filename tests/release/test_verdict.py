@@ -89,6 +89,7 @@ def test_the_text_has_every_rule_and_how_to_get_further():
         "  ok       floor: mean return 9,359.81, floor 9,300\n"
         "  refused  lineage: version -> bundle, expected a complete lineage\n"
         "           Run it again.\n"
+        "  judged   2026-01-01T00:00:00+00:00, 20 episodes\n"
     )
     assert verdict(mode="off").text() == "not judged: release.mode is off\n"
 
