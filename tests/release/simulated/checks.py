@@ -84,6 +84,9 @@ class Robot:
         is_known = named in process.proven or named in self.settled or named == intent.before
         require("a version is proven before it acts", expected=True, found=is_known)
         require("an alias is read right before it is set", expected="versions", found=process.calls[-2])
+        moves = {"set_alias", "delete_alias"} & set(process.calls[:-1])
+        if named == intent.before and any(intent.digest[:12] in path for path in process.written):
+            require("a promoter undoes its own move alone", expected=True, found=bool(moves))
         known = process.aliases[-2:] if named == intent.before else process.aliases[-1:]
         expected = intent.to if named == intent.before else intent.before
         require("an alias moves from where the intent says", expected=True, found=expected in known)
