@@ -64,19 +64,19 @@ class Lease:
         Raises:
             ReleaseError: another promoter took it.
         """
-        found = self._read()
+        found = _read(self._world, self._model)
         if found is None or found.owner != self._owner:
             raise self._refusal(found)
 
     def give_back(self) -> None:
         """End the lease, if it is still this clone's. Where the registry does not answer, it expires."""
         with contextlib.suppress(StoreError):
-            found = self._read()
+            found = _read(self._world, self._model)
             if found is not None and found.owner == self._owner:
                 self._world.registry.set_model_tags(self._model, {LEASE_TAG: ""})
 
     def _require_free(self, now: datetime) -> None:
-        found = self._read()
+        found = _read(self._world, self._model)
         if found is not None and found.owner != self._owner and now.timestamp() < found.expires:
             raise self._refusal(found)
 
@@ -88,14 +88,6 @@ class Lease:
         return ReleaseError(
             f"policy '{self._model}' is being released by {holder}. Wait, `git pull`, and decide again."
         )
-
-    def _read(self) -> _Lease | None:
-        text = self._world.registry.model_tags(self._model).get(LEASE_TAG, "")
-        try:
-            lease = _Lease.model_validate_json(text) if text else None
-        except ValidationError:
-            return None  # it protects nothing that head and alias do not protect too
-        return lease
 
 
 @contextlib.contextmanager
@@ -115,10 +107,28 @@ def leased(world: World, model: str) -> Iterator[Lease]:
             lease.give_back()
 
 
+def is_left(world: World, model: str) -> bool:
+    """Return whether a command of this clone was killed while it held the lease; others wait for its end."""
+    found, known = _read(world, model), world.disk.read(_CLONE)
+    return found is not None and known is not None and found.owner == _name(known)
+
+
+def _read(world: World, model: str) -> _Lease | None:
+    text = world.registry.model_tags(model).get(LEASE_TAG, "")
+    try:
+        return _Lease.model_validate_json(text) if text else None
+    except ValidationError:
+        return None  # it protects nothing that head and alias do not protect too
+
+
 def _clone(world: World) -> str:
     """Return the name of this clone, made at its first release."""
     known = world.disk.read(_CLONE)
     if known is None:
         known = world.random.token().encode()
         write_durably(world.disk, _CLONE, known)
+    return _name(known)
+
+
+def _name(known: bytes) -> str:
     return known.decode("ascii", "replace")

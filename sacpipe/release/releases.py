@@ -13,7 +13,7 @@ from sacpipe.core.fence import first_error
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.release.head import Head, read_head
 from sacpipe.release.history import History, read_history, release_folder, remove_leftovers, write_durably
-from sacpipe.release.lease import leased
+from sacpipe.release.lease import is_left, leased
 from sacpipe.release.log import CHAMPION, Facts, Log, alias_now, bundle_of, release_of
 from sacpipe.release.move import close_intent, move
 from sacpipe.release.record import Record, Release
@@ -252,20 +252,32 @@ class Releases:
             and not (tip and tip.is_open)
             and bundle_of(history.champion) == bundle_of(alias_now(self._world, self._model))
             and not any(self._bars_to_show(history))
-            and not self._world.git.uncommitted(f"{release_folder(self._model)}/history")
+            and not self._uncommitted()
+            and not is_left(self._world, self._model)
         )
 
+    def _uncommitted(self) -> tuple[str, ...]:
+        """Return the files that a command left; `sacpipe run` leaves those in versions/ uncommitted."""
+        folders = (f"{release_folder(self._model)}/{below}" for below in ("history", "verdicts"))
+        return tuple(path for folder in folders for path in self._world.git.uncommitted(folder))
+
     def _settle(self, log: Log, *, allows_drift: bool = False) -> list[str]:
-        line = close_intent(log)
-        tip = log.history.tip
-        if tip is not None and tip.sha256 != log.published:
-            line = (
-                f"published: record {tip.number}, {tip.kind}, which an interrupted {tip.action} had written"
-            )
+        line = close_intent(log) or self._left(log)
         self._complete(log)
         if not allows_drift:
             self._require_alias(log.history.champion, note="" if line is None else f" ({line})")
         return [] if line is None else [line]
+
+    def _left(self, log: Log) -> str | None:
+        """Return a line about a newest record that its command did not publish or commit."""
+        tip = log.history.tip
+        if tip is None:
+            return None
+        left = f"record {tip.number}, {tip.kind}, which an interrupted {tip.action} had written"
+        if tip.sha256 != log.published:
+            return f"published: {left}"
+        is_new = any(path.endswith(tip.file_name) for path in self._uncommitted())
+        return f"committed: {left}" if is_new else None
 
     def _require_alias(self, champion: Release | None, note: str = "") -> None:
         found = alias_now(self._world, self._model)

@@ -40,11 +40,13 @@ def git(root: Path, *arguments: str) -> str:
 class ReleaseProject:
     """A repository, and a tracking folder that another clone may share."""
 
-    def __init__(self, root: Path, tracking: Path) -> None:
+    def __init__(self, root: Path, tracking: Path, tracker: Tracker | None = None) -> None:
         self.root, self.tracking = root, tracking
-        self.tracker: Tracker = FolderTracking(name="folder").open_tracker(
+        self.tracker: Tracker = tracker or FolderTracking(name="folder").open_tracker(
             None, {"SACPIPE_TRACKING_FOLDER": str(tracking)}
         )
+        if (root / ".git").exists():
+            return
         root.mkdir(exist_ok=True)
         git(root, "init", "--quiet", "--initial-branch=main")
         (root / ".gitignore").write_text(".sacpipe/\n")
