@@ -344,8 +344,9 @@ class Releases:
         data = canonical_json(target.verdict).encode() + b"\n"
         digest = sha256_bytes(data)
         path = f"{release_folder(self._model)}/verdicts/{digest}.json"
-        if self._world.disk.read(path) != data:
-            write_durably(self._world.disk, path, data)
+        write_durably(
+            self._world.disk, path, data
+        )  # again, as the name of one that is there may not be durable
         return digest
 
     def _commit(self, history: History) -> None:

@@ -15,14 +15,14 @@ LEASE_TAG = "sacpipe.release_lease"
 CHAMPION = "champion"
 
 
-class Violation(AssertionError):
+class InvariantError(AssertionError):
     """An invariant does not hold."""
 
 
 def require(what: str, *, expected: Any, found: Any) -> None:
     """Compare, and name the invariant that is broken."""
     if found != expected:
-        raise Violation(f"{what}: expected {expected!r:.400}, found {found!r:.400}")
+        raise InvariantError(f"{what}: expected {expected!r:.400}, found {found!r:.400}")
 
 
 class Robot:
@@ -80,7 +80,7 @@ class Robot:
         """Check a move: it is announced, it is compared with the alias as it is, and its target is proven."""
         intent = read(self._clones[process].disk).open_intent()
         if intent is None:
-            raise Violation(f"an alias moves under an intent: found none, and it names {named} now")
+            raise InvariantError(f"an alias moves under an intent: found none, and it names {named} now")
         is_known = named in process.proven or named in self.settled or named == intent.before
         require("a version is proven before it acts", expected=True, found=is_known)
         require("an alias is read right before it is set", expected="versions", found=process.calls[-2])
@@ -104,7 +104,9 @@ class Robot:
         reading, tags = read(self._clones[process].disk), self._store.policy(MODEL).tags
         tip = reading.entries.get(json.loads(tags[HEAD_TAG])["sha256"])
         if tip is None:
-            raise Violation(f"a record is on the disk before it is published: found none, and {tags[HEAD_TAG]}")
+            raise InvariantError(
+                f"a record is on the disk before it is published: found none, and {tags[HEAD_TAG]}"
+            )
         if not any(tip.digest[:12] in path for path in process.written):
             return
         moves = [number for number, call in enumerate(process.calls) if call in {"set_alias", "delete_alias"}]
@@ -132,7 +134,9 @@ def check_settled(clone: Clone, store: Store, robot: Robot) -> None:
     require("barred tags are the history's", expected=reading.barred() & registered, found=tagged)
     changed = [path for path in clone.git.changed(FOLDER) if path.startswith(HISTORY)]
     require("records are committed", expected=[], found=changed)
-    verdicts = [f"{FOLDER}/verdicts/{entry.verdict}.json" for entry in reading.entries.values() if entry.verdict]
+    verdicts = [
+        f"{FOLDER}/verdicts/{entry.verdict}.json" for entry in reading.entries.values() if entry.verdict
+    ]
     missing = [path for path in verdicts if not clone.git.holds(path)]
     require("verdicts of records are committed", expected=[], found=missing)
     leftover = [path for path in clone.disk.files(FOLDER) if "/." in path and clone.git.holds(path)]
@@ -148,7 +152,11 @@ def check_prefix(clone: Clone, reading: Reading) -> None:
     require("no published record is lost", expected=[], found=lost)
     for entry in reading.entries.values():
         for parent in entry.parents:
-            require("a record follows its parents", expected=True, found=order.get(parent, 1 << 60) < order[entry.digest])
+            require(
+                "a record follows its parents",
+                expected=True,
+                found=order.get(parent, 1 << 60) < order[entry.digest],
+            )
     clone.seen = list(order)
 
 
