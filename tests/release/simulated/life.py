@@ -85,7 +85,7 @@ class Life:
         """One command of one clone, alone."""
         command = self._command(clone)
         faults = self.weather.faults(clone, self._hand, self._damage)
-        outcome = self.recovery.run(clone, self._told(clone, command), faults)
+        outcome = self.recovery.run(clone, self._announced(clone, command), faults)
         self._after(clone, command, outcome)
         if self.choice.random() < 0.6:
             self.recovery.settle(clone)
@@ -107,7 +107,7 @@ class Life:
         self.robot.has_raced = not self.store.excludes
         before = {clone: set(read(clone.disk).entries) for clone in self.clones}
         outcomes = self.simulation.run(
-            {clone.process: self._told(clone, command) for clone, command in commands.items()}
+            {clone.process: self._announced(clone, command) for clone, command in commands.items()}
         )
         for clone, command in commands.items():
             self._after(clone, command, outcomes[clone.process], is_alone=False)
@@ -169,7 +169,7 @@ class Life:
             require(f"no acknowledged record is lost by {clone.process.name}", expected=[], found=lost)
             check_settled(clone, self.store, self.robot)
 
-    def _told(self, clone: Clone, command: Command) -> Callable[[], Any]:
+    def _announced(self, clone: Clone, command: Command) -> Callable[[], Any]:
         self.simulation.trace.add(f"{clone.process.name} command: {command.text}")
         self.barred -= {command.allows}
         command.named = self.robot.named()
