@@ -351,13 +351,20 @@ class Releases:
         return digest
 
     def _commit(self, history: History) -> None:
-        """Commit the files of release/NAME that differ from the commit."""
+        """Commit the new files of release/NAME. One that is gone or cut short, as after a power cut, is git's to restore."""
         folder = release_folder(self._model)
         remove_leftovers(self._world.disk, folder)
-        if self._world.git.uncommitted(folder):
+        paths = [path for path in self._world.git.uncommitted(folder) if self._is_own(path)]
+        if paths:
             newest = events(history)[:1]
             what = f": {newest[0].what}, records {newest[0].numbers}" if newest else ""
-            self._world.git.commit([folder], f"Release of {self._model}{what}")
+            self._world.git.commit(paths, f"Release of {self._model}{what}")
+
+    def _is_own(self, path: str) -> bool:
+        """Return whether a file may be committed: records are verified before, a verdict has its digest as name."""
+        folder, _, name = path.rpartition("/")
+        data = self._world.disk.read(path)
+        return data is not None and (not folder.endswith("/verdicts") or name == f"{sha256_bytes(data)}.json")
 
 
 def require_allowed(history: History, release: Release, *, again: bool = False) -> None:
