@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import onnxruntime  # noqa: F401 - imported once, before the processes are copied
 from release_project import IDENTITY, MODEL, ReleaseProject, git
 from settled import faults, state
 from stepped_world import Mode, Steps, stepped, writes
-from trackers_on_trial import TRACKERS
+from trackers_on_trial import TRACKERS, import_first
 
 from sacpipe.core.errors import ReleaseError, SacpipeError
 from sacpipe.release import lease
@@ -196,6 +195,7 @@ class Trial:
 def main(folder: Path, registry: str, scene: str, mode: Mode, which: str) -> None:
     """Print the calls, how each try ended, and what was wrong."""
     os.environ.update(IDENTITY)
+    import_first(registry)
     lease.SETTLE_S = 0.0  # nobody competes
     trial = Trial(folder, registry, SCENES[scene])
     calls = trial.calls()
