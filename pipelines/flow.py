@@ -51,7 +51,7 @@ def pipeline(workspace: Workspace, call: Call) -> Summary:
 def _judge(
     workspace: Workspace, params: Params, outcomes: dict[str, Outcome], call: Call
 ) -> Judgement | StoreError:
-    """Record, register and judge; return an error instead of raising it, because the report is not written yet."""
+    """Record, register and judge; return an error instead of raising it: the report is not written yet."""
     try:
         for stage in STAGES:
             call(f"ledger {stage}", steps.record, workspace, stage, outcomes[stage])

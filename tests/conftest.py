@@ -26,12 +26,13 @@ with contextlib.redirect_stderr(sys.__stderr__):
 
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 
-pytest_plugins = ["project_fixtures", "robot_fixtures", "pool_fixtures", "follow_fixtures"]
+pytest_plugins = ["project_fixtures", "robot_fixtures", "pool_fixtures", "follow_fixtures", "ledger_fixtures"]
 
 SLOW_FIXTURES = {
     "finished",
     "empty_ledger",
     "trained",
+    "generations",
     "committed_toy",
     "exported",
     "pixel_export",

@@ -11,10 +11,13 @@ from small_project import Outcome, environment, git, make_project, sacpipe, smal
 from sacpipe.cli.main import main
 from sacpipe.training.config import TrainParams
 
+RESULT = "result"
+"""Tag of the finished project's commit with the result of its run."""
+
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, empty_ledger):
-    """A project whose pipeline ran once, by the local engine. Tests leave it as it is.
+    """A project whose pipeline ran once, by the local engine, and whose policy is champion. Tests leave it as it is.
 
     The workers of one test run share it: the first makes it, the others wait.
     """
@@ -30,18 +33,21 @@ def finished(tmp_path_factory, empty_ledger):
             sacpipe(folder, "run", "--engine", "local", check=0)
             git(folder, "add", "--all")
             git(folder, "commit", "--quiet", "--message", "result")
+            git(folder, "tag", RESULT)
+            sacpipe(folder, "promote", "--reason", "the first policy", check=0)
             (shared / "finished.done").touch()
     return folder
 
 
 @pytest.fixture
 def project(finished, empty_ledger, tmp_path):
-    """A copy of the finished project, with its caches and an empty ledger, to do anything to."""
+    """A copy of the finished project before its promotion, with its caches and an empty ledger, to do anything to."""
     folder = tmp_path / "project"
     shutil.copytree(finished, folder, symlinks=True)
     shutil.rmtree(folder / ".sacpipe")  # the ledger's artifacts have absolute addresses
     shutil.copytree(finished / ".sacpipe" / "dvcstore", folder / ".sacpipe" / "dvcstore")
     shutil.copy(empty_ledger, folder / ".sacpipe" / "mlflow.db")
+    git(folder, "reset", "--quiet", "--hard", RESULT)
     return folder
 
 

@@ -21,7 +21,6 @@ SMALL = {
     "bootstrap_resamples": 200,
     "golden_steps": 8,
     "max_s": 0.5,
-
 }
 """Values of params.yaml for a run of seconds."""
 SHORT = {
@@ -33,6 +32,14 @@ SHORT = {
     "max_s": 0.2,
 }
 """Values beside a run's 2,000 steps, for tasks whose simulators are slow."""
+
+
+IDENTITY = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in {"NAME": "tests", "EMAIL": "tests@localhost"}.items()
+}
+"""Variables that say to git who commits."""
 
 
 def small_params(*, steps=200, algorithm="sac", **values):
@@ -50,8 +57,17 @@ def with_values(text, **values):
 
 
 def git(folder, *arguments):
-    identity = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+    """Run git, and return what it prints."""
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True, env=os.environ | IDENTITY
+    ).stdout.strip()
+
+
+def commit(folder):
+    """Commit everything, as the summary of a run says; return the commit."""
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "a candidate")
+    return git(folder, "rev-parse", "HEAD")
 
 
 _GRAPHS = []
@@ -75,7 +91,7 @@ def make_project(folder):
         text=True,
     )
     for name in listed.stdout.splitlines():
-        own = name == "dvc.lock" or name.startswith(("tests/", "results/"))
+        own = name == "dvc.lock" or name.startswith(("tests/", "results/", "release/"))
         if not own and (ROOT / name).is_file():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,11 +121,12 @@ class Outcome(Config):
 
 
 def environment():
-    """Return this process's environment with this Python first, and no address of another test's tools."""
+    """Return this process's environment with this Python first, git's identity, and no address of another test's tools."""
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))
     }
-    return clean | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    own = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    return clean | own | IDENTITY
 
 
 def stage(folder, name, env=None):

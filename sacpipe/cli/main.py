@@ -15,6 +15,7 @@ from sacpipe.cli import (
     check_env,
     doctor,
     drive,
+    gate,
     gc,
     history,
     keys,
@@ -46,8 +47,8 @@ from sacpipe.version import __version__
 COMMANDS = {
     module.__name__.rpartition(".")[2].replace("_", "-"): module
     for module in (
-        *(run, promote, rollback, history, tasks, params, lock, simulate, drive, lineage, verify, pool),
-        *(ledger, gc, report, serve, keys, sign, check, check_env, doctor),
+        *(run, promote, rollback, history, gate, tasks, params, lock, simulate, drive, lineage, verify),
+        *(pool, ledger, report, serve, keys, sign, check, check_env, doctor, gc),
     )
 }
 """The module of each command, in the order of the help."""

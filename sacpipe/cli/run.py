@@ -1,4 +1,4 @@
-"""`sacpipe run`: the stages by `dvc repro`, then records, a candidate and the verdict on it, report and push."""
+"""`sacpipe run`: the stages by `dvc repro`, then records, a judged candidate, report and push."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The steps of a run that release: settle, register a candidate, judge it; promote it where release.auto is true.
+"""The steps of a run that release: settle, register a candidate, judge it, and promote it by release.auto.
 
 A run never moves the champion's alias otherwise: `sacpipe promote` does.
 """
@@ -12,11 +12,12 @@ from sacpipe.project.git import repository_fault
 from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.candidate import CommittedCandidate, find_commit, present_entries
-from sacpipe.release.config import ReleaseConfig, ReleaseParams
+from sacpipe.release.config import ReleaseParams
 from sacpipe.release.gate import judge_version
 from sacpipe.release.log import CHAMPION
+from sacpipe.release.promotion import CANDIDATE, JudgedCandidate, judge_committed, promote_candidate
 from sacpipe.release.real_world import open_world
-from sacpipe.release.releases import Releases, Target, bar_text
+from sacpipe.release.releases import Releases, bar_text
 from sacpipe.release.verdict import Verdict, verdict_tags
 from sacpipe.release.versions import write_version
 from sacpipe.release.world import World
@@ -24,8 +25,6 @@ from sacpipe.tracking.chosen import open_ledger
 from sacpipe.tracking.ledger import register_bundle
 from sacpipe.tracking.registry import VersionRecord
 
-CANDIDATE = "candidate"
-"""The alias of the version that the last run registered."""
 _REASON = "release.auto of params.yaml"
 
 
@@ -39,7 +38,7 @@ class RegistryStatus(Config):
     previous: int | None
     """Number of the champion when the run ended its work, where it was another version."""
     why: str
-    """Reasons of the verdict, or of the bar, as one line."""
+    """Reasons of the verdict as one line."""
     commit: str | None
     """Commit that holds parameters, code and lock entries of the version; None where it is uncommitted."""
     uncommitted: str
@@ -50,14 +49,14 @@ class RegistryStatus(Config):
 
 @dataclass(frozen=True)
 class Judgement:
-    """A registered candidate and the verdict on it."""
+    """A registered version and the verdict on it."""
 
     version: VersionRecord
     verdict: Verdict
-    release: ReleaseConfig
-    """Section under which it was judged: that of its commit, or of params.yaml where it is uncommitted."""
-    held: CommittedCandidate | None
+    candidate: JudgedCandidate | None
+    """The candidate for a promotion; None where the version is uncommitted."""
     uncommitted: str
+    """Why no commit holds it, and the git commands that change it; empty where one does."""
 
 
 def settle(workspace: Workspace, params: Params) -> None:
@@ -104,15 +103,19 @@ def judge(workspace: Workspace, version: VersionRecord) -> Judgement:
         ConfigError: a section of params.yaml is wrong.
         StoreError: the registry failed; BundleError where the bundle is damaged.
     """
-    ledger, world = open_ledger(workspace), _world(workspace)
-    held, params, uncommitted = _committed(workspace, version)
-    verdict = judge_version(workspace, ledger, version, params, None if held is None else held.commit)
+    ledger, entries = open_ledger(workspace), present_entries(workspace)
+    committed, uncommitted = _committed(workspace, version)
+    candidate = None
+    if committed is not None:
+        candidate = judge_committed(workspace, ledger, version, entries, committed)
+        verdict = candidate.verdict
+    else:
+        verdict = judge_version(workspace, ledger, version, ReleaseParams.load_sections(workspace.params))
     if CHAMPION not in version.aliases:
         ledger.registry.set_version_tags(version.name, version.version, verdict_tags(verdict))
         ledger.registry.set_description(version.name, version.version, f"```\n{verdict.text()}```\n")
-        judged = ledger.registry.version(version.name, version.version)
-        write_version(world, judged, present_entries(workspace))
-    return Judgement(version, verdict, params.release, held, uncommitted)
+        write_version(_world(workspace), ledger.registry.version(version.name, version.version), entries)
+    return Judgement(version, verdict, candidate, uncommitted)
 
 
 def release(workspace: Workspace, judgement: Judgement) -> RegistryStatus:
@@ -122,58 +125,47 @@ def release(workspace: Workspace, judgement: Judgement) -> RegistryStatus:
         ReleaseError: another promoter was faster, or the alias was moved by hand meanwhile.
         StoreError: the registry failed; BundleError where its bytes are damaged.
     """
-    version, world = judgement.version, _world(workspace)
+    version, world, candidate = judgement.version, _world(workspace), judgement.candidate
     before = world.registry.alias(version.name, CHAMPION)
     bar = _bar(world, version)
-    if judgement.release.auto and judgement.verdict.accepted and not bar and not _is(before, version):
-        for line in _promoted(workspace, world, judgement):
-            write_line(f"release: {line}")
+    if judgement.verdict.accepted and not bar and not _is(before, version):
+        _promote_automatically(workspace, candidate)
     is_champion = _is(world.registry.alias(version.name, CHAMPION), version)
     return RegistryStatus(
         model_name=version.name,
         version=version.version,
         alias=CHAMPION if is_champion else CANDIDATE,
         previous=None if before is None or _is(before, version) else before.version,
-        why=bar or judgement.verdict.why(),
-        commit=None if judgement.held is None else judgement.held.commit,
+        why=judgement.verdict.why(),
+        commit=None if candidate is None else candidate.target.commit,
         uncommitted=judgement.uncommitted,
         barred=bar,
     )
 
 
-def _promoted(workspace: Workspace, world: World, judgement: Judgement) -> list[str]:
-    """Promote a candidate that a commit holds; return lines for the operator."""
-    if judgement.held is None:
-        return ["release.auto promotes what a commit holds: commit the candidate, and run again"]
-    verdict = judgement.verdict
-    target = Target(
-        version=judgement.version,
-        verdict=None if verdict.mode == "off" else verdict.as_tree(),
-        is_accepted=verdict.accepted,
-        judged_against=verdict.champion,
-        commit=judgement.held.commit,
-        entries=dict(present_entries(workspace)),
-    )
-    return Releases(world, judgement.version.name).promote(target, reason=_REASON)
+def _promote_automatically(workspace: Workspace, candidate: JudgedCandidate | None) -> None:
+    """Promote a candidate where params.yaml says so: that of its commit, because nobody reviews another."""
+    if candidate is None:
+        if Params.load(workspace.params).release.auto:
+            write_line("release: release.auto promotes what a commit holds: commit, and run again")
+    elif candidate.release.auto:
+        for line in promote_candidate(workspace, open_ledger(workspace), candidate, reason=_REASON):
+            write_line(f"release: {line}")
 
 
-def _committed(
-    workspace: Workspace, version: VersionRecord
-) -> tuple[CommittedCandidate | None, ReleaseParams, str]:
-    """Return the candidate's commit, the sections to judge it under, and why no commit holds it."""
+def _committed(workspace: Workspace, version: VersionRecord) -> tuple[CommittedCandidate | None, str]:
+    """Return the candidate's commit, or why no commit holds it under the version's name."""
     try:
-        held = find_commit(workspace, present_entries(workspace))
-        params = held.release_params
+        committed = find_commit(workspace, present_entries(workspace))
+        name = committed.release_params.release.model_name
     except (ReleaseError, ConfigError) as exc:
-        return None, ReleaseParams.load_sections(workspace.params), str(exc)
-    name = params.release.model_name
+        return None, str(exc)
     if name == version.name:
-        return held, params, ""
-    why = (
-        f"commit {held.commit[:12]} holds the candidate under release.model_name '{name}'. Commit the new name:\n"
-        '  git add params.yaml && git commit -m "another name"'
+        return committed, ""
+    return None, (
+        f"commit {committed.commit[:12]} holds the candidate with release.model_name '{name}'. Commit the "
+        'new name:\n  git add params.yaml && git commit -m "another name"'
     )
-    return None, ReleaseParams.load_sections(workspace.params), why
 
 
 def _bar(world: World, version: VersionRecord) -> str:

@@ -108,6 +108,8 @@ class Summary(Config):
             ]
         if self.is_refused:
             return []
+        if self.verdict.mode == "dry_run":
+            return ["promote    nothing, because release.mode is dry_run"]
         commit = promotion.uncommitted.replace("\n", "\n           ")
         return [*([f"commit     {commit}"] if commit else []), 'promote    sacpipe promote --reason "..."']
 

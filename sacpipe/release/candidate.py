@@ -164,8 +164,8 @@ def _advice(workspace: Workspace, entries: LockEntries, head: str, looked: int) 
     if not all(stage in present and _is_same(present[stage], entry) for stage, entry in entries.items()):
         md5 = next(iter(locked_outs(entries["export"]).values()))
         return (
-            f"none of the {looked} newest commits of this branch that changed an input holds the candidate, "
-            f"and dvc.lock holds another one.{shallow} This names its commits on other branches:\n"
+            f"none of the {looked} newest commits of this branch that changed an input holds the "
+            f"candidate, and dvc.lock holds another one.{shallow} This names its commits on other branches:\n"
             f"  git log --all --oneline -S {md5} -- dvc.lock"
         )
     tree, lacking = GitTree(root, head), {_file(name) for name in _lacks(root, head, entries)}

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from sacpipe.core.config import Config
 from sacpipe.envs import TaskConfig
@@ -17,6 +17,11 @@ MAX_RULES = 100
 """Maximum number of rules."""
 
 
+def _as_tuple(rules: Any) -> Any:
+    """Return a list as the tuple of strict validation: the section's own validator came before it."""
+    return tuple(rules) if isinstance(rules, list) else rules
+
+
 class ReleaseConfig(Config):
     """Name of the registered model, and the gate of its releases."""
 
@@ -26,7 +31,7 @@ class ReleaseConfig(Config):
     """What a verdict does: enforce, dry_run (say it only) or off (judge nothing)."""
     auto: bool
     """Whether `sacpipe run` promotes an accepted candidate itself."""
-    rules: tuple[RuleField, ...] = Field(max_length=MAX_RULES)
+    rules: Annotated[tuple[RuleField, ...], BeforeValidator(_as_tuple)] = Field(max_length=MAX_RULES)
     """Rules of the gate, each once; one that is not listed is off."""
 
     @model_validator(mode="before")

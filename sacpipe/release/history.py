@@ -109,20 +109,24 @@ class History:
             return None
         return next(record for record in self.chain(tip) if record.kind == "intended")
 
-    def has_ancestor(self, record: Record | None, digest: str | None) -> bool:
-        """Return whether a record is, or follows, the record of a digest; each follows None."""
-        pending, seen = [record.sha256] if record else [], set()
-        while pending and digest is not None:
-            if (one := pending.pop()) == digest:
-                return True
-            if one not in seen:
-                seen.add(one)
+    def branch(self, tip: Record) -> "History":
+        """Return the history that ends with a record: the record and all that it follows."""
+        pending, found = [tip.sha256], set[str]()
+        while pending:
+            if (one := pending.pop()) not in found:
+                found.add(one)
                 pending += self.records[one].parents
-        return digest is None
+        return History(self.model, {key: one for key, one in self.records.items() if key in found})
 
     def after(self, record: Record) -> "History":
         """Return the history with one more record."""
         return History(self.model, {**self.records, record.sha256: record})
+
+    def joined(self, other: "History") -> "History":
+        """Return the history with the records of another one."""
+        records = {**self.records, **other.records}.values()
+        ordered = sorted(records, key=lambda record: (record.number, record.sha256))
+        return History(self.model, {record.sha256: record for record in ordered})
 
     def without(self, dropped: set[str]) -> "History":
         """Return the history without some of its newest records."""

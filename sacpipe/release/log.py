@@ -1,12 +1,13 @@
 """The history that a command adds records to, while it holds the lease."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sacpipe.core.errors import ReleaseError
+from sacpipe.core.errors import ReleaseError, StorageError
 from sacpipe.release.head import publish, require_head
-from sacpipe.release.history import History, read_history, release_folder, write_durably
+from sacpipe.release.history import History, release_folder, write_durably
 from sacpipe.release.lease import Lease
 from sacpipe.release.record import FORMAT_VERSION, Action, Kind, Record, Release
 from sacpipe.release.world import World
@@ -76,7 +77,15 @@ class Log:
             commit=facts.commit,
             entries=dict(facts.entries),
         )
-        write_durably(self.world.disk, self._path(record), record.data)
+        try:
+            write_durably(self.world.disk, self._path(record), record.data)
+        except StorageError:
+            with contextlib.suppress(StorageError):
+                if (
+                    self.world.disk.read(self._path(record)) == record.data
+                ):  # only its name is not durable yet
+                    self.history = self.history.after(record)
+            raise
         self.history = self.history.after(record)
 
     def publish(self) -> None:
@@ -87,19 +96,11 @@ class Log:
         """
         tip = self.history.tip
         if tip is not None and tip.sha256 != self.published:
+            self.world.disk.sync_folder(
+                self._folder
+            )  # a killed command may have left a name that is not durable
             publish(self.world.registry, self.model, self.published, tip)
             self.published = tip.sha256
-
-    def read_again(self) -> None:
-        """Read the history from the disk, where a write that failed or was killed may have left its record.
-
-        Raises:
-            ReleaseError: the history is damaged.
-        """
-        folder = f"{release_folder(self.model)}/history"
-        if self.world.disk.list(folder):
-            self.world.disk.sync_folder(folder)  # a record is published only once it is durable
-        self.history = read_history(self.world.disk, self.model)
 
     def require_newest(self) -> None:
         """Check that no other promoter took the lease or published.
@@ -130,10 +131,14 @@ class Log:
         while (tip := self.history.tip) is not None and tip.sha256 != digest:
             self.world.disk.remove(self._path(tip))
             self.history = self.history.without({tip.sha256})
-        self.world.disk.sync_folder(f"{release_folder(self.model)}/history")
+        self.world.disk.sync_folder(self._folder)
+
+    @property
+    def _folder(self) -> str:
+        return f"{release_folder(self.model)}/history"
 
     def _path(self, record: Record) -> str:
-        return f"{release_folder(self.model)}/history/{record.file_name}"
+        return f"{self._folder}/{record.file_name}"
 
 
 def alias_now(world: World, model: str) -> Release | None:

@@ -79,7 +79,6 @@ def close_intent(log: Log, failure: str | None = None) -> str | None:
         ReleaseError: another promoter interferes.
         StoreError: the registry failed; the move stays open.
     """
-    log.read_again()
     intent = log.history.open_intent
     if intent is None:
         return None

@@ -9,7 +9,8 @@ from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import ReleaseError
 from sacpipe.project.dvc.lock_file import LockEntries
 from sacpipe.project.workspace import Workspace
-from sacpipe.release.candidate import find_commit, present_entries
+from sacpipe.release.candidate import CommittedCandidate, find_commit, present_entries
+from sacpipe.release.config import ReleaseConfig
 from sacpipe.release.gate import judge_version
 from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases, Target
@@ -28,6 +29,8 @@ class JudgedCandidate:
 
     target: Target
     verdict: Verdict
+    release: ReleaseConfig
+    """Section `release` of the commit."""
 
     @property
     def moves(self) -> bool:
@@ -44,7 +47,22 @@ def judge_candidate(workspace: Workspace, tracker: Tracker, version: VersionReco
         StoreError: the registry failed; BundleError where the candidate's bytes are damaged.
     """
     entries = entries_of(workspace, tracker, version)
-    committed = find_commit(workspace, entries)
+    return judge_committed(workspace, tracker, version, entries, find_commit(workspace, entries))
+
+
+def judge_committed(
+    workspace: Workspace,
+    tracker: Tracker,
+    version: VersionRecord,
+    entries: LockEntries,
+    committed: CommittedCandidate,
+) -> JudgedCandidate:
+    """Judge a version by the rules of the commit that holds it.
+
+    Raises:
+        ConfigError: the commit's params.yaml is wrong.
+        StoreError: the registry failed; BundleError where the candidate's bytes are damaged.
+    """
     verdict = judge_version(workspace, tracker, version, committed.release_params, committed.commit)
     is_off = verdict.mode == "off"
     target = Target(
@@ -55,7 +73,7 @@ def judge_candidate(workspace: Workspace, tracker: Tracker, version: VersionReco
         commit=committed.commit,
         entries=dict(entries),
     )
-    return JudgedCandidate(target, verdict)
+    return JudgedCandidate(target, verdict, committed.release_params.release)
 
 
 def promote_candidate(

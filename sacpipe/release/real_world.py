@@ -37,6 +37,7 @@ def prove_version(registry: Registry, version: VersionRecord) -> None:
         with tempfile.TemporaryDirectory() as folder:
             bundle = registry.fetch_bundle(version.name, version.version, Path(folder) / "bundle")
             OnnxPolicy(bundle)  # replays the golden sequences
+            registry.smoke_load(version.name, version.version, bundle)  # what other programs load
     except BundleError as exc:
         raise BundleError(
             f"policy '{version.name}', version {version.version}: the registry's copy does not prove itself: "

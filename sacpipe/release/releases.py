@@ -190,19 +190,27 @@ class Releases:
         with self._log(joins=True) as log:
             tips = list(log.history.tips)
             is_known = log.published is None or log.published in log.history.records
-            if len(tips) == 1 and is_known:
+            if len(tips) <= 1 and is_known:
                 return [*self._settle(log), "nothing to resolve: the history has one newest record"]
             if len(tips) > 1 and not is_known:
                 raise ReleaseError(
                     f"{release_folder(self._model)}: the history is forked, and this clone lacks the newest "
                     "published record. `git pull` first."
                 )
-            if is_known:
-                tips.sort(key=lambda tip: not log.history.has_ancestor(tip, log.published))
-            champion = log.history.champion_at(tips[0]) if tips else None
-            log.append("resolved", Facts("resolve", reason), before=None, to=champion, parents=tuple(tips))
-            log.publish()
-            return [f"resolved: the champion is {champion or 'none'}", *self._settle(log)]
+            if is_known and log.published is not None:
+                tips.sort(key=lambda tip: log.published not in log.history.branch(tip).records)
+            return [*self._join(log, tips, Facts("resolve", reason)), *self._settle(log)]
+
+    def _join(self, log: Log, tips: list[Record], facts: Facts) -> list[str]:
+        """Settle the first branch, and write the record that follows all branches."""
+        whole = log.history
+        log.history = whole.branch(tips[0]) if tips else whole
+        line = close_intent(log)
+        champion, newest = log.history.champion, log.history.tips
+        log.history = whole.joined(log.history)
+        log.append("resolved", facts, before=None, to=champion, parents=(*newest, *tips[1:]))
+        log.publish()
+        return [*([] if line is None else [line]), f"resolved: the champion is {champion or 'none'}"]
 
     @contextlib.contextmanager
     def _log(self, *, joins: bool = False) -> Iterator[Log]:

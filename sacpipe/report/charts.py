@@ -127,11 +127,11 @@ def strip_plot(unit: str, strips: Mapping[str, Strip]) -> Markup:
     def draw(figure: Figure, size: Size) -> None:
         axes = axes_at(figure, size, (14, 4, size.width - 38, height))
         ends = [end for values, mean in strips.values() for end in (*values, mean.low, mean.high)]
-        axes.set(xlim=_limits(ends), ylim=(height, 0), yticks=[])
+        axes.set(xlim=limits(ends), ylim=(height, 0), yticks=[])
         axes.grid(visible=True, axis="x")
         axes.tick_params(axis="x", length=0, pad=8)
-        _set_ticks(axes, "x", 7 if size.is_wide else 3)
-        _name_axis(axes, unit)
+        set_ticks(axes, "x", 7 if size.is_wide else 3)
+        name_axis(axes, unit)
         for index, (policy, strip) in enumerate(strips.items()):
             _draw_strip(axes, policy, strip, 84.0 * index, size.width - 38)
 
@@ -207,8 +207,8 @@ def _draw_lines(chart: Chart, figure: Figure, size: Size) -> None:
     axes = axes_at(figure, size, (0, 0, size.width, size.height))
     axes.set_xlim(0, max(chart.steps, 1))
     is_log = _set_height(axes, chart)
-    ticks = _set_ticks(axes, "y", 5 if size.height > 280 else 4)
-    _set_ticks(axes, "x", 6 if size.is_wide else 4)
+    ticks = set_ticks(axes, "y", 5 if size.height > 280 else 4)
+    set_ticks(axes, "x", 6 if size.is_wide else 4)
     labels = [printable(f"{line.name} {line.points[-1].shown}") for line in chart.lines]
     is_labelled = size.is_wide and len(labels) > 1
     left = 14 + _CHARACTER * max(map(len, ticks), default=0)
@@ -217,7 +217,7 @@ def _draw_lines(chart: Chart, figure: Figure, size: Size) -> None:
     axes.set_position(_place(size, box))
     unit = printable(f"{chart.unit}, logarithmic" if is_log else chart.unit)
     axes.annotate(unit, (0, 1), (-left, 18), xycoords="axes fraction", textcoords="offset points")
-    _name_axis(axes, "environment steps")
+    name_axis(axes, "environment steps")
     if axes.get_ylim()[0] < 0 < axes.get_ylim()[1]:
         axes.axhline(0, color=COLOURS["quiet"], lw=1, alpha=0.55)
     if chart.dots:
@@ -239,7 +239,7 @@ def _set_height(axes: Axes, chart: Chart) -> bool:
         axes.set_yscale("log")
         axes.set_ylim(10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high)))
         return True
-    axes.set_ylim(*_limits([*values, 0.0] if chart.from_zero else values))
+    axes.set_ylim(*limits([*values, 0.0] if chart.from_zero else values))
     return False
 
 
@@ -268,7 +268,7 @@ def _label_ends(axes: Axes, lines: Sequence[Line], labels: Sequence[str], height
         ceiling -= _LABEL_GAP
 
 
-def _limits(values: Sequence[float]) -> tuple[float, float]:
+def limits(values: Sequence[float]) -> tuple[float, float]:
     """Return a range 4% wider at both ends. An end near zero becomes zero; no end crosses zero."""
     low, high = min(values), max(values)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
@@ -278,7 +278,7 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
     return 0.0 if 0 <= low < near else low - margin, 0.0 if -near < high <= 0 else high + margin
 
 
-def _set_ticks(axes: Axes, name: str, count: int) -> list[str]:
+def set_ticks(axes: Axes, name: str, count: int) -> list[str]:
     """Set round ticks on an axis, and return their labels."""
     axis, (low, high) = (axes.yaxis, axes.get_ylim()) if name == "y" else (axes.xaxis, axes.get_xlim())
     is_log = axis.get_scale() == "log"
@@ -289,7 +289,7 @@ def _set_ticks(axes: Axes, name: str, count: int) -> list[str]:
     return labels
 
 
-def _name_axis(axes: Axes, text: str) -> None:
+def name_axis(axes: Axes, text: str) -> None:
     """Write the unit of the horizontal axis below its right end."""
     axes.annotate(text, (1, 0), (0, -37), xycoords="axes fraction", textcoords="offset points", ha="right")
 

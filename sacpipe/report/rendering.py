@@ -38,6 +38,17 @@ def render(outputs: Outputs, own: Sequence[tuple[str, str]] = (), digest: str = 
             its error on the page, because a release does not depend on it.
         digest: Of the inputs; the page has it.
     """
+    environment = page_environment()
+    parts = [_part(environment, outputs, name, f"sacpipe.report.sections.{name}:build") for name in SECTIONS]
+    for index, (name, path) in enumerate(own):
+        parts.append(_own_part(environment, outputs, name, path, f"own-{index}"))
+    head, *others = (part for part in parts if part is not None)
+    page = environment.get_template("page.html")
+    return page.render(head=head, sections=others, task=outputs.task, digest=digest)
+
+
+def page_environment() -> Environment:
+    """Return the templates with their filters; every value is escaped."""
     environment = Environment(
         loader=PackageLoader("sacpipe.report"),
         autoescape=True,
@@ -49,12 +60,7 @@ def render(outputs: Outputs, own: Sequence[tuple[str, str]] = (), digest: str = 
     environment.filters |= {name: getattr(numbers, name) for name in ("number", "count", "size")}
     environment.filters |= {"breakable": _breakable, "thinned": thinned}
     environment.globals["interval"] = numbers.interval
-    parts = [_part(environment, outputs, name, f"sacpipe.report.sections.{name}:build") for name in SECTIONS]
-    for index, (name, path) in enumerate(own):
-        parts.append(_own_part(environment, outputs, name, path, f"own-{index}"))
-    head, *others = (part for part in parts if part is not None)
-    page = environment.get_template("page.html")
-    return page.render(head=head, sections=others, task=outputs.task, digest=digest)
+    return environment
 
 
 def _part(environment: Environment, outputs: Outputs, anchor: str, path: str) -> _Part | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sacpipe.core.config import read_yaml
 
 SECTIONS = (
-    *("verdict", "learning", "evaluation", "paths", "video"),
+    *("verdict", "release", "learning", "evaluation", "paths", "video"),
     *("signals", "throughput", "export", "lineage", "params"),
 )
 """Modules of sacpipe/report/sections, in the order of the page; the first is its head."""

@@ -227,29 +227,29 @@ class Registry(Protocol):
                 shutil.copytree(fetched, folder)
         return bundle
 
-    def smoke_load(self, name: str, alias: str, bundle: Bundle) -> float:
-        """Load an alias as a reader of the registry does, and run it on the bundle's golden observations.
+    def smoke_load(self, name: str, which: int | str, bundle: Bundle) -> float:
+        """Load a version as a reader of the registry does, and run it on the bundle's golden observations.
 
         Args:
             name: Registered name.
-            alias: Alias to load.
+            which: Number of a version, or an alias.
             bundle: Bundle whose golden actions it must give.
 
         Returns:
             The largest difference, as a share of the action's range.
 
         Raises:
-            StoreError: the alias names another bundle.
+            StoreError: it is another bundle.
             BundleError: the policy does not load, or differs by more than the contract's golden tolerance.
         """
         from sacpipe.robot.policy import OnnxPolicy
 
         with tempfile.TemporaryDirectory() as temporary:
-            found = self.fetch_bundle(name, alias, Path(temporary) / "bundle")
+            found = self.fetch_bundle(name, which, Path(temporary) / "bundle")
         if found.digest != bundle.digest:
             raise StoreError(
-                f"{Address(name, alias, is_alias=True)}: expected bundle {bundle.digest}, found "
-                f"{found.digest}. Another client moved the alias; run the command again after it."
+                f"{Address(name, str(which), isinstance(which, str))}: expected bundle {bundle.digest}, "
+                f"found {found.digest}. Another client moved the alias; run the command again after it."
             )
         return OnnxPolicy(found).golden_error
 

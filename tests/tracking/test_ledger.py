@@ -1,11 +1,10 @@
-"""Stages are recorded from DVC's outputs, after they ran and again after the ledger was lost."""
+"""Stages are recorded from DVC's outputs."""
 
 import shutil
 
 import pytest
-from ledger_project import LOSSES, git, history, record_all, release
+from ledger_project import LOSSES, git, history, record_all
 
-from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StageError, StoreError
 from sacpipe.project.dvc.commands import Outcome
 from sacpipe.project.dvc.lock_file import read_lock
@@ -13,7 +12,7 @@ from sacpipe.project.processor_kind import read_kinds, record_kind, this_process
 from sacpipe.project.stage_key import StageInputs, locked_inputs, locked_outs, stage_key
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.tracking.chosen import open_ledger
-from sacpipe.tracking.ledger import check_inputs_kept, rebuild, record_stage, register_bundle, restore_kind
+from sacpipe.tracking.ledger import check_inputs_kept, record_stage, register_bundle, restore_kind
 from sacpipe.tracking.ledger_values import (
     IS_COMMITTED_TAG,
     OUTCOME_TAG,
@@ -21,8 +20,6 @@ from sacpipe.tracking.ledger_values import (
     flat_params,
     recorded_processor,
 )
-from sacpipe.tracking.lineage import lineage
-from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
 
 
@@ -105,43 +102,6 @@ def test_a_stage_whose_code_was_edited_while_it_ran_is_refused(workspace: Worksp
     check_inputs_kept(workspace, "train", key)
     with pytest.raises(StageError, match="edited while it ran.*`dvc repro --force --single-item train`"):
         check_inputs_kept(workspace, "train", "0" * 64)
-
-
-def test_a_deleted_ledger_is_rebuilt_with_the_same_lineage_even_where_the_champion_is_older(
-    workspace: Workspace, changed: Workspace, ledger: MlflowLedger, lost: MlflowLedger, name: str
-) -> None:
-    record_all(workspace, ledger)
-    release(workspace, ledger, name)
-    champion, chain = bundle_digest(workspace.bundle), lineage(workspace, ledger, name)
-    lines = list(rebuild(workspace, lost))
-    assert [line.split(":")[0] for line in lines] == [*STAGES, f"{name}@champion"]
-    assert lineage(workspace, lost, name) == chain
-    run = lost.find_run(stage_key(workspace, "train"))
-    assert run is not None
-    assert history(lost, run.run_id, "critic/loss") == LOSSES
-    assert list(rebuild(workspace, lost)) == lines
-
-    # A clone has no history of promotions.
-    history_file = workspace.promotions.read_bytes()
-    workspace.promotions.unlink()
-    assert list(rebuild(workspace, lost))[-1].startswith("promotions: none known")
-    workspace.promotions.write_bytes(history_file)
-
-    # Another training replaced the outputs and was not released: only DVC's cache has the champion.
-    again = MlflowLedger(
-        MlflowConnection(lost.tracking_uri, changed.state / "mlartifacts", experiment="lost again")
-    )
-    changed.state.mkdir()
-    text = workspace.promotions.read_text()
-    changed.promotions.write_text(text.replace(name, f"{name}-2"))
-    assert bundle_digest(changed.bundle) != champion
-    list(rebuild(changed, again))
-    found = again.registry.alias(f"{name}-2", "champion")
-    assert found is not None
-    assert found.bundle_digest == champion
-    # The older policy.safetensors is not in out/ any more; every other edge is as it was.
-    expected = [edge for edge in chain if edge.name != "bundle -> policy.safetensors"]
-    assert lineage(changed, again, f"{name}-2") == expected
 
 
 def test_rows_mirrored_from_a_run_that_continued_otherwise_are_replaced(

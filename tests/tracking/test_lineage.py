@@ -25,11 +25,11 @@ def test_lineage_holds_from_the_alias_to_the_commit(
     workspace: Workspace, ledger: MlflowLedger, name: str
 ) -> None:
     record_all(workspace, ledger)
-    release(workspace, ledger, name)
-    edges = lineage(workspace, ledger, name)
+    champions = release(workspace, ledger, name)
+    edges = lineage(workspace, ledger, name, champions)
     assert [edge.name for edge in edges if not edge.ok] == []
     assert [edge.name for edge in edges] == [
-        "promotion -> version",
+        "history -> version",
         "version -> bundle",
         "version -> served policy.onnx",
         "bundle -> policy.onnx",
@@ -47,14 +47,19 @@ def test_lineage_holds_from_the_alias_to_the_commit(
         "train run -> commit",
         "export run -> commit",
     ]
-    assert lineage(workspace, ledger, f"{name}@champion") == edges
+    assert lineage(workspace, ledger, f"{name}@champion", champions) == edges
+    ledger.registry.set_alias(name, "candidate", 1)
+    assert lineage(workspace, ledger, f"{name}@candidate") == edges[1:]  # the history has champions alone
+    (missing,) = [edge for edge in lineage(workspace, ledger, name, {name: "0" * 64}) if not edge.ok]
+    assert (missing.name, missing.expected) == ("history -> version", "0" * 64)
     assert lineage(workspace, ledger, f"{name}/1") == edges[1:]
-    with pytest.raises(StoreError, match="it has 1/champion"):
+    with pytest.raises(StoreError, match="it has 1/candidate/champion"):
         lineage(workspace, ledger, f"{name}/2")
 
 
 def broken(workspace: Workspace, ledger: MlflowLedger, name: str) -> dict[str, Edge]:
-    return {edge.name: edge for edge in lineage(workspace, ledger, name) if not edge.ok}
+    champions = {name: ledger.registry.version(name, "champion").bundle_digest}
+    return {edge.name: edge for edge in lineage(workspace, ledger, name, champions) if not edge.ok}
 
 
 def test_lineage_finds_each_link_that_was_changed(
@@ -130,8 +135,8 @@ def test_lineage_follows_the_pool_a_training_began_with(
 ) -> None:
     digest = begin_with_a_pool(workspace.root, tracked=True)
     train, _, _ = record_all(workspace, ledger)
-    release(workspace, ledger, name)
-    edges = lineage(workspace, ledger, name)
+    champions = release(workspace, ledger, name)
+    edges = lineage(workspace, ledger, name, champions)
     assert all(edge.ok for edge in edges)
     assert {edge.name: edge.found for edge in edges if "initial pool" in edge.name} == {
         "train run -> initial pool": digest,
@@ -172,8 +177,8 @@ def test_lineage_compares_the_weights_a_training_began_with(
     (root / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": entries}))
     commit(root)
     record_all(workspace, ledger)
-    release(workspace, ledger, name)
-    edges = {edge.name: edge for edge in lineage(workspace, ledger, name)}
+    champions = release(workspace, ledger, name)
+    edges = {edge.name: edge for edge in lineage(workspace, ledger, name, champions)}
     assert edges["train run -> data/warm_start"].found == digest
     assert broken(workspace, ledger, name) == {}
     policy.write_bytes(b"others")

@@ -69,7 +69,7 @@ class Robustness(Rule):
             return self.holds(
                 f"does not apply: {evidence.spec.task} has no MuJoCo model whose {self.name} could be changed"
             )
-        worst = min(known, key=lambda trial: trial.slack)
+        worst = min(known, key=lambda trial: (trial.slack, trial.mean))
         nominal = float(evidence.candidate.returns(self.episodes).mean())
         what = f"mean return {{}} {worst.label} (unperturbed {in_words(nominal, RETURN)})"
         return self.at_least(

@@ -41,7 +41,7 @@ class FolderRegistry(Registry):
     ) -> VersionRecord:
         """Return the version of a bundle, which is created where there is none.
 
-        A number below the highest one can be new_number where no other bundle has or had it.
+        A number below the highest one can be had where no other bundle has or had it.
         """
         check_texts(f"policy '{name}'", tags)
         with self._folder.locked():

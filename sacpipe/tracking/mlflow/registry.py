@@ -11,6 +11,7 @@ from sacpipe.bundle.files import bundle_digest as digest_of
 from sacpipe.bundle.reader import Bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_file
+from sacpipe.rollout.registries import Address
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 from sacpipe.tracking.mlflow.release_lock import exclude
 from sacpipe.tracking.registry import BUNDLE_TAG, MAX_DESCRIPTION_CHARS, Registry, VersionRecord
@@ -18,7 +19,8 @@ from sacpipe.tracking.registry_checks import check_bundle, check_number, check_t
 
 _PAGE = 200
 _PLACE_HOLDER_TAG = "sacpipe.place_holder"
-"""Tag of a version that was created only so that the next one has its number."""
+_PLACE_HOLDER = "deleted at once, or about to be a version"
+"""Tag, and its value, of what is no version: it was created so that the next one has its number."""
 
 
 class MlflowRegistry(Registry):
@@ -49,14 +51,12 @@ class MlflowRegistry(Registry):
         self._ensure_registered(name)
         tags = {BUNDLE_TAG: bundle_digest, **tags}
         new = _NewVersion(name, f"models:/{model_id}", run_id, tags, model_id)
-        if number is not None and present and number < present[-1].version:
+        if number is None:
+            made = self._create(new)
+        elif present and number < present[-1].version:
             raise _no_longer(name, number, present[-1].version + 1)
-        if number is not None:
-            self._skip_to(number, new, present[-1].version if present else 0)
-        made = self._create(new)
-        if number not in (None, made):
-            self._delete(name, made)
-            raise _no_longer(name, number, made + 1)
+        else:
+            made = self._create_as(new, number)
         return self.version(name, made)
 
     def versions(self, name: str) -> list[VersionRecord]:
@@ -139,9 +139,9 @@ class MlflowRegistry(Registry):
             )
         return fetched / "bundle", sha256_file(fetched / "model.onnx")
 
-    def smoke_load(self, name: str, alias: str, bundle: Bundle) -> float:
-        """Load an alias by MLflow's own loader, and run it on the bundle's golden observations."""
-        uri = f"models:/{name}@{alias}"
+    def smoke_load(self, name: str, which: int | str, bundle: Bundle) -> float:
+        """Load a version by MLflow's own loader, and run it on the bundle's golden observations."""
+        uri = str(Address(name, str(which), isinstance(which, str)))
         golden = bundle.golden
         noise = {} if golden.noise is None else {"noise": golden.noise}
         actions = self._store.predict(uri, {**golden.observations, **noise})
@@ -206,25 +206,40 @@ class MlflowRegistry(Registry):
         with self._store.mlflow_errors():
             self._store.client.delete_model_version(name, str(version))
 
-    def _skip_to(self, number: int, new: "_NewVersion", highest: int) -> None:
-        """Create and delete place-holders, so that the next version has the number, if it can be given.
+    def _create_as(self, new: "_NewVersion", number: int) -> int:
+        """Create a version with a number. It is a place-holder until its number is known.
 
-        Args:
-            number: The number.
-            new: The version that is to have it.
-            highest: Highest number of the present versions; those of deleted ones are unknown.
+        Raises:
+            StoreError: MLflow gives it a higher number.
         """
+        marked = new._replace(tags={**new.tags, _PLACE_HOLDER_TAG: _PLACE_HOLDER})
+        made = self._left(new, number) or self._create(marked)
+        if made < number:
+            self._delete(new.name, made)
+            # Of the run, not of the model: a server lists a model's versions in one of its tags, permanently.
+            other = marked._replace(source=f"runs:/{new.run_id}/none", model_id=None)
+            while made < number - 1:
+                made = self._create(other)
+                self._delete(new.name, made)
+            made = self._create(marked)
+        if made != number:
+            self._delete(new.name, made)
+            raise _no_longer(new.name, number, made + 1)
         with self._store.mlflow_errors():
-            left = [int(item.version) for item in self._search(new.name) if _PLACE_HOLDER_TAG in item.tags]
-        for version in left:  # of a process that was killed between creation and deletion
-            self._delete(new.name, version)
-        last = max([highest, *left])
-        # Of the run, not of the model: a server lists the versions of a model in one of its tags for ever.
-        tags = {_PLACE_HOLDER_TAG: "deleted at once"}
-        place_holder = _NewVersion(new.name, f"runs:/{new.run_id}/none", new.run_id, tags, None)
-        while last < number - 1:
-            last = self._create(place_holder)
-            self._delete(new.name, last)
+            self._store.client.delete_model_version_tag(new.name, str(made), _PLACE_HOLDER_TAG)
+        return made
+
+    def _left(self, new: "_NewVersion", number: int) -> int | None:
+        """Delete what a process that was killed left here, but for this version with this number."""
+        with self._store.mlflow_errors():
+            left = [item for item in self._search(new.name) if _PLACE_HOLDER_TAG in item.tags]
+        found = None
+        for item in left:
+            if (int(item.version), item.source) == (number, new.source):
+                found = number
+            else:
+                self._delete(new.name, int(item.version))
+        return found
 
 
 class _NewVersion(NamedTuple):

@@ -13,7 +13,9 @@ import pytest
 from repository import ROOT
 
 from sacpipe.bundle.files import bundle_digest
+from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
+from sacpipe.core.files import sha256_file
 from sacpipe.rollout.registries import parse_address
 from sacpipe.testing.trackers import check_registry
 from sacpipe.tracking.mlflow.config import MlflowTracking
@@ -93,6 +95,27 @@ def test_a_version_is_found_by_its_number(registry, bundles):
     assert (named.source, named.pull()) == ("models:/Reach/2 version 2", contents(bundles[1]))
     with pytest.raises(StoreError, match=f"MLflow at {registry.uri} refuses .*: 404 "):
         registry.source("models:/Reach/7").resolve()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "golden.npz").write_bytes(b"0"),
+        lambda folder: (folder / "contract.json").unlink(),
+        lambda folder: (folder.parent / "model.onnx").write_bytes(b"0"),
+        lambda folder: (folder.parent / "MLmodel").unlink(),
+        lambda folder: (folder / "surprise.py").write_bytes(b"1"),
+        shutil.rmtree,
+    ],
+)
+def test_files_that_the_server_keeps_are_restored(registry, bundles, tmp_path, damage):
+    record = registry.registry.version("Reach", 1)
+    damage(registry.stored(registry.digests[0]))
+    registry.registry.restore_files(record, bundles[0])
+    registry.registry.set_alias("Reach", "restored", 1)
+    assert registry.source("models:/Reach/1").resolve().pull() == contents(bundles[0])
+    assert registry.registry.download(record, tmp_path)[1] == sha256_file(bundles[0] / "policy.onnx")
+    assert registry.registry.smoke_load("Reach", "restored", open_bundle(bundles[0])) <= 1e-5
 
 
 @pytest.mark.parametrize(

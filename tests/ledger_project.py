@@ -8,11 +8,9 @@ from pathlib import Path
 from repository import ROOT
 
 from sacpipe.project.dvc.commands import Outcome
-from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.tracking.ledger import record_stage, register_bundle
 from sacpipe.tracking.mlflow.ledger import MlflowLedger
-from sacpipe.tracking.promotion_history import Promotion, append_promotion
 
 GRAPH = """
 stages:
@@ -96,27 +94,11 @@ def record_all(workspace: Workspace, ledger: MlflowLedger) -> list[str]:
     return [record_stage(workspace, ledger, stage, Outcome.RAN) for stage in STAGES]
 
 
-def release(workspace: Workspace, ledger: MlflowLedger, name: str) -> None:
-    """Register the bundle and make it champion, as the flow does."""
+def release(workspace: Workspace, ledger: MlflowLedger, name: str) -> dict[str, str]:
+    """Register the bundle and make it champion; return the champions as the release history names them."""
     version = register_bundle(workspace, ledger, name)
-    previous = ledger.registry.alias(name, "champion")
     ledger.registry.set_alias(name, "champion", version.version)
-    append_promotion(
-        workspace,
-        Promotion(
-            format_version=1,
-            time="2026-01-01T00:00:00Z",
-            action="promote",
-            model=name,
-            alias="champion",
-            version=version.version,
-            bundle_digest=version.bundle_digest,
-            previous_bundle_digest=previous and previous.bundle_digest,
-            commit=git(workspace.root, "rev-parse", "HEAD"),
-            entries=read_lock(workspace.dvc_lock),
-            verdict={"accepted": True},
-        ),
-    )
+    return {name: version.bundle_digest}
 
 
 def history(ledger: MlflowLedger, run_id: str, name: str) -> list[tuple[int, float]]:
