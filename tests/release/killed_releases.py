@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from release_project import IDENTITY, MODEL, ReleaseProject, git
+from copied_process import in_process
 from settled import faults, state
 from stepped_world import Mode, Steps, stepped, writes
 from trackers_on_trial import TRACKERS, import_first
@@ -82,28 +82,6 @@ SCENES = {
     "restore": Scene((*BOTH, _by_hand(1)), _restore, 1, 2, is_drift=True),
     "adopt": Scene((*BOTH[:1], _by_hand(2)), _adopt, 2, 2, is_drift=True),
 }
-
-
-def in_process(work: Callable[[], Any]) -> Any:
-    """Do some work in a copy of this process; return its value, or None if it was killed."""
-    reader, sender = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        try:
-            with os.fdopen(sender, "w") as file:
-                json.dump(work(), file)
-        except BaseException:  # noqa: BLE001 - the copy ends here
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    os.close(sender)
-    with os.fdopen(reader) as file:
-        text = file.read()
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code not in (0, -9):
-        raise RuntimeError(f"the process ended with {code}")
-    return json.loads(text) if code == 0 else None
 
 
 class Trial:
