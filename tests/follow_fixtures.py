@@ -33,15 +33,15 @@ def load_gate_here(monkeypatch):
 class Counted:
     """A source that counts how often it was asked, and may be cut off."""
 
-    def __init__(self, path):
-        self.path, self.looks, self.fault = path, 0, None
+    def __init__(self, source):
+        self.source, self.looks, self.fault = source, 0, None
         self.looked = threading.Condition()
 
     def resolve(self):
         try:
             if self.fault is not None:
                 raise self.fault
-            return PathSource(self.path, allow_hard_links=False).resolve()
+            return self.source.resolve()
         finally:
             with self.looked:
                 self.looks += 1
@@ -96,13 +96,13 @@ def name(bundle, named):
 @pytest.fixture
 def following(named, tmp_path, load_gate_here):
     @contextmanager
-    def run(retry_s=0.01, **rollout):
+    def run(retry_s=0.01, source=None, **rollout):
         settings = FollowSettings.parse(
             FollowSettings.DEFAULT
             | {"poll_s": 0.01, "retry_s": retry_s, "keep": 2}
             | {"rollout": ROLLOUT | rollout}
         )
-        source = Counted(named)
+        source = Counted(source or PathSource(named, allow_hard_links=False))
         with BundleStore(tmp_path / "store") as store:
             service = Service(load_starting_policy(source, store, settings.gate))
             with Follower(source, service, store, settings) as follower:

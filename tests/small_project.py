@@ -56,6 +56,15 @@ def with_values(text, **values):
     return text
 
 
+def with_release(text, *rules, **values):
+    """Return the text of a params.yaml with another release section; each rule is a line of YAML."""
+    (name,) = re.findall(r"(?m)^  model_name: (\S+)", text)
+    section = {"model_name": name, "mode": "enforce", "auto": False} | values
+    lines = [f"  {key}: {scalar(value)}" for key, value in section.items()]
+    lines += ["  rules:", *(f"    - {rule}" for rule in rules)] if rules else ["  rules: []"]
+    return re.sub(r"(?m)^release:.*\n(  .*\n)+", "\n".join(["release:", *lines]) + "\n", text)
+
+
 def git(folder, *arguments):
     """Run git, and return what it prints."""
     return subprocess.run(

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from sacpipe.core.errors import StoreError, StoreUnavailableError
 from sacpipe.core.files import storage_errors, sync_folder
+from sacpipe.core.locks import lock_holders
 
 _LOCK_TIMEOUT_S = 3.0
 _COMPANIONS = ("", "-journal", "-wal", "-shm")
@@ -43,7 +44,7 @@ def check_sqlite(path: Path) -> str | None:
     except sqlite3.DatabaseError as exc:
         if isinstance(exc, sqlite3.OperationalError) and ("locked" in str(exc) or "busy" in str(exc)):
             raise StoreUnavailableError(
-                f"{path} is locked by another process. Wait until that process ends, or stop it."
+                f"{path} is locked by {lock_holders(path)}. Wait until that process ends, or stop it."
             ) from exc
         raise StoreError(f"{path} cannot be used as a database: {exc}.") from exc
     if found != "ok":

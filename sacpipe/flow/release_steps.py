@@ -14,7 +14,9 @@ from sacpipe.project.workspace import Workspace
 from sacpipe.release.candidate import CommittedCandidate, find_commit, present_entries
 from sacpipe.release.config import ReleaseParams
 from sacpipe.release.gate import judge_version
+from sacpipe.release.heal import heal
 from sacpipe.release.log import CHAMPION
+from sacpipe.release.model_card import model_card
 from sacpipe.release.promotion import CANDIDATE, JudgedCandidate, judge_committed, promote_candidate
 from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases, bar_text
@@ -60,7 +62,7 @@ class Judgement:
 
 
 def settle(workspace: Workspace, params: Params) -> None:
-    """Finish or undo what a release command left behind, and refuse to run where the alias was moved by hand.
+    """Mend damage, finish or undo an interrupted release, and refuse where the alias was moved by hand.
 
     Without git there is no release. A registry that does not answer now may answer at the end of the run.
 
@@ -71,7 +73,8 @@ def settle(workspace: Workspace, params: Params) -> None:
     if repository_fault(workspace.root) is not None:
         return
     try:
-        lines = Releases(_world(workspace), params.release.model_name).settle()
+        ledger, world, name = open_ledger(workspace), _world(workspace), params.release.model_name
+        lines = heal(workspace, ledger, world, name) + Releases(world, name).settle()
     except StoreUnavailableError as exc:
         lines = [f"{exc} The run goes on; the next command looks again."]
     for line in lines:
@@ -113,7 +116,8 @@ def judge(workspace: Workspace, version: VersionRecord) -> Judgement:
         verdict = judge_version(workspace, ledger, version, ReleaseParams.load_sections(workspace.params))
     if CHAMPION not in version.aliases:
         ledger.registry.set_version_tags(version.name, version.version, verdict_tags(verdict))
-        ledger.registry.set_description(version.name, version.version, f"```\n{verdict.text()}```\n")
+        card = model_card(workspace, version, verdict)
+        ledger.registry.set_description(version.name, version.version, card)
         write_version(_world(workspace), ledger.registry.version(version.name, version.version), entries)
     return Judgement(version, verdict, candidate, uncommitted)
 

@@ -12,7 +12,6 @@ from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import DvcStore, Outcome
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.identity.lock import lock_project
-from sacpipe.project.identity.opened_files import files_recorded
 from sacpipe.project.moving_outputs import moving_outputs
 from sacpipe.project.processor_kind import another_processor, other_kinds, recorded_kinds
 from sacpipe.project.stage_key import locked_inputs, locked_outs, stage_key
@@ -60,12 +59,13 @@ def preflight(workspace: Workspace) -> Params:
 def name_dependencies(workspace: Workspace) -> None:
     """Write to dvc.yaml what the task needs, before anything reads the stages' inputs.
 
+    All modules of the project that are loaded count for the task. So `preflight` loads the rules of the
+    release gate later: no stage depends on them.
+
     Raises:
         ConfigError: params.yaml is wrong, or the task cannot be made; UnknownTaskError where it is not known.
         StorageError: dvc.yaml cannot be written.
     """
-    with files_recorded(workspace.root):  # own members may read files when they are imported
-        Params.load(workspace.params)
     for line in lock_project(workspace, keeps_versions=True):
         write_line(line)
 

@@ -2,7 +2,8 @@
 
 A workspace is a folder that holds dvc.yaml. Outputs whose bytes DVC keeps are under out/; numbers and curves
 that people compare are under results/, whose bytes git keeps; the files with which a stage continues are
-under work/<stage key>/; and local files (ledger, orchestrator, report, the default DVC remote) are under .sacpipe/. docs/ledger.md lists the files.
+under work/<stage key>/; and local files (ledger, orchestrator, report, the default DVC remote) are under
+.sacpipe/. docs/ledger.md lists the files.
 """
 
 import contextlib

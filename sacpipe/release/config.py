@@ -8,13 +8,17 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from sacpipe.core.config import Config
 from sacpipe.envs import TaskConfig
-from sacpipe.release.rules.rule import RuleField
+from sacpipe.release.rules.rule import RULES, RuleField
 from sacpipe.release.verdict import Mode
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
 MAX_RULES = 100
 """Maximum number of rules."""
+
+
+_OF_CERTAIN_ROBOTS = {"smoothness", "saturation", "delay"}
+"""Rules that a new file lacks: the best policy of some tasks breaks any threshold of theirs."""
 
 
 def _as_tuple(rules: Any) -> Any:
@@ -55,9 +59,10 @@ class ReleaseConfig(Config):
 
     @classmethod
     def preset(cls, spec: EnvSpec, _budget: Budget) -> dict[str, Any]:
-        """Return the values of a new params.yaml."""
+        """Return the values of a new params.yaml: the rules whose thresholds are sound for any task."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", spec.task.partition("/")[2])
-        return {"model_name": name, "mode": "enforce", "auto": False, "rules": []}
+        rules = [{"name": rule} for rule in RULES.ours if rule not in _OF_CERTAIN_ROBOTS]
+        return {"model_name": name, "mode": "enforce", "auto": False, "rules": rules}
 
 
 class ReleaseParams(Config):

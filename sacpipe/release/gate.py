@@ -57,7 +57,7 @@ def judge_version(
         StoreError: the registry lacks a bundle; StoreUnavailableError where it does not answer.
         BundleError: a bundle is damaged.
     """
-    return _Judgement(tracker, version, params).of(workspace).replace(commit=commit)
+    return _VersionVerdict(tracker, version, params).of(workspace).replace(commit=commit)
 
 
 def kept_verdict(workspace: Workspace, bundle_digest: str) -> Verdict | None:
@@ -69,8 +69,8 @@ def kept_verdict(workspace: Workspace, bundle_digest: str) -> Verdict | None:
     return max(found, key=lambda verdict: verdict.time, default=None)
 
 
-class _Judgement:
-    """One judgement.
+class _VersionVerdict:
+    """The verdict on one version.
 
     Args:
         tracker: The ledger.

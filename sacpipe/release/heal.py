@@ -18,6 +18,7 @@ from sacpipe.release.head import read_head
 from sacpipe.release.history import History, read_history
 from sacpipe.release.known_versions import (
     KnownVersion,
+    known_verdict,
     known_versions,
     record_known,
     register_known,
@@ -129,7 +130,9 @@ class _Healer:
             with restored_outputs(self.workspace, known) as older:
                 record_known(older, self.tracker, known, self.workspace.root)
                 version = self._number(older, known)
-                self.world.registry.set_description(known.model, version.version, model_card(older, version))
+                verdict = known_verdict(self.workspace, self.world.disk, known)
+                card = model_card(older, version, verdict)
+                self.world.registry.set_description(known.model, version.version, card)
         except StoreUnavailableError:
             raise
         except (BundleError, StoreError) as exc:
@@ -140,9 +143,9 @@ class _Healer:
             yield f"{what} Mended: it was registered again, under its number."
         else:
             yield (
-                f"{what} Mended: it was registered again, as version {version.version}, because this "
-                f"registry never gives a number twice. A robot that is pinned to {known.model}/{known.number} has no "
-                f"source: pin it to {known.model}/{version.version}."
+                f"{what} Mended: it was registered again, as version {version.version}: this registry never "
+                f"gives a number twice. A robot pinned to {known.model}/{known.number} has no source: "
+                f"pin it to {known.model}/{version.version}."
             )
 
     def _number(self, older: Workspace, known: KnownVersion) -> VersionRecord:

@@ -1,19 +1,22 @@
 """The versions that the files under release/ name, and their outputs, restored from DVC's cache or remote."""
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.core.errors import ReleaseError, StoreError
+from sacpipe.core.errors import ConfigError, ReleaseError, StoreError
 from sacpipe.core.files import write_json
 from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.project.dvc.lock_file import LockEntries
 from sacpipe.project.workspace import Workspace
+from sacpipe.release.gate import kept_verdict
 from sacpipe.release.head import read_head
 from sacpipe.release.history import History, release_folder
+from sacpipe.release.verdict import Verdict, verdict_of
 from sacpipe.release.versions import read_versions
 from sacpipe.release.world import Disk
 from sacpipe.tracking.ledger import Origin, record_stage, register_bundle, with_read_outs
@@ -138,6 +141,16 @@ def restored_outputs(workspace: Workspace, known: KnownVersion, *stages: str) ->
                 "the change of its file."
             )
         yield older
+
+
+def known_verdict(workspace: Workspace, disk: Disk, known: KnownVersion) -> Verdict | None:
+    """Return the verdict in the history, or the last one that this clone kept; None without either."""
+    if known.verdict is not None:
+        data = disk.read(f"{release_folder(known.model)}/verdicts/{known.verdict}.json")
+        with contextlib.suppress(ConfigError, ValueError):  # of another format
+            if data is not None:
+                return verdict_of(json.loads(data))
+    return kept_verdict(workspace, known.bundle)
 
 
 def record_known(older: Workspace, tracker: Tracker, known: KnownVersion, root: Path) -> None:

@@ -87,7 +87,7 @@ def _render(values: Mapping[str, Any], rows: int) -> str:
     )
     environment.filters["number"] = _number
     lines = environment.get_template("model_card.md").render(values, rows=rows).splitlines()
-    return "\n".join(_single_blanks(lines)) + "\n"
+    return "\n".join(_single_blanks(lines)).rstrip() + "\n"
 
 
 def _single_blanks(lines: Sequence[str]) -> Iterator[str]:

@@ -4,16 +4,16 @@ It restores what is lost and contradicts nothing. An alias that names another ve
 is not moved; without a history nothing is promoted; a damaged history stops it before the first write.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 
-from sacpipe.core.errors import ConfigError, ReleaseError, StoreError, StoreUnavailableError
+from sacpipe.core.errors import ReleaseError, StoreError, StoreUnavailableError
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.head import publish, read_head
-from sacpipe.release.history import History, read_history, release_folder
+from sacpipe.release.history import History, read_history
 from sacpipe.release.known_versions import (
     KnownVersion,
+    known_verdict,
     known_versions,
     policies,
     record_known,
@@ -24,16 +24,16 @@ from sacpipe.release.known_versions import (
 )
 from sacpipe.release.log import CHAMPION, alias_now, bundle_of
 from sacpipe.release.model_card import model_card
+from sacpipe.release.promotion import CANDIDATE
 from sacpipe.release.releases import bar_text
-from sacpipe.release.verdict import Verdict, verdict_of
 from sacpipe.release.versions import write_version
 from sacpipe.release.world import World
 from sacpipe.tracking.ledger import record_stage
 from sacpipe.tracking.registry import BARRED_TAG, VersionRecord
 from sacpipe.tracking.tracker import Tracker
 
-CANDIDATE = "candidate"
-"""The alias of the version that was registered last."""
+_RESERVED_TAG = "sacpipe.reserved_number"
+"""Tag of a registered name: the last number, whose version was lost before a rebuild."""
 
 
 def rebuild(workspace: Workspace, tracker: Tracker, world: World) -> Iterator[str]:
@@ -103,6 +103,7 @@ class _Policy:
                 later.append(one)
             else:
                 yield line
+        self._reserve(known)
         for one in later:  # last, because the next number must be none that another bundle had
             yield self._version(one, None) or f"{one}: not registered"
         yield from self._aliases(known)
@@ -122,7 +123,7 @@ class _Policy:
                 raise
             except StoreError as exc:
                 if found is None:
-                    return self._lost(known, number, present, str(exc))
+                    return f"{known}: lost, and no other bundle gets its number: {exc}"
         if found is None:
             return None
         self._show_bar(found)
@@ -144,26 +145,21 @@ class _Policy:
 
     def _describe(self, older: Workspace, known: KnownVersion, version: VersionRecord | None) -> None:
         if version is not None and not version.description:
-            card = model_card(older, version, self._verdict(known))
+            card = model_card(older, version, known_verdict(self._workspace, self._world.disk, known))
             self._world.registry.set_description(self._model, version.version, card)
 
-    def _lost(
-        self, known: KnownVersion, number: int | None, present: Sequence[VersionRecord], why: str
-    ) -> str:
-        """Reserve the number of a lost version, which no later one may get; return its line."""
-        if number is not None and present and number > present[-1].version:
-            reserve(self._tracker, known, present[-1])
-        return f"{known}: lost, and no other bundle gets its number: {why}"
+    def _reserve(self, known: Sequence[KnownVersion]) -> None:
+        """Take the last number where its version is lost: the registry would give it to the next bundle.
 
-    def _verdict(self, known: KnownVersion) -> Verdict | None:
-        """Return the verdict in the history, or the one of this clone; None where there is none to read."""
-        if known.verdict is None:
-            return None
-        data = self._world.disk.read(f"{release_folder(self._model)}/verdicts/{known.verdict}.json")
-        try:
-            return None if data is None else verdict_of(json.loads(data))
-        except (ConfigError, ValueError):
-            return None
+        Lost numbers before the last registered version are taken already.
+        """
+        present = self._world.registry.versions(self._model)
+        last = known[-1] if known else None
+        if last is None or not present or last.number <= present[-1].version:
+            return
+        if self._world.registry.model_tags(self._model).get(_RESERVED_TAG) != str(last.number):
+            reserve(self._tracker, last, present[-1])
+            self._world.registry.set_model_tags(self._model, {_RESERVED_TAG: str(last.number)})
 
     def _show_bar(self, version: VersionRecord) -> None:
         bar = self._history.barred.get(version.bundle_digest)

@@ -112,7 +112,7 @@ class Robot:
     ) -> RunEpisode:
         rewards: list[float] = []
         actions: list[FloatArray] = []
-        given: list[Observation] = []
+        observations: list[Observation] = []
         while True:
             self._now_ns += self._period_ns
             observation, stamp_ns = path.arrival(policy_terms(newest, self._spec), self._now_ns)
@@ -121,7 +121,7 @@ class Robot:
             newest = step.observation
             rewards.append(step.reward)
             actions.append(action)
-            given.append(observation)
+            observations.append(observation)
             if step.terminated or step.truncated:
                 episode = Episode(
                     seed=seed,
@@ -130,7 +130,7 @@ class Robot:
                     terminated=step.terminated,
                     truncated=step.truncated,
                 )
-                return RunEpisode(episode, np.stack(actions), tuple(given))
+                return RunEpisode(episode, np.stack(actions), tuple(observations))
 
 
 def policy_terms(observation: Observation, spec: EnvSpec) -> Observation:

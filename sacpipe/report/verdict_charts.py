@@ -8,8 +8,6 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sacpipe.release.rules.robustness import Robustness
-from sacpipe.release.rules.rule import RULES
 from sacpipe.release.verdict import Finding, Verdict
 from sacpipe.report.charts import (
     COLOURS,
@@ -26,6 +24,8 @@ from sacpipe.report.numbers import interval, number
 
 _CANDIDATE, _CHAMPION = "bundle", "stochastic"
 """Keys of `COLOURS`."""
+_PERTURBED = ("observation_noise", "dropouts", "delay", "mass", "friction")
+"""Rules whose figure is a mean return under a perturbation."""
 _ROW, _TOP, _BOTTOM = 38.0, 24.0, 52.0
 """Height of a row of bars, and room above and below, in pixels."""
 _LEFT = 64.0
@@ -69,8 +69,7 @@ def _differences(verdict: Verdict) -> Iterator[Plot]:
 
 
 def _bars(verdict: Verdict) -> Iterator[Plot]:
-    robust = {name for name in RULES.ours if issubclass(RULES.find(name), Robustness)}
-    found = [one for one in verdict.findings if one.rule in robust and one.figure is not None]
+    found = [one for one in verdict.findings if one.rule in _PERTURBED and one.figure is not None]
     scores = verdict.scores.candidate
     if not found or not scores:
         return
@@ -95,7 +94,8 @@ def _draw_by_seed(
     count = max(len(row) for row, _ in rows)
     axes.set(xlim=(-0.5, count - 0.5), ylim=limits([*values, 0.0] if unit == "difference" else values))
     set_ticks(axes, "y", 4)
-    set_ticks(axes, "x", 8 if size.is_wide else 4)
+    step = max(1, -(-count // (10 if size.is_wide else 5)))
+    axes.set_xticks(range(0, count, step))
     axes.annotate(unit, (0, 1), (-_LEFT, 10), xycoords="axes fraction", textcoords="offset points")
     name_axis(axes, "number of the episode's seed")
     if unit == "difference":

@@ -178,6 +178,7 @@ class Follower:
         self._reach.recover("", "", "the source answers again")
         if resolved is None:
             if failure is not None:
+                self._withdraw_barred(failure)
                 self._report_failure(self._look, "", "", failure)
             return
         digest, source = resolved.digest, resolved.source
@@ -188,6 +189,13 @@ class Follower:
             self._report_failure(self._offer, digest, source, failure)
         elif digest != self._refused_digest:
             self._offer.recover(digest, source, "what failed is no longer asked for")
+
+    def _withdraw_barred(self, failure: Exception) -> None:
+        """Withdraw the candidate where the source refuses what it names: it may be the barred bundle."""
+        if isinstance(failure, GateError) and failure.rule == "store":
+            with self._lock:
+                if self._rollout.candidate is not None:
+                    self._report_end(self._rollout.withdraw(f"the source refuses its bundle: {failure}"))
 
     def _is_wanted(self, resolved: ResolvedBundle) -> bool:
         """Return whether to pull a bundle; withdraw the candidate where the source names another one now."""

@@ -262,7 +262,8 @@ def check_allowed(version: str, barred: str) -> None:
     """
     if barred:
         short = barred if len(barred) <= _MAX_SHOWN_CHARS else f"{barred[:_MAX_SHOWN_CHARS]}..."
-        raise GateError(f"{version} is barred {short}", "store")
+        advice = "Name another version, or allow it by `sacpipe promote --again --reason TEXT`."
+        raise GateError(f"{version} is barred {short.rstrip('.')}. {advice}", "store")
 
 
 def checked_digest(version: str, digest: str) -> str:

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from sacpipe.core.files import sha256_file, write_bytes, write_json, write_text
 from sacpipe.project.workspace import Workspace
-from sacpipe.release.gate import Verdict
+from sacpipe.release.verdict import Verdict
 from sacpipe.replay.pool.manifest import PoolManifest, SegmentEntry
 from sacpipe.replay.pool.segments import segment_name
 from sacpipe.report.outputs import Outputs
@@ -40,9 +40,28 @@ REASONS = [
 ]
 
 
-def verdict_of(reasons):
+NO_SCORES = {"candidate": [], "champion": []}
+
+
+def verdict_of(reasons, scores=NO_SCORES):
     """Return the verdict that some findings give."""
-    return Verdict.parse({"accepted": all(one["ok"] for one in reasons), "reasons": reasons})
+    numbers = {"figure": None, "threshold": None, "unit": "", "advice": ""}
+    return Verdict.parse(
+        {
+            "format_version": 1,
+            "accepted": all(one["ok"] for one in reasons),
+            "mode": "enforce",
+            "model": "halfcheetah",
+            "version": 1,
+            "candidate": "a" * 64,
+            "champion": None,
+            "commit": None,
+            "findings": [numbers | one for one in reasons],
+            "episodes": 10,
+            "time": "2026-01-01T00:00:00+00:00",
+            "scores": scores,
+        }
+    )
 
 
 SAC_SIGNALS: dict[str, Callable[[float, np.random.Generator], float]] = {
@@ -77,7 +96,7 @@ class Project:
                 "initial_pool": None,
             },
             "evaluation": {"episodes": 5, "bootstrap_resamples": 1000, "confidence": 0.95, "video": None},
-            "release": {"model_name": "halfcheetah", "min_return_mean": 4000.0},
+            "release": {"model_name": "halfcheetah", "mode": "enforce", "auto": False, "rules": []},
         }
         self.signals = SAC_SIGNALS
         """Metrics of the learner, as functions of the share of training and a random generator."""
@@ -235,9 +254,9 @@ class Project:
         data = path.read_bytes()
         return entry | {"md5": hashlib.md5(data, usedforsecurity=False).hexdigest(), "size": len(data)}
 
-    def page(self, reasons=REASONS) -> str:
+    def page(self, reasons=REASONS, scores=NO_SCORES) -> str:
         """Write the report and return it; without reasons, the release gate did not run."""
-        verdict = None if reasons is None else verdict_of(reasons)
+        verdict = None if reasons is None else verdict_of(reasons, scores)
         return write_report(self.workspace, verdict, self.root / "report.html").read_text("utf-8")
 
     @staticmethod

@@ -95,7 +95,7 @@ def test_present_params_that_are_not_those_of_the_outputs_are_pointed_out(fresh)
     assert "Warning." not in written(fresh)
     fresh.params["algorithm"]["discount"] = 0.98
     fresh.params["algorithm"]["tau"] = 0.01
-    fresh.params["release"]["min_return_mean"] = 1.0  # no stage reads it: not stale
+    fresh.params["release"]["auto"] = True  # no stage reads it: not stale
     with fresh.workspace.params.open("w") as file:
         YAML().dump(fresh.params, file)
     text = written(fresh)

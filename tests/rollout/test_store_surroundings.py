@@ -1,6 +1,5 @@
 """A store that cannot be written, was copied with hard links, or lost its state in a power cut still serves."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from follow_fixtures import Counted, Robot, name
+from unprivileged import unprivileged
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import BundleError, GateError, StorageError, StoreUnavailableError
@@ -18,7 +18,7 @@ from sacpipe.rollout import bundle_store as store_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
 from sacpipe.rollout.follower import Follower, load_starting_policy
-from sacpipe.rollout.sources import read_source
+from sacpipe.rollout.sources import PathSource, read_source
 from sacpipe.server.service import Service
 
 SETTINGS = FollowSettings.parse(FollowSettings.DEFAULT | {"poll_s": 0.01, "retry_s": 0.01})
@@ -64,21 +64,6 @@ def folder(tmp_path, bundles, digests):
     return tmp_path / "store"
 
 
-@contextlib.contextmanager
-def unprivileged():
-    """Act as a user without rights; root could write everywhere."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.setegid(65534)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-
-
 @pytest.fixture
 def read_only(folder, bundles):
     """The same store where this user may read it and not write it."""
@@ -118,7 +103,7 @@ def test_a_store_that_may_only_be_read_serves_its_good_bundle(read_only, digests
 
 def test_a_rollout_into_a_store_that_may_only_be_read_is_refused_with_the_reason(read_only, digests):
     with BundleStore(read_only) as store:
-        source = Counted(read_only.parent / "outside")
+        source = Counted(PathSource(read_only.parent / "outside", allow_hard_links=False))
         service = Service(load_starting_policy(source, store, GATE))
         with Follower(source, service, store, SETTINGS) as follower:
             robot = Robot(service, source, store, follower)
@@ -266,7 +251,10 @@ def test_what_no_evidence_says_comes_from_the_source(folder, digests, outcome, b
     with BundleStore(folder) as store:
         with pytest.raises(StoreUnavailableError):
             load_starting_policy(NoSource(), store, GATE)
-        assert load_starting_policy(Counted(bundles[0]), store, GATE).digest == digests[0]
+        assert (
+            load_starting_policy(Counted(PathSource(bundles[0], allow_hard_links=False)), store, GATE).digest
+            == digests[0]
+        )
         assert store.current().bundle_digest == digests[0]
 
 
@@ -324,7 +312,7 @@ def test_the_events_of_a_recovered_store_are_in_the_followers_status(folder, bun
     (folder / "current.json").write_bytes(b"")
     name(bundles[1], tmp_path / "named")
     with BundleStore(folder) as store:
-        source = Counted(tmp_path / "named")
+        source = Counted(PathSource(tmp_path / "named", allow_hard_links=False))
         service = Service(load_starting_policy(source, store, GATE))
         with Follower(source, service, store, SETTINGS) as follower:
             robot = Robot(service, source, store, follower)

@@ -13,7 +13,7 @@ _MAX_PERIODS = 1000
 
 
 class Delay(Robustness):
-    """Mean return when every observation arrives late."""
+    """Return under a delay."""
 
     name: Literal["delay"]
     periods: int = Field(ge=1, le=_MAX_PERIODS)

@@ -11,7 +11,7 @@ from sacpipe.specs.env_spec import EnvSpec
 
 
 class Dropouts(Robustness):
-    """Mean return when observations are missing at random."""
+    """Return with drop-outs."""
 
     name: Literal["dropouts"]
     probability: float = Field(gt=0, lt=1)

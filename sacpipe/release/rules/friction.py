@@ -11,7 +11,7 @@ from sacpipe.specs.env_spec import EnvSpec
 
 
 class Friction(Robustness):
-    """Mean return with another friction in the MuJoCo model."""
+    """Return at other friction."""
 
     name: Literal["friction"]
     factors: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(min_length=1, max_length=10)

@@ -14,7 +14,7 @@ from sacpipe.specs.env_spec import EnvSpec
 
 
 class Guards(Rule):
-    """Guards no weaker than the champion's; of a first release, no weaker than an operator's defaults."""
+    """Guards no weaker than the champion's; of a first release, than operators accept by default."""
 
     name: Literal["guards"]
 

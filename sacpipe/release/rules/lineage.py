@@ -12,7 +12,7 @@ _SHOWN = 3
 
 
 class Lineage(Rule):
-    """Every recorded link from the version to its training's params and pool."""
+    """Every recorded link from the version to its params and pool."""
 
     name: Literal["lineage"]
 

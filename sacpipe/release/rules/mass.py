@@ -11,7 +11,7 @@ from sacpipe.specs.env_spec import EnvSpec
 
 
 class Mass(Robustness):
-    """Mean return with another mass in the MuJoCo model."""
+    """Return at other mass."""
 
     name: Literal["mass"]
     factors: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(min_length=1, max_length=10)

@@ -11,7 +11,7 @@ from sacpipe.specs.env_spec import EnvSpec
 
 
 class ObservationNoise(Robustness):
-    """Mean return with Gaussian noise on the observations."""
+    """Return under noise."""
 
     name: Literal["observation_noise"]
     deviation: float = Field(gt=0, le=1)

@@ -19,7 +19,7 @@ from sacpipe.specs.env_spec import EnvSpec
 _DEFAULT_EPISODES = 5
 _DEFAULT_LOSS = 0.05
 """Largest loss in a new params.yaml, as a share of the task's minimum return."""
-_NO_THRESHOLD = "no min_return, and no champion to compare with"
+_NO_THRESHOLD = "no min_return, no other champion to compare with"
 
 
 class _Trial(NamedTuple):

@@ -34,7 +34,7 @@ class SameContract(Rule):
     def judge(self, evidence: Evidence) -> Finding:
         """Compare the contracts."""
         if evidence.champion is None:
-            return self.holds("no champion to compare with")
+            return self.holds("no other champion to compare with")
         own, champion = evidence.candidate.contract.spec, evidence.champion.contract.spec
         differing = [words for key, words in _COMPARED.items() if getattr(own, key) != getattr(champion, key)]
         if not differing:

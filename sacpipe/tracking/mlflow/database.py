@@ -3,16 +3,12 @@
 MLflow would retry a damaged file for a minute, and would add tables to a database of another version.
 """
 
-from importlib.metadata import version
 from pathlib import Path
 
 from sacpipe.core.errors import StoreError, StoreUnavailableError
 from sacpipe.core.files import check_writable
 from sacpipe.core.sqlite_file import check_sqlite
-
-_REBUILD = (
-    "`sacpipe ledger rebuild` moves the project's own ledger aside and writes it again from DVC's outputs."
-)
+from sacpipe.tracking.mlflow.database_errors import REBUILD, other_schema
 
 
 def check_database(path: Path, artifact_folder: Path) -> None:
@@ -34,15 +30,12 @@ def check_database(path: Path, artifact_folder: Path) -> None:
     except StoreUnavailableError:
         raise
     except StoreError as exc:
-        raise StoreError(f"{exc} {_REBUILD}") from exc
+        raise StoreError(f"{exc} {REBUILD}") from exc
     if revision is None:
         return
     expected = newest_revision()
     if revision != expected:
-        raise StoreError(
-            f"{path} is of another MLflow version: expected schema {expected} of MLflow {version('mlflow')}, "
-            f"found {revision}. {_REBUILD}"
-        )
+        raise other_schema(str(path), expected=expected, found=revision)
 
 
 def newest_revision() -> str:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from sacpipe.core.errors import SacpipeError, StoreError, StoreUnavailableError
 from sacpipe.core.proxies import proxy_advice, without_proxy_on_loopback
+from sacpipe.tracking.mlflow.address import hide_password
+from sacpipe.tracking.mlflow.database_errors import REBUILD, explain_database
 
 _PACKAGES = (
     "mlflow",
@@ -32,12 +34,16 @@ _UNAVAILABLE = (
         "timed out",
         "Connection refused",
     ),
-    *("database is locked", "error code 502", "error code 503", "error code 504"),
+    *("error code 502", "error code 503", "error code 504"),
 )
-_DAMAGED = (
-    *("not a database", "malformed", "no such table", "no such column"),
-    *("out-of-date database schema", "Can't locate revision"),
-)
+_DAMAGED = ("not a database", "malformed", "no such table", "no such column", "Can't locate revision")
+_REFUSALS = {
+    "error code 401": " Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account of it.",
+    "Invalid Host header": " Ask by a name that the server's --allowed-hosts lists, or add this one there.",
+    "error code 403": " The account in MLFLOW_TRACKING_USERNAME may not do this: use one that may, or have "
+    "the permission granted.",
+}
+"""Advice about a server's refusals, by what their texts hold."""
 _REACH_TIMEOUT_S = 3.0
 _VARIABLES = {
     # MLflow's own limits of 120 s and 7 retries would delay a run by 15 minutes when a server is down.
@@ -102,20 +108,26 @@ def check_reachable(uri: str) -> None:
 
 
 def _translate(exc: Exception, uri: str) -> StoreError:
-    text = " ".join(str(exc).split())
+    text = hide_password(uri, " ".join(str(exc).split()))
+    if (explained := explain_database(text, uri)) is not None:
+        return explained
     if any(sign in text for sign in _UNAVAILABLE) or isinstance(exc, ConnectionError | TimeoutError):
         return _unavailable(uri, exc)
-    advice = ""
+    advice = next((advice for sign, advice in _REFUSALS.items() if sign in text), "")
     if any(sign in text for sign in _DAMAGED):
-        advice = " `sacpipe ledger rebuild` writes the ledger again from DVC's outputs."
-    elif "unable to open database" in text or "readonly database" in text or isinstance(exc, PermissionError):
-        advice = " Make the folder writable for this user."
-    return StoreError(f"MLflow at {uri} failed: {text[:500]}.{advice}{proxy_advice(uri, os.environ)}")
+        advice = f" {REBUILD}"
+    elif isinstance(exc, PermissionError):
+        advice = f" Make {exc.filename or 'the folder'} writable for this user."
+    found = text[:500].rstrip(".")
+    return StoreError(
+        f"MLflow at {hide_password(uri)} failed: {found}.{advice}{proxy_advice(uri, os.environ)}"
+    )
 
 
 def _unavailable(uri: str, exc: Exception) -> StoreUnavailableError:
-    reason = " ".join(str(getattr(exc, "reason", exc)).split())[:200]
+    reason = hide_password(uri, " ".join(str(getattr(exc, "reason", exc)).split()))[:200]
     return StoreUnavailableError(
-        f"MLflow at {uri} does not answer ({reason}). Start it, or unset MLFLOW_TRACKING_URI to use the "
-        f"ledger in .sacpipe/; `sacpipe ledger rebuild` completes it later.{proxy_advice(uri, os.environ)}"
+        f"MLflow at {hide_password(uri)} does not answer ({reason}). Start it, or unset MLFLOW_TRACKING_URI "
+        "to use the ledger in .sacpipe/; `sacpipe ledger rebuild` completes it later."
+        f"{proxy_advice(uri, os.environ)}"
     )

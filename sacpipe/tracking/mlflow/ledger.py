@@ -11,6 +11,7 @@ from typing import Any
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import canonical_json, sha256_bytes
+from sacpipe.tracking.mlflow.address import hide_password
 from sacpipe.tracking.mlflow.connection import MetricPoint, MlflowConnection
 from sacpipe.tracking.mlflow.registry import MlflowRegistry
 from sacpipe.tracking.registry import BUNDLE_TAG
@@ -56,7 +57,7 @@ class MlflowLedger(Tracker):
 
     def describe(self) -> str:
         """Return the kind of the store."""
-        uri = self.tracking_uri
+        uri = hide_password(self.tracking_uri)
         return "MLflow on the embedded SQLite store" if uri.startswith("sqlite") else f"MLflow at {uri}"
 
     def check(self) -> None:

@@ -25,7 +25,6 @@ from sacpipe.tracking.mlflow.ledger import MlflowLedger
         MlflowException("API request to endpoint /x failed with error code 503 != 200."),
         requests.exceptions.ConnectTimeout("timed out"),
         requests.exceptions.ConnectionError("Connection refused"),
-        sqlalchemy.exc.OperationalError("s", {}, Exception("database is locked")),
         ConnectionResetError("reset by peer"),
     ],
 )
@@ -48,7 +47,6 @@ def test_an_mlflow_that_does_not_answer_may_be_retried(raised: Exception) -> Non
             sqlalchemy.exc.DatabaseError("s", {}, Exception("file is not a database")),
             "`sacpipe ledger rebuild`",
         ),
-        (sqlalchemy.exc.OperationalError("s", {}, Exception("unable to open database file")), "writable"),
         (requests.exceptions.HTTPError("403 Client Error"), "403"),
         (PermissionError(13, "Permission denied"), "writable"),
     ],

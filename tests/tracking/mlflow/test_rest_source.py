@@ -3,71 +3,18 @@
 import base64
 import http.server
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
 
 import pytest
-from repository import ROOT
 
-from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
 from sacpipe.core.files import sha256_file
 from sacpipe.rollout.registries import parse_address
 from sacpipe.testing.trackers import check_registry
 from sacpipe.tracking.mlflow.config import MlflowTracking
-from sacpipe.tracking.mlflow.connection import MlflowConnection
-from sacpipe.tracking.mlflow.ledger import MlflowLedger
 from sacpipe.tracking.mlflow.rest_source import MlflowSource
-
-SCRIPT = ROOT / "tests" / "mlflow_server.py"
-
-
-class Registry:
-    """A tracking server with both bundles registered as versions 1 and 2 of `Reach`."""
-
-    def __init__(self, process, folder, bundles):
-        self.process, self.artifacts = process, folder / "artifacts"
-        self.uri = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        ledger = MlflowLedger(MlflowConnection(self.uri, folder))
-        run_id = ledger.ensure_run("ab" * 32, "export", {}, {})
-        self.registry, self.digests = ledger.registry, [bundle_digest(bundle) for bundle in bundles]
-        for bundle, digest in zip(bundles, self.digests, strict=True):
-            model_id = ledger.log_model(run_id, bundle)
-            self.registry.register("Reach", model_id, run_id, digest, {})
-
-    def source(self, address, **variables):
-        return MlflowSource(parse_address(address), {"MLFLOW_TRACKING_URI": self.uri} | variables)
-
-    def stored(self, digest):
-        """Where the server keeps a bundle."""
-        folders = [path for path in self.artifacts.rglob("bundle") if path.is_dir()]
-        return next(folder for folder in folders if bundle_digest(folder) == digest)
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory, empty_ledger, bundles):
-    folder = tmp_path_factory.mktemp("tracking")
-    shutil.copy(empty_ledger, folder / "mlflow.db")
-    kept = dict(os.environ)
-    process = subprocess.Popen(
-        [sys.executable, SCRIPT, f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},
-    )
-    try:
-        yield Registry(process, folder, bundles)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        os.environ.clear()
-        os.environ.update(kept)
 
 
 def contents(folder):

@@ -1,0 +1,292 @@
+"""A run registers a candidate and judges it; the champion moves by an act of its own, or by release.auto."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from small_project import IDENTITY, commit, dvc, git, with_release
+
+from sacpipe.bundle.files import bundle_digest
+from sacpipe.project.workspace import Workspace
+from sacpipe.release.real_world import ProjectDisk
+from sacpipe.release.versions import read_versions
+from sacpipe.tracking.chosen import open_ledger
+
+pytestmark = pytest.mark.slow
+
+NAME = "point-mass-v0"
+RULE = '''
+from sacpipe.release.rules.rule import RETURN, Rule
+
+
+class Floor(Rule):
+    """A rule of the project's own: the lowest mean return of two episodes."""
+
+    lowest: float
+
+    def judge(self, evidence):
+        mean = float(evidence.candidate.returns(2).mean())
+        return self.at_least(mean, self.lowest, what="mean return", unit=RETURN, advice="Train longer.")
+
+    @classmethod
+    def example(cls):
+        return cls(name="own_rules:Floor", lowest=0.0)
+'''
+EASY, HARD = (f"{{name: 'own_rules:Floor', lowest: {lowest}}}" for lowest in (-1000.0, 1000.0))
+
+
+class Scene:
+    """A project on a folder registry, whose policy is trained and not registered yet."""
+
+    def __init__(self, root, call):
+        self.root, self._call = root, call
+        (root / "own_rules.py").write_text(RULE)
+        self.set_release(EASY)
+
+    def set_release(self, *rules, **values):
+        path = self.root / "params.yaml"
+        path.write_text(with_release(path.read_text(), *rules, **values))
+
+    def another_bundle(self, steps):
+        """Ask for another bundle of the same network."""
+        path = self.root / "params.yaml"
+        text, count = re.subn(r"golden_steps: \d+", f"golden_steps: {steps}", path.read_text())
+        assert count == 1
+        path.write_text(text)
+
+    def run(self, *arguments, code=0):
+        seen = self._call(self.root, "run", "--engine", "local", *arguments)
+        sys.modules.pop("own_rules", None)  # each command has a process of its own
+        assert seen.code == code, seen.out + seen.err
+        return seen
+
+    def release(self, *arguments, code=0):
+        seen = self._call(self.root, *arguments, "--reason", "a test")
+        sys.modules.pop("own_rules", None)
+        assert seen.code == code, seen.out + seen.err
+        return seen
+
+    @property
+    def registry(self):
+        return open_ledger(Workspace(self.root)).registry
+
+    def aliases(self):
+        """Return the number that each alias names."""
+        versions = self.registry.versions(NAME)
+        return {alias: version.version for version in versions for alias in version.aliases}
+
+    def changed(self):
+        return git(self.root, "status", "--porcelain", "--untracked-files=all").splitlines()
+
+    def history(self):
+        folder = self.root / "release" / NAME / "history"
+        return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
+@pytest.fixture
+def scene(project, call, monkeypatch):
+    monkeypatch.setenv("SACPIPE_TRACKING", "folder")
+    for name, value in IDENTITY.items():
+        monkeypatch.setenv(name, value)
+    return Scene(project, call)
+
+
+def test_from_an_uncommitted_candidate_to_a_champion(scene):
+    shutil.rmtree(scene.root / "release")
+    commit(scene.root)
+    scene.another_bundle(9)
+    seen = scene.run()
+    assert "gate       accepted: own_rules:Floor: mean return -" in seen.out
+    assert f"registry   {NAME} version 1 is candidate; no version is champion\n" in seen.out
+    assert '\npromote    sacpipe promote --reason "..."\n' in seen.out
+    assert scene.aliases() == {"candidate": 1}
+
+    version = scene.registry.version(NAME, 1)
+    (file,) = read_versions(ProjectDisk(scene.root), NAME)
+    assert (file.number, file.bundle) == (1, bundle_digest(scene.root / "out" / "export" / "bundle"))
+    assert file.tags == version.tags
+    assert version.tags["sacpipe.verdict"].startswith("accepted: own_rules:Floor: mean return -")
+    assert version.description.startswith("```\naccepted\n")
+    assert set(file.entries) == {"train", "export", "evaluate"}
+
+    refused = scene.release("promote", code=1)
+    assert "the candidate is uncommitted: dvc.lock, params.yaml, release, results." in refused.err
+    assert scene.aliases() == {"candidate": 1}
+    command = next(line for line in seen.out.splitlines() if "git add" in line)
+    subprocess.run(["sh", "-c", command], cwd=scene.root, check=True, capture_output=True)
+    assert scene.changed() == []
+
+    again = scene.run("--json")
+    summary = json.loads(again.out)
+    assert set(summary["outcomes"].values()) == {"unchanged"}
+    assert (summary["verdict"]["accepted"], summary["verdict"]["mode"]) == (True, "enforce")
+    assert summary["promotion"] == {
+        "model_name": NAME,
+        "version": 1,
+        "alias": "candidate",
+        "previous": None,
+        "why": summary["promotion"]["why"],
+        "commit": git(scene.root, "rev-parse", "HEAD"),
+        "uncommitted": "",
+        "barred": "",
+    }
+    assert scene.changed() == []
+
+    scene.release("promote")
+    assert scene.aliases() == {"candidate": 1, "champion": 1}
+    records = scene.history()
+    last = scene.run()
+    assert f"registry   {NAME} version 1 is champion\n" in last.out
+    assert "serve      make serve\n" in last.out
+    assert "sacpipe promote" not in last.out
+    assert (scene.history(), scene.changed()) == (records, [])
+
+
+def test_a_refused_candidate_leaves_the_champion_and_says_how_to_get_further(scene):
+    commit(scene.root)
+    scene.run()
+    scene.release("promote")
+    scene.set_release(HARD)
+    scene.another_bundle(9)
+    scene.run(code=1)
+    commit(scene.root)
+    seen = scene.run(code=1)
+    assert "gate       refused: own_rules:Floor: mean return -" in seen.out
+    assert ", floor 1,000\n" in seen.out
+    assert "           own_rules:Floor: Train longer.\n" in seen.out
+    assert "version 2 is candidate; version 1 stays champion" in seen.out
+    assert "sacpipe promote" not in seen.out
+    assert scene.aliases() == {"candidate": 2, "champion": 1}
+    assert scene.registry.version(NAME, 2).tags["sacpipe.verdict"].startswith("refused: own_rules:Floor")
+    assert scene.registry.version(NAME, 1).tags["sacpipe.verdict"].startswith("accepted: own_rules:Floor")
+    scene.release("promote", code=1)
+    assert scene.aliases() == {"candidate": 2, "champion": 1}
+
+
+def test_an_uncommitted_edit_of_the_release_section_judges_nothing(scene):
+    scene.set_release(HARD)
+    commit(scene.root)
+    scene.run(code=1)
+    scene.set_release(EASY, auto=True)
+    assert "refused: own_rules:Floor" in scene.run(code=1).out
+    assert scene.aliases() == {"candidate": 1}
+
+
+@pytest.mark.parametrize(
+    ("mode", "words", "is_promoted"),
+    [
+        (
+            "dry_run",
+            ["gate       would be refused: own_rules:Floor", "nothing, because release.mode is dry_run"],
+            False,
+        ),
+        ("off", ["gate       not judged: release.mode is off", "sacpipe promote --reason"], True),
+    ],
+)
+def test_a_mode_that_does_not_enforce_ends_a_run_without_a_refusal(scene, mode, words, is_promoted):
+    scene.set_release(HARD, mode=mode)
+    commit(scene.root)
+    seen = scene.run()
+    for text in words:
+        assert text in seen.out
+    scene.release("promote")
+    assert ("champion" in scene.aliases()) is is_promoted
+
+
+def test_auto_promotes_what_a_commit_holds_and_the_gate_accepts(scene):
+    scene.set_release(EASY, auto=True)
+    scene.another_bundle(9)
+    seen = scene.run()
+    assert "release: release.auto promotes what a commit holds: commit, and run again" in seen.err
+    assert scene.aliases() == {"candidate": 1}
+    commit(scene.root)
+    seen = scene.run()
+    assert f"registry   {NAME} version 1 is champion\n" in seen.out
+    assert scene.aliases() == {"candidate": 1, "champion": 1}
+    assert scene.changed() == []
+    assert {(record["action"], record["reason"]) for record in scene.history()} == {
+        ("promote", "release.auto of params.yaml")
+    }
+    assert scene.history()[-1]["commit"] == git(scene.root, "rev-parse", "HEAD~1")
+
+    scene.set_release(HARD, auto=True)
+    scene.another_bundle(10)
+    scene.run(code=1)
+    commit(scene.root)
+    before = scene.history()
+    scene.run(code=1)
+    assert scene.aliases() == {"candidate": 2, "champion": 1}
+    assert scene.history() == before
+
+    scene.set_release(EASY, auto=True)
+    commit(scene.root)
+    assert f"registry   {NAME} version 2 is champion, after version 1\n" in scene.run().out
+
+
+def test_an_alias_that_was_moved_by_hand_stays_and_the_run_ends_before_training(scene):
+    commit(scene.root)
+    scene.run()
+    scene.release("promote")
+    scene.another_bundle(9)
+    scene.run()
+    commit(scene.root)
+    scene.run()
+    scene.release("promote")
+    scene.registry.set_alias(NAME, "champion", 1)  # an operator's hand
+    for _ in range(2):
+        seen = scene.run(code=1)
+        assert "was moved by hand: the history says version 2" in seen.err
+        assert "sacpipe history --adopt" in seen.err
+        assert "train: unchanged" not in seen.err
+        assert scene.aliases() == {"candidate": 2, "champion": 1}
+    scene.release("history", "--adopt")
+    scene.run()
+    assert scene.aliases() == {"candidate": 2, "champion": 1}
+
+
+def test_a_bundle_that_was_rolled_back_is_refused_with_who_when_and_why(scene):
+    commit(scene.root)
+    scene.run()
+    scene.release("promote")
+    scene.another_bundle(9)
+    scene.run()
+    commit(scene.root)
+    scene.release("promote")
+    scene.release("rollback")
+    seen = scene.run(code=1)
+    assert re.search(r"barred     rolled back at 20\S+ by tests <tests@localhost>: a test\n", seen.out)
+    assert 'promote    sacpipe promote 2 --again --reason "..."\n' in seen.out
+    assert scene.aliases() == {"candidate": 2, "champion": 1}
+    summary = json.loads(scene.run("--json", code=1).out)
+    assert summary["verdict"]["accepted"] is True
+    assert summary["promotion"]["barred"].endswith(": a test")
+
+    scene.another_bundle(8)  # the candidate is another one meanwhile, and then the barred bundle again
+    scene.run()
+    scene.another_bundle(9)
+    scene.run(code=1)
+    assert scene.aliases() == {"candidate": 1, "champion": 1}
+    scene.release("promote", "2", code=1)
+    scene.release("promote", "2", "--again")
+    assert "version 2 is champion" in scene.run().out
+
+
+def test_without_git_a_run_registers_and_says_how_a_release_begins(scene, monkeypatch):
+    shutil.rmtree(scene.root / ".git")
+    shutil.rmtree(scene.root / "release")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(scene.root.parent))
+    dvc(scene.root, "config", "core.no_scm", "true")
+    seen = scene.run()
+    assert "git init && git add --all" in seen.out
+    assert scene.aliases() == {"candidate": 1}
+
+
+def test_another_name_counts_when_it_is_committed(scene):
+    commit(scene.root)
+    scene.set_release(EASY, model_name="other")
+    assert "with release.model_name 'point-mass-v0'. Commit the new name" in scene.run().out
+    commit(scene.root)
+    assert "uncommitted" not in scene.run().out

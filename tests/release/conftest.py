@@ -1,0 +1,20 @@
+"""Fixtures of releases: a project of three generations on each of our own registries."""
+
+from pathlib import Path
+
+import pytest
+from released_project import ReleasedProject
+
+
+@pytest.fixture(params=["folder", "mlflow"])
+def project(
+    request: pytest.FixtureRequest, generations: Path, empty_ledger: Path, tmp_path: Path
+) -> ReleasedProject:
+    """A project on each kind of registry."""
+    return ReleasedProject.make(request.param, generations, tmp_path, empty_ledger)
+
+
+@pytest.fixture
+def folder_project(generations: Path, empty_ledger: Path, tmp_path: Path) -> ReleasedProject:
+    """A project on the folder registry."""
+    return ReleasedProject.make("folder", generations, tmp_path, empty_ledger)

@@ -1,0 +1,112 @@
+"""What a registry lost is found by the next release command, and mended where DVC has the bytes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from released_project import NAME, ReleasedProject
+
+from sacpipe.bundle.files import bundle_digest
+from sacpipe.release.heal import damage, heal
+
+
+def healed(project: ReleasedProject) -> list[str]:
+    return heal(project.workspace, project.tracker, project.world, NAME)
+
+
+def stored_policies(project: ReleasedProject) -> dict[str, Path]:
+    """Path of policy.onnx in the registry, by the digest of the bundle."""
+    return {bundle_digest(path.parent): path for path in project.workspace.state.rglob("policy.onnx")}
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(bytes(data))
+
+
+def test_nothing_is_written_where_nothing_is_wrong(project):
+    project.release_three()
+    before = {path: path.stat().st_mtime_ns for path in project.workspace.state.rglob("policy.onnx")}
+    assert healed(project) == []
+    assert {path: path.stat().st_mtime_ns for path in project.workspace.state.rglob("policy.onnx")} == before
+
+
+def test_a_policy_that_was_never_released_has_nothing_to_heal(folder_project):
+    assert healed(folder_project) == []
+
+
+@pytest.mark.parametrize("breaks", [flip, Path.unlink])
+def test_a_flipped_byte_and_a_missing_file_are_mended_from_dvc(project, tmp_path, breaks):
+    digests = project.release_three()
+    policies = stored_policies(project)
+    breaks(policies[digests[1]])  # the champion
+    breaks(policies[digests[3]])  # the champion before, and the candidate
+    shutil.rmtree(project.workspace.root / "out")
+    lines = healed(project)
+    assert [line.split(" is ")[0] for line in lines] == ["Reach/1", "Reach/3"]
+    assert all(line.endswith("Mended: its files were written again from DVC.") for line in lines)
+    assert "policy.onnx" in lines[0]
+    assert healed(project) == []
+    assert project.fetched(1, tmp_path) == digests[1]
+    assert project.fetched(3, tmp_path) == digests[3]
+
+
+def test_mlflows_own_model_file_is_mended_too(project):
+    """Other programs load `model.onnx`; the folder has none."""
+    project.release_three()
+    served = list(project.workspace.state.rglob("model.onnx"))
+    for path in served:
+        flip(path)
+    assert len(healed(project)) == (2 if served else 0)
+    assert damage(project.registry, project.registry.version(NAME, 1)) is None
+
+
+def test_bytes_that_dvc_lacks_are_told_with_the_ways_to_have_them_again(folder_project):
+    digests = folder_project.release_three()
+    flip(stored_policies(folder_project)[digests[1]])
+    folder_project.lose_bundle(1)
+    folder_project.outputs(2)
+    (line,) = healed(folder_project)
+    assert "Reach/1 is damaged in the registry" in line
+    assert "It was not mended" in line
+    assert "`dvc push` in a clone that has the bytes" in line
+    assert damage(folder_project.registry, folder_project.registry.version(NAME, 1)) is not None
+
+
+def test_a_version_deleted_by_hand_is_registered_again(project, tmp_path):
+    """The champion's predecessor was deleted: the folder gives its number again, and MLflow another one."""
+    digests = project.release_three()
+    project.registry.set_alias(NAME, "candidate", 2)
+    project.registry.delete_version(NAME, 3)
+    (line,) = healed(project)
+    version = next(one for one in project.registry.versions(NAME) if one.bundle_digest == digests[3])
+    if "SQLite" in project.tracker.describe():
+        assert version.version > 3
+        assert f"as version {version.version}: this registry never gives a number twice." in line
+        assert f"pin it to Reach/{version.version}" in line
+    else:
+        assert version.version == 3
+        assert line.endswith("Mended: it was registered again, under its number.")
+    assert healed(project) == []
+    assert project.fetched(version.version, tmp_path) == digests[3]
+    assert project.releases.settle() == []
+    assert project.registry.version(NAME, version.version).barred.startswith("rolled back")
+
+
+def test_a_champion_deleted_with_its_alias_is_champion_again(project, tmp_path):
+    digests = project.release_three()
+    project.registry.delete_alias(NAME, "champion")
+    project.registry.delete_version(NAME, 1)
+    lines = healed(project)
+    assert lines[-1].startswith("Reach@champion names version")
+    assert project.fetched("champion", tmp_path) == digests[1]
+    assert project.releases.settle() == []
+
+
+def test_an_alias_deleted_by_hand_is_drift_and_not_healed(folder_project):
+    folder_project.release_three()
+    folder_project.registry.delete_alias(NAME, "champion")
+    assert healed(folder_project) == []
+    assert folder_project.registry.alias(NAME, "champion") is None
