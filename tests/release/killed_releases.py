@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from release_project import IDENTITY, MODEL, ReleaseProject, git
 from copied_process import in_process
+from release_project import IDENTITY, MODEL, ReleaseProject, git
 from settled import faults, state
 from stepped_world import Mode, Steps, stepped, writes
 from trackers_on_trial import TRACKERS, import_first
