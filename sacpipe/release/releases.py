@@ -13,6 +13,7 @@ from sacpipe.core.fence import first_error
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.release.head import Head, read_head
 from sacpipe.release.history import History, read_history, release_folder, remove_leftovers, write_durably
+from sacpipe.release.history_text import events
 from sacpipe.release.lease import is_left, leased
 from sacpipe.release.log import CHAMPION, Facts, Log, alias_now, bundle_of, release_of
 from sacpipe.release.move import close_intent, move
@@ -353,13 +354,9 @@ class Releases:
         folder = release_folder(self._model)
         remove_leftovers(self._world.disk, folder)
         if self._world.git.uncommitted(folder):
-            newest = history.tips[0] if history.tips else None
-            what = (
-                ""
-                if newest is None
-                else f": {newest.kind} {newest.to or 'no version'}, record {newest.number}"
-            )
-            self._world.git.commit([folder], f"release {self._model}{what}")
+            newest = events(history)[:1]
+            what = f": {newest[0].what}, records {newest[0].numbers}" if newest else ""
+            self._world.git.commit([folder], f"Release of {self._model}{what}")
 
 
 def require_allowed(history: History, release: Release, *, again: bool = False) -> None:

@@ -101,7 +101,9 @@ class Robot:
         reading, tags = read(self._clones[process].disk), self._store.policy(MODEL).tags
         tip = reading.entries.get(json.loads(tags[HEAD_TAG])["sha256"])
         if tip is None:
-            raise Violation(f"a record is on the disk before it is published: found none, and {tags[HEAD_TAG]}")
+            raise Violation(
+                f"a record is on the disk before it is published: found none, and {tags[HEAD_TAG]}"
+            )
         if not any(tip.digest[:12] in path for path in process.written):
             return
         moves = [number for number, call in enumerate(process.calls) if call in {"set_alias", "delete_alias"}]
@@ -129,7 +131,9 @@ def check_settled(clone: Clone, store: Store, robot: Robot) -> None:
     require("barred tags are the history's", expected=reading.barred() & registered, found=tagged)
     changed = [path for path in clone.git.changed(FOLDER) if path.startswith(HISTORY)]
     require("records are committed", expected=[], found=changed)
-    verdicts = [f"{FOLDER}/verdicts/{entry.verdict}.json" for entry in reading.entries.values() if entry.verdict]
+    verdicts = [
+        f"{FOLDER}/verdicts/{entry.verdict}.json" for entry in reading.entries.values() if entry.verdict
+    ]
     missing = [path for path in verdicts if not clone.git.holds(path)]
     require("verdicts of records are committed", expected=[], found=missing)
     leftover = [path for path in clone.disk.files(FOLDER) if "/." in path and clone.git.holds(path)]
@@ -145,7 +149,11 @@ def check_prefix(clone: Clone, reading: Reading) -> None:
     require("no published record is lost", expected=[], found=lost)
     for entry in reading.entries.values():
         for parent in entry.parents:
-            require("a record follows its parents", expected=True, found=order.get(parent, 1 << 60) < order[entry.digest])
+            require(
+                "a record follows its parents",
+                expected=True,
+                found=order.get(parent, 1 << 60) < order[entry.digest],
+            )
     clone.seen = list(order)
 
 

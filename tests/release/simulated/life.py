@@ -101,7 +101,9 @@ class Life:
         self.recovery.may_fork |= not (is_quiet and self.store.excludes)
         commands = {clone: self._command(clone, only_promote=is_quiet) for clone in self.clones}
         for clone in self.clones:
-            clone.process.start(Faults() if is_quiet else self.weather.faults(clone, self._hand, self._damage))
+            clone.process.start(
+                Faults() if is_quiet else self.weather.faults(clone, self._hand, self._damage)
+            )
         self.robot.has_raced = not self.store.excludes
         before = {clone: set(read(clone.disk).entries) for clone in self.clones}
         outcomes = self.simulation.run(

@@ -39,7 +39,9 @@ def _entry(data: bytes) -> Entry | None:
         before, to = ((tree[key] or {}).get("bundle") for key in ("before", "to"))
         parents = tuple(tree["parents"])
         digest = hashlib.sha256(data).hexdigest()
-        return Entry(digest, tree["number"], parents, tree["kind"], tree["action"], before, to, tree["verdict"])
+        return Entry(
+            digest, tree["number"], parents, tree["kind"], tree["action"], before, to, tree["verdict"]
+        )
     except (ValueError, KeyError, TypeError):
         return None
 

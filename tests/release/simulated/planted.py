@@ -41,7 +41,9 @@ MISTAKES = {
         "            write_durably(self.world.disk, self._path(record), record.data)\n",
     ),
     "a record follows the first one": Mistake(
-        "log", "follows = parents or ((tip,) if tip else ())", "follows = tuple(self.history.records.values())[:1]"
+        "log",
+        "follows = parents or ((tip,) if tip else ())",
+        "follows = tuple(self.history.records.values())[:1]",
     ),
     "the alias is not compared": Mistake(
         "log", "if bundle_of(found) != bundle_of(expected):", "if found is expected is None and self is None:"
@@ -51,7 +53,9 @@ MISTAKES = {
     ),
     "a lease never ends": Mistake("lease", " and now.timestamp() < found.expires", ""),
     "the store's lock is not taken": Mistake(
-        "lease", "with world.registry.exclusive(model) as is_excluded:", "with contextlib.nullcontext(True) as is_excluded:"
+        "lease",
+        "with world.registry.exclusive(model) as is_excluded:",
+        "with contextlib.nullcontext(True) as is_excluded:",
     ),
     "the alias is not read before it is set": Mistake(
         "move", "        log.require_unchanged(before)\n        is_moved", "        is_moved"
@@ -68,10 +72,14 @@ MISTAKES = {
         "move", "        log.world.prove(log.world.registry, version)\n", ""
     ),
     "a champion is not proven after the move": Mistake(
-        "move", "        log.world.prove(log.world.registry, find_version(log.world, log.model, to))", "        pass"
+        "move",
+        "        log.world.prove(log.world.registry, find_version(log.world, log.model, to))",
+        "        pass",
     ),
     "recovery always finishes": Mistake(
-        "move", "    if bundle_of(alias_now(log.world, log.model)) == bundle_of(intent.to):\n        failure", "    if failure is None or failure:\n        failure"
+        "move",
+        "    if bundle_of(alias_now(log.world, log.model)) == bundle_of(intent.to):\n        failure",
+        "    if failure is None or failure:\n        failure",
     ),
     "recovery always undoes": Mistake(
         "move", "failure = failure or _failure_to_finish(log, intent, facts)", 'failure = failure or "undone"'
@@ -86,7 +94,9 @@ MISTAKES = {
         "releases", "if bar is not None and not again:", "if bar is not None and again is None:"
     ),
     "a rollback may return to a barred bundle": Mistake(
-        "releases", "allowed = [one for one in former if one.bundle not in history.barred]", "allowed = former"
+        "releases",
+        "allowed = [one for one in former if one.bundle not in history.barred]",
+        "allowed = former",
     ),
     "bars are not shown to robots": Mistake(
         "releases",
@@ -99,14 +109,24 @@ MISTAKES = {
     "a record that is not published is settled": Mistake(
         "releases", "(tip and tip.sha256) == (head and head.sha256)", "True"
     ),
-    "a refused bundle is promoted": Mistake("releases", "if not target.is_accepted:", "if target.is_accepted is None:"),
+    "a refused bundle is promoted": Mistake(
+        "releases", "if not target.is_accepted:", "if target.is_accepted is None:"
+    ),
     "an old verdict counts": Mistake(
         "releases", "if target.judged_against != bundle_of(champion):", "if target.judged_against == 0:"
     ),
-    "drift is not reported": Mistake("releases", "        if bundle_of(champion) != bundle_of(found):\n            raise", "        if found is self:\n            raise"),
-    "records are not committed": Mistake("releases", "        if self._world.git.uncommitted(folder):", "        if not folder:"),
+    "drift is not reported": Mistake(
+        "releases",
+        "        if bundle_of(champion) != bundle_of(found):\n            raise",
+        "        if found is self:\n            raise",
+    ),
+    "records are not committed": Mistake(
+        "releases", "        if self._world.git.uncommitted(folder):", "        if not folder:"
+    ),
     "a clone that is behind goes on": Mistake(
-        "releases", "            if not joins:\n                self._require_current", "            if joins is None:\n                self._require_current"
+        "releases",
+        "            if not joins:\n                self._require_current",
+        "            if joins is None:\n                self._require_current",
     ),
 }
 """By name."""

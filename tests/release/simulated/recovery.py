@@ -75,7 +75,9 @@ class Recovery:
 
     def _fetch(self, clone: Clone, head: str, error: BaseException) -> None:
         """Bring the newest record from the clone that has it."""
-        others = [other for other in self.clones if any(digest in head for digest in read(other.disk).entries)]
+        others = [
+            other for other in self.clones if any(digest in head for digest in read(other.disk).entries)
+        ]
         if not others:
             raise Violation(f"the newest published record is on some disk: found none, and {error}")
         for other in others:
@@ -143,9 +145,7 @@ class Recovery:
     def commit(self, clone: Clone) -> None:
         """Commit records that no command could commit, as `git add release/*.json` does."""
         clone.process.start(Faults())
-        paths = [
-            path for path in clone.git.changed(FOLDER) if "/." not in path and not clone.git.holds(path)
-        ]
+        paths = [path for path in clone.git.changed(FOLDER) if "/." not in path and not clone.git.holds(path)]
         clone.git.commit(paths, "records of a command that was interrupted")
 
 

@@ -157,7 +157,9 @@ class SimulatedRegistry(Registry):
         if process.count in process.faults.partition:
             fault = True
             is_lost = is_idempotent and process.simulation.random.random() < process.faults.is_answer_lost
-            process.simulation.trace.add(f"{process.name} ! no answer{' after the effect' if is_lost else ''}")
+            process.simulation.trace.add(
+                f"{process.name} ! no answer{' after the effect' if is_lost else ''}"
+            )
             if not is_lost:
                 raise StoreUnavailableError("the registry does not answer.")
         process.calls.append(text.partition(" ")[0])
