@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from pendulum import PendulumProject
+from pole_policies import PendulumProject
 
 from sacpipe.release.origin import find_parity, lineage_faults
 from sacpipe.tracking.tracker import STAGE_KEY_TAG
