@@ -28,18 +28,21 @@ from sacpipe.algorithms import ALGORITHMS
 from sacpipe.bundle.guards import GUARDS
 from sacpipe.envs import SUITES
 from sacpipe.flow.orchestrator import ORCHESTRATORS
+from sacpipe.release.rules.rule import RULES
 from sacpipe.replay.samplers import SAMPLERS
 from sacpipe.rollout.registries import TRACKERS
 from sacpipe.testing.environments import check_env
 from sacpipe.testing.guards import check_guard
 from sacpipe.testing.learners import check_learner
 from sacpipe.testing.orchestrators import check_orchestrator
+from sacpipe.testing.rules import check_rule
 from sacpipe.testing.samplers import check_sampler
 from sacpipe.testing.trackers import check_registry, check_tracker
 
 check_learner(ALGORITHMS.find("ddpg").example())
 check_sampler(SAMPLERS.find("recent").example())
 check_guard(GUARDS.find("action_power"))
+check_rule(RULES.find("no_fall"))
 for check in (check_tracker, check_registry):
     check(TRACKERS.find("one_file")(name="one_file"))
 check_orchestrator(ORCHESTRATORS.find("journal"), Path(sys.argv[1]))
