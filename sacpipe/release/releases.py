@@ -345,13 +345,11 @@ class Releases:
         data = canonical_json(target.verdict).encode() + b"\n"
         digest = sha256_bytes(data)
         path = f"{release_folder(self._model)}/verdicts/{digest}.json"
-        write_durably(
-            self._world.disk, path, data
-        )  # again, as the name of one that is there may not be durable
+        write_durably(self._world.disk, path, data)  # the name of one that is there may not be durable
         return digest
 
     def _commit(self, history: History) -> None:
-        """Commit the new files of release/NAME. One that is gone or cut short, as after a power cut, is git's to restore."""
+        """Commit the new files of release/NAME; one that a power cut took or tore is git's to restore."""
         folder = release_folder(self._model)
         remove_leftovers(self._world.disk, folder)
         paths = [path for path in self._world.git.uncommitted(folder) if self._is_own(path)]
@@ -361,7 +359,7 @@ class Releases:
             self._world.git.commit(paths, f"Release of {self._model}{what}")
 
     def _is_own(self, path: str) -> bool:
-        """Return whether a file may be committed: records are verified before, a verdict has its digest as name."""
+        """Return whether a file may be committed: records are verified, a verdict has its digest as name."""
         folder, _, name = path.rpartition("/")
         data = self._world.disk.read(path)
         return data is not None and (not folder.endswith("/verdicts") or name == f"{sha256_bytes(data)}.json")

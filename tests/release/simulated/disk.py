@@ -153,6 +153,15 @@ class SimulatedDisk:
         file.data = data
         file.unsynced.append(data)
 
+    def write_back(self) -> None:
+        """Make everything durable, as a machine does that runs on for a while."""
+        for inside in self._names.values():
+            for file in inside.values():
+                file.durable = file.data
+                file.unsynced.clear()
+        self._durable = {folder: dict(inside) for folder, inside in self._names.items()}
+        self._changes = []
+
     def files(self, folder: str) -> dict[str, bytes]:
         """Return the bytes of all files below a folder by their path."""
         return {
