@@ -1,7 +1,7 @@
 # One word per action, the same on a laptop and in CI.
 # A fresh machine needs Python 3.11 or 3.12, make and git; everything else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run quick test acceptance robosuite attack attack-short mutants simulate-releases check fix lock bench learn serve image signature
+.PHONY: help run promote quick test acceptance robosuite attack attack-short mutants simulate-releases check fix lock bench learn serve image signature
 
 PYTHON ?= python3
 VENV := .venv
@@ -79,8 +79,11 @@ $(MUTANTS_READY): tests/mutants/requirements.txt $(READY)
 	  > "$$($(MUTANTS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/product.pth"
 	touch $@
 
-run: $(READY)    ## train, export, evaluate and release the task of params.yaml
+run: $(READY)    ## train, export and evaluate the task of params.yaml, register a candidate and judge it
 	$(BIN)/sacpipe run --doctor
+
+promote: $(READY)  ## make the last run's candidate the champion: make promote REASON="the first policy"
+	$(BIN)/sacpipe promote --reason "$(REASON)"
 
 quick: $(READY)  ## the tests that take less than a second each; 60 s
 	$(MEMORY) $(PYTEST) $(OTHERS) -m "not slow and not acceptance and not attack" --durations 10 --durations-min 1

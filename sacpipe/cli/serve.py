@@ -58,7 +58,10 @@ def _champion(*, is_followed: bool) -> str:
     workspace = Workspace.with_tools()
     name = Params.load(workspace.params).release.model_name
     if not is_followed and open_ledger(workspace).registry.alias(name, "champion") is None:
-        raise StoreError(f"no version of '{name}' is champion yet. `sacpipe run` trains and releases one.")
+        raise StoreError(
+            f"no version of '{name}' is champion yet. `sacpipe run` registers a candidate, and "
+            '`sacpipe promote --reason "..."` makes it champion.'
+        )
     return str(Address(name, "champion", is_alias=True))
 
 

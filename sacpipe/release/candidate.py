@@ -143,17 +143,22 @@ def _unheld(tree: GitTree, inputs: StageInputs, made: Mapping[str, str]) -> Iter
     """
     for path, md5 in inputs.deps.items():
         places = [path, *map(str, PurePosixPath(path).parents)]
-        if not tree.holds(path) and not any(place in made or _points(tree, place, md5) for place in places):
+        if not tree.holds(path) and not any(
+            place in made or _points(tree, place, path, md5) for place in places
+        ):
             yield path
 
 
-def _points(tree: GitTree, path: str, md5: str) -> bool:
-    """Return whether the commit has DVC's pointer to a path; a folder above a dependency has another digest."""
-    pointer = f"{path}.dvc"
+def _points(tree: GitTree, place: str, path: str, md5: str) -> bool:
+    """Return whether DVC's pointer in the commit names a dependency, or a folder above it.
+
+    A folder's digest is in its pointer, and those of its files are in DVC's cache alone.
+    """
+    pointer = f"{place}.dvc"
     if not tree.holds(pointer):
         return False
     outs = tree.yaml(pointer).get("outs") or ()
-    return any(isinstance(out, Mapping) and out.get("md5") == md5 for out in outs)
+    return place != path or any(isinstance(out, Mapping) and out.get("md5") == md5 for out in outs)
 
 
 def _advice(workspace: Workspace, entries: LockEntries, head: str, looked: int) -> str:

@@ -1,5 +1,6 @@
 """Scores of one policy in the task of a commit: episodes are run when a rule asks, and kept."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -75,9 +76,10 @@ class RuntimeScored:
         """Return the undiscounted returns of these episodes, in task units. Shape (n,)."""
         return np.array([episode.episode_return for episode in self.episodes(n)], dtype=np.float64)
 
-    def known_returns(self) -> tuple[float, ...]:
-        """Return the returns of the nominal episodes that were run so far."""
-        return tuple(run.episode.episode_return for run in self._runs.get(NOMINAL, ()))
+    def known_returns(self) -> tuple[float | None, ...]:
+        """Return those of the nominal episodes that were run so far; None for one that is not finite."""
+        found = (run.episode.episode_return for run in self._runs.get(NOMINAL, ()))
+        return tuple(value if math.isfinite(value) else None for value in found)
 
     def actions(self, n: int) -> tuple[FloatArray, ...]:
         """Return the executed actions of these episodes, in task units; of each (length, action_dim)."""

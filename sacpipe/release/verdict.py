@@ -46,10 +46,13 @@ class Finding(Config):
 
 
 class Scores(Config):
-    """Undiscounted returns of the nominal episodes, in task units, by the number of the episode's seed."""
+    """Undiscounted returns of the nominal episodes, in task units, by the number of the episode's seed.
 
-    candidate: tuple[float, ...]
-    champion: tuple[float, ...]
+    Null is a return that is not finite.
+    """
+
+    candidate: tuple[float | None, ...]
+    champion: tuple[float | None, ...]
     """Empty where there is no champion, or where no rule compares with it."""
 
 
@@ -92,18 +95,24 @@ class Verdict(Config):
         return "refused" if self.mode == "enforce" else "would be refused"
 
     def why(self) -> str:
-        """Return the reasons as one line: of a refusal the rules that do not hold, else every rule."""
+        """Return one line: of a refusal every rule that does not hold, else the first figure."""
         if self.mode == "off":
             return "release.mode is off"
-        return "; ".join(finding.text() for finding in self.refused or self.findings) or "no rule is set"
+        if self.refused:
+            return "; ".join(finding.text() for finding in self.refused)
+        first = [finding.text() for finding in self.findings if finding.threshold is not None][:1]
+        number = len(self.findings)
+        return "; ".join([*first, f"all {number} rules hold"]) if number else "no rule is set"
 
     def text(self) -> str:
-        """Return the lines for people: the word, every rule, and how to get further."""
+        """Return the lines for people: the word, every rule, how to get further, and when it was judged."""
         lines = [f"{self.word}: {self.why()}" if not self.findings else self.word]
         for finding in self.findings:
             lines.append(f"  {'ok' if finding.ok else 'refused':<8} {finding.text()}")
             if not finding.ok and finding.advice:
                 lines.append(f"           {finding.advice}")
+        if self.findings:
+            lines.append(f"  judged   {self.time}, {self.episodes} episodes")
         return "\n".join(lines) + "\n"
 
 

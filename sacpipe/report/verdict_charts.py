@@ -45,7 +45,7 @@ def verdict_plots(verdict: Verdict) -> list[Plot]:
 
 def _returns(verdict: Verdict) -> Iterator[Plot]:
     ours, theirs = verdict.scores.candidate, verdict.scores.champion
-    if not ours:
+    if all(value is None for value in ours):
         return
     caption = f"Return of each of {len(ours)} episodes, by the robot's own runtime: candidate in green"
     caption += f", the champion on the same seeds ({len(theirs)}) in orange." if theirs else "."
@@ -57,7 +57,9 @@ def _differences(verdict: Verdict) -> Iterator[Plot]:
     pairs = list(zip(verdict.scores.candidate, verdict.scores.champion, strict=False))
     if not pairs:
         return
-    values = [ours - theirs for ours, theirs in pairs]
+    values = [None if ours is None or theirs is None else ours - theirs for ours, theirs in pairs]
+    if all(value is None for value in values):
+        return
     compared = next((one for one in verdict.findings if one.interval is not None), None)
     caption = f"Candidate minus champion on the same {len(values)} seeds"
     if compared is not None and compared.interval is not None:
@@ -70,7 +72,7 @@ def _differences(verdict: Verdict) -> Iterator[Plot]:
 
 def _bars(verdict: Verdict) -> Iterator[Plot]:
     found = [one for one in verdict.findings if one.rule in _PERTURBED and one.figure is not None]
-    scores = verdict.scores.candidate
+    scores = [value for value in verdict.scores.candidate if value is not None]
     if not found or not scores:
         return
     nominal = sum(scores) / len(scores)
@@ -83,14 +85,14 @@ def _bars(verdict: Verdict) -> Iterator[Plot]:
 
 
 def _draw_by_seed(
-    rows: Sequence[tuple[Sequence[float], str]],
+    rows: Sequence[tuple[Sequence[float | None], str]],
     band: tuple[float, float] | None,
     unit: str,
     figure: Figure,
     size: Size,
 ) -> None:
     axes = axes_at(figure, size, (_LEFT, _TOP, size.width - _LEFT - 14, size.height - _TOP - _BOTTOM))
-    values = [value for row, _ in rows for value in row] + list(band or ())
+    values = [value for row, _ in rows for value in row if value is not None] + list(band or ())
     count = max(len(row) for row, _ in rows)
     axes.set(xlim=(-0.5, count - 0.5), ylim=limits([*values, 0.0] if unit == "difference" else values))
     set_ticks(axes, "y", 4)
@@ -103,8 +105,9 @@ def _draw_by_seed(
     if band is not None:
         axes.axhspan(*band, color=COLOURS["signal"], alpha=0.2, lw=0)
     for row, colour in reversed(rows):
-        if row:
-            dots(axes, list(enumerate(row)), colour, 4, 0.75)
+        points = [(seed, value) for seed, value in enumerate(row) if value is not None]
+        if points:
+            dots(axes, points, colour, 4, 0.75)
 
 
 def _draw_bars(found: Sequence[Finding], nominal: float, figure: Figure, size: Size) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from repository import ROOT
 from served import running
-from small_project import make_project, sacpipe, with_values
+from small_project import make_project, sacpipe, with_few_rules, with_values
 
 from sacpipe.core.files import read_json
 
@@ -28,18 +28,21 @@ from sacpipe.algorithms import ALGORITHMS
 from sacpipe.bundle.guards import GUARDS
 from sacpipe.envs import SUITES
 from sacpipe.flow.orchestrator import ORCHESTRATORS
+from sacpipe.release.rules.rule import RULES
 from sacpipe.replay.samplers import SAMPLERS
 from sacpipe.rollout.registries import TRACKERS
 from sacpipe.testing.environments import check_env
 from sacpipe.testing.guards import check_guard
 from sacpipe.testing.learners import check_learner
 from sacpipe.testing.orchestrators import check_orchestrator
+from sacpipe.testing.rules import check_rule
 from sacpipe.testing.samplers import check_sampler
 from sacpipe.testing.trackers import check_registry, check_tracker
 
 check_learner(ALGORITHMS.find("ddpg").example())
 check_sampler(SAMPLERS.find("recent").example())
 check_guard(GUARDS.find("action_power"))
+check_rule(RULES.find("no_fall"))
 for check in (check_tracker, check_registry):
     check(TRACKERS.find("one_file")(name="one_file"))
 check_orchestrator(ORCHESTRATORS.find("journal"), Path(sys.argv[1]))
@@ -72,12 +75,12 @@ def train(folder, site, *params, edits=(), **values):
     for old, new in edits:
         assert old in text
         text = text.replace(old, new, 1)
-    (project / "params.yaml").write_text(with_values(text, **SMALL | values))
+    (project / "params.yaml").write_text(with_values(with_few_rules(text), **SMALL | values))
     sacpipe(project, "lock", env=site, check=0)
     outcome = sacpipe(project, "run", "--engine", "journal", env=site, check=0)
     assert "gate       accepted" in outcome.out
     journal = (project / ".sacpipe" / "journal.jsonl").read_text().splitlines()
-    assert {"train", "ledger train", "gate", "promote", "run"} <= {
+    assert {"train", "ledger train", "register", "gate", "release", "run"} <= {
         json.loads(line)["step"] for line in journal
     }
     return project

@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 from repository import ROOT
-from small_project import SHORT, environment, make_project, sacpipe, with_values
+from small_project import SHORT, environment, make_project, sacpipe, with_few_rules, with_values
 
 from sacpipe.project.identity.dependency_lines import listed_needs
 
@@ -44,7 +44,7 @@ def write_params(project, module, name):
     printed = sacpipe(project, "params", task, "--steps", "600")
     if printed.code == 0:
         options = {"options": OPTIONS[name]} if name in OPTIONS else {}
-        (project / "params.yaml").write_text(with_values(printed.out, **SMALL | options))
+        (project / "params.yaml").write_text(with_values(with_few_rules(printed.out), **SMALL | options))
     return printed
 
 

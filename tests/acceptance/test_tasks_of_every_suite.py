@@ -1,7 +1,7 @@
 """Tasks of every suite, from the contract of an environment and 2,000 steps of training to an evaluation."""
 
 import pytest
-from small_project import SHORT, make_project, sacpipe, with_values
+from small_project import SHORT, make_project, sacpipe, with_release, with_values
 from suite_trials import ENVS, SHARED, TRIALS
 
 from sacpipe.core.files import read_json
@@ -11,8 +11,6 @@ from sacpipe.project.identity.dependency_lines import listed_needs
 from sacpipe.testing.environments import check_env
 
 pytestmark = pytest.mark.acceptance
-
-SMALL = SHORT | {"min_return_mean": None}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +22,7 @@ def project(tmp_path_factory):
 def test_task_keeps_the_contract_and_is_trained_exported_and_evaluated(project, trial):
     check_env(find_task(trial.task).replace(options=trial.options))
     options = [f"task.options.{key}={value}" for key, value in trial.options.items()]
-    text = with_values(params_text(trial.task, steps=2000, assignments=options), **SMALL)
+    text = with_values(with_release(params_text(trial.task, steps=2000, assignments=options)), **SHORT)
     (project / "params.yaml").write_text(text)
     sacpipe(project, "run", "--engine", "local", check=0)
     metrics = read_json(project / "out" / "evaluate" / "metrics.json", AssertionError)

@@ -216,13 +216,13 @@ def test_an_unreachable_prefect_is_named_with_the_local_engine(project):
     assert "--engine local" in seen.err
 
 
-def test_a_remote_that_cannot_be_written_does_not_prevent_a_release(project, call):
+def test_a_remote_that_cannot_be_written_does_not_prevent_a_candidate(project, call):
     shutil.rmtree(project / ".sacpipe" / "dvcstore")
     (project / ".sacpipe" / "dvcstore").write_text("in the way")
     seen = call(project, "run", "--engine", "local")
     assert seen.code == 0
     assert "not pushed: " in seen.err
-    assert "is champion" in seen.out
+    assert "is candidate" in seen.out
 
 
 def test_a_ledger_of_another_version_is_refused_before_training_and_rebuilt(project, call):
@@ -259,9 +259,10 @@ def test_a_ledger_that_does_not_answer_stops_nothing_and_is_complete_afterwards(
     listener.close()
     assert seen.code == 3
     assert address in seen.err
-    assert "`sacpipe run` records and registers without training" in seen.err
+    assert "`sacpipe run` records, registers and judges without training" in seen.err
     assert (project / ".sacpipe" / "report.html").is_file()
     assert call(project, "run", "--engine", "local").code == 0
+    assert call(project, "promote", "--reason", "the server is back").code == 0
     assert call(project, "lineage").code == 0
 
 

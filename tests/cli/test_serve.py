@@ -70,7 +70,7 @@ def test_mlflows_own_server_answers_as_the_bundle(finished):
 @pytest.mark.parametrize(
     ("arguments", "code", "output"),
     [
-        ([], 3, "is champion yet. `sacpipe run` trains and releases one"),
+        ([], 3, "is champion yet. `sacpipe run` registers a candidate"),
         (["nothing-here"], 2, "nothing-here"),
         (["--mlflow", "out/export/bundle"], 2, "--mlflow: expected models:/NAME@ALIAS"),
     ],

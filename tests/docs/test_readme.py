@@ -1,14 +1,16 @@
 """Every command in the README is run, on the small project; make's words are asked what they would do."""
 
 import re
+import shlex
 import shutil
 import sqlite3
 import subprocess
 
 import pytest
+from project_fixtures import RESULT
 from repository import ROOT
 from ruamel.yaml import YAML
-from small_project import environment
+from small_project import environment, git
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -18,14 +20,14 @@ COMMANDS = list(dict.fromkeys(line for line in [*LINES, *INLINE] if line))
 
 
 def test_the_newcomers_two_commands_come_first():
-    assert LINES[:2] == ["make run", "make test"]
+    assert LINES[:2] == ["make run", 'make promote REASON="the first policy"']
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("make ")])
 def test_makes_words_exist(command):
     """CI runs `make check`, `make run` and `make test` for real."""
     result = subprocess.run(
-        [*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True
+        [*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert ".venv/bin/" in result.stdout
 
@@ -35,6 +37,7 @@ def test_commands_run_in_the_order_of_the_tour(finished, tmp_path):
     folder = tmp_path / "project"
     shutil.copytree(finished, folder, symlinks=True)
     shutil.rmtree(folder / ".sacpipe")
+    git(folder, "reset", "--quiet", "--hard", RESULT)
     # Nothing but loopback can be reached, and Prefect's home is fresh.
     nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
     ran = []
@@ -44,7 +47,7 @@ def test_commands_run_in_the_order_of_the_tour(finished, tmp_path):
         if command == "sacpipe run":
             shutil.rmtree(folder / "out" / "evaluate")  # a stage has to run, so Prefect calls the steps
         result = subprocess.run(
-            command.replace("FOLDER", str(folder / ".sacpipe" / "dvcstore")).split(),
+            shlex.split(command.replace("FOLDER", str(folder / ".sacpipe" / "dvcstore"))),
             cwd=folder,
             capture_output=True,
             text=True,
@@ -59,8 +62,8 @@ def test_commands_run_in_the_order_of_the_tour(finished, tmp_path):
     kinds = {key for (key,) in database.execute("select key from artifact")}
     tasks = {name for (name,) in database.execute("select name from task_run")}
     database.close()
-    assert {"result", "lineage", "report"} <= kinds
-    for step in ("preflight", "train", "export", "evaluate", "gate", "promote", "report", "push"):
+    assert {"result", "verdict", "lineage", "report"} <= kinds
+    for step in ("preflight", "train", "export", "evaluate", "register", "gate", "report", "push", "release"):
         assert any(name.startswith(step) for name in tasks), step
 
 
@@ -74,7 +77,7 @@ def test_pages_and_files_that_are_named_exist():
 
 def test_ci_calls_what_the_readme_says():
     script = (ROOT / ".ci" / "run").read_text()
-    for word in ("make check", "make quick", "make run", "make test", "make acceptance"):
+    for word in ("make check", "make quick", "make run", "make promote", "make test", "make acceptance"):
         assert word in script
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from small_project import environment, git, sacpipe
+from small_project import commit, environment, git, sacpipe
 
 from sacpipe.params.model import Params
 
@@ -33,7 +33,9 @@ def test_run_lineage_follow_and_rebuild_need_no_mlflow(fresh, without_mlflow):
     git(fresh, "commit", "--quiet", "--message", "a folder")
     ran = json.loads(sacpipe(fresh, "run", "--engine", "local", "--json", check=0).out)
     assert set(ran["outcomes"].values()) == {"ran"}
-    assert ran["promotion"]["alias"] == "champion"
+    assert ran["promotion"]["alias"] == "candidate"
+    commit(fresh)
+    sacpipe(fresh, "promote", "--reason", "the first one", check=0)
     local = fresh / ".sacpipe"
     assert not {"mlflow.db", "mlartifacts"} & {path.name for path in local.iterdir()}
     edges = json.loads(sacpipe(fresh, "lineage", "--json", check=0).out)

@@ -137,20 +137,23 @@ def test_a_module_that_git_ignores_is_added_by_force(project):
     find_commit(project, entries)
 
 
-@pytest.mark.parametrize("is_other", [False, True])
-def test_data_of_dvc_is_held_by_its_pointer(project, is_other):
+@pytest.mark.parametrize(
+    ("dependency", "is_other", "is_held"),
+    [("data/pool", False, True), ("data/pool", True, False), ("data/pool/segment", False, True)],
+)
+def test_data_of_dvc_is_held_by_its_pointer(project, dependency, is_other, is_held):
     (project.root / ".gitignore").write_text("out/\ndata/pool\n")
     (project.root / "data" / "pool").mkdir(parents=True)
     (project.root / "data" / "pool" / "segment").write_text("segment")
     md5 = "0" * 32 if is_other else dvc_md5(DiskTree(project.root), "data/pool")
     write_json(project.root / "data" / "pool.dvc", {"outs": [{"md5": md5, "path": "pool"}]})
-    edit(project.dvc_yaml, "own/task.py]", "own/task.py, data/pool]")
+    edit(project.dvc_yaml, "own/task.py]", f"own/task.py, {dependency}]")
     entries = run(project.root, "a")
     held = commit(project.root)
-    if is_other:
-        assert "data/pool" in refused(project, entries)[0]
-    else:
+    if is_held:
         assert find_commit(project, entries).commit == held
+    else:
+        assert "data/pool" in refused(project, entries)[0]
 
 
 def test_a_project_in_a_subfolder_of_a_repository(tmp_path):

@@ -8,6 +8,7 @@ from pendulum import FALLS, MODEL, PendulumProject, evidence_of, make_environmen
 
 from sacpipe.core.errors import BundleError, ConfigError, InterruptedRunError, SimulatorError
 from sacpipe.release.gate import judge_rules, judge_version, kept_verdict
+from sacpipe.release.robot_episode import Robot
 from sacpipe.release.rules.rule import Rule
 
 DELAY = {"name": "delay", "episodes": 2, "min_return": None, "max_loss": 50.0, "periods": 1}
@@ -256,6 +257,21 @@ def test_an_error_of_the_task_refuses_and_one_that_may_pass_ends_the_judgement(e
     for error, kind in (("again", SimulatorError), ("interrupted", InterruptedRunError)):
         with pytest.raises(kind):
             judge_rules([Fails(name="mine", error=error)], evidence)
+
+
+def test_a_verdict_keeps_returns_that_are_not_finite_as_null(project, monkeypatch):
+    steps = Robot._steps
+
+    def overflowing(self, environment, seed, newest, path):
+        run = steps(self, environment, seed, newest, path)
+        return run._replace(episode=replace(run.episode, episode_return=math.inf))
+
+    monkeypatch.setattr(Robot, "_steps", overflowing)
+    verdict = judge(project, project.register(FALLS), NOISE)
+    assert verdict.scores.candidate == (None, None)
+    assert not verdict.accepted
+    assert "mean return inf" in verdict.why()
+    assert kept_verdict(project.workspace, verdict.candidate) == verdict
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

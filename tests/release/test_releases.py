@@ -193,10 +193,8 @@ def clone(project: ReleaseProject, tmp_path: Path) -> tuple[Path, ReleaseProject
     git(project.root, "remote", "add", "origin", str(bare))
     git(project.root, "fetch", "--quiet", "origin")
     git(project.root, "branch", "--quiet", "--set-upstream-to=origin/main")
-    other = ReleaseProject.__new__(ReleaseProject)
     git(tmp_path, "clone", "--quiet", str(bare), str(tmp_path / "other"))
-    other.root, other.tracking, other.tracker = tmp_path / "other", project.tracking, project.tracker
-    return bare, other
+    return bare, ReleaseProject(tmp_path / "other", project.tracking, project.tracker)
 
 
 def test_a_clone_behind_the_head_is_sent_to_git_pull(project: ReleaseProject, tmp_path: Path) -> None:

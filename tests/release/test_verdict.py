@@ -60,7 +60,12 @@ def test_a_rule_without_a_figure_says_what_it_expected_only_where_it_refuses():
 @pytest.mark.parametrize(
     ("mode", "findings", "word", "why"),
     [
-        ("enforce", [FLOOR], "accepted", "floor: mean return 9,359.81, floor 9,300"),
+        (
+            "enforce",
+            [LINEAGE | {"ok": True}, FLOOR, FLOOR],
+            "accepted",
+            "floor: mean return 9,359.81, floor 9,300; all 3 rules hold",
+        ),
         ("enforce", [FLOOR, LINEAGE], "refused", "lineage: version -> bundle, expected a complete lineage"),
         (
             "dry_run",
@@ -84,6 +89,7 @@ def test_the_text_has_every_rule_and_how_to_get_further():
         "  ok       floor: mean return 9,359.81, floor 9,300\n"
         "  refused  lineage: version -> bundle, expected a complete lineage\n"
         "           Run it again.\n"
+        "  judged   2026-01-01T00:00:00+00:00, 20 episodes\n"
     )
     assert verdict(mode="off").text() == "not judged: release.mode is off\n"
 

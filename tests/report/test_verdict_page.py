@@ -59,7 +59,8 @@ def test_there_is_a_plot_of_what_has_numbers():
 def test_without_a_champion_or_a_perturbation_less_is_drawn():
     (by_seed,) = captions(verdict(finding(), champion=()))
     assert by_seed == "Return of each of 4 episodes, by the robot's own runtime: candidate in green."
-    assert captions(verdict(finding(), candidate=(), champion=())) == []
+    for unknown in ((), (None, None)):
+        assert captions(verdict(finding("delay"), candidate=unknown, champion=unknown)) == []
     assert captions(verdict(finding("delay", figure=None), champion=()))[1:] == []
 
 
@@ -70,6 +71,7 @@ def test_without_a_champion_or_a_perturbation_less_is_drawn():
         verdict(finding("mass", threshold=None), candidate=(0.0, 0.0), champion=(0.0, 0.0)),
         verdict(finding("mass", figure=-1e9), candidate=(-1e9, -2e9), champion=()),
         verdict(finding("delay"), candidate=tuple(map(float, range(500))), champion=()),
+        verdict(finding("delay"), candidate=(1.0, None), champion=(None, 2.0)),
     ],
 )
 def test_every_plot_is_well_formed(found):

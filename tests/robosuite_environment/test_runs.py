@@ -5,7 +5,7 @@ import json
 import pytest
 from folder_digest import sha256_tree
 from robosuite_sections import SOFT
-from small_project import SHORT, make_project, sacpipe, with_values
+from small_project import SHORT, make_project, sacpipe, with_few_rules, with_values
 from small_run import PARAMS, Onlooker, make_params, run_once
 
 from sacpipe.core.config import read_yaml
@@ -35,7 +35,9 @@ def test_task_is_trained_exported_and_evaluated_with_its_success(project, task_i
     printed = sacpipe(project, "params", f"robosuite/{task_id}", "--steps", "2000")
     assert printed.code == 0, printed.err
     options = {"options": SOFT | {"horizon": 50}}
-    (project / "params.yaml").write_text(with_values(printed.out, **SHORT | options | changes))
+    (project / "params.yaml").write_text(
+        with_values(with_few_rules(printed.out), **SHORT | options | changes)
+    )
     ran = sacpipe(project, "run", "--engine", "local", "--json")
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["verdict"]["accepted"]

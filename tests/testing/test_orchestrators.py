@@ -49,7 +49,7 @@ def test_one_of_another_package_keeps_it(tmp_path):
     done = checked("sacpipe_example.orchestrator:Journal", tmp_path)
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / ".sacpipe" / "journal.jsonl").read_text().splitlines()
-    assert len(lines) == 2 * (3 + 1) + (4 + 1) + 3  # steps and ends of three runs; three that fail
+    assert len(lines) == 2 * (3 + 1) + 1 + (4 + 1) + 3  # steps and ends of four runs; three that fail
 
 
 @pytest.mark.acceptance
@@ -60,7 +60,7 @@ def test_prefect_keeps_it_with_a_temporary_server(tmp_path):
     with closing(sqlite3.connect(tmp_path / ".sacpipe" / "prefect" / "prefect.db")) as database:
         keys = database.execute("SELECT DISTINCT key FROM artifact").fetchall()
         names = database.execute("SELECT DISTINCT name FROM task_run").fetchall()
-    assert {key for (key,) in keys} >= {"result", "lineage", "report"}
+    assert {key for (key,) in keys} >= {"result", "verdict", "lineage", "report"}
     assert any(name.startswith("again") for (name,) in names)
 
 

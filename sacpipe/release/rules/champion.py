@@ -1,0 +1,121 @@
+"""Release rule `champion`: the candidate against the champion, by a paired test on the same seeds."""
+
+import math
+from itertools import pairwise
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from sacpipe.release.evidence import Evidence, Scored
+from sacpipe.release.paired_test import MIN_PAIRS, PairedPlan, PairedResult, paired_test
+from sacpipe.release.rules.rule import RETURN, Rule, in_words
+from sacpipe.release.verdict import Finding
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
+
+MAX_PAIRS = 2000
+_DEFAULT_LOOKS = (60, 120, 240)
+"""Of 60 episodes, 1 - 0.95 ** 60 = 95 % of the time one shows a fall that happens in 1 of 20."""
+
+
+class Champion(Rule):
+    """Mean return of the candidate, against the champion's on the same seeds.
+
+    In params.yaml: `{name: champion, must_be: not_worse, margin: 50.0, alpha: 0.05, looks: [60, 120, 240]}`.
+    The seeds are the gate's own, so that a candidate that was good on the seeds of its training or evaluation
+    gains nothing by them.
+    """
+
+    name: Literal["champion"]
+    must_be: Literal["not_worse", "better"]
+    """`not_worse`: by less than the margin; `better`: by more than the margin."""
+    margin: float = Field(ge=0)
+    """Difference of mean returns that matters, in task units. With 0, only a candidate that is better, or
+    that is lower in no episode, is not worse."""
+    alpha: float = Field(ge=0.001, lt=0.5)
+    """Probability, over all looks together, to accept a candidate that is at the margin."""
+    looks: tuple[int, ...] = Field(min_length=1, max_length=10)
+    """Numbers of episodes of either policy after which the test is made, ascending; the first that decides
+    ends it."""
+
+    @field_validator("looks")
+    @classmethod
+    def _ascending(cls, looks: tuple[int, ...]) -> tuple[int, ...]:
+        ascends = all(before < after for before, after in pairwise(looks))
+        if not ascends or looks[0] < MIN_PAIRS or looks[-1] > MAX_PAIRS:
+            raise ValueError(f"expected ascending numbers of pairs from {MIN_PAIRS} to {MAX_PAIRS:,}")
+        return looks
+
+    @classmethod
+    def preset(cls, _spec: EnvSpec, budget: Budget) -> dict[str, Any]:
+        """Return the values of a new params.yaml; where no result is published, the margin is 0."""
+        margin = 0.05 * abs(budget.min_return_mean or 0.0)
+        return {"must_be": "not_worse", "margin": margin, "alpha": 0.05, "looks": list(_DEFAULT_LOOKS)}
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return a config for tests and documentation."""
+        return cls(name="champion", must_be="not_worse", margin=0.5, alpha=0.05, looks=(10, 20))
+
+    def judge(self, evidence: Evidence) -> Finding:
+        """Run episodes look by look until the test decides."""
+        if evidence.champion is None:
+            return self.holds("no other champion to compare with")
+        plan = PairedPlan(self.must_be, self.margin, self.alpha, self.looks)
+        result = _test(evidence.candidate, evidence.champion, plan)
+        expected = f"{self._demand()} (alpha {100 * self.alpha:g} %)"
+        if result.reason == "not_finite":
+            advice = (
+                "Find the episode whose return is not finite: `sacpipe gate VERSION --json` has all scores."
+            )
+            return self.refuses(f"not finite: {result.fault}", expected=expected, advice=advice)
+        ends = (result.low, result.high)
+        return self._finding(
+            _in_words(result),
+            expected,
+            ok=result.accepted,
+            advice=_advice(result, plan),
+            figure=result.mean,
+            threshold=plan.bound,
+            unit=RETURN,
+            interval=ends if all(map(math.isfinite, ends)) else None,
+        )
+
+    def _demand(self) -> str:
+        margin = in_words(self.margin, RETURN)
+        if self.must_be == "better":
+            return f"must be better by more than {margin}" if self.margin else "must be better"
+        return f"must not be worse by {margin} or more" if self.margin else "must not be worse"
+
+
+def _test(candidate: Scored, champion: Scored, plan: PairedPlan) -> PairedResult:
+    for pairs in plan.looks:
+        with np.errstate(invalid="ignore"):  # infinite less infinite is a difference that is not finite
+            differences = candidate.returns(pairs) - champion.returns(pairs)
+        result = paired_test(differences, plan)
+        if result.outcome != "undecided":
+            break
+    return result
+
+
+def _in_words(result: PairedResult) -> str:
+    low, high, size = (in_words(value, RETURN) for value in (result.low, result.high, abs(result.mean)))
+    if result.low == result.high == 0:
+        return f"equal in all of {result.pairs} pairs"
+    word = "better" if result.mean > 0 else "worse"
+    return f"{word} by {size}, interval {low} to {high}, after {result.pairs} pairs"
+
+
+def _advice(result: PairedResult, plan: PairedPlan) -> str:
+    """Say how to get further where the test refuses."""
+    if result.reason == "below_bound":
+        return "Train longer or with another seed: more episodes will not change it."
+    relax = "set a larger `margin`" if plan.must_be == "not_worse" else "ask for `must_be: not_worse`"
+    if result.mean <= plan.bound:
+        return f"Train longer or with another seed, or {relax}."
+    needed = result.pairs * ((result.mean - result.low) / (result.mean - plan.bound)) ** 2
+    if needed > MAX_PAIRS:
+        return f"No more than {MAX_PAIRS:,} pairs can show a difference this small: {relax}, or train longer."
+    last = 10 * math.ceil(needed / 10)
+    return f"A difference of this size shows after about {last:,} pairs: set a later last look, or {relax}."

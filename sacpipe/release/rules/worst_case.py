@@ -1,0 +1,78 @@
+"""Release rule `worst_case`: a low quantile of the returns, against a number and against the champion's.
+
+A mean hides rare falls. How rare they may be is a matter of the number of episodes: a fall of 1 in 20
+episodes is missing in 60 episodes with a probability of 4.6 %, and one of 1 in 100 with 55 %.
+"""
+
+import math
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from sacpipe.release.evidence import Evidence, Scored
+from sacpipe.release.rules.rule import RETURN, Rule, in_words
+from sacpipe.release.verdict import Finding
+from sacpipe.specs.budget import Budget
+from sacpipe.specs.env_spec import EnvSpec
+
+_DEFAULT_EPISODES = 60
+_DEFAULT_QUANTILE = 0.05
+
+
+class WorstCase(Rule):
+    """Low quantile of the returns. Of two thresholds the higher one counts.
+
+    In params.yaml: `{name: worst_case, quantile: 0.05, min_return: 8000.0, max_loss: null, episodes: 60}`.
+    """
+
+    name: Literal["worst_case"]
+    quantile: float = Field(gt=0, le=0.5)
+    """Share of the episodes whose returns are at most the compared one: 0.05 of 60 is the third lowest."""
+    min_return: float | None
+    """Lowest return at the quantile, in task units; null for none."""
+    max_loss: float | None = Field(ge=0)
+    """How much lower than the champion's the return may be, in task units; null for any."""
+    episodes: int = Field(ge=1, le=1000)
+    """Episodes of either policy."""
+
+    @classmethod
+    def preset(cls, _spec: EnvSpec, budget: Budget) -> dict[str, Any]:
+        """Return the values of a new params.yaml: the champion is the measure."""
+        known = budget.min_return_mean
+        return {
+            "quantile": _DEFAULT_QUANTILE,
+            "min_return": None,
+            "max_loss": None if known is None else 0.05 * abs(known),
+            "episodes": _DEFAULT_EPISODES,
+        }
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return a config for tests and documentation."""
+        return cls(name="worst_case", quantile=0.25, min_return=5.0, max_loss=1.0, episodes=4)
+
+    def judge(self, evidence: Evidence) -> Finding:
+        """Judge the return at the quantile."""
+        floors = [] if self.min_return is None else [(self.min_return, "min_return")]
+        if self.max_loss is not None and evidence.champion is not None:
+            champion = self._low_return(evidence.champion)
+            if math.isfinite(champion):
+                floors.append((champion - self.max_loss, f"the champion's {in_words(champion, RETURN)}"))
+        floor, why = max(floors, default=(None, "no min_return, and no champion to compare with"))
+        return self.at_least(
+            self._low_return(evidence.candidate),
+            floor,
+            what=f"{100 * self.quantile:g} % quantile of {self.episodes} returns",
+            unit=RETURN,
+            why=why,
+            advice="Find its worst episodes in the scores of `sacpipe gate VERSION --json`. Train longer, or "
+            "set a lower `min_return` or a larger `max_loss`.",
+        )
+
+    def _low_return(self, scored: Scored) -> float:
+        """Return the highest of the lowest returns that make up the share: one return, no mean of two."""
+        returns = np.sort(scored.returns(self.episodes))
+        if not np.isfinite(returns).all():
+            return math.nan
+        return float(returns[math.ceil(self.quantile * len(returns) - 1e-9) - 1])

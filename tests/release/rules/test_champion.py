@@ -1,0 +1,124 @@
+"""Rule `champion`: worse, equal, better and not finite, in words, with advice that gets further."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sacpipe.core.errors import ConfigError
+from sacpipe.core.seeding import generator
+from sacpipe.release.rules.champion import Champion
+from sacpipe.testing.rule_evidence import GivenScored, given_evidence
+
+CHAMPION = tuple(generator(0, "tests/champion").normal(9000.0, 100.0, size=240))
+STEADY = np.resize([-1.0, 1.0], 240)
+
+
+def rule(**changes):
+    keys = {"must_be": "not_worse", "margin": 0.0, "alpha": 0.05, "looks": [60, 120, 240]}
+    return Champion.parse({"name": "champion"} | keys | changes)
+
+
+def judged(differences, **changes):
+    """Judge a candidate whose returns are the champion's and these differences."""
+    candidate = tuple(float(value) for value in np.array(CHAMPION) + differences)
+    return rule(**changes).judge(given_evidence(candidate, CHAMPION))
+
+
+def test_the_first_candidate_has_none_to_compare_with():
+    finding = rule().judge(given_evidence((1.0,)))
+    assert (finding.ok, finding.found, finding.figure) == (True, "no other champion to compare with", None)
+
+
+def test_a_better_candidate_is_accepted_in_words():
+    """Student's interval would be 12 +- 3.31 * 10 / sqrt(59), 7.69 to 16.31; that of the sign flips is wider."""
+    finding = judged(12.0 + 10.0 * STEADY, must_be="better")
+    assert finding.ok
+    assert finding.figure == pytest.approx(12.0)
+    assert (finding.threshold, finding.unit, finding.advice) == (0.0, "return", "")
+    assert finding.text() == (
+        "champion: better by 12, interval 7.52 to 16.4, after 60 pairs, must be better (alpha 5 %)"
+    )
+    assert finding.interval == pytest.approx((7.52, 16.4), abs=0.005)
+
+
+def test_an_equal_policy_is_not_worse_and_not_better():
+    equal = judged(0.0)
+    assert (equal.ok, equal.found) == (True, "equal in all of 240 pairs")
+    assert equal.expected == "must not be worse (alpha 5 %)"
+    refused = judged(0.0, must_be="better", margin=1.0)
+    assert (refused.ok, refused.expected) == (False, "must be better by more than 1 (alpha 5 %)")
+    assert refused.advice == "Train longer or with another seed, or ask for `must_be: not_worse`."
+
+
+@pytest.mark.parametrize(("margin", "ok"), [(25.0, True), (10.0, False), (0.0, False)])
+def test_the_margin_decides_on_a_policy_that_is_a_little_worse(margin, ok):
+    finding = judged(-10.0 + 50.0 * STEADY, margin=margin)
+    assert (finding.ok, finding.threshold) == (ok, -margin)
+    assert "worse by 10, interval" in finding.found
+
+
+def test_a_worse_candidate_is_refused_at_the_first_look():
+    finding = judged(-100.0 + 10.0 * STEADY, margin=50.0)
+    assert finding.found == "worse by 100, interval -104.48 to -95.6, after 60 pairs"
+    assert finding.expected == "must not be worse by 50 or more (alpha 5 %)"
+    assert finding.advice.startswith("Train longer")
+
+
+def test_the_advice_counts_the_pairs_that_would_show_a_small_difference():
+    """Half of the interval is 1.718 * 10 / sqrt(239) = 1.111; 240 * (1.111 / 0.5) ** 2 = 1,185 pairs, and for 0.2 it is 7,400."""
+    finding = judged(0.5 + 10.0 * STEADY, must_be="better")
+    assert finding.advice == (
+        "A difference of this size shows after about 1,190 pairs: set a later last look, or ask for `must_be: not_worse`."
+    )
+    small = judged(0.2 + 10.0 * STEADY)
+    assert small.advice == (
+        "No more than 2,000 pairs can show a difference this small: set a larger `margin`, or train longer."
+    )
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_return_that_is_not_finite_is_refused_with_its_reason(bad):
+    candidate = (*CHAMPION[:7], bad, *CHAMPION[8:])
+    for given in (given_evidence(candidate, CHAMPION), given_evidence(candidate, candidate)):
+        finding = rule(margin=1e9).judge(given)
+        assert (finding.ok, finding.figure) == (False, None)
+        assert finding.found.startswith("not finite: the difference of pair 8 is ")
+        assert "--json" in finding.advice
+
+
+@pytest.mark.parametrize(("difference", "looks"), [(100.0, [60]), (-1.0, [60, 120]), (0.0, [60, 120, 240])])
+def test_no_episode_is_run_after_the_look_that_decides(difference, looks, monkeypatch):
+    numbers = []
+    returns = GivenScored.returns
+    monkeypatch.setattr(GivenScored, "returns", lambda scored, n: numbers.append(n) or returns(scored, n))
+    judged(difference + (0.0 if difference == 0 else 10.0) * STEADY)
+    assert numbers == [pairs for pairs in looks for _ in range(2)]
+
+
+def test_a_lucky_seed_gains_nothing():
+    """A candidate that was evaluated at 12,000 on a seed of its own choice, and is as good as the champion on the gate's."""
+    random = generator(1, "tests/lucky")
+    candidate = tuple(random.normal(9000.0, 100.0, size=240))
+    finding = rule(must_be="better").judge(given_evidence(candidate, CHAMPION))
+    assert not finding.ok
+    assert abs(finding.figure) < 50
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"looks": [60, 60]}, "looks: expected ascending numbers of pairs from 10 to 2,000"),
+        ({"looks": [120, 60]}, "looks: expected ascending"),
+        ({"looks": [9, 60]}, "looks: expected ascending"),
+        ({"looks": [60, 2001]}, "looks: expected ascending"),
+        ({"looks": []}, "looks"),
+        ({"margin": -1.0}, "margin"),
+        ({"alpha": 0.0}, "alpha"),
+        ({"alpha": 0.5}, "alpha"),
+        ({"must_be": "equal"}, "must_be"),
+    ],
+)
+def test_values_out_of_range_are_named(changes, named):
+    with pytest.raises(ConfigError, match=named):
+        rule(**changes)
