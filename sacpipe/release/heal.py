@@ -54,7 +54,7 @@ def damage(registry: Registry, version: VersionRecord) -> str | None:
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
-            fetched, served = registry.download(version, Path(folder))
+            fetched, onnx_sha256 = registry.download(version, Path(folder))
             bundle = open_bundle(fetched)
         except StoreUnavailableError:
             raise
@@ -63,7 +63,11 @@ def damage(registry: Registry, version: VersionRecord) -> str | None:
     if bundle.digest != version.bundle_digest:
         return f"expected bundle {version.bundle_digest[:12]}, found {bundle.digest[:12]}"
     policy = sha256_bytes(bundle.policy_onnx)
-    return None if served == policy else f"the served policy.onnx is {served[:12]}, expected {policy[:12]}"
+    return (
+        None
+        if onnx_sha256 == policy
+        else f"the served policy.onnx is {onnx_sha256[:12]}, expected {policy[:12]}"
+    )
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,8 @@ class _Healer:
             for release in (record.before, record.to)
             if release is not None
         }
-        named = [bundle for bundle, one in present.items() if one.aliases and bundle in in_history]
-        return list(dict.fromkeys([*newest, *named]))
+        with_alias = [bundle for bundle, one in present.items() if one.aliases and bundle in in_history]
+        return list(dict.fromkeys([*newest, *with_alias]))
 
     def _known(self, bundle: str) -> KnownVersion:
         known = known_versions(self.world.disk, self.history)

@@ -61,6 +61,7 @@ def test_bytes_come_from_the_remote_where_the_cache_lacks_them(folder_project, t
     assert folder_project.fetched("champion", tmp_path) == digests[1]
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("lost", [2, 3])
 def test_the_number_of_a_lost_version_is_given_to_no_other(folder_project, tmp_path, lost):
     project = folder_project
