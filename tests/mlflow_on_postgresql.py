@@ -34,8 +34,9 @@ class Answer(NamedTuple):
 class Server:
     """A server that answers, and the cluster beneath it. The database `direct` in it is empty."""
 
-    def __init__(self, port: int, cluster: PostgreSQL, passwords: Mapping[str, str]) -> None:
+    def __init__(self, port: int, cluster: PostgreSQL, passwords: dict[str, str], process: "Process") -> None:
         self.uri, self.cluster, self.passwords = f"http://127.0.0.1:{port}", cluster, passwords
+        self.process = process
 
     def variables(self, account: str) -> dict[str, str]:
         """Return MLflow's variables of an account."""
@@ -107,44 +108,59 @@ def mlflow_on_postgresql(folder: Path) -> Iterator[Server]:
         command = [sys.executable, "-m", "mlflow", "server", "--app-name=basic-auth", "--workers=1"]
         command += ["--host=127.0.0.1", f"--port={port}", f"--allowed-hosts=127.0.0.1:{port}"]
         command += [f"--artifacts-destination={(folder / 'artifacts').as_uri()}"]
-        with _started(command, environment, folder / "server.log"):
-            server = Server(port, cluster, passwords)
+        process = Process(command, environment, folder / "server.log")
+        try:
+            process.start()
+            server = Server(port, cluster, passwords, process)
             for name in ACCOUNTS:
                 tree = {"username": name, "password": passwords[name]}
                 answer = server.ask("/api/2.0/mlflow/users/create", ADMIN, tree)
                 assert answer.status == 200, answer
             yield server
+        finally:
+            process.end()
 
 
-@contextmanager
-def _started(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[None]:
-    """Run a server until the end of the block. It is ready when it says so, after up to two minutes."""
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    is_ready = threading.Event()
+class Process:
+    """A server's process, which may be started again after its end."""
 
-    def read() -> None:
-        with log.open("w") as file:
-            for line in process.stdout or ():
-                file.write(line)
-                file.flush()
-                if _READY in line:
-                    is_ready.set()
-        is_ready.set()  # it has ended
+    def __init__(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
+        self._command, self._environment, self._log = command, environment, log
+        self._running: tuple[subprocess.Popen[str], threading.Thread] | None = None
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    try:
+    def start(self) -> None:
+        """Start it, and wait until it says that it is ready, for up to three minutes."""
+        process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        is_ready = threading.Event()
+
+        def read() -> None:
+            with self._log.open("a") as file:
+                for line in process.stdout or ():
+                    file.write(line)
+                    file.flush()
+                    if _READY in line:
+                        is_ready.set()
+            is_ready.set()  # it has ended
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        self._running = (process, reader)
         assert is_ready.wait(180)
-        assert process.poll() is None, log.read_text()
-        yield
-    finally:
+        assert process.poll() is None, self._log.read_text()
+
+    def end(self) -> None:
+        """Kill it with its workers; one that has ended stays so."""
+        if self._running is None:
+            return
+        process, reader = self._running
+        self._running = None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -345,18 +345,24 @@ class Releases:
         data = canonical_json(target.verdict).encode() + b"\n"
         digest = sha256_bytes(data)
         path = f"{release_folder(self._model)}/verdicts/{digest}.json"
-        if self._world.disk.read(path) != data:
-            write_durably(self._world.disk, path, data)
+        write_durably(self._world.disk, path, data)  # the name of one that is there may not be durable
         return digest
 
     def _commit(self, history: History) -> None:
-        """Commit the files of release/NAME that differ from the commit."""
+        """Commit the new files of release/NAME; git restores one that a power cut took or tore."""
         folder = release_folder(self._model)
         remove_leftovers(self._world.disk, folder)
-        if self._world.git.uncommitted(folder):
+        paths = [path for path in self._world.git.uncommitted(folder) if self._is_own(path)]
+        if paths:
             newest = events(history)[:1]
             what = f": {newest[0].what}, records {newest[0].numbers}" if newest else ""
-            self._world.git.commit([folder], f"Release of {self._model}{what}")
+            self._world.git.commit(paths, f"Release of {self._model}{what}")
+
+    def _is_own(self, path: str) -> bool:
+        """Return whether a file may be committed: records were verified, a verdict has its digest as name."""
+        folder, _, name = path.rpartition("/")
+        data = self._world.disk.read(path)
+        return data is not None and (not folder.endswith("/verdicts") or name == f"{sha256_bytes(data)}.json")
 
 
 def require_allowed(history: History, release: Release, *, again: bool = False) -> None:

@@ -55,6 +55,23 @@ def test_a_promotion_commits_its_own_files_only(project: ReleaseProject) -> None
     assert git(project.root, "status", "--porcelain").splitlines() == [" M .gitignore", "A  notes"]
 
 
+def test_a_project_in_a_folder_of_a_repository_commits_its_records(project: ReleaseProject) -> None:
+    """Git names files from the top of the repository."""
+    below = ReleaseProject.__new__(ReleaseProject)
+    below.root, below.tracking, below.tracker = (
+        project.root / "robots" / "arm",
+        project.tracking,
+        project.tracker,
+    )
+    below.model = project.model
+    below.root.mkdir(parents=True)
+    below.promote(below.register(0.5))
+    committed = git(project.root, "show", "--name-only", "--format=").splitlines()
+    assert len(committed) == 3
+    assert all(path.startswith(f"robots/arm/release/{MODEL}/history/") for path in committed)
+    assert git(project.root, "status", "--porcelain", "release", "robots/arm/release") == ""
+
+
 def test_a_rollback_bars_and_only_again_lifts_the_bar(project: ReleaseProject) -> None:
     """The bundle that was rolled back is refused with who, when and why, until it is promoted again."""
     first, second = project.register(0.5), project.register(0.25)
@@ -193,10 +210,8 @@ def clone(project: ReleaseProject, tmp_path: Path) -> tuple[Path, ReleaseProject
     git(project.root, "remote", "add", "origin", str(bare))
     git(project.root, "fetch", "--quiet", "origin")
     git(project.root, "branch", "--quiet", "--set-upstream-to=origin/main")
-    other = ReleaseProject.__new__(ReleaseProject)
     git(tmp_path, "clone", "--quiet", str(bare), str(tmp_path / "other"))
-    other.root, other.tracking, other.tracker = tmp_path / "other", project.tracking, project.tracker
-    return bare, other
+    return bare, ReleaseProject(tmp_path / "other", project.tracking, project.tracker)
 
 
 def test_a_clone_behind_the_head_is_sent_to_git_pull(project: ReleaseProject, tmp_path: Path) -> None:
@@ -294,4 +309,16 @@ def test_a_proof_that_fails_after_the_move_puts_the_alias_back(project: ReleaseP
         project.releases(prove=once).promote(Target(second), reason="better")
     assert project.champion() == 1
     assert project.kinds() == [*MOVE, "intended", "moved", "restored"]
+    assert project.releases().settle() == []
+
+
+def test_a_project_in_a_folder_of_a_repository_commits_there(project: ReleaseProject, tmp_path: Path) -> None:
+    """Paths are those of the project, not of the repository around it."""
+    shutil.rmtree(project.root / ".git")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "begin")
+    project.promote(project.register(0.5))
+    committed = git(tmp_path, "ls-files").splitlines()
+    assert len(committed) == 3
+    assert all(name.startswith(f"project/release/{MODEL}/history/") for name in committed)
     assert project.releases().settle() == []

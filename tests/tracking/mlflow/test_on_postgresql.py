@@ -144,6 +144,8 @@ def test_a_promoter_with_the_permission_moves_the_alias_and_bars(server, tracker
     server.permit(pushed, "promoter", "EDIT")
     registry = tracker("promoter").registry
     registry.set_alias(pushed, "candidate", 1)
+    with pytest.raises(StoreError, match="403"):
+        registry.delete_alias(pushed, "champion")  # as after a first promotion that failed: needs MANAGE
     registry.set_version_tags(pushed, 1, {BARRED_TAG: "since now by Ann: it shook"})
     with pytest.raises(GateError, match="rule 'store'.* is barred since now by Ann: it shook"):
         MlflowSource(parse_address(f"models:/{pushed}@candidate"), server.variables("robot")).resolve()
