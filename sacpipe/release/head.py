@@ -54,12 +54,7 @@ def require_head(registry: Registry, model: str, expected: str | None) -> None:
     Raises:
         LostRaceError: it is another record's.
     """
-    found = read_head(registry, model)
-    if (found and found.sha256) != expected:
-        raise LostRaceError(
-            f"policy '{model}': another promoter was faster: the newest record is {found or 'none'}. "
-            "This command moved nothing. `git pull` fetches the other's records; then decide again."
-        )
+    _compare(model, read_head(registry, model), expected)
 
 
 def publish(registry: Registry, model: str, expected: str | None, record: Record) -> None:
@@ -68,7 +63,18 @@ def publish(registry: Registry, model: str, expected: str | None, record: Record
     Raises:
         LostRaceError: the head was, or became, another record's.
     """
-    require_head(registry, model, expected)
+    found = read_head(registry, model)
+    if found is not None and found.sha256 == record.sha256:
+        return  # it was set by a request whose answer was lost
+    _compare(model, found, expected)
     head = Head(number=record.number, sha256=record.sha256, actor=str(record.actor), time=record.time)
     registry.set_model_tags(model, {HEAD_TAG: canonical_json(head.as_tree())})
     require_head(registry, model, record.sha256)
+
+
+def _compare(model: str, found: Head | None, expected: str | None) -> None:
+    if (found and found.sha256) != expected:
+        raise LostRaceError(
+            f"policy '{model}': another promoter was faster: the newest record is {found or 'none'}. "
+            "This command moved nothing. `git pull` fetches the other's records; then decide again."
+        )
