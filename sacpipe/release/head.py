@@ -54,7 +54,12 @@ def require_head(registry: Registry, model: str, expected: str | None) -> None:
     Raises:
         LostRaceError: it is another record's.
     """
-    _compare(model, read_head(registry, model), expected)
+    found = read_head(registry, model)
+    if (found and found.sha256) != expected:
+        raise LostRaceError(
+            f"policy '{model}': another promoter was faster: the newest record is {found or 'none'}. "
+            "This command moved nothing. `git pull` fetches the other's records; then decide again."
+        )
 
 
 def publish(registry: Registry, model: str, expected: str | None, record: Record) -> None:
@@ -65,16 +70,8 @@ def publish(registry: Registry, model: str, expected: str | None, record: Record
     """
     found = read_head(registry, model)
     if found is not None and found.sha256 == record.sha256:
-        return  # it was set by a request whose answer was lost
-    _compare(model, found, expected)
+        return  # an earlier request wrote it, and its answer was lost
+    require_head(registry, model, expected)
     head = Head(number=record.number, sha256=record.sha256, actor=str(record.actor), time=record.time)
     registry.set_model_tags(model, {HEAD_TAG: canonical_json(head.as_tree())})
     require_head(registry, model, record.sha256)
-
-
-def _compare(model: str, found: Head | None, expected: str | None) -> None:
-    if (found and found.sha256) != expected:
-        raise LostRaceError(
-            f"policy '{model}': another promoter was faster: the newest record is {found or 'none'}. "
-            "This command moved nothing. `git pull` fetches the other's records; then decide again."
-        )

@@ -142,7 +142,10 @@ class ProjectGit:
         return Actor(name=name, email=rest.partition(">")[0])
 
     def uncommitted(self, folder: str) -> tuple[str, ...]:
-        """Return the files under a folder that differ from the commit, ignored ones too."""
+        """Return the files under a folder that differ from the commit, ignored ones too.
+
+        Their paths are relative to the project, which may be a folder of a repository.
+        """
         flags = ("-z", "--porcelain", "--no-renames", "--untracked-files=all", "--ignored=matching")
         listing = self._git("--no-optional-locks", "status", *flags, "--", folder)
         if not listing:

@@ -55,6 +55,23 @@ def test_a_promotion_commits_its_own_files_only(project: ReleaseProject) -> None
     assert git(project.root, "status", "--porcelain").splitlines() == [" M .gitignore", "A  notes"]
 
 
+def test_a_project_in_a_folder_of_a_repository_commits_its_records(project: ReleaseProject) -> None:
+    """Git names files from the top of the repository."""
+    below = ReleaseProject.__new__(ReleaseProject)
+    below.root, below.tracking, below.tracker = (
+        project.root / "robots" / "arm",
+        project.tracking,
+        project.tracker,
+    )
+    below.model = project.model
+    below.root.mkdir(parents=True)
+    below.promote(below.register(0.5))
+    committed = git(project.root, "show", "--name-only", "--format=").splitlines()
+    assert len(committed) == 3
+    assert all(path.startswith(f"robots/arm/release/{MODEL}/history/") for path in committed)
+    assert git(project.root, "status", "--porcelain", "release", "robots/arm/release") == ""
+
+
 def test_a_rollback_bars_and_only_again_lifts_the_bar(project: ReleaseProject) -> None:
     """The bundle that was rolled back is refused with who, when and why, until it is promoted again."""
     first, second = project.register(0.5), project.register(0.25)
