@@ -349,7 +349,7 @@ class Releases:
         return digest
 
     def _commit(self, history: History) -> None:
-        """Commit the new files of release/NAME; git restores one that is gone or cut short after a power cut."""
+        """Commit the new files of release/NAME; git restores one that a power cut took or tore."""
         folder = release_folder(self._model)
         remove_leftovers(self._world.disk, folder)
         paths = [path for path in self._world.git.uncommitted(folder) if self._is_own(path)]
@@ -359,7 +359,7 @@ class Releases:
             self._world.git.commit(paths, f"Release of {self._model}{what}")
 
     def _is_own(self, path: str) -> bool:
-        """Return whether a file may be committed: records are verified, and a verdict's name is its digest."""
+        """Return whether a file may be committed: records were verified, a verdict has its digest as name."""
         folder, _, name = path.rpartition("/")
         data = self._world.disk.read(path)
         return data is not None and (not folder.endswith("/verdicts") or name == f"{sha256_bytes(data)}.json")

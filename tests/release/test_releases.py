@@ -293,3 +293,15 @@ def test_a_proof_that_fails_after_the_move_puts_the_alias_back(project: ReleaseP
     assert project.champion() == 1
     assert project.kinds() == [*MOVE, "intended", "moved", "restored"]
     assert project.releases().settle() == []
+
+
+def test_a_project_in_a_folder_of_a_repository_commits_there(project: ReleaseProject, tmp_path: Path) -> None:
+    """Paths are those of the project, not of the repository around it."""
+    shutil.rmtree(project.root / ".git")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "begin")
+    project.promote(project.register(0.5))
+    committed = git(tmp_path, "ls-files").splitlines()
+    assert len(committed) == 3
+    assert all(name.startswith(f"project/release/{MODEL}/history/") for name in committed)
+    assert project.releases().settle() == []

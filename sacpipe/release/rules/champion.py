@@ -20,7 +20,7 @@ _DEFAULT_LOOKS = (60, 120, 240)
 
 
 class Champion(Rule):
-    """Mean return of the candidate, against the champion's on the same seeds.
+    """Mean return less the champion's, by a paired test on the same seeds.
 
     In params.yaml: `{name: champion, must_be: not_worse, margin: 50.0, alpha: 0.05, looks: [60, 120, 240]}`.
     The seeds are the gate's own, so that a candidate that was good on the seeds of its training or evaluation
