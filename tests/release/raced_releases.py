@@ -155,18 +155,18 @@ class Race:
             git(self._open(clone).root, "pull", "--quiet", "--no-rebase", "--no-edit")
             git(self._folder / clone, "push", "--quiet")
         project = self._open("one")
-        said = [self._mended(project) for _ in range(3)]
+        said = [self._repaired(project) for _ in range(3)]
         git(project.root, "push", "--quiet")
         git(self._folder / "two", "pull", "--quiet", "--ff-only")
         return ", ".join(filter(None, said)) or "one history", [*faults(project), *faults(self._open("two"))]
 
-    def _mended(self, project: ReleaseProject) -> str:
+    def _repaired(self, project: ReleaseProject) -> str:
         """Run the next command; where it refuses, do what it says, and return why it refused."""
         releases = self._releases(project)
         try:
             releases.settle()
         except ReleaseError as exc:
-            for text, mend in (
+            for text, repair in (
                 ("being released by", lambda _: time.sleep(0.01)),
                 ("moved by hand", releases.restore),
                 ("forked", releases.resolve),
@@ -174,7 +174,7 @@ class Race:
             ):
                 if text in str(exc):
                     with contextlib.suppress(ReleaseError):  # `resolve` settles too, and then finds drift
-                        mend("after a race")
+                        repair("after a race")
                     return text
             raise
         return ""
