@@ -1,7 +1,7 @@
 # One word per action, the same on a laptop and in CI.
 # A fresh machine needs Python 3.11 or 3.12, make and git; everything else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run promote quick test acceptance robosuite attack attack-short mutants check fix lock bench learn serve image signature
+.PHONY: help run promote quick test acceptance robosuite attack attack-short mutants simulate-releases check fix lock bench learn serve image signature
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,7 +22,7 @@ CLIENTS := .clients
 CLIENTS_READY := $(CLIENTS)/.ready
 ROBOSUITE := .robosuite
 ROBOSUITE_READY := $(ROBOSUITE)/.ready
-LOCKED_EXTRAS := serve train pipeline robotics box2d dev
+LOCKED_EXTRAS := serve train pipeline postgresql robotics box2d dev
 COMPILERS := .compilers
 COMPILERS_READY := $(COMPILERS)/.ready
 MUTANTS := .mutants
@@ -106,6 +106,9 @@ attack-short: $(READY)  ## some of every part of it, each for a moment; 4 minute
 
 mutants: $(MUTANTS_READY)  ## change gate, graph rules, signature, store and guards; every change must fail a test; 20 minutes
 	$(MUTANTS)/bin/python tests/mutants/run.py $(MODULES)
+
+simulate-releases: $(READY)  ## lives of 100 release commands in a simulated world, 10,000 seeds; 20 minutes
+	PYTHONPATH=.:tests/release $(BIN)/python -m simulated 0 10000
 
 signature: $(READY)  ## one digest of what the native engine computes; it changes where a number does; 10 s
 	@$(BIN)/python tests/signature.py --parts

@@ -1,11 +1,13 @@
 """`sacpipe gate`: judge a registered version by the release gate, without promoting it."""
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sacpipe.cli.output import write_output
+from sacpipe.core.errors import BusyError, ConfigError, ReleaseError
 from sacpipe.core.logging import operator
 
 if TYPE_CHECKING:
@@ -30,13 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Judge, print and draw; exit code 1 where the verdict is refused."""
     from sacpipe.params.model import Params
-    from sacpipe.project.workspace import Workspace
+    from sacpipe.project.workspace import Workspace, run_lock
     from sacpipe.release.gate import judge_version
+    from sacpipe.release.heal import heal
+    from sacpipe.release.real_world import open_world
     from sacpipe.tracking.chosen import open_ledger
 
     workspace = Workspace.enter()
-    tracker = open_ledger(workspace)
-    version = tracker.registry.version(Params.load(workspace.params).release.model_name, arguments.version)
+    tracker, model = open_ledger(workspace), Params.load(workspace.params).release.model_name
+    with contextlib.suppress(BusyError), run_lock(workspace):  # a run mends by itself
+        for line in heal(workspace, tracker, open_world(workspace, tracker), model):
+            operator.info(line)
+    version = tracker.registry.version(model, arguments.version)
     params, commit = _sections(workspace, tracker, version)
     verdict = judge_version(workspace, tracker, version, params, commit)
     if arguments.page is not None:
@@ -59,7 +66,6 @@ def _sections(
     are those of params.yaml as it is.
     """
     from sacpipe.bundle.files import bundle_digest
-    from sacpipe.core.errors import ConfigError, ReleaseError
     from sacpipe.release.candidate import find_commit
     from sacpipe.release.config import ReleaseParams
     from sacpipe.release.promotion import entries_of

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     workspace = Workspace.enter()
     with run_lock(workspace):
         opened = open_releases(workspace, arguments.reason)
-        version = opened.tracker.registry.version(opened.model, arguments.version)
+        version = opened.version(arguments.version)
         history, release = opened.releases.history(), release_of(version)
         require_allowed(history, release, again=arguments.again)  # before minutes of episodes
         if history.champion is not None and history.champion.bundle == release.bundle:

@@ -10,6 +10,7 @@ from sacpipe.release.heal import heal
 from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases
 from sacpipe.tracking.chosen import open_ledger
+from sacpipe.tracking.registry import VersionRecord
 from sacpipe.tracking.tracker import Tracker
 
 
@@ -20,6 +21,23 @@ class OpenedReleases:
     model: str
     tracker: Tracker
     releases: Releases
+
+    def version(self, which: str) -> VersionRecord:
+        """Return a registered version by its number or an alias.
+
+        Raises:
+            ConfigError: there is none; the message lists the versions.
+            StoreError: the registry failed.
+        """
+        known = self.tracker.registry.versions(self.model)
+        found = next((one for one in known if which in (str(one.version), *one.aliases)), None)
+        if found is None:
+            names = ", ".join("/".join([str(one.version), *one.aliases]) for one in known)
+            raise ConfigError(
+                f"VERSION: policy '{self.model}' has no version or alias '{which}'. It has "
+                f"{names or 'none; `sacpipe run` registers a candidate'}."
+            )
+        return found
 
 
 def open_releases(workspace: Workspace, reason: str | None, *, settles: bool = True) -> OpenedReleases:

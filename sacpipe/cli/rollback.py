@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         opened = open_releases(workspace, arguments.reason)
         to = None
         if arguments.to is not None:
-            to = release_of(opened.tracker.registry.version(opened.model, arguments.to))
+            to = release_of(opened.version(arguments.to))
         for line in opened.releases.rollback(to, reason=arguments.reason):
             operator.info(line)
     return 0

@@ -35,17 +35,10 @@ def stashed_commits(root: Path) -> tuple[str, ...]:
 
 def repository_fault(root: Path) -> str | None:
     """Return why git knows no repository in a folder, in git's own words; None where it knows one."""
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--git-dir"],  # noqa: S607 - the git of the operator's PATH
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except OSError:
+    result = _started(root, "rev-parse", "--git-dir")
+    if result is None:
         return "git is not installed"
-    words = " ".join(result.stderr.split()).removeprefix("fatal: ")
+    words = " ".join(os.fsdecode(result.stderr).split()).removeprefix("fatal: ")
     return None if result.returncode == 0 else words or f"git rev-parse ended with code {result.returncode}"
 
 
@@ -171,8 +164,16 @@ def _places(root: Path, *questions: str) -> list[str]:
 
 def _git(root: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> bytes | None:
     """Return the stdout of a git command, or None where it fails or git is missing."""
+    result = _started(root, *arguments, variables=variables)
+    return result.stdout if result is not None and result.returncode == 0 else None
+
+
+def _started(
+    root: Path, *arguments: str, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes] | None:
+    """Run a git command; None where git is missing."""
     try:
-        result = subprocess.run(
+        return subprocess.run(
             ["git", "-C", str(root), *arguments],  # noqa: S607 - the git of the operator's PATH
             capture_output=True,
             stdin=subprocess.DEVNULL,
@@ -181,4 +182,3 @@ def _git(root: Path, *arguments: str, variables: Mapping[str, str] | None = None
         )
     except OSError:
         return None
-    return result.stdout if result.returncode == 0 else None

@@ -36,7 +36,7 @@ class ReleaseConfig(Config):
     auto: bool
     """Whether `sacpipe run` promotes an accepted candidate itself."""
     rules: Annotated[tuple[RuleField, ...], BeforeValidator(_as_tuple)] = Field(max_length=MAX_RULES)
-    """Rules of the gate, each once; one that is not listed is off."""
+    """Rules of the release gate, each once; one that is not listed is off."""
 
     @model_validator(mode="before")
     @classmethod

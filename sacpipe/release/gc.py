@@ -124,8 +124,8 @@ class Collector:
             StorageError: a file cannot be removed.
         """
         for one in gone:
+            self._remove_file(one)  # first: after a kill between the two, the next call finds the version
             self.tracker.registry.delete_version(self.model, one.version)
-            self._remove_file(one)
         for item in files:
             if item.path is not None:
                 with storage_errors(item.path):
@@ -141,7 +141,7 @@ class Collector:
     def _bundles(self, gone: set[str]) -> Iterator[Garbage]:
         """Yield bundles of the project's own folder; one that a variable names may serve other projects."""
         root = self.workspace.state / "tracking"
-        named = {
+        in_use = {
             version.model_id
             for path in root.glob("policies/*.json")
             if (policy := find(PolicyFile, path)) is not None
@@ -149,7 +149,7 @@ class Collector:
             if version.name != self.model or version.bundle_digest not in gone
         }
         for path in sorted(root.glob("bundles/*")):
-            if path.is_dir() and not path.is_symlink() and path.name not in named:
+            if path.is_dir() and not path.is_symlink() and path.name not in in_use:
                 yield Garbage("bundle", path.name[:12], _size(path), "no version names it", path)
 
     def _work_folders(self) -> Iterator[Garbage]:

@@ -32,18 +32,28 @@ from sacpipe.tracking.registry import Registry, VersionRecord
 from sacpipe.tracking.tracker import Tracker
 
 
-def heal(workspace: Workspace, tracker: Tracker, world: World, model: str) -> list[str]:
-    """Mend what the registry lost of the released versions of a policy; return a line for each find.
+def heal(
+    workspace: Workspace, tracker: Tracker, world: World, model: str, *, everything: bool = False
+) -> list[str]:
+    """Mend what the registry lost of the versions of a policy; return a line for each find.
 
-    The caller holds the workspace's lock. Nothing is written where nothing is wrong. An alias is set only
-    where it went with its version: MLflow deletes both.
+    Nothing is written where nothing is wrong. An alias is set only where it went with its version: MLflow
+    deletes both.
+
+    Args:
+        workspace: The project, whose lock the caller holds.
+        tracker: Its tracker.
+        world: Registry and files of the release commands.
+        model: Registered name.
+        everything: Look at the files of every version, as a rebuild does; else at the champion and the
+            versions beside it.
 
     Raises:
         ReleaseError: the history is damaged or forked.
         StoreError: the registry failed; StoreUnavailableError where it does not answer.
     """
     history = read_history(world.disk, model)
-    return list(_Healer(workspace, tracker, world, history).lines())
+    return list(_Healer(workspace, tracker, world, history, everything).lines())
 
 
 def damage(registry: Registry, version: VersionRecord) -> str | None:
@@ -54,7 +64,7 @@ def damage(registry: Registry, version: VersionRecord) -> str | None:
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
-            fetched, served = registry.download(version, Path(folder))
+            fetched, onnx_sha256 = registry.download(version, Path(folder))
             bundle = open_bundle(fetched)
         except StoreUnavailableError:
             raise
@@ -63,7 +73,11 @@ def damage(registry: Registry, version: VersionRecord) -> str | None:
     if bundle.digest != version.bundle_digest:
         return f"expected bundle {version.bundle_digest[:12]}, found {bundle.digest[:12]}"
     policy = sha256_bytes(bundle.policy_onnx)
-    return None if served == policy else f"the served policy.onnx is {served[:12]}, expected {policy[:12]}"
+    return (
+        None
+        if onnx_sha256 == policy
+        else f"the served policy.onnx is {onnx_sha256[:12]}, expected {policy[:12]}"
+    )
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,7 @@ class _Healer:
     tracker: Tracker
     world: World
     history: History
+    everything: bool
 
     def lines(self) -> Iterator[str]:
         """Mend, and yield a line for each find."""
@@ -90,6 +105,9 @@ class _Healer:
 
     def _watched(self, present: dict[str, VersionRecord]) -> list[str]:
         """Return the digests of the versions to look at, the champion first."""
+        if self.everything:
+            known = {one.bundle for one in known_versions(self.world.disk, self.history)}
+            return [bundle for bundle in present if bundle in known]
         newest = [release.bundle for release in self.history.champions()[:2]]
         if self.world.registry.is_remote():
             return newest[:1]
@@ -99,8 +117,8 @@ class _Healer:
             for release in (record.before, record.to)
             if release is not None
         }
-        named = [bundle for bundle, one in present.items() if one.aliases and bundle in in_history]
-        return list(dict.fromkeys([*newest, *named]))
+        with_alias = [bundle for bundle, one in present.items() if one.aliases and bundle in in_history]
+        return list(dict.fromkeys([*newest, *with_alias]))
 
     def _known(self, bundle: str) -> KnownVersion:
         known = known_versions(self.world.disk, self.history)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.core.errors import ConfigError, ReleaseError, StoreError
+from sacpipe.core.errors import BundleError, ConfigError, ReleaseError, StoreError
 from sacpipe.core.files import write_json
 from sacpipe.project.dvc.commands import DvcStore
-from sacpipe.project.dvc.lock_file import LockEntries
+from sacpipe.project.dvc.lock_file import LockEntries, read_lock
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.gate import kept_verdict
 from sacpipe.release.head import read_head
@@ -19,7 +19,7 @@ from sacpipe.release.history import History, release_folder
 from sacpipe.release.verdict import Verdict, verdict_of
 from sacpipe.release.versions import read_versions
 from sacpipe.release.world import Disk
-from sacpipe.tracking.ledger import Origin, record_stage, register_bundle, with_read_outs
+from sacpipe.tracking.ledger import Origin, check_outs, record_stage, register_bundle, with_read_outs
 from sacpipe.tracking.registry import BUNDLE_TAG, POLICY_TAG, Registry, VersionRecord
 from sacpipe.tracking.tracker import COMMIT_TAG, Tracker
 
@@ -95,16 +95,16 @@ def known_versions(disk: Disk, history: History) -> list[KnownVersion]:
                 in_history=True,
             )
     for file in read_versions(disk, history.model):
-        named = found.get(file.bundle)
+        before = found.get(file.bundle)
         found[file.bundle] = KnownVersion(
             history.model,
             file.number,
             file.bundle,
             file.entries,
             file.tags,
-            file.tags.get(COMMIT_TAG) or (named.commit if named else None),
-            named.verdict if named else None,
-            in_history=named is not None and named.in_history,
+            file.tags.get(COMMIT_TAG) or (before.commit if before else None),
+            before.verdict if before else None,
+            in_history=before is not None and before.in_history,
         )
     return sorted(found.values(), key=lambda one: (one.number, not one.in_history, one.bundle))
 
@@ -113,7 +113,7 @@ def known_versions(disk: Disk, history: History) -> list[KnownVersion]:
 def restored_outputs(workspace: Workspace, known: KnownVersion, *stages: str) -> Iterator[Workspace]:
     """Provide a folder with the outputs of a version that the ledger reads.
 
-    The project itself is provided where it holds them. Else DVC places them in a temporary folder.
+    The project itself is provided where out/ holds them. Else DVC places them in a temporary folder.
 
     Args:
         workspace: The project, with DVC's cache.
@@ -126,6 +126,9 @@ def restored_outputs(workspace: Workspace, known: KnownVersion, *stages: str) ->
     if not known.entries:
         raise StoreError(f"no file in release/{known.model} has the entries of dvc.lock that made it.")
     entries = {stage: entry for stage, entry in known.entries.items() if not stages or stage in stages}
+    if _holds(workspace, known, entries):
+        yield workspace
+        return
     with tempfile.TemporaryDirectory() as name:
         older = Workspace(Path(name))
         read = {stage: with_read_outs(stage, entry) for stage, entry in entries.items()}
@@ -141,6 +144,19 @@ def restored_outputs(workspace: Workspace, known: KnownVersion, *stages: str) ->
                 "the change of its file."
             )
         yield older
+
+
+def _holds(workspace: Workspace, known: KnownVersion, entries: LockEntries) -> bool:
+    """Return whether out/ has the outputs of a version, undamaged."""
+    try:
+        present = read_lock(workspace.dvc_lock)
+        for stage, entry in entries.items():
+            if present.get(stage) != entry:
+                return False
+            check_outs(workspace, stage, entry)
+        return bundle_digest(workspace.bundle, follow_cache_links=True) == known.bundle
+    except (BundleError, ConfigError, StoreError):
+        return False
 
 
 def known_verdict(workspace: Workspace, disk: Disk, known: KnownVersion) -> Verdict | None:

@@ -57,14 +57,13 @@ def move(log: Log, before: Release | None, to: Release | None, facts: Facts) -> 
         is_moved = True
         _point(log.world, log.model, version)
         _finish(log, before, to, facts)
-    except LostRaceError:
-        if is_moved and bundle_of(alias_now(log.world, log.model)) == bundle_of(to):
-            _return_to(log, before)
-        log.drop_after(settled)
-        raise
     except SacpipeError as exc:
         reason = str(exc)
-        first_error(lambda: close_intent(log, reason))  # where this fails too, the next command does it
+        lost = exc if isinstance(exc, LostRaceError) else first_error(lambda: close_intent(log, reason))
+        if isinstance(lost, LostRaceError):  # after any other error the next command closes the intent
+            if is_moved and bundle_of(alias_now(log.world, log.model)) == bundle_of(to):
+                _return_to(log, before)
+            log.drop_after(settled)
         raise
 
 

@@ -142,10 +142,16 @@ class ProjectGit:
         return Actor(name=name, email=rest.partition(">")[0])
 
     def uncommitted(self, folder: str) -> tuple[str, ...]:
-        """Return the files under a folder that differ from the commit, ignored ones too."""
+        """Return the files under a folder that differ from the commit, ignored ones too.
+
+        Their paths are relative to the project, which may be a folder of a repository.
+        """
         flags = ("-z", "--porcelain", "--no-renames", "--untracked-files=all", "--ignored=matching")
         listing = self._git("--no-optional-locks", "status", *flags, "--", folder)
-        return tuple(entry[3:] for entry in listing.split("\0") if entry)
+        if not listing:
+            return ()
+        within = self._git("rev-parse", "--show-prefix").strip()  # git lists paths from its own top folder on
+        return tuple(entry[3:].removeprefix(within) for entry in listing.split("\0") if entry)
 
     def commit(self, paths: Sequence[str], message: str) -> None:
         """Commit these paths, and nothing else that is staged.

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 
 from sacpipe.core.errors import ReleaseError, StoreError, StoreUnavailableError
 from sacpipe.project.dvc.lock_file import read_lock
+from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.head import publish, read_head
+from sacpipe.release.heal import heal
 from sacpipe.release.history import History, read_history
 from sacpipe.release.known_versions import (
     KnownVersion,
@@ -28,7 +30,7 @@ from sacpipe.release.promotion import CANDIDATE
 from sacpipe.release.releases import bar_text
 from sacpipe.release.versions import write_version
 from sacpipe.release.world import World
-from sacpipe.tracking.ledger import record_stage
+from sacpipe.tracking.ledger import Origin, record_stage
 from sacpipe.tracking.registry import BARRED_TAG, VersionRecord
 from sacpipe.tracking.tracker import Tracker
 
@@ -49,18 +51,29 @@ def rebuild(workspace: Workspace, tracker: Tracker, world: World) -> Iterator[st
     histories = [read_history(world.disk, model) for model in policies(world.disk)]
     for history in histories:
         _check(world, history)
-    recorded = read_lock(workspace.dvc_lock)
-    for stage in STAGES:
-        if stage in recorded:
-            yield f"{stage}: run {record_stage(workspace, tracker, stage)}"
+    known = {history.model: known_versions(world.disk, history) for history in histories}
+    yield from _record_stages(workspace, tracker, [one for found in known.values() for one in found])
     for history in histories:
         with world.registry.exclusive(history.model):
-            yield from _Policy(workspace, tracker, world, history).rebuild()
+            yield from _Policy(workspace, tracker, world, history).rebuild(known[history.model])
+            yield from heal(workspace, tracker, world, history.model, everything=True)
     if not histories:
         yield (
             "releases: none known, because git has no folder release/. `sacpipe run` registers the present "
             "bundle as a candidate; nothing is promoted."
         )
+
+
+def _record_stages(workspace: Workspace, tracker: Tracker, known: Sequence[KnownVersion]) -> Iterator[str]:
+    """Record the stages of dvc.lock, with the commit under which they were recorded before."""
+    commits = {
+        locked_inputs(entry).key: one.commit for one in known if one.commit for entry in one.entries.values()
+    }
+    recorded = read_lock(workspace.dvc_lock)
+    for stage in STAGES:
+        if stage in recorded:
+            origin = Origin(workspace.root, commits.get(locked_inputs(recorded[stage]).key))
+            yield f"{stage}: run {record_stage(workspace, tracker, stage, origin=origin)}"
 
 
 def _check(world: World, history: History) -> None:
@@ -87,13 +100,12 @@ class _Policy:
         self._workspace, self._tracker = workspace, tracker
         self._world, self._history, self._model = world, history, history.model
 
-    def rebuild(self) -> Iterator[str]:
+    def rebuild(self, known: Sequence[KnownVersion]) -> Iterator[str]:
         """Yield a line for each version and each alias.
 
         Raises:
             StoreError: the tracker failed, or the champion's bytes are lost.
         """
-        known = known_versions(self._world.disk, self._history)
         numbers: set[int] = set()
         later = []
         for one in known:

@@ -13,6 +13,7 @@ from sacpipe.core.fence import first_error
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.release.head import Head, read_head
 from sacpipe.release.history import History, read_history, release_folder, remove_leftovers, write_durably
+from sacpipe.release.history_text import events
 from sacpipe.release.lease import is_left, leased
 from sacpipe.release.log import CHAMPION, Facts, Log, alias_now, bundle_of, release_of
 from sacpipe.release.move import close_intent, move
@@ -344,22 +345,24 @@ class Releases:
         data = canonical_json(target.verdict).encode() + b"\n"
         digest = sha256_bytes(data)
         path = f"{release_folder(self._model)}/verdicts/{digest}.json"
-        if self._world.disk.read(path) != data:
-            write_durably(self._world.disk, path, data)
+        write_durably(self._world.disk, path, data)  # the name of one that is there may not be durable
         return digest
 
     def _commit(self, history: History) -> None:
-        """Commit the files of release/NAME that differ from the commit."""
+        """Commit the new files of release/NAME; git restores one that a power cut took or tore."""
         folder = release_folder(self._model)
         remove_leftovers(self._world.disk, folder)
-        if self._world.git.uncommitted(folder):
-            newest = history.tips[0] if history.tips else None
-            what = (
-                ""
-                if newest is None
-                else f": {newest.kind} {newest.to or 'no version'}, record {newest.number}"
-            )
-            self._world.git.commit([folder], f"release {self._model}{what}")
+        paths = [path for path in self._world.git.uncommitted(folder) if self._is_own(path)]
+        if paths:
+            newest = events(history)[:1]
+            what = f": {newest[0].what}, records {newest[0].numbers}" if newest else ""
+            self._world.git.commit(paths, f"Release of {self._model}{what}")
+
+    def _is_own(self, path: str) -> bool:
+        """Return whether a file may be committed: records were verified, a verdict has its digest as name."""
+        folder, _, name = path.rpartition("/")
+        data = self._world.disk.read(path)
+        return data is not None and (not folder.endswith("/verdicts") or name == f"{sha256_bytes(data)}.json")
 
 
 def require_allowed(history: History, release: Release, *, again: bool = False) -> None:

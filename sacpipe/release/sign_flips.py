@@ -37,7 +37,8 @@ def p_values(values: Floats, bound: float) -> Floats:
     shifted = values - bound
     sums = _flipped_sums(shifted)
     counts = np.count_nonzero(sums <= _ROUNDING * np.abs(shifted).sum(axis=1), axis=0)
-    return counts / len(sums)
+    shares: Floats = counts / len(sums)
+    return shares
 
 
 def lower_end(values: Floats, level: float) -> float:

@@ -162,37 +162,13 @@ def example_summary(workspace: Workspace, *, is_accepted: bool = True) -> Summar
     returns = dict.fromkeys(("mean", "median", "iqm", "std", "min", "max", "ci_low", "ci_high"), -1.0)
     values = {f"return_{name}": value for name, value in returns.items()}
     evaluated = EvaluationSummary.parse({"episodes": 1, "length_mean": 1.0, "task_metrics": {}} | values)
-    finding = Finding(
-        rule="floor",
-        expected="floor -2",
-        found="mean return -1 of 1 episode",
-        ok=is_accepted,
-        figure=-1.0,
-        threshold=-2.0,
-        unit="return",
-        advice="" if is_accepted else "Train longer.",
-    )
-    verdict = Verdict(
-        format_version=1,
-        accepted=is_accepted,
-        mode="enforce",
-        model="example",
-        version=1,
-        candidate="0" * 64,
-        champion=None,
-        commit=None,
-        findings=(finding,),
-        episodes=1,
-        time="2026-11-27T20:00:00+00:00",
-        scores=Scores(candidate=(-1.0,), champion=()),
-    )
     return Summary(
         task="example/task",
         outcomes=dict.fromkeys(STAGES, "ran"),
         deterministic=evaluated,
         bundle=evaluated,
         is_stochastic=False,
-        verdict=verdict,
+        verdict=_example_verdict(is_accepted=is_accepted),
         promotion=RegistryStatus(
             model_name="example",
             version=1,
@@ -208,4 +184,31 @@ def example_summary(workspace: Workspace, *, is_accepted: bool = True) -> Summar
         report=workspace.report,
         pushed="",
         seconds=1.0,
+    )
+
+
+def _example_verdict(*, is_accepted: bool) -> Verdict:
+    finding = Finding(
+        rule="floor",
+        expected="floor -2",
+        found="mean return -1 of 1 episode",
+        ok=is_accepted,
+        figure=-1.0,
+        threshold=-2.0,
+        unit="return",
+        advice="" if is_accepted else "Train longer.",
+    )
+    return Verdict(
+        format_version=1,
+        accepted=is_accepted,
+        mode="enforce",
+        model="example",
+        version=1,
+        candidate="0" * 64,
+        champion=None,
+        commit=None,
+        findings=(finding,),
+        episodes=1,
+        time="2026-11-27T20:00:00+00:00",
+        scores=Scores(candidate=(-1.0,), champion=()),
     )

@@ -91,7 +91,7 @@ def record_stage(
     if stage not in entries:
         raise StoreError(f"{workspace.dvc_lock}: stage '{stage}' never ran. `dvc repro {stage}` runs it.")
     entry = entries[stage]
-    _check_outs(workspace, stage, entry)
+    check_outs(workspace, stage, entry)
     inputs = locked_inputs(entry)
     tags = identity_tags(inputs, entry) | _upstream(entries, inputs)
     tags |= processor_tags(recorded_kinds(workspace.kinds, {stage: entry}).get(stage))
@@ -198,8 +198,12 @@ def register_bundle(
     )
 
 
-def _check_outs(workspace: Workspace, stage: str, entry: Mapping[str, Any]) -> None:
-    """Refuse outputs that differ from dvc.lock."""
+def check_outs(workspace: Workspace, stage: str, entry: Mapping[str, Any]) -> None:
+    """Check that the outputs that the ledger reads are those of a stage's entry of dvc.lock.
+
+    Raises:
+        StoreError: one is missing or differs.
+    """
     expected = locked_outs(entry)
     for path in _READ[stage]:
         if not (workspace.root / path).exists():

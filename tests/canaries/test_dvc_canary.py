@@ -32,3 +32,20 @@ def test_the_names_that_the_child_imports():
         assert callable(child.clean_repos)
         for name in ("reproduce", "checkout", "push", "add", "get"):
             assert callable(getattr(child.Repo, name)), name
+
+
+def test_the_objects_of_a_cache(tmp_path):
+    with canary("dvc Repo.used_objs", f"{FILE}: garbage can find used and stored objects in another way"):
+        from sacpipe.project.dvc import child
+
+        names = ("all_commits", "all_experiments", "revs", "force")
+        assert set(names) <= inspect.signature(child.Repo.used_objs).parameters.keys()
+        with child.Repo.init(str(tmp_path), no_scm=True) as repo:
+            path = tmp_path / ".dvc" / "cache" / "files" / "md5" / "aa" / ("b" * 30)
+            path.parent.mkdir(parents=True)
+            path.write_text("x")
+            odb = dict(repo.cache.by_scheme())["local"]
+            assert (odb.hash_name, [*odb.all()]) == ("md5", ["aa" + "b" * 30])
+            assert odb.oid_to_path("aa" + "b" * 30) == str(path)
+            odb.fs.remove([str(path)])
+            assert not path.exists()

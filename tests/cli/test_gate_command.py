@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from pendulum import FALLS, MODEL, TASK, PendulumProject
+from pole_policies import FALLS, MODEL, TASK, PendulumProject
 from small_project import with_release
 
 from sacpipe.params.defaults import params_text
@@ -47,7 +47,9 @@ def test_the_candidate_is_judged_in_words(project, call):
     assert done.code == 0, done.err
     first, noise, parity, judged = done.out.splitlines()
     assert first == "pendulum version 1 is accepted"
-    assert noise.startswith("  ok       observation_noise: mean return 1,000 with noise of 0.01 % of each range")
+    assert noise.startswith(
+        "  ok       observation_noise: mean return 1,000 with noise of 0.01 % of each range"
+    )
     assert parity.startswith("  ok       parity: golden sequence on this machine differs by")
     assert judged.endswith(", 4 episodes")
     assert "no commit holds this version yet: it is judged under params.yaml as it is" in done.err

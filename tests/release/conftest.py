@@ -6,7 +6,7 @@ import pytest
 from released_project import ReleasedProject
 
 
-@pytest.fixture(params=["folder", "mlflow"])
+@pytest.fixture(params=["folder", pytest.param("mlflow", marks=pytest.mark.acceptance)])
 def project(
     request: pytest.FixtureRequest, generations: Path, empty_ledger: Path, tmp_path: Path
 ) -> ReleasedProject:

@@ -8,18 +8,17 @@ import json
 import os
 import shutil
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import onnxruntime  # noqa: F401 - imported once, before the processes are copied
+from copied_process import in_process
 from release_project import IDENTITY, MODEL, ReleaseProject, git
 from settled import faults, state
 from stepped_world import Mode, Steps, stepped, writes
-from trackers_on_trial import TRACKERS
+from trackers_on_trial import TRACKERS, import_first
 
 from sacpipe.core.errors import ReleaseError, SacpipeError
 from sacpipe.release import lease
@@ -83,28 +82,6 @@ SCENES = {
     "restore": Scene((*BOTH, _by_hand(1)), _restore, 1, 2, is_drift=True),
     "adopt": Scene((*BOTH[:1], _by_hand(2)), _adopt, 2, 2, is_drift=True),
 }
-
-
-def in_process(work: Callable[[], Any]) -> Any:
-    """Do some work in a copy of this process; return its value, or None if it was killed."""
-    reader, sender = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        try:
-            with os.fdopen(sender, "w") as file:
-                json.dump(work(), file)
-        except BaseException:  # noqa: BLE001 - the copy ends here
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    os.close(sender)
-    with os.fdopen(reader) as file:
-        text = file.read()
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code not in (0, -9):
-        raise RuntimeError(f"the process ended with {code}")
-    return json.loads(text) if code == 0 else None
 
 
 class Trial:
@@ -196,6 +173,7 @@ class Trial:
 def main(folder: Path, registry: str, scene: str, mode: Mode, which: str) -> None:
     """Print the calls, how each try ended, and what was wrong."""
     os.environ.update(IDENTITY)
+    import_first(registry)
     lease.SETTLE_S = 0.0  # nobody competes
     trial = Trial(folder, registry, SCENES[scene])
     calls = trial.calls()

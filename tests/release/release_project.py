@@ -40,8 +40,10 @@ def git(root: Path, *arguments: str) -> str:
 class ReleaseProject:
     """A repository, and a tracking folder that another clone may share."""
 
-    def __init__(self, root: Path, tracking: Path, tracker: Tracker | None = None) -> None:
-        self.root, self.tracking = root, tracking
+    def __init__(
+        self, root: Path, tracking: Path, tracker: Tracker | None = None, model: str = MODEL
+    ) -> None:
+        self.root, self.tracking, self.model = root, tracking, model
         self.tracker: Tracker = tracker or FolderTracking(name="folder").open_tracker(
             None, {"SACPIPE_TRACKING_FOLDER": str(tracking)}
         )
@@ -59,7 +61,7 @@ class ReleaseProject:
 
     def releases(self, **changes: object) -> Releases:
         """Return the release commands, with some of the surroundings replaced."""
-        return Releases(replace(self.world(), **changes), MODEL)  # type: ignore[arg-type]
+        return Releases(replace(self.world(), **changes), self.model)  # type: ignore[arg-type]
 
     def register(self, gain: float) -> VersionRecord:
         """Register the bundle of a gain."""
@@ -69,11 +71,11 @@ class ReleaseProject:
         digest = bundle_digest(folder)
         run_id = self.tracker.ensure_run(digest, "export", {}, {})
         model_id = self.tracker.log_model(run_id, folder)
-        return self.tracker.registry.register(MODEL, model_id, run_id, digest, {})
+        return self.tracker.registry.register(self.model, model_id, run_id, digest, {})
 
     def champion(self) -> int | None:
         """Return the number of the version that the alias names."""
-        found = self.tracker.registry.alias(MODEL, "champion")
+        found = self.tracker.registry.alias(self.model, "champion")
         return found and found.version
 
     def promote(self, version: VersionRecord, reason: str = "better", *, again: bool = False) -> list[str]:

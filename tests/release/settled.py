@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from release_project import MODEL, ReleaseProject, git
+from release_project import ReleaseProject, git
 
 from sacpipe.release.head import read_head
 from sacpipe.release.lease import LEASE_TAG
@@ -17,15 +17,15 @@ def state(project: ReleaseProject) -> object:
     return (
         git(project.root, "rev-parse", "HEAD"),
         [record.file_name for record in project.releases().history().records.values()],
-        registry.model_tags(MODEL),
-        [(one.version, one.aliases, one.tags) for one in registry.versions(MODEL)],
+        registry.model_tags(project.model),
+        [(one.version, one.aliases, one.tags) for one in registry.versions(project.model)],
     )
 
 
 def faults(project: ReleaseProject) -> Iterator[str]:
     """Yield what is not as it is after each release command."""
     registry, history = project.tracker.registry, project.releases().history()
-    head, alias = read_head(registry, MODEL), alias_now(project.world(), MODEL)
+    head, alias = read_head(registry, project.model), alias_now(project.world(), project.model)
     if bundle_of(alias) != bundle_of(history.champion):
         yield f"the alias names {alias}, the history {history.champion}"
     if history.open_intent is not None:
@@ -36,14 +36,14 @@ def faults(project: ReleaseProject) -> Iterator[str]:
         yield f"not committed: {left}"
     if tracked := [name for name in git(project.root, "ls-files").split() if name.endswith(".tmp")]:
         yield f"leftovers are committed: {tracked}"
-    if lease := registry.model_tags(MODEL).get(LEASE_TAG, ""):
+    if lease := registry.model_tags(project.model).get(LEASE_TAG, ""):
         yield f"the lease is still held: {lease}"
     yield from _wrong_bars(project)
 
 
 def _wrong_bars(project: ReleaseProject) -> Iterator[str]:
     history = project.releases().history()
-    for version in project.tracker.registry.versions(MODEL):
+    for version in project.tracker.registry.versions(project.model):
         bar = history.barred.get(version.bundle_digest)
         if version.tags.get(BARRED_TAG, "") != ("" if bar is None else bar_text(bar)):
             yield f"version {version.version} has another bar than the history: {version.tags}"

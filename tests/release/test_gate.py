@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from pendulum import FALLS, MODEL, PendulumProject, evidence_of, make_environment, params_with, scored
+from pole_policies import FALLS, MODEL, PendulumProject, evidence_of, make_environment, params_with, scored
 
 from sacpipe.core.errors import BundleError, ConfigError, InterruptedRunError, SimulatorError
 from sacpipe.release.gate import judge_rules, judge_version, kept_verdict

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from ledger_project import flip
 from released_project import NAME, ReleasedProject
 
 from sacpipe.bundle.files import bundle_digest
@@ -17,13 +18,6 @@ def healed(project: ReleasedProject) -> list[str]:
 def stored_policies(project: ReleasedProject) -> dict[str, Path]:
     """Path of policy.onnx in the registry, by the digest of the bundle."""
     return {bundle_digest(path.parent): path for path in project.workspace.state.rglob("policy.onnx")}
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(bytes(data))
 
 
 def test_nothing_is_written_where_nothing_is_wrong(project):

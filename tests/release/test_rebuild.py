@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from ledger_project import git
+from ledger_project import flip, git
 from released_project import NAME
 
 from sacpipe.core.errors import ReleaseError, StoreError
@@ -61,6 +61,7 @@ def test_bytes_come_from_the_remote_where_the_cache_lacks_them(folder_project, t
     assert folder_project.fetched("champion", tmp_path) == digests[1]
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("lost", [2, 3])
 def test_the_number_of_a_lost_version_is_given_to_no_other(folder_project, tmp_path, lost):
     project = folder_project
@@ -109,6 +110,15 @@ def test_a_clone_behind_the_head_is_refused(folder_project):
     last.unlink()
     with pytest.raises(ReleaseError, match="behind: the newest record is record"):
         folder_project.rebuild()
+
+
+def test_damaged_files_of_any_version_are_mended(folder_project, tmp_path):
+    """Version 2 was never released, so that no other command looks at it."""
+    digests = folder_project.release_three()
+    flip(folder_project.workspace.state / "tracking" / "bundles" / digests[2] / "policy.onnx")
+    assert folder_project.rebuild()[-1].endswith("Mended: its files were written again from DVC.")
+    assert folder_project.fetched(2, tmp_path) == digests[2]
+    assert folder_project.rebuild()[-1] == "Reach@candidate: version 3"
 
 
 def test_without_a_history_nothing_is_promoted(folder_project, tmp_path):

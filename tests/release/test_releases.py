@@ -193,10 +193,8 @@ def clone(project: ReleaseProject, tmp_path: Path) -> tuple[Path, ReleaseProject
     git(project.root, "remote", "add", "origin", str(bare))
     git(project.root, "fetch", "--quiet", "origin")
     git(project.root, "branch", "--quiet", "--set-upstream-to=origin/main")
-    other = ReleaseProject.__new__(ReleaseProject)
     git(tmp_path, "clone", "--quiet", str(bare), str(tmp_path / "other"))
-    other.root, other.tracking, other.tracker = tmp_path / "other", project.tracking, project.tracker
-    return bare, other
+    return bare, ReleaseProject(tmp_path / "other", project.tracking, project.tracker)
 
 
 def test_a_clone_behind_the_head_is_sent_to_git_pull(project: ReleaseProject, tmp_path: Path) -> None:
@@ -294,4 +292,16 @@ def test_a_proof_that_fails_after_the_move_puts_the_alias_back(project: ReleaseP
         project.releases(prove=once).promote(Target(second), reason="better")
     assert project.champion() == 1
     assert project.kinds() == [*MOVE, "intended", "moved", "restored"]
+    assert project.releases().settle() == []
+
+
+def test_a_project_in_a_folder_of_a_repository_commits_there(project: ReleaseProject, tmp_path: Path) -> None:
+    """Paths are those of the project, not of the repository around it."""
+    shutil.rmtree(project.root / ".git")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "begin")
+    project.promote(project.register(0.5))
+    committed = git(tmp_path, "ls-files").splitlines()
+    assert len(committed) == 3
+    assert all(name.startswith(f"project/release/{MODEL}/history/") for name in committed)
     assert project.releases().settle() == []

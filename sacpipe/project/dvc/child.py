@@ -7,7 +7,8 @@ names gets one JSON object a line: `{"started": true}` when a stage's command st
 `{"result": ...}`, or `{"error": ..., "message": ..., "advice": ...}`, whose error is `stage` (with `status`),
 `params` or `dvc`. What a stage prints goes through, and so do DVC's warnings and progress bars.
 
-It imports nothing of sacpipe, and DVC by its public API, except the text of one exception: see `_STATUS`.
+It imports nothing of sacpipe, and DVC by its public API, except the text of one exception (`_STATUS`) and the
+objects of a cache (`garbage`).
 """
 
 import errno
@@ -29,7 +30,6 @@ from dvc.repo.open_repo import clean_repos
 from dvc.scm import SCMError
 from dvc.stage.exceptions import StageCmdFailedError
 from dvc.utils.serialize import ParseError
-from dvc_data.hashfile.gc import gc as collect_garbage
 
 _DESCRIPTOR = int(os.environ.pop("SACPIPE_ANSWER", "1"))
 _STATUS = re.compile(r", exited with (-?\d+)$")
@@ -141,15 +141,15 @@ def garbage(repo: Repo, folder: str, stashed: list[str], remove: bool) -> list[t
     own = {"core": {"no_scm": True}, "cache": {"dir": repo.cache.local_cache_dir}}
     with repo.lock, Repo(folder, config=own) as other:
         wide = {"all_commits": has_commits, "all_experiments": has_commits}
-        named = [repo.used_objs(**wide, revs=stashed, force=True), other.used_objs(force=True)]
-        used = [info for objects in named for infos in objects.values() for info in infos]
+        in_use = [repo.used_objs(**wide, revs=stashed, force=True), other.used_objs(force=True)]
+        used = [info for objects in in_use for infos in objects.values() for info in infos]
         found: dict[str, int] = {}
         for odb in {id(odb): odb for _, odb in repo.cache.by_scheme() if odb}.values():
             kept = {info.value for info in used if info.name == odb.hash_name}
             paths = [odb.oid_to_path(oid) for oid in odb.all() if oid not in kept]
             found |= {str(path): path.stat().st_size for path in map(Path, paths) if path.is_file()}
-            if remove:
-                collect_garbage(odb, used)
+            if remove and paths:
+                odb.fs.remove(paths)
     return sorted(found.items())
 
 

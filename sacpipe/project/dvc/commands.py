@@ -113,8 +113,10 @@ class DvcStore:
 
     def cache(self) -> CacheFacts:
         """Return where the cache is, and whom it serves."""
-        told = self._result("cache")
-        return CacheFacts(Path(told["folder"]), Path(told["root"]), told["is_shared"], told["has_commits"])
+        facts = self._result("cache")
+        return CacheFacts(
+            Path(facts["folder"]), Path(facts["root"]), facts["is_shared"], facts["has_commits"]
+        )
 
     def garbage(
         self, needed: Iterable[LockEntries], stashed: Sequence[str], *, remove: bool

@@ -95,7 +95,8 @@ class MlflowConnection:
     @cached_property
     def experiment_id(self) -> str:
         """Id of the experiment, which is created where it is missing."""
-        location = self._artifact_folder.as_uri() if self._database else None
+        is_server = self.tracking_uri.startswith(("http://", "https://"))
+        location = None if is_server else self._artifact_folder.as_uri()
         found = self.client.get_experiment_by_name(self._experiment)
         if found is None:
             return str(self.client.create_experiment(self._experiment, artifact_location=location))

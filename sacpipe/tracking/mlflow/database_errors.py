@@ -28,6 +28,11 @@ def explain_database(text: str, uri: str) -> StoreError | None:
     path = sqlite_file(uri)
     if found := _SCHEMA.search(text):
         return other_schema(str(path or hide_password(uri)), expected=found[2], found=found[1])
+    if "read-only transaction" in text:  # PostgreSQL
+        return StoreError(
+            f"{hide_password(uri)} allows this account no writing: {text[:200]}. Connect to the primary "
+            "server, or by an account that may write."
+        )
     is_locked = any(sign in text for sign in _LOCKED)
     if path is None:
         text = f"MLflow at {hide_password(uri)}: a process of the server has locked its database. Try again."

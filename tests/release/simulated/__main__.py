@@ -23,15 +23,20 @@ def main(arguments: list[str]) -> int:
     seeds = range(chosen.first, chosen.last)
     if chosen.mistake:
         found = next(filter(None, map(_fault, seeds)), None)
-        print(found or "not found")
+        _tell(found or "not found")
         return int(found is not None)
     begin, failed = time.monotonic(), 0
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for fault in filter(None, pool.map(_fault, seeds, chunksize=10)):
             failed += 1
-            print(fault, flush=True)
-    print(f"{len(seeds)} seeds, {failed} failed, {time.monotonic() - begin:.0f} s")
+            _tell(fault)
+    _tell(f"{len(seeds)} seeds, {failed} failed, {time.monotonic() - begin:.0f} s")
     return int(failed > 0)
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _fault(seed: int) -> str | None:
@@ -44,8 +49,8 @@ def _show(seed: int) -> int:
     from simulated.life import live
 
     trace, fault = live(seed, keep_trace=True)
-    print("\n".join(trace.lines or ()))
-    print(fault or f"seed {seed}: {trace.steps} steps, digest {trace.digest()}")
+    _tell("\n".join(trace.lines or ()))
+    _tell(fault or f"seed {seed}: {trace.steps} steps, digest {trace.digest()}")
     return int(fault is not None)
 
 

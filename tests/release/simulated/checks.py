@@ -15,14 +15,14 @@ LEASE_TAG = "sacpipe.release_lease"
 CHAMPION = "champion"
 
 
-class Violation(AssertionError):
+class InvariantError(AssertionError):
     """An invariant does not hold."""
 
 
 def require(what: str, *, expected: Any, found: Any) -> None:
     """Compare, and name the invariant that is broken."""
     if found != expected:
-        raise Violation(f"{what}: expected {expected!r:.400}, found {found!r:.400}")
+        raise InvariantError(f"{what}: expected {expected!r:.400}, found {found!r:.400}")
 
 
 class Robot:
@@ -80,10 +80,13 @@ class Robot:
         """Check a move: it is announced, it is compared with the alias as it is, and its target is proven."""
         intent = read(self._clones[process].disk).open_intent()
         if intent is None:
-            raise Violation(f"an alias moves under an intent: found none, and it names {named} now")
+            raise InvariantError(f"an alias moves under an intent: found none, and it names {named} now")
         is_known = named in process.proven or named in self.settled or named == intent.before
         require("a version is proven before it acts", expected=True, found=is_known)
         require("an alias is read right before it is set", expected="versions", found=process.calls[-2])
+        moves = {"set_alias", "delete_alias"} & set(process.calls[:-1])
+        if named == intent.before and any(intent.digest[:12] in path for path in process.written):
+            require("a promoter undoes its own move alone", expected=True, found=bool(moves))
         known = process.aliases[-2:] if named == intent.before else process.aliases[-1:]
         expected = intent.to if named == intent.before else intent.before
         require("an alias moves from where the intent says", expected=True, found=expected in known)
@@ -101,7 +104,7 @@ class Robot:
         reading, tags = read(self._clones[process].disk), self._store.policy(MODEL).tags
         tip = reading.entries.get(json.loads(tags[HEAD_TAG])["sha256"])
         if tip is None:
-            raise Violation(
+            raise InvariantError(
                 f"a record is on the disk before it is published: found none, and {tags[HEAD_TAG]}"
             )
         if not any(tip.digest[:12] in path for path in process.written):

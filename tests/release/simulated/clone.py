@@ -74,15 +74,6 @@ class Weather:
         simulation = clone.process.simulation
         choice, faults = simulation.random, Faults()
 
-        def at() -> int:
-            return 1 + choice.randrange(clone.longest)
-
-        def span(rate: float) -> range:
-            if choice.random() >= rate:
-                return NEVER
-            begin = at()
-            return range(begin, begin + choice.choice((1, 2, 5, 200)))
-
         def slow() -> None:
             simulation.seconds += choice.choice((2.0, 30.0, 700.0))
 
@@ -90,10 +81,26 @@ class Weather:
             clone.clock.offset = choice.choice((0.0, -90_000.0, -5.0, 5.0, 3_600.0, 90_000.0))
 
         if choice.random() < self.crash:
-            faults.crash_at = at()
-        faults.partition, faults.disk, faults.git = span(self.partition), span(self.disk), span(self.git)
+            faults.crash_at = _operation(clone)
+        faults.partition = _operations(clone, self.partition)
+        faults.disk = _operations(clone, self.disk)
+        faults.git = _operations(clone, self.git)
         faults.is_answer_lost = choice.choice((0.0, 0.5, 1.0))
         for rate, event in ((self.slow, slow), (self.clock, jump), (self.hand, hand), (self.damage, damage)):
             if choice.random() < rate:
-                faults.events.setdefault(at(), []).append(event)
+                faults.events.setdefault(_operation(clone), []).append(event)
         return faults
+
+
+def _operation(clone: Clone) -> int:
+    """Draw one of the operations that a command of the clone makes."""
+    return 1 + clone.process.simulation.random.randrange(clone.longest)
+
+
+def _operations(clone: Clone, rate: float) -> range:
+    """Draw some operations in a row, or none."""
+    choice = clone.process.simulation.random
+    if choice.random() >= rate:
+        return NEVER
+    begin = _operation(clone)
+    return range(begin, begin + choice.choice((1, 2, 5, 200)))

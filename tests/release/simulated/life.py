@@ -9,7 +9,7 @@ from sacpipe.release.head import LostRaceError
 from sacpipe.release.record import Release
 from sacpipe.release.releases import Target
 from sacpipe.tracking.registry import BUNDLE_TAG, VersionRecord
-from simulated.checks import Robot, Violation, check_settled, require
+from simulated.checks import InvariantError, Robot, check_settled, require
 from simulated.clone import Clone, Weather
 from simulated.git import Remote
 from simulated.oracle import MODEL, Reading, read
@@ -64,7 +64,7 @@ class Life:
         """Live; return the digest of the trace.
 
         Raises:
-            Violation: an invariant does not hold.
+            InvariantError: an invariant does not hold.
         """
         done = 0
         while done < COMMANDS:
@@ -85,7 +85,7 @@ class Life:
         """One command of one clone, alone."""
         command = self._command(clone)
         faults = self.weather.faults(clone, self._hand, self._damage)
-        outcome = self.recovery.run(clone, self._told(clone, command), faults)
+        outcome = self.recovery.run(clone, self._announced(clone, command), faults)
         self._after(clone, command, outcome)
         if self.choice.random() < 0.6:
             self.recovery.settle(clone)
@@ -107,7 +107,7 @@ class Life:
         self.robot.has_raced = not self.store.excludes
         before = {clone: set(read(clone.disk).entries) for clone in self.clones}
         outcomes = self.simulation.run(
-            {clone.process: self._told(clone, command) for clone, command in commands.items()}
+            {clone.process: self._announced(clone, command) for clone, command in commands.items()}
         )
         for clone, command in commands.items():
             self._after(clone, command, outcomes[clone.process], is_alone=False)
@@ -133,7 +133,7 @@ class Life:
             return
         self.simulation.trace.add(f"{clone.process.name} is done: {outcome.value}")
         if command.is_forbidden:
-            raise Violation(f"{command.is_forbidden}: expected an error of '{command.text}', found none")
+            raise InvariantError(f"{command.is_forbidden}: expected an error of '{command.text}', found none")
         tip = read(clone.disk).tip
         self.acknowledged += [] if tip is None else [tip.digest]
         if is_alone and not self.robot.is_alias_foreign:
@@ -169,7 +169,7 @@ class Life:
             require(f"no acknowledged record is lost by {clone.process.name}", expected=[], found=lost)
             check_settled(clone, self.store, self.robot)
 
-    def _told(self, clone: Clone, command: Command) -> Callable[[], Any]:
+    def _announced(self, clone: Clone, command: Command) -> Callable[[], Any]:
         self.simulation.trace.add(f"{clone.process.name} command: {command.text}")
         self.barred -= {command.allows}
         command.named = self.robot.named()
@@ -283,7 +283,7 @@ def live(seed: int, *, keep_trace: bool = False) -> tuple[Trace, str | None]:
     life = Life(seed, keep_trace=keep_trace)
     try:
         life.run()
-    except Violation as exc:
+    except InvariantError as exc:
         again = f"PYTHONPATH=.:tests/release python -m simulated {seed}"
         return life.simulation.trace, f"seed {seed}, step {life.simulation.trace.steps}: {exc}\n    {again}"
     return life.simulation.trace, None

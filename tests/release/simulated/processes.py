@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from greenlet import greenlet, getcurrent
+from greenlet import getcurrent, greenlet
 
 
 class Crash(BaseException):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sacpipe.core.errors import BusyError, SacpipeError
-from simulated.checks import Robot, Violation, check_remote, check_settled, require
+from simulated.checks import InvariantError, Robot, check_remote, check_settled, require
 from simulated.clone import Clone
 from simulated.git import Remote
 from simulated.oracle import FOLDER, MODEL, Reading, read
@@ -37,7 +37,7 @@ class Recovery:
         """Let the operator of a clone do what the commands advise until its history is settled.
 
         Raises:
-            Violation: the advice has no cause, or leads nowhere.
+            InvariantError: the advice has no cause, or leads nowhere.
         """
         intent, named = read(clone.disk).open_intent(), self._robot.named()
         said = ""
@@ -50,7 +50,7 @@ class Recovery:
             self._heed(clone, outcome.error)
             intent = None
         else:
-            raise Violation(f"recovery ends: found the same advice after {_TRIES} tries: {said}")
+            raise InvariantError(f"recovery ends: found the same advice after {_TRIES} tries: {said}")
         check_settled(clone, self._store, self._robot)
         self._robot.has_raced = False
         if intent is not None and named == intent.to and named not in self._robot.damaged:
@@ -61,7 +61,7 @@ class Recovery:
         reading = read(clone.disk)
         head = self._store.policy(MODEL).tags.get("sacpipe.release_head", "")
         if isinstance(error, BusyError):
-            raise Violation(f"a lock ends with its process: found {error}")
+            raise InvariantError(f"a lock ends with its process: found {error}")
         if any(clone.git.holds(path) for path in clone.git.changed(FOLDER)):
             clone.git.restore(FOLDER)  # a power cut took files that a pull had written
         elif head and not any(digest in head for digest in reading.entries):
@@ -79,18 +79,18 @@ class Recovery:
             other for other in self.clones if any(digest in head for digest in read(other.disk).entries)
         ]
         if not others:
-            raise Violation(f"the newest published record is on some disk: found none, and {error}")
+            raise InvariantError(f"the newest published record is on some disk: found none, and {error}")
         for other in others:
             self.commit(other)
             self.push(other)
         self.pull(clone)
         if not any(digest in head for digest in read(clone.disk).entries):
-            raise Violation(f"git brings the newest record: found it missing still, and {error}")
+            raise InvariantError(f"git brings the newest record: found it missing still, and {error}")
 
     def _join(self, clone: Clone, error: BaseException) -> None:
         """Join a fork, with all sides present."""
         if not self.may_fork:
-            raise Violation(f"a fork has a cause: found none, and {error}")
+            raise InvariantError(f"a fork has a cause: found none, and {error}")
         for other in self.clones:
             self.commit(other)
             self.push(other)
@@ -108,7 +108,7 @@ class Recovery:
         champion, named = reading.champion(), self._robot.named()
         lost = {champion, named} & self._robot.damaged
         if not (lost or ((self._robot.is_alias_foreign or self._robot.has_raced) and champion != named)):
-            raise Violation(f"an error has a cause: found none, and {type(error).__name__}: {error}")
+            raise InvariantError(f"an error has a cause: found none, and {type(error).__name__}: {error}")
         if lost and self._simulation.random.random() < 0.7:
             self._heal()
         if champion == named:
@@ -140,7 +140,7 @@ class Recovery:
     def pull(self, clone: Clone) -> None:
         """Pull, which takes every merge: two clones write other files."""
         if stopped := clone.git.pull():
-            raise Violation(f"git merges the release records of two clones: found {stopped}")
+            raise InvariantError(f"git merges the release records of two clones: found {stopped}")
 
     def commit(self, clone: Clone) -> None:
         """Commit records that no command could commit, as `git add release/*.json` does."""
@@ -152,4 +152,4 @@ class Recovery:
 def require_error(outcome: Outcome) -> None:
     """Check that a command ended by an error of the product's own, or by its death."""
     if not isinstance(outcome.error, (SacpipeError, Crash)):
-        raise Violation(f"a command ends by its own errors: found {outcome.error!r}") from outcome.error
+        raise InvariantError(f"a command ends by its own errors: found {outcome.error!r}") from outcome.error

@@ -1,0 +1,106 @@
+"""promote, rollback and history as an operator types them."""
+
+import json
+
+import pytest
+from small_project import IDENTITY, git, with_release
+
+from sacpipe.project.workspace import Workspace
+from sacpipe.release.history import read_history
+from sacpipe.release.history_text import events
+from sacpipe.release.real_world import ProjectDisk
+from sacpipe.tracking.chosen import open_ledger
+
+pytestmark = pytest.mark.slow
+
+NAME = "point-mass-v0"
+
+
+@pytest.fixture
+def operator(project, call, monkeypatch):
+    """Run a command in a project with two committed candidates in a folder's registry."""
+    monkeypatch.setenv("SACPIPE_TRACKING", "folder")
+    for name, value in IDENTITY.items():
+        monkeypatch.setenv(name, value)
+    path = project / "params.yaml"
+    path.write_text(with_release(path.read_text(), mode="off"))
+    for golden_steps in (8, 9):
+        path.write_text(path.read_text().replace("golden_steps: 8", f"golden_steps: {golden_steps}"))
+        assert call(project, "run", "--engine", "local").code == 0
+        git(project, "add", "--all")
+        git(project, "commit", "--quiet", "--message", "a candidate")
+
+    def run(*arguments, code=0):
+        seen = call(project, *arguments)
+        assert seen.code == code, seen.out + seen.err
+        return seen
+
+    run.project = project
+    return run
+
+
+def champion(project):
+    found = open_ledger(Workspace(project)).registry.alias(NAME, "champion")
+    return found and found.version
+
+
+def test_promotion_rollback_and_their_history(operator):
+    """An older version by number, the candidate, back; the same words in history, JSON and the log of git."""
+    operator("promote", "1", "--reason", "the first")
+    assert operator("promote", "--reason", "nine steps").err.count("champion: version 2") == 1
+    assert "is champion already" in operator("promote", "--reason", "nine steps").err
+    operator("rollback", "--reason", "it trembles")
+    assert champion(operator.project) == 1
+    barred = operator("promote", "2", "--reason", "again", code=1)
+    assert "is barred: rolled back at" in barred.err
+    assert "by tests <tests@localhost>: it trembles" in barred.err
+    shown = operator("history").out
+    lines = [line for line in shown.splitlines() if line.startswith("  20")]
+    assert [line.split("  ")[2].split(" version")[0] for line in lines] == [
+        "barred",
+        "rolled back to",
+        "promoted",
+        "promoted",
+    ]
+    records = json.loads(operator("history", "--json").out)
+    assert [one["kind"] for one in records][-4:] == ["intended", "moved", "proven", "barred"]
+    log = git(operator.project, "log", "--format=%s", "--max-count=3").splitlines()
+    assert log[0].startswith(f"Release of {NAME}: barred version 2")
+    assert log[1].startswith(f"Release of {NAME}: promoted version 2")
+    assert git(operator.project, "status", "--porcelain") == ""
+    assert (
+        "no version or alias '7'. It has 1/champion, 2/candidate."
+        in operator("rollback", "--to", "7", "--reason", "x", code=2).err
+    )
+    assert "former champions that are not barred: none" in operator("rollback", "--reason", "x", code=1).err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("promote", "--reason", " "), "--reason: expected why"),
+        (("promote", "latest", "--reason", "x"), "no version or alias 'latest'. It has 1, 2/candidate."),
+        (("promote",), "the following arguments are required: --reason"),
+        (("history", "--adopt"), "--reason: expected with --adopt, --restore or --resolve"),
+        (("history", "--reason", "x"), "--reason: expected with --adopt, --restore or --resolve"),
+        (("history", "--adopt", "--restore", "--reason", "x"), "not allowed with argument --adopt"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(operator, arguments, message):
+    """Exit code 2, one message, no record."""
+    assert message in operator(*arguments, code=2).err
+    assert champion(operator.project) is None
+    history = read_history(ProjectDisk(operator.project), NAME)
+    assert events(history) == []
+
+
+def test_an_alias_that_a_hand_moved_is_in_the_history_s_answer(operator):
+    """history shows the records and exits 1; restore mends it."""
+    operator("promote", "1", "--reason", "the first")
+    open_ledger(Workspace(operator.project)).registry.set_alias(NAME, "champion", 2)
+    shown = operator("history", code=1)
+    assert shown.out.startswith(f"{NAME}: champion is version 1 ")
+    assert "moved by hand: the history says version 1" in shown.err
+    restored = operator("history", "--restore", "--reason", "nobody knows who")
+    assert "restored: version 1" in restored.err
+    assert champion(operator.project) == 1
