@@ -12,10 +12,12 @@ EXAMPLE = '  sacpipe history\n  sacpipe history --restore --reason "nobody knows
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    ways = parser.add_mutually_exclusive_group()
-    ways.add_argument("--adopt", action="store_true", help="accept an alias that was moved by hand")
-    ways.add_argument("--restore", action="store_true", help="return such an alias to the history's champion")
-    ways.add_argument(
+    mendings = parser.add_mutually_exclusive_group()
+    mendings.add_argument("--adopt", action="store_true", help="accept an alias that was moved by hand")
+    mendings.add_argument(
+        "--restore", action="store_true", help="return such an alias to the history's champion"
+    )
+    mendings.add_argument(
         "--resolve", action="store_true", help="join a forked history, or go on without lost records"
     )
     parser.add_argument("--reason", help="why; needed by the three")
@@ -30,13 +32,15 @@ def run(arguments: argparse.Namespace) -> int:
     from sacpipe.release.history_text import history_text
 
     workspace = Workspace.enter()
-    way = next((way for way in ("adopt", "restore", "resolve") if getattr(arguments, way)), None)
-    if (way is None) != (arguments.reason is None):
+    mending = next(
+        (mending for mending in ("adopt", "restore", "resolve") if getattr(arguments, mending)), None
+    )
+    if (mending is None) != (arguments.reason is None):
         raise ConfigError("--reason: expected with --adopt, --restore or --resolve, and only there.")
     with run_lock(workspace):
         opened = open_releases(workspace, arguments.reason, settles=False)
-        if way is not None:
-            for line in getattr(opened.releases, way)(arguments.reason):
+        if mending is not None:
+            for line in getattr(opened.releases, mending)(arguments.reason):
                 operator.info(line)
     history = opened.releases.history()
     if arguments.json:

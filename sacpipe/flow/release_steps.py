@@ -50,7 +50,7 @@ class RegistryStatus(Config):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RegisteredVerdict:
     """A registered version and the verdict on it."""
 
     version: VersionRecord
@@ -97,7 +97,7 @@ def register(workspace: Workspace, params: Params) -> VersionRecord:
     return ledger.registry.version(name, version.version)
 
 
-def judge(workspace: Workspace, version: VersionRecord) -> Judgement:
+def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
     """Judge the candidate under the release section of its commit, and tell the registry the verdict.
 
     What the registry says of the present champion is the verdict of its promotion, and stays.
@@ -123,20 +123,20 @@ def judge(workspace: Workspace, version: VersionRecord) -> Judgement:
         card = model_card(workspace, version, verdict)
         ledger.registry.set_description(version.name, version.version, card)
         write_version(_world(workspace), ledger.registry.version(version.name, version.version), entries)
-    return Judgement(version, verdict, candidate, uncommitted)
+    return RegisteredVerdict(version, verdict, candidate, uncommitted)
 
 
-def release(workspace: Workspace, judgement: Judgement) -> RegistryStatus:
+def release(workspace: Workspace, judged: RegisteredVerdict) -> RegistryStatus:
     """Promote the candidate where `release.auto` of its commit says so, and return where it stands.
 
     Raises:
         ReleaseError: another promoter was faster, or the alias was moved by hand meanwhile.
         StoreError: the registry failed; BundleError where its bytes are damaged.
     """
-    version, world, candidate = judgement.version, _world(workspace), judgement.candidate
+    version, world, candidate = judged.version, _world(workspace), judged.candidate
     before = world.registry.alias(version.name, CHAMPION)
     bar = _bar(world, version)
-    if judgement.verdict.accepted and not bar and not _is(before, version):
+    if judged.verdict.accepted and not bar and not _is(before, version):
         _promote_automatically(workspace, candidate)
     is_champion = _is(world.registry.alias(version.name, CHAMPION), version)
     return RegistryStatus(
@@ -144,9 +144,9 @@ def release(workspace: Workspace, judgement: Judgement) -> RegistryStatus:
         version=version.version,
         alias=CHAMPION if is_champion else CANDIDATE,
         previous=None if before is None or _is(before, version) else before.version,
-        why=judgement.verdict.why(),
+        why=judged.verdict.why(),
         commit=None if candidate is None else candidate.target.commit,
-        uncommitted=judgement.uncommitted,
+        uncommitted=judged.uncommitted,
         barred=bar,
     )
 
