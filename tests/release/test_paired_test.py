@@ -225,19 +225,19 @@ def test_the_unit_of_the_return_changes_nothing(unit):
 def test_many_tests_at_once_are_those_of_one(must_be, form):
     rows = drawn.simulated((SYMMETRIC | SKEWED)[form], 6, seed=3) + 0.1
     for margin in (0.0, 0.1):
-        asked = plan(must_be, margin)
-        results = [paired_test(row, asked) for row in rows]
-        assert drawn.accepted(rows, asked).tolist() == [result.accepted for result in results]
+        tested = plan(must_be, margin)
+        results = [paired_test(row, tested) for row in rows]
+        assert drawn.accepted(rows, tested).tolist() == [result.accepted for result in results]
         for result in results:
             if result.reason != "never_lower":
                 assert result.accepted is (result.p_value <= ALPHA)
-                assert not result.accepted or result.low > asked.bound
+                assert not result.accepted or result.low > tested.bound
 
 
 def refused(draw, tests, must_be="better", margin=0.0, alpha=ALPHA, looks=drawn.LOOKS):
     """Return the share of tests that refuse a candidate whose mean difference is the bound."""
-    asked = plan(must_be, margin, alpha, looks)
-    return 1 - drawn.accepted(drawn.simulated(draw, tests, looks) + asked.bound, asked).mean()
+    tested = plan(must_be, margin, alpha, looks)
+    return 1 - drawn.accepted(drawn.simulated(draw, tests, looks) + tested.bound, tested).mean()
 
 
 @pytest.mark.slow
