@@ -21,7 +21,9 @@ from postgresql import PostgreSQL, free_port, postgresql
 ADMIN = "admin"
 ACCOUNTS = ("trainer", "promoter", "robot")
 """Accounts of the server. Each may read everything; a trainer's models are those that it makes."""
-_READY = "Uvicorn running on"  # printed after the socket is bound; "Application startup complete" comes before
+_READY = (
+    "Uvicorn running on"  # printed after the socket is bound; "Application startup complete" comes before
+)
 
 
 class Answer(NamedTuple):

@@ -62,7 +62,7 @@ class RegisteredVerdict:
 
 
 def settle(workspace: Workspace, params: Params) -> None:
-    """Mend damage, finish or undo an interrupted release, and refuse where the alias was moved by hand.
+    """Repair damage, finish or undo an interrupted release, and refuse where the alias was moved by hand.
 
     Without git there is no release. A registry that does not answer now may answer at the end of the run.
 
@@ -127,7 +127,7 @@ def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
 
 
 def release(workspace: Workspace, judged: RegisteredVerdict) -> RegistryStatus:
-    """Promote the candidate where `release.auto` of its commit says so, and return where it stands.
+    """Promote the candidate where `release.auto` of its commit says so, and return its status.
 
     Raises:
         ReleaseError: another promoter was faster, or the alias was moved by hand meanwhile.
@@ -152,7 +152,7 @@ def release(workspace: Workspace, judged: RegisteredVerdict) -> RegistryStatus:
 
 
 def _promote_automatically(workspace: Workspace, candidate: JudgedCandidate | None) -> None:
-    """Promote a candidate where params.yaml says so: that of its commit, because nobody reviews another."""
+    """Promote a candidate where params.yaml says so: that of its commit, because no other was reviewed."""
     if candidate is None:
         if Params.load(workspace.params).release.auto:
             write_line("release: release.auto promotes what a commit holds: commit, and run again")

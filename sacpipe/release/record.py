@@ -32,7 +32,7 @@ Kind = Literal[
     barred      the bundle was rolled back: nothing may promote it
     allowed     the bar was lifted, by `promote --again`
     adopted     an alias that was moved by hand is accepted as the champion
-    resolved    a fork, or the loss of the newest records, was mended
+    resolved    a fork, or the loss of the newest records, was repaired
 """
 Action = Literal["promote", "rollback", "adopt", "restore", "resolve"]
 _SETTLING = {"proven", "restored", "adopted", "resolved"}

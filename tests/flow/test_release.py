@@ -240,7 +240,7 @@ def test_an_alias_that_was_moved_by_hand_stays_and_the_run_ends_before_training(
     scene.registry.set_alias(NAME, "champion", 1)  # an operator's hand
     for _ in range(2):
         seen = scene.run(code=1)
-        assert "was moved by hand: the history says version 2" in seen.err
+        assert "was moved by hand: the history names version 2" in seen.err
         assert "sacpipe history --adopt" in seen.err
         assert "train: unchanged" not in seen.err
         assert scene.aliases() == {"candidate": 2, "champion": 1}
