@@ -74,8 +74,9 @@ class Server:
 
     def permit(self, name: str, account: str, permission: str) -> None:
         """Give an account a permission on a registered model: READ, EDIT, MANAGE."""
-        tree = {"name": name, "username": account, "permission": permission}
-        answer = self.ask("/api/2.0/mlflow/registered-models/permissions/create", ADMIN, tree)
+        tree = {"resource_type": "registered_model", "resource_id": name}
+        tree |= {"username": account, "permission": permission}
+        answer = self.ask("/api/3.0/mlflow/users/permissions/grant", ADMIN, tree)
         assert answer.status == 200, answer
 
 
