@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from memory import memory
 
 # dm_control imports it. Its handler keeps the stderr of its import, and closes it when logging is configured
 # anew under another stderr, as MLflow and Prefect do: pytest's own file, without which every later test fails.
@@ -26,7 +27,14 @@ with contextlib.redirect_stderr(sys.__stderr__):
 
 from sacpipe.tracking.mlflow.connection import MlflowConnection
 
-pytest_plugins = ["project_fixtures", "robot_fixtures", "pool_fixtures", "follow_fixtures", "ledger_fixtures"]
+pytest_plugins = [
+    "project_fixtures",
+    "robot_fixtures",
+    "pool_fixtures",
+    "follow_fixtures",
+    "ledger_fixtures",
+    "mlflow_on_postgresql",
+]
 
 SLOW_FIXTURES = {
     "finished",
@@ -94,8 +102,7 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def memory_folder(tmp_path: Path) -> Iterator[Path]:
     """An empty folder in memory where the machine has one: hundreds of syncs to a disk take half a minute."""
-    shared_memory = Path("/dev/shm")  # noqa: S108  (a private folder is made inside)
-    if not os.access(shared_memory, os.W_OK):
+    if (shared_memory := memory()) is None:
         yield tmp_path
         return
     with tempfile.TemporaryDirectory(dir=shared_memory) as folder:

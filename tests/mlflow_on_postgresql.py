@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from postgresql import PostgreSQL, free_port, postgresql
 
 ADMIN = "admin"
@@ -122,6 +123,13 @@ def mlflow_on_postgresql(folder: Path) -> Iterator[Server]:
             yield server
         finally:
             process.end()
+
+
+@pytest.fixture(scope="session")
+def accounts_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return a server for all tests: its start takes some twenty seconds. Each test has a model of its own."""
+    with mlflow_on_postgresql(tmp_path_factory.mktemp("server")) as found:
+        yield found
 
 
 class Process:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from memory import memory
+
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=Path())
 USER = "mlflow"
 
@@ -51,7 +53,8 @@ class PostgreSQL:
 @contextmanager
 def postgresql(*databases: str) -> Iterator[PostgreSQL]:
     """Start a cluster with these databases, which the user `mlflow` owns, and end it."""
-    folder = Path(tempfile.mkdtemp(prefix="sacpipe-postgresql-"))
+    # In memory, where the machine has such a folder: a cluster has thousands of files.
+    folder = Path(tempfile.mkdtemp(prefix="sacpipe-postgresql-", dir=memory()))
     found = PostgreSQL(free_port(), f"p@ss/{secrets.token_hex(8)}", secrets.token_hex(8))
     superuser = folder / "superuser"
     superuser.touch(mode=0o600)

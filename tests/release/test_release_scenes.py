@@ -3,14 +3,13 @@
 The server is MLflow's on PostgreSQL with accounts: a trainer registers, a promoter releases, a robot reads.
 """
 
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow_on_postgresql import Server, mlflow_on_postgresql
+from mlflow_on_postgresql import Server
 from release_project import IDENTITY, ReleaseProject, git
 from settled import faults, state
 from trackers_on_trial import TRACKERS
@@ -87,9 +86,9 @@ class Local(Site):
 class Remote(Site):
     """The server; each scene has a model of its own."""
 
-    def __init__(self, folder: Path, server: Server) -> None:
+    def __init__(self, folder: Path, server: Server, environment: pytest.MonkeyPatch) -> None:
         super().__init__(folder, f"Push-{folder.name}")
-        self.server = server
+        self.server, self._environment = server, environment
         self._is_permitted = False
 
     def tracker(self) -> Tracker:
@@ -100,7 +99,8 @@ class Remote(Site):
 
     def act_as(self, account: str) -> None:
         """Use an account; the promoter is given his permission once the trainer's model exists."""
-        os.environ.update(self.server.variables(account))
+        for name, value in self.server.variables(account).items():
+            self._environment.setenv(name, value)
         if account == "promoter" and not self._is_permitted:
             self.server.permit(self.model, account, "EDIT")
             self._is_permitted = True
@@ -243,13 +243,6 @@ def accounts(site: Site) -> None:
     assert (project.champion(), list(faults(project))) == (2, [])
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Return a server for all scenes: its start takes seconds."""
-    with mlflow_on_postgresql(tmp_path_factory.mktemp("server")) as found:
-        yield found
-
-
 @pytest.fixture(autouse=True)
 def _operator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set an identity; no other promoter competes, so that none is waited for."""
@@ -275,6 +268,8 @@ def test_on_mlflow_with_sqlite(tmp_path: Path, empty_ledger: Path, scene: str) -
 
 @pytest.mark.acceptance
 @pytest.mark.parametrize("scene", OF_SERVER)
-def test_on_a_server_with_accounts(tmp_path: Path, server: Server, scene: str) -> None:
+def test_on_a_server_with_accounts(
+    tmp_path: Path, accounts_server: Server, monkeypatch: pytest.MonkeyPatch, scene: str
+) -> None:
     """The scene on MLflow's server on PostgreSQL."""
-    globals()[scene](Remote(tmp_path, server))
+    globals()[scene](Remote(tmp_path, accounts_server, monkeypatch))

@@ -1,5 +1,6 @@
 """Addresses of databases that hold a password, and of PostgreSQL's driver."""
 
+import importlib.util
 import re
 from urllib.parse import unquote
 
@@ -28,17 +29,25 @@ def is_postgresql(address: str) -> bool:
 
 
 def check_driver(address: str, variable: str) -> None:
-    """Check that an address of PostgreSQL names the driver psycopg2; others pass.
+    """Check that an address of PostgreSQL names the driver psycopg2, and that it is installed; others pass.
 
     Args:
         address: The address.
         variable: Environment variable that has it, for the message.
 
     Raises:
-        ConfigError: it names no driver, or another one. The message does not show the address.
+        ConfigError: it names no driver, another one, or psycopg2 is missing. The message does not show the
+            address.
     """
-    if is_postgresql(address) and not address.startswith(_DRIVER):
+    if not is_postgresql(address):
+        return
+    if not address.startswith(_DRIVER):
         raise ConfigError(
             f"{variable}: expected {_DRIVER}USER:PASSWORD@HOST/DATABASE, found an address that begins with "
             f"{address.partition('://')[0]}://. Without `+psycopg2`, SQLAlchemy loads another driver."
+        )
+    if importlib.util.find_spec("psycopg2") is None:
+        raise ConfigError(
+            f"{variable}: expected psycopg2, the driver of {_DRIVER}, found it is not installed. "
+            "Install it by `pip install 'sacpipe[postgresql]'`."
         )

@@ -37,7 +37,7 @@ def exclude(name: str, tracking_uri: str, lock_address: str) -> AbstractContextM
         lock_address: Value of SACPIPE_RELEASE_LOCK; empty where it is not set.
 
     Raises:
-        ConfigError: SACPIPE_RELEASE_LOCK has no address of PostgreSQL.
+        ConfigError: SACPIPE_RELEASE_LOCK has no address of PostgreSQL, or psycopg2 is not installed.
     """
     if lock_address and not is_postgresql(lock_address):
         raise ConfigError(
@@ -110,8 +110,6 @@ def _database_errors(address: str) -> Iterator[None]:
     place = f"the release lock in {hide_password(address)}"
     try:
         yield
-    except ModuleNotFoundError as exc:
-        raise ConfigError(f"{place}: the driver psycopg2 is missing. Install psycopg2-binary.") from exc
     except (ArgumentError, NoSuchModuleError, ValueError) as exc:
         raise ConfigError(f"{place}: expected the address of a database; correct it.") from exc
     except SQLAlchemyError as exc:

@@ -1,6 +1,8 @@
 """Passwords of addresses are hidden, and PostgreSQL's driver is named."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -51,6 +53,35 @@ def test_an_address_without_psycopg2_is_refused_with_the_form_to_write(scheme):
         exclude("Push", "http://host:5000", address)
     check_driver("postgresql+psycopg2://ann:s3cr@host/mlflow", "X")
     check_driver("sqlite:////a.db", "X")
+
+
+def test_a_missing_psycopg2_is_reported_by_the_name_of_the_extra(monkeypatch):
+    address = "postgresql+psycopg2://ann:s3cr@host/mlflow"
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    for variable, use in (
+        (
+            "MLFLOW_TRACKING_URI",
+            lambda: MlflowTracking(name="mlflow").open_tracker(None, {"MLFLOW_TRACKING_URI": address}),
+        ),
+        ("SACPIPE_RELEASE_LOCK", lambda: exclude("Push", "http://host:5000", address)),
+    ):
+        with pytest.raises(
+            ConfigError, match=rf"{variable}: expected psycopg2.*'sacpipe\[postgresql\]'"
+        ) as caught:
+            use()
+        assert "s3cr" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_psycopg2_is_not_imported_before_an_address_needs_it():
+    script = (
+        "import sys; from sacpipe.tracking.mlflow.config import MlflowTracking\n"
+        "from sacpipe.tracking.mlflow.release_lock import exclude\n"
+        "with exclude('Push', 'http://host:5000', ''): pass\n"
+        "MlflowTracking(name='mlflow').open_tracker(None, {'MLFLOW_TRACKING_URI': 'http://127.0.0.1:9'})\n"
+        "sys.exit('psycopg2' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_a_server_without_a_database_of_ones_own_excludes_no_promoter():
