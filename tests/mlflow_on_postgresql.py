@@ -21,7 +21,9 @@ from postgresql import PostgreSQL, free_port, postgresql
 ADMIN = "admin"
 ACCOUNTS = ("trainer", "promoter", "robot")
 """Accounts of the server. Each may read everything; a trainer's models are those that it makes."""
-_READY = "Application startup complete"
+_READY = (
+    "Uvicorn running on"  # printed after the socket is bound; "Application startup complete" comes before
+)
 
 
 class Answer(NamedTuple):
@@ -91,7 +93,7 @@ def mlflow_on_postgresql(folder: Path) -> Iterator[Server]:
         config.touch(mode=0o600)
         # A percent sign is doubled, because the file is read with interpolation.
         config.write_text(
-            "[mlflow]\ndefault_permission = READ\nadmin_username = admin\n"
+            "[mlflow]\ndefault_permission = READ\nadmin_username = admin\nauth_cache_ttl_seconds = 600\n"
             f"database_uri = {cluster.address('auth').replace('%', '%%')}\n"
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
         )

@@ -179,6 +179,6 @@ class ProjectGit:
         except OSError as exc:
             raise StoreError(f"git cannot be started: {exc}.") from exc
         if result.returncode:
-            said = " ".join(result.stderr.decode(errors="replace").split())[:500]
-            raise StoreError(f"`git {arguments[0]}`: {said or f'exit code {result.returncode}'}.")
+            message = " ".join(result.stderr.decode(errors="replace").split())[:500]
+            raise StoreError(f"`git {arguments[0]}`: {message or f'exit code {result.returncode}'}.")
         return os.fsdecode(result.stdout)

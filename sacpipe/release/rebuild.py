@@ -86,8 +86,8 @@ def _check(world: World, history: History) -> None:
         allowed.add(bundle_of(tip.to))
     if found is not None and found.bundle not in allowed:
         raise ReleaseError(
-            f"alias '{CHAMPION}' of policy '{history.model}' was moved by hand: the history says "
-            f"{history.champion or 'no champion'}, the registry says {found}. Nothing was written. "
+            f"alias '{CHAMPION}' of policy '{history.model}' was moved by hand: the history names "
+            f"{history.champion or 'no champion'}, the registry names {found}. Nothing was written. "
             '`sacpipe history --adopt --reason "..."` accepts the registry\'s, '
             '`sacpipe history --restore --reason "..."` returns to the history\'s.'
         )

@@ -170,7 +170,10 @@ def test_an_uncommitted_edit_of_the_release_section_judges_nothing(scene):
     commit(scene.root)
     scene.run(code=1)
     scene.set_release(EASY, auto=True)
-    assert "refused: smoothness" in scene.run(code=1).out
+    seen = scene.run(code=1)
+    assert "refused: smoothness" in seen.out
+    head = git(scene.root, "rev-parse", "HEAD")[:12]
+    assert f"section `release` of params.yaml is uncommitted; that of {head} counts" in seen.err
     assert scene.aliases() == {"candidate": 1}
 
 
@@ -237,7 +240,7 @@ def test_an_alias_that_was_moved_by_hand_stays_and_the_run_ends_before_training(
     scene.registry.set_alias(NAME, "champion", 1)  # an operator's hand
     for _ in range(2):
         seen = scene.run(code=1)
-        assert "was moved by hand: the history says version 2" in seen.err
+        assert "was moved by hand: the history names version 2" in seen.err
         assert "sacpipe history --adopt" in seen.err
         assert "train: unchanged" not in seen.err
         assert scene.aliases() == {"candidate": 2, "champion": 1}
@@ -299,6 +302,7 @@ def test_a_rule_of_the_projects_own_is_a_dependency_of_no_stage(project):
     graph = (project / "dvc.yaml").read_text()
     for lowest, code, word in (("1000.0", 1, "refused"), ("-1000.0", 0, "accepted")):
         path.write_text(re.sub(r"lowest: \S+}", f"lowest: {lowest}}}", path.read_text()))
+        commit(project)
         seen = sacpipe(project, "run", "--engine", "local", check=code)
         assert f"gate       {word}: own_rules:Floor: mean return -" in seen.out
         assert "train unchanged, export unchanged, evaluate unchanged" in seen.out

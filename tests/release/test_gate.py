@@ -250,7 +250,7 @@ def test_a_finding_has_the_name_of_its_rule(evidence):
     assert (finding.rule, finding.ok) == ("mine", True)
 
 
-def test_an_error_of_the_task_refuses_and_one_that_may_pass_ends_the_judgement(evidence):
+def test_an_error_of_the_task_refuses_and_one_that_may_pass_ends_it(evidence):
     for error in ("simulator", "config"):
         (finding,) = judge_rules([Fails(name="mine", error=error)], evidence)
         assert not finding.ok

@@ -45,7 +45,7 @@ def test_a_kill_before_each_write_is_settled(memory_folder: Path, scene: str) ->
 @pytest.mark.acceptance
 @pytest.mark.parametrize("scene", ["again", "restore", "adopt"])
 def test_a_kill_of_the_rarer_commands_is_settled(memory_folder: Path, scene: str) -> None:
-    """What a hand moved stays drift until the command that mends it was run again."""
+    """What a hand moved stays drift until the command that repairs it was run again."""
     assert tried(memory_folder, "folder", scene, "kill", "writes")["tries"] >= 10
 
 

@@ -99,11 +99,11 @@ def test_an_alias_that_a_hand_moved_stops_everything_until_it_is_adopted_or_rest
     project.tracker.registry.set_alias(MODEL, "champion", second.version)
     for command in (project.releases().settle, lambda: project.promote(second)):
         with pytest.raises(
-            ReleaseError, match=r"moved by hand: the history says version 1 .*, the registry says version 2"
+            ReleaseError, match=r"moved by hand: the history names version 1 .*, the registry names version 2"
         ):
             command()
     assert project.champion() == 2
-    project.releases().restore("nobody knows who moved it")
+    project.releases().restore("an unknown hand moved it")
     assert project.champion() == 1
     project.tracker.registry.set_alias(MODEL, "champion", second.version)
     project.releases().adopt("the night shift did")
@@ -236,7 +236,7 @@ def test_records_that_are_lost_for_good_are_left_behind(project: ReleaseProject,
     first = project.register(0.5)
     _, other = clone(project, tmp_path)
     project.promote(first)
-    with pytest.raises(ReleaseError, match="moved by hand: the history says no champion"):
+    with pytest.raises(ReleaseError, match="moved by hand: the history names no champion"):
         other.releases().resolve("the other machine burnt")
     other.releases().adopt("it served well")
     assert other.releases().settle() == []

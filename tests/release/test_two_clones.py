@@ -33,7 +33,7 @@ def raced(folder: Path, registry: str, rounds: int, excludes: str) -> Any:
 
 @pytest.mark.slow
 def test_one_of_two_wins(memory_folder: Path) -> None:
-    """The other one is told who, and both clones end with the same history."""
+    """The other one is named the winner, and both clones end with the same history."""
     assert raced(memory_folder, "folder", 5, "excludes")["1 winners"] == 5
 
 
@@ -45,7 +45,7 @@ def test_one_of_two_wins_each_of_fifty_rounds(memory_folder: Path, registry: str
 
 
 @pytest.mark.acceptance
-def test_where_nothing_excludes_two_never_win_and_every_disagreement_is_told(memory_folder: Path) -> None:
+def test_where_nothing_excludes_two_never_win_and_every_disagreement_is_reported(memory_folder: Path) -> None:
     """Lease, head and alias are compared: both may lose, and what they leave is found by the next command."""
     ends = raced(memory_folder, "folder", ROUNDS, "open")
     assert ends["0 winners"] + ends["1 winners"] == ROUNDS

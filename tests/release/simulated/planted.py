@@ -1,6 +1,6 @@
 """Mistakes that are planted in the release code: the lives of 300 seeds must find each.
 
-Each replaces one text of one module, in memory, before the module is loaded. It must stand there once.
+Each replaces one text of one module, in memory, before the module is loaded. The text must be there once.
 """
 
 import importlib.util

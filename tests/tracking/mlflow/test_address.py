@@ -53,7 +53,7 @@ def test_an_address_without_psycopg2_is_refused_with_the_form_to_write(scheme):
     check_driver("sqlite:////a.db", "X")
 
 
-def test_a_server_without_a_database_of_ones_own_excludes_nobody():
+def test_a_server_without_a_database_of_ones_own_excludes_no_promoter():
     with exclude("Push", "http://host:5000", "") as excludes:
         assert excludes is False
     with pytest.raises(ConfigError, match=r"SACPIPE_RELEASE_LOCK: expected .* found another address"):
