@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import (
+    MISSING_FILES,
     BundleError,
     BusyError,
     ConfigError,
@@ -68,15 +69,16 @@ def damage(registry: Registry, version: VersionRecord) -> str | None:
     """Return what is wrong with the stored files of a version; None where a robot can use them.
 
     Raises:
-        StoreUnavailableError: the registry does not answer.
+        StoreError: the registry refuses to give them; StoreUnavailableError where it does not answer.
+        StorageError: this machine's temporary folder cannot be written.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
             fetched, onnx_sha256 = registry.download(version, Path(folder))
             bundle = open_bundle(fetched)
-        except StoreUnavailableError:
-            raise
         except (BundleError, StoreError) as exc:
+            if isinstance(exc, StoreError) and exc.code != MISSING_FILES:
+                raise
             return str(exc).replace(f"{folder}/", "")
     if bundle.digest != version.bundle_digest:
         return f"expected bundle {version.bundle_digest[:12]}, found {bundle.digest[:12]}"

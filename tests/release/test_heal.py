@@ -12,13 +12,14 @@ from small_project import small_params, with_values
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.cli.release_commands import open_releases
-from sacpipe.core.errors import ReleaseError
+from sacpipe.core.errors import MISSING_FILES, ReleaseError, StoreError
 from sacpipe.flow.release_steps import settle
 from sacpipe.params.model import Params
 from sacpipe.release.head import HEAD_TAG, read_head
 from sacpipe.release.heal import damage, heal
 from sacpipe.release.lease import LEASE_TAG
 from sacpipe.tracking.chosen import open_ledger
+from sacpipe.tracking.folder.registry import FolderRegistry
 
 
 def healed(project: ReleasedProject) -> list[str]:
@@ -194,3 +195,23 @@ def test_the_champion_is_not_set_by_a_clone_that_lost_its_lease_during_the_proof
     *_, line = heal(folder_project.workspace, folder_project.tracker, world, NAME)
     assert "being released by B <b@example.org>" in line
     assert folder_project.registry.alias(NAME, "champion") is None
+
+
+class RefusingRegistry(FolderRegistry):
+    """Gives no files, as a server with another password, or as one that lost them."""
+
+    code = ""
+
+    def download(self, record, folder):
+        raise StoreError("a request failed.", self.code)
+
+
+def test_a_refusal_of_the_store_is_no_damage(folder_project):
+    """A version is written again where its files are lost, and not where this account may not read them."""
+    folder_project.release_three()
+    version = folder_project.registry.version(NAME, 1)
+    registry = RefusingRegistry(folder_project.tracker._folder)
+    with pytest.raises(StoreError, match="a request failed"):
+        damage(registry, version)
+    registry.code = MISSING_FILES
+    assert damage(registry, version) == "a request failed."
