@@ -9,7 +9,7 @@ import time
 from sacpipe.core.errors import InterruptedRunError, StoreError
 from sacpipe.flow import release_steps, steps
 from sacpipe.flow.orchestrator import Call, open_orchestrator
-from sacpipe.flow.release_steps import Judgement
+from sacpipe.flow.release_steps import RegisteredVerdict
 from sacpipe.flow.summary import Summary
 from sacpipe.params.model import Params
 from sacpipe.project.dvc.commands import Outcome
@@ -29,19 +29,19 @@ def pipeline(workspace: Workspace, call: Call) -> Summary:
     for stage in STAGES:
         outcomes[stage] = call(stage, steps.reproduce, workspace, stage, StageOutput())
         write_line(f"{stage}: {outcomes[stage]}")
-    judgement = _judge(workspace, params, outcomes, call)
+    judged = _judge(workspace, params, outcomes, call)
     report = call("report", steps.write_page, workspace)
     pushed = _push(workspace, call)
-    if isinstance(judgement, StoreError):
-        raise type(judgement)(
-            f"{judgement}\nTraining, evaluation and report ({report}) are done; the candidate is not judged. "
+    if isinstance(judged, StoreError):
+        raise type(judged)(
+            f"{judged}\nTraining, evaluation and report ({report}) are done; the candidate is not judged. "
             "When the ledger works again, `sacpipe run` records, registers and judges without training."
         )
-    promotion = call("release", release_steps.release, workspace, judgement)
+    promotion = call("release", release_steps.release, workspace, judged)
     return Summary.of(
         workspace,
         outcomes=outcomes,
-        verdict=judgement.verdict,
+        verdict=judged.verdict,
         promotion=promotion,
         pushed=pushed,
         seconds=time.perf_counter() - started,
@@ -50,7 +50,7 @@ def pipeline(workspace: Workspace, call: Call) -> Summary:
 
 def _judge(
     workspace: Workspace, params: Params, outcomes: dict[str, Outcome], call: Call
-) -> Judgement | StoreError:
+) -> RegisteredVerdict | StoreError:
     """Record, register and judge; return an error instead of raising it: the report is not written yet."""
     try:
         for stage in STAGES:

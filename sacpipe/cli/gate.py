@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     workspace = Workspace.enter()
     tracker, model = open_ledger(workspace), Params.load(workspace.params).release.model_name
-    with contextlib.suppress(BusyError), run_lock(workspace):  # a run mends by itself
+    with contextlib.suppress(BusyError), run_lock(workspace):  # a run repairs by itself
         for line in heal(workspace, tracker, open_world(workspace, tracker), model):
             operator.info(line)
     version = tracker.registry.version(model, arguments.version)

@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
             _write(cached)
     total = sum(item.size_bytes for item in [*files, *cached])
     verb = "removed" if arguments.force else "to remove with `sacpipe gc --force`"
-    write_output(f"{len(gone) + len(files) + len(cached)} things, {total / 1e6:.1f} MB {verb}\n{refusal}")
+    count = len(gone) + len(files) + len(cached)
+    write_output(f"{count} thing{'s' * (count != 1)}, {total / 1e6:.1f} MB {verb}\n{refusal}")
     return 1 if refusal else 0
 
 

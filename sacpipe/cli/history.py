@@ -6,16 +6,18 @@ import json
 from sacpipe.cli.output import write_output
 from sacpipe.core.logging import operator
 
-HELP = "show the releases of the policy, or mend a disagreement of history and registry"
-EXAMPLE = '  sacpipe history\n  sacpipe history --restore --reason "nobody knows who moved it"'
+HELP = "show the releases of the policy, or repair a disagreement of history and registry"
+EXAMPLE = '  sacpipe history\n  sacpipe history --restore --reason "an unknown hand moved it"'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    ways = parser.add_mutually_exclusive_group()
-    ways.add_argument("--adopt", action="store_true", help="accept an alias that was moved by hand")
-    ways.add_argument("--restore", action="store_true", help="return such an alias to the history's champion")
-    ways.add_argument(
+    repairs = parser.add_mutually_exclusive_group()
+    repairs.add_argument("--adopt", action="store_true", help="accept an alias that was moved by hand")
+    repairs.add_argument(
+        "--restore", action="store_true", help="return such an alias to the history's champion"
+    )
+    repairs.add_argument(
         "--resolve", action="store_true", help="join a forked history, or go on without lost records"
     )
     parser.add_argument("--reason", help="why; needed by the three")
@@ -23,20 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Mend what is asked for, print the history, and say whether the registry agrees; if not, exit code 1."""
+    """Repair what is asked for, and print the history; exit code 1 where the registry disagrees."""
     from sacpipe.cli.release_commands import open_releases
     from sacpipe.core.errors import ConfigError
     from sacpipe.project.workspace import Workspace, run_lock
     from sacpipe.release.history_text import history_text
 
     workspace = Workspace.enter()
-    way = next((way for way in ("adopt", "restore", "resolve") if getattr(arguments, way)), None)
-    if (way is None) != (arguments.reason is None):
+    repair = next((name for name in ("adopt", "restore", "resolve") if getattr(arguments, name)), None)
+    if (repair is None) != (arguments.reason is None):
         raise ConfigError("--reason: expected with --adopt, --restore or --resolve, and only there.")
     with run_lock(workspace):
         opened = open_releases(workspace, arguments.reason, settles=False)
-        if way is not None:
-            for line in getattr(opened.releases, way)(arguments.reason):
+        if repair is not None:
+            for line in getattr(opened.releases, repair)(arguments.reason):
                 operator.info(line)
     history = opened.releases.history()
     if arguments.json:

@@ -41,12 +41,12 @@ class OpenedReleases:
 
 
 def open_releases(workspace: Workspace, reason: str | None, *, settles: bool = True) -> OpenedReleases:
-    """Open the registry and the history, mend damage, and finish or undo what an earlier command left behind.
+    """Open registry and history, repair damage, and finish or undo what an earlier command left behind.
 
     Args:
         workspace: The project, whose lock the caller holds.
         reason: The operator's reason; None where the command has none.
-        settles: Whether to settle; a command that mends a disagreement does that itself.
+        settles: Whether to settle; a command that repairs a disagreement does that itself.
 
     Raises:
         ConfigError: the reason is blank, or params.yaml is wrong.

@@ -50,7 +50,7 @@ class RegistryStatus(Config):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RegisteredVerdict:
     """A registered version and the verdict on it."""
 
     version: VersionRecord
@@ -62,7 +62,7 @@ class Judgement:
 
 
 def settle(workspace: Workspace, params: Params) -> None:
-    """Mend damage, finish or undo an interrupted release, and refuse where the alias was moved by hand.
+    """Repair damage, finish or undo an interrupted release, and refuse where the alias was moved by hand.
 
     Without git there is no release. A registry that does not answer now may answer at the end of the run.
 
@@ -97,7 +97,7 @@ def register(workspace: Workspace, params: Params) -> VersionRecord:
     return ledger.registry.version(name, version.version)
 
 
-def judge(workspace: Workspace, version: VersionRecord) -> Judgement:
+def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
     """Judge the candidate under the release section of its commit, and tell the registry the verdict.
 
     What the registry says of the present champion is the verdict of its promotion, and stays.
@@ -109,30 +109,34 @@ def judge(workspace: Workspace, version: VersionRecord) -> Judgement:
     ledger, entries = open_ledger(workspace), present_entries(workspace)
     committed, uncommitted = _committed(workspace, version)
     candidate = None
+    working = ReleaseParams.load_sections(workspace.params)
     if committed is not None:
+        if working.release != committed.release_params.release:
+            counts = committed.commit[:12]
+            write_line(f"release: section `release` of params.yaml is uncommitted; that of {counts} counts")
         candidate = judge_committed(workspace, ledger, version, entries, committed)
         verdict = candidate.verdict
     else:
-        verdict = judge_version(workspace, ledger, version, ReleaseParams.load_sections(workspace.params))
+        verdict = judge_version(workspace, ledger, version, working)
     if CHAMPION not in version.aliases:
         ledger.registry.set_version_tags(version.name, version.version, verdict_tags(verdict))
         card = model_card(workspace, version, verdict)
         ledger.registry.set_description(version.name, version.version, card)
         write_version(_world(workspace), ledger.registry.version(version.name, version.version), entries)
-    return Judgement(version, verdict, candidate, uncommitted)
+    return RegisteredVerdict(version, verdict, candidate, uncommitted)
 
 
-def release(workspace: Workspace, judgement: Judgement) -> RegistryStatus:
-    """Promote the candidate where `release.auto` of its commit says so, and return where it stands.
+def release(workspace: Workspace, judged: RegisteredVerdict) -> RegistryStatus:
+    """Promote the candidate where `release.auto` of its commit says so, and return its status.
 
     Raises:
         ReleaseError: another promoter was faster, or the alias was moved by hand meanwhile.
         StoreError: the registry failed; BundleError where its bytes are damaged.
     """
-    version, world, candidate = judgement.version, _world(workspace), judgement.candidate
+    version, world, candidate = judged.version, _world(workspace), judged.candidate
     before = world.registry.alias(version.name, CHAMPION)
     bar = _bar(world, version)
-    if judgement.verdict.accepted and not bar and not _is(before, version):
+    if judged.verdict.accepted and not bar and not _is(before, version):
         _promote_automatically(workspace, candidate)
     is_champion = _is(world.registry.alias(version.name, CHAMPION), version)
     return RegistryStatus(
@@ -140,15 +144,15 @@ def release(workspace: Workspace, judgement: Judgement) -> RegistryStatus:
         version=version.version,
         alias=CHAMPION if is_champion else CANDIDATE,
         previous=None if before is None or _is(before, version) else before.version,
-        why=judgement.verdict.why(),
+        why=judged.verdict.why(),
         commit=None if candidate is None else candidate.target.commit,
-        uncommitted=judgement.uncommitted,
+        uncommitted=judged.uncommitted,
         barred=bar,
     )
 
 
 def _promote_automatically(workspace: Workspace, candidate: JudgedCandidate | None) -> None:
-    """Promote a candidate where params.yaml says so: that of its commit, because nobody reviews another."""
+    """Promote a candidate where params.yaml says so: that of its commit, because no other was reviewed."""
     if candidate is None:
         if Params.load(workspace.params).release.auto:
             write_line("release: release.auto promotes what a commit holds: commit, and run again")

@@ -1,8 +1,8 @@
-"""Find and mend what a registry lost: a version deleted by hand, a flipped byte, a missing file.
+"""Find and repair what a registry lost: a version deleted by hand, a flipped byte, a missing file.
 
 Every release command calls `heal` first. It looks at the champion, at the one before it, and at every version
 that an alias names; over HTTP at the champion alone, because each look downloads the bundle. DVC's cache or
-remote gives the bytes. What cannot be mended is told, and the command goes on.
+remote gives the bytes. What cannot be repaired is reported, and the command goes on.
 """
 
 import tempfile
@@ -32,18 +32,28 @@ from sacpipe.tracking.registry import Registry, VersionRecord
 from sacpipe.tracking.tracker import Tracker
 
 
-def heal(workspace: Workspace, tracker: Tracker, world: World, model: str) -> list[str]:
-    """Mend what the registry lost of the released versions of a policy; return a line for each find.
+def heal(
+    workspace: Workspace, tracker: Tracker, world: World, model: str, *, everything: bool = False
+) -> list[str]:
+    """Repair what the registry lost of the versions of a policy; return a line for each find.
 
-    The caller holds the workspace's lock. Nothing is written where nothing is wrong. An alias is set only
-    where it went with its version: MLflow deletes both.
+    Nothing is written where nothing is wrong. An alias is set only where it went with its version: MLflow
+    deletes both.
+
+    Args:
+        workspace: The project, whose lock the caller holds.
+        tracker: Its tracker.
+        world: Registry and files of the release commands.
+        model: Registered name.
+        everything: Look at the files of every version, as a rebuild does; else at the champion and the
+            versions beside it.
 
     Raises:
         ReleaseError: the history is damaged or forked.
         StoreError: the registry failed; StoreUnavailableError where it does not answer.
     """
     history = read_history(world.disk, model)
-    return list(_Healer(workspace, tracker, world, history).lines())
+    return list(_Healer(workspace, tracker, world, history, everything).lines())
 
 
 def damage(registry: Registry, version: VersionRecord) -> str | None:
@@ -78,9 +88,10 @@ class _Healer:
     tracker: Tracker
     world: World
     history: History
+    everything: bool
 
     def lines(self) -> Iterator[str]:
-        """Mend, and yield a line for each find."""
+        """Repair, and yield a line for each find."""
         present = {one.bundle_digest: one for one in self.world.registry.versions(self.history.model)}
         had_champion = bundle_of(self.history.champion) in present
         for bundle in self._watched(present):
@@ -94,6 +105,9 @@ class _Healer:
 
     def _watched(self, present: dict[str, VersionRecord]) -> list[str]:
         """Return the digests of the versions to look at, the champion first."""
+        if self.everything:
+            known = {one.bundle for one in known_versions(self.world.disk, self.history)}
+            return [bundle for bundle in present if bundle in known]
         newest = [release.bundle for release in self.history.champions()[:2]]
         if self.world.registry.is_remote():
             return newest[:1]
@@ -120,10 +134,10 @@ class _Healer:
         except StoreUnavailableError:
             raise
         except (BundleError, StoreError) as exc:
-            return f"{what} It was not mended: {exc} {_again(known)}"
+            return f"{what} It was not repaired: {exc} {_again(known)}"
         still = damage(self.world.registry, version)
         return (
-            f"{what} Mended: its files were written again from DVC." if still is None else f"{what} {still}"
+            f"{what} Repaired: its files were written again from DVC." if still is None else f"{what} {still}"
         )
 
     def _register_again(self, bundle: str) -> Iterator[str]:
@@ -140,14 +154,14 @@ class _Healer:
         except StoreUnavailableError:
             raise
         except (BundleError, StoreError) as exc:
-            yield f"{what} It was not mended: {exc} {_again(known)}"
+            yield f"{what} It was not repaired: {exc} {_again(known)}"
             return
         write_version(self.world, version, known.entries)
         if version.version == known.number:
-            yield f"{what} Mended: it was registered again, under its number."
+            yield f"{what} Repaired: it was registered again, under its number."
         else:
             yield (
-                f"{what} Mended: it was registered again, as version {version.version}: this registry never "
+                f"{what} Repaired: it is registered again, as version {version.version}: this registry never "
                 f"gives a number twice. A robot pinned to {known.model}/{known.number} has no source: "
                 f"pin it to {known.model}/{version.version}."
             )

@@ -160,7 +160,7 @@ def _digests(entries: LockEntries, version: VersionRecord) -> Iterator[tuple[str
 
 
 def _confidence(entries: LockEntries) -> str:
-    """Return the coverage of the return's interval, as the evaluate stage was told."""
+    """Return the coverage of the return's interval, as the evaluate stage was configured."""
     params = locked_inputs(entries["evaluate"]).params if "evaluate" in entries else {}
     section = params.get("params.yaml", {}).get("evaluation")
     share = section.get("confidence") if isinstance(section, Mapping) else None

@@ -146,10 +146,12 @@ class ProjectGit:
 
         Their paths are relative to the project, which may be a folder of a repository.
         """
-        prefix = self._git("rev-parse", "--show-prefix").strip()
         flags = ("-z", "--porcelain", "--no-renames", "--untracked-files=all", "--ignored=matching")
         listing = self._git("--no-optional-locks", "status", *flags, "--", folder)
-        return tuple(entry[3:].removeprefix(prefix) for entry in listing.split("\0") if entry)
+        if not listing:
+            return ()
+        within = self._git("rev-parse", "--show-prefix").strip()  # git lists paths from its own top folder on
+        return tuple(entry[3:].removeprefix(within) for entry in listing.split("\0") if entry)
 
     def commit(self, paths: Sequence[str], message: str) -> None:
         """Commit these paths, and nothing else that is staged.
@@ -177,6 +179,6 @@ class ProjectGit:
         except OSError as exc:
             raise StoreError(f"git cannot be started: {exc}.") from exc
         if result.returncode:
-            said = " ".join(result.stderr.decode(errors="replace").split())[:500]
-            raise StoreError(f"`git {arguments[0]}`: {said or f'exit code {result.returncode}'}.")
+            message = " ".join(result.stderr.decode(errors="replace").split())[:500]
+            raise StoreError(f"`git {arguments[0]}`: {message or f'exit code {result.returncode}'}.")
         return os.fsdecode(result.stdout)

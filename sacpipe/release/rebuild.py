@@ -11,6 +11,7 @@ from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.head import publish, read_head
+from sacpipe.release.heal import heal
 from sacpipe.release.history import History, read_history
 from sacpipe.release.known_versions import (
     KnownVersion,
@@ -55,6 +56,7 @@ def rebuild(workspace: Workspace, tracker: Tracker, world: World) -> Iterator[st
     for history in histories:
         with world.registry.exclusive(history.model):
             yield from _Policy(workspace, tracker, world, history).rebuild(known[history.model])
+            yield from heal(workspace, tracker, world, history.model, everything=True)
     if not histories:
         yield (
             "releases: none known, because git has no folder release/. `sacpipe run` registers the present "
@@ -84,8 +86,8 @@ def _check(world: World, history: History) -> None:
         allowed.add(bundle_of(tip.to))
     if found is not None and found.bundle not in allowed:
         raise ReleaseError(
-            f"alias '{CHAMPION}' of policy '{history.model}' was moved by hand: the history says "
-            f"{history.champion or 'no champion'}, the registry says {found}. Nothing was written. "
+            f"alias '{CHAMPION}' of policy '{history.model}' was moved by hand: the history names "
+            f"{history.champion or 'no champion'}, the registry names {found}. Nothing was written. "
             '`sacpipe history --adopt --reason "..."` accepts the registry\'s, '
             '`sacpipe history --restore --reason "..."` returns to the history\'s.'
         )

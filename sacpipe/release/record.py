@@ -32,7 +32,7 @@ Kind = Literal[
     barred      the bundle was rolled back: nothing may promote it
     allowed     the bar was lifted, by `promote --again`
     adopted     an alias that was moved by hand is accepted as the champion
-    resolved    a fork, or the loss of the newest records, was mended
+    resolved    a fork, or the loss of the newest records, was repaired
 """
 Action = Literal["promote", "rollback", "adopt", "restore", "resolve"]
 _SETTLING = {"proven", "restored", "adopted", "resolved"}
@@ -116,10 +116,10 @@ class Record(Config):
 @lru_cache(maxsize=100_000)
 def read_record(name: str, data: bytes) -> Record | str:
     """Return the record of a file, or what is wrong with it. Equal bytes are read once in a process."""
-    named = _FILE_NAME.fullmatch(name)
-    if named is None:
+    parts = _FILE_NAME.fullmatch(name)
+    if parts is None:
         return f"{name} is no record"
-    if sha256_bytes(data)[:12] != named[2]:
+    if sha256_bytes(data)[:12] != parts[2]:
         return f"{name} was edited or cut short: its SHA-256 begins with {sha256_bytes(data)[:12]}"
     try:
         record = Record.model_validate_json(data)
@@ -127,6 +127,6 @@ def read_record(name: str, data: bytes) -> Record | str:
         fault = exc.errors()[0]
         where = ".".join(map(str, fault["loc"]))
         return f"{name} is no record of format {FORMAT_VERSION}: {where}: {fault['msg']}"
-    if record.number != int(named[1]):
+    if record.number != int(parts[1]):
         return f"{name} holds record {record.number}: it is a copy, or was renamed"
     return record

@@ -24,7 +24,7 @@ from sacpipe.tracking.registry import BARRED_TAG, VersionRecord
 
 @dataclass(frozen=True)
 class Target:
-    """A version that somebody wants to be champion."""
+    """A version that an operator wants as champion."""
 
     version: VersionRecord
     verdict: dict[str, Any] | None = None
@@ -284,8 +284,8 @@ class Releases:
         found = alias_now(self._world, self._model)
         if bundle_of(champion) != bundle_of(found):
             raise ReleaseError(
-                f"alias '{CHAMPION}' of policy '{self._model}' was moved by hand: the history says "
-                f"{champion or 'no champion'}, the registry says {found or 'none'}. "
+                f"alias '{CHAMPION}' of policy '{self._model}' was moved by hand: the history names "
+                f"{champion or 'no champion'}, the registry names {found or 'none'}. "
                 '`sacpipe history --adopt --reason "..."` accepts the registry\'s, '
                 f'`sacpipe history --restore --reason "..."` returns to the history\'s.{note}'
             )

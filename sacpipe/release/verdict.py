@@ -77,7 +77,7 @@ class Verdict(Config):
     episodes: Annotated[int, Field(ge=0)]
     """Number of simulated episodes, of both policies, nominal and perturbed."""
     time: str
-    """Time of the judgement in UTC, ISO 8601: latencies are of that time and machine."""
+    """Time of the verdict in UTC, ISO 8601: latencies are of that time and machine."""
     scores: Scores
 
     @property

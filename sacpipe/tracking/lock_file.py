@@ -3,12 +3,15 @@
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from sacpipe.core.errors import BusyError, StorageError, StoreError
 from sacpipe.core.files import make_folder, storage_errors
 from sacpipe.core.locks import hold
+
+_LOOKS, _BETWEEN_LOOKS_S = 100, 0.01
 
 
 def this_process() -> str:
@@ -46,8 +49,7 @@ def exclude_by_file(path: Path, name: str) -> Iterator[bool]:
     except StorageError as exc:
         raise StoreError(str(exc)) from exc
     except BusyError as exc:
-        holder = path.read_text(encoding="utf-8", errors="replace").strip() or "unknown process"
-        raise BusyError(busy_message(name, holder, f"the lock {path}")) from exc
+        raise BusyError(busy_message(name, _holder(path), f"the lock {path}")) from exc
     with lock:
         lock.truncate(0)
         lock.write(f"{this_process()}\n")
@@ -56,3 +58,12 @@ def exclude_by_file(path: Path, name: str) -> Iterator[bool]:
             yield True
         finally:
             lock.truncate(0)
+
+
+def _holder(path: Path) -> str:
+    """Return the process that a lock file names. It writes its name right after it has taken the lock."""
+    for _ in range(_LOOKS):
+        if found := path.read_text(encoding="utf-8", errors="replace").strip():
+            return found
+        time.sleep(_BETWEEN_LOOKS_S)
+    return "a process that has ended meanwhile"

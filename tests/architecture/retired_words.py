@@ -82,7 +82,6 @@ PHRASES = {
     r"whoever": "the role: operator, engineer, robot, caller, client",
     r"(some|any|every)body( else)?": "the role, or a passive: 'until an operator clears the stop'",
     r"nobody( else)?": "no one by role: 'no other thread', 'no client'",
-    r"floor \d": "nothing: pyproject.toml has the layers",
     r"corridors?": "data flow",
     r"staircases?": "layers",
     r"orchestras?": "pipeline",

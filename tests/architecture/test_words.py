@@ -118,7 +118,6 @@ SAMPLES = (
     "Whoever comes first",
     "until somebody clears it",
     "used by nobody else",
-    "Floor 5. Everything",
     "what lives now lives for ever",
     "every universe",
     "the first that says no",

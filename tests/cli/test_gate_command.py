@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from pendulum import FALLS, MODEL, TASK, PendulumProject
+from pole_policies import FALLS, MODEL, TASK, PendulumProject
 from small_project import with_release
 
 from sacpipe.params.defaults import params_text

@@ -95,12 +95,12 @@ def test_bad_input_is_refused_before_anything_is_written(operator, arguments, me
 
 
 def test_an_alias_that_a_hand_moved_is_in_the_history_s_answer(operator):
-    """history shows the records and exits 1; restore mends it."""
+    """history shows the records and exits 1; restore repairs it."""
     operator("promote", "1", "--reason", "the first")
     open_ledger(Workspace(operator.project)).registry.set_alias(NAME, "champion", 2)
     shown = operator("history", code=1)
     assert shown.out.startswith(f"{NAME}: champion is version 1 ")
-    assert "moved by hand: the history says version 1" in shown.err
-    restored = operator("history", "--restore", "--reason", "nobody knows who")
+    assert "moved by hand: the history names version 1" in shown.err
+    restored = operator("history", "--restore", "--reason", "an unknown hand")
     assert "restored: version 1" in restored.err
     assert champion(operator.project) == 1

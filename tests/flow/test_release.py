@@ -4,10 +4,9 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
-from small_project import IDENTITY, commit, dvc, git, with_release
+from small_project import IDENTITY, commit, dvc, git, sacpipe, with_release
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.project.workspace import Workspace
@@ -18,6 +17,8 @@ from sacpipe.tracking.chosen import open_ledger
 pytestmark = pytest.mark.slow
 
 NAME = "point-mass-v0"
+EASY = "{name: smoothness, episodes: 1, max_change: 1.0}"
+HARD = "{name: smoothness, episodes: 1, max_change: 1.0e-9}"
 RULE = '''
 from sacpipe.release.rules.rule import RETURN, Rule
 
@@ -35,7 +36,6 @@ class Floor(Rule):
     def example(cls):
         return cls(name="own_rules:Floor", lowest=0.0)
 '''
-EASY, HARD = (f"{{name: 'own_rules:Floor', lowest: {lowest}}}" for lowest in (-1000.0, 1000.0))
 
 
 class Scene:
@@ -43,7 +43,6 @@ class Scene:
 
     def __init__(self, root, call):
         self.root, self._call = root, call
-        (root / "own_rules.py").write_text(RULE)
         self.set_release(EASY)
 
     def set_release(self, *rules, **values):
@@ -59,13 +58,11 @@ class Scene:
 
     def run(self, *arguments, code=0):
         seen = self._call(self.root, "run", "--engine", "local", *arguments)
-        sys.modules.pop("own_rules", None)  # each command has a process of its own
         assert seen.code == code, seen.out + seen.err
         return seen
 
     def release(self, *arguments, code=0):
         seen = self._call(self.root, *arguments, "--reason", "a test")
-        sys.modules.pop("own_rules", None)
         assert seen.code == code, seen.out + seen.err
         return seen
 
@@ -99,7 +96,7 @@ def test_from_an_uncommitted_candidate_to_a_champion(scene):
     commit(scene.root)
     scene.another_bundle(9)
     seen = scene.run()
-    assert "gate       accepted: own_rules:Floor: mean return -" in seen.out
+    assert "gate       accepted: smoothness: mean change of an action per step " in seen.out
     assert f"registry   {NAME} version 1 is candidate; no version is champion\n" in seen.out
     assert '\npromote    sacpipe promote --reason "..."\n' in seen.out
     assert scene.aliases() == {"candidate": 1}
@@ -108,8 +105,10 @@ def test_from_an_uncommitted_candidate_to_a_champion(scene):
     (file,) = read_versions(ProjectDisk(scene.root), NAME)
     assert (file.number, file.bundle) == (1, bundle_digest(scene.root / "out" / "export" / "bundle"))
     assert file.tags == version.tags
-    assert version.tags["sacpipe.verdict"].startswith("accepted: own_rules:Floor: mean return -")
-    assert "own_rules:Floor" in version.description
+    assert version.tags["sacpipe.verdict"].startswith(
+        "accepted: smoothness: mean change of an action per step "
+    )
+    assert "smoothness" in version.description
     assert set(file.entries) == {"train", "export", "evaluate"}
 
     refused = scene.release("promote", code=1)
@@ -154,14 +153,14 @@ def test_a_refused_candidate_leaves_the_champion_and_says_how_to_get_further(sce
     scene.run(code=1)
     commit(scene.root)
     seen = scene.run(code=1)
-    assert "gate       refused: own_rules:Floor: mean return -" in seen.out
-    assert ", floor 1,000\n" in seen.out
-    assert "           own_rules:Floor: Train longer.\n" in seen.out
+    assert "gate       refused: smoothness: mean change of an action per step " in seen.out
+    assert ", limit 1e-07 %" in seen.out
+    assert "           smoothness: Add a cost of changes to the reward" in seen.out
     assert "version 2 is candidate; version 1 stays champion" in seen.out
     assert "sacpipe promote" not in seen.out
     assert scene.aliases() == {"candidate": 2, "champion": 1}
-    assert scene.registry.version(NAME, 2).tags["sacpipe.verdict"].startswith("refused: own_rules:Floor")
-    assert scene.registry.version(NAME, 1).tags["sacpipe.verdict"].startswith("accepted: own_rules:Floor")
+    assert scene.registry.version(NAME, 2).tags["sacpipe.verdict"].startswith("refused: smoothness")
+    assert scene.registry.version(NAME, 1).tags["sacpipe.verdict"].startswith("accepted: smoothness")
     scene.release("promote", code=1)
     assert scene.aliases() == {"candidate": 2, "champion": 1}
 
@@ -171,7 +170,10 @@ def test_an_uncommitted_edit_of_the_release_section_judges_nothing(scene):
     commit(scene.root)
     scene.run(code=1)
     scene.set_release(EASY, auto=True)
-    assert "refused: own_rules:Floor" in scene.run(code=1).out
+    seen = scene.run(code=1)
+    assert "refused: smoothness" in seen.out
+    head = git(scene.root, "rev-parse", "HEAD")[:12]
+    assert f"section `release` of params.yaml is uncommitted; that of {head} counts" in seen.err
     assert scene.aliases() == {"candidate": 1}
 
 
@@ -180,7 +182,7 @@ def test_an_uncommitted_edit_of_the_release_section_judges_nothing(scene):
     [
         (
             "dry_run",
-            ["gate       would be refused: own_rules:Floor", "nothing, because release.mode is dry_run"],
+            ["gate       would be refused: smoothness", "nothing, because release.mode is dry_run"],
             False,
         ),
         ("off", ["gate       not judged: release.mode is off", "sacpipe promote --reason"], True),
@@ -238,7 +240,7 @@ def test_an_alias_that_was_moved_by_hand_stays_and_the_run_ends_before_training(
     scene.registry.set_alias(NAME, "champion", 1)  # an operator's hand
     for _ in range(2):
         seen = scene.run(code=1)
-        assert "was moved by hand: the history says version 2" in seen.err
+        assert "was moved by hand: the history names version 2" in seen.err
         assert "sacpipe history --adopt" in seen.err
         assert "train: unchanged" not in seen.err
         assert scene.aliases() == {"candidate": 2, "champion": 1}
@@ -290,3 +292,18 @@ def test_another_name_counts_when_it_is_committed(scene):
     assert "with release.model_name 'point-mass-v0'. Commit the new name" in scene.run().out
     commit(scene.root)
     assert "uncommitted" not in scene.run().out
+
+
+@pytest.mark.acceptance
+def test_a_rule_of_the_projects_own_is_a_dependency_of_no_stage(project):
+    (project / "own_rules.py").write_text(RULE)
+    path = project / "params.yaml"
+    path.write_text(with_release(path.read_text(), "{name: 'own_rules:Floor', lowest: 1000.0}"))
+    graph = (project / "dvc.yaml").read_text()
+    for lowest, code, word in (("1000.0", 1, "refused"), ("-1000.0", 0, "accepted")):
+        path.write_text(re.sub(r"lowest: \S+}", f"lowest: {lowest}}}", path.read_text()))
+        commit(project)
+        seen = sacpipe(project, "run", "--engine", "local", check=code)
+        assert f"gate       {word}: own_rules:Floor: mean return -" in seen.out
+        assert "train unchanged, export unchanged, evaluate unchanged" in seen.out
+        assert (project / "dvc.yaml").read_text() == graph

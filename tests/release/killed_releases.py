@@ -41,7 +41,7 @@ def _rollback(_project: ReleaseProject, releases: Releases) -> list[str]:
 
 
 def _restore(_project: ReleaseProject, releases: Releases) -> list[str]:
-    return releases.restore("nobody knows who moved it")
+    return releases.restore("an unknown hand moved it")
 
 
 def _adopt(_project: ReleaseProject, releases: Releases) -> list[str]:
@@ -174,7 +174,7 @@ def main(folder: Path, registry: str, scene: str, mode: Mode, which: str) -> Non
     """Print the calls, how each try ended, and what was wrong."""
     os.environ.update(IDENTITY)
     import_first(registry)
-    lease.SETTLE_S = 0.0  # nobody competes
+    lease.SETTLE_S = 0.0  # no other promoter competes
     trial = Trial(folder, registry, SCENES[scene])
     calls = trial.calls()
     ends: Counter[str] = Counter()

@@ -1,7 +1,7 @@
 """Two clones of one project promote at the same moment, again and again; prints a JSON report.
 
 Not a test itself: test_two_clones.py runs it in a process of its own, as crash_points.py is run. Both clones push
-to one bare repository and use one registry. In each round both pull, both promote, and whoever succeeds pushes.
+to one bare repository and use one registry. In each round both pull, both promote, and the winner pushes.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class _Open:
         return getattr(self._registry, name)
 
     def exclusive(self, name: str) -> AbstractContextManager[bool]:
-        """Exclude nobody."""
+        """Exclude no promoter."""
         del name
         return contextlib.nullcontext(False)
 
@@ -150,23 +150,23 @@ class Race:
         return "one history", wrong
 
     def _check_noticed(self, _promoted: list[int | None]) -> tuple[str, list[str]]:
-        """Join the clones as operators do; a disagreement must be noticed, and can be mended."""
+        """Join the clones as operators do; a disagreement must be noticed, and can be repaired."""
         for clone in (*CLONES, *CLONES):
             git(self._open(clone).root, "pull", "--quiet", "--no-rebase", "--no-edit")
             git(self._folder / clone, "push", "--quiet")
         project = self._open("one")
-        said = [self._mended(project) for _ in range(3)]
+        said = [self._repaired(project) for _ in range(3)]
         git(project.root, "push", "--quiet")
         git(self._folder / "two", "pull", "--quiet", "--ff-only")
         return ", ".join(filter(None, said)) or "one history", [*faults(project), *faults(self._open("two"))]
 
-    def _mended(self, project: ReleaseProject) -> str:
+    def _repaired(self, project: ReleaseProject) -> str:
         """Run the next command; where it refuses, do what it says, and return why it refused."""
         releases = self._releases(project)
         try:
             releases.settle()
         except ReleaseError as exc:
-            for text, mend in (
+            for text, repair in (
                 ("being released by", lambda _: time.sleep(0.01)),
                 ("moved by hand", releases.restore),
                 ("forked", releases.resolve),
@@ -174,7 +174,7 @@ class Race:
             ):
                 if text in str(exc):
                     with contextlib.suppress(ReleaseError):  # `resolve` settles too, and then finds drift
-                        mend("after a race")
+                        repair("after a race")
                     return text
             raise
         return ""

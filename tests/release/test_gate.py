@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from pendulum import FALLS, MODEL, PendulumProject, evidence_of, make_environment, params_with, scored
+from pole_policies import FALLS, MODEL, PendulumProject, evidence_of, make_environment, params_with, scored
 
 from sacpipe.core.errors import BundleError, ConfigError, InterruptedRunError, SimulatorError
 from sacpipe.release.gate import judge_rules, judge_version, kept_verdict
@@ -250,7 +250,7 @@ def test_a_finding_has_the_name_of_its_rule(evidence):
     assert (finding.rule, finding.ok) == ("mine", True)
 
 
-def test_an_error_of_the_task_refuses_and_one_that_may_pass_ends_the_judgement(evidence):
+def test_an_error_of_the_task_refuses_and_one_that_may_pass_ends_it(evidence):
     for error in ("simulator", "config"):
         (finding,) = judge_rules([Fails(name="mine", error=error)], evidence)
         assert not finding.ok

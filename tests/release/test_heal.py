@@ -1,4 +1,4 @@
-"""What a registry lost is found by the next release command, and mended where DVC has the bytes."""
+"""What a registry lost is found by the next release command, and repaired where DVC has the bytes."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_a_policy_that_was_never_released_has_nothing_to_heal(folder_project):
 
 
 @pytest.mark.parametrize("breaks", [flip, Path.unlink])
-def test_a_flipped_byte_and_a_missing_file_are_mended_from_dvc(project, tmp_path, breaks):
+def test_a_flipped_byte_and_a_missing_file_are_repaired_from_dvc(project, tmp_path, breaks):
     digests = project.release_three()
     policies = stored_policies(project)
     breaks(policies[digests[1]])  # the champion
@@ -40,14 +40,14 @@ def test_a_flipped_byte_and_a_missing_file_are_mended_from_dvc(project, tmp_path
     shutil.rmtree(project.workspace.root / "out")
     lines = healed(project)
     assert [line.split(" is ")[0] for line in lines] == ["Reach/1", "Reach/3"]
-    assert all(line.endswith("Mended: its files were written again from DVC.") for line in lines)
+    assert all(line.endswith("Repaired: its files were written again from DVC.") for line in lines)
     assert "policy.onnx" in lines[0]
     assert healed(project) == []
     assert project.fetched(1, tmp_path) == digests[1]
     assert project.fetched(3, tmp_path) == digests[3]
 
 
-def test_mlflows_own_model_file_is_mended_too(project):
+def test_mlflows_own_model_file_is_repaired_too(project):
     """Other programs load `model.onnx`; the folder has none."""
     project.release_three()
     served = list(project.workspace.state.rglob("model.onnx"))
@@ -57,14 +57,14 @@ def test_mlflows_own_model_file_is_mended_too(project):
     assert damage(project.registry, project.registry.version(NAME, 1)) is None
 
 
-def test_bytes_that_dvc_lacks_are_told_with_the_ways_to_have_them_again(folder_project):
+def test_bytes_that_dvc_lacks_are_reported_with_the_ways_to_have_them_again(folder_project):
     digests = folder_project.release_three()
     flip(stored_policies(folder_project)[digests[1]])
     folder_project.lose_bundle(1)
     folder_project.outputs(2)
     (line,) = healed(folder_project)
     assert "Reach/1 is damaged in the registry" in line
-    assert "It was not mended" in line
+    assert "It was not repaired" in line
     assert "`dvc push` in a clone that has the bytes" in line
     assert damage(folder_project.registry, folder_project.registry.version(NAME, 1)) is not None
 
@@ -82,7 +82,7 @@ def test_a_version_deleted_by_hand_is_registered_again(project, tmp_path):
         assert f"pin it to Reach/{version.version}" in line
     else:
         assert version.version == 3
-        assert line.endswith("Mended: it was registered again, under its number.")
+        assert line.endswith("Repaired: it was registered again, under its number.")
     assert healed(project) == []
     assert project.fetched(version.version, tmp_path) == digests[3]
     assert project.releases.settle() == []

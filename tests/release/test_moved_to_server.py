@@ -67,6 +67,6 @@ def test_a_robot_pinned_to_a_number_gets_the_same_policy_and_the_champion_alone_
         flip(stored[digests[number]])
     (line,) = heal(project.workspace, project.tracker, project.world, NAME)
     assert line.startswith("Reach/1 is damaged")
-    assert line.endswith("Mended: its files were written again from DVC.")
+    assert line.endswith("Repaired: its files were written again from DVC.")
     assert source("@champion").resolve().pull()["policy.onnx"] == stored[digests[1]].read_bytes()
     assert project.releases.settle() == []

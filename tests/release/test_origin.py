@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from pendulum import PendulumProject
+from pole_policies import PendulumProject
 
 from sacpipe.release.origin import find_parity, lineage_faults
 from sacpipe.tracking.tracker import STAGE_KEY_TAG
@@ -56,9 +56,9 @@ def test_links_to_commits_are_left_to_the_promotion(project, monkeypatch):
         Edge(name="train run -> params", expected="a", found="b", ok=False),
         Edge(name="train run -> commit", expected="a", found="no commit was recorded", ok=False),
     ]
-    asked = []
-    monkeypatch.setattr("sacpipe.release.origin.lineage", lambda *names: asked.append(names[2]) or edges)
+    calls = []
+    monkeypatch.setattr("sacpipe.release.origin.lineage", lambda *names: calls.append(names[2]) or edges)
     assert lineage_faults(project.workspace, project.tracker, project.register()) == (
         "train run -> params: expected a, found b",
     )
-    assert asked == ["pendulum/1"]
+    assert calls == ["pendulum/1"]

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from ledger_project import git
+from ledger_project import flip, git
 from released_project import NAME
 
 from sacpipe.core.errors import ReleaseError, StoreError
@@ -85,7 +85,7 @@ def test_an_alias_that_was_moved_by_hand_is_not_moved(project):
     project.registry.set_alias(NAME, "champion", 2)
     moved = project.state()
     with pytest.raises(
-        ReleaseError, match="moved by hand: the history says version 1.*registry says version 2"
+        ReleaseError, match="moved by hand: the history names version 1.*registry names version 2"
     ):
         project.rebuild()
     assert project.state() == moved != before
@@ -112,6 +112,15 @@ def test_a_clone_behind_the_head_is_refused(folder_project):
         folder_project.rebuild()
 
 
+def test_damaged_files_of_any_version_are_repaired(folder_project, tmp_path):
+    """Version 2 was never released, so that no other command looks at it."""
+    digests = folder_project.release_three()
+    flip(folder_project.workspace.state / "tracking" / "bundles" / digests[2] / "policy.onnx")
+    assert folder_project.rebuild()[-1].endswith("Repaired: its files were written again from DVC.")
+    assert folder_project.fetched(2, tmp_path) == digests[2]
+    assert folder_project.rebuild()[-1] == "Reach@candidate: version 3"
+
+
 def test_without_a_history_nothing_is_promoted(folder_project, tmp_path):
     """Versions that were registered and never promoted; and a project without release/."""
     for generation in (1, 2):
@@ -129,7 +138,7 @@ def test_without_a_history_nothing_is_promoted(folder_project, tmp_path):
     assert folder_project.registry.versions(NAME) == []
 
 
-def test_a_number_that_the_registry_cannot_give_again_is_told_and_remembered(project, tmp_path):
+def test_a_number_that_the_registry_cannot_give_again_is_reported_and_remembered(project, tmp_path):
     """MLflow never gives a deleted number again, and the folder gives it to the same bundle."""
     project.release_three()
     project.registry.delete_version(NAME, 2)

@@ -171,14 +171,14 @@ def moved_by_hand(site: Site) -> None:
     """Drift stops every command until it is restored, or adopted."""
     project, first, second = site.begin()
     project.promote(first)
-    for mend, champion in (("restore", 1), ("adopt", 2)):
+    for repair, champion in (("restore", 1), ("adopt", 2)):
         project.tracker.registry.set_alias(site.model, "champion", 2)
         for command in (project.releases().settle, lambda: project.promote(second)):
             with pytest.raises(
-                ReleaseError, match="moved by hand: the history says version 1 .* says version 2"
+                ReleaseError, match="moved by hand: the history names version 1 .* names version 2"
             ):
                 command()
-        getattr(project.releases(), mend)("nobody knows who moved it")
+        getattr(project.releases(), repair)("an unknown hand moved it")
         assert (project.champion(), list(faults(project))) == (champion, [])
     assert project.kinds() == [*MOVE, *MOVE, "adopted"]
 
@@ -245,7 +245,7 @@ def accounts(site: Site) -> None:
 
 @pytest.fixture(autouse=True)
 def _operator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set an identity; nobody competes, so that nobody is waited for."""
+    """Set an identity; no other promoter competes, so that none is waited for."""
     for name, value in IDENTITY.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(lease, "SETTLE_S", 0.0)

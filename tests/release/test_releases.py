@@ -55,23 +55,6 @@ def test_a_promotion_commits_its_own_files_only(project: ReleaseProject) -> None
     assert git(project.root, "status", "--porcelain").splitlines() == [" M .gitignore", "A  notes"]
 
 
-def test_a_project_in_a_folder_of_a_repository_commits_its_records(project: ReleaseProject) -> None:
-    """Git names files from the top of the repository."""
-    below = ReleaseProject.__new__(ReleaseProject)
-    below.root, below.tracking, below.tracker = (
-        project.root / "robots" / "arm",
-        project.tracking,
-        project.tracker,
-    )
-    below.model = project.model
-    below.root.mkdir(parents=True)
-    below.promote(below.register(0.5))
-    committed = git(project.root, "show", "--name-only", "--format=").splitlines()
-    assert len(committed) == 3
-    assert all(path.startswith(f"robots/arm/release/{MODEL}/history/") for path in committed)
-    assert git(project.root, "status", "--porcelain", "release", "robots/arm/release") == ""
-
-
 def test_a_rollback_bars_and_only_again_lifts_the_bar(project: ReleaseProject) -> None:
     """The bundle that was rolled back is refused with who, when and why, until it is promoted again."""
     first, second = project.register(0.5), project.register(0.25)
@@ -116,11 +99,11 @@ def test_an_alias_that_a_hand_moved_stops_everything_until_it_is_adopted_or_rest
     project.tracker.registry.set_alias(MODEL, "champion", second.version)
     for command in (project.releases().settle, lambda: project.promote(second)):
         with pytest.raises(
-            ReleaseError, match=r"moved by hand: the history says version 1 .*, the registry says version 2"
+            ReleaseError, match=r"moved by hand: the history names version 1 .*, the registry names version 2"
         ):
             command()
     assert project.champion() == 2
-    project.releases().restore("nobody knows who moved it")
+    project.releases().restore("an unknown hand moved it")
     assert project.champion() == 1
     project.tracker.registry.set_alias(MODEL, "champion", second.version)
     project.releases().adopt("the night shift did")
@@ -253,7 +236,7 @@ def test_records_that_are_lost_for_good_are_left_behind(project: ReleaseProject,
     first = project.register(0.5)
     _, other = clone(project, tmp_path)
     project.promote(first)
-    with pytest.raises(ReleaseError, match="moved by hand: the history says no champion"):
+    with pytest.raises(ReleaseError, match="moved by hand: the history names no champion"):
         other.releases().resolve("the other machine burnt")
     other.releases().adopt("it served well")
     assert other.releases().settle() == []
@@ -309,4 +292,16 @@ def test_a_proof_that_fails_after_the_move_puts_the_alias_back(project: ReleaseP
         project.releases(prove=once).promote(Target(second), reason="better")
     assert project.champion() == 1
     assert project.kinds() == [*MOVE, "intended", "moved", "restored"]
+    assert project.releases().settle() == []
+
+
+def test_a_project_in_a_folder_of_a_repository_commits_there(project: ReleaseProject, tmp_path: Path) -> None:
+    """Paths are those of the project, not of the repository around it."""
+    shutil.rmtree(project.root / ".git")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "begin")
+    project.promote(project.register(0.5))
+    committed = git(tmp_path, "ls-files").splitlines()
+    assert len(committed) == 3
+    assert all(name.startswith(f"project/release/{MODEL}/history/") for name in committed)
     assert project.releases().settle() == []

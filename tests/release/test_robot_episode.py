@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from bundle_factories import make_runtime, make_spec
-from pendulum import BALANCES, FALLS, make_environment, score, scored, write_pendulum
+from pole_policies import BALANCES, FALLS, make_environment, score, scored, write_pendulum
 
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.core.errors import ConfigError

@@ -58,6 +58,12 @@ def test_left_skewness_is_corrected_and_right_skewness_is_not():
     )
 
 
+def test_the_correction_never_accepts_more_than_students_t():
+    """The same values and the bound -5: t is 9, and Hall's transformation 9 - 40.75 + 60.75 = 29."""
+    found = student_t.p_values(np.array([[1.0, 1.0, 1.0, 1.0, -2.0]]), -5.0)
+    assert found == pytest.approx(student_t.upper_tail(np.array([9.0]), 4), rel=1e-9)
+
+
 @pytest.mark.parametrize("bound", [-1.0, 0.0, 2.0])
 def test_equal_values_are_above_a_lower_bound_for_certain(bound):
     assert student_t.p_values(np.full((1, 20), 0.1), bound)[0] == (0.0 if bound < 0.1 else 1.0)

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from threading import Timer
 
 import pytest
 
 from sacpipe.core.errors import BusyError, StoreError
+from sacpipe.core.locks import hold
 from sacpipe.tracking.lock_file import exclude_by_file
 
 HOLD = """
@@ -34,6 +36,16 @@ def test_another_process_is_named_and_its_death_ends_the_lock(tmp_path):
         process.communicate()
     with exclude_by_file(path, "Push") as excludes:
         assert excludes
+
+
+def test_a_process_that_has_just_taken_the_lock_is_waited_for_until_it_has_a_name(tmp_path):
+    path = tmp_path / "lock"
+    with hold(path):
+        timer = Timer(0.03, path.write_text, ["process 7 on robot\n"])
+        timer.start()
+        with pytest.raises(BusyError, match="holds the lock .*: process 7 on robot"):
+            exclude_by_file(path, "Push").__enter__()
+        timer.join()
 
 
 def test_an_error_in_the_block_ends_the_lock(tmp_path):

@@ -21,7 +21,7 @@ def test_the_mean_return_is_at_least_the_floor(minimum, ok):
     assert bool(finding.advice) is not ok
 
 
-def test_the_floor_is_told_in_words():
+def test_the_floor_is_reported_in_words():
     finding = floor(9300.0).judge(given_evidence((9359.8, 9359.82)))
     assert finding.text() == "floor: mean return of 4 episodes 9,359.81, floor 9,300"
     assert floor(None).judge(given_evidence((1.0,))).expected == "no floor"

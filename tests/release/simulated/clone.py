@@ -58,7 +58,7 @@ class Weather:
             return choice.choice((0.0, most / 3, most))
 
         return cls(
-            crash=rate(0.4),
+            crash=rate(0.6),
             power=choice.choice((0.0, 0.5, 1.0)),
             partition=rate(0.3),
             disk=rate(0.15),

@@ -16,10 +16,10 @@ class File:
     unsynced: list[bytes] = field(default_factory=list)
     """What was written since the last sync, oldest first."""
 
-    def after_crash(self, choice: random.Random) -> bytes:
+    def after_crash(self, choice: random.Random, whole: float) -> bytes:
         """Return what a crash leaves: the synced bytes, or any written ones, whole or torn."""
-        if not self.unsynced:
-            return self.durable
+        if not self.unsynced or choice.random() < whole:
+            return self.data
         written = choice.choice([self.durable, *self.unsynced])
         return written[: choice.randrange(len(written) + 1)] if choice.random() < 0.5 else written
 
@@ -118,7 +118,7 @@ class SimulatedDisk:
         """Leave what is durable, and any part of what is not."""
         choice = self._process.simulation.random
         self.edition += 1
-        kept = choice.choice((0.0, 0.5, 1.0))
+        kept, whole = choice.choice((0.0, 0.5, 0.9, 1.0)), choice.choice((0.0, 0.5, 0.9))
         for change in self._changes:
             if choice.random() < kept:
                 change.apply(self._durable)
@@ -127,7 +127,7 @@ class SimulatedDisk:
         for folder, inside in sorted(self._durable.items()):
             fresh = {}
             for name, file in sorted(inside.items()):
-                left = file.after_crash(choice)
+                left = file.after_crash(choice, whole)
                 fresh[name] = File(left, left)
             self._names[folder] = fresh
         self._durable = {folder: dict(inside) for folder, inside in self._names.items()}
@@ -152,6 +152,15 @@ class SimulatedDisk:
         self.edition += 1
         file.data = data
         file.unsynced.append(data)
+
+    def write_back(self) -> None:
+        """Make everything durable, as a machine does that runs on for a while."""
+        for inside in self._names.values():
+            for file in inside.values():
+                file.durable = file.data
+                file.unsynced.clear()
+        self._durable = {folder: dict(inside) for folder, inside in self._names.items()}
+        self._changes = []
 
     def files(self, folder: str) -> dict[str, bytes]:
         """Return the bytes of all files below a folder by their path."""

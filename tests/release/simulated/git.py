@@ -70,7 +70,7 @@ class SimulatedGit:
     def pull(self) -> str:
         """Merge the shared tree into the clone's; return what stops it, or nothing.
 
-        The merged files are written as git writes them: nothing syncs them.
+        The merged files are written as git writes them: nothing syncs them. Older ones are durable by then.
         """
         theirs, merged, arrived = self._remote.tree, dict(self._tree), 0
         for path in sorted({*theirs, *self._base}):
@@ -87,6 +87,7 @@ class SimulatedGit:
                 del merged[path]
             else:
                 merged[path] = other
+        self._disk.write_back()
         for path in sorted({*merged, *self._tree}):
             if merged.get(path) != self._tree.get(path):
                 self._disk.put(path, merged.get(path))

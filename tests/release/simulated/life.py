@@ -72,7 +72,7 @@ class Life:
                 self._register()
             if self.choice.random() < self.weather.hand / 3:
                 self._hand()
-            if len(self.clones) == 2 and self.choice.random() < 0.3:
+            if len(self.clones) == 2 and self.choice.random() < 0.4:
                 self._race()
                 done += 2
             else:
@@ -94,7 +94,7 @@ class Life:
 
     def _race(self) -> None:
         """A command of each clone at the same time."""
-        is_quiet = self.choice.random() < 0.5
+        is_quiet = self.choice.random() < 0.35
         if is_quiet:
             self._agree()
             self.simulation.seconds += 200_000.0  # the lease of a command that died has ended

@@ -1,6 +1,6 @@
 """Mistakes that are planted in the release code: the lives of 300 seeds must find each.
 
-Each replaces one text of one module, in memory, before the module is loaded. It must stand there once.
+Each replaces one text of one module, in memory, before the module is loaded. The text must be there once.
 """
 
 import importlib.util
@@ -120,8 +120,9 @@ MISTAKES = {
         "        if bundle_of(champion) != bundle_of(found):\n            raise",
         "        if found is self:\n            raise",
     ),
-    "records are not committed": Mistake(
-        "releases", "        if self._world.git.uncommitted(folder):", "        if not folder:"
+    "records are not committed": Mistake("releases", "        if paths:", "        if not folder:"),
+    "the loss of a file is committed": Mistake(
+        "releases", "self._world.git.commit(paths,", "self._world.git.commit([folder],"
     ),
     "a clone that is behind goes on": Mistake(
         "releases",

@@ -55,7 +55,7 @@ def test_an_address_without_psycopg2_is_refused_with_the_form_to_write(scheme):
     check_driver("sqlite:////a.db", "X")
 
 
-def test_a_missing_psycopg2_is_told_by_the_name_of_the_extra(monkeypatch):
+def test_a_missing_psycopg2_is_reported_by_the_name_of_the_extra(monkeypatch):
     address = "postgresql+psycopg2://ann:s3cr@host/mlflow"
     monkeypatch.setitem(sys.modules, "psycopg2", None)
     for variable, use in (
@@ -84,7 +84,7 @@ def test_psycopg2_is_not_imported_before_an_address_needs_it():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_a_server_without_a_database_of_ones_own_excludes_nobody():
+def test_a_server_without_a_database_of_ones_own_excludes_no_promoter():
     with exclude("Push", "http://host:5000", "") as excludes:
         assert excludes is False
     with pytest.raises(ConfigError, match=r"SACPIPE_RELEASE_LOCK: expected .* found another address"):

@@ -61,7 +61,7 @@ def copied(released):
 
 
 @pytest.mark.acceptance
-def test_a_locked_database_is_told_with_the_process_that_locked_it(copied):
+def test_a_locked_database_is_reported_with_the_process_that_locked_it(copied):
     path, registry, new = copied
     assert registry.versions("Push")  # open before, as in a command
     process = subprocess.Popen(
@@ -97,7 +97,7 @@ def test_a_locked_database_is_told_with_the_process_that_locked_it(copied):
         ),
     ],
 )
-def test_a_database_that_cannot_be_written_is_told_with_the_place(copied, operation, is_folder, said):
+def test_a_database_that_cannot_be_written_is_reported_with_the_place(copied, operation, is_folder, said):
     path, registry, new = copied
     path.chmod(0o666 if is_folder else 0o444)
     path.parent.chmod(0o555 if is_folder else 0o777)
@@ -110,7 +110,7 @@ def test_a_database_that_cannot_be_written_is_told_with_the_place(copied, operat
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("revision", ["ffffffffffff", "451aebb31d03"])
-def test_a_database_of_another_schema_is_told_with_both_revisions(copied, operation, revision):
+def test_a_database_of_another_schema_is_reported_with_both_revisions(copied, operation, revision):
     path, registry, new = copied
     with sqlite3.connect(path) as database:
         database.execute("UPDATE alembic_version SET version_num = ?", (revision,))

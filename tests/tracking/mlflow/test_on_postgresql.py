@@ -111,7 +111,7 @@ def test_a_foreign_host_and_a_foreign_account_are_refused(accounts_server):
 
 
 @pytest.mark.parametrize("password", ["wrong", ""])
-def test_a_client_without_the_password_is_told_which_variables_to_set(tracker, password):
+def test_a_client_without_the_password_is_reported_which_variables_to_set(tracker, password):
     registry = tracker("robot", MLFLOW_TRACKING_PASSWORD=password).registry
     with pytest.raises(StoreError, match="401.* Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"):
         registry.versions("Push")
@@ -226,7 +226,7 @@ def test_a_lock_whose_database_refuses_or_is_away_says_so_without_the_password(a
     assert password.partition("/")[2] not in str(caught.value)
 
 
-def test_a_database_of_another_schema_or_without_writes_is_told(accounts_server, direct, tmp_path):
+def test_a_database_of_another_schema_or_without_writes_is_reported(accounts_server, direct, tmp_path):
     registry = MlflowTracking(name="mlflow").open_tracker(tmp_path, {"MLFLOW_TRACKING_URI": direct}).registry
     registry.set_model_tags("Push", {"a": "b"})
     name = direct.rpartition("/")[2]
