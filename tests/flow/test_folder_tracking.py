@@ -49,7 +49,8 @@ def test_run_lineage_follow_and_rebuild_need_no_mlflow(fresh, without_mlflow):
     assert "run.json cannot be read as JSON" in refused.err
     rebuilt = sacpipe(fresh, "ledger", "rebuild", check=0)
     assert "tracking.1 now" in rebuilt.out
-    assert f"{name}@champion: version 1, bundle {ran['bundle_digest'][:12]}" in rebuilt.out
+    assert f"{name}/1: bundle {ran['bundle_digest'][:12]}" in rebuilt.out
+    assert f"{name}@champion: version 1\n" in rebuilt.out
     sacpipe(fresh, "lineage", check=0)
 
 

@@ -19,7 +19,9 @@ class SimulatedClock:
     def now(self) -> datetime:
         """Return what the clock shows."""
         self._process.require_alive()
-        return _BEGIN + timedelta(seconds=self._process.simulation.seconds + self.offset)
+        shown = _BEGIN + timedelta(seconds=self._process.simulation.seconds + self.offset)
+        self._process.latest_s = max(self._process.latest_s, shown.timestamp())
+        return shown
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""

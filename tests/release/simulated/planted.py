@@ -89,7 +89,7 @@ MISTAKES = {
         "move", "    log.require_unchanged(champion)\n", ""
     ),
     "a loser undoes what it did not move": Mistake("move", "if is_moved and bundle_of", "if bundle_of"),
-    "a loser keeps its record": Mistake("move", "        log.drop_after(settled)\n", ""),
+    "a loser keeps its record": Mistake("move", "            log.drop_after(settled)\n", ""),
     "a barred bundle may be promoted": Mistake(
         "releases", "if bar is not None and not again:", "if bar is not None and again is None:"
     ),
@@ -121,9 +121,6 @@ MISTAKES = {
         "        if found is self:\n            raise",
     ),
     "records are not committed": Mistake("releases", "        if paths:", "        if not folder:"),
-    "the loss of a file is committed": Mistake(
-        "releases", "self._world.git.commit(paths,", "self._world.git.commit([folder],"
-    ),
     "a clone that is behind goes on": Mistake(
         "releases",
         "            if not joins:\n                self._require_current",

@@ -74,13 +74,15 @@ class Process:
         """Digest of what the champion's alias named at each look at the versions."""
         self.tags: dict[str, str] = {}
         """Tags of the policy at its last look."""
+        self.latest_s = 0.0
+        """Latest time that its clock has shown, in seconds since 1970."""
         self.written: list[str] = []
         """Paths of the files that it has written."""
 
     def start(self, faults: Faults) -> None:
         """Begin a new process in the place of the last."""
         self.is_dead, self.count, self.faults, self.proven = False, 0, faults, set()
-        self.calls, self.aliases, self.tags, self.written = [], [], {}, []
+        self.calls, self.aliases, self.tags, self.written, self.latest_s = [], [], {}, [], 0.0
 
     def require_alive(self) -> None:
         """Raise Crash in a process that was killed."""
