@@ -201,6 +201,10 @@ class StoreError(SacpipeError):
         """Short name of the cause, such as an HTTP status; equal causes have equal codes."""
 
 
+MISSING_FILES = "missing"
+"""Code of a StoreError of a registry that lacks files of a version, which can be written again."""
+
+
 class StoreUnavailableError(StoreError):
     """A store does not answer; a later try may succeed."""
 

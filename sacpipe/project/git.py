@@ -7,6 +7,7 @@ without git, or in a folder that git does not trust. The project's folder and it
 
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,9 @@ from ruamel.yaml.error import YAMLError
 from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.project.stage_key import StageInputs, stage_inputs
 
+_FOLDER_DIGEST = re.compile(r"\b[0-9a-f]{32}\.dir\b")
+_COMMITS_AT_ONCE = 1000
+
 
 def head_commit(root: Path) -> str | None:
     """Return the checked-out commit, or None without git."""
@@ -31,6 +35,26 @@ def head_commit(root: Path) -> str | None:
 def stashed_commits(root: Path) -> tuple[str, ...]:
     """Return the commits of `git stash`, which no branch holds; none without git."""
     return tuple((_git(root, "stash", "list", "--format=%H") or b"").decode().split())
+
+
+def lock_digests(root: Path) -> frozenset[str]:
+    """Return DVC's digests of folders in the dvc.lock of every commit that a branch, tag or stash holds.
+
+    Remote branches and the checked-out commit count too. There are none without git.
+
+    Raises:
+        StorageError: git cannot read the commits.
+    """
+    if repository_fault(root) is not None:
+        return frozenset()
+    starts = ("--all", *stashed_commits(root))
+    commits = _read(root, "rev-list", "--full-history", *starts, "--", "dvc.lock").split()
+    found: set[str] = set()
+    for first in range(0, len(commits), _COMMITS_AT_ONCE):
+        some = commits[first : first + _COMMITS_AT_ONCE]
+        lines = _read(root, "grep", "--no-color", "-haFe", ".dir", *some, "--", "dvc.lock")
+        found |= set(_FOLDER_DIGEST.findall(lines))
+    return frozenset(found)
 
 
 def repository_fault(root: Path) -> str | None:
@@ -156,6 +180,19 @@ class GitTree:
         if data is None:
             raise ConfigError(f"{path} is not in commit {self.commit}.")
         return data
+
+
+def _read(root: Path, command: str, *arguments: str) -> str:
+    """Return the text that a git command prints.
+
+    Raises:
+        StorageError: it failed.
+    """
+    result = _started(root, command, *arguments)
+    if result is None or result.returncode > (command == "grep"):  # 1: grep found no line
+        why = "" if result is None else " ".join(os.fsdecode(result.stderr).split())[:300]
+        raise StorageError(f"{root}: `git {command}` failed: {why} `git fsck` checks the repository.")
+    return result.stdout.decode(errors="replace")
 
 
 def _places(root: Path, *questions: str) -> list[str]:

@@ -21,8 +21,8 @@ from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import read_json, storage_errors
 from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.project.dvc.lock_file import LockEntries, read_lock
-from sacpipe.project.git import head_commit, stashed_commits
-from sacpipe.project.stage_key import locked_inputs
+from sacpipe.project.git import head_commit, lock_digests, stashed_commits
+from sacpipe.project.stage_key import locked_inputs, locked_outs
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.history import read_history
 from sacpipe.release.known_versions import known_versions, policies, require_current
@@ -77,12 +77,22 @@ class Collector:
 
         Raises:
             StoreError: the registry failed.
-            StorageError: a recording of the project cannot be read.
+            StorageError: a recording of the project, or a commit, cannot be read.
         """
-        kept = self.needed.released | recorded_bundles(self.workspace)
+        kept = self.needed.released | recorded_bundles(self.workspace) | self._committed()
         known = self.tracker.registry.versions(self.model)
         free = [one for one in known if not one.aliases and one.bundle_digest not in kept]
         return free[: len(free) - self.kept_candidates] if len(free) > self.kept_candidates else []
+
+    def _committed(self) -> set[str]:
+        """Return the bundles that the dvc.lock of any commit names: who checks it out may release them."""
+        committed = lock_digests(self.workspace.root)
+        path = self.workspace.bundle.relative_to(self.workspace.root).as_posix()
+        return {
+            bundle
+            for bundle, entries in self.needed.entries.items()
+            if locked_outs(entries.get("export") or {}).get(path) in committed
+        }
 
     def local_files(self, gone: Sequence[VersionRecord]) -> list[Garbage]:
         """Return the bundles and the resume folders that are not needed once some versions are gone.
@@ -113,7 +123,7 @@ class Collector:
 
     def describe(self, gone: Sequence[VersionRecord]) -> list[Garbage]:
         """Return versions as garbage."""
-        why = f"never released, no alias, and not among the newest {self.kept_candidates}"
+        why = f"never released, no alias, in no commit, and not among the newest {self.kept_candidates}"
         return [Garbage("version", f"{self.model}/{one.version}", 0, why) for one in gone]
 
     def remove(self, gone: Sequence[VersionRecord], files: Sequence[Garbage]) -> None:

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sacpipe.bundle.reader import open_bundle
-from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
+from sacpipe.core.errors import (
+    MISSING_FILES,
+    BundleError,
+    BusyError,
+    ConfigError,
+    ReleaseError,
+    StoreError,
+    StoreUnavailableError,
+)
 from sacpipe.core.files import sha256_bytes
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.head import read_head
@@ -24,6 +32,7 @@ from sacpipe.release.known_versions import (
     register_known,
     restored_outputs,
 )
+from sacpipe.release.lease import Lease, leased
 from sacpipe.release.log import CHAMPION, alias_now, bundle_of
 from sacpipe.release.model_card import model_card
 from sacpipe.release.versions import write_version
@@ -38,7 +47,7 @@ def heal(
     """Repair what the registry lost of the versions of a policy; return a line for each find.
 
     Nothing is written where nothing is wrong. An alias is set only where it went with its version: MLflow
-    deletes both.
+    deletes both. A registry without this history's head is another one, new or lost: a rebuild fills it.
 
     Args:
         workspace: The project, whose lock the caller holds.
@@ -49,26 +58,27 @@ def heal(
             versions beside it.
 
     Raises:
-        ReleaseError: the history is damaged or forked.
+        ReleaseError: the history is damaged or forked, or the head was changed by hand.
         StoreError: the registry failed; StoreUnavailableError where it does not answer.
     """
-    history = read_history(world.disk, model)
-    return list(_Healer(workspace, tracker, world, history, everything).lines())
+    healer = _Healer(workspace, tracker, world, read_history(world.disk, model), everything)
+    return list(healer.lines()) if everything or healer.has_head() else []
 
 
 def damage(registry: Registry, version: VersionRecord) -> str | None:
     """Return what is wrong with the stored files of a version; None where a robot can use them.
 
     Raises:
-        StoreUnavailableError: the registry does not answer.
+        StoreError: the registry refuses to give them; StoreUnavailableError where it does not answer.
+        StorageError: this machine's temporary folder cannot be written.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
             fetched, onnx_sha256 = registry.download(version, Path(folder))
             bundle = open_bundle(fetched)
-        except StoreUnavailableError:
-            raise
         except (BundleError, StoreError) as exc:
+            if isinstance(exc, StoreError) and exc.code != MISSING_FILES:
+                raise
             return str(exc).replace(f"{folder}/", "")
     if bundle.digest != version.bundle_digest:
         return f"expected bundle {version.bundle_digest[:12]}, found {bundle.digest[:12]}"
@@ -90,18 +100,36 @@ class _Healer:
     history: History
     everything: bool
 
+    def has_head(self) -> bool:
+        """Return whether the registry's head is a record of this history."""
+        head = read_head(self.world.registry, self.history.model)
+        return head is not None and head.sha256 in self.history.records
+
     def lines(self) -> Iterator[str]:
         """Repair, and yield a line for each find."""
         present = {one.bundle_digest: one for one in self.world.registry.versions(self.history.model)}
-        had_champion = bundle_of(self.history.champion) in present
+        lost = []
         for bundle in self._watched(present):
             version = present.get(bundle)
             if version is None:
-                yield from self._register_again(bundle)
+                lost.append(bundle)
             elif fault := damage(self.world.registry, version):
                 yield self._write_again(version, fault)
-        if not had_champion:
-            yield from self._point_again()
+        if lost:
+            yield from self._restore(lost)
+
+    def _restore(self, lost: list[str]) -> Iterator[str]:
+        """Register deleted versions again under the lease, and set the alias that went with the champion."""
+        try:
+            with leased(self.world, self.history.model) as lease:
+                if self.has_head():  # else another promoter has published since
+                    for bundle in lost:
+                        yield from self._register_again(bundle)
+                    if bundle_of(self.history.champion) in lost:
+                        yield from self._point_again(lease)
+        except (BusyError, ConfigError, ReleaseError) as exc:
+            names = "; ".join(str(self._known(bundle)) for bundle in lost)
+            yield f"{names}: deleted from the registry, and not repaired: {exc}"
 
     def _watched(self, present: dict[str, VersionRecord]) -> list[str]:
         """Return the digests of the versions to look at, the champion first."""
@@ -174,17 +202,16 @@ class _Healer:
         except StoreError:
             return register_known(older, self.tracker, known, number=None)
 
-    def _point_again(self) -> Iterator[str]:
+    def _point_again(self, lease: Lease) -> Iterator[str]:
         """Set the champion's alias again, which was deleted together with its version."""
         champion, model = self.history.champion, self.history.model
-        head = read_head(self.world.registry, model)
-        is_behind = head is not None and head.sha256 not in self.history.records
-        if champion is None or is_behind or self.history.open_intent or alias_now(self.world, model):
-            return
         present = self.world.registry.versions(model)
-        version = next((one for one in present if one.bundle_digest == champion.bundle), None)
-        if version is not None:
-            self.world.prove(self.world.registry, version)
+        version = next((one for one in present if champion and one.bundle_digest == champion.bundle), None)
+        if version is None or self.history.open_intent is not None:
+            return
+        self.world.prove(self.world.registry, version)
+        lease.require()  # a proof takes seconds, in which others may act
+        if self.has_head() and alias_now(self.world, model) is None:
             self.world.registry.set_alias(model, CHAMPION, version.version)
             yield f"{model}@{CHAMPION} names version {version.version} again."
 

@@ -6,7 +6,7 @@ is not moved; without a history nothing is promoted; a damaged history stops it 
 
 from collections.abc import Iterator, Sequence
 
-from sacpipe.core.errors import ReleaseError, StoreError, StoreUnavailableError
+from sacpipe.core.errors import BundleError, ReleaseError, StoreError, StoreUnavailableError
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import STAGES, Workspace
@@ -29,7 +29,7 @@ from sacpipe.release.log import CHAMPION, alias_now, bundle_of
 from sacpipe.release.model_card import model_card
 from sacpipe.release.promotion import CANDIDATE
 from sacpipe.release.versions import write_version
-from sacpipe.release.world import World
+from sacpipe.release.world import Disk, World
 from sacpipe.tracking.ledger import Origin, record_stage
 from sacpipe.tracking.registry import BARRED_TAG, VersionRecord
 from sacpipe.tracking.tracker import Tracker
@@ -48,7 +48,7 @@ def rebuild(workspace: Workspace, tracker: Tracker, world: World) -> Iterator[st
             was written.
         StoreError: an output is missing, or the tracker failed.
     """
-    histories = [read_history(world.disk, model) for model in policies(world.disk)]
+    histories = read_histories(world.disk)
     for history in histories:
         _check(world, history)
     known = {history.model: known_versions(world.disk, history) for history in histories}
@@ -62,6 +62,18 @@ def rebuild(workspace: Workspace, tracker: Tracker, world: World) -> Iterator[st
             "releases: none known, because git has no folder release/. `sacpipe run` registers the present "
             "bundle as a candidate; nothing is promoted."
         )
+
+
+def read_histories(disk: Disk) -> list[History]:
+    """Read and verify the history of every policy in release/.
+
+    Raises:
+        ReleaseError: one is damaged or forked.
+    """
+    found = [read_history(disk, model) for model in policies(disk)]
+    for history in found:
+        _ = history.tip  # raises where it is forked
+    return found
 
 
 def _record_stages(workspace: Workspace, tracker: Tracker, known: Sequence[KnownVersion]) -> Iterator[str]:
@@ -84,13 +96,25 @@ def _check(world: World, history: History) -> None:
     allowed = {bundle_of(history.champion)}
     if tip is not None and tip.is_open:  # the next release command finishes or undoes the move
         allowed.add(bundle_of(tip.to))
-    if found is not None and found.bundle not in allowed:
+    if found is None:
+        # Gone with the champion's version, or never set in a registry without a head; else a hand deleted it.
+        is_drift = None not in allowed and _has_champion(world, history)
+    else:
+        is_drift = found.bundle not in allowed
+    if is_drift:
         raise ReleaseError(
             f"alias '{CHAMPION}' of policy '{history.model}' was moved by hand: the history names "
-            f"{history.champion or 'no champion'}, the registry names {found}. Nothing was written. "
+            f"{history.champion or 'no champion'}, the registry names {found or 'none'}. Nothing was "
+            "written. "
             '`sacpipe history --adopt --reason "..."` accepts the registry\'s, '
             '`sacpipe history --restore --reason "..."` returns to the history\'s.'
         )
+
+
+def _has_champion(world: World, history: History) -> bool:
+    """Return whether a registry has a head and the champion's version, so that releases were made in it."""
+    present = {one.bundle_digest for one in world.registry.versions(history.model)}
+    return read_head(world.registry, history.model) is not None and bundle_of(history.champion) in present
 
 
 class _Policy:
@@ -133,7 +157,7 @@ class _Policy:
                     self._describe(older, known, found)
             except StoreUnavailableError:
                 raise
-            except StoreError as exc:
+            except (BundleError, StoreError) as exc:
                 if found is None:
                     return f"{known}: lost, and no other bundle gets its number: {exc}"
         if found is None:
@@ -190,7 +214,8 @@ class _Policy:
             self._world.registry.set_alias(self._model, CHAMPION, version.version)
         if version is not None:
             yield f"{self._model}@{CHAMPION}: version {(now or version).version}"
-        last = next(filter(None, (self._registered(one.bundle) for one in reversed(known))), None)
+        newest = (self._registered(one.bundle) for one in reversed(known))
+        last = next((one for one in newest if one is not None and not one.barred), None)
         if last is not None:
             present = self._world.registry.alias(self._model, CANDIDATE)
             if present is None:

@@ -186,6 +186,11 @@ class Registry(Protocol):
 
         The digests are not compared here; lineage compares them. The served policy is what the registry
         gives to other programs, e.g. MLflow's `model.onnx`; a registry without one gives policy.onnx.
+
+        Raises:
+            BundleError: the files are missing or damaged.
+            StoreError: the code is `MISSING_FILES` where files are missing, which are then written again;
+                another one where the store refuses, e.g. because of a permission.
         """
         ...
 

@@ -18,9 +18,18 @@ def collector(project, keep=1):
     return open_collector(project.workspace, project.tracker, NAME, keep)
 
 
+def forget_commits(root):
+    """Leave one commit, which holds generation 3."""
+    git(root, "checkout", "-q", "--orphan", "new")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "one state")
+    git(root, "branch", "-q", "-D", git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads/ma*"))
+
+
 def test_candidates_that_were_never_released_go_except_the_newest(project, tmp_path):
     """1 is champion, 2 was never released, 3 is the candidate; a rebuild does not bring 2 back."""
     digests = project.release_three()
+    forget_commits(project.workspace.root)
     gc = collector(project)
     assert gc.versions() == []  # 2 is the newest of those without a reason
     for number in (5, 6):
@@ -31,13 +40,33 @@ def test_candidates_that_were_never_released_go_except_the_newest(project, tmp_p
     gone = [one for one in gc.versions() if one.version == 2]
     (row,) = gc.describe(gone)
     assert row.name == "Reach/2"
-    assert row.why == "never released, no alias, and not among the newest 1"
+    assert row.why == "never released, no alias, in no commit, and not among the newest 1"
     gc.remove(gone, gc.local_files(gone))
     assert [one.number for one in read_versions(project.world.disk, NAME)] == [1, 3]
     assert [one.version for one in project.registry.versions(NAME)] == [1, 3, 5, 6]
     assert project.fetched("champion", tmp_path) == digests[1]
     project.rebuild()
     assert [one.version for one in project.registry.versions(NAME)] == [1, 3, 5, 6]
+
+
+def test_a_version_that_a_commit_names_stays(folder_project):
+    """A commit of a branch, of a tag alone, and of an older stash; a version of no commit goes."""
+    project, root = folder_project, folder_project.workspace.root
+    project.release_three()
+    like = project.registry.version(NAME, 1)
+    project.registry.register(NAME, like.model_id, like.run_id, "5" * 64, {}, number=5)
+    assert (
+        collector(project).versions() == []
+    )  # main's commits name version 2, and 5 is the newest of the rest
+    git(root, "tag", "kept")
+    forget_commits(root)
+    assert collector(project).versions() == []
+    git(root, "tag", "-d", "kept")
+    assert [one.version for one in collector(project).versions()] == [2]
+    for text in ((project.generations / "2" / "dvc.lock").read_text(), "schema: '2.0'\n"):
+        project.workspace.dvc_lock.write_text(text)
+        git(root, "stash", "-q")
+    assert collector(project).versions() == []
 
 
 def test_bundles_of_the_folder_that_no_version_names_go(folder_project):
@@ -108,10 +137,7 @@ def test_entries_of_the_history_keep_their_bytes_without_a_commit(folder_project
     """The commits that held generations 1 and 2 are gone; the files under release/ name their outputs."""
     project, root = folder_project, folder_project.workspace.root
     project.release_three()
-    git(root, "checkout", "-q", "--orphan", "new")
-    git(root, "add", ".")
-    git(root, "commit", "-q", "-m", "one state")
-    git(root, "branch", "-q", "-D", git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads/ma*"))
+    forget_commits(root)
     gc = collector(project)
     assert gc.cache([], remove=False) == []
     gone = [project.registry.version(NAME, 2)]
@@ -147,6 +173,7 @@ def test_a_shared_cache_is_refused(folder_project, tmp_path):
 
 def test_a_bundle_that_a_recording_names_keeps_its_version(folder_project):
     digests = folder_project.release_three()
+    forget_commits(folder_project.workspace.root)
     like = folder_project.registry.version(NAME, 1)
     folder_project.registry.register(NAME, like.model_id, like.run_id, "5" * 64, {}, number=5)
     assert [one.version for one in collector(folder_project).versions()] == [2]

@@ -1,18 +1,23 @@
 """A rebuild restores a lost registry, or fills a new one, with what release/ and DVC have, and contradicts nothing."""
 
+import argparse
 import shutil
 
 import pytest
 from ledger_project import flip, git
 from released_project import NAME
 
+from sacpipe.cli.ledger import run
 from sacpipe.core.errors import ReleaseError, StoreError
+from sacpipe.project.dvc.lock_file import read_lock
+from sacpipe.project.stage_key import locked_outs
 from sacpipe.release.head import read_head
 
 
 def test_a_moved_registry_has_the_same_versions_tags_and_aliases(project, tmp_path):
     """From a folder to MLflow, and from MLflow to a folder."""
     digests = project.release_three()
+    project.registry.set_alias(NAME, "candidate", 2)
     before, head = project.state(), read_head(project.registry, NAME)
     shutil.rmtree(project.workspace.root / "out")
     project.outputs(2)  # another policy than any champion
@@ -23,7 +28,7 @@ def test_a_moved_registry_has_the_same_versions_tags_and_aliases(project, tmp_pa
         *("Reach/1", "Reach/2", "Reach/3", "Reach@champion", "Reach@candidate"),
     ]
     assert project.state() == before
-    assert {one[0]: one[2] for one in before} == {1: ("champion",), 2: (), 3: ("candidate",)}
+    assert {one[0]: one[2] for one in before} == {1: ("champion",), 2: ("candidate",), 3: ()}
     assert before[2][3][1].startswith("rolled back")  # version 3 is barred
     assert read_head(project.registry, NAME) == head
     assert [project.fetched(number, tmp_path) for number in (1, 2, 3)] == list(digests.values())
@@ -91,6 +96,44 @@ def test_an_alias_that_was_moved_by_hand_is_not_moved(project):
     assert project.state() == moved != before
 
 
+def test_a_champion_alias_that_was_deleted_by_hand_is_not_set_again(folder_project):
+    """The version is there, and so is the head: a hand took the champion from the robots."""
+    folder_project.release_three()
+    folder_project.registry.delete_alias(NAME, "champion")
+    before = folder_project.state()
+    with pytest.raises(ReleaseError, match="moved by hand: .* the registry names none. Nothing was written"):
+        folder_project.rebuild()
+    assert folder_project.state() == before
+    folder_project.registry.delete_version(NAME, 1)
+    folder_project.rebuild()
+    assert folder_project.registry.alias(NAME, "champion").version == 1
+
+
+def test_a_barred_version_does_not_become_the_candidate(folder_project):
+    """Version 3 was rolled back; its alias was deleted since."""
+    folder_project.release_three()
+    folder_project.registry.delete_alias(NAME, "candidate")
+    assert folder_project.rebuild()[-1] == "Reach@candidate: version 2"
+    assert folder_project.registry.alias(NAME, "candidate").version == 2
+
+
+def test_a_damaged_bundle_in_dvc_does_not_stop_the_other_versions(folder_project, tmp_path):
+    """DVC gives a folder that is no bundle for version 2: its file names the pool's digest."""
+    project = folder_project
+    digests = project.release_three()
+    lock = read_lock(project.generations / "2" / "dvc.lock")
+    bundle = locked_outs(lock["export"])["out/export/bundle"]
+    (file,) = (project.workspace.root / "release" / NAME / "versions").glob("000002-*")
+    file.write_text(file.read_text().replace(bundle, locked_outs(lock["train"])["out/train/pool"]))
+    project.tracker = project.new_tracker("folder", tmp_path / "new")
+    lines = {line.split(":")[0]: line for line in project.rebuild()}
+    assert "lost, and no other bundle gets its number: " in lines["Reach/2"]
+    assert {one.version: one.bundle_digest for one in project.registry.versions(NAME)} == {
+        number: digests[number] for number in (1, 3)
+    }
+    assert project.registry.alias(NAME, "champion").version == 1
+
+
 def test_a_damaged_history_stops_it_before_the_first_write(folder_project, tmp_path):
     folder_project.release_three()
     (first, *_) = sorted((folder_project.workspace.root / "release" / NAME / "history").iterdir())
@@ -101,6 +144,21 @@ def test_a_damaged_history_stops_it_before_the_first_write(folder_project, tmp_p
     with pytest.raises(ReleaseError, match=f"{first.name} was edited"):
         folder_project.rebuild()
     assert not (tmp_path / "new" / "tracking").exists()
+
+
+def test_a_damaged_history_stops_it_before_a_damaged_ledger_is_renamed(folder_project, monkeypatch):
+    folder_project.release_three()
+    root = folder_project.workspace.root
+    (first, *_) = sorted((root / "release" / NAME / "history").iterdir())
+    flip(first)
+    ledger = folder_project.workspace.state / "tracking"
+    (policy,) = ledger.glob("policies/*.json")
+    policy.write_text("{")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("SACPIPE_TRACKING", "folder")
+    with pytest.raises(ReleaseError, match=f"{first.name} was edited"):
+        run(argparse.Namespace(action="rebuild"))
+    assert [path.name for path in ledger.parent.glob("tracking*")] == ["tracking"]
 
 
 def test_a_clone_behind_the_head_is_refused(folder_project):

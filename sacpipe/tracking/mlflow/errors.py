@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
-from sacpipe.core.errors import SacpipeError, StoreError, StoreUnavailableError
+from sacpipe.core.errors import MISSING_FILES, SacpipeError, StoreError, StoreUnavailableError
 from sacpipe.core.proxies import proxy_advice, without_proxy_on_loopback
 from sacpipe.tracking.mlflow.address import hide_password
 from sacpipe.tracking.mlflow.database_errors import REBUILD, explain_database
@@ -37,6 +37,15 @@ _UNAVAILABLE = (
     *("error code 502", "error code 503", "error code 504"),
 )
 _DAMAGED = ("not a database", "malformed", "no such table", "no such column", "Can't locate revision")
+_NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
+_MISSING = (
+    "No such file or directory",
+    "No such artifact",
+    "error code 404",
+    "404 Client Error",
+    "NoSuchKey",
+)
+"""What a message of a lost artifact holds."""
 _REFUSALS = {
     "error code 401": " Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account of it.",
     "Invalid Host header": " Ask by a name that the server's --allowed-hosts lists, or add this one there.",
@@ -119,8 +128,10 @@ def _translate(exc: Exception, uri: str) -> StoreError:
     elif isinstance(exc, PermissionError):
         advice = f" Make {exc.filename or 'the folder'} writable for this user."
     found = text[:500].rstrip(".")
+    is_missing = getattr(exc, "error_code", "") == _NOT_THERE or any(sign in text for sign in _MISSING)
     return StoreError(
-        f"MLflow at {hide_password(uri)} failed: {found}.{advice}{proxy_advice(uri, os.environ)}"
+        f"MLflow at {hide_password(uri)} failed: {found}.{advice}{proxy_advice(uri, os.environ)}",
+        MISSING_FILES if is_missing else "",
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sacpipe.bundle.files import bundle_digest as digest_of
 from sacpipe.bundle.reader import Bundle
-from sacpipe.core.errors import StoreError
+from sacpipe.core.errors import MISSING_FILES, StoreError
 from sacpipe.core.files import sha256_file
 from sacpipe.rollout.registries import Address
 from sacpipe.tracking.mlflow.connection import MlflowConnection
@@ -135,7 +135,9 @@ class MlflowRegistry(Registry):
         fetched = self._store.download(f"models:/{record.model_id}", folder)
         if not (fetched / "model.onnx").is_file():
             raise StoreError(
-                f"model {record.model_id}: its model.onnx is missing. `sacpipe ledger rebuild` logs it again."
+                f"model {record.model_id}: its model.onnx is missing. `sacpipe ledger rebuild` logs it "
+                "again.",
+                MISSING_FILES,
             )
         return fetched / "bundle", sha256_file(fetched / "model.onnx")
 

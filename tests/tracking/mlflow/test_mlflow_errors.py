@@ -1,5 +1,6 @@
 """Exceptions of MLflow, its database and its network become StoreErrors with advice, within seconds."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import requests
 import sqlalchemy
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
 from sacpipe.tracking.mlflow.connection import MlflowConnection
@@ -112,3 +114,20 @@ def test_a_connection_keeps_mlflow_silent_unless_a_variable_is_set(tmp_path, mon
         "true",
         "true",
     )
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (OSError("No such file or directory: '/artifacts/m-1'"), "missing"),
+        (MlflowException("API request to endpoint /x failed with error code 404 != 200."), "missing"),
+        (MlflowException("Logged model m-1 not found.", error_code=RESOURCE_DOES_NOT_EXIST), "missing"),
+        (MlflowException("API request to endpoint /x failed with error code 401 != 200."), ""),
+        (MlflowException("API request to endpoint /x failed with error code 403 != 200."), ""),
+        (OSError(errno.ENOSPC, "No space left on device"), ""),
+    ],
+)
+def test_lost_files_have_a_code_and_refusals_have_none(raised: Exception, code: str) -> None:
+    with pytest.raises(StoreError) as caught, mlflow_errors("here"):
+        raise raised
+    assert caught.value.code == code
