@@ -49,7 +49,7 @@ def open_releases(workspace: Workspace, reason: str | None, *, settles: bool = T
         settles: Whether to settle; a command that repairs a disagreement does that itself.
 
     Raises:
-        ConfigError: the reason is blank, or params.yaml is wrong.
+        ConfigError: the reason is blank, git has no identity for the commit, or params.yaml is wrong.
         ReleaseError: history and registry disagree.
         StoreError: the registry failed.
     """
@@ -58,6 +58,8 @@ def open_releases(workspace: Workspace, reason: str | None, *, settles: bool = T
     tracker = open_ledger(workspace)
     model = Params.load(workspace.params).release.model_name
     world = open_world(workspace, tracker)
+    if reason is not None:
+        world.git.actor()  # before minutes of repair and episodes
     releases = Releases(world, model)
     for line in heal(workspace, tracker, world, model):
         operator.info(line)
