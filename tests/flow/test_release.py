@@ -357,9 +357,9 @@ def test_an_alias_that_was_moved_during_the_run_ends_it_after_the_report(scene):
 def test_without_an_identity_of_git_nothing_is_judged(scene):
     commit(scene.root)
     scene.run()
-    nobody = {"GIT_COMMITTER_NAME": ""}
+    without_name = {"GIT_COMMITTER_NAME": ""}
     for command in (("promote",), ("rollback",), ("history", "--adopt")):
-        seen = sacpipe(scene.root, *command, "--reason", "a test", env=nobody, check=2)
+        seen = sacpipe(scene.root, *command, "--reason", "a test", env=without_name, check=2)
         assert "set `git config user.name` and `git config user.email`" in seen.err
         assert seen.out == ""
 
