@@ -60,7 +60,7 @@ def open_releases(
         settles: Whether to settle; a command that repairs a disagreement does that itself.
 
     Raises:
-        ConfigError: the reason is blank, or params.yaml is wrong.
+        ConfigError: the reason is blank, git has no identity for the commit, or params.yaml is wrong.
         ReleaseError: history and registry disagree.
         StoreError: the registry failed.
     """
@@ -72,6 +72,8 @@ def open_releases(
     tracker = open_ledger(workspace)
     model = Params.load(workspace.params).release.model_name
     world = open_world(workspace, tracker)
+    if reason is not None:
+        world.git.actor()  # before minutes of repair and episodes
     releases = Releases(world, model)
     if heals and len(releases.history().tips) <= 1:  # of a fork, no branch says what is damaged
         for line in heal(workspace, tracker, world, model):

@@ -152,7 +152,8 @@ def release(workspace: Workspace, judged: RegisteredVerdict) -> RegistryStatus:
     """Promote the candidate where `release.auto` of its commit says so, and return its status.
 
     Raises:
-        ReleaseError: another promoter was faster, or the alias was moved by hand meanwhile.
+        ReleaseError: another promoter was faster, or history and registry disagree: since the run began,
+            or since before where the registry did not answer then.
         StoreError: the registry failed; BundleError where its bytes are damaged.
     """
     version, world, candidate = judged.version, _world(workspace), judged.candidate
@@ -160,6 +161,8 @@ def release(workspace: Workspace, judged: RegisteredVerdict) -> RegistryStatus:
     bar = _bar(world, version)
     if judged.verdict.accepted and not bar and not _is(before, version):
         _promote_automatically(workspace, candidate)
+    if repository_fault(workspace.root) is None:
+        Releases(world, version.name).check()
     is_champion = _is(world.registry.alias(version.name, CHAMPION), version)
     return RegistryStatus(
         model_name=version.name,
