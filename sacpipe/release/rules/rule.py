@@ -107,6 +107,11 @@ def _with(text: str, why: str) -> str:
     return f"{text} ({why})" if why else text
 
 
+def not_finite(champion: float, floor: float | None) -> str:
+    """Return where a floor comes from, in words, where the champion's figure is not finite and sets none."""
+    return f"{'no min_return' if floor is None else 'min_return'}, and the champion's is {champion}"
+
+
 def in_words(value: float, unit: str) -> str:
     """Return a number as people read it: a share in percent, others with two decimals or fewer."""
     if not math.isfinite(value):
