@@ -33,6 +33,8 @@ class Rule(Config, ABC):
 
     is_episodic: ClassVar[bool] = False
     """Whether the rule runs episodes."""
+    is_momentary: ClassVar[bool] = False
+    """Whether a refusal may pass by itself, as on a less busy machine: it is judged again."""
 
     @abstractmethod
     def judge(self, evidence: Evidence) -> Finding:
