@@ -128,8 +128,8 @@ class _VersionVerdict:
             try:
                 golden_error = OnnxPolicy(candidate).golden_error
             except BundleError as exc:
-                findings = (_does_not_run(exc),)
-                return self._verdict(findings, episodes=0, scores=Scores(candidate=(), champion=())), False
+                refused = _does_not_run(exc)
+                return self._verdict((refused,), episodes=0, scores=Scores(candidate=(), champion=())), False
             counted: list[None] = []
             seed, ranges = self._params.seed, entry_ranges(candidate.contract)
 

@@ -36,8 +36,8 @@ class JudgingCode:
 
     files: Mapping[str, str]
     """DVC's digest of each file or folder of the task and of the rules, as it is in the project's folder."""
-    versions: Mapping[str, str]
-    """Versions of packages."""
+    versions: Mapping[str, str | None]
+    """Versions of packages; null for one that is not installed."""
 
 
 def judging_code(root: Path, params: ReleaseParams, environment: Environment) -> JudgingCode:
