@@ -130,15 +130,17 @@ def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
     ledger, entries = open_ledger(workspace), present_entries(workspace)
     committed, uncommitted = _committed(workspace, version)
     candidate = None
-    working = ReleaseParams.load_sections(workspace.params)
+    params = working = ReleaseParams.load_sections(workspace.params)
     if committed is not None:
-        if working.release != committed.release_params.release:
+        params = committed.release_params
+        if working.release != params.release:
             counts = committed.commit[:12]
             write_line(f"release: section `release` of params.yaml is uncommitted; that of {counts} counts")
-        candidate = judge_committed(workspace, ledger, version, entries, committed)
-        verdict = candidate.verdict
-    else:
-        verdict = judge_version(workspace, ledger, version, working)
+        try:
+            candidate = judge_committed(workspace, ledger, version, entries, committed)
+        except ReleaseError as exc:  # edited rules
+            uncommitted = str(exc)
+    verdict = candidate.verdict if candidate else judge_version(workspace, ledger, version, params)
     if CHAMPION not in version.aliases:
         ledger.registry.set_version_tags(version.name, version.version, verdict_tags(verdict))
         card = model_card(workspace, version, verdict)

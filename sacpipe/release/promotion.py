@@ -43,7 +43,8 @@ def judge_candidate(workspace: Workspace, tracker: Tracker, version: VersionReco
     """Find the commit that holds a version, and judge the version by that commit's rules.
 
     Raises:
-        ReleaseError: no commit holds it; the message has the git commands that make one.
+        ReleaseError: no commit holds it, or files of its task or rules here differ from the commit; the
+            message has the git commands that help.
         ConfigError: the project is in no git repository, or the commit's params.yaml is wrong.
         StoreError: the registry failed; BundleError where the candidate's bytes are damaged.
     """
@@ -68,6 +69,7 @@ def judge_committed(
     """Judge a version by the rules of the commit that holds it.
 
     Raises:
+        ReleaseError: files of task or rules here differ from the commit; has the git commands that help.
         ConfigError: the commit's params.yaml is wrong.
         StoreError: the registry failed; BundleError where the candidate's bytes are damaged.
     """

@@ -396,3 +396,8 @@ def test_a_rule_of_the_projects_own_is_a_dependency_of_no_stage(project):
         assert f"gate       {word}\n  {sign:<8} own_rules:Floor: mean return -" in seen.out
         assert "train unchanged, export unchanged, evaluate unchanged" in seen.out
         assert (project / "dvc.yaml").read_text() == graph
+    (project / "own_rules.py").write_text(f"{RULE}# edited\n")
+    seen = sacpipe(project, "run", "--engine", "local")
+    assert "gate       accepted: own_rules:Floor" in seen.out
+    assert "files of its task or rules differ from it: own_rules.py. Commit them:" in seen.out
+    assert "differ from it: own_rules.py" in sacpipe(project, "promote", "--reason", "x", check=1).err
