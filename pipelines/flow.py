@@ -6,7 +6,7 @@ or persists a step, because DVC knows which stage is stale, and no array passes 
 
 import time
 
-from sacpipe.core.errors import InterruptedRunError, StoreError
+from sacpipe.core.errors import InterruptedRunError, SacpipeError, StoreError
 from sacpipe.flow import release_steps, steps
 from sacpipe.flow.orchestrator import Call, open_orchestrator
 from sacpipe.flow.release_steps import RegisteredVerdict
@@ -32,11 +32,12 @@ def pipeline(workspace: Workspace, call: Call) -> Summary:
     judged = _judge(workspace, params, outcomes, call)
     report = call("report", steps.write_page, workspace)
     pushed = _push(workspace, call)
-    if isinstance(judged, StoreError):
-        raise type(judged)(
-            f"{judged}\nTraining, evaluation and report ({report}) are done; the candidate is not judged. "
-            "When the ledger works again, `sacpipe run` records, registers and judges without training."
+    if isinstance(judged, SacpipeError):
+        write_line(
+            f"Training, evaluation and report ({report}) are done; the candidate is not judged. When the "
+            "cause is repaired, `sacpipe run` records, registers and judges without training."
         )
+        raise judged
     promotion = call("release", release_steps.release, workspace, judged)
     return Summary.of(
         workspace,
@@ -50,14 +51,16 @@ def pipeline(workspace: Workspace, call: Call) -> Summary:
 
 def _judge(
     workspace: Workspace, params: Params, outcomes: dict[str, Outcome], call: Call
-) -> RegisteredVerdict | StoreError:
+) -> RegisteredVerdict | SacpipeError:
     """Record, register and judge; return an error instead of raising it: the report is not written yet."""
     try:
         for stage in STAGES:
             call(f"ledger {stage}", steps.record, workspace, stage, outcomes[stage])
         version = call("register", release_steps.register, workspace, params)
         return call("gate", release_steps.judge, workspace, version)
-    except StoreError as exc:
+    except InterruptedRunError:
+        raise
+    except SacpipeError as exc:
         return exc
 
 

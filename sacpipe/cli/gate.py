@@ -31,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge, print and draw; exit code 1 where the verdict is refused."""
+    from sacpipe.cli.release_commands import find_version
     from sacpipe.params.model import Params
-    from sacpipe.project.workspace import Workspace, run_lock
+    from sacpipe.project.workspace import Workspace, release_lock
     from sacpipe.release.gate import judge_version
     from sacpipe.release.heal import heal
     from sacpipe.release.real_world import open_world
@@ -40,10 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     workspace = Workspace.enter()
     tracker, model = open_ledger(workspace), Params.load(workspace.params).release.model_name
-    with contextlib.suppress(BusyError), run_lock(workspace):  # a run repairs by itself
+    with contextlib.suppress(BusyError), release_lock(workspace):  # the other command repairs
         for line in heal(workspace, tracker, open_world(workspace, tracker), model):
             operator.info(line)
-    version = tracker.registry.version(model, arguments.version)
+    version = find_version(tracker, model, arguments.version)
     params, commit = _sections(workspace, tracker, version)
     verdict = judge_version(workspace, tracker, version, params, commit)
     if arguments.page is not None:

@@ -1,6 +1,7 @@
 """`sacpipe history`: who released what, when and why; and the ways out of a disagreement."""
 
 import argparse
+import contextlib
 import json
 
 from sacpipe.cli.output import write_output
@@ -28,15 +29,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Repair what is asked for, and print the history; exit code 1 where the registry disagrees."""
     from sacpipe.cli.release_commands import open_releases
     from sacpipe.core.errors import ConfigError
-    from sacpipe.project.workspace import Workspace, run_lock
+    from sacpipe.project.workspace import Workspace, release_lock
     from sacpipe.release.history_text import history_text
 
     workspace = Workspace.enter()
     repair = next((name for name in ("adopt", "restore", "resolve") if getattr(arguments, name)), None)
     if (repair is None) != (arguments.reason is None):
         raise ConfigError("--reason: expected with --adopt, --restore or --resolve, and only there.")
-    with run_lock(workspace):
-        opened = open_releases(workspace, arguments.reason, settles=False)
+    with contextlib.nullcontext() if repair is None else release_lock(workspace):
+        opened = open_releases(workspace, arguments.reason, heals=repair is not None, settles=False)
         if repair is not None:
             for line in getattr(opened.releases, repair)(arguments.reason):
                 operator.info(line)

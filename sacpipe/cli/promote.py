@@ -21,21 +21,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Settle, judge and promote; exit code 1 where the release is refused."""
+    """Settle, judge and promote; exit code 1 where the version is not champion afterwards."""
     from sacpipe.cli.release_commands import open_releases
-    from sacpipe.project.workspace import Workspace, run_lock
+    from sacpipe.project.workspace import Workspace, release_lock
+    from sacpipe.release.bars import require_allowed
     from sacpipe.release.log import release_of
     from sacpipe.release.promotion import judge_candidate, promote_candidate
-    from sacpipe.release.releases import require_allowed
 
     workspace = Workspace.enter()
-    with run_lock(workspace):
+    with release_lock(workspace):
         opened = open_releases(workspace, arguments.reason)
         version = opened.version(arguments.version)
         history, release = opened.releases.history(), release_of(version)
-        require_allowed(history, release, again=arguments.again)  # before minutes of episodes
+        require_allowed(history, version, again=arguments.again)  # before minutes of episodes
         if history.champion is not None and history.champion.bundle == release.bundle:
             operator.info(f"{release} is champion already")
+            if arguments.json:
+                write_output("{}\n")
             return 0
         candidate = judge_candidate(workspace, opened.tracker, version)
         if arguments.json:
@@ -47,4 +49,4 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for line in lines:
             operator.info(line)
-    return 0
+    return 0 if candidate.moves else 1

@@ -13,6 +13,9 @@ from sacpipe.tracking.chosen import open_ledger
 from sacpipe.tracking.registry import VersionRecord
 from sacpipe.tracking.tracker import Tracker
 
+MAX_REASON_CHARS = 500
+"""Longest reason: it is part of a tag and of a line."""
+
 
 @dataclass(frozen=True)
 class OpenedReleases:
@@ -23,44 +26,58 @@ class OpenedReleases:
     releases: Releases
 
     def version(self, which: str) -> VersionRecord:
-        """Return a registered version by its number or an alias.
-
-        Raises:
-            ConfigError: there is none; the message lists the versions.
-            StoreError: the registry failed.
-        """
-        known = self.tracker.registry.versions(self.model)
-        found = next((one for one in known if which in (str(one.version), *one.aliases)), None)
-        if found is None:
-            names = ", ".join("/".join([str(one.version), *one.aliases]) for one in known)
-            raise ConfigError(
-                f"VERSION: policy '{self.model}' has no version or alias '{which}'. It has "
-                f"{names or 'none; `sacpipe run` registers a candidate'}."
-            )
-        return found
+        """Return a registered version, see `find_version`."""
+        return find_version(self.tracker, self.model, which)
 
 
-def open_releases(workspace: Workspace, reason: str | None, *, settles: bool = True) -> OpenedReleases:
+def find_version(tracker: Tracker, model: str, which: str) -> VersionRecord:
+    """Return a registered version by its number or an alias.
+
+    Raises:
+        ConfigError: there is none; the message lists the versions.
+        StoreError: the registry failed.
+    """
+    known = tracker.registry.versions(model)
+    found = next((one for one in known if which in (str(one.version), *one.aliases)), None)
+    if found is None:
+        names = ", ".join("/".join([str(one.version), *one.aliases]) for one in known)
+        raise ConfigError(
+            f"VERSION: policy '{model}' has no version or alias '{which}'. It has "
+            f"{names or 'none; `sacpipe run` registers a candidate'}."
+        )
+    return found
+
+
+def open_releases(
+    workspace: Workspace, reason: str | None, *, heals: bool = True, settles: bool = True
+) -> OpenedReleases:
     """Open registry and history, repair damage, and finish or undo what an earlier command left behind.
 
     Args:
-        workspace: The project, whose lock the caller holds.
+        workspace: The project, whose release lock the caller holds.
         reason: The operator's reason; None where the command has none.
+        heals: Whether to repair what the registry lost.
         settles: Whether to settle; a command that repairs a disagreement does that itself.
 
     Raises:
-        ConfigError: the reason is blank, or params.yaml is wrong.
+        ConfigError: the reason is blank, git has no identity for the commit, or params.yaml is wrong.
         ReleaseError: history and registry disagree.
         StoreError: the registry failed.
     """
-    if reason is not None and not reason.strip():
-        raise ConfigError("--reason: expected why, in words that explain it a year later; found none.")
+    if reason is not None and not 0 < len(reason.strip()) <= MAX_REASON_CHARS:
+        raise ConfigError(
+            f"--reason: expected why, in 1 to {MAX_REASON_CHARS} characters that explain it a year later, "
+            f"found {len(reason.strip())}."
+        )
     tracker = open_ledger(workspace)
     model = Params.load(workspace.params).release.model_name
     world = open_world(workspace, tracker)
+    if reason is not None:
+        world.git.actor()  # before minutes of repair and episodes
     releases = Releases(world, model)
-    for line in heal(workspace, tracker, world, model):
-        operator.info(line)
+    if heals and len(releases.history().tips) <= 1:  # of a fork, no branch says what is damaged
+        for line in heal(workspace, tracker, world, model):
+            operator.info(line)
     if settles:
         for line in releases.settle():
             operator.info(line)

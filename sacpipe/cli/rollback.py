@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         metavar="VERSION",
-        help="number of a former champion; default: the last champion that is not barred",
+        help="number of a former champion, or `none` for no champion; default: the champion before",
     )
     parser.add_argument("--reason", required=True, help="why, for the history and for who wants it back")
 
@@ -21,15 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Settle, and move the alias back."""
     from sacpipe.cli.release_commands import open_releases
-    from sacpipe.project.workspace import Workspace, run_lock
+    from sacpipe.project.workspace import Workspace, release_lock
     from sacpipe.release.log import release_of
 
     workspace = Workspace.enter()
-    with run_lock(workspace):
+    with release_lock(workspace):
         opened = open_releases(workspace, arguments.reason)
-        to = None
-        if arguments.to is not None:
-            to = release_of(opened.version(arguments.to))
-        for line in opened.releases.rollback(to, reason=arguments.reason):
+        if arguments.to == "none":
+            lines = opened.releases.withdraw(reason=arguments.reason)
+        else:
+            to = None if arguments.to is None else release_of(opened.version(arguments.to))
+            lines = opened.releases.rollback(to, reason=arguments.reason)
+        for line in lines:
             operator.info(line)
     return 0

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sacpipe.core.errors import SimulatorError
+from sacpipe.core.errors import SacpipeError, SimulatorError
 from sacpipe.core.fence import first_error
 from sacpipe.envs.base import Environment
 from sacpipe.envs.foreign_code import describe_error
@@ -33,10 +33,22 @@ _DERIVED = (
 
 
 def find_model(environment: Environment) -> Any:
-    """Return the MjModel of an environment's present episode; None where the task has none that is known."""
+    """Return the MjModel of an environment's present episode; None where the task has none that is known.
+
+    Raises:
+        SimulatorError: the simulator's own `mujoco_model` raised an error.
+    """
     found: list[Any] = []
-    first_error(lambda: found.append(_find(vars(environment).get("_simulator"))))  # a task's own attributes
-    return found[0] if found else None
+    simulator = vars(environment).get("_simulator")
+    error = first_error(lambda: found.append(_own_model(simulator)))
+    if isinstance(error, SacpipeError):
+        raise error
+    if error is not None:
+        place = f"task '{environment.spec.task}': mujoco_model() of its simulator"
+        raise SimulatorError(f"{place} raised {describe_error(error)}.") from error
+    if found[0] is None:
+        first_error(lambda: found.append(_find(simulator)))  # a task's own attributes
+    return found[-1]
 
 
 @contextlib.contextmanager
@@ -51,7 +63,7 @@ def changed_physics(environment: Environment, *, mass: float, friction: float) -
         friction: Factor of the friction of contacts, and of dry friction and damping of joints and tendons.
 
     Raises:
-        SimulatorError: the task has no MuJoCo model, or MuJoCo refuses the changed one.
+        SimulatorError: the task has no MuJoCo model or cannot give it, or MuJoCo refuses the changed one.
     """
     model = find_model(environment)
     if model is None:
@@ -67,10 +79,12 @@ def changed_physics(environment: Environment, *, mass: float, friction: float) -
             getattr(model, name)[...] = values
 
 
-def _find(simulator: Any) -> Any:
+def _own_model(simulator: Any) -> Any:
     own = getattr(simulator, "mujoco_model", None)
-    if callable(own):
-        return own()
+    return own() if callable(own) else None
+
+
+def _find(simulator: Any) -> Any:
     for path in _HOLDERS:
         holder = simulator
         for name in path.split(".") if path else ():

@@ -3,14 +3,18 @@
 A run never moves the champion's alias otherwise: `sacpipe promote` does.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
 
 from sacpipe.core.config import Config
 from sacpipe.core.errors import ConfigError, ReleaseError, StoreUnavailableError
 from sacpipe.params.model import Params
 from sacpipe.project.git import repository_fault
 from sacpipe.project.terminal import write_line
-from sacpipe.project.workspace import Workspace
+from sacpipe.project.workspace import Workspace, release_lock
+from sacpipe.release.bars import bar_text
 from sacpipe.release.candidate import CommittedCandidate, find_commit, present_entries
 from sacpipe.release.config import ReleaseParams
 from sacpipe.release.gate import judge_version
@@ -19,7 +23,7 @@ from sacpipe.release.log import CHAMPION
 from sacpipe.release.model_card import model_card
 from sacpipe.release.promotion import CANDIDATE, JudgedCandidate, judge_committed, promote_candidate
 from sacpipe.release.real_world import open_world
-from sacpipe.release.releases import Releases, bar_text
+from sacpipe.release.releases import Releases
 from sacpipe.release.verdict import Verdict, verdict_tags
 from sacpipe.release.versions import write_version
 from sacpipe.release.world import World
@@ -49,6 +53,10 @@ class RegistryStatus(Config):
     """When, by whom and why the bundle was rolled back; empty where it may be promoted."""
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
 @dataclass(frozen=True)
 class RegisteredVerdict:
     """A registered version and the verdict on it."""
@@ -61,6 +69,18 @@ class RegisteredVerdict:
     """Why no commit holds it, and the git commands that change it; empty where one does."""
 
 
+def _releasing(step: Callable[Concatenate[Workspace, P], R]) -> Callable[Concatenate[Workspace, P], R]:
+    """Return a step that waits for a release command in the same folder, and keeps others out meanwhile."""
+
+    @functools.wraps(step)
+    def locked(workspace: Workspace, /, *arguments: P.args, **options: P.kwargs) -> R:
+        with release_lock(workspace, waits=True):
+            return step(workspace, *arguments, **options)
+
+    return locked
+
+
+@_releasing
 def settle(workspace: Workspace, params: Params) -> None:
     """Repair damage, finish or undo an interrupted release, and refuse where the alias was moved by hand.
 
@@ -81,6 +101,7 @@ def settle(workspace: Workspace, params: Params) -> None:
         write_line(f"release: {line}")
 
 
+@_releasing
 def register(workspace: Workspace, params: Params) -> VersionRecord:
     """Register the bundle as the candidate, and write its file under release/.
 
@@ -109,15 +130,17 @@ def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
     ledger, entries = open_ledger(workspace), present_entries(workspace)
     committed, uncommitted = _committed(workspace, version)
     candidate = None
-    working = ReleaseParams.load_sections(workspace.params)
+    params = working = ReleaseParams.load_sections(workspace.params)
     if committed is not None:
-        if working.release != committed.release_params.release:
+        params = committed.release_params
+        if working.release != params.release:
             counts = committed.commit[:12]
             write_line(f"release: section `release` of params.yaml is uncommitted; that of {counts} counts")
-        candidate = judge_committed(workspace, ledger, version, entries, committed)
-        verdict = candidate.verdict
-    else:
-        verdict = judge_version(workspace, ledger, version, working)
+        try:
+            candidate = judge_committed(workspace, ledger, version, entries, committed)
+        except ReleaseError as exc:  # edited rules
+            uncommitted = str(exc)
+    verdict = candidate.verdict if candidate else judge_version(workspace, ledger, version, params)
     if CHAMPION not in version.aliases:
         ledger.registry.set_version_tags(version.name, version.version, verdict_tags(verdict))
         card = model_card(workspace, version, verdict)
@@ -126,11 +149,13 @@ def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
     return RegisteredVerdict(version, verdict, candidate, uncommitted)
 
 
+@_releasing
 def release(workspace: Workspace, judged: RegisteredVerdict) -> RegistryStatus:
     """Promote the candidate where `release.auto` of its commit says so, and return its status.
 
     Raises:
-        ReleaseError: another promoter was faster, or the alias was moved by hand meanwhile.
+        ReleaseError: another promoter was faster, or history and registry disagree: since the run began,
+            or since before where the registry did not answer then.
         StoreError: the registry failed; BundleError where its bytes are damaged.
     """
     version, world, candidate = judged.version, _world(workspace), judged.candidate
@@ -138,6 +163,8 @@ def release(workspace: Workspace, judged: RegisteredVerdict) -> RegistryStatus:
     bar = _bar(world, version)
     if judged.verdict.accepted and not bar and not _is(before, version):
         _promote_automatically(workspace, candidate)
+    if repository_fault(workspace.root) is None:
+        Releases(world, version.name).check()
     is_champion = _is(world.registry.alias(version.name, CHAMPION), version)
     return RegistryStatus(
         model_name=version.name,

@@ -84,8 +84,7 @@ class Summary(Config):
             f"           {self.bundle.return_mean:,.1f} by the bundle, in the robot's own runtime",
             *self._success(),
             f"stages     {stages} ({self.seconds:.0f} s)",
-            f"gate       {self.verdict.word}: {self.verdict.why()}",
-            *(f"           {finding.rule}: {finding.advice}" for finding in self.verdict.refused),
+            f"gate       {self.verdict.text().rstrip()}",
             f"registry   {promotion.model_name} version {promotion.version} is {promotion.alias}"
             f"{self._previous()}",
             f"bundle     {self.bundle_digest}",
@@ -102,10 +101,8 @@ class Summary(Config):
         if promotion.alias == "champion":
             return ["serve      make serve"]
         if promotion.barred:
-            return [
-                f"barred     {promotion.barred}",
-                f'promote    sacpipe promote {promotion.version} --again --reason "..."',
-            ]
+            again = f'promote    sacpipe promote {promotion.version} --again --reason "..."'
+            return [f"barred     {promotion.barred}", *([again] if self.verdict.accepted else [])]
         if self.is_refused:
             return []
         if self.verdict.mode == "dry_run":

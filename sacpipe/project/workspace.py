@@ -88,6 +88,8 @@ class Workspace:
     """Lock file of the run in progress; its text is the process id."""
     report = Place(".sacpipe/report.html")
     """HTML page of the last report."""
+    release_lock_file = Place(".sacpipe/release.lock")
+    """Lock file of the release command in progress; its text is the process id."""
     robot_store = Place(".sacpipe/robot")
     """Bundle store of `sacpipe serve --follow`."""
     settings = Place("sacpipe.yaml")
@@ -175,23 +177,40 @@ _QUIET = {
 }
 
 
-@contextlib.contextmanager
-def run_lock(workspace: Workspace) -> Iterator[None]:
+def run_lock(workspace: Workspace) -> contextlib.AbstractContextManager[None]:
     """Lock the workspace for one run. The operating system releases the lock when the process ends.
 
     Raises:
         BusyError: another process holds the lock; names that process.
         StorageError: the folder cannot be written.
     """
-    path = workspace.lock_file
+    return _locked(workspace, workspace.lock_file, "run")
+
+
+def release_lock(workspace: Workspace, *, waits: bool = False) -> contextlib.AbstractContextManager[None]:
+    """Lock the release records of a workspace: a rollback need not wait for the end of a training.
+
+    Args:
+        workspace: The project.
+        waits: Wait for another release command, as a run does at its end.
+
+    Raises:
+        BusyError: another release command, or a step of a run that releases, is in progress.
+        StorageError: the folder cannot be written.
+    """
+    return _locked(workspace, workspace.release_lock_file, "release command", waits=waits)
+
+
+@contextlib.contextmanager
+def _locked(workspace: Workspace, path: Path, what: str, *, waits: bool = False) -> Iterator[None]:
     with storage_errors(path):
         workspace.state.mkdir(parents=True, exist_ok=True)
     try:
-        lock = hold(path, "busy")
+        lock = hold(path, None if waits else "busy")
     except BusyError as exc:
         holder = path.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
         raise BusyError(
-            f"another run (process {holder}) is in progress in {workspace.root}. "
+            f"another {what} (process {holder}) is in progress in {workspace.root}. "
             "Wait until it ends, stop it, or use another copy of this folder."
         ) from exc
     with lock:

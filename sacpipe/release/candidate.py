@@ -24,7 +24,7 @@ from sacpipe.project.git import (
     repository_fault,
     uncommitted,
 )
-from sacpipe.project.stage_key import StageInputs, locked_inputs, locked_outs
+from sacpipe.project.stage_key import locked_inputs, locked_outs
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.config import ReleaseParams
 
@@ -126,7 +126,7 @@ def _lacks(root: Path, commit: str, entries: LockEntries) -> Iterator[str]:
             yield "dvc.lock"
         found = inputs_at(root, commit, stage, inputs)
         yield from [f"dvc.yaml ({stage})"] if found is None else found.differences(inputs)
-        yield from _unheld(tree, inputs, _made(entries))
+        yield from unheld(tree, inputs.deps, _made(entries))
 
 
 def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -136,12 +136,17 @@ def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         return False
 
 
-def _unheld(tree: GitTree, inputs: StageInputs, made: Mapping[str, str]) -> Iterator[str]:
-    """Yield the dependencies that are neither in the commit nor outputs of a stage nor data of DVC.
+def unheld(tree: GitTree, files: Mapping[str, str], made: Mapping[str, str]) -> Iterator[str]:
+    """Yield the files that are neither in the commit nor outputs of a stage nor data of DVC.
 
     `inputs_at` takes the digest of such a file as known, because no commit has the outputs of stages.
+
+    Args:
+        tree: The commit.
+        files: DVC's digest of each.
+        made: DVC's digest of each output.
     """
-    for path, md5 in inputs.deps.items():
+    for path, md5 in files.items():
         places = [path, *map(str, PurePosixPath(path).parents)]
         if not tree.holds(path) and not any(
             place in made or _points(tree, place, path, md5) for place in places
@@ -174,7 +179,7 @@ def _advice(workspace: Workspace, entries: LockEntries, head: str, looked: int) 
             f"  git log --all --oneline -S {md5} -- dvc.lock"
         )
     tree, lacking = GitTree(root, head), {_file(name) for name in _lacks(root, head, entries)}
-    changed = _uncommitted(root, [*_inputs(entries), *_FOLDERS])
+    changed = uncommitted_files(root, [*_inputs(entries), *_FOLDERS])
     unchanged = sorted(path for path in lacking if not _is_below(path, changed))
     if stale := [path for path in unchanged if tree.holds(path) or not (root / path).exists()]:
         return (
@@ -196,7 +201,7 @@ def _file(name: str) -> str:
     return {"params": "params.yaml", "cmd": "dvc.yaml"}.get(path, path)
 
 
-def _uncommitted(root: Path, paths: Iterable[str]) -> list[str]:
+def uncommitted_files(root: Path, paths: Iterable[str]) -> list[str]:
     """Return the files that differ from the commit, relative to the project; git names them from its top."""
     _, project = in_repository(root, "")
     return sorted(os.path.relpath(path, project or ".") for path in uncommitted(root, paths))

@@ -7,17 +7,19 @@ import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sacpipe.bundle.reader import Bundle
-from sacpipe.core.errors import BundleError, InterruptedRunError, SimulatorError
+from sacpipe.core.errors import BundleError, InterruptedRunError, SacpipeError
 from sacpipe.core.fence import fenced, first_error
 from sacpipe.envs.base import Environment
+from sacpipe.export.config import ExportMetrics
 from sacpipe.project.identity.needs import probed_task
 from sacpipe.project.workspace import Workspace
+from sacpipe.release.committed_code import require_committed
 from sacpipe.release.config import ReleaseParams
 from sacpipe.release.evidence import Evidence
-from sacpipe.release.kept_verdicts import all_kept, dependencies_digest, read_kept, write_kept
+from sacpipe.release.kept_verdicts import all_kept, dependencies_digest, judging_code, read_kept, write_kept
 from sacpipe.release.log import CHAMPION
 from sacpipe.release.origin import find_parity, lineage_faults
 from sacpipe.release.rules.rule import Rule
@@ -49,15 +51,17 @@ def judge_version(
         version: The candidate.
         params: Sections of the commit that holds the candidate: `ReleaseParams.load_sections(params.yaml)`,
             or `ReleaseParams.parse` of the three sections of an older commit.
-        commit: That commit; None where no commit holds the candidate yet.
+        commit: That commit, whose task and rules must be those here; None where no commit holds the
+            candidate yet.
 
     Raises:
         ConfigError: the task of `params` cannot be made.
+        ReleaseError: files of task or rules here differ from the commit.
         SimulatorError: the task raised an error after which a retry may succeed.
         StoreError: the registry lacks a bundle; StoreUnavailableError where it does not answer.
         BundleError: a bundle is damaged.
     """
-    return _VersionVerdict(tracker, version, params).of(workspace).replace(commit=commit)
+    return _VersionVerdict(tracker, version, params).of(workspace, commit).replace(commit=commit)
 
 
 def kept_verdict(workspace: Workspace, bundle_digest: str) -> Verdict | None:
@@ -94,31 +98,38 @@ class _VersionVerdict:
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
-    def of(self, workspace: Workspace) -> Verdict:
+    def of(self, workspace: Workspace, commit: str | None) -> Verdict:
         """Return the verdict, kept or new."""
         if self._params.release.mode == "off":
             return self._verdict((), episodes=0, scores=Scores(candidate=(), champion=()))
         faults = lineage_faults(workspace, self._tracker, self._version)
         with probed_task(workspace.root, self._params.task) as environment:
-            digest = dependencies_digest(workspace, self._params, environment, [self._depends_on(), faults])
+            code = judging_code(workspace.root, self._params, environment)
+            if commit is not None:
+                require_committed(workspace.root, commit, code.files)
+            parity = find_parity(self._tracker, self._version)
+            measured = None if parity is None else parity.as_tree()
+            digest = dependencies_digest(self._params, code, [self._depends_on(), faults, measured])
             kept = read_kept(workspace, digest)
             if kept is None:
-                kept = self._judge(environment, faults)
-                write_kept(workspace, digest, kept)
+                kept, lasts = self._judge(environment, faults, parity)
+                write_kept(workspace, digest, kept, lasts=lasts)
         return kept
 
     def _depends_on(self) -> list[Any]:
         return [self._facts[name] for name in ("format_version", "model", "version", "candidate", "champion")]
 
-    def _judge(self, environment: Environment, faults: tuple[str, ...]) -> Verdict:
+    def _judge(
+        self, environment: Environment, faults: tuple[str, ...], parity: ExportMetrics | None
+    ) -> tuple[Verdict, bool]:
+        """Return a new verdict, and whether it stays the same while nothing that it depends on changes."""
         with tempfile.TemporaryDirectory() as name:
             candidate, champion = self._bundles(Path(name))
             try:
                 golden_error = OnnxPolicy(candidate).golden_error
             except BundleError as exc:
-                return self._verdict(
-                    (_does_not_run(exc),), episodes=0, scores=Scores(candidate=(), champion=())
-                )
+                refused = _does_not_run(exc)
+                return self._verdict((refused,), episodes=0, scores=Scores(candidate=(), champion=())), False
             counted: list[None] = []
             seed, ranges = self._params.seed, entry_ranges(candidate.contract)
 
@@ -130,15 +141,17 @@ class _VersionVerdict:
                 spec=environment.spec,
                 candidate=ours,
                 champion=theirs,
-                parity=find_parity(self._tracker, self._version),
+                parity=parity,
                 golden_error=golden_error,
                 lineage_faults=faults,
             )
-            findings = judge_rules(self._params.release.rules, evidence)
+            judged = [_judged(rule, evidence) for rule in self._params.release.rules]
             scores = Scores(
                 candidate=ours.known_returns(), champion=() if theirs is None else theirs.known_returns()
             )
-            return self._verdict(findings, episodes=len(counted), scores=scores)
+            findings = tuple(one.finding for one in judged)
+            verdict = self._verdict(findings, episodes=len(counted), scores=scores)
+            return verdict, all(one.lasts for one in judged)
 
     def _bundles(self, folder: Path) -> tuple[Bundle, Bundle | None]:
         """Fetch the candidate's bundle, and the champion's where that is another one."""
@@ -160,26 +173,35 @@ def judge_rules(rules: Iterable[Rule], evidence: Evidence) -> tuple[Finding, ...
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM.
-        SimulatorError: the task raised an error after which a retry may succeed.
+        SacpipeError: one after which a retry may succeed, of the task or of a store.
     """
-    return tuple(_judged(rule, evidence) for rule in rules)
+    return tuple(_judged(rule, evidence).finding for rule in rules)
 
 
-def _judged(rule: Rule, evidence: Evidence) -> Finding:
+class _Judged(NamedTuple):
+    """A finding, and whether the same evidence gives it again at another time."""
+
+    finding: Finding
+    lasts: bool
+
+
+def _judged(rule: Rule, evidence: Evidence) -> _Judged:
     found: list[object] = []
     judge = fenced(rule, f"release rule '{rule.name}'").judge
     error = first_error(lambda: found.append(judge(evidence)))
-    if isinstance(error, InterruptedRunError) or (isinstance(error, SimulatorError) and error.retryable):
+    if isinstance(error, InterruptedRunError) or (isinstance(error, SacpipeError) and error.retryable):
         raise error
     if error is None and isinstance(found[0], Finding):
-        return found[0].model_copy(update={"rule": rule.name})
+        finding = found[0].model_copy(update={"rule": rule.name})
+        return _Judged(finding, lasts=finding.ok or not rule.is_momentary)
     reason = f"judge() returned {found[0]!r:.100}" if error is None else " ".join(str(error).split())
-    return _without_figure(
+    raised = _without_figure(
         rule.name,
         found=reason or type(error).__name__,
         expected="a finding",
         advice="Correct what it names, or take the rule out of release.rules in params.yaml.",
     )
+    return _Judged(raised, lasts=False)
 
 
 def _does_not_run(error: BundleError) -> Finding:

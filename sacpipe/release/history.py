@@ -88,6 +88,28 @@ class History:
         changes = [one for one, older in pairwise([*settled, None]) if one != older]
         return [one for one in changes if one is not None]
 
+    def before_the_champion(self) -> list[Release]:
+        """Return the champions that a rollback returns to, newest first.
+
+        A rollback forgets what was promoted after its target: of 1, 2, 3, 4 and then 2 again, there is 1.
+        """
+        stack: list[Release] = []
+        for record in reversed(list(self.chain(self.tip))):
+            if not record.settles or record.to is None:
+                continue
+            bundles = [one.bundle for one in stack]
+            if record.action == "rollback" and record.kind == "proven" and record.to.bundle in bundles:
+                del stack[len(bundles) - 1 - bundles[::-1].index(record.to.bundle) :]
+            if not stack or stack[-1].bundle != record.to.bundle:
+                stack.append(record.to)
+        champion = self.champion
+        return [one for one in reversed(stack) if champion is None or one.bundle != champion.bundle]
+
+    def allowed(self, bundle: str) -> bool:
+        """Return whether a bar of a bundle was ever lifted."""
+        records = self.records.values()
+        return any(one.kind == "allowed" and one.to and one.to.bundle == bundle for one in records)
+
     @cached_property
     def barred(self) -> Mapping[str, Record]:
         """Record that barred each bundle, by the bundle's digest."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from sacpipe.core.config import Config
-from sacpipe.core.errors import ReleaseError, StoreError
+from sacpipe.core.errors import BusyError, ReleaseError, StoreError
 from sacpipe.core.files import canonical_json
 from sacpipe.release.history import write_durably
 from sacpipe.release.world import World
@@ -95,16 +95,25 @@ def leased(world: World, model: str) -> Iterator[Lease]:
     """Exclude other promoters of a policy as far as the registry can.
 
     Raises:
-        BusyError: the store gives the lock to another process.
-        ReleaseError: another promoter has the lease.
+        ReleaseError: the store gives its lock to another process, or another promoter has the lease.
     """
-    with world.registry.exclusive(model) as is_excluded:
+    with _store_lock(world, model) as is_excluded:
         lease = Lease(world, model)
         lease.take(is_excluded=is_excluded)
         try:
             yield lease
         finally:
             lease.give_back()
+
+
+@contextlib.contextmanager
+def _store_lock(world: World, model: str) -> Iterator[bool]:
+    with contextlib.ExitStack() as stack:
+        try:
+            is_excluded = stack.enter_context(world.registry.exclusive(model))
+        except BusyError as exc:
+            raise ReleaseError(str(exc)) from exc
+        yield is_excluded
 
 
 def is_left(world: World, model: str) -> bool:

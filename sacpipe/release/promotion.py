@@ -12,9 +12,10 @@ from sacpipe.project.workspace import Workspace
 from sacpipe.release.candidate import CommittedCandidate, find_commit, present_entries
 from sacpipe.release.config import ReleaseConfig
 from sacpipe.release.gate import judge_version
+from sacpipe.release.model_card import model_card
 from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases, Target
-from sacpipe.release.verdict import Verdict
+from sacpipe.release.verdict import Verdict, verdict_tags
 from sacpipe.release.versions import read_versions
 from sacpipe.tracking.registry import VersionRecord
 from sacpipe.tracking.tracker import Tracker
@@ -42,12 +43,20 @@ def judge_candidate(workspace: Workspace, tracker: Tracker, version: VersionReco
     """Find the commit that holds a version, and judge the version by that commit's rules.
 
     Raises:
-        ReleaseError: no commit holds it; the message has the git commands that make one.
+        ReleaseError: no commit holds it, or files of its task or rules here differ from the commit; the
+            message has the git commands that help.
         ConfigError: the project is in no git repository, or the commit's params.yaml is wrong.
         StoreError: the registry failed; BundleError where the candidate's bytes are damaged.
     """
     entries = entries_of(workspace, tracker, version)
-    return judge_committed(workspace, tracker, version, entries, find_commit(workspace, entries))
+    committed = find_commit(workspace, entries)
+    name = committed.release_params.release.model_name
+    if name != version.name:
+        raise ReleaseError(
+            f"commit {committed.commit[:12]} holds version {version.version} under release.model_name "
+            f"'{name}', not '{version.name}'. Commit params.yaml with the name under which it is released."
+        )
+    return judge_committed(workspace, tracker, version, entries, committed)
 
 
 def judge_committed(
@@ -60,6 +69,7 @@ def judge_committed(
     """Judge a version by the rules of the commit that holds it.
 
     Raises:
+        ReleaseError: files of task or rules here differ from the commit; has the git commands that help.
         ConfigError: the commit's params.yaml is wrong.
         StoreError: the registry failed; BundleError where the candidate's bytes are damaged.
     """
@@ -90,8 +100,18 @@ def promote_candidate(
         return [
             f"release.mode is dry_run: version {version.version} is not promoted, and nothing is recorded"
         ]
+    tracker.registry.set_version_tags(version.name, version.version, verdict_tags(candidate.verdict))
+    if _is_present(workspace, version):  # the card is made of the present outputs
+        card = model_card(workspace, version, candidate.verdict)
+        tracker.registry.set_description(version.name, version.version, card)
     releases = Releases(open_world(workspace, tracker), version.name)
     return releases.promote(candidate.target, reason=reason, again=again)
+
+
+def _is_present(workspace: Workspace, version: VersionRecord) -> bool:
+    """Return whether the workspace's bundle is a version's."""
+    folder = workspace.bundle
+    return folder.is_dir() and bundle_digest(folder, follow_cache_links=True) == version.bundle_digest
 
 
 def entries_of(workspace: Workspace, tracker: Tracker, version: VersionRecord) -> LockEntries:
@@ -104,8 +124,7 @@ def entries_of(workspace: Workspace, tracker: Tracker, version: VersionRecord) -
     for known in read_versions(open_world(workspace, tracker).disk, version.name):
         if known.bundle == version.bundle_digest:
             return known.entries
-    folder = workspace.bundle
-    if folder.is_dir() and bundle_digest(folder, follow_cache_links=True) == version.bundle_digest:
+    if _is_present(workspace, version):
         return present_entries(workspace)
     raise ReleaseError(
         f"version {version.version} of policy '{version.name}' was registered by another clone: nothing here "

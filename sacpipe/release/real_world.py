@@ -39,10 +39,10 @@ def prove_version(registry: Registry, version: VersionRecord) -> None:
             OnnxPolicy(bundle)  # replays the golden sequences
             registry.smoke_load(version.name, version.version, bundle)  # what other programs load
     except BundleError as exc:
-        raise BundleError(
+        raise StoreError(
             f"policy '{version.name}', version {version.version}: the registry's copy does not prove itself: "
             f"{exc} `sacpipe ledger rebuild` writes it again where DVC has its bytes.",
-            exc.rule,
+            exc.rule or "",
         ) from exc
 
 
@@ -146,12 +146,16 @@ class ProjectGit:
 
         Their paths are relative to the project, which may be a folder of a repository.
         """
-        flags = ("-z", "--porcelain", "--no-renames", "--untracked-files=all", "--ignored=matching")
+        flags = ("-z", "--porcelain", "--no-renames", "--untracked-files=all")
         listing = self._git("--no-optional-locks", "status", *flags, "--", folder)
-        if not listing:
-            return ()
-        within = self._git("rev-parse", "--show-prefix").strip()  # git lists paths from its own top folder on
-        return tuple(entry[3:].removeprefix(within) for entry in listing.split("\0") if entry)
+        changed = [entry[3:] for entry in listing.split("\0") if entry]
+        if changed:
+            within = self._git(
+                "rev-parse", "--show-prefix"
+            ).strip()  # git lists paths from its own top folder on
+            changed = [path.removeprefix(within) for path in changed]
+        ignored = self._git("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", folder)
+        return (*changed, *(path for path in ignored.split("\0") if path))
 
     def commit(self, paths: Sequence[str], message: str) -> None:
         """Commit these paths, and nothing else that is staged.
@@ -160,12 +164,12 @@ class ProjectGit:
             StoreError: git failed, e.g. because .gitignore names a path or a hook refuses.
         """
         try:
-            self._git("add", "--all", "--", *paths)
+            self._git("add", "--force", "--", *paths)
             self._git("commit", "--quiet", "--only", "--no-verify", "--message", message, "--", *paths)
         except StoreError as exc:
             raise StoreError(
-                f"the release is done, and its records in {', '.join(paths)} are not committed: {exc} The "
-                "next release command commits them."
+                f"the records in {', '.join(paths)} are written, and not committed: {exc} The next release "
+                "command commits them."
             ) from exc
 
     def _git(self, *arguments: str) -> str:

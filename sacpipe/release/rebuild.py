@@ -10,6 +10,7 @@ from sacpipe.core.errors import BundleError, ReleaseError, StoreError, StoreUnav
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import STAGES, Workspace
+from sacpipe.release.bars import bar_text
 from sacpipe.release.head import publish, read_head
 from sacpipe.release.heal import heal
 from sacpipe.release.history import History, read_history
@@ -27,7 +28,6 @@ from sacpipe.release.known_versions import (
 from sacpipe.release.log import CHAMPION, alias_now, bundle_of
 from sacpipe.release.model_card import model_card
 from sacpipe.release.promotion import CANDIDATE
-from sacpipe.release.releases import bar_text
 from sacpipe.release.versions import write_version
 from sacpipe.release.world import Disk, World
 from sacpipe.tracking.ledger import Origin, record_stage

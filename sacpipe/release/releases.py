@@ -11,15 +11,16 @@ from typing import Any
 from sacpipe.core.errors import ReleaseError, SacpipeError
 from sacpipe.core.fence import first_error
 from sacpipe.core.files import canonical_json, sha256_bytes
+from sacpipe.release.bars import bar_again, bar_as_shown, bar_text, bars_to_show, require_allowed, show_bars
+from sacpipe.release.committed_records import commit_records
 from sacpipe.release.head import Head, read_head
-from sacpipe.release.history import History, read_history, release_folder, remove_leftovers, write_durably
-from sacpipe.release.history_text import events
+from sacpipe.release.history import History, read_history, release_folder, write_durably
 from sacpipe.release.lease import is_left, leased
 from sacpipe.release.log import CHAMPION, Facts, Log, alias_now, bundle_of, release_of
 from sacpipe.release.move import close_intent, move
 from sacpipe.release.record import Record, Release
 from sacpipe.release.world import World
-from sacpipe.tracking.registry import BARRED_TAG, VersionRecord
+from sacpipe.tracking.registry import VersionRecord
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,19 @@ class Releases:
                 return [*lines, f"{to} is champion already"]
             facts = Facts("promote", reason, self._keep(target), target.commit, target.entries)
             self._require_accepted(log, target, facts)
-            require_allowed(log.history, to, again=again)
-            if to.bundle in log.history.barred:
+            require_allowed(log.history, target.version, again=again)
+            bar = log.history.barred.get(to.bundle)
+            if bar is not None or target.version.barred:
+                self._world.prove(self._world.registry, target.version)
                 log.append("allowed", facts, before=champion, to=to)
                 log.publish()
-                self._show_bars(log)
-            move(log, champion, to, facts)
+                show_bars(log)
+            try:
+                move(log, champion, to, facts)
+            except SacpipeError:
+                if bar is not None and log.history.open_intent is None:
+                    first_error(lambda: bar_again(log, bar))
+                raise
             return [*lines, f"champion: {to}, after {champion or 'none'}"]
 
     def rollback(self, to: Release | None, *, reason: str) -> list[str]:
@@ -126,19 +134,36 @@ class Releases:
 
         Raises:
             ReleaseError: there is no such former champion, or as `promote`.
-            StoreError: the registry failed; BundleError where its bytes are damaged.
+            StoreError: the registry failed, or its bytes are damaged.
         """
         with self._log() as log:
             lines = self._settle(log)
             champion = log.history.champion
-            target = self._former(log.history, champion, to)
+            target = self._former(log.history, to)
             origin = next(
                 one for one in log.history.chain(log.history.tip) if one.settles and one.to == target
             )
             facts = Facts("rollback", reason, commit=origin.commit, entries=origin.entries)
             move(log, champion, target, facts)
             self._complete(log)
-            return [*lines, f"champion: {target}, after {champion}, which is barred"]
+            barred = f", after {champion}, which is barred" if champion else ""
+            return [*lines, f"champion: {target}{barred}"]
+
+    def withdraw(self, *, reason: str) -> list[str]:
+        """Leave robots without a champion, and bar the present one; return lines for the operator.
+
+        Raises:
+            ReleaseError: there is no champion, or as `promote`.
+            StoreError: the registry failed.
+        """
+        with self._log() as log:
+            lines = self._settle(log)
+            champion = log.history.champion
+            if champion is None:
+                raise ReleaseError(f"policy '{self._model}' has no champion. `sacpipe history` shows why.")
+            move(log, champion, None, Facts("rollback", reason))
+            self._complete(log)
+            return [*lines, f"no champion, after {champion}, which is barred"]
 
     def adopt(self, reason: str) -> list[str]:
         """Accept an alias that was moved by hand, after proof of what it names.
@@ -210,6 +235,7 @@ class Releases:
         champion, newest = log.history.champion, log.history.tips
         log.history = whole.joined(log.history)
         log.append("resolved", facts, before=None, to=champion, parents=(*newest, *tips[1:]))
+        bar_as_shown(log)
         log.publish()
         return [*([] if line is None else [line]), f"resolved: the champion is {champion or 'none'}"]
 
@@ -226,9 +252,11 @@ class Releases:
             try:
                 yield log
             except SacpipeError:
-                first_error(lambda: self._commit(log.history))  # the next command commits what is left
+                first_error(
+                    lambda: commit_records(self._world, log.history)
+                )  # the next command commits what is left
                 raise
-            self._commit(log.history)
+            commit_records(self._world, log.history)
 
     def _require_current(self, history: History, head: Head | None) -> None:
         if head is not None and head.sha256 not in history.records:
@@ -252,7 +280,7 @@ class Releases:
             (tip and tip.sha256) == (head and head.sha256)
             and not (tip and tip.is_open)
             and bundle_of(history.champion) == bundle_of(alias_now(self._world, self._model))
-            and not any(self._bars_to_show(history))
+            and not any(bars_to_show(self._world, history))
             and not self._uncommitted()
             and not is_left(self._world, self._model)
         )
@@ -293,23 +321,10 @@ class Releases:
     def _complete(self, log: Log) -> None:
         """Bar what a rollback left, publish the tip, and show the bars in the registry."""
         tip = log.history.tip
-        if tip is not None and tip.kind == "proven" and tip.action == "rollback":
+        if tip is not None and tip.kind == "proven" and tip.action == "rollback" and tip.before:
             log.append("barred", Facts("rollback", tip.reason), before=tip.to, to=tip.before)
         log.publish()
-        self._show_bars(log)
-
-    def _show_bars(self, log: Log) -> None:
-        for version, text in self._bars_to_show(log.history):
-            log.require_newest()  # another promoter may have lifted a bar meanwhile
-            self._world.registry.set_version_tags(self._model, version.version, {BARRED_TAG: text})
-
-    def _bars_to_show(self, history: History) -> Iterator[tuple[VersionRecord, str]]:
-        """Yield each version whose tag differs from the history, and the tag it should have."""
-        for version in self._world.registry.versions(self._model):
-            bar = history.barred.get(version.bundle_digest)
-            text = "" if bar is None else bar_text(bar)
-            if version.tags.get(BARRED_TAG, "") != text:
-                yield version, text
+        show_bars(log)
 
     def _require_accepted(self, log: Log, target: Target, facts: Facts) -> None:
         champion, to = log.history.champion, release_of(target.version)
@@ -326,15 +341,17 @@ class Releases:
             shown = f"`sacpipe gate {to.version}` shows why"
             raise ReleaseError(f"{to} is refused by the release gate; {shown}.")
 
-    def _former(self, history: History, champion: Release | None, to: Release | None) -> Release:
-        former = [one for one in history.champions() if bundle_of(one) != bundle_of(champion)]
-        allowed = [one for one in former if one.bundle not in history.barred]
-        wanted = allowed if to is None else [one for one in allowed if one.bundle == to.bundle]
-        if champion is None or not wanted:
-            names = ", ".join(dict.fromkeys(map(str, allowed))) or "none"
+    def _former(self, history: History, to: Release | None) -> Release:
+        former = history.before_the_champion() if to is None else history.champions()
+        free = [one for one in former if one.bundle not in history.barred]
+        now = bundle_of(history.champion)
+        wanted = [one for one in free if one.bundle not in {now} and (to is None or one.bundle == to.bundle)]
+        if not wanted:
+            names = ", ".join(dict.fromkeys(map(str, free))) or "none"
             raise ReleaseError(
                 f"policy '{self._model}': {to or 'a champion before'} cannot be returned to: former "
-                f"champions that are not barred: {names}. `sacpipe history` lists all."
+                f"champions that are not barred: {names}. `sacpipe history` lists all, and `--to none` "
+                "leaves robots without a champion."
             )
         return wanted[0]
 
@@ -347,38 +364,3 @@ class Releases:
         path = f"{release_folder(self._model)}/verdicts/{digest}.json"
         write_durably(self._world.disk, path, data)  # the name of one that is there may not be durable
         return digest
-
-    def _commit(self, history: History) -> None:
-        """Commit the new files of release/NAME; git restores one that a power cut took or tore."""
-        folder = release_folder(self._model)
-        remove_leftovers(self._world.disk, folder)
-        paths = [path for path in self._world.git.uncommitted(folder) if self._is_own(path)]
-        if paths:
-            newest = events(history)[:1]
-            what = f": {newest[0].what}, records {newest[0].numbers}" if newest else ""
-            self._world.git.commit(paths, f"Release of {self._model}{what}")
-
-    def _is_own(self, path: str) -> bool:
-        """Return whether a file may be committed: records were verified, a verdict has its digest as name."""
-        folder, _, name = path.rpartition("/")
-        data = self._world.disk.read(path)
-        return data is not None and (not folder.endswith("/verdicts") or name == f"{sha256_bytes(data)}.json")
-
-
-def require_allowed(history: History, release: Release, *, again: bool = False) -> None:
-    """Check that a bundle is not barred, or may be promoted again.
-
-    Raises:
-        ReleaseError: it is barred. The message says by whom, when and why.
-    """
-    bar = history.barred.get(release.bundle)
-    if bar is not None and not again:
-        raise ReleaseError(
-            f"{release} is barred: {bar_text(bar)}. "
-            f'`sacpipe promote {release.version} --again --reason "..."` promotes it anyway.'
-        )
-
-
-def bar_text(bar: Record) -> str:
-    """Return who barred a bundle, when and why."""
-    return f"rolled back at {bar.time} by {bar.actor}: {bar.reason}"

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from sacpipe.bundle.contract import MAX_GOLDEN_STEPS, Contract
 from sacpipe.bundle.guards import GUARDS, MAX_PERIODS, MAX_STEPS, Fallback, GuardField, GuardName
-from sacpipe.bundle.runtime_settings import MAX_GUARDS
+from sacpipe.bundle.runtime_settings import MAX_GUARDS, RuntimeSettings
 from sacpipe.core.config import Config
 from sacpipe.core.errors import BundleError
 from sacpipe.robot.armed_guards import guards_in_service
@@ -128,7 +128,7 @@ def check_terms(contract: Contract, terms: OperatorTerms) -> None:
         BundleError: names the keys that are not, the bundle's value, the operator's bound and what to do. The
             rule is `terms`.
     """
-    compared = (*_contract_terms(contract, terms), *_runtime_terms(contract, terms))
+    compared = (*_contract_terms(contract, terms), *_runtime_terms(contract.runtime, terms))
     broken = [
         f"{term.key}: expected {term.expected} (gate.{term.term}), found {term.found}"
         for term in (*compared, *_guard_terms(contract, terms))
@@ -169,8 +169,15 @@ def _longest_constants(runs: Mapping[str, int], terms: OperatorTerms) -> Iterato
                 yield _at_most(f"{key}.{name}", runs.get(name, 1), term, guard.max_repeats + 1)
 
 
-def _runtime_terms(contract: Contract, terms: OperatorTerms) -> Iterator[_Term]:
-    runtime = contract.runtime
+def broken_settings(runtime: RuntimeSettings, terms: OperatorTerms) -> list[str]:
+    """Return the settings of a runtime, but for its guards, that are not within the operator's terms."""
+    broken = (term for term in _runtime_terms(runtime, terms) if not term.is_kept)
+    return [
+        f"{term.key.removeprefix('runtime.')} is {term.found} instead of {term.expected}" for term in broken
+    ]
+
+
+def _runtime_terms(runtime: RuntimeSettings, terms: OperatorTerms) -> Iterator[_Term]:
     for key in ("last_steps", "blend_steps", "ramp_steps"):
         name, bound = key if key != "last_steps" else "max_last_steps", f"max_{key}"
         yield _at_most(f"runtime.{name}", getattr(runtime, name), bound, getattr(terms, bound))

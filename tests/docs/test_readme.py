@@ -12,6 +12,8 @@ from repository import ROOT
 from ruamel.yaml import YAML
 from small_project import environment, git
 
+from sacpipe.bundle.files import bundle_digest
+
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 LINES = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
@@ -56,6 +58,8 @@ def test_commands_run_in_the_order_of_the_tour(finished, tmp_path):
         )
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         ran.append(command.split()[0])
+    new, old = (bundle_digest(one / "out" / "export" / "bundle") for one in (folder, finished))
+    assert new != old  # else the tour promotes what is champion already
     assert ran.count("sacpipe") >= 8
     assert ran.count("dvc") >= 3
     database = sqlite3.connect(folder / ".sacpipe" / "prefect" / "prefect.db")

@@ -119,6 +119,13 @@ def test_the_simulator_of_another_suite_names_its_model(make):
     assert find_model(environment) is model
 
 
+def test_an_error_of_mujoco_model_is_one_of_the_task(make):
+    environment = make("point_mass/point-mass-v0")
+    environment._simulator = type("Bad", (), {"mujoco_model": lambda self: 1 / 0})()
+    with pytest.raises(SimulatorError, match=r"point-mass-v0': mujoco_model\(\) of its .* ZeroDivisionError"):
+        find_model(environment)
+
+
 def test_a_simulator_whose_attributes_raise_has_no_model(make):
     environment = make("point_mass/point-mass-v0")
     environment._simulator = type("Bad", (), {"_env": property(lambda self: 1 / 0)})()

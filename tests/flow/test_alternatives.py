@@ -86,7 +86,7 @@ def test_null_and_the_other_choices_end_with_a_release_and_every_output(fresh, e
         assert count == 1, old
     (fresh / "params.yaml").write_text(text)
     seen = sacpipe(fresh, "run", "--engine", "local", check=0)
-    assert "gate       accepted: " in seen.out
+    assert "gate       accepted\n" in seen.out
     assert missing_outputs(fresh) == []
     reason = (fresh / "out" / "evaluate" / "video" / "WHY_NO_VIDEO.txt").read_text()
     assert reason == "No video of task 'point_mass/point-mass-v0': evaluation.video in params.yaml is null.\n"

@@ -1,11 +1,13 @@
 """A run registers a candidate and judges it; the champion moves by an act of its own, or by release.auto."""
 
+import hashlib
 import json
 import re
 import shutil
 import subprocess
 
 import pytest
+from ledger_project import flip
 from small_project import IDENTITY, commit, dvc, git, sacpipe, with_release
 
 from sacpipe.bundle.files import bundle_digest
@@ -35,6 +37,25 @@ class Floor(Rule):
     @classmethod
     def example(cls):
         return cls(name="own_rules:Floor", lowest=0.0)
+'''
+HAND = f'''
+from pathlib import Path
+
+from sacpipe.flow.orchestrator import LocalOrchestrator, call_step
+from sacpipe.project.workspace import Workspace
+from sacpipe.tracking.chosen import open_ledger
+
+
+class Hand(LocalOrchestrator):
+    """An operator's hand moves the alias before the last step."""
+
+    def run(self, flow):
+        return flow(self.call)
+
+    def call(self, name, step, *arguments):
+        if name == "release":
+            open_ledger(Workspace(Path.cwd())).registry.set_alias("{NAME}", "champion", 2)
+        return call_step(name, step, *arguments)
 '''
 
 
@@ -96,7 +117,7 @@ def test_from_an_uncommitted_candidate_to_a_champion(scene):
     commit(scene.root)
     scene.another_bundle(9)
     seen = scene.run()
-    assert "gate       accepted: smoothness: mean change of an action per step " in seen.out
+    assert "gate       accepted\n  ok       smoothness: mean change of an action per step " in seen.out
     assert f"registry   {NAME} version 1 is candidate; no version is champion\n" in seen.out
     assert '\npromote    sacpipe promote --reason "..."\n' in seen.out
     assert scene.aliases() == {"candidate": 1}
@@ -153,9 +174,9 @@ def test_a_refused_candidate_leaves_the_champion_and_says_how_to_get_further(sce
     scene.run(code=1)
     commit(scene.root)
     seen = scene.run(code=1)
-    assert "gate       refused: smoothness: mean change of an action per step " in seen.out
+    assert "gate       refused\n  refused  smoothness: mean change of an action per step " in seen.out
     assert ", limit 1e-07 %" in seen.out
-    assert "           smoothness: Add a cost of changes to the reward" in seen.out
+    assert "\n           Add a cost of changes to the reward" in seen.out
     assert "version 2 is candidate; version 1 stays champion" in seen.out
     assert "sacpipe promote" not in seen.out
     assert scene.aliases() == {"candidate": 2, "champion": 1}
@@ -171,7 +192,7 @@ def test_an_uncommitted_edit_of_the_release_section_judges_nothing(scene):
     scene.run(code=1)
     scene.set_release(EASY, auto=True)
     seen = scene.run(code=1)
-    assert "refused: smoothness" in seen.out
+    assert "refused  smoothness" in seen.out
     head = git(scene.root, "rev-parse", "HEAD")[:12]
     assert f"section `release` of params.yaml is uncommitted; that of {head} counts" in seen.err
     assert scene.aliases() == {"candidate": 1}
@@ -182,7 +203,10 @@ def test_an_uncommitted_edit_of_the_release_section_judges_nothing(scene):
     [
         (
             "dry_run",
-            ["gate       would be refused: smoothness", "nothing, because release.mode is dry_run"],
+            [
+                "gate       would be refused\n  refused  smoothness",
+                "nothing, because release.mode is dry_run",
+            ],
             False,
         ),
         ("off", ["gate       not judged: release.mode is off", "sacpipe promote --reason"], True),
@@ -276,6 +300,70 @@ def test_a_bundle_that_was_rolled_back_is_refused_with_who_when_and_why(scene):
     assert "version 2 is champion" in scene.run().out
 
 
+def test_a_barred_candidate_that_is_refused_too_has_no_command_that_promotes_it(scene):
+    commit(scene.root)
+    scene.run()
+    scene.release("promote")
+    scene.another_bundle(9)
+    scene.run()
+    commit(scene.root)
+    scene.release("promote")
+    scene.release("rollback")
+    scene.set_release(HARD)
+    commit(scene.root)
+    seen = scene.run(code=1)
+    assert "barred     rolled back at" in seen.out
+    assert "--again" not in seen.out
+
+
+def test_a_champion_that_is_damaged_for_good_leaves_the_report_and_its_own_error(scene):
+    """A flipped byte in the registry, and DVC lacks the file: the candidate cannot be judged against it."""
+    commit(scene.root)
+    scene.run()
+    scene.release("promote")
+    scene.another_bundle(9)
+    scene.run()
+    champion = scene.registry.version(NAME, "champion").bundle_digest
+    golden = next(scene.root.glob(f".sacpipe/tracking/bundles/{champion}/golden*"))
+    md5 = hashlib.md5(golden.read_bytes(), usedforsecurity=False).hexdigest()
+    for path in list(scene.root.rglob(md5[2:])):
+        path.unlink()
+    flip(golden)
+    scene.set_release(HARD)
+    commit(scene.root)  # the kept verdict counts no more
+    report = scene.root / ".sacpipe" / "report.html"
+    report.unlink()
+    seen = scene.run(code=2)
+    assert golden.name in seen.err.splitlines()[-1]
+    assert "`sacpipe run` records, registers and judges without training" in seen.err
+    assert report.is_file()
+
+
+def test_an_alias_that_was_moved_during_the_run_ends_it_after_the_report(scene):
+    commit(scene.root)
+    scene.run()
+    scene.release("promote")
+    scene.another_bundle(9)
+    scene.run()
+    (scene.root / "own_engine.py").write_text(HAND)
+    commit(scene.root)
+    report = scene.root / ".sacpipe" / "report.html"
+    report.unlink()
+    seen = scene.run("--engine", "own_engine:Hand", code=1)
+    assert "was moved by hand: the history names version 1" in seen.err
+    assert report.is_file()
+
+
+def test_without_an_identity_of_git_nothing_is_judged(scene):
+    commit(scene.root)
+    scene.run()
+    without_name = {"GIT_COMMITTER_NAME": ""}
+    for command in (("promote",), ("rollback",), ("history", "--adopt")):
+        seen = sacpipe(scene.root, *command, "--reason", "a test", env=without_name, check=2)
+        assert "set `git config user.name` and `git config user.email`" in seen.err
+        assert seen.out == ""
+
+
 def test_without_git_a_run_registers_and_says_how_a_release_begins(scene, monkeypatch):
     shutil.rmtree(scene.root / ".git")
     shutil.rmtree(scene.root / "release")
@@ -304,6 +392,12 @@ def test_a_rule_of_the_projects_own_is_a_dependency_of_no_stage(project):
         path.write_text(re.sub(r"lowest: \S+}", f"lowest: {lowest}}}", path.read_text()))
         commit(project)
         seen = sacpipe(project, "run", "--engine", "local", check=code)
-        assert f"gate       {word}: own_rules:Floor: mean return -" in seen.out
+        sign = {"accepted": "ok", "refused": "refused"}[word]
+        assert f"gate       {word}\n  {sign:<8} own_rules:Floor: mean return -" in seen.out
         assert "train unchanged, export unchanged, evaluate unchanged" in seen.out
         assert (project / "dvc.yaml").read_text() == graph
+    (project / "own_rules.py").write_text(f"{RULE}# edited\n")
+    seen = sacpipe(project, "run", "--engine", "local")
+    assert "gate       accepted: own_rules:Floor" in seen.out
+    assert "files of its task or rules differ from it: own_rules.py. Commit them:" in seen.out
+    assert "differ from it: own_rules.py" in sacpipe(project, "promote", "--reason", "x", check=1).err

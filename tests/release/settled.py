@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from release_project import ReleaseProject, git
 
+from sacpipe.release.bars import bar_text
 from sacpipe.release.head import read_head
 from sacpipe.release.lease import LEASE_TAG
 from sacpipe.release.log import alias_now, bundle_of
-from sacpipe.release.releases import bar_text
 from sacpipe.tracking.registry import BARRED_TAG
 
 

@@ -3,13 +3,24 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from committed_project import commit, git
 from pole_policies import FALLS, MODEL, PendulumProject, evidence_of, make_environment, params_with, scored
 
-from sacpipe.core.errors import BundleError, ConfigError, InterruptedRunError, SimulatorError
+from sacpipe.core.errors import (
+    BundleError,
+    ConfigError,
+    InterruptedRunError,
+    ReleaseError,
+    SimulatorError,
+    StoreUnavailableError,
+)
 from sacpipe.release.gate import judge_rules, judge_version, kept_verdict
 from sacpipe.release.robot_episode import Robot
 from sacpipe.release.rules.rule import Rule
+from sacpipe.release.scoring import RuntimeScored
+from sacpipe.testing.rule_evidence import given_evidence
 
 DELAY = {"name": "delay", "episodes": 2, "min_return": None, "max_loss": 50.0, "periods": 1}
 SMOOTH = {"name": "smoothness", "episodes": 1, "max_change": 0.5}
@@ -28,6 +39,12 @@ pytestmark = pytest.mark.slow
 def project(tmp_path):
     """A project without a version."""
     return PendulumProject(tmp_path / "project")
+
+
+def begin(root):
+    """Commit a project as it is, and return the commit."""
+    git(root, "init", "--quiet", "--initial-branch=main")
+    return commit(root)
 
 
 def judge(project, version, *rules, **changes):
@@ -97,10 +114,9 @@ def test_a_kept_verdict_is_returned_until_something_changes(project):
     old = "2001-01-01T00:00:00+00:00"
     path.write_text(path.read_text().replace(first.time, old))
     assert judge(project, version, SMOOTH).time == old
-    committed = judge_version(
-        project.workspace, project.tracker, version, params_with(SMOOTH), commit="c" * 40
-    )
-    assert (committed.time, committed.commit) == (old, "c" * 40)
+    held = begin(project.workspace.root)
+    committed = judge_version(project.workspace, project.tracker, version, params_with(SMOOTH), commit=held)
+    assert (committed.time, committed.commit) == (old, held)
     assert judge(project, version, SMOOTH, seed=2).time > old
     assert judge(project, version, SMOOTH | {"max_change": 0.4}).time > old
     project.register(FALLS, champion=True)
@@ -131,6 +147,58 @@ def test_an_edited_rule_of_the_project_judges_again(project, monkeypatch):
     assert len(project.kept()) == 2
 
 
+def test_a_rule_that_is_edited_after_the_commit_gives_no_verdict_of_the_commit(project, monkeypatch):
+    monkeypatch.syspath_prepend(project.workspace.root)
+    path = project.workspace.root / "own_committed_rule.py"
+    path.write_text(OWN_RULE)
+    version, own = project.register(), params_with(SMOOTH | {"name": "own_committed_rule:Own"})
+    held = begin(project.workspace.root)
+    assert judge_version(project.workspace, project.tracker, version, own, held).accepted
+    path.write_text(OWN_RULE + "# edited\n")
+    with pytest.raises(ReleaseError, match=r"differ from it: own_committed_rule.py\. Commit them"):
+        judge_version(project.workspace, project.tracker, version, own, held)
+    assert judge_version(project.workspace, project.tracker, version, own).accepted
+
+
+SLOW = {"name": "latency", "quantile": 0.5, "max_share": 1e-9}
+
+
+def test_a_refusal_that_may_pass_is_shown_and_judged_again(project, monkeypatch):
+    version = project.register()
+    first = judge(project, version, SLOW)
+    assert not first.accepted
+    assert kept_verdict(project.workspace, version.bundle_digest) == first
+    monkeypatch.setattr(RuntimeScored, "_time_steps", lambda self: np.zeros(10))
+    assert judge(project, version, SLOW).accepted
+    monkeypatch.setattr(RuntimeScored, "_time_steps", lambda self: np.ones(10))
+    assert judge(project, version, SLOW).accepted
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SimulatorError("step() raised.")])
+def test_a_refusal_by_an_error_is_judged_again(project, monkeypatch, error):
+    version = project.register()
+
+    def fails(*arguments):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RuntimeScored, "actions", fails)
+        assert not judge(project, version, SMOOTH).accepted
+    assert judge(project, version, SMOOTH).accepted
+
+
+def test_another_machine_and_another_measured_parity_judge_again(project, monkeypatch):
+    version = project.register()
+    judge(project, version, SMOOTH)
+    monkeypatch.setattr("platform.node", lambda: "another")
+    judge(project, version, SMOOTH)
+    assert len(project.kept()) == 2
+    measured = given_evidence().parity
+    monkeypatch.setattr("sacpipe.release.gate.find_parity", lambda tracker, version: measured)
+    judge(project, version, SMOOTH)
+    assert len(project.kept()) == 3
+
+
 def test_a_damaged_kept_verdict_is_judged_again(project):
     version = project.register()
     judge(project, version, SMOOTH)
@@ -156,8 +224,10 @@ def test_a_bundle_that_computes_other_actions_here_is_refused_before_any_episode
     def moved(bundle, act):
         raise BundleError("golden.npz: step 0 differs", "golden")
 
-    monkeypatch.setattr("sacpipe.robot.policy.check_golden_sequence", moved)
-    verdict = judge(project, version, SMOOTH)
+    with monkeypatch.context() as patch:
+        patch.setattr("sacpipe.robot.policy.check_golden_sequence", moved)
+        verdict = judge(project, version, SMOOTH)
+    assert judge(project, version, SMOOTH).accepted
     assert not verdict.accepted
     assert [(one.rule, one.found.endswith("golden.npz: step 0 differs")) for one in verdict.findings] == [
         ("runs_here", True)
@@ -221,6 +291,7 @@ class Fails(Raises):
             "again": SimulatorError("the server is away.", retryable=True),
             "interrupted": InterruptedRunError("interrupted."),
             "config": ConfigError("task.options: no such robot."),
+            "store": StoreUnavailableError("the store is away."),
         }
         raise errors[self.error]
 
@@ -254,7 +325,8 @@ def test_an_error_of_the_task_refuses_and_one_that_may_pass_ends_it(evidence):
     for error in ("simulator", "config"):
         (finding,) = judge_rules([Fails(name="mine", error=error)], evidence)
         assert not finding.ok
-    for error, kind in (("again", SimulatorError), ("interrupted", InterruptedRunError)):
+    kinds = {"again": SimulatorError, "interrupted": InterruptedRunError, "store": StoreUnavailableError}
+    for error, kind in kinds.items():
         with pytest.raises(kind):
             judge_rules([Fails(name="mine", error=error)], evidence)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from release_project import IDENTITY, MODEL, ReleaseProject, git
 
-from sacpipe.core.errors import BundleError, ConfigError, ReleaseError, StoreError
+from sacpipe.core.errors import ConfigError, ReleaseError, StoreError
 from sacpipe.release.head import read_head
 from sacpipe.release.releases import Target
 from sacpipe.tracking.registry import BARRED_TAG, Registry, VersionRecord
@@ -269,7 +269,7 @@ def test_a_version_whose_bytes_changed_is_never_champion(project: ReleaseProject
     stored = next(project.tracking.glob(f"bundles/{second.bundle_digest}/policy.onnx"))
     stored.write_bytes(stored.read_bytes()[:-1] + b"\x00")
     with pytest.raises(
-        BundleError, match="version 2: the registry's copy does not prove itself: .*policy.onnx"
+        StoreError, match="version 2: the registry's copy does not prove itself: .*policy.onnx"
     ):
         project.promote(second)
     assert (project.champion(), project.kinds()) == (1, MOVE)
@@ -305,3 +305,85 @@ def test_a_project_in_a_folder_of_a_repository_commits_there(project: ReleasePro
     assert len(committed) == 3
     assert all(name.startswith(f"project/release/{MODEL}/history/") for name in committed)
     assert project.releases().settle() == []
+
+
+def test_a_rollback_forgets_what_came_after_its_target(project: ReleaseProject) -> None:
+    """After 1, 2, 3, 4 and back to 2, the champion before 2 is 1: 3 was skipped for a reason."""
+    for gain in (0.5, 0.25, 0.125, 0.0625):
+        project.promote(project.register(gain))
+    second = project.releases().history().champions()[2]
+    project.releases().rollback(second, reason="3 and 4 tremble")
+    assert project.champion() == 2
+    project.releases().rollback(None, reason="2 does too")
+    assert project.champion() == 1
+    project.promote(project.tracker.registry.version(MODEL, 3), "looked at again")
+    project.releases().rollback(None, reason="no")
+    assert project.champion() == 1
+
+
+def test_the_only_champion_is_withdrawn_and_barred(project: ReleaseProject) -> None:
+    """A first policy that is bad: robots are left without a champion, and it does not come back by itself."""
+    first = project.register(0.5)
+    project.promote(first)
+    with pytest.raises(ReleaseError, match="`--to none` leaves robots without a champion"):
+        project.releases().rollback(None, reason="it trembles")
+    project.releases().withdraw(reason="it trembles")
+    assert project.champion() is None
+    assert project.kinds() == [*MOVE, *MOVE, "barred"]
+    with pytest.raises(ReleaseError, match="is barred"):
+        project.promote(first)
+    project.promote(project.register(0.25))
+    assert project.champion() == 2
+    assert project.releases().settle() == []
+
+
+def test_a_lost_bar_is_remembered_by_the_registry(project: ReleaseProject, tmp_path: Path) -> None:
+    """The clone that rolled back is gone: the one that resolves takes the bar from the version's tag."""
+    first, second = project.register(0.5), project.register(0.25)
+    _, other = clone(project, tmp_path)
+    project.promote(first)
+    project.promote(second)
+    git(project.root, "push", "--quiet")
+    git(other.root, "pull", "--quiet")
+    project.releases().rollback(None, reason="it trembles")
+    with pytest.raises(ReleaseError, match="moved by hand"):
+        other.releases().resolve("that machine burnt")
+    other.releases().adopt("what it had left")
+    with pytest.raises(ReleaseError, match="is barred: rolled back at .*: rolled back at .* it trembles"):
+        other.promote(second)
+    assert "it trembles" in project.tracker.registry.version(MODEL, 2).tags[BARRED_TAG]
+
+
+def test_a_bar_that_was_lifted_for_a_promotion_that_failed_is_back(project: ReleaseProject) -> None:
+    """`--again` proves before it lifts the bar, and bars again where the move does not end well."""
+    first, second = project.register(0.5), project.register(0.25)
+    project.promote(first)
+    project.promote(second)
+    project.releases().rollback(None, reason="it trembles")
+    prove = project.world().prove
+    calls: list[int] = []
+
+    def fails_third(registry: Registry, version: VersionRecord) -> None:
+        calls.append(version.version)
+        if len(calls) == 3:
+            raise StoreError("the bytes changed")
+        prove(registry, version)
+
+    barred = project.tracker.registry.version(MODEL, 2)
+    with pytest.raises(StoreError, match="the bytes changed"):
+        project.releases(prove=fails_third).promote(Target(barred), reason="repaired", again=True)
+    assert project.kinds()[-5:] == ["allowed", "intended", "moved", "restored", "barred"]
+    assert "it trembles" in project.tracker.registry.version(MODEL, 2).tags[BARRED_TAG]
+    assert project.releases().settle() == []
+
+
+def test_a_note_below_the_records_is_left_alone(project: ReleaseProject) -> None:
+    """Files that no release command wrote are not committed, ignored or not."""
+    project.promote(project.register(0.5))
+    (project.root / "release" / MODEL / "notes.txt").write_text("mine\n")
+    (project.root / ".gitignore").write_text(".sacpipe/\n*.swp\nrelease/\n")
+    (project.root / "release" / MODEL / "history" / ".000001.swp").write_text("mine\n")
+    project.promote(project.register(0.25))
+    tracked = git(project.root, "ls-files", "release").splitlines()
+    assert len(tracked) == 6
+    assert all(path.endswith(".json") for path in tracked)

@@ -66,10 +66,8 @@ class Champion(Rule):
         result = _test(evidence.candidate, evidence.champion, plan)
         expected = f"{self._demand()} (alpha {100 * self.alpha:g} %)"
         if result.reason == "not_finite":
-            advice = (
-                "Find the episode whose return is not finite: `sacpipe gate VERSION --json` has all scores."
-            )
-            return self.refuses(f"not finite: {result.fault}", expected=expected, advice=advice)
+            fault, advice = _not_finite(evidence.candidate, evidence.champion, result)
+            return self.refuses(f"not finite: {fault}", expected=expected, advice=advice)
         ends = (result.low, result.high)
         return self._finding(
             _in_words(result),
@@ -97,6 +95,21 @@ def _test(candidate: Scored, champion: Scored, plan: PairedPlan) -> PairedResult
         if result.outcome != "undecided":
             break
     return result
+
+
+def _not_finite(candidate: Scored, champion: Scored, result: PairedResult) -> tuple[str, str]:
+    """Return whose return is not finite, and how to get further."""
+    advice = "Find the episode whose return is not finite: `sacpipe gate VERSION --json` has all scores."
+    for name, scored in (("candidate", candidate), ("champion", champion)):
+        returns = scored.returns(result.pairs)
+        wrong = np.flatnonzero(~np.isfinite(returns))
+        if len(wrong):
+            if name == "champion":
+                advice = (
+                    "Nothing compares with it: take `champion` out of release.rules until it is replaced."
+                )
+            return f"the {name}'s return of pair {wrong[0] + 1} is {returns[wrong[0]]}", advice
+    return result.fault, advice
 
 
 def _in_words(result: PairedResult) -> str:

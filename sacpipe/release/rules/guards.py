@@ -9,6 +9,7 @@ from sacpipe.release.rules.rule import Rule
 from sacpipe.release.verdict import Finding
 from sacpipe.robot.armed_guards import guards_in_service
 from sacpipe.robot.guards.guard import Guard
+from sacpipe.robot.operator_terms import OperatorTerms, broken_settings
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
@@ -51,6 +52,7 @@ def _below_weakest(own: RuntimeSettings) -> Iterator[str]:
             yield from _looser(guard, weakest)
         if guard.fallback not in type(guard).allowed_fallbacks():
             yield f"{guard.name}.fallback is {guard.fallback}"
+    yield from broken_settings(own, OperatorTerms())
 
 
 def _weaker(own: RuntimeSettings, champion: RuntimeSettings) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Release rule `latency`: how long a step of the runtime takes on this machine."""
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -15,6 +15,7 @@ from sacpipe.specs.env_spec import EnvSpec
 class Latency(Rule):
     """Duration of a step of the runtime on this machine."""
 
+    is_momentary: ClassVar[bool] = True
     name: Literal["latency"]
     quantile: float = Field(gt=0, lt=1)
     """Quantile of the durations that is compared."""

@@ -28,10 +28,11 @@ class Parity(Rule):
 
     def judge(self, evidence: Evidence) -> Finding:
         """Judge the golden sequence on this machine, and what the export stage found."""
+        unknown = "; the export's parity is not recorded" if evidence.parity is None else ""
         golden = self.at_most(
             evidence.golden_error,
             evidence.candidate.contract.golden.tolerance,
-            what="golden sequence on this machine differs by",
+            what=f"golden sequence on this machine differs by {{}}{unknown}",
             unit=SHARE,
             advice=_ADVICE,
         )

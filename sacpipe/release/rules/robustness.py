@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from sacpipe.release.evidence import Evidence, Perturbation
-from sacpipe.release.rules.rule import RETURN, Rule, in_words
+from sacpipe.release.rules.rule import RETURN, Rule, in_words, not_finite
 from sacpipe.release.verdict import Finding
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -88,6 +88,8 @@ class Robustness(Rule):
         floors = [] if self.min_return is None else [(self.min_return, "min_return")]
         if self.max_loss is not None and evidence.champion is not None:
             champion = _mean(evidence.champion.perturbed(perturbation, self.episodes))
+            if champion is not None and not math.isfinite(champion):
+                return _Trial(label, mean, self.min_return, not_finite(champion, self.min_return))
             if champion is not None:
                 floors.append((champion - self.max_loss, f"the champion's {in_words(champion, RETURN)}"))
         floor, why = max(floors, default=(None, _NO_THRESHOLD))

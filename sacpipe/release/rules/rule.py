@@ -33,6 +33,8 @@ class Rule(Config, ABC):
 
     is_episodic: ClassVar[bool] = False
     """Whether the rule runs episodes."""
+    is_momentary: ClassVar[bool] = False
+    """Whether a refusal may pass by itself, as on a less busy machine: it is judged again."""
 
     @abstractmethod
     def judge(self, evidence: Evidence) -> Finding:
@@ -105,6 +107,11 @@ class Rule(Config, ABC):
 
 def _with(text: str, why: str) -> str:
     return f"{text} ({why})" if why else text
+
+
+def not_finite(champion: float, floor: float | None) -> str:
+    """Return where a floor comes from, in words, where the champion's figure is not finite and sets none."""
+    return f"{'no min_return' if floor is None else 'min_return'}, and the champion's is {champion}"
 
 
 def in_words(value: float, unit: str) -> str:

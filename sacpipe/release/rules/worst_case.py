@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from sacpipe.release.evidence import Evidence, Scored
-from sacpipe.release.rules.rule import RETURN, Rule, in_words
+from sacpipe.release.rules.rule import RETURN, Rule, in_words, not_finite
 from sacpipe.release.verdict import Finding
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -54,12 +54,7 @@ class WorstCase(Rule):
 
     def judge(self, evidence: Evidence) -> Finding:
         """Judge the return at the quantile."""
-        floors = [] if self.min_return is None else [(self.min_return, "min_return")]
-        if self.max_loss is not None and evidence.champion is not None:
-            champion = self._low_return(evidence.champion)
-            if math.isfinite(champion):
-                floors.append((champion - self.max_loss, f"the champion's {in_words(champion, RETURN)}"))
-        floor, why = max(floors, default=(None, "no min_return, and no champion to compare with"))
+        floor, why = self._floor(evidence.champion)
         return self.at_least(
             self._low_return(evidence.candidate),
             floor,
@@ -69,6 +64,16 @@ class WorstCase(Rule):
             advice="Find its worst episodes in the scores of `sacpipe gate VERSION --json`. Train longer, or "
             "set a lower `min_return` or a larger `max_loss`.",
         )
+
+    def _floor(self, champion: Scored | None) -> tuple[float | None, str]:
+        """Return the higher one of the two floors, and where it comes from."""
+        floors = [] if self.min_return is None else [(self.min_return, "min_return")]
+        if self.max_loss is not None and champion is not None:
+            low = self._low_return(champion)
+            if not math.isfinite(low):
+                return self.min_return, not_finite(low, self.min_return)
+            floors.append((low - self.max_loss, f"the champion's {in_words(low, RETURN)}"))
+        return max(floors, default=(None, "no min_return, and no champion to compare with"))
 
     def _low_return(self, scored: Scored) -> float:
         """Return the highest of the lowest returns that make up the share: one return, no mean of two."""

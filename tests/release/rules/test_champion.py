@@ -79,12 +79,22 @@ def test_the_advice_counts_the_pairs_that_would_show_a_small_difference():
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_return_that_is_not_finite_is_refused_with_its_reason(bad):
-    candidate = (*CHAMPION[:7], bad, *CHAMPION[8:])
-    for given in (given_evidence(candidate, CHAMPION), given_evidence(candidate, candidate)):
-        finding = rule(margin=1e9).judge(given)
+    spoiled = (*CHAMPION[:7], bad, *CHAMPION[8:])
+    cases = (
+        (spoiled, CHAMPION, "candidate", "--json"),
+        (spoiled, spoiled, "candidate", "--json"),
+        (CHAMPION, spoiled, "champion", "until it is replaced"),
+    )
+    for ours, theirs, whose, advice in cases:
+        finding = rule(margin=1e9).judge(given_evidence(ours, theirs))
         assert (finding.ok, finding.figure) == (False, None)
-        assert finding.found.startswith("not finite: the difference of pair 8 is ")
-        assert "--json" in finding.advice
+        assert finding.found == f"not finite: the {whose}'s return of pair 8 is {bad}"
+        assert advice in finding.advice
+
+
+def test_returns_whose_sum_is_beyond_numbers_are_refused():
+    finding = rule().judge(given_evidence((1e308,) * 60, (0.0,) * 60))
+    assert finding.found == "not finite: the sum of the differences is beyond the range of numbers"
 
 
 @pytest.mark.parametrize(("difference", "looks"), [(100.0, [60]), (-1.0, [60, 120]), (0.0, [60, 120, 240])])

@@ -116,6 +116,13 @@ def test_no_guard_is_weaker_than_the_champions(own, champion, words):
             "observation_old.max_age_periods is 20.0 instead of 10.0",
         ),
         ({"guards": [guard(LATE, "hold", deadline_periods=0.5)]}, "deadline_missed.fallback is hold"),
+        ({"max_last_steps": 25}, None),
+        ({"max_last_steps": 26}, "max_last_steps is 26 instead of at most 25"),
+        ({"ramp_steps": 1001}, "ramp_steps is 1001 instead of at most 1000"),
+        (
+            {"term_max_age_periods": {"state": 11.0}},
+            "term_max_age_periods.state is 11.0 instead of at most 10",
+        ),
     ],
 )
 def test_a_first_release_has_guards_that_operators_accept(own, words):

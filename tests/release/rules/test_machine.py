@@ -29,6 +29,7 @@ def test_the_golden_sequence_differs_by_at_most_the_contracts_tolerance(error, o
     finding = PARITY.judge(replace(given_evidence(), golden_error=error, parity=None))
     assert (finding.ok, finding.threshold) == (ok, 1e-5)
     assert finding.found.startswith("golden sequence on this machine differs by")
+    assert finding.found.endswith("; the export's parity is not recorded")
 
 
 def test_a_machine_that_computes_other_actions_is_refused_whatever_the_export_found():

@@ -93,6 +93,12 @@ def test_without_a_champion_and_a_minimum_it_shows_the_figure():
     assert (finding.ok, finding.figure, finding.threshold) == (True, 3.0, None)
 
 
+def test_a_champion_with_a_return_that_is_not_finite_sets_no_floor():
+    finding = worst(min_return=1.0, max_loss=0.0).judge(given_evidence(RETURNS, (*RETURNS[:7], math.inf)))
+    assert (finding.ok, finding.threshold) == (True, 1.0)
+    assert finding.expected.endswith("(min_return, and the champion's is nan)")
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_one_return_that_is_not_finite_refuses(bad):
     finding = worst(min_return=-1e9).judge(given_evidence((*RETURNS[:7], bad)))

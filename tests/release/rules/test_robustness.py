@@ -105,6 +105,14 @@ def test_a_mean_that_is_not_finite_is_refused(bad):
         assert "not a finite number" in finding.advice
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize(("floor", "words"), [(None, "no min_return"), (9.0, "min_return")])
+def test_a_champion_whose_mean_is_not_finite_sets_no_floor(bad, floor, words):
+    finding = rule(Delay, floor=floor, loss=1.0).judge(given_evidence((10.0,), (1.0, bad)))
+    assert (finding.ok, finding.threshold) == (True, floor)
+    assert f"({words}, and the champion's is {bad})" in finding.expected
+
+
 @pytest.mark.parametrize("order", [(0.5, 2.0), (2.0, 0.5)])
 def test_the_worst_factor_decides(order):
     costs = ((Perturbation(mass=0.5), 1.0), (Perturbation(mass=2.0), 4.0))

@@ -54,8 +54,8 @@ MISTAKES = {
     "a lease never ends": Mistake("lease", " and now.timestamp() < found.expires", ""),
     "the store's lock is not taken": Mistake(
         "lease",
-        "with world.registry.exclusive(model) as is_excluded:",
-        "with contextlib.nullcontext(True) as is_excluded:",
+        "stack.enter_context(world.registry.exclusive(model))",
+        "True",
     ),
     "the alias is not read before it is set": Mistake(
         "move", "        log.require_unchanged(before)\n        is_moved", "        is_moved"
@@ -91,17 +91,17 @@ MISTAKES = {
     "a loser undoes what it did not move": Mistake("move", "if is_moved and bundle_of", "if bundle_of"),
     "a loser keeps its record": Mistake("move", "            log.drop_after(settled)\n", ""),
     "a barred bundle may be promoted": Mistake(
-        "releases", "if bar is not None and not again:", "if bar is not None and again is None:"
+        "bars", "if text and not again:", "if text and again is None:"
     ),
     "a rollback may return to a barred bundle": Mistake(
         "releases",
-        "allowed = [one for one in former if one.bundle not in history.barred]",
-        "allowed = former",
+        "free = [one for one in former if one.bundle not in history.barred]",
+        "free = former",
     ),
     "bars are not shown to robots": Mistake(
-        "releases",
-        "            self._world.registry.set_version_tags(self._model, version.version, {BARRED_TAG: text})",
-        "            del version, text",
+        "bars",
+        "        log.world.registry.set_version_tags(log.model, version.version, {BARRED_TAG: text})",
+        "        del version, text",
     ),
     "a bar is never lifted": Mistake(
         "history", "found.pop(record.to.bundle, None)", "found.get(record.to.bundle, None)"
@@ -120,7 +120,7 @@ MISTAKES = {
         "        if bundle_of(champion) != bundle_of(found):\n            raise",
         "        if found is self:\n            raise",
     ),
-    "records are not committed": Mistake("releases", "        if paths:", "        if not folder:"),
+    "records are not committed": Mistake("committed_records", "    if paths:", "    if not folder:"),
     "a clone that is behind goes on": Mistake(
         "releases",
         "            if not joins:\n                self._require_current",
