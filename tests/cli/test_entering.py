@@ -129,6 +129,7 @@ def test_every_command_that_may_load_a_task_enters_and_the_robots_do_not(small, 
     seen = []
     monkeypatch.setattr(COMMANDS[command], "run", lambda _: seen.append(str(Path.cwd())) or 0)
     needed = {"params": ["X"], "pool": ["check"], "ledger": ["rebuild"], "keys": ["k"], "check": ["b"]}
+    needed |= {"promote": ["--reason", "r"], "rollback": ["--reason", "r"]}
     assert main([command, *needed.get(command, ["b", "--key", "k"] if command == "sign" else [])]) == 0
     stays = command in ("serve", "keys", "sign", "check")
     assert seen == [str(small / "below" if stays else small)]
