@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List or remove; exit code 1 where DVC's cache may not be touched."""
     from sacpipe.params.model import Params
-    from sacpipe.project.workspace import Workspace, run_lock
+    from sacpipe.project.workspace import Workspace, release_lock, run_lock
     from sacpipe.release.gc import open_collector
     from sacpipe.tracking.chosen import open_ledger
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--keep: expected 1 or more, found {arguments.keep}.")
     workspace = Workspace.enter()
     model = Params.load(workspace.params).release.model_name
-    with run_lock(workspace):
+    with run_lock(workspace), release_lock(workspace):
         tracker = open_ledger(workspace)
         with tracker.registry.exclusive(model):
             collector = open_collector(workspace, tracker, model, arguments.keep)
