@@ -11,6 +11,7 @@ from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import ConfigError, GateError, StorageError, StoreError, StoreUnavailableError
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_events import EventLog, State
+from sacpipe.rollout.sources import PathSource
 from sacpipe.server.prometheus import _follower_lines
 
 DOWN = StoreUnavailableError("MLflow at there does not answer (refused).", "refused")
@@ -177,10 +178,10 @@ def test_a_follower_goes_on_without_stderr(following, named, bundles, monkeypatc
 def test_a_name_that_no_json_can_hold_is_shown_with_escapes(following, named, bundles, tmp_path, folder_name):
     odd = shutil.copytree(bundles[1], tmp_path / folder_name)
     with following() as robot:
-        robot.source.path = odd
+        robot.source.source = PathSource(odd, allow_hard_links=False)
         robot.until(lambda state: state.counts.get("accepted") == 1)
         status = robot.follower.status()
-        robot.source.path = tmp_path / f"{folder_name}-gone"
+        robot.source.source = PathSource(tmp_path / f"{folder_name}-gone", allow_hard_links=False)
         robot.looked()
         for text in (status.source, *(event.source + event.text for event in robot.follower.status().events)):
             text.encode()
