@@ -176,8 +176,8 @@ def test_a_full_disk_stops_training_and_keeps_what_was_there(project):
         "from sacpipe.project.stage import run_stage\nfrom pipelines.stages.train import train_stage\n"
         "run_stage('train', train_stage)\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=False
+    result = subprocess.run(  # -B: a compiled file that the limit cuts short would end a later import
+        [sys.executable, "-B", "-c", script], cwd=project, capture_output=True, text=True, check=False
     )
     assert result.returncode == 2
     assert "the disk is full or" in result.stderr or "size limit" in result.stderr

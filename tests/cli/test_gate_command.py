@@ -76,7 +76,7 @@ def test_json_is_the_verdict_and_the_page_is_written(project, call, tmp_path):
 def test_a_version_that_is_not_there_is_an_error(project, call):
     register(project)
     done = call(project.workspace.root, "gate", "7")
-    assert done.code == 3
+    assert done.code == 2
     assert "no version or alias '7'" in done.err
 
 
