@@ -115,7 +115,8 @@ class Recovery:
         if champion == named:
             self._heal()
             return
-        adopts = named not in self._robot.refused and self._simulation.random.random() < 0.5
+        may_adopt = named not in self._robot.refused | set(reading.barred())
+        adopts = may_adopt and self._simulation.random.random() < 0.5
         call = clone.releases.adopt if adopts else clone.releases.restore
         outcome = self.run(clone, lambda: call("a hand moved it"))
         if outcome.error is not None:
