@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.core.errors import ReleaseError
 from sacpipe.project.dvc.lock_file import LockEntries
-from sacpipe.project.workspace import Workspace
+from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.candidate import CommittedCandidate, find_commit, present_entries
 from sacpipe.release.config import ReleaseConfig
 from sacpipe.release.gate import judge_version
@@ -17,6 +17,7 @@ from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases, Target
 from sacpipe.release.verdict import Verdict, verdict_tags
 from sacpipe.release.versions import read_versions
+from sacpipe.tracking.ledger import record_stage
 from sacpipe.tracking.registry import VersionRecord
 from sacpipe.tracking.tracker import Tracker
 
@@ -102,6 +103,8 @@ def promote_candidate(
         ]
     tracker.registry.set_version_tags(version.name, version.version, verdict_tags(candidate.verdict))
     if _is_present(workspace, version):  # the card is made of the present outputs
+        for stage in STAGES:  # a run before the commit could not record it
+            record_stage(workspace, tracker, stage)
         card = model_card(workspace, version, candidate.verdict)
         tracker.registry.set_description(version.name, version.version, card)
     releases = Releases(open_world(workspace, tracker), version.name)
