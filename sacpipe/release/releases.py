@@ -120,7 +120,11 @@ class Releases:
             try:
                 move(log, champion, to, facts)
             except SacpipeError:
-                if bar is not None and bundle_of(log.history.champion) != to.bundle and _is_closed(log):
+                if (
+                    bar is not None
+                    and bundle_of(log.history.champion) != to.bundle
+                    and log.history.open_intent is None
+                ):
                     first_error(lambda: bar_again(log, bar))
                 raise
             return [*lines, f"champion: {to}, after {champion or 'none'}"]
@@ -364,8 +368,3 @@ class Releases:
         path = f"{release_folder(self._model)}/verdicts/{digest}.json"
         write_durably(self._world.disk, path, data)  # the name of one that is there may not be durable
         return digest
-
-
-def _is_closed(log: Log) -> bool:
-    tip = log.history.tip
-    return tip is not None and not tip.is_open

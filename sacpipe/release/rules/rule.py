@@ -31,8 +31,6 @@ class Rule(Config, ABC):
     name: str
     """Registered name, or `module:Class`."""
 
-    is_episodic: ClassVar[bool] = False
-    """Whether the rule runs episodes."""
     is_momentary: ClassVar[bool] = False
     """Whether a refusal may pass by itself, as on a less busy machine: it is judged again."""
 
