@@ -22,6 +22,7 @@ from sacpipe.core.files import sha256_bytes
 from sacpipe.project.sqlite_address import sqlite_file
 from sacpipe.tracking.mlflow.database import check_database
 from sacpipe.tracking.mlflow.errors import check_reachable, mlflow_errors, prepare_client
+from sacpipe.tracking.mlflow.process_addresses import set_process_addresses
 from sacpipe.tracking.registry import BUNDLE_TAG, POLICY_TAG
 from sacpipe.version import __version__
 
@@ -85,11 +86,8 @@ class MlflowConnection:
     @property
     def client(self) -> Any:
         """MLflow's client. Its process-wide addresses are set too, because its registry reads them."""
-        import mlflow
-
         client = self._client
-        mlflow.set_tracking_uri(self.tracking_uri)
-        mlflow.set_registry_uri(self.tracking_uri)
+        set_process_addresses(self.tracking_uri)
         return client
 
     @cached_property

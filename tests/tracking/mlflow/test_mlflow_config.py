@@ -107,3 +107,17 @@ def test_mlflows_private_revision_is_that_of_its_new_databases(empty_ledger: Pat
     database = sqlite3.connect(empty_ledger)
     assert database.execute("SELECT version_num FROM alembic_version").fetchone() == (newest_revision(),)
     database.close()
+
+
+def test_workspaces_of_one_process_have_ledgers_of_their_own(project: Workspace, empty_ledger: Path) -> None:
+    """MLflow's functions for its addresses write variables, which the next workspace would read."""
+    open_ledger(project).check()
+    second = project.root / "second"
+    (second / ".sacpipe").mkdir(parents=True)
+    shutil.copy(empty_ledger, second / ".sacpipe" / "mlflow.db")
+    variables = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    assert variables == dict.fromkeys(variables)
+    ledger = open_ledger(Workspace(second))
+    run_id = ledger.ensure_run("ab" * 32, "train", {}, {})
+    assert open_ledger(Workspace(second)).find_run("ab" * 32).run_id == run_id
+    assert open_ledger(project).find_run("ab" * 32) is None
