@@ -14,7 +14,7 @@ _lock = threading.Lock()
 
 
 def set_process_addresses(uri: str) -> None:
-    """Make `uri` the address of MLflow's tracking and registry in this process. Children do not inherit it."""
+    """Make `uri` the address of tracking and registry in this process. Children do not inherit it."""
     import mlflow
 
     with _lock:
