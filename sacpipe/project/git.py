@@ -24,6 +24,10 @@ from sacpipe.project.stage_key import StageInputs, stage_inputs
 
 _FOLDER_DIGEST = re.compile(r"\b[0-9a-f]{32}\.dir\b")
 _COMMITS_AT_ONCE = 1000
+_DATA_FILES = tuple(
+    f":(glob)**/{name}" for name in ("*.dvc", "dvc.lock", ".dvcignore", "*.yaml", "*.yml", "*.json", "*.toml")
+)
+"""Files that name data of DVC, and those that a dvc.yaml may take the names of its outputs from."""
 
 
 def head_commit(root: Path) -> str | None:
@@ -55,6 +59,22 @@ def lock_digests(root: Path) -> frozenset[str]:
         lines = _read(root, "grep", "--no-color", "-haFe", ".dir", *some, "--", "dvc.lock")
         found |= set(_FOLDER_DIGEST.findall(lines))
     return frozenset(found)
+
+
+def data_commits(root: Path) -> tuple[str, ...]:
+    """Return the commits that name different data of DVC than each of their parents; none without git.
+
+    Of all commits that a branch, tag or stash holds, remote branches and the checked-out one included: the
+    others name what one of these names. A commit counts if it changed a file that DVC reads.
+
+    Raises:
+        StorageError: git cannot read the commits.
+    """
+    if repository_fault(root) is not None:
+        return ()
+    stashed = stashed_commits(root)
+    changed = _read(root, "rev-list", "--full-history", "--all", *stashed, "--", *_DATA_FILES)
+    return tuple(dict.fromkeys((*stashed, *changed.split())))
 
 
 def repository_fault(root: Path) -> str | None:
