@@ -1,12 +1,14 @@
-"""Which commits name data of DVC."""
+"""Which commits name data of DVC, and the files of a commit."""
 
+import hashlib
 import shutil
 
 import pytest
 from small_project import git
 
 from sacpipe.core.errors import StorageError
-from sacpipe.project.git import data_commits
+from sacpipe.project import git as git_module
+from sacpipe.project.git import GitTree, data_commits
 
 
 @pytest.fixture
@@ -61,3 +63,20 @@ def test_without_git_there_are_none_and_unreadable_commits_are_an_error(commit, 
         data_commits(tmp_path)
     shutil.rmtree(tmp_path / ".git")
     assert data_commits(tmp_path) == ()
+
+
+def test_files_that_were_read_ahead_have_their_bytes_and_need_no_process_each(commit, tmp_path, monkeypatch):
+    texts = {"code__one_py": "1\n", "code__two_py": "", "lone_txt": "3 blob 4\n\n5", "other_txt": "6"}
+    tree = GitTree(tmp_path, commit(**texts))
+    tree.read_ahead(["code", "lone.txt", "absent"])
+    asked = []
+    real = git_module._git
+    monkeypatch.setattr(
+        git_module, "_git", lambda *given, **more: asked.append(given) or real(*given, **more)
+    )
+    names = {name.replace("__", "/").replace("_", "."): text for name, text in texts.items()}
+    found = {name: tree.md5(name) for name in names}
+    assert found == {
+        name: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for name, text in names.items()
+    }
+    assert len(asked) == 1  # other.txt
