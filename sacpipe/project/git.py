@@ -162,7 +162,7 @@ class GitTree:
     """Bytes of files that were read ahead, by object name."""
 
     def read_ahead(self, paths: Iterable[str]) -> None:
-        """Read many files by one process of git; one for each file takes seconds. Absent ones are left out."""
+        """Read many files by one process of git; one each takes seconds. Absent ones are left out."""
         wanted = set(paths)
         blobs = [
             blob

@@ -231,6 +231,7 @@ def test_a_mode_that_does_not_enforce_ends_a_run_without_a_refusal(scene, mode, 
     assert ("champion" in scene.aliases()) is is_promoted
 
 
+@pytest.mark.acceptance
 def test_auto_promotes_what_a_commit_holds_and_the_gate_accepts(scene):
     scene.set_release(EASY, auto=True)
     scene.another_bundle(9)
@@ -276,6 +277,7 @@ def test_an_alias_that_was_moved_by_hand_stays_and_the_run_ends_before_training(
     assert two.aliases() == {"candidate": 2, "champion": 1}
 
 
+@pytest.mark.acceptance
 def test_a_bundle_that_was_rolled_back_is_refused_with_who_when_and_why(two):
     two.release("promote", "1")
     two.release("promote")
