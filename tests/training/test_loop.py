@@ -48,8 +48,8 @@ MASTERS = [
     ("sac", "autograd", "mlp"),
     ("td3", "autograd", "mlp"),
     *(
-        pytest.param(*one, "autograd", trunk, marks=pytest.mark.acceptance)
-        for *one, trunk in (("sql", "mlp"), ("lsp", "mlp"), ("tqc", "mlp"), ("sac", "conv"))
+        pytest.param(algorithm, "autograd", trunk, marks=pytest.mark.acceptance)
+        for algorithm, trunk in (("sql", "mlp"), ("lsp", "mlp"), ("tqc", "mlp"), ("sac", "conv"))
     ),
 ]
 
