@@ -48,9 +48,9 @@ def test_the_candidate_is_judged_in_words(project, call):
     first, noise, parity, judged = done.out.splitlines()
     assert first == "pendulum version 1 is accepted"
     assert noise.startswith(
-        "  ok       observation_noise: mean return 1,000 with noise of 0.01 % of each range"
+        "  ok       observation_noise: mean return 1,000 with noise of 0.01 % of each observation's range"
     )
-    assert parity.startswith("  ok       parity: golden sequence on this machine differs by")
+    assert parity.startswith("  ok       parity: the bundle's golden actions on this machine differ by")
     assert judged.endswith(", 4 episodes")
     assert "no commit holds this version yet: it is judged under params.yaml as it is" in done.err
 
@@ -60,7 +60,10 @@ def test_a_refusal_has_exit_code_1_and_says_how_to_get_further(project, call):
     done = call(project.workspace.root, "gate", "1")
     assert done.code == 1
     assert done.out.startswith("pendulum version 1 is refused\n")
-    assert "set another threshold of `observation_noise`" in done.out
+    assert (
+        "set another threshold of `observation_noise` in release.rules of params.yaml and commit it"
+        in done.out
+    )
 
 
 def test_json_is_the_verdict_and_the_page_is_written(project, call, tmp_path):
