@@ -37,10 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     from sacpipe.release.gate import judge_version
     from sacpipe.release.heal import heal
     from sacpipe.release.real_world import open_world
+    from sacpipe.release.rule_changes import rule_changes
     from sacpipe.tracking.chosen import open_ledger
 
     workspace = Workspace.enter()
-    tracker, model = open_ledger(workspace), Params.load(workspace.params).release.model_name
+    tracker, working = open_ledger(workspace), Params.load(workspace.params).release
+    model = working.model_name
     with contextlib.suppress(BusyError), release_lock(workspace):  # the other command repairs
         for line in heal(workspace, tracker, open_world(workspace, tracker), model):
             operator.info(line)
@@ -54,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_output(json.dumps(verdict.as_tree(), indent=2) + "\n")
     else:
-        write_output(f"{version.name} version {version.version} is {verdict.text()}")
+        text = verdict.text(rule_changes(params.release, working))
+        write_output(f"{version.name} version {version.version} is {text}")
     return 0 if verdict.accepted else 1
 
 

@@ -15,7 +15,12 @@ from sacpipe.project.git import repository_fault
 from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import Workspace, release_lock
 from sacpipe.release.bars import bar_text
-from sacpipe.release.candidate import CommittedCandidate, find_commit, present_entries
+from sacpipe.release.candidate import (
+    CommittedCandidate,
+    find_commit,
+    present_entries,
+    uncommitted_files,
+)
 from sacpipe.release.config import ReleaseParams
 from sacpipe.release.gate import judge_version
 from sacpipe.release.heal import heal
@@ -24,6 +29,7 @@ from sacpipe.release.model_card import model_card
 from sacpipe.release.promotion import CANDIDATE, JudgedCandidate, judge_committed, promote_candidate
 from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases
+from sacpipe.release.rule_changes import rule_changes
 from sacpipe.release.verdict import Verdict, verdict_tags
 from sacpipe.release.versions import write_version
 from sacpipe.release.world import World
@@ -49,6 +55,8 @@ class RegistryStatus(Config):
     """Commit that holds parameters, code and lock entries of the version; None where it is uncommitted."""
     uncommitted: str
     """Why no commit holds them, and the git commands that change it; empty where one does."""
+    working_rules: str
+    """How the rules of params.yaml differ from those that judged, in words; empty where they do not."""
     barred: str
     """When, by whom and why the bundle was rolled back; empty where it may be promoted."""
 
@@ -67,6 +75,8 @@ class RegisteredVerdict:
     """The candidate for a promotion; None where the version is uncommitted."""
     uncommitted: str
     """Why no commit holds it, and the git commands that change it; empty where one does."""
+    working_rules: str
+    """How the rules of params.yaml differ from those that judged, in words; empty where they do not."""
 
 
 def _releasing(step: Callable[Concatenate[Workspace, P], R]) -> Callable[Concatenate[Workspace, P], R]:
@@ -133,9 +143,8 @@ def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
     params = working = ReleaseParams.load_sections(workspace.params)
     if committed is not None:
         params = committed.release_params
-        if working.release != params.release:
-            counts = committed.commit[:12]
-            write_line(f"release: section `release` of params.yaml is uncommitted; that of {counts} counts")
+        if rule_changes(params.release, working.release):
+            write_line(f"release: {_other_rules(workspace, committed)}")
         try:
             candidate = judge_committed(workspace, ledger, version, entries, committed)
         except ReleaseError as exc:  # edited rules
@@ -146,7 +155,18 @@ def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
         card = model_card(workspace, version, verdict)
         ledger.registry.set_description(version.name, version.version, card)
         write_version(_world(workspace), ledger.registry.version(version.name, version.version), entries)
-    return RegisteredVerdict(version, verdict, candidate, uncommitted)
+    changes = rule_changes(params.release, working.release)
+    return RegisteredVerdict(version, verdict, candidate, uncommitted, changes)
+
+
+def _other_rules(workspace: Workspace, committed: CommittedCandidate) -> str:
+    """Return whose rules judge, where those of params.yaml differ, and what to commit to change that."""
+    files = uncommitted_files(workspace.root, ["dvc.lock", "params.yaml"])
+    advice = f" Commit {' and '.join(files)} to judge under these." if files else ""
+    return (
+        f"judged under the rules of {committed.commit[:12]}, the newest commit that holds this candidate; "
+        f"those in params.yaml differ.{advice}"
+    )
 
 
 @_releasing
@@ -174,6 +194,7 @@ def release(workspace: Workspace, judged: RegisteredVerdict) -> RegistryStatus:
         why=judged.verdict.why(),
         commit=None if candidate is None else candidate.target.commit,
         uncommitted=judged.uncommitted,
+        working_rules=judged.working_rules,
         barred=bar,
     )
 

@@ -84,7 +84,7 @@ class Summary(Config):
             f"           {self.bundle.return_mean:,.1f} by the bundle, in the robot's own runtime",
             *self._success(),
             f"stages     {stages} ({self.seconds:.0f} s)",
-            f"gate       {self.verdict.text().rstrip()}",
+            f"gate       {self.verdict.text(promotion.working_rules).rstrip()}",
             f"registry   {promotion.model_name} version {promotion.version} is {promotion.alias}"
             f"{self._previous()}",
             f"bundle     {self.bundle_digest}",
@@ -146,4 +146,4 @@ class Summary(Config):
     def verdict_markdown(self) -> str:
         """Return the verdict and the commands that follow it as Markdown."""
         follows = "\n".join(self._next())
-        return f"```\n{self.verdict.text()}{follows}\n```\n"
+        return f"```\n{self.verdict.text(self.promotion.working_rules)}{follows}\n```\n"

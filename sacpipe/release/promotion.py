@@ -10,11 +10,12 @@ from sacpipe.core.errors import ReleaseError
 from sacpipe.project.dvc.lock_file import LockEntries
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.candidate import CommittedCandidate, find_commit, present_entries
-from sacpipe.release.config import ReleaseConfig
+from sacpipe.release.config import ReleaseConfig, ReleaseParams
 from sacpipe.release.gate import judge_version
 from sacpipe.release.model_card import model_card
 from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases, Target
+from sacpipe.release.rule_changes import rule_changes
 from sacpipe.release.verdict import Verdict, verdict_tags
 from sacpipe.release.versions import read_versions
 from sacpipe.tracking.ledger import record_stage
@@ -33,6 +34,8 @@ class JudgedCandidate:
     verdict: Verdict
     release: ReleaseConfig
     """Section `release` of the commit."""
+    working_rules: str
+    """How the section of params.yaml as it is differs from it, in words; empty where it does not."""
 
     @property
     def moves(self) -> bool:
@@ -84,7 +87,9 @@ def judge_committed(
         commit=committed.commit,
         entries=dict(entries),
     )
-    return JudgedCandidate(target, verdict, committed.release_params.release)
+    release = committed.release_params.release
+    working = ReleaseParams.load_sections(workspace.params).release
+    return JudgedCandidate(target, verdict, release, rule_changes(release, working))
 
 
 def promote_candidate(

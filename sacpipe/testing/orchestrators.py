@@ -177,6 +177,7 @@ def example_summary(workspace: Workspace, *, is_accepted: bool = True) -> Summar
             why="example",
             commit="0" * 40,
             uncommitted="",
+            working_rules="",
             barred="",
         ),
         bundle_digest="0" * 64,

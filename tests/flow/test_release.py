@@ -164,6 +164,7 @@ def test_from_an_uncommitted_candidate_to_a_champion(scene):
         "why": summary["promotion"]["why"],
         "commit": git(scene.root, "rev-parse", "HEAD"),
         "uncommitted": "",
+        "working_rules": "",
         "barred": "",
     }
     assert scene.changed() == []
@@ -203,7 +204,12 @@ def test_an_uncommitted_edit_of_the_release_section_judges_nothing(scene):
     seen = scene.run(code=1)
     assert "refused  smoothness" in seen.out
     head = git(scene.root, "rev-parse", "HEAD")[:12]
-    assert f"section `release` of params.yaml is uncommitted; that of {head} counts" in seen.err
+    assert (
+        f"release: judged under the rules of {head}, the newest commit that holds this candidate; those in "
+        "params.yaml differ. Commit params.yaml to judge under these.\n"
+    ) in seen.err
+    changes = "auto true instead of false, smoothness.max_change 1 instead of 1e-09"
+    assert f"\n  rules    of commit {head}; those in params.yaml differ: {changes}\n" in seen.out
     assert scene.aliases() == {"candidate": 1}
 
 
