@@ -60,6 +60,7 @@ def test_a_refusal_has_exit_code_1_and_says_how_to_get_further(project, call):
     done = call(project.workspace.root, "gate", "1")
     assert done.code == 1
     assert done.out.startswith("pendulum version 1 is refused\n")
+    assert done.out.endswith("\n  page     sacpipe gate 1 --page verdict.html\n")
     assert (
         "set another threshold of `observation_noise` in release.rules of params.yaml and commit it"
         in done.out

@@ -49,6 +49,11 @@ def test_promotion_rollback_and_their_history(operator):
     barred = operator("promote", "2", "--reason", "again", code=1)
     assert "is barred: rolled back at" in barred.err
     assert "by tests <tests@localhost>: it trembles" in barred.err
+    judged = operator("gate", "2", code=1).out
+    assert " version 2 is accepted\n" in judged
+    assert judged.endswith(" by tests <tests@localhost>: it trembles\n")
+    assert "\n  barred   rolled back at " in judged
+    assert "  barred   rolled back at " in operator("gate", "2", "--json", code=1).err
     shown = operator("history").out
     lines = [line for line in shown.splitlines() if line.startswith("  20")]
     assert [line.split("  ")[2].split(" version")[0] for line in lines] == [
@@ -96,6 +101,10 @@ def test_an_alias_that_a_hand_moved_is_in_the_history_s_answer(operator):
     shown = operator("history", code=1)
     assert shown.out.startswith(f"{NAME}: champion is version 1 ")
     assert "moved by hand: the history names version 1" in shown.err
+    judged = operator("gate", "2", code=1)
+    assert "moved by hand: the history names version 1" in judged.err
+    assert "accepted" not in judged.out
+    assert champion(operator.project) == 2
     restored = operator("history", "--restore", "--reason", "an unknown hand")
     assert "restored: version 1" in restored.err
     assert champion(operator.project) == 1
