@@ -17,7 +17,7 @@ from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases, Target
 from sacpipe.release.rule_changes import rule_changes
 from sacpipe.release.verdict import Verdict, verdict_tags
-from sacpipe.release.versions import read_versions
+from sacpipe.release.versions import read_versions, write_version
 from sacpipe.tracking.ledger import record_stage
 from sacpipe.tracking.registry import VersionRecord
 from sacpipe.tracking.tracker import Tracker
@@ -112,7 +112,10 @@ def promote_candidate(
             record_stage(workspace, tracker, stage)
         card = model_card(workspace, version, candidate.verdict)
         tracker.registry.set_description(version.name, version.version, card)
-    releases = Releases(open_world(workspace, tracker), version.name)
+    world = open_world(workspace, tracker)
+    tagged = tracker.registry.version(version.name, version.version)
+    write_version(world, tagged, candidate.target.entries)  # the promotion commits it with its verdict
+    releases = Releases(world, version.name)
     return releases.promote(candidate.target, reason=reason, again=again)
 
 
