@@ -14,7 +14,7 @@ from sacpipe.params.model import Params
 from sacpipe.project.git import repository_fault
 from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import Workspace, release_lock
-from sacpipe.release.bars import bar_text
+from sacpipe.release.bars import bar_of
 from sacpipe.release.candidate import (
     CommittedCandidate,
     find_commit,
@@ -46,7 +46,9 @@ class RegistryStatus(Config):
     model_name: str
     version: int
     alias: str
-    """`champion`, or `candidate` while the version is not champion."""
+    """`champion`; `candidate` while the version is not champion; empty where neither names it."""
+    candidate: int | None
+    """Number of the version that the alias `candidate` names."""
     previous: int | None
     """Number of the champion when the run ended its work, where it was another version."""
     why: str
@@ -59,6 +61,13 @@ class RegistryStatus(Config):
     """How the rules of params.yaml differ from those that judged, in words; empty where they do not."""
     barred: str
     """When, by whom and why the bundle was rolled back; empty where it may be promoted."""
+
+    @property
+    def state(self) -> str:
+        """`champion`, `barred`, `candidate`, or `registered` where no alias names it, in this order."""
+        if self.alias == CHAMPION:
+            return CHAMPION
+        return "barred" if self.barred else self.alias or "registered"
 
 
 P = ParamSpec("P")
@@ -186,10 +195,13 @@ def release(workspace: Workspace, judged: RegisteredVerdict) -> RegistryStatus:
     if repository_fault(workspace.root) is None:
         Releases(world, version.name).check()
     is_champion = _is(world.registry.alias(version.name, CHAMPION), version)
+    newest = world.registry.alias(version.name, CANDIDATE)
+    other = CANDIDATE if _is(newest, version) else ""
     return RegistryStatus(
         model_name=version.name,
         version=version.version,
-        alias=CHAMPION if is_champion else CANDIDATE,
+        alias=CHAMPION if is_champion else other,
+        candidate=None if newest is None else newest.version,
         previous=None if before is None or _is(before, version) else before.version,
         why=judged.verdict.why(),
         commit=None if candidate is None else candidate.target.commit,
@@ -225,12 +237,7 @@ def _committed(workspace: Workspace, version: VersionRecord) -> tuple[CommittedC
 
 
 def _bar(world: World, version: VersionRecord) -> str:
-    """Return when, by whom and why a version was barred; empty where it is not.
-
-    The history is the source; the registry's tag also knows what another clone has barred since.
-    """
-    record = Releases(world, version.name).history().barred.get(version.bundle_digest)
-    return version.barred if record is None else bar_text(record)
+    return bar_of(Releases(world, version.name).history(), version)
 
 
 def _is(found: VersionRecord | None, version: VersionRecord) -> bool:

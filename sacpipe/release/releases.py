@@ -342,8 +342,8 @@ class Releases:
         if not target.is_accepted:
             log.append("refused", facts, before=champion, to=to)
             log.publish()
-            shown = f"`sacpipe gate {to.version}` shows why"
-            raise ReleaseError(f"{to} is refused by the release gate; {shown}.")
+            page = f"`sacpipe gate {to.version} --page verdict.html` draws its figures"
+            raise ReleaseError(f"{to} is refused by the release gate, and nothing moved. {page}.")
 
     def _former(self, history: History, to: Release | None) -> Release:
         former = history.before_the_champion() if to is None else history.champions()

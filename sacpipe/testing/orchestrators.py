@@ -173,6 +173,7 @@ def example_summary(workspace: Workspace, *, is_accepted: bool = True) -> Summar
             model_name="example",
             version=1,
             alias="candidate",
+            candidate=1,
             previous=None,
             why="example",
             commit="0" * 40,

@@ -160,6 +160,7 @@ def test_from_an_uncommitted_candidate_to_a_champion(scene):
         "model_name": NAME,
         "version": 1,
         "alias": "candidate",
+        "candidate": 1,
         "previous": None,
         "why": summary["promotion"]["why"],
         "commit": git(scene.root, "rev-parse", "HEAD"),
@@ -188,12 +189,25 @@ def test_a_refused_candidate_leaves_the_champion_and_says_how_to_get_further(two
     assert ", limit 1e-07 %" in seen.out
     assert "\n           Add a cost of changes to the reward" in seen.out
     assert "version 2 is candidate; version 1 stays champion" in seen.out
+    assert (
+        "\npage       sacpipe gate 2 --page verdict.html\nnext       change what the refused lines"
+        in seen.out
+    )
     assert "sacpipe promote" not in seen.out
     assert two.aliases() == {"candidate": 2, "champion": 1}
     assert two.registry.version(NAME, 2).tags["sacpipe.verdict"].startswith("refused: smoothness")
     assert two.registry.version(NAME, 1).tags["sacpipe.verdict"].startswith("accepted: smoothness")
     two.release("promote", code=1)
     assert two.aliases() == {"candidate": 2, "champion": 1}
+
+    two.set_release(EASY)
+    commit(two.root)
+    two.release("promote")
+    assert two.changed() == []
+    _, file = read_versions(ProjectDisk(two.root), NAME)
+    assert file.tags["sacpipe.verdict"].startswith("accepted: ")
+    two.run()
+    assert two.changed() == []
 
 
 def test_an_uncommitted_edit_of_the_release_section_judges_nothing(scene):
@@ -289,6 +303,7 @@ def test_a_bundle_that_was_rolled_back_is_refused_with_who_when_and_why(two):
     two.release("promote")
     two.release("rollback")
     seen = two.run(code=1)
+    assert f"registry   {NAME} version 2 is barred; version 1 stays champion\n" in seen.out
     assert re.search(r"barred     rolled back at 20\S+ by tests <tests@localhost>: a test\n", seen.out)
     assert 'promote    sacpipe promote 2 --again --reason "..."\n' in seen.out
     assert two.aliases() == {"candidate": 2, "champion": 1}
@@ -299,7 +314,13 @@ def test_a_bundle_that_was_rolled_back_is_refused_with_who_when_and_why(two):
     two.another_bundle(8)  # the candidate is another one meanwhile, and then the barred bundle again
     two.run()
     two.another_bundle(9)
-    two.run(code=1)
+    seen = two.run(code=1)
+    assert (
+        f"registry   {NAME} version 2 is barred; candidate stays version 1; version 1 stays champion\n"
+        in seen.out
+    )
+    summary = json.loads(two.run("--json", code=1).out)["promotion"]
+    assert (summary["version"], summary["alias"], summary["candidate"]) == (2, "", 1)
     assert two.aliases() == {"candidate": 1, "champion": 1}
     two.release("promote", "2", code=1)
     two.release("promote", "2", "--again")
