@@ -82,8 +82,9 @@ class GatedProject:
         self.project = site.clone("one")
         self.root = self.project.root
         self.workspace = Workspace(self.root)
-        for name, value in site.variables().items():
+        for name, value in site.embed(self.root).items():
             environment.setenv(name, value)
+        self.project.tracker = site.tracker()
         # A module of one's own for each project: this process keeps it, and Gymnasium its task.
         module = "mark_" + "".join(filter(str.isalnum, str(site.folder)))
         self._task = f"gymnasium/{module}:{module}-v0"

@@ -11,7 +11,6 @@ from mlflow_on_postgresql import Server
 from release_project import IDENTITY, ReleaseProject, git
 from trackers_on_trial import TRACKERS
 
-from sacpipe.project.sqlite_address import sqlite_address
 from sacpipe.release import lease
 from sacpipe.rollout.registries import Address
 from sacpipe.rollout.sources import Source
@@ -38,8 +37,8 @@ class Site:
         """Return the source of a version, by number or alias, as a robot reads it."""
         raise NotImplementedError
 
-    def variables(self) -> dict[str, str]:
-        """Return the variables by which a command finds the registry."""
+    def embed(self, root: Path) -> dict[str, str]:
+        """Return the variables by which the commands of a project find the registry, which may move into it."""
         raise NotImplementedError
 
     def clone(self, name: str) -> ReleaseProject:
@@ -65,26 +64,24 @@ class Local(Site):
 
     def __init__(self, folder: Path, name: str) -> None:
         super().__init__(folder, "Push-v0")
-        self._name = name
+        self._name, self._place = name, folder / "tracking"
 
     def tracker(self) -> Tracker:
         """Open the tracker."""
-        return TRACKERS[self._name](self.folder / "tracking")
+        return TRACKERS[self._name](self._place)
 
     def source(self, which: int | str) -> Source:
         """Return the source of a version."""
         config = FolderTracking(name="folder") if self._name == "folder" else MlflowTracking(name="mlflow")
-        place = self.folder / "tracking"
-        return config.source(_address(self.model, which), place, {"SACPIPE_TRACKING_FOLDER": str(place)})
+        variables = {"SACPIPE_TRACKING_FOLDER": str(self._place)}
+        return config.source(_address(self.model, which), self._place, variables)
 
-    def variables(self) -> dict[str, str]:
-        """Return the choice of the tracker, and its place."""
-        place = self.folder / "tracking"
-        of_kind = {
-            "folder": {"SACPIPE_TRACKING_FOLDER": str(place)},
-            "mlflow": {"MLFLOW_TRACKING_URI": sqlite_address(database(place))},
-        }
-        return {"SACPIPE_TRACKING": self._name, **of_kind[self._name]}
+    def embed(self, root: Path) -> dict[str, str]:
+        """Return the choice of the tracker. MLflow's embedded ledger moves into the project."""
+        if self._name == "folder":
+            return {"SACPIPE_TRACKING": "folder", "SACPIPE_TRACKING_FOLDER": str(self._place)}
+        self._place = self._place.rename(root / ".sacpipe")
+        return {"SACPIPE_TRACKING": "mlflow"}
 
 
 class Remote(Site):
@@ -114,7 +111,7 @@ class Remote(Site):
         address = _address(self.model, which)
         return MlflowTracking(name="mlflow").source(address, None, self.server.variables("robot"))
 
-    def variables(self) -> dict[str, str]:
+    def embed(self, root: Path) -> dict[str, str]:
         """Return the choice of the tracker; `act_as` sets address and account."""
         return {"SACPIPE_TRACKING": "mlflow"}
 
