@@ -1,6 +1,7 @@
-"""The trackers on which the release commands are tried, each in a folder of its own."""
+"""The trackers on which the release commands are tried: in a folder of their own, or a server by its variables."""
 
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ TRACKERS: dict[str, Callable[[Path], Tracker]] = {
         None, {"SACPIPE_TRACKING_FOLDER": str(place)}
     ),
     "mlflow": lambda place: MlflowTracking(name="mlflow").open_tracker(place, {}),
+    "server": lambda place: MlflowTracking(name="mlflow").open_tracker(place, os.environ),
 }
 _SLOW_IMPORTS = {
     "folder": ("onnxruntime",),
@@ -22,6 +24,7 @@ _SLOW_IMPORTS = {
         "mlflow.store.model_registry.sqlalchemy_store",
         "mlflow.store.tracking.sqlalchemy_store",
     ),
+    "server": ("onnxruntime", "mlflow.onnx", "mlflow.store.model_registry.rest_store", "psycopg2"),
 }
 
 
@@ -29,7 +32,7 @@ def import_first(name: str) -> None:
     """Import what a tracker needs before this process is copied: two seconds of each copy otherwise."""
     for module in _SLOW_IMPORTS[name]:
         importlib.import_module(module)
-    if name == "mlflow":
+    if name in {"mlflow", "server"}:
         from sqlalchemy.orm import configure_mappers
 
         configure_mappers()
