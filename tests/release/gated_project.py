@@ -29,7 +29,6 @@ from sacpipe.release.verdict import VERDICT_TAG
 from sacpipe.tracking.registry import Registry, VersionRecord
 
 SEED = 1
-PERIODS = 2
 JACKPOT, UNDEFINED, OVERFLOWING = 1.0, -0.95, -1.0
 """Actions with a reward of 100, of NaN, and one so large that two have an infinite sum; of others it is the action."""
 TASK = """
@@ -54,7 +53,7 @@ class Mark(gymnasium.Env):
         return self.place, 100.0 if push > 0.99 else reward, False, False, {}
 
 
-gymnasium.register("NAME-v0", entry_point="NAME:Mark", max_episode_steps=PERIODS)
+gymnasium.register("NAME-v0", entry_point="NAME:Mark", max_episode_steps=2)
 """
 
 
@@ -71,13 +70,24 @@ class Policy:
     """Changes of the task's specification."""
 
 
+def _files(module: str) -> dict[str, str]:
+    """Return the files of a project whose task is in a module."""
+    return {
+        **dict.fromkeys(("train.py", "export.py", "own/task.py"), ""),
+        f"{module}.py": TASK.replace("NAME", module),
+        "dvc.yaml": GRAPH,
+        "versions.lock": f"numpy: {np.__version__}\n",
+        ".gitignore": "out/\n.sacpipe/\n",
+    }
+
+
 class GatedProject:
     """A clone on a site: a trainer registers and commits there, a promoter promotes, a robot reads."""
 
     def __init__(
         self, site: Site, environment: pytest.MonkeyPatch, captured: pytest.CaptureFixture[str]
     ) -> None:
-        self.site, self._environment, self._captured = site, environment, captured
+        self.site, self._captured = site, captured
         site.act_as("trainer")
         self.project = site.clone("one")
         self.root = self.project.root
@@ -87,19 +97,12 @@ class GatedProject:
         self.project.tracker = site.tracker()
         # A module of one's own for each project: this process keeps it, and Gymnasium its task.
         module = "mark_" + "".join(filter(str.isalnum, str(site.folder)))
-        self._task = f"gymnasium/{module}:{module}-v0"
-        text = TASK.replace("NAME", module).replace("PERIODS", str(PERIODS))
-        files = {"train.py": "", "export.py": "", "own/task.py": "", f"{module}.py": text}
-        files |= {
-            "dvc.yaml": GRAPH,
-            "versions.lock": f"numpy: {np.__version__}\n",
-            ".gitignore": "out/\n.sacpipe/\n",
-        }
-        for name, content in files.items():
+        for name, text in _files(module).items():
             (self.root / name).parent.mkdir(exist_ok=True)
-            (self.root / name).write_text(content)
+            (self.root / name).write_text(text)
         environment.chdir(self.root)
         environment.syspath_prepend(self.root)
+        self._task = f"gymnasium/{module}:{module}-v0"
         self._params = with_values(params_text(self._task), model_name=site.model, seed=SEED)
 
     def run(self, policy: Policy, *rules: str, mode: str = "enforce") -> VersionRecord:
