@@ -127,7 +127,7 @@ class GatedProject:
             Exit code, and what it prints.
         """
         for folder in (self.root / "out", self.workspace.state / "verdicts"):
-            shutil.rmtree(folder, ignore_errors=True)  # where no gate judges, there are no verdicts
+            shutil.rmtree(folder, ignore_errors=True)  # with the gate off there are no verdicts
         registry, model = self.project.tracker.registry, self.site.model
         number = registry.version(model, "candidate").version
         registry.set_version_tags(model, number, {VERDICT_TAG: "of the run"})

@@ -147,7 +147,7 @@ def no_champion(gate: Gate) -> None:
 
 
 def other_contract(gate: Gate) -> None:
-    """The champion's robots have another period; it was released when no gate judged."""
+    """The champion's robots have another period; it was released with the gate off."""
     assert gate.accepts(Policy(push=0.25, spec={"control_period_s": 0.5}), mode="off") is None
     assert gate.refuses(Policy(push=0.375), FLOOR, CONTRACT) == {
         "same_contract": "differs in the control period"
