@@ -6,7 +6,7 @@ import shutil
 import sys
 
 import pytest
-from small_project import Outcome, environment, git, make_project, sacpipe, small_params
+from small_project import Outcome, commit, environment, git, make_project, sacpipe, small_params, with_release
 
 from sacpipe.cli.main import main
 from sacpipe.training.config import TrainParams
@@ -15,28 +15,64 @@ RESULT = "result"
 """Tag of the finished project's commit with the result of its run."""
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory, empty_ledger):
-    """A project whose pipeline ran once, by the local engine, and whose policy is champion. Tests leave it as it is.
+EASY = "{name: smoothness, episodes: 1, max_change: 1.0}"
+"""A rule of the release gate that every policy keeps."""
 
-    The workers of one test run share it: the first makes it, the others wait.
-    """
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """Return a project that the workers of a test run share: the first makes it, the others wait."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = shared / "finished" / "project"
-    with (shared / "finished.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shared / "finished.done").exists():
-            make_project(folder)
-            (folder / ".sacpipe").mkdir()
-            shutil.copy(empty_ledger, folder / ".sacpipe" / "mlflow.db")
-            sacpipe(folder, "run", "--engine", "local", check=0)
-            git(folder, "add", "--all")
-            git(folder, "commit", "--quiet", "--message", "result")
-            git(folder, "tag", RESULT)
-            sacpipe(folder, "promote", "--reason", "the first policy", check=0)
-            (shared / "finished.done").touch()
-    return folder
+
+    def folder_of(name, make):
+        folder, done = shared / name / "project", shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                done.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def finished(made_once, empty_ledger):
+    """A project whose pipeline ran once, by the local engine, and whose policy is champion. Tests leave it as it is."""
+
+    def make(folder):
+        make_project(folder)
+        (folder / ".sacpipe").mkdir()
+        shutil.copy(empty_ledger, folder / ".sacpipe" / "mlflow.db")
+        sacpipe(folder, "run", "--engine", "local", check=0)
+        git(folder, "add", "--all")
+        git(folder, "commit", "--quiet", "--message", "result")
+        git(folder, "tag", RESULT)
+        sacpipe(folder, "promote", "--reason", "the first policy", check=0)
+
+    return made_once("finished", make)
+
+
+@pytest.fixture(scope="session")
+def two_candidates(finished, made_once):
+    """A project on a folder's registry, with the versions 1 and 2, each committed, and no champion. Tests copy it."""
+
+    def make(folder):
+        shutil.copytree(finished, folder, symlinks=True)
+        shutil.rmtree(folder / ".sacpipe")
+        shutil.copytree(finished / ".sacpipe" / "dvcstore", folder / ".sacpipe" / "dvcstore")
+        git(folder, "reset", "--quiet", "--hard", RESULT)
+        shutil.rmtree(folder / "release")
+        path = folder / "params.yaml"
+        path.write_text(with_release(path.read_text(), EASY))
+        for golden_steps in (8, 9):
+            path.write_text(path.read_text().replace("golden_steps: 8", f"golden_steps: {golden_steps}"))
+            sacpipe(folder, "run", "--engine", "local", check=0, env={"SACPIPE_TRACKING": "folder"})
+            commit(folder)
+
+    return made_once("two_candidates", make)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -24,6 +24,10 @@ from sacpipe.project.stage_key import StageInputs, stage_inputs
 
 _FOLDER_DIGEST = re.compile(r"\b[0-9a-f]{32}\.dir\b")
 _COMMITS_AT_ONCE = 1000
+_DATA_FILES = tuple(
+    f":(glob)**/{name}" for name in ("*.dvc", "dvc.lock", ".dvcignore", "*.yaml", "*.yml", "*.json", "*.toml")
+)
+"""Files that name data of DVC, and those that a dvc.yaml may take the names of its outputs from."""
 
 
 def head_commit(root: Path) -> str | None:
@@ -55,6 +59,22 @@ def lock_digests(root: Path) -> frozenset[str]:
         lines = _read(root, "grep", "--no-color", "-haFe", ".dir", *some, "--", "dvc.lock")
         found |= set(_FOLDER_DIGEST.findall(lines))
     return frozenset(found)
+
+
+def data_commits(root: Path) -> tuple[str, ...]:
+    """Return the commits that name different data of DVC than each of their parents; none without git.
+
+    Of all commits that a branch, tag or stash holds, remote branches and the checked-out one included: the
+    others name what one of these names. A commit counts if it changed a file that DVC reads.
+
+    Raises:
+        StorageError: git cannot read the commits.
+    """
+    if repository_fault(root) is not None:
+        return ()
+    stashed = stashed_commits(root)
+    changed = _read(root, "rev-list", "--full-history", "--all", *stashed, "--", *_DATA_FILES)
+    return tuple(dict.fromkeys((*stashed, *changed.split())))
 
 
 def repository_fault(root: Path) -> str | None:
@@ -125,7 +145,9 @@ def inputs_at(root: Path, commit: str, stage: str, known: StageInputs) -> StageI
         known: The stage's recorded inputs. No commit has the digests of other stages' outputs.
     """
     try:
-        return stage_inputs(GitTree(root, commit), stage, elsewhere=known.deps)
+        tree = GitTree(root, commit)
+        tree.read_ahead(known.deps)
+        return stage_inputs(tree, stage, elsewhere=known.deps)
     except ConfigError:
         return None
 
@@ -136,6 +158,27 @@ class GitTree:
 
     root: Path
     commit: str
+    _ahead: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Bytes of files that were read ahead, by object name."""
+
+    def read_ahead(self, paths: Iterable[str]) -> None:
+        """Read many files by one process of git; one each takes seconds. Absent ones are left out."""
+        wanted = set(paths)
+        blobs = [
+            blob
+            for name, blob in self._blobs.items()
+            if name in wanted or any(str(above) in wanted for above in PurePosixPath(name).parents)
+        ]
+        answers = _git(self.root, "cat-file", "--batch", given="\n".join(blobs).encode()) or b""
+        place = 0
+        while (end := answers.find(b"\n", place)) >= 0:
+            words = answers[place:end].split()
+            if len(words) != 3:  # `<object> missing`: its own reading says so
+                place = end + 1
+                continue
+            place = end + 1 + int(words[2])
+            self._ahead[words[0].decode()] = answers[end + 1 : place]
+            place += 1
 
     @cached_property
     def _blobs(self) -> Mapping[str, str]:
@@ -176,7 +219,10 @@ class GitTree:
         return self._read(".dvcignore").decode().splitlines() if ".dvcignore" in self._blobs else []
 
     def _read(self, path: str) -> bytes:
-        data = _git(self.root, "cat-file", "blob", self._blobs[path]) if path in self._blobs else None
+        blob = self._blobs.get(path, "")
+        data = self._ahead.get(blob)
+        if data is None and blob:
+            data = _git(self.root, "cat-file", "blob", blob)
         if data is None:
             raise ConfigError(f"{path} is not in commit {self.commit}.")
         return data
@@ -199,21 +245,23 @@ def _places(root: Path, *questions: str) -> list[str]:
     return [(_git(root, "rev-parse", question) or b"").decode().strip() for question in questions]
 
 
-def _git(root: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> bytes | None:
+def _git(
+    root: Path, *arguments: str, variables: Mapping[str, str] | None = None, given: bytes = b""
+) -> bytes | None:
     """Return the stdout of a git command, or None where it fails or git is missing."""
-    result = _started(root, *arguments, variables=variables)
+    result = _started(root, *arguments, variables=variables, given=given)
     return result.stdout if result is not None and result.returncode == 0 else None
 
 
 def _started(
-    root: Path, *arguments: str, variables: Mapping[str, str] | None = None
+    root: Path, *arguments: str, variables: Mapping[str, str] | None = None, given: bytes = b""
 ) -> subprocess.CompletedProcess[bytes] | None:
-    """Run a git command; None where git is missing."""
+    """Run a git command that reads `given`; None where git is missing."""
     try:
         return subprocess.run(
             ["git", "-C", str(root), *arguments],  # noqa: S607 - the git of the operator's PATH
             capture_output=True,
-            stdin=subprocess.DEVNULL,
+            input=given,
             env={**os.environ, **(variables or {})},
             check=False,
         )

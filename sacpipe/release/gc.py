@@ -21,7 +21,7 @@ from sacpipe.core.errors import ConfigError, StorageError
 from sacpipe.core.files import read_json, storage_errors
 from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.project.dvc.lock_file import LockEntries, read_lock
-from sacpipe.project.git import head_commit, lock_digests, stashed_commits
+from sacpipe.project.git import data_commits, head_commit, lock_digests
 from sacpipe.project.stage_key import locked_inputs, locked_outs
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.history import read_history
@@ -117,7 +117,7 @@ class Collector:
         self._check_cache(dvc)
         digests = {one.bundle_digest for one in gone}
         entries = [tree for bundle, tree in self.needed.entries.items() if bundle not in digests]
-        found = dvc.garbage(entries, stashed_commits(self.workspace.root), remove=remove)
+        found = dvc.garbage(entries, data_commits(self.workspace.root), remove=remove)
         why = "named by no commit, version, history or pool"
         return [Garbage("cache", path.parent.name + path.name, size, why, path) for path, size in found]
 

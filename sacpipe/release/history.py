@@ -112,16 +112,22 @@ class History:
 
     @cached_property
     def barred(self) -> Mapping[str, Record]:
-        """Record that barred each bundle, by the bundle's digest."""
-        found: dict[str, Record] = {}
+        """Newest record that bars each bundle, by the bundle's digest.
+
+        `allowed` lifts the bars that it follows: whoever promoted in one clone knew none of the other's.
+        """
+        found: dict[str, list[Record]] = {}
         for record in self.records.values():
             if record.kind == "barred" and record.to:
-                found[record.to.bundle] = record
+                found.setdefault(record.to.bundle, []).append(record)
             elif record.kind == "proven" and record.action == "rollback" and record.before:
-                found[record.before.bundle] = record  # a crash may come before the record `barred`
+                # A crash may come before the record `barred`.
+                found.setdefault(record.before.bundle, []).append(record)
             elif record.kind == "allowed" and record.to:
-                found.pop(record.to.bundle, None)
-        return found
+                followed = self.branch(record).records
+                bars = found.get(record.to.bundle, [])
+                found[record.to.bundle] = [bar for bar in bars if bar.sha256 not in followed]
+        return {bundle: bars[-1] for bundle, bars in found.items() if bars}
 
     @property
     def open_intent(self) -> Record | None:

@@ -38,7 +38,7 @@ def test_the_objects_of_a_cache(tmp_path):
     with canary("dvc Repo.used_objs", f"{FILE}: garbage can find used and stored objects in another way"):
         from sacpipe.project.dvc import child
 
-        names = ("all_commits", "all_experiments", "revs", "force")
+        names = ("all_experiments", "revs", "force")
         assert set(names) <= inspect.signature(child.Repo.used_objs).parameters.keys()
         with child.Repo.init(str(tmp_path), no_scm=True) as repo:
             path = tmp_path / ".dvc" / "cache" / "files" / "md5" / "aa" / ("b" * 30)

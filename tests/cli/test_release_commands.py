@@ -1,9 +1,10 @@
 """promote, rollback and history as an operator types them."""
 
 import json
+import shutil
 
 import pytest
-from small_project import IDENTITY, git, with_release
+from small_project import IDENTITY, git
 
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.history import read_history
@@ -17,18 +18,12 @@ NAME = "point-mass-v0"
 
 
 @pytest.fixture
-def operator(project, call, monkeypatch):
+def operator(two_candidates, call, monkeypatch, tmp_path):
     """Run a command in a project with two committed candidates in a folder's registry."""
     monkeypatch.setenv("SACPIPE_TRACKING", "folder")
     for name, value in IDENTITY.items():
         monkeypatch.setenv(name, value)
-    path = project / "params.yaml"
-    path.write_text(with_release(path.read_text(), mode="off"))
-    for golden_steps in (8, 9):
-        path.write_text(path.read_text().replace("golden_steps: 8", f"golden_steps: {golden_steps}"))
-        assert call(project, "run", "--engine", "local").code == 0
-        git(project, "add", "--all")
-        git(project, "commit", "--quiet", "--message", "a candidate")
+    project = shutil.copytree(two_candidates, tmp_path / "project", symlinks=True)
 
     def run(*arguments, code=0):
         seen = call(project, *arguments)

@@ -76,7 +76,7 @@ def test_every_line_whose_comment_names_another_value_is_in_the_tables():
     assert [key for key in named if key not in listed] == []
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 def test_null_and_the_other_choices_end_with_a_release_and_every_output(fresh, empty_ledger):
     (fresh / ".sacpipe").mkdir()
     shutil.copy(empty_ledger, fresh / ".sacpipe" / "mlflow.db")

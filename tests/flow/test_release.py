@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from ledger_project import flip
+from project_fixtures import EASY
 from small_project import IDENTITY, commit, dvc, git, sacpipe, with_release
 
 from sacpipe.bundle.files import bundle_digest
@@ -19,7 +20,6 @@ from sacpipe.tracking.chosen import open_ledger
 pytestmark = pytest.mark.slow
 
 NAME = "point-mass-v0"
-EASY = "{name: smoothness, episodes: 1, max_change: 1.0}"
 HARD = "{name: smoothness, episodes: 1, max_change: 1.0e-9}"
 RULE = '''
 from sacpipe.release.rules.rule import RETURN, Rule
@@ -60,11 +60,10 @@ class Hand(LocalOrchestrator):
 
 
 class Scene:
-    """A project on a folder registry, whose policy is trained and not registered yet."""
+    """A project on a folder's registry."""
 
     def __init__(self, root, call):
         self.root, self._call = root, call
-        self.set_release(EASY)
 
     def set_release(self, *rules, **values):
         path = self.root / "params.yaml"
@@ -106,11 +105,24 @@ class Scene:
 
 
 @pytest.fixture
-def scene(project, call, monkeypatch):
+def operator(monkeypatch):
     monkeypatch.setenv("SACPIPE_TRACKING", "folder")
     for name, value in IDENTITY.items():
         monkeypatch.setenv(name, value)
-    return Scene(project, call)
+
+
+@pytest.fixture
+def scene(project, call, operator):
+    """A policy that is trained and not registered yet."""
+    scene = Scene(project, call)
+    scene.set_release(EASY)
+    return scene
+
+
+@pytest.fixture
+def two(two_candidates, call, operator, tmp_path):
+    """Two committed candidates, and no champion."""
+    return Scene(shutil.copytree(two_candidates, tmp_path / "project", symlinks=True), call)
 
 
 def test_from_an_uncommitted_candidate_to_a_champion(scene):
@@ -166,25 +178,21 @@ def test_from_an_uncommitted_candidate_to_a_champion(scene):
     assert (scene.history(), scene.changed()) == (records, [])
 
 
-def test_a_refused_candidate_leaves_the_champion_and_says_how_to_get_further(scene):
-    commit(scene.root)
-    scene.run()
-    scene.release("promote")
-    scene.set_release(HARD)
-    scene.another_bundle(9)
-    scene.run(code=1)
-    commit(scene.root)
-    seen = scene.run(code=1)
+def test_a_refused_candidate_leaves_the_champion_and_says_how_to_get_further(two):
+    two.release("promote", "1")
+    two.set_release(HARD)
+    commit(two.root)
+    seen = two.run(code=1)
     assert "gate       refused\n  refused  smoothness: mean change of an action per step " in seen.out
     assert ", limit 1e-07 %" in seen.out
     assert "\n           Add a cost of changes to the reward" in seen.out
     assert "version 2 is candidate; version 1 stays champion" in seen.out
     assert "sacpipe promote" not in seen.out
-    assert scene.aliases() == {"candidate": 2, "champion": 1}
-    assert scene.registry.version(NAME, 2).tags["sacpipe.verdict"].startswith("refused: smoothness")
-    assert scene.registry.version(NAME, 1).tags["sacpipe.verdict"].startswith("accepted: smoothness")
-    scene.release("promote", code=1)
-    assert scene.aliases() == {"candidate": 2, "champion": 1}
+    assert two.aliases() == {"candidate": 2, "champion": 1}
+    assert two.registry.version(NAME, 2).tags["sacpipe.verdict"].startswith("refused: smoothness")
+    assert two.registry.version(NAME, 1).tags["sacpipe.verdict"].startswith("accepted: smoothness")
+    two.release("promote", code=1)
+    assert two.aliases() == {"candidate": 2, "champion": 1}
 
 
 def test_an_uncommitted_edit_of_the_release_section_judges_nothing(scene):
@@ -223,6 +231,7 @@ def test_a_mode_that_does_not_enforce_ends_a_run_without_a_refusal(scene, mode, 
     assert ("champion" in scene.aliases()) is is_promoted
 
 
+@pytest.mark.acceptance
 def test_auto_promotes_what_a_commit_holds_and_the_gate_accepts(scene):
     scene.set_release(EASY, auto=True)
     scene.another_bundle(9)
@@ -253,114 +262,89 @@ def test_auto_promotes_what_a_commit_holds_and_the_gate_accepts(scene):
     assert f"registry   {NAME} version 2 is champion, after version 1\n" in scene.run().out
 
 
-def test_an_alias_that_was_moved_by_hand_stays_and_the_run_ends_before_training(scene):
-    commit(scene.root)
-    scene.run()
-    scene.release("promote")
-    scene.another_bundle(9)
-    scene.run()
-    commit(scene.root)
-    scene.run()
-    scene.release("promote")
-    scene.registry.set_alias(NAME, "champion", 1)  # an operator's hand
+def test_an_alias_that_was_moved_by_hand_stays_and_the_run_ends_before_training(two):
+    two.release("promote", "1")
+    two.release("promote")
+    two.registry.set_alias(NAME, "champion", 1)  # an operator's hand
     for _ in range(2):
-        seen = scene.run(code=1)
+        seen = two.run(code=1)
         assert "was moved by hand: the history names version 2" in seen.err
         assert "sacpipe history --adopt" in seen.err
         assert "train: unchanged" not in seen.err
-        assert scene.aliases() == {"candidate": 2, "champion": 1}
-    scene.release("history", "--adopt")
-    scene.run()
-    assert scene.aliases() == {"candidate": 2, "champion": 1}
+        assert two.aliases() == {"candidate": 2, "champion": 1}
+    two.release("history", "--adopt")
+    two.run()
+    assert two.aliases() == {"candidate": 2, "champion": 1}
 
 
-def test_a_bundle_that_was_rolled_back_is_refused_with_who_when_and_why(scene):
-    commit(scene.root)
-    scene.run()
-    scene.release("promote")
-    scene.another_bundle(9)
-    scene.run()
-    commit(scene.root)
-    scene.release("promote")
-    scene.release("rollback")
-    seen = scene.run(code=1)
+@pytest.mark.acceptance
+def test_a_bundle_that_was_rolled_back_is_refused_with_who_when_and_why(two):
+    two.release("promote", "1")
+    two.release("promote")
+    two.release("rollback")
+    seen = two.run(code=1)
     assert re.search(r"barred     rolled back at 20\S+ by tests <tests@localhost>: a test\n", seen.out)
     assert 'promote    sacpipe promote 2 --again --reason "..."\n' in seen.out
-    assert scene.aliases() == {"candidate": 2, "champion": 1}
-    summary = json.loads(scene.run("--json", code=1).out)
+    assert two.aliases() == {"candidate": 2, "champion": 1}
+    summary = json.loads(two.run("--json", code=1).out)
     assert summary["verdict"]["accepted"] is True
     assert summary["promotion"]["barred"].endswith(": a test")
 
-    scene.another_bundle(8)  # the candidate is another one meanwhile, and then the barred bundle again
-    scene.run()
-    scene.another_bundle(9)
-    scene.run(code=1)
-    assert scene.aliases() == {"candidate": 1, "champion": 1}
-    scene.release("promote", "2", code=1)
-    scene.release("promote", "2", "--again")
-    assert "version 2 is champion" in scene.run().out
+    two.another_bundle(8)  # the candidate is another one meanwhile, and then the barred bundle again
+    two.run()
+    two.another_bundle(9)
+    two.run(code=1)
+    assert two.aliases() == {"candidate": 1, "champion": 1}
+    two.release("promote", "2", code=1)
+    two.release("promote", "2", "--again")
+    assert "version 2 is champion" in two.run().out
 
 
-def test_a_barred_candidate_that_is_refused_too_has_no_command_that_promotes_it(scene):
-    commit(scene.root)
-    scene.run()
-    scene.release("promote")
-    scene.another_bundle(9)
-    scene.run()
-    commit(scene.root)
-    scene.release("promote")
-    scene.release("rollback")
-    scene.set_release(HARD)
-    commit(scene.root)
-    seen = scene.run(code=1)
+def test_a_barred_candidate_that_is_refused_too_has_no_command_that_promotes_it(two):
+    two.release("promote", "1")
+    two.release("promote")
+    two.release("rollback")
+    two.set_release(HARD)
+    commit(two.root)
+    seen = two.run(code=1)
     assert "barred     rolled back at" in seen.out
     assert "--again" not in seen.out
 
 
-def test_a_champion_that_is_damaged_for_good_leaves_the_report_and_its_own_error(scene):
+def test_a_champion_that_is_damaged_for_good_leaves_the_report_and_its_own_error(two):
     """A flipped byte in the registry, and DVC lacks the file: the candidate cannot be judged against it."""
-    commit(scene.root)
-    scene.run()
-    scene.release("promote")
-    scene.another_bundle(9)
-    scene.run()
-    champion = scene.registry.version(NAME, "champion").bundle_digest
-    golden = next(scene.root.glob(f".sacpipe/tracking/bundles/{champion}/golden*"))
+    two.release("promote", "1")
+    champion = two.registry.version(NAME, "champion").bundle_digest
+    golden = next(two.root.glob(f".sacpipe/tracking/bundles/{champion}/golden*"))
     md5 = hashlib.md5(golden.read_bytes(), usedforsecurity=False).hexdigest()
-    for path in list(scene.root.rglob(md5[2:])):
+    for path in list(two.root.rglob(md5[2:])):
         path.unlink()
     flip(golden)
-    scene.set_release(HARD)
-    commit(scene.root)  # the kept verdict counts no more
-    report = scene.root / ".sacpipe" / "report.html"
+    two.set_release(HARD)
+    commit(two.root)  # the kept verdict counts no more
+    report = two.root / ".sacpipe" / "report.html"
     report.unlink()
-    seen = scene.run(code=2)
+    seen = two.run(code=2)
     assert golden.name in seen.err.splitlines()[-1]
     assert "`sacpipe run` records, registers and judges without training" in seen.err
     assert report.is_file()
 
 
-def test_an_alias_that_was_moved_during_the_run_ends_it_after_the_report(scene):
-    commit(scene.root)
-    scene.run()
-    scene.release("promote")
-    scene.another_bundle(9)
-    scene.run()
-    (scene.root / "own_engine.py").write_text(HAND)
-    commit(scene.root)
-    report = scene.root / ".sacpipe" / "report.html"
+def test_an_alias_that_was_moved_during_the_run_ends_it_after_the_report(two):
+    two.release("promote", "1")
+    (two.root / "own_engine.py").write_text(HAND)
+    commit(two.root)
+    report = two.root / ".sacpipe" / "report.html"
     report.unlink()
-    seen = scene.run("--engine", "own_engine:Hand", code=1)
+    seen = two.run("--engine", "own_engine:Hand", code=1)
     assert "was moved by hand: the history names version 1" in seen.err
     assert report.is_file()
 
 
-def test_without_an_identity_of_git_nothing_is_judged(scene):
-    commit(scene.root)
-    scene.run()
+def test_without_an_identity_of_git_nothing_is_judged(two):
     without_name = {"GIT_COMMITTER_NAME": ""}
     for command in (("promote",), ("rollback",), ("history", "--adopt")):
-        seen = sacpipe(scene.root, *command, "--reason", "a test", env=without_name, check=2)
+        seen = sacpipe(two.root, *command, "--reason", "a test", env=without_name, check=2)
         assert "set `git config user.name` and `git config user.email`" in seen.err
         assert seen.out == ""
 

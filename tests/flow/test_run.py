@@ -84,6 +84,7 @@ def test_plain_dvc_in_another_folder_gives_the_same_bytes(finished, fresh):
     assert ours == theirs
 
 
+@pytest.mark.acceptance
 def test_only_what_depends_on_an_edit_runs_again(project, call):
     with (project / "sacpipe" / "report" / "templates" / "style.css").open("a") as file:
         file.write("/* edited */\n")
@@ -150,6 +151,7 @@ def yaml_file(path):
     return YAML(typ="safe").load(path)
 
 
+@pytest.mark.acceptance
 def test_another_kind_of_processor_is_reported_before_a_stage_runs(project, call):
     """An edit of a copy's results/kind.yaml stands for another machine's result."""
     entry = read_kinds(project / "results" / "kind.yaml")["evaluate"]
@@ -174,6 +176,7 @@ def test_another_kind_of_processor_is_reported_before_a_stage_runs(project, call
     assert notice in processor_notice(Workspace(project))
 
 
+@pytest.mark.acceptance
 def test_an_experiment_is_tracked(project):
     dvc(project, "exp", "run", "--quiet", "-S", "evaluation.episodes=3")
     metrics = json.loads((project / "out" / "evaluate" / "metrics.json").read_text())
@@ -225,6 +228,7 @@ def test_lineage_holds_and_is_the_same_after_the_ledger_is_lost(project, call):
     database.close()
 
 
+@pytest.mark.acceptance
 def test_lineage_names_a_tampered_artifact(project, call):
     released(project, call)
     onnx = next((project / ".sacpipe" / "mlartifacts").rglob("policy.onnx"))

@@ -171,7 +171,7 @@ def run_module(**changes):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 def test_the_command_prints_one_line_without_a_path(cache):
     first, again = run_module(), run_module()
     assert (first.returncode, first.stderr) == (0, "")

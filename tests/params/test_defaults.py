@@ -48,7 +48,7 @@ def test_the_file_is_complete_for_any_suite_and_algorithm(task, algorithm):
     check(params_text(task, algorithm=algorithm), task)
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 def test_the_file_is_complete_for_every_task():
     for task in list_tasks():
         check(params_text(task), task)

@@ -47,10 +47,10 @@ MASTERS = [
     ("sac", "torch", "mlp"),
     ("sac", "autograd", "mlp"),
     ("td3", "autograd", "mlp"),
-    ("sql", "autograd", "mlp"),
-    ("lsp", "autograd", "mlp"),
-    ("tqc", "autograd", "mlp"),
-    ("sac", "autograd", "conv"),
+    *(
+        pytest.param(algorithm, "autograd", trunk, marks=pytest.mark.acceptance)
+        for algorithm, trunk in (("sql", "mlp"), ("lsp", "mlp"), ("tqc", "mlp"), ("sac", "conv"))
+    ),
 ]
 
 

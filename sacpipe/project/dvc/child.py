@@ -131,17 +131,19 @@ def cache(repo: Repo) -> dict[str, Any]:
     }
 
 
-def garbage(repo: Repo, folder: str, stashed: list[str], remove: bool) -> list[tuple[str, int]]:
+def garbage(repo: Repo, folder: str, remove: bool) -> list[tuple[str, int]]:
     """Return path and size of the cache's files that nothing names, and remove them where that is wanted.
 
-    They are named by this project's files and commits, or by a dvc.lock anywhere under `folder`. DVC's own
-    `gc` has these rules, but takes no folder without git beside a project with it, and tells no sizes.
+    They are named by this project's files and experiments, by the commits in the file `commits` of `folder`,
+    or by a dvc.lock anywhere below it. DVC's own `gc` has these rules, but takes no folder without git beside
+    a project with it, and tells no sizes.
     """
+    commits = (Path(folder) / "commits").read_text().split()
     has_commits = cache(repo)["has_commits"]
     own = {"core": {"no_scm": True}, "cache": {"dir": repo.cache.local_cache_dir}}
     with repo.lock, Repo(folder, config=own) as other:
-        wide = {"all_commits": has_commits, "all_experiments": has_commits}
-        in_use = [repo.used_objs(**wide, revs=stashed, force=True), other.used_objs(force=True)]
+        own_objects = repo.used_objs(all_experiments=has_commits, revs=commits, force=True)
+        in_use = [own_objects, other.used_objs(force=True)]
         used = [info for objects in in_use for infos in objects.values() for info in infos]
         found: dict[str, int] = {}
         for odb in {id(odb): odb for _, odb in repo.cache.by_scheme() if odb}.values():

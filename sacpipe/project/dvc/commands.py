@@ -119,14 +119,14 @@ class DvcStore:
         )
 
     def garbage(
-        self, needed: Iterable[LockEntries], stashed: Sequence[str], *, remove: bool
+        self, needed: Iterable[LockEntries], commits: Sequence[str], *, remove: bool
     ) -> list[tuple[Path, int]]:
         """Return path and size in bytes of each file in the cache that is not needed. No remote is changed.
 
         Args:
-            needed: Entries of dvc.lock whose outputs are needed beside those that the project's files and
-                the commits of all branches, tags and remotes name.
-            stashed: Commits that no branch holds, whose outputs are needed too.
+            needed: Entries of dvc.lock whose outputs are needed beside those that the project's files name.
+            commits: Commits whose outputs are needed too, see `git.data_commits`. DVC reads every file of
+                each: 0.1 s for one of a thousand files.
             remove: Whether the files are removed.
 
         Raises:
@@ -136,9 +136,10 @@ class DvcStore:
             folder = Path(name)
             with storage_errors(folder):
                 (folder / ".dvc").mkdir()
+                (folder / "commits").write_text("\n".join(commits))
             for number, entries in enumerate(needed):
                 _write_graph(entries, folder / str(number))
-            found = self._result("garbage", name, list(stashed), remove, timeout_s=None)
+            found = self._result("garbage", name, remove, timeout_s=None)
         return [(Path(path), size) for path, size in found]
 
     def place(self, entries: Mapping[str, Mapping[str, Any]], folder: Path) -> None:

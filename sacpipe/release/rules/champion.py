@@ -1,8 +1,9 @@
 """Release rule `champion`: the candidate against the champion, by a paired test on the same seeds."""
 
 import math
+import re
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -15,6 +16,8 @@ from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
 MAX_PAIRS = 2000
+_DEFAULT_MARGIN = "5 %"
+_PERCENT = re.compile(r"\d{1,3}(\.\d+)? ?%")
 _DEFAULT_LOOKS = (60, 120, 240)
 """Of 60 episodes, 1 - 0.95 ** 60 = 95 % of the time one shows a fall that happens in 1 of 20."""
 
@@ -30,14 +33,26 @@ class Champion(Rule):
     name: Literal["champion"]
     must_be: Literal["not_worse", "better"]
     """`not_worse`: by less than the margin; `better`: by more than the margin."""
-    margin: float = Field(ge=0)
-    """Difference of mean returns that matters, in task units. With 0, only a candidate that is better, or
-    that is lower in no episode, is not worse."""
+    margin: float | str
+    """Difference of mean returns that matters, in task units; or as `5 %` of the size of the champion's mean
+    return at the first look. With 0, only a candidate that is better, or that is lower in no episode, is
+    not worse."""
     alpha: float = Field(ge=0.001, lt=0.5)
     """Probability, over all looks together, to accept a candidate that is at the margin."""
     looks: tuple[int, ...] = Field(min_length=1, max_length=10)
     """Numbers of episodes of either policy after which the test is made, ascending; the first that decides
     ends it."""
+
+    @field_validator("margin", mode="before")
+    @classmethod
+    def _margin(cls, margin: object) -> object:
+        if isinstance(margin, str):
+            is_right = _PERCENT.fullmatch(margin) is not None
+        else:
+            is_right = type(margin) in {int, float} and 0 <= cast(float, margin) < math.inf
+        if is_right:
+            return margin
+        raise ValueError("expected a number of at least 0 in task units, or a share as `5 %`")
 
     @field_validator("looks")
     @classmethod
@@ -49,8 +64,9 @@ class Champion(Rule):
 
     @classmethod
     def preset(cls, _spec: EnvSpec, budget: Budget) -> dict[str, Any]:
-        """Return the values of a new params.yaml; where no result is published, the margin is 0."""
-        margin = 0.05 * abs(budget.min_return_mean or 0.0)
+        """Return the values of a new params.yaml: 5 % of the published result, or else of the champion's."""
+        published = budget.min_return_mean
+        margin = _DEFAULT_MARGIN if published is None else 0.05 * abs(published)
         return {"must_be": "not_worse", "margin": margin, "alpha": 0.05, "looks": list(_DEFAULT_LOOKS)}
 
     @classmethod
@@ -62,9 +78,10 @@ class Champion(Rule):
         """Run episodes look by look until the test decides."""
         if evidence.champion is None:
             return self.holds("no other champion to compare with")
-        plan = PairedPlan(self.must_be, self.margin, self.alpha, self.looks)
+        margin = self._in_task_units(evidence.champion)
+        plan = PairedPlan(self.must_be, margin, self.alpha, self.looks)
         result = _test(evidence.candidate, evidence.champion, plan)
-        expected = f"{self._demand()} (alpha {100 * self.alpha:g} %)"
+        expected = f"{self._demand(margin)} (alpha {100 * self.alpha:g} %)"
         if result.reason == "not_finite":
             fault, advice = _not_finite(evidence.candidate, evidence.champion, result)
             return self.refuses(f"not finite: {fault}", expected=expected, advice=advice)
@@ -80,11 +97,21 @@ class Champion(Rule):
             interval=ends if all(map(math.isfinite, ends)) else None,
         )
 
-    def _demand(self) -> str:
-        margin = in_words(self.margin, RETURN)
+    def _in_task_units(self, champion: Scored) -> float:
+        """Return the margin; it is the same at every look, as the test demands."""
+        if not isinstance(self.margin, str):
+            return self.margin
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = abs(float(champion.returns(self.looks[0]).mean()))
+        return float(self.margin.rstrip(" %")) / 100 * mean if math.isfinite(mean) else 0.0
+
+    def _demand(self, margin: float) -> str:
+        said = in_words(margin, RETURN)
+        if isinstance(self.margin, str):
+            said += f" ({self.margin} of the champion's mean return)"
         if self.must_be == "better":
-            return f"must be better by more than {margin}" if self.margin else "must be better"
-        return f"must not be worse by {margin} or more" if self.margin else "must not be worse"
+            return f"must be better by more than {said}" if margin else "must be better"
+        return f"must not be worse by {said} or more" if margin else "must not be worse"
 
 
 def _test(candidate: Scored, champion: Scored, plan: PairedPlan) -> PairedResult:

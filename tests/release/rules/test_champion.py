@@ -8,6 +8,7 @@ import pytest
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.seeding import generator
 from sacpipe.release.rules.champion import Champion
+from sacpipe.specs.budget import Budget
 from sacpipe.testing.rule_evidence import GivenScored, given_evidence
 
 CHAMPION = tuple(generator(0, "tests/champion").normal(9000.0, 100.0, size=240))
@@ -58,6 +59,28 @@ def test_the_margin_decides_on_a_policy_that_is_a_little_worse(margin, ok):
     assert "worse by 10, interval" in finding.found
 
 
+@pytest.mark.parametrize(("sign", "margin", "ok"), [(1, "1 %", True), (-1, "1%", True), (1, "0.5 %", False)])
+def test_a_margin_in_percent_is_of_the_champions_mean_return_at_the_first_look(sign, margin, ok):
+    """The means of the first 60 are 2,000 and -2,000; those of all would be 1,250 and -1,250."""
+    champion = sign * np.where(np.arange(240) < 60, 2000.0, 1000.0)
+    candidate = champion - 10.0 + 20.0 * STEADY
+    finding = rule(margin=margin).judge(given_evidence(tuple(candidate), tuple(champion)))
+    assert finding.ok == ok
+    assert finding.threshold == pytest.approx(-20.0 if ok else -10.0)
+    said = f"{20 if ok else 10} ({margin} of the champion's mean return)"
+    assert finding.expected == f"must not be worse by {said} or more (alpha 5 %)"
+
+
+def test_a_champion_without_return_has_no_margin_in_percent():
+    finding = rule(margin="5 %").judge(given_evidence((0.0,) * 240, (0.0,) * 240))
+    assert (finding.ok, finding.expected) == (True, "must not be worse (alpha 5 %)")
+
+
+def test_the_preset_is_five_percent_of_what_is_published_or_else_of_the_champions_return():
+    assert Champion.preset(None, Budget(1000, min_return_mean=-200.0))["margin"] == pytest.approx(10.0)
+    assert Champion.preset(None, Budget(1000))["margin"] == "5 %"
+
+
 def test_a_worse_candidate_is_refused_at_the_first_look():
     finding = judged(-100.0 + 10.0 * STEADY, margin=50.0)
     assert finding.found == "worse by 100, interval -104.48 to -95.6, after 60 pairs"
@@ -86,7 +109,7 @@ def test_a_return_that_is_not_finite_is_refused_with_its_reason(bad):
         (CHAMPION, spoiled, "champion", "until it is replaced"),
     )
     for ours, theirs, whose, advice in cases:
-        finding = rule(margin=1e9).judge(given_evidence(ours, theirs))
+        finding = rule(margin="5 %" if theirs is spoiled else 1e9).judge(given_evidence(ours, theirs))
         assert (finding.ok, finding.figure) == (False, None)
         assert finding.found == f"not finite: the {whose}'s return of pair 8 is {bad}"
         assert advice in finding.advice
@@ -123,7 +146,10 @@ def test_a_lucky_seed_gains_nothing():
         ({"looks": [9, 60]}, "looks: expected ascending"),
         ({"looks": [60, 2001]}, "looks: expected ascending"),
         ({"looks": []}, "looks"),
-        ({"margin": -1.0}, "margin"),
+        *(
+            ({"margin": bad}, "margin: expected a number of at least 0 in task units, or a share as `5 %`")
+            for bad in (-1.0, math.nan, math.inf, True, None, [1.0], "5", "-5 %", "5 % of it")
+        ),
         ({"alpha": 0.0}, "alpha"),
         ({"alpha": 0.5}, "alpha"),
         ({"must_be": "equal"}, "must_be"),

@@ -12,7 +12,7 @@ from test_recorder import SETTINGS, Loop
 from sacpipe.core.errors import StorageError
 from sacpipe.robot.recording import recorder as recorder_module
 from sacpipe.robot.recording.folder import RecordingsFolder
-from sacpipe.robot.recording.format import Recording
+from sacpipe.robot.recording.format import Recording, read_header
 from sacpipe.robot.recording.writer import RecordingWriter
 
 FLOOR = 1 << 20
@@ -65,8 +65,8 @@ def test_below_the_floor_recording_pauses_and_resumes_well_above_it(loop, disk):
     status = loop.recorder.status
     assert f"bytes of free space, found {FLOOR - 1}. Recording is paused" in status.failure
     assert status.pauses == 1
-    step_until(loop, lambda status: status.dropped > 50)  # closed by now
     (first,) = loop.folder.glob("recording-*")
+    step_until(loop, lambda status: status.dropped > 50 and read_header(first).seal is not None)
     assert Recording.open(first).check().transitions == status.transitions  # closed, with all it got
     disk.free_bytes = FLOOR + 1  # above the floor, but not by a quarter
     dropped = status.dropped
