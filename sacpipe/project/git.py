@@ -169,7 +169,7 @@ class GitTree:
             for name, blob in self._blobs.items()
             if name in wanted or any(str(above) in wanted for above in PurePosixPath(name).parents)
         ]
-        answers = _git(self.root, "cat-file", "--batch", given="\n".join(blobs).encode()) or b""
+        answers = _git(self.root, "cat-file", "--batch", stdin="\n".join(blobs).encode()) or b""
         place = 0
         while (end := answers.find(b"\n", place)) >= 0:
             words = answers[place:end].split()
@@ -246,22 +246,22 @@ def _places(root: Path, *questions: str) -> list[str]:
 
 
 def _git(
-    root: Path, *arguments: str, variables: Mapping[str, str] | None = None, given: bytes = b""
+    root: Path, *arguments: str, variables: Mapping[str, str] | None = None, stdin: bytes = b""
 ) -> bytes | None:
     """Return the stdout of a git command, or None where it fails or git is missing."""
-    result = _started(root, *arguments, variables=variables, given=given)
+    result = _started(root, *arguments, variables=variables, stdin=stdin)
     return result.stdout if result is not None and result.returncode == 0 else None
 
 
 def _started(
-    root: Path, *arguments: str, variables: Mapping[str, str] | None = None, given: bytes = b""
+    root: Path, *arguments: str, variables: Mapping[str, str] | None = None, stdin: bytes = b""
 ) -> subprocess.CompletedProcess[bytes] | None:
-    """Run a git command that reads `given`; None where git is missing."""
+    """Run a git command that reads `stdin`; None where git is missing."""
     try:
         return subprocess.run(
             ["git", "-C", str(root), *arguments],  # noqa: S607 - the git of the operator's PATH
             capture_output=True,
-            input=given,
+            input=stdin,
             env={**os.environ, **(variables or {})},
             check=False,
         )

@@ -69,14 +69,14 @@ def test_files_that_were_read_ahead_have_their_bytes_and_need_no_process_each(co
     texts = {"code__one_py": "1\n", "code__two_py": "", "lone_txt": "3 blob 4\n\n5", "other_txt": "6"}
     tree = GitTree(tmp_path, commit(**texts))
     tree.read_ahead(["code", "lone.txt", "absent"])
-    asked = []
+    commands = []
     real = git_module._git
     monkeypatch.setattr(
-        git_module, "_git", lambda *given, **more: asked.append(given) or real(*given, **more)
+        git_module, "_git", lambda *words, **more: commands.append(words) or real(*words, **more)
     )
     names = {name.replace("__", "/").replace("_", "."): text for name, text in texts.items()}
     found = {name: tree.md5(name) for name in names}
     assert found == {
         name: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for name, text in names.items()
     }
-    assert len(asked) == 1  # other.txt
+    assert len(commands) == 1  # other.txt

@@ -46,7 +46,7 @@ def test_a_lifted_bar_is_lifted_and_a_newer_one_is_not():
 
 @pytest.mark.parametrize("later", [False, True])
 def test_one_branch_lifts_no_bar_of_the_other(later):
-    """Whoever promoted again knew the bar of his own branch alone, whichever number the other's has."""
+    """An operator who promoted again knew the bar of his own branch alone, whichever number the other's has."""
     first = record("barred", 1)
     between = record("refused", 2, first)
     lifted = record("allowed", 3 if later else 2, between if later else first)

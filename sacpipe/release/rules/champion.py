@@ -106,12 +106,12 @@ class Champion(Rule):
         return float(self.margin.rstrip(" %")) / 100 * mean if math.isfinite(mean) else 0.0
 
     def _demand(self, margin: float) -> str:
-        said = in_words(margin, RETURN)
+        words = in_words(margin, RETURN)
         if isinstance(self.margin, str):
-            said += f" ({self.margin} of the champion's mean return)"
+            words += f" ({self.margin} of the champion's mean return)"
         if self.must_be == "better":
-            return f"must be better by more than {said}" if margin else "must be better"
-        return f"must not be worse by {said} or more" if margin else "must not be worse"
+            return f"must be better by more than {words}" if margin else "must be better"
+        return f"must not be worse by {words} or more" if margin else "must not be worse"
 
 
 def _test(candidate: Scored, champion: Scored, plan: PairedPlan) -> PairedResult:
