@@ -105,6 +105,12 @@ def name(bundle, named):
     named.with_name("next").replace(named)
 
 
+def stopping(contract):
+    """Of a policy that may not move: any change stops the robot."""
+    strict = {"name": "action_change", "max_change": 1e-3, "fallback": "stop"}
+    return contract.replace(runtime=contract.runtime.as_tree() | {"guards": [strict]})
+
+
 @pytest.fixture
 def following(named, tmp_path, load_gate_here):
     @contextmanager

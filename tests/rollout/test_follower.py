@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from follow_fixtures import name
+from follow_fixtures import name, stopping
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.reader import open_bundle
@@ -43,12 +43,6 @@ def test_a_promotion_and_a_rollback_in_the_registry_are_followed(following, name
         f"sacpipe: noticed: {named}, bundle {digests[1][:12]}: differs from the bundle in service\n" in said
     )
     assert f"sacpipe: accepted: {named}, bundle {digests[0][:12]}: watched for 0 s\n" in said
-
-
-def stopping(contract):
-    """Of a policy that may not move: any change stops the robot."""
-    strict = {"name": "action_change", "max_change": 1e-3, "fallback": "stop"}
-    return contract.replace(runtime=contract.runtime.as_tree() | {"guards": [strict]})
 
 
 def test_what_stops_a_robot_goes_back_and_is_not_taken_again(following, named, bundles, tmp_path):
