@@ -270,53 +270,6 @@ class TestSwap:
         assert go(runtime, clock, CALM).action.tolist() == [1.25, 2.5]
 
 
-class TestHalt:
-    """No policy acts; the robot gets the safe action, and the operator decides when it moves again."""
-
-    @pytest.fixture
-    def negated(self, build_other):
-        return OnnxPolicy(build_other)
-
-    def test_each_step_is_a_stop_until_another_policy_may_act(self, build, negated):
-        runtime, clock = make_runtime(build(), safe_action=[-1.0, 2.0])
-        go(runtime, clock, CALM)
-        runtime.halt()
-        for _ in range(2):
-            decision = go(runtime, clock, CALM)
-            assert (decision.action.tolist(), decision.verdict, decision.reasons) == (
-                [-1.0, 2.0],
-                "stopped",
-                ("no_policy",),
-            )
-            assert decision.policy_action is None
-        runtime.clear_stop()
-        assert go(runtime, clock, CALM).verdict == "stopped"
-        assert (runtime.causes["no_policy"], runtime.stops) == (2, 2)
-        assert runtime.rollback(negated) is runtime.policy is negated
-        assert go(runtime, clock, CALM).reasons == ("no_policy",)  # latched
-        runtime.clear_stop()
-        assert go(runtime, clock, CALM).action.tolist() == [-1.25, -2.5]
-
-    def test_a_stop_keeps_its_first_cause(self, build):
-        runtime, clock = make_runtime(build(), fallbacks="stop")
-        go(runtime, clock, observation(np.nan, 0.0, 0.0))
-        runtime.halt()
-        assert go(runtime, clock, CALM).reasons == ("observation_not_finite",)
-        assert runtime.causes["no_policy"] == 0
-
-    def test_a_swap_ends_it_too(self, build, negated):
-        runtime, clock = make_runtime(build())
-        runtime.halt()
-        runtime.swap(negated)
-        assert go(runtime, clock, CALM).verdict == "ok"
-
-    def test_a_rollback_to_a_policy_does_not_blend(self, build, negated):
-        runtime, clock = make_runtime(build(), blend_steps=4)
-        go(runtime, clock, CALM)
-        runtime.rollback(negated)
-        assert go(runtime, clock, CALM).action.tolist() == [-1.25, -2.5]
-
-
 def raise_error(*_, **__):
     raise ZeroDivisionError("unforeseen")
 

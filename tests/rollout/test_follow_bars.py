@@ -29,10 +29,10 @@ class Barring(PathSource):
         super().__init__(path, allow_hard_links=False)
         self.barred = {}
         self.fault = None
-        self.asked = []
+        self.questions = []
 
     def bars(self, known):
-        self.asked.append(dict(known))
+        self.questions.append(dict(known))
         if self.fault is not None:
             raise self.fault
         return {digest: self.barred.get(digest, "") for digest in known}
@@ -213,9 +213,9 @@ def test_a_source_that_does_not_answer_is_asked_nothing_more(following, source):
     with following(source=source) as robot:
         robot.source.fault = StoreUnavailableError("MLflow at there does not answer.", "refused")
         robot.looked()
-        asked = len(source.asked)
+        number = len(source.questions)
         robot.looked()
-        assert len(source.asked) == asked
+        assert len(source.questions) == number
         assert robot.kinds == ["started", "unreachable"]
 
 
@@ -244,7 +244,7 @@ class TestStart:
             capsys.readouterr().err
         )
         assert dict(store.barred) == source.barred
-        assert source.asked[-1] == dict.fromkeys(digests, "")
+        assert source.questions[-1] == dict.fromkeys(digests, "")
 
     def test_what_was_allowed_while_the_robot_was_off_starts_as_the_source_names_it(
         self, store, source, digests
