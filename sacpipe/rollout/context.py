@@ -89,7 +89,6 @@ class RolloutContext:
         for act in ("rollback", "swap", ""):
             try:
                 if host.policy is not failing:
-                    self.fallback.use(target)
                     return Restoration(True, "; ".join(faults), self._note(failing, previous, target))
                 found = self.fallback.choose(failing, previous, is_bad=is_bad)
                 if found is None:

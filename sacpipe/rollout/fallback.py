@@ -29,7 +29,7 @@ class Fallback:
 
     store: _Verdicts
     reserve: OnnxPolicy | None = None
-    """Loaded, and run by no other object; None where none is needed or there is none."""
+    """Loaded; no other object runs it before the host does. None where none is needed or there is none."""
 
     def may_act(self, policy: OnnxPolicy) -> bool:
         """Return whether a policy is neither bad nor barred now."""
@@ -45,11 +45,6 @@ class Fallback:
         if self.reserve is not None and not (is_needed and self.may_act(self.reserve)):
             self.reserve = None
         return is_needed and self.reserve is None
-
-    def use(self, policy: OnnxPolicy) -> None:
-        """Hand a policy over to the host: it is no reserve any more."""
-        if self.reserve is policy:
-            self.reserve = None
 
     def choose(self, candidate: OnnxPolicy, previous: OnnxPolicy, *, is_bad: bool) -> OnnxPolicy | None:
         """Return the policy that acts after a candidate; None where none may.
