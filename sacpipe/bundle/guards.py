@@ -43,8 +43,6 @@ MAX_STEPS = 1_000_000
 
 WATCHDOG = "watchdog"
 """Cause of a stop because no step came; no guard has this name."""
-NO_POLICY = "no_policy"
-"""Cause of a stop because no policy may act; no guard has this name."""
 
 GuardName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 """The name of a guard, and of the cause that it gives."""

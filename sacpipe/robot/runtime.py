@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sacpipe.bundle.guards import GUARDS, NO_POLICY, WATCHDOG
+from sacpipe.bundle.guards import GUARDS, WATCHDOG
 from sacpipe.bundle.runtime_settings import RuntimeSettings
 from sacpipe.core.errors import BundleError
 from sacpipe.robot.armed_guards import ArmedGuards
@@ -27,6 +27,9 @@ from sacpipe.robot.guard_chain import Executed, GuardChain
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import Listeners
 from sacpipe.specs.records import FloatArray
+
+NO_POLICY = "no_policy"
+"""Cause of a stop because no policy may act; no guard has this name."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
