@@ -180,7 +180,7 @@ def _check_barred(trial: Trial) -> None:
 
 
 def _check_bars(trial: Trial) -> None:
-    """A source knows which of the robot's bundles are barred, also where the address names another or no version."""
+    """A source says which bundles are barred, also where its address names another version or none."""
     registry, name = trial.writer.registry, trial.name
     first, second, third = (bundle_digest(bundle) for bundle in trial.bundles)
     registry.set_version_tags(name, 2, {BARRED_TAG: "it shook"})

@@ -106,7 +106,7 @@ def test_an_answer_that_changes_nothing_writes_nothing(file, digests, monkeypatc
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\0", b'{"format_version": 1, "barr', b"[]"])
-def test_a_torn_file_reported_and_the_source_is_asked_again(file, digests, data):
+def test_a_torn_file_is_reported_and_the_source_is_asked_again(file, digests, data):
     file.write_bytes(data)
     with BundleStore(file.parent) as store:
         assert store.notices == (f"{file} was empty or torn. The source is asked again for what is barred.",)
