@@ -51,10 +51,15 @@ def rolled_back(site: Site) -> None:
         project.promote(second)
     with pytest.raises(GateError, match=r"version 2 is barred rolled back at .*: it fell over"):
         site.source(2).resolve()
+    known = {first.bundle_digest: "", second.bundle_digest: ""}
+    bars = {digest: text for digest, text in site.source(1).bars(known).items() if text}
+    assert bars.keys() == {second.bundle_digest}  # a robot falls back to it no more
+    assert bars[second.bundle_digest].endswith(": it fell over")
     assert (project.champion(), list(faults(project))) == (1, [])
     project.promote(second, "the robot was repaired", again=True)
     assert (project.champion(), list(faults(project))) == (2, [])
     assert site.source(2).resolve().digest == second.bundle_digest
+    assert site.source(1).bars(bars) == {second.bundle_digest: ""}
 
 
 def second_clone(site: Site) -> None:
