@@ -9,17 +9,17 @@ from sacpipe.release.config import ReleaseConfig
 _SHOWN = 3
 
 
-def rule_changes(judging: ReleaseConfig, working: ReleaseConfig) -> str:
+def rule_changes(used: ReleaseConfig, working: ReleaseConfig) -> str:
     """Return what is other in the working section, e.g. `floor.min_return_mean 20 instead of 10`.
 
     Args:
-        judging: The section that judged: of the candidate's commit.
+        used: The section that judged: of the candidate's commit.
         working: The section of params.yaml as it is.
 
     Returns:
         The first differences and the number of the others; empty where the sections are equal.
     """
-    found = list(_differences(_by_name(judging), _by_name(working)))
+    found = list(_differences(_by_name(used), _by_name(working)))
     more = [f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
     return ", ".join([*found[:_SHOWN], *more])
 
@@ -33,17 +33,17 @@ def _by_name(section: ReleaseConfig) -> dict[str, dict[str, Any]]:
 
 
 def _differences(
-    judging: Mapping[str, Mapping[str, Any]], working: Mapping[str, Mapping[str, Any]]
+    used: Mapping[str, Mapping[str, Any]], working: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
     for name, keys in working.items():
-        if name not in judging:
+        if name not in used:
             yield f"with rule {name}"
             continue
         for key, value in keys.items():
-            if value != judging[name][key]:
+            if value != used[name][key]:
                 path = f"{name}.{key}" if name else key
-                yield f"{path} {_in_words(value)} instead of {_in_words(judging[name][key])}"
-    yield from (f"without rule {name}" for name in judging if name not in working)
+                yield f"{path} {_in_words(value)} instead of {_in_words(used[name][key])}"
+    yield from (f"without rule {name}" for name in used if name not in working)
 
 
 def _in_words(value: Any) -> str:

@@ -9,17 +9,15 @@ import subprocess
 import pytest
 from ledger_project import flip
 from project_fixtures import EASY
+from release_scene import NAME, Scene
 from small_project import IDENTITY, commit, dvc, git, sacpipe, with_release
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.project.workspace import Workspace
 from sacpipe.release.real_world import ProjectDisk
 from sacpipe.release.versions import read_versions
-from sacpipe.tracking.chosen import open_ledger
 
 pytestmark = pytest.mark.slow
 
-NAME = "point-mass-v0"
 HARD = "{name: smoothness, episodes: 1, max_change: 1.0e-9}"
 RULE = '''
 from sacpipe.release.rules.rule import RETURN, Rule
@@ -57,51 +55,6 @@ class Hand(LocalOrchestrator):
             open_ledger(Workspace(Path.cwd())).registry.set_alias("{NAME}", "champion", 2)
         return call_step(name, step, *arguments)
 '''
-
-
-class Scene:
-    """A project on a folder's registry."""
-
-    def __init__(self, root, call):
-        self.root, self._call = root, call
-
-    def set_release(self, *rules, **values):
-        path = self.root / "params.yaml"
-        path.write_text(with_release(path.read_text(), *rules, **values))
-
-    def another_bundle(self, steps):
-        """Ask for another bundle of the same network."""
-        path = self.root / "params.yaml"
-        text, count = re.subn(r"golden_steps: \d+", f"golden_steps: {steps}", path.read_text())
-        assert count == 1
-        path.write_text(text)
-
-    def run(self, *arguments, code=0):
-        return self._seen("run", "--engine", "local", *arguments, code=code)
-
-    def release(self, *arguments, code=0):
-        return self._seen(*arguments, "--reason", "a test", code=code)
-
-    def _seen(self, *arguments, code):
-        seen = self._call(self.root, *arguments)
-        assert seen.code == code, seen.out + seen.err
-        return seen
-
-    @property
-    def registry(self):
-        return open_ledger(Workspace(self.root)).registry
-
-    def aliases(self):
-        """Return the number that each alias names."""
-        versions = self.registry.versions(NAME)
-        return {alias: version.version for version in versions for alias in version.aliases}
-
-    def changed(self):
-        return git(self.root, "status", "--porcelain", "--untracked-files=all").splitlines()
-
-    def history(self):
-        paths = sorted((self.root / "release" / NAME / "history").glob("*.json"))
-        return [json.loads(path.read_text()) for path in paths]
 
 
 @pytest.fixture
