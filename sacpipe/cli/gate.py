@@ -73,7 +73,7 @@ def _origin(
         actor = str(open_world(workspace, tracker).git.actor())
     known = [one for one in tracker.registry.versions(version.name) if one.bundle_digest == champion]
     number = max(known, key=lambda one: (CHAMPION in one.aliases, one.version)).version if known else None
-    return Origin(number, CHAMPION in version.aliases, version.barred, actor)
+    return Origin(number, version.barred, actor)
 
 
 def _sections(

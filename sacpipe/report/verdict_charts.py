@@ -34,7 +34,7 @@ _ROW, _TOP, _BOTTOM = 46.0, 24.0, 52.0
 """Height of a row of bars, and room above and below, in pixels."""
 _LEFT = 64.0
 _NEAR = 1.5
-"""A threshold farther from the values than this many times their span would flatten them: it is named only."""
+"""A threshold farther away than this many spans of the values would flatten them: it is only named."""
 
 _Row = tuple[Sequence[float | None], str]
 """Values by the number of the seed, and their colour."""
@@ -146,7 +146,8 @@ def _threshold(plot: _BySeed) -> str:
     """Return the sentence about a threshold; empty where there is none."""
     if plot.judged is None or not plot.place:
         return ""
-    short = "" if plot.judged.ok else f": {shortfall(plot.judged)}"
+    is_known = not plot.judged.ok and plot.judged.figure is not None
+    short = f"; the mean is {shortfall(plot.judged)}" if is_known else ""
     if plot.place == "in":
         return f" The dashed line is the {plot.label}{short}."
     return f" The {plot.label} is {plot.place} the plot{short}."
@@ -232,7 +233,7 @@ def _draw_bars(found: Sequence[Finding], means: Sequence[float | None], figure: 
         text = axes.annotate(
             _bar_label(one, is_wide=size.is_wide),
             (0, row + 0.2),
-            (0, 12),
+            (0, 14),
             ("axes fraction", "data"),
             textcoords="offset points",
         )

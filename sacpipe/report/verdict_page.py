@@ -18,8 +18,6 @@ class Origin(NamedTuple):
 
     champion_version: int | None = None
     """Number of the champion that the verdict compares with; None where it is not known."""
-    is_champion: bool = False
-    """Whether the judged version is the champion itself."""
     barred: str = ""
     """When, by whom and why the judged version was rolled back; empty where it may be promoted."""
     actor: str = ""
@@ -60,34 +58,38 @@ def write_verdict_page(verdict: Verdict, path: Path, origin: Origin | None = Non
 
 def next_step(verdict: Verdict, origin: Origin) -> NextStep:
     """Return what follows from a verdict."""
-    if origin.is_champion:
+    if verdict.champion == verdict.candidate:
         return _of_champion(verdict)
     if verdict.refused:
         return _of_refused(verdict, origin)
     if verdict.mode == "dry_run":
-        return NextStep("`release.mode` is dry_run, and nothing is promoted. Set it to `enforce`, commit, and judge again.")
+        text = "`release.mode` is dry_run, and nothing is promoted. Set it to `enforce` and commit it; then:"
+        return NextStep(text, "sacpipe run")
     again = " --again" if origin.barred else ""
     command = f'sacpipe promote {verdict.version}{again} --reason "why"'
     if origin.barred:
         return NextStep("It was rolled back and is barred. This command promotes it anyway:", command)
     if verdict.commit is None:
-        return NextStep("No commit holds it yet. This command prints the git commands that make one:", command)
+        return NextStep(
+            "No commit holds it yet. This command prints the git commands that make one:", command
+        )
     return NextStep("This command makes it the champion, which robots follow:", command)
 
 
 def _of_champion(verdict: Verdict) -> NextStep:
     if not verdict.refused:
-        return NextStep("It is the champion: there is nothing to promote.")
-    text = "It is the champion, and robots run it. This command takes it back:"
+        return NextStep("Its bundle is the champion's: there is nothing to promote.")
+    text = "Its bundle is the champion's, and robots run it. This command takes it back:"
     return NextStep(text, 'sacpipe rollback --reason "why"')
 
 
 def _of_refused(verdict: Verdict, origin: Origin) -> NextStep:
     if verdict.champion is None:
-        stays = "there is no champion"
+        stays = "There is no champion"
     else:
         number = "" if origin.champion_version is None else f", version {origin.champion_version}"
-        stays = f"robots keep the champion{number}"
+        stays = f"Robots keep the champion{number}"
     promotes = "`sacpipe promote` refuses it too" if verdict.mode == "enforce" else "nothing is promoted"
-    text = f"{promotes}, and {stays}. Do what the broken rules below say, then train the next candidate:"
-    return NextStep(text[0].upper() + text[1:], "sacpipe run")
+    only = verdict.refused[0].advice if len(verdict.refused) == 1 else ""
+    advice = only or "Do what the broken rules below say."
+    return NextStep(f"{stays}, and {promotes}. {advice} Then train the next candidate:", "sacpipe run")
