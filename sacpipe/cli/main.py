@@ -41,6 +41,7 @@ from sacpipe.core.crash_log import EXIT_CODE, report_crash
 from sacpipe.core.errors import ConfigError, SacpipeError
 from sacpipe.core.fence import first_error
 from sacpipe.core.logging import log_to_stderr, operator
+from sacpipe.project.terminal import termination_as_interrupt
 from sacpipe.project.workspace import Workspace
 from sacpipe.version import __version__
 
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log_to_stderr()
     codes: list[int] = []
     try:
-        with own_stdout(until_exit=arguments is None):
+        with termination_as_interrupt(), own_stdout(until_exit=arguments is None):
             error = first_error(lambda: codes.append(_run(namespace)))
     except KeyboardInterrupt:
         operator.error("interrupted. Finished steps are kept.")
