@@ -52,9 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     verdict = judge_version(workspace, tracker, version, params, commit)
     bar = bar_of(releases.history(), version)
     if arguments.page is not None:
-        from sacpipe.report.verdict_page import write_verdict_page
+        from sacpipe.report.verdict_page import Origin, write_verdict_page
 
-        operator.info(f"page {write_verdict_page(verdict, arguments.page)}")
+        origin = Origin(_number(tracker, version.name, verdict.champion), bar, _actor(workspace, tracker))
+        operator.info(f"page {write_verdict_page(verdict, arguments.page, origin)}")
     if arguments.json:
         write_output(json.dumps(verdict.as_tree(), indent=2) + "\n")
     else:
@@ -88,6 +89,23 @@ def _repair_and_check(workspace: "Workspace", tracker: "Tracker", releases: "Rel
             operator.info(line)
         if repository_fault(workspace.root) is None:
             releases.check()
+
+
+def _number(tracker: "Tracker", model: str, champion: str | None) -> int | None:
+    """Return the number of the champion that a verdict compares with; None where it is not known."""
+    from sacpipe.release.log import CHAMPION
+
+    known = [one for one in tracker.registry.versions(model) if one.bundle_digest == champion]
+    return max(known, key=lambda one: (CHAMPION in one.aliases, one.version)).version if known else None
+
+
+def _actor(workspace: "Workspace", tracker: "Tracker") -> str:
+    """Return who runs the command, by the identity of git; a page needs none."""
+    from sacpipe.release.real_world import open_world
+
+    with contextlib.suppress(ConfigError):
+        return str(open_world(workspace, tracker).git.actor())
+    return ""
 
 
 def _sections(

@@ -2,16 +2,18 @@
 
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
 from pole_policies import FALLS, MODEL, TASK, PendulumProject
-from small_project import with_release
+from small_project import IDENTITY, with_release
 
 from sacpipe.params.defaults import params_text
 from sacpipe.project.workspace import STAGES
 from sacpipe.release.real_world import open_world
 from sacpipe.release.versions import write_version
+from sacpipe.tracking.registry import BARRED_TAG
 
 NOISE = "{name: observation_noise, episodes: 2, min_return: 900.0, max_loss: null, deviation: 0.0001}"
 
@@ -33,7 +35,10 @@ def register(project, **changes):
     """Register a policy as the candidate, and make it the present bundle."""
     version = project.register(**changes)
     project.tracker.registry.set_alias(MODEL, "candidate", version.version)
-    entries = {stage: {"cmd": f"make {stage}"} for stage in STAGES}
+    entries = {
+        stage: {"cmd": f"make {stage}", "outs": [{"path": f"out/{stage}", "md5": "0" * 32}]}
+        for stage in STAGES
+    }
     write_version(open_world(project.workspace, project.tracker), version, entries)
     (bundle,) = (path for path in project.workspace.root.glob("bundle-*"))
     project.workspace.bundle.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +80,23 @@ def test_json_is_the_verdict_and_the_page_is_written(project, call, tmp_path):
     assert (tree["accepted"], tree["candidate"], tree["episodes"]) == (True, version.bundle_digest, 4)
     assert "pendulum version 1: accepted" in page.read_text()
     assert f"page {page}" in done.err
+
+
+def test_the_page_names_champion_bar_and_who_made_it(project, call, tmp_path):
+    root, page, registry = project.workspace.root, tmp_path / "verdict.html", project.tracker.registry
+    first = register(project)
+    registry.set_alias(MODEL, "champion", first.version)
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    assert call(root, "history", "--adopt", "--reason", "a test").code == 0
+    registry.set_version_tags(MODEL, first.version, {BARRED_TAG: "rolled back at noon by Eve: it trembles"})
+    done = call(root, "gate", "--page", str(page))
+    assert page.is_file(), done.err
+    text = page.read_text()
+    assert "version 1 (bundle <code" in text.partition("<dt>Champion</dt>")[2][:60]
+    assert "<dt>Barred</dt><dd>rolled back at noon by Eve: it trembles</dd>" in text
+    name, email = (IDENTITY[f"GIT_COMMITTER_{part}"] for part in ("NAME", "EMAIL"))
+    assert f"<dt>Page by</dt><dd>{name} &lt;{email}&gt;</dd>" in text
+    assert "there is nothing to promote" in text
 
 
 def test_a_version_that_is_not_there_is_an_error(project, call):

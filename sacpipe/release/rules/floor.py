@@ -43,4 +43,4 @@ class Floor(Rule):
             what=f"mean return {{}} ({of_episodes(self.episodes)})",
             unit=RETURN,
             advice=f"Train longer or with another seed, or {in_params('set a lower `min_return_mean`')}.",
-        )
+        ).replace(episodes=self.episodes)

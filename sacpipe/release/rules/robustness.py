@@ -88,7 +88,7 @@ class Robustness(Rule):
             unit=RETURN,
             why=worst.why,
             advice=f"Train longer or with another seed, or {change}.",
-        )
+        ).replace(episodes=self.episodes)
 
     def _trial(self, evidence: Evidence, label: str, perturbation: Perturbation) -> _Trial | None:
         mean = _mean(evidence.candidate.perturbed(perturbation, self.episodes))

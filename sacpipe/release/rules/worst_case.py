@@ -73,7 +73,7 @@ class WorstCase(Rule):
             why=why,
             advice=f"Lowest: {self._lowest(evidence.candidate)}. Train longer or with another seed, or "
             f"{in_params('set a lower `min_return` or a larger `max_loss`')}.",
-        )
+        ).replace(episodes=self.episodes)
 
     def _floor(self, evidence: Evidence) -> tuple[float | None, str]:
         """Return the higher one of the two floors, and where it comes from."""

@@ -47,6 +47,7 @@ def test_a_better_candidate_is_accepted_in_words():
         "yes 5 %)"
     )
     assert finding.interval == pytest.approx((7.52, 16.4), abs=0.005)
+    assert finding.episodes == 60
 
 
 def test_an_equal_policy_is_not_worse_and_not_better():
