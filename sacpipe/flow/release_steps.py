@@ -153,7 +153,7 @@ def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
     if committed is not None:
         params = committed.release_params
         if rule_changes(params.release, working.release):
-            write_line(f"release: {_other_rules(workspace, committed)}")
+            write_line(f"release: {other_rules(workspace, committed)}")
         try:
             candidate = judge_committed(workspace, ledger, version, entries, committed)
         except ReleaseError as exc:  # edited rules
@@ -168,7 +168,7 @@ def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
     return RegisteredVerdict(version, verdict, candidate, uncommitted, changes)
 
 
-def _other_rules(workspace: Workspace, committed: CommittedCandidate) -> str:
+def other_rules(workspace: Workspace, committed: CommittedCandidate) -> str:
     """Return whose rules judge, where those of params.yaml differ, and what to commit to change that."""
     files = uncommitted_files(workspace.root, ["dvc.lock", "params.yaml"])
     advice = f" Commit {' and '.join(files)} to judge under these." if files else ""
