@@ -6,7 +6,9 @@ import shutil
 import pytest
 from small_project import IDENTITY, git
 
+from sacpipe.core.errors import StoreError
 from sacpipe.project.workspace import Workspace
+from sacpipe.release import promotion
 from sacpipe.release.history import read_history
 from sacpipe.release.history_text import events
 from sacpipe.release.real_world import ProjectDisk
@@ -108,3 +110,21 @@ def test_an_alias_that_a_hand_moved_is_in_the_history_s_answer(operator):
     restored = operator("history", "--restore", "--reason", "an unknown hand")
     assert "restored: version 1" in restored.err
     assert champion(operator.project) == 1
+
+
+def test_a_promotion_without_the_outputs_writes_the_card_of_the_present_verdict(operator):
+    registry = open_ledger(Workspace(operator.project)).registry
+    registry.set_description(NAME, 2, "**Refused**")
+    shutil.rmtree(operator.project / "out")
+    operator("promote", "--reason", "the first")
+    assert "**Accepted**" in registry.version(NAME, 2).description
+
+
+def test_an_account_that_may_not_change_the_trainers_runs_may_promote(operator, monkeypatch):
+    def refuse(*_arguments):
+        raise StoreError("403: the account may not do this")
+
+    monkeypatch.setattr(promotion, "record_stage", refuse)
+    promoted = operator("promote", "--reason", "the first")
+    assert "are not recorded anew: 403: the account may not do this" in promoted.err
+    assert champion(operator.project) == 2
