@@ -32,15 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Judge, print and draw; exit code 1 where the verdict is refused."""
     from sacpipe.cli.release_commands import find_version
-    from sacpipe.params.model import Params
     from sacpipe.project.workspace import Workspace, release_lock
+    from sacpipe.release.config import read_model_name
     from sacpipe.release.gate import judge_version
     from sacpipe.release.heal import heal
     from sacpipe.release.real_world import open_world
     from sacpipe.tracking.chosen import open_ledger
 
     workspace = Workspace.enter()
-    tracker, model = open_ledger(workspace), Params.load(workspace.params).release.model_name
+    tracker, model = open_ledger(workspace), read_model_name(workspace.params)
     with contextlib.suppress(BusyError), release_lock(workspace):  # the other command repairs
         for line in heal(workspace, tracker, open_world(workspace, tracker), model):
             operator.info(line)

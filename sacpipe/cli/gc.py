@@ -27,15 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List or remove; exit code 1 where DVC's cache may not be touched."""
-    from sacpipe.params.model import Params
     from sacpipe.project.workspace import Workspace, release_lock, run_lock
+    from sacpipe.release.config import read_model_name
     from sacpipe.release.gc import open_collector
     from sacpipe.tracking.chosen import open_ledger
 
     if arguments.keep < 1:
         raise ConfigError(f"--keep: expected 1 or more, found {arguments.keep}.")
     workspace = Workspace.enter()
-    model = Params.load(workspace.params).release.model_name
+    model = read_model_name(workspace.params)
     with run_lock(workspace), release_lock(workspace):
         tracker = open_ledger(workspace)
         with tracker.registry.exclusive(model):

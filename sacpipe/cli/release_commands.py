@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.logging import operator
-from sacpipe.params.model import Params
 from sacpipe.project.workspace import Workspace
+from sacpipe.release.config import read_model_name
 from sacpipe.release.heal import heal
 from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases
@@ -60,7 +60,7 @@ def open_releases(
         settles: Whether to settle; a command that repairs a disagreement does that itself.
 
     Raises:
-        ConfigError: the reason is blank, git has no identity for the commit, or params.yaml is wrong.
+        ConfigError: the reason is blank, git has no identity for the commit, or the model has no name.
         ReleaseError: history and registry disagree.
         StoreError: the registry failed.
     """
@@ -70,7 +70,7 @@ def open_releases(
             f"found {len(reason.strip())}."
         )
     tracker = open_ledger(workspace)
-    model = Params.load(workspace.params).release.model_name
+    model = read_model_name(workspace.params)
     world = open_world(workspace, tracker)
     if reason is not None:
         world.git.actor()  # before minutes of repair and episodes

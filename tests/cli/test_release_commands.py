@@ -89,6 +89,22 @@ def test_bad_input_is_refused_before_anything_is_written(operator, arguments, me
     assert events(history) == []
 
 
+def test_an_error_in_params_stops_neither_rollback_nor_history_nor_gate(operator):
+    """A robot misbehaves while somebody edits params.yaml: the name of the policy is enough."""
+    operator("promote", "1", "--reason", "the first")
+    path = operator.project / "params.yaml"
+    path.write_text(path.read_text().replace("\n  total_steps: ", "\n  total_steps: -"))
+    assert "total_steps" in operator("run", code=2).err
+    assert "is accepted" in operator("gate", "1").out
+    operator("rollback", "--to", "none", "--reason", "it trembles")
+    assert "there is no champion" in operator("history").out
+    open_ledger(Workspace(operator.project)).registry.set_alias(NAME, "champion", 2)
+    operator("history", "--restore", "--reason", "an unknown hand")
+    assert champion(operator.project) is None
+    operator("promote", "--reason", "nine steps")
+    assert champion(operator.project) == 2
+
+
 def test_an_alias_that_a_hand_moved_is_in_the_history_s_answer(operator):
     """history shows the records and exits 1; restore repairs it."""
     operator("promote", "1", "--reason", "the first")
