@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_bytes
-from sacpipe.project.sqlite_address import sqlite_file
+from sacpipe.project.sqlite_address import sqlite_address, sqlite_file
+from sacpipe.tracking.mlflow.config import database
 from sacpipe.tracking.mlflow.database import check_database
 from sacpipe.tracking.mlflow.errors import check_reachable, mlflow_errors, prepare_client
 from sacpipe.tracking.mlflow.process_addresses import set_process_addresses
@@ -102,10 +103,21 @@ class MlflowConnection:
             self.client.restore_experiment(found.experiment_id)
         if location is not None and found.artifact_location != location:
             raise StoreError(
-                f"the ledger's artifacts: expected at {location}, found at {found.artifact_location}. The "
-                "folder was moved. `sacpipe ledger rebuild` moves the old ledger aside and writes it again."
+                f"the ledger's artifacts: expected at {location}, found at {found.artifact_location}. "
+                f"{self._way_out(found.artifact_location)}"
             )
         return str(found.experiment_id)
+
+    def _way_out(self, location: str) -> str:
+        """Return what to do about a database whose artifacts are those of another folder."""
+        if self.tracking_uri == sqlite_address(database(self._artifact_folder.parent)):
+            again = "moves the old ledger aside and writes it again."
+            return f"The folder was moved. `sacpipe ledger rebuild` {again}"
+        owner = location.removeprefix("file://").removesuffix("/.sacpipe/mlartifacts")
+        return (
+            f"The database in MLFLOW_TRACKING_URI belongs to another folder, {owner}: work there, or share a "
+            "tracking server (docs/ledger.md)."
+        )
 
     def batch(
         self,
