@@ -1,12 +1,13 @@
 """promote, rollback and history as an operator types them."""
 
 import json
+import os
 import shutil
 
 import pytest
 from small_project import IDENTITY, git
 
-from sacpipe.project.workspace import Workspace
+from sacpipe.project.workspace import Workspace, release_lock
 from sacpipe.release.history import read_history
 from sacpipe.release.history_text import events
 from sacpipe.release.real_world import ProjectDisk
@@ -87,6 +88,15 @@ def test_bad_input_is_refused_before_anything_is_written(operator, arguments, me
     assert champion(operator.project) is None
     history = read_history(ProjectDisk(operator.project), NAME)
     assert events(history) == []
+
+
+@pytest.mark.parametrize("command", ["promote", "rollback", ("history", "--restore")])
+def test_another_release_command_is_a_no(operator, command):
+    """Exit code 1, as docs/release.md says of another promoter, and the process is named."""
+    with release_lock(Workspace(operator.project)):
+        words = (command,) if isinstance(command, str) else command
+        busy = operator(*words, "--reason", "it trembles", code=1)
+    assert f"another release command (process {os.getpid()}) is in progress in" in busy.err
 
 
 def test_an_error_in_params_stops_neither_rollback_nor_history_nor_gate(operator):
