@@ -13,6 +13,7 @@ from sacpipe.core.fence import first_error
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.release.bars import bar_again, bar_as_shown, bar_text, bars_to_show, require_allowed, show_bars
 from sacpipe.release.committed_records import commit_records
+from sacpipe.release.former import former_champion
 from sacpipe.release.head import Head, read_head
 from sacpipe.release.history import History, read_history, release_folder, write_durably
 from sacpipe.release.lease import is_left, leased
@@ -143,7 +144,7 @@ class Releases:
         with self._log() as log:
             lines = self._settle(log)
             champion = log.history.champion
-            target = self._former(log.history, to)
+            target = former_champion(log.history, to)
             origin = next(
                 one for one in log.history.chain(log.history.tip) if one.settles and one.to == target
             )
@@ -344,20 +345,6 @@ class Releases:
             log.publish()
             shown = f"`sacpipe gate {to.version}` shows why"
             raise ReleaseError(f"{to} is refused by the release gate; {shown}.")
-
-    def _former(self, history: History, to: Release | None) -> Release:
-        former = history.before_the_champion() if to is None else history.champions()
-        free = [one for one in former if one.bundle not in history.barred]
-        now = bundle_of(history.champion)
-        wanted = [one for one in free if one.bundle not in {now} and (to is None or one.bundle == to.bundle)]
-        if not wanted:
-            names = ", ".join(dict.fromkeys(map(str, free))) or "none"
-            raise ReleaseError(
-                f"policy '{self._model}': {to or 'a champion before'} cannot be returned to: former "
-                f"champions that are not barred: {names}. `sacpipe history` lists all, and `--to none` "
-                "leaves robots without a champion."
-            )
-        return wanted[0]
 
     def _keep(self, target: Target) -> str | None:
         """Write the verdict beside the history; return its digest."""

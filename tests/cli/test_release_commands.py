@@ -68,7 +68,7 @@ def test_promotion_rollback_and_their_history(operator):
         "no version or alias '7'. It has 1/champion, 2/candidate."
         in operator("rollback", "--to", "7", "--reason", "x", code=2).err
     )
-    assert "former champions that are not barred: none" in operator("rollback", "--reason", "x", code=1).err
+    assert "Former champions that are not barred: none" in operator("rollback", "--reason", "x", code=1).err
 
 
 @pytest.mark.parametrize(

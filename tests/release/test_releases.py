@@ -9,6 +9,7 @@ from release_project import IDENTITY, MODEL, ReleaseProject, git
 
 from sacpipe.core.errors import ConfigError, ReleaseError, StoreError
 from sacpipe.release.head import read_head
+from sacpipe.release.log import release_of
 from sacpipe.release.releases import Target
 from sacpipe.tracking.registry import BARRED_TAG, Registry, VersionRecord
 
@@ -69,7 +70,7 @@ def test_a_rollback_bars_and_only_again_lifts_the_bar(project: ReleaseProject) -
         ReleaseError, match=r"barred: rolled back at .* by Operator .*: it fell over.*--again"
     ):
         project.promote(second)
-    with pytest.raises(ReleaseError, match="former champions that are not barred: none"):
+    with pytest.raises(ReleaseError, match="Former champions that are not barred: none"):
         project.releases().rollback(None, reason="further back")
     project.promote(second, "repaired the robot instead", again=True)
     assert project.champion() == 2
@@ -86,8 +87,27 @@ def test_a_rollback_goes_to_a_former_champion_by_name(project: ReleaseProject) -
     assert [one.version for one in former] == [3, 2, 1]
     project.releases().rollback(former[2], reason="both later ones drift")
     assert project.champion() == 1
-    with pytest.raises(ReleaseError, match="cannot be returned to"):
-        project.releases().rollback(former[0], reason="barred")
+
+
+def test_a_version_that_a_rollback_cannot_return_to_says_why(project: ReleaseProject) -> None:
+    """The champion itself, a barred one and one that never was champion; the champion is not offered."""
+    versions = [project.register(gain) for gain in (0.5, 0.25, 0.125, 0.0625)]
+    for version in versions[:3]:
+        project.promote(version)
+    project.releases().rollback(None, reason="it drifts")
+    listed = "Former champions that are not barred: version 1 (bundle "
+    for version, why in (
+        (2, "it is champion already. "),
+        (3, 'by Operator <operator@example.org>: it drifts (`sacpipe promote 3 --again --reason "WHY"` '),
+        (4, "it was never champion. "),
+    ):
+        with pytest.raises(ReleaseError) as caught:
+            project.releases().rollback(release_of(versions[version - 1]), reason="trembles")
+        said = str(caught.value)
+        assert f"version {version} (bundle " in said
+        assert why in said
+        assert said.partition(listed)[2].count("version") == 0
+    assert project.champion() == 2
 
 
 def test_an_alias_that_a_hand_moved_stops_everything_until_it_is_adopted_or_restored(
