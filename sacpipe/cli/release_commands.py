@@ -15,6 +15,8 @@ from sacpipe.tracking.tracker import Tracker
 
 MAX_REASON_CHARS = 500
 """Longest reason: it is part of a tag and of a line."""
+_PLACE_HOLDERS = ("...", "WHY")
+"""What stands for the reason in printed commands."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,12 @@ def open_releases(
         settles: Whether to settle; a command that repairs a disagreement does that itself.
 
     Raises:
-        ConfigError: the reason is blank, git has no identity for the commit, or the model has no name.
+        ConfigError: the reason is blank or a place-holder, git has no identity, or the model has no name.
         ReleaseError: history and registry disagree.
         StoreError: the registry failed.
     """
-    if reason is not None and not 0 < len(reason.strip()) <= MAX_REASON_CHARS:
-        raise ConfigError(
-            f"--reason: expected why, in 1 to {MAX_REASON_CHARS} characters that explain it a year later, "
-            f"found {len(reason.strip())}."
-        )
+    if reason is not None:
+        _check_reason(reason.strip())
     tracker = open_ledger(workspace)
     model = read_model_name(workspace.params)
     world = open_world(workspace, tracker)
@@ -82,3 +81,16 @@ def open_releases(
         for line in releases.settle():
             operator.info(line)
     return OpenedReleases(model, tracker, releases)
+
+
+def _check_reason(reason: str) -> None:
+    if not 0 < len(reason) <= MAX_REASON_CHARS:
+        raise ConfigError(
+            f"--reason: expected why, in 1 to {MAX_REASON_CHARS} characters that explain it a year later, "
+            f"found {len(reason)}."
+        )
+    if reason in _PLACE_HOLDERS:
+        raise ConfigError(
+            "--reason: expected why, in words that explain it a year later, found the place-holder "
+            f"'{reason}'. The history keeps the reason for good."
+        )

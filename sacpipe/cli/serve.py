@@ -60,7 +60,7 @@ def _champion(*, is_followed: bool) -> str:
     if not is_followed and open_ledger(workspace).registry.alias(name, "champion") is None:
         raise StoreError(
             f"no version of '{name}' is champion yet. `sacpipe run` registers a candidate, and "
-            '`sacpipe promote --reason "..."` makes it champion.'
+            '`sacpipe promote --reason "WHY"` makes it champion.'
         )
     return str(Address(name, "champion", is_alias=True))
 

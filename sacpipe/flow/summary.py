@@ -101,14 +101,14 @@ class Summary(Config):
         if promotion.alias == "champion":
             return ["serve      make serve"]
         if promotion.barred:
-            again = f'promote    sacpipe promote {promotion.version} --again --reason "..."'
+            again = f'promote    sacpipe promote {promotion.version} --again --reason "WHY"'
             return [f"barred     {promotion.barred}", *([again] if self.verdict.accepted else [])]
         if self.is_refused:
             return []
         if self.verdict.mode == "dry_run":
             return ["promote    nothing, because release.mode is dry_run"]
         commit = promotion.uncommitted.replace("\n", "\n           ")
-        return [*([f"commit     {commit}"] if commit else []), 'promote    sacpipe promote --reason "..."']
+        return [*([f"commit     {commit}"] if commit else []), 'promote    sacpipe promote --reason "WHY"']
 
     def _success(self) -> list[str]:
         """Return a line with the share of successes, if `task.metrics` names one.

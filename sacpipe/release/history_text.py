@@ -70,7 +70,7 @@ def history_text(history: History) -> str:
             )
     for bar in history.barred.values():
         barred = bar.to if bar.kind == "barred" else bar.before
-        command = f'`sacpipe promote {barred and barred.version} --again --reason "..."`'
+        command = f'`sacpipe promote {barred and barred.version} --again --reason "WHY"`'
         lines += ["", f"barred: {barred}. {command} promotes it anyway."]
     return "\n".join(lines) + "\n"
 

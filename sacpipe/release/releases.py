@@ -13,6 +13,7 @@ from sacpipe.core.fence import first_error
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.release.bars import bar_again, bar_as_shown, bar_text, bars_to_show, require_allowed, show_bars
 from sacpipe.release.committed_records import commit_records
+from sacpipe.release.drift import drift_error
 from sacpipe.release.former import former_champion
 from sacpipe.release.head import Head, read_head
 from sacpipe.release.history import History, read_history, release_folder, write_durably
@@ -69,7 +70,7 @@ class Releases:
         history = self.history()
         if not self._is_settled():
             if history.open_intent is None:
-                self._require_alias(history.champion)
+                self._require_alias(history)
             raise ReleaseError(
                 f"{release_folder(self._model)}: an earlier command was interrupted. The next "
                 "`sacpipe promote`, `rollback` or `run` finishes or undoes it first."
@@ -184,8 +185,8 @@ class Releases:
                 return [*lines, "nothing to adopt: the alias is where the history says"]
             if found is not None and (bar := log.history.barred.get(found.bundle)):
                 raise ReleaseError(
-                    f"{found} is barred: {bar_text(bar)}. `sacpipe history --restore` returns to "
-                    f"{champion or 'no champion'}."
+                    f"{found} is barred: {bar_text(bar)}. "
+                    f'`sacpipe history --restore --reason "WHY"` returns to {champion or "no champion"}.'
                 )
             if found is not None:
                 self._world.prove(self._world.registry, self._world.registry.version(self._model, CHAMPION))
@@ -266,9 +267,10 @@ class Releases:
     def _require_current(self, history: History, head: Head | None) -> None:
         if head is not None and head.sha256 not in history.records:
             raise ReleaseError(
-                f"{release_folder(self._model)}: this clone is behind: the newest record is {head}. `git "
-                "pull` fetches it, after its writer's `git push`. Where it is lost for good, "
-                '`sacpipe history --resolve --reason "..."` goes on without it.'
+                f"{release_folder(self._model)}: this clone is behind: the newest record is {head}. "
+                "`git pull` fetches it, after its writer's `git push`. As the last resort, where no clone "
+                "has that record (ask its writer, look below release/ in each), "
+                '`sacpipe history --resolve --reason "WHY"` goes on without it.'
             )
         if head is None and history.champion is not None and alias_now(self._world, self._model) is None:
             raise ReleaseError(
@@ -299,7 +301,7 @@ class Releases:
         line = close_intent(log) or self._left(log)
         self._complete(log)
         if not allows_drift:
-            self._require_alias(log.history.champion, note="" if line is None else f" ({line})")
+            self._require_alias(log.history, note="" if line is None else f"Before that, {line}. ")
         return [] if line is None else [line]
 
     def _left(self, log: Log) -> str | None:
@@ -313,15 +315,10 @@ class Releases:
         is_new = any(path.endswith(tip.file_name) for path in self._uncommitted())
         return f"committed: {left}" if is_new else None
 
-    def _require_alias(self, champion: Release | None, note: str = "") -> None:
+    def _require_alias(self, history: History, note: str = "") -> None:
         found = alias_now(self._world, self._model)
-        if bundle_of(champion) != bundle_of(found):
-            raise ReleaseError(
-                f"alias '{CHAMPION}' of policy '{self._model}' was moved by hand: the history names "
-                f"{champion or 'no champion'}, the registry names {found or 'none'}. "
-                '`sacpipe history --adopt --reason "..."` accepts the registry\'s, '
-                f'`sacpipe history --restore --reason "..."` returns to the history\'s.{note}'
-            )
+        if bundle_of(history.champion) != bundle_of(found):
+            raise drift_error(history, found, note)
 
     def _complete(self, log: Log) -> None:
         """Bar what a rollback left, publish the tip, and show the bars in the registry."""

@@ -75,6 +75,9 @@ def test_promotion_rollback_and_their_history(operator):
     ("arguments", "message"),
     [
         (("promote", "--reason", " "), "--reason: expected why"),
+        (("promote", "--reason", "..."), "found the place-holder '...'"),
+        (("rollback", "--reason", "WHY"), "found the place-holder 'WHY'"),
+        (("history", "--adopt", "--reason", "WHY"), "found the place-holder 'WHY'"),
         (("promote", "latest", "--reason", "x"), "no version or alias 'latest'. It has 1, 2/candidate."),
         (("promote",), "the following arguments are required: --reason"),
         (("history", "--adopt"), "--reason: expected with --adopt, --restore or --resolve"),

@@ -65,5 +65,5 @@ def test_a_promotion_a_failure_and_a_rollback_are_three_lines(
         f"  {'time (UTC)':<{len(time)}}  {'what':<{width}}  {'who':<{len(who)}}  why  [records]",
         *(f"  {time}  {what:<{width}}  {who}  {reason}  [{numbers}]" for what, reason, numbers in events),
         "",
-        f'barred: {two}. `sacpipe promote 2 --again --reason "..."` promotes it anyway.',
+        f'barred: {two}. `sacpipe promote 2 --again --reason "WHY"` promotes it anyway.',
     ]

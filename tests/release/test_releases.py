@@ -132,6 +132,22 @@ def test_an_alias_that_a_hand_moved_stops_everything_until_it_is_adopted_or_rest
     assert project.kinds() == [*MOVE, *MOVE, "adopted"]
 
 
+def test_no_message_offers_to_adopt_a_barred_version(project: ReleaseProject) -> None:
+    """`history --adopt` would refuse it: the message says that it is barred, and how to restore."""
+    first, second = project.register(0.5), project.register(0.25)
+    project.promote(first)
+    project.promote(second)
+    project.releases().rollback(None, reason="it trembles")
+    project.tracker.registry.set_alias(MODEL, "champion", second.version)
+    releases = project.releases()
+    for command in (releases.check, releases.settle, lambda: releases.adopt("night shift")):
+        with pytest.raises(ReleaseError) as caught:
+            command()
+        assert "--adopt" not in str(caught.value)
+        assert "is barred: rolled back at" in str(caught.value)
+        assert '`sacpipe history --restore --reason "WHY"` returns to' in str(caught.value)
+
+
 def test_a_refused_or_stale_verdict_moves_nothing(project: ReleaseProject) -> None:
     """The refusal is a record; a verdict about another champion is none."""
     first, second = project.register(0.5), project.register(0.25)
@@ -345,7 +361,7 @@ def test_the_only_champion_is_withdrawn_and_barred(project: ReleaseProject) -> N
     """A first policy that is bad: robots are left without a champion, and it does not come back by itself."""
     first = project.register(0.5)
     project.promote(first)
-    with pytest.raises(ReleaseError, match="`--to none` leaves robots without a champion"):
+    with pytest.raises(ReleaseError, match="--to none --reason .* leaves robots without a champion"):
         project.releases().rollback(None, reason="it trembles")
     project.releases().withdraw(reason="it trembles")
     assert project.champion() is None
