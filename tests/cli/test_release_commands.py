@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from small_project import IDENTITY, git
@@ -60,6 +62,12 @@ def test_promotion_rollback_and_their_history(operator):
     ]
     records = json.loads(operator("history", "--json").out)
     assert [one["kind"] for one in records][-4:] == ["intended", "moved", "proven", "barred"]
+    assert all("entries" not in one for one in records)
+    assert all(
+        one.entries
+        for one in read_history(ProjectDisk(operator.project), NAME).records.values()
+        if one.commit
+    )
     log = git(operator.project, "log", "--format=%s", "--max-count=3").splitlines()
     assert log[0].startswith(f"Release of {NAME}: barred version 2")
     assert log[1].startswith(f"Release of {NAME}: promoted version 2")
@@ -125,6 +133,16 @@ def test_an_alias_that_a_hand_moved_is_in_the_history_s_answer(operator):
     shown = operator("history", code=1)
     assert shown.out.startswith(f"{NAME}: champion is version 1 ")
     assert "moved by hand: the history names version 1" in shown.err
+    both = subprocess.run(
+        [sys.executable, "-m", "sacpipe.cli.main", "history"],
+        cwd=operator.project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert both.returncode == 1
+    assert both.stdout.index("moved by hand") < both.stdout.index(": champion is version 1")
     restored = operator("history", "--restore", "--reason", "an unknown hand")
     assert "restored: version 1" in restored.err
     assert champion(operator.project) == 1
