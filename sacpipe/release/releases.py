@@ -89,7 +89,8 @@ class Releases:
         if self._is_settled():
             return []
         with self._log() as log:
-            return self._settle(log)
+            self._settle(log)
+            return [*log.lines]  # the command that follows tells of its own commit
 
     def promote(self, target: Target, *, reason: str, again: bool = False) -> list[str]:
         """Make a version the champion; return lines for the operator.
@@ -106,10 +107,10 @@ class Releases:
         """
         to = release_of(target.version)
         with self._log() as log:
-            lines = self._settle(log)
+            self._settle(log)
             champion = log.history.champion
             if bundle_of(champion) == to.bundle:
-                return [*lines, f"{to} is champion already"]
+                return log.say(f"{to} is champion already")
             facts = Facts("promote", reason, self._keep(target), target.commit, target.entries)
             self._require_accepted(log, target, facts)
             require_allowed(log.history, target.version, again=again)
@@ -129,7 +130,7 @@ class Releases:
                 ):
                     first_error(lambda: bar_again(log, bar))
                 raise
-            return [*lines, f"champion: {to}, after {champion or 'none'}"]
+            return log.say(f"champion: {to}, after {champion or 'none'}")
 
     def rollback(self, to: Release | None, *, reason: str) -> list[str]:
         """Return to a former champion, and bar the present one; return lines for the operator.
@@ -143,7 +144,7 @@ class Releases:
             StoreError: the registry failed, or its bytes are damaged.
         """
         with self._log() as log:
-            lines = self._settle(log)
+            self._settle(log)
             champion = log.history.champion
             target = former_champion(log.history, to)
             origin = next(
@@ -153,7 +154,8 @@ class Releases:
             move(log, champion, target, facts)
             self._complete(log)
             barred = f", after {champion}, which is barred" if champion else ""
-            return [*lines, f"champion: {target}{barred}"]
+            follow = f"robots that follow {CHAMPION} go to version {target.version} at their next poll"
+            return log.say(f"champion: {target}{barred}", follow)
 
     def withdraw(self, *, reason: str) -> list[str]:
         """Leave robots without a champion, and bar the present one; return lines for the operator.
@@ -163,13 +165,13 @@ class Releases:
             StoreError: the registry failed.
         """
         with self._log() as log:
-            lines = self._settle(log)
+            self._settle(log)
             champion = log.history.champion
             if champion is None:
                 raise ReleaseError(f"policy '{self._model}' has no champion. `sacpipe history` shows why.")
             move(log, champion, None, Facts("rollback", reason))
             self._complete(log)
-            return [*lines, f"no champion, after {champion}, which is barred"]
+            return log.say(f"no champion, after {champion}, which is barred", "robots keep what they run")
 
     def adopt(self, reason: str) -> list[str]:
         """Accept an alias that was moved by hand, after proof of what it names.
@@ -179,10 +181,10 @@ class Releases:
             StoreError: the registry failed; BundleError where its bytes are damaged.
         """
         with self._log() as log:
-            lines = self._settle(log, allows_drift=True)
+            self._settle(log, allows_drift=True)
             champion, found = log.history.champion, alias_now(self._world, self._model)
             if bundle_of(champion) == bundle_of(found):
-                return [*lines, "nothing to adopt: the alias is where the history says"]
+                return log.say("nothing to adopt: the alias is where the history says")
             if found is not None and (bar := log.history.barred.get(found.bundle)):
                 raise ReleaseError(
                     f"{found} is barred: {bar_text(bar)}. "
@@ -193,7 +195,7 @@ class Releases:
             log.require_unchanged(found)
             log.append("adopted", Facts("adopt", reason), before=champion, to=found)
             log.publish()
-            return [*lines, f"adopted: {found or 'no champion'}, before {champion or 'none'}"]
+            return log.say(f"adopted: {found or 'no champion'}, before {champion or 'none'}")
 
     def restore(self, reason: str) -> list[str]:
         """Return an alias that was moved by hand to the champion of the history.
@@ -203,12 +205,12 @@ class Releases:
             StoreError: the registry failed; BundleError where its bytes are damaged.
         """
         with self._log() as log:
-            lines = self._settle(log, allows_drift=True)
+            self._settle(log, allows_drift=True)
             champion, found = log.history.champion, alias_now(self._world, self._model)
             if bundle_of(champion) == bundle_of(found):
-                return [*lines, "nothing to restore: the alias is where the history says"]
+                return log.say("nothing to restore: the alias is where the history says")
             move(log, found, champion, Facts("restore", reason))
-            return [*lines, f"restored: {champion or 'no champion'}, instead of {found or 'none'}"]
+            return log.say(f"restored: {champion or 'no champion'}, instead of {found or 'none'}")
 
     def resolve(self, reason: str) -> list[str]:
         """Join the branches of a forked history, or go on where the head's record is lost for good.
@@ -223,7 +225,8 @@ class Releases:
             tips = list(log.history.tips)
             is_known = log.published is None or log.published in log.history.records
             if len(tips) <= 1 and is_known:
-                return [*self._settle(log), "nothing to resolve: the history has one newest record"]
+                self._settle(log)
+                return log.say("nothing to resolve: the history has one newest record")
             if len(tips) > 1 and not is_known:
                 raise ReleaseError(
                     f"{release_folder(self._model)}: the history is forked, and this clone lacks the newest "
@@ -231,9 +234,11 @@ class Releases:
                 )
             if is_known and log.published is not None:
                 tips.sort(key=lambda tip: log.published not in log.history.branch(tip).records)
-            return [*self._join(log, tips, Facts("resolve", reason)), *self._settle(log)]
+            self._join(log, tips, Facts("resolve", reason))
+            self._settle(log)
+            return log.lines
 
-    def _join(self, log: Log, tips: list[Record], facts: Facts) -> list[str]:
+    def _join(self, log: Log, tips: list[Record], facts: Facts) -> None:
         """Settle the first branch, and write the record that follows all branches."""
         whole = log.history
         log.history = whole.branch(tips[0]) if tips else whole
@@ -243,7 +248,7 @@ class Releases:
         log.append("resolved", facts, before=None, to=champion, parents=(*newest, *tips[1:]))
         bar_as_shown(log)
         log.publish()
-        return [*([] if line is None else [line]), f"resolved: the champion is {champion or 'none'}"]
+        log.say(*([] if line is None else [line]), f"resolved: the champion is {champion or 'none'}")
 
     @contextlib.contextmanager
     def _log(self, *, joins: bool = False) -> Iterator[Log]:
@@ -262,7 +267,8 @@ class Releases:
                     lambda: commit_records(self._world, log.history)
                 )  # the next command commits what is left
                 raise
-            commit_records(self._world, log.history)
+            if line := commit_records(self._world, log.history):
+                log.say(line)
 
     def _require_current(self, history: History, head: Head | None) -> None:
         if head is not None and head.sha256 not in history.records:
@@ -297,12 +303,13 @@ class Releases:
         folders = (f"{release_folder(self._model)}/{below}" for below in ("history", "verdicts"))
         return tuple(path for folder in folders for path in self._world.git.uncommitted(folder))
 
-    def _settle(self, log: Log, *, allows_drift: bool = False) -> list[str]:
+    def _settle(self, log: Log, *, allows_drift: bool = False) -> None:
         line = close_intent(log) or self._left(log)
         self._complete(log)
         if not allows_drift:
             self._require_alias(log.history, note="" if line is None else f"Before that, {line}. ")
-        return [] if line is None else [line]
+        if line is not None:
+            log.say(line)
 
     def _left(self, log: Log) -> str | None:
         """Return a line about a newest record that its command did not publish or commit."""

@@ -32,7 +32,7 @@ def history_files(project: ReleaseProject) -> list[Path]:
 def test_a_promotion_is_three_records_in_one_commit_and_a_head(project: ReleaseProject) -> None:
     """Intent, move and proof are committed with the operator's identity, and the head names the last record."""
     first = project.register(0.5)
-    assert project.promote(first, "first policy")[-1].startswith("champion: version 1")
+    assert project.promote(first, "first policy")[0].startswith("champion: version 1")
     records = list(project.releases().history().records.values())
     assert [record.kind for record in records] == MOVE
     assert [record.number for record in records] == [1, 2, 3]
@@ -45,6 +45,27 @@ def test_a_promotion_is_three_records_in_one_commit_and_a_head(project: ReleaseP
     assert git(project.root, "status", "--porcelain") == ""
     assert len(git(project.root, "log", "--format=%H").splitlines()) == 2
     assert project.champion() == 1
+
+
+def test_the_operator_is_told_of_the_commit_and_of_the_robots(project: ReleaseProject) -> None:
+    """The commit comes last; it is shared by `git push` where there is a remote."""
+
+    def newest() -> str:
+        return git(project.root, "rev-parse", "--short", "HEAD").strip()
+
+    first, second = project.register(0.5), project.register(0.25)
+    assert project.promote(first)[1:] == [f"commit {newest()}"]
+    assert project.promote(first) == [f"version 1 (bundle {first.bundle_digest[:12]}) is champion already"]
+    git(project.root, "remote", "add", "origin", str(project.root))
+    assert project.promote(second)[1:] == [f"commit {newest()}: `git push` shares it"]
+    assert project.releases().rollback(None, reason="it trembles")[1:] == [
+        "robots that follow champion go to version 1 at their next poll",
+        f"commit {newest()}: `git push` shares it",
+    ]
+    assert project.releases().withdraw(reason="so does 1")[1:] == [
+        "robots keep what they run",
+        f"commit {newest()}: `git push` shares it",
+    ]
 
 
 def test_a_promotion_commits_its_own_files_only(project: ReleaseProject) -> None:
