@@ -10,10 +10,12 @@ import pytest
 
 from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout import follower as follower_module
+from sacpipe.rollout import stored_policies as stored_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.follower import Follower, load_starting_policy
+from sacpipe.rollout.follower import Follower
 from sacpipe.rollout.sources import PathSource
+from sacpipe.rollout.stored_policies import load_starting_policy
 from sacpipe.server.service import Call, Service
 
 ROLLOUT = FollowSettings.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_steps": 3, "watch_s": 0.0}
@@ -23,18 +25,21 @@ ROLLOUT = FollowSettings.DEFAULT["rollout"] | {"shadow_s": 0.0, "min_shadow_step
 def load_gate_here(monkeypatch):
     """The same gate but for the timing: a process for each bundle takes a third of a second, and in this one
     the thread that asks without a pause would be timed."""
-    monkeypatch.setattr(
-        follower_module,
-        "run_load_gate_in_child",
-        lambda files, settings: run_load_gate(files, settings, p99_us=1.0),
-    )
+    for module in (follower_module, stored_module):
+        monkeypatch.setattr(
+            module,
+            "run_load_gate_in_child",
+            lambda files, settings: run_load_gate(files, settings, p99_us=1.0),
+        )
 
 
 class Counted:
     """A source that counts how often it was asked, and may be cut off."""
 
     def __init__(self, source):
-        self.source, self.looks, self.fault = source, 0, None
+        self.source, self.looks, self.fault, self.bars_fault = source, 0, None, None
+        self.barred = {}
+        """Digest to the bar's text."""
         self.looked = threading.Condition()
 
     def resolve(self):
@@ -46,6 +51,13 @@ class Counted:
             with self.looked:
                 self.looks += 1
                 self.looked.notify_all()
+
+    def bars(self, known):
+        if self.bars_fault is not None:
+            raise self.bars_fault
+        return self.source.bars(known) | {
+            digest: self.barred[digest] for digest in known if digest in self.barred
+        }
 
 
 class Robot:
@@ -91,6 +103,12 @@ def name(bundle, named):
     """Let the source name another bundle, in one step."""
     named.with_name("next").symlink_to(bundle)
     named.with_name("next").replace(named)
+
+
+def stopping(contract):
+    """Of a policy that may not move: any change stops the robot."""
+    strict = {"name": "action_change", "max_change": 1e-3, "fallback": "stop"}
+    return contract.replace(runtime=contract.runtime.as_tree() | {"guards": [strict]})
 
 
 @pytest.fixture

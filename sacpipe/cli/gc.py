@@ -1,14 +1,17 @@
 """`sacpipe gc`: list what no version, history, commit or recording needs, and remove it."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from sacpipe.cli.output import write_output
 from sacpipe.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sacpipe.project.workspace import Workspace
     from sacpipe.release.gc import Garbage
+    from sacpipe.tracking.tracker import Tracker
 
 HELP = "list what no version, history, commit or recording needs; --force removes it"
 EXAMPLE = "  sacpipe gc\n  sacpipe gc --force --keep 20"
@@ -26,8 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List or remove; exit code 1 where DVC's cache may not be touched."""
-    from sacpipe.project.workspace import Workspace, release_lock, run_lock
+    """List or remove; exit code 1 where DVC's cache may not be touched.
+
+    A list takes no lock. While files are removed no run may begin; a rollback waits for versions and bundles
+    alone, as it needs nothing that DVC's cache is searched for.
+    """
+    from sacpipe.project.workspace import Workspace, run_lock
     from sacpipe.release.config import read_model_name
     from sacpipe.release.gc import open_collector
     from sacpipe.tracking.chosen import open_ledger
@@ -36,9 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--keep: expected 1 or more, found {arguments.keep}.")
     workspace = Workspace.enter()
     model = read_model_name(workspace.params)
-    with run_lock(workspace), release_lock(workspace):
+    with run_lock(workspace) if arguments.force else nullcontext():
         tracker = open_ledger(workspace)
-        with tracker.registry.exclusive(model):
+        with _excluding_releases(workspace, tracker, model) if arguments.force else nullcontext():
             collector = open_collector(workspace, tracker, model, arguments.keep)
             gone = collector.versions()
             files = collector.local_files(gone)
@@ -46,17 +53,25 @@ def run(arguments: argparse.Namespace) -> int:
             _write(files)
             if arguments.force:
                 collector.remove(gone, files)
-            refusal, cached = "", []
-            try:
-                cached = collector.cache(gone, remove=arguments.force)
-            except ConfigError as exc:
-                refusal = f"{exc}\n"
-            _write(cached)
+        refusal, cached = "", []
+        try:
+            cached = collector.cache(gone, remove=arguments.force)
+        except ConfigError as exc:
+            refusal = f"{exc}\n"
+        _write(cached)
     total = sum(item.size_bytes for item in [*files, *cached])
     verb = "removed" if arguments.force else "to remove with `sacpipe gc --force`"
     count = len(gone) + len(files) + len(cached)
     write_output(f"{count} thing{'s' * (count != 1)}, {total / 1e6:.1f} MB {verb}\n{refusal}")
     return 1 if refusal else 0
+
+
+@contextmanager
+def _excluding_releases(workspace: "Workspace", tracker: "Tracker", model: str) -> Iterator[None]:
+    from sacpipe.project.workspace import release_lock
+
+    with release_lock(workspace), tracker.registry.exclusive(model):
+        yield
 
 
 def _write(found: Sequence["Garbage"]) -> None:

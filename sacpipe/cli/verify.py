@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sacpipe.cli.output import write_output
 from sacpipe.core.logging import operator
-from sacpipe.project.terminal import StageOutput, termination_as_interrupt, write_line
+from sacpipe.project.terminal import StageOutput, write_line
 from sacpipe.project.workspace import STAGES, Workspace
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     project = Workspace.enter()
     keep = (lambda folder: write_line(f"kept: {folder}")) if arguments.keep else None
-    with termination_as_interrupt(), verification_run(project, keep) as verification:
+    with verification_run(project, keep) as verification:
         _print_differences(verification)
         for stage in STAGES:
             write_line(f"{stage}: {verification.run(stage, StageOutput())}")

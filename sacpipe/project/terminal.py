@@ -1,10 +1,8 @@
-"""Lines for the operator while stages run, and SIGTERM as an interruption of the stages.
-
-Used by the commands that run stages.
-"""
+"""Lines for the operator while a command works, and SIGTERM as an interruption of it."""
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -26,7 +24,13 @@ class StageOutput:
 
 @contextlib.contextmanager
 def termination_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that the running stage writes its checkpoint and ends."""
+    """Treat SIGTERM like Ctrl-C: a running stage writes its checkpoint, and no child process is left.
+
+    In another thread than the main one, where Python takes no handler, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

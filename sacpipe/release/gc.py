@@ -5,9 +5,10 @@
     work      checkpoints of a finished run that is not the present one
     cache     files in DVC's cache that nothing names; DVC's own rules, and its remotes stay as they are
 
-docs/ledger.md has the rules. The caller holds the workspace's lock.
+docs/ledger.md has the rules. A caller that removes holds the workspace's locks.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from sacpipe.project.dvc.commands import DvcStore
 from sacpipe.project.dvc.lock_file import LockEntries, read_lock
 from sacpipe.project.git import data_commits, head_commit, lock_digests
 from sacpipe.project.stage_key import locked_inputs, locked_outs
+from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.history import read_history
 from sacpipe.release.known_versions import known_versions, policies, require_current
@@ -115,9 +117,11 @@ class Collector:
         """
         dvc = DvcStore(self.workspace.root)
         self._check_cache(dvc)
+        commits = data_commits(self.workspace.root)
+        write_line(f"DVC's cache: reading {len(commits)} commits that changed data")
         digests = {one.bundle_digest for one in gone}
         entries = [tree for bundle, tree in self.needed.entries.items() if bundle not in digests]
-        found = dvc.garbage(entries, data_commits(self.workspace.root), remove=remove)
+        found = dvc.garbage(entries, commits, remove=remove)
         why = "named by no commit, version, history or pool"
         return [Garbage("cache", path.parent.name + path.name, size, why, path) for path, size in found]
 
@@ -253,5 +257,9 @@ def _read(path: Path, key: str) -> list[Any]:
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes of all files below a folder."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    """Return the bytes of all files below a folder, without those that another command removes meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += 0 if path.is_dir() else path.lstat().st_size
+    return total

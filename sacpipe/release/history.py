@@ -114,7 +114,7 @@ class History:
     def barred(self) -> Mapping[str, Record]:
         """Newest record that bars each bundle, by the bundle's digest.
 
-        `allowed` lifts the bars that it follows: who promoted in one clone knew none of the other's.
+        `allowed` lifts the bars that it follows: who promotes in one clone knows none of the other's.
         """
         found: dict[str, list[Record]] = {}
         for record in self.records.values():

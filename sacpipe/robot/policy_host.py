@@ -71,6 +71,10 @@ class PolicyHost(Protocol):
         """Use another policy from the next step on; the one before stays loaded for `rollback`."""
         ...
 
-    def rollback(self) -> OnnxPolicy:
-        """Use the policy before the last swap from the next step on, without a blend, and return it."""
+    def rollback(self, policy: OnnxPolicy | None = None) -> OnnxPolicy:
+        """Use a policy, else the one before the last swap, from the next step on without a blend."""
+        ...
+
+    def halt(self) -> None:
+        """Let no policy act from the next step on, until `swap` or `rollback`."""
         ...

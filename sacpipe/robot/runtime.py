@@ -7,8 +7,8 @@ Each step checks the observation, runs the policy, checks the action, and then c
 deadline. The first refusal is the cause of a fallback (sacpipe/robot/guard_chain.py).
 
 A step allocates next to nothing, takes no lock, logs nothing and touches no file. One thread alone calls
-`step` and `begin_episode`; any thread may call `swap`, `rollback`, `clear_stop` and `check_watchdog`. A stop
-is cleared by the next step: only the stepping thread changes guards and episode.
+`step` and `begin_episode`; any thread may call `swap`, `rollback`, `halt`, `clear_stop` and `check_watchdog`.
+A stop is cleared by the next step: only the stepping thread changes guards and episode.
 """
 
 import contextlib
@@ -27,6 +27,9 @@ from sacpipe.robot.guard_chain import Executed, GuardChain
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import Listeners
 from sacpipe.specs.records import FloatArray
+
+NO_POLICY = "no_policy"
+"""Cause of a stop because no policy may act; no guard has this name."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -62,9 +65,9 @@ class Runtime:
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.spec = policy.contract.spec
-        self.causes: dict[str, int] = dict.fromkeys((*GUARDS.ours, WATCHDOG), 0)
-        """Number of refusals by each guard, and of stops by the watchdog. A guard of another package is added
-        at its first refusal."""
+        self.causes: dict[str, int] = dict.fromkeys((*GUARDS.ours, WATCHDOG, NO_POLICY), 0)
+        """Number of refusals by each guard, and of stops by the watchdog and by `halt`. A guard of another
+        package is added at its first refusal."""
         self.verdicts: dict[Verdict, int] = dict.fromkeys(VERDICTS, 0)
         """Number of steps by verdict."""
         self.listeners = Listeners()
@@ -86,6 +89,7 @@ class Runtime:
         """Length of the present ramp, and the part of it that is left."""
         self._clears_stop = False
         """Whether `clear_stop` was called and the stepping thread has not cleared the stop yet."""
+        self._is_halted = False
         self._last_step_ns: int | None = None
         """Time at which the last step of the episode began; None before the first."""
 
@@ -143,17 +147,28 @@ class Runtime:
         ready = self._ready(policy, blend_steps)  # before any change: it may be refused
         self._before = self._next.policy
         self._next = ready
+        self._is_halted = False  # after the policy: the one that was halted takes no step more
 
-    def rollback(self) -> OnnxPolicy:
-        """Use the policy before the last swap from the next step on, without a blend, and return it.
+    def rollback(self, policy: OnnxPolicy | None = None) -> OnnxPolicy:
+        """Use a policy from the next step on, without a blend, and return it.
+
+        Args:
+            policy: As for `swap`; None for the policy before the last swap.
 
         Raises:
-            BundleError: there was no swap.
+            BundleError: there was no swap, or the policy was made for another task.
         """
-        if self._before is None:
+        if (policy := policy or self._before) is None:
             raise BundleError("there is no policy to go back to: this is the first one.")
-        self.swap(self._before, 0)
-        return self._next.policy
+        self.swap(policy, 0)
+        return policy
+
+    def halt(self) -> None:
+        """Let no policy act from the next step on: each step is a stop, until `swap` or `rollback`.
+
+        The stop stays latched after that, until `clear_stop`.
+        """
+        self._is_halted = True
 
     def step(self, observation: GivenObservation, stamp_ns: Stamps) -> Decision:
         """Decide which action to execute.
@@ -199,6 +214,9 @@ class Runtime:
             self._take_over()
         self._last_step_ns = start_ns
         guards = self._guards
+        if self._is_halted and guards.stop is None:
+            guards.latch_stop(NO_POLICY)
+            self.causes[NO_POLICY] += 1
         policy_action: list[float] | None = None
         action: list[float] | None = None
         policy_ns, self.blended_with = 0, None

@@ -1,6 +1,7 @@
 """The bundle store of a robot: bundles that passed its load gate, by digest, and which of them is current.
 
     current.json        the current bundle, the ones before it, bundles on trial, bundles never used again
+    barred.json         bundles that the source bars
     evidence/           how each bundle's rollout ended, one file for each bundle, by digest
     lock                held by the one process that has the store open
     sha256/<digest>/    a bundle, as docs/bundle.md describes it
@@ -17,7 +18,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -34,7 +35,9 @@ from sacpipe.core.files import (
 )
 from sacpipe.core.locks import hold
 from sacpipe.robot.load_gate import AdmittedBundle
+from sacpipe.rollout.noted_bars import NotedBars
 from sacpipe.rollout.store_state import FORMAT_VERSION, StoredBundle, StoreState, read_state, recover_state
+from sacpipe.rollout.stored_files import remove, repair
 
 _TORN_NAME = "current.torn.json"
 _LOST = (
@@ -54,7 +57,7 @@ class BundleStore:
 
     Raises:
         BusyError: another process has it open.
-        BundleError: current.json has another version, or a content that is not its own.
+        BundleError: current.json or barred.json has another version, or a content that is not its own.
         StorageError: there is no store, and none can be made.
     """
 
@@ -77,6 +80,8 @@ class BundleStore:
                 f"the store is only read: {exc} Rollouts are refused until a restart can write it.",
             )
         try:
+            self._bars = NotedBars(folder / "barred.json")
+            self.notices += self._bars.notices
             self._state = self._load_state()
             self._mark_crashing()
         except BaseException:
@@ -120,6 +125,11 @@ class BundleStore:
         """Bundles that are never used again: digest to reason."""
         return self._state.bad
 
+    @property
+    def barred(self) -> Mapping[str, str]:
+        """Bundles that must not begin to act: digest to who barred it, when and why."""
+        return self._bars.barred
+
     def current(self) -> StoredBundle | None:
         """Return the current bundle, unverified; None where there never was one, or all of them are bad."""
         return next(iter(self._state.history), None)
@@ -129,10 +139,15 @@ class BundleStore:
         return next(iter(self._state.history[1:]), None)
 
     def good(self) -> Iterator[StoredBundle]:
-        """Walk the bundles that are or were current, are not bad, and verify on disk; the newest first."""
+        """Walk the bundles that were current, are neither bad nor barred, and are whole; the newest first."""
         for item in self._state.history:
-            if item.bundle_digest not in self._state.bad and self._is_whole(item.bundle_digest):
+            digest = item.bundle_digest
+            if digest not in self._state.bad and digest not in self.barred and self._is_whole(digest):
                 yield item
+
+    def held(self) -> tuple[str, ...]:
+        """Return the digests of the bundles that are or were current, the newest first."""
+        return tuple(item.bundle_digest for item in self._state.history)
 
     def source_of(self, digest: str) -> str:
         """Return the source of a bundle that is or was current; empty for another bundle."""
@@ -176,7 +191,7 @@ class BundleStore:
             self._check_writable()
             target = self.path(digest)
             if target.exists():
-                _repair(target, admitted.files)
+                repair(target, admitted.files)
                 return digest
             temporary = self._temporary(digest)
             try:
@@ -241,6 +256,22 @@ class BundleStore:
             self._state = self._changed(history=history, bad=bad, on_trial=self._trials_but(digest))
             self._write(self._state)
 
+    def note_bars(self, found: Mapping[str, str], held: Collection[str]) -> None:
+        """Note which bundles the source bars, for the time without it.
+
+        Args:
+            found: As `Source.bars` returns it: a text bars a bundle, an empty one lifts its bar.
+            held: Digests that the source was asked about. Bars of other bundles are dropped.
+
+        Raises:
+            StorageError: the store cannot be written; the bars hold until the process ends.
+        """
+        with self._mutex:
+            self._bars.note(found, held)
+            if not self._bars.is_written:
+                self._check_writable()
+                self._bars.write()
+
     def keep_evidence(self, digest: str, evidence: Mapping[str, Any]) -> None:
         """Keep the evidence of a bundle's last trial for the operator who decides about it.
 
@@ -262,14 +293,18 @@ class BundleStore:
         `set_current`.
 
         Args:
-            keep: Number of bundles to keep. The current one and the one before it are always kept.
+            keep: Number of bundles to keep. The current one and the one before it are always kept. Barred
+                ones do not count, so that the robot has as many to fall back to.
 
         Raises:
             StorageError: the store cannot be written.
         """
         with self._mutex:
             self._check_writable()
-            history = self._state.history[: max(keep, 2)]
+            keep = max(keep, 2)
+            allowed = [item for item in self._state.history if item.bundle_digest not in self.barred][:keep]
+            newest = self._state.history[:keep]
+            history = tuple(item for item in self._state.history if item in newest or item in allowed)
             if history != self._state.history:
                 self._write(self._changed(history=history))
             kept = {item.bundle_digest for item in history}
@@ -280,7 +315,7 @@ class BundleStore:
                     # Renamed first: an incomplete bundle must not have its digest as a name.
                     temporary = self._temporary(digest)
                     self.path(digest).rename(temporary)
-                    _remove(temporary)
+                    remove(temporary)
                 sync_folder(self._bundles)
         return tuple(removed)
 
@@ -289,7 +324,7 @@ class BundleStore:
         remove_leftovers(self._evidence)
         for path in self._bundles.iterdir():
             if path.name.endswith(".tmp"):
-                _remove(path)
+                remove(path)
             else:
                 remove_leftovers(path)  # of a bundle that was being repaired
 
@@ -320,14 +355,8 @@ class BundleStore:
         crashing = {digest: count for digest, count in self._state.on_trial.items() if count >= _MAX_TRIALS}
         for digest, count in crashing.items():
             reason = f"the process died {count} times while it was tried"
-            evidence = {
-                "bundle_digest": digest,
-                "source": self.source_of(digest),
-                "outcome": "rejected",
-                "reason": reason,
-                "divergence": None,
-                "ended_unix_s": time.time(),
-            }
+            known = {"bundle_digest": digest, "source": self.source_of(digest), "divergence": None}
+            evidence = known | {"outcome": "rejected", "reason": reason, "ended_unix_s": time.time()}
             try:
                 self.mark_bad(digest, reason)
                 self.keep_evidence(digest, evidence)
@@ -366,24 +395,3 @@ class BundleStore:
 
     def _temporary(self, digest: str) -> Path:
         return self._bundles / f".{digest}.{secrets.token_hex(4)}.tmp"
-
-
-def _remove(path: Path) -> None:
-    """Remove a folder, a file or a link."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
-def _repair(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make a bundle's folder hold exactly these files. A kill in between leaves no file worse than before."""
-    with storage_errors(folder):
-        for name, data in files.items():
-            path = folder / name
-            if path.is_symlink() or not path.is_file() or path.read_bytes() != data:
-                write_bytes(path, data)
-        for path in folder.iterdir():
-            if path.name not in files:
-                path.unlink()
-        sync_folder(folder)

@@ -18,6 +18,7 @@ from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence, Shadow
 from sacpipe.rollout.bundle_store import BundleStore
+from sacpipe.rollout.fallback import Fallback
 from sacpipe.rollout.follow_settings import RolloutSettings
 from sacpipe.rollout.store_state import Outcome
 
@@ -59,9 +60,13 @@ class Restoration(NamedTuple):
     """Result of a try to make the previous policy active."""
 
     is_done: bool
-    """Whether the candidate is not active now."""
+    """Whether the host has what it is to have: another policy, the candidate that may stay, or a stop."""
     fault: str
     """Errors of the try; empty where there was none."""
+    note: str = ""
+    """Which policy acts, where it is not the previous one; empty where it is."""
+    is_halted: bool = False
+    """Whether no policy may act."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -72,25 +77,41 @@ class RolloutContext:
     store: BundleStore
     settings: RolloutSettings
     clock_s: Callable[[], float]
+    fallback: Fallback
 
-    def restore(self, candidate: RolloutCandidate, previous: OnnxPolicy) -> Restoration:
-        """Make the previous policy active where the candidate is. Never raises.
+    def restore(self, candidate: RolloutCandidate, previous: OnnxPolicy, *, is_bad: bool) -> Restoration:
+        """Make the policy active that acts after a candidate; halt the host where none may. Never raises.
 
         It may be called again: a rollback that took place is not taken back.
         """
-        host = self.host
+        host, failing, target = self.host, candidate.admitted.policy, previous
         faults: list[str] = []
         for act in ("rollback", "swap", ""):
             try:
-                if host.policy is not candidate.admitted.policy:
-                    return Restoration(is_done=True, fault="; ".join(faults))
-                if act == "rollback":
-                    host.rollback()
-                elif act == "swap":
-                    host.swap(previous)
+                if host.policy is not failing:
+                    return Restoration(True, "; ".join(faults), self._note(failing, previous, target))
+                found = self.fallback.choose(failing, previous, is_bad=is_bad)
+                if found is None:
+                    host.halt()
+                if found is None or found is failing:
+                    note = self._note(failing, previous, found)
+                    return Restoration(True, "; ".join(faults), note, is_halted=found is None)
+                target = found
+                if act:
+                    getattr(host, act)(target)
             except Exception as exc:  # noqa: BLE001 - the other way is tried, then the next tick
                 faults.append(describe_error(exc))
-        return Restoration(is_done=False, fault="; ".join(faults) or "the candidate is still active")
+        return Restoration(False, "; ".join(faults) or "the candidate is still active")
+
+    def _note(self, candidate: OnnxPolicy, previous: OnnxPolicy, found: OnnxPolicy | None) -> str:
+        """Return why another policy than the previous one acts; empty where that one does."""
+        if found is previous:
+            return ""
+        outcome = "no policy may act, so the robot is stopped"
+        if found is not None:
+            outcome = "it stays in service" if found is candidate else f"bundle {found.digest[:12]} acts now"
+        bar = self.store.barred.get(previous.digest, "")
+        return f"{outcome}, because bundle {previous.digest[:12]} before it is barred: {bar}"
 
     def end(
         self,

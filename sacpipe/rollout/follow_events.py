@@ -14,7 +14,7 @@ from sacpipe.rollout.store_state import Outcome
 
 EventKind = (
     Literal["started", "store", "noticed", "refused", "failed", "error", "recovered"]
-    | Literal["unreachable", "reachable", "shadow", "watch", "rollback"]
+    | Literal["unreachable", "reachable", "shadow", "watch", "rollback", "barred", "allowed", "halted"]
     | Outcome
 )
 """What happened; docs/serving.md explains each kind."""

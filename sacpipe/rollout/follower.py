@@ -2,6 +2,8 @@
 
     resolve ──> pull ──> load gate, in a child ──> store ──> shadow ──> watch ──> current
       every poll_s       sacpipe/rollout/load_gate_process.py   sacpipe/rollout/phases.py
+    bars ─────> store, reserve
+      every poll_s       sacpipe/rollout/fallback.py
 
 Two threads: one polls the source and may wait for a network or for the load gate; the other advances the
 rollout several times a second, so that a rollback never waits. The policy in service goes on whatever fails
@@ -10,33 +12,27 @@ here. docs/serving.md has the diagram.
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from sacpipe.core.errors import (
     BundleError,
     GateError,
     SacpipeError,
-    StorageError,
     StoreError,
     StoreUnavailableError,
 )
 from sacpipe.core.fence import first_error
-from sacpipe.core.logging import report_line
-from sacpipe.robot.load_gate import LoadGateSettings
-from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import PolicyHost
-from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.context import RolloutEvent, describe_error
-from sacpipe.rollout.follow_events import EventKind, EventLog, FollowEvent, State
+from sacpipe.rollout.follow_events import EventKind, EventLog, State
 from sacpipe.rollout.follow_settings import FollowSettings
+from sacpipe.rollout.follower_status import FollowerStatus
 from sacpipe.rollout.load_gate_process import run_load_gate_in_child
-from sacpipe.rollout.phases import PhaseName
 from sacpipe.rollout.rollout import Rollout
-from sacpipe.rollout.sources import ResolvedBundle, Source, read_source
+from sacpipe.rollout.sources import ResolvedBundle, Source
+from sacpipe.rollout.stored_policies import load_reserve
 
 _ADVANCE_S = 0.2
 """Time between two ticks of the rollout, in seconds."""
@@ -44,37 +40,12 @@ _END_S = 1.0
 """Maximum time to wait for each thread at the end, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class FollowerStatus:
-    """Status of a follower, for operators and monitoring. The fields are JSON keys of `/status.json`."""
-
-    phase: PhaseName
-    source: str
-    """Path, or alias with version, from which the bundle in service was resolved."""
-    candidate: str
-    """Digest of the bundle in the shadow phase or the watch phase; empty while idle."""
-    divergence: Divergence | None
-    """Comparison of the current phase; None while idle."""
-    is_reachable: bool
-    """Whether the source answered the last poll."""
-    last_look_unix_s: float
-    """Time of the last poll that the source answered with a bundle, in Unix seconds; 0 before the first."""
-    errors: int
-    """Number of errors since the start that were not foreseen."""
-    bad: int
-    """Number of bundles marked bad."""
-    events: tuple[FollowEvent, ...]
-    """The last events, newest first."""
-    counts: dict[EventKind, int]
-    """Number of events since the start, by kind."""
-
-
 class Follower:
     """Follows a source inside a `with` block.
 
     Args:
         source: Resolves to one bundle after the other.
-        host: Runs the policy in service; at first the policy of `load_starting_policy`.
+        host: Runs the policy in service; at first the policy of `stored_policies.load_starting_policy`.
         store: Keeps the bundles.
         settings: Acceptance settings of the operator.
     """
@@ -98,11 +69,21 @@ class Follower:
         """Whether the rollout can go on."""
         self._prune = State(self._log, "recovered")
         """Whether old bundles can be removed."""
+        self._bars = State(self._log, "recovered")
+        """Whether the source says what it bars, and whether that can be noted."""
+        self._halt = State(self._log, "recovered")
+        """Whether a policy may act."""
+        self._reserve = State(self._log, "recovered")
+        """Whether a policy to fall back to can be loaded, where one is needed."""
+        self._reserve_retry_at_s = 0.0
+        """When to look for a policy to fall back to again."""
         self._last_look_unix_s, self._errors = 0.0, 0
         self._noticed_digest = ""
         """Digest of the last bundle that was reported as noticed."""
         self._refused_digest, self._retry_at_s = "", 0.0
         """Digest of the last bundle that was refused or failed, and when to try it again."""
+        self._offered_digest, self._offered_source = "", ""
+        """The last bundle that was offered, and the path or alias from which it was resolved."""
         self._threads = [
             threading.Thread(target=self._run_every, args=(period_s, work), name=name, daemon=True)
             for name, period_s, work in (
@@ -158,17 +139,91 @@ class Follower:
             self._is_ending.wait(period_s)
 
     def _poll(self) -> None:
-        """Resolve the source, and begin the rollout of its bundle where it is new."""
+        """Resolve the source, note its bars, and begin the rollout of its bundle where it is new."""
         resolved: ResolvedBundle | None = None
 
-        def look() -> None:
+        def resolve() -> None:
             nonlocal resolved
             resolved = self._source.resolve()
-            if self._is_wanted(resolved):
-                self._begin_rollout(resolved)
 
-        failure = first_error(look)  # reported; the policy in service goes on
+        def follow(found: ResolvedBundle) -> None:
+            if self._is_wanted(found):
+                self._begin_rollout(found)
+
+        failure = first_error(resolve)  # reported; the policy in service goes on
+        if not isinstance(failure, StoreUnavailableError):
+            self._report_work(self._bars, self._note_bars)
+        self._report_work(self._reserve, self._prepare_reserve)
+        if (found := resolved) is not None:
+            failure = first_error(lambda: follow(found))
         self._report_look(resolved, failure)
+
+    def _report_work(self, state: State, work: Callable[[], None]) -> None:
+        """Do what a rollout does not wait for, and report how it goes."""
+        if (error := first_error(work)) is not None:
+            self._report_failure(state, "", "", error)
+        else:
+            state.recover("", "", "what failed is fine again")
+
+    def _note_bars(self) -> None:
+        """Ask the source which of the robot's bundles it bars, and note it in the store.
+
+        Raises:
+            SacpipeError: the source failed, or the store cannot be written.
+        """
+        candidate = self._rollout.candidate
+        digests = {
+            *self._store.held(),
+            self._host.policy.digest,
+            "" if candidate is None else candidate.digest,
+        }
+        before = self._store.barred
+        known = {digest: before.get(digest, "") for digest in digests if digest}
+        found = self._source.bars(known)
+        with self._lock:  # no bundle begins to act between the note and the withdrawal
+            error = first_error(lambda: self._store.note_bars(found, known))
+            self._report_bars(before)
+        if error is not None:
+            raise error
+
+    def _report_bars(self, before: Mapping[str, str]) -> None:
+        """Report bars that are new or lifted, and withdraw the candidate where it is barred."""
+        barred = self._store.barred
+        for digest, text in barred.items():
+            if digest not in before:
+                acts = digest == self._host.policy.digest
+                note = f"it is barred: {text}" + ("; it acts until another bundle does" if acts else "")
+                self._log.add("barred", digest, self._source_of(digest), note)
+        if before != barred:
+            self._reserve_retry_at_s = 0.0
+        for digest in before.keys() - barred.keys():
+            self._log.add("allowed", digest, self._source_of(digest), "its bar is lifted")
+        candidate = self._rollout.candidate
+        if candidate is not None and candidate.digest in barred:
+            self._report_end(self._rollout.withdraw(f"it is barred: {barred[candidate.digest]}"))
+
+    def _prepare_reserve(self) -> None:
+        """Load a policy to fall back to where the one before the candidate, or in service, is barred.
+
+        Raises:
+            BundleError: it cannot be used.
+        """
+        with self._lock:
+            is_lacking, candidate = self._rollout.lacks_reserve(), self._rollout.candidate
+        if not is_lacking or time.monotonic() < self._reserve_retry_at_s:
+            return
+        self._reserve_retry_at_s = time.monotonic() + self._settings.retry_s
+        without = () if candidate is None else (candidate.digest,)
+        spec = self._host.spec
+        policy = load_reserve(self._store, self._settings.gate, lambda one: one.check_task(spec), without)
+        if policy is None:
+            return
+        with self._lock:
+            if self._is_ending.is_set() or not self._rollout.lacks_reserve():
+                return
+            self._rollout.take_reserve(policy)
+            self._report_phase()
+        self._reserve_retry_at_s = 0.0
 
     def _report_look(self, resolved: ResolvedBundle | None, failure: Exception | None) -> None:
         """Report what changed since the last look at the source."""
@@ -206,7 +261,7 @@ class Follower:
                 self._report_end(self._rollout.withdraw(reason))
             elif candidate is not None:
                 return False
-            if resolved.digest == self._host.policy.digest:
+            if resolved.digest == self._host.policy.digest and self._rollout.phase != "halted":
                 self._noticed_digest = self._refused_digest = ""
                 return False
             return resolved.digest != self._refused_digest or time.monotonic() >= self._retry_at_s
@@ -232,10 +287,13 @@ class Follower:
         with self._lock:
             if self._is_ending.is_set():  # `__exit__` does not wait for the load gate
                 return
+            self._offered_digest, self._offered_source = digest, source
             self._report_end(self._rollout.offer(admitted, source))
             self._refused_digest = ""
             self._offer.recover(digest, source, "it is taken now")
-            self._log.add("shadow", digest, source, "compared, not executed")
+            if self._rollout.phase == "shadow":
+                self._log.add("shadow", digest, source, "compared, not executed")
+            self._report_phase()
 
     def _advance(self) -> None:
         """Let the rollout check its candidate, and report what happened."""
@@ -266,12 +324,21 @@ class Follower:
         if event is None:
             return
         self._log.add(event.outcome, event.bundle_digest, event.source, event.reason)
+        self._report_phase()
         if self._rollout.phase == "idle":
             error = first_error(lambda: self._store.prune(self._settings.keep))
             if error is not None:  # old bundles stay; the next end of a rollout tries again
                 self._report_failure(self._prune, "", "", error)
             else:
                 self._prune.recover("", "", "old bundles were removed")
+
+    def _report_phase(self) -> None:
+        """Report that no policy may act, or that one acts again."""
+        if self._rollout.phase == "halted":
+            self._halt.fail("halted", "halted", "", "", "the robot is stopped: no bundle may act")
+        else:
+            digest = self._host.policy.digest
+            self._halt.recover(digest, self._source_of(digest), "in service at once: no other bundle may act")
 
     def _report_failure(self, state: State, digest: str, source: str, failure: Exception) -> None:
         """Report a failure, unless it is the state already."""
@@ -292,54 +359,10 @@ class Follower:
         candidate = self._rollout.candidate
         if candidate is not None and self._rollout.phase == "watch":
             return candidate.source
-        return self._store.source_of(self._host.policy.digest)
+        return self._source_of(self._host.policy.digest)
 
-
-def load_starting_policy(source: Source, store: BundleStore, settings: LoadGateSettings) -> OnnxPolicy:
-    """Load the policy to start with, and make its bundle the store's current one.
-
-    The load gate checks the bundles of the store that were in service again, the newest first. The source is
-    resolved only where none passes: a robot starts without a network.
-
-    Args:
-        source: Resolved only where no bundle of the store passes.
-        store: Holds the bundles that were in service.
-        settings: Acceptance settings of the load gate.
-
-    Raises:
-        BundleError: no bundle of the store passes, and the source's bundle is refused.
-        StoreError: no bundle of the store passes, and the source failed.
-        StorageError: no bundle of the store passes, and the store cannot be written.
-    """
-    for stored in store.good():
-        try:
-            policy = _pass_again(store.path(stored.bundle_digest), settings)
-        except BundleError as exc:
-            report_line(f"bundle {stored.bundle_digest[:12]} of the store cannot serve: {exc}")
-            continue
-        if store.current() != stored:
-            try:
-                store.set_current(stored.bundle_digest, stored.source)
-            except StorageError as exc:  # a good policy serves, whatever the disk does
-                report_line(
-                    f"bundle {stored.bundle_digest[:12]} serves and is not the store's current one: {exc}"
-                )
-        return policy
-    for notice in store.notices:  # no bundle of the store passes: the notices may say why
-        report_line(notice)
-    resolved = source.resolve()
-    admitted = run_load_gate_in_child(resolved.pull(), settings)
-    store.set_current(store.add(admitted), resolved.source)
-    return admitted.policy
-
-
-def _pass_again(folder: Path, settings: LoadGateSettings) -> OnnxPolicy:
-    """Check a stored bundle again; a second time where it was too slow, as a starting machine is busy."""
-    # The digests of the store verify every byte: a further name, as of a backup by `cp -al`, is harmless.
-    files = read_source(folder, allow_hard_links=True)
-    try:
-        return run_load_gate_in_child(files, settings).policy
-    except GateError as exc:
-        if exc.rule != "timing":
-            raise
-        return run_load_gate_in_child(files, settings).policy
+    def _source_of(self, digest: str) -> str:
+        """Return the path or alias of a bundle that was current or was offered last; empty for another."""
+        return self._store.source_of(digest) or (
+            self._offered_source if digest == self._offered_digest else ""
+        )

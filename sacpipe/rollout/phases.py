@@ -10,7 +10,8 @@
 In the shadow phase the candidate is compared with the policy in service; in the watch phase the candidate is
 in service, and the previous policy is compared with it. A candidate that failed either phase is marked bad in
 the store and never used again. Where the host refuses to roll back, the RollbackPhase tries again at every
-tick.
+tick. After a candidate, the previous policy acts, unless it was barred meanwhile
+(sacpipe/rollout/fallback.py); where no policy may act, the host is halted, and Idle is Halted.
 
 `withdraw` and `abort` never raise. `tick` raises only where the phase can go on as if it had not been called.
 """
@@ -25,7 +26,7 @@ from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence, Shadow
 from sacpipe.rollout.context import Ending, RolloutCandidate, RolloutContext, RolloutEvent, describe_error
 
-PhaseName = Literal["idle", "shadow", "watch", "rollback"]
+PhaseName = Literal["idle", "shadow", "watch", "rollback", "halted"]
 PHASE_NAMES: tuple[PhaseName, ...] = get_args(PhaseName)
 _EXCUSED = ("action_change", "deadline_missed")
 """Guards of actions whose refusals are no failure of the candidate. `deadline_missed` has its own limit."""
@@ -63,6 +64,12 @@ class Idle(_Phase):
 
     def close(self) -> None:
         """Do nothing."""
+
+
+class Halted(Idle):
+    """No policy may act: the robot is stopped until the next bundle, which begins to act at once."""
+
+    name: ClassVar[PhaseName] = "halted"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -248,13 +255,15 @@ class RollbackPhase(_Phase):
     def tick(self) -> "PhaseChange":
         """Roll back and end the rollout; go on where the host refuses."""
         context, candidate, ending = self.context, self.candidate, self.ending
-        is_done, fault = context.restore(candidate, self.previous)
-        if not is_done:
-            return PhaseChange(replace(self, fault=fault), None)
-        if faults := "; ".join(filter(None, (self.fault, fault))):
-            ending = ending._replace(reason=f"{ending.reason}; the rollback failed at first: {faults}")
+        found = context.restore(candidate, self.previous, is_bad=ending.is_bad)
+        if not found.is_done:
+            return PhaseChange(replace(self, fault=found.fault), None)
+        notes = [ending.reason, found.note]
+        if faults := "; ".join(filter(None, (self.fault, found.fault))):
+            notes.append(f"the rollback failed at first: {faults}")
+        ending = ending._replace(reason="; ".join(filter(None, notes)))
         event = context.end(candidate, ending, self.shadow, self.shadow_divergence)
-        return PhaseChange(Idle(), event)
+        return PhaseChange(Halted() if found.is_halted else Idle(), event)
 
     def close(self) -> None:
         """Try once more because the process ends."""

@@ -15,12 +15,14 @@ from collections.abc import Callable
 
 from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.robot.load_gate import AdmittedBundle
+from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.policy_host import PolicyHost
 from sacpipe.robot.shadow import Divergence
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.context import Ending, RolloutCandidate, RolloutContext, RolloutEvent, describe_error
+from sacpipe.rollout.fallback import Fallback
 from sacpipe.rollout.follow_settings import RolloutSettings
-from sacpipe.rollout.phases import Idle, Phase, PhaseName, RollbackPhase, ShadowPhase, WatchPhase
+from sacpipe.rollout.phases import Halted, Idle, Phase, PhaseName, RollbackPhase, ShadowPhase, WatchPhase
 
 _MAX_TICKS = 3
 """Number of ticks in a row that may fail in the shadow phase."""
@@ -49,7 +51,7 @@ class Rollout:
         settings: RolloutSettings,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._context = RolloutContext(host, store, settings, clock_s)
+        self._context = RolloutContext(host, store, settings, clock_s, Fallback(store))
         self._phase: Phase = Idle()
         self._failing_ticks, self._failing_since_s = 0, 0.0
         self._aborted: dict[str, int] = {}
@@ -78,6 +80,8 @@ class Rollout:
         """Return why a bundle is not taken by this process; None where it may be offered."""
         if (reason := self._context.store.bad.get(digest)) is not None:
             return f"it is marked bad: {reason}"
+        if (reason := self._context.store.barred.get(digest)) is not None:
+            return f"it is barred: {reason}"
         if (reason := self._failed.get(digest)) is not None:
             return f"it failed in this process: {reason}"
         if (count := self._aborted.get(digest, 0)) >= _MAX_ABORTED:
@@ -91,6 +95,8 @@ class Rollout:
     def offer(self, admitted: AdmittedBundle, source: str) -> RolloutEvent | None:
         """Begin the shadow phase of a bundle. A bundle that is in its shadow phase is replaced.
 
+        While the host is halted, the bundle is in service at once: there is no policy to compare it with.
+
         Args:
             admitted: Not the bundle in service. No other object may run its policy.
             source: Path, or alias with version, from which it was resolved.
@@ -99,7 +105,7 @@ class Rollout:
             End of the rollout of the bundle that was replaced; None where there was none.
 
         Raises:
-            BundleError: another bundle is in its watch phase; or this one is marked bad, or of another task.
+            BundleError: another bundle is in its watch phase; or this one is bad, barred, or of another task.
                 The policy in service goes on.
             StorageError: the store cannot be written.
             Exception: the comparison could not begin, for example because no thread could be started.
@@ -115,6 +121,10 @@ class Rollout:
         context.store.add(admitted)
         if (refusal := self.refusal(digest)) is not None:  # after the store, whose message is more precise
             raise BundleError(f"bundle {digest}: {refusal}.", "store")
+        if isinstance(phase, Halted):
+            context.store.set_current(digest, source)
+            self._resume(admitted.policy)
+            return None
         event = None
         if isinstance(phase, ShadowPhase):
             self._phase, event = phase.abort(Ending("replaced", "another bundle was offered", is_bad=False))
@@ -125,6 +135,39 @@ class Rollout:
             self._unreported = event
             raise
         return event
+
+    def lacks_reserve(self) -> bool:
+        """Return whether a policy has to be loaded: to fall back to, or to end a stop of the host.
+
+        A reserve that is no longer needed is dropped.
+        """
+        phase = self._phase
+        if isinstance(phase, Halted):
+            return True
+        previous = (
+            phase.previous if isinstance(phase, WatchPhase | RollbackPhase) else self._context.host.policy
+        )
+        return self._context.fallback.lacks_reserve(previous)
+
+    def take_reserve(self, policy: OnnxPolicy) -> None:
+        """Keep a policy to fall back to; make it active where the host is halted.
+
+        Args:
+            policy: Of a bundle that completed a watch phase here. No other object may run it.
+
+        Raises:
+            BundleError: it is of another task.
+        """
+        policy.check_task(self._context.host.spec, "reserve")
+        if isinstance(self._phase, Halted):
+            self._resume(policy)
+        else:
+            self._context.fallback.reserve = policy
+
+    def _resume(self, policy: OnnxPolicy) -> None:
+        """End the halt of the host. A stop that it latched stays."""
+        self._context.host.rollback(policy)
+        self._phase = Idle()
 
     def tick(self) -> RolloutEvent | None:
         """Check the candidate and return the end of its rollout, if it ended. Call it several times a second.

@@ -10,7 +10,7 @@ of a header but the name, the size, the kind and the checksum.
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -46,7 +46,7 @@ class ResolvedBundle:
 
 
 class Source(Protocol):
-    """Names one bundle at a time, such as an alias in a registry."""
+    """Names one bundle at a time, such as an alias in a registry. A source of one's own derives from it."""
 
     def resolve(self) -> ResolvedBundle:
         """Return the bundle that the source names now.
@@ -57,8 +57,26 @@ class Source(Protocol):
         """
         ...
 
+    def bars(self, known: Mapping[str, str]) -> dict[str, str]:
+        """Return the bars of bundles: digest to who barred it, when and why; empty where it may serve.
 
-class PathSource:
+        A path bars nothing and lifts no bar.
+
+        Args:
+            known: The digests that are asked for, each with the bar that the robot knows; empty for none.
+
+        Returns:
+            A bundle that the source does not know is missing, and keeps its bar. One that has no bar, and
+            none in `known`, may be missing.
+
+        Raises:
+            StoreError: the source failed; StoreUnavailableError where it does not answer.
+        """
+        del known
+        return {}
+
+
+class PathSource(Source):
     """A folder or a tar file that an operator replaces, by a rename so that it is never incomplete.
 
     Args:

@@ -38,6 +38,8 @@ class ActiveModel:
         self.since_s = time.time()
         """Time of the activation, in Unix seconds."""
         self.statistics = ModelStatistics.at_start(name, self.version)
+        self.is_halted = False
+        """Whether it must not act any more, and no other policy may."""
 
     def check_version(self, version: str | None) -> None:
         """Check the version of a path.

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sacpipe.core.config import Config
-from sacpipe.rollout.follower import Follower, FollowerStatus
+from sacpipe.rollout.follower import Follower
+from sacpipe.rollout.follower_status import FollowerStatus
 from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError
 from sacpipe.server.http_messages import Head, Reply, Request
 from sacpipe.server.metadata import (
@@ -149,8 +150,10 @@ class App:
             return _json(StatisticsAnswer([active.statistics]))
         if verb == "":
             return _json(model_metadata(active))
-        if service.is_draining:
-            return _json(Ready(name=service.name, ready=False, error="the server is shutting down"), 503)
+        error = "the server is shutting down" if service.is_draining else ""
+        error = error or ("no policy may act here now" if active.is_halted else "")
+        if error:
+            return _json(Ready(name=service.name, ready=False, error=error), 503)
         return _json(Ready(name=service.name, ready=True))
 
     def _find(self, path: str) -> tuple[str | None, str]:
@@ -168,7 +171,7 @@ class App:
         return version, rest
 
     def _ready(self) -> Reply:
-        is_ready = not self._service.is_draining
+        is_ready = not (self._service.is_draining or self._service.active.is_halted)
         return _json(Ready(ready=is_ready, live=True), 200 if is_ready else 503)
 
     def _follower_status(self) -> FollowerStatus | None:

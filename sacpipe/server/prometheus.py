@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sacpipe.rollout.follower import FollowerStatus
+from sacpipe.rollout.follower_status import FollowerStatus
 from sacpipe.rollout.phases import PHASE_NAMES
 from sacpipe.server.metrics import LATENCY_BOUNDS_US, Histogram
 from sacpipe.server.service import Service

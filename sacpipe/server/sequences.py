@@ -47,6 +47,8 @@ class Sequences:
         """The last exception in a step that no guard foresaw; the caller reports it and sets None."""
         self.stops = 0
         """Number of stops latched, over all sequences."""
+        self.is_halted = False
+        """Whether no policy may act: each step is a stop."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -79,6 +81,8 @@ class Sequences:
         runtime = self._find(sequence, policy)
         if policy is not runtime.policy:
             runtime.swap(policy, blend_steps if runtime.policy is previous else 0)
+        if self.is_halted:
+            runtime.halt()
         stops_before = runtime.stops
         decision = runtime.step(observation, stamp_ns)
         if runtime.last_error is not None:

@@ -21,8 +21,9 @@ from sacpipe.core.logging import report_line
 from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.follower import Follower, load_starting_policy
+from sacpipe.rollout.follower import Follower
 from sacpipe.rollout.sources import Source
+from sacpipe.rollout.stored_policies import load_starting_policy
 from sacpipe.server.app import Access, App
 from sacpipe.server.connection import Connection
 from sacpipe.server.connection_limits import LIMITS, ConnectionLimits

@@ -147,19 +147,30 @@ class Service:
         with self._lock:
             self._activate(policy, None)
 
-    def rollback(self) -> OnnxPolicy:
-        """Make the policy before the last swap active again, and return it. From any thread.
+    def rollback(self, policy: OnnxPolicy | None = None) -> OnnxPolicy:
+        """Make a policy active, and return it. From any thread.
 
         Sequences do not blend: a policy that failed must not run again.
 
+        Args:
+            policy: As for `swap`; None for the policy before the last swap.
+
         Raises:
-            BundleError: there was no swap.
+            BundleError: there was no swap, or the policy was made for another task.
         """
         with self._lock:
-            if (previous := self.active.previous) is None:
+            if (policy := policy or self.active.previous) is None:
                 raise BundleError("there is no policy to go back to: this is the first one.")
-            self._activate(previous, 0)
-            return previous
+            self._activate(policy, 0)
+            return policy
+
+    def halt(self) -> None:
+        """Let no policy act from the next request on, until `swap` or `rollback`. From any thread.
+
+        Steps of sequences are stops; other requests are refused.
+        """
+        with self._lock:
+            self.active.is_halted = True
 
     def _activate(self, policy: OnnxPolicy, blend_steps: int | None) -> None:
         policy.check_task(self.spec)
@@ -183,6 +194,8 @@ class Service:
         with self._counting(active, call):
             active.check_version(call.version)
             parsed = self._parse(active, call)
+            if active.is_halted and parsed.request.sequence is None:
+                raise UnavailableError("no policy may act here now. The page / says why; use another server")
             if parsed.request.sequence is None and len(parsed.request.observations.vector) > SLICE_ROWS:
                 return self._answer_in_slices(active, call, parsed)
             return self._render(active, call, parsed, self._decide(active, call, parsed.request))
@@ -272,6 +285,7 @@ class Service:
         self, active: ActiveModel, sequence: Sequence, observation: Observation, stamp_ns: Stamps
     ) -> SequenceStep:
         sequences = self.sequences
+        sequences.is_halted = active.is_halted
         try:
             stepped = sequences.step(
                 sequence, active.policy, active.blend_steps, active.previous, observation, stamp_ns

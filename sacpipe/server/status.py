@@ -5,7 +5,7 @@ import time
 from msgspec import Struct
 
 from sacpipe.robot.decision import Verdict
-from sacpipe.rollout.follower import FollowerStatus
+from sacpipe.rollout.follower_status import FollowerStatus
 from sacpipe.server.inputs import Count
 from sacpipe.server.metrics import LATENCY_BOUNDS_US
 from sacpipe.server.service import RequestEvent, Service

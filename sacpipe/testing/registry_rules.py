@@ -179,6 +179,23 @@ def _check_barred(trial: Trial) -> None:
         require("source after that", bundle_digest(trial.bundles[1]), source.resolve().digest)
 
 
+def _check_bars(trial: Trial) -> None:
+    """A source says which bundles are barred, also where its address names another version or none."""
+    registry, name = trial.writer.registry, trial.name
+    first, second, third = (bundle_digest(bundle) for bundle in trial.bundles)
+    registry.set_version_tags(name, 2, {BARRED_TAG: "it shook"})
+    for which in ("champion", 1, "nobody"):
+        source = trial.source(name, which)
+        found = source.bars({first: "", second: "", third: ""})
+        barred = {digest: text for digest, text in found.items() if text}
+        require("bars: the barred bundle alone", {second: "it shook"}, barred)
+        require("bars: no bundle that was not asked for", {}, source.bars({}))
+    registry.set_version_tags(name, 2, {BARRED_TAG: ""})
+    source = trial.source(name, "champion")
+    known = {second: "it shook", third: "it fell"}
+    require("bars: lifted, and nothing of an unknown bundle", {second: ""}, source.bars(known))
+
+
 REGISTRY_RULES = (
     _check_versions,
     _check_aliases,
@@ -190,4 +207,5 @@ REGISTRY_RULES = (
     _check_restore,
     _check_exclusive,
     _check_barred,
+    _check_bars,
 )

@@ -19,7 +19,7 @@ from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import GateError, StoreError
 from sacpipe.core.files import storage_errors
 from sacpipe.rollout.registries import Address
-from sacpipe.rollout.sources import ResolvedBundle, read_source
+from sacpipe.rollout.sources import ResolvedBundle, Source, read_source
 
 BUNDLE_TAG = "sacpipe.bundle_digest"
 """Tag of every version: the digest of its bundle."""
@@ -283,7 +283,7 @@ def checked_digest(version: str, digest: str) -> str:
     return digest
 
 
-class RegistrySource:
+class RegistrySource(Source):
     """An alias or a version of a registry as a source of bundles."""
 
     def __init__(self, registry: Registry, address: Address) -> None:
@@ -300,6 +300,11 @@ class RegistrySource:
         text = f"{self._address} version {record.version}"
         check_allowed(text, record.barred)
         return ResolvedBundle(checked_digest(text, record.bundle_digest), text, lambda: self._read(record))
+
+    def bars(self, known: Mapping[str, str]) -> dict[str, str]:
+        """Return the bars of the policy's versions, by the digests of their bundles."""
+        records = self._registry.versions(self._address.name)
+        return {one.bundle_digest: one.barred for one in records if one.bundle_digest in known}
 
     def _read(self, record: VersionRecord) -> dict[str, bytes]:
         with tempfile.TemporaryDirectory() as temporary:

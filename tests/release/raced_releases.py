@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from copied_process import Copy, in_process
-from release_project import IDENTITY, MODEL, ReleaseProject, git
+from release_project import IDENTITY, ReleaseProject, git
 from settled import faults
 from trackers_on_trial import TRACKERS, import_first
 
@@ -55,6 +55,7 @@ class Race:
 
     def __init__(self, folder: Path, registry: str, *, excludes: bool) -> None:
         self._folder, self._registry, self._excludes = folder, registry, excludes
+        self._model = f"Push-{folder.name}"  # a server has those of other tests too
         in_process(self._prepare)
         self.ends: Counter[str] = Counter()
         self.wrong: list[str] = []
@@ -83,7 +84,7 @@ class Race:
             os.environ |= {f"GIT_{kind}_NAME": clone, f"GIT_{kind}_EMAIL": f"{clone}@example.org"}
             IDENTITY[f"GIT_{kind}_NAME"] = clone
         tracking = self._folder / "tracking"
-        return ReleaseProject(self._folder / clone, tracking, TRACKERS[self._registry](tracking))
+        return ReleaseProject(self._folder / clone, tracking, TRACKERS[self._registry](tracking), self._model)
 
     def _prepare(self) -> None:
         project = self._open("one")
@@ -99,7 +100,7 @@ class Race:
         world = project.world()
         if not self._excludes:
             world = replace(world, registry=_Open(world.registry, seed))  # type: ignore[arg-type]
-        return Releases(world, MODEL)
+        return Releases(world, self._model)
 
     def _promote(self, clone: str, number: int, is_ready: int, wait: int, go: int) -> dict[str, Any]:
         """Promote at the same moment as the other clone, and push; return the version, or the error."""
@@ -108,7 +109,7 @@ class Race:
         champion = project.champion() or 0
         # In every second round both want the same version.
         step = 2 if clone == "two" and number % 2 else 1
-        version = project.tracker.registry.version(MODEL, (champion + step - 1) % len(GAINS) + 1)
+        version = project.tracker.registry.version(self._model, (champion + step - 1) % len(GAINS) + 1)
         releases = self._releases(project, f"{number} {clone}")
         os.close(go)
         os.write(is_ready, b".")

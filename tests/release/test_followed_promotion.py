@@ -1,4 +1,7 @@
-"""`sacpipe serve --follow`: a promotion in the workspace's registry becomes active while requests go on."""
+"""`sacpipe serve --follow`: a promotion in the workspace's registry becomes active while requests go on.
+
+What was rolled back in the registry does not begin to act again: not where the next bundle fails, not at a start.
+"""
 
 import itertools
 import json
@@ -8,6 +11,7 @@ import urllib.request
 import numpy as np
 import onnx
 import pytest
+from follow_fixtures import stopping
 from onnx import numpy_helper
 from served_project import OBSERVATIONS, bundle_of, champion, post, serving
 
@@ -18,6 +22,7 @@ from sacpipe.bundle.writer import write_bundle
 from sacpipe.project.workspace import Workspace
 from sacpipe.robot.policy import session_options
 from sacpipe.tracking.chosen import open_ledger
+from sacpipe.tracking.registry import BARRED_TAG
 
 TERMS = "poll_s: 0.1\nrollout: {shadow_s: 0, min_shadow_steps: 20, watch_s: 0}\n"
 TENSOR = {"name": "observation", "shape": [2, 4], "datatype": "FP32", "data": OBSERVATIONS.tolist()}
@@ -88,3 +93,74 @@ def test_a_promotion_becomes_active_and_every_request_is_answered(
     assert kinds[:4] == ["started", "noticed", "shadow", "watch"]
     assert following["source"] == f"{address} version 2"
     assert (workspace / ".sacpipe" / "robot" / "sha256" / digests[1]).is_dir()
+
+
+def stop(folder, target):
+    """Write a bundle again, so that it stops the robot as soon as its action changes."""
+    bundle = open_bundle(folder)
+    write_bundle(target, bundle.policy_onnx, stopping(bundle.contract), bundle.golden)
+    return target
+
+
+class Robot:
+    """A robot that asks a server of the workspace."""
+
+    def __init__(self, said):
+        self.server = said.strip().rpartition(" ")[2]
+
+    def ask(self, row=0, **parameters):
+        tensor = TENSOR | {"shape": [1, 4], "data": OBSERVATIONS[row : row + 1].tolist()}
+        body = {"inputs": [tensor], "parameters": parameters}
+        return post(f"{self.server}/v2/models/policy/infer", body)["parameters"]
+
+    def events(self):
+        with urllib.request.urlopen(f"{self.server}/status.json", timeout=60) as response:
+            return {event["kind"]: event["text"] for event in json.load(response)["follower"]["events"]}
+
+    def until(self, kind):
+        """Ask for actions until there is an event."""
+        while kind not in self.events():
+            self.ask()
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("tracking", ["mlflow", "folder"])
+def test_what_was_rolled_back_acts_again_neither_after_a_failure_nor_after_a_restart(
+    finished, workspace, tmp_path, monkeypatch, tracking
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (workspace / "sacpipe.yaml").write_text(f"tracking: {tracking}\n")
+    name = champion(finished).removeprefix("models:/").removesuffix("@champion")
+    first, second = bundle_of(finished), nudge(bundle_of(finished), tmp_path / "second")
+    bundles = [first, second, stop(first, tmp_path / "third")]
+    digests = [bundle_digest(bundle) for bundle in bundles]
+    ledger = open_ledger(Workspace(workspace))
+    run_id, registry = ledger.ensure_run("ab" * 32, "export", {}, {}), ledger.registry
+    for bundle, digest in zip(bundles, digests, strict=True):
+        registry.register(name, ledger.log_model(run_id, bundle), run_id, digest, {})
+    registry.set_alias(name, "champion", 1)
+    options = ("--follow", "--terms", "terms.yaml", "--port", "0")
+    with serving(workspace, *options, until=" at http://") as said:
+        robot = Robot(said)
+        registry.set_alias(name, "champion", 2)
+        robot.until("accepted")
+    (workspace / "terms.yaml").write_text(TERMS.replace("watch_s: 0", "watch_s: 600"))
+    with serving(workspace, *options, until=" at http://") as said:
+        robot = Robot(said)
+        assert robot.ask()["bundle_sha256"] == digests[1]
+        robot.ask(sequence_id=1, sequence_start=True)
+        registry.set_version_tags(name, 2, {BARRED_TAG: "it shook"})  # as `sacpipe rollback` does
+        registry.set_alias(name, "champion", 3)
+        robot.until("watch")
+        assert "it is barred: it shook; it acts until" in robot.events()["barred"]
+        assert {robot.ask(row % 2, sequence_id=1)["verdict"] for row in range(4)} >= {"stopped"}
+        robot.until("rolled_back")
+        assert f"bundle {digests[0][:12]} acts now" in robot.events()["rolled_back"]
+        assert robot.ask()["bundle_sha256"] == digests[0]
+    registry.set_version_tags(name, 1, {BARRED_TAG: "it is old"})
+    registry.set_version_tags(name, 2, {BARRED_TAG: ""})  # as `sacpipe promote --again` does
+    registry.set_alias(name, "champion", 2)
+    with serving(workspace, *options, until=" at http://") as said:
+        robot = Robot(said)
+        assert robot.ask()["bundle_sha256"] == digests[1]
+        assert robot.events()["started"] == "in service since the start"

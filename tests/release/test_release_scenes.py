@@ -3,112 +3,23 @@
 The server is MLflow's on PostgreSQL with accounts: a trainer registers, a promoter releases, a robot reads.
 """
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow_on_postgresql import Server
-from release_project import IDENTITY, ReleaseProject, git
+from release_project import git
 from settled import faults, state
-from trackers_on_trial import TRACKERS
+from sites import Local, Remote, Site, become_operator, with_sqlite
 
 from sacpipe.core.errors import GateError, ReleaseError, StoreError, StoreUnavailableError
-from sacpipe.release import lease
 from sacpipe.release.releases import Target
-from sacpipe.rollout.registries import Address
-from sacpipe.tracking.folder.config import FolderTracking
-from sacpipe.tracking.mlflow.config import MlflowTracking
 from sacpipe.tracking.registry import Registry, VersionRecord
-from sacpipe.tracking.tracker import Tracker
 
 MOVE = ["intended", "moved", "proven"]
 COMMON = ("first_and_replaced", "rolled_back", "second_clone", "moved_by_hand")
 OF_SERVER = (*COMMON, "server_away", "accounts")
-
-
-class Site:
-    """One registry, a bare repository, and the clones that use both."""
-
-    def __init__(self, folder: Path, model: str) -> None:
-        self.folder, self.model = folder, model
-
-    def tracker(self) -> Tracker:
-        """Open the tracker."""
-        raise NotImplementedError
-
-    def act_as(self, account: str) -> None:
-        """Use an account, where the registry has some."""
-
-    def barred_source(self, version: int) -> Any:
-        """Return the source of a version as a robot reads it."""
-        raise NotImplementedError
-
-    def clone(self, name: str) -> ReleaseProject:
-        """Return a new clone of the bare repository, which the first one makes."""
-        bare = self.folder / "bare.git"
-        if not bare.exists():
-            ReleaseProject(self.folder / "origin", self.folder, self.tracker())
-            git(self.folder, "clone", "--quiet", "--bare", "origin", str(bare))
-        git(self.folder, "clone", "--quiet", str(bare), name)
-        return ReleaseProject(self.folder / name, self.folder, self.tracker(), self.model)
-
-    def begin(self) -> tuple[ReleaseProject, VersionRecord, VersionRecord]:
-        """Return a clone, and two versions that were registered there; the promoter acts from here on."""
-        self.act_as("trainer")
-        project = self.clone("one")
-        versions = [project.register(gain) for gain in (0.5, 0.25)]
-        self.act_as("promoter")
-        return project, versions[0], versions[1]
-
-
-class Local(Site):
-    """A registry of files below a folder."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        super().__init__(folder, "Push-v0")
-        self._name = name
-
-    def tracker(self) -> Tracker:
-        """Open the tracker."""
-        return TRACKERS[self._name](self.folder / "tracking")
-
-    def barred_source(self, version: int) -> Any:
-        """Return the source of a version."""
-        config = FolderTracking(name="folder") if self._name == "folder" else MlflowTracking(name="mlflow")
-        place = self.folder / "tracking"
-        return config.source(
-            Address(self.model, str(version), is_alias=False), place, {"SACPIPE_TRACKING_FOLDER": str(place)}
-        )
-
-
-class Remote(Site):
-    """The server; each scene has a model of its own."""
-
-    def __init__(self, folder: Path, server: Server, environment: pytest.MonkeyPatch) -> None:
-        super().__init__(folder, f"Push-{folder.name}")
-        self.server, self._environment = server, environment
-        self._is_permitted = False
-
-    def tracker(self) -> Tracker:
-        """Open the tracker. MLflow's client reads the account from the environment at each request."""
-        return MlflowTracking(name="mlflow").open_tracker(
-            self.folder, {"MLFLOW_TRACKING_URI": self.server.uri}
-        )
-
-    def act_as(self, account: str) -> None:
-        """Use an account; the promoter is given his permission once the trainer's model exists."""
-        for name, value in self.server.variables(account).items():
-            self._environment.setenv(name, value)
-        if account == "promoter" and not self._is_permitted:
-            self.server.permit(self.model, account, "EDIT")
-            self._is_permitted = True
-
-    def barred_source(self, version: int) -> Any:
-        """Return the source of a version, read by HTTP with the robot's account."""
-        address = Address(self.model, str(version), is_alias=False)
-        return MlflowTracking(name="mlflow").source(address, None, self.server.variables("robot"))
 
 
 def first_and_replaced(site: Site) -> None:
@@ -139,11 +50,16 @@ def rolled_back(site: Site) -> None:
     with pytest.raises(ReleaseError, match=r"barred: rolled back at .* by Operator .*: it fell over"):
         project.promote(second)
     with pytest.raises(GateError, match=r"version 2 is barred rolled back at .*: it fell over"):
-        site.barred_source(2).resolve()
+        site.source(2).resolve()
+    known = {first.bundle_digest: "", second.bundle_digest: ""}
+    bars = {digest: text for digest, text in site.source(1).bars(known).items() if text}
+    assert bars.keys() == {second.bundle_digest}  # a robot falls back to it no more
+    assert bars[second.bundle_digest].endswith(": it fell over")
     assert (project.champion(), list(faults(project))) == (1, [])
     project.promote(second, "the robot was repaired", again=True)
     assert (project.champion(), list(faults(project))) == (2, [])
-    assert site.barred_source(2).resolve().digest == second.bundle_digest
+    assert site.source(2).resolve().digest == second.bundle_digest
+    assert site.source(1).bars(bars) == {second.bundle_digest: ""}
 
 
 def second_clone(site: Site) -> None:
@@ -245,10 +161,7 @@ def accounts(site: Site) -> None:
 
 @pytest.fixture(autouse=True)
 def _operator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set an identity; no other promoter competes, so that none is waited for."""
-    for name, value in IDENTITY.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(lease, "SETTLE_S", 0.0)
+    become_operator(monkeypatch)
 
 
 @pytest.mark.parametrize("scene", COMMON)
@@ -261,9 +174,7 @@ def test_on_a_folder(memory_folder: Path, scene: str) -> None:
 @pytest.mark.parametrize("scene", COMMON)
 def test_on_mlflow_with_sqlite(tmp_path: Path, empty_ledger: Path, scene: str) -> None:
     """The scene on the embedded ledger."""
-    (tmp_path / "tracking").mkdir()
-    shutil.copy(empty_ledger, tmp_path / "tracking" / "mlflow.db")
-    globals()[scene](Local(tmp_path, "mlflow"))
+    globals()[scene](with_sqlite(tmp_path, empty_ledger))
 
 
 @pytest.mark.acceptance

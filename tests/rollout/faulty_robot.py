@@ -57,7 +57,7 @@ class Double:
         return lambda *arguments: self._faults.call(name, lambda: found(*arguments))
 
 
-HOST = ("policy", "causes", "stops", "spec", "swap", "rollback", "listeners")
+HOST = ("policy", "causes", "stops", "spec", "swap", "rollback", "halt", "listeners")
 STORE = (
     *("bad", "add", "set_current", "begin_trial", "end_trial", "mark_bad", "keep_evidence", "open"),
     *("current", "prune"),

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from follow_fixtures import name
+from follow_fixtures import name, stopping
 
 from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.reader import open_bundle
@@ -12,11 +12,12 @@ from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.robot.load_gate import run_load_gate
-from sacpipe.rollout import follower as follower_module
+from sacpipe.rollout import stored_policies as stored_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.follower import Follower, load_starting_policy
-from sacpipe.rollout.sources import PathSource, ResolvedBundle, read_source
+from sacpipe.rollout.follower import Follower
+from sacpipe.rollout.sources import PathSource, ResolvedBundle, Source, read_source
+from sacpipe.rollout.stored_policies import load_starting_policy
 from sacpipe.server.__main__ import main
 from sacpipe.server.service import Service
 
@@ -42,12 +43,6 @@ def test_a_promotion_and_a_rollback_in_the_registry_are_followed(following, name
         f"sacpipe: noticed: {named}, bundle {digests[1][:12]}: differs from the bundle in service\n" in said
     )
     assert f"sacpipe: accepted: {named}, bundle {digests[0][:12]}: watched for 0 s\n" in said
-
-
-def stopping(contract):
-    """Of a policy that may not move: any change stops the robot."""
-    strict = {"name": "action_change", "max_change": 1e-3, "fallback": "stop"}
-    return contract.replace(runtime=contract.runtime.as_tree() | {"guards": [strict]})
 
 
 def test_what_stops_a_robot_goes_back_and_is_not_taken_again(following, named, bundles, tmp_path):
@@ -147,11 +142,14 @@ def test_a_bundle_that_is_no_longer_named_does_not_become_active(following, name
         assert dict(robot.store.bad) == {}
 
 
-class NoSource:
+class NoSource(Source):
     """A network that is not there."""
 
     def resolve(self):
         raise StoreUnavailableError("MLflow at there does not answer.")
+
+    def bars(self, known):
+        return self.resolve()
 
 
 @pytest.fixture
@@ -174,7 +172,7 @@ def test_where_the_last_one_passes_no_longer_the_one_before_serves_and_is_curren
             raise GateError("not on this machine.", "golden")
         return run_load_gate(files, settings, p99_us=1.0)
 
-    monkeypatch.setattr(follower_module, "run_load_gate_in_child", only_the_first)
+    monkeypatch.setattr(stored_module, "run_load_gate_in_child", only_the_first)
     assert load_starting_policy(NoSource(), served, GATE).digest == first
     assert (served.current().bundle_digest, served.current().source) == (first, str(bundles[0]))
 
@@ -182,7 +180,7 @@ def test_where_the_last_one_passes_no_longer_the_one_before_serves_and_is_curren
 def test_a_stored_bundle_that_was_too_slow_once_is_checked_again(served, bundles, monkeypatch):
     slow = [1e9, 1.0]
     monkeypatch.setattr(
-        follower_module,
+        stored_module,
         "run_load_gate_in_child",
         lambda files, settings: run_load_gate(files, settings, p99_us=slow.pop(0)),
     )

@@ -13,6 +13,7 @@ import pytest
 from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.robot.load_gate import DEFAULT_GATE, run_load_gate
 from sacpipe.rollout import bundle_store as store_module
+from sacpipe.rollout import stored_files
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.sources import read_source
 
@@ -188,14 +189,14 @@ class TestFailedWrites:
         assert str(fault.value) == f"cannot write {tmp_path}/store/sha256/{digests[0]}: {FULL}"
 
     def test_the_repair_of_a_bundle(self, store, admitted, digests, monkeypatch):
-        monkeypatch.setattr(store_module, "sync_folder", fail)
+        monkeypatch.setattr(stored_files, "sync_folder", fail)
         with pytest.raises(StorageError) as fault:
             store.add(admitted[0])
         assert str(fault.value) == f"cannot write {store.path(digests[0])}: {FULL}"
 
     def test_the_removal_of_an_old_bundle(self, store, folder, digests, monkeypatch):
         store.mark_bad(digests[0], "it fell")
-        monkeypatch.setattr(store_module, "_remove", fail)
+        monkeypatch.setattr(store_module, "remove", fail)
         with pytest.raises(StorageError) as fault:
             store.prune(2)
         assert str(fault.value) == f"cannot write {folder}/sha256: {FULL}"

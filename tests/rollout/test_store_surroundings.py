@@ -17,8 +17,9 @@ from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout import bundle_store as store_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.follower import Follower, load_starting_policy
-from sacpipe.rollout.sources import PathSource, read_source
+from sacpipe.rollout.follower import Follower
+from sacpipe.rollout.sources import PathSource, Source, read_source
+from sacpipe.rollout.stored_policies import load_starting_policy
 from sacpipe.server.service import Service
 
 SETTINGS = FollowSettings.parse(FollowSettings.DEFAULT | {"poll_s": 0.01, "retry_s": 0.01})
@@ -26,11 +27,14 @@ GATE = SETTINGS.gate
 pytestmark = pytest.mark.usefixtures("load_gate_here")
 
 
-class NoSource:
+class NoSource(Source):
     """A network that is not there."""
 
     def resolve(self):
         raise StoreUnavailableError("MLflow at there does not answer.")
+
+    def bars(self, known):
+        return self.resolve()
 
 
 def admit(folder):

@@ -13,7 +13,7 @@ from sacpipe.core.errors import BundleError, ConfigError
 from sacpipe.robot.guard_chain import GuardChain
 from sacpipe.robot.policy import OnnxPolicy
 from sacpipe.robot.runtime import Runtime
-from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError
+from sacpipe.server.http_errors import FaultError, NotFoundError, RefusalError, UnavailableError
 from sacpipe.server.prometheus import prometheus_text
 from sacpipe.server.service import Call, Service
 
@@ -75,6 +75,23 @@ def test_a_rollback_is_at_once_and_does_not_ask_what_failed(bundles, tmp_path, m
     assert service.rollback() is service.policy is first
     action, parameters = ask(service, sequence_id=1)
     assert (action, parameters["verdict"], parameters["bundle_sha256"]) == ([1.25, 2.5], "ok", first.digest)
+
+
+def test_a_halted_service_stops_sequences_and_refuses_the_rest_until_a_policy_may_act(bundles):
+    first, second = (OnnxPolicy(folder) for folder in bundles)
+    service = Service(first)
+    ask(service, sequence_id="left", sequence_start=True)
+    service.halt()
+    for parameters in ({"sequence_id": "left"}, {"sequence_id": "right", "sequence_start": True}):
+        assert ask(service, **parameters)[1]["verdict"] == "stopped"
+    with pytest.raises(UnavailableError, match="no policy may act here now") as refusal:
+        ask(service)
+    assert refusal.value.status == 503
+    assert (service.causes["no_policy"], service.stops) == (2, 2)
+    assert service.rollback(second) is service.policy is second
+    assert ask(service)[0] == [-1.25, -2.5]
+    assert ask(service, sequence_id="left")[1]["verdict"] == "stopped"  # until the robot begins another one
+    assert ask(service, sequence_id="up", sequence_start=True)[0] == [-1.25, -2.5]
 
 
 def test_what_was_taken_back_while_a_sequence_was_idle_is_not_blended(bundles, tmp_path, monkeypatch):

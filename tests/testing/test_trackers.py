@@ -12,6 +12,7 @@ from sacpipe.rollout.registries import TRACKERS, choose_registry
 from sacpipe.testing.trackers import check_registry, check_tracker
 from sacpipe.tracking.folder.registry import FolderRegistry
 from sacpipe.tracking.folder.tracker import FolderTracker
+from sacpipe.tracking.registry import RegistrySource
 
 MEMBERS = [
     "folder",
@@ -127,6 +128,7 @@ REGISTRY_FAULTS = {
     "a lock of nothing": ("exclusive", lambda self, name: nullcontext(True), "exclusive twice"),
 }
 DOWNLOAD = FolderRegistry.download
+BARS = RegistrySource.bars
 
 
 @pytest.mark.parametrize("fault", TRACKER_FAULTS)
@@ -142,6 +144,33 @@ def test_a_fault_of_a_registry_is_named(fault, monkeypatch):
     name, method, said = REGISTRY_FAULTS[fault]
     monkeypatch.setattr(FolderRegistry, name, method)
     with pytest.raises(ContractError, match=rf"tracker 'folder': .*({said})"):
+        check_registry(TRACKERS.find("folder")(name="folder"))
+
+
+@pytest.mark.parametrize(
+    ("bars", "said"),
+    [
+        (lambda self, known: {}, "bars: the barred bundle alone"),
+        (lambda self, known: dict.fromkeys(known, "it shook"), "bars: the barred bundle alone"),
+        (
+            lambda self, known: {
+                one.bundle_digest: one.barred for one in self._registry.versions(self._address.name)
+            },
+            "bars: no bundle that was not asked for",
+        ),
+        (
+            lambda self, known: dict.fromkeys(known, "") | BARS(self, known),
+            "bars: lifted, and nothing of an unknown",
+        ),
+        (
+            lambda self, known: {digest: text for digest, text in BARS(self, known).items() if text},
+            "bars: lifted",
+        ),
+    ],
+)
+def test_a_source_that_is_wrong_about_bars_is_named(monkeypatch, bars, said):
+    monkeypatch.setattr(RegistrySource, "bars", bars)
+    with pytest.raises(ContractError, match=said):
         check_registry(TRACKERS.find("folder")(name="folder"))
 
 

@@ -11,6 +11,7 @@ It imports nothing of sacpipe, and DVC by its public API, except the text of one
 objects of a cache (`garbage`).
 """
 
+import contextlib
 import errno
 import json
 import logging
@@ -32,6 +33,7 @@ from dvc.stage.exceptions import StageCmdFailedError
 from dvc.utils.serialize import ParseError
 
 _DESCRIPTOR = int(os.environ.pop("SACPIPE_ANSWER", "1"))
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STATUS = re.compile(r", exited with (-?\d+)$")
 """End of the text of a StageCmdFailedError, which has no attribute with the exit status."""
 _MAX_LOGGED = 8
@@ -40,7 +42,6 @@ _NOT_WRITABLE = "The remote or the cache cannot be written; `dvc remote list` na
 _ADVICE: dict[type[Exception], str] = {
     NotDvcRepoError: "DVC is not set up here: run `dvc init` (`--no-scm` without git).",
     SCMError: "Without git, run `dvc config core.no_scm true`; or work in a clone.",
-    LockError: "Another dvc process works in this folder. Wait until it ends, or stop it.",
     NoRemoteError: "Set one: `dvc remote add -d local .sacpipe/dvcstore`.",
     CheckoutError: "The cache lacks files. `dvc pull` fetches them; `dvc repro` creates them again.",
 }
@@ -141,7 +142,8 @@ def garbage(repo: Repo, folder: str, remove: bool) -> list[tuple[str, int]]:
     commits = (Path(folder) / "commits").read_text().split()
     has_commits = cache(repo)["has_commits"]
     own = {"core": {"no_scm": True}, "cache": {"dir": repo.cache.local_cache_dir}}
-    with repo.lock, Repo(folder, config=own) as other:
+    lock = repo.lock if remove else contextlib.nullcontext()  # a list need not keep a training waiting
+    with lock, Repo(folder, config=own) as other:
         own_objects = repo.used_objs(all_experiments=has_commits, revs=commits, force=True)
         in_use = [own_objects, other.used_objs(force=True)]
         used = [info for objects in in_use for infos in objects.values() for info in infos]
@@ -188,6 +190,8 @@ def _answer(**fields: Any) -> None:
 def _described(error: Exception, logged: _LoggedErrors) -> dict[str, Any]:
     """Return an error and its causes as the fields of an answer."""
     chain = list(_causes(error))
+    if any(isinstance(one, LockError) for one in chain):
+        return {"error": "dvc", "message": str(chain[-1]).partition(". ")[0] + ".", "advice": _who_locks()}
     if isinstance(chain[-1], StageCmdFailedError):
         status = _STATUS.search(str(chain[-1]))
         return {"error": "stage", "message": str(chain[-1]), "status": int(status[1]) if status else None}
@@ -197,11 +201,21 @@ def _described(error: Exception, logged: _LoggedErrors) -> dict[str, Any]:
         if wrong
         else [*logged.texts[:_MAX_LOGGED], ": ".join(map(str, chain))]
     )
-    message = " ".join(" ".join(texts).split()) or type(error).__name__
+    message = _COLOURS.sub("", " ".join(" ".join(texts).split())) or type(error).__name__
     found = [one for first in (error, *logged.causes) for one in _causes(first)]
     advice = [text for kind, text in _ADVICE.items() if any(isinstance(one, kind) for one in found)]
     advice += [_ADVICE_BY_NUMBER.get(one.errno or 0, "") for one in found if isinstance(one, OSError)]
     return {"error": "params" if wrong else "dvc", "message": message, "advice": next(iter(advice), "")}
+
+
+def _who_locks() -> str:
+    """Return which process holds DVC's lock of this folder, and what to do."""
+    try:
+        holder = Path(".dvc/tmp/lock").read_text().strip()
+    except OSError:
+        holder = ""
+    holder = f" (process {holder})" if holder.isdigit() else ""
+    return f"Another dvc process{holder} works in this folder. Wait until it ends, or stop it."
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,6 +1,7 @@
 """MLflow's registry as a source of bundles, by its REST API alone: the robot needs no MLflow.
 
     registered-models/alias, model-versions/get    alias or number to a version with its tags and its model
+    model-versions/search                          the barred versions, in one request for each 50 of them
     logged-models/ID                               model to the location of its artifacts
     mlflow-artifacts/artifacts                     names, then bytes, of the bundle's files at that location
 
@@ -25,12 +26,18 @@ from sacpipe.bundle.files import MAX_BYTES, check_names, check_size, under_rule
 from sacpipe.core.errors import BundleError, ConfigError, GateError, StoreError, StoreUnavailableError
 from sacpipe.rollout.http_fetch import Answer, Fetcher, Look
 from sacpipe.rollout.registries import SCHEME, Address
-from sacpipe.rollout.sources import ResolvedBundle
+from sacpipe.rollout.sources import ResolvedBundle, Source
 from sacpipe.tracking.registry import BARRED_TAG, BUNDLE_TAG, check_allowed, checked_digest
 
 _FOLDER = "bundle"
 """Folder of the bundle in the artifacts of a model."""
 _MAX_ANSWER_BYTES = 2**20
+_PAGE = 50
+"""Number of versions in an answer of a search."""
+_MAX_PAGES = 20
+"""Number of answers of one search that are read; the versions that changed last come first."""
+_MAX_PAGE_BYTES = 2**23
+"""Of versions whose description and tags have the longest texts that a registry keeps."""
 
 
 class _Answer(BaseModel):
@@ -47,14 +54,23 @@ class _Tag(_Answer):
     value: str
 
 
-class _Version(_Answer):
-    version: str = Field(validation_alias=AliasPath("model_version", "version"), pattern="^[0-9]{1,18}$")
-    source: str = Field(validation_alias=AliasPath("model_version", "source"))
-    tags: list[_Tag] = Field(default=[], validation_alias=AliasPath("model_version", "tags"))
+class _Tagged(_Answer):
+    tags: list[_Tag] = []
 
     def tag(self, name: str) -> str:
         """Return the value of a tag; empty where there is none."""
         return next((tag.value for tag in self.tags if tag.key == name), "")
+
+
+class _Version(_Tagged):
+    version: str = Field(validation_alias=AliasPath("model_version", "version"), pattern="^[0-9]{1,18}$")
+    source: str = Field(validation_alias=AliasPath("model_version", "source"))
+    tags: list[_Tag] = Field(default=[], validation_alias=AliasPath("model_version", "tags"))
+
+
+class _Page(_Answer):
+    model_versions: list[_Tagged] = []
+    next_page_token: str = ""
 
 
 class _Model(_Answer):
@@ -71,7 +87,7 @@ class _Files(_Answer):
     files: list[_File] = []
 
 
-class MlflowSource:
+class MlflowSource(Source):
     """Source of an alias, or a version, of a registered policy.
 
     Args:
@@ -104,6 +120,33 @@ class MlflowSource:
         check_allowed(text, version.tag(BARRED_TAG))
         digest = checked_digest(text, version.tag(BUNDLE_TAG))
         return ResolvedBundle(digest, text, lambda: self._read(text, version, look))
+
+    def bars(self, known: Mapping[str, str]) -> dict[str, str]:
+        """Ask MLflow for the barred versions, and for each bundle whose bar was lifted.
+
+        One request for each 50 barred versions, and one for each bundle that is barred in `known` alone.
+        """
+        look = Look()
+        found = self._search(f"tag.`{BARRED_TAG}` != ''", look)
+        lifted = [digest for digest, text in known.items() if text and digest not in found]
+        for digest in lifted:  # unless there is no such version any more
+            found |= self._search(f"tag.`{BUNDLE_TAG}` = '{digest}'", look)
+        return {digest: text for digest, text in found.items() if digest in known}
+
+    def _search(self, condition: str, look: Look) -> dict[str, str]:
+        """Return the bars of the policy's versions that meet a condition, by the digests of their bundles."""
+        name = self._address.name
+        quote = '"' if "'" in name else "'"
+        query = {"filter": f"name = {quote}{name}{quote} AND {condition}", "max_results": str(_PAGE)}
+        path = "mlflow/model-versions/search"
+        found: dict[str, str] = {}
+        for _ in range(_MAX_PAGES):
+            page = self._server.ask(_Page, path, query, look, max_bytes=_MAX_PAGE_BYTES)
+            found |= {one.tag(BUNDLE_TAG): one.tag(BARRED_TAG) for one in page.model_versions}
+            if not page.next_page_token:
+                break
+            query["page_token"] = page.next_page_token
+        return found
 
     def _read(self, text: str, version: _Version, look: Look) -> dict[str, bytes]:
         """Download a version's bundle.
@@ -173,7 +216,15 @@ class _Server:
             ) from exc
         self._fetcher = Fetcher(context, _authorization(environment))
 
-    def ask(self, form: type[_A], path: str, query: Mapping[str, str], look: Look) -> _A:
+    def ask(
+        self,
+        form: type[_A],
+        path: str,
+        query: Mapping[str, str],
+        look: Look,
+        *,
+        max_bytes: int = _MAX_ANSWER_BYTES,
+    ) -> _A:
         """Return an answer of the server in JSON.
 
         Args:
@@ -181,12 +232,13 @@ class _Server:
             path: Path below `/api/2.0/`.
             query: Query parameters.
             look: Time that is left.
+            max_bytes: Maximum size of the answer.
 
         Raises:
             StoreError: the server refuses, or its answer has another form.
         """
         full = f"{path}?{urllib.parse.urlencode(query)}" if query else path
-        data = self.fetch(full, _MAX_ANSWER_BYTES, look)
+        data = self.fetch(full, max_bytes, look)
         try:
             return form.model_validate_json(data)
         except ValidationError as exc:

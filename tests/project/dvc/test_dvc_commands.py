@@ -256,8 +256,11 @@ def test_a_second_dvc_process_in_the_folder_is_an_error_that_names_it(root: Path
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
-        with pytest.raises(StoreError, match="Another dvc process works in this folder"):
+        words = rf"Another dvc process \(process {process.pid}\) works in this folder"
+        with pytest.raises(StoreError, match=words) as caught:
             DvcStore(root).reproduce("train")
+        assert "\x1b" not in str(caught.value)
+        assert isinstance(DvcStore(root).garbage([], (), remove=False), list)  # a list waits for none
         process.kill()
     assert outputs(root) == FIRST
 

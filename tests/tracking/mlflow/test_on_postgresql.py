@@ -166,6 +166,9 @@ def test_edit_registers_and_moves_the_alias_and_bars_and_deletes_nothing(
         MlflowSource(
             parse_address(f"models:/{pushed}@candidate"), accounts_server.variables("robot")
         ).resolve()
+    digest = registry.version(pushed, 1).bundle_digest
+    source = MlflowSource(parse_address(f"models:/{pushed}@champion"), accounts_server.variables("robot"))
+    assert source.bars({digest: ""}) == {digest: "since now by Ann: it shook"}  # with READ alone
 
 
 def test_who_made_the_name_may_move_and_delete(tracker, pushed, another):

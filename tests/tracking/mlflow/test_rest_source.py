@@ -5,6 +5,7 @@ import http.server
 import json
 import shutil
 import threading
+import urllib.parse
 
 import pytest
 
@@ -252,3 +253,81 @@ def test_no_server_answers(other):
         StoreUnavailableError, match=r"MLflow at http://127.0.0.1:1 does not answer \(.*refused"
     ):
         MlflowSource(parse_address("models:/R/1"), {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}).resolve()
+
+
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+
+
+def version_of(digest, bar):
+    pairs = {"sacpipe.bundle_digest": digest, "sacpipe.barred": bar}
+    return {"tags": [{"key": key, "value": value} for key, value in pairs.items()]}
+
+
+@pytest.fixture
+def searched(other):
+    """A server that answers searches from a list of pages: (pages) -> the queries that it got."""
+
+    def serve(pages):
+        queries, left = [], iter(pages)
+
+        def do_GET(handler):  # noqa: N802 - of the standard library
+            queries.append(dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(handler.path).query)))
+            body = json.dumps(next(left)).encode()
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body)
+
+        other.handler.do_GET = do_GET
+        return queries
+
+    return serve
+
+
+def bars(server, known, name="Reach"):
+    address = parse_address(f"models:/{name}@champion")
+    return MlflowSource(address, {"MLFLOW_TRACKING_URI": server.uri}).bars(known)
+
+
+def test_bars_are_one_request_and_one_more_for_each_bar_that_was_lifted(other, searched):
+    queries = searched([{"model_versions": [version_of(A, "it shook"), version_of(C, "it fell")]}])
+    assert bars(other, {A: "", B: ""}) == {A: "it shook"}
+    filter_text = "name = 'Reach' AND tag.`sacpipe.barred` != ''"
+    assert queries == [{"filter": filter_text, "max_results": "50"}]
+    queries = searched([{}, {"model_versions": [version_of(A, "")]}, {}])
+    assert bars(other, {A: "it shook", B: "", C: "it fell"}) == {A: ""}  # C is no version any more
+    found = [query["filter"].partition(" AND ")[2] for query in queries]
+    assert found == [
+        "tag.`sacpipe.barred` != ''",
+        f"tag.`sacpipe.bundle_digest` = '{A}'",
+        f"tag.`sacpipe.bundle_digest` = '{C}'",
+    ]
+
+
+def test_many_bars_are_read_page_by_page_and_no_server_pages_without_end(other, searched):
+    pages = [{"model_versions": [version_of(A, "one")], "next_page_token": "t"}]
+    queries = searched([*pages, {"model_versions": [version_of(B, "two")]}])
+    assert bars(other, {A: "", B: ""}) == {A: "one", B: "two"}
+    assert [query.get("page_token") for query in queries] == [None, "t"]
+    queries = searched(pages * 30)
+    assert bars(other, {A: ""}) == {A: "one"}
+    assert len(queries) == 20
+
+
+def test_a_name_with_a_quote_is_searched(other, searched):
+    queries = searched([{}])
+    assert bars(other, {A: ""}, "Ann's arm") == {}
+    assert queries[0]["filter"].startswith('name = "Ann\'s arm" AND ')
+
+
+def test_the_servers_bars_are_searched_by_their_tags(registry):
+    first, second = registry.digests
+    source = registry.source("models:/Reach@nobody")
+    assert source.bars({first: "", second: ""}) == {}
+    registry.registry.set_version_tags("Reach", 2, {"sacpipe.barred": "it shook"})
+    try:
+        assert source.bars({first: "", second: ""}) == {second: "it shook"}
+        assert source.bars({first: "it fell"}) == {first: ""}
+    finally:
+        registry.registry.set_version_tags("Reach", 2, {"sacpipe.barred": ""})
+    assert source.bars({first: "", second: "it shook", C: "it is gone"}) == {second: ""}
