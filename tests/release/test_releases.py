@@ -9,7 +9,6 @@ from release_project import IDENTITY, MODEL, ReleaseProject, git
 
 from sacpipe.core.errors import ConfigError, ReleaseError, StoreError
 from sacpipe.release.head import read_head
-from sacpipe.release.log import release_of
 from sacpipe.release.releases import Target
 from sacpipe.tracking.registry import BARRED_TAG, Registry, VersionRecord
 
@@ -45,27 +44,6 @@ def test_a_promotion_is_three_records_in_one_commit_and_a_head(project: ReleaseP
     assert git(project.root, "status", "--porcelain") == ""
     assert len(git(project.root, "log", "--format=%H").splitlines()) == 2
     assert project.champion() == 1
-
-
-def test_the_operator_is_told_of_the_commit_and_of_the_robots(project: ReleaseProject) -> None:
-    """The commit comes last; it is shared by `git push` where there is a remote."""
-
-    def newest() -> str:
-        return git(project.root, "rev-parse", "--short", "HEAD").strip()
-
-    first, second = project.register(0.5), project.register(0.25)
-    assert project.promote(first)[1:] == [f"commit {newest()}"]
-    assert project.promote(first) == [f"version 1 (bundle {first.bundle_digest[:12]}) is champion already"]
-    git(project.root, "remote", "add", "origin", str(project.root))
-    assert project.promote(second)[1:] == [f"commit {newest()}: `git push` shares it"]
-    assert project.releases().rollback(None, reason="it trembles")[1:] == [
-        "robots that follow champion go to version 1 at their next poll",
-        f"commit {newest()}: `git push` shares it",
-    ]
-    assert project.releases().withdraw(reason="so does 1")[1:] == [
-        "robots keep what they run",
-        f"commit {newest()}: `git push` shares it",
-    ]
 
 
 def test_a_promotion_commits_its_own_files_only(project: ReleaseProject) -> None:
@@ -110,27 +88,6 @@ def test_a_rollback_goes_to_a_former_champion_by_name(project: ReleaseProject) -
     assert project.champion() == 1
 
 
-def test_a_version_that_a_rollback_cannot_return_to_says_why(project: ReleaseProject) -> None:
-    """The champion itself, a barred one and one that never was champion; the champion is not offered."""
-    versions = [project.register(gain) for gain in (0.5, 0.25, 0.125, 0.0625)]
-    for version in versions[:3]:
-        project.promote(version)
-    project.releases().rollback(None, reason="it drifts")
-    listed = "Former champions that are not barred: version 1 (bundle "
-    for version, why in (
-        (2, "it is champion already. "),
-        (3, 'by Operator <operator@example.org>: it drifts (`sacpipe promote 3 --again --reason "WHY"` '),
-        (4, "it was never champion. "),
-    ):
-        with pytest.raises(ReleaseError) as caught:
-            project.releases().rollback(release_of(versions[version - 1]), reason="trembles")
-        said = str(caught.value)
-        assert f"version {version} (bundle " in said
-        assert why in said
-        assert said.partition(listed)[2].count("version") == 0
-    assert project.champion() == 2
-
-
 def test_an_alias_that_a_hand_moved_stops_everything_until_it_is_adopted_or_restored(
     project: ReleaseProject,
 ) -> None:
@@ -151,22 +108,6 @@ def test_an_alias_that_a_hand_moved_stops_everything_until_it_is_adopted_or_rest
     assert project.champion() == 2
     assert project.releases().settle() == []
     assert project.kinds() == [*MOVE, *MOVE, "adopted"]
-
-
-def test_no_message_offers_to_adopt_a_barred_version(project: ReleaseProject) -> None:
-    """`history --adopt` would refuse it: the message says that it is barred, and how to restore."""
-    first, second = project.register(0.5), project.register(0.25)
-    project.promote(first)
-    project.promote(second)
-    project.releases().rollback(None, reason="it trembles")
-    project.tracker.registry.set_alias(MODEL, "champion", second.version)
-    releases = project.releases()
-    for command in (releases.check, releases.settle, lambda: releases.adopt("night shift")):
-        with pytest.raises(ReleaseError) as caught:
-            command()
-        assert "--adopt" not in str(caught.value)
-        assert "is barred: rolled back at" in str(caught.value)
-        assert '`sacpipe history --restore --reason "WHY"` returns to' in str(caught.value)
 
 
 def test_a_refused_or_stale_verdict_moves_nothing(project: ReleaseProject) -> None:

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from sacpipe.bundle.reader import Bundle, open_bundle
 from sacpipe.core.errors import StoreError
 from sacpipe.core.files import sha256_bytes
-from sacpipe.project.sqlite_address import sqlite_address, sqlite_file
-from sacpipe.tracking.mlflow.config import database
+from sacpipe.project.sqlite_address import sqlite_file
 from sacpipe.tracking.mlflow.database import check_database
 from sacpipe.tracking.mlflow.errors import check_reachable, mlflow_errors, prepare_client
 from sacpipe.tracking.mlflow.process_addresses import set_process_addresses
@@ -110,7 +109,8 @@ class MlflowConnection:
 
     def _way_out(self, location: str) -> str:
         """Return what to do about a database whose artifacts are those of another folder."""
-        if self.tracking_uri == sqlite_address(database(self._artifact_folder.parent)):
+        is_own = self._database is not None and self._database.parent == self._artifact_folder.parent
+        if is_own:  # the embedded ledger lies beside its artifacts
             again = "moves the old ledger aside and writes it again."
             return f"The folder was moved. `sacpipe ledger rebuild` {again}"
         owner = location.removeprefix("file://").removesuffix("/.sacpipe/mlartifacts")

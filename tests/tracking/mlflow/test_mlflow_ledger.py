@@ -180,7 +180,7 @@ def test_the_model_takes_the_terms_by_name_and_type_and_nothing_else(
 def test_a_database_of_another_folder_names_that_folder(store: MlflowConnection, tmp_path: Path) -> None:
     """`sacpipe ledger rebuild` moves no database that MLFLOW_TRACKING_URI names, so it is no advice here."""
     store.check()
-    second = MlflowConnection(store.tracking_uri, tmp_path / "elsewhere", experiment=str(tmp_path))
+    second = MlflowConnection(store.tracking_uri, tmp_path / "second" / "artifacts", experiment=str(tmp_path))
     with pytest.raises(StoreError, match=r"belongs to another folder, /.*: work there, or share") as caught:
         second.check()
     assert "ledger rebuild" not in str(caught.value)
