@@ -78,7 +78,7 @@ class ReleaseParams(Config):
     release: ReleaseConfig
 
 
-class _Named(Config):
+class _ModelName(Config):
     model_name: ModelName
 
 
@@ -90,8 +90,8 @@ def read_model_name(path: Path) -> str:
     """
     release = read_yaml(path).get("release")
     found = (
-        {key: release[key] for key in _Named.model_fields if key in release}
+        {key: release[key] for key in _ModelName.model_fields if key in release}
         if isinstance(release, Mapping)
         else {}
     )
-    return _Named.parse(found, source=str(path), where="release").model_name
+    return _ModelName.parse(found, source=str(path), where="release").model_name

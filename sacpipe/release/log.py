@@ -38,7 +38,7 @@ class Log:
         self.lines: list[str] = []
         """What the operator is told; the commit comes last, when the command ends."""
 
-    def say(self, *lines: str) -> list[str]:
+    def report(self, *lines: str) -> list[str]:
         """Add lines for the operator, and return all, to which the command's end adds."""
         self.lines += lines
         return self.lines

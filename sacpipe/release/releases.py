@@ -110,7 +110,7 @@ class Releases:
             self._settle(log)
             champion = log.history.champion
             if bundle_of(champion) == to.bundle:
-                return log.say(f"{to} is champion already")
+                return log.report(f"{to} is champion already")
             facts = Facts("promote", reason, self._keep(target), target.commit, target.entries)
             self._require_accepted(log, target, facts)
             require_allowed(log.history, target.version, again=again)
@@ -130,7 +130,7 @@ class Releases:
                 ):
                     first_error(lambda: bar_again(log, bar))
                 raise
-            return log.say(f"champion: {to}, after {champion or 'none'}")
+            return log.report(f"champion: {to}, after {champion or 'none'}")
 
     def rollback(self, to: Release | None, *, reason: str) -> list[str]:
         """Return to a former champion, and bar the present one; return lines for the operator.
@@ -155,7 +155,7 @@ class Releases:
             self._complete(log)
             barred = f", after {champion}, which is barred" if champion else ""
             follow = f"robots that follow {CHAMPION} go to version {target.version} at their next poll"
-            return log.say(f"champion: {target}{barred}", follow)
+            return log.report(f"champion: {target}{barred}", follow)
 
     def withdraw(self, *, reason: str) -> list[str]:
         """Leave robots without a champion, and bar the present one; return lines for the operator.
@@ -171,7 +171,7 @@ class Releases:
                 raise ReleaseError(f"policy '{self._model}' has no champion. `sacpipe history` shows why.")
             move(log, champion, None, Facts("rollback", reason))
             self._complete(log)
-            return log.say(f"no champion, after {champion}, which is barred", "robots keep what they run")
+            return log.report(f"no champion, after {champion}, which is barred", "robots keep what they run")
 
     def adopt(self, reason: str) -> list[str]:
         """Accept an alias that was moved by hand, after proof of what it names.
@@ -184,7 +184,7 @@ class Releases:
             self._settle(log, allows_drift=True)
             champion, found = log.history.champion, alias_now(self._world, self._model)
             if bundle_of(champion) == bundle_of(found):
-                return log.say("nothing to adopt: the alias is where the history says")
+                return log.report("nothing to adopt: the alias is where the history says")
             if found is not None and (bar := log.history.barred.get(found.bundle)):
                 raise ReleaseError(
                     f"{found} is barred: {bar_text(bar)}. "
@@ -195,7 +195,7 @@ class Releases:
             log.require_unchanged(found)
             log.append("adopted", Facts("adopt", reason), before=champion, to=found)
             log.publish()
-            return log.say(f"adopted: {found or 'no champion'}, before {champion or 'none'}")
+            return log.report(f"adopted: {found or 'no champion'}, before {champion or 'none'}")
 
     def restore(self, reason: str) -> list[str]:
         """Return an alias that was moved by hand to the champion of the history.
@@ -208,9 +208,9 @@ class Releases:
             self._settle(log, allows_drift=True)
             champion, found = log.history.champion, alias_now(self._world, self._model)
             if bundle_of(champion) == bundle_of(found):
-                return log.say("nothing to restore: the alias is where the history says")
+                return log.report("nothing to restore: the alias is where the history says")
             move(log, found, champion, Facts("restore", reason))
-            return log.say(f"restored: {champion or 'no champion'}, instead of {found or 'none'}")
+            return log.report(f"restored: {champion or 'no champion'}, instead of {found or 'none'}")
 
     def resolve(self, reason: str) -> list[str]:
         """Join the branches of a forked history, or go on where the head's record is lost for good.
@@ -226,7 +226,7 @@ class Releases:
             is_known = log.published is None or log.published in log.history.records
             if len(tips) <= 1 and is_known:
                 self._settle(log)
-                return log.say("nothing to resolve: the history has one newest record")
+                return log.report("nothing to resolve: the history has one newest record")
             if len(tips) > 1 and not is_known:
                 raise ReleaseError(
                     f"{release_folder(self._model)}: the history is forked, and this clone lacks the newest "
@@ -248,7 +248,7 @@ class Releases:
         log.append("resolved", facts, before=None, to=champion, parents=(*newest, *tips[1:]))
         bar_as_shown(log)
         log.publish()
-        log.say(*([] if line is None else [line]), f"resolved: the champion is {champion or 'none'}")
+        log.report(*([] if line is None else [line]), f"resolved: the champion is {champion or 'none'}")
 
     @contextlib.contextmanager
     def _log(self, *, joins: bool = False) -> Iterator[Log]:
@@ -268,7 +268,7 @@ class Releases:
                 )  # the next command commits what is left
                 raise
             if line := commit_records(self._world, log.history):
-                log.say(line)
+                log.report(line)
 
     def _require_current(self, history: History, head: Head | None) -> None:
         if head is not None and head.sha256 not in history.records:
@@ -309,7 +309,7 @@ class Releases:
         if not allows_drift:
             self._require_alias(log.history, note="" if line is None else f"Before that, {line}. ")
         if line is not None:
-            log.say(line)
+            log.report(line)
 
     def _left(self, log: Log) -> str | None:
         """Return a line about a newest record that its command did not publish or commit."""

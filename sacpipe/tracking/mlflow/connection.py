@@ -103,11 +103,11 @@ class MlflowConnection:
         if location is not None and found.artifact_location != location:
             raise StoreError(
                 f"the ledger's artifacts: expected at {location}, found at {found.artifact_location}. "
-                f"{self._way_out(found.artifact_location)}"
+                f"{self._moved_advice(found.artifact_location)}"
             )
         return str(found.experiment_id)
 
-    def _way_out(self, location: str) -> str:
+    def _moved_advice(self, location: str) -> str:
         """Return what to do about a database whose artifacts are those of another folder."""
         is_own = self._database is not None and self._database.parent == self._artifact_folder.parent
         if is_own:  # the embedded ledger lies beside its artifacts
