@@ -36,7 +36,7 @@ class Log:
         self.world, self.history, self.published = world, history, published
         self._lease = lease
         self.lines: list[str] = []
-        """What the operator is told; the commit comes last, when the command ends."""
+        """Lines for the operator; the commit comes last, when the command ends."""
 
     def report(self, *lines: str) -> list[str]:
         """Add lines for the operator, and return all, to which the command's end adds."""

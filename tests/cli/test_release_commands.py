@@ -111,7 +111,7 @@ def test_another_release_command_is_a_no(operator, command):
 
 
 def test_an_error_in_params_stops_neither_rollback_nor_history_nor_gate(operator):
-    """A robot misbehaves while somebody edits params.yaml: the name of the policy is enough."""
+    """A robot misbehaves while params.yaml is half edited: the name of the policy is enough."""
     operator("promote", "1", "--reason", "the first")
     path = operator.project / "params.yaml"
     path.write_text(path.read_text().replace("\n  total_steps: ", "\n  total_steps: -"))

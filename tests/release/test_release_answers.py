@@ -17,7 +17,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReleaseProject:
     return ReleaseProject(tmp_path / "project", tmp_path / "tracking")
 
 
-def test_the_operator_is_told_of_the_commit_and_of_the_robots(project: ReleaseProject) -> None:
+def test_the_operator_learns_of_the_commit_and_of_the_robots(project: ReleaseProject) -> None:
     """The commit comes last; it is shared by `git push` where there is a remote."""
 
     def newest() -> str:

@@ -110,7 +110,7 @@ class MlflowConnection:
     def _moved_advice(self, location: str) -> str:
         """Return what to do about a database whose artifacts are those of another folder."""
         is_own = self._database is not None and self._database.parent == self._artifact_folder.parent
-        if is_own:  # the embedded ledger lies beside its artifacts
+        if is_own:  # that of the embedded ledger is in the same folder
             again = "moves the old ledger aside and writes it again."
             return f"The folder was moved. `sacpipe ledger rebuild` {again}"
         owner = location.removeprefix("file://").removesuffix("/.sacpipe/mlartifacts")
