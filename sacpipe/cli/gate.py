@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Judge, print and draw; exit code 1 where the version is refused or barred, or the alias was moved."""
     from sacpipe.cli.release_commands import find_version
-    from sacpipe.params.model import Params
     from sacpipe.project.workspace import Workspace
     from sacpipe.release.bars import bar_of
+    from sacpipe.release.config import ReleaseParams, read_model_name
     from sacpipe.release.gate import judge_version
     from sacpipe.release.real_world import open_world
     from sacpipe.release.releases import Releases
@@ -43,8 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sacpipe.tracking.chosen import open_ledger
 
     workspace = Workspace.enter()
-    tracker, working = open_ledger(workspace), Params.load(workspace.params).release
-    model = working.model_name
+    tracker, model = open_ledger(workspace), read_model_name(workspace.params)
     releases = Releases(open_world(workspace, tracker), model)
     _repair_and_check(workspace, tracker, releases, model)
     version = find_version(tracker, model, arguments.version)
@@ -59,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_output(json.dumps(verdict.as_tree(), indent=2) + "\n")
     else:
+        working = ReleaseParams.load_sections(workspace.params).release
         text = verdict.text(rule_changes(params.release, working))
         write_output(f"{version.name} version {version.version} is {text}")
         if verdict.refused and arguments.page is None:

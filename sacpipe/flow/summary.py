@@ -107,7 +107,7 @@ class Summary(Config):
         if promotion.alias == "champion":
             return ["serve      make serve"]
         if promotion.barred:
-            again = f'promote    sacpipe promote {promotion.version} --again --reason "..."'
+            again = f'promote    sacpipe promote {promotion.version} --again --reason "WHY"'
             return [f"barred     {promotion.barred}", *([again] if self.verdict.accepted else page)]
         if self.is_refused:
             return [*page, _AFTER_A_REFUSAL]
@@ -117,7 +117,7 @@ class Summary(Config):
                 "promote    nothing, because release.mode is dry_run",
             ]
         commit = promotion.uncommitted.replace("\n", "\n           ")
-        return [*([f"commit     {commit}"] if commit else []), 'promote    sacpipe promote --reason "..."']
+        return [*([f"commit     {commit}"] if commit else []), 'promote    sacpipe promote --reason "WHY"']
 
     def _success(self) -> list[str]:
         """Return a line with the share of successes, if `task.metrics` names one.

@@ -37,7 +37,7 @@ def require_allowed(history: History, version: VersionRecord, *, again: bool = F
     if text and not again:
         raise ReleaseError(
             f"{release_of(version)} is barred: {text}. "
-            f'`sacpipe promote {version.version} --again --reason "..."` promotes it anyway.'
+            f'`sacpipe promote {version.version} --again --reason "WHY"` promotes it anyway.'
         )
 
 

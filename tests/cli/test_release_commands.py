@@ -1,13 +1,16 @@
 """promote, rollback and history as an operator types them."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from small_project import IDENTITY, git
 
 from sacpipe.core.errors import StoreError
-from sacpipe.project.workspace import Workspace
+from sacpipe.project.workspace import Workspace, release_lock
 from sacpipe.release import promotion
 from sacpipe.release.history import read_history
 from sacpipe.release.history_text import events
@@ -66,6 +69,12 @@ def test_promotion_rollback_and_their_history(operator):
     ]
     records = json.loads(operator("history", "--json").out)
     assert [one["kind"] for one in records][-4:] == ["intended", "moved", "proven", "barred"]
+    assert all("entries" not in one for one in records)
+    assert all(
+        one.entries
+        for one in read_history(ProjectDisk(operator.project), NAME).records.values()
+        if one.commit
+    )
     log = git(operator.project, "log", "--format=%s", "--max-count=3").splitlines()
     assert log[0].startswith(f"Release of {NAME}: barred version 2")
     assert log[1].startswith(f"Release of {NAME}: promoted version 2")
@@ -74,13 +83,16 @@ def test_promotion_rollback_and_their_history(operator):
         "no version or alias '7'. It has 1/champion, 2/candidate."
         in operator("rollback", "--to", "7", "--reason", "x", code=2).err
     )
-    assert "former champions that are not barred: none" in operator("rollback", "--reason", "x", code=1).err
+    assert "Former champions that are not barred: none" in operator("rollback", "--reason", "x", code=1).err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("promote", "--reason", " "), "--reason: expected why"),
+        (("promote", "--reason", "..."), "found the place-holder '...'"),
+        (("rollback", "--reason", "WHY"), "found the place-holder 'WHY'"),
+        (("history", "--adopt", "--reason", "WHY"), "found the place-holder 'WHY'"),
         (("promote", "latest", "--reason", "x"), "no version or alias 'latest'. It has 1, 2/candidate."),
         (("promote",), "the following arguments are required: --reason"),
         (("history", "--adopt"), "--reason: expected with --adopt, --restore or --resolve"),
@@ -96,6 +108,31 @@ def test_bad_input_is_refused_before_anything_is_written(operator, arguments, me
     assert events(history) == []
 
 
+@pytest.mark.parametrize("command", ["promote", "rollback", ("history", "--restore")])
+def test_another_release_command_is_a_no(operator, command):
+    """Exit code 1, as docs/release.md says of another promoter, and the process is named."""
+    with release_lock(Workspace(operator.project)):
+        words = (command,) if isinstance(command, str) else command
+        busy = operator(*words, "--reason", "it trembles", code=1)
+    assert f"another release command (process {os.getpid()}) is in progress in" in busy.err
+
+
+def test_an_error_in_params_stops_neither_rollback_nor_history_nor_gate(operator):
+    """A robot misbehaves while params.yaml is half edited: the name of the policy is enough."""
+    operator("promote", "1", "--reason", "the first")
+    path = operator.project / "params.yaml"
+    path.write_text(path.read_text().replace("\n  total_steps: ", "\n  total_steps: -"))
+    assert "total_steps" in operator("run", code=2).err
+    assert "is accepted" in operator("gate", "1").out
+    operator("rollback", "--to", "none", "--reason", "it trembles")
+    assert "there is no champion" in operator("history").out
+    open_ledger(Workspace(operator.project)).registry.set_alias(NAME, "champion", 2)
+    operator("history", "--restore", "--reason", "an unknown hand")
+    assert champion(operator.project) is None
+    operator("promote", "--reason", "nine steps")
+    assert champion(operator.project) == 2
+
+
 def test_an_alias_that_a_hand_moved_is_in_the_history_s_answer(operator):
     """history shows the records and exits 1; restore repairs it."""
     operator("promote", "1", "--reason", "the first")
@@ -107,6 +144,16 @@ def test_an_alias_that_a_hand_moved_is_in_the_history_s_answer(operator):
     assert "moved by hand: the history names version 1" in judged.err
     assert "accepted" not in judged.out
     assert champion(operator.project) == 2
+    both = subprocess.run(
+        [sys.executable, "-m", "sacpipe.cli.main", "history"],
+        cwd=operator.project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert both.returncode == 1
+    assert both.stdout.index("moved by hand") < both.stdout.index(": champion is version 1")
     restored = operator("history", "--restore", "--reason", "an unknown hand")
     assert "restored: version 1" in restored.err
     assert champion(operator.project) == 1

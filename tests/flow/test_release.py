@@ -85,7 +85,7 @@ def test_from_an_uncommitted_candidate_to_a_champion(scene):
     seen = scene.run()
     assert "gate       accepted\n  ok       smoothness: mean change of an action per step " in seen.out
     assert f"registry   {NAME} version 1 is candidate; no version is champion\n" in seen.out
-    assert '\npromote    sacpipe promote --reason "..."\n' in seen.out
+    assert '\npromote    sacpipe promote --reason "WHY"\n' in seen.out
     assert scene.aliases() == {"candidate": 1}
 
     version = scene.registry.version(NAME, 1)
@@ -258,7 +258,7 @@ def test_a_bundle_that_was_rolled_back_is_refused_with_who_when_and_why(two):
     seen = two.run(code=1)
     assert f"registry   {NAME} version 2 is barred; version 1 stays champion\n" in seen.out
     assert re.search(r"barred     rolled back at 20\S+ by tests <tests@localhost>: a test\n", seen.out)
-    assert 'promote    sacpipe promote 2 --again --reason "..."\n' in seen.out
+    assert 'promote    sacpipe promote 2 --again --reason "WHY"\n' in seen.out
     assert two.aliases() == {"candidate": 2, "champion": 1}
     summary = json.loads(two.run("--json", code=1).out)
     assert summary["verdict"]["accepted"] is True
