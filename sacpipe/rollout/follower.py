@@ -153,7 +153,8 @@ class Follower:
         failure = first_error(resolve)  # reported; the policy in service goes on
         if not isinstance(failure, StoreUnavailableError):
             self._report_work(self._bars, self._note_bars)
-        self._report_work(self._reserve, self._prepare_reserve)
+        named = "" if resolved is None else resolved.digest
+        self._report_work(self._reserve, lambda: self._prepare_reserve(named))
         if (found := resolved) is not None:
             failure = first_error(lambda: follow(found))
         self._report_look(resolved, failure)
@@ -202,24 +203,30 @@ class Follower:
         if candidate is not None and candidate.digest in barred:
             self._report_end(self._rollout.withdraw(f"it is barred: {barred[candidate.digest]}"))
 
-    def _prepare_reserve(self) -> None:
+    def _prepare_reserve(self, named: str) -> None:
         """Load a policy to fall back to where the one before the candidate, or in service, is barred.
+
+        Args:
+            named: Digest of the bundle that the source names, the next candidate; empty for none.
 
         Raises:
             BundleError: it cannot be used.
         """
         with self._lock:
-            is_lacking, candidate = self._rollout.lacks_reserve(), self._rollout.candidate
+            if (candidate := self._rollout.candidate) is not None:
+                named = candidate.digest
+            elif self._rollout.phase == "halted":
+                named = ""
+            is_lacking = self._rollout.lacks_reserve(named)
         if not is_lacking or time.monotonic() < self._reserve_retry_at_s:
             return
         self._reserve_retry_at_s = time.monotonic() + self._settings.retry_s
-        without = () if candidate is None else (candidate.digest,)
         spec = self._host.spec
-        policy = load_reserve(self._store, self._settings.gate, lambda one: one.check_task(spec), without)
+        policy = load_reserve(self._store, self._settings.gate, lambda one: one.check_task(spec), (named,))
         if policy is None:
             return
         with self._lock:
-            if self._is_ending.is_set() or not self._rollout.lacks_reserve():
+            if self._is_ending.is_set() or not self._rollout.lacks_reserve(named):
                 return
             self._rollout.take_reserve(policy)
             self._report_phase()

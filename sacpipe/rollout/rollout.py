@@ -136,10 +136,13 @@ class Rollout:
             raise
         return event
 
-    def lacks_reserve(self) -> bool:
+    def lacks_reserve(self, named: str = "") -> bool:
         """Return whether a policy has to be loaded: to fall back to, or to end a stop of the host.
 
-        A reserve that is no longer needed is dropped.
+        A reserve that is no longer needed is dropped, and one with the candidate's digest.
+
+        Args:
+            named: Digest of the bundle that becomes the candidate where there is none.
         """
         phase = self._phase
         if isinstance(phase, Halted):
@@ -147,7 +150,9 @@ class Rollout:
         previous = (
             phase.previous if isinstance(phase, WatchPhase | RollbackPhase) else self._context.host.policy
         )
-        return self._context.fallback.lacks_reserve(previous)
+        return self._context.fallback.lacks_reserve(
+            previous, named if phase.candidate is None else phase.candidate.digest
+        )
 
     def take_reserve(self, policy: OnnxPolicy) -> None:
         """Keep a policy to fall back to; make it active where the host is halted.

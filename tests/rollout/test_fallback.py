@@ -222,6 +222,17 @@ def test_a_bar_that_is_lifted_lets_the_one_before_act(robot, newer, other):
     assert robot.events[0].reason == "inference_failed: 1"
 
 
+def test_the_reserve_is_another_bundle_than_the_candidate(robot, folders, older, newer):
+    bar(robot, newer)
+    robot.rollout.take_reserve(older.policy)
+    assert not robot.rollout.lacks_reserve()
+    assert robot.rollout.lacks_reserve(digest(older))  # it is named, so it is the next candidate
+    robot.rollout.take_reserve(older.policy)
+    watch(robot, admit(folders[0]))  # the same bundle, another object
+    fail(robot)
+    assert robot.rollout.phase == "halted"
+
+
 def test_what_is_rejected_before_it_acts_leaves_the_one_in_service(robot, newer, other):
     bar(robot, newer)
     robot.rollout.offer(other, "there")

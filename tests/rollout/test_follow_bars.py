@@ -9,10 +9,11 @@ from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
+from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout import stored_policies as stored_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.sources import PathSource
+from sacpipe.rollout.sources import PathSource, read_source
 from sacpipe.rollout.stored_policies import load_starting_policy
 from sacpipe.server.http_errors import UnavailableError
 from sacpipe.server.prometheus import _follower_lines
@@ -129,8 +130,7 @@ def test_where_no_bundle_may_act_the_robot_stops_and_the_next_bundle_acts_at_onc
     with following(source=source, watch_s=60.0, shadow_s=0.0) as robot:
         source.barred = {digests[0]: WHY}
         let_it_fail(robot, stops, named)
-        while robot.follower.status().phase != "halted":
-            pass
+        robot.wait(lambda state: state.phase == "halted")
         robot.looked()
         found = robot.ask(sequence_id=2, sequence_start=True)
         assert found["parameters"]["verdict"] == "stopped"
@@ -140,8 +140,7 @@ def test_where_no_bundle_may_act_the_robot_stops_and_the_next_bundle_acts_at_onc
         assert robot.kinds[-3:] == ["rolled_back", "halted", "refused"]
         assert 'sacpipe_follow_phase{phase="halted"} 1' in "\n".join(_follower_lines(status))
         name(bundles[1], named)
-        while robot.follower.status().phase == "halted":
-            pass
+        robot.wait(lambda state: state.phase != "halted")
         robot.looked()
         assert robot.ask()["parameters"]["bundle_sha256"] == digests[1]
         assert robot.store.current().bundle_digest == digests[1]
@@ -155,14 +154,33 @@ def test_a_stopped_robot_acts_again_where_a_bar_is_lifted(following, named, sour
     with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
         source.barred = {digests[0]: WHY}
         let_it_fail(robot, stops, named)
-        while robot.follower.status().phase != "halted":
-            pass
+        robot.wait(lambda state: state.phase == "halted")
         robot.looked()
         source.barred = {}
-        while robot.follower.status().phase == "halted":
-            pass
+        robot.wait(lambda state: state.phase != "halted")
         assert robot.ask()["parameters"]["bundle_sha256"] == digests[0]
         assert robot.follower.status().counts["allowed"] == 1
+
+
+@pytest.fixture
+def store_before(stops, bundles, tmp_path):
+    """A store in which the bundle that stops the robot was current before the one in service."""
+    with BundleStore(tmp_path / "store") as store:
+        for bundle in (stops, bundles[0]):
+            admitted = run_load_gate(read_source(bundle, allow_hard_links=False), GATE, p99_us=1.0)
+            store.set_current(store.add(admitted), "here")
+
+
+@pytest.mark.usefixtures("store_before")
+def test_the_bundle_that_failed_is_no_reserve_of_itself(following, named, source, digests, stops):
+    with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
+        assert in_service(robot) == digests[0]
+        source.barred = {digests[0]: WHY}
+        let_it_fail(robot, stops, named)  # the operator rolls back to it
+        robot.wait(lambda state: "rolled_back" in state.counts)
+        robot.looked()
+        assert robot.follower.status().phase == "halted"
+        assert bundle_digest(stops) in robot.store.bad
 
 
 @pytest.mark.parametrize("fault", [None, StoreError("MLflow refuses: 400 no alias champion.", "400")])
