@@ -136,6 +136,15 @@ class Rollout:
             raise
         return event
 
+    def digests(self) -> frozenset[str]:
+        """Return the digests of all bundles that act or may act next, whether the store has them or not."""
+        phase = self._phase
+        policies = [self._context.host.policy, self._context.fallback.reserve]
+        if isinstance(phase, WatchPhase | RollbackPhase):
+            policies.append(phase.previous)
+        found = [policy.digest for policy in policies if policy is not None]
+        return frozenset(found if phase.candidate is None else [*found, phase.candidate.digest])
+
     def lacks_reserve(self, named: str = "") -> bool:
         """Return whether a policy has to be loaded: to fall back to, or to end a stop of the host.
 

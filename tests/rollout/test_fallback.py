@@ -204,6 +204,32 @@ def test_a_candidate_that_is_barred_too_does_not_stay(robot, older, newer, other
     assert act(robot)[0] == ("ok" if has_reserve else "stopped")
 
 
+def test_a_barred_candidate_passes_no_phase(robot, older, newer, other):
+    robot.rollout.offer(other, "there")
+    bar(robot, other)
+    robot.tick()
+    assert (robot.rollout.phase, robot.runtime.policy.digest) == ("shadow", digest(newer))
+    robot.store.note_bars({digest(other): ""}, robot.store.held())
+    robot.tick()
+    assert robot.rollout.phase == "watch"
+    bar(robot, other)
+    robot.tick()
+    assert robot.rollout.phase == "watch"
+    robot.rollout.withdraw("it is barred")
+    assert (robot.rollout.phase, robot.runtime.policy.digest) == ("idle", digest(newer))
+
+
+def test_the_digests_of_a_rollout_are_all_that_may_act(robot, older, newer, other):
+    assert robot.rollout.digests() == {digest(newer)}
+    bar(robot, newer)
+    robot.rollout.offer(other, "there")
+    assert robot.rollout.digests() == {digest(newer), digest(other)}
+    robot.rollout.take_reserve(older.policy)
+    robot.tick()
+    assert robot.rollout.phase == "watch"
+    assert robot.rollout.digests() == {digest(older), digest(newer), digest(other)}
+
+
 def test_a_reserve_that_is_barred_meanwhile_does_not_act(robot, older, newer, other):
     bar(robot, newer)
     watch(robot, other)

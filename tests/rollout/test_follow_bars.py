@@ -144,9 +144,9 @@ def test_where_no_bundle_may_act_the_robot_stops_and_the_next_bundle_acts_at_onc
         robot.looked()
         assert robot.ask()["parameters"]["bundle_sha256"] == digests[1]
         assert robot.store.current().bundle_digest == digests[1]
-        assert robot.kinds[-3:] == ["noticed", "recovered", "recovered"]
+        assert robot.kinds[-4:] == ["noticed", "recovered", "recovered", "recovered"]
         assert "in service at once: no other bundle may act" in [
-            event.text for event in robot.follower.status().events[:2]
+            event.text for event in robot.follower.status().events[:3]
         ]
 
 
@@ -181,6 +181,102 @@ def test_the_bundle_that_failed_is_no_reserve_of_itself(following, named, source
         robot.looked()
         assert robot.follower.status().phase == "halted"
         assert bundle_digest(stops) in robot.store.bad
+
+
+def test_the_bar_of_a_policy_that_the_store_never_had_as_current_counts(
+    following, named, bundles, source, digests, stops
+):
+    with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
+        source.barred = {digests[0]: WHY}
+        robot.until(lambda state: "barred" in state.counts)
+        name(bundles[1], named)
+        robot.until(lambda state: state.phase == "watch")
+        robot.ask(sequence_id=1, sequence_start=True)
+        name(stops, named)
+        robot.until(lambda state: "withdrawn" in state.counts)  # it stays: the one before is barred
+        robot.until(lambda state: state.phase == "watch")
+        source.barred = dict.fromkeys(digests, WHY)
+        for _ in range(2):
+            robot.looked()
+            assert digests[1] in robot.store.barred
+        assert robot.ask(2.0, 0.0, 0.0, sequence_id=1)["parameters"]["verdict"] == "stopped"
+        robot.wait(lambda state: "rolled_back" in state.counts)
+        assert robot.follower.status().phase == "halted"
+
+
+@pytest.mark.parametrize("phase", ["shadow", "watch"])
+def test_a_bar_that_is_only_forgotten_is_not_lifted(following, named, bundles, source, digests, phase):
+    waits = {"shadow": {"shadow_s": 60.0}, "watch": {"watch_s": 60.0}}[phase]
+    with following(source=source, **waits) as robot:
+        name(bundles[1], named)
+        robot.until(lambda state: state.phase == phase)
+        source.barred = {digests[1]: WHY}
+        robot.until(lambda state: "withdrawn" in state.counts)
+        name(bundles[0], named)
+        robot.looked()
+        robot.looked()
+        assert dict(robot.store.barred) == {}
+        assert "allowed" not in robot.follower.status().counts
+
+
+@pytest.mark.usefixtures("both_served")
+def test_where_one_answer_bars_the_candidate_and_the_one_before_a_good_bundle_acts(
+    following, named, source, digests, stops
+):
+    with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
+        robot.ask(sequence_id=1, sequence_start=True)
+        name(stops, named)
+        robot.until(lambda state: state.phase == "watch")
+        source.barred = {digests[1]: WHY, bundle_digest(stops): WHY}
+        robot.wait(lambda state: "withdrawn" in state.counts, lambda: robot.ask(sequence_id=1))
+        assert "halted" not in robot.follower.status().counts
+        assert in_service(robot) == digests[0]
+        assert robot.ask(sequence_id=1)["parameters"]["verdict"] == "ok"
+
+
+def test_a_stopped_robot_takes_what_the_source_names_as_soon_as_its_bar_is_lifted(
+    following, named, bundles, source, digests, stops
+):
+    with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
+        source.barred = dict.fromkeys(digests, WHY)
+        let_it_fail(robot, stops, named)
+        robot.wait(lambda state: state.phase == "halted")
+        name(bundles[1], named)
+        robot.looked()
+        assert robot.follower.status().phase == "halted"
+        source.barred = {digests[0]: WHY}
+        robot.wait(lambda state: state.phase == "idle")
+        assert in_service(robot) == digests[1]
+
+
+@pytest.mark.parametrize("what", ["bars", "names another", "refuses"])
+def test_an_answer_that_comes_after_the_end_changes_nothing(
+    following, named, bundles, source, tmp_path, what
+):
+    is_asked, is_over, threads = threading.Event(), threading.Event(), []
+    method = "bars" if what == "bars" else "resolve"
+    ask, named_first = getattr(source, method), PathSource(bundles[0], allow_hard_links=False)
+
+    def answer_late(*arguments):
+        threads.append(threading.current_thread())
+        is_asked.set()
+        assert is_over.wait(60)
+        if what == "refuses":
+            raise GateError("there: it is barred.", "store")
+        return named_first.resolve() if what == "names another" else ask(*arguments)
+
+    with following(source=source, watch_s=60.0) as robot:
+        name(bundles[1], named)
+        robot.until(lambda state: state.phase == "watch")
+        setattr(source, method, answer_late)
+        assert is_asked.wait(60)
+        source.barred = {bundle_digest(bundles[1]): WHY}
+    before = sorted(path.name for path in (tmp_path / "store").iterdir())
+    is_over.set()
+    threads[0].join(60)
+    assert not threads[0].is_alive()
+    assert in_service(robot) == bundle_digest(bundles[1])
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == before
 
 
 @pytest.mark.parametrize("fault", [None, StoreError("MLflow refuses: 400 no alias champion.", "400")])

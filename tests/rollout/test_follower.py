@@ -12,6 +12,7 @@ from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.robot.load_gate import run_load_gate
+from sacpipe.rollout import follower as follower_module
 from sacpipe.rollout import stored_policies as stored_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
@@ -192,7 +193,12 @@ def test_a_bundle_that_passes_while_the_follower_ends_begins_no_rollout(
 ):
     service = Service(load_starting_policy(NoSource(), served, GATE))
     follower = Follower(PathSource(bundles[0], allow_hard_links=False), service, served, SETTINGS)
-    follower._is_ending.set()
+
+    def pass_at_the_end(files, settings):
+        follower._is_ending.set()
+        return run_load_gate(files, settings, p99_us=1.0)
+
+    monkeypatch.setattr(follower_module, "run_load_gate_in_child", pass_at_the_end)
     follower._poll()
     assert (follower.status().phase, list(follower.status().counts)) == ("idle", ["noticed"])
 
