@@ -195,6 +195,32 @@ def test_a_whole_look_has_one_deadline(serve, monkeypatch):
     assert server.connections in (2, 3)
 
 
+def test_two_threads_wait_for_one_another(serve):
+    is_asked = threading.Event()
+
+    def hold_the_first(connection, is_over):
+        is_asked.set()
+        if server.connections == 1:
+            is_over.wait(10)
+        connection.sendall(OK + b"Content-Length: 2\r\n\r\n{}")
+
+    server = serve(hold_the_first)
+    fetcher, errors = Fetcher(ssl.create_default_context(), {}), []
+
+    def ask():
+        try:
+            fetcher.fetch(f"{server.uri}/bars", 100, Look())
+        except StoreUnavailableError as exc:
+            errors.append(exc)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    assert is_asked.wait(10)
+    assert fetcher.fetch(f"{server.uri}/bundle", 100, Look()).body == b"{}"
+    thread.join(10)
+    assert len(errors) == 1
+
+
 def test_a_lookup_of_a_name_that_hangs_holds_no_look_and_one_thread(monkeypatch):
     hanging, lookups = threading.Event(), itertools.count()
 
