@@ -290,7 +290,7 @@ class Follower:
             self._log.add("noticed", digest, source, "differs from the bundle in service")
         if (refusal := self._rollout.refusal(digest)) is not None:
             raise BundleError(refusal, "store")
-        if self._store.unwritable is not None:
+        if self._store.unwritable is not None and self._rollout.phase != "halted":
             raise BundleError(
                 f"a rollout needs a store that can be written: {self._store.unwritable}", "store"
             )
@@ -299,7 +299,11 @@ class Follower:
             if self._is_ending.is_set():  # `__exit__` does not wait for the load gate
                 return
             self._offered_digest, self._offered_source = digest, source
-            self._report_end(self._rollout.offer(admitted, source))
+            try:
+                event = self._rollout.offer(admitted, source)
+            finally:
+                self._report_phase()  # of a bundle that acts and could not be stored, too
+            self._report_end(event)
             self._refused_digest = ""
             self._offer.recover(digest, source, "it is taken now")
             if self._rollout.phase == "shadow":

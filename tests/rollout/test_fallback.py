@@ -10,10 +10,11 @@ from robot_fixtures import GOLDEN_ACTIONS, make_model, write_model
 
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.writer import write_bundle
-from sacpipe.core.errors import BundleError
+from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.core.fence import first_error
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.rollout import bundle_store as store_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.sources import read_source
 
@@ -169,6 +170,31 @@ def test_a_stopped_robot_takes_the_next_bundle_at_once(robot, newer, other, olde
     assert robot.rollout.offer(older, "elsewhere") is None
     assert (robot.rollout.phase, robot.runtime.policy) == ("idle", older.policy)
     assert (robot.store.current().bundle_digest, robot.store.current().source) == (digest(older), "elsewhere")
+
+
+@pytest.mark.parametrize("is_read_only", [False, True])
+def test_a_stopped_robot_takes_the_next_bundle_whatever_the_disk_does(
+    robot, newer, other, older, monkeypatch, is_read_only
+):
+    bar(robot, newer)
+    watch(robot, other)
+    fail(robot)
+
+    def full(*_):
+        raise StorageError("the disk is full")
+
+    if is_read_only:
+        robot.store.unwritable = "the disk is full"
+    else:
+        monkeypatch.setattr(store_module, "write_json", full)
+    with pytest.raises(BundleError, match="is barred"):
+        robot.rollout.offer(newer, "there")
+    with pytest.raises(BundleError, match="marked bad"):
+        robot.rollout.offer(other, "there")
+    assert robot.rollout.phase == "halted"
+    with pytest.raises(StorageError, match="the disk is full"):
+        robot.rollout.offer(older, "there")
+    assert (robot.rollout.phase, robot.runtime.policy) == ("idle", older.policy)
 
 
 def test_a_candidate_that_did_not_fail_stays_where_the_one_before_is_barred(robot, newer, other):

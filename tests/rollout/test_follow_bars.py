@@ -249,6 +249,23 @@ def test_a_stopped_robot_takes_what_the_source_names_as_soon_as_its_bar_is_lifte
         assert in_service(robot) == digests[1]
 
 
+def test_a_stopped_robot_takes_what_the_source_names_whatever_the_disk_does(
+    following, named, bundles, source, digests, stops
+):
+    with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
+        source.barred = {digests[0]: WHY}
+        let_it_fail(robot, stops, named)
+        robot.wait(lambda state: state.phase == "halted")
+        robot.store.unwritable = "the disk is read-only."
+        name(bundles[1], named)
+        robot.wait(lambda state: state.phase == "idle")
+        assert robot.ask()["parameters"]["bundle_sha256"] == digests[1]
+        robot.looked()
+        events = robot.follower.status().events
+        assert ("failed", "the disk is read-only.") in [(event.kind, event.text) for event in events]
+        assert "in service at once: no other bundle may act" in [event.text for event in events]
+
+
 @pytest.mark.parametrize("what", ["bars", "names another", "refuses"])
 def test_an_answer_that_comes_after_the_end_changes_nothing(
     following, named, bundles, source, tmp_path, what
