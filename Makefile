@@ -93,7 +93,7 @@ test: $(READY)   ## all tests but those of `make acceptance`; 12 minutes
 
 # Its tests of the kernels need Debian's g++, binutils, qemu-user and g++-aarch64-linux-gnu beside .compilers.
 acceptance: $(READY) $(ROBOT_READY) $(CLIENTS_READY) $(COMPILERS_READY)  ## fresh environments, real servers, kills, long runs; up to 40 minutes
-	$(PYTEST) -m acceptance
+	$(PYTEST) -m acceptance --durations 15 --durations-min 20
 
 robosuite: $(ROBOSUITE_READY)  ## an environment with robosuite, and the tests of its tasks; up to 15 minutes
 	$(ROBOSUITE)/bin/python -m pytest tests/robosuite_environment

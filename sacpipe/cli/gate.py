@@ -13,6 +13,7 @@ from sacpipe.core.logging import operator
 if TYPE_CHECKING:
     from sacpipe.project.workspace import Workspace
     from sacpipe.release.config import ReleaseParams
+    from sacpipe.report.verdict_page import Origin
     from sacpipe.tracking.registry import VersionRecord
     from sacpipe.tracking.tracker import Tracker
 
@@ -50,12 +51,29 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.page is not None:
         from sacpipe.report.verdict_page import write_verdict_page
 
-        operator.info(f"page {write_verdict_page(verdict, arguments.page)}")
+        origin = _origin(workspace, tracker, version, verdict.champion)
+        operator.info(f"page {write_verdict_page(verdict, arguments.page, origin)}")
     if arguments.json:
         write_output(json.dumps(verdict.as_tree(), indent=2) + "\n")
     else:
         write_output(f"{version.name} version {version.version} is {verdict.text()}")
     return 0 if verdict.accepted else 1
+
+
+def _origin(
+    workspace: "Workspace", tracker: "Tracker", version: "VersionRecord", champion: str | None
+) -> "Origin":
+    """Return what registry and git say about a judged version, for its page."""
+    from sacpipe.release.log import CHAMPION
+    from sacpipe.release.real_world import open_world
+    from sacpipe.report.verdict_page import Origin
+
+    actor = ""
+    with contextlib.suppress(ConfigError):  # a page needs no identity
+        actor = str(open_world(workspace, tracker).git.actor())
+    known = [one for one in tracker.registry.versions(version.name) if one.bundle_digest == champion]
+    number = max(known, key=lambda one: (CHAMPION in one.aliases, one.version)).version if known else None
+    return Origin(number, version.barred, actor)
 
 
 def _sections(

@@ -89,6 +89,11 @@ def _enter_project(command: str) -> None:
             Workspace.enter()
 
 
+def _stoppable(command: str) -> contextlib.AbstractContextManager[None]:
+    """Return the context in which SIGTERM ends a command's child processes with it; a server has its own."""
+    return contextlib.nullcontext() if command in _ON_A_ROBOT else termination_as_interrupt()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     open_closed_streams()
@@ -96,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log_to_stderr()
     codes: list[int] = []
     try:
-        with termination_as_interrupt(), own_stdout(until_exit=arguments is None):
+        with _stoppable(namespace.command), own_stdout(until_exit=arguments is None):
             error = first_error(lambda: codes.append(_run(namespace)))
     except KeyboardInterrupt:
         operator.error("interrupted. Finished steps are kept.")

@@ -8,6 +8,7 @@
 docs/ledger.md has the rules. A caller that removes holds the workspace's locks.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -256,5 +257,9 @@ def _read(path: Path, key: str) -> list[Any]:
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes of all files below a folder."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    """Return the bytes of all files below a folder, without those that another command removes meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += 0 if path.is_dir() else path.lstat().st_size
+    return total

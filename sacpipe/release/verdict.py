@@ -37,6 +37,8 @@ class Finding(Config):
     """How to get further, as whole sentences; empty where the rule holds."""
     interval: tuple[float, float] | None = None
     """Confidence interval of the figure, where the rule has one."""
+    episodes: int | None = None
+    """Number of seeds, from the first on, that the figure is of; null where it is not of returns by seed."""
 
     def text(self) -> str:
         """Return rule, figure and threshold as one line."""

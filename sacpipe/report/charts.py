@@ -37,6 +37,7 @@ COLOURS = {
     "bundle": "#00805f",
     "signal": "#6a4c93",
     "dot": "#8b95a1",
+    "no": "#a8321a",
 }
 """Colours of a drawing, by variable of templates/style.css: those of a light window, and no two the same."""
 

@@ -2,16 +2,18 @@
 
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
 from pole_policies import FALLS, MODEL, TASK, PendulumProject
-from small_project import with_release
+from small_project import IDENTITY, with_release
 
 from sacpipe.params.defaults import params_text
 from sacpipe.project.workspace import STAGES
 from sacpipe.release.real_world import open_world
 from sacpipe.release.versions import write_version
+from sacpipe.tracking.registry import BARRED_TAG
 
 NOISE = "{name: observation_noise, episodes: 2, min_return: 900.0, max_loss: null, deviation: 0.0001}"
 
@@ -71,6 +73,21 @@ def test_json_is_the_verdict_and_the_page_is_written(project, call, tmp_path):
     assert (tree["accepted"], tree["candidate"], tree["episodes"]) == (True, version.bundle_digest, 4)
     assert "pendulum version 1: accepted" in page.read_text()
     assert f"page {page}" in done.err
+
+
+def test_the_page_names_champion_bar_and_who_made_it(project, call, tmp_path):
+    root, page, registry = project.workspace.root, tmp_path / "verdict.html", project.tracker.registry
+    first = register(project)
+    registry.set_alias(MODEL, "champion", first.version)
+    registry.set_version_tags(MODEL, first.version, {BARRED_TAG: "rolled back at noon by Eve: it trembles"})
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    call(root, "gate", "--page", str(page))
+    text = page.read_text()
+    assert "version 1 (bundle <code" in text.partition("<dt>Champion</dt>")[2][:60]
+    assert "<dt>Barred</dt><dd>rolled back at noon by Eve: it trembles</dd>" in text
+    name, email = (IDENTITY[f"GIT_COMMITTER_{part}"] for part in ("NAME", "EMAIL"))
+    assert f"<dt>Page by</dt><dd>{name} &lt;{email}&gt;</dd>" in text
+    assert "there is nothing to promote" in text
 
 
 def test_a_version_that_is_not_there_is_an_error(project, call):

@@ -266,8 +266,8 @@ def test_equal_policies_are_never_better_and_always_not_worse():
     [*((form, 0.05) for form in [*SYMMETRIC, *SKEWED]), *((form, 0.01) for form in SYMMETRIC)],
 )
 def test_the_error_of_many_tests(form, alpha):
-    share = 1 - refused((SYMMETRIC | SKEWED)[form], 40_000, "not_worse", 0.5, alpha)
-    assert share <= drawn.binomial_limit(40_000, alpha)
+    share = 1 - refused((SYMMETRIC | SKEWED)[form], 10_000, "not_worse", 0.5, alpha)
+    assert share <= drawn.binomial_limit(10_000, alpha)
 
 
 @pytest.mark.slow

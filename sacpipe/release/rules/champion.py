@@ -95,6 +95,7 @@ class Champion(Rule):
             threshold=plan.bound,
             unit=RETURN,
             interval=ends if all(map(math.isfinite, ends)) else None,
+            episodes=result.pairs,
         )
 
     def _in_task_units(self, champion: Scored) -> float:

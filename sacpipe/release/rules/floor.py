@@ -43,4 +43,4 @@ class Floor(Rule):
             what=f"mean return of {self.episodes} episodes",
             unit=RETURN,
             advice="Train longer or with another seed, or set a lower `min_return_mean`.",
-        )
+        ).replace(episodes=self.episodes)

@@ -79,7 +79,7 @@ class Robustness(Rule):
             unit=RETURN,
             why=worst.why,
             advice=f"Train under it (task.options), train longer, or set another threshold of `{self.name}`.",
-        )
+        ).replace(episodes=self.episodes)
 
     def _trial(self, evidence: Evidence, label: str, perturbation: Perturbation) -> _Trial | None:
         mean = _mean(evidence.candidate.perturbed(perturbation, self.episodes))

@@ -63,7 +63,7 @@ class WorstCase(Rule):
             why=why,
             advice="Find its worst episodes in the scores of `sacpipe gate VERSION --json`. Train longer, or "
             "set a lower `min_return` or a larger `max_loss`.",
-        )
+        ).replace(episodes=self.episodes)
 
     def _floor(self, champion: Scored | None) -> tuple[float | None, str]:
         """Return the higher one of the two floors, and where it comes from."""

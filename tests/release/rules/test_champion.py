@@ -41,6 +41,7 @@ def test_a_better_candidate_is_accepted_in_words():
         "champion: better by 12, interval 7.52 to 16.4, after 60 pairs, must be better (alpha 5 %)"
     )
     assert finding.interval == pytest.approx((7.52, 16.4), abs=0.005)
+    assert finding.episodes == 60
 
 
 def test_an_equal_policy_is_not_worse_and_not_better():

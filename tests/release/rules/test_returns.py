@@ -18,7 +18,7 @@ def floor(minimum):
 def test_the_mean_return_is_at_least_the_floor(minimum, ok):
     finding = floor(minimum).judge(given_evidence((10.0, 11.0, 12.0, 11.0)))
     assert (finding.ok, finding.figure, finding.threshold, finding.unit) == (ok, 11.0, minimum, "return")
-    assert bool(finding.advice) is not ok
+    assert (bool(finding.advice), finding.episodes) == (not ok, 4)
 
 
 def test_the_floor_is_reported_in_words():
@@ -49,7 +49,8 @@ RETURNS = (8.0, 3.0, 5.0, 1.0, 9.0, 7.0, 6.0, 4.0)
     ("quantile", "lowest"), [(0.01, 1.0), (0.125, 1.0), (0.126, 3.0), (0.25, 3.0), (0.3, 4.0), (0.5, 5.0)]
 )
 def test_the_quantile_is_one_of_the_returns(quantile, lowest):
-    assert worst(quantile=quantile).judge(given_evidence(RETURNS)).figure == lowest
+    finding = worst(quantile=quantile).judge(given_evidence(RETURNS))
+    assert (finding.figure, finding.episodes) == (lowest, 8)
 
 
 def test_five_in_a_hundred_are_five_though_no_binary_fraction_is_a_twentieth():

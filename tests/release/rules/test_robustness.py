@@ -61,7 +61,7 @@ def test_each_rule_perturbs_what_its_name_says(kind):
 @pytest.mark.parametrize(("floor", "ok"), [(9.0, True), (8.999, True), (9.001, False)])
 def test_the_mean_under_the_perturbation_is_at_least_the_floor(kind, floor, ok):
     finding = rule(kind, floor=floor).judge(evidence(loss=2.0))
-    assert (finding.ok, finding.figure, finding.threshold) == (ok, 9.0, floor)
+    assert (finding.ok, finding.figure, finding.threshold, finding.episodes) == (ok, 9.0, floor, 4)
     assert "unperturbed 11" in finding.found
 
 
