@@ -150,15 +150,17 @@ class Follower:
                 self._begin_rollout(found)
 
         failure = first_error(resolve)  # reported; the policy in service goes on
-        named = "" if resolved is None else resolved.digest
+        next_digest = "" if resolved is None else resolved.digest
         if not isinstance(failure, StoreUnavailableError):
-            self._report_work(self._bars, lambda: self._note_bars(named))
+            self._report_work(self._bars, lambda: self._note_bars(next_digest))
         if self._rollout.phase != "halted":  # there the source's bundle goes first
-            self._report_work(self._reserve, lambda: self._prepare_reserve(named))
+            self._report_work(self._reserve, lambda: self._prepare_reserve(next_digest))
         self._withdraw_barred()
         if (found := resolved) is not None:
             failure = first_error(lambda: follow(found))
-        self._report_work(self._reserve, lambda: self._prepare_reserve(named))  # the candidate is another one
+        self._report_work(
+            self._reserve, lambda: self._prepare_reserve(next_digest)
+        )  # the candidate is another one
         self._report_look(resolved, failure)
 
     def _report_work(self, state: State, work: Callable[[], None]) -> None:
@@ -168,17 +170,17 @@ class Follower:
         else:
             state.recover("", "", "what failed is fine again")
 
-    def _note_bars(self, named: str) -> None:
+    def _note_bars(self, next_digest: str) -> None:
         """Ask the source which bundles it bars, of those that the robot holds, runs or gets, and note it.
 
         Args:
-            named: Digest of the bundle that the source names; empty for none.
+            next_digest: Digest of the bundle that the source names; empty for none.
 
         Raises:
             SacpipeError: the source failed, or the store cannot be written.
         """
         with self._lock:
-            digests = {*self._store.held(), *self._rollout.digests(), named}
+            digests = {*self._store.held(), *self._rollout.digests(), next_digest}
         before = self._store.barred
         known = {digest: before.get(digest, "") for digest in digests if digest}
         found = self._source.bars(known)
@@ -210,26 +212,26 @@ class Follower:
             if candidate is not None and candidate.digest in barred and not self._is_ending.is_set():
                 self._report_end(self._rollout.withdraw(f"it is barred: {barred[candidate.digest]}"))
 
-    def _prepare_reserve(self, named: str) -> None:
+    def _prepare_reserve(self, next_digest: str) -> None:
         """Load a policy to fall back to where the one before the candidate, or in service, is barred.
 
         Args:
-            named: Digest of the bundle that the source names, the next candidate; empty for none.
+            next_digest: Digest of the bundle that the source names, the next candidate; empty for none.
 
         Raises:
             StorageError: there is none.
         """
         with self._lock:
             if (candidate := self._rollout.candidate) is not None:
-                named = candidate.digest
+                next_digest = candidate.digest
             elif self._rollout.phase == "halted":
-                named = ""
-            is_lacking = self._rollout.lacks_reserve(named)
+                next_digest = ""
+            is_lacking = self._rollout.lacks_reserve(next_digest)
         if not is_lacking:
             return
-        policy = self._reserves.load(named)
+        policy = self._reserves.load(next_digest)
         with self._lock:
-            if self._is_ending.is_set() or not self._rollout.lacks_reserve(named):
+            if self._is_ending.is_set() or not self._rollout.lacks_reserve(next_digest):
                 return
             self._rollout.take_reserve(policy)
             self._report_phase()

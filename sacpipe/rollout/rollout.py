@@ -145,13 +145,13 @@ class Rollout:
         found = [policy.digest for policy in policies if policy is not None]
         return frozenset(found if phase.candidate is None else [*found, phase.candidate.digest])
 
-    def lacks_reserve(self, named: str = "") -> bool:
+    def lacks_reserve(self, next_digest: str = "") -> bool:
         """Return whether a policy has to be loaded: to fall back to, or to end a stop of the host.
 
         A reserve that is no longer needed is dropped, and one with the candidate's digest.
 
         Args:
-            named: Digest of the bundle that becomes the candidate where there is none.
+            next_digest: Digest of the bundle that becomes the candidate where there is none.
         """
         phase = self._phase
         if isinstance(phase, Halted):
@@ -160,7 +160,7 @@ class Rollout:
             phase.previous if isinstance(phase, WatchPhase | RollbackPhase) else self._context.host.policy
         )
         return self._context.fallback.lacks_reserve(
-            previous, named if phase.candidate is None else phase.candidate.digest
+            previous, next_digest if phase.candidate is None else phase.candidate.digest
         )
 
     def take_reserve(self, policy: OnnxPolicy) -> None:

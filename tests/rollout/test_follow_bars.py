@@ -266,36 +266,6 @@ def test_a_stopped_robot_takes_what_the_source_names_whatever_the_disk_does(
         assert "in service at once: no other bundle may act" in [event.text for event in events]
 
 
-@pytest.mark.parametrize("what", ["bars", "names another", "refuses"])
-def test_an_answer_that_comes_after_the_end_changes_nothing(
-    following, named, bundles, source, tmp_path, what
-):
-    is_asked, is_over, threads = threading.Event(), threading.Event(), []
-    method = "bars" if what == "bars" else "resolve"
-    ask, named_first = getattr(source, method), PathSource(bundles[0], allow_hard_links=False)
-
-    def answer_late(*arguments):
-        threads.append(threading.current_thread())
-        is_asked.set()
-        assert is_over.wait(60)
-        if what == "refuses":
-            raise GateError("there: it is barred.", "store")
-        return named_first.resolve() if what == "names another" else ask(*arguments)
-
-    with following(source=source, watch_s=60.0) as robot:
-        name(bundles[1], named)
-        robot.until(lambda state: state.phase == "watch")
-        setattr(source, method, answer_late)
-        assert is_asked.wait(60)
-        source.barred = {bundle_digest(bundles[1]): WHY}
-    before = sorted(path.name for path in (tmp_path / "store").iterdir())
-    is_over.set()
-    threads[0].join(60)
-    assert not threads[0].is_alive()
-    assert in_service(robot) == bundle_digest(bundles[1])
-    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == before
-
-
 @pytest.mark.parametrize("fault", [None, StoreError("MLflow refuses: 400 no alias champion.", "400")])
 def test_what_is_barred_in_service_acts_until_another_bundle_does(following, source, digests, fault):
     with following(source=source) as robot:

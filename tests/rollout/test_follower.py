@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 
 import pytest
 from follow_fixtures import name, stopping
@@ -201,6 +202,35 @@ def test_a_bundle_that_passes_while_the_follower_ends_begins_no_rollout(
     monkeypatch.setattr(follower_module, "run_load_gate_in_child", pass_at_the_end)
     follower._poll()
     assert (follower.status().phase, list(follower.status().counts)) == ("idle", ["noticed"])
+
+
+@pytest.mark.parametrize("what", ["bars", "names another", "refuses"])
+def test_an_answer_that_comes_after_the_end_changes_nothing(following, named, bundles, tmp_path, what):
+    has_begun, is_over, threads = threading.Event(), threading.Event(), []
+    method = "bars" if what == "bars" else "resolve"
+    first = PathSource(bundles[0], allow_hard_links=False)
+    with following(watch_s=60.0) as robot:
+        ask = getattr(robot.source, method)
+
+        def answer_late(*arguments):
+            threads.append(threading.current_thread())
+            has_begun.set()
+            assert is_over.wait(60)
+            if what == "refuses":
+                raise GateError("there: it is barred.", "store")
+            return first.resolve() if what == "names another" else ask(*arguments)
+
+        name(bundles[1], named)
+        robot.until(lambda state: state.phase == "watch")
+        setattr(robot.source, method, answer_late)
+        assert has_begun.wait(60)
+        robot.source.barred = {bundle_digest(bundles[1]): "it shook"}
+    before = sorted(path.name for path in (tmp_path / "store").iterdir())
+    is_over.set()
+    threads[0].join(60)
+    assert not threads[0].is_alive()
+    assert robot.service.policy.digest == bundle_digest(bundles[1])
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == before
 
 
 def test_a_bundle_of_another_task_is_refused(following, named, bundles, tmp_path):
