@@ -82,7 +82,7 @@ $(MUTANTS_READY): tests/mutants/requirements.txt $(READY)
 run: $(READY)    ## train, export and evaluate the task of params.yaml, register a candidate and judge it
 	$(BIN)/sacpipe run --doctor
 
-promote: $(READY)  ## make the last run's candidate the champion: make promote REASON="the first policy"
+promote: $(READY)  ## make the last run's candidate the champion: make promote REASON="WHY"
 	$(BIN)/sacpipe promote --reason "$(REASON)"
 
 quick: $(READY)  ## the tests that take less than a second each; 100 s

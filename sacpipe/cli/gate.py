@@ -13,7 +13,7 @@ from sacpipe.core.logging import operator
 if TYPE_CHECKING:
     from sacpipe.project.workspace import Workspace
     from sacpipe.release.config import ReleaseParams
-    from sacpipe.report.verdict_page import Origin
+    from sacpipe.release.releases import Releases
     from sacpipe.tracking.registry import VersionRecord
     from sacpipe.tracking.tracker import Tracker
 
@@ -31,49 +31,81 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Judge, print and draw; exit code 1 where the verdict is refused."""
+    """Judge, print and draw; exit code 1 where the version is refused or barred, or the alias was moved."""
     from sacpipe.cli.release_commands import find_version
-    from sacpipe.params.model import Params
-    from sacpipe.project.workspace import Workspace, release_lock
+    from sacpipe.project.workspace import Workspace
+    from sacpipe.release.bars import bar_of
+    from sacpipe.release.config import ReleaseParams, read_model_name
     from sacpipe.release.gate import judge_version
-    from sacpipe.release.heal import heal
     from sacpipe.release.real_world import open_world
+    from sacpipe.release.releases import Releases
+    from sacpipe.release.rule_changes import rule_changes
     from sacpipe.tracking.chosen import open_ledger
 
     workspace = Workspace.enter()
-    tracker, model = open_ledger(workspace), Params.load(workspace.params).release.model_name
-    with contextlib.suppress(BusyError), release_lock(workspace):  # the other command repairs
-        for line in heal(workspace, tracker, open_world(workspace, tracker), model):
-            operator.info(line)
+    tracker, model = open_ledger(workspace), read_model_name(workspace.params)
+    releases = Releases(open_world(workspace, tracker), model)
+    _repair_and_check(workspace, tracker, releases, model)
     version = find_version(tracker, model, arguments.version)
     params, commit = _sections(workspace, tracker, version)
     verdict = judge_version(workspace, tracker, version, params, commit)
+    bar = bar_of(releases.history(), version)
     if arguments.page is not None:
-        from sacpipe.report.verdict_page import write_verdict_page
+        from sacpipe.report.verdict_page import Origin, write_verdict_page
 
-        origin = _origin(workspace, tracker, version, verdict.champion)
+        origin = Origin(_number(tracker, version.name, verdict.champion), bar, _actor(workspace, tracker))
         operator.info(f"page {write_verdict_page(verdict, arguments.page, origin)}")
     if arguments.json:
         write_output(json.dumps(verdict.as_tree(), indent=2) + "\n")
     else:
-        write_output(f"{version.name} version {version.version} is {verdict.text()}")
-    return 0 if verdict.accepted else 1
+        working = ReleaseParams.load_sections(workspace.params).release
+        text = verdict.text(rule_changes(params.release, working))
+        write_output(f"{version.name} version {version.version} is {text}")
+        if verdict.refused and arguments.page is None:
+            write_output(f"  page     sacpipe gate {version.version} --page verdict.html\n")
+    if bar:
+        (operator.info if arguments.json else _write_line)(f"  barred   {bar}")
+    return 0 if verdict.accepted and not bar else 1
 
 
-def _origin(
-    workspace: "Workspace", tracker: "Tracker", version: "VersionRecord", champion: str | None
-) -> "Origin":
-    """Return what registry and git say about a judged version, for its page."""
-    from sacpipe.release.log import CHAMPION
+def _write_line(line: str) -> None:
+    write_output(f"{line}\n")
+
+
+def _repair_and_check(workspace: "Workspace", tracker: "Tracker", releases: "Releases", model: str) -> None:
+    """Repair damage, and check that history and registry name one champion: the candidate meets that one.
+
+    Raises:
+        ReleaseError: they disagree, as where the alias was moved by hand.
+        StoreError: the registry failed.
+    """
+    from sacpipe.project.git import repository_fault
+    from sacpipe.project.workspace import release_lock
+    from sacpipe.release.heal import heal
     from sacpipe.release.real_world import open_world
-    from sacpipe.report.verdict_page import Origin
 
-    actor = ""
-    with contextlib.suppress(ConfigError):  # a page needs no identity
-        actor = str(open_world(workspace, tracker).git.actor())
-    known = [one for one in tracker.registry.versions(version.name) if one.bundle_digest == champion]
-    number = max(known, key=lambda one: (CHAMPION in one.aliases, one.version)).version if known else None
-    return Origin(number, version.barred, actor)
+    with contextlib.suppress(BusyError), release_lock(workspace):  # the other command repairs and checks
+        for line in heal(workspace, tracker, open_world(workspace, tracker), model):
+            operator.info(line)
+        if repository_fault(workspace.root) is None:
+            releases.check()
+
+
+def _number(tracker: "Tracker", model: str, champion: str | None) -> int | None:
+    """Return the number of the champion that a verdict compares with; None where it is not known."""
+    from sacpipe.release.log import CHAMPION
+
+    known = [one for one in tracker.registry.versions(model) if one.bundle_digest == champion]
+    return max(known, key=lambda one: (CHAMPION in one.aliases, one.version)).version if known else None
+
+
+def _actor(workspace: "Workspace", tracker: "Tracker") -> str:
+    """Return who runs the command, by the identity of git; a page needs none."""
+    from sacpipe.release.real_world import open_world
+
+    with contextlib.suppress(ConfigError):
+        return str(open_world(workspace, tracker).git.actor())
+    return ""
 
 
 def _sections(

@@ -34,15 +34,15 @@ def run(arguments: argparse.Namespace) -> int:
     A list takes no lock. While files are removed no run may begin; a rollback waits for versions and bundles
     alone, as it needs nothing that DVC's cache is searched for.
     """
-    from sacpipe.params.model import Params
     from sacpipe.project.workspace import Workspace, run_lock
+    from sacpipe.release.config import read_model_name
     from sacpipe.release.gc import open_collector
     from sacpipe.tracking.chosen import open_ledger
 
     if arguments.keep < 1:
         raise ConfigError(f"--keep: expected 1 or more, found {arguments.keep}.")
     workspace = Workspace.enter()
-    model = Params.load(workspace.params).release.model_name
+    model = read_model_name(workspace.params)
     with run_lock(workspace) if arguments.force else nullcontext():
         tracker = open_ledger(workspace)
         with _excluding_releases(workspace, tracker, model) if arguments.force else nullcontext():

@@ -19,15 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every edge; exit code 1 where one does not hold."""
-    from sacpipe.params.model import Params
     from sacpipe.project.workspace import Workspace
+    from sacpipe.release.config import read_model_name
     from sacpipe.release.history import read_history
     from sacpipe.release.real_world import ProjectDisk
     from sacpipe.tracking.chosen import open_ledger
     from sacpipe.tracking.lineage import lineage, parse_wanted
 
     workspace = Workspace.enter()
-    wanted = arguments.model or Params.load(workspace.params).release.model_name
+    wanted = arguments.model or read_model_name(workspace.params)
     name, _, _ = parse_wanted(wanted)
     champion = read_history(ProjectDisk(workspace.root), name).champion
     champions = {} if champion is None else {name: champion.bundle}

@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             write_output(json.dumps(candidate.verdict.as_tree(), indent=2) + "\n")
         else:
-            write_output(f"gate       version {version.version} is {candidate.verdict.text()}")
+            text = candidate.verdict.text(candidate.working_rules)
+            write_output(f"gate       version {version.version} is {text}")
         lines = promote_candidate(
             workspace, opened.tracker, candidate, reason=arguments.reason, again=arguments.again
         )

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.core.logging import operator
-from sacpipe.params.model import Params
 from sacpipe.project.workspace import Workspace
+from sacpipe.release.config import read_model_name
 from sacpipe.release.heal import heal
 from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases
@@ -15,6 +15,8 @@ from sacpipe.tracking.tracker import Tracker
 
 MAX_REASON_CHARS = 500
 """Longest reason: it is part of a tag and of a line."""
+_PLACE_HOLDERS = ("...", "WHY")
+"""What stands for the reason in printed commands."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,14 @@ def open_releases(
         settles: Whether to settle; a command that repairs a disagreement does that itself.
 
     Raises:
-        ConfigError: the reason is blank, git has no identity for the commit, or params.yaml is wrong.
+        ConfigError: the reason is blank or a place-holder, git has no identity, or the model has no name.
         ReleaseError: history and registry disagree.
         StoreError: the registry failed.
     """
-    if reason is not None and not 0 < len(reason.strip()) <= MAX_REASON_CHARS:
-        raise ConfigError(
-            f"--reason: expected why, in 1 to {MAX_REASON_CHARS} characters that explain it a year later, "
-            f"found {len(reason.strip())}."
-        )
+    if reason is not None:
+        _check_reason(reason.strip())
     tracker = open_ledger(workspace)
-    model = Params.load(workspace.params).release.model_name
+    model = read_model_name(workspace.params)
     world = open_world(workspace, tracker)
     if reason is not None:
         world.git.actor()  # before minutes of repair and episodes
@@ -82,3 +81,16 @@ def open_releases(
         for line in releases.settle():
             operator.info(line)
     return OpenedReleases(model, tracker, releases)
+
+
+def _check_reason(reason: str) -> None:
+    if not 0 < len(reason) <= MAX_REASON_CHARS:
+        raise ConfigError(
+            f"--reason: expected why, in 1 to {MAX_REASON_CHARS} characters that explain it a year later, "
+            f"found {len(reason)}."
+        )
+    if reason in _PLACE_HOLDERS:
+        raise ConfigError(
+            "--reason: expected why, in words that explain it a year later, found the place-holder "
+            f"'{reason}'. The history keeps the reason for good."
+        )

@@ -51,16 +51,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _champion(*, is_followed: bool) -> str:
     from sacpipe.core.errors import StoreError
-    from sacpipe.params.model import Params
+    from sacpipe.release.config import read_model_name
     from sacpipe.rollout.registries import Address
     from sacpipe.tracking.chosen import open_ledger
 
     workspace = Workspace.with_tools()
-    name = Params.load(workspace.params).release.model_name
+    name = read_model_name(workspace.params)
     if not is_followed and open_ledger(workspace).registry.alias(name, "champion") is None:
         raise StoreError(
             f"no version of '{name}' is champion yet. `sacpipe run` registers a candidate, and "
-            '`sacpipe promote --reason "..."` makes it champion.'
+            '`sacpipe promote --reason "WHY"` makes it champion.'
         )
     return str(Address(name, "champion", is_alias=True))
 

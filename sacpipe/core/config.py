@@ -175,7 +175,8 @@ def _faults(exc: ValidationError, model: type[BaseModel], above: tuple[str, ...]
             yield f"{path}: missing. Add it; `sacpipe params TASK` prints a complete file"
         else:
             message = error["msg"].removeprefix("Value error, ")
-            yield f"{path}: {message}, found {_short(found)}"
+            is_whole = kind == "value_error" and isinstance(found, Mapping)  # the message names its part
+            yield f"{path}: {message}" + ("" if is_whole else f", found {_short(found)}")
 
 
 def _short(value: Any) -> str:

@@ -6,6 +6,7 @@
     ├─ ContractError                  a task suite or a learner broke its contract
     ├─ StorageError                   a file is missing, malformed, or cannot be written
     ├─ BusyError                      another process has locked this folder
+    │  └─ ReleaseBusyError            exit code 1: another release command is in progress
     ├─ PoolError
     │  ├─ PoolFormatError             unknown version or schema
     │  └─ PoolCorruptError            bytes differ from the manifest
@@ -90,6 +91,12 @@ class StorageError(SacpipeError):
 
 class BusyError(SacpipeError):
     """Another process has locked this folder."""
+
+
+class ReleaseBusyError(BusyError):
+    """Another release command is in progress in this folder: the champion may be another one after it."""
+
+    exit_code = 1
 
 
 class PoolError(SacpipeError):

@@ -14,8 +14,13 @@ from sacpipe.params.model import Params
 from sacpipe.project.git import repository_fault
 from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import Workspace, release_lock
-from sacpipe.release.bars import bar_text
-from sacpipe.release.candidate import CommittedCandidate, find_commit, present_entries
+from sacpipe.release.bars import bar_of
+from sacpipe.release.candidate import (
+    CommittedCandidate,
+    find_commit,
+    present_entries,
+    uncommitted_files,
+)
 from sacpipe.release.config import ReleaseParams
 from sacpipe.release.gate import judge_version
 from sacpipe.release.heal import heal
@@ -24,6 +29,7 @@ from sacpipe.release.model_card import model_card
 from sacpipe.release.promotion import CANDIDATE, JudgedCandidate, judge_committed, promote_candidate
 from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases
+from sacpipe.release.rule_changes import rule_changes
 from sacpipe.release.verdict import Verdict, verdict_tags
 from sacpipe.release.versions import write_version
 from sacpipe.release.world import World
@@ -40,7 +46,9 @@ class RegistryStatus(Config):
     model_name: str
     version: int
     alias: str
-    """`champion`, or `candidate` while the version is not champion."""
+    """`champion`; `candidate` while the version is not champion; empty where neither names it."""
+    candidate: int | None
+    """Number of the version that the alias `candidate` names."""
     previous: int | None
     """Number of the champion when the run ended its work, where it was another version."""
     why: str
@@ -49,8 +57,17 @@ class RegistryStatus(Config):
     """Commit that holds parameters, code and lock entries of the version; None where it is uncommitted."""
     uncommitted: str
     """Why no commit holds them, and the git commands that change it; empty where one does."""
+    working_rules: str
+    """How the rules of params.yaml differ from those that judged, in words; empty where they do not."""
     barred: str
     """When, by whom and why the bundle was rolled back; empty where it may be promoted."""
+
+    @property
+    def state(self) -> str:
+        """`champion`, `barred`, `candidate`, or `registered` where no alias names it, in this order."""
+        if self.alias == CHAMPION:
+            return CHAMPION
+        return "barred" if self.barred else self.alias or "registered"
 
 
 P = ParamSpec("P")
@@ -67,6 +84,8 @@ class RegisteredVerdict:
     """The candidate for a promotion; None where the version is uncommitted."""
     uncommitted: str
     """Why no commit holds it, and the git commands that change it; empty where one does."""
+    working_rules: str
+    """How the rules of params.yaml differ from those that judged, in words; empty where they do not."""
 
 
 def _releasing(step: Callable[Concatenate[Workspace, P], R]) -> Callable[Concatenate[Workspace, P], R]:
@@ -133,9 +152,8 @@ def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
     params = working = ReleaseParams.load_sections(workspace.params)
     if committed is not None:
         params = committed.release_params
-        if working.release != params.release:
-            counts = committed.commit[:12]
-            write_line(f"release: section `release` of params.yaml is uncommitted; that of {counts} counts")
+        if rule_changes(params.release, working.release):
+            write_line(f"release: {other_rules(workspace, committed)}")
         try:
             candidate = judge_committed(workspace, ledger, version, entries, committed)
         except ReleaseError as exc:  # edited rules
@@ -146,7 +164,18 @@ def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
         card = model_card(workspace, version, verdict)
         ledger.registry.set_description(version.name, version.version, card)
         write_version(_world(workspace), ledger.registry.version(version.name, version.version), entries)
-    return RegisteredVerdict(version, verdict, candidate, uncommitted)
+    changes = rule_changes(params.release, working.release)
+    return RegisteredVerdict(version, verdict, candidate, uncommitted, changes)
+
+
+def other_rules(workspace: Workspace, committed: CommittedCandidate) -> str:
+    """Return whose rules judge, where those of params.yaml differ, and what to commit to change that."""
+    files = uncommitted_files(workspace.root, ["dvc.lock", "params.yaml"])
+    advice = f" Commit {' and '.join(files)} to judge under these." if files else ""
+    return (
+        f"judged under the rules of {committed.commit[:12]}, the newest commit that holds this candidate; "
+        f"those in params.yaml differ.{advice}"
+    )
 
 
 @_releasing
@@ -166,14 +195,18 @@ def release(workspace: Workspace, judged: RegisteredVerdict) -> RegistryStatus:
     if repository_fault(workspace.root) is None:
         Releases(world, version.name).check()
     is_champion = _is(world.registry.alias(version.name, CHAMPION), version)
+    newest = world.registry.alias(version.name, CANDIDATE)
+    other = CANDIDATE if _is(newest, version) else ""
     return RegistryStatus(
         model_name=version.name,
         version=version.version,
-        alias=CHAMPION if is_champion else CANDIDATE,
+        alias=CHAMPION if is_champion else other,
+        candidate=None if newest is None else newest.version,
         previous=None if before is None or _is(before, version) else before.version,
         why=judged.verdict.why(),
         commit=None if candidate is None else candidate.target.commit,
         uncommitted=judged.uncommitted,
+        working_rules=judged.working_rules,
         barred=bar,
     )
 
@@ -204,12 +237,7 @@ def _committed(workspace: Workspace, version: VersionRecord) -> tuple[CommittedC
 
 
 def _bar(world: World, version: VersionRecord) -> str:
-    """Return when, by whom and why a version was barred; empty where it is not.
-
-    The history is the source; the registry's tag also knows what another clone has barred since.
-    """
-    record = Releases(world, version.name).history().barred.get(version.bundle_digest)
-    return version.barred if record is None else bar_text(record)
+    return bar_of(Releases(world, version.name).history(), version)
 
 
 def _is(found: VersionRecord | None, version: VersionRecord) -> bool:

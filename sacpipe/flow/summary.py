@@ -16,6 +16,11 @@ from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.workspace import Workspace
 from sacpipe.release.verdict import Verdict
 
+_AFTER_A_REFUSAL = (
+    "next       change what the refused lines name, or train longer (sacpipe run --extend) or with another "
+    "seed; then commit"
+)
+
 
 class Summary(Config):
     """The result of one run."""
@@ -84,8 +89,8 @@ class Summary(Config):
             f"           {self.bundle.return_mean:,.1f} by the bundle, in the robot's own runtime",
             *self._success(),
             f"stages     {stages} ({self.seconds:.0f} s)",
-            f"gate       {self.verdict.text().rstrip()}",
-            f"registry   {promotion.model_name} version {promotion.version} is {promotion.alias}"
+            f"gate       {self.verdict.text(promotion.working_rules).rstrip()}",
+            f"registry   {promotion.model_name} version {promotion.version} is {promotion.state}"
             f"{self._previous()}",
             f"bundle     {self.bundle_digest}",
             f"pool       {self.pool_digest}",
@@ -96,19 +101,23 @@ class Summary(Config):
         return "\n".join(lines) + "\n"
 
     def _next(self) -> list[str]:
-        """Return lines with the commands that make the candidate champion, or that serve the champion."""
+        """Return lines with the commands that follow: to promote, to serve, or after a refusal."""
         promotion = self.promotion
+        page = [f"page       sacpipe gate {promotion.version} --page verdict.html"]
         if promotion.alias == "champion":
             return ["serve      make serve"]
         if promotion.barred:
-            again = f'promote    sacpipe promote {promotion.version} --again --reason "..."'
-            return [f"barred     {promotion.barred}", *([again] if self.verdict.accepted else [])]
+            again = f'promote    sacpipe promote {promotion.version} --again --reason "WHY"'
+            return [f"barred     {promotion.barred}", *([again] if self.verdict.accepted else page)]
         if self.is_refused:
-            return []
+            return [*page, _AFTER_A_REFUSAL]
         if self.verdict.mode == "dry_run":
-            return ["promote    nothing, because release.mode is dry_run"]
+            return [
+                *(page if self.verdict.refused else []),
+                "promote    nothing, because release.mode is dry_run",
+            ]
         commit = promotion.uncommitted.replace("\n", "\n           ")
-        return [*([f"commit     {commit}"] if commit else []), 'promote    sacpipe promote --reason "..."']
+        return [*([f"commit     {commit}"] if commit else []), 'promote    sacpipe promote --reason "WHY"']
 
     def _success(self) -> list[str]:
         """Return a line with the share of successes, if `task.metrics` names one.
@@ -125,9 +134,12 @@ class Summary(Config):
     def _previous(self) -> str:
         if self.promotion.alias == "champion":
             return "" if self.promotion.previous is None else f", after version {self.promotion.previous}"
-        if self.promotion.previous is None:
-            return "; no version is champion"
-        return f"; version {self.promotion.previous} stays champion"
+        candidate, previous = self.promotion.candidate, self.promotion.previous
+        is_other = candidate not in {None, self.promotion.version}
+        stays = f"; candidate stays version {candidate}" if is_other else ""
+        if previous is None:
+            return f"{stays}; no version is champion"
+        return f"{stays}; version {previous} stays champion"
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the result as a table, one row for each stage."""
@@ -140,10 +152,10 @@ class Summary(Config):
         """Return the digests of pool, bundle and version as a Markdown list."""
         return (
             f"* pool `{self.pool_digest}`\n* bundle `{self.bundle_digest}`\n"
-            f"* {self.promotion.model_name} version {self.promotion.version}: {self.promotion.alias}\n"
+            f"* {self.promotion.model_name} version {self.promotion.version}: {self.promotion.state}\n"
         )
 
     def verdict_markdown(self) -> str:
         """Return the verdict and the commands that follow it as Markdown."""
         follows = "\n".join(self._next())
-        return f"```\n{self.verdict.text()}{follows}\n```\n"
+        return f"```\n{self.verdict.text(self.promotion.working_rules)}{follows}\n```\n"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from sacpipe.core.errors import BusyError, ConfigError
+from sacpipe.core.errors import BusyError, ConfigError, ReleaseBusyError
 from sacpipe.core.files import storage_errors
 from sacpipe.core.locks import hold
 
@@ -184,7 +184,7 @@ def run_lock(workspace: Workspace) -> contextlib.AbstractContextManager[None]:
         BusyError: another process holds the lock; names that process.
         StorageError: the folder cannot be written.
     """
-    return _locked(workspace, workspace.lock_file, "run")
+    return _locked(workspace, workspace.lock_file, "run", BusyError)
 
 
 def release_lock(workspace: Workspace, *, waits: bool = False) -> contextlib.AbstractContextManager[None]:
@@ -195,21 +195,23 @@ def release_lock(workspace: Workspace, *, waits: bool = False) -> contextlib.Abs
         waits: Wait for another release command, as a run does at its end.
 
     Raises:
-        BusyError: another release command, or a step of a run that releases, is in progress.
+        ReleaseBusyError: another release command, or a step of a run that releases, is in progress.
         StorageError: the folder cannot be written.
     """
-    return _locked(workspace, workspace.release_lock_file, "release command", waits=waits)
+    return _locked(workspace, workspace.release_lock_file, "release command", ReleaseBusyError, waits=waits)
 
 
 @contextlib.contextmanager
-def _locked(workspace: Workspace, path: Path, what: str, *, waits: bool = False) -> Iterator[None]:
+def _locked(
+    workspace: Workspace, path: Path, what: str, error: type[BusyError], *, waits: bool = False
+) -> Iterator[None]:
     with storage_errors(path):
         workspace.state.mkdir(parents=True, exist_ok=True)
     try:
         lock = hold(path, None if waits else "busy")
     except BusyError as exc:
         holder = path.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
-        raise BusyError(
+        raise error(
             f"another {what} (process {holder}) is in progress in {workspace.root}. "
             "Wait until it ends, stop it, or use another copy of this folder."
         ) from exc

@@ -18,18 +18,26 @@ def bar_text(bar: Record) -> str:
     return f"rolled back at {bar.time} by {bar.actor}: {bar.reason}"[:MAX_TAG_CHARS]
 
 
+def bar_of(history: History, version: VersionRecord) -> str:
+    """Return when, by whom and why a version was barred; empty where it is not.
+
+    The history is the source; the registry's tag also knows what another clone has barred since.
+    """
+    bar = history.barred.get(version.bundle_digest)
+    return version.barred if bar is None else bar_text(bar)
+
+
 def require_allowed(history: History, version: VersionRecord, *, again: bool = False) -> None:
     """Check that a version is not barred, by this history or another clone's, or may be promoted again.
 
     Raises:
         ReleaseError: it is barred. The message says by whom, when and why.
     """
-    bar = history.barred.get(version.bundle_digest)
-    text = version.barred if bar is None else bar_text(bar)
+    text = bar_of(history, version)
     if text and not again:
         raise ReleaseError(
             f"{release_of(version)} is barred: {text}. "
-            f'`sacpipe promote {version.version} --again --reason "..."` promotes it anyway.'
+            f'`sacpipe promote {version.version} --again --reason "WHY"` promotes it anyway.'
         )
 
 

@@ -10,8 +10,11 @@ from sacpipe.release.world import World
 _OWN = re.compile(r"/(history|versions)/\d{6,}-[0-9a-f]{12}\.json$|/verdicts/[0-9a-f]{64}\.json$")
 
 
-def commit_records(world: World, history: History) -> None:
+def commit_records(world: World, history: History) -> str | None:
     """Commit the new files of a policy; git restores one that a power cut took or tore.
+
+    Returns:
+        A line about the commit; None where there was nothing to commit.
 
     Raises:
         StoreError: git failed.
@@ -19,10 +22,11 @@ def commit_records(world: World, history: History) -> None:
     folder = release_folder(history.model)
     remove_leftovers(world.disk, folder)
     paths = [path for path in world.git.uncommitted(folder) if _is_own(world, path)]
-    if paths:
-        newest = events(history)[:1]
-        what = f": {newest[0].what}, records {newest[0].numbers}" if newest else ""
-        world.git.commit(paths, f"Release of {history.model}{what}")
+    if not paths:
+        return None
+    newest = events(history)[:1]
+    what = f": {newest[0].what}, records {newest[0].numbers}" if newest else ""
+    return world.git.commit(paths, f"Release of {history.model}{what}")
 
 
 def _is_own(world: World, path: str) -> bool:

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from sacpipe.core.config import Config
+from sacpipe.core.config import Config, read_yaml
 from sacpipe.envs import TaskConfig
 from sacpipe.release.rules.rule import RULES, RuleField
 from sacpipe.release.verdict import Mode
@@ -26,10 +27,14 @@ def _as_tuple(rules: Any) -> Any:
     return tuple(rules) if isinstance(rules, list) else rules
 
 
+ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+"""Name of a registered model."""
+
+
 class ReleaseConfig(Config):
     """Name of the registered model, and the gate of its releases."""
 
-    model_name: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    model_name: ModelName
     """Name of the registered model."""
     mode: Mode
     """What a verdict does: enforce, dry_run (say it only) or off (judge nothing)."""
@@ -71,3 +76,22 @@ class ReleaseParams(Config):
     seed: int
     task: TaskConfig
     release: ReleaseConfig
+
+
+class _ModelName(Config):
+    model_name: ModelName
+
+
+def read_model_name(path: Path) -> str:
+    """Return `release.model_name` of params.yaml; an error elsewhere in the file does not stop a rollback.
+
+    Raises:
+        ConfigError: the file is missing or is not YAML, or the name is missing or wrong.
+    """
+    release = read_yaml(path).get("release")
+    found = (
+        {key: release[key] for key in _ModelName.model_fields if key in release}
+        if isinstance(release, Mapping)
+        else {}
+    )
+    return _ModelName.parse(found, source=str(path), where="release").model_name

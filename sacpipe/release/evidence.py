@@ -98,3 +98,10 @@ class Evidence:
     """Largest difference from the golden actions on this machine, as a share of the action's range."""
     lineage_faults: Sequence[str]
     """Edges of the candidate's lineage that do not hold, in words."""
+    is_champion: bool = False
+    """Whether the candidate is the champion, which is then not compared with itself."""
+
+    @property
+    def why_alone(self) -> str:
+        """Why there is no champion to compare with, in words."""
+        return "the candidate is the champion" if self.is_champion else "there is no champion"

@@ -22,7 +22,7 @@ from sacpipe.release.evidence import Evidence
 from sacpipe.release.kept_verdicts import all_kept, dependencies_digest, judging_code, read_kept, write_kept
 from sacpipe.release.log import CHAMPION
 from sacpipe.release.origin import find_parity, lineage_faults
-from sacpipe.release.rules.rule import Rule
+from sacpipe.release.rules.rule import Rule, in_params
 from sacpipe.release.scoring import RuntimeScored, entry_ranges
 from sacpipe.release.verdict import Finding, Scores, Verdict
 from sacpipe.robot.policy import OnnxPolicy
@@ -144,6 +144,7 @@ class _VersionVerdict:
                 parity=parity,
                 golden_error=golden_error,
                 lineage_faults=faults,
+                is_champion=self._is_champion,
             )
             judged = [_judged(rule, evidence) for rule in self._params.release.rules]
             scores = Scores(
@@ -158,9 +159,13 @@ class _VersionVerdict:
         registry: Registry = self._tracker.registry
         version, champion = self._version, self._champion
         candidate = registry.fetch_bundle(version.name, version.version, folder / "candidate")
-        if champion is None or champion.bundle_digest == version.bundle_digest:
+        if champion is None or self._is_champion:
             return candidate, None
         return candidate, registry.fetch_bundle(version.name, champion.version, folder / "champion")
+
+    @property
+    def _is_champion(self) -> bool:
+        return self._champion is not None and self._champion.bundle_digest == self._version.bundle_digest
 
     def _verdict(self, findings: tuple[Finding, ...], *, episodes: int, scores: Scores) -> Verdict:
         is_enforced = self._params.release.mode == "enforce"
@@ -199,7 +204,7 @@ def _judged(rule: Rule, evidence: Evidence) -> _Judged:
         rule.name,
         found=reason or type(error).__name__,
         expected="a finding",
-        advice="Correct what it names, or take the rule out of release.rules in params.yaml.",
+        advice=f"Correct what it names, or {in_params('take the rule out')}.",
     )
     return _Judged(raised, lasts=False)
 

@@ -63,7 +63,7 @@ class History:
             names = "; ".join(f"{tip.number} by {tip.actor}, {tip.time}" for tip in self.tips)
             raise ReleaseError(
                 f"{release_folder(self.model)}: the history is forked: {len(self.tips)} records have no "
-                f'successor ({names}). `sacpipe history --resolve --reason "..."` joins them.'
+                f'successor ({names}). `sacpipe history --resolve --reason "WHY"` joins them.'
             )
         return self.tips[0] if self.tips else None
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from sacpipe.release.bars import bar_text
 from sacpipe.release.history import History
+from sacpipe.release.log import bundle_of
 from sacpipe.release.record import Record
 
 _WHAT = {
@@ -53,9 +55,8 @@ def history_text(history: History) -> str:
         ReleaseError: the history is forked.
     """
     champion = history.champion
-    since = next((record.time for record in history.chain(history.tip) if record.settles), "")
     lines = [
-        f"{history.model}: champion is {champion}, since {since}"
+        f"{history.model}: champion is {champion}, since {_since(history)}"
         if champion
         else f"{history.model}: there is no champion"
     ]
@@ -68,11 +69,24 @@ def history_text(history: History) -> str:
             lines.append(
                 f"  {time:<{widths[0]}}  {what:<{widths[1]}}  {who:<{widths[2]}}  {why}  [{numbers}]"
             )
+    if history.barred:
+        lines.append("")
     for bar in history.barred.values():
         barred = bar.to if bar.kind == "barred" else bar.before
-        command = f'`sacpipe promote {barred and barred.version} --again --reason "..."`'
-        lines += ["", f"barred: {barred}. {command} promotes it anyway."]
+        command = f'`sacpipe promote {barred and barred.version} --again --reason "WHY"`'
+        lines.append(f"barred: {barred}, {bar_text(bar)}. {command} promotes it anyway.")
     return "\n".join(lines) + "\n"
+
+
+def _since(history: History) -> str:
+    """Return when the champion became champion: a restored alias or an undone move is no beginning."""
+    since = ""
+    for record in history.chain(history.tip):
+        if record.settles:
+            if bundle_of(record.to) != bundle_of(history.champion):
+                break
+            since = record.time
+    return since
 
 
 def _what(record: Record) -> str:

@@ -35,6 +35,13 @@ class Log:
     def __init__(self, world: World, history: History, published: str | None, lease: Lease) -> None:
         self.world, self.history, self.published = world, history, published
         self._lease = lease
+        self.lines: list[str] = []
+        """Lines for the operator; the commit comes last, when the command ends."""
+
+    def report(self, *lines: str) -> list[str]:
+        """Add lines for the operator, and return all, to which the command's end adds."""
+        self.lines += lines
+        return self.lines
 
     @property
     def model(self) -> str:

@@ -3,20 +3,24 @@
 `sacpipe promote` and a flow with `release.auto` call it, under the workspace's lock.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.core.errors import ReleaseError
+from sacpipe.core.errors import BundleError, ReleaseError, StoreError, StoreUnavailableError
 from sacpipe.project.dvc.lock_file import LockEntries
+from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.candidate import CommittedCandidate, find_commit, present_entries
-from sacpipe.release.config import ReleaseConfig
+from sacpipe.release.config import ReleaseConfig, ReleaseParams
 from sacpipe.release.gate import judge_version
+from sacpipe.release.known_versions import KnownVersion, restored_outputs
 from sacpipe.release.model_card import model_card
 from sacpipe.release.real_world import open_world
 from sacpipe.release.releases import Releases, Target
+from sacpipe.release.rule_changes import rule_changes
 from sacpipe.release.verdict import Verdict, verdict_tags
-from sacpipe.release.versions import read_versions
+from sacpipe.release.versions import read_versions, write_version
 from sacpipe.tracking.ledger import record_stage
 from sacpipe.tracking.registry import VersionRecord
 from sacpipe.tracking.tracker import Tracker
@@ -33,6 +37,8 @@ class JudgedCandidate:
     verdict: Verdict
     release: ReleaseConfig
     """Section `release` of the commit."""
+    working_rules: str
+    """How the section of params.yaml as it is differs from it, in words; empty where it does not."""
 
     @property
     def moves(self) -> bool:
@@ -84,7 +90,9 @@ def judge_committed(
         commit=committed.commit,
         entries=dict(entries),
     )
-    return JudgedCandidate(target, verdict, committed.release_params.release)
+    release = committed.release_params.release
+    working = ReleaseParams.load_sections(workspace.params).release
+    return JudgedCandidate(target, verdict, release, rule_changes(release, working))
 
 
 def promote_candidate(
@@ -102,13 +110,47 @@ def promote_candidate(
             f"release.mode is dry_run: version {version.version} is not promoted, and nothing is recorded"
         ]
     tracker.registry.set_version_tags(version.name, version.version, verdict_tags(candidate.verdict))
-    if _is_present(workspace, version):  # the card is made of the present outputs
+    try:
+        _describe(workspace, tracker, candidate)
+    except StoreUnavailableError:
+        raise
+    except (BundleError, StoreError) as exc:  # a promoter's account may lack the right, or DVC the outputs
+        write_line(f"commit and model card of version {version.version} are not recorded anew: {exc}")
+    world = open_world(workspace, tracker)
+    tagged = tracker.registry.version(version.name, version.version)
+    write_version(world, tagged, candidate.target.entries)  # the promotion commits it with its verdict
+    releases = Releases(world, version.name)
+    return releases.promote(candidate.target, reason=reason, again=again)
+
+
+def _describe(workspace: Workspace, tracker: Tracker, candidate: JudgedCandidate) -> None:
+    """Write the model card with the present verdict, and the commit into the runs of the stages.
+
+    A clone without the version's outputs restores them to make the card.
+
+    Raises:
+        StoreError: DVC lacks the outputs, or the registry refuses; BundleError where the outputs are damaged.
+    """
+    version, target = candidate.target.version, candidate.target
+    outputs: contextlib.AbstractContextManager[Workspace] = contextlib.nullcontext(workspace)
+    if not _is_present(workspace, version):
+        known = KnownVersion(
+            model=version.name,
+            number=version.version,
+            bundle=version.bundle_digest,
+            entries=target.entries,
+            tags=dict(version.tags),
+            commit=target.commit,
+            verdict=None,
+            in_history=False,
+        )
+        outputs = restored_outputs(workspace, known)
+    with outputs as folder:
+        card = model_card(folder, version, candidate.verdict)
+    tracker.registry.set_description(version.name, version.version, card)
+    if folder is workspace:
         for stage in STAGES:  # a run before the commit could not record it
             record_stage(workspace, tracker, stage)
-        card = model_card(workspace, version, candidate.verdict)
-        tracker.registry.set_description(version.name, version.version, card)
-    releases = Releases(open_world(workspace, tracker), version.name)
-    return releases.promote(candidate.target, reason=reason, again=again)
 
 
 def _is_present(workspace: Workspace, version: VersionRecord) -> bool:

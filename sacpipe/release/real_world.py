@@ -157,8 +157,8 @@ class ProjectGit:
         ignored = self._git("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", folder)
         return (*changed, *(path for path in ignored.split("\0") if path))
 
-    def commit(self, paths: Sequence[str], message: str) -> None:
-        """Commit these paths, and nothing else that is staged.
+    def commit(self, paths: Sequence[str], message: str) -> str:
+        """Commit these paths, and nothing else that is staged; return a line about it.
 
         Raises:
             StoreError: git failed, e.g. because .gitignore names a path or a hook refuses.
@@ -171,6 +171,14 @@ class ProjectGit:
                 f"the records in {', '.join(paths)} are written, and not committed: {exc} The next release "
                 "command commits them."
             ) from exc
+        return self._commit_line()
+
+    def _commit_line(self) -> str:
+        try:
+            name, remote = self._git("rev-parse", "--short", "HEAD").strip(), self._git("remote").strip()
+        except StoreError:
+            return "commit made"  # it is done: its name alone is missing
+        return f"commit {name}: `git push` shares it" if remote else f"commit {name}"
 
     def _git(self, *arguments: str) -> str:
         try:

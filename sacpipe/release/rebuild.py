@@ -6,11 +6,12 @@ is not moved; without a history nothing is promoted; a damaged history stops it 
 
 from collections.abc import Iterator, Sequence
 
-from sacpipe.core.errors import BundleError, ReleaseError, StoreError, StoreUnavailableError
+from sacpipe.core.errors import BundleError, StoreError, StoreUnavailableError
 from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.bars import bar_text
+from sacpipe.release.drift import drift_error
 from sacpipe.release.head import publish, read_head
 from sacpipe.release.heal import heal
 from sacpipe.release.history import History, read_history
@@ -102,13 +103,7 @@ def _check(world: World, history: History) -> None:
     else:
         is_drift = found.bundle not in allowed
     if is_drift:
-        raise ReleaseError(
-            f"alias '{CHAMPION}' of policy '{history.model}' was moved by hand: the history names "
-            f"{history.champion or 'no champion'}, the registry names {found or 'none'}. Nothing was "
-            "written. "
-            '`sacpipe history --adopt --reason "..."` accepts the registry\'s, '
-            '`sacpipe history --restore --reason "..."` returns to the history\'s.'
-        )
+        raise drift_error(history, found, "Nothing was written. ")
 
 
 def _has_champion(world: World, history: History) -> bool:

@@ -13,6 +13,8 @@ from sacpipe.core.fence import first_error
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.release.bars import bar_again, bar_as_shown, bar_text, bars_to_show, require_allowed, show_bars
 from sacpipe.release.committed_records import commit_records
+from sacpipe.release.drift import drift_error
+from sacpipe.release.former import former_champion
 from sacpipe.release.head import Head, read_head
 from sacpipe.release.history import History, read_history, release_folder, write_durably
 from sacpipe.release.lease import is_left, leased
@@ -68,7 +70,7 @@ class Releases:
         history = self.history()
         if not self._is_settled():
             if history.open_intent is None:
-                self._require_alias(history.champion)
+                self._require_alias(history)
             raise ReleaseError(
                 f"{release_folder(self._model)}: an earlier command was interrupted. The next "
                 "`sacpipe promote`, `rollback` or `run` finishes or undoes it first."
@@ -87,7 +89,8 @@ class Releases:
         if self._is_settled():
             return []
         with self._log() as log:
-            return self._settle(log)
+            self._settle(log)
+            return [*log.lines]  # the command that follows tells of its own commit
 
     def promote(self, target: Target, *, reason: str, again: bool = False) -> list[str]:
         """Make a version the champion; return lines for the operator.
@@ -104,10 +107,10 @@ class Releases:
         """
         to = release_of(target.version)
         with self._log() as log:
-            lines = self._settle(log)
+            self._settle(log)
             champion = log.history.champion
             if bundle_of(champion) == to.bundle:
-                return [*lines, f"{to} is champion already"]
+                return log.report(f"{to} is champion already")
             facts = Facts("promote", reason, self._keep(target), target.commit, target.entries)
             self._require_accepted(log, target, facts)
             require_allowed(log.history, target.version, again=again)
@@ -127,7 +130,7 @@ class Releases:
                 ):
                     first_error(lambda: bar_again(log, bar))
                 raise
-            return [*lines, f"champion: {to}, after {champion or 'none'}"]
+            return log.report(f"champion: {to}, after {champion or 'none'}")
 
     def rollback(self, to: Release | None, *, reason: str) -> list[str]:
         """Return to a former champion, and bar the present one; return lines for the operator.
@@ -141,9 +144,9 @@ class Releases:
             StoreError: the registry failed, or its bytes are damaged.
         """
         with self._log() as log:
-            lines = self._settle(log)
+            self._settle(log)
             champion = log.history.champion
-            target = self._former(log.history, to)
+            target = former_champion(log.history, to)
             origin = next(
                 one for one in log.history.chain(log.history.tip) if one.settles and one.to == target
             )
@@ -151,7 +154,8 @@ class Releases:
             move(log, champion, target, facts)
             self._complete(log)
             barred = f", after {champion}, which is barred" if champion else ""
-            return [*lines, f"champion: {target}{barred}"]
+            follow = f"robots that follow {CHAMPION} go to version {target.version} at their next poll"
+            return log.report(f"champion: {target}{barred}", follow)
 
     def withdraw(self, *, reason: str) -> list[str]:
         """Leave robots without a champion, and bar the present one; return lines for the operator.
@@ -161,13 +165,13 @@ class Releases:
             StoreError: the registry failed.
         """
         with self._log() as log:
-            lines = self._settle(log)
+            self._settle(log)
             champion = log.history.champion
             if champion is None:
                 raise ReleaseError(f"policy '{self._model}' has no champion. `sacpipe history` shows why.")
             move(log, champion, None, Facts("rollback", reason))
             self._complete(log)
-            return [*lines, f"no champion, after {champion}, which is barred"]
+            return log.report(f"no champion, after {champion}, which is barred", "robots keep what they run")
 
     def adopt(self, reason: str) -> list[str]:
         """Accept an alias that was moved by hand, after proof of what it names.
@@ -177,21 +181,21 @@ class Releases:
             StoreError: the registry failed; BundleError where its bytes are damaged.
         """
         with self._log() as log:
-            lines = self._settle(log, allows_drift=True)
+            self._settle(log, allows_drift=True)
             champion, found = log.history.champion, alias_now(self._world, self._model)
             if bundle_of(champion) == bundle_of(found):
-                return [*lines, "nothing to adopt: the alias is where the history says"]
+                return log.report("nothing to adopt: the alias is where the history says")
             if found is not None and (bar := log.history.barred.get(found.bundle)):
                 raise ReleaseError(
-                    f"{found} is barred: {bar_text(bar)}. `sacpipe history --restore` returns to "
-                    f"{champion or 'no champion'}."
+                    f"{found} is barred: {bar_text(bar)}. "
+                    f'`sacpipe history --restore --reason "WHY"` returns to {champion or "no champion"}.'
                 )
             if found is not None:
                 self._world.prove(self._world.registry, self._world.registry.version(self._model, CHAMPION))
             log.require_unchanged(found)
             log.append("adopted", Facts("adopt", reason), before=champion, to=found)
             log.publish()
-            return [*lines, f"adopted: {found or 'no champion'}, before {champion or 'none'}"]
+            return log.report(f"adopted: {found or 'no champion'}, before {champion or 'none'}")
 
     def restore(self, reason: str) -> list[str]:
         """Return an alias that was moved by hand to the champion of the history.
@@ -201,12 +205,12 @@ class Releases:
             StoreError: the registry failed; BundleError where its bytes are damaged.
         """
         with self._log() as log:
-            lines = self._settle(log, allows_drift=True)
+            self._settle(log, allows_drift=True)
             champion, found = log.history.champion, alias_now(self._world, self._model)
             if bundle_of(champion) == bundle_of(found):
-                return [*lines, "nothing to restore: the alias is where the history says"]
+                return log.report("nothing to restore: the alias is where the history says")
             move(log, found, champion, Facts("restore", reason))
-            return [*lines, f"restored: {champion or 'no champion'}, instead of {found or 'none'}"]
+            return log.report(f"restored: {champion or 'no champion'}, instead of {found or 'none'}")
 
     def resolve(self, reason: str) -> list[str]:
         """Join the branches of a forked history, or go on where the head's record is lost for good.
@@ -221,7 +225,8 @@ class Releases:
             tips = list(log.history.tips)
             is_known = log.published is None or log.published in log.history.records
             if len(tips) <= 1 and is_known:
-                return [*self._settle(log), "nothing to resolve: the history has one newest record"]
+                self._settle(log)
+                return log.report("nothing to resolve: the history has one newest record")
             if len(tips) > 1 and not is_known:
                 raise ReleaseError(
                     f"{release_folder(self._model)}: the history is forked, and this clone lacks the newest "
@@ -229,9 +234,11 @@ class Releases:
                 )
             if is_known and log.published is not None:
                 tips.sort(key=lambda tip: log.published not in log.history.branch(tip).records)
-            return [*self._join(log, tips, Facts("resolve", reason)), *self._settle(log)]
+            self._join(log, tips, Facts("resolve", reason))
+            self._settle(log)
+            return log.lines
 
-    def _join(self, log: Log, tips: list[Record], facts: Facts) -> list[str]:
+    def _join(self, log: Log, tips: list[Record], facts: Facts) -> None:
         """Settle the first branch, and write the record that follows all branches."""
         whole = log.history
         log.history = whole.branch(tips[0]) if tips else whole
@@ -241,7 +248,7 @@ class Releases:
         log.append("resolved", facts, before=None, to=champion, parents=(*newest, *tips[1:]))
         bar_as_shown(log)
         log.publish()
-        return [*([] if line is None else [line]), f"resolved: the champion is {champion or 'none'}"]
+        log.report(*([] if line is None else [line]), f"resolved: the champion is {champion or 'none'}")
 
     @contextlib.contextmanager
     def _log(self, *, joins: bool = False) -> Iterator[Log]:
@@ -260,14 +267,16 @@ class Releases:
                     lambda: commit_records(self._world, log.history)
                 )  # the next command commits what is left
                 raise
-            commit_records(self._world, log.history)
+            if line := commit_records(self._world, log.history):
+                log.report(line)
 
     def _require_current(self, history: History, head: Head | None) -> None:
         if head is not None and head.sha256 not in history.records:
             raise ReleaseError(
-                f"{release_folder(self._model)}: this clone is behind: the newest record is {head}. `git "
-                "pull` fetches it, after its writer's `git push`. Where it is lost for good, "
-                '`sacpipe history --resolve --reason "..."` goes on without it.'
+                f"{release_folder(self._model)}: this clone is behind: the newest record is {head}. "
+                "`git pull` fetches it, after its writer's `git push`. As the last resort, where no clone "
+                "has that record (ask its writer, look below release/ in each), "
+                '`sacpipe history --resolve --reason "WHY"` goes on without it.'
             )
         if head is None and history.champion is not None and alias_now(self._world, self._model) is None:
             raise ReleaseError(
@@ -294,12 +303,13 @@ class Releases:
         folders = (f"{release_folder(self._model)}/{below}" for below in ("history", "verdicts"))
         return tuple(path for folder in folders for path in self._world.git.uncommitted(folder))
 
-    def _settle(self, log: Log, *, allows_drift: bool = False) -> list[str]:
+    def _settle(self, log: Log, *, allows_drift: bool = False) -> None:
         line = close_intent(log) or self._left(log)
         self._complete(log)
         if not allows_drift:
-            self._require_alias(log.history.champion, note="" if line is None else f" ({line})")
-        return [] if line is None else [line]
+            self._require_alias(log.history, note="" if line is None else f"Before that, {line}. ")
+        if line is not None:
+            log.report(line)
 
     def _left(self, log: Log) -> str | None:
         """Return a line about a newest record that its command did not publish or commit."""
@@ -312,15 +322,10 @@ class Releases:
         is_new = any(path.endswith(tip.file_name) for path in self._uncommitted())
         return f"committed: {left}" if is_new else None
 
-    def _require_alias(self, champion: Release | None, note: str = "") -> None:
+    def _require_alias(self, history: History, note: str = "") -> None:
         found = alias_now(self._world, self._model)
-        if bundle_of(champion) != bundle_of(found):
-            raise ReleaseError(
-                f"alias '{CHAMPION}' of policy '{self._model}' was moved by hand: the history names "
-                f"{champion or 'no champion'}, the registry names {found or 'none'}. "
-                '`sacpipe history --adopt --reason "..."` accepts the registry\'s, '
-                f'`sacpipe history --restore --reason "..."` returns to the history\'s.{note}'
-            )
+        if bundle_of(history.champion) != bundle_of(found):
+            raise drift_error(history, found, note)
 
     def _complete(self, log: Log) -> None:
         """Bar what a rollback left, publish the tip, and show the bars in the registry."""
@@ -342,22 +347,8 @@ class Releases:
         if not target.is_accepted:
             log.append("refused", facts, before=champion, to=to)
             log.publish()
-            shown = f"`sacpipe gate {to.version}` shows why"
-            raise ReleaseError(f"{to} is refused by the release gate; {shown}.")
-
-    def _former(self, history: History, to: Release | None) -> Release:
-        former = history.before_the_champion() if to is None else history.champions()
-        free = [one for one in former if one.bundle not in history.barred]
-        now = bundle_of(history.champion)
-        wanted = [one for one in free if one.bundle not in {now} and (to is None or one.bundle == to.bundle)]
-        if not wanted:
-            names = ", ".join(dict.fromkeys(map(str, free))) or "none"
-            raise ReleaseError(
-                f"policy '{self._model}': {to or 'a champion before'} cannot be returned to: former "
-                f"champions that are not barred: {names}. `sacpipe history` lists all, and `--to none` "
-                "leaves robots without a champion."
-            )
-        return wanted[0]
+            page = f"`sacpipe gate {to.version} --page verdict.html` draws its figures"
+            raise ReleaseError(f"{to} is refused by the release gate, and nothing moved. {page}.")
 
     def _keep(self, target: Target) -> str | None:
         """Write the verdict beside the history; return its digest."""

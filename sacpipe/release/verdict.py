@@ -106,8 +106,12 @@ class Verdict(Config):
         number = len(self.findings)
         return "; ".join([*first, f"all {number} rules hold"]) if number else "no rule is set"
 
-    def text(self) -> str:
-        """Return the lines for people: the word, every rule, how to get further, and when it was judged."""
+    def text(self, working_rules: str = "") -> str:
+        """Return the lines for people: the word, every rule, how to get further, when and under which rules.
+
+        Args:
+            working_rules: How the rules of params.yaml differ, see `rule_changes`; empty where they do not.
+        """
         lines = [f"{self.word}: {self.why()}" if not self.findings else self.word]
         for finding in self.findings:
             lines.append(f"  {'ok' if finding.ok else 'refused':<8} {finding.text()}")
@@ -115,6 +119,10 @@ class Verdict(Config):
                 lines.append(f"           {finding.advice}")
         if self.findings:
             lines.append(f"  judged   {self.time}, {self.episodes} episodes")
+        origin = [f"of commit {self.commit[:12]}"] if self.commit else []
+        differ = [f"those in params.yaml differ: {working_rules}"] if working_rules else []
+        if origin or differ:
+            lines.append(f"  rules    {'; '.join(origin + differ)}")
         return "\n".join(lines) + "\n"
 
 

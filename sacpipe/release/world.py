@@ -87,8 +87,12 @@ class Git(Protocol):
         """Return the files under a folder that differ from the commit, new and missing ones too."""
         ...
 
-    def commit(self, paths: Sequence[str], message: str) -> None:
-        """Commit these files as they are on the disk, and nothing else; what is staged stays staged."""
+    def commit(self, paths: Sequence[str], message: str) -> str:
+        """Commit these files as they are on the disk, and nothing else; what is staged stays staged.
+
+        Returns:
+            A line for the operator: the commit, and how to share it.
+        """
         ...
 
 

@@ -54,7 +54,7 @@ def replace(folder, old, new):
         (
             "  random_steps: 10 ",
             "  random_steps: 900 ",
-            r"random_steps must be below total_steps.* 900 and 200",
+            r"random_steps must be below total_steps.* 900 and 200$",
         ),
         ("id: point-mass-v0", "id: point-mas-v0", r"Did you mean point_mass/point-mass-v0\?"),
         (

@@ -35,7 +35,10 @@ def register(project, **changes):
     """Register a policy as the candidate, and make it the present bundle."""
     version = project.register(**changes)
     project.tracker.registry.set_alias(MODEL, "candidate", version.version)
-    entries = {stage: {"cmd": f"make {stage}"} for stage in STAGES}
+    entries = {
+        stage: {"cmd": f"make {stage}", "outs": [{"path": f"out/{stage}", "md5": "0" * 32}]}
+        for stage in STAGES
+    }
     write_version(open_world(project.workspace, project.tracker), version, entries)
     (bundle,) = (path for path in project.workspace.root.glob("bundle-*"))
     project.workspace.bundle.parent.mkdir(parents=True, exist_ok=True)
@@ -50,9 +53,9 @@ def test_the_candidate_is_judged_in_words(project, call):
     first, noise, parity, judged = done.out.splitlines()
     assert first == "pendulum version 1 is accepted"
     assert noise.startswith(
-        "  ok       observation_noise: mean return 1,000 with noise of 0.01 % of each range"
+        "  ok       observation_noise: mean return 1,000 with noise of 0.01 % of each observation's range"
     )
-    assert parity.startswith("  ok       parity: golden sequence on this machine differs by")
+    assert parity.startswith("  ok       parity: the bundle's golden actions on this machine differ by")
     assert judged.endswith(", 4 episodes")
     assert "no commit holds this version yet: it is judged under params.yaml as it is" in done.err
 
@@ -62,7 +65,11 @@ def test_a_refusal_has_exit_code_1_and_says_how_to_get_further(project, call):
     done = call(project.workspace.root, "gate", "1")
     assert done.code == 1
     assert done.out.startswith("pendulum version 1 is refused\n")
-    assert "set another threshold of `observation_noise`" in done.out
+    assert done.out.endswith("\n  page     sacpipe gate 1 --page verdict.html\n")
+    assert (
+        "set another threshold of `observation_noise` in release.rules of params.yaml and commit it"
+        in done.out
+    )
 
 
 def test_json_is_the_verdict_and_the_page_is_written(project, call, tmp_path):
@@ -79,9 +86,11 @@ def test_the_page_names_champion_bar_and_who_made_it(project, call, tmp_path):
     root, page, registry = project.workspace.root, tmp_path / "verdict.html", project.tracker.registry
     first = register(project)
     registry.set_alias(MODEL, "champion", first.version)
-    registry.set_version_tags(MODEL, first.version, {BARRED_TAG: "rolled back at noon by Eve: it trembles"})
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    call(root, "gate", "--page", str(page))
+    assert call(root, "history", "--adopt", "--reason", "a test").code == 0
+    registry.set_version_tags(MODEL, first.version, {BARRED_TAG: "rolled back at noon by Eve: it trembles"})
+    done = call(root, "gate", "--page", str(page))
+    assert page.is_file(), done.err
     text = page.read_text()
     assert "version 1 (bundle <code" in text.partition("<dt>Champion</dt>")[2][:60]
     assert "<dt>Barred</dt><dd>rolled back at noon by Eve: it trembles</dd>" in text

@@ -9,17 +9,15 @@ import subprocess
 import pytest
 from ledger_project import flip
 from project_fixtures import EASY
+from release_scene import NAME, Scene
 from small_project import IDENTITY, commit, dvc, git, sacpipe, with_release
 
 from sacpipe.bundle.files import bundle_digest
-from sacpipe.project.workspace import Workspace
 from sacpipe.release.real_world import ProjectDisk
 from sacpipe.release.versions import read_versions
-from sacpipe.tracking.chosen import open_ledger
 
 pytestmark = pytest.mark.slow
 
-NAME = "point-mass-v0"
 HARD = "{name: smoothness, episodes: 1, max_change: 1.0e-9}"
 RULE = '''
 from sacpipe.release.rules.rule import RETURN, Rule
@@ -59,51 +57,6 @@ class Hand(LocalOrchestrator):
 '''
 
 
-class Scene:
-    """A project on a folder's registry."""
-
-    def __init__(self, root, call):
-        self.root, self._call = root, call
-
-    def set_release(self, *rules, **values):
-        path = self.root / "params.yaml"
-        path.write_text(with_release(path.read_text(), *rules, **values))
-
-    def another_bundle(self, steps):
-        """Ask for another bundle of the same network."""
-        path = self.root / "params.yaml"
-        text, count = re.subn(r"golden_steps: \d+", f"golden_steps: {steps}", path.read_text())
-        assert count == 1
-        path.write_text(text)
-
-    def run(self, *arguments, code=0):
-        return self._seen("run", "--engine", "local", *arguments, code=code)
-
-    def release(self, *arguments, code=0):
-        return self._seen(*arguments, "--reason", "a test", code=code)
-
-    def _seen(self, *arguments, code):
-        seen = self._call(self.root, *arguments)
-        assert seen.code == code, seen.out + seen.err
-        return seen
-
-    @property
-    def registry(self):
-        return open_ledger(Workspace(self.root)).registry
-
-    def aliases(self):
-        """Return the number that each alias names."""
-        versions = self.registry.versions(NAME)
-        return {alias: version.version for version in versions for alias in version.aliases}
-
-    def changed(self):
-        return git(self.root, "status", "--porcelain", "--untracked-files=all").splitlines()
-
-    def history(self):
-        paths = sorted((self.root / "release" / NAME / "history").glob("*.json"))
-        return [json.loads(path.read_text()) for path in paths]
-
-
 @pytest.fixture
 def operator(monkeypatch):
     monkeypatch.setenv("SACPIPE_TRACKING", "folder")
@@ -132,7 +85,7 @@ def test_from_an_uncommitted_candidate_to_a_champion(scene):
     seen = scene.run()
     assert "gate       accepted\n  ok       smoothness: mean change of an action per step " in seen.out
     assert f"registry   {NAME} version 1 is candidate; no version is champion\n" in seen.out
-    assert '\npromote    sacpipe promote --reason "..."\n' in seen.out
+    assert '\npromote    sacpipe promote --reason "WHY"\n' in seen.out
     assert scene.aliases() == {"candidate": 1}
 
     version = scene.registry.version(NAME, 1)
@@ -160,10 +113,12 @@ def test_from_an_uncommitted_candidate_to_a_champion(scene):
         "model_name": NAME,
         "version": 1,
         "alias": "candidate",
+        "candidate": 1,
         "previous": None,
         "why": summary["promotion"]["why"],
         "commit": git(scene.root, "rev-parse", "HEAD"),
         "uncommitted": "",
+        "working_rules": "",
         "barred": "",
     }
     assert scene.changed() == []
@@ -187,12 +142,25 @@ def test_a_refused_candidate_leaves_the_champion_and_says_how_to_get_further(two
     assert ", limit 1e-07 %" in seen.out
     assert "\n           Add a cost of changes to the reward" in seen.out
     assert "version 2 is candidate; version 1 stays champion" in seen.out
+    assert (
+        "\npage       sacpipe gate 2 --page verdict.html\nnext       change what the refused lines"
+        in seen.out
+    )
     assert "sacpipe promote" not in seen.out
     assert two.aliases() == {"candidate": 2, "champion": 1}
     assert two.registry.version(NAME, 2).tags["sacpipe.verdict"].startswith("refused: smoothness")
     assert two.registry.version(NAME, 1).tags["sacpipe.verdict"].startswith("accepted: smoothness")
     two.release("promote", code=1)
     assert two.aliases() == {"candidate": 2, "champion": 1}
+
+    two.set_release(EASY)
+    commit(two.root)
+    two.release("promote")
+    assert two.changed() == []
+    _, file = read_versions(ProjectDisk(two.root), NAME)
+    assert file.tags["sacpipe.verdict"].startswith("accepted: ")
+    two.run()
+    assert two.changed() == []
 
 
 def test_an_uncommitted_edit_of_the_release_section_judges_nothing(scene):
@@ -203,7 +171,12 @@ def test_an_uncommitted_edit_of_the_release_section_judges_nothing(scene):
     seen = scene.run(code=1)
     assert "refused  smoothness" in seen.out
     head = git(scene.root, "rev-parse", "HEAD")[:12]
-    assert f"section `release` of params.yaml is uncommitted; that of {head} counts" in seen.err
+    assert (
+        f"release: judged under the rules of {head}, the newest commit that holds this candidate; those in "
+        "params.yaml differ. Commit params.yaml to judge under these.\n"
+    ) in seen.err
+    changes = "auto true instead of false, smoothness.max_change 1 instead of 1e-09"
+    assert f"\n  rules    of commit {head}; those in params.yaml differ: {changes}\n" in seen.out
     assert scene.aliases() == {"candidate": 1}
 
 
@@ -283,8 +256,9 @@ def test_a_bundle_that_was_rolled_back_is_refused_with_who_when_and_why(two):
     two.release("promote")
     two.release("rollback")
     seen = two.run(code=1)
+    assert f"registry   {NAME} version 2 is barred; version 1 stays champion\n" in seen.out
     assert re.search(r"barred     rolled back at 20\S+ by tests <tests@localhost>: a test\n", seen.out)
-    assert 'promote    sacpipe promote 2 --again --reason "..."\n' in seen.out
+    assert 'promote    sacpipe promote 2 --again --reason "WHY"\n' in seen.out
     assert two.aliases() == {"candidate": 2, "champion": 1}
     summary = json.loads(two.run("--json", code=1).out)
     assert summary["verdict"]["accepted"] is True
@@ -293,7 +267,13 @@ def test_a_bundle_that_was_rolled_back_is_refused_with_who_when_and_why(two):
     two.another_bundle(8)  # the candidate is another one meanwhile, and then the barred bundle again
     two.run()
     two.another_bundle(9)
-    two.run(code=1)
+    seen = two.run(code=1)
+    assert (
+        f"registry   {NAME} version 2 is barred; candidate stays version 1; version 1 stays champion\n"
+        in seen.out
+    )
+    summary = json.loads(two.run("--json", code=1).out)["promotion"]
+    assert (summary["version"], summary["alias"], summary["candidate"]) == (2, "", 1)
     assert two.aliases() == {"candidate": 1, "champion": 1}
     two.release("promote", "2", code=1)
     two.release("promote", "2", "--again")

@@ -95,7 +95,7 @@ def test_the_champion_itself_is_compared_with_nothing(project):
     verdict = judge(project, champion, DELAY, {"name": "same_contract"})
     assert verdict.accepted
     assert verdict.champion == verdict.candidate
-    assert verdict.findings[1].found == "no other champion to compare with"
+    assert verdict.findings[1].found == "not compared: the candidate is the champion"
 
 
 def test_off_runs_no_episode_and_dry_run_accepts_with_its_findings(project):

@@ -98,7 +98,7 @@ def worse(gate: Gate) -> None:
     """A return lower by twice the margin in every episode."""
     gate.accepts(CHAMPION, FLOOR)
     assert gate.refuses(Policy(push=0.125), FLOOR, NOT_WORSE, CONTRACT) == {
-        "champion": "worse by 0.25, interval -0.25 to -0.25, after 10 pairs"
+        "champion": "worse by 0.25 on the same 10 seeds (95 % bounds -0.25 and -0.25)"
     }
 
 
@@ -106,11 +106,11 @@ def equal(gate: Gate) -> None:
     """Another bundle of the same actions is not worse, and not better."""
     gate.accepts(CHAMPION, FLOOR)
     same = Policy(push=0.25, rows=3)
-    assert gate.refuses(same, FLOOR, BETTER) == {"champion": "equal in all of 20 pairs"}
+    assert gate.refuses(same, FLOOR, BETTER) == {"champion": "equal to the champion on all of 20 seeds"}
     verdict = gate.accepts(same, FLOOR, NOT_WORSE, CONTRACT)
     assert verdict is not None
     assert verdict.scores.candidate == verdict.scores.champion == (0.5,) * 20
-    assert verdict.findings[1].found == "equal in all of 20 pairs"
+    assert verdict.findings[1].found == "equal to the champion on all of 20 seeds"
 
 
 def better(gate: Gate) -> None:
@@ -118,7 +118,7 @@ def better(gate: Gate) -> None:
     gate.accepts(CHAMPION, FLOOR)
     verdict = gate.accepts(Policy(push=0.375), FLOOR, BETTER, CONTRACT)
     assert verdict is not None
-    assert verdict.findings[1].found == "better by 0.25, interval 0.25 to 0.25, after 20 pairs"
+    assert verdict.findings[1].found == "better by 0.25 on the same 20 seeds (95 % bounds 0.25 and 0.25)"
     assert (verdict.scores.candidate, verdict.scores.champion) == ((0.75,) * 20, (0.5,) * 20)
 
 
@@ -129,20 +129,20 @@ def not_finite(gate: Gate) -> None:
     assert [*found] == ["floor", "champion"]
     assert all("expected a finite reward, found nan" in why for why in found.values())
     assert gate.refuses(Policy(push=OVERFLOWING), FLOOR, NOT_WORSE) == {
-        "floor": "mean return of 10 episodes inf",
-        "champion": "not finite: the candidate's return of pair 1 is inf",
+        "floor": "mean return inf (10 episodes)",
+        "champion": "not finite: the candidate's return of seed 0 is inf",
     }
 
 
 def no_champion(gate: Gate) -> None:
     """The floor alone decides."""
     assert gate.refuses(Policy(push=0.03125), FLOOR, BETTER, CONTRACT) == {
-        "floor": "mean return of 10 episodes 0.06"
+        "floor": "mean return 0.06 (10 episodes)"
     }
     verdict = gate.accepts(CHAMPION, FLOOR, BETTER, CONTRACT)
     assert verdict is not None
-    none = "no other champion to compare with"
-    assert [finding.found for finding in verdict.findings] == ["mean return of 10 episodes 0.5", none, none]
+    none = "not compared: there is no champion"
+    assert [finding.found for finding in verdict.findings] == ["mean return 0.5 (10 episodes)", none, none]
     assert (verdict.champion, verdict.scores.champion) == (None, ())
 
 
@@ -160,7 +160,9 @@ def lucky_seed(gate: Gate) -> None:
     *_, second, luckiest = sorted(gate.gated.places(20))
     gain = 4 / (luckiest - second)
     lucky = Policy(gain=gain, push=JACKPOT + 1 - gain * luckiest, low=0.1875)
-    assert gate.refuses(lucky, FLOOR, BETTER)["champion"].startswith("better by 9.86, interval -")
+    assert gate.refuses(lucky, FLOOR, BETTER)["champion"].startswith(
+        "better by 9.86 on the same 20 seeds (95 % bounds -"
+    )
     verdict = gate.newest()
     assert sorted(verdict.scores.candidate) == [0.375] * 19 + [200.0]
     assert verdict.scores.champion == (0.5,) * 20

@@ -65,5 +65,24 @@ def test_a_promotion_a_failure_and_a_rollback_are_three_lines(
         f"  {'time (UTC)':<{len(time)}}  {'what':<{width}}  {'who':<{len(who)}}  why  [records]",
         *(f"  {time}  {what:<{width}}  {who}  {reason}  [{numbers}]" for what, reason, numbers in events),
         "",
-        f'barred: {two}. `sacpipe promote 2 --again --reason "..."` promotes it anyway.',
+        f"barred: {two}, rolled back at {time} by {who}: it trembles. "
+        '`sacpipe promote 2 --again --reason "WHY"` promotes it anyway.',
     ]
+
+
+def test_a_champion_is_one_since_its_promotion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alias that was moved by hand and restored, and an undone promotion, are no new beginning."""
+    for name, value in IDENTITY.items():
+        monkeypatch.setenv(name, value)
+    project = ReleaseProject(tmp_path / "project", tmp_path / "tracking")
+    clock = StoppedClock()
+    first, second = project.register(0.5), project.register(0.25)
+    project.releases(clock=clock).promote(Target(first), reason="the first")
+    project.tracker.registry.set_alias(MODEL, "champion", second.version)
+    project.releases().restore("an unknown hand")
+    history = project.releases().history()
+    assert [record.kind for record in history.records.values()][-1] == "proven"
+    assert next(iter(history_text(history).splitlines())).endswith(", since 2026-11-27T03:04:05+00:00")
+    project.promote(second)
+    project.releases().rollback(None, reason="it trembles")
+    assert "since 2026-11-27T03:04:05+00:00" not in history_text(project.releases().history()).splitlines()[0]

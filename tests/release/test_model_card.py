@@ -115,7 +115,7 @@ def test_a_card_without_a_verdict_and_without_an_evaluation_says_so(tmp_path: Pa
     card = model_card(workspace, version())
     assert "**Return**: not known" in card
     assert "This version was not judged." in card
-    assert '    sacpipe promote 3 --reason "..."' in card
+    assert '    sacpipe promote 3 --reason "WHY"' in card
     assert "Learning curve" not in card
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sacpipe.core.errors import ConfigError
-from sacpipe.release.config import ReleaseConfig
+from sacpipe.release.config import ReleaseConfig, read_model_name
 from sacpipe.release.rules.rule import RETURN, RULES, SHARE, in_words
 from sacpipe.release.rules.smoothness import Smoothness
 
@@ -86,3 +86,19 @@ def test_every_rule_of_ours_has_values_for_a_new_file(name):
 )
 def test_numbers_in_words(value, unit, text):
     assert in_words(value, unit) == text
+
+
+def test_the_name_alone_is_read_from_a_file_with_other_errors(tmp_path):
+    """A rollback needs nothing but the name: wrong sections and rules beside it are not read."""
+    path = tmp_path / "params.yaml"
+    path.write_text("train: {total_steps: 1}\nrelease: {model_name: pole, mode: maybe, rules: 7}\n")
+    assert read_model_name(path) == "pole"
+    for text, message in (
+        ("release: {mode: enforce}", r"release\.model_name: missing"),
+        ("release: {model_name: a b}", r"release\.model_name: .*found 'a b'"),
+        ("release: 7", r"release\.model_name: missing"),
+        ("seed: 1", r"release\.model_name: missing"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            read_model_name(path)

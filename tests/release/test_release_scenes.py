@@ -26,8 +26,8 @@ def first_and_replaced(site: Site) -> None:
     """Without a champion the first promotion is one too; the second names it as the one before."""
     project, first, second = site.begin()
     assert project.champion() is None
-    assert project.promote(first)[-1].endswith("after none")
-    assert project.promote(second)[-1].endswith(f"after version 1 (bundle {first.bundle_digest[:12]})")
+    assert project.promote(first)[0].endswith("after none")
+    assert project.promote(second)[0].endswith(f"after version 1 (bundle {first.bundle_digest[:12]})")
     assert (project.champion(), project.kinds()) == (2, MOVE * 2)
     assert list(faults(project)) == []
     before = state(project)

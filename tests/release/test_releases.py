@@ -31,7 +31,7 @@ def history_files(project: ReleaseProject) -> list[Path]:
 def test_a_promotion_is_three_records_in_one_commit_and_a_head(project: ReleaseProject) -> None:
     """Intent, move and proof are committed with the operator's identity, and the head names the last record."""
     first = project.register(0.5)
-    assert project.promote(first, "first policy")[-1].startswith("champion: version 1")
+    assert project.promote(first, "first policy")[0].startswith("champion: version 1")
     records = list(project.releases().history().records.values())
     assert [record.kind for record in records] == MOVE
     assert [record.number for record in records] == [1, 2, 3]
@@ -69,7 +69,7 @@ def test_a_rollback_bars_and_only_again_lifts_the_bar(project: ReleaseProject) -
         ReleaseError, match=r"barred: rolled back at .* by Operator .*: it fell over.*--again"
     ):
         project.promote(second)
-    with pytest.raises(ReleaseError, match="former champions that are not barred: none"):
+    with pytest.raises(ReleaseError, match="Former champions that are not barred: none"):
         project.releases().rollback(None, reason="further back")
     project.promote(second, "repaired the robot instead", again=True)
     assert project.champion() == 2
@@ -86,8 +86,6 @@ def test_a_rollback_goes_to_a_former_champion_by_name(project: ReleaseProject) -
     assert [one.version for one in former] == [3, 2, 1]
     project.releases().rollback(former[2], reason="both later ones drift")
     assert project.champion() == 1
-    with pytest.raises(ReleaseError, match="cannot be returned to"):
-        project.releases().rollback(former[0], reason="barred")
 
 
 def test_an_alias_that_a_hand_moved_stops_everything_until_it_is_adopted_or_restored(
@@ -325,7 +323,7 @@ def test_the_only_champion_is_withdrawn_and_barred(project: ReleaseProject) -> N
     """A first policy that is bad: robots are left without a champion, and it does not come back by itself."""
     first = project.register(0.5)
     project.promote(first)
-    with pytest.raises(ReleaseError, match="`--to none` leaves robots without a champion"):
+    with pytest.raises(ReleaseError, match="--to none --reason .* leaves robots without a champion"):
         project.releases().rollback(None, reason="it trembles")
     project.releases().withdraw(reason="it trembles")
     assert project.champion() is None

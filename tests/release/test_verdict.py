@@ -94,6 +94,24 @@ def test_the_text_has_every_rule_and_how_to_get_further():
     assert verdict(mode="off").text() == "not judged: release.mode is off\n"
 
 
+@pytest.mark.parametrize(
+    ("commit", "changes", "line"),
+    [
+        (None, "", ""),
+        ("c" * 40, "", "  rules    of commit cccccccccccc\n"),
+        (
+            "c" * 40,
+            "with rule mass",
+            "  rules    of commit cccccccccccc; those in params.yaml differ: with rule mass\n",
+        ),
+        (None, "with rule mass", "  rules    those in params.yaml differ: with rule mass\n"),
+    ],
+)
+def test_the_text_says_whose_rules_judged(commit, changes, line):
+    text = verdict(FLOOR, commit=commit).text(changes)
+    assert text.partition(", 20 episodes\n")[2] == line
+
+
 def test_a_tag_is_within_the_limit_of_registries():
     found = verdict(*(LINEAGE | {"found": "x" * 999} for _ in range(9)))
     (text,) = verdict_tags(found).values()

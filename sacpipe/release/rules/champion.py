@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from sacpipe.release.evidence import Evidence, Scored
 from sacpipe.release.paired_test import MIN_PAIRS, PairedPlan, PairedResult, paired_test
-from sacpipe.release.rules.rule import RETURN, Rule, in_words
+from sacpipe.release.rules.rule import RETURN, Rule, in_params, in_words
 from sacpipe.release.verdict import Finding
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -77,17 +77,17 @@ class Champion(Rule):
     def judge(self, evidence: Evidence) -> Finding:
         """Run episodes look by look until the test decides."""
         if evidence.champion is None:
-            return self.holds("no other champion to compare with")
+            return self.holds(f"not compared: {evidence.why_alone}")
         margin = self._in_task_units(evidence.champion)
         plan = PairedPlan(self.must_be, margin, self.alpha, self.looks)
         result = _test(evidence.candidate, evidence.champion, plan)
-        expected = f"{self._demand(margin)} (alpha {100 * self.alpha:g} %)"
+        expected = f"{self._demand(margin)} (risk of a wrong yes {100 * self.alpha:g} %)"
         if result.reason == "not_finite":
             fault, advice = _not_finite(evidence.candidate, evidence.champion, result)
             return self.refuses(f"not finite: {fault}", expected=expected, advice=advice)
         ends = (result.low, result.high)
         return self._finding(
-            _in_words(result),
+            _in_words(result, self.alpha),
             expected,
             ok=result.accepted,
             advice=_advice(result, plan),
@@ -127,36 +127,40 @@ def _test(candidate: Scored, champion: Scored, plan: PairedPlan) -> PairedResult
 
 def _not_finite(candidate: Scored, champion: Scored, result: PairedResult) -> tuple[str, str]:
     """Return whose return is not finite, and how to get further."""
-    advice = "Find the episode whose return is not finite: `sacpipe gate VERSION --json` has all scores."
+    advice = "Scale the reward of the task: returns this large cannot be compared."
     for name, scored in (("candidate", candidate), ("champion", champion)):
         returns = scored.returns(result.pairs)
         wrong = np.flatnonzero(~np.isfinite(returns))
         if len(wrong):
+            advice = f"Find the step that makes the return of seed {wrong[0]} so."
             if name == "champion":
-                advice = (
-                    "Nothing compares with it: take `champion` out of release.rules until it is replaced."
-                )
-            return f"the {name}'s return of pair {wrong[0] + 1} is {returns[wrong[0]]}", advice
+                change = in_params("take `champion` out")
+                advice = f"Nothing compares with it: {change}, until it is replaced."
+            return f"the {name}'s return of seed {wrong[0]} is {returns[wrong[0]]}", advice
     return result.fault, advice
 
 
-def _in_words(result: PairedResult) -> str:
+def _in_words(result: PairedResult, alpha: float) -> str:
     low, high, size = (in_words(value, RETURN) for value in (result.low, result.high, abs(result.mean)))
     if result.low == result.high == 0:
-        return f"equal in all of {result.pairs} pairs"
+        return f"equal to the champion on all of {result.pairs} seeds"
     word = "better" if result.mean > 0 else "worse"
-    return f"{word} by {size}, interval {low} to {high}, after {result.pairs} pairs"
+    share = f"{100 * (1 - alpha):g} %"
+    return f"{word} by {size} on the same {result.pairs} seeds ({share} bounds {low} and {high})"
 
 
 def _advice(result: PairedResult, plan: PairedPlan) -> str:
     """Say how to get further where the test refuses."""
     if result.reason == "below_bound":
-        return "Train longer or with another seed: more episodes will not change it."
+        return "Train longer or with another seed: more seeds will not change it."
     relax = "set a larger `margin`" if plan.must_be == "not_worse" else "ask for `must_be: not_worse`"
     if result.mean <= plan.bound:
-        return f"Train longer or with another seed, or {relax}."
+        return f"Train longer or with another seed, or {in_params(relax)}."
     needed = result.pairs * ((result.mean - result.low) / (result.mean - plan.bound)) ** 2
     if needed > MAX_PAIRS:
-        return f"No more than {MAX_PAIRS:,} pairs can show a difference this small: {relax}, or train longer."
+        return (
+            f"{MAX_PAIRS:,} seeds cannot show a difference this small: train longer, or {in_params(relax)}."
+        )
     last = 10 * math.ceil(needed / 10)
-    return f"A difference of this size shows after about {last:,} pairs: set a later last look, or {relax}."
+    change = in_params(f"set a later last look or {relax}")
+    return f"A difference of this size shows after about {last:,} seeds: {change}."

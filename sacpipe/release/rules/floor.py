@@ -6,7 +6,7 @@ from pydantic import Field
 
 from sacpipe.evaluation.config import DEFAULT_EPISODES
 from sacpipe.release.evidence import Evidence
-from sacpipe.release.rules.rule import RETURN, Rule
+from sacpipe.release.rules.rule import RETURN, Rule, in_params, of_episodes
 from sacpipe.release.verdict import Finding
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -40,7 +40,7 @@ class Floor(Rule):
         return self.at_least(
             mean,
             self.min_return_mean,
-            what=f"mean return of {self.episodes} episodes",
+            what=f"mean return {{}} ({of_episodes(self.episodes)})",
             unit=RETURN,
-            advice="Train longer or with another seed, or set a lower `min_return_mean`.",
+            advice=f"Train longer or with another seed, or {in_params('set a lower `min_return_mean`')}.",
         ).replace(episodes=self.episodes)

@@ -37,11 +37,11 @@ class Guards(Rule):
         else:
             weaker, whose = list(_weaker(own, evidence.champion.contract.runtime)), "the champion's"
         if not weaker:
-            return self.holds("no guard is weaker", expected=f"guards as strict as {whose}")
+            return self.holds(f"no guard is weaker than {whose}", expected=f"guards as strict as {whose}")
         return self.refuses(
             "; ".join(weaker),
             expected=f"guards as strict as {whose}",
-            advice="Set these keys of `runtime` in params.yaml to stricter values, and export again.",
+            advice="Set stricter values of these keys of `runtime` in params.yaml, run, and commit.",
         )
 
 

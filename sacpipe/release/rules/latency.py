@@ -42,7 +42,7 @@ class Latency(Rule):
         return self.at_most(
             duration_s / period_s,
             self.max_share,
-            what=f"p{100 * self.quantile:g} of a step {{}} of the period ({times})",
+            what=f"{100 * self.quantile:g} % of the steps take at most {{}} of the control period ({times})",
             unit=SHARE,
-            advice="Use a smaller network or a longer control period, or judge on an idle machine.",
+            advice="Judge on an idle machine, or train a smaller network or with a longer control period.",
         )

@@ -30,7 +30,7 @@ class Lineage(Rule):
         """Judge the links. Those to commits are left to `sacpipe promote`, which needs one."""
         faults = evidence.lineage_faults
         if not faults:
-            return self.holds("every link holds", expected="a complete lineage")
+            return self.holds("every recorded link to params and pools holds", expected="a complete lineage")
         more = f"; {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         return self.refuses(
             "; ".join(faults[:_SHOWN]) + more,

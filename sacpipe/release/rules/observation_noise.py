@@ -29,4 +29,5 @@ class ObservationNoise(Robustness):
 
     def perturbations(self) -> dict[str, Perturbation]:
         """Return the noise."""
-        return {f"with noise of {100 * self.deviation:g} % of each range": Perturbation(noise=self.deviation)}
+        label = f"with noise of {100 * self.deviation:g} % of each observation's range"
+        return {label: Perturbation(noise=self.deviation)}

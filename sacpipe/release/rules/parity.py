@@ -28,11 +28,11 @@ class Parity(Rule):
 
     def judge(self, evidence: Evidence) -> Finding:
         """Judge the golden sequence on this machine, and what the export stage found."""
-        unknown = "; the export's parity is not recorded" if evidence.parity is None else ""
+        unknown = "; no parity of the export is recorded" if evidence.parity is None else ""
         golden = self.at_most(
             evidence.golden_error,
             evidence.candidate.contract.golden.tolerance,
-            what=f"golden sequence on this machine differs by {{}}{unknown}",
+            what=f"the bundle's golden actions on this machine differ by {{}} of their range{unknown}",
             unit=SHARE,
             advice=_ADVICE,
         )
@@ -41,7 +41,7 @@ class Parity(Rule):
         return self.at_most(
             evidence.parity.parity_max_error,
             evidence.parity.parity_tolerance,
-            what="torch and ONNX differ by",
+            what="actions of torch and ONNX differ by {} of their range",
             unit=SHARE,
             advice=_ADVICE,
         )

@@ -11,7 +11,16 @@ import numpy as np
 from pydantic import Field
 
 from sacpipe.release.evidence import Evidence, Perturbation
-from sacpipe.release.rules.rule import RETURN, Rule, in_words, not_finite
+from sacpipe.release.rules.rule import (
+    RETURN,
+    Rule,
+    below_champion,
+    in_params,
+    in_words,
+    not_finite,
+    of_episodes,
+    why_no_floor,
+)
 from sacpipe.release.verdict import Finding
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
@@ -19,7 +28,6 @@ from sacpipe.specs.env_spec import EnvSpec
 _DEFAULT_EPISODES = 5
 _DEFAULT_LOSS = 0.05
 """Largest loss in a new params.yaml, as a share of the task's minimum return."""
-_NO_THRESHOLD = "no min_return, no other champion to compare with"
 
 
 class _Trial(NamedTuple):
@@ -71,14 +79,15 @@ class Robustness(Rule):
             )
         worst = min(known, key=lambda trial: (trial.slack, trial.mean))
         nominal = float(evidence.candidate.returns(self.episodes).mean())
-        what = f"mean return {{}} {worst.label} (unperturbed {in_words(nominal, RETURN)})"
+        without = in_words(nominal, RETURN)
+        change = in_params(f"set another threshold of `{self.name}`")
         return self.at_least(
             worst.mean,
             worst.floor,
-            what=what,
+            what=f"mean return {{}} {worst.label} ({of_episodes(self.episodes)}; without it {without})",
             unit=RETURN,
             why=worst.why,
-            advice=f"Train under it (task.options), train longer, or set another threshold of `{self.name}`.",
+            advice=f"Train longer or with another seed, or {change}.",
         ).replace(episodes=self.episodes)
 
     def _trial(self, evidence: Evidence, label: str, perturbation: Perturbation) -> _Trial | None:
@@ -91,8 +100,8 @@ class Robustness(Rule):
             if champion is not None and not math.isfinite(champion):
                 return _Trial(label, mean, self.min_return, not_finite(champion, self.min_return))
             if champion is not None:
-                floors.append((champion - self.max_loss, f"the champion's {in_words(champion, RETURN)}"))
-        floor, why = max(floors, default=(None, _NO_THRESHOLD))
+                floors.append(below_champion(champion, self.max_loss))
+        floor, why = max(floors, default=(None, why_no_floor(evidence, self.max_loss)))
         return _Trial(label, mean, floor, why)
 
 

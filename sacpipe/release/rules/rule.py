@@ -107,9 +107,32 @@ def _with(text: str, why: str) -> str:
     return f"{text} ({why})" if why else text
 
 
+def in_params(change: str) -> str:
+    """Return a change of a rule in words, with its place, and that it counts when it is committed."""
+    return f"{change} in release.rules of params.yaml and commit it"
+
+
+def of_episodes(count: int) -> str:
+    """Return a number of episodes in words."""
+    return "1 episode" if count == 1 else f"{count:,} episodes"
+
+
+def below_champion(champion: float, max_loss: float) -> tuple[float, str]:
+    """Return the floor that a champion's figure on the same seeds sets, and where it comes from, in words."""
+    loss = f", less max_loss {in_words(max_loss, RETURN)}" if max_loss else ""
+    return champion - max_loss, f"the champion's {in_words(champion, RETURN)} on the same seeds{loss}"
+
+
+def why_no_floor(evidence: Evidence, max_loss: float | None) -> str:
+    """Return why neither `min_return`, which is null, nor the champion sets a floor, in words."""
+    if max_loss is None:
+        return "min_return and max_loss are null"
+    return f"min_return is null, and {evidence.why_alone}"
+
+
 def not_finite(champion: float, floor: float | None) -> str:
     """Return where a floor comes from, in words, where the champion's figure is not finite and sets none."""
-    return f"{'no min_return' if floor is None else 'min_return'}, and the champion's is {champion}"
+    return f"{'min_return is null' if floor is None else 'min_return'}, and the champion's is {champion}"
 
 
 def in_words(value: float, unit: str) -> str:

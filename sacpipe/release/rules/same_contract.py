@@ -34,13 +34,16 @@ class SameContract(Rule):
     def judge(self, evidence: Evidence) -> Finding:
         """Compare the contracts."""
         if evidence.champion is None:
-            return self.holds("no other champion to compare with")
+            return self.holds(f"not compared: {evidence.why_alone}")
         own, champion = evidence.candidate.contract.spec, evidence.champion.contract.spec
         differing = [words for key, words in _COMPARED.items() if getattr(own, key) != getattr(champion, key)]
         if not differing:
-            return self.holds("equal to the champion's", expected="the champion's terms and period")
+            return self.holds(
+                "terms and control period are the champion's", expected="the champion's terms and period"
+            )
         return self.refuses(
             f"differs in {', '.join(differing)}",
             expected="the champion's terms and period",
-            advice="Robots that run the champion refuse this one. Give it another release.model_name.",
+            advice="Robots that run the champion refuse this one. Set another release.model_name in "
+            "params.yaml and commit it.",
         )

@@ -43,7 +43,7 @@ class Saturation(Rule):
         return self.at_most(
             float((distance < _AT_A_BOUND).any(axis=1).mean()),
             self.max_share,
-            what="share of steps at a bound",
+            what="share of steps with an action at a bound",
             unit=SHARE,
             advice="Widen the bounds, or add a cost of large actions to the reward.",
         )

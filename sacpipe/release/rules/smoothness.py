@@ -45,7 +45,8 @@ class Smoothness(Rule):
         return self.at_most(
             float(every.mean()),
             self.max_change,
-            what="mean change of an action per step",
+            what="mean change of an action per step {} of its range",
             unit=SHARE,
-            advice="Add a cost of changes to the reward, or limit changes by the guard `action_change`.",
+            advice="Add a cost of changes to the reward, or limit changes by the guard `action_change` in "
+            "runtime.guards of params.yaml and `sacpipe run`.",
         )

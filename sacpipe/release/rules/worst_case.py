@@ -11,13 +11,23 @@ import numpy as np
 from pydantic import Field
 
 from sacpipe.release.evidence import Evidence, Scored
-from sacpipe.release.rules.rule import RETURN, Rule, in_words, not_finite
+from sacpipe.release.rules.rule import (
+    RETURN,
+    Rule,
+    below_champion,
+    in_params,
+    in_words,
+    not_finite,
+    why_no_floor,
+)
 from sacpipe.release.verdict import Finding
 from sacpipe.specs.budget import Budget
 from sacpipe.specs.env_spec import EnvSpec
 
 _DEFAULT_EPISODES = 60
 _DEFAULT_QUANTILE = 0.05
+_SHOWN = 3
+"""Number of low episodes that the advice names."""
 
 
 class WorstCase(Rule):
@@ -54,26 +64,33 @@ class WorstCase(Rule):
 
     def judge(self, evidence: Evidence) -> Finding:
         """Judge the return at the quantile."""
-        floor, why = self._floor(evidence.champion)
+        floor, why = self._floor(evidence)
         return self.at_least(
             self._low_return(evidence.candidate),
             floor,
-            what=f"{100 * self.quantile:g} % quantile of {self.episodes} returns",
+            what=f"the lowest {100 * self.quantile:g} % of {self.episodes} returns are at most",
             unit=RETURN,
             why=why,
-            advice="Find its worst episodes in the scores of `sacpipe gate VERSION --json`. Train longer, or "
-            "set a lower `min_return` or a larger `max_loss`.",
+            advice=f"Lowest: {self._lowest(evidence.candidate)}. Train longer or with another seed, or "
+            f"{in_params('set a lower `min_return` or a larger `max_loss`')}.",
         ).replace(episodes=self.episodes)
 
-    def _floor(self, champion: Scored | None) -> tuple[float | None, str]:
+    def _floor(self, evidence: Evidence) -> tuple[float | None, str]:
         """Return the higher one of the two floors, and where it comes from."""
+        champion = evidence.champion
         floors = [] if self.min_return is None else [(self.min_return, "min_return")]
         if self.max_loss is not None and champion is not None:
             low = self._low_return(champion)
             if not math.isfinite(low):
                 return self.min_return, not_finite(low, self.min_return)
-            floors.append((low - self.max_loss, f"the champion's {in_words(low, RETURN)}"))
-        return max(floors, default=(None, "no min_return, and no champion to compare with"))
+            floors.append(below_champion(low, self.max_loss))
+        return max(floors, default=(None, why_no_floor(evidence, self.max_loss)))
+
+    def _lowest(self, scored: Scored) -> str:
+        """Return the lowest returns and the numbers of their seeds, in words."""
+        returns = scored.returns(self.episodes)
+        worst = np.argsort(returns, kind="stable")[:_SHOWN]
+        return ", ".join(f"{in_words(float(returns[seed]), RETURN)} (seed {seed})" for seed in worst)
 
     def _low_return(self, scored: Scored) -> float:
         """Return the highest of the lowest returns that make up the share: one return, no mean of two."""

@@ -102,10 +102,22 @@ class MlflowConnection:
             self.client.restore_experiment(found.experiment_id)
         if location is not None and found.artifact_location != location:
             raise StoreError(
-                f"the ledger's artifacts: expected at {location}, found at {found.artifact_location}. The "
-                "folder was moved. `sacpipe ledger rebuild` moves the old ledger aside and writes it again."
+                f"the ledger's artifacts: expected at {location}, found at {found.artifact_location}. "
+                f"{self._moved_advice(found.artifact_location)}"
             )
         return str(found.experiment_id)
+
+    def _moved_advice(self, location: str) -> str:
+        """Return what to do about a database whose artifacts are those of another folder."""
+        is_own = self._database is not None and self._database.parent == self._artifact_folder.parent
+        if is_own:  # that of the embedded ledger is in the same folder
+            again = "moves the old ledger aside and writes it again."
+            return f"The folder was moved. `sacpipe ledger rebuild` {again}"
+        owner = location.removeprefix("file://").removesuffix("/.sacpipe/mlartifacts")
+        return (
+            f"The database in MLFLOW_TRACKING_URI belongs to another folder, {owner}: work there, or share a "
+            "tracking server (docs/ledger.md)."
+        )
 
     def batch(
         self,

@@ -37,7 +37,7 @@ def test_the_change_is_a_share_of_the_range_over_steps_and_entries():
     assert smoothness(0.25).judge(evidence).ok
     refused = smoothness(0.249).judge(evidence)
     assert (refused.ok, refused.unit) == (False, "share")
-    assert refused.text().endswith("mean change of an action per step 25 %, limit 24.9 %")
+    assert refused.text().endswith("mean change of an action per step 25 % of its range, limit 24.9 %")
 
 
 def test_a_jump_between_two_episodes_is_none():
@@ -60,4 +60,4 @@ def test_a_step_counts_where_an_entry_is_within_a_thousandth_of_a_bound():
     assert saturation(0.6).judge(evidence).ok
     refused = saturation(0.59).judge(evidence)
     assert not refused.ok
-    assert refused.text() == "saturation: share of steps at a bound 60 %, limit 59 %"
+    assert refused.text() == "saturation: share of steps with an action at a bound 60 %, limit 59 %"

@@ -1,6 +1,7 @@
 """Rule `champion`: worse, equal, better and not finite, in words, with advice that gets further."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sacpipe.specs.budget import Budget
 from sacpipe.testing.rule_evidence import GivenScored, given_evidence
 
 CHAMPION = tuple(generator(0, "tests/champion").normal(9000.0, 100.0, size=240))
+COMMITTED = "in release.rules of params.yaml and commit it."
 STEADY = np.resize([-1.0, 1.0], 240)
 
 
@@ -26,9 +28,12 @@ def judged(differences, **changes):
     return rule(**changes).judge(given_evidence(candidate, CHAMPION))
 
 
-def test_the_first_candidate_has_none_to_compare_with():
-    finding = rule().judge(given_evidence((1.0,)))
-    assert (finding.ok, finding.found, finding.figure) == (True, "no other champion to compare with", None)
+@pytest.mark.parametrize(
+    ("is_champion", "why"), [(False, "there is no champion"), (True, "the candidate is the champion")]
+)
+def test_a_candidate_that_is_compared_with_none_says_why(is_champion, why):
+    finding = rule().judge(replace(given_evidence((1.0,)), is_champion=is_champion))
+    assert (finding.ok, finding.found, finding.figure) == (True, f"not compared: {why}", None)
 
 
 def test_a_better_candidate_is_accepted_in_words():
@@ -38,7 +43,8 @@ def test_a_better_candidate_is_accepted_in_words():
     assert finding.figure == pytest.approx(12.0)
     assert (finding.threshold, finding.unit, finding.advice) == (0.0, "return", "")
     assert finding.text() == (
-        "champion: better by 12, interval 7.52 to 16.4, after 60 pairs, must be better (alpha 5 %)"
+        "champion: better by 12 on the same 60 seeds (95 % bounds 7.52 and 16.4), must be better (risk of a wrong "
+        "yes 5 %)"
     )
     assert finding.interval == pytest.approx((7.52, 16.4), abs=0.005)
     assert finding.episodes == 60
@@ -46,18 +52,23 @@ def test_a_better_candidate_is_accepted_in_words():
 
 def test_an_equal_policy_is_not_worse_and_not_better():
     equal = judged(0.0)
-    assert (equal.ok, equal.found) == (True, "equal in all of 240 pairs")
-    assert equal.expected == "must not be worse (alpha 5 %)"
+    assert (equal.ok, equal.found) == (True, "equal to the champion on all of 240 seeds")
+    assert equal.expected == "must not be worse (risk of a wrong yes 5 %)"
     refused = judged(0.0, must_be="better", margin=1.0)
-    assert (refused.ok, refused.expected) == (False, "must be better by more than 1 (alpha 5 %)")
-    assert refused.advice == "Train longer or with another seed, or ask for `must_be: not_worse`."
+    assert (refused.ok, refused.expected) == (
+        False,
+        "must be better by more than 1 (risk of a wrong yes 5 %)",
+    )
+    assert refused.advice == (
+        f"Train longer or with another seed, or ask for `must_be: not_worse` {COMMITTED}"
+    )
 
 
 @pytest.mark.parametrize(("margin", "ok"), [(25.0, True), (10.0, False), (0.0, False)])
 def test_the_margin_decides_on_a_policy_that_is_a_little_worse(margin, ok):
     finding = judged(-10.0 + 50.0 * STEADY, margin=margin)
     assert (finding.ok, finding.threshold) == (ok, -margin)
-    assert "worse by 10, interval" in finding.found
+    assert "worse by 10 on the same" in finding.found
 
 
 @pytest.mark.parametrize(("sign", "margin", "ok"), [(1, "1 %", True), (-1, "1%", True), (1, "0.5 %", False)])
@@ -69,12 +80,12 @@ def test_a_margin_in_percent_is_of_the_champions_mean_return_at_the_first_look(s
     assert finding.ok == ok
     assert finding.threshold == pytest.approx(-20.0 if ok else -10.0)
     said = f"{20 if ok else 10} ({margin} of the champion's mean return)"
-    assert finding.expected == f"must not be worse by {said} or more (alpha 5 %)"
+    assert finding.expected == f"must not be worse by {said} or more (risk of a wrong yes 5 %)"
 
 
 def test_a_champion_without_return_has_no_margin_in_percent():
     finding = rule(margin="5 %").judge(given_evidence((0.0,) * 240, (0.0,) * 240))
-    assert (finding.ok, finding.expected) == (True, "must not be worse (alpha 5 %)")
+    assert (finding.ok, finding.expected) == (True, "must not be worse (risk of a wrong yes 5 %)")
 
 
 def test_the_preset_is_five_percent_of_what_is_published_or_else_of_the_champions_return():
@@ -84,8 +95,8 @@ def test_the_preset_is_five_percent_of_what_is_published_or_else_of_the_champion
 
 def test_a_worse_candidate_is_refused_at_the_first_look():
     finding = judged(-100.0 + 10.0 * STEADY, margin=50.0)
-    assert finding.found == "worse by 100, interval -104.48 to -95.6, after 60 pairs"
-    assert finding.expected == "must not be worse by 50 or more (alpha 5 %)"
+    assert finding.found == "worse by 100 on the same 60 seeds (95 % bounds -104.48 and -95.6)"
+    assert finding.expected == "must not be worse by 50 or more (risk of a wrong yes 5 %)"
     assert finding.advice.startswith("Train longer")
 
 
@@ -93,11 +104,12 @@ def test_the_advice_counts_the_pairs_that_would_show_a_small_difference():
     """Half of the interval is 1.718 * 10 / sqrt(239) = 1.111; 240 * (1.111 / 0.5) ** 2 = 1,185 pairs, and for 0.2 it is 7,400."""
     finding = judged(0.5 + 10.0 * STEADY, must_be="better")
     assert finding.advice == (
-        "A difference of this size shows after about 1,190 pairs: set a later last look, or ask for `must_be: not_worse`."
+        "A difference of this size shows after about 1,190 seeds: set a later last look or ask for "
+        f"`must_be: not_worse` {COMMITTED}"
     )
     small = judged(0.2 + 10.0 * STEADY)
     assert small.advice == (
-        "No more than 2,000 pairs can show a difference this small: set a larger `margin`, or train longer."
+        f"2,000 seeds cannot show a difference this small: train longer, or set a larger `margin` {COMMITTED}"
     )
 
 
@@ -105,14 +117,14 @@ def test_the_advice_counts_the_pairs_that_would_show_a_small_difference():
 def test_a_return_that_is_not_finite_is_refused_with_its_reason(bad):
     spoiled = (*CHAMPION[:7], bad, *CHAMPION[8:])
     cases = (
-        (spoiled, CHAMPION, "candidate", "--json"),
-        (spoiled, spoiled, "candidate", "--json"),
+        (spoiled, CHAMPION, "candidate", "return of seed 7"),
+        (spoiled, spoiled, "candidate", "return of seed 7"),
         (CHAMPION, spoiled, "champion", "until it is replaced"),
     )
     for ours, theirs, whose, advice in cases:
         finding = rule(margin="5 %" if theirs is spoiled else 1e9).judge(given_evidence(ours, theirs))
         assert (finding.ok, finding.figure) == (False, None)
-        assert finding.found == f"not finite: the {whose}'s return of pair 8 is {bad}"
+        assert finding.found == f"not finite: the {whose}'s return of seed 7 is {bad}"
         assert advice in finding.advice
 
 

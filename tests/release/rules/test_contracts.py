@@ -49,7 +49,9 @@ def evidence(own, champion, key):
 def test_terms_and_period_equal_those_of_the_champion(changes, words):
     finding = SAME.judge(evidence(make_spec(**SPEC | changes), make_spec(**SPEC), "spec"))
     assert finding.ok is (words is None)
-    assert finding.found == ("equal to the champion's" if words is None else f"differs in {words}")
+    assert finding.found == (
+        "terms and control period are the champion's" if words is None else f"differs in {words}"
+    )
 
 
 def test_other_bounds_of_an_action_are_another_contract():
@@ -104,7 +106,7 @@ OLD, LATE = "observation_old", "deadline_missed"
 def test_no_guard_is_weaker_than_the_champions(own, champion, words):
     finding = GUARDS.judge(evidence(make_runtime(**own), make_runtime(**champion), "runtime"))
     assert finding.ok is (words is None), finding
-    assert finding.found == (words or "no guard is weaker")
+    assert finding.found == (words or "no guard is weaker than the champion's")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_no_guard_is_weaker_than_the_champions(own, champion, words):
 def test_a_first_release_has_guards_that_operators_accept(own, words):
     finding = GUARDS.judge(evidence(make_runtime(**own), None, "runtime"))
     assert finding.ok is (words is None)
-    assert finding.found == (words or "no guard is weaker")
+    assert finding.found == (words or "no guard is weaker than the weakest that operators accept by default")
 
 
 def test_a_broken_link_is_named_and_the_fourth_is_counted():

@@ -21,15 +21,15 @@ def with_parity(**changes):
 def test_torch_and_onnx_differ_by_at_most_the_exports_tolerance(error, ok):
     finding = PARITY.judge(with_parity(parity_max_error=error))
     assert (finding.ok, finding.figure, finding.threshold) == (ok, error, 1e-4)
-    assert finding.found.startswith("torch and ONNX differ by 0.01")
+    assert finding.found.startswith("actions of torch and ONNX differ by 0.01")
 
 
 @pytest.mark.parametrize(("error", "ok"), [(1e-5, True), (1.1e-5, False), (float("nan"), False)])
 def test_the_golden_sequence_differs_by_at_most_the_contracts_tolerance(error, ok):
     finding = PARITY.judge(replace(given_evidence(), golden_error=error, parity=None))
     assert (finding.ok, finding.threshold) == (ok, 1e-5)
-    assert finding.found.startswith("golden sequence on this machine differs by")
-    assert finding.found.endswith("; the export's parity is not recorded")
+    assert finding.found.startswith("the bundle's golden actions on this machine differ by")
+    assert finding.found.endswith("; no parity of the export is recorded")
 
 
 def test_a_machine_that_computes_other_actions_is_refused_whatever_the_export_found():
@@ -61,8 +61,10 @@ def test_the_quantile_is_a_share_of_the_control_period():
     refused = latency(0.99, 0.4)
     assert not refused.ok
     assert refused.figure == pytest.approx(0.45)
-    assert refused.text() == "latency: p99 of a step 45 % of the period (9 of 20 ms), limit 40 %"
-    assert "judge on an idle machine" in refused.advice
+    assert refused.text() == (
+        "latency: 99 % of the steps take at most 45 % of the control period (9 of 20 ms), limit 40 %"
+    )
+    assert "Judge on an idle machine" in refused.advice
 
 
 def test_a_task_without_a_clock_is_said_in_words():

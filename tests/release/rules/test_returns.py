@@ -6,6 +6,7 @@ import pytest
 
 from sacpipe.core.errors import ConfigError
 from sacpipe.release.rules.floor import Floor
+from sacpipe.release.rules.rule import RULES
 from sacpipe.release.rules.worst_case import WorstCase
 from sacpipe.testing.rule_evidence import given_evidence
 
@@ -23,7 +24,9 @@ def test_the_mean_return_is_at_least_the_floor(minimum, ok):
 
 def test_the_floor_is_reported_in_words():
     finding = floor(9300.0).judge(given_evidence((9359.8, 9359.82)))
-    assert finding.text() == "floor: mean return of 4 episodes 9,359.81, floor 9,300"
+    assert finding.text() == "floor: mean return 9,359.81 (4 episodes), floor 9,300"
+    one = Floor(name="floor", min_return_mean=None, episodes=1).judge(given_evidence((1.0,)))
+    assert one.found == "mean return 1 (1 episode)"
     assert floor(None).judge(given_evidence((1.0,))).expected == "no floor"
 
 
@@ -63,8 +66,12 @@ def test_five_in_a_hundred_are_five_though_no_binary_fraction_is_a_twentieth():
 def test_the_return_at_the_quantile_is_at_least_the_minimum(minimum, ok):
     finding = worst(min_return=minimum).judge(given_evidence(RETURNS))
     assert (finding.ok, finding.threshold) == (ok, minimum)
-    assert finding.text() == f"worst_case: 25 % quantile of 8 returns 3, floor {minimum:g} (min_return)"
+    assert finding.text() == (
+        f"worst_case: the lowest 25 % of 8 returns are at most 3, floor {minimum:g} (min_return)"
+    )
     assert bool(finding.advice) is not ok
+    if not ok:
+        assert finding.advice.startswith("Lowest: 1 (seed 3), 3 (seed 1), 4 (seed 7). Train longer")
 
 
 @pytest.mark.parametrize(("max_loss", "ok"), [(2.0, True), (1.9, False), (0.0, False)])
@@ -72,7 +79,10 @@ def test_it_is_at_most_the_loss_below_the_champions(max_loss, ok):
     champion = tuple(value + 2.0 for value in reversed(RETURNS))
     finding = worst(max_loss=max_loss).judge(given_evidence(RETURNS, champion))
     assert (finding.ok, finding.threshold) == (ok, 5.0 - max_loss)
-    assert finding.expected == f"floor {5 - max_loss:g} (the champion's 5)"
+    assert finding.expected == (
+        f"floor {5 - max_loss:g} (the champion's 5 on the same seeds"
+        f"{f', less max_loss {max_loss:g}' if max_loss else ''})"
+    )
 
 
 def test_the_higher_of_two_thresholds_counts():
@@ -112,3 +122,13 @@ def test_one_return_that_is_not_finite_refuses(bad):
 def test_values_out_of_range_are_named(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         worst(**changes)
+
+
+@pytest.mark.parametrize(
+    "name", ["floor", "worst_case", "observation_noise", "dropouts", "delay", "mass", "friction"]
+)
+def test_advice_to_change_a_threshold_says_where_it_is_and_that_it_is_committed(name):
+    """The rules of a commit count, so that a change of params.yaml alone does nothing."""
+    finding = RULES.find(name).example().judge(given_evidence((-1000.0,) * 4, (1000.0,) * 4))
+    assert not finding.ok
+    assert finding.advice.endswith(" in release.rules of params.yaml and commit it.")

@@ -51,7 +51,7 @@ class SimulatedGit:
             self._known = (key, tuple(sorted(different)))
         return self._known[1]
 
-    def commit(self, paths: Sequence[str], message: str) -> None:
+    def commit(self, paths: Sequence[str], message: str) -> str:
         """Commit files and folders as they are on the disk."""
         self._process.operation(f"commit {len(paths)} {message.splitlines()[0]}")
         if self._process.count in self._process.faults.git:
@@ -66,6 +66,7 @@ class SimulatedGit:
                 else:
                     tree[changed] = data
         self._tree, self._edition = tree, self._edition + 1
+        return f"commit {self._edition}"
 
     def pull(self) -> str:
         """Merge the shared tree into the clone's; return what stops it, or nothing.
