@@ -1,6 +1,5 @@
 """A service that follows a folder, with the load gate in this process."""
 
-import itertools
 import json
 import threading
 import time
@@ -78,8 +77,14 @@ class Robot:
 
     def until(self, is_so):
         """Ask for actions until something is so."""
-        for _ in itertools.takewhile(lambda _: not is_so(self.follower.status()), itertools.count()):
-            self.ask()
+        self.wait(is_so, self.ask)
+
+    def wait(self, is_so, meanwhile=lambda: time.sleep(0)):
+        """Wait until something is so, at most a minute."""
+        end_s = time.monotonic() + 60
+        while not is_so(status := self.follower.status()):
+            assert time.monotonic() < end_s, (status.phase, self.kinds)
+            meanwhile()
 
     def looked(self):
         """Until the source was asked twice more: the first of these may have begun before."""

@@ -147,7 +147,7 @@ class Runtime:
         ready = self._ready(policy, blend_steps)  # before any change: it may be refused
         self._before = self._next.policy
         self._next = ready
-        self._is_halted = False  # after the policy: the one that was halted takes no step more
+        self._is_halted = False  # after the policy; `_decide` reads the two in the other order
 
     def rollback(self, policy: OnnxPolicy | None = None) -> OnnxPolicy:
         """Use a policy from the next step on, without a blend, and return it.
@@ -208,13 +208,14 @@ class Runtime:
 
     def _decide(self, observation: GivenObservation, stamps: Stamps) -> Decision:
         start_ns = self._clock_ns()
+        is_halted = self._is_halted  # before the policy: the one that was halted takes no step more
         if self._clears_stop:
             self.begin_episode()
         if self._next is not self._acting:
             self._take_over()
         self._last_step_ns = start_ns
         guards = self._guards
-        if self._is_halted and guards.stop is None:
+        if is_halted and guards.stop is None:
             guards.latch_stop(NO_POLICY)
             self.causes[NO_POLICY] += 1
         policy_action: list[float] | None = None

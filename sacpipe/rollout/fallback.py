@@ -35,14 +35,16 @@ class Fallback:
         """Return whether a policy is neither bad nor barred now."""
         return policy.digest not in self.store.bad and policy.digest not in self.store.barred
 
-    def lacks_reserve(self, previous: OnnxPolicy) -> bool:
+    def lacks_reserve(self, previous: OnnxPolicy, candidate: str) -> bool:
         """Return whether a reserve has to be loaded. One that is not needed, or may not act, is dropped.
 
         Args:
             previous: The policy to which the robot falls back unless it is barred.
+            candidate: Digest of the candidate, which is no reserve of itself; empty for none.
         """
-        is_needed = previous.digest in self.store.barred
-        if self.reserve is not None and not (is_needed and self.may_act(self.reserve)):
+        is_needed, reserve = previous.digest in self.store.barred, self.reserve
+        is_usable = reserve is not None and reserve.digest != candidate and self.may_act(reserve)
+        if not (is_needed and is_usable):
             self.reserve = None
         return is_needed and self.reserve is None
 
@@ -56,5 +58,7 @@ class Fallback:
         """
         if previous.digest not in self.store.barred:
             return previous
-        others = [self.reserve, None if is_bad else candidate]
-        return next((policy for policy in others if policy is not None and self.may_act(policy)), None)
+        reserve = self.reserve
+        if reserve is not None and reserve.digest != candidate.digest and self.may_act(reserve):
+            return reserve
+        return candidate if not is_bad and self.may_act(candidate) else None

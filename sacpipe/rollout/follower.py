@@ -12,7 +12,7 @@ here. docs/serving.md has the diagram.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Self
 
 from sacpipe.core.errors import (
@@ -30,9 +30,9 @@ from sacpipe.rollout.follow_events import EventKind, EventLog, State
 from sacpipe.rollout.follow_settings import FollowSettings
 from sacpipe.rollout.follower_status import FollowerStatus
 from sacpipe.rollout.load_gate_process import run_load_gate_in_child
+from sacpipe.rollout.reserve_loader import ReserveLoader
 from sacpipe.rollout.rollout import Rollout
 from sacpipe.rollout.sources import ResolvedBundle, Source
-from sacpipe.rollout.stored_policies import load_reserve
 
 _ADVANCE_S = 0.2
 """Time between two ticks of the rollout, in seconds."""
@@ -75,8 +75,7 @@ class Follower:
         """Whether a policy may act."""
         self._reserve = State(self._log, "recovered")
         """Whether a policy to fall back to can be loaded, where one is needed."""
-        self._reserve_retry_at_s = 0.0
-        """When to look for a policy to fall back to again."""
+        self._reserves = ReserveLoader(store, settings, lambda policy: policy.check_task(host.spec))
         self._last_look_unix_s, self._errors = 0.0, 0
         self._noticed_digest = ""
         """Digest of the last bundle that was reported as noticed."""
@@ -151,11 +150,17 @@ class Follower:
                 self._begin_rollout(found)
 
         failure = first_error(resolve)  # reported; the policy in service goes on
+        next_digest = "" if resolved is None else resolved.digest
         if not isinstance(failure, StoreUnavailableError):
-            self._report_work(self._bars, self._note_bars)
-        self._report_work(self._reserve, self._prepare_reserve)
+            self._report_work(self._bars, lambda: self._note_bars(next_digest))
+        if self._rollout.phase != "halted":  # there the source's bundle goes first
+            self._report_work(self._reserve, lambda: self._prepare_reserve(next_digest))
+        self._withdraw_barred()
         if (found := resolved) is not None:
             failure = first_error(lambda: follow(found))
+        self._report_work(
+            self._reserve, lambda: self._prepare_reserve(next_digest)
+        )  # the candidate is another one
         self._report_look(resolved, failure)
 
     def _report_work(self, state: State, work: Callable[[], None]) -> None:
@@ -165,65 +170,71 @@ class Follower:
         else:
             state.recover("", "", "what failed is fine again")
 
-    def _note_bars(self) -> None:
-        """Ask the source which of the robot's bundles it bars, and note it in the store.
+    def _note_bars(self, next_digest: str) -> None:
+        """Ask the source which bundles it bars, of those that the robot holds, runs or gets, and note it.
+
+        Args:
+            next_digest: Digest of the bundle that the source names; empty for none.
 
         Raises:
             SacpipeError: the source failed, or the store cannot be written.
         """
-        candidate = self._rollout.candidate
-        digests = {
-            *self._store.held(),
-            self._host.policy.digest,
-            "" if candidate is None else candidate.digest,
-        }
+        with self._lock:
+            digests = {*self._store.held(), *self._rollout.digests(), next_digest}
         before = self._store.barred
         known = {digest: before.get(digest, "") for digest in digests if digest}
         found = self._source.bars(known)
-        with self._lock:  # no bundle begins to act between the note and the withdrawal
+        with self._lock:
+            if self._is_ending.is_set():
+                return
             error = first_error(lambda: self._store.note_bars(found, known))
-            self._report_bars(before)
+            self._report_bars(before, {digest for digest, text in found.items() if not text})
         if error is not None:
             raise error
 
-    def _report_bars(self, before: Mapping[str, str]) -> None:
-        """Report bars that are new or lifted, and withdraw the candidate where it is barred."""
+    def _report_bars(self, before: Mapping[str, str], allowed: Collection[str]) -> None:
+        """Report bars that are new or lifted. A bundle that was refused for one is tried again at once."""
         barred = self._store.barred
         for digest, text in barred.items():
             if digest not in before:
                 acts = digest == self._host.policy.digest
                 note = f"it is barred: {text}" + ("; it acts until another bundle does" if acts else "")
                 self._log.add("barred", digest, self._source_of(digest), note)
-        if before != barred:
-            self._reserve_retry_at_s = 0.0
-        for digest in before.keys() - barred.keys():
+        for digest in before.keys() & allowed:
             self._log.add("allowed", digest, self._source_of(digest), "its bar is lifted")
-        candidate = self._rollout.candidate
-        if candidate is not None and candidate.digest in barred:
-            self._report_end(self._rollout.withdraw(f"it is barred: {barred[candidate.digest]}"))
+            if digest == self._refused_digest:
+                self._refused_digest = ""
 
-    def _prepare_reserve(self) -> None:
+    def _withdraw_barred(self) -> None:
+        """Withdraw the candidate where it is barred, after the reserve is loaded that acts instead."""
+        with self._lock:
+            candidate, barred = self._rollout.candidate, self._store.barred
+            if candidate is not None and candidate.digest in barred and not self._is_ending.is_set():
+                self._report_end(self._rollout.withdraw(f"it is barred: {barred[candidate.digest]}"))
+
+    def _prepare_reserve(self, next_digest: str) -> None:
         """Load a policy to fall back to where the one before the candidate, or in service, is barred.
 
+        Args:
+            next_digest: Digest of the bundle that the source names, the next candidate; empty for none.
+
         Raises:
-            BundleError: it cannot be used.
+            StorageError: there is none.
         """
         with self._lock:
-            is_lacking, candidate = self._rollout.lacks_reserve(), self._rollout.candidate
-        if not is_lacking or time.monotonic() < self._reserve_retry_at_s:
+            if (candidate := self._rollout.candidate) is not None:
+                next_digest = candidate.digest
+            elif self._rollout.phase == "halted":
+                next_digest = ""
+            is_lacking = self._rollout.lacks_reserve(next_digest)
+        if not is_lacking:
             return
-        self._reserve_retry_at_s = time.monotonic() + self._settings.retry_s
-        without = () if candidate is None else (candidate.digest,)
-        spec = self._host.spec
-        policy = load_reserve(self._store, self._settings.gate, lambda one: one.check_task(spec), without)
-        if policy is None:
-            return
+        policy = self._reserves.load(next_digest)
         with self._lock:
-            if self._is_ending.is_set() or not self._rollout.lacks_reserve():
+            if self._is_ending.is_set() or not self._rollout.lacks_reserve(next_digest):
                 return
             self._rollout.take_reserve(policy)
             self._report_phase()
-        self._reserve_retry_at_s = 0.0
 
     def _report_look(self, resolved: ResolvedBundle | None, failure: Exception | None) -> None:
         """Report what changed since the last look at the source."""
@@ -233,7 +244,7 @@ class Follower:
         self._reach.recover("", "", "the source answers again")
         if resolved is None:
             if failure is not None:
-                self._withdraw_barred(failure)
+                self._withdraw_refused(failure)
                 self._report_failure(self._look, "", "", failure)
             return
         digest, source = resolved.digest, resolved.source
@@ -245,16 +256,18 @@ class Follower:
         elif digest != self._refused_digest:
             self._offer.recover(digest, source, "what failed is no longer asked for")
 
-    def _withdraw_barred(self, failure: Exception) -> None:
+    def _withdraw_refused(self, failure: Exception) -> None:
         """Withdraw the candidate where the source refuses what it names: it may be the barred bundle."""
         if isinstance(failure, GateError) and failure.rule == "store":
             with self._lock:
-                if self._rollout.candidate is not None:
+                if self._rollout.candidate is not None and not self._is_ending.is_set():
                     self._report_end(self._rollout.withdraw(f"the source refuses its bundle: {failure}"))
 
     def _is_wanted(self, resolved: ResolvedBundle) -> bool:
         """Return whether to pull a bundle; withdraw the candidate where the source names another one now."""
         with self._lock:
+            if self._is_ending.is_set():
+                return False
             candidate = self._rollout.candidate
             if candidate is not None and resolved.digest != candidate.digest:
                 reason = f"the source names bundle {resolved.digest[:12]} now, {resolved.source}"
@@ -279,7 +292,7 @@ class Follower:
             self._log.add("noticed", digest, source, "differs from the bundle in service")
         if (refusal := self._rollout.refusal(digest)) is not None:
             raise BundleError(refusal, "store")
-        if self._store.unwritable is not None:
+        if self._store.unwritable is not None and self._rollout.phase != "halted":
             raise BundleError(
                 f"a rollout needs a store that can be written: {self._store.unwritable}", "store"
             )
@@ -288,7 +301,11 @@ class Follower:
             if self._is_ending.is_set():  # `__exit__` does not wait for the load gate
                 return
             self._offered_digest, self._offered_source = digest, source
-            self._report_end(self._rollout.offer(admitted, source))
+            try:
+                event = self._rollout.offer(admitted, source)
+            finally:
+                self._report_phase()  # of a bundle that acts and could not be stored, too
+            self._report_end(event)
             self._refused_digest = ""
             self._offer.recover(digest, source, "it is taken now")
             if self._rollout.phase == "shadow":
@@ -298,6 +315,8 @@ class Follower:
     def _advance(self) -> None:
         """Let the rollout check its candidate, and report what happened."""
         with self._lock:
+            if self._is_ending.is_set():
+                return
             phase_before = self._rollout.phase
             candidate = self._rollout.candidate
             digest, source = ("", "") if candidate is None else (candidate.digest, candidate.source)

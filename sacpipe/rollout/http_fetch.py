@@ -64,21 +64,28 @@ class Fetcher:
 
     def __init__(self, context: ssl.SSLContext, headers: Mapping[str, str]) -> None:
         self._context, self._headers = context, dict(headers)
+        self._mutex = threading.Lock()
+        """Held during a request. A start asks from one thread for bars, and from another for the bundle."""
         self._last: threading.Thread | None = None
         """Thread of the last request. It may still wait for the lookup of a name, which cannot be cut off."""
 
     def fetch(self, url: str, max_bytes: int, look: Look) -> Answer:
-        """Return the answer of the server, whatever its status.
+        """Return the answer of the server, whatever its status. From any thread.
 
         Args:
             url: Address, http or https.
             max_bytes: Maximum size of the body.
-            look: Time that is left; the time of this request is taken from it.
+            look: Time that is left; the time of this request is taken from it, not that of another thread's
+                request before.
 
         Raises:
             BundleError: the body is larger.
             StoreUnavailableError: the server does not answer, or not in time.
         """
+        with self._mutex:
+            return self._fetch(url, max_bytes, look)
+
+    def _fetch(self, url: str, max_bytes: int, look: Look) -> Answer:
         if self._last is not None and self._last.is_alive():
             fault = "the request before still waits for the lookup of the name or for a connection"
             raise StoreUnavailableError(fault, "too slow")

@@ -83,6 +83,11 @@ class _Comparing(_Phase):
     since_s: float
     """Start of the phase, which for the watch phase is the swap, in seconds of the context's clock."""
 
+    @property
+    def is_barred(self) -> bool:
+        """Whether the candidate is barred: it passes no phase and waits until it is withdrawn."""
+        return self.candidate.digest in self.context.store.barred
+
     def divergence(self) -> Divergence:
         """Return the comparison so far."""
         return self.shadow.divergence()
@@ -121,7 +126,8 @@ class ShadowPhase(_Comparing):
         _check_comparing(self.shadow)
         if found.refused:
             return self._reject(f"{found.refused} of its actions would have been refused")
-        if not context.is_long_enough(found, self.since_s, context.settings.shadow_s):
+        is_long_enough = context.is_long_enough(found, self.since_s, context.settings.shadow_s)
+        if not is_long_enough or self.is_barred:
             return PhaseChange(self, None)
         if (excess := context.find_excess(found, "in service")) is not None:
             return self._reject(excess)
@@ -190,7 +196,8 @@ class WatchPhase(_Comparing):
             return self.abort(Ending("rolled_back", "; ".join(failures), is_bad=True))
         _check_comparing(self.shadow)
         watch_s = context.settings.watch_s
-        if not context.is_long_enough(self.shadow.divergence(), self.since_s, watch_s):
+        is_long_enough = context.is_long_enough(self.shadow.divergence(), self.since_s, watch_s)
+        if not is_long_enough or self.is_barred:
             return PhaseChange(self, None)
         context.store.add(candidate.admitted)  # repairs it, should the disk have lost some of it
         context.store.set_current(candidate.digest, candidate.source)

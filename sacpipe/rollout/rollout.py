@@ -95,7 +95,8 @@ class Rollout:
     def offer(self, admitted: AdmittedBundle, source: str) -> RolloutEvent | None:
         """Begin the shadow phase of a bundle. A bundle that is in its shadow phase is replaced.
 
-        While the host is halted, the bundle is in service at once: there is no policy to compare it with.
+        While the host is halted, the bundle is in service at once: there is no policy to compare it with. It
+        is, too, where the store cannot be written: then a restart does not know it.
 
         Args:
             admitted: Not the bundle in service. No other object may run its policy.
@@ -118,13 +119,12 @@ class Rollout:
                 f"offer this one again in {context.settings.watch_s:g} s."
             )
         admitted.policy.check_task(context.host.spec, "candidate")
+        if isinstance(phase, Halted):
+            self._end_halt(admitted, source)
+            return None
         context.store.add(admitted)
         if (refusal := self.refusal(digest)) is not None:  # after the store, whose message is more precise
             raise BundleError(f"bundle {digest}: {refusal}.", "store")
-        if isinstance(phase, Halted):
-            context.store.set_current(digest, source)
-            self._resume(admitted.policy)
-            return None
         event = None
         if isinstance(phase, ShadowPhase):
             self._phase, event = phase.abort(Ending("replaced", "another bundle was offered", is_bad=False))
@@ -136,10 +136,22 @@ class Rollout:
             raise
         return event
 
-    def lacks_reserve(self) -> bool:
+    def digests(self) -> frozenset[str]:
+        """Return the digests of all bundles that act or may act next, whether the store has them or not."""
+        phase = self._phase
+        policies = [self._context.host.policy, self._context.fallback.reserve]
+        if isinstance(phase, WatchPhase | RollbackPhase):
+            policies.append(phase.previous)
+        found = [policy.digest for policy in policies if policy is not None]
+        return frozenset(found if phase.candidate is None else [*found, phase.candidate.digest])
+
+    def lacks_reserve(self, next_digest: str = "") -> bool:
         """Return whether a policy has to be loaded: to fall back to, or to end a stop of the host.
 
-        A reserve that is no longer needed is dropped.
+        A reserve that is no longer needed is dropped, and one with the candidate's digest.
+
+        Args:
+            next_digest: Digest of the bundle that becomes the candidate where there is none.
         """
         phase = self._phase
         if isinstance(phase, Halted):
@@ -147,7 +159,9 @@ class Rollout:
         previous = (
             phase.previous if isinstance(phase, WatchPhase | RollbackPhase) else self._context.host.policy
         )
-        return self._context.fallback.lacks_reserve(previous)
+        return self._context.fallback.lacks_reserve(
+            previous, next_digest if phase.candidate is None else phase.candidate.digest
+        )
 
     def take_reserve(self, policy: OnnxPolicy) -> None:
         """Keep a policy to fall back to; make it active where the host is halted.
@@ -163,6 +177,19 @@ class Rollout:
             self._resume(policy)
         else:
             self._context.fallback.reserve = policy
+
+    def _end_halt(self, admitted: AdmittedBundle, source: str) -> None:
+        """Let a bundle act first, then store it: the robot is stopped, whatever the disk does.
+
+        Raises:
+            BundleError: it is refused; the host stays halted.
+            StorageError: the store cannot be written; the bundle acts.
+        """
+        store, digest = self._context.store, admitted.report.bundle_digest
+        if (refusal := self.refusal(digest)) is not None:
+            raise BundleError(f"bundle {digest}: {refusal}.", "store")
+        self._resume(admitted.policy)
+        store.set_current(store.add(admitted), source)
 
     def _resume(self, policy: OnnxPolicy) -> None:
         """End the halt of the host. A stop that it latched stays."""

@@ -60,7 +60,7 @@ class Source(Protocol):
     def bars(self, known: Mapping[str, str]) -> dict[str, str]:
         """Return the bars of bundles: digest to who barred it, when and why; empty where it may serve.
 
-        A path bars nothing and lifts no bar.
+        A path bars nothing and lifts no bar. At a start, `resolve` may be called before this returns.
 
         Args:
             known: The digests that are asked for, each with the bar that the robot knows; empty for none.

@@ -5,6 +5,7 @@ import pytest
 from stepped_runtime import CALM, go, make_runtime, observation
 
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.robot.runtime import Runtime
 
 
 @pytest.fixture
@@ -53,3 +54,29 @@ def test_a_rollback_to_a_policy_does_not_blend(build, negated):
     go(runtime, clock, CALM)
     runtime.rollback(negated)
     assert go(runtime, clock, CALM).action.tolist() == [-1.25, -2.5]
+
+
+def test_a_rollback_in_the_middle_of_a_step_lets_the_halted_policy_take_no_step(build, negated):
+    runtime, clock = make_runtime(build())
+    failing = runtime.policy
+    go(runtime, clock, CALM)
+    runtime.halt()
+
+    class Interrupted(Runtime):
+        """Another thread rolls back after the step has chosen its policy."""
+
+        @property
+        def _last_step_ns(self):
+            return self.__dict__["_last_step_ns"]
+
+        @_last_step_ns.setter
+        def _last_step_ns(self, value):
+            self.__dict__["_last_step_ns"] = value
+            self.rollback(negated)
+
+    runtime.__class__ = Interrupted
+    decision = go(runtime, clock, CALM)
+    assert (decision.verdict, decision.reasons) == ("stopped", ("no_policy",))
+    runtime.clear_stop()
+    go(runtime, clock, CALM)
+    assert failing is not runtime.acting_policy is negated

@@ -10,10 +10,11 @@ from robot_fixtures import GOLDEN_ACTIONS, make_model, write_model
 
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.writer import write_bundle
-from sacpipe.core.errors import BundleError
+from sacpipe.core.errors import BundleError, StorageError
 from sacpipe.core.fence import first_error
 from sacpipe.robot.load_gate import LoadGateSettings, run_load_gate
 from sacpipe.robot.policy import OnnxPolicy
+from sacpipe.rollout import bundle_store as store_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.sources import read_source
 
@@ -171,6 +172,31 @@ def test_a_stopped_robot_takes_the_next_bundle_at_once(robot, newer, other, olde
     assert (robot.store.current().bundle_digest, robot.store.current().source) == (digest(older), "elsewhere")
 
 
+@pytest.mark.parametrize("is_read_only", [False, True])
+def test_a_stopped_robot_takes_the_next_bundle_whatever_the_disk_does(
+    robot, newer, other, older, monkeypatch, is_read_only
+):
+    bar(robot, newer)
+    watch(robot, other)
+    fail(robot)
+
+    def full(*_):
+        raise StorageError("the disk is full")
+
+    if is_read_only:
+        robot.store.unwritable = "the disk is full"
+    else:
+        monkeypatch.setattr(store_module, "write_json", full)
+    with pytest.raises(BundleError, match="is barred"):
+        robot.rollout.offer(newer, "there")
+    with pytest.raises(BundleError, match="marked bad"):
+        robot.rollout.offer(other, "there")
+    assert robot.rollout.phase == "halted"
+    with pytest.raises(StorageError, match="the disk is full"):
+        robot.rollout.offer(older, "there")
+    assert (robot.rollout.phase, robot.runtime.policy) == ("idle", older.policy)
+
+
 def test_a_candidate_that_did_not_fail_stays_where_the_one_before_is_barred(robot, newer, other):
     bar(robot, newer)
     watch(robot, other)
@@ -204,6 +230,32 @@ def test_a_candidate_that_is_barred_too_does_not_stay(robot, older, newer, other
     assert act(robot)[0] == ("ok" if has_reserve else "stopped")
 
 
+def test_a_barred_candidate_passes_no_phase(robot, older, newer, other):
+    robot.rollout.offer(other, "there")
+    bar(robot, other)
+    robot.tick()
+    assert (robot.rollout.phase, robot.runtime.policy.digest) == ("shadow", digest(newer))
+    robot.store.note_bars({digest(other): ""}, robot.store.held())
+    robot.tick()
+    assert robot.rollout.phase == "watch"
+    bar(robot, other)
+    robot.tick()
+    assert robot.rollout.phase == "watch"
+    robot.rollout.withdraw("it is barred")
+    assert (robot.rollout.phase, robot.runtime.policy.digest) == ("idle", digest(newer))
+
+
+def test_the_digests_of_a_rollout_are_all_that_may_act(robot, older, newer, other):
+    assert robot.rollout.digests() == {digest(newer)}
+    bar(robot, newer)
+    robot.rollout.offer(other, "there")
+    assert robot.rollout.digests() == {digest(newer), digest(other)}
+    robot.rollout.take_reserve(older.policy)
+    robot.tick()
+    assert robot.rollout.phase == "watch"
+    assert robot.rollout.digests() == {digest(older), digest(newer), digest(other)}
+
+
 def test_a_reserve_that_is_barred_meanwhile_does_not_act(robot, older, newer, other):
     bar(robot, newer)
     watch(robot, other)
@@ -220,6 +272,17 @@ def test_a_bar_that_is_lifted_lets_the_one_before_act(robot, newer, other):
     fail(robot)
     assert (robot.rollout.phase, robot.runtime.policy.digest) == ("idle", digest(newer))
     assert robot.events[0].reason == "inference_failed: 1"
+
+
+def test_the_reserve_is_another_bundle_than_the_candidate(robot, folders, older, newer):
+    bar(robot, newer)
+    robot.rollout.take_reserve(older.policy)
+    assert not robot.rollout.lacks_reserve()
+    assert robot.rollout.lacks_reserve(digest(older))  # it is named, so it is the next candidate
+    robot.rollout.take_reserve(older.policy)
+    watch(robot, admit(folders[0]))  # the same bundle, another object
+    fail(robot)
+    assert robot.rollout.phase == "halted"
 
 
 def test_what_is_rejected_before_it_acts_leaves_the_one_in_service(robot, newer, other):

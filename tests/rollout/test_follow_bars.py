@@ -9,10 +9,11 @@ from sacpipe.bundle.files import bundle_digest
 from sacpipe.bundle.reader import open_bundle
 from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
+from sacpipe.robot.load_gate import run_load_gate
 from sacpipe.rollout import stored_policies as stored_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
-from sacpipe.rollout.sources import PathSource
+from sacpipe.rollout.sources import PathSource, read_source
 from sacpipe.rollout.stored_policies import load_starting_policy
 from sacpipe.server.http_errors import UnavailableError
 from sacpipe.server.prometheus import _follower_lines
@@ -129,8 +130,7 @@ def test_where_no_bundle_may_act_the_robot_stops_and_the_next_bundle_acts_at_onc
     with following(source=source, watch_s=60.0, shadow_s=0.0) as robot:
         source.barred = {digests[0]: WHY}
         let_it_fail(robot, stops, named)
-        while robot.follower.status().phase != "halted":
-            pass
+        robot.wait(lambda state: state.phase == "halted")
         robot.looked()
         found = robot.ask(sequence_id=2, sequence_start=True)
         assert found["parameters"]["verdict"] == "stopped"
@@ -140,14 +140,13 @@ def test_where_no_bundle_may_act_the_robot_stops_and_the_next_bundle_acts_at_onc
         assert robot.kinds[-3:] == ["rolled_back", "halted", "refused"]
         assert 'sacpipe_follow_phase{phase="halted"} 1' in "\n".join(_follower_lines(status))
         name(bundles[1], named)
-        while robot.follower.status().phase == "halted":
-            pass
+        robot.wait(lambda state: state.phase != "halted")
         robot.looked()
         assert robot.ask()["parameters"]["bundle_sha256"] == digests[1]
         assert robot.store.current().bundle_digest == digests[1]
-        assert robot.kinds[-3:] == ["noticed", "recovered", "recovered"]
+        assert robot.kinds[-4:] == ["noticed", "recovered", "recovered", "recovered"]
         assert "in service at once: no other bundle may act" in [
-            event.text for event in robot.follower.status().events[:2]
+            event.text for event in robot.follower.status().events[:3]
         ]
 
 
@@ -155,14 +154,116 @@ def test_a_stopped_robot_acts_again_where_a_bar_is_lifted(following, named, sour
     with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
         source.barred = {digests[0]: WHY}
         let_it_fail(robot, stops, named)
-        while robot.follower.status().phase != "halted":
-            pass
+        robot.wait(lambda state: state.phase == "halted")
         robot.looked()
         source.barred = {}
-        while robot.follower.status().phase == "halted":
-            pass
+        robot.wait(lambda state: state.phase != "halted")
         assert robot.ask()["parameters"]["bundle_sha256"] == digests[0]
         assert robot.follower.status().counts["allowed"] == 1
+
+
+@pytest.fixture
+def store_before(stops, bundles, tmp_path):
+    """A store in which the bundle that stops the robot was current before the one in service."""
+    with BundleStore(tmp_path / "store") as store:
+        for bundle in (stops, bundles[0]):
+            admitted = run_load_gate(read_source(bundle, allow_hard_links=False), GATE, p99_us=1.0)
+            store.set_current(store.add(admitted), "here")
+
+
+@pytest.mark.usefixtures("store_before")
+def test_the_bundle_that_failed_is_no_reserve_of_itself(following, named, source, digests, stops):
+    with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
+        assert in_service(robot) == digests[0]
+        source.barred = {digests[0]: WHY}
+        let_it_fail(robot, stops, named)  # the operator rolls back to it
+        robot.wait(lambda state: "rolled_back" in state.counts)
+        robot.looked()
+        assert robot.follower.status().phase == "halted"
+        assert bundle_digest(stops) in robot.store.bad
+
+
+def test_the_bar_of_a_policy_that_the_store_never_had_as_current_counts(
+    following, named, bundles, source, digests, stops
+):
+    with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
+        source.barred = {digests[0]: WHY}
+        robot.until(lambda state: "barred" in state.counts)
+        name(bundles[1], named)
+        robot.until(lambda state: state.phase == "watch")
+        robot.ask(sequence_id=1, sequence_start=True)
+        name(stops, named)
+        robot.until(lambda state: "withdrawn" in state.counts)  # it stays: the one before is barred
+        robot.until(lambda state: state.phase == "watch")
+        source.barred = dict.fromkeys(digests, WHY)
+        for _ in range(2):
+            robot.looked()
+            assert digests[1] in robot.store.barred
+        assert robot.ask(2.0, 0.0, 0.0, sequence_id=1)["parameters"]["verdict"] == "stopped"
+        robot.wait(lambda state: "rolled_back" in state.counts)
+        assert robot.follower.status().phase == "halted"
+
+
+@pytest.mark.parametrize("phase", ["shadow", "watch"])
+def test_a_bar_that_is_only_forgotten_is_not_lifted(following, named, bundles, source, digests, phase):
+    waits = {"shadow": {"shadow_s": 60.0}, "watch": {"watch_s": 60.0}}[phase]
+    with following(source=source, **waits) as robot:
+        name(bundles[1], named)
+        robot.until(lambda state: state.phase == phase)
+        source.barred = {digests[1]: WHY}
+        robot.until(lambda state: "withdrawn" in state.counts)
+        name(bundles[0], named)
+        robot.looked()
+        robot.looked()
+        assert dict(robot.store.barred) == {}
+        assert "allowed" not in robot.follower.status().counts
+
+
+@pytest.mark.usefixtures("both_served")
+def test_where_one_answer_bars_the_candidate_and_the_one_before_a_good_bundle_acts(
+    following, named, source, digests, stops
+):
+    with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
+        robot.ask(sequence_id=1, sequence_start=True)
+        name(stops, named)
+        robot.until(lambda state: state.phase == "watch")
+        source.barred = {digests[1]: WHY, bundle_digest(stops): WHY}
+        robot.wait(lambda state: "withdrawn" in state.counts, lambda: robot.ask(sequence_id=1))
+        assert "halted" not in robot.follower.status().counts
+        assert in_service(robot) == digests[0]
+        assert robot.ask(sequence_id=1)["parameters"]["verdict"] == "ok"
+
+
+def test_a_stopped_robot_takes_what_the_source_names_as_soon_as_its_bar_is_lifted(
+    following, named, bundles, source, digests, stops
+):
+    with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
+        source.barred = dict.fromkeys(digests, WHY)
+        let_it_fail(robot, stops, named)
+        robot.wait(lambda state: state.phase == "halted")
+        name(bundles[1], named)
+        robot.looked()
+        assert robot.follower.status().phase == "halted"
+        source.barred = {digests[0]: WHY}
+        robot.wait(lambda state: state.phase == "idle")
+        assert in_service(robot) == digests[1]
+
+
+def test_a_stopped_robot_takes_what_the_source_names_whatever_the_disk_does(
+    following, named, bundles, source, digests, stops
+):
+    with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
+        source.barred = {digests[0]: WHY}
+        let_it_fail(robot, stops, named)
+        robot.wait(lambda state: state.phase == "halted")
+        robot.store.unwritable = "the disk is read-only."
+        name(bundles[1], named)
+        robot.wait(lambda state: state.phase == "idle")
+        assert robot.ask()["parameters"]["bundle_sha256"] == digests[1]
+        robot.looked()
+        events = robot.follower.status().events
+        assert ("failed", "the disk is read-only.") in [(event.kind, event.text) for event in events]
+        assert "in service at once: no other bundle may act" in [event.text for event in events]
 
 
 @pytest.mark.parametrize("fault", [None, StoreError("MLflow refuses: 400 no alias champion.", "400")])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 
 import pytest
 from follow_fixtures import name, stopping
@@ -12,6 +13,7 @@ from sacpipe.bundle.writer import write_bundle
 from sacpipe.core.errors import GateError, StoreError, StoreUnavailableError
 from sacpipe.core.files import sha256_bytes
 from sacpipe.robot.load_gate import run_load_gate
+from sacpipe.rollout import follower as follower_module
 from sacpipe.rollout import stored_policies as stored_module
 from sacpipe.rollout.bundle_store import BundleStore
 from sacpipe.rollout.follow_settings import FollowSettings
@@ -192,9 +194,43 @@ def test_a_bundle_that_passes_while_the_follower_ends_begins_no_rollout(
 ):
     service = Service(load_starting_policy(NoSource(), served, GATE))
     follower = Follower(PathSource(bundles[0], allow_hard_links=False), service, served, SETTINGS)
-    follower._is_ending.set()
+
+    def pass_at_the_end(files, settings):
+        follower._is_ending.set()
+        return run_load_gate(files, settings, p99_us=1.0)
+
+    monkeypatch.setattr(follower_module, "run_load_gate_in_child", pass_at_the_end)
     follower._poll()
     assert (follower.status().phase, list(follower.status().counts)) == ("idle", ["noticed"])
+
+
+@pytest.mark.parametrize("what", ["bars", "names another", "refuses"])
+def test_an_answer_that_comes_after_the_end_changes_nothing(following, named, bundles, tmp_path, what):
+    has_begun, is_over, threads = threading.Event(), threading.Event(), []
+    method = "bars" if what == "bars" else "resolve"
+    first = PathSource(bundles[0], allow_hard_links=False)
+    with following(watch_s=60.0) as robot:
+        ask = getattr(robot.source, method)
+
+        def answer_late(*arguments):
+            threads.append(threading.current_thread())
+            has_begun.set()
+            assert is_over.wait(60)
+            if what == "refuses":
+                raise GateError("there: it is barred.", "store")
+            return first.resolve() if what == "names another" else ask(*arguments)
+
+        name(bundles[1], named)
+        robot.until(lambda state: state.phase == "watch")
+        setattr(robot.source, method, answer_late)
+        assert has_begun.wait(60)
+        robot.source.barred = {bundle_digest(bundles[1]): "it shook"}
+    before = sorted(path.name for path in (tmp_path / "store").iterdir())
+    is_over.set()
+    threads[0].join(60)
+    assert not threads[0].is_alive()
+    assert robot.service.policy.digest == bundle_digest(bundles[1])
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == before
 
 
 def test_a_bundle_of_another_task_is_refused(following, named, bundles, tmp_path):

@@ -195,6 +195,32 @@ def test_a_whole_look_has_one_deadline(serve, monkeypatch):
     assert server.connections in (2, 3)
 
 
+def test_two_threads_wait_for_one_another(serve):
+    has_begun = threading.Event()
+
+    def hold_the_first(connection, is_over):
+        has_begun.set()
+        if server.connections == 1:
+            is_over.wait(10)
+        connection.sendall(OK + b"Content-Length: 2\r\n\r\n{}")
+
+    server = serve(hold_the_first)
+    fetcher, errors = Fetcher(ssl.create_default_context(), {}), []
+
+    def ask():
+        try:
+            fetcher.fetch(f"{server.uri}/bars", 100, Look())
+        except StoreUnavailableError as exc:
+            errors.append(exc)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    assert has_begun.wait(10)
+    assert fetcher.fetch(f"{server.uri}/bundle", 100, Look()).body == b"{}"
+    thread.join(10)
+    assert len(errors) == 1
+
+
 def test_a_lookup_of_a_name_that_hangs_holds_no_look_and_one_thread(monkeypatch):
     hanging, lookups = threading.Event(), itertools.count()
 
@@ -226,7 +252,7 @@ def test_a_name_that_no_server_can_have_is_an_address_that_does_not_answer(host)
         find(f"http://{host}")
 
 
-def test_a_registry_on_this_machine_is_asked_without_a_proxy(serve, monkeypatch):
+def test_a_registry_on_this_machine_has_begun_without_a_proxy(serve, monkeypatch):
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
