@@ -191,7 +191,8 @@ def _described(error: Exception, logged: _LoggedErrors) -> dict[str, Any]:
     """Return an error and its causes as the fields of an answer."""
     chain = list(_causes(error))
     if any(isinstance(one, LockError) for one in chain):
-        return {"error": "dvc", "message": str(chain[-1]).partition(". ")[0] + ".", "advice": _who_locks()}
+        message = " ".join(_COLOURS.sub("", str(chain[-1])).split()).partition(". ")[0].rstrip(".") + "."
+        return {"error": "dvc", "message": message, "advice": _who_locks()}
     if isinstance(chain[-1], StageCmdFailedError):
         status = _STATUS.search(str(chain[-1]))
         return {"error": "stage", "message": str(chain[-1]), "status": int(status[1]) if status else None}

@@ -1,6 +1,7 @@
 """DVC's errors by their classes, and the one text of DVC that is read."""
 
 import errno
+import re
 import json
 import logging
 import subprocess
@@ -59,7 +60,9 @@ def test_a_status_is_read_from_the_text_of_the_installed_dvc():
 def test_every_trouble_comes_with_advice_by_its_class_however_deep(error, advice):
     for fields in (described(error), described(caused(ReproductionError("failed"), error))):
         assert fields["error"] == "dvc"
-        assert " ".join(str(error).split()) in fields["message"]
+        without_colours = re.sub("\x1b\\[[0-9]+m", "", str(error))
+        assert " ".join(without_colours.split()) in fields["message"]
+        assert "\x1b" not in fields["message"]
         assert advice in fields["advice"]
         assert bool(advice) == bool(fields["advice"])
 
