@@ -1,9 +1,9 @@
 """DVC's errors by their classes, and the one text of DVC that is read."""
 
 import errno
-import re
 import json
 import logging
+import re
 import subprocess
 import sys
 
