@@ -85,10 +85,10 @@ run: $(READY)    ## train, export and evaluate the task of params.yaml, register
 promote: $(READY)  ## make the last run's candidate the champion: make promote REASON="WHY"
 	$(BIN)/sacpipe promote --reason "$(REASON)"
 
-quick: $(READY)  ## the tests that take less than a second each; 100 s
+quick: $(READY)  ## the tests that take less than a second each; 2 minutes
 	$(MEMORY) $(PYTEST) $(OTHERS) -m "not slow and not acceptance and not attack" --durations 10 --durations-min 1
 
-test: $(READY)   ## all tests but those of `make acceptance`; 12 minutes
+test: $(READY)   ## all tests but those of `make acceptance`; 10 minutes
 	$(PYTEST) $(OTHERS) -m "not acceptance and not attack"
 
 # Its tests of the kernels need Debian's g++, binutils, qemu-user and g++-aarch64-linux-gnu beside .compilers.
