@@ -17,6 +17,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReleaseProject:
     return ReleaseProject(tmp_path / "project", tmp_path / "tracking")
 
 
+@pytest.mark.slow
 def test_the_operator_learns_of_the_commit_and_of_the_robots(project: ReleaseProject) -> None:
     """The commit comes last; it is shared by `git push` where there is a remote."""
 
@@ -38,6 +39,7 @@ def test_the_operator_learns_of_the_commit_and_of_the_robots(project: ReleasePro
     ]
 
 
+@pytest.mark.slow
 def test_a_version_that_a_rollback_cannot_return_to_says_why(project: ReleaseProject) -> None:
     """The champion itself, a barred one and one that never was champion; the champion is not offered."""
     versions = [project.register(gain) for gain in (0.5, 0.25, 0.125, 0.0625)]
