@@ -63,6 +63,9 @@ def test_a_failing_seed_replays_to_the_same_step():
 
 def test_at_least_twenty_mistakes_are_planted():
     assert len(MISTAKES) >= 20
+    for name, mistake in MISTAKES.items():
+        source = (ROOT / "sacpipe" / "release" / f"{mistake.module}.py").read_text()
+        assert source.count(mistake.right) == 1, name
 
 
 @pytest.mark.acceptance

@@ -94,18 +94,16 @@ MISTAKES = {
         "bars", "if text and not again:", "if text and again is None:"
     ),
     "a rollback may return to a barred bundle": Mistake(
-        "releases",
-        "free = [one for one in former if one.bundle not in history.barred]",
-        "free = former",
+        "former",
+        "free = [one for one in former if one.bundle not in history.barred and one.bundle != now]",
+        "free = [one for one in former if one.bundle != now]",
     ),
     "bars are not shown to robots": Mistake(
         "bars",
         "        log.world.registry.set_version_tags(log.model, version.version, {BARRED_TAG: text})",
         "        del version, text",
     ),
-    "a bar is never lifted": Mistake(
-        "history", "found.pop(record.to.bundle, None)", "found.get(record.to.bundle, None)"
-    ),
+    "a bar is never lifted": Mistake("history", "if bar.sha256 not in followed]", "if bar.sha256 not in ()]"),
     "a record that is not published is settled": Mistake(
         "releases", "(tip and tip.sha256) == (head and head.sha256)", "True"
     ),
@@ -117,10 +115,10 @@ MISTAKES = {
     ),
     "drift is not reported": Mistake(
         "releases",
-        "        if bundle_of(champion) != bundle_of(found):\n            raise",
-        "        if found is self:\n            raise",
+        "        if bundle_of(history.champion) != bundle_of(found):\n            raise drift_error(history, found, note)",
+        "        if found is self:\n            raise drift_error(history, found, note)",
     ),
-    "records are not committed": Mistake("committed_records", "    if paths:", "    if not folder:"),
+    "records are not committed": Mistake("committed_records", "    if not paths:", "    if folder:"),
     "a clone that is behind goes on": Mistake(
         "releases",
         "            if not joins:\n                self._require_current",
