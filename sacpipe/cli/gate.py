@@ -13,7 +13,7 @@ from sacpipe.core.logging import operator
 if TYPE_CHECKING:
     from sacpipe.project.workspace import Workspace
     from sacpipe.release.config import ReleaseParams
-    from sacpipe.release.releases import Releases
+    from sacpipe.release.world import World
     from sacpipe.tracking.registry import VersionRecord
     from sacpipe.tracking.tracker import Tracker
 
@@ -44,16 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     workspace = Workspace.enter()
     tracker, model = open_ledger(workspace), read_model_name(workspace.params)
-    releases = Releases(open_world(workspace, tracker), model)
-    _repair_and_check(workspace, tracker, releases, model)
+    world = open_world(workspace, tracker)
+    _repair_and_check(workspace, tracker, world, model)
     version = find_version(tracker, model, arguments.version)
     params, commit = _sections(workspace, tracker, version)
     verdict = judge_version(workspace, tracker, version, params, commit)
-    bar = bar_of(releases.history(), version)
+    bar = bar_of(Releases(world, model).history(), version)
     if arguments.page is not None:
         from sacpipe.report.verdict_page import Origin, write_verdict_page
 
-        origin = Origin(_number(tracker, version.name, verdict.champion), bar, _actor(workspace, tracker))
+        origin = Origin(_number(tracker, version.name, verdict.champion), bar, _actor(world))
         operator.info(f"page {write_verdict_page(verdict, arguments.page, origin)}")
     if arguments.json:
         write_output(json.dumps(verdict.as_tree(), indent=2) + "\n")
@@ -72,7 +72,7 @@ def _write_line(line: str) -> None:
     write_output(f"{line}\n")
 
 
-def _repair_and_check(workspace: "Workspace", tracker: "Tracker", releases: "Releases", model: str) -> None:
+def _repair_and_check(workspace: "Workspace", tracker: "Tracker", world: "World", model: str) -> None:
     """Repair damage, and check that history and registry name one champion: the candidate meets that one.
 
     Raises:
@@ -82,13 +82,13 @@ def _repair_and_check(workspace: "Workspace", tracker: "Tracker", releases: "Rel
     from sacpipe.project.git import repository_fault
     from sacpipe.project.workspace import release_lock
     from sacpipe.release.heal import heal
-    from sacpipe.release.real_world import open_world
+    from sacpipe.release.releases import Releases
 
     with contextlib.suppress(BusyError), release_lock(workspace):  # the other command repairs and checks
-        for line in heal(workspace, tracker, open_world(workspace, tracker), model):
+        for line in heal(workspace, tracker, world, model):
             operator.info(line)
         if repository_fault(workspace.root) is None:
-            releases.check()
+            Releases(world, model).check()
 
 
 def _number(tracker: "Tracker", model: str, champion: str | None) -> int | None:
@@ -99,12 +99,10 @@ def _number(tracker: "Tracker", model: str, champion: str | None) -> int | None:
     return max(known, key=lambda one: (CHAMPION in one.aliases, one.version)).version if known else None
 
 
-def _actor(workspace: "Workspace", tracker: "Tracker") -> str:
+def _actor(world: "World") -> str:
     """Return who runs the command, by the identity of git; a page needs none."""
-    from sacpipe.release.real_world import open_world
-
     with contextlib.suppress(ConfigError):
-        return str(open_world(workspace, tracker).git.actor())
+        return str(world.git.actor())
     return ""
 
 

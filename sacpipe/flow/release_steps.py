@@ -150,9 +150,11 @@ def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
     committed, uncommitted = _committed(workspace, version)
     candidate = None
     params = working = ReleaseParams.load_sections(workspace.params)
+    changes = ""
     if committed is not None:
         params = committed.release_params
-        if rule_changes(params.release, working.release):
+        changes = rule_changes(params.release, working.release)
+        if changes:
             write_line(f"release: {other_rules(workspace, committed)}")
         try:
             candidate = judge_committed(workspace, ledger, version, entries, committed)
@@ -164,7 +166,6 @@ def judge(workspace: Workspace, version: VersionRecord) -> RegisteredVerdict:
         card = model_card(workspace, version, verdict)
         ledger.registry.set_description(version.name, version.version, card)
         write_version(_world(workspace), ledger.registry.version(version.name, version.version), entries)
-    changes = rule_changes(params.release, working.release)
     return RegisteredVerdict(version, verdict, candidate, uncommitted, changes)
 
 

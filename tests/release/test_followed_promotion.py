@@ -56,6 +56,16 @@ def workspace(finished, empty_ledger, tmp_path):
     return tmp_path
 
 
+def registered(workspace, name, bundles):
+    """Register bundles as the versions 1, 2, ..., the first as champion; return the registry."""
+    ledger = open_ledger(Workspace(workspace))
+    run_id = ledger.ensure_run("ab" * 32, "export", {}, {})
+    for bundle in bundles:
+        ledger.registry.register(name, ledger.log_model(run_id, bundle), run_id, bundle_digest(bundle), {})
+    ledger.registry.set_alias(name, "champion", 1)
+    return ledger.registry
+
+
 @pytest.mark.acceptance
 @pytest.mark.parametrize("tracking", ["mlflow", "folder"])
 def test_a_promotion_becomes_active_and_every_request_is_answered(
@@ -67,11 +77,7 @@ def test_a_promotion_becomes_active_and_every_request_is_answered(
     name = address.removeprefix("models:/").removesuffix("@champion")
     bundles = [bundle_of(finished), nudge(bundle_of(finished), tmp_path / "next")]
     digests = [bundle_digest(bundle) for bundle in bundles]
-    ledger = open_ledger(Workspace(workspace))
-    run_id = ledger.ensure_run("ab" * 32, "export", {}, {})
-    for bundle, digest in zip(bundles, digests, strict=True):
-        ledger.registry.register(name, ledger.log_model(run_id, bundle), run_id, digest, {})
-    ledger.registry.set_alias(name, "champion", 1)
+    registry = registered(workspace, name, bundles)
     with serving(workspace, "--follow", "--terms", "terms.yaml", "--port", "0", until=" at http://") as said:
         server = said.strip().rpartition(" ")[2]
 
@@ -81,7 +87,7 @@ def test_a_promotion_becomes_active_and_every_request_is_answered(
             ]
 
         assert answered() == digests[0]
-        ledger.registry.set_alias(name, "champion", 2)
+        registry.set_alias(name, "champion", 2)
         served = list(itertools.takewhile(lambda digest: digest == digests[0], iter(answered, None)))
         assert len(served) >= 10  # 20 steps in the shadow, two to a request
         kinds = []
@@ -134,11 +140,7 @@ def test_what_was_rolled_back_acts_again_neither_after_a_failure_nor_after_a_res
     first, second = bundle_of(finished), nudge(bundle_of(finished), tmp_path / "second")
     bundles = [first, second, stop(first, tmp_path / "third")]
     digests = [bundle_digest(bundle) for bundle in bundles]
-    ledger = open_ledger(Workspace(workspace))
-    run_id, registry = ledger.ensure_run("ab" * 32, "export", {}, {}), ledger.registry
-    for bundle, digest in zip(bundles, digests, strict=True):
-        registry.register(name, ledger.log_model(run_id, bundle), run_id, digest, {})
-    registry.set_alias(name, "champion", 1)
+    registry = registered(workspace, name, bundles)
     options = ("--follow", "--terms", "terms.yaml", "--port", "0")
     with serving(workspace, *options, until=" at http://") as said:
         robot = Robot(said)
