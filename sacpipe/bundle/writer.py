@@ -1,7 +1,6 @@
 """Writes a bundle atomically; the same parts give the same bytes."""
 
 import os
-import secrets
 import shutil
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from sacpipe.bundle.manifest import BundleManifest, PayloadName, file_entry
 from sacpipe.bundle.reader import parse_bundle
 from sacpipe.core.errors import BundleError
 from sacpipe.core.files import storage_errors, sync_folder, write_bytes
+from sacpipe.core.temporary import temporary_folder, temporary_name
 
 
 def write_bundle(folder: Path, policy_onnx: bytes, contract: Contract, golden: Golden) -> str:
@@ -24,17 +24,14 @@ def write_bundle(folder: Path, policy_onnx: bytes, contract: Contract, golden: G
     """
     folder = folder.absolute()
     _check_replaceable(folder)
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
-        for name, data in _render_files(policy_onnx, contract, golden).items():
-            write_bytes(temporary / name, data)
-        digest = parse_bundle(read_files(temporary)).digest
-        with storage_errors(folder):
+        with storage_errors(folder), temporary_folder(folder) as temporary:
+            for name, data in _render_files(policy_onnx, contract, golden).items():
+                write_bytes(temporary / name, data)
+            digest = parse_bundle(read_files(temporary)).digest
             _move_into_place(temporary, folder)
     except BundleError as exc:
         raise BundleError(f"bundle {folder} was not written: {exc}", exc.rule) from exc
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return digest
 
 
@@ -61,7 +58,7 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _move_into_place(temporary: Path, folder: Path) -> None:
-    retired = temporary.with_suffix(".old")
+    retired = temporary_name(folder)
     is_replacing = folder.exists()
     if is_replacing:
         folder.replace(retired)

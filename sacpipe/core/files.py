@@ -2,7 +2,7 @@
 
 After a crash, a file has its old content or its new content, never a part of one. The bytes are
 written to a temporary file beside the target and synced; the temporary file is renamed to the target;
-then the folder is synced.
+then the folder is synced. What a kill left of a temporary file, the next write of the same target removes.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sacpipe.core.errors import SacpipeError, StorageError
+from sacpipe.core.temporary import temporary_file
 
 
 @contextlib.contextmanager
@@ -55,19 +55,14 @@ def write_bytes(path: Path, data: bytes, *, makes_folder: bool = True) -> None:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with storage_errors(path):
         if makes_folder:
             make_folder(path.parent)
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with temporary_file(path) as (file, temporary):
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
             temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
         sync_folder(path.parent)
 
 

@@ -1,5 +1,6 @@
-"""A lock file: one process at a time may use a folder. No other module locks a file. And who has locked one.
+"""A lock file: one process at a time may use a folder. And who has locked one.
 
+Only temporary files have locks of their own: sacpipe/core/temporary.py.
 Forty lines instead of the library filelock, because a robot's base install has no further package.
 """
 

@@ -68,6 +68,13 @@ class TestWholeBundle:
         digest = write_bundle(tmp_path / "other", policy_onnx, make_contract(), other)
         assert digest == bundle_digest(bundle)
 
+    def test_what_a_killed_writer_left_beside_it_goes(self, bundle, policy_onnx, golden, make_contract):
+        left = bundle.with_name(f".{bundle.name}.0123abcd.tmp")
+        left.mkdir()
+        (left / "policy.onnx").write_bytes(b"part")
+        write_bundle(bundle, policy_onnx, make_contract(), golden)
+        assert names(bundle.parent) == [bundle.name]
+
     def test_another_number_in_the_contract_is_another_bundle(
         self, bundle, tmp_path, policy_onnx, golden, make_contract
     ):
