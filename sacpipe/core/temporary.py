@@ -77,7 +77,7 @@ def temporary_name(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Lock a file or folder that exists; yield whether it is locked. No pipe is waited for, no link followed."""
+    """Lock what exists and yield whether it is locked. No pipe is waited for, no link followed."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         try:
