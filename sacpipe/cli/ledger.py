@@ -19,13 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Rebuild, and print one line for each record."""
     from sacpipe.project.workspace import Workspace, release_lock, run_lock
-    from sacpipe.release.real_world import ProjectDisk, open_world
+    from sacpipe.release.real_world import ProjectDisk, ProjectGit, open_world
     from sacpipe.release.rebuild import read_histories, rebuild
     from sacpipe.tracking.chosen import chosen_tracker, open_ledger
 
     workspace = Workspace.enter()
     with run_lock(workspace), release_lock(workspace):
-        read_histories(ProjectDisk(workspace.root))  # a damaged one ends it before the ledger is renamed
+        # A damaged one ends it before the ledger is renamed.
+        read_histories(ProjectGit(workspace.root), ProjectDisk(workspace.root))
         if moved := chosen_tracker(workspace).put_unusable_aside(workspace.state, os.environ):
             write_output(f"{arguments.action}: {moved}\n")
         tracker = open_ledger(workspace)

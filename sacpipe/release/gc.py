@@ -26,9 +26,10 @@ from sacpipe.project.git import data_commits, head_commit, lock_digests
 from sacpipe.project.stage_key import locked_inputs, locked_outs
 from sacpipe.project.terminal import write_line
 from sacpipe.project.workspace import Workspace
+from sacpipe.release.committed_records import require_whole
 from sacpipe.release.history import read_history
 from sacpipe.release.known_versions import known_versions, policies, require_current
-from sacpipe.release.real_world import ProjectDisk
+from sacpipe.release.real_world import ProjectDisk, ProjectGit
 from sacpipe.release.versions import read_versions
 from sacpipe.robot.recording.format import HEADER_NAME
 from sacpipe.tracking.folder.files import PolicyFile, find
@@ -214,6 +215,7 @@ def open_collector(workspace: Workspace, tracker: Tracker, model: str, kept_cand
         StoreError: a version's file is damaged, or the registry failed.
     """
     disk = ProjectDisk(workspace.root)
+    require_whole(ProjectGit(workspace.root), disk)
     released: set[str] = set()
     entries: dict[str, LockEntries] = {}
     for name in {model, *policies(disk)}:

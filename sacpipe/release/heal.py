@@ -22,8 +22,9 @@ from sacpipe.core.errors import (
 )
 from sacpipe.core.files import sha256_bytes
 from sacpipe.project.workspace import Workspace
+from sacpipe.release.committed_records import require_whole
 from sacpipe.release.head import read_head
-from sacpipe.release.history import History, read_history
+from sacpipe.release.history import History, read_history, release_folder
 from sacpipe.release.known_versions import (
     KnownVersion,
     known_verdict,
@@ -61,7 +62,9 @@ def heal(
         ReleaseError: the history is damaged or forked, or the head was changed by hand.
         StoreError: the registry failed; StoreUnavailableError where it does not answer.
     """
-    healer = _Healer(workspace, tracker, world, read_history(world.disk, model), everything)
+    history = read_history(world.disk, model)
+    require_whole(world.git, world.disk, release_folder(model))
+    healer = _Healer(workspace, tracker, world, history, everything)
     return list(healer.lines()) if everything or healer.has_head() else []
 
 

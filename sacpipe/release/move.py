@@ -61,6 +61,8 @@ def move(log: Log, before: Release | None, to: Release | None, facts: Facts) -> 
         reason = str(exc)
         lost = exc if isinstance(exc, LostRaceError) else first_error(lambda: close_intent(log, reason))
         if isinstance(lost, LostRaceError):  # after any other error the next command closes the intent
+            # Without a record `proven` that was not published, the intent is open while the alias goes back.
+            first_error(lambda: log.drop_after(log.published))
             if is_moved and bundle_of(alias_now(log.world, log.model)) == bundle_of(to):
                 _return_to(log, before)
             log.drop_after(settled)

@@ -11,6 +11,7 @@ from sacpipe.project.dvc.lock_file import read_lock
 from sacpipe.project.stage_key import locked_inputs
 from sacpipe.project.workspace import STAGES, Workspace
 from sacpipe.release.bars import bar_text
+from sacpipe.release.committed_records import require_whole
 from sacpipe.release.drift import drift_error
 from sacpipe.release.head import publish, read_head
 from sacpipe.release.heal import heal
@@ -30,7 +31,7 @@ from sacpipe.release.log import CHAMPION, alias_now, bundle_of
 from sacpipe.release.model_card import model_card
 from sacpipe.release.promotion import CANDIDATE
 from sacpipe.release.versions import write_version
-from sacpipe.release.world import Disk, World
+from sacpipe.release.world import Disk, Git, World
 from sacpipe.tracking.ledger import Origin, record_stage
 from sacpipe.tracking.registry import BARRED_TAG, VersionRecord
 from sacpipe.tracking.tracker import Tracker
@@ -49,7 +50,7 @@ def rebuild(workspace: Workspace, tracker: Tracker, world: World) -> Iterator[st
             was written.
         StoreError: an output is missing, or the tracker failed.
     """
-    histories = read_histories(world.disk)
+    histories = read_histories(world.git, world.disk)
     for history in histories:
         _check(world, history)
     known = {history.model: known_versions(world.disk, history) for history in histories}
@@ -65,13 +66,14 @@ def rebuild(workspace: Workspace, tracker: Tracker, world: World) -> Iterator[st
         )
 
 
-def read_histories(disk: Disk) -> list[History]:
+def read_histories(git: Git, disk: Disk) -> list[History]:
     """Read and verify the history of every policy in release/.
 
     Raises:
-        ReleaseError: one is damaged or forked.
+        ReleaseError: one is damaged or forked, or git holds a record that is missing.
     """
     found = [read_history(disk, model) for model in policies(disk)]
+    require_whole(git, disk)
     for history in found:
         _ = history.tip  # raises where it is forked
     return found

@@ -12,7 +12,7 @@ from sacpipe.core.errors import ReleaseError, SacpipeError
 from sacpipe.core.fence import first_error
 from sacpipe.core.files import canonical_json, sha256_bytes
 from sacpipe.release.bars import bar_again, bar_as_shown, bar_text, bars_to_show, require_allowed, show_bars
-from sacpipe.release.committed_records import commit_records
+from sacpipe.release.committed_records import commit_records, require_whole
 from sacpipe.release.drift import drift_error
 from sacpipe.release.former import former_champion
 from sacpipe.release.head import Head, read_head
@@ -55,9 +55,11 @@ class Releases:
         """Read and verify the history.
 
         Raises:
-            ReleaseError: a record is damaged; each is named.
+            ReleaseError: a record is damaged, or git holds one that is missing; each is named.
         """
-        return read_history(self._world.disk, self._model)
+        history = read_history(self._world.disk, self._model)
+        require_whole(self._world.git, self._world.disk, release_folder(self._model))
+        return history
 
     def check(self) -> None:
         """Check that history and registry agree, by reading alone.

@@ -1,14 +1,20 @@
 """Release commands on the registry of a folder and a real git repository."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from release_project import IDENTITY, MODEL, ReleaseProject, git
 
 from sacpipe.core.errors import ConfigError, ReleaseError, StoreError
-from sacpipe.release.head import read_head
+from sacpipe.core.files import canonical_json
+from sacpipe.release.head import HEAD_TAG, Head, LostRaceError, read_head
+from sacpipe.release.history import read_history
+from sacpipe.release.real_world import ProjectDisk, ProjectGit
+from sacpipe.release.rebuild import read_histories
 from sacpipe.release.releases import Target
 from sacpipe.tracking.registry import BARRED_TAG, Registry, VersionRecord
 
@@ -176,10 +182,54 @@ def test_damage_of_the_history_is_named_and_nothing_acts(
     assert project.champion() == 2
 
 
+@pytest.mark.parametrize("dropped", ["the newest record", "all records", "a verdict", "the folder"])
+def test_what_git_holds_and_the_disk_lacks_is_named_and_nothing_acts(
+    project: ReleaseProject, dropped: str
+) -> None:
+    """What the chain alone cannot show, and `git pull` does not bring back."""
+    first, second = project.register(0.5), project.register(0.25)
+    project.releases().promote(Target(first, verdict={"accepted": True}), reason="better")
+    records, folder = history_files(project), project.root / "release" / MODEL
+    verdicts = sorted((folder / "verdicts").iterdir())
+    gone = {"the newest record": records[-1:], "all records": records, "a verdict": verdicts}
+    for path in gone.get(dropped, []):
+        path.unlink()
+    if dropped == "the folder":
+        shutil.rmtree(folder.parent)
+    before = project.tracker.registry.model_tags(MODEL)
+    for act in (
+        lambda: project.promote(second),
+        lambda: project.releases().rollback(None, reason="it trembles"),
+        lambda: project.releases().resolve("lost"),
+        lambda: project.releases().settle(),
+        lambda: project.releases().check(),
+        lambda: read_histories(ProjectGit(project.root), ProjectDisk(project.root)),
+    ):
+        with pytest.raises(ReleaseError, match=r"expected as git holds it, found it missing") as refusal:
+            act()
+        named = gone.get(dropped, records)[-1].name
+        assert named in str(refusal.value)
+    assert project.tracker.registry.model_tags(MODEL) == before
+    git(project.root, *re.search("`git (checkout .*?)`", str(refusal.value))[1].split())  # type: ignore[index]
+    project.promote(second)
+    assert project.champion() == 2
+
+
+def test_an_edited_verdict_is_named(project: ReleaseProject) -> None:
+    version = project.register(0.5)
+    project.releases().promote(Target(version, verdict={"accepted": True}), reason="better")
+    verdict = next((project.root / "release" / MODEL / "verdicts").iterdir())
+    verdict.write_text(verdict.read_text().replace("}", " }"))
+    with pytest.raises(ReleaseError, match=f"{verdict.name}: expected as git holds it, found it .*edited"):
+        project.releases().check()
+
+
 def test_a_dropped_newest_record_is_noticed_by_the_head(project: ReleaseProject) -> None:
-    """What the chain alone cannot show: its last record is missing."""
+    """Where git does not hold it either: the head says that there is one."""
     project.promote(project.register(0.5))
-    history_files(project)[-1].unlink()
+    newest = history_files(project)[-1]
+    newest.unlink()
+    git(project.root, "commit", "--quiet", "--all", "--message", "cleaned up")
     with pytest.raises(ReleaseError, match="this clone is behind: the newest record is record 3"):
         project.promote(project.register(0.25))
 
@@ -291,6 +341,43 @@ def test_a_proof_that_fails_after_the_move_puts_the_alias_back(project: ReleaseP
     assert project.champion() == 1
     assert project.kinds() == [*MOVE, "intended", "moved", "restored"]
     assert project.releases().settle() == []
+
+
+def test_who_lost_a_race_after_the_move_puts_the_alias_back_under_an_open_intent(
+    project: ReleaseProject,
+) -> None:
+    """Killed there, the next command would find a move to undo, and no record `proven` that nothing holds."""
+    project.promote(project.register(0.5))
+    world, second = project.world(), project.register(0.25)
+    opened: list[tuple[int, bool]] = []
+
+    class Disk:
+        """Another promoter publishes once the record `proven` is written."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.disk, name)
+
+        def rename(self, source: str, target: str) -> None:
+            world.disk.rename(source, target)
+            if b'"kind":"proven"' in (world.disk.read(target) or b""):
+                head = Head(number=5, sha256="0" * 64, actor="Other", time="2026-01-01T00:00:00+00:00")
+                world.registry.set_model_tags(MODEL, {HEAD_TAG: canonical_json(head.as_tree())})
+
+    class Seen:
+        """Note at each move of the alias whether the history on the disk has an open intent."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.registry, name)
+
+        def set_alias(self, model: str, alias: str, version: int) -> None:
+            opened.append((version, read_history(world.disk, model).open_intent is not None))
+            world.registry.set_alias(model, alias, version)
+
+    with pytest.raises(LostRaceError):
+        project.releases(disk=Disk(), registry=Seen()).promote(Target(second), reason="better")
+    assert opened == [(2, True), (1, True)]
+    assert project.champion() == 1
+    assert len(history_files(project)) == 3
 
 
 def test_a_project_in_a_folder_of_a_repository_commits_there(project: ReleaseProject, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ MISTAKES = {
         "move", "    log.require_unchanged(champion)\n", ""
     ),
     "a loser undoes what it did not move": Mistake("move", "if is_moved and bundle_of", "if bundle_of"),
-    "a loser keeps its record": Mistake("move", "            log.drop_after(settled)\n", ""),
+    "a loser keeps its record": Mistake("log", "            self.world.disk.remove(self._path(tip))\n", ""),
     "a barred bundle may be promoted": Mistake(
         "bars", "if text and not again:", "if text and again is None:"
     ),
