@@ -85,7 +85,7 @@ run: $(READY)    ## train, export and evaluate the task of params.yaml, register
 promote: $(READY)  ## make the last run's candidate the champion: make promote REASON="WHY"
 	$(BIN)/sacpipe promote --reason "$(REASON)"
 
-quick: $(READY)  ## the tests that take less than a second each; 2 minutes
+quick: $(READY)  ## the tests that take less than a fifth of a second each; one minute
 	$(MEMORY) $(PYTEST) $(OTHERS) -m "not slow and not acceptance and not attack" --durations 10 --durations-min 1
 
 test: $(READY)   ## all tests but those of `make acceptance`; 10 minutes

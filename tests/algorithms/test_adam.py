@@ -11,6 +11,7 @@ def make_config(**changes):
     return AdamConfig.parse(AdamConfig.preset(None, None) | changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_adam_is_pytorchs(weight_decay):
     generator = torch.Generator().manual_seed(0)

@@ -17,6 +17,7 @@ from sacpipe.testing.learners import check_learner
 CONV = {"name": "conv", "channels": [4, 4], "hidden_dims": [8]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS.ours)
 def test_every_algorithm_keeps_the_contract(name):
     check_learner(ALGORITHMS.find(name).example())
@@ -35,6 +36,7 @@ def test_every_algorithm_keeps_it_with_images(name):
     check_learner(ALGORITHMS.find(name).example().replace(network=CONV))
 
 
+@pytest.mark.slow
 def test_the_normalisation_of_some_terms_keeps_it():
     class OneTerm(SACConfig):
         def build(self, spec, seed):
@@ -221,6 +223,7 @@ def test_a_policy_sees_an_image_and_the_critics_do_not():
         config.build(learner_tasks()["one vector"], 0)
 
 
+@pytest.mark.slow
 def test_td_errors_are_an_option():
     check_learner(broken(td_errors=None))
 

@@ -38,6 +38,7 @@ def test_latents_of_an_episode_are_smoothed():
     np.testing.assert_allclose(found, learner.actor.act_of_latent(OBSERVATION, drawn[3]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_smoothed_latents_are_standard_normal_and_correlated():
     learner, random = make_learner("lsp", smoothing=0.9), np.random.default_rng(1)
     latents = np.array(
@@ -59,6 +60,7 @@ def test_the_first_action_of_an_episode_is_the_policys():
     np.testing.assert_array_equal(found, learner.act(OBSERVATION, np.random.default_rng(1)))
 
 
+@pytest.mark.slow
 def test_a_smoothed_learner_keeps_the_contract():
     check_learner(ALGORITHMS.find("lsp").example().replace(smoothing=0.5))
 

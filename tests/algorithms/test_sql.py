@@ -81,6 +81,7 @@ def direction_of_actions(fixed, scores, updated, min_bandwidth):
 DIRECTION = stein_policy.stein_direction
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_with_a_constant_value_the_policy_becomes_uniform(seed):
     """The uniform distribution on [-1, 1] has a variance of 1/3, and a tenth of it beyond 0.9."""
@@ -89,6 +90,7 @@ def test_with_a_constant_value_the_policy_becomes_uniform(seed):
     assert (np.abs(actions) > 0.9).mean() == pytest.approx(0.1, abs=0.03)
 
 
+@pytest.mark.slow
 def test_softlearnings_gradient_gives_another_distribution(monkeypatch):
     """Its density is 3/4 (1 - a^2), of variance 0.2: the test above finds the fault."""
     monkeypatch.setattr(stein_policy, "score_before_tanh", upstreams_score)
@@ -96,6 +98,7 @@ def test_softlearnings_gradient_gives_another_distribution(monkeypatch):
     assert learned_actions(constant).var() == pytest.approx(0.2, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_two_equal_modes_each_get_a_share(seed):
     actions = learned_actions(two_modes, seed=seed)

@@ -86,6 +86,7 @@ class TestWholeBundle:
         assert open_bundle(tmp_path / "current").digest == bundle_digest(bundle)
 
 
+@pytest.mark.slow
 @given(period=st.floats(MIN_PERIOD_S, MAX_PERIOD_S), low=st.floats(-MAX_ACTION, -1e-300))
 def test_contract_numbers_keep_every_bit(period, low, make_contract):
     action = [{"name": "gripper", "unit": "N", "low": low, "high": 0.1 + 0.2}]

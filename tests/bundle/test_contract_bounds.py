@@ -120,6 +120,7 @@ def test_a_message_quotes_no_control_character(value):
         assert str(error.value).isprintable()
 
 
+@pytest.mark.slow
 def test_many_small_terms_are_bounded_together():
     term = TREE["spec"]["observation"][0]
     tree = changed(("spec", "observation"), [term | {"name": f"t{n}", "shape": [10**6]} for n in range(2)])

@@ -224,6 +224,7 @@ class TestVerifying:
             verify_signature(signed[0], data, (key[1],))
 
 
+@pytest.mark.slow
 def test_bundles_need_no_cryptography_and_signatures_say_so(bundle, key):
     """In a process that cannot import it."""
     code = """

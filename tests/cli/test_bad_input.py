@@ -385,6 +385,7 @@ def test_unknown_models_are_the_registrys_answer(finished, call, command):
     assert "nobody" in seen.err
 
 
+@pytest.mark.slow
 def test_params_are_written_whole_or_not_at_all(tmp_path, call):
     (tmp_path / "params.yaml").write_text("mine")
     assert call(tmp_path, "params", "gymnasium/Nope-v5", "--output", "params.yaml").code == 2

@@ -135,5 +135,6 @@ def test_every_command_writes_its_result_by_write_output():
             assert "sys.stdout" not in path.read_text(), path.name
 
 
+@pytest.mark.slow
 def test_an_error_of_a_command_without_stderr_has_its_exit_code(tmp_path):
     assert shell(tmp_path, "sacpipe tasks --suite isaac 2>&-").returncode == 2

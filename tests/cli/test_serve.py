@@ -37,6 +37,7 @@ class Own(TrackerConfig):
 WHOLE = f"{TRACKER}\n    def open_tracker(self, state, variables): ...\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "found"), [(WHOLE, "asked for models:/arm/1"), (TRACKER, "lacks the methods open_tracker")]
 )

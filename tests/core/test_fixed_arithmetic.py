@@ -91,6 +91,7 @@ def test_a_process_starts_again_once_with_its_number_arguments_and_streams():
     assert err.split() == ["what", "was", "sent"]
 
 
+@pytest.mark.slow
 def test_a_stage_is_fixed_before_it_loads_numpy(tmp_path):
     """An import of NumPy before the restart is an error here, as there is none where it is looked for first."""
     (tmp_path / "numpy.py").write_text(

@@ -69,6 +69,7 @@ def test_one_steps_gradients_are_those_of_torchs_bfloat16(changes, size):
     assert native.diagnostics() == pytest.approx(exact.diagnostics(), rel=0.1, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NATIVE)
 def test_a_thousand_updates_stay_near_those_in_float32(name):
     """Both precisions draw the same noise; what they learn differs by roundings, and not by their sum."""

@@ -119,6 +119,7 @@ def test_memory_is_flat_over_20_000_updates(name):
     assert resident_bytes() - before < 1 << 20
 
 
+@pytest.mark.slow
 def test_memory_is_flat_where_batches_change_their_size():
     """Every size has a program of its own; the last one's arrays are freed with it."""
     native = NativeSAC(make_learner(**mlp(128, 128)))

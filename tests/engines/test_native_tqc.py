@@ -37,6 +37,7 @@ def native_tqc(seed=6, **changes):
     return NativeTQC(make_learner("tqc", seed=seed, **changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", VARIANTS)
 @pytest.mark.parametrize(("updates_before", "size"), [(0, 16), (400, 16), (3, 13)])
 def test_the_update_by_kernels_is_the_update_by_autograd(changes, updates_before, size):

@@ -44,6 +44,7 @@ def extremes(low, high):
 BOUND = st.floats(min_value=-1e37, max_value=1e37)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(st.lists(st.tuples(BOUND, BOUND), min_size=1, max_size=3))
 def test_saturated_action_lies_in_the_tasks_own_space(pairs):

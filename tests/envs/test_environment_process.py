@@ -74,12 +74,14 @@ def begin_second_step(process, seed):
     process.begin_step(np.zeros(1, dtype=np.float32))
 
 
+@pytest.mark.slow
 def test_a_process_gives_the_bits_of_an_environment_here(start):
     process, local = start(WATCHED), LocalEnvironment(WATCHED.make())
     for seed in (3, 2**31 - 1, 3):
         assert episode(process, seed) == episode(local, seed)
 
 
+@pytest.mark.slow
 def test_an_error_of_the_task_comes_with_its_message(start):
     process = start(slow(then="raise"))
     begin_second_step(process, 4)
@@ -90,6 +92,7 @@ def test_an_error_of_the_task_comes_with_its_message(start):
     assert caught.value.retryable
 
 
+@pytest.mark.slow
 def test_a_task_that_cannot_be_made_there_is_an_error_of_its_options(start):
     process = start(slow(unknown=1), spec=slow().make().spec)
     process.begin_episode(0)
@@ -97,6 +100,7 @@ def test_a_task_that_cannot_be_made_there_is_an_error_of_its_options(start):
         process.first_observation()
 
 
+@pytest.mark.slow
 def test_a_task_that_could_not_be_made_there_says_so_after_its_process_has_ended(start):
     process = start(slow(unknown=1), spec=slow().make().spec)
     assert has_ended(process._child.pid, 60.0)
@@ -104,6 +108,7 @@ def test_a_task_that_could_not_be_made_there_says_so_after_its_process_has_ended
         process.begin_episode(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("then", "reason"), [("die", "signal SIGKILL"), ("leave", "exit code 7")])
 def test_a_process_that_dies_is_an_error_that_may_be_retried(start, then, reason):
     process = start(slow(then=then))
@@ -117,6 +122,7 @@ def test_a_process_that_dies_is_an_error_that_may_be_retried(start, then, reason
         process.begin_step(np.zeros(1, dtype=np.float32))
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_answer_is_killed_and_may_be_retried():
     task = slow(then="hang")
     process = EnvironmentProcess(task, task.make().spec, 1, answer_s=30.0)
@@ -132,6 +138,7 @@ def test_a_process_that_does_not_answer_is_killed_and_may_be_retried():
     assert has_ended(process._child.pid, 0.0)
 
 
+@pytest.mark.slow
 def test_closing_ends_the_process_though_answers_wait(start):
     process = start(make_point_mass(image_size=256))  # two images are more than a socket's buffer
     process.begin_episode(0)

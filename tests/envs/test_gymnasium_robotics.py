@@ -41,6 +41,7 @@ def test_each_family_keeps_the_contract(task_id, options):
     check_env(task.replace(metrics=suggested_metrics(task)))
 
 
+@pytest.mark.slow
 def test_tasks_are_those_of_the_six_families():
     tasks = RoboticsTask.tasks()
     assert {"FetchPush-v4", "HandReach-v3", "AdroitHandDoor-v1", "PointMaze_UMaze-v3"} <= set(tasks)
@@ -145,6 +146,7 @@ def test_rewards_of_other_goals_by_hand(task_id, options, near, far, rewards, te
     assert found[1].tolist() == terminations
 
 
+@pytest.mark.slow
 def test_the_kitchens_rewards_count_the_tasks_that_are_done():
     environment = section("FrankaKitchen-v1", **FUNCTION).make()
     rows = stacked([environment.reset(0)] * 3)

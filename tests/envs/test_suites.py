@@ -19,6 +19,7 @@ MORE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HERE)
 def test_example_of_every_task_suite_keeps_the_contract(name):
     check_env(SUITES.find(name).example())

@@ -29,6 +29,7 @@ def test_bare_id_is_enough_where_one_task_suite_has_it(name):
     assert find_task(name).id == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "offer"),
     [

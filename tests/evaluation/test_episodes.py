@@ -264,6 +264,7 @@ EPISODES = st.builds(
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     recorded=st.dictionaries(

@@ -20,6 +20,7 @@ def older(tmp_path):
     return workspace, entries, first
 
 
+@pytest.mark.slow
 def test_the_last_commit_of_a_candidate_that_was_restored_counts_until_dvc_lock_is_committed(older):
     workspace, entries, first = older
     edit(workspace.params, *RULES)

@@ -189,6 +189,7 @@ def test_a_server_that_ended_at_its_start_is_not_waited_for(tmp_path):
         orchestrator._use(started("raise SystemExit(1)"))
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_waited_for_until_the_time_out():
     slow = started("import time\ntime.sleep(60)", timeout_s=0.3)
     with pytest.raises(RuntimeError, match="did not answer within 0.3 s"):

@@ -39,6 +39,7 @@ def make_layer(rng, members, inputs, outputs, width, *, is_value=False, has_slow
     return layer, copies
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, SHAPE, st.booleans(), st.booleans())
 def test_dense(seed, shape, is_hidden, is_shared):
@@ -86,6 +87,7 @@ def make_lists(rng, members, rows):
     return lists, counts
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, SHAPE, st.booleans(), st.booleans())
 def test_dense_back(seed, shape, is_masked, is_listed):
@@ -147,6 +149,7 @@ def step_arguments(layer, numbers):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, SHAPE, st.booleans(), st.sampled_from([None, 0.0, 0.25]))
 def test_dense_step(seed, shape, is_hidden, tau):
@@ -184,6 +187,7 @@ def test_value(seed, members, rows, inputs):
     np.testing.assert_allclose(values[:, :rows], (x.astype(np.float64) @ weight + bias)[:, :, 0], **CLOSE)
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, MEMBERS, ROWS, FEATURES, st.booleans())
 def test_value_back(seed, members, rows, inputs, is_listed):
@@ -204,6 +208,7 @@ def test_value_back(seed, members, rows, inputs, is_listed):
         np.testing.assert_allclose(found[member, : len(seen)], expected[member, seen], rtol=1e-6)
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, MEMBERS, ROWS, FEATURES, st.sampled_from([None, 0.0, 0.25]))
 def test_value_step(seed, members, rows, inputs, tau):

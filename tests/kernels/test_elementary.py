@@ -27,6 +27,7 @@ TINY, LARGEST = np.finfo(np.float32).tiny, np.finfo(np.float32).max
 NORMAL = bit_patterns(TINY, LARGEST, 1013)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "reference", "inputs", "ulp"),
     [

@@ -58,6 +58,7 @@ def test_norm(seed, shape):
     assert not whole.reshape(2 * shape[0], padded(shape[1]), -1)[:, :, shape[2] :].any()
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, SHAPE, st.booleans())
 def test_norm_back(seed, shape, is_listed):
@@ -85,6 +86,7 @@ def test_norm_back(seed, shape, is_listed):
     assert not output.swapaxes(1, 2).reshape(members, padded(rows), -1)[:, :, shape[2] :].any()
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first call may compile the kernels
 @given(SEED, SHAPE, st.booleans())
 def test_norm_step(seed, shape, has_slow):

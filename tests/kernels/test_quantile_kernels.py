@@ -154,6 +154,7 @@ def test_an_infinite_quantile_that_is_dropped_is_no_part_of_the_mean():
     assert targets.tolist() == [np.inf]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(SEED, ROWS, COUNT, MEMBERS, st.integers(1, 50), st.booleans())
 def test_quantile_huber(seed, rows, count, members, kept, has_weights):

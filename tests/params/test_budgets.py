@@ -38,6 +38,7 @@ def test_robosuite_has_the_options_of_its_benchmark():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "discount", "hidden_dims", "rate"),
     [

@@ -42,6 +42,7 @@ def check(text, task):
     assert f"{params.task.suite}/{params.task.id}" == task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS.ours)
 @pytest.mark.parametrize("task", EXAMPLES)
 def test_the_file_is_complete_for_any_suite_and_algorithm(task, algorithm):
@@ -211,6 +212,7 @@ def test_no_model_of_ours_has_a_default_beside_its_preset():
     ] == []
 
 
+@pytest.mark.slow
 def test_no_line_is_too_long_to_read():
     for algorithm in ALGORITHMS.ours:
         text = params_text("gymnasium/HalfCheetah-v5", algorithm=algorithm)

@@ -103,6 +103,7 @@ def test_ctrl_c_stops_the_group_and_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint").read_text() == "done"
 
 
+@pytest.mark.slow
 def test_what_a_dead_leader_left_running_is_stopped_too(tmp_path: Path) -> None:
     script = (
         "import subprocess, sys, pathlib;"

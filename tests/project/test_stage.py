@@ -39,6 +39,7 @@ def end(folder, line, reported=None):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code", "message", "retryable"),
     [

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from release_project import IDENTITY, ReleaseProject
 from released_project import ReleasedProject
 
 
@@ -18,3 +19,11 @@ def project(
 def folder_project(generations: Path, empty_ledger: Path, tmp_path: Path) -> ReleasedProject:
     """A project on the folder registry."""
     return ReleasedProject.make("folder", generations, tmp_path, empty_ledger)
+
+
+@pytest.fixture
+def release_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReleaseProject:
+    """A project of bundles of a few bytes, on the folder registry, without a version."""
+    for name, value in IDENTITY.items():
+        monkeypatch.setenv(name, value)
+    return ReleaseProject(tmp_path / "project", tmp_path / "tracking")

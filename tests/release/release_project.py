@@ -85,3 +85,8 @@ class ReleaseProject:
     def kinds(self) -> list[str]:
         """Return the kinds of the records, oldest first."""
         return [record.kind for record in self.releases().history().records.values()]
+
+
+def history_files(project: ReleaseProject) -> list[Path]:
+    """Return the files of the history, oldest first."""
+    return sorted((project.root / "release" / MODEL / "history").iterdir())

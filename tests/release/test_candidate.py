@@ -71,6 +71,7 @@ def test_a_lock_whose_inputs_are_older_than_the_code_does_not_hold_the_candidate
     find_commit(project, entries)
 
 
+@pytest.mark.slow
 def test_code_that_is_committed_after_dvc_lock_belongs_to_the_later_commit(project):
     edit(project.root / "train.py", "# train.py", "# better")
     entries = run(project.root, "a")
@@ -86,6 +87,7 @@ def test_code_that_is_committed_after_dvc_lock_belongs_to_the_later_commit(proje
     assert command.startswith("git add results train.py && git commit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "old", "new"),
     [

@@ -23,6 +23,7 @@ class StoppedClock:
         """Return at once."""
 
 
+@pytest.mark.slow
 def test_a_promotion_a_failure_and_a_rollback_are_three_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_promotion_a_failure_and_a_rollback_are_three_lines(
     ]
 
 
+@pytest.mark.slow
 def test_a_champion_is_one_since_its_promotion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An alias that was moved by hand and restored, and an undone promotion, are no new beginning."""
     for name, value in IDENTITY.items():

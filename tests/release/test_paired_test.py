@@ -208,6 +208,7 @@ def test_differences_whose_sum_overflows_refuse():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1e-200, 1e-3, 1e3, 1e200])
 def test_the_unit_of_the_return_changes_nothing(unit):
     for mean in (-0.1, 0.02, 0.14, 0.5):

@@ -61,6 +61,7 @@ def test_a_version_that_a_rollback_cannot_return_to_says_why(project: ReleasePro
     assert project.champion() == 2
 
 
+@pytest.mark.slow
 def test_no_message_offers_to_adopt_a_barred_version(project: ReleaseProject) -> None:
     """`history --adopt` would refuse it: the message says that it is barred, and how to restore."""
     first, second = project.register(0.5), project.register(0.25)

@@ -164,6 +164,7 @@ def _operator(monkeypatch: pytest.MonkeyPatch) -> None:
     become_operator(monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", COMMON)
 def test_on_a_folder(memory_folder: Path, scene: str) -> None:
     """The scene on a folder's registry."""

@@ -1,20 +1,16 @@
 """Release commands on the registry of a folder and a real git repository."""
 
-import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from release_project import IDENTITY, MODEL, ReleaseProject, git
+from release_project import IDENTITY, MODEL, ReleaseProject, git, history_files
 
 from sacpipe.core.errors import ConfigError, ReleaseError, StoreError
 from sacpipe.core.files import canonical_json
 from sacpipe.release.head import HEAD_TAG, Head, LostRaceError, read_head
 from sacpipe.release.history import read_history
-from sacpipe.release.real_world import ProjectDisk, ProjectGit
-from sacpipe.release.rebuild import read_histories
 from sacpipe.release.releases import Target
 from sacpipe.tracking.registry import BARRED_TAG, Registry, VersionRecord
 
@@ -22,16 +18,9 @@ MOVE = ["intended", "moved", "proven"]
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReleaseProject:
-    """Return a project without a version."""
-    for name, value in IDENTITY.items():
-        monkeypatch.setenv(name, value)
-    return ReleaseProject(tmp_path / "project", tmp_path / "tracking")
-
-
-def history_files(project: ReleaseProject) -> list[Path]:
-    """Return the files of the history, oldest first."""
-    return sorted((project.root / "release" / MODEL / "history").iterdir())
+def project(release_project: ReleaseProject) -> ReleaseProject:
+    """A project without a version."""
+    return release_project
 
 
 def test_a_promotion_is_three_records_in_one_commit_and_a_head(project: ReleaseProject) -> None:
@@ -61,6 +50,7 @@ def test_a_promotion_commits_its_own_files_only(project: ReleaseProject) -> None
     assert git(project.root, "status", "--porcelain").splitlines() == [" M .gitignore", "A  notes"]
 
 
+@pytest.mark.slow
 def test_a_rollback_bars_and_only_again_lifts_the_bar(project: ReleaseProject) -> None:
     """The bundle that was rolled back is refused with who, when and why, until it is promoted again."""
     first, second = project.register(0.5), project.register(0.25)
@@ -83,6 +73,7 @@ def test_a_rollback_bars_and_only_again_lifts_the_bar(project: ReleaseProject) -
     assert project.kinds()[-4:] == ["allowed", *MOVE]
 
 
+@pytest.mark.slow
 def test_a_rollback_goes_to_a_former_champion_by_name(project: ReleaseProject) -> None:
     """Of three champions the first one is named; a version that never was champion is refused."""
     versions = [project.register(gain) for gain in (0.5, 0.25, 0.125, 0.0625)]
@@ -94,6 +85,7 @@ def test_a_rollback_goes_to_a_former_champion_by_name(project: ReleaseProject) -
     assert project.champion() == 1
 
 
+@pytest.mark.slow
 def test_an_alias_that_a_hand_moved_stops_everything_until_it_is_adopted_or_restored(
     project: ReleaseProject,
 ) -> None:
@@ -116,6 +108,7 @@ def test_an_alias_that_a_hand_moved_stops_everything_until_it_is_adopted_or_rest
     assert project.kinds() == [*MOVE, *MOVE, "adopted"]
 
 
+@pytest.mark.slow
 def test_a_refused_or_stale_verdict_moves_nothing(project: ReleaseProject) -> None:
     """The refusal is a record; a verdict about another champion is none."""
     first, second = project.register(0.5), project.register(0.25)
@@ -133,107 +126,6 @@ def test_a_refused_or_stale_verdict_moves_nothing(project: ReleaseProject) -> No
     assert project.champion() == 1
 
 
-def _edit(files: list[Path]) -> str:
-    files[1].write_bytes(files[1].read_bytes().replace(b"better", b"bitter"))
-    return f"{files[1].name} was edited or cut short"
-
-
-def _drop(files: list[Path]) -> str:
-    files[1].unlink()
-    return f"the record before {files[2].name} is missing"
-
-
-def _double(files: list[Path]) -> str:
-    copy = files[1].with_name(files[1].name.replace("000002", "000004"))
-    shutil.copy(files[1], copy)
-    return f"{copy.name} holds record 2: it is a copy, or was renamed"
-
-
-def _reorder(files: list[Path]) -> str:
-    swapped = [
-        files[1].with_name(f"000003-{files[1].name[7:]}"),
-        files[2].with_name(f"000002-{files[2].name[7:]}"),
-    ]
-    for old, new in zip(files[1:], swapped, strict=True):
-        old.rename(new)
-    return f"{swapped[0].name} holds record 2"
-
-
-def _cut(files: list[Path]) -> str:
-    files[2].write_bytes(files[2].read_bytes()[:-40])
-    return f"{files[2].name} was edited or cut short"
-
-
-@pytest.mark.parametrize("damage", [_edit, _drop, _double, _reorder, _cut])
-def test_damage_of_the_history_is_named_and_nothing_acts(
-    project: ReleaseProject, damage: Callable[[list[Path]], str]
-) -> None:
-    """Each way to tamper is named with its file, and git brings the history back."""
-    first, second = project.register(0.5), project.register(0.25)
-    project.promote(first)
-    fault = damage(history_files(project))
-    with pytest.raises(ReleaseError) as refusal:
-        project.promote(second)
-    assert fault in str(refusal.value)
-    assert project.champion() == 1
-    git(project.root, "clean", "--quiet", "--force", "release")
-    git(project.root, "checkout", "--quiet", "HEAD", "--", "release")
-    project.promote(second)
-    assert project.champion() == 2
-
-
-@pytest.mark.parametrize("dropped", ["the newest record", "all records", "a verdict", "the folder"])
-def test_what_git_holds_and_the_disk_lacks_is_named_and_nothing_acts(
-    project: ReleaseProject, dropped: str
-) -> None:
-    """What the chain alone cannot show, and `git pull` does not bring back."""
-    first, second = project.register(0.5), project.register(0.25)
-    project.releases().promote(Target(first, verdict={"accepted": True}), reason="better")
-    records, folder = history_files(project), project.root / "release" / MODEL
-    verdicts = sorted((folder / "verdicts").iterdir())
-    gone = {"the newest record": records[-1:], "all records": records, "a verdict": verdicts}
-    for path in gone.get(dropped, []):
-        path.unlink()
-    if dropped == "the folder":
-        shutil.rmtree(folder.parent)
-    before = project.tracker.registry.model_tags(MODEL)
-    for act in (
-        lambda: project.promote(second),
-        lambda: project.releases().rollback(None, reason="it trembles"),
-        lambda: project.releases().resolve("lost"),
-        lambda: project.releases().settle(),
-        lambda: project.releases().check(),
-        lambda: read_histories(ProjectGit(project.root), ProjectDisk(project.root)),
-    ):
-        with pytest.raises(ReleaseError, match=r"expected as git holds it, found it missing") as refusal:
-            act()
-        named = gone.get(dropped, records)[-1].name
-        assert named in str(refusal.value)
-    assert project.tracker.registry.model_tags(MODEL) == before
-    git(project.root, *re.search("`git (checkout .*?)`", str(refusal.value))[1].split())  # type: ignore[index]
-    project.promote(second)
-    assert project.champion() == 2
-
-
-def test_an_edited_verdict_is_named(project: ReleaseProject) -> None:
-    version = project.register(0.5)
-    project.releases().promote(Target(version, verdict={"accepted": True}), reason="better")
-    verdict = next((project.root / "release" / MODEL / "verdicts").iterdir())
-    verdict.write_text(verdict.read_text().replace("}", " }"))
-    with pytest.raises(ReleaseError, match=f"{verdict.name}: expected as git holds it, found it .*edited"):
-        project.releases().check()
-
-
-def test_a_dropped_newest_record_is_noticed_by_the_head(project: ReleaseProject) -> None:
-    """Where git does not hold it either: the head says that there is one."""
-    project.promote(project.register(0.5))
-    newest = history_files(project)[-1]
-    newest.unlink()
-    git(project.root, "commit", "--quiet", "--all", "--message", "cleaned up")
-    with pytest.raises(ReleaseError, match="this clone is behind: the newest record is record 3"):
-        project.promote(project.register(0.25))
-
-
 def clone(project: ReleaseProject, tmp_path: Path) -> tuple[Path, ReleaseProject]:
     """Return a bare repository, and a second clone of it with the same registry."""
     bare = tmp_path / "bare.git"
@@ -245,6 +137,7 @@ def clone(project: ReleaseProject, tmp_path: Path) -> tuple[Path, ReleaseProject
     return bare, ReleaseProject(tmp_path / "other", project.tracking, project.tracker)
 
 
+@pytest.mark.slow
 def test_a_clone_behind_the_head_is_sent_to_git_pull(project: ReleaseProject, tmp_path: Path) -> None:
     """The second clone releases after it has pulled, and not before."""
     first, second = project.register(0.5), project.register(0.25)
@@ -260,6 +153,7 @@ def test_a_clone_behind_the_head_is_sent_to_git_pull(project: ReleaseProject, tm
     assert project.champion() == 2
 
 
+@pytest.mark.slow
 def test_a_fork_is_named_and_joined(project: ReleaseProject, tmp_path: Path) -> None:
     """Two clones that released without excluding each other: the branch of the head counts."""
     first, second = project.register(0.5), project.register(0.25)
@@ -279,6 +173,7 @@ def test_a_fork_is_named_and_joined(project: ReleaseProject, tmp_path: Path) -> 
     assert other.releases().settle() == []
 
 
+@pytest.mark.slow
 def test_records_that_are_lost_for_good_are_left_behind(project: ReleaseProject, tmp_path: Path) -> None:
     """The clone that wrote the head is gone: resolve goes on, and the alias it moved is drift."""
     first = project.register(0.5)
@@ -323,6 +218,7 @@ def test_a_version_whose_bytes_changed_is_never_champion(project: ReleaseProject
     assert (project.champion(), project.kinds()) == (1, MOVE)
 
 
+@pytest.mark.slow
 def test_a_proof_that_fails_after_the_move_puts_the_alias_back(project: ReleaseProject) -> None:
     """What the registry gives once it is the champion is proven too, not only what it gave before."""
     first, second = project.register(0.5), project.register(0.25)
@@ -392,6 +288,7 @@ def test_a_project_in_a_folder_of_a_repository_commits_there(project: ReleasePro
     assert project.releases().settle() == []
 
 
+@pytest.mark.slow
 def test_a_rollback_forgets_what_came_after_its_target(project: ReleaseProject) -> None:
     """After 1, 2, 3, 4 and back to 2, the champion before 2 is 1: 3 was skipped for a reason."""
     for gain in (0.5, 0.25, 0.125, 0.0625):
@@ -406,6 +303,7 @@ def test_a_rollback_forgets_what_came_after_its_target(project: ReleaseProject) 
     assert project.champion() == 1
 
 
+@pytest.mark.slow
 def test_the_only_champion_is_withdrawn_and_barred(project: ReleaseProject) -> None:
     """A first policy that is bad: robots are left without a champion, and it does not come back by itself."""
     first = project.register(0.5)
@@ -422,6 +320,7 @@ def test_the_only_champion_is_withdrawn_and_barred(project: ReleaseProject) -> N
     assert project.releases().settle() == []
 
 
+@pytest.mark.slow
 def test_a_lost_bar_is_remembered_by_the_registry(project: ReleaseProject, tmp_path: Path) -> None:
     """The clone that rolled back is gone: the one that resolves takes the bar from the version's tag."""
     first, second = project.register(0.5), project.register(0.25)
@@ -439,6 +338,7 @@ def test_a_lost_bar_is_remembered_by_the_registry(project: ReleaseProject, tmp_p
     assert "it trembles" in project.tracker.registry.version(MODEL, 2).tags[BARRED_TAG]
 
 
+@pytest.mark.slow
 def test_a_bar_that_was_lifted_for_a_promotion_that_failed_is_back(project: ReleaseProject) -> None:
     """`--again` proves before it lifts the bar, and bars again where the move does not end well."""
     first, second = project.register(0.5), project.register(0.25)
@@ -462,6 +362,7 @@ def test_a_bar_that_was_lifted_for_a_promotion_that_failed_is_back(project: Rele
     assert project.releases().settle() == []
 
 
+@pytest.mark.slow
 def test_a_note_below_the_records_is_left_alone(project: ReleaseProject) -> None:
     """Files that no release command wrote are not committed, ignored or not."""
     project.promote(project.register(0.5))

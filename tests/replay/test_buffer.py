@@ -137,6 +137,7 @@ def is_joined(first: Transition, second: Transition) -> bool:
     return first.episode_id == second.episode_id and not (first.terminated or first.truncated)
 
 
+@pytest.mark.slow
 @given(episodes=EPISODES, capacity=st.integers(1, 14))
 def test_every_transition_knows_how_far_its_episode_goes_on(
     episodes: list[tuple[int, str]], capacity: int
@@ -158,6 +159,7 @@ def test_every_transition_knows_how_far_its_episode_goes_on(
         np.testing.assert_array_equal(numbers - view.steps_since_start(rows), begun)
 
 
+@pytest.mark.slow
 @given(
     episodes=EPISODES,
     capacity=st.integers(1, 12),

@@ -35,6 +35,7 @@ def modules(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_a_section_of_an_import_path_is_shown_with_its_chart_and_values(fresh, modules):
     fresh.workspace.settings.write_text("report:\n- sacpipe_example.report_section:build\n")
     page = fresh.page()
@@ -44,6 +45,7 @@ def test_a_section_of_an_import_path_is_shown_with_its_chart_and_values(fresh, m
     assert '<th scope="row">stochastic</th><td class=number>1000.0</td>' in page.replace("\n", "")
 
 
+@pytest.mark.slow
 def test_a_removed_section_is_gone_from_the_page(fresh, modules):
     fresh.workspace.settings.write_text("report:\n- sacpipe_example.report_section:build\n")
     assert ">Lengths</h2>" in fresh.page()
@@ -51,6 +53,7 @@ def test_a_removed_section_is_gone_from_the_page(fresh, modules):
     assert ">Lengths</h2>" not in fresh.page()
 
 
+@pytest.mark.slow
 def test_the_section_that_the_docs_show_is_on_the_page(fresh, modules):
     page = (ROOT / "docs" / "report.md").read_text()
     (source,) = re.findall(r"^```python\n(# my_section\.py.*?)^```", page, re.MULTILINE | re.DOTALL)
@@ -62,6 +65,7 @@ def test_the_section_that_the_docs_show_is_on_the_page(fresh, modules):
     assert "The lengths as a table" in page
 
 
+@pytest.mark.slow
 def test_a_section_of_an_installed_package_is_found_by_its_entry_point(fresh, modules, tmp_path, monkeypatch):
     info = tmp_path / "site" / "sacpipe_example-1.0.dist-info"
     info.mkdir(parents=True)
@@ -81,6 +85,7 @@ def test_a_file_of_sections_alone_chooses_the_default_tracker(fresh):
         choose_registry(fresh.workspace.settings, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTY)
 def test_the_error_of_a_section_is_on_the_page_and_in_a_line(fresh, modules, capsys, name):
     modules(f"own_{name}", FAULTY[name])
@@ -92,6 +97,7 @@ def test_the_error_of_a_section_is_on_the_page_and_in_a_line(fresh, modules, cap
     assert "Learning curve" in page
 
 
+@pytest.mark.slow
 def test_what_a_section_says_is_escaped(fresh, modules):
     source = "from sacpipe.report.section import Section\n\n\ndef build(outputs):\n"
     modules("own_text", f"{source}    return Section('<i>', '<p>{{{{ x }}}}</p>', {{'x': '<script>'}})\n")
@@ -101,6 +107,7 @@ def test_what_a_section_says_is_escaped(fresh, modules):
     assert ">&lt;i&gt;</h2>" in page
 
 
+@pytest.mark.slow
 def test_a_page_with_an_own_section_is_written_every_time(fresh, modules):
     modules("own_count", "from sacpipe.report.section import Section\n\nCALLS = []\n\n\ndef build(outputs):\n"
             "    CALLS.append(1)\n    return Section('Calls', '{{ n }} calls', {'n': len(CALLS)})\n")  # fmt: skip

@@ -27,6 +27,7 @@ def test_a_missing_output_is_named_with_the_command_that_restores_it(fresh):
     assert not (fresh.root / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "old", "new", "error", "message"),
     [
@@ -91,6 +92,7 @@ def test_malformed_outputs_are_refused_with_file_and_place(
     assert path.name in str(caught.value)
 
 
+@pytest.mark.slow
 def test_present_params_that_are_not_those_of_the_outputs_are_pointed_out(fresh):
     assert "Warning." not in written(fresh)
     fresh.params["algorithm"]["discount"] = 0.98
@@ -105,12 +107,14 @@ def test_present_params_that_are_not_those_of_the_outputs_are_pointed_out(fresh)
     )
 
 
+@pytest.mark.slow
 def test_a_file_that_dvc_does_not_know_is_pointed_out(fresh):
     path = fresh.workspace.curve
     path.write_text(path.read_text().replace("stochastic", "deterministic"))
     assert "results/curve.csv differs from the file in dvc.lock." in written(fresh)
 
 
+@pytest.mark.slow
 def test_a_bundle_of_another_policy_or_pool_is_pointed_out(fresh):
     write_bytes(fresh.workspace.train / "policy.safetensors", b"other weights")
     manifest = fresh.workspace.train / "pool" / "manifest.json"
@@ -122,6 +126,7 @@ def test_a_bundle_of_another_policy_or_pool_is_pointed_out(fresh):
     assert f"The bundle was exported from the pool {before[:10]}; out/train has" in text
 
 
+@pytest.mark.slow
 def test_earlier_experience_is_part_of_the_lineage(fresh):
     lock = YAML(typ="safe").load(fresh.workspace.dvc_lock)
     pool = {"sha256": "a" * 64, "share": 0.5}
@@ -133,6 +138,7 @@ def test_earlier_experience_is_part_of_the_lineage(fresh):
     assert "a" * 64 in page
 
 
+@pytest.mark.slow
 def test_the_weights_that_a_training_began_with_are_part_of_the_lineage(fresh):
     lock = YAML(typ="safe").load(fresh.workspace.dvc_lock)
     start = {"sha256": "b" * 64, "parts": "all", "first_actions": "policy"}
@@ -144,6 +150,7 @@ def test_the_weights_that_a_training_began_with_are_part_of_the_lineage(fresh):
     assert "b" * 64 in page
 
 
+@pytest.mark.slow
 def test_the_kept_policy_is_named_beside_the_curve(fresh):
     assert "was kept" not in fresh.page()
     path = fresh.workspace.train / "metrics.json"

@@ -89,6 +89,7 @@ def assert_sound(page: str) -> Reader:
     return reader
 
 
+@pytest.mark.slow
 def test_page_is_one_sound_file_that_sends_no_request(project):
     page = project.page()
     reader = assert_sound(page)
@@ -105,6 +106,7 @@ def test_every_drawing_is_well_formed_and_has_a_label(project):
     assert all(len(one.get("aria-label") or "") > 20 for one in plots)
 
 
+@pytest.mark.slow
 def test_same_outputs_elsewhere_give_the_same_bytes_without_naming_the_folder(make_project, project):
     elsewhere = make_project().write()
     page = elsewhere.page()
@@ -152,6 +154,7 @@ def test_contract_is_shown_in_the_robots_terms(project):
     assert "3.1 \u00d7 10⁻⁷ of the action range; the bound is 0.0001" in text
 
 
+@pytest.mark.slow
 def test_an_algorithm_without_temperature_has_charts_of_its_own_metrics(make_project):
     project = make_project()
     project.params["algorithm"] = {"name": "td3", "discount": 0.99, "target_noise": 0.2}
@@ -170,6 +173,7 @@ def test_an_algorithm_without_temperature_has_charts_of_its_own_metrics(make_pro
     assert "target" not in reader.text.partition("Signals of the learner")[2].partition("Throughput")[0]
 
 
+@pytest.mark.slow
 def test_a_learner_that_logs_nothing_has_a_sentence(make_project):
     project = make_project()
     project.signals = {}
@@ -177,6 +181,7 @@ def test_a_learner_that_logs_nothing_has_a_sentence(make_project):
     assert "The algorithm logged no metrics of its updates." in reader.text
 
 
+@pytest.mark.slow
 def test_metrics_of_the_task_are_a_table_where_there_are_any(make_project, project):
     assert "Metric of the task" not in project.page()
     found = make_project()
@@ -201,6 +206,7 @@ def test_params_are_shown_to_the_last_value(project):
         assert value in text
 
 
+@pytest.mark.slow
 def test_a_hostile_name_is_shown_and_never_run(make_project):
     name = "<script>alert(1)</script>\"'&" + "x" * 300
     project = make_project(task=name)
@@ -216,6 +222,7 @@ def test_a_hostile_name_is_shown_and_never_run(make_project):
     assert "expected </li> found <i onclick=x>\ufffd" in reader.text
 
 
+@pytest.mark.slow
 def test_refusal_shows_broken_rules_first(project):
     rules = [
         {"rule": "parity", "expected": "at most 0.0001", "found": "3.1e-07", "ok": True},
@@ -227,10 +234,12 @@ def test_refusal_shows_broken_rules_first(project):
     assert broken < text.index("parity expected at most 0.0001 found 3.1e-07")
 
 
+@pytest.mark.slow
 def test_without_a_verdict_the_page_says_so(project):
     assert "Not evaluated" in assert_sound(project.page(reasons=None)).text
 
 
+@pytest.mark.slow
 def test_video_is_embedded_byte_for_byte(fresh):
     assert "No off-screen renderer works here: EGL and OSMesa failed." in Reader(fresh.page()).text
     video = bytes(range(256)) * 40
@@ -239,6 +248,7 @@ def test_video_is_embedded_byte_for_byte(fresh):
     assert base64.b64decode(source.removeprefix("data:video/mp4;base64,")) == video
 
 
+@pytest.mark.slow
 def test_throughput_is_drawn_if_its_log_exists_and_explained_if_not(fresh):
     assert "Its log is on the machine that trained" in Reader(fresh.page()).text
     rows = [
@@ -251,6 +261,7 @@ def test_throughput_is_drawn_if_its_log_exists_and_explained_if_not(fresh):
     assert "The median, dotted, is 100 environment steps a second ." in assert_sound(fresh.page()).text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0.0, 1000.0, -1e99, 1e-9, 123456789.0])
 def test_one_evaluation_with_one_constant_return_still_gives_a_page(make_project, value):
     project = make_project().write(points=1, episodes=1, rows=1)
@@ -285,16 +296,19 @@ def with_loss(make_project, algorithm, unit=None):
     return project.page().partition('id="signals"')[2].partition("<section")[0]
 
 
+@pytest.mark.slow
 def test_a_metric_of_another_package_has_neither_our_title_nor_our_unit(make_project):
     shown = with_loss(make_project, "their_package:Quantiles")
     assert "reward²" not in shown
     assert "Critic loss" not in shown
 
 
+@pytest.mark.slow
 def test_without_the_work_folder_a_metric_of_ours_has_our_unit(make_project):
     assert "reward²" in with_loss(make_project, "sac")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["sac", "their_package:Quantiles"])
 def test_the_units_are_those_that_the_learner_named(make_project, algorithm):
     shown = with_loss(make_project, algorithm, "quantile loss")

@@ -106,6 +106,7 @@ def test_without_critics_the_drawing_ends_with_the_paths():
     assert (wide, narrow) == ("1080 546", "360 382")
 
 
+@pytest.mark.slow
 def test_the_page_of_the_task_has_the_section(project):
     body = section(FIGURE)
     assert "Of 3 episodes, 2 reached a goal" in body.values["shares"]

@@ -32,11 +32,13 @@ def written(project):
     return (project.root / "report.html").stat().st_mtime_ns
 
 
+@pytest.mark.slow
 def test_a_page_of_the_same_inputs_is_not_written_again(fresh):
     first = written(fresh)
     assert written(fresh) == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", EDITS)
 def test_every_input_makes_another_page(fresh, place):
     first, text = written(fresh), (fresh.root / place).read_text()
@@ -45,6 +47,7 @@ def test_every_input_makes_another_page(fresh, place):
     assert written(fresh) != first
 
 
+@pytest.mark.slow
 def test_a_log_of_the_speed_another_verdict_and_a_lost_page_make_another_page(fresh):
     first = written(fresh)
     write_text(fresh.outputs.work_folder / "throughput.jsonl", '{"env_steps": 1, "steps_per_s": 2.0}\n')

@@ -104,6 +104,7 @@ def test_every_plot_is_of_the_seeds_of_its_rule():
     assert bars.endswith("delay 7 (unperturbed 10.33, floor 7.25, short by 0.25).")
 
 
+@pytest.mark.slow
 def test_a_threshold_is_drawn_where_it_is_near_and_else_named_at_its_side():
     def drawn(threshold):
         return str(verdict_plots(verdict(finding(figure=10.0, threshold=threshold, episodes=4)))[0].drawing)
@@ -114,6 +115,7 @@ def test_a_threshold_is_drawn_where_it_is_near_and_else_named_at_its_side():
     assert ["stroke-dasharray" in drawn(bound) for bound in (9.5, 5e3, -5e3)] == [True, False, False]
 
 
+@pytest.mark.slow
 def test_interval_and_mean_are_drawn_over_the_compared_pairs_only():
     def right_end(pairs):
         one = finding("champion", figure=0.5, threshold=-1.0, interval=[0.0, 1.0], episodes=pairs)
@@ -224,6 +226,7 @@ def test_the_page_begins_with_the_word_what_failed_what_to_do_and_which_versions
     assert "max-width: 12.1ch; overflow: clip; text-overflow: clip" in path.read_text()
 
 
+@pytest.mark.slow
 def test_the_page_has_word_rules_advice_and_origin(tmp_path):
     broken = finding("dropouts", ok=False, figure=7.0, advice="Train `longer`.")
     path = write_verdict_page(verdict(finding(), broken, commit="c" * 40), tmp_path / "verdict.html")

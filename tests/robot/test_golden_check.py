@@ -32,6 +32,7 @@ def test_the_largest_difference_is_returned(build):
     assert check_golden_sequence(bundle, OnnxPolicy(bundle).act) == pytest.approx(5e-6, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_evaluate_stage_depends_on_every_robot_module_that_the_policy_imports():
     code = (
         "import sys, sacpipe.robot.policy; print(*(n for n in sys.modules if n.startswith('sacpipe.robot.')))"

@@ -254,6 +254,7 @@ def test_the_session_has_one_thread_and_does_not_spin():
     assert options.get_session_config_entry("session.inter_op.allow_spinning") == "0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["sacpipe.robot.policy", "sacpipe.bundle.reader"])
 def test_importing_it_loads_nothing_of_training(module):
     heavy = ("torch", "mlflow", "dvc", "prefect", "gymnasium", "mujoco", "onnx", "safetensors")
@@ -264,6 +265,7 @@ def test_importing_it_loads_nothing_of_training(module):
     assert result.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_onnxruntime_sends_no_telemetry_and_writes_no_file_at_home(build, tmp_path):
     """Its wheels for Linux send events to their maker, and keep a database for them, from 1.29 on."""
     code = "import pathlib, sys, sacpipe.robot.policy as p; p.OnnxPolicy(pathlib.Path(sys.argv[1]))"

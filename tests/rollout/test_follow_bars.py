@@ -88,6 +88,7 @@ def let_it_fail(robot, bundle, named):
     assert robot.ask(2.0, 0.0, 0.0, sequence_id=1)["parameters"]["verdict"] == "stopped"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("both_served")
 def test_the_usual_rollback_a_candidate_fails_after_the_one_before_was_barred(
     following, named, source, digests, stops
@@ -109,6 +110,7 @@ def test_the_usual_rollback_a_candidate_fails_after_the_one_before_was_barred(
         assert f"bundle {digests[0][:12]} acts now" in events[1].text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("both_served")
 def test_a_bar_that_comes_in_the_watch_phase_counts(following, named, source, digests, stops):
     with following(source=source, watch_s=60.0) as robot:
@@ -124,6 +126,7 @@ def test_a_bar_that_comes_in_the_watch_phase_counts(following, named, source, di
         assert in_service(robot) == digests[0]
 
 
+@pytest.mark.slow
 def test_where_no_bundle_may_act_the_robot_stops_and_the_next_bundle_acts_at_once(
     following, named, source, bundles, digests, stops
 ):
@@ -150,6 +153,7 @@ def test_where_no_bundle_may_act_the_robot_stops_and_the_next_bundle_acts_at_onc
         ]
 
 
+@pytest.mark.slow
 def test_a_stopped_robot_acts_again_where_a_bar_is_lifted(following, named, source, digests, stops):
     with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
         source.barred = {digests[0]: WHY}
@@ -171,6 +175,7 @@ def store_before(stops, bundles, tmp_path):
             store.set_current(store.add(admitted), "here")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("store_before")
 def test_the_bundle_that_failed_is_no_reserve_of_itself(following, named, source, digests, stops):
     with following(source=source, watch_s=60.0, retry_s=1e6) as robot:
@@ -183,6 +188,7 @@ def test_the_bundle_that_failed_is_no_reserve_of_itself(following, named, source
         assert bundle_digest(stops) in robot.store.bad
 
 
+@pytest.mark.slow
 def test_the_bar_of_a_policy_that_the_store_never_had_as_current_counts(
     following, named, bundles, source, digests, stops
 ):
@@ -204,6 +210,7 @@ def test_the_bar_of_a_policy_that_the_store_never_had_as_current_counts(
         assert robot.follower.status().phase == "halted"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["shadow", "watch"])
 def test_a_bar_that_is_only_forgotten_is_not_lifted(following, named, bundles, source, digests, phase):
     waits = {"shadow": {"shadow_s": 60.0}, "watch": {"watch_s": 60.0}}[phase]
@@ -219,6 +226,7 @@ def test_a_bar_that_is_only_forgotten_is_not_lifted(following, named, bundles, s
         assert "allowed" not in robot.follower.status().counts
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("both_served")
 def test_where_one_answer_bars_the_candidate_and_the_one_before_a_good_bundle_acts(
     following, named, source, digests, stops
@@ -234,6 +242,7 @@ def test_where_one_answer_bars_the_candidate_and_the_one_before_a_good_bundle_ac
         assert robot.ask(sequence_id=1)["parameters"]["verdict"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_stopped_robot_takes_what_the_source_names_as_soon_as_its_bar_is_lifted(
     following, named, bundles, source, digests, stops
 ):
@@ -249,6 +258,7 @@ def test_a_stopped_robot_takes_what_the_source_names_as_soon_as_its_bar_is_lifte
         assert in_service(robot) == digests[1]
 
 
+@pytest.mark.slow
 def test_a_stopped_robot_takes_what_the_source_names_whatever_the_disk_does(
     following, named, bundles, source, digests, stops
 ):
@@ -280,6 +290,7 @@ def test_what_is_barred_in_service_acts_until_another_bundle_does(following, sou
         assert dict(robot.store.barred) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["shadow", "watch"])
 def test_a_candidate_that_is_barred_is_withdrawn(following, named, bundles, source, digests, phase):
     waits = {"shadow": {"shadow_s": 60.0}, "watch": {"watch_s": 60.0}}[phase]
@@ -295,6 +306,7 @@ def test_a_candidate_that_is_barred_is_withdrawn(following, named, bundles, sour
         robot.until(lambda state: state.phase == phase)  # a bar that is lifted is lifted on the robot
 
 
+@pytest.mark.slow
 def test_a_source_that_does_not_say_what_it_bars_holds_no_rollout_up(
     following, named, bundles, source, digests
 ):
@@ -329,6 +341,7 @@ class TestStart:
     def start(self, source, store):
         return load_starting_policy(source, store, GATE).digest
 
+    @pytest.mark.slow
     def test_offline_what_was_noted_counts(self, store, named, digests, capsys):
         store.note_bars({digests[1]: WHY}, digests)
         assert self.start(Offline(named), store) == digests[0]
@@ -338,6 +351,7 @@ class TestStart:
             in (capsys.readouterr().err)
         )
 
+    @pytest.mark.slow
     def test_what_was_barred_while_the_robot_was_off_does_not_start(self, store, source, digests, capsys):
         source.barred = {digests[1]: WHY}
         assert self.start(source, store) == digests[0]
@@ -347,6 +361,7 @@ class TestStart:
         assert dict(store.barred) == source.barred
         assert source.questions[-1] == dict.fromkeys(digests, "")
 
+    @pytest.mark.slow
     def test_what_was_allowed_while_the_robot_was_off_starts_as_the_source_names_it(
         self, store, source, digests
     ):
@@ -354,6 +369,7 @@ class TestStart:
         assert self.start(source, store) == digests[1]  # none of the store passed at first
         assert dict(store.barred) == {}
 
+    @pytest.mark.slow
     def test_where_all_are_barred_nothing_starts(self, store, source, digests):
         source.barred = dict.fromkeys(digests, WHY)
         with pytest.raises(
@@ -362,6 +378,7 @@ class TestStart:
             self.start(source, store)
         assert caught.value.rule == "store"
 
+    @pytest.mark.slow
     def test_an_answer_that_does_not_come_holds_no_start_up(
         self, store, source, digests, monkeypatch, capsys
     ):

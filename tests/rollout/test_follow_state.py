@@ -76,6 +76,7 @@ def test_a_bundle_that_is_refused_again_after_the_old_one_was_named_is_reported_
         assert robot.kinds == ["started", *["noticed", "refused", "recovered"] * 2]
 
 
+@pytest.mark.slow
 def test_a_bundle_that_is_refused_in_another_way_and_then_taken(following, named, bundles, tmp_path):
     torn = shutil.copytree(bundles[1], tmp_path / "torn")
     (torn / "policy.onnx").write_bytes(b"torn")
@@ -111,6 +112,7 @@ def test_the_time_of_the_last_good_look_stands_still_while_the_source_fails(foll
         assert "\nsacpipe_follow_errors_total " in text
 
 
+@pytest.mark.slow
 def test_an_error_of_a_phase_is_reported_counted_and_tried_again(following, named, bundles, monkeypatch):
     with following() as robot:
         tries = itertools.count()
@@ -130,6 +132,7 @@ def test_an_error_of_a_phase_is_reported_counted_and_tried_again(following, name
         assert "it cannot be watched: no swap today" in status.events[3].text
 
 
+@pytest.mark.slow
 def test_a_bundle_that_errors_end_again_and_again_is_refused_by_a_rule(
     following, named, bundles, monkeypatch
 ):
@@ -144,6 +147,7 @@ def test_a_bundle_that_errors_end_again_and_again_is_refused_by_a_rule(
         assert robot.service.policy.digest == bundle_digest(bundles[0])
 
 
+@pytest.mark.slow
 def test_a_thread_that_cannot_be_started_is_reported_and_tried_again(following, named, bundles, monkeypatch):
     def no_thread(*_):
         raise RuntimeError("can't start new thread")
@@ -160,6 +164,7 @@ def test_a_thread_that_cannot_be_started_is_reported_and_tried_again(following, 
         assert robot.follower.status().errors > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_closed", [False, True], ids=["none", "closed"])
 def test_a_follower_goes_on_without_stderr(following, named, bundles, monkeypatch, is_closed, tmp_path):
     stream = (tmp_path / "err").open("w") if is_closed else None
@@ -174,6 +179,7 @@ def test_a_follower_goes_on_without_stderr(following, named, bundles, monkeypatc
         robot.until(lambda state: state.counts.get("accepted") == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder_name", ["b\u00fcndel", "\udcff\udcfe", "two\nlines"], ids=ascii)
 def test_a_name_that_no_json_can_hold_is_shown_with_escapes(following, named, bundles, tmp_path, folder_name):
     odd = shutil.copytree(bundles[1], tmp_path / folder_name)

@@ -28,6 +28,7 @@ GATE = SETTINGS.gate
 pytestmark = pytest.mark.usefixtures("load_gate_here")
 
 
+@pytest.mark.slow
 def test_a_promotion_and_a_rollback_in_the_registry_are_followed(following, named, bundles, capsys):
     digests = [bundle_digest(bundle) for bundle in bundles]
     with following() as robot:
@@ -47,6 +48,7 @@ def test_a_promotion_and_a_rollback_in_the_registry_are_followed(following, name
     assert f"sacpipe: accepted: {named}, bundle {digests[0][:12]}: watched for 0 s\n" in said
 
 
+@pytest.mark.slow
 def test_what_stops_a_robot_goes_back_and_is_not_taken_again(following, named, bundles, tmp_path):
     first, bundle = bundle_digest(bundles[0]), open_bundle(bundles[1])
     write_bundle(tmp_path / "stops", bundle.policy_onnx, stopping(bundle.contract), bundle.golden)
@@ -84,6 +86,7 @@ def test_what_is_taken_back_before_it_serves_is_withdrawn(following, named, bund
         robot.until(lambda state: state.phase == "shadow")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_reached_or_is_refused_is_said_once_each(following, named, bundles, tmp_path):
     torn = shutil.copytree(bundles[1], tmp_path / "torn")
     (torn / "policy.onnx").write_bytes(b"torn")
@@ -125,6 +128,7 @@ def test_what_cannot_be_pulled_is_asked_for_again_after_a_while(following, named
         assert (robot.kinds, len(pulls)) == (["started", "noticed", "failed"], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["shadow", "watch"])
 def test_a_bundle_that_is_no_longer_named_does_not_become_active(following, named, bundles, tmp_path, phase):
     torn = shutil.copytree(bundles[1], tmp_path / "torn")
@@ -204,6 +208,7 @@ def test_a_bundle_that_passes_while_the_follower_ends_begins_no_rollout(
     assert (follower.status().phase, list(follower.status().counts)) == ("idle", ["noticed"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["bars", "names another", "refuses"])
 def test_an_answer_that_comes_after_the_end_changes_nothing(following, named, bundles, tmp_path, what):
     has_begun, is_over, threads = threading.Event(), threading.Event(), []

@@ -148,6 +148,7 @@ def find(uri):
     return MlflowSource(parse_address("models:/R@champion"), {"MLFLOW_TRACKING_URI": uri}).resolve()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_server_costs_one_look_and_a_bounded_time(serve, name):
     server = serve(HOSTILE[name])
@@ -160,6 +161,7 @@ def test_a_hostile_server_costs_one_look_and_a_bounded_time(serve, name):
     assert not [thread for thread in threading.enumerate() if thread.name == "fetch"]
 
 
+@pytest.mark.slow
 def test_a_tls_handshake_that_drips_is_cut_off(serve):
     server = serve(drip(b"\x16\x03\x03\x40\x00", b"\0"))  # a record of 16 KiB, byte by byte
     start_s = time.monotonic()
@@ -169,6 +171,7 @@ def test_a_tls_handshake_that_drips_is_cut_off(serve):
     assert time.monotonic() - start_s < 2.0
 
 
+@pytest.mark.slow
 def test_a_body_faster_than_the_minimum_is_read_to_its_end(serve, monkeypatch):
     monkeypatch.setattr(http_fetch, "LOOK_S", 10.0)
     parts = [b"x" * 100] * 60
@@ -179,6 +182,7 @@ def test_a_body_faster_than_the_minimum_is_read_to_its_end(serve, monkeypatch):
     assert 0.5 < 10.0 - look.left_s < 5.0  # the time of the look is used up
 
 
+@pytest.mark.slow
 def test_a_whole_look_has_one_deadline(serve, monkeypatch):
     """Each request alone would be in time."""
     monkeypatch.setattr(http_fetch, "_START_S", 10.0)
@@ -195,6 +199,7 @@ def test_a_whole_look_has_one_deadline(serve, monkeypatch):
     assert server.connections in (2, 3)
 
 
+@pytest.mark.slow
 def test_two_threads_wait_for_one_another(serve):
     has_begun = threading.Event()
 
@@ -221,6 +226,7 @@ def test_two_threads_wait_for_one_another(serve):
     assert len(errors) == 1
 
 
+@pytest.mark.slow
 def test_a_lookup_of_a_name_that_hangs_holds_no_look_and_one_thread(monkeypatch):
     hanging, lookups = threading.Event(), itertools.count()
 

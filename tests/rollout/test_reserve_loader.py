@@ -98,6 +98,7 @@ class Barring(PathSource):
         return {digest: WHY if digest in self.barred else "" for digest in known}
 
 
+@pytest.mark.slow
 def test_a_follower_without_a_reserve_says_so_once(following, named, bundles, load_gate_here, monkeypatch):
     source = Barring(named, allow_hard_links=False)
     with following(source=source, retry_s=0.001) as robot:

@@ -88,6 +88,7 @@ COMMANDS = [
 """The contract's period is so long that a loaded machine is fast enough for the load gate; the rate is short."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_the_module_is_never_taken_from_the_bundle(place, call, command):
     """Outside of every project, and in a project of another task, the command says what to do."""

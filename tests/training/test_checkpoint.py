@@ -94,6 +94,7 @@ def test_a_checkpoint_before_the_first_new_row_knows_where_the_rows_end(stopped)
     assert begin(stopped) == 101
 
 
+@pytest.mark.slow
 def test_a_damaged_segment_starts_the_run_over(stopped, tmp_path):
     """Every checkpoint counts on it; the outputs are those of an undisturbed run."""
     segment = stopped / "pool" / "segment-0000000000.safetensors"

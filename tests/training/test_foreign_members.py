@@ -110,6 +110,7 @@ def test_errors_of_ours_pass(tmp_path, fault, call, error):
         run_once(tmp_path, params())
 
 
+@pytest.mark.slow
 def test_the_run_goes_on_from_its_checkpoint_once_the_member_is_repaired(tmp_path, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setitem(FAULTS, "update", RuntimeError("out of memory"))

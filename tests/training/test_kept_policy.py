@@ -25,6 +25,7 @@ def evaluations(folder):
     return {row["env_steps"]: row[name] for row in rows(folder) if name in row}
 
 
+@pytest.mark.slow
 def test_the_kept_policy_is_that_of_the_best_evaluation(tmp_path):
     """It has the bytes of the policy of a run that ends there."""
     report = run_once(tmp_path / "whole", with_training(keep="best", evaluation_interval_steps=30))
@@ -59,6 +60,7 @@ def test_a_checkpoint_without_its_kept_policy_is_refused():
         KeptPolicy("best").restore(KeptEvaluation(env_steps=1, return_mean=0.0), {})
 
 
+@pytest.mark.slow
 def test_a_return_ends_the_run_at_its_evaluation(tmp_path):
     """The outputs end there, with a row of updates; policy and pool are those of a run of that length."""
     run_once(tmp_path / "whole", with_training())
@@ -91,6 +93,7 @@ def test_a_finished_run_that_a_return_ended_is_published_again_without_training(
     assert sha256_tree(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "kept"),
     [({"seed": 3}, 50), ({"evaluation_interval_steps": 30, "stop_at_return": -55.0}, 120)],
@@ -106,6 +109,7 @@ def test_killed_gives_the_same_bytes(tmp_path, changes, kept):
     assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [{"stop_at_return": None}, {"stop_at_return": -1e9, "total_steps": 90}])
 def test_a_run_that_a_return_ended_is_extended(tmp_path, wanted):
     """Up to its planned end without the return; or to the next evaluation that reaches it, or the last step."""

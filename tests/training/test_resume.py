@@ -84,6 +84,7 @@ def test_metrics_are_the_same_where_the_last_update_was_before_the_interruption(
     assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
 
 
+@pytest.mark.slow
 def test_killed_between_checkpoints_gives_the_same_bytes(tmp_path):
     run_once(tmp_path / "whole")
     with pytest.raises(KillError):
@@ -92,6 +93,7 @@ def test_killed_between_checkpoints_gives_the_same_bytes(tmp_path):
     assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
 
 
+@pytest.mark.slow
 def test_torn_checkpoint_is_passed_over_for_the_one_before(tmp_path):
     run_once(tmp_path / "whole")
     onlooker = Onlooker(stops={100})

@@ -174,6 +174,7 @@ def test_an_extended_run_with_another_initial_pool_keeps_the_priorities_of_what_
     run.close()
 
 
+@pytest.mark.slow
 def test_another_sampler_gives_another_policy(tmp_path):
     """So the comparison above is of what the samplers did."""
     digests = set()
@@ -184,6 +185,7 @@ def test_another_sampler_gives_another_policy(tmp_path):
     assert len(digests) == 4
 
 
+@pytest.mark.slow
 def test_without_priorities_and_with_the_rows_of_uniform_it_trains_to_the_same_bytes(tmp_path, monkeypatch):
     class Plain:
         """The rows of `uniform`, in place of the tree's."""

@@ -31,6 +31,7 @@ def make_slow(num_environments=2, *, processes=True, **options):
     return make_several(num_environments, task=SLOW | {"options": options}, training=training)
 
 
+@pytest.mark.slow
 def test_one_environment_has_the_seeds_and_bytes_of_a_run_without_the_param(tmp_path):
     """tests/signature.py holds the bytes; in a process, they are the same."""
     run_once(tmp_path / "here")
@@ -177,6 +178,7 @@ def test_a_checkpoint_names_episodes_environments_and_what_waits(tmp_path):
     assert state["pool"]["open_transitions"] + len(state["pool"]["segments"]) * 40 < 36
 
 
+@pytest.mark.slow
 def test_a_simulator_that_fails_is_named_with_environment_and_episode(tmp_path):
     params = make_slow(then="raise", at=7, spared_pid=os.getpid())
     where = (
@@ -213,6 +215,7 @@ def test_a_process_that_dies_stops_the_run_and_a_retry_goes_on_to_the_same_bytes
     assert sha256_tree(tmp_path / "cut" / "out") == sha256_tree(tmp_path / "whole" / "out")
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_run_though_opening_fails(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(

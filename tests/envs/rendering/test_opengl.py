@@ -37,6 +37,7 @@ def test_no_image_is_made_of_a_mujoco_task_where_rendering_is_off(monkeypatch):
             find_task(name).make(render_size=(32, 32))
 
 
+@pytest.mark.slow
 def test_a_machine_without_a_renderer_gets_a_message_with_what_to_install():
     """The probes run an interpreter that always fails, as they do without graphics libraries."""
     script = """

@@ -78,6 +78,7 @@ def test_errors_that_were_only_logged_are_in_the_message():
     assert "Free some space" in fields["advice"]
 
 
+@pytest.mark.slow
 def test_the_process_imports_nothing_of_sacpipe(tmp_path):
     """And so it works wherever sacpipe is imported from."""
     script = "import atexit, runpy, sys; sys.argv[1:] = ['push', '[]'];"

@@ -61,6 +61,7 @@ def one_file(data):
     return lambda root: (root / "data").write_bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fill",
     [

@@ -265,6 +265,7 @@ def test_a_second_dvc_process_in_the_folder_is_an_error_that_names_it(root: Path
     assert outputs(root) == FIRST
 
 
+@pytest.mark.slow
 def test_a_folder_without_dvc_says_how_to_set_it_up(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text(GRAPH)
     with pytest.raises(StoreError, match="run `dvc init`"):

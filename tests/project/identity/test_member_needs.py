@@ -77,12 +77,14 @@ def test_modules_of_all_sections_and_of_lists_below_them_are_found(root):
     assert members_of(section, None, 3) == (__name__, "my_learner", "far_samplers")
 
 
+@pytest.mark.slow
 def test_file_of_an_own_member_and_what_it_imports_are_named(root):
     found = needs(root, "my_learner")
     assert found.files == {"my_learner.py", "my_gains.py"}
     assert found.packages == {"pyyaml"}
 
 
+@pytest.mark.slow
 def test_distribution_of_an_installed_member_is_named_and_none_of_its_files(root):
     found = needs(root, "far_samplers")
     assert (found.files, found.packages) == (frozenset(), {"far-samplers"})

@@ -73,6 +73,7 @@ def run_code(code, model, argument=None):
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [
     "mujoco.MjModel.from_xml_path(path)",
     "MjModel.from_xml_path(filename=path)",

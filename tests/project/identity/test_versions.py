@@ -58,6 +58,7 @@ def test_file_that_cannot_be_used_is_refused(tmp_path, text):
         check_versions(tmp_path)
 
 
+@pytest.mark.slow
 def test_package_is_known_by_its_distribution():
     assert distributions_of(["yaml", "dm_control", "no_such_package"]) == {"pyyaml", "dm_control"}
     assert "ruamel-yaml" in distributions_of(["ruamel"])

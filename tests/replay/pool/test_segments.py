@@ -116,6 +116,7 @@ def test_compact_tells_minus_zero_from_zero(tmp_path: Path) -> None:
     assert np.signbit(read_segment(path, LINE).next_observations.vector[0, 0])
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(data=st.data(), count=st.integers(1, 12))
 def test_compact_gives_back_any_bits_at_all(

@@ -27,11 +27,13 @@ from sacpipe.specs.records import Batch
 from sacpipe.testing.samplers import check_sampler
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS.ours)
 def test_our_samplers_keep_the_contract(name: str) -> None:
     check_sampler(SAMPLERS.find(name).example())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2, 3, 20])
 def test_returns_of_n_steps_in_one_foreign_file(steps: int) -> None:
     check_sampler(NStepConfig(name="n_step:NStepConfig", steps=steps))

@@ -21,6 +21,7 @@ def view_of(steps: list[tuple[int, bool, bool]], capacity: int = 100) -> BufferV
     return buffer.view()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_steps", [1, 2, 20])
 def test_windows_of_any_length_keep_the_contract(num_steps: int) -> None:
     check_sampler(NStepConfig(name="n_step", num_steps=num_steps))

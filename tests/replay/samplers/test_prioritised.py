@@ -127,6 +127,7 @@ def test_another_state_is_refused(changes: dict[str, np.ndarray]) -> None:
         sampler.load_state(sampler.state() | changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"alpha": 0.0}, {"beta": 0.0}, {"beta_steps": 3}])
 def test_every_exponent_keeps_the_contract(changes: dict[str, float]) -> None:
     check_sampler(config(**changes))

@@ -43,13 +43,14 @@ def on_folder(bundles, tmp_path):
     )
 
 
-@pytest.fixture(params=["mlflow", "folder"])
+@pytest.fixture(params=[pytest.param("mlflow", marks=pytest.mark.slow), "folder"])
 def served(request):
     store, source, variables = request.getfixturevalue(f"on_{request.param}")
     store.set_alias("Reach", "champion", 1)
     return store, source, variables
 
 
+@pytest.mark.slow
 def test_a_barred_version_has_no_source(served):
     store, source, _ = served
     store.set_alias("Reach", "champion", 2)
@@ -74,6 +75,7 @@ def test_a_long_text_is_cut_and_controls_no_terminal(served):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("load_gate_here")
 def test_a_follower_keeps_its_active_model_and_says_why(served, following, bundles):
     store, source, _ = served
@@ -99,6 +101,7 @@ def test_a_follower_keeps_its_active_model_and_says_why(served, following, bundl
         assert robot.follower.status().events[0].text == SAID
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("load_gate_here")
 @pytest.mark.parametrize("phase", ["shadow", "watch"])
 def test_a_candidate_that_is_barred_meanwhile_is_withdrawn(served, following, bundles, phase):
