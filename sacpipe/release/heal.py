@@ -41,6 +41,9 @@ from sacpipe.release.world import World
 from sacpipe.tracking.registry import Registry, VersionRecord
 from sacpipe.tracking.tracker import Tracker
 
+REPAIR_TAG = "sacpipe.release_repair"
+"""Tag of a registered model: digests of the bundles that a repair registers again; empty at its end."""
+
 
 def heal(
     workspace: Workspace, tracker: Tracker, world: World, model: str, *, everything: bool = False
@@ -111,10 +114,11 @@ class _Healer:
     def lines(self) -> Iterator[str]:
         """Repair, and yield a line for each find."""
         present = {one.bundle_digest: one for one in self.world.registry.versions(self.history.model)}
+        begun = self.world.registry.model_tags(self.history.model).get(REPAIR_TAG, "").split()
         lost = []
-        for bundle in self._watched(present):
+        for bundle in dict.fromkeys([*self._watched(present), *begun]):
             version = present.get(bundle)
-            if version is None:
+            if version is None or bundle in begun:
                 lost.append(bundle)
             elif fault := damage(self.world.registry, version):
                 yield self._write_again(version, fault)
@@ -126,13 +130,19 @@ class _Healer:
         try:
             with leased(self.world, self.history.model) as lease:
                 if self.has_head():  # else another promoter has published since
+                    self._note(lost)
                     for bundle in lost:
                         yield from self._register_again(bundle)
                     if bundle_of(self.history.champion) in lost:
                         yield from self._point_again(lease)
+                    self._note([])
         except (BusyError, ConfigError, ReleaseError) as exc:
             names = "; ".join(str(self._known(bundle)) for bundle in lost)
             yield f"{names}: deleted from the registry, and not repaired: {exc}"
+
+    def _note(self, lost: list[str]) -> None:
+        """Note what is registered again: a kill leaves it without tags, or without the champion's alias."""
+        self.world.registry.set_model_tags(self.history.model, {REPAIR_TAG: " ".join(lost)})
 
     def _watched(self, present: dict[str, VersionRecord]) -> list[str]:
         """Return the digests of the versions to look at, the champion first."""

@@ -199,11 +199,20 @@ def register_known(
     Raises:
         StoreError: the tracker failed, or can no longer give the number.
     """
-    version = register_bundle(older, tracker, known.model, number=number)
+    return show_tags(tracker.registry, known, register_bundle(older, tracker, known.model, number=number))
+
+
+def show_tags(registry: Registry, known: KnownVersion, version: VersionRecord) -> VersionRecord:
+    """Set the tags that a registered version lacks; return the version.
+
+    Raises:
+        StoreError: the registry failed.
+    """
     missing = {key: text for key, text in known.tags.items() if key not in version.tags}
-    if missing:
-        tracker.registry.set_version_tags(known.model, version.version, missing)
-    return tracker.registry.version(known.model, version.version)
+    if not missing:
+        return version
+    registry.set_version_tags(known.model, version.version, missing)
+    return registry.version(known.model, version.version)
 
 
 def reserve(tracker: Tracker, known: KnownVersion, like: VersionRecord) -> None:

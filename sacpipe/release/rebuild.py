@@ -26,6 +26,7 @@ from sacpipe.release.known_versions import (
     require_current,
     reserve,
     restored_outputs,
+    show_tags,
 )
 from sacpipe.release.log import CHAMPION, alias_now, bundle_of
 from sacpipe.release.model_card import model_card
@@ -159,6 +160,7 @@ class _Policy:
                     return f"{known}: lost, and no other bundle gets its number: {exc}"
         if found is None:
             return None
+        show_tags(self._world.registry, known, found)  # a rebuild that was killed left some out
         self._show_bar(found)
         return f"{known}{f', as version {found.version}' if found.version != known.number else ''}"
 

@@ -10,6 +10,7 @@ from sacpipe.core.errors import SacpipeError, StorageError, StoreError, StoreUna
 from sacpipe.release.real_world import ProjectGit
 from sacpipe.release.world import World
 from sacpipe.tracking.registry import Registry, VersionRecord
+from sacpipe.tracking.tracker import Tracker
 
 Mode = Literal["kill", "fail", "lose", "away"]
 """What happens at the step:
@@ -22,7 +23,25 @@ Mode = Literal["kill", "fail", "lose", "away"]
 WRITES = {
     "disk": {"write", "sync", "rename", "remove", "sync_folder"},
     "git": {"add", "commit"},
-    "registry": {"set_alias", "delete_alias", "set_version_tags", "set_model_tags"},
+    "registry": {
+        "set_alias",
+        "delete_alias",
+        "set_version_tags",
+        "set_model_tags",
+        "register",
+        "restore_files",
+        "set_description",
+    },
+    "tracker": {
+        "ensure_run",
+        "discard_run",
+        "log_rows",
+        "log_metrics",
+        "log_pool",
+        "log_record",
+        "log_model",
+        "finish_run",
+    },
 }
 _ERRORS: dict[str, Callable[[str], SacpipeError]] = {
     "disk": StorageError,
@@ -87,6 +106,14 @@ class _SteppedGit(ProjectGit):
     def _git(self, *arguments: str) -> str:
         name = next(one for one in arguments if not one.startswith("-"))
         return str(self._steps.take(f"git.{name}", lambda: super(_SteppedGit, self)._git(*arguments)))
+
+
+class SteppedTracker(_Stepped):
+    """A tracker whose calls, and those of its registry, are steps."""
+
+    def __init__(self, tracker: Tracker, steps: Steps) -> None:
+        super().__init__(tracker, "tracker", steps)
+        self.registry = _Stepped(tracker.registry, "registry", steps)
 
 
 def stepped(world: World, steps: Steps) -> World:

@@ -32,8 +32,6 @@ class Command:
     """Why the target may not act."""
     allows: str | None = None
     """Digest whose bar it lifts."""
-    named: str | None = None
-    """Digest that the alias names when it begins; a rollback bars it."""
 
 
 class Life:
@@ -138,8 +136,8 @@ class Life:
         self.acknowledged += [] if tip is None else [tip.digest]
         if is_alone and not self.robot.is_alias_foreign:
             named = self.robot.named()
-            if command.text.startswith("rollback") and command.named != named:
-                self.barred |= {command.named}
+            if command.text.startswith("rollback") and self.robot.left not in (None, named):
+                self.barred |= {self.robot.left}
             require("a command does what it says", expected=command.target or named, found=named)
             require("a barred digest never acts", expected=False, found=named in self.barred)
             check_settled(clone, self.store, self.robot)
@@ -172,7 +170,6 @@ class Life:
     def _announced(self, clone: Clone, command: Command) -> Callable[[], Any]:
         self.simulation.trace.add(f"{clone.process.name} command: {command.text}")
         self.barred -= {command.allows}
-        command.named = self.robot.named()
         return command.call
 
     def _command(self, clone: Clone, *, only_promote: bool = False) -> Command:
