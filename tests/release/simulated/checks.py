@@ -42,7 +42,7 @@ class Robot:
         """Whether two promoters acted at once on a store that excludes none, and no history was settled since:
         each may have acted on a look that was old."""
         self.left: str | None = None
-        """What the alias named before a command moved it last."""
+        """What the command that moved the alias last had seen there before."""
         self._named: str | None = None
         store.on_change = self.look
 
@@ -52,7 +52,7 @@ class Robot:
         if process is None:
             self.is_alias_foreign |= what == "move_by_hand" or named != self._named
         elif " champion" in what:
-            self.is_alias_foreign, self.left = False, self._named
+            self.is_alias_foreign, self.left = False, process.aliases[-1] if process.aliases else None
             self._check_move(process, named)
         elif HEAD_TAG in what:
             self._check_publication(process)
