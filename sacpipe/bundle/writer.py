@@ -1,7 +1,6 @@
 """Writes a bundle atomically; the same parts give the same bytes."""
 
 import os
-import shutil
 from pathlib import Path
 
 from sacpipe.bundle.canonical_json import FORMAT_VERSION, render_canonical
@@ -11,8 +10,8 @@ from sacpipe.bundle.golden import Golden, pack_golden
 from sacpipe.bundle.manifest import BundleManifest, PayloadName, file_entry
 from sacpipe.bundle.reader import parse_bundle
 from sacpipe.core.errors import BundleError
-from sacpipe.core.files import storage_errors, sync_folder, write_bytes
-from sacpipe.core.temporary import temporary_folder, temporary_name
+from sacpipe.core.files import make_folder, storage_errors, sync_folder, write_bytes
+from sacpipe.core.temporary import remove_killed, temporary_folder, temporary_name
 
 
 def write_bundle(folder: Path, policy_onnx: bytes, contract: Contract, golden: Golden) -> str:
@@ -25,6 +24,8 @@ def write_bundle(folder: Path, policy_onnx: bytes, contract: Contract, golden: G
     folder = folder.absolute()
     _check_replaceable(folder)
     try:
+        with storage_errors(folder):
+            make_folder(folder.parent)
         with storage_errors(folder), temporary_folder(folder) as temporary:
             for name, data in _render_files(policy_onnx, contract, golden).items():
                 write_bytes(temporary / name, data)
@@ -58,7 +59,7 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _move_into_place(temporary: Path, folder: Path) -> None:
-    retired = temporary_name(folder)
+    retired = temporary_name(folder, "old")
     is_replacing = folder.exists()
     if is_replacing:
         folder.replace(retired)
@@ -69,4 +70,4 @@ def _move_into_place(temporary: Path, folder: Path) -> None:
             retired.replace(folder)
         raise
     sync_folder(folder.parent)
-    shutil.rmtree(retired, ignore_errors=True)
+    remove_killed(folder, "old")  # the retired one, and those of writers that were killed before this line

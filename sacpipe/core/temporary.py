@@ -40,7 +40,7 @@ def temporary_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
 
 @contextlib.contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path`; remove what is left of it at the end.
+    """Yield a new folder beside `path`, in a folder that exists; remove what is left of it at the end.
 
     Raises:
         OSError: it cannot be made.
@@ -49,18 +49,20 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     while True:
         temporary = temporary_name(path)
         try:
-            temporary.mkdir(parents=True)
-            with _locked(temporary, wait=True):
-                if temporary.exists():
+            temporary.mkdir()
+            with contextlib.ExitStack() as stack:
+                with contextlib.suppress(FileNotFoundError):
+                    stack.enter_context(_locked(temporary, wait=True))
+                if temporary.exists():  # else another writer removed it before it was locked
                     yield temporary
                     return
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_killed(path: Path) -> None:
+def remove_killed(path: Path, suffix: str = "tmp") -> None:
     """Remove the temporary files and folders of killed writers of `path`, where that is possible."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.{suffix}")
     with contextlib.suppress(OSError):
         for leftover in [found for found in path.parent.iterdir() if pattern.fullmatch(found.name)]:
             with contextlib.suppress(OSError), _locked(leftover, wait=False) as is_locked:
@@ -70,9 +72,9 @@ def remove_killed(path: Path) -> None:
                     leftover.unlink()
 
 
-def temporary_name(path: Path) -> Path:
-    """Return a new path beside `path`; what is left there, the next write of `path` removes."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+def temporary_name(path: Path, suffix: str = "tmp") -> Path:
+    """Return a new path beside `path`, whose name `remove_killed` knows."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{suffix}")
 
 
 @contextlib.contextmanager

@@ -215,7 +215,7 @@ def open_collector(workspace: Workspace, tracker: Tracker, model: str, kept_cand
         StoreError: a version's file is damaged, or the registry failed.
     """
     disk = ProjectDisk(workspace.root)
-    require_whole(ProjectGit(workspace.root), disk)
+    require_whole(ProjectGit(workspace.root))
     released: set[str] = set()
     entries: dict[str, LockEntries] = {}
     for name in {model, *policies(disk)}:

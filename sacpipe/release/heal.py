@@ -27,8 +27,10 @@ from sacpipe.release.head import read_head
 from sacpipe.release.history import History, read_history, release_folder
 from sacpipe.release.known_versions import (
     KnownVersion,
+    begun_repair,
     known_verdict,
     known_versions,
+    note_repair,
     record_known,
     register_known,
     restored_outputs,
@@ -40,9 +42,6 @@ from sacpipe.release.versions import write_version
 from sacpipe.release.world import World
 from sacpipe.tracking.registry import Registry, VersionRecord
 from sacpipe.tracking.tracker import Tracker
-
-REPAIR_TAG = "sacpipe.release_repair"
-"""Tag of a registered model: digests of the bundles that a repair registers again; empty at its end."""
 
 
 def heal(
@@ -66,7 +65,7 @@ def heal(
         StoreError: the registry failed; StoreUnavailableError where it does not answer.
     """
     history = read_history(world.disk, model)
-    require_whole(world.git, world.disk, release_folder(model))
+    require_whole(world.git, release_folder(model))
     healer = _Healer(workspace, tracker, world, history, everything)
     return list(healer.lines()) if everything or healer.has_head() else []
 
@@ -114,14 +113,14 @@ class _Healer:
     def lines(self) -> Iterator[str]:
         """Repair, and yield a line for each find."""
         present = {one.bundle_digest: one for one in self.world.registry.versions(self.history.model)}
-        begun = self.world.registry.model_tags(self.history.model).get(REPAIR_TAG, "").split()
+        begun = self._begun()
         lost = []
         for bundle in dict.fromkeys([*self._watched(present), *begun]):
             version = present.get(bundle)
+            if version is not None and (fault := damage(self.world.registry, version)):
+                yield self._write_again(version, fault)
             if version is None or bundle in begun:
                 lost.append(bundle)
-            elif fault := damage(self.world.registry, version):
-                yield self._write_again(version, fault)
         if lost:
             yield from self._restore(lost)
 
@@ -130,6 +129,9 @@ class _Healer:
         try:
             with leased(self.world, self.history.model) as lease:
                 if self.has_head():  # else another promoter has published since
+                    present, begun = self.world.registry.versions(self.history.model), self._begun()
+                    registered = {one.bundle_digest for one in present}.difference(begun)
+                    lost = [bundle for bundle in lost if bundle not in registered]
                     self._note(lost)
                     for bundle in lost:
                         yield from self._register_again(bundle)
@@ -140,9 +142,15 @@ class _Healer:
             names = "; ".join(str(self._known(bundle)) for bundle in lost)
             yield f"{names}: deleted from the registry, and not repaired: {exc}"
 
+    def _begun(self) -> list[str]:
+        """Return the bundles that a killed repair began to register again."""
+        noted = begun_repair(self.world.registry, self.history.model)
+        known = {one.bundle for one in known_versions(self.world.disk, self.history)} if noted else ()
+        return [bundle for bundle in noted if bundle in known]
+
     def _note(self, lost: list[str]) -> None:
         """Note what is registered again: a kill leaves it without tags, or without the champion's alias."""
-        self.world.registry.set_model_tags(self.history.model, {REPAIR_TAG: " ".join(lost)})
+        note_repair(self.world.registry, self.history.model, lost)
 
     def _watched(self, present: dict[str, VersionRecord]) -> list[str]:
         """Return the digests of the versions to look at, the champion first."""

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from sacpipe.release.world import Disk
 from sacpipe.tracking.ledger import Origin, check_outs, record_stage, register_bundle, with_read_outs
 from sacpipe.tracking.registry import BUNDLE_TAG, POLICY_TAG, Registry, VersionRecord
 from sacpipe.tracking.tracker import COMMIT_TAG, Tracker
+
+REPAIR_TAG = "sacpipe.release_repair"
+"""Tag of a registered model: digests of the bundles that a repair registers again; empty at its end."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,16 @@ def require_current(registry: Registry, history: History) -> None:
             f"{release_folder(history.model)}: this clone is behind: the newest record is {head}. `git pull` "
             "fetches it, after its writer's `git push`."
         )
+
+
+def begun_repair(registry: Registry, model: str) -> list[str]:
+    """Return the digests of the bundles that a repair, running or killed, registers again."""
+    return registry.model_tags(model).get(REPAIR_TAG, "").split()
+
+
+def note_repair(registry: Registry, model: str, bundles: Sequence[str]) -> None:
+    """Note what a repair registers again; a kill leaves it without tags, or without the champion's alias."""
+    registry.set_model_tags(model, {REPAIR_TAG: " ".join(bundles)})
 
 
 def known_versions(disk: Disk, history: History) -> list[KnownVersion]:

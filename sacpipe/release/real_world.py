@@ -157,6 +157,11 @@ class ProjectGit:
         ignored = self._git("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", folder)
         return (*changed, *(path for path in ignored.split("\0") if path))
 
+    def lost(self, folder: str) -> tuple[str, ...]:
+        """Return the files under a folder that the commit has, and the disk lacks or has otherwise."""
+        flags = ("-z", "--name-only", "--no-renames", "--diff-filter=DMT", "--relative")
+        return tuple(path for path in self._git("diff", *flags, "HEAD", "--", folder).split("\0") if path)
+
     def commit(self, paths: Sequence[str], message: str) -> str:
         """Commit these paths, and nothing else that is staged; return a line about it.
 

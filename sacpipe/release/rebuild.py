@@ -18,8 +18,10 @@ from sacpipe.release.heal import heal
 from sacpipe.release.history import History, read_history
 from sacpipe.release.known_versions import (
     KnownVersion,
+    begun_repair,
     known_verdict,
     known_versions,
+    note_repair,
     policies,
     record_known,
     register_known,
@@ -74,7 +76,7 @@ def read_histories(git: Git, disk: Disk) -> list[History]:
         ReleaseError: one is damaged or forked, or git holds a record that is missing.
     """
     found = [read_history(disk, model) for model in policies(disk)]
-    require_whole(git, disk)
+    require_whole(git)
     for history in found:
         _ = history.tip  # raises where it is forked
     return found
@@ -102,7 +104,8 @@ def _check(world: World, history: History) -> None:
         allowed.add(bundle_of(tip.to))
     if found is None:
         # Gone with the champion's version, or never set in a registry without a head; else a hand deleted it.
-        is_drift = None not in allowed and _has_champion(world, history)
+        begun = begun_repair(world.registry, history.model)
+        is_drift = allowed.isdisjoint({None, *begun}) and _has_champion(world, history)
     else:
         is_drift = found.bundle not in allowed
     if is_drift:
@@ -128,6 +131,9 @@ class _Policy:
         Raises:
             StoreError: the tracker failed, or the champion's bytes are lost.
         """
+        champion, registry = self._history.champion, self._world.registry
+        if champion and self._registered(champion.bundle) is None and read_head(registry, self._model):
+            note_repair(registry, self._model, [champion.bundle])  # killed, its alias is no hand's work
         numbers: set[int] = set()
         later = []
         for one in known:
@@ -141,6 +147,8 @@ class _Policy:
         for one in later:  # last, because the next number must be none that another bundle had
             yield self._version(one, None) or f"{one}: not registered"
         yield from self._aliases(known)
+        if begun_repair(registry, self._model):
+            note_repair(registry, self._model, [])
         self._publish()
         self._require_champion()
 

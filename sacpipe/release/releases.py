@@ -58,7 +58,7 @@ class Releases:
             ReleaseError: a record is damaged, or git holds one that is missing; each is named.
         """
         history = read_history(self._world.disk, self._model)
-        require_whole(self._world.git, self._world.disk, release_folder(self._model))
+        require_whole(self._world.git, release_folder(self._model))
         return history
 
     def check(self) -> None:

@@ -87,6 +87,10 @@ class Git(Protocol):
         """Return the files under a folder that differ from the commit, new and missing ones too."""
         ...
 
+    def lost(self, folder: str) -> tuple[str, ...]:
+        """Return the files under a folder that the commit has, and the disk lacks or has otherwise."""
+        ...
+
     def commit(self, paths: Sequence[str], message: str) -> str:
         """Commit these files as they are on the disk, and nothing else; what is staged stays staged.
 

@@ -69,9 +69,10 @@ class TestWholeBundle:
         assert digest == bundle_digest(bundle)
 
     def test_what_a_killed_writer_left_beside_it_goes(self, bundle, policy_onnx, golden, make_contract):
-        left = bundle.with_name(f".{bundle.name}.0123abcd.tmp")
-        left.mkdir()
-        (left / "policy.onnx").write_bytes(b"part")
+        for suffix in ("tmp", "old"):
+            left = bundle.with_name(f".{bundle.name}.0123abcd.{suffix}")
+            left.mkdir()
+            (left / "policy.onnx").write_bytes(b"part")
         write_bundle(bundle, policy_onnx, make_contract(), golden)
         assert names(bundle.parent) == [bundle.name]
 

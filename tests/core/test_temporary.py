@@ -139,10 +139,36 @@ def test_threads_that_write_one_target_at_once_all_succeed(tmp_path):
     assert len(set((tmp_path / "target").read_bytes())) == 1
 
 
+def test_threads_that_write_one_folder_at_once_all_succeed(tmp_path):
+    errors = []
+
+    def write():
+        try:
+            for _ in range(100):
+                with temporary_folder(tmp_path / "target") as folder:
+                    (folder / "part").write_bytes(b"whole")
+                    assert [path.name for path in folder.iterdir()] == ["part"]
+        except BaseException as exc:
+            errors.append(exc)
+            raise
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=write) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert (errors, list(tmp_path.iterdir())) == ([], [])
+
+
 def test_an_error_leaves_neither_file_nor_folder(tmp_path):
     with pytest.raises(KeyError), temporary_file(tmp_path / "target"):
         raise KeyError
-    with pytest.raises(KeyError), temporary_folder(tmp_path / "deep" / "target") as folder:
+    with pytest.raises(KeyError), temporary_folder(tmp_path / "target") as folder:
         (folder / "part").write_bytes(b"")
         raise KeyError
-    assert [path.name for path in tmp_path.rglob("*")] == ["deep"]
+    assert list(tmp_path.iterdir()) == []

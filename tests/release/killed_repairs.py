@@ -52,11 +52,14 @@ def _heal(workspace: Workspace, tracker: Tracker, world: World) -> list[str]:
 
 
 Repair = Callable[[Workspace, Tracker, World], list[str]]
-SCENES: dict[str, tuple[Callable[[ReleasedProject], None], Repair]] = {
-    "lost registry": (_lose_all, _rebuild),
-    "lost champion": (_lose_champion, _heal),
-    "damaged files": (_damage_two, _heal),
+SCENES: dict[str, tuple[Callable[[ReleasedProject], None], Repair, Repair]] = {
+    "lost registry": (_lose_all, _rebuild, _rebuild),
+    "lost champion": (_lose_champion, _heal, _heal),
+    "lost champion, then a rebuild": (_lose_champion, _heal, _rebuild),
+    "rebuilt champion": (_lose_champion, _rebuild, _heal),
+    "damaged files": (_damage_two, _heal, _heal),
 }
+"""What is broken, the command that is killed, and the next one."""
 
 
 class Trial:
@@ -64,7 +67,7 @@ class Trial:
 
     def __init__(self, folder: Path, generations: Path, registry: str, scene: str) -> None:
         self._folder, self._generations, self._registry = folder, generations, registry
-        self._break, self._repair = SCENES[scene]
+        self._break, self._repair, self._next_repair = SCENES[scene]
         in_process(self._prepare)
         shutil.copytree(folder / "now", folder / "before", symlinks=True)
 
@@ -101,7 +104,7 @@ class Trial:
     def _next(self, expected: Any) -> list[str]:
         project = self.open()
         try:
-            self._repair(project.workspace, project.tracker, project.world)
+            self._next_repair(project.workspace, project.tracker, project.world)
             lines = project.releases.settle()
         except SacpipeError as exc:
             return [f"{type(exc).__name__}: {exc}"]

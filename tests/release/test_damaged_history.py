@@ -107,6 +107,26 @@ def test_an_edited_verdict_is_named(release_project: ReleaseProject) -> None:
         release_project.releases().check()
 
 
+def test_files_that_git_does_not_hold_and_files_of_others_are_left_alone(
+    release_project: ReleaseProject,
+) -> None:
+    """Nothing could restore the first, and the command that is advised leaves the second as they are."""
+    version, folder = release_project.register(0.5), release_project.root / "release" / MODEL
+    release_project.releases().promote(Target(version, verdict={"accepted": True}), reason="better")
+    (folder / "verdicts" / f"{'ab' * 32}.json").write_text("{}")
+    (folder / "notes.txt").write_text("mine")
+    git(release_project.root, "add", "--force", str(folder / "notes.txt"))
+    git(release_project.root, "commit", "--quiet", "--message", "notes")
+    (folder / "notes.txt").write_text("mine, longer")
+    release_project.promote(release_project.register(0.25))
+    history_files(release_project)[-1].unlink()
+    with pytest.raises(ReleaseError) as refusal:
+        release_project.releases().check()
+    git(release_project.root, *re.search("`git (checkout .*?)`", str(refusal.value))[1].split())  # type: ignore[index]
+    release_project.releases().settle()
+    assert (folder / "notes.txt").read_text() == "mine, longer"
+
+
 def test_a_dropped_newest_record_is_noticed_by_the_head(release_project: ReleaseProject) -> None:
     """Where git does not hold it either: the head says that there is one."""
     release_project.promote(release_project.register(0.5))

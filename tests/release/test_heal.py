@@ -17,6 +17,7 @@ from sacpipe.flow.release_steps import settle
 from sacpipe.params.model import Params
 from sacpipe.release.head import HEAD_TAG, read_head
 from sacpipe.release.heal import damage, heal
+from sacpipe.release.known_versions import REPAIR_TAG
 from sacpipe.release.lease import LEASE_TAG
 from sacpipe.tracking.chosen import open_ledger
 from sacpipe.tracking.folder.registry import FolderRegistry
@@ -108,6 +109,25 @@ def test_a_champion_deleted_with_its_alias_is_champion_again(project, tmp_path):
     assert lines[-1].startswith("Reach@champion names version")
     assert project.fetched("champion", tmp_path) == digests[1]
     assert project.releases.settle() == []
+
+
+def test_a_damaged_version_that_a_killed_repair_had_registered_is_repaired(project, tmp_path):
+    """Its files first: else no proof would ever let the alias go back."""
+    digests = project.release_three()
+    flip(stored_policies(project)[digests[1]])
+    project.registry.delete_alias(NAME, "champion")
+    project.registry.set_model_tags(NAME, {REPAIR_TAG: digests[1]})
+    lines = healed(project)
+    assert lines[0].startswith("Reach/1 is damaged in the registry")
+    assert lines[-1] == "Reach@champion names version 1 again."
+    assert project.fetched("champion", tmp_path) == digests[1]
+    assert project.registry.model_tags(NAME)[REPAIR_TAG] == ""
+
+
+def test_a_note_of_a_bundle_that_no_record_names_is_passed_over(folder_project):
+    folder_project.release_three()
+    folder_project.registry.set_model_tags(NAME, {REPAIR_TAG: "ab" * 32})
+    assert healed(folder_project) == []
 
 
 def test_an_alias_deleted_by_hand_is_drift_and_not_healed(folder_project):

@@ -41,6 +41,11 @@ class SimulatedGit:
         self._process.require_alive()
         return self.changed(folder)
 
+    def lost(self, folder: str) -> tuple[str, ...]:
+        """Return files below a folder that the commit has, and the disk lacks or has otherwise."""
+        self._process.require_alive()
+        return tuple(path for path in self.changed(folder) if path in self._tree)
+
     def changed(self, folder: str) -> tuple[str, ...]:
         """Return the same outside of any process."""
         key = (folder, self._disk.edition, self._edition)
