@@ -116,13 +116,13 @@ class Trial:
 
     def _state(self) -> Any:
         project = self.open()
-        texts = [bool(one.description) for one in project.registry.versions(NAME)]
+        has_card = bool(project.registry.version(NAME, "champion").description)
         folder = self._folder / f"fetched-{os.urandom(4).hex()}"
         folder.mkdir()
         names = {alias: project.fetched(alias, folder) for alias in ("champion", "candidate")}
         # Files in versions/ are committed by the next command that writes a record.
         left = [line for line in project.uncommitted().splitlines() if "/versions/0" not in line]
-        return [project.state(), texts, names, left]
+        return [project.state(), has_card, names, left]
 
 
 def main(folder: Path, generations: Path, registry: str, scene: str) -> None:
