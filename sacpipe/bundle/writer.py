@@ -26,11 +26,11 @@ def write_bundle(folder: Path, policy_onnx: bytes, contract: Contract, golden: G
     try:
         with storage_errors(folder):
             make_folder(folder.parent)
-        with storage_errors(folder), temporary_folder(folder) as temporary:
-            for name, data in _render_files(policy_onnx, contract, golden).items():
-                write_bytes(temporary / name, data)
-            digest = parse_bundle(read_files(temporary)).digest
-            _move_into_place(temporary, folder)
+            with temporary_folder(folder) as temporary:
+                for name, data in _render_files(policy_onnx, contract, golden).items():
+                    write_bytes(temporary / name, data)
+                digest = parse_bundle(read_files(temporary)).digest
+                _move_into_place(temporary, folder)
     except BundleError as exc:
         raise BundleError(f"bundle {folder} was not written: {exc}", exc.rule) from exc
     return digest

@@ -23,16 +23,15 @@ def temporary_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
         OSError: it cannot be made.
     """
     remove_killed(path)
-    is_ours = False
-    while not is_ours:
+    while True:
         temporary = temporary_name(path)
         try:
             with temporary.open("wb") as file:
                 with contextlib.suppress(OSError):
                     fcntl.flock(file, fcntl.LOCK_EX)
-                is_ours = temporary.exists()  # else another writer removed it before it was locked
-                if is_ours:
+                if temporary.exists():  # else another writer removed it before it was locked
                     yield file, temporary
+                    return
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

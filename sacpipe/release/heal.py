@@ -22,9 +22,8 @@ from sacpipe.core.errors import (
 )
 from sacpipe.core.files import sha256_bytes
 from sacpipe.project.workspace import Workspace
-from sacpipe.release.committed_records import require_whole
 from sacpipe.release.head import read_head
-from sacpipe.release.history import History, read_history, release_folder
+from sacpipe.release.history import History
 from sacpipe.release.known_versions import (
     KnownVersion,
     begun_repair,
@@ -38,6 +37,7 @@ from sacpipe.release.known_versions import (
 from sacpipe.release.lease import Lease, leased
 from sacpipe.release.log import CHAMPION, alias_now, bundle_of
 from sacpipe.release.model_card import model_card
+from sacpipe.release.releases import Releases
 from sacpipe.release.versions import write_version
 from sacpipe.release.world import World
 from sacpipe.tracking.registry import Registry, VersionRecord
@@ -64,9 +64,7 @@ def heal(
         ReleaseError: the history is damaged or forked, or the head was changed by hand.
         StoreError: the registry failed; StoreUnavailableError where it does not answer.
     """
-    history = read_history(world.disk, model)
-    require_whole(world.git, release_folder(model))
-    healer = _Healer(workspace, tracker, world, history, everything)
+    healer = _Healer(workspace, tracker, world, Releases(world, model).history(), everything)
     return list(healer.lines()) if everything or healer.has_head() else []
 
 
@@ -132,12 +130,12 @@ class _Healer:
                     present, begun = self.world.registry.versions(self.history.model), self._begun()
                     registered = {one.bundle_digest for one in present}.difference(begun)
                     lost = [bundle for bundle in lost if bundle not in registered]
-                    self._note(lost)
+                    note_repair(self.world.registry, self.history.model, lost)
                     for bundle in lost:
                         yield from self._register_again(bundle)
                     if bundle_of(self.history.champion) in lost:
                         yield from self._point_again(lease)
-                    self._note([])
+                    note_repair(self.world.registry, self.history.model, [])
         except (BusyError, ConfigError, ReleaseError) as exc:
             names = "; ".join(str(self._known(bundle)) for bundle in lost)
             yield f"{names}: deleted from the registry, and not repaired: {exc}"
@@ -147,10 +145,6 @@ class _Healer:
         noted = begun_repair(self.world.registry, self.history.model)
         known = {one.bundle for one in known_versions(self.world.disk, self.history)} if noted else ()
         return [bundle for bundle in noted if bundle in known]
-
-    def _note(self, lost: list[str]) -> None:
-        """Note what is registered again: a kill leaves it without tags, or without the champion's alias."""
-        note_repair(self.world.registry, self.history.model, lost)
 
     def _watched(self, present: dict[str, VersionRecord]) -> list[str]:
         """Return the digests of the versions to look at, the champion first."""

@@ -14,7 +14,6 @@ cut tore is recovered (sacpipe/rollout/store_state.py). docs/robot-store.md desc
 
 import os
 import re
-import secrets
 import shutil
 import threading
 import time
@@ -34,6 +33,7 @@ from sacpipe.core.files import (
     write_json,
 )
 from sacpipe.core.locks import hold
+from sacpipe.core.temporary import temporary_name
 from sacpipe.robot.load_gate import AdmittedBundle
 from sacpipe.rollout.noted_bars import NotedBars
 from sacpipe.rollout.store_state import FORMAT_VERSION, StoredBundle, StoreState, read_state, recover_state
@@ -394,4 +394,4 @@ class BundleStore:
         return True
 
     def _temporary(self, digest: str) -> Path:
-        return self._bundles / f".{digest}.{secrets.token_hex(4)}.tmp"
+        return temporary_name(self._bundles / digest)

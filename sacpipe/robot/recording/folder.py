@@ -8,7 +8,6 @@ floor of free space, nothing is recorded.
 
 import os
 import re
-import secrets
 import stat
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from sacpipe.core.errors import ConfigError, PoolError, StorageError
 from sacpipe.core.files import canonical_json, make_folder, storage_errors, sync_folder
 from sacpipe.core.locks import hold
 from sacpipe.core.logging import report_line
+from sacpipe.core.temporary import temporary_name
 from sacpipe.replay.pool.manifest import MANIFEST_NAME
 from sacpipe.robot.recording.format import (
     HEADER_NAME,
@@ -285,7 +285,7 @@ def remove_recording(folder: Path) -> None:
     """
     hidden = folder
     if not REMOVED.fullmatch(folder.name):
-        hidden = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+        hidden = temporary_name(folder)
         folder.rename(hidden)
     pool = hidden / POOL_NAME
     if _is_folder(pool):
